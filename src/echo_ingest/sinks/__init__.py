@@ -1,0 +1,62 @@
+"""Where records go after the journal. A sink is three functions; `deliver` decides the rest."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from echo_ingest.record import AnyRecord, Message
+
+
+class Delivery(Struct, frozen=True, gc=False):
+    """One record on its way to one sink."""
+
+    offset: int
+    key: bytes
+    """16 bytes; the same at every attempt, so that a sink can tell a repeat."""
+    message: Message
+    record: AnyRecord
+
+
+class Refusal(Struct, frozen=True):
+    """The sink will never take this record as it is; `deliver` parks it."""
+
+    index: int
+    """Place in the batch that was written."""
+    reason: str
+    """The sink's own words."""
+
+
+class Written(Struct, frozen=True):
+    """What one `write` settled: the first `count` deliveries, all taken but the refused."""
+
+    count: int
+    refusals: tuple[Refusal, ...] = ()
+
+
+class Unavailable(Exception):
+    """The sink cannot answer now: the same batch is offered again, after a while, without end."""
+
+    def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Sink(Protocol):
+    """A place that takes records in journal order.
+
+    Like write(2), `write` may settle fewer than it was offered, and at least one: where the other
+    side cannot tell a repeat, one call of it is one `write`, so that a crash repeats at most that.
+    """
+
+    name: str
+    batch_records_max: int
+
+    async def write(self, batch: Sequence[Delivery]) -> Written:
+        """Settle a leading part of `batch` (never empty), or raise `Unavailable`."""
+
+    async def probe(self) -> None:
+        """Return if the sink can be reached and lets us in; raise `Unavailable` with a remedy."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
