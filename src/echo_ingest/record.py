@@ -186,8 +186,8 @@ def payload_hash(message: Message) -> bytes:
     return digest.digest()
 
 
-def message_key(message: Message, record: AnyRecord, offset: int) -> bytes:
-    """16 bytes: the same message always gets the same key.
+def message_key(message: Message, record: AnyRecord, digest: bytes, offset: int) -> bytes:
+    """16 bytes: the same message always gets the same key. `digest` is its `payload_hash`.
 
     The first four are the payload's own time in seconds (0 where it gives none), big-endian, so
     that neighbours in time are neighbours on disk; the rest is the hash of what identifies it: the
@@ -201,7 +201,7 @@ def message_key(message: Message, record: AnyRecord, offset: int) -> bytes:
         said = f"{message.topic}\0{record.sensor_id}\0{record.message_id}"
         tail = hashlib.blake2b(said.encode(), digest_size=12, person=b"id").digest()
     elif has_identity(record):
-        tail = payload_hash(message)
+        tail = digest
     else:
-        tail = hashlib.blake2b(payload_hash(message) + offset.to_bytes(8), digest_size=12).digest()
+        tail = hashlib.blake2b(digest + offset.to_bytes(8), digest_size=12).digest()
     return seconds.to_bytes(4) + tail

@@ -1,0 +1,49 @@
+"""What a file's header says of its sound, within the limits of what is real."""
+
+from struct import Struct as Layout
+
+from msgspec import Struct
+
+from echo_ingest.decode.reasons import Unfit
+
+SAMPLE_RATE_HZ_MAX = 10_000_000
+CHANNELS_MAX = 64
+DURATION_SECONDS_MAX = 7 * 86_400
+METADATA_ENTRIES_MAX = 100
+METADATA_CHARACTERS_MAX = 2_000
+
+U16 = Layout("<H")
+U32 = Layout("<I")
+U64 = Layout("<Q")
+
+
+class Sound(Struct, frozen=True, gc=False):
+    """The measure of a sound."""
+
+    sample_rate_hz: int
+    channels: int
+    duration_seconds: float
+    metadata: dict[str, str] = {}
+
+
+def measured(
+    sample_rate_hz: int, channels: int, duration_seconds: float, metadata: dict[str, str]
+) -> Sound:
+    """Return the sound, or raise `Unfit` for what no recorder makes (or nothing at all)."""
+    if not 1 <= sample_rate_hz <= SAMPLE_RATE_HZ_MAX:
+        raise Unfit(f"the header says {sample_rate_hz:,} samples a second; no recorder does that")
+    if not 1 <= channels <= CHANNELS_MAX:
+        raise Unfit(f"the header says {channels:,} channels; 1 to {CHANNELS_MAX} can be right")
+    if duration_seconds <= 0:
+        raise Unfit("the clip is empty: a header and no sound")
+    if duration_seconds > DURATION_SECONDS_MAX:
+        raise Unfit(f"the header says the clip lasts {duration_seconds:,.0f} s, over a week")
+    return Sound(sample_rate_hz, channels, duration_seconds, metadata)
+
+
+def note(metadata: dict[str, str], name: str, text: bytes) -> None:
+    """Add one entry to `metadata`: printable, short, the first of its name, within the limit."""
+    value = text.partition(b"\0")[0].decode(errors="replace").strip()[:METADATA_CHARACTERS_MAX]
+    value = "".join(letter if letter.isprintable() else " " for letter in value)
+    if value and name.isprintable() and len(metadata) < METADATA_ENTRIES_MAX:
+        metadata.setdefault(name[:64], value)

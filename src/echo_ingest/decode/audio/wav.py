@@ -1,0 +1,95 @@
+"""WAV: RIFF with a `fmt ` and a `data` chunk (IBM and Microsoft, 1991), RF64 (EBU Tech 3306).
+
+Checked: the data chunk is all there. Read: sample rate, channels, duration, the LIST INFO tags
+under their four-letter names, and the fields of a GUANO chunk under their own.
+"""
+
+from collections.abc import Iterator
+
+from echo_ingest.decode.audio.sound import U16, U32, U64, Sound, measured, note
+from echo_ingest.decode.reasons import Unfit, said
+
+CHUNKS_MAX = 1_000
+SIZE_IN_DS64 = 0xFFFFFFFF
+FIXED_SIZE_FORMATS = frozenset({1, 3, 6, 7})
+"""PCM, float, A-law, µ-law: each sample has the same size, so size gives duration."""
+EXTENSIBLE = 0xFFFE
+
+
+def measure(data: bytes) -> Sound:
+    """Measure a WAV file; raise `Unfit` where it is broken, cut off or empty."""
+    layout = b""
+    samples_said: int | None = None
+    sound_bytes: int | None = None
+    metadata: dict[str, str] = {}
+    wide_size: int | None = None
+    for name, start, size in _chunks(data, 12, len(data)):
+        if name == b"data" and size == SIZE_IN_DS64 and wide_size is not None:
+            size = wide_size
+        there = len(data) - start
+        if name == b"data" and size > there:
+            raise Unfit(
+                f"the clip is cut off: its data chunk says {size:,} bytes of sound"
+                f" and {there:,} arrived"
+            )
+        body = data[start : start + size] if name != b"data" else b""
+        if name == b"ds64" and len(body) >= 16:
+            (wide_size,) = U64.unpack_from(body, 8)
+        elif name == b"fmt ":
+            layout = body
+        elif name == b"fact" and len(body) >= 4:
+            (samples_said,) = U32.unpack_from(body)
+        elif name == b"data" and sound_bytes is None:
+            sound_bytes = size
+        elif name == b"LIST" and body[:4] == b"INFO":
+            for tag, at, length in _chunks(body, 4, len(body)):
+                note(metadata, tag.decode("latin-1"), body[at : at + length])
+        elif name == b"guan":
+            _note_guano(metadata, body)
+    if len(layout) < 16:
+        raise Unfit(f'the WAV has no whole "fmt " chunk in its {len(data):,} bytes')
+    if sound_bytes is None:
+        raise Unfit(f"the WAV has no data chunk in its {len(data):,} bytes: cut off or empty")
+    return _measure(layout, sound_bytes, samples_said, metadata)
+
+
+def _measure(
+    layout: bytes, sound_bytes: int, samples_said: int | None, metadata: dict[str, str]
+) -> Sound:
+    (kind,), (channels,) = U16.unpack_from(layout), U16.unpack_from(layout, 2)
+    (rate,), (bytes_a_second,) = U32.unpack_from(layout, 4), U32.unpack_from(layout, 8)
+    (frame_bytes,) = U16.unpack_from(layout, 12)
+    if kind == EXTENSIBLE and len(layout) >= 26:
+        (kind,) = U16.unpack_from(layout, 24)
+    if sound_bytes == 0:
+        raise Unfit("the clip is empty: its data chunk holds 0 bytes of sound")
+    if kind in FIXED_SIZE_FORMATS:
+        if frame_bytes == 0 or rate == 0:
+            raise Unfit("the WAV header says 0 bytes a sample or 0 samples a second")
+        duration = sound_bytes // frame_bytes / rate
+    elif samples_said and rate:
+        duration = samples_said / rate
+    elif bytes_a_second:
+        duration = sound_bytes / bytes_a_second
+    else:
+        raise Unfit(f"the WAV header does not say how long sound of format {kind} lasts")
+    return measured(rate, channels, duration, metadata)
+
+
+def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and said size of each chunk; a chunk of odd size is padded by one byte."""
+    for _ in range(CHUNKS_MAX):
+        if at + 8 > end:
+            return
+        (size,) = U32.unpack_from(data, at + 4)
+        yield data[at : at + 4], at + 8, size
+        at += 8 + size + (size & 1)
+    raise Unfit(f"the WAV has more than {CHUNKS_MAX:,} chunks; the first was {said(data[12:16])}")
+
+
+def _note_guano(metadata: dict[str, str], body: bytes) -> None:
+    """Read "name: value" lines, as in the GUANO specification 1.0."""
+    for line in body.splitlines()[:CHUNKS_MAX]:
+        name, colon, value = line.partition(b":")
+        if colon:
+            note(metadata, name.decode(errors="replace").strip(), value)

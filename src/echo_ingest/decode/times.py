@@ -1,0 +1,98 @@
+"""When it happened: every way in which devices write a time, as an aware datetime in UTC.
+
+A clock that was never set says 1970. Such a time is no time: the functions return None for it.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from echo_ingest.decode.reasons import Unfit, said
+
+CLOCK_FAILED_YEAR = 1970
+YEAR_MAX = 2105
+SECONDS_MAX = 2**32 - 1
+SECONDS_MIN = -62_135_596_800
+"""The first second of the year 1, where Python's datetimes begin."""
+MILLISECONDS_FROM = 10**11
+"""Numbers from here on are milliseconds: as seconds they would be in the year 5138."""
+STAMP_CHARACTERS_MAX = 64
+
+_AUDIOMOTH = re.compile(
+    r"Recorded at (\d\d):(\d\d):(\d\d)(?:\.\d{1,6})? (\d\d)/(\d\d)/(\d{4})"
+    r" \(UTC(?:([+-])(\d{1,2})(?::(\d\d))?)?\)",
+    re.ASCII,
+)
+
+
+def from_device(stamp: str | int | float, field: str) -> datetime | None:
+    """Read ISO 8601 or epoch seconds or milliseconds, as number or text.
+
+    A time without a zone is meant as UTC. Raises `Unfit` for anything else, naming `field`.
+    """
+    if not isinstance(stamp, str):
+        return _from_epoch(stamp, field, stamp)
+    text = stamp.strip()
+    if len(text) > STAMP_CHARACTERS_MAX:
+        raise Unfit(_unreadable(field, text))
+    try:
+        if text.isdigit():
+            return _from_epoch(int(text), field, text)
+        if text[8:9] in "Tt" or text[10:11] in "Tt ":
+            return _from_calendar(datetime.fromisoformat(text.upper()), field, text)
+        return _from_epoch(float(text), field, text)
+    except ValueError:
+        raise Unfit(_unreadable(field, text)) from None
+
+
+def with_zone(text: str) -> datetime | None:
+    """Read an ISO 8601 time that says its zone; None for everything else."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return None if moment.tzinfo is None else _from_calendar(moment, "", text)
+    except (ValueError, Unfit):
+        return None
+
+
+def from_audiomoth(comment: str) -> datetime | None:
+    """Read "Recorded at 05:45:12 14/09/2026 (UTC+10) by AudioMoth …"; None for other text.
+
+    The form is that of `setHeaderComment` in the AudioMoth firmware.
+    """
+    found = _AUDIOMOTH.match(comment)
+    if found is None:
+        return None
+    hour, minute, second, day, month, year = map(int, found.groups()[:6])
+    shift = timedelta(hours=int(found[8] or 0), minutes=int(found[9] or 0))
+    if found[7] == "-":
+        shift = -shift
+    try:
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - shift
+        return _from_calendar(moment, "", comment)
+    except (ValueError, OverflowError, Unfit):
+        return None
+
+
+def received(at_ms: int) -> datetime:
+    """Turn a receive time into a datetime."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _from_epoch(number: int | float, field: str, stamp: object) -> datetime | None:
+    seconds = number / 1000 if number >= MILLISECONDS_FROM else number
+    if not SECONDS_MIN <= seconds <= SECONDS_MAX:
+        raise Unfit(f"{field}: {said(stamp)} is no time between the years 1 and {YEAR_MAX}")
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return None if moment.year <= CLOCK_FAILED_YEAR else moment
+
+
+def _from_calendar(moment: datetime, field: str, stamp: str) -> datetime | None:
+    if moment.year > YEAR_MAX:
+        raise Unfit(f"{field}: {said(stamp)} is no time between the years 1 and {YEAR_MAX}")
+    if moment.year < CLOCK_FAILED_YEAR:
+        return None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return None if moment.year <= CLOCK_FAILED_YEAR else moment
+
+
+def _unreadable(field: str, text: str) -> str:
+    return f"{field}: {said(text)} cannot be read as a time; send one like 2026-09-14T05:45:12Z"

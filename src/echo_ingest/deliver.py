@@ -1,0 +1,117 @@
+"""The second half of the line: journal → one sink → cursor.
+
+All decisions about retrying are here. The sink says `Refusal` (parked, go on) or raises
+`Unavailable` (the same batch again, later, without end); anything else is our own mistake and
+ends the process, which the journal makes safe.
+"""
+
+import asyncio
+import contextlib
+from random import Random
+
+import structlog
+
+from echo_ingest import metrics
+from echo_ingest.backoff import delay_seconds
+from echo_ingest.decode import decode
+from echo_ingest.journal import Entry, Journal
+from echo_ingest.record import Rejected
+from echo_ingest.sinks import Delivery, Sink, Unavailable
+
+IDLE_POLL_SECONDS = 1.0  # `echo-ingest parked replay` writes from another process
+
+log = structlog.get_logger("deliver")
+
+
+class Deliver:
+    """Brings one sink up to date with the journal and keeps it there."""
+
+    def __init__(
+        self, journal: Journal, sink: Sink, *, payload_bytes_max: int, rng: Random | None = None
+    ) -> None:
+        self.name = sink.name
+        self.unavailable: str | None = None
+        """Why the sink cannot be reached, in words; None while it takes records."""
+        self._journal = journal
+        self._sink = sink
+        self._payload_bytes_max = payload_bytes_max
+        self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
+        self._wake = asyncio.Event()
+        self._attempt = 0
+        journal.add_sink(sink.name)
+
+    def wake(self) -> None:
+        """There is something new in the journal."""
+        self._wake.set()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Deliver until `stopping`; a write that was begun is finished and settled first."""
+        while not stopping.is_set():
+            self._wake.clear()
+            entries = self._journal.read(self.name, self._sink.batch_records_max)
+            if entries:
+                wait_seconds = await self._offer(entries)
+            else:
+                wait_seconds = IDLE_POLL_SECONDS
+            if wait_seconds:
+                await self._wait(wait_seconds, stopping)
+            else:
+                await asyncio.sleep(0)
+
+    async def _offer(self, entries: list[Entry]) -> float:
+        """Offer a batch and settle what came of it; return how long to wait before the next."""
+        batch, unfit = self._fit(entries)
+        if not batch:
+            assert unfit is not None
+            self._journal.settle(self.name, [entries[0].offset], {entries[0].offset: unfit})
+            metrics.SINK_REFUSED.labels(self.name).inc()
+            log.error("parked", sink=self.name, offset=entries[0].offset, reason=unfit)
+            return 0.0
+        try:
+            written = await self._sink.write(batch)
+        except Unavailable as error:
+            return self._postpone(error)
+        assert 1 <= written.count <= len(batch), "a sink settles at least one, at most all"
+        refusals = {batch[refusal.index].offset: refusal.reason for refusal in written.refusals}
+        self._journal.settle(self.name, [d.offset for d in batch[: written.count]], refusals)
+        self._recover()
+        metrics.SINK_DELIVERED.labels(self.name).inc(written.count - len(refusals))
+        metrics.SINK_REFUSED.labels(self.name).inc(len(refusals))
+        for offset, reason in refusals.items():
+            log.warning("parked", sink=self.name, offset=offset, reason=reason)
+        return 0.0
+
+    def _fit(self, entries: list[Entry]) -> tuple[list[Delivery], str | None]:
+        """The leading entries that can be offered, and why the next one cannot."""
+        batch: list[Delivery] = []
+        for entry in entries:
+            if entry.damaged:
+                return batch, "damaged: the stored payload does not match its hash"
+            record = decode(entry.message, self._payload_bytes_max)
+            if isinstance(record, Rejected):
+                return batch, f"this version does not decode it any more: {record.reason}"
+            batch.append(Delivery(entry.offset, entry.key, entry.message, record))
+        return batch, None
+
+    def _postpone(self, error: Unavailable) -> float:
+        self._attempt += 1
+        if self._attempt == 1:
+            log.warning("unavailable", sink=self.name, reason=str(error))
+        self.unavailable = str(error)
+        metrics.SINK_UNAVAILABLE.labels(self.name).set(self._attempt)
+        return max(error.retry_after_seconds or 0.0, delay_seconds(self._attempt, self._rng))
+
+    def _recover(self) -> None:
+        if self._attempt:
+            backlog = self._journal.ledger().sinks[self.name].backlog
+            log.info("recovered", sink=self.name, attempts=self._attempt, backlog=backlog)
+        self._attempt = 0
+        self.unavailable = None
+        metrics.SINK_UNAVAILABLE.labels(self.name).set(0)
+
+    async def _wait(self, seconds: float, stopping: asyncio.Event) -> None:
+        """Sleep, but not past `stopping`; while the sink is well, new records wake us too."""
+        signal = stopping if self._attempt else self._wake
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await signal.wait()

@@ -1,0 +1,542 @@
+"""The durable boundary: one SQLite file that holds every message until everyone has it.
+
+Invariants
+  - `append` returns only after its rows, its dead letters and the ledger are on disk: one
+    transaction, one fsync (WAL, `synchronous=FULL`). What it did not return for is not there.
+  - Offsets are 1, 2, 3 … in order of arrival, without gaps, and never used twice. The newest
+    record is never trimmed, so that the next offset is always the highest plus one.
+  - Keys are unique: a message is stored once, however often it comes (`record.message_key`).
+  - The payload is kept as it came, and nothing derived from it: a record is decoded again when it
+    is read. Each row holds a hash of its payload, as part of its key or beside it.
+  - `received = stored + duplicates + dead letters`; per sink
+    `stored = skipped + delivered + parked + backlog`. Both sides are counted separately.
+  - A record is removed by retention only, and only when every sink has settled it and none has
+    it parked. Without retention nothing is ever removed.
+
+Duplicates
+  A message with an id, a time of its own, or audio is a duplicate if its key is stored. One that
+  reuses an id for other content is a dead letter, not a duplicate. A message with none of the
+  three is one only if the broker redelivers it (DUP) and the same bytes were stored and not yet
+  acknowledged; each stored one answers for one redelivery. So is a dead letter.
+
+Limits
+  2^63 offsets; 1 GB a payload (SQLite's); the file may grow to `bytes_max`, and not into the last
+  `disk_free_bytes_min` of the disk: then `append` raises `JournalFull` and has changed nothing.
+
+After a crash
+  `journal.db-wal` may hold commits that are not yet in `journal.db`; opening it brings them in.
+  A transaction that was cut off is gone as a whole: it was never acknowledged, so the broker
+  still has its messages. What had been acknowledged is known as of the last commit but one, so
+  that a redelivered message without identity may be counted as a duplicate of the last commit's.
+
+Every call is meant for one thread. Other processes may read at any time, and write in short
+transactions (`replay`); this one waits for them up to ten seconds.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from echo_ingest.record import (
+    AnyRecord,
+    Message,
+    Rejected,
+    has_identity,
+    kind,
+    message_key,
+    payload_hash,
+)
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_MS = 10_000
+READ_BYTES_MAX = 8 * 1024 * 1024
+WAL_CHECKPOINT_PAGES = 4_000
+
+STORED = "stored"
+DUPLICATE = "duplicate"
+
+Arrival = tuple[Message, AnyRecord | Rejected]
+
+
+class JournalFull(Exception):
+    """There is no room for another batch; nothing was written. It passes when there is room."""
+
+
+class JournalUnusable(Exception):
+    """The file cannot be opened as a journal; the message says why and what to do."""
+
+
+class Appended(Struct, frozen=True):
+    """What became of a batch, message by message."""
+
+    outcomes: list[str]
+    """For each arrival `STORED`, `DUPLICATE`, or why it is a dead letter."""
+    stored: int
+    duplicates: int
+    dead_letters: int
+
+
+class Entry(Struct, frozen=True, gc=False):
+    """A stored message, as read for a sink or a reader."""
+
+    offset: int
+    key: bytes
+    message: Message
+    damaged: bool
+    """The payload is not what was stored: its hash differs."""
+
+
+class SinkLedger(Struct, frozen=True):
+    """`stored = skipped + delivered + parked + backlog`."""
+
+    delivered: int
+    parked: int
+    backlog: int
+    skipped: int
+    lag_seconds: float
+    """Age of the oldest record in the backlog; 0 if there is none."""
+
+
+class Ledger(Struct, frozen=True):
+    """`received = stored + duplicates + dead_letters`."""
+
+    received: int
+    stored: int
+    duplicates: int
+    dead_letters: int
+    sinks: dict[str, SinkLedger]
+
+
+class _Plan(Struct):
+    """One transaction, before it is written."""
+
+    outcomes: list[str]
+    records: list[tuple[object, ...]]
+    dead_letters: list[tuple[object, ...]]
+    opened: Counter[bytes]
+    """Digests stored without identity: a redelivery of one of them is a duplicate."""
+    answered: Counter[bytes]
+    """Digests of redeliveries that an earlier stored one answers for."""
+
+
+INSERT_RECORD = """
+    INSERT INTO record (offset, key, digest, received_at_ms, kind, node, topic, properties, payload)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT_DEAD_LETTER = """
+    INSERT INTO dead_letter (digest, received_at_ms, node, topic, properties, reason, payload)
+    VALUES (?, ?, ?, ?, ?, ?, ?)"""
+ENTRY_COLUMNS = "offset, key, digest, received_at_ms, node, topic, properties, payload"
+
+
+def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
+    """Open `path` as SQLite, with our waiting time; raise `JournalUnusable` if it is not ours."""
+    flags = (
+        apsw.SQLITE_OPEN_READONLY
+        if read_only
+        else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    )
+    try:
+        connection = apsw.Connection(str(path), flags=flags)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except (apsw.CantOpenError, apsw.NotADBError, apsw.CorruptError, apsw.ReadOnlyError) as error:
+        raise JournalUnusable(
+            f"{path} cannot be opened as a journal ({error}); "
+            "if it is damaged, move it away and restore a copy"
+        ) from error
+    if version > SCHEMA_VERSION:
+        raise JournalUnusable(
+            f"{path} was written by a newer echo-ingest (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); install that version"
+        )
+    return connection
+
+
+class Journal:
+    """The writing side; see the module's docstring for what it promises."""
+
+    def __init__(self, path: Path, *, bytes_max: int = 0, disk_free_bytes_min: int = 0) -> None:
+        """Open or create `path`. `bytes_max` 0 means no cap of our own."""
+        self.path = path
+        self._bytes_max = bytes_max
+        self._disk_free_bytes_min = disk_free_bytes_min
+        path.touch(mode=0o600, exist_ok=True)
+        self._db = connect(path)
+        # Writers take their turn at BEGIN: a read that turns into a write could not wait for it.
+        self._db.transaction_mode = "IMMEDIATE"
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}")
+        with self._db:
+            if self._one("PRAGMA user_version") == 0:
+                self._db.execute(Path(__file__).with_name("schema.sql").read_text())
+        self._page_bytes = self._one("PRAGMA page_size")
+        self._acknowledged = (
+            self._one("SELECT acknowledged_offset FROM ledger"),
+            self._one("SELECT acknowledged_dead_letter FROM ledger"),
+        )
+        self._unacknowledged = self._read_unacknowledged()
+
+    def close(self) -> None:
+        """Bring the WAL into the file and let go of it."""
+        self._db.close()
+
+    # ------------------------------------------------------------------ first half: in
+
+    def append(self, arrivals: Sequence[Arrival]) -> Appended:
+        """Make a batch durable, in order; return when it is.
+
+        Raises `JournalFull` if there is no room, and then has changed nothing.
+        """
+        self._require_room()
+        try:
+            with self._db:
+                plan = self._insert(arrivals)
+        except apsw.FullError as error:
+            raise JournalFull(f"the disk that holds {self.path} is full") from error
+        self._unacknowledged -= plan.answered
+        self._unacknowledged += plan.opened
+        stored, dead_letters = len(plan.records), len(plan.dead_letters)
+        return Appended(
+            plan.outcomes, stored, len(arrivals) - stored - dead_letters, dead_letters
+        )
+
+    def acknowledged(self) -> None:
+        """All that was appended has been acknowledged: a redelivery of it is a new message."""
+        self._unacknowledged.clear()
+        self._acknowledged = (self._last_offset(), self._last_dead_letter())
+
+    def _insert(self, arrivals: Sequence[Arrival]) -> _Plan:
+        first_offset = self._last_offset() + 1
+        plan = self._plan(arrivals, first_offset, {})
+        try:
+            self._db.execute("SAVEPOINT batch")
+            self._db.executemany(INSERT_RECORD, plan.records)
+        except apsw.ConstraintError:
+            # Some are there already. Rare, so looked up only now: new batches pay nothing for it.
+            self._db.execute("ROLLBACK TO batch")
+            plan = self._plan(arrivals, first_offset, self._stored_digests(plan.records))
+            self._db.executemany(INSERT_RECORD, plan.records)
+        self._db.executemany(INSERT_DEAD_LETTER, plan.dead_letters)
+        stored, dead_letters = len(plan.records), len(plan.dead_letters)
+        self._db.execute(
+            "UPDATE ledger SET received = received + ?, stored = stored + ?,"
+            " duplicates = duplicates + ?, dead_letters = dead_letters + ?,"
+            " acknowledged_offset = ?, acknowledged_dead_letter = ?",
+            (
+                len(arrivals),
+                stored,
+                plan.outcomes.count(DUPLICATE),
+                dead_letters,
+                *self._acknowledged,
+            ),
+        )
+        return plan
+
+    def _plan(
+        self, arrivals: Sequence[Arrival], first_offset: int, taken: Mapping[bytes, bytes]
+    ) -> _Plan:
+        """Decide what becomes of each arrival. `taken`: keys in the journal, with their digests."""
+        plan = _Plan([], [], [], Counter(), Counter())
+        digests = dict(taken)
+        offset = first_offset
+        for message, verdict in arrivals:
+            digest = payload_hash(message)
+            properties = _properties_text(message)
+            reason = verdict.reason if isinstance(verdict, Rejected) else None
+            identified = reason is None and has_identity(verdict)  # type: ignore[arg-type]
+            if not identified and self._was_stored(message, digest, plan.answered):
+                plan.answered[digest] += 1
+                plan.outcomes.append(DUPLICATE)
+                continue
+            if not isinstance(verdict, Rejected):
+                key = message_key(message, verdict, digest, offset)
+                known = digests.get(key)
+                if known is None:
+                    digests[key] = digest
+                    plan.records.append(
+                        (
+                            offset,
+                            key,
+                            None if key.endswith(digest) else digest,
+                            message.received_at_ms,
+                            kind(verdict),
+                            message.node,
+                            message.topic,
+                            properties,
+                            message.payload,
+                        )
+                    )
+                    if not identified:
+                        plan.opened[digest] += 1
+                    plan.outcomes.append(STORED)
+                    offset += 1
+                    continue
+                if known == digest:
+                    plan.outcomes.append(DUPLICATE)
+                    continue
+                reason = f"the id {verdict.message_id!r:.80} was used before, for another message"
+            assert reason is not None
+            plan.opened[digest] += 1
+            plan.dead_letters.append(
+                (
+                    digest,
+                    message.received_at_ms,
+                    message.node,
+                    message.topic,
+                    properties,
+                    reason,
+                    message.payload,
+                )
+            )
+            plan.outcomes.append(reason)
+        return plan
+
+    def _was_stored(self, message: Message, digest: bytes, answered: Counter[bytes]) -> bool:
+        return message.redelivered and self._unacknowledged[digest] > answered[digest]
+
+    def _stored_digests(self, records: Iterable[tuple[object, ...]]) -> dict[bytes, bytes]:
+        found = {}
+        for record in records:
+            key = record[1]
+            assert isinstance(key, bytes)
+            row = self._db.execute("SELECT digest FROM record WHERE key = ?", (key,)).fetchone()
+            if row is not None:
+                found[key] = row[0] or key[4:]
+        return found
+
+    def _read_unacknowledged(self) -> Counter[bytes]:
+        offset, dead_letter = self._acknowledged
+        rows = self._db.execute(
+            "SELECT digest FROM record WHERE offset > ? AND digest IS NOT NULL"
+            " UNION ALL SELECT digest FROM dead_letter WHERE id > ?",
+            (offset, dead_letter),
+        )
+        return Counter(digest for (digest,) in rows)
+
+    def _require_room(self) -> None:
+        if self._bytes_max and self.used_bytes() >= self._bytes_max:
+            raise JournalFull(
+                f"the journal holds {self.used_bytes():,} bytes, its cap is {self._bytes_max:,}; "
+                "raise IOT_JOURNAL_BYTES_MAX or set IOT_RETENTION_DAYS"
+            )
+        free = self.disk_free_bytes()
+        if free < self._disk_free_bytes_min:
+            raise JournalFull(
+                f"{free:,} bytes are free on the disk that holds {self.path}, "
+                f"{self._disk_free_bytes_min:,} are kept free (IOT_DISK_FREE_BYTES_MIN); make room"
+            )
+
+    # ------------------------------------------------------------------ second half: out
+
+    def add_sink(self, name: str) -> None:
+        """Make sure `name` has a cursor; a new sink starts where retention has stopped."""
+        self._db.execute(
+            "INSERT INTO sink (name, cursor, skipped, delivered)"
+            " SELECT ?, trimmed_offset, trimmed_offset, 0 FROM ledger WHERE true"
+            " ON CONFLICT DO NOTHING",
+            (name,),
+        )
+
+    def read(self, sink: str, records_max: int) -> list[Entry]:
+        """What to offer `sink` next: what was asked to be replayed, else what follows its cursor.
+
+        At most `records_max` and about 8 MiB of payload, at least one if there is any.
+        """
+        replays = self._entries(
+            f"SELECT {ENTRY_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
+            " WHERE sink = ? AND replay = 1 ORDER BY offset LIMIT ?",
+            (sink, records_max),
+        )
+        return replays or self._entries(
+            f"SELECT {ENTRY_COLUMNS} FROM record"  # noqa: S608
+            " WHERE offset > (SELECT cursor FROM sink WHERE name = ?) ORDER BY offset LIMIT ?",
+            (sink, records_max),
+        )
+
+    def settle(self, sink: str, offsets: Sequence[int], refusals: Mapping[int, str]) -> None:
+        """These offsets, as `read` gave them, are done: delivered, or parked for a reason."""
+        now_ms = self._one("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")
+        with self._db:
+            self._db.executemany(
+                "DELETE FROM parked WHERE sink = ? AND offset = ?",
+                ((sink, offset) for offset in offsets if offset not in refusals),
+            )
+            self._db.executemany(
+                "INSERT INTO parked (sink, offset, reason, parked_at_ms, attempts)"
+                " VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
+                " parked_at_ms = excluded.parked_at_ms, attempts = attempts + 1, replay = 0",
+                ((sink, offset, reason, now_ms) for offset, reason in refusals.items()),
+            )
+            self._db.execute(
+                "UPDATE sink SET cursor = max(cursor, ?), delivered = delivered + ?"
+                " WHERE name = ?",
+                (max(offsets), len(offsets) - len(refusals), sink),
+            )
+
+    def trim(self, received_before_ms: int, records_max: int = 10_000) -> int:
+        """Remove old records that no sink needs any more; return how many (call until 0)."""
+        with self._db:
+            offsets = self._db.execute(
+                "SELECT offset FROM ("
+                # The oldest suffice: times of receipt grow with offsets, but for a clock set back.
+                " SELECT offset, received_at_ms FROM record WHERE offset <= min("
+                "  coalesce((SELECT min(cursor) FROM sink), 9223372036854775807),"
+                "  (SELECT max(offset) FROM record) - 1)"
+                " AND offset NOT IN (SELECT offset FROM parked) ORDER BY offset LIMIT ?"
+                ") WHERE received_at_ms < ?",
+                (records_max, received_before_ms),
+            ).fetchall()
+            self._db.executemany("DELETE FROM record WHERE offset = ?", offsets)
+            if offsets:
+                self._db.execute(
+                    "UPDATE ledger SET trimmed_offset = max(trimmed_offset, ?)", offsets[-1]
+                )
+            return len(offsets)
+
+    # ------------------------------------------------------------------ a person's decisions
+
+    def request_replay(self, sink: str, offsets: Sequence[int]) -> int:
+        """Have parked records offered to `sink` again; return how many were parked."""
+        with self._db:
+            before = self._db.total_changes()
+            self._db.executemany(
+                "UPDATE parked SET replay = 1 WHERE sink = ? AND offset = ? AND replay = 0",
+                ((sink, offset) for offset in offsets),
+            )
+            return self._db.total_changes() - before
+
+    def replay_dead_letter(self, dead_letter: int, message: Message, record: AnyRecord) -> str:
+        """A dead letter that decodes now becomes a record; return its outcome.
+
+        In the ledger it was one dead letter and is now one stored record, or one duplicate.
+        """
+        self._require_room()
+        with self._db:
+            plan = self._plan([(message, record)], self._last_offset() + 1, {})
+            try:
+                self._db.executemany(INSERT_RECORD, plan.records)
+            except apsw.ConstraintError:
+                taken = self._stored_digests(plan.records)
+                plan = self._plan([(message, record)], self._last_offset() + 1, taken)
+            outcome = plan.outcomes[0]
+            if outcome in (STORED, DUPLICATE):
+                self._db.execute("DELETE FROM dead_letter WHERE id = ?", (dead_letter,))
+                assert self._db.changes() == 1, "replayed while someone else replayed it"
+                self._db.execute(
+                    "UPDATE ledger SET dead_letters = dead_letters - 1,"
+                    " stored = stored + ?, duplicates = duplicates + ?",
+                    (outcome == STORED, outcome == DUPLICATE),
+                )
+            return outcome
+
+    def remember_session(self, name: str) -> bool:
+        """Note that the broker holds a session `name`; return whether that was known before."""
+        with self._db:
+            self._db.execute("INSERT INTO session VALUES (?) ON CONFLICT DO NOTHING", (name,))
+            return self._db.changes() == 0
+
+    # ------------------------------------------------------------------ figures
+
+    def ledger(self) -> Ledger:
+        """The proof that nothing was dropped in silence."""
+        return read_ledger(self._db)
+
+    def used_bytes(self) -> int:
+        """Bytes of the file that are in use; retention frees pages for new records."""
+        pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
+        return int(pages * self._page_bytes)
+
+    def disk_free_bytes(self) -> int:
+        """What the file system gives to us."""
+        status = os.statvfs(self.path.parent)
+        return status.f_bavail * status.f_frsize
+
+    def _last_offset(self) -> int:
+        return self._one("SELECT coalesce(max(offset), 0) FROM record")
+
+    def _last_dead_letter(self) -> int:
+        return self._one("SELECT coalesce(max(id), 0) FROM dead_letter")
+
+    def _one(self, sql: str) -> int:
+        (value,) = self._db.execute(sql).fetchone()
+        return int(value)
+
+    def _entries(self, sql: str, bindings: tuple[object, ...]) -> list[Entry]:
+        entries: list[Entry] = []
+        payload_bytes = 0
+        for row in self._db.execute(sql, bindings):
+            entries.append(to_entry(row))
+            payload_bytes += len(entries[-1].message.payload)
+            if payload_bytes >= READ_BYTES_MAX:
+                break
+        return entries
+
+
+def to_entry(row: tuple[object, ...]) -> Entry:
+    """An `Entry` from the `ENTRY_COLUMNS` of a row, its payload compared with its hash."""
+    offset, key, digest, received_at_ms, node, topic, properties, payload = row
+    assert isinstance(key, bytes)
+    message = Message(
+        topic=topic,  # type: ignore[arg-type]
+        payload=payload,  # type: ignore[arg-type]
+        received_at_ms=received_at_ms,  # type: ignore[arg-type]
+        node=node,  # type: ignore[arg-type]
+        properties=properties_of(properties),  # type: ignore[arg-type]
+    )
+    damaged = payload_hash(message) != (key[4:] if digest is None else digest)
+    return Entry(offset, key, message, damaged)  # type: ignore[arg-type]
+
+
+def read_ledger(db: apsw.Connection) -> Ledger:
+    """The ledger as of one moment."""
+    db.execute("BEGIN DEFERRED")
+    try:
+        return _ledger(db)
+    finally:
+        db.execute("COMMIT")
+
+
+def _ledger(db: apsw.Connection) -> Ledger:
+    received, stored, duplicates, dead_letters = db.execute(
+        "SELECT received, stored, duplicates, dead_letters FROM ledger"
+    ).fetchone()
+    sinks = {}
+    for name, cursor, skipped, delivered in db.execute(
+        "SELECT name, cursor, skipped, delivered FROM sink"
+    ).fetchall():
+        (after_cursor,) = db.execute(
+            "SELECT coalesce(max(offset), ?1) - ?1 FROM record", (cursor,)
+        ).fetchone()
+        parked, replays = db.execute(
+            "SELECT count(*) FILTER (WHERE replay = 0), count(*) FILTER (WHERE replay = 1)"
+            " FROM parked WHERE sink = ?",
+            (name,),
+        ).fetchone()
+        (lag_seconds,) = db.execute(
+            "SELECT max(0, unixepoch('subsec') - min(received_at_ms) / 1000.0) FROM ("
+            " SELECT received_at_ms FROM record WHERE offset = ?1 + 1 UNION ALL"
+            " SELECT received_at_ms FROM parked JOIN record USING (offset)"
+            " WHERE sink = ?2 AND replay = 1)",
+            (cursor, name),
+        ).fetchone()
+        sinks[name] = SinkLedger(
+            delivered, parked, after_cursor + replays, skipped, round(lag_seconds or 0.0, 3)
+        )
+    return Ledger(received, stored, duplicates, dead_letters, sinks)
+
+
+def _properties_text(message: Message) -> str | None:
+    return msgspec.json.encode(message.properties).decode() if message.properties else None
+
+
+def properties_of(text: str | None) -> tuple[tuple[str, str], ...]:
+    """User properties from their column."""
+    if text is None:
+        return ()
+    return msgspec.json.decode(text, type=tuple[tuple[str, str], ...])

@@ -1,0 +1,60 @@
+-- Version 1. What each table promises is said in __init__.py.
+
+CREATE TABLE record (
+    offset         INTEGER PRIMARY KEY,  -- 1, 2, 3 … without gaps
+    key            BLOB NOT NULL UNIQUE, -- record.message_key
+    digest         BLOB,                 -- record.payload_hash, where the key does not end with it
+    received_at_ms INTEGER NOT NULL,
+    kind           TEXT NOT NULL,
+    node           TEXT,
+    topic          TEXT NOT NULL,
+    properties     TEXT,                 -- JSON: [[name, value], …]; NULL for none
+    payload        BLOB NOT NULL         -- as it came
+) STRICT;
+
+CREATE TABLE dead_letter (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest         BLOB NOT NULL,
+    received_at_ms INTEGER NOT NULL,
+    node           TEXT,
+    topic          TEXT NOT NULL,
+    properties     TEXT,
+    reason         TEXT NOT NULL,
+    payload        BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE sink (
+    name      TEXT PRIMARY KEY,
+    cursor    INTEGER NOT NULL,  -- every offset up to here was offered and settled
+    skipped   INTEGER NOT NULL,  -- offsets that retention had removed before the sink was added
+    delivered INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE parked (
+    sink         TEXT NOT NULL,
+    offset       INTEGER NOT NULL,
+    reason       TEXT NOT NULL,
+    parked_at_ms INTEGER NOT NULL,
+    attempts     INTEGER NOT NULL,
+    replay       INTEGER NOT NULL DEFAULT 0, -- 1: to be offered again; counts as backlog
+    PRIMARY KEY (sink, offset)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE ledger (
+    id                       INTEGER PRIMARY KEY CHECK (id = 1),
+    received                 INTEGER NOT NULL,
+    stored                   INTEGER NOT NULL,
+    duplicates               INTEGER NOT NULL,
+    dead_letters             INTEGER NOT NULL,
+    acknowledged_offset      INTEGER NOT NULL, -- at the last commit, what had been acknowledged
+    acknowledged_dead_letter INTEGER NOT NULL,
+    trimmed_offset           INTEGER NOT NULL  -- the highest that retention has removed
+) STRICT;
+INSERT INTO ledger VALUES (1, 0, 0, 0, 0, 0, 0, 0);
+
+-- Broker sessions this service has held; one that is not there any more may mean a loss.
+CREATE TABLE session (
+    name TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+PRAGMA user_version = 1;

@@ -1,0 +1,89 @@
+"""Every metric, once. Labels are bounded: sinks and outcomes, never a device.
+
+docs/metrics.md has a heading for each; a test compares them.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+RECEIVED_MESSAGES = Counter(
+    "echo_ingest_received_messages",
+    "Messages read from the broker and settled: stored, duplicate or dead letter.",
+    registry=REGISTRY,
+)
+OUTCOMES = Counter(
+    "echo_ingest_outcomes_messages",
+    "What became of received messages.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+RECEIVED_BYTES = Counter(
+    "echo_ingest_received_bytes", "Payload bytes of received messages.", registry=REGISTRY
+)
+COMMIT_SECONDS = Histogram(
+    "echo_ingest_journal_commit_seconds",
+    "Time to make one batch durable, fsync included.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+    registry=REGISTRY,
+)
+BATCH_MESSAGES = Histogram(
+    "echo_ingest_batch_messages",
+    "Messages made durable by one commit.",
+    buckets=(1, 2, 5, 10, 50, 100, 500, 1000, 5000, 20000),
+    registry=REGISTRY,
+)
+JOURNAL_BYTES = Gauge(
+    "echo_ingest_journal_bytes", "Bytes of the journal that are in use.", registry=REGISTRY
+)
+DISK_FREE_BYTES = Gauge(
+    "echo_ingest_disk_free_bytes", "Bytes free on the journal's disk.", registry=REGISTRY
+)
+JOURNAL_BLOCKED = Gauge(
+    "echo_ingest_journal_blocked",
+    "1 while acknowledgements have stopped because there is no room.",
+    registry=REGISTRY,
+)
+CONNECTED = Gauge(
+    "echo_ingest_broker_connected", "1 while connected and subscribed.", registry=REGISTRY
+)
+RECONNECTS = Counter(
+    "echo_ingest_broker_reconnects", "Connections made after the first.", registry=REGISTRY
+)
+SESSIONS_LOST = Counter(
+    "echo_ingest_sessions_lost",
+    "Times the broker had forgotten our session: messages may have been lost there.",
+    registry=REGISTRY,
+)
+ECHO_AGE_SECONDS = Gauge(
+    "echo_ingest_echo_age_seconds",
+    "Time since a message sent to ourselves through the broker came back.",
+    registry=REGISTRY,
+)
+SINK_DELIVERED = Counter(
+    "echo_ingest_sink_delivered_records", "Records a sink took.", ["sink"], registry=REGISTRY
+)
+SINK_REFUSED = Counter(
+    "echo_ingest_sink_refused_records", "Records a sink refused.", ["sink"], registry=REGISTRY
+)
+SINK_UNAVAILABLE = Gauge(
+    "echo_ingest_sink_unavailable",
+    "Attempts in a row that found the sink unavailable; 0 when it takes records.",
+    ["sink"],
+    registry=REGISTRY,
+)
+SINK_BACKLOG = Gauge(
+    "echo_ingest_sink_backlog_records", "Records waiting for a sink.", ["sink"], registry=REGISTRY
+)
+SINK_PARKED = Gauge(
+    "echo_ingest_sink_parked_records",
+    "Records a sink refused that wait for a person.",
+    ["sink"],
+    registry=REGISTRY,
+)
+SINK_LAG_SECONDS = Gauge(
+    "echo_ingest_sink_lag_seconds",
+    "Age of the oldest record waiting for a sink.",
+    ["sink"],
+    registry=REGISTRY,
+)

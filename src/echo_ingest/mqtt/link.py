@@ -1,0 +1,168 @@
+"""A byte stream to a broker: TCP or TLS, with WebSocket frames inside where the address says so."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake, ProtocolError
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI
+
+from echo_ingest.settings import Endpoint
+
+OPEN_TIMEOUT_SECONDS = 10.0
+WRITE_BUFFER_BYTES = 1024 * 1024
+
+
+class Link(asyncio.Protocol):
+    """One connection. `on_bytes` gets what arrives, `on_lost` is called once when it is over."""
+
+    def __init__(
+        self,
+        websocket: WebSocketURI | None,
+        on_bytes: Callable[[bytes], None],
+        on_lost: Callable[[Exception | None], None],
+    ) -> None:
+        self._on_bytes = on_bytes
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport
+        self._frames: ClientProtocol | None = None
+        if websocket is not None:
+            # [MQTT-6.0.0-3] the subprotocol's name is mqtt. No size limit of its own: a broker
+            # that sends more than we take would be cut off and would send the same again.
+            self._frames = ClientProtocol(
+                websocket, subprotocols=[Subprotocol("mqtt")], max_size=None
+            )
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    # ------------------------------------------------------------------ what the session calls
+
+    def write(self, data: bytes) -> None:
+        """Send; never waits. [MQTT-6.0.0-1] MQTT travels in binary frames."""
+        if self._frames is None:
+            self._transport.write(data)
+        else:
+            self._frames.send_binary(data)
+            self._flush(self._frames)
+
+    async def drained(self) -> None:
+        """Wait while the other side reads more slowly than we write."""
+        await self._writable.wait()
+
+    def pause(self) -> None:
+        """Stop reading; the broker keeps the rest."""
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Send what is written, then close."""
+        if self._frames is not None and not self._transport.is_closing():
+            self._frames.send_close()
+            self._flush(self._frames)
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once; what was not sent is lost."""
+        self._transport.abort()
+
+    # ------------------------------------------------------------------ what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the WebSocket handshake, or be open at once."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
+        if self._frames is None:
+            self._opened.set_result(None)
+        else:
+            self._frames.send_request(self._frames.connect())
+            self._flush(self._frames)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what came, out of its frames."""
+        if self._frames is None:
+            self._on_bytes(data)
+            return
+        self._frames.receive_data(data)
+        for event in self._frames.events_received():
+            if isinstance(event, Response):
+                self._finish_handshake(self._frames)
+            elif isinstance(event, Frame) and event.opcode in (Opcode.BINARY, Opcode.CONT):
+                # [MQTT-6.0.0-2] packets need not begin or end where frames do
+                self._on_bytes(bytes(event.data))
+        self._flush(self._frames)
+        if self._frames.close_expected():
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits."""
+        self._writable.set()
+        if not self._opened.done():
+            self._opened.set_exception(exc or ConnectionResetError("closed before it was open"))
+        self._on_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Let `drained` wait."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Let `drained` return."""
+        self._writable.set()
+
+    async def opened(self) -> None:
+        """Wait until MQTT can be spoken."""
+        await self._opened
+
+    def _finish_handshake(self, frames: ClientProtocol) -> None:
+        if frames.handshake_exc is not None:
+            self._opened.set_exception(frames.handshake_exc)
+        else:
+            self._opened.set_result(None)
+
+    def _flush(self, frames: ClientProtocol) -> None:
+        for data in frames.data_to_send():
+            if data:
+                self._transport.write(data)
+
+
+async def open_link(
+    endpoint: Endpoint,
+    tls_ca_file: Path | None,
+    on_bytes: Callable[[bytes], None],
+    on_lost: Callable[[Exception | None], None],
+) -> Link:
+    """Connect to `endpoint`; raise `OSError` (with the reason in words) or `TimeoutError`."""
+    secure = endpoint.scheme in ("mqtts", "wss")
+    websocket = None
+    if endpoint.scheme in ("ws", "wss"):
+        websocket = WebSocketURI(secure, endpoint.host, endpoint.port, endpoint.path, "")
+    link: Link | None = None
+    try:
+        async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
+            _, link = await asyncio.get_running_loop().create_connection(
+                lambda: Link(websocket, on_bytes, on_lost),
+                endpoint.host,
+                endpoint.port,
+                ssl=ssl.create_default_context(cafile=tls_ca_file) if secure else None,
+            )
+            await link.opened()
+            return link
+    except (InvalidHandshake, ProtocolError) as error:
+        assert link is not None
+        link.abort()
+        raise ConnectionRefusedError(
+            f"the server does not speak MQTT over WebSockets at {endpoint.path} ({error})"
+        ) from error
+    except BaseException:
+        if link is not None:
+            link.abort()
+        raise

@@ -1,0 +1,477 @@
+"""The session with the broker: messages in batches, acknowledged only when the caller says so.
+
+What it keeps to
+  - QoS 1 and never a clean start: while we are away the broker holds our messages
+    [MQTT-3.1.2-4], [MQTT-3.1.2-23].
+  - A PUBACK leaves when `ack` is called, in the order the messages came [MQTT-4.6.0-2].
+  - Packet ids belong to one connection: acks of a lost one are void, and its unacknowledged
+    messages come again, marked DUP. QoS 0 messages never come again, so they are kept.
+  - Reading stops while `HELD_MESSAGES_MAX` messages or `HELD_BYTES_MAX` bytes wait for their
+    acknowledgement, whatever the broker thinks of Receive Maximum (mosquitto 2.0.11 ignores it).
+  - A lost connection is opened again without end, with backoff and jitter.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import mqtt5
+import structlog
+from msgspec import Struct
+
+from echo_ingest.backoff import delay_seconds
+from echo_ingest.mqtt.link import Link, open_link
+from echo_ingest.mqtt.packets import packet_bytes, salvage_publish
+from echo_ingest.record import Message
+from echo_ingest.settings import Endpoint
+
+KEEP_ALIVE_SECONDS = 20
+ANSWER_TIMEOUT_SECONDS = 10.0
+RECEIVE_MAXIMUM = 5_000
+HELD_MESSAGES_MAX = 20_000
+HELD_BYTES_MAX = 16 * 1024 * 1024
+PUBLISHES_MAX = 1_000
+TAKEN_OVER_PAUSE_SECONDS = 300.0
+
+QOS_0 = mqtt5.QoS.AT_MOST_ONCE
+QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
+PINGREQ = mqtt5.PingReqPacket().write()
+PUBACK = b"\x40\x02"  # followed by the packet id: no reason code means success [MQTT-3.4.2-1]
+
+P = TypeVar("P", bound=mqtt5.ConnAckPacket | mqtt5.SubAckPacket)
+
+log = structlog.get_logger("mqtt")
+
+
+class ConnectionLost(Exception):
+    """The connection ended; the text says why, in words."""
+
+
+class TakenOver(ConnectionLost):
+    """Another client with our client id connected [MQTT-3.1.4-3]."""
+
+
+class PublishRefused(Exception):
+    """The broker does not take this message; the text says why."""
+
+
+class SessionOptions(Struct, frozen=True, kw_only=True):
+    """Which broker, as whom, to what."""
+
+    endpoint: Endpoint
+    client_id: str
+    user: str | None = None
+    password: str | None = None
+    tls_ca_file: Path | None = None
+    topic_filters: tuple[str, ...] = ()
+    """Subscribed at QoS 1."""
+    echo_topic: str | None = None
+    """Subscribed at QoS 0; what comes on it goes to `on_echo` and is not a message."""
+    session_expiry_seconds: int = 0
+    """How long the broker keeps our session while we are away; 0: not at all."""
+
+
+class Batch(Struct, frozen=True):
+    """Messages in order of arrival, to be acknowledged together."""
+
+    messages: list[Message]
+    acks: list[bytes]
+    """Their PUBACK packets, in the same order; QoS 0 messages have none."""
+    connection: int
+    size_bytes: int
+
+
+class Session:
+    """One MQTT session. `run` keeps it connected; `receive`, `ack` and `publish` use it."""
+
+    def __init__(
+        self,
+        options: SessionOptions,
+        *,
+        node_of: Callable[[str], str | None] = lambda _topic: None,
+        on_connected: Callable[[bool], None] = lambda _session_present: None,
+        on_echo: Callable[[bytes], None] = lambda _payload: None,
+        rng: Random | None = None,
+    ) -> None:
+        """`on_connected` is told whether the broker still had our session."""
+        self.options = options
+        self.state = "not connected yet"
+        """`connected`, or why not, in words."""
+        self.reconnects = 0
+        self._node_of = node_of
+        self._on_connected = on_connected
+        self._on_echo = on_echo
+        self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
+
+        self._connection = 0
+        self._link: Link | None = None
+        self._lost: asyncio.Future[None] | None = None
+        self._connected = asyncio.Event()
+        self._partial = bytearray()
+        self._awaited_bytes = 0
+        self._heard_at = 0.0
+        self._answers: dict[type[mqtt5.Packet], asyncio.Future[mqtt5.Packet]] = {}
+        self._publishes: dict[int, asyncio.Future[mqtt5.PubAckPacket]] = {}
+        self._publish_slots = asyncio.Semaphore(PUBLISHES_MAX)
+        self._packet_id = 0
+
+        self._messages: list[Message] = []
+        self._acks: list[bytes | None] = []
+        self._held_messages = 0
+        self._held_bytes = 0
+        self._paused = False
+        self._wanted = 1
+        self._arrived = asyncio.Event()
+        self._enough = asyncio.Event()
+
+    # ------------------------------------------------------------------ messages in
+
+    async def receive(self, messages_max: int, linger_seconds: float) -> Batch:
+        """Wait for a message, then `linger_seconds` or until `messages_max` are there."""
+        while True:
+            await self._arrived.wait()
+            if len(self._messages) < messages_max and not self._paused:
+                self._wanted = messages_max
+                self._enough.clear()
+                timer = asyncio.get_running_loop().call_later(linger_seconds, self._enough.set)
+                await self._enough.wait()
+                timer.cancel()
+            if self._messages:  # a connection lost meanwhile has taken its messages with it
+                break
+        messages, acks = self._messages[:messages_max], self._acks[:messages_max]
+        del self._messages[:messages_max], self._acks[:messages_max]
+        size_bytes = sum(len(message.payload) for message in messages)
+        if not self._messages:
+            self._arrived.clear()
+        return Batch(messages, [a for a in acks if a is not None], self._connection, size_bytes)
+
+    def ack(self, batch: Batch) -> bool:
+        """Send the PUBACKs of a batch. Batches are acknowledged in the order they were received.
+
+        False if their connection is gone: then the broker sends the messages again.
+        """
+        self._release(len(batch.messages), batch.size_bytes)
+        if self._link is None or batch.connection != self._connection:
+            return False
+        if batch.acks:
+            self._link.write(b"".join(batch.acks))
+        return True
+
+    def _release(self, messages: int, size_bytes: int) -> None:
+        self._held_messages -= messages
+        self._held_bytes -= size_bytes
+        if (
+            self._paused
+            and self._held_messages <= HELD_MESSAGES_MAX // 2
+            and self._held_bytes <= HELD_BYTES_MAX // 2
+        ):
+            self._paused = False
+            if self._link is not None:
+                self._heard_at = time.monotonic()
+                self._link.resume()
+
+    # ------------------------------------------------------------------ messages out
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: mqtt5.QoS = QOS_1,
+        properties: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Publish; at QoS 1 return when the broker has acknowledged it.
+
+        Waits for a connection. Raises `ConnectionLost` if it ends before the answer (the broker
+        may or may not have the message: publish again), `PublishRefused` if the broker says no.
+        """
+        if qos == QOS_0:
+            link = await self._writable_link()
+            packet = mqtt5.PublishPacket(topic, payload, user_properties=list(properties))
+            link.write(packet.write())
+            return
+        async with self._publish_slots:
+            link = await self._writable_link()
+            packet_id = self._next_packet_id()
+            packet = mqtt5.PublishPacket(
+                topic, payload, qos=qos, packet_id=packet_id, user_properties=list(properties)
+            )
+            answer = asyncio.get_running_loop().create_future()
+            self._publishes[packet_id] = answer
+            try:
+                link.write(packet.write())
+                puback = await answer
+            finally:
+                self._publishes.pop(packet_id, None)
+        if puback.reason_code >= mqtt5.PubAckReasonCode.UNSPECIFIED_ERROR:
+            raise PublishRefused(f"{topic}: {_words(puback)}")
+
+    async def _writable_link(self) -> Link:
+        while True:
+            await self._connected.wait()
+            if self._link is not None:
+                await self._link.drained()
+            if self._link is not None:
+                return self._link
+            await asyncio.sleep(0)
+
+    def _next_packet_id(self) -> int:
+        while True:
+            self._packet_id = self._packet_id % 65_535 + 1
+            if self._packet_id not in self._publishes:
+                return self._packet_id
+
+    # ------------------------------------------------------------------ the connection
+
+    async def run(self) -> None:
+        """Stay connected until cancelled; then say goodbye, so that no will or timeout is due."""
+        attempt = 0
+        taken_over = 0
+        while True:
+            try:
+                await self._open()
+                attempt = 0
+                assert self._lost is not None
+                await self._lost
+            except asyncio.CancelledError:
+                self._say_goodbye()
+                raise
+            except TakenOver as error:
+                taken_over += 1
+                self._end(str(error))
+                pause = min(TAKEN_OVER_PAUSE_SECONDS * taken_over, 3600.0)
+                log.error("taken over", client_id=self.options.client_id, pause_seconds=pause,
+                          remedy="two services use this client id: stop one of them, or give it "
+                          "its own IOT_CLIENT_ID and topics")
+                await asyncio.sleep(pause)
+            except (ConnectionLost, OSError) as error:
+                attempt += 1
+                self._end(_reason(error, self.options.endpoint))
+                if attempt == 1:
+                    log.warning("disconnected", broker=str(self.options.endpoint),
+                                reason=self.state)
+                await asyncio.sleep(delay_seconds(attempt, self._rng, most=5.0))
+
+    async def wait_connected(self) -> None:
+        """Return when connected and subscribed."""
+        await self._connected.wait()
+
+    @property
+    def is_connected(self) -> bool:
+        """Connected and subscribed right now."""
+        return self._connected.is_set()
+
+    async def _open(self) -> None:
+        options = self.options
+        self._connection += 1
+        self._partial = bytearray()
+        self._awaited_bytes = 0
+        self._heard_at = time.monotonic()
+        self._lost = asyncio.get_running_loop().create_future()
+        self._lost.add_done_callback(lambda lost: lost.exception())
+        self._link = await open_link(
+            options.endpoint, options.tls_ca_file, self._feed, self._on_lost
+        )
+        connack = await self._ask(
+            mqtt5.ConnectPacket(
+                options.client_id,
+                username=options.user,
+                password=options.password.encode() if options.password is not None else None,
+                clean_start=options.session_expiry_seconds == 0,
+                keep_alive=KEEP_ALIVE_SECONDS,
+                session_expiry_interval=options.session_expiry_seconds,
+                receive_max=RECEIVE_MAXIMUM,
+            ),
+            mqtt5.ConnAckPacket,
+        )
+        if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
+            raise ConnectionLost(f"the broker refused us: {_words(connack)}")
+        await self._subscribe()
+        self.state = "connected"
+        self.reconnects += self._connection > 1
+        log.info("connected", broker=str(options.endpoint), session_present=connack.session_present)
+        self._on_connected(connack.session_present)
+        self._connected.set()
+        self._ping(self._connection)
+
+    async def _subscribe(self) -> None:
+        options = self.options
+        # A retained message is sent with a new subscription only, not at each reconnect.
+        retained = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
+        filters = [
+            mqtt5.TopicFilter(pattern, max_qos=QOS_1, retain_handling=retained)
+            for pattern in options.topic_filters
+        ]
+        if options.echo_topic is not None:
+            filters.append(mqtt5.TopicFilter(options.echo_topic, max_qos=QOS_0))
+        if not filters:
+            return
+        suback = await self._ask(
+            mqtt5.SubscribePacket(self._next_packet_id(), filters), mqtt5.SubAckPacket
+        )
+        for topic_filter, code in zip(filters, suback.reason_codes, strict=True):
+            if code >= mqtt5.SubAckReasonCode.UNSPECIFIED_ERROR:
+                raise ConnectionLost(
+                    f"the broker refused the subscription to {topic_filter.pattern}: "
+                    f"{code.name.lower().replace('_', ' ')}; allow user {options.user!r} to read it"
+                )
+
+    async def _ask(self, packet: mqtt5.Packet, answer_type: type[P]) -> P:
+        """Send `packet` and wait for its answer; nothing else asks at the same time."""
+        assert self._link is not None
+        answer: asyncio.Future[mqtt5.Packet] = asyncio.get_running_loop().create_future()
+        self._answers[answer_type] = answer
+        try:
+            self._link.write(packet.write())
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                packet = await answer
+        except TimeoutError:
+            raise ConnectionLost(
+                f"the broker did not answer within {ANSWER_TIMEOUT_SECONDS:g} s"
+            ) from None
+        finally:
+            del self._answers[answer_type]
+        assert isinstance(packet, answer_type)
+        return packet
+
+    def _ping(self, connection: int) -> None:
+        """Keep the connection alive [MQTT-3.1.2-20], and notice a broker that is gone."""
+        if connection != self._connection or self._link is None:
+            return
+        silent_seconds = time.monotonic() - self._heard_at
+        if not self._paused and silent_seconds > 1.5 * KEEP_ALIVE_SECONDS:
+            self._lose(ConnectionLost(f"nothing was heard for {silent_seconds:.0f} s"))
+            return
+        self._link.write(PINGREQ)
+        asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS / 2, self._ping, connection)
+
+    # ------------------------------------------------------------------ packets in
+
+    def _feed(self, data: bytes | bytearray) -> None:
+        self._heard_at = time.monotonic()
+        if self._partial:
+            self._partial += data
+            if len(self._partial) < self._awaited_bytes:
+                return
+            data, self._partial = self._partial, bytearray()
+        received_at_ms = time.time_ns() // 1_000_000
+        view, position, end = memoryview(data), 0, len(data)
+        while position < end:
+            try:
+                packet, size = mqtt5.read(view[position:])
+            except (IndexError, ValueError) as error:
+                size = packet_bytes(view[position:])
+                if size == 0 or position + size > end:
+                    self._partial = bytearray(view[position:])
+                    self._awaited_bytes = size or len(self._partial) + 1
+                    break
+                salvaged = salvage_publish(view[position : position + size])
+                if salvaged is None:
+                    self._lose(ConnectionLost(f"the broker sent a malformed packet ({error})"))
+                    return
+                log.warning("malformed message kept", topic=salvaged.topic, reason=str(error))
+                packet = salvaged
+            position += size
+            if type(packet) is mqtt5.PublishPacket:
+                self._on_publish(packet, received_at_ms)
+            else:
+                self._on_answer(packet)
+        self._after_feed()
+
+    def _on_publish(self, packet: mqtt5.PublishPacket, received_at_ms: int) -> None:
+        topic, payload, packet_id = packet.topic, packet.payload, packet.packet_id
+        if packet_id is None and topic == self.options.echo_topic:
+            self._on_echo(payload)
+            return
+        self._messages.append(
+            Message(
+                topic,
+                payload,
+                received_at_ms,
+                self._node_of(topic),
+                tuple(packet.user_properties),
+                packet.duplicate,
+            )
+        )
+        self._acks.append(None if packet_id is None else PUBACK + packet_id.to_bytes(2))
+        self._held_messages += 1
+        self._held_bytes += len(payload)
+
+    def _after_feed(self) -> None:
+        if not self._messages:
+            return
+        self._arrived.set()
+        full = self._held_messages >= HELD_MESSAGES_MAX or self._held_bytes >= HELD_BYTES_MAX
+        if full and not self._paused and self._link is not None:
+            self._paused = True
+            self._link.pause()
+        if full or len(self._messages) >= self._wanted:
+            self._enough.set()
+
+    def _on_answer(self, packet: mqtt5.Packet) -> None:
+        if isinstance(packet, mqtt5.PubAckPacket):
+            publish = self._publishes.get(packet.packet_id)
+            if publish is not None and not publish.done():
+                publish.set_result(packet)
+        elif isinstance(packet, mqtt5.DisconnectPacket):
+            if packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER:
+                self._lose(TakenOver("another client connected with our client id"))
+            else:
+                self._lose(ConnectionLost(f"the broker disconnected us: {_words(packet)}"))
+        elif (answer := self._answers.get(type(packet))) is not None and not answer.done():
+            answer.set_result(packet)
+
+    # ------------------------------------------------------------------ the end of a connection
+
+    def _on_lost(self, exc: Exception | None) -> None:
+        self._lose(ConnectionLost(str(exc) if exc else "the broker closed the connection"))
+
+    def _lose(self, error: ConnectionLost) -> None:
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_exception(error)
+        for answer in (*self._answers.values(), *self._publishes.values()):
+            if not answer.done():
+                answer.set_exception(error)
+
+    def _end(self, reason: str) -> None:
+        """Forget the connection: its unacknowledged messages will come again."""
+        self.state = reason
+        self._connected.clear()
+        if self._link is not None:
+            self._link.abort()
+            self._link = None
+        kept = [m for m, a in zip(self._messages, self._acks, strict=True) if a is None]
+        dropped = [m for m, a in zip(self._messages, self._acks, strict=True) if a is not None]
+        self._messages, self._acks = kept, [None] * len(kept)
+        if not kept:
+            self._arrived.clear()
+        self._paused = False
+        self._release(len(dropped), sum(len(message.payload) for message in dropped))
+
+    def _say_goodbye(self) -> None:
+        self._connected.clear()
+        self.state = "stopped"
+        if self._link is not None:
+            self._link.write(mqtt5.DisconnectPacket().write())
+            self._link.close()
+            self._link = None
+
+
+def _words(packet: mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket) -> str:
+    """A reason code as a person would say it, with what to do where that is known."""
+    code = packet.reason_code
+    text = packet.reason_str or code.name.lower().replace("_", " ")
+    if code == mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD or (
+        isinstance(packet, mqtt5.ConnAckPacket) and code == mqtt5.ConnAckReasonCode.NOT_AUTHORIZED
+    ):
+        return f"{text}; check IOT_USER and IOT_PASSWORD"
+    return text
+
+
+def _reason(error: Exception, endpoint: Endpoint) -> str:
+    if isinstance(error, ConnectionLost):
+        return str(error)
+    return f"{endpoint} cannot be reached: {error or type(error).__name__}"

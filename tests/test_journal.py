@@ -1,0 +1,289 @@
+"""What the journal promises, on a real file."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import apsw
+import pytest
+
+from echo_ingest.journal import (
+    DUPLICATE,
+    STORED,
+    Appended,
+    Arrival,
+    Journal,
+    JournalFull,
+    JournalUnusable,
+)
+from echo_ingest.record import AnyRecord, Detection, Health, Message, Rejected, Telemetry
+
+START = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.db"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    journal = Journal(path)
+    yield journal
+    journal.close()
+
+
+def detection(number: int, *, message_id: str | None = None, text: str = "") -> Arrival:
+    observed_at = START + timedelta(seconds=number)
+    record = Detection(
+        form="test",
+        observed_at=observed_at,
+        time_source="device",
+        species="Litoria ewingii",
+        message_id=message_id,
+    )
+    payload = json.dumps({"n": number, "text": text}).encode()
+    return Message("iotingestion/ridge-07", payload, 1_000 + number, "ridge-07"), record
+
+
+def heartbeat(*, redelivered: bool = False) -> Arrival:
+    """A message with neither an id nor a time of its own."""
+    record: AnyRecord = Telemetry(
+        form="test", observed_at=START, time_source="received", health=Health(status="online")
+    )
+    return Message("t", b'{"status":"online"}', 5, redelivered=redelivered), record
+
+
+def rubbish(*, redelivered: bool = False) -> Arrival:
+    return Message("t", b"Animal_Mode", 5, redelivered=redelivered), Rejected("not JSON")
+
+
+def closes(journal: Journal) -> bool:
+    ledger = journal.ledger()
+    return ledger.received == ledger.stored + ledger.duplicates + ledger.dead_letters and all(
+        ledger.stored == sink.skipped + sink.delivered + sink.parked + sink.backlog
+        for sink in ledger.sinks.values()
+    )
+
+
+def test_a_batch_is_stored_in_order_with_its_dead_letters(journal: Journal) -> None:
+    appended = journal.append([detection(1), rubbish(), detection(2)])
+    assert appended == Appended([STORED, "not JSON", STORED], 2, 0, 1)
+    journal.add_sink("api")
+    assert [e.offset for e in journal.read("api", 10)] == [1, 2]
+    assert closes(journal)
+
+
+def test_the_message_comes_back_as_it_came(journal: Journal) -> None:
+    message = Message("a/b", b"\0\xff", 7, "b", (("recorded_at", "x"), ("recorded_at", "y")))
+    record = detection(1)[1]
+    journal.append([(message, record)])
+    journal.add_sink("api")
+    (entry,) = journal.read("api", 1)
+    assert entry.message == message
+    assert not entry.damaged
+
+
+def test_the_same_message_is_stored_once_within_and_across_batches(journal: Journal) -> None:
+    assert journal.append([detection(1), detection(1)]).outcomes == [STORED, DUPLICATE]
+    appended = journal.append([detection(0), detection(1), detection(2)])
+    assert appended.outcomes == [STORED, DUPLICATE, STORED]
+    journal.add_sink("api")
+    assert [e.offset for e in journal.read("api", 10)] == [1, 2, 3]
+    assert closes(journal)
+
+
+def test_a_heartbeat_is_not_a_duplicate_of_itself(journal: Journal) -> None:
+    assert journal.append([heartbeat(), heartbeat()]).outcomes == [STORED, STORED]
+    assert journal.append([heartbeat()]).outcomes == [STORED]
+
+
+@pytest.mark.parametrize("arrival", [heartbeat, rubbish])
+def test_a_redelivery_answers_once_for_what_was_not_acknowledged(
+    journal: Journal, arrival: type[Arrival]
+) -> None:
+    journal.append([arrival(), arrival()])
+    again = journal.append([arrival(redelivered=True) for _ in range(3)])
+    assert again.duplicates == 2
+    journal.acknowledged()
+    assert journal.append([arrival(redelivered=True)]).duplicates == 0
+    assert closes(journal)
+
+
+@pytest.mark.parametrize("arrival", [heartbeat, rubbish])
+def test_a_redelivery_is_recognised_after_a_crash(path: Path, arrival: type[Arrival]) -> None:
+    before = Journal(path)
+    before.append([arrival()])
+    before.acknowledged()
+    before.append([arrival()])  # notes what was acknowledged until then
+    before.close()
+    after = Journal(path)
+    again = after.append([arrival(redelivered=True), arrival(redelivered=True)])
+    assert again.duplicates == 1
+    after.close()
+
+
+def test_an_id_used_for_another_message_is_a_dead_letter(journal: Journal) -> None:
+    first, other = detection(1, message_id="7"), detection(1, message_id="7", text="other")
+    assert journal.append([first, first]).outcomes == [STORED, DUPLICATE]
+    for batch in ([other], [detection(2), other]):
+        reason = journal.append(batch).outcomes[-1]
+        assert "'7' was used before" in reason
+    assert closes(journal)
+
+
+def test_neighbours_in_time_are_neighbours_on_disk(journal: Journal) -> None:
+    journal.append([detection(n) for n in (3, 1, 2)])
+    journal.add_sink("api")
+    entries = sorted(journal.read("api", 10), key=lambda entry: entry.key)
+    assert [json.loads(e.message.payload)["n"] for e in entries] == [1, 2, 3]
+
+
+def test_each_sink_has_its_own_cursor_and_the_ledger_closes(journal: Journal) -> None:
+    journal.append([detection(n) for n in range(5)])
+    for sink in ("api", "store"):
+        journal.add_sink(sink)
+    journal.settle("api", [1, 2, 3], {2: "species: too long"})
+    assert [e.offset for e in journal.read("api", 10)] == [4, 5]
+    assert [e.offset for e in journal.read("store", 10)] == [1, 2, 3, 4, 5]
+    ledger = journal.ledger()
+    assert (ledger.sinks["api"].delivered, ledger.sinks["api"].parked) == (2, 1)
+    assert (ledger.sinks["api"].backlog, ledger.sinks["store"].backlog) == (2, 5)
+    assert ledger.sinks["store"].lag_seconds > 0
+    assert closes(journal)
+
+
+def test_a_replayed_record_is_offered_first_and_parked_again_if_refused(journal: Journal) -> None:
+    journal.append([detection(n) for n in range(4)])
+    journal.add_sink("api")
+    journal.settle("api", [1, 2, 3], {1: "no", 2: "no"})
+    assert journal.request_replay("api", [1, 2, 3]) == 2
+    assert journal.ledger().sinks["api"].backlog == 3
+    assert [e.offset for e in journal.read("api", 10)] == [1, 2]
+    journal.settle("api", [1, 2], {2: "still no"})
+    assert [e.offset for e in journal.read("api", 10)] == [4]
+    assert journal.ledger().sinks["api"].delivered == 2
+    assert closes(journal)
+
+
+def test_a_read_is_bounded_in_bytes_but_never_empty(journal: Journal) -> None:
+    big = "x" * 5_000_000
+    journal.append([detection(n, text=big) for n in range(3)])
+    journal.add_sink("api")
+    assert [e.offset for e in journal.read("api", 10)] == [1, 2]
+
+
+def test_a_replayed_dead_letter_moves_in_the_ledger(journal: Journal) -> None:
+    journal.append([rubbish(), detection(1)])
+    message, record = detection(2)
+    assert journal.replay_dead_letter(1, message, record) == STORED
+    ledger = journal.ledger()
+    assert (ledger.received, ledger.stored, ledger.dead_letters) == (2, 2, 0)
+    journal.append([rubbish()])
+    assert journal.replay_dead_letter(2, message, record) == DUPLICATE
+    assert closes(journal)
+
+
+def test_retention_keeps_what_a_sink_needs_what_is_parked_and_the_newest(journal: Journal) -> None:
+    journal.append([detection(n) for n in range(6)])
+    journal.add_sink("api")
+    far = 10**13
+    assert journal.trim(far) == 0
+    journal.settle("api", [1, 2, 3, 4], {2: "no"})
+    assert journal.trim(1_002) == 1  # only the first was received before
+    assert journal.trim(far) == 2
+    assert journal.trim(far) == 0
+    journal.settle("api", [5, 6], {})
+    assert journal.trim(far) == 1
+    journal.add_sink("late")
+    assert journal.ledger().sinks["late"].skipped == 5
+    assert [e.offset for e in journal.read("late", 10)] == [6]
+    assert journal.append([detection(10)]).stored == 1
+    assert [e.offset for e in journal.read("late", 10)] == [6, 7]
+    journal.request_replay("api", [2])
+    assert [e.offset for e in journal.read("api", 10)] == [2]
+    assert closes(journal)
+
+
+def test_at_its_cap_it_refuses_the_batch_and_changes_nothing(path: Path) -> None:
+    journal = Journal(path, bytes_max=200_000)
+    number = 0
+    with pytest.raises(JournalFull, match="IOT_JOURNAL_BYTES_MAX"):
+        for number in range(1_000):
+            journal.append([detection(number, text="x" * 1_000)])
+    assert journal.ledger().stored == number
+    assert closes(journal)
+    journal.close()
+
+
+def test_it_keeps_free_disk_free(path: Path) -> None:
+    journal = Journal(path, disk_free_bytes_min=2**60)
+    with pytest.raises(JournalFull, match="IOT_DISK_FREE_BYTES_MIN"):
+        journal.append([detection(1)])
+    journal.close()
+
+
+def test_a_flipped_bit_is_found_when_it_is_read(path: Path) -> None:
+    journal = Journal(path)
+    journal.append([detection(1), detection(2, message_id="a"), heartbeat()])
+    journal.add_sink("api")
+    assert not any(e.damaged for e in journal.read("api", 9))
+    db = apsw.Connection(str(path))
+    db.execute("UPDATE record SET payload = CAST(replace(payload, 'n', 'o') AS BLOB)")
+    assert all(e.damaged for e in journal.read("api", 9))
+    journal.close()
+
+
+def test_a_newer_journal_and_a_file_that_is_none_are_refused_in_words(path: Path) -> None:
+    Journal(path).close()
+    apsw.Connection(str(path)).execute("PRAGMA user_version = 99")
+    with pytest.raises(JournalUnusable, match="newer echo-ingest"):
+        Journal(path)
+    path.write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with pytest.raises(JournalUnusable, match="move it away"):
+        Journal(path)
+
+
+def test_a_session_is_remembered(path: Path) -> None:
+    journal = Journal(path)
+    assert not journal.remember_session("echo-ingest@localhost")
+    journal.close()
+    journal = Journal(path)
+    assert journal.remember_session("echo-ingest@localhost")
+    journal.close()
+
+
+def _append_for_ever(path: Path, returned: "multiprocessing.Queue[int]") -> None:
+    journal = Journal(path)
+    number = 0
+    while True:
+        journal.append([detection(number + n, text="x" * 300) for n in range(50)])
+        number += 50
+        returned.put(number)
+
+
+def test_what_append_returned_for_is_there_after_sigkill(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    for _ in range(3):
+        path.unlink(missing_ok=True)
+        returned: multiprocessing.Queue[int] = context.Queue()
+        writer = context.Process(target=_append_for_ever, args=(path, returned), daemon=True)
+        writer.start()
+        promised = 0
+        while promised < 2_000:
+            promised = returned.get(timeout=30)
+        assert writer.pid is not None
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        while not returned.empty():
+            promised = returned.get()
+        journal = Journal(path)
+        stored = journal.ledger().stored
+        assert stored >= promised
+        assert stored % 50 == 0
+        assert closes(journal)
+        journal.close()
