@@ -3,9 +3,25 @@
 docs/metrics.md has a heading for each; a test compares them.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from echo_ingest import __version__
+
+# When each counter was made: a second series for each, of no use.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+Info("echo_ingest_build", "Which version runs.", registry=REGISTRY).info({"version": __version__})
 
 RECEIVED_MESSAGES = Counter(
     "echo_ingest_received_messages",
@@ -18,6 +34,8 @@ OUTCOMES = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+for outcome in ("stored", "duplicate", "dead letter"):
+    OUTCOMES.labels(outcome)  # there from the start: an increase from nothing is not seen
 RECEIVED_BYTES = Counter(
     "echo_ingest_received_bytes", "Payload bytes of received messages.", registry=REGISTRY
 )
@@ -47,8 +65,10 @@ JOURNAL_BLOCKED = Gauge(
 CONNECTED = Gauge(
     "echo_ingest_broker_connected", "1 while connected and subscribed.", registry=REGISTRY
 )
-RECONNECTS = Counter(
-    "echo_ingest_broker_reconnects", "Connections made after the first.", registry=REGISTRY
+CONNECTIONS = Counter(
+    "echo_ingest_broker_connections",
+    "Connections to the broker that came up, the first included.",
+    registry=REGISTRY,
 )
 SESSIONS_LOST = Counter(
     "echo_ingest_sessions_lost",
@@ -57,7 +77,7 @@ SESSIONS_LOST = Counter(
 )
 ECHO_AGE_SECONDS = Gauge(
     "echo_ingest_echo_age_seconds",
-    "Time since a message sent to ourselves through the broker came back.",
+    "Time since the newest message to ourselves that came back through the broker was sent.",
     registry=REGISTRY,
 )
 SINK_DELIVERED = Counter(

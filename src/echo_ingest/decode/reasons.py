@@ -66,11 +66,15 @@ def looks_like(data: bytes) -> str:
     return f"binary data that starts with the bytes {head[:4].hex(' ')}"
 
 
-def not_json(payload: bytes, error: msgspec.DecodeError) -> str:
+def not_json(payload: bytes, error: msgspec.DecodeError | UnicodeDecodeError) -> str:
     """Say in which way `payload` is not JSON; `error` is what the parser found."""
     start = payload.lstrip()[:1]
+    if not start:
+        return "the message is empty"
     if start not in (b"{", b"[", b'"'):
-        return f"not JSON and not WAV, FLAC, MP3 or Ogg audio: {looks_like(payload)}"
+        return f"neither a JSON object nor WAV, FLAC, MP3 or Ogg audio but {looks_like(payload)}"
+    if isinstance(error, UnicodeDecodeError):
+        return "the JSON is not UTF-8; send UTF-8"
     found = _AT_BYTE.search(str(error))
     if found is None:
         return f"the JSON is cut off: it stops in the middle, after {len(payload):,} bytes"
@@ -81,8 +85,17 @@ def not_json(payload: bytes, error: msgspec.DecodeError) -> str:
     return f"broken JSON at byte {at:,}, near {said(near)}"
 
 
-def wrong_value(error: msgspec.ValidationError) -> str:
+def none_of_the_forms(keys: list[str]) -> str:
+    """Say that these keys make no form."""
+    shown = ", ".join(said(key[:10]) for key in keys[:KEYS_SHOWN_MAX]) or "no fields"
+    more = ", …" if len(keys) > KEYS_SHOWN_MAX else ""
+    return f"none of the forms in docs/forms.md: a JSON object with {shown}{more}"
+
+
+def wrong_value(payload: bytes, error: msgspec.ValidationError) -> str:
     """Turn the parser's words about one field into plain ones."""
+    if payload.lstrip()[:1] not in (b"{", b"[", b'"'):
+        return not_json(payload, error)
     text = str(error)
     if found := _WRONG_TYPE.search(text):
         expected, got, field = found.groups()

@@ -31,17 +31,17 @@ def from_device(stamp: str | int | float, field: str) -> datetime | None:
     """
     if not isinstance(stamp, str):
         return _from_epoch(stamp, field, stamp)
-    text = stamp.strip()
-    if len(text) > STAMP_CHARACTERS_MAX:
-        raise Unfit(_unreadable(field, text))
+    if len(stamp) > STAMP_CHARACTERS_MAX:
+        raise Unfit(_unreadable(field, stamp))
     try:
-        if text.isdigit():
-            return _from_epoch(int(text), field, text)
-        if text[8:9] in "Tt" or text[10:11] in "Tt ":
+        if stamp.isdigit():
+            return _from_epoch(int(stamp), field, stamp)
+        text = stamp.strip()
+        if text[8:9] in ("T", "t") or text[10:11] in ("T", "t", " "):
             return _from_calendar(datetime.fromisoformat(text.upper()), field, text)
         return _from_epoch(float(text), field, text)
     except ValueError:
-        raise Unfit(_unreadable(field, text)) from None
+        raise Unfit(_unreadable(field, stamp)) from None
 
 
 def with_zone(text: str) -> datetime | None:

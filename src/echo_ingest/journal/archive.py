@@ -1,17 +1,20 @@
 """Reading what the journal holds, for people: the command line and the read API.
 
-Opens the file read-only, beside the service that writes it.
+Opens the file read-only, beside the service that writes it. Payloads may be large, so they come in
+pages of about `READ_BYTES_MAX` bytes, at least one row: a page may hold fewer rows than asked for,
+and the last page is the empty one. Each page is one short transaction.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
-import apsw
 from msgspec import Struct
 
 from echo_ingest.journal import (
     ENTRY_COLUMNS,
+    READ_BYTES_MAX,
     Entry,
     JournalUnusable,
     Ledger,
@@ -23,6 +26,11 @@ from echo_ingest.journal import (
 from echo_ingest.record import SECONDS_MAX, Message
 
 PAGE_ROWS = 200
+LATEST = 2**63 - 1
+
+Bindings = tuple[str | bytes | int | None, ...]
+Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types
+T = TypeVar("T")
 
 
 class DeadLetter(Struct, frozen=True):
@@ -39,9 +47,14 @@ class Parked(Struct, frozen=True):
     sink: str
     offset: int
     reason: str
+    """The sink's own words."""
     parked_at_ms: int
     attempts: int
     replay_requested: bool
+    """It will be offered again as soon as the service gets to it."""
+    node: str | None
+    topic: str
+    size_bytes: int
 
 
 class Selection(Struct, frozen=True):
@@ -56,7 +69,7 @@ class Selection(Struct, frozen=True):
 
 
 class Archive:
-    """A read-only view of a journal; every call is one short transaction."""
+    """A read-only view of a journal."""
 
     def __init__(self, path: Path) -> None:
         """Raise `JournalUnusable` if there is no journal at `path`."""
@@ -66,27 +79,75 @@ class Archive:
                 "to the folder of the one that runs"
             )
         self._db = connect(path, read_only=True)
+        if self._number("PRAGMA user_version") == 0:
+            raise JournalUnusable(
+                f"{path} holds no journal yet; start `echo-ingest up`, or set IOT_DATA_DIR "
+                "to the folder of the one that runs"
+            )
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
 
+    # ------------------------------------------------------------------ figures
+
     def ledger(self) -> Ledger:
         """As `Journal.ledger`."""
         return read_ledger(self._db)
 
+    def audit(self) -> list[str]:
+        """Compare the ledger's counters with the rows; return what disagrees, in words.
+
+        Takes about a second for ten million records: it counts them.
+        """
+        self._db.execute("BEGIN DEFERRED")
+        try:
+            ((received, stored, duplicates, dead_letters, trimmed),) = self._rows(
+                "SELECT received, stored, duplicates, dead_letters, trimmed_offset FROM ledger"
+            )
+            untrimmed = self._number("SELECT count(*) FROM record WHERE offset > ?", (trimmed,))
+            sums = [
+                ("received", received, "stored, duplicates and dead letters together",
+                 stored + duplicates + dead_letters),
+                ("stored", stored, "the newest record's offset", self.last_offset()),
+                ("stored less what retention removed", stored - trimmed, "the records after it",
+                 untrimmed),
+                ("dead letters", dead_letters, "the dead letters there are",
+                 self._number("SELECT count(*) FROM dead_letter")),
+            ]  # fmt: skip
+            for name, cursor, skipped, delivered in list(
+                self._rows("SELECT name, cursor, skipped, delivered FROM sink")
+            ):
+                parked = self._number("SELECT count(*) FROM parked WHERE sink = ?", (name,))
+                sums.append(
+                    (f"what {name} has settled", cursor,
+                     "skipped, delivered and parked together", skipped + delivered + parked)
+                )  # fmt: skip
+        finally:
+            self._db.execute("COMMIT")
+        return [
+            f"{one}: {count:,}, but {other}: {found:,}"
+            for one, count, other, found in sums
+            if count != found
+        ]
+
+    def last_offset(self) -> int:
+        """The newest record's, 0 if there is none."""
+        return self._number("SELECT coalesce(max(offset), 0) FROM record")
+
+    # ------------------------------------------------------------------ records
+
     def newest(self, selection: Selection, limit: int, before: int | None = None) -> list[Entry]:
-        """The newest selected records, newest first, with offsets below `before`."""
+        """A page of the newest selected records, newest first, with offsets below `before`."""
         where, bindings = _where(selection)
-        if before is not None:
-            where, bindings = f"{where} AND offset < ?", (*bindings, before)
         return self._entries(
-            f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} ORDER BY offset DESC LIMIT ?",  # noqa: S608
-            (*bindings, limit),
+            f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset < ?"  # noqa: S608
+            " ORDER BY offset DESC LIMIT ?",
+            (*bindings, LATEST if before is None else before, limit),
         )
 
     def after(self, selection: Selection, offset: int, limit: int = PAGE_ROWS) -> list[Entry]:
-        """The selected records that follow `offset`, in order of arrival."""
+        """A page of the selected records that follow `offset`, in order of arrival."""
         where, bindings = _where(selection)
         return self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset > ?"  # noqa: S608
@@ -102,60 +163,149 @@ class Archive:
         )
         return rows[0] if rows else None
 
-    def last_offset(self) -> int:
-        """The newest record's, 0 if there is none."""
-        (offset,) = self._db.execute("SELECT coalesce(max(offset), 0) FROM record").fetchone()
-        return int(offset)
+    # ------------------------------------------------------------------ dead letters
 
     def dead_letters(
-        self, after: int = 0, node: str | None = None, reason: str | None = None
+        self,
+        after: int = 0,
+        node: str | None = None,
+        reason: str | None = None,
+        *,
+        newest_first: bool = False,
     ) -> Iterator[DeadLetter]:
-        """Dead letters in order of arrival; `reason` is part of its text."""
-        while True:
-            rows = self._db.execute(
-                "SELECT id, reason, received_at_ms, node, topic, properties, payload"
-                " FROM dead_letter WHERE id > ?1 AND (?2 IS NULL OR node = ?2)"
-                " AND (?3 IS NULL OR instr(reason, ?3) > 0) ORDER BY id LIMIT ?4",
-                (after, node, reason, PAGE_ROWS),
-            )
-            page = [_dead_letter(row) for row in rows]
+        """Dead letters with ids above `after`, in order of arrival; `reason` is part of its text.
+
+        Read a page at a time as they are asked for.
+        """
+        low, high = after, LATEST
+        while page := self._dead_letter_page(low, high, node, reason, newest_first):
             yield from page
-            if len(page) < PAGE_ROWS:
-                return
-            after = page[-1].id
+            if newest_first:
+                high = page[-1].id
+            else:
+                low = page[-1].id
+
+    def _dead_letter_page(
+        self, low: int, high: int, node: str | None, reason: str | None, newest_first: bool
+    ) -> list[DeadLetter]:
+        rows = self._rows(
+            "SELECT id, reason, received_at_ms, node, topic, properties, payload"  # noqa: S608
+            f" FROM dead_letter WHERE id > ? AND id < ? AND {MATCHES}"
+            f" ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?",
+            (low, high, *_matching(node, reason), PAGE_ROWS),
+        )
+        return list(_up_to_bytes_max((_dead_letter(row), len(row[6])) for row in rows))
 
     def dead_letter(self, number: int) -> DeadLetter | None:
         """The dead letter with this id."""
-        return next((d for d in self.dead_letters(number - 1) if d.id == number), None)
+        page = self._dead_letter_page(number - 1, number + 1, None, None, False)
+        return page[0] if page else None
 
-    def parked(self, sink: str | None = None) -> list[Parked]:
-        """What sinks have refused, by sink and offset."""
-        rows = self._db.execute(
-            "SELECT sink, offset, reason, parked_at_ms, attempts, replay FROM parked"
-            " WHERE ?1 IS NULL OR sink = ?1 ORDER BY sink, offset",
-            (sink,),
+    def count_dead_letters(self, node: str | None = None, reason: str | None = None) -> int:
+        """How many `dead_letters` would give."""
+        return self._number(
+            f"SELECT count(*) FROM dead_letter WHERE {MATCHES}",  # noqa: S608
+            _matching(node, reason),
         )
-        return [Parked(*row[:5], replay_requested=bool(row[5])) for row in rows]
 
-    def _entries(self, sql: str, bindings: tuple[apsw.SQLiteValue, ...]) -> list[Entry]:
-        return [to_entry(row) for row in self._db.execute(sql, bindings)]
+    # ------------------------------------------------------------------ parked
+
+    def parked(
+        self,
+        sink: str | None = None,
+        node: str | None = None,
+        reason: str | None = None,
+        *,
+        newest_first: bool = False,
+    ) -> Iterator[Parked]:
+        """What sinks have refused, by sink and offset; `reason` is part of its text.
+
+        Read a page at a time as they are asked for.
+        """
+        order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
+        sql = (
+            f"SELECT {PARKED_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
+            f" WHERE (? IS NULL OR sink = ?) AND {MATCHES} AND {{}}"
+            f" ORDER BY sink {order}, offset {order} LIMIT ?"
+        )
+        bindings = (sink, sink, *_matching(node, reason))
+        rows = list(self._rows(sql.format("true"), (*bindings, PAGE_ROWS)))
+        while rows:
+            for row in rows:
+                yield _parked(row)
+            further = sql.format(f"(sink, offset) {beyond} (?, ?)")
+            rows = list(self._rows(further, (*bindings, *rows[-1][:2], PAGE_ROWS)))
+
+    def parked_at(self, offset: int, sink: str | None = None) -> list[Parked]:
+        """The refusals of one record, at most one for each sink."""
+        rows = self._rows(
+            f"SELECT {PARKED_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
+            " WHERE offset = ? AND (? IS NULL OR sink = ?) ORDER BY sink",
+            (offset, sink, sink),
+        )
+        return [_parked(row) for row in rows]
+
+    def count_parked(
+        self, sink: str | None = None, node: str | None = None, reason: str | None = None
+    ) -> int:
+        """How many `parked` would give."""
+        return self._number(
+            "SELECT count(*) FROM parked JOIN record USING (offset)"  # noqa: S608
+            f" WHERE (? IS NULL OR sink = ?) AND {MATCHES}",
+            (sink, sink, *_matching(node, reason)),
+        )
+
+    # ------------------------------------------------------------------ rows
+
+    def _entries(self, sql: str, bindings: Bindings) -> list[Entry]:
+        entries = (to_entry(row) for row in self._rows(sql, bindings))
+        return list(_up_to_bytes_max((entry, len(entry.message.payload)) for entry in entries))
+
+    def _number(self, sql: str, bindings: Bindings = ()) -> int:
+        ((value,),) = self._rows(sql, bindings)
+        return int(value)
+
+    def _rows(self, sql: str, bindings: Bindings = ()) -> Iterator[Row]:
+        return self._db.execute(sql, bindings)
 
 
-def _dead_letter(row: tuple[object, ...]) -> DeadLetter:
+PARKED_COLUMNS = (
+    "sink, offset, reason, parked_at_ms, attempts, replay, node, topic, length(payload)"
+)
+MATCHES = "(? IS NULL OR node = ?) AND (? IS NULL OR instr(reason, ?) > 0)"
+
+
+def _matching(node: str | None, reason: str | None) -> Bindings:
+    return node, node, reason, reason
+
+
+def _up_to_bytes_max(sized: Iterable[tuple[T, int]]) -> Iterator[T]:
+    """Rows until about `READ_BYTES_MAX` bytes of payload are reached; one at least."""
+    size_bytes = 0
+    for row, row_bytes in sized:
+        yield row
+        size_bytes += row_bytes
+        if size_bytes >= READ_BYTES_MAX:
+            return
+
+
+def _dead_letter(row: Row) -> DeadLetter:
     number, reason, received_at_ms, node, topic, properties, payload = row
-    message = Message(
-        topic=topic,  # type: ignore[arg-type]
-        payload=payload,  # type: ignore[arg-type]
-        received_at_ms=received_at_ms,  # type: ignore[arg-type]
-        node=node,  # type: ignore[arg-type]
-        properties=properties_of(properties),  # type: ignore[arg-type]
+    message = Message(topic, payload, received_at_ms, node, properties_of(properties))
+    return DeadLetter(number, reason, message)
+
+
+def _parked(row: Row) -> Parked:
+    sink, offset, reason, parked_at_ms, attempts, replay, node, topic, size_bytes = row
+    return Parked(
+        sink, offset, reason, parked_at_ms, attempts, bool(replay), node, topic, size_bytes
     )
-    return DeadLetter(number, reason, message)  # type: ignore[arg-type]
 
 
-def _where(selection: Selection) -> tuple[str, tuple[apsw.SQLiteValue, ...]]:
+def _where(selection: Selection) -> tuple[str, Bindings]:
     """The condition for a selection. The key begins with the time, so its index serves times."""
-    terms, bindings = ["true"], list[apsw.SQLiteValue]()
+    terms: list[str] = ["true"]
+    bindings: list[str | bytes | int | None] = []
     if selection.node is not None:
         terms.append("node = ?")
         bindings.append(selection.node)

@@ -9,6 +9,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, ProtocolError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
@@ -47,7 +48,7 @@ class Link(asyncio.Protocol):
         """Send; never waits. [MQTT-6.0.0-1] MQTT travels in binary frames."""
         if self._frames is None:
             self._transport.write(data)
-        else:
+        elif self._frames.state is State.OPEN:  # after a close frame nothing may follow
             self._frames.send_binary(data)
             self._flush(self._frames)
 
@@ -65,7 +66,7 @@ class Link(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is written, then close."""
-        if self._frames is not None and not self._transport.is_closing():
+        if self._frames is not None and self._frames.state is State.OPEN:
             self._frames.send_close()
             self._flush(self._frames)
         self._transport.close()

@@ -12,6 +12,7 @@ What it keeps to
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,24 +31,37 @@ from echo_ingest.settings import Endpoint
 
 KEEP_ALIVE_SECONDS = 20
 ANSWER_TIMEOUT_SECONDS = 10.0
+GOODBYE_TIMEOUT_SECONDS = 2.0
 RECEIVE_MAXIMUM = 5_000
 HELD_MESSAGES_MAX = 20_000
 HELD_BYTES_MAX = 16 * 1024 * 1024
 PUBLISHES_MAX = 1_000
 TAKEN_OVER_PAUSE_SECONDS = 300.0
+CUT_SHORT_MAX = 3
+SHORT_LIFE_SECONDS = 10.0
+TAKEN_OVER = (
+    "another client uses our client id and has taken the session over: stop the other one, or "
+    "give this one its own IOT_CLIENT_ID"
+)
 
 QOS_0 = mqtt5.QoS.AT_MOST_ONCE
 QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
 PINGREQ = mqtt5.PingReqPacket().write()
 PUBACK = b"\x40\x02"  # followed by the packet id: no reason code means success [MQTT-3.4.2-1]
 
-P = TypeVar("P", bound=mqtt5.ConnAckPacket | mqtt5.SubAckPacket)
+FAILURE = 0x80  # reason codes from here on say no [MQTT-2.4.0]; the codec's cannot be ordered
+
+P = TypeVar("P", bound=mqtt5.ConnAckPacket | mqtt5.SubAckPacket | mqtt5.PingRespPacket)
 
 log = structlog.get_logger("mqtt")
 
 
 class ConnectionLost(Exception):
     """The connection ended; the text says why, in words."""
+
+
+class ConnectionClosed(ConnectionLost):
+    """The broker closed the connection without a word."""
 
 
 class TakenOver(ConnectionLost):
@@ -206,7 +220,7 @@ class Session:
                 puback = await answer
             finally:
                 self._publishes.pop(packet_id, None)
-        if puback.reason_code >= mqtt5.PubAckReasonCode.UNSPECIFIED_ERROR:
+        if int(puback.reason_code) >= FAILURE:
             raise PublishRefused(f"{topic}: {_words(puback)}")
 
     async def _writable_link(self) -> Link:
@@ -228,31 +242,35 @@ class Session:
 
     async def run(self) -> None:
         """Stay connected until cancelled; then say goodbye, so that no will or timeout is due."""
-        attempt = 0
-        taken_over = 0
+        attempt = cut_short = 0
         while True:
+            opened_at = 0.0
             try:
                 await self._open()
-                attempt = 0
+                attempt, opened_at = 0, time.monotonic()
                 assert self._lost is not None
                 await self._lost
             except asyncio.CancelledError:
-                self._say_goodbye()
+                await self._say_goodbye()
                 raise
-            except TakenOver as error:
-                taken_over += 1
-                self._end(str(error))
-                pause = min(TAKEN_OVER_PAUSE_SECONDS * taken_over, 3600.0)
-                log.error("taken over", client_id=self.options.client_id, pause_seconds=pause,
-                          remedy="two services use this client id: stop one of them, or give it "
-                          "its own IOT_CLIENT_ID and topics")
-                await asyncio.sleep(pause)
             except (ConnectionLost, OSError) as error:
+                # mosquitto 2.0 takes a session over without a word: what can be seen is that the
+                # connection is closed right after it was opened, again and again.
+                lasted_seconds = time.monotonic() - opened_at
+                short = type(error) is ConnectionClosed and lasted_seconds < SHORT_LIFE_SECONDS
+                cut_short = cut_short + 1 if short else 0
+                if isinstance(error, TakenOver) or cut_short == CUT_SHORT_MAX:
+                    cut_short = 0
+                    self._end(TAKEN_OVER)
+                    log.error("taken over", client_id=self.options.client_id, reason=TAKEN_OVER,
+                              pause_seconds=TAKEN_OVER_PAUSE_SECONDS)  # fmt: skip
+                    await asyncio.sleep(TAKEN_OVER_PAUSE_SECONDS)
+                    continue
                 attempt += 1
                 self._end(_reason(error, self.options.endpoint))
                 if attempt == 1:
                     log.warning("disconnected", broker=str(self.options.endpoint),
-                                reason=self.state)
+                                reason=self.state)  # fmt: skip
                 await asyncio.sleep(delay_seconds(attempt, self._rng, most=5.0))
 
     async def wait_connected(self) -> None:
@@ -271,7 +289,7 @@ class Session:
         self._awaited_bytes = 0
         self._heard_at = time.monotonic()
         self._lost = asyncio.get_running_loop().create_future()
-        self._lost.add_done_callback(lambda lost: lost.exception())
+        self._lost.add_done_callback(lambda lost: lost.cancelled() or lost.exception())
         self._link = await open_link(
             options.endpoint, options.tls_ca_file, self._feed, self._on_lost
         )
@@ -313,24 +331,29 @@ class Session:
             mqtt5.SubscribePacket(self._next_packet_id(), filters), mqtt5.SubAckPacket
         )
         for topic_filter, code in zip(filters, suback.reason_codes, strict=True):
-            if code >= mqtt5.SubAckReasonCode.UNSPECIFIED_ERROR:
+            if int(code) >= FAILURE:
                 raise ConnectionLost(
                     f"the broker refused the subscription to {topic_filter.pattern}: "
                     f"{code.name.lower().replace('_', ' ')}; allow user {options.user!r} to read it"
                 )
 
-    async def _ask(self, packet: mqtt5.Packet, answer_type: type[P]) -> P:
+    async def _ask(
+        self,
+        packet: mqtt5.Packet,
+        answer_type: type[P],
+        timeout_seconds: float = ANSWER_TIMEOUT_SECONDS,
+    ) -> P:
         """Send `packet` and wait for its answer; nothing else asks at the same time."""
         assert self._link is not None
         answer: asyncio.Future[mqtt5.Packet] = asyncio.get_running_loop().create_future()
         self._answers[answer_type] = answer
         try:
             self._link.write(packet.write())
-            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+            async with asyncio.timeout(timeout_seconds):
                 packet = await answer
         except TimeoutError:
             raise ConnectionLost(
-                f"the broker did not answer within {ANSWER_TIMEOUT_SECONDS:g} s"
+                f"the broker did not answer within {timeout_seconds:g} s"
             ) from None
         finally:
             del self._answers[answer_type]
@@ -418,7 +441,7 @@ class Session:
                 publish.set_result(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             if packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER:
-                self._lose(TakenOver("another client connected with our client id"))
+                self._lose(TakenOver(TAKEN_OVER))
             else:
                 self._lose(ConnectionLost(f"the broker disconnected us: {_words(packet)}"))
         elif (answer := self._answers.get(type(packet))) is not None and not answer.done():
@@ -427,7 +450,7 @@ class Session:
     # ------------------------------------------------------------------ the end of a connection
 
     def _on_lost(self, exc: Exception | None) -> None:
-        self._lose(ConnectionLost(str(exc) if exc else "the broker closed the connection"))
+        self._lose(ConnectionClosed(str(exc) if exc else "the broker closed the connection"))
 
     def _lose(self, error: ConnectionLost) -> None:
         if self._lost is not None and not self._lost.done():
@@ -451,8 +474,14 @@ class Session:
         self._paused = False
         self._release(len(dropped), sum(len(message.payload) for message in dropped))
 
-    def _say_goodbye(self) -> None:
-        self._connected.clear()
+    async def _say_goodbye(self) -> None:
+        """Leave once the broker has read our last acks: it drops what is unread when we close."""
+        if self._connected.is_set():
+            self._connected.clear()
+            with contextlib.suppress(ConnectionLost):
+                await self._ask(
+                    mqtt5.PingReqPacket(), mqtt5.PingRespPacket, GOODBYE_TIMEOUT_SECONDS
+                )
         self.state = "stopped"
         if self._link is not None:
             self._link.write(mqtt5.DisconnectPacket().write())

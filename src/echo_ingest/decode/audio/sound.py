@@ -43,7 +43,8 @@ def measured(
 
 def note(metadata: dict[str, str], name: str, text: bytes) -> None:
     """Add one entry to `metadata`: printable, short, the first of its name, within the limit."""
-    value = text.partition(b"\0")[0].decode(errors="replace").strip()[:METADATA_CHARACTERS_MAX]
+    value = text[: 4 * METADATA_CHARACTERS_MAX].partition(b"\0")[0].decode(errors="replace").strip()
+    value = value[:METADATA_CHARACTERS_MAX]
     value = "".join(letter if letter.isprintable() else " " for letter in value)
     if value and name.isprintable() and len(metadata) < METADATA_ENTRIES_MAX:
         metadata.setdefault(name[:64], value)

@@ -7,9 +7,11 @@ under their four-letter names, and the fields of a GUANO chunk under their own.
 from collections.abc import Iterator
 
 from echo_ingest.decode.audio.sound import U16, U32, U64, Sound, measured, note
-from echo_ingest.decode.reasons import Unfit, said
+from echo_ingest.decode.reasons import Unfit
 
 CHUNKS_MAX = 1_000
+METADATA_CHUNKS_MAX = 8
+GUANO_BYTES_MAX = 65_536
 SIZE_IN_DS64 = 0xFFFFFFFF
 FIXED_SIZE_FORMATS = frozenset({1, 3, 6, 7})
 """PCM, float, A-law, µ-law: each sample has the same size, so size gives duration."""
@@ -23,6 +25,7 @@ def measure(data: bytes) -> Sound:
     sound_bytes: int | None = None
     metadata: dict[str, str] = {}
     wide_size: int | None = None
+    metadata_chunks = 0
     for name, start, size in _chunks(data, 12, len(data)):
         if name == b"data" and size == SIZE_IN_DS64 and wide_size is not None:
             size = wide_size
@@ -41,11 +44,12 @@ def measure(data: bytes) -> Sound:
             (samples_said,) = U32.unpack_from(body)
         elif name == b"data" and sound_bytes is None:
             sound_bytes = size
-        elif name == b"LIST" and body[:4] == b"INFO":
-            for tag, at, length in _chunks(body, 4, len(body)):
-                note(metadata, tag.decode("latin-1"), body[at : at + length])
-        elif name == b"guan":
-            _note_guano(metadata, body)
+        elif name in (b"LIST", b"guan") and metadata_chunks < METADATA_CHUNKS_MAX:
+            metadata_chunks += 1
+            if name == b"guan":
+                _note_guano(metadata, body)
+            elif body[:4] == b"INFO":
+                _note_info(metadata, body)
     if len(layout) < 16:
         raise Unfit(f'the WAV has no whole "fmt " chunk in its {len(data):,} bytes')
     if sound_bytes is None:
@@ -84,12 +88,17 @@ def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         (size,) = U32.unpack_from(data, at + 4)
         yield data[at : at + 4], at + 8, size
         at += 8 + size + (size & 1)
-    raise Unfit(f"the WAV has more than {CHUNKS_MAX:,} chunks; the first was {said(data[12:16])}")
+    raise Unfit(f"the WAV has more than {CHUNKS_MAX:,} chunks")
+
+
+def _note_info(metadata: dict[str, str], body: bytes) -> None:
+    for tag, at, size in _chunks(body, 4, len(body)):
+        note(metadata, tag.decode("latin-1"), body[at : at + size])
 
 
 def _note_guano(metadata: dict[str, str], body: bytes) -> None:
     """Read "name: value" lines, as in the GUANO specification 1.0."""
-    for line in body.splitlines()[:CHUNKS_MAX]:
+    for line in body[:GUANO_BYTES_MAX].splitlines():
         name, colon, value = line.partition(b":")
         if colon:
             note(metadata, name.decode(errors="replace").strip(), value)

@@ -1,0 +1,242 @@
+"""Our own broker: mosquitto, with a configuration right for its version, as a process of ours.
+
+It outlives us if we are killed, and devices go on publishing; the next start ends it in order and
+takes over what it holds. Two locks in its folder tell who is there: one is held by us, one was
+handed to mosquitto and is free when it has gone.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import structlog
+
+from echo_ingest.broker.configuration import (
+    CONFIGURATION_FILE,
+    PUBLISHER,
+    SERVICE,
+    SUBSCRIBER,
+    Credentials,
+    severity,
+)
+from echo_ingest.broker.folder import Accounts, make_folder, prepare, service_credentials
+from echo_ingest.broker.program import (
+    BrokerError,
+    MosquittoMissing,
+    Version,
+    find_mosquitto,
+    version,
+)
+from echo_ingest.settings import Endpoint, Settings
+
+__all__ = [
+    "PUBLISHER",
+    "SERVICE",
+    "SUBSCRIBER",
+    "Broker",
+    "BrokerError",
+    "Credentials",
+    "MosquittoMissing",
+    "find_mosquitto",
+    "running",
+    "service_credentials",
+    "version",
+]
+
+LAST_WORDS_LINES = 8
+START_SECONDS_MAX = 300.0  # millions of waiting messages take that long to load
+STOP_SECONDS_MAX = 60.0  # and 2.0 to save: killed meanwhile, it loses them
+POLL_SECONDS = 0.05
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to connect to, not to bind
+
+log = structlog.get_logger("broker")
+
+
+class Broker:
+    """A mosquitto that runs. Accounts, address and process are what callers need of it."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        program_version: Version,
+        endpoint: Endpoint,
+        accounts: Accounts,
+    ) -> None:
+        self.version = program_version
+        self.pid = process.pid
+        self.endpoint = endpoint
+        """Where programs on this machine connect."""
+        self.service = accounts.service
+        self.publisher = accounts.publisher
+        self.subscriber = accounts.subscriber
+        self.new = accounts.new
+        """Accounts whose passwords were generated just now: to be shown once."""
+        self._process = process
+        self._last_lines: deque[str] = deque(maxlen=LAST_WORDS_LINES)
+        self._ended = asyncio.create_task(self._read_to_the_end())
+
+    async def wait(self) -> str:
+        """Return when mosquitto has ended: how, and its last words."""
+        return await asyncio.shield(self._ended)
+
+    async def stop(self) -> None:
+        """End it in order, so that it saves what it holds; kill it if it does not end."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ended), STOP_SECONDS_MAX)
+        except TimeoutError:
+            log.error("mosquitto does not stop: killed", waited_seconds=STOP_SECONDS_MAX)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._ended
+
+    async def _read_to_the_end(self) -> str:
+        assert self._process.stderr is not None
+        async for raw in self._process.stderr:
+            line = raw.decode(errors="replace").rstrip()
+            self._last_lines.append(line)
+            getattr(log, severity(line))("mosquitto", said=line)
+        code = await self._process.wait()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return "\n  ".join((f"mosquitto ended ({how}); its last words:", *self._last_lines))
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Broker]:
+    """A broker that is prepared, started and listens; stopped at the end of the block.
+
+    Raises `BrokerError` if it cannot be had.
+    """
+    program = find_mosquitto(settings.mosquitto)
+    program_version = version(program)
+    folder = make_folder(settings.data_dir)
+    with _sole(folder):
+        with _lock_for_mosquitto(folder) as lock:
+            await _end_survivor(lock)
+            _check_free(settings.bind, settings.mqtt_port, "IOT_MQTT_PORT")
+            _check_free(settings.bind, settings.ws_port, "IOT_WS_PORT")
+            accounts = prepare(settings, program, program_version)
+            process = await _start(program, folder, lock)
+        endpoint = Endpoint("mqtt", LOOPBACK.get(settings.bind, settings.bind), settings.mqtt_port)
+        broker = Broker(process, program_version, endpoint, accounts)
+        try:
+            await _listening(broker, settings.ws_port)
+            yield broker
+        finally:
+            await broker.stop()
+
+
+async def _start(program: Path, folder: Path, lock: int) -> asyncio.subprocess.Process:
+    os.truncate(lock, 0)  # a number that stays from before would be that of a stranger
+    process = await asyncio.create_subprocess_exec(
+        program,
+        "-c",
+        CONFIGURATION_FILE,
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        pass_fds=(lock,),
+        umask=0o077,
+        start_new_session=True,  # Ctrl-C in a terminal is for us: mosquitto stops when we say so
+    )
+    os.pwrite(lock, str(process.pid).encode(), 0)
+    return process
+
+
+async def _listening(broker: Broker, last_port: int) -> None:
+    """Wait until it listens: it opens its ports in order, after it has loaded what it holds."""
+    ended = asyncio.ensure_future(broker.wait())
+    try:
+        async with asyncio.timeout(START_SECONDS_MAX):
+            while not ended.done():
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection(broker.endpoint.host, last_port)
+                    writer.close()
+                    return
+                await asyncio.wait((ended,), timeout=POLL_SECONDS)
+    except TimeoutError:
+        raise BrokerError(f"mosquitto does not listen after {START_SECONDS_MAX:.0f} s") from None
+    finally:
+        ended.cancel()
+    raise BrokerError(await broker.wait())
+
+
+def _check_free(host: str, port: int, setting: str) -> None:
+    """Raise `BrokerError` with the remedy if nobody can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        match error.errno:
+            case errno.EADDRINUSE:
+                remedy = (
+                    "another program listens there. If it is the mosquitto that the system "
+                    "starts, type `sudo systemctl disable --now mosquitto`; else choose another "
+                    f"port, such as {setting}={port + 10_000 if port < 50_000 else port - 10_000}"
+                )
+            case errno.EACCES:
+                remedy = f"ports below 1024 are for root: choose another with {setting}"
+            case _:
+                remedy = f"{error.strerror}: set IOT_BIND to an address of this machine"
+        raise BrokerError(f"port {port} on {host}: {remedy}") from None
+
+
+# ---------------------------------------------------------------------- who is there
+
+
+@contextlib.contextmanager
+def _sole(folder: Path) -> Iterator[None]:
+    """Hold our own lock; raise `BrokerError` if another one of us has it."""
+    with (folder / "lock").open("w") as file:
+        if not _try_lock(file.fileno()):
+            raise BrokerError(
+                f"another echo-ingest runs the broker of {folder.parent} already: stop that one, "
+                "or set IOT_DATA_DIR to a folder of its own"
+            )
+        yield
+
+
+@contextlib.contextmanager
+def _lock_for_mosquitto(folder: Path) -> Iterator[int]:
+    """The file that mosquitto will hold locked for as long as it lives, with its process id."""
+    descriptor = os.open(folder / "mosquitto.pid", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+async def _end_survivor(lock: int) -> None:
+    """End a mosquitto whose parent was killed; return with `lock` held."""
+    for how, seconds in ((signal.SIGTERM, STOP_SECONDS_MAX), (signal.SIGKILL, POLL_SECONDS * 100)):
+        if _try_lock(lock):
+            return
+        number = os.pread(lock, 20, 0)
+        if not number.isdigit():
+            break
+        log.warning("ending the mosquitto of a service that was killed", pid=int(number))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(number), how)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not _try_lock(lock):
+                    await asyncio.sleep(POLL_SECONDS)
+                return
+    raise BrokerError("a mosquitto of an earlier start is still there and does not end: end it")
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""Animal calls made from sine waves: something to hear in a demonstration, and to test with."""
+
+import array
+import math
+import struct
+from random import Random
+
+from msgspec import Struct
+
+VOLUME = 9_000
+NOISE = 120
+
+
+class Call(Struct, frozen=True):
+    """How a species sounds, simplified to one tone in pulses."""
+
+    species: str
+    start_hz: float
+    end_hz: float
+    pulses_per_second: float
+    """Notes a second; the tone glides from start to end within each."""
+    duty: float
+    """Share of a note that is sounding, 0 to 1."""
+
+
+CALLS = (
+    Call("Litoria ewingii", 2_400, 2_700, 7.0, 0.5),
+    Call("Crinia signifera", 2_900, 3_100, 4.0, 0.25),
+    Call("Dacelo novaeguineae", 600, 1_500, 5.0, 0.8),
+    Call("Uperoleia mimula", 2_000, 2_200, 12.0, 0.4),
+    Call("Sus scrofa", 180, 140, 2.0, 0.6),
+)
+
+
+def wav(call: Call, seconds: float, sample_rate_hz: int, rng: Random, guano: str = "") -> bytes:
+    """A mono 16-bit WAV file of the call in quiet noise, with a GUANO chunk if text is given.
+
+    Source of the chunk: the GUANO specification 1.0, chunk id `guan`, UTF-8 lines `Key: value`.
+    """
+    samples = array.array("h")
+    phase = 0.0
+    for index in range(int(seconds * sample_rate_hz)):
+        note = (index / sample_rate_hz * call.pulses_per_second) % 1.0
+        progress = note / call.duty
+        loudness = math.sin(math.pi * progress) if progress < 1 else 0.0
+        frequency_hz = call.start_hz + (call.end_hz - call.start_hz) * min(progress, 1.0)
+        phase += 2 * math.pi * frequency_hz / sample_rate_hz
+        samples.append(int(VOLUME * loudness * math.sin(phase) + rng.gauss(0, NOISE)))
+    data = samples.tobytes()
+    text = guano.encode()
+    chunks = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, sample_rate_hz, 2 * sample_rate_hz, 2, 16)
+    chunks += b"data" + struct.pack("<I", len(data)) + data
+    if text:
+        chunks += b"guan" + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks

@@ -1,0 +1,216 @@
+"""`check`: is everything as it must be, and if not, what to do about it."""
+
+import asyncio
+import http.client
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+
+import msgspec
+import typer
+from msgspec import Struct
+from rich.text import Text
+
+from echo_ingest import broker
+from echo_ingest.cli.options import archive_of, journal_path, log_warnings_only, settings_of
+from echo_ingest.cli.reach import connected, is_own, local_host, publisher_options
+from echo_ingest.cli.screen import out, printable, size
+from echo_ingest.journal import JournalUnusable
+from echo_ingest.mqtt import ConnectionLost, Session
+from echo_ingest.settings import Settings
+from echo_ingest.sinks import Unavailable
+
+HTTP_TIMEOUT_SECONDS = 5.0
+REPLY_BYTES_MAX = 64 * 1024
+NOT_RUNNING = "not running; `echo-ingest up` or `echo-ingest broker` starts it"
+MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("–", "dim")}
+
+
+class Finding(Struct, frozen=True):
+    """One line of the report."""
+
+    part: str
+    well: bool | None
+    """None: it is not running, or not there yet, which is no failure."""
+    found: str
+    """What was found, with its remedy where something is wrong."""
+
+
+class _Health(Struct):
+    """What /healthz says when it is not well."""
+
+    problems: dict[str, str]
+
+
+def check(context: typer.Context) -> None:
+    """Check settings, folder, journal, broker, HTTP and Echo API; say what to mend.
+
+    Ends with 0 if nothing is wrong. What is not running is not wrong.
+    """
+    settings = settings_of(context)
+    log_warnings_only()
+    failed = False
+    for finding in _findings(settings):
+        mark, style = MARKS[finding.well]
+        out.print(
+            Text.assemble(
+                (mark, style), f" {finding.part:<12}", printable(finding.found, keep="\n")
+            ),
+            soft_wrap=True,
+        )
+        failed = failed or finding.well is False
+    raise typer.Exit(failed)
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    yield Finding("settings", True, "valid")
+    yield _data_folder(settings)
+    yield _journal(settings)
+    if is_own(settings):
+        yield _mosquitto(settings)
+    yield (broker_found := _broker(settings))
+    yield (service_found := _service(settings))
+    for name, running in (("mqtt_port", broker_found), ("ws_port", broker_found),
+                          ("http_port", service_found)):  # fmt: skip
+        if running.well is None and (is_own(settings) or name == "http_port"):
+            yield _port(settings, name)
+    if settings.api_url is not None:
+        yield _echo_api(settings)
+
+
+def _data_folder(settings: Settings) -> Finding:
+    part, path = "data folder", settings.data_dir.absolute()
+    if not path.exists():
+        above = next(parent for parent in path.parents if parent.exists())
+        if not os.access(above, os.W_OK):
+            return Finding(
+                part, False, f"{path} cannot be created: {above} belongs to another user; "
+                "set IOT_DATA_DIR to a folder of yours"
+            )  # fmt: skip
+        return Finding(part, None, f"{path} is not there yet; `echo-ingest up` creates it")
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        return Finding(
+            part, False, f"{path} cannot be written; make it a folder of the user that runs this"
+        )
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        return Finding(
+            part, False, f"{path} can be read by others (mode {mode:04o}); type: chmod 700 {path}"
+        )
+    free = shutil.disk_usage(path).free
+    if free < settings.disk_free_bytes_min:
+        return Finding(
+            part, False, f"{size(free)} are free on its disk, IOT_DISK_FREE_BYTES_MIN keeps "
+            f"{size(settings.disk_free_bytes_min)}: nothing is taken until there is more room"
+        )  # fmt: skip
+    return Finding(part, True, f"{path}, {size(free)} free")
+
+
+def _journal(settings: Settings) -> Finding:
+    if not journal_path(settings).exists():
+        return Finding("journal", None, "not there yet; it begins with the first start")
+    try:
+        with closing(archive_of(settings)) as archive:
+            wrong = archive.audit()
+            ledger = archive.ledger()
+    except JournalUnusable as error:
+        return Finding("journal", False, str(error))
+    if wrong:
+        return Finding(
+            "journal", False, f"the ledger does not close: {'; '.join(wrong)}; "
+            "keep a copy of the file and report it"
+        )  # fmt: skip
+    return Finding("journal", True, f"{ledger.stored:,} records; the ledger closes")
+
+
+def _service(settings: Settings) -> Finding:
+    host, port = local_host(settings), settings.http_port
+    connection = http.client.HTTPConnection(host, port, timeout=HTTP_TIMEOUT_SECONDS)
+    try:
+        with closing(connection):
+            connection.request("GET", "/healthz")
+            reply = connection.getresponse()
+            body = reply.read(REPLY_BYTES_MAX)
+    except ConnectionRefusedError:
+        return Finding("service", None, f"not running: nothing answers at {host}:{port}")
+    except (OSError, http.client.HTTPException) as error:
+        return Finding("service", False, f"{host}:{port} does not answer ({error}); restart it")
+    if reply.status == 200:
+        return Finding("service", True, f"healthy at http://{host}:{port}/healthz")
+    try:
+        problems = msgspec.json.decode(body, type=_Health).problems
+    except msgspec.DecodeError:
+        return Finding(
+            "service", False, f"another program answers at {host}:{port}; set IOT_HTTP_PORT"
+        )
+    said = "; ".join(f"{part}: {problem}" for part, problem in problems.items())
+    return Finding("service", False, f"not healthy: {said}")
+
+
+def _mosquitto(settings: Settings) -> Finding:
+    try:
+        program = broker.find_mosquitto(settings.mosquitto)
+        version = ".".join(map(str, broker.version(program)))
+    except broker.BrokerError as error:
+        return Finding("mosquitto", False, str(error))
+    return Finding("mosquitto", True, f"{version} at {program}")
+
+
+def _broker(settings: Settings) -> Finding:
+    """Log in as a device does, with a client id of its own that leaves nothing behind."""
+    options = publisher_options(settings)
+    if options is None:
+        return Finding("broker", None, NOT_RUNNING)
+
+    async def log_in() -> None:
+        async with connected(Session(options)):
+            pass
+
+    try:
+        asyncio.run(log_in())
+    except ConnectionLost as error:
+        if is_own(settings) and _can_listen(settings, settings.mqtt_port):
+            return Finding("broker", None, NOT_RUNNING)
+        return Finding("broker", False, f"{options.endpoint}: {error}")
+    return Finding("broker", True, f"{options.endpoint} lets {options.user or 'us'} in")
+
+
+def _port(settings: Settings, name: str) -> Finding:
+    port: int = getattr(settings, name)
+    if _can_listen(settings, port):
+        return Finding("port", True, f"{port} is free")
+    return Finding(
+        "port",
+        False,
+        f"{port} at {settings.bind} is taken by another program; stop that one, or set "
+        f"IOT_{name.upper()}",
+    )
+
+
+def _can_listen(settings: Settings, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    try:
+        socket.create_server((settings.bind, port), family=family).close()
+    except OSError:
+        return False
+    return True
+
+
+def _echo_api(settings: Settings) -> Finding:
+    from echo_ingest.service import sinks_of  # heavy: see cli/__init__.py
+
+    async def probe() -> None:
+        for sink in sinks_of(settings):
+            try:
+                await sink.probe()
+            finally:
+                await sink.close()
+
+    try:
+        asyncio.run(probe())
+    except Unavailable as error:
+        return Finding("Echo API", False, f"{settings.api_url}: {error}")
+    return Finding("Echo API", True, f"{settings.api_url} answers")

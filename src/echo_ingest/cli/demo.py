@@ -1,0 +1,83 @@
+"""`demo`: the fleet publishes, and the terminal shows the ledger as it grows."""
+
+import asyncio
+import contextlib
+from collections import deque
+from random import Random
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from echo_ingest.cli.records import what
+from echo_ingest.cli.screen import cells, moment, out, table
+from echo_ingest.decode import decode
+from echo_ingest.fleet import fleet, publish_for_ever
+from echo_ingest.journal import Ledger
+from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.mqtt import Session, SessionOptions
+from echo_ingest.record import Rejected, kind
+from echo_ingest.service import House
+
+REFRESH_SECONDS = 0.5
+RATE_REFRESHES = 20
+NEWEST = 10
+
+
+async def demonstrate(house: House) -> None:
+    """Run the fleet against `house`, as echopub, and show what comes of it, until cancelled."""
+    session = Session(
+        SessionOptions(
+            endpoint=house.endpoint,
+            client_id=f"{house.settings.client_id}-demo-fleet",
+            user=house.publisher.user,
+            password=house.publisher.password,
+        )
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(session.run())
+        for number, device in enumerate(fleet(house.settings.topic_prefixes[0])):
+            tasks.create_task(publish_for_ever(session, device, Random(number)))  # noqa: S311
+        await _show(house)
+
+
+async def _show(house: House) -> None:
+    archive = Archive(house.journal.path)
+    received: deque[int] = deque(maxlen=RATE_REFRESHES + 1)
+    with contextlib.closing(archive), Live(console=out, auto_refresh=False) as live:
+        while True:
+            ledger = house.journal.ledger()
+            received.append(ledger.received)
+            seconds = max(len(received) - 1, 1) * REFRESH_SECONDS
+            rate = (received[-1] - received[0]) / seconds
+            live.update(Group(_ledger(ledger, rate), _newest(house, archive)), refresh=True)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+
+def _ledger(ledger: Ledger, rate: float) -> RenderableType:
+    closes = ledger.received == ledger.stored + ledger.duplicates + ledger.dead_letters
+    line = Text.assemble(
+        ("received ", "dim"), f"{ledger.received:,}",
+        ("  =  stored ", "dim"), f"{ledger.stored:,}",
+        ("  +  duplicates ", "dim"), f"{ledger.duplicates:,}",
+        ("  +  dead letters ", "dim"), f"{ledger.dead_letters:,}",
+        ("  ✓", "green") if closes else ("  does not close!", "bold red"),
+        (f"   {rate:.1f} messages/s", "dim"),
+    )  # fmt: skip
+    for name, sink in ledger.sinks.items():
+        line.append(
+            f"\n{name}: {sink.delivered:,} delivered, {sink.parked:,} parked, "
+            f"{sink.backlog:,} waiting for {sink.lag_seconds:.0f} s"
+        )
+    return line
+
+
+def _newest(house: House, archive: Archive) -> Table:
+    rows = table("observed", "node", "kind", "what")
+    for entry in archive.newest(Selection(), NEWEST):
+        record = decode(entry.message, house.settings.payload_bytes_max)
+        assert not isinstance(record, Rejected)
+        node = record.node or record.sensor_id
+        rows.add_row(*cells(moment(record.observed_at), node, kind(record), what(record)))
+    return rows

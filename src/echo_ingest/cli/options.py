@@ -1,0 +1,64 @@
+"""What commands share: the settings, the journal they name, and how a time is given."""
+
+import logging
+import os
+import re
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+import typer
+
+from echo_ingest import settings
+from echo_ingest.journal import Journal
+from echo_ingest.journal.archive import Archive
+from echo_ingest.settings import Settings
+
+AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
+AGO_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def settings_of(context: typer.Context) -> Settings:
+    """Settings from the environment and `--config`; raises `SettingsError`."""
+    config: Path | None = context.obj
+    return settings.load(os.environ, config)
+
+
+def journal_path(chosen: Settings) -> Path:
+    """Where the journal is."""
+    return chosen.data_dir / "journal.db"
+
+
+def archive_of(chosen: Settings) -> Archive:
+    """The journal, to be read; raises `JournalUnusable` if there is none."""
+    return Archive(journal_path(chosen))
+
+
+def journal_of(chosen: Settings) -> Journal:
+    """The journal, to be written beside the service. Only where `archive_of` has found it."""
+    return Journal(
+        journal_path(chosen),
+        bytes_max=chosen.journal_bytes_max,
+        disk_free_bytes_min=chosen.disk_free_bytes_min,
+    )
+
+
+def given_time(text: str) -> datetime:
+    """A time as a person gives it: `2h` (ago), or ISO 8601, local where it names no zone."""
+    try:
+        if ago := AGO.fullmatch(text.strip()):
+            return datetime.now().astimezone() - timedelta(**{AGO_UNITS[ago[2]]: int(ago[1])})
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is no time; write 2h or 3d (ago), or 2026-09-14T05:45"
+        ) from None
+
+
+def log_warnings_only() -> None:
+    """The parts of the service that a command uses log to standard error, warnings and worse."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

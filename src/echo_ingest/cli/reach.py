@@ -1,0 +1,81 @@
+"""A connection to the broker for as long as a command takes."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+
+from echo_ingest.broker import PUBLISHER
+from echo_ingest.mqtt import ConnectionLost, Session, SessionOptions
+from echo_ingest.settings import Endpoint, Settings, parse_endpoint
+
+STATE_POLL_SECONDS = 0.02
+
+
+@contextlib.asynccontextmanager
+async def connected(session: Session) -> AsyncIterator[None]:
+    """Keep `session` connected inside the block; raise `ConnectionLost` if it cannot begin."""
+    before = session.state
+    running = asyncio.create_task(session.run())
+    inside = asyncio.current_task()
+    assert inside is not None
+    # `run` never returns: if it breaks, the block must not wait for it for ever.
+    running.add_done_callback(lambda done: None if done.cancelled() else inside.cancel())
+    try:
+        while session.state == before and not running.done():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(STATE_POLL_SECONDS)
+        if not session.is_connected:
+            raise ConnectionLost(session.state)
+        yield
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+def is_own(settings: Settings) -> bool:
+    """Is the broker the one that `up` or `broker` runs, with its accounts?"""
+    if settings.endpoint is None:
+        return True
+    endpoint = parse_endpoint(settings.endpoint)
+    here = endpoint.scheme == "mqtt" and endpoint.host in ("localhost", "127.0.0.1", "::1")
+    return here and endpoint.port == settings.mqtt_port and settings.user is None
+
+
+def local_host(settings: Settings) -> str:
+    """Where our own servers answer: all addresses means this machine's own, too."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind, settings.bind)  # noqa: S104
+
+
+def publisher_options(settings: Settings) -> SessionOptions | None:
+    """How to connect as a device: as `echopub` to our own broker, as ourselves elsewhere.
+
+    None if our own broker has never been started: then there is no password yet.
+    """
+    client_id = f"echo-ingest-publish-{secrets.token_hex(4)}"
+    if is_own(settings):
+        password = _publisher_password(settings)
+        if password is None:
+            return None
+        return SessionOptions(
+            endpoint=Endpoint("mqtt", local_host(settings), settings.mqtt_port),
+            client_id=client_id,
+            user=PUBLISHER,
+            password=password,
+        )
+    assert settings.endpoint is not None
+    return SessionOptions(
+        endpoint=parse_endpoint(settings.endpoint),
+        client_id=client_id,
+        user=settings.user,
+        password=settings.password.get_secret_value() if settings.password else None,
+        tls_ca_file=settings.tls_ca_file,
+    )
+
+
+def _publisher_password(settings: Settings) -> str | None:
+    if settings.pub_password is not None:
+        return settings.pub_password.get_secret_value()
+    with contextlib.suppress(FileNotFoundError):
+        return (settings.data_dir / "secrets" / PUBLISHER).read_text().strip() or None
+    return None

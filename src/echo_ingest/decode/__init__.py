@@ -1,0 +1,39 @@
+"""Bytes → `Record` or `Rejected`. Pure: no I/O, no clock, and the same answer every time.
+
+Two dialects so far: JSON as Project Echo's devices send it (`echo`), and audio files as they are
+(`audio_file`). The bytes tell which; the topic does not.
+"""
+
+from echo_ingest.decode import audio, audio_file, echo
+from echo_ingest.decode.forms import FORMS, Form
+from echo_ingest.decode.reasons import Unfit
+from echo_ingest.record import AnyRecord, Message, Rejected
+
+__all__ = ["FORMS", "Form", "clip_bytes", "decode"]
+
+
+def decode(message: Message, payload_bytes_max: int) -> AnyRecord | Rejected:
+    """Make a record of `message`, or say in plain words why it is none. Never raises.
+
+    The reason is at most 200 characters long and repeats at most 60 of the payload's.
+    """
+    payload = message.payload
+    try:
+        if len(payload) > payload_bytes_max:
+            raise Unfit(f"too large: {len(payload):,} bytes; the limit is {payload_bytes_max:,}")
+        if payload.startswith(b"{") or audio.container(payload) is None:
+            return echo.decode(message)
+        return audio_file.decode(message)
+    except Unfit as unfit:
+        return Rejected(str(unfit))
+
+
+def clip_bytes(message: Message) -> bytes | None:
+    """Return the audio file's bytes out of a message whose record has a clip."""
+    payload = message.payload
+    if not payload.startswith(b"{") and audio.container(payload) is not None:
+        return payload
+    try:
+        return echo.clip_bytes(payload)
+    except Unfit:
+        return None

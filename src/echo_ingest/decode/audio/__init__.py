@@ -1,0 +1,80 @@
+"""What a clip really is, told from its bytes alone: WAV, FLAC, MP3 or Ogg."""
+
+import hashlib
+from binascii import Error as BrokenBase64
+from binascii import a2b_base64
+
+from echo_ingest.decode.audio import flac, mp3, ogg, wav
+from echo_ingest.decode.reasons import Unfit, looks_like
+from echo_ingest.record import Clip, Container
+
+REFERENCE_CHARACTERS_MAX = 1_024
+_MEASURES = {"wav": wav.measure, "flac": flac.measure, "mp3": mp3.measure, "ogg": ogg.measure}
+_BASE64_OPENINGS = ("UklGR", "UkY2N", "ZkxhQ", "SUQz", "T2dnU", "//", "/+")
+"""Base64 of RIFF, RF64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
+
+
+def container(data: bytes) -> Container | None:
+    """Which container `data` claims to be by its first bytes; None for anything else."""
+    opening = data[:4]
+    if opening in (b"RIFF", b"RF64") and b"WAVE".startswith(data[8:12]):
+        return "wav"
+    if opening == b"fLaC":
+        return "flac"
+    if opening == b"OggS":
+        return "ogg"
+    if opening[:3] == b"ID3" or mp3.frame(data, 0) is not None:
+        return "mp3"
+    return None
+
+
+def describe(data: bytes) -> Clip:
+    """Measure a clip; raise `Unfit` where it is broken, cut off, empty or no audio at all."""
+    if not data:
+        raise Unfit("the clip is empty: 0 bytes")
+    kind = container(data)
+    if kind is None:
+        raise Unfit(f"the clip is not WAV, FLAC, MP3 or Ogg audio but {looks_like(data)}")
+    sound = _MEASURES[kind](data)
+    return Clip(
+        container=kind,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        sample_rate_hz=sound.sample_rate_hz,
+        channels=sound.channels,
+        duration_seconds=sound.duration_seconds,
+        metadata=sound.metadata,
+    )
+
+
+def from_base64(text: str, field: str) -> bytes:
+    """Decode a clip sent as base64 (RFC 4648, 4), line breaks allowed; raise `Unfit` if broken."""
+    try:
+        return a2b_base64(text, strict_mode=True)
+    except ValueError:
+        pass
+    if text.lstrip().startswith("data:"):
+        raise Unfit(f'{field}: send the base64 alone, without the "data:…;base64," before it')
+    try:
+        return a2b_base64("".join(text.split()), strict_mode=True)
+    except BrokenBase64 as error:
+        raise Unfit(f"{field}: broken base64 ({str(error).lower()})") from None
+    except ValueError:
+        raise Unfit(f"{field}: broken base64 (it holds letters that are not ASCII)") from None
+
+
+def is_reference(text: str) -> bool:
+    """Is this the name or address of a clip, and not the clip itself?
+
+    Text that begins as a clip in base64 does, or is longer than any name, is a clip.
+    """
+    if len(text) > REFERENCE_CHARACTERS_MAX or text.startswith("data:"):
+        return False
+    if not text.startswith(_BASE64_OPENINGS):
+        return True
+    if text[0] != "/":
+        return False
+    try:
+        return container(a2b_base64(text, strict_mode=True)) is None
+    except ValueError:
+        return True

@@ -1,0 +1,142 @@
+"""HTTP: how the house is, its figures, and what the journal holds. Read-only, docs/http.md.
+
+Answers come from the event loop that also ingests: health is a few comparisons, and whatever
+reads the journal does so in a thread, a few at a time. Everyone who can reach the port may read;
+there is no login.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import h11
+import uvicorn
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+import echo_ingest
+from echo_ingest.web.api import read_api
+from echo_ingest.web.errors import ERRORS
+from echo_ingest.web.health import Conditions, health_pages
+
+__all__ = ["Conditions", "create_app", "serve"]
+
+KEEP_ALIVE_SECONDS = 15
+GRACE_SECONDS = 3
+HEADER_BYTES_MAX = 16 * 1024
+CONNECTIONS_MAX = 500
+
+HEADERS = [
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    # A payload is a stranger's: opened in a browser, it must not run as a page of ours.
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
+]
+
+
+def create_app(conditions: Conditions, archive_path: Path, payload_bytes_max: int) -> Litestar:
+    """All routes. `archive_path` is the journal; it is opened anew for each request."""
+    return Litestar(
+        route_handlers=[*health_pages(conditions), read_api(archive_path, payload_bytes_max)],
+        exception_handlers=ERRORS,
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="Echo Ingest",
+            version=echo_ingest.__version__,
+            description="What the journal holds, read-only.",
+            path="/api/openapi.json",
+            # The document alone: the pages that show it load their scripts from other hosts.
+            render_plugins=[JsonRenderPlugin(path="/")],
+        ),
+    )
+
+
+async def serve(app: Litestar, host: str, port: int, started: asyncio.Event) -> None:
+    """Answer on `host`:`port` until cancelled; set `started` when it does.
+
+    Raises `OSError` in words if it cannot listen there. When cancelled, replies that were begun
+    have `GRACE_SECONDS` to finish.
+    """
+    listener = _listen(host, port)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            headers=HEADERS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            limit_concurrency=CONNECTIONS_MAX,
+            h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        ),
+        started,
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+class _Server(uvicorn.Server):
+    """uvicorn in our event loop: the service has the signals, and is told when this one is up."""
+
+    def __init__(self, config: uvicorn.Config, started: asyncio.Event) -> None:
+        super().__init__(config)
+        self._is_up = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._is_up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Connection(H11Protocol):
+    """Closed if it sends no request, or a part of one, for as long as an idle one may stay."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._close_unless_asked()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
+            self._close_unless_asked()
+
+    def _close_unless_asked(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        remedy = "set IOT_HTTP_PORT to a free port, or stop what listens there"
+        if error.errno != errno.EADDRINUSE:
+            remedy = (
+                "set IOT_BIND to an address of this machine and IOT_HTTP_PORT to a port we may use"
+            )
+        raise OSError(
+            f"HTTP cannot listen on {host} port {port} ({error.strerror}); {remedy}"
+        ) from error
+    # asyncio does it only where the protocol number is spelt out; without, each reply takes 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

@@ -1,0 +1,227 @@
+"""The read API: records, clips, dead letters and parked records, as the journal holds them."""
+
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+from litestar import Response, Router, get
+from litestar.di import NamedDependency, Provide
+from litestar.exceptions import HTTPException, NotFoundException, ValidationException
+from litestar.params import FromQuery, PathParameter, QueryParameter, SkipValidation
+from litestar.response import Stream
+
+from echo_ingest.decode import clip_bytes
+from echo_ingest.journal import Entry
+from echo_ingest.journal.archive import Archive, DeadLetter, Selection
+from echo_ingest.record import Container
+from echo_ingest.web.errors import AnyRequest, Problem, problem
+from echo_ingest.web.reader import Reader, download, in_turn
+from echo_ingest.web.views import (
+    DeadLetterPage,
+    DeadMessage,
+    ParkedPage,
+    RecordPage,
+    StoredRecord,
+    dead_message,
+    refused_record,
+    stored_record,
+)
+
+PAGE_MAX = 500
+NUMBER_MAX = 2**53 - 1  # the largest that every reader of JSON takes for what it is
+
+BYTES = "application/octet-stream"
+MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
+
+
+ZONED = "a time with its zone, such as 2026-09-14T05:45:12Z (send + as %2B)"
+WANTED = {
+    "offset": "a whole number from 1",
+    "number": "a whole number from 1",
+    "node": "the name that a node publishes under",
+    "kind": "detection, recording, telemetry or movement",
+    "since": ZONED,
+    "until": ZONED,
+    "before": "an offset, a whole number from 1",
+    "after": "a whole number from 0",
+    "reason": "a part of the reason's text",
+    "sink": "the name of a sink",
+    "limit": f"a whole number from 1 to {PAGE_MAX}",
+}
+
+Kind = Literal["detection", "recording", "telemetry", "movement"]
+Text = Annotated[str | None, QueryParameter()]
+Zoned = Annotated[str | None, QueryParameter(schema_extra={"format": "date-time"})]
+Number = Annotated[int, PathParameter(ge=1, le=NUMBER_MAX)]
+Before = Annotated[int | None, QueryParameter(ge=1, le=NUMBER_MAX)]
+After = Annotated[int, QueryParameter(ge=0, le=NUMBER_MAX)]
+Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]
+Journal = NamedDependency[SkipValidation[Reader]]
+
+
+def read_api(archive_path: Path, payload_bytes_max: int) -> Router:
+    """All routes that read the journal."""
+    reader = Reader(archive_path, payload_bytes_max)
+    return Router(
+        "/api",
+        route_handlers=[
+            list_records,
+            show_record,
+            download_clip,
+            download_record_payload,
+            list_dead_letters,
+            show_dead_letter,
+            download_dead_letter_payload,
+            list_parked,
+        ],
+        dependencies={"journal": Provide(lambda: reader, sync_to_thread=False)},
+        before_request=_refuse_unknown_parameters,
+        exception_handlers={ValidationException: _say_what_to_send},
+        middleware=[in_turn()],
+        tags=["journal"],
+    )
+
+
+@get("/records")
+async def list_records(
+    journal: Journal,
+    node: Text = None,
+    kind: FromQuery[Kind | None] = None,
+    since: Zoned = None,
+    until: Zoned = None,
+    before: Before = None,
+    limit: Limit = 50,
+) -> RecordPage:
+    """The newest records, by when they were received; `since` and `until` are observed times."""
+    selection = Selection(node, kind, _instant("since", since), _instant("until", until))
+
+    def question(archive: Archive) -> list[StoredRecord]:
+        entries = archive.newest(selection, limit, before)
+        return [stored_record(entry, journal.payload_bytes_max) for entry in entries]
+
+    records = await journal.ask(question)
+    return RecordPage(records, records[-1].offset if records else None)
+
+
+@get("/records/{offset:int}", raises=[NotFoundException])
+async def show_record(journal: Journal, offset: Number) -> StoredRecord:
+    """One record."""
+    return await journal.ask(
+        lambda archive: stored_record(_entry(archive, offset), journal.payload_bytes_max)
+    )
+
+
+@get("/records/{offset:int}/clip", raises=[NotFoundException])
+async def download_clip(journal: Journal, offset: Number) -> Stream:
+    """The audio file of a record, byte for byte as the device sent it."""
+
+    def question(archive: Archive) -> tuple[bytes, Container]:
+        entry = _entry(archive, offset)
+        stored = stored_record(entry, journal.payload_bytes_max)
+        if stored.problem is not None:
+            raise NotFoundException(f"record {offset} is {stored.problem}")
+        clip = getattr(stored.record, "clip", None)
+        if clip is None:
+            raise NotFoundException(f"record {offset} has no clip")
+        body = clip_bytes(entry.message)
+        assert body is not None, "a record has a clip only if its message has"
+        return body, clip.container
+
+    body, container = await journal.ask(question)
+    return download(body, MEDIA_TYPES[container], f"record-{offset}.{container}")
+
+
+@get("/records/{offset:int}/payload", media_type=BYTES, raises=[NotFoundException])
+async def download_record_payload(journal: Journal, offset: Number) -> Stream:
+    """The message that a record was decoded from, as it came."""
+    payload = await journal.ask(lambda archive: _entry(archive, offset).message.payload)
+    return download(payload, BYTES, f"record-{offset}.bin")
+
+
+@get("/dead-letters")
+async def list_dead_letters(
+    journal: Journal, node: Text = None, reason: Text = None, after: After = 0, limit: Limit = 50
+) -> DeadLetterPage:
+    """Messages that were never valid, in order of arrival."""
+
+    def question(archive: Archive) -> list[DeadMessage]:
+        return [dead_message(d) for d in islice(archive.dead_letters(after, node, reason), limit)]
+
+    dead = await journal.ask(question)
+    return DeadLetterPage(dead, dead[-1].id if dead else None)
+
+
+@get("/dead-letters/{number:int}", raises=[NotFoundException])
+async def show_dead_letter(journal: Journal, number: Number) -> DeadMessage:
+    """One message that was never valid."""
+    return await journal.ask(lambda archive: dead_message(_dead_letter(archive, number)))
+
+
+@get("/dead-letters/{number:int}/payload", media_type=BYTES, raises=[NotFoundException])
+async def download_dead_letter_payload(journal: Journal, number: Number) -> Stream:
+    """A message that was never valid, as it came."""
+    payload = await journal.ask(lambda archive: _dead_letter(archive, number).message.payload)
+    return download(payload, BYTES, f"dead-letter-{number}.bin")
+
+
+@get("/parked", raises=[NotFoundException])
+async def list_parked(journal: Journal, sink: Text = None, limit: Limit = 50) -> ParkedPage:
+    """Records that a sink refused, by sink and offset."""
+
+    def question(archive: Archive) -> ParkedPage:
+        sinks = archive.ledger().sinks
+        if sink is not None and sink not in sinks:
+            there_are = ", ".join(sinks) or "none"
+            raise NotFoundException(f"there is no sink {sink!r:.80}; there are: {there_are}")
+        parked = [refused_record(p) for p in islice(archive.parked(sink), limit)]
+        return ParkedPage(parked, archive.count_parked(sink))
+
+    return await journal.ask(question)
+
+
+def _entry(archive: Archive, offset: int) -> Entry:
+    entry = archive.record(offset)
+    if entry is None:
+        raise NotFoundException(
+            f"there is no record {offset}; the newest is {archive.last_offset()}"
+        )
+    return entry
+
+
+def _dead_letter(archive: Archive, number: int) -> DeadLetter:
+    dead_letter = archive.dead_letter(number)
+    if dead_letter is None:
+        raise NotFoundException(f"there is no dead letter {number}; it may have been replayed")
+    return dead_letter
+
+
+def _instant(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise HTTPException(f"{name} must be {ZONED}", status_code=400)
+    return instant
+
+
+def _say_what_to_send(request: AnyRequest, error: ValidationException) -> Response[Problem]:
+    assert isinstance(error.extra, list)
+    names = [wrong["key"] for wrong in error.extra]
+    return problem(400, "; ".join(f"{name} must be {WANTED[name]}" for name in names))
+
+
+def _refuse_unknown_parameters(request: AnyRequest) -> None:
+    """A filter that is misspelt or given twice would quietly show something else."""
+    parameters = request.route_handler.parsed_fn_signature.parameters.keys()
+    possible = sorted(parameters - request.path_params.keys() - {"journal"})
+    left = set(possible)
+    for name, _ in request.query_params.multi_items():
+        if name not in left:
+            takes = ", ".join(possible) or "none"
+            error = f"{name!r:.80} is unknown or given twice; possible, once each: {takes}"
+            raise HTTPException(error, status_code=400)
+        left.remove(name)

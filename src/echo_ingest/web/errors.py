@@ -1,0 +1,58 @@
+"""Every error is JSON: `{"error": "…"}`, in words that say what to do."""
+
+import structlog
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.types import ExceptionHandlersMap
+from msgspec import Struct
+
+from echo_ingest.journal import JournalUnusable
+
+AnyRequest = Request[object, object, State]
+
+log = structlog.get_logger("web")
+
+
+class Problem(Struct, frozen=True):
+    """What went wrong, and what to send instead."""
+
+    error: str
+
+
+def problem(status_code: int, error: str) -> Response[Problem]:
+    """A reply that says why there is none."""
+    return Response(Problem(error), status_code=status_code, media_type="application/json")
+
+
+def _http_error(request: AnyRequest, error: HTTPException) -> Response[Problem]:
+    return problem(error.status_code, error.detail)
+
+
+def _no_such_page(request: AnyRequest, error: NotFoundException) -> Response[Problem]:
+    words = error.detail
+    if words == "Not Found":
+        words = f"there is nothing at {request.url.path}; /api/openapi.json lists what there is"
+    return problem(404, words)
+
+
+def _method_not_allowed(request: AnyRequest, error: MethodNotAllowedException) -> Response[Problem]:
+    return problem(405, f"{request.method} is not possible here: everything is read-only; use GET")
+
+
+def _journal_unusable(request: AnyRequest, error: JournalUnusable) -> Response[Problem]:
+    return problem(503, str(error))
+
+
+def _ours(request: AnyRequest, error: Exception) -> Response[Problem]:
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return problem(500, "a mistake of this service; its log says more")
+
+
+ERRORS: ExceptionHandlersMap = {
+    NotFoundException: _no_such_page,
+    MethodNotAllowedException: _method_not_allowed,
+    HTTPException: _http_error,
+    JournalUnusable: _journal_unusable,
+    Exception: _ours,
+}

@@ -1,0 +1,87 @@
+"""How the house is: health pages for load balancers, metrics for Prometheus, the ledger."""
+
+from typing import Literal, Protocol
+
+from litestar import HttpMethod, Response, get, route
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from echo_ingest.journal import Ledger
+from echo_ingest.metrics import REGISTRY
+
+
+class Conditions(Protocol):
+    """What the service says of itself. Every call is cheap: it is made on the event loop.
+
+    The first three return problems in plain words, by part; empty means fine. Whether a sink can
+    be reached is none of them: its records wait in the journal, and a restart would not help it.
+    """
+
+    def live(self) -> dict[str, str]:
+        """What only a restart of the process would mend."""
+        ...
+
+    def ready(self) -> dict[str, str]:
+        """What keeps messages from being made durable."""
+        ...
+
+    def healthy(self) -> dict[str, str]:
+        """What keeps a message sent to the broker from reaching us, besides."""
+        ...
+
+    def ledger(self) -> Ledger:
+        """The journal's figures."""
+        ...
+
+    def sample(self) -> None:
+        """Bring the gauges of `metrics` up to date."""
+        ...
+
+
+class Health(Struct, frozen=True, omit_defaults=True):
+    """`ok`, or what is wrong, by part."""
+
+    status: Literal["ok", "failing"]
+    problems: dict[str, str] = {}
+
+
+def health_pages(conditions: Conditions) -> list[HTTPRouteHandler]:
+    """All routes but those that read the journal."""
+
+    @route("/livez", http_method=METHODS, sync_to_thread=False, tags=["health"])
+    def live() -> Response[Health]:
+        """Is the process alive? If not, it should be started again."""
+        return _answer(conditions.live())
+
+    @route("/readyz", http_method=METHODS, sync_to_thread=False, tags=["health"])
+    def ready() -> Response[Health]:
+        """Are messages made durable?"""
+        return _answer(conditions.ready())
+
+    @route(["/healthz", "/"], http_method=METHODS, sync_to_thread=False, tags=["health"])
+    def healthy() -> Response[Health]:
+        """Does a message sent to the broker reach us? For the load balancer."""
+        return _answer(conditions.healthy())
+
+    @get("/metrics", media_type=CONTENT_TYPE_LATEST, sync_to_thread=False, tags=["health"])
+    def metrics() -> bytes:
+        """For Prometheus, in its text format."""
+        conditions.sample()
+        return generate_latest(REGISTRY)
+
+    @get("/api/ledger", sync_to_thread=False, tags=["journal"])
+    def ledger() -> Ledger:
+        """The proof that nothing was dropped in silence."""
+        return conditions.ledger()
+
+    return [live, ready, healthy, metrics, ledger]
+
+
+METHODS = [HttpMethod.GET, HttpMethod.HEAD]
+
+
+def _answer(problems: dict[str, str]) -> Response[Health]:
+    if problems:
+        return Response(Health("failing", problems), status_code=503)
+    return Response(Health("ok"), status_code=200)

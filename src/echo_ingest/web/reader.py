@@ -1,0 +1,90 @@
+"""Reading the journal for HTTP without holding up the event loop that ingests.
+
+A request may hold a payload in memory from reading it until its last byte is sent, so at most
+`REQUESTS_MAX` of them are under way; a further one waits `WAIT_SECONDS_MAX` for its turn.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from litestar.exceptions import ServiceUnavailableException
+from litestar.response import Stream
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from echo_ingest.journal.archive import Archive
+
+REQUESTS_MAX = 4
+WAIT_SECONDS_MAX = 10.0
+REQUEST_SECONDS_MAX = 300.0
+CHUNK_BYTES = 64 * 1024
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Asks the journal at `path`, in threads of its own."""
+
+    def __init__(self, path: Path, payload_bytes_max: int) -> None:
+        self.payload_bytes_max = payload_bytes_max
+        self._path = path
+        # Not asyncio's own threads: those look up host names for the session and the sinks.
+        self._threads = ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="read-api")
+
+    async def ask(self, question: Callable[[Archive], T]) -> T:
+        """Return the answer of an archive that is opened for this question."""
+
+        def answer() -> T:
+            with closing(Archive(self._path)) as archive:
+                return question(archive)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
+
+
+def in_turn() -> Callable[[ASGIApp], ASGIApp]:
+    """Litestar middleware that keeps to the limits above, all its routes together."""
+    turns = asyncio.Semaphore(REQUESTS_MAX)
+
+    def middleware(app: ASGIApp) -> ASGIApp:
+        async def wait_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                async with asyncio.timeout(WAIT_SECONDS_MAX):
+                    await turns.acquire()
+            except TimeoutError:
+                raise ServiceUnavailableException(
+                    f"{REQUESTS_MAX} requests are being answered already; try again in a while"
+                ) from None
+            try:
+                async with asyncio.timeout(REQUEST_SECONDS_MAX):
+                    await app(scope, receive, send)
+            except TimeoutError:
+                raise ServiceUnavailableException(
+                    f"no answer within {REQUEST_SECONDS_MAX:g} s; narrow it down with a smaller"
+                    " limit, or with since and until"
+                ) from None
+            finally:
+                turns.release()
+
+        return wait_and_answer
+
+    return middleware
+
+
+def download(body: bytes, media_type: str, name: str) -> Stream:
+    """Offer `body` as a file, sent no faster than it is read, so that its turn lasts as long."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), CHUNK_BYTES):
+            yield body[start : start + CHUNK_BYTES]
+
+    return Stream(
+        chunks(),
+        media_type=media_type,
+        headers={
+            "Content-Length": str(len(body)),
+            "Content-Disposition": f'attachment; filename="{name}"',
+        },
+    )

@@ -1,0 +1,124 @@
+"""What the read API shows of records, dead letters and parked records, and how it is made."""
+
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from echo_ingest.decode import decode
+from echo_ingest.journal import Entry
+from echo_ingest.journal.archive import DeadLetter, Parked
+from echo_ingest.record import AnyRecord, Rejected
+
+
+class StoredRecord(Struct, frozen=True):
+    """One record, decoded from the message as it came."""
+
+    offset: int
+    """Its place in the journal: 1, 2, 3 … in order of arrival."""
+    key: str
+    """Hex; the same message always gets the same key."""
+    received_at: datetime
+    topic: str
+    record: AnyRecord | None
+    """Null where `problem` says why."""
+    problem: str | None
+
+
+class RecordPage(Struct, frozen=True):
+    """Records, newest first."""
+
+    records: list[StoredRecord]
+    next: int | None
+    """Give it as `before` to read on; null at the end."""
+
+
+class DeadMessage(Struct, frozen=True):
+    """A message that was never valid, and why."""
+
+    id: int
+    reason: str
+    received_at: datetime
+    node: str | None
+    topic: str
+    properties: tuple[tuple[str, str], ...]
+    size_bytes: int
+
+
+class DeadLetterPage(Struct, frozen=True):
+    """Dead letters in order of arrival."""
+
+    dead_letters: list[DeadMessage]
+    next: int | None
+    """Give it as `after` to read on; null at the end."""
+
+
+class RefusedRecord(Struct, frozen=True):
+    """A record that one sink refused, and why."""
+
+    sink: str
+    offset: int
+    reason: str
+    parked_at: datetime
+    attempts: int
+    replay_requested: bool
+    node: str | None
+    topic: str
+    size_bytes: int
+
+
+class ParkedPage(Struct, frozen=True):
+    """Parked records, by sink and offset."""
+
+    parked: list[RefusedRecord]
+    total: int
+    """How many there are, shown or not."""
+
+
+def stored_record(entry: Entry, payload_bytes_max: int) -> StoredRecord:
+    """Decode `entry` again, or say why that cannot be done."""
+    message = entry.message
+    record, problem = None, None
+    if entry.damaged:
+        problem = "damaged: the stored payload does not match its hash"
+    else:
+        verdict = decode(message, payload_bytes_max)
+        if isinstance(verdict, Rejected):
+            problem = f"not decoded by this version any more: {verdict.reason}"
+        else:
+            record = verdict
+    return StoredRecord(
+        entry.offset, entry.key.hex(), _utc(message.received_at_ms), message.topic, record, problem
+    )
+
+
+def dead_message(dead_letter: DeadLetter) -> DeadMessage:
+    """Show `dead_letter` without its payload."""
+    message = dead_letter.message
+    return DeadMessage(
+        dead_letter.id,
+        dead_letter.reason,
+        _utc(message.received_at_ms),
+        message.node,
+        message.topic,
+        message.properties,
+        len(message.payload),
+    )
+
+
+def refused_record(parked: Parked) -> RefusedRecord:
+    """Show `parked` with its time as a date."""
+    return RefusedRecord(
+        parked.sink,
+        parked.offset,
+        parked.reason,
+        _utc(parked.parked_at_ms),
+        parked.attempts,
+        parked.replay_requested,
+        parked.node,
+        parked.topic,
+        parked.size_bytes,
+    )
+
+
+def _utc(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

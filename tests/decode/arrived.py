@@ -1,0 +1,60 @@
+"""Messages as they arrive, and where the examples are."""
+
+import json
+import struct
+from pathlib import Path
+from typing import TypeVar
+
+from echo_ingest.decode import decode
+from echo_ingest.record import AnyRecord, Message, Recording, Rejected
+
+SHARED = Path(__file__).parents[3] / "shared"
+PAYLOADS = SHARED / "contract" / "payloads"
+AUDIO = SHARED / "audio"
+CLIPS = Path(__file__).parent / "clips"
+BYTES_MAX = 32_000_000
+RECEIVED_AT_MS = 1_789_364_712_500  # 2026-09-14T05:45:12.5Z
+
+Kind = TypeVar("Kind", bound=AnyRecord)
+
+
+def message(
+    payload: bytes | object, properties: tuple[tuple[str, str], ...] = (), node: str | None = None
+) -> Message:
+    """A message with `payload`, as bytes or as something to be made JSON."""
+    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return Message("iotingestion", data, RECEIVED_AT_MS, node=node, properties=properties)
+
+
+def record(kind: type[Kind], arrived: Message) -> Kind:
+    """The record of a good message."""
+    result = decode(arrived, BYTES_MAX)
+    assert isinstance(result, kind), result
+    return result
+
+
+def recording(data: bytes, *properties: tuple[str, str]) -> Recording:
+    """The record of an audio file."""
+    return record(Recording, message(data, properties))
+
+
+def reason(payload: bytes | object, *properties: tuple[str, str], node: str | None = None) -> str:
+    """Why a bad message is none."""
+    result = decode(message(payload, properties, node), BYTES_MAX)
+    assert isinstance(result, Rejected), result
+    assert 0 < len(result.reason) <= 200
+    return result.reason
+
+
+def chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:
+    """A RIFF chunk; `size` is what it says of itself if that is not the truth."""
+    said = len(body) if size is None else size
+    return name + struct.pack("<I", said) + body + b"\0" * (len(body) & 1)
+
+
+def wav(*after: bytes, samples: int = 800, rate: int = 16_000, before: bytes = b"") -> bytes:
+    """16-bit silence on one channel, with chunks before and after the sound."""
+    layout = struct.pack("<HHIIHH", 1, 1, rate, rate * 2, 2, 16)
+    sound = chunk(b"data", bytes(samples * 2))
+    body = b"WAVE" + chunk(b"fmt ", layout) + before + sound + b"".join(after)
+    return b"RIFF" + struct.pack("<I", len(body)) + body

@@ -1,0 +1,95 @@
+"""Whatever arrives, decode answers: with a record that can be written, or with a reason."""
+
+import base64
+import json
+
+import msgspec
+from arrived import BYTES_MAX, CLIPS, PAYLOADS, RECEIVED_AT_MS, wav
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echo_ingest.decode import clip_bytes, decode
+from echo_ingest.decode.fields import Fields
+from echo_ingest.record import KINDS, Message, Rejected, kind
+
+CLIP = base64.b64encode(wav(samples=20)).decode()
+SEEDS = [path.read_bytes() for path in sorted(CLIPS.glob("*.*")) if path.suffix != ".md"]
+SEEDS += [path.read_bytes() for path in sorted(PAYLOADS.glob("[0-9]*"))]
+SEEDS += [wav(), json.dumps({"audioClip": CLIP, "microphoneLLA": [1, 2, 3]}).encode()]
+SEEDS += [b'{"sensor_id":"s","species":"x","confidence":5,"top5":[{"label":"y","confidence":1}]}']
+FIELDS = Fields.__struct_fields__
+LIKELY = [
+    "real",
+    "online",
+    "prediction",
+    CLIP,
+    "//uQxAAA",
+    "2026-09-14T05:45:12Z",
+    [0, 0, 0],
+    [1, 2],
+]
+NUMBERS = st.integers() | st.floats() | st.sampled_from([0, 1, 100, 1e9, 1e11, 1e18, -1e18, 1e300])
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text() | st.sampled_from(LIKELY),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["lat", "lon", "latitude", "longitude", "label", "confidence", "uptime"]
+            ),
+            inner,
+        )
+    ),
+    max_leaves=6,
+)
+PROPERTIES = st.lists(
+    st.tuples(
+        st.sampled_from(["id", "sensor_id", "recorded_at", "timestamp", "latitude", "longitude"])
+        | st.text(max_size=5),
+        st.text() | NUMBERS.map(str),
+    ),
+    max_size=5,
+).map(tuple)
+
+
+def answer(message: Message) -> None:
+    result = decode(message, BYTES_MAX)
+    assert decode(message, BYTES_MAX) == result
+    if isinstance(result, Rejected):
+        assert 0 < len(result.reason) <= 200, result.reason
+        assert result.reason.isprintable()
+        clip_bytes(message)
+        return
+    assert kind(result) in KINDS
+    assert msgspec.json.decode(msgspec.json.encode(result), type=type(result)) == result
+    clip = getattr(result, "clip", None)
+    if clip is not None:
+        assert len(clip_bytes(message) or b"") == clip.size_bytes
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=300), st.text(), PROPERTIES)
+def test_random_bytes_get_an_answer(
+    payload: bytes, topic: str, properties: tuple[tuple[str, str], ...]
+) -> None:
+    answer(Message(topic, payload, RECEIVED_AT_MS, properties=properties))
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(st.data(), PROPERTIES)
+def test_mutated_real_payloads_get_an_answer(
+    data: st.DataObject, properties: tuple[tuple[str, str], ...]
+) -> None:
+    payload = bytearray(data.draw(st.sampled_from(SEEDS)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(payload)))
+        cut = data.draw(st.integers(0, 8))
+        payload[at : at + cut] = data.draw(st.binary(max_size=8))
+    answer(Message("t", bytes(payload), RECEIVED_AT_MS, properties=properties))
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=8), st.booleans())
+def test_any_value_in_any_field_gets_an_answer(fields: dict[str, object], by_node: bool) -> None:
+    payload = json.dumps(fields).encode()
+    answer(Message("t", payload, RECEIVED_AT_MS, node="n" if by_node else None))

@@ -1,0 +1,262 @@
+"""Starts the real programs on free loopback ports, and ends exactly what it started."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mqtt5
+
+T = TypeVar("T")
+
+PUB_PASSWORD = "publisher-for-tests"
+SUB_PASSWORD = "subscriber-for-tests"
+SHARED = Path(__file__).parents[2] / "shared"
+PAYLOADS = SHARED / "contract" / "payloads"
+AUDIO = SHARED / "audio"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(look: Callable[[], T], *, seconds: float = 20.0) -> T:
+    """Poll until `look` returns something true and raises nothing that may pass; return that."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while True:
+        try:
+            found = look()
+            if found:
+                return found
+            problem: Exception | None = None
+        except (AssertionError, OSError, ValueError) as error:
+            problem = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not come true within {seconds:g} s") from problem
+        pause.wait(0.05)
+
+
+class House:
+    """The settings of one installation, and the processes of it that a test has started."""
+
+    def __init__(self, data_dir: Path, *, mosquitto: Path | None = None, **settings: str) -> None:
+        self.data_dir = data_dir
+        self.mqtt_port, self.ws_port, self.http_port = free_port(), free_port(), free_port()
+        self.settings = {
+            "IOT_DATA_DIR": str(data_dir),
+            "IOT_MQTT_PORT": str(self.mqtt_port),
+            "IOT_WS_PORT": str(self.ws_port),
+            "IOT_HTTP_PORT": str(self.http_port),
+            "IOT_PUB_PASSWORD": PUB_PASSWORD,
+            "IOT_SUB_PASSWORD": SUB_PASSWORD,
+            **({"IOT_MOSQUITTO": str(mosquitto)} if mosquitto else {}),
+            **settings,
+        }
+        self._running: list[subprocess.Popen[str]] = []
+
+    def start(self, command: str, log: Path | None = None) -> subprocess.Popen[str]:
+        """Start `echo-ingest COMMAND`; its output goes to `log`."""
+        path = log or self.data_dir.with_suffix(f".{command}.log")
+        with path.open("a") as output:
+            program = subprocess.Popen(
+                [sys.executable, "-m", "echo_ingest.cli", command],
+                env=self.environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        self._running.append(program)
+        return program
+
+    def up(self) -> subprocess.Popen[str]:
+        """Start `up` and wait until it is healthy."""
+        program = self.start("up")
+        self.wait_healthy(program)
+        return program
+
+    def wait_healthy(self, program: subprocess.Popen[str]) -> None:
+        def healthy() -> bool:
+            if program.poll() is not None:
+                raise RuntimeError(f"ended with {program.returncode}:\n{self.log('up')}")
+            return self.http("/healthz")[0] == 200
+
+        eventually(healthy, seconds=30)
+
+    def log(self, command: str) -> str:
+        return self.data_dir.with_suffix(f".{command}.log").read_text()
+
+    def cli(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "echo_ingest.cli", *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            input=stdin,
+            timeout=60,
+            check=False,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment without its own IOT_ settings, and with ours."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("IOT_")}
+        return {**kept, **self.settings}
+
+    def http(self, path: str) -> tuple[int, Any]:
+        """GET; the status and the JSON in the body."""
+        try:
+            with urllib.request.urlopen(  # noqa: S310 - loopback
+                f"http://127.0.0.1:{self.http_port}{path}", timeout=5
+            ) as reply:
+                return reply.status, json.loads(reply.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def ledger(self) -> dict[str, Any]:
+        """What `status --json` prints, checked to close."""
+        done = self.cli("status", "--json")
+        assert done.returncode == 0, done.stderr
+        ledger: dict[str, Any] = json.loads(done.stdout)
+        assert closes(ledger), ledger
+        return ledger
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every record, oldest first."""
+        done = self.cli("records", "--json", "--limit", "1000000")
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in reversed(done.stdout.splitlines())]
+
+    def broker_pid(self, program: subprocess.Popen[str]) -> int:
+        """The mosquitto that `program` has started."""
+        children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+        (pid,) = [c for c in children if "mosquitto" in Path(f"/proc/{c}/cmdline").read_text()]
+        return int(pid)
+
+    def stop(self, program: subprocess.Popen[str]) -> int:
+        """SIGTERM, and wait for the orderly end; return the exit code."""
+        program.send_signal(signal.SIGTERM)
+        code = program.wait(timeout=40)
+        self._running.remove(program)
+        return code
+
+    def kill(self, program: subprocess.Popen[str]) -> None:
+        """SIGKILL the program alone, as the kernel would for want of memory."""
+        program.kill()
+        program.wait(timeout=10)
+        self._running.remove(program)
+
+    def close(self) -> None:
+        """End whatever still runs, newest first."""
+        for program in reversed(list(self._running)):
+            program.send_signal(signal.SIGCONT)
+            program.terminate()
+            try:
+                program.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                program.wait()
+        self._running.clear()
+
+
+def closes(ledger: Mapping[str, Any]) -> bool:
+    """`received = stored + duplicates + dead letters`, and the same for each sink."""
+    return ledger["received"] == sum(
+        ledger[part] for part in ("stored", "duplicates", "dead_letters")
+    ) and all(
+        ledger["stored"] == sum(sink[p] for p in ("skipped", "delivered", "parked", "backlog"))
+        for sink in ledger["sinks"].values()
+    )
+
+
+class Device:
+    """A device that publishes at QoS 1 with a window, and knows what was acknowledged.
+
+    Made on the bare codec, so that what it says of acknowledgements is what came over the wire.
+    """
+
+    def __init__(self, port: int, user: str | None = "echopub", password: str = PUB_PASSWORD) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._buffer = b""
+        secret = password.encode() if user else None
+        connect = mqtt5.ConnectPacket(
+            "", username=user, password=secret, clean_start=True, keep_alive=60
+        )
+        self.socket.sendall(connect.write())
+        connack = self._read()
+        assert isinstance(connack, mqtt5.ConnAckPacket)
+        self.refused = connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS
+
+    def publish(
+        self,
+        messages: Sequence[tuple[str, bytes]],
+        *,
+        window: int = 500,
+        on_acknowledged: Callable[[int], None] = lambda _count: None,
+        properties: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Publish in order; return when all are acknowledged. `on_acknowledged` gets the count."""
+        sent = acknowledged = 0
+        while acknowledged < len(messages):
+            packets = b""
+            while sent < len(messages) and sent - acknowledged < window:
+                topic, payload = messages[sent]
+                packets += mqtt5.PublishPacket(
+                    topic,
+                    payload,
+                    qos=mqtt5.QoS.AT_LEAST_ONCE,
+                    packet_id=sent % 60_000 + 1,
+                    user_properties=list(properties),
+                ).write()
+                sent += 1
+            self.socket.sendall(packets)
+            puback = self._read()
+            assert isinstance(puback, mqtt5.PubAckPacket), puback
+            assert int(puback.reason_code) < 0x80, puback
+            acknowledged += 1
+            on_acknowledged(acknowledged)
+
+    def subscribe(self, topic_filter: str) -> None:
+        """Subscribe at QoS 0."""
+        self.socket.sendall(
+            mqtt5.SubscribePacket(1, [mqtt5.TopicFilter(topic_filter)]).write()
+        )
+        assert isinstance(self._read(), mqtt5.SubAckPacket)
+
+    def heard(self, seconds: float) -> list[str]:
+        """Topics of what comes in until nothing has come for `seconds`."""
+        self.socket.settimeout(seconds)
+        topics = []
+        try:
+            while True:
+                packet = self._read()
+                if isinstance(packet, mqtt5.PublishPacket):
+                    topics.append(packet.topic)
+        except TimeoutError:
+            return topics
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def _read(self) -> mqtt5.Packet:
+        while True:
+            try:
+                packet, size = mqtt5.read(memoryview(self._buffer))
+            except IndexError:
+                data = self.socket.recv(65_536)
+                if not data:
+                    raise ConnectionResetError("the broker closed the connection") from None
+                self._buffer += data
+            else:
+                self._buffer = self._buffer[size:]
+                return packet

@@ -1,0 +1,565 @@
+"""The command line as a person runs it: its own process, a real journal, a real broker."""
+
+import asyncio
+import base64
+import contextlib
+import csv
+import getpass
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from echo_ingest.decode import decode
+from echo_ingest.journal import Journal
+from echo_ingest.mqtt import Session, SessionOptions
+from echo_ingest.record import Message, Rejected
+from echo_ingest.settings import Endpoint
+
+PAYLOAD_BYTES_MAX = 50_000_000
+DEADLINE_SECONDS = 20
+NOON_MS = 1_789_387_200_000  # 2026-09-14T12:00:00Z, 22:00 in Melbourne
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def wav(seconds: float = 0.5, rate_hz: int = 8_000) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate_hz)
+        out.writeframes(bytes(range(250)) * int(seconds * rate_hz * 2 / 250))
+    return file.getvalue()
+
+
+def message(node: str, payload: bytes | object, tail: str = "", at_ms: int = NOON_MS) -> Message:
+    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return Message(f"iotingestion/{node}{tail}", raw, at_ms, node)
+
+
+DETECTION = message(
+    "ridge-01",
+    {
+        "timestamp": "1789380000",
+        "species": "Dacelo novaeguineae",
+        "confidence": 87.25,
+        "sensor_id": "mic-3",
+    },
+)
+CLIP = message("creek-02", wav(), "/recording")
+HEARTBEAT = message("swamp-01", {"nodeId": "swamp-01", "status": "online", "batteryLevel": 71})
+MOVEMENT = message(
+    "collar-7",
+    {
+        "timestamp": "2026-09-14T10:00:00Z",
+        "species": "Vulpes vulpes",
+        "animalId": "fox-7",
+        "animalTrueLLA": [-38.77, 143.5, 100.0],
+    },
+)
+HOSTILE = message("e\x1b[2Jvil", b'{"name": "\x1b]0;owned\x07 [red]"}')
+
+
+def environment(data_dir: Path, **more: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "HOME": str(data_dir),
+        "IOT_DATA_DIR": str(data_dir),
+        "TZ": "Australia/Melbourne",
+        **more,
+    }
+
+
+COMMAND = (sys.executable, "-m", "echo_ingest.cli")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
+def cli(data_dir: Path) -> Cli:
+    """Run `echo-ingest` with these arguments; keyword arguments are environment variables."""
+
+    def run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            env=environment(data_dir, **more),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=data_dir.parent,
+        )
+
+    return run
+
+
+@pytest.fixture
+def journal(data_dir: Path) -> Iterator[Journal]:
+    """A journal with one record of each kind and two dead letters, still open for writing."""
+    journal = Journal(data_dir / "journal.db")
+    append(journal, DETECTION, CLIP, HEARTBEAT, MOVEMENT, HOSTILE)
+    journal.append([(message("old-1", {"form": "unknown"}), Rejected("not one of the forms"))])
+    yield journal
+    journal.close()
+
+
+def append(journal: Journal, *messages: Message) -> None:
+    journal.append([(m, decode(m, PAYLOAD_BYTES_MAX)) for m in messages])
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
+
+
+# ---------------------------------------------------------------------- help, errors
+
+
+@pytest.mark.parametrize("command", [(), ("records",), ("publish",), ("dead-letters", "replay")])
+def test_help_reads_well_at_80_columns(cli: Cli, command: tuple[str, ...]) -> None:
+    shown = cli(*command, "--help", COLUMNS="80")
+    assert shown.returncode == 0
+    assert "Usage: echo-ingest" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert "…" not in shown.stdout.replace("IOT_ENDPOINT, …", "")
+
+
+def test_no_journal_is_one_plain_line_with_a_remedy(cli: Cli, data_dir: Path) -> None:
+    for command in (("status",), ("records",), ("dead-letters", "list"), ("parked", "list")):
+        shown = cli(*command)
+        assert shown.returncode == 1
+        assert shown.stdout == ""
+        assert len(shown.stderr.splitlines()) == 1
+        assert "echo-ingest up" in shown.stderr
+    assert list(data_dir.iterdir()) == []
+
+
+def test_wrong_settings_are_said_plainly_and_exit_with_2(cli: Cli) -> None:
+    shown = cli("status", IOT_HTTP_PORT="many")
+    assert shown.returncode == 2
+    assert "IOT_HTTP_PORT" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_a_settings_file_is_read(cli: Cli, journal: Journal, tmp_path: Path) -> None:
+    config = tmp_path / "echo.toml"
+    config.write_text(f'data_dir = "{journal.path.parent}"\n')
+    shown = cli("--config", config, "status", "--json", IOT_DATA_DIR="")
+    assert json.loads(shown.stdout)["stored"] == 4
+
+
+# ---------------------------------------------------------------------- status
+
+
+def test_status_as_json_is_the_ledger_of_the_http_api(cli: Cli, journal: Journal) -> None:
+    journal.add_sink("echo_api")
+    append(journal, DETECTION)
+    journal.settle("echo_api", [1, 2], {2: "no"})
+    shown = json.loads(cli("status", "--json").stdout)
+    lag_seconds = shown["sinks"]["echo_api"].pop("lag_seconds")
+    assert lag_seconds > 0
+    assert shown == {
+        "received": 7,
+        "stored": 4,
+        "duplicates": 1,
+        "dead_letters": 2,
+        "sinks": {"echo_api": {"delivered": 1, "parked": 1, "backlog": 2, "skipped": 0}},
+    }
+
+
+def test_status_shows_that_the_sums_close(cli: Cli, journal: Journal) -> None:
+    assert "the journal is the store" in cli("status").stdout
+    journal.add_sink("echo_api")
+    shown = cli("status").stdout
+    assert "received = stored + duplicates + dead letters ✓" in shown
+    assert "stored = delivered + parked + backlog + skipped ✓" in shown
+    assert "✗" not in shown
+
+
+# ---------------------------------------------------------------------- records
+
+
+def test_records_are_a_table_newest_first_in_local_time(cli: Cli, journal: Journal) -> None:
+    lines = cli("records").stdout.splitlines()
+    assert lines[0].split()[0] == "offset"
+    rows = [line.split() for line in lines[2:]]
+    assert [row[0] for row in rows] == ["4", "3", "2", "1"]
+    assert rows[3][1:] == [
+        "2026-09-14", "20:00:00", "+1000", "ridge-01", "mic-3", "detection",
+        "Dacelo", "novaeguineae", "87.2%",
+    ]  # fmt: skip
+    assert "wav 8 kHz 0.5 s, 8.0 kB" in lines[4]
+    assert "online" in lines[3]
+    assert "Vulpes vulpes fox-7 at -38.77000, 143.50000" in lines[2]
+
+
+def test_records_are_filtered(cli: Cli, journal: Journal) -> None:
+    def offsets(*options: str) -> list[int]:
+        shown = cli("records", "--json", *options)
+        assert shown.returncode == 0, shown.stderr
+        return [json.loads(line)["offset"] for line in shown.stdout.splitlines()]
+
+    assert offsets("--node", "creek-02") == [2]
+    assert offsets("--kind", "movement") == [4]
+    assert offsets("--limit", "2") == [4, 3]
+    assert offsets("--since", "2026-09-14T19:59+10:00", "--until", "2026-09-14T20:00:01") == [4, 1]
+    assert offsets("--until", "2026-09-14") == []
+    refused = cli("records", "--since", "yesterday")
+    assert refused.returncode == 2
+    assert "2h or 3d" in refused.stderr
+
+
+def test_records_as_json_are_what_decode_says(cli: Cli, journal: Journal) -> None:
+    shown = [json.loads(line) for line in cli("records", "--json").stdout.splitlines()]
+    assert shown[3].pop("offset") == 1
+    assert len(bytes.fromhex(shown[3].pop("key"))) == 16
+    assert shown[3].pop("received_at") == "2026-09-14T12:00:00Z"
+    assert shown[3].pop("topic") == DETECTION.topic
+    assert shown[3] == json.loads(msgspec.json.encode(decode(DETECTION, PAYLOAD_BYTES_MAX)))
+
+
+def test_records_as_csv_have_flat_columns(cli: Cli, journal: Journal) -> None:
+    rows = list(csv.DictReader(io.StringIO(cli("records", "--csv").stdout)))
+    assert [row["kind"] for row in rows] == ["movement", "telemetry", "recording", "detection"]
+    assert rows[3]["observed_at"] == "2026-09-14T10:00:00.000Z"
+    assert float(rows[3]["confidence"]) == pytest.approx(0.8725)
+    assert rows[2]["sha256"] == hashlib.sha256(CLIP.payload).hexdigest()
+    assert (rows[0]["animal_id"], rows[0]["animal_latitude"]) == ("fox-7", "-38.77")
+
+
+def test_records_are_followed_as_they_arrive_until_ctrl_c(data_dir: Path, journal: Journal) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "records", "--follow", "--json", "--limit", "1"],
+        env=environment(data_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as following:
+        assert following.stdout is not None
+        assert following.stderr is not None
+        assert json.loads(following.stdout.readline())["offset"] == 4
+        for offset in (5, 6, 7):
+            append(journal, message("swamp-01", {"nodeId": "swamp-01", "status": "online"}))
+            assert json.loads(following.stdout.readline())["offset"] == offset
+        following.send_signal(signal.SIGINT)
+        assert following.wait(DEADLINE_SECONDS) == 0
+        assert following.stderr.read() == ""
+
+
+def test_a_clip_comes_out_byte_for_byte(cli: Cli, journal: Journal, tmp_path: Path) -> None:
+    file = tmp_path / "out.wav"
+    shown = cli("records", "clip", "2", "-o", file)
+    assert file.read_bytes() == CLIP.payload
+    assert hashlib.sha256(CLIP.payload).hexdigest() in shown.stderr
+    again = cli("records", "clip", "2", "-o", file)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "exists already" in again.stderr
+    assert "has no clip" in cli("records", "clip", "1").stderr
+
+
+def test_a_record_is_shown_with_its_message(cli: Cli, journal: Journal) -> None:
+    shown = cli("records", "show", "1").stdout
+    assert "2026-09-14 22:00:00 +1000" in shown
+    assert '"confidence": 0.8725' in shown
+    assert '"confidence": 87.25' in shown
+    assert "there is no record at offset 99; the newest is 4" in cli("records", "show", "99").stderr
+
+
+def test_a_pipe_that_closes_early_is_no_error(data_dir: Path, journal: Journal) -> None:
+    append(journal, *(message("n", {"nodeId": "n", "status": "online"}) for _ in range(2_000)))
+    shell = shutil.which("sh")
+    assert shell is not None
+    shown = subprocess.run(
+        [shell, "-c", '"$0" "$@" | head -n 1', *COMMAND, "records", "--json", "--limit", "2000"],
+        env=environment(data_dir),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert json.loads(shown.stdout)["offset"] == 2_004
+    assert shown.stderr == ""
+
+
+# ---------------------------------------------------------------------- dead letters
+
+
+def test_dead_letters_are_listed_with_their_reasons(cli: Cli, journal: Journal) -> None:
+    shown = cli("dead-letters", "list")
+    assert "not one of the forms" in shown.stdout
+    assert "2 of 2 dead letters" in shown.stderr
+    assert "1 of 1 dead letters" in cli("dead-letters", "list", "--node", "old-1").stderr
+
+
+def test_nothing_a_device_says_controls_the_terminal(cli: Cli, journal: Journal) -> None:
+    for command in (("dead-letters", "list"), ("dead-letters", "show", "1")):
+        shown = cli(*command, FORCE_COLOR="1", TERM="xterm-256color").stdout
+        assert "\x1b[2J" not in shown
+        assert "\x1b]0;" not in shown
+        assert "\\x1b[2Jvil" in shown
+
+
+def test_a_dead_letter_is_shown_readably_and_raw(cli: Cli, journal: Journal) -> None:
+    journal.append(
+        [
+            (message("a", {"audioClip": "A" * 5_000}), Rejected("broken base64")),
+            (message("b", b"RIFF\x00\xff" * 100), Rejected("cut off")),
+        ]
+    )
+    assert '… (5,000 characters)"' in cli("dead-letters", "show", "3").stdout
+    assert "52 49 46 46 00 ff" in cli("dead-letters", "show", "4").stdout
+    raw = subprocess.run(
+        [*COMMAND, "dead-letters", "show", "4", "--raw"],
+        env=environment(journal.path.parent),
+        capture_output=True,
+        timeout=60,
+    )
+    assert raw.stdout == b"RIFF\x00\xff" * 100
+    assert "there is no dead letter 9" in cli("dead-letters", "show", "9").stderr
+
+
+def test_a_dead_letter_that_is_valid_now_is_stored_by_replay(cli: Cli, journal: Journal) -> None:
+    late = message("ridge-02", {**json.loads(DETECTION.payload), "species": "Menura"})
+    journal.append([(late, Rejected("an older version did not know this form"))])
+    journal.append([(DETECTION, Rejected("an older version did not know this form"))])
+    assert cli("dead-letters", "replay").returncode == 2
+    shown = cli("dead-letters", "replay", "--all")
+    assert "1 stored, 1 were duplicates, 2 are still not valid" in shown.stderr
+    assert len(shown.stdout.splitlines()) == 4
+    status = json.loads(cli("status", "--json").stdout)
+    assert (status["received"], status["stored"], status["duplicates"]) == (8, 5, 1)
+    assert status["dead_letters"] == 2
+    newest = json.loads(cli("records", "--json", "--limit", "1").stdout)
+    assert (newest["species"], newest["node"]) == ("Menura", "ridge-02")
+    assert "there is no dead letter 3" in cli("dead-letters", "replay", "3").stderr
+
+
+def test_dead_letters_are_exported_with_their_bytes(
+    cli: Cli, journal: Journal, tmp_path: Path
+) -> None:
+    journal.append([(message("b", b"\x00\xff"), Rejected("no audio"))])
+    file = tmp_path / "letters.jsonl"
+    assert "3 lines" in cli("dead-letters", "export", file).stderr
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["id"] for line in lines] == [1, 2, 3]
+    assert base64.b64decode(lines[2]["payload_base64"]) == b"\x00\xff"
+    assert lines[2]["reason"] == "no audio"
+    assert "exists already" in cli("dead-letters", "export", file).stderr
+
+
+# ---------------------------------------------------------------------- parked
+
+
+@pytest.fixture
+def parked(journal: Journal) -> Journal:
+    """Two of the records are parked by a sink."""
+    journal.add_sink("echo_api")
+    journal.settle("echo_api", [1, 2, 3, 4], {1: "unknown species", 2: "30 MB at most"})
+    return journal
+
+
+def test_parked_records_are_listed_and_shown(cli: Cli, parked: Journal) -> None:
+    shown = cli("parked", "list")
+    assert [line.split()[0] for line in shown.stdout.splitlines()[2:]] == ["2", "1"]
+    assert "1 of 1 parked records" in cli("parked", "list", "--reason", "species").stderr
+    assert "unknown species" in cli("parked", "show", "1").stdout
+    assert "record 3 is not parked" in cli("parked", "show", "3").stderr
+
+
+def test_replayed_parked_records_are_offered_to_the_sink_again(cli: Cli, parked: Journal) -> None:
+    assert cli("parked", "replay").returncode == 2
+    assert parked.read("echo_api", 10) == []
+    assert "1 will be offered again" in cli("parked", "replay", "2").stderr
+    assert [entry.offset for entry in parked.read("echo_api", 10)] == [2]
+    assert "1 will be offered again" in cli("parked", "replay", "--all").stderr
+    assert [entry.offset for entry in parked.read("echo_api", 10)] == [1, 2]
+    assert "replay requested" in cli("parked", "list").stdout
+
+
+def test_parked_records_are_exported_decoded_and_raw(
+    cli: Cli, parked: Journal, tmp_path: Path
+) -> None:
+    file = tmp_path / "parked.jsonl"
+    assert "2 lines" in cli("parked", "export", file).stderr
+    first, second = (json.loads(line) for line in file.read_text().splitlines())
+    assert (first["record"]["species"], first["reason"]) == (
+        "Dacelo novaeguineae",
+        "unknown species",
+    )
+    assert base64.b64decode(second["payload_base64"]) == CLIP.payload
+
+
+# ---------------------------------------------------------------------- a real broker
+
+
+class Broker:
+    """A mosquitto with one account, `field`, that may publish below iotingestion."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        passwords, rules = folder / "passwords", folder / "acl"
+        hashed = [str(program.with_name("mosquitto_passwd")), "-b", "-c", str(passwords)]
+        if not Path(hashed[0]).exists():
+            hashed[0] = "mosquitto_passwd"
+        subprocess.run([*hashed, "field", "right"], check=True, capture_output=True)
+        rules.write_text("user field\ntopic readwrite iotingestion/#\n")
+        self._configuration = folder / "mosquitto.conf"
+        self._configuration.write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous false\nuser {getpass.getuser()}\n"
+            f"password_file {passwords}\nacl_file {rules}\n"
+        )
+        self._command = [str(program), "-c", str(self._configuration)]
+        self.settings = {
+            "IOT_ENDPOINT": f"127.0.0.1:{self.port}",
+            "IOT_USER": "field",
+            "IOT_PASSWORD": "right",
+        }
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+        def answers() -> bool:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return True
+            return False
+
+        eventually(answers)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("needs mosquitto")
+    broker = Broker(Path(program), tmp_path)
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+@contextlib.asynccontextmanager
+async def listening(broker: Broker) -> AsyncIterator[Session]:
+    """A session that has subscribed to everything that is published."""
+    session = Session(
+        SessionOptions(
+            endpoint=Endpoint("mqtt", "127.0.0.1", broker.port),
+            client_id="listener",
+            user="field",
+            password="right",
+            topic_filters=("iotingestion/#",),
+        )
+    )
+    running = asyncio.create_task(session.run())
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await session.wait_connected()
+        yield session
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def heard(session: Session, count: int) -> list[tuple[str, bytes]]:
+    messages: list[tuple[str, bytes]] = []
+    while len(messages) < count:
+        batch = await session.receive(count, 0.05)
+        session.ack(batch)
+        messages += [(m.topic, m.payload) for m in batch.messages]
+    return messages
+
+
+async def test_files_are_published_as_a_device_would(
+    cli: Cli, broker: Broker, tmp_path: Path
+) -> None:
+    report, clip, many = tmp_path / "report.json", tmp_path / "call.WAV", tmp_path / "many.jsonl"
+    report.write_bytes(b'{"status":"online"}')
+    clip.write_bytes(wav())
+    many.write_text("".join(f'{{"n":{n}}}\n\n' for n in range(1_000)))
+    async with listening(broker) as session:
+        shown = await asyncio.to_thread(
+            cli, "publish", report, clip, "--node", "ridge-01", **broker.settings
+        )
+        assert (shown.returncode, shown.stderr) == (0, "2 acknowledged\n")
+        assert await heard(session, 2) == [
+            ("iotingestion/ridge-01", report.read_bytes()),
+            ("iotingestion/ridge-01/recording", clip.read_bytes()),
+        ]
+        shown = await asyncio.to_thread(
+            cli, "publish", "--lines", many, "--topic", "iotingestion/x/y", **broker.settings
+        )
+        assert (shown.returncode, shown.stderr) == (0, "1,000 acknowledged\n")
+        assert await heard(session, 1_000) == [
+            ("iotingestion/x/y", b'{"n":%d}' % n) for n in range(1_000)
+        ]
+
+
+async def test_what_a_lost_connection_left_unanswered_is_published_again(
+    data_dir: Path, broker: Broker, tmp_path: Path
+) -> None:
+    many = tmp_path / "many.jsonl"
+    many.write_text("".join(f'{{"n":{n}}}\n' for n in range(100)))
+    async with listening(broker) as session:
+        publishing = await asyncio.create_subprocess_exec(
+            *COMMAND, "publish", "--lines", many, "--topic", "iotingestion/x", "--rate", "100",
+            env=environment(data_dir, **broker.settings),
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        await heard(session, 10)
+        broker.kill()
+        assert publishing.stderr is not None
+        assert b"disconnected" in await publishing.stderr.readline()
+        broker.start()
+        assert await publishing.stderr.read() == b"100 acknowledged\n"
+        assert await publishing.wait() == 0
+
+
+def test_a_broker_that_says_no_is_quoted_with_a_remedy(
+    cli: Cli, broker: Broker, tmp_path: Path
+) -> None:
+    file = tmp_path / "report.json"
+    file.write_text("{}")
+    wrong = cli("publish", file, **{**broker.settings, "IOT_PASSWORD": "wrong"})
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "check IOT_USER and IOT_PASSWORD" in wrong.stderr
+    elsewhere = cli("publish", file, "--topic", "secret/place", **broker.settings)
+    assert elsewhere.returncode == 1
+    assert "secret/place: not authorized" in elsewhere.stderr
+    broker.kill()
+    gone = cli("publish", file, **broker.settings)
+    assert gone.returncode == 1
+    assert "cannot be reached" in gone.stderr
+    assert "Traceback" not in wrong.stderr + elsewhere.stderr + gone.stderr
+
+
+def test_audio_needs_a_node(cli: Cli, tmp_path: Path) -> None:
+    clip = tmp_path / "call.wav"
+    clip.write_bytes(wav())
+    shown = cli("publish", clip, IOT_ENDPOINT="127.0.0.1:1")
+    assert shown.returncode == 2
+    assert "--node" in shown.stderr

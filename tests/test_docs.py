@@ -1,0 +1,82 @@
+"""The documents say what the code does, and their links lead somewhere."""
+
+import re
+import sys
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from echo_ingest import web
+from echo_ingest.metrics import REGISTRY
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAPERS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#{1,6} +(.+?)\s*$", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def sections(document: str) -> dict[str, str]:
+    """Heading → what stands below it, up to the next heading."""
+    parts = HEADING.split((DOCS / document).read_text())
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def anchor(heading: str) -> str:
+    """As GitHub makes it: lower case, without punctuation, with dashes for spaces."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def anchors(paper: Path) -> set[str]:
+    return {anchor(heading) for heading in HEADING.findall(FENCE.sub("", paper.read_text()))}
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: str(paper.relative_to(ROOT)))
+def test_links_lead_somewhere(paper: Path) -> None:
+    for link in LINK.findall(FENCE.sub("", paper.read_text())):
+        if link.startswith(("https://", "http://", "mailto:")):
+            continue
+        path, _, fragment = link.partition("#")
+        target = (paper.parent / path).resolve() if path else paper
+        assert target.exists(), link
+        assert not fragment or fragment in anchors(target), link
+
+
+def test_each_metric_has_its_heading_type_and_labels() -> None:
+    described = {
+        name: text
+        for name, text in sections("metrics.md").items()
+        if name.startswith(("echo_ingest_", "process_"))
+    }
+    exposed: dict[str, str] = {}
+    for family in REGISTRY.collect():
+        kind = {"info": "gauge"}.get(family.type, family.type)
+        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+        exposed[family.name + suffix] = kind
+        assert described[family.name + suffix].strip().startswith(kind.capitalize())
+        for label in {label for sample in family.samples for label in sample.labels} - {"le"}:
+            assert f"`{label}`" in described[family.name + suffix], label
+    if sys.platform == "linux":
+        assert described.keys() == exposed.keys()
+
+
+def test_the_queries_to_watch_name_metrics_that_exist() -> None:
+    text = sections("metrics.md")["What to watch"]
+    named = set(re.findall(r"echo_ingest_\w+", text))
+    assert named
+    assert named <= sections("metrics.md").keys()
+
+
+def test_each_address_has_its_heading_and_each_parameter_its_row(tmp_path: Path) -> None:
+    unasked = cast(web.Conditions, None)
+    paths = web.create_app(unasked, tmp_path / "journal.db", 1).openapi_schema.to_schema()["paths"]
+    described = {name: text for name, text in sections("http.md").items() if name[0] == "/"}
+    assert described.keys() == paths.keys()
+    for path, text in described.items():
+        firsts = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text, re.MULTILINE)
+        rows = {name for first in firsts for name in re.findall(r"\w+", first)}
+        parameters = paths[path]["get"].get("parameters", [])
+        assert rows == {p["name"] for p in parameters if p["in"] == "query"}, path

@@ -1,0 +1,437 @@
+"""What the session keeps to, against a real mosquitto and, for what none would do, a scripted peer."""
+
+import asyncio
+import os
+import signal
+
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import mqtt5
+import pytest
+import trustme
+
+from echo_ingest.backoff import delay_seconds
+from echo_ingest.mqtt import Batch, ConnectionLost, PublishRefused, Session, SessionOptions
+from echo_ingest.mqtt.session import HELD_MESSAGES_MAX
+from echo_ingest.settings import Endpoint
+from echo_ingest.settings.endpoint import Scheme
+from tests.house import Device, free_port
+
+FILTER = "iotingestion/#"
+
+
+class PlainBroker:
+    """A mosquitto without accounts, over TCP, TLS and WebSockets."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._program, self._folder = program, folder
+        self.ports: dict[Scheme, int] = {
+            "mqtt": free_port(), "mqtts": free_port(), "ws": free_port(), "wss": free_port()
+        }
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+        certificate = authority.issue_cert("127.0.0.1", "localhost")
+        certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+        certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+        tls = f"certfile {folder}/cert.pem\nkeyfile {folder}/key.pem\n"
+        lines = ["allow_anonymous true", "max_queued_messages 0", "max_inflight_messages 0",
+                 "queue_qos0_messages true", f"user {os.environ.get('USER', 'root')}"]
+        for scheme, port in self.ports.items():
+            lines.append(f"listener {port} 127.0.0.1")
+            if scheme.startswith("ws"):
+                lines.append("protocol websockets")
+            if scheme.endswith("s") and scheme != "ws":
+                lines.append(tls)
+        (folder / "plain.conf").write_text("\n".join(lines))
+        self.process: subprocess.Popen[bytes]
+
+    async def start(self) -> None:
+        with (self._folder / "plain.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [self._program, "-c", self._folder / "plain.conf"], stdout=output, stderr=output
+            )
+        for port in self.ports.values():
+            await poll(lambda port=port: _listens(port))  # type: ignore[misc]
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+        self.process.kill()
+        self.process.wait()
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def poll(look: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await look():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def broker(mosquitto: Path, tmp_path: Path) -> AsyncIterator[PlainBroker]:
+    broker = PlainBroker(mosquitto, tmp_path)
+    await broker.start()
+    yield broker
+    broker.stop()
+
+
+def options(broker: PlainBroker, scheme: Scheme = "mqtt", **changes: object) -> SessionOptions:
+    path = "/mqtt" if scheme.startswith("ws") else ""
+    chosen: dict[str, object] = {
+        "endpoint": Endpoint(scheme, "127.0.0.1", broker.ports[scheme], path),
+        "client_id": "echo-ingest",
+        "topic_filters": (FILTER,),
+        "session_expiry_seconds": 600,
+        "tls_ca_file": broker._folder / "ca.pem",
+    }
+    return SessionOptions(**chosen | changes)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def running(session: Session) -> AsyncIterator[Session]:
+    task = asyncio.create_task(session.run())
+    try:
+        async with asyncio.timeout(15):
+            await session.wait_connected()
+        yield session
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def batch_of(session: Session, count: int) -> Batch:
+    """One batch of exactly `count` messages."""
+    async with asyncio.timeout(20):
+        batch = await session.receive(count, 10.0)
+    assert len(batch.messages) == count
+    return batch
+
+
+def publish(broker: PlainBroker, numbers: range, size: int = 0) -> None:
+    device = Device(broker.ports["mqtt"], None)
+    device.publish([("iotingestion/a", b"%d " % n + b"x" * size) for n in numbers])
+    device.close()
+
+
+def numbers(batch: Batch) -> list[int]:
+    return [int(message.payload.split()[0]) for message in batch.messages]
+
+
+@pytest.mark.parametrize("scheme", ["mqtt", "mqtts", "ws", "wss"])
+async def test_messages_come_in_order_over_every_transport(
+    broker: PlainBroker, scheme: Scheme
+) -> None:
+    seen: list[bytes] = []
+    echoes = options(broker, scheme, echo_topic="iotprobe/me")
+    async with running(Session(echoes, on_echo=seen.append)) as session:
+        await asyncio.to_thread(publish, broker, range(500))
+        await session.publish("iotingestion/a", b"500 " + b"y" * 300_000, properties=[("k", "v")])
+        batch = await batch_of(session, 501)
+        assert numbers(batch) == list(range(501))
+        assert batch.messages[-1].properties == (("k", "v"),)
+        assert session.ack(batch)
+        await session.publish("iotprobe/me", b"here", qos=mqtt5.QoS.AT_MOST_ONCE)
+        await poll(lambda: _true(seen == [b"here"]))
+
+
+async def _true(value: bool) -> bool:
+    return value
+
+
+async def test_what_was_not_acknowledged_comes_again_and_what_was_does_not(
+    broker: PlainBroker,
+) -> None:
+    async with running(Session(options(broker))) as session:
+        await asyncio.to_thread(publish, broker, range(20))
+        first = await batch_of(session, 10)
+        await batch_of(session, 10)  # never acknowledged
+        session.ack(first)
+    async with running(Session(options(broker))) as session:
+        again = await batch_of(session, 10)
+        assert numbers(again) == list(range(10, 20))
+        assert all(message.redelivered for message in again.messages)
+
+
+async def test_the_broker_keeps_messages_while_we_are_away_and_says_it_did(
+    broker: PlainBroker,
+) -> None:
+    present: list[bool] = []
+    async with running(Session(options(broker), on_connected=present.append)):
+        pass
+    await asyncio.to_thread(publish, broker, range(3_000))
+    async with running(Session(options(broker), on_connected=present.append)) as session:
+        assert numbers(await batch_of(session, 3_000)) == list(range(3_000))
+    assert present == [False, True]
+
+
+async def test_an_ack_of_a_lost_connection_is_void(broker: PlainBroker) -> None:
+    async with running(Session(options(broker))) as session:
+        await asyncio.to_thread(publish, broker, range(5))
+        batch = await batch_of(session, 5)
+        assert session._link is not None
+        session._link.abort()
+        await poll(lambda: _true(session.reconnects == 1))
+        assert not session.ack(batch)
+        again = await batch_of(session, 5)
+        assert session.ack(again)
+
+
+async def test_a_broker_that_comes_back_is_found_again(broker: PlainBroker) -> None:
+    async with running(Session(options(broker))) as session:
+        broker.stop()
+        await poll(lambda: _true(not session.is_connected))
+        await broker.start()
+        await poll(lambda: _true(session.is_connected))
+
+
+async def test_a_publish_that_was_not_answered_says_so(broker: PlainBroker) -> None:
+    async with running(Session(options(broker, topic_filters=()))) as session:
+        broker.process.send_signal(signal.SIGSTOP)
+        sending = asyncio.create_task(session.publish("iotingestion/a", b"1"))
+        await asyncio.sleep(0)
+        assert session._link is not None
+        session._link.abort()
+        with pytest.raises(ConnectionLost):
+            await sending
+
+
+async def test_a_second_client_with_our_id_is_recognised_and_not_fought(
+    broker: PlainBroker,
+) -> None:
+    async with (
+        running(Session(options(broker))) as first,
+        running(Session(options(broker))) as second,
+    ):
+        # 2.1 says it at once; 2.0 only closes the connection, again and again.
+        await poll(lambda: _true("client id" in first.state or "client id" in second.state), 40)
+        loser, winner = (first, second) if "client id" in first.state else (second, first)
+        await poll(lambda: _true(winner.is_connected))
+        reconnects = loser.reconnects + winner.reconnects
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(loser.wait_connected(), 6.0)
+        assert winner.is_connected
+        assert loser.reconnects + winner.reconnects == reconnects
+
+
+async def test_an_untrusted_certificate_is_refused_in_words(broker: PlainBroker) -> None:
+    session = Session(options(broker, "mqtts", tls_ca_file=None))
+    task = asyncio.create_task(session.run())
+    await poll(lambda: _true("certificate" in session.state.lower()))
+    task.cancel()
+
+
+# ---------------------------------------------------------------------- a scripted peer
+
+CONNACK = mqtt5.ConnAckPacket().write()
+SUBACK = mqtt5.SubAckPacket(1, [mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE]).write()
+
+
+async def greet(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, suback: bytes = SUBACK
+) -> None:
+    """Take a CONNECT and a SUBSCRIBE."""
+    await reader.read(1_000)
+    writer.write(CONNACK)
+    await reader.read(1_000)
+    writer.write(suback)
+
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def scripted(play: Script, filters: tuple[str, ...] = (FILTER,)) -> AsyncIterator[Session]:
+    """A session whose broker does what `play` says, once for each connection."""
+    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    session = Session(
+        SessionOptions(
+            endpoint=Endpoint("mqtt", "127.0.0.1", port),
+            client_id="me",
+            topic_filters=filters,
+            session_expiry_seconds=60,
+        )
+    )
+    task = asyncio.create_task(session.run())
+    try:
+        yield session
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        server.close()
+
+
+async def test_pubacks_leave_in_the_order_the_messages_came() -> None:
+    received = asyncio.get_running_loop().create_future()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        for packet_id in (9, 4, 7, 1):
+            writer.write(
+                mqtt5.PublishPacket(
+                    "iotingestion/a", b"x", qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=packet_id
+                ).write()
+            )
+        sent = b""
+        while len(sent.split(b"\x40\x02")) < 5:
+            sent += await reader.read(1_000)
+        received.set_result([int.from_bytes(part[:2]) for part in sent.split(b"\x40\x02")[1:]])
+
+    async with scripted(play) as session:
+        session.ack(await batch_of(session, 2))
+        session.ack(await batch_of(session, 2))
+        assert await asyncio.wait_for(received, 10) == [9, 4, 7, 1]
+
+
+async def test_it_stops_reading_at_a_cap_of_its_own_whatever_the_broker_sends() -> None:
+    total = HELD_MESSAGES_MAX + 30_000
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        for number in range(total):
+            writer.write(
+                mqtt5.PublishPacket(
+                    "iotingestion/a", b"%d " % number + b"x" * 200, qos=mqtt5.QoS.AT_LEAST_ONCE,
+                    packet_id=number + 1,
+                ).write()
+            )  # fmt: skip
+            await writer.drain()
+        await reader.read()
+
+    async with scripted(play) as session:
+        await poll(lambda: _true(session._paused))
+        first = await session.receive(total, 0.5)
+        assert HELD_MESSAGES_MAX <= len(first.messages) < HELD_MESSAGES_MAX + 5_000
+        session.ack(first)
+        got = numbers(first)
+        while len(got) < total:
+            async with asyncio.timeout(20):
+                batch = await session.receive(1_000, 0.1)
+            got += numbers(batch)
+            session.ack(batch)
+        assert got == list(range(total))
+
+
+async def test_packets_may_be_cut_anywhere() -> None:
+    stream = b""
+    for number in range(3):
+        stream += mqtt5.PublishPacket(
+            "iotingestion/a", b"%d " % number + b"x" * 200, qos=mqtt5.QoS.AT_LEAST_ONCE,
+            packet_id=number + 1,
+        ).write()  # fmt: skip
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        for byte in stream:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0)
+        await reader.read()
+
+    async with scripted(play) as session:
+        assert numbers(await batch_of(session, 3)) == [0, 1, 2]
+
+
+async def test_a_publish_the_codec_refuses_is_kept_with_what_can_be_read() -> None:
+    topic = b"iotingestion/a"
+    body = len(topic).to_bytes(2) + topic + (7).to_bytes(2) + b"\x02\x7f\x01" + b"the payload"
+    malformed = bytes([0x32, len(body)]) + body  # 0x7f is no property
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        writer.write(malformed)
+        await reader.read()
+
+    async with scripted(play) as session:
+        batch = await batch_of(session, 1)
+        assert batch.messages[0].topic == "iotingestion/a"
+        assert batch.messages[0].payload == b"the payload"
+        assert batch.acks == [b"\x40\x02\x00\x07"]
+
+
+async def test_qos_0_messages_outlive_the_connection_they_came_by() -> None:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        writer.write(mqtt5.PublishPacket("iotingestion/a", b"1").write())
+        writer.write(
+            mqtt5.PublishPacket(
+                "iotingestion/a", b"2", qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=1
+            ).write()
+        )
+        await writer.drain()
+        writer.close()
+
+    async with scripted(play) as session:
+        await poll(lambda: _true("closed" in session.state))
+        assert [message.payload for message in session._messages] == [b"1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            mqtt5.ConnAckPacket(
+                reason_code=mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD
+            ).write(),
+            "IOT_PASSWORD",
+        ),
+        (
+            mqtt5.DisconnectPacket(
+                reason_code=mqtt5.DisconnectReasonCode.SERVER_SHUTTING_DOWN
+            ).write(),
+            "server shutting down",
+        ),
+        (b"\x00\x00", "malformed"),
+    ],
+)
+async def test_a_broker_that_says_no_is_reported_with_a_remedy(answer: bytes, words: str) -> None:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        writer.write(answer)
+        await reader.read()
+
+    async with scripted(play) as session:
+        await poll(lambda: _true(words in session.state))
+
+
+async def test_a_refused_subscription_is_reported_with_a_remedy() -> None:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        refused = mqtt5.SubAckPacket(1, [mqtt5.SubAckReasonCode.NOT_AUTHORIZED]).write()
+        await greet(reader, writer, refused)
+        await reader.read()
+
+    async with scripted(play) as session:
+        await poll(lambda: _true("subscription to iotingestion/#: not auth" in session.state))
+
+
+async def test_a_refused_publish_says_why() -> None:
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        writer.write(CONNACK)
+        await reader.read(1_000)
+        writer.write(
+            mqtt5.PubAckPacket(1, reason_code=mqtt5.PubAckReasonCode.NOT_AUTHORIZED).write()
+        )
+        await reader.read()
+
+    async with scripted(play, filters=()) as session:
+        with pytest.raises(PublishRefused, match="not authorized"):
+            await session.publish("elsewhere", b"x")
+
+
+def test_backoff_grows_to_its_ceiling_and_never_over() -> None:
+    rng = Random(1)
+    for attempt in range(1, 100):
+        ceiling = min(60.0, 0.5 * 2 ** (attempt - 1))
+        assert ceiling / 2 <= delay_seconds(attempt, rng) <= ceiling

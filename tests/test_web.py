@@ -1,0 +1,515 @@
+"""What docs/http.md promises, over real HTTP and on a real journal."""
+
+import asyncio
+import base64
+import contextlib
+import io
+import json
+import socket
+import wave
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import aiohttp
+import apsw
+import pytest
+from litestar import Litestar
+from yarl import URL
+
+from echo_ingest import metrics, web
+from echo_ingest.decode import decode
+from echo_ingest.journal import Journal, Ledger
+from echo_ingest.record import KINDS, Message
+from echo_ingest.web import api, reader
+from house import free_port
+
+PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
+RECEIVED_AT_MS = 1_789_365_000_123
+SINK = "echo_api"
+
+
+class Fine:
+    """Conditions as a test wants them."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.problems: dict[str, dict[str, str]] = {"live": {}, "ready": {}, "healthy": {}}
+        self.samples = 0
+        self._journal = journal
+
+    def live(self) -> dict[str, str]:
+        return self.problems["live"]
+
+    def ready(self) -> dict[str, str]:
+        return self.problems["ready"]
+
+    def healthy(self) -> dict[str, str]:
+        return self.problems["healthy"]
+
+    def ledger(self) -> Ledger:
+        return self._journal.ledger()
+
+    def sample(self) -> None:
+        self.samples += 1
+        metrics.ECHO_AGE_SECONDS.set(self.samples)
+
+
+class Site:
+    """A journal, and the HTTP side in front of it."""
+
+    def __init__(self, path: Path, port: int, http: aiohttp.ClientSession) -> None:
+        self.path = path
+        self.port = port
+        self.http = http
+        self.journal = Journal(path)
+        self.journal.add_sink(SINK)
+        self.conditions = Fine(self.journal)
+
+    def store(self, *messages: Message) -> None:
+        self.journal.append([(m, decode(m, PAYLOAD_BYTES_MAX)) for m in messages])
+
+    async def get(self, path: str, **query: str | int) -> tuple[int, Any]:
+        async with self.http.get(path, params=query) as reply:
+            assert reply.content_type == "application/json", await reply.text()
+            return reply.status, await reply.json()
+
+    async def download(self, path: str) -> tuple[bytes, Mapping[str, str]]:
+        async with self.http.get(path) as reply:
+            assert reply.status == 200, await reply.text()
+            return await reply.read(), reply.headers
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Litestar, port: int) -> AsyncIterator[asyncio.Task[None]]:
+    started = asyncio.Event()
+    task = asyncio.create_task(web.serve(app, "127.0.0.1", port, started))
+    async with asyncio.timeout(10):
+        await started.wait()
+    yield task
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    port = free_port()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        site = Site(tmp_path / "journal.db", port, http)
+        app = web.create_app(site.conditions, site.path, PAYLOAD_BYTES_MAX)
+        async with serving(app, port):
+            yield site
+        site.journal.close()
+
+
+def detection(hour: int, *, node: str = "ridge-07", sensor_id: str = "node-7") -> Message:
+    """Form 10: heard at that hour of 14 September 2026."""
+    heard = datetime(2026, 9, 14, hour, tzinfo=UTC)
+    fields = {
+        "timestamp": str(int(heard.timestamp())),
+        "sensor_id": sensor_id,
+        "species": "Litoria ewingii",
+        "confidence": 63.64,
+    }
+    topic = f"iotingestion/{node}"
+    return Message(topic, json.dumps(fields).encode(), RECEIVED_AT_MS + hour, node)
+
+
+def tone(seconds: float = 0.2) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(8_000)
+        wav.writeframes(bytes(range(200)) * int(seconds * 80))
+    return file.getvalue()
+
+
+# ---------------------------------------------------------------------- health
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [("/livez", "live"), ("/readyz", "ready"), ("/healthz", "healthy"), ("/", "healthy")],
+)
+async def test_a_health_page_fails_with_the_reason_and_recovers(
+    site: Site, path: str, part: str
+) -> None:
+    assert await site.get(path) == (200, {"status": "ok"})
+    site.conditions.problems[part] = {"broker": "nothing was heard for 31 s"}
+    assert await site.get(path) == (
+        503,
+        {"status": "failing", "problems": {"broker": "nothing was heard for 31 s"}},
+    )
+    async with site.http.head(path) as reply:
+        assert (reply.status, await reply.read()) == (503, b"")
+    site.conditions.problems[part] = {}
+    async with site.http.head(path) as reply:
+        assert (reply.status, await reply.read()) == (200, b"")
+        assert reply.headers["Cache-Control"] == "no-store"
+
+
+async def test_health_is_answered_while_every_turn_to_read_is_taken(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "WAIT_SECONDS_MAX", 0.2)
+    clip = tone(1800.0)  # more than the buffers between us hold
+    site.store(Message("iotingestion/ridge-07/recording", clip, RECEIVED_AT_MS, "ridge-07"))
+    async with contextlib.AsyncExitStack() as slow:
+        replies = [
+            await slow.enter_async_context(site.http.get("/api/records/1/clip"))
+            for _ in range(reader.REQUESTS_MAX)
+        ]
+        status, body = await site.get("/api/records")
+        assert (status, "try again" in body["error"]) == (503, True)
+        for path in ("/healthz", "/livez", "/api/ledger"):
+            assert (await site.get(path))[0] == 200
+        for reply in replies:
+            assert await reply.read() == clip
+    assert (await site.get("/api/records"))[0] == 200
+
+
+async def test_a_request_that_takes_too_long_is_ended_and_gives_its_turn_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = tone(1800.0)
+    site.store(Message("iotingestion/ridge-07/recording", clip, RECEIVED_AT_MS, "ridge-07"))
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "REQUEST_SECONDS_MAX", 0.0)
+        for _ in range(reader.REQUESTS_MAX + 1):
+            status, body = await site.get("/api/records")
+            assert (status, "narrow it down" in body["error"]) == (503, True)
+        patch.setattr(reader, "REQUEST_SECONDS_MAX", 1.0)
+        async with site.http.get("/api/records/1/clip") as reply:
+            async with asyncio.timeout(10):
+                while (await site.get("/api/records/2"))[0] != 404:
+                    pass
+            await asyncio.sleep(1.5)
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await reply.read()
+    assert (await site.get("/api/records"))[0] == 200
+
+
+async def test_two_thousand_health_checks_on_fifty_connections_are_all_answered(
+    site: Site,
+) -> None:
+    async def ask() -> list[int]:
+        return [(await site.get("/healthz"))[0] for _ in range(40)]
+
+    answers = await asyncio.gather(*(ask() for _ in range(50)))
+    assert {status for statuses in answers for status in statuses} == {200}
+
+
+async def test_metrics_are_sampled_at_each_scrape(site: Site) -> None:
+    for scrape in (1, 2):
+        body, headers = await site.download("/metrics")
+        assert f"echo_ingest_echo_age_seconds {scrape}.0" in body.decode().splitlines()
+        assert headers["Content-Type"].startswith("text/plain; version=")
+
+
+# ---------------------------------------------------------------------- ledger and records
+
+
+async def test_the_ledger_is_the_journals(site: Site) -> None:
+    site.store(detection(1), detection(2), detection(1), Message("t", b"{", RECEIVED_AT_MS))
+    site.journal.settle(SINK, [1], {1: "unknown species"})
+    status, ledger = await site.get("/api/ledger")
+    lag_seconds = ledger["sinks"][SINK].pop("lag_seconds")
+    assert status == 200
+    assert lag_seconds >= 0
+    assert ledger == {
+        "received": 4,
+        "stored": 2,
+        "duplicates": 1,
+        "dead_letters": 1,
+        "sinks": {SINK: {"delivered": 0, "parked": 1, "backlog": 1, "skipped": 0}},
+    }
+
+
+async def test_a_record_is_shown_as_it_was_decoded(site: Site) -> None:
+    site.store(detection(5))
+    status, record = await site.get("/api/records/1")
+    assert status == 200
+    assert record.pop("key")[:8] == f"{int(datetime(2026, 9, 14, 5, tzinfo=UTC).timestamp()):08x}"
+    assert record == {
+        "offset": 1,
+        "received_at": "2026-09-14T05:50:00.128000Z",
+        "topic": "iotingestion/ridge-07",
+        "record": {
+            "kind": "detection",
+            "form": "edge-prediction",
+            "node": "ridge-07",
+            "sensor_id": "node-7",
+            "observed_at": "2026-09-14T05:00:00Z",
+            "time_source": "device",
+            "species": "Litoria ewingii",
+            "confidence": 0.6364,
+        },
+        "problem": None,
+    }
+
+
+async def test_records_are_newest_first_and_read_on_with_before(site: Site) -> None:
+    site.store(*(detection(hour) for hour in range(10)))
+    seen: list[int] = []
+    query: dict[str, int] = {}
+    while True:
+        _, page = await site.get("/api/records", limit=4, **query)
+        if page["next"] is None:
+            break
+        seen += [record["offset"] for record in page["records"]]
+        query = {"before": page["next"]}
+    assert seen == list(range(10, 0, -1))
+
+
+FILTERS: list[tuple[dict[str, str], list[int]]] = [
+    ({"node": "creek"}, [2]),
+    ({"kind": "detection"}, [3, 2, 1]),
+    ({"kind": "movement"}, []),
+    ({"since": "2026-09-14T02:00:00Z"}, [3, 2]),
+    ({"until": "2026-09-14T02:00:00Z"}, [1]),
+    ({"since": "2026-09-14T11:30:00+10:00", "until": "2026-09-14T12:30:00+10:00"}, [2]),
+    ({"limit": "1", "node": "ridge-07"}, [3]),
+]
+
+
+async def test_filters_narrow_the_records_down(site: Site) -> None:
+    site.store(detection(1), detection(2, node="creek"), detection(3))
+    for query, offsets in FILTERS:
+        _, page = await site.get("/api/records", **query)
+        assert [record["offset"] for record in page["records"]] == offsets, query
+
+
+def test_the_kinds_one_can_ask_for_are_those_there_are() -> None:
+    assert get_args(api.Kind) == KINDS
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_clip_comes_out_byte_for_byte(site: Site, as_json: bool) -> None:
+    clip = tone()
+    payload = clip
+    if as_json:
+        payload = json.dumps({"audio_file": base64.b64encode(clip).decode()}).encode()
+    site.store(Message("iotingestion/ridge-07/recording", payload, RECEIVED_AT_MS, "ridge-07"))
+    body, headers = await site.download("/api/records/1/clip")
+    assert body == clip
+    assert headers["Content-Type"] == "audio/wav"
+    assert headers["Content-Disposition"] == 'attachment; filename="record-1.wav"'
+    assert headers["Content-Length"] == str(len(clip))
+    body, headers = await site.download("/api/records/1/payload")
+    assert body == payload
+    assert headers["Content-Type"] == "application/octet-stream"
+
+
+async def test_a_damaged_record_says_so_and_its_bytes_can_still_be_had(site: Site) -> None:
+    site.store(Message("iotingestion/ridge-07/recording", tone(), RECEIVED_AT_MS, "ridge-07"))
+    other = apsw.Connection(str(site.path))
+    other.execute("UPDATE record SET payload = x'00'")
+    other.close()
+    status, record = await site.get("/api/records/1")
+    assert (status, record["record"]) == (200, None)
+    assert record["problem"].startswith("damaged")
+    status, body = await site.get("/api/records/1/clip")
+    assert (status, "damaged" in body["error"]) == (404, True)
+    assert (await site.download("/api/records/1/payload"))[0] == b"\0"
+
+
+# ---------------------------------------------------------------------- dead letters and parked
+
+
+async def test_dead_letters_are_listed_shown_and_downloaded(site: Site) -> None:
+    payload = b"\xff<script>"
+    site.store(
+        *(Message(f"t/{n}", b"{", RECEIVED_AT_MS) for n in range(3)),
+        Message("iotingestion/creek", payload, RECEIVED_AT_MS, "creek", (("a", "b"),)),
+    )
+    _, first = await site.get("/api/dead-letters", limit=3)
+    _, second = await site.get("/api/dead-letters", limit=3, after=first["next"])
+    assert [d["id"] for d in first["dead_letters"] + second["dead_letters"]] == [1, 2, 3, 4]
+    _, of_node = await site.get("/api/dead-letters", node="creek")
+    _, by_reason = await site.get("/api/dead-letters", reason=of_node["dead_letters"][0]["reason"])
+    assert by_reason["dead_letters"][-1:] == of_node["dead_letters"]
+    _, shown = await site.get("/api/dead-letters/4")
+    assert shown == of_node["dead_letters"][0]
+    assert shown.pop("reason")
+    assert shown == {
+        "id": 4,
+        "received_at": "2026-09-14T05:50:00.123000Z",
+        "node": "creek",
+        "topic": "iotingestion/creek",
+        "properties": [["a", "b"]],
+        "size_bytes": len(payload),
+    }
+    body, headers = await site.download("/api/dead-letters/4/payload")
+    assert body == payload
+    assert headers["Content-Type"] == "application/octet-stream"
+    assert headers["Content-Disposition"].startswith("attachment")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_parked_records_are_listed_with_the_sinks_words(site: Site) -> None:
+    site.store(*(detection(hour) for hour in range(3)))
+    site.journal.settle(SINK, [1, 2], {1: "unknown species", 2: "no such node"})
+    site.journal.request_replay(SINK, [2])
+    status, page = await site.get("/api/parked", sink=SINK, limit=1)
+    assert (status, page["total"]) == (200, 2)
+    (parked,) = page["parked"]
+    assert datetime.fromisoformat(parked.pop("parked_at")).tzinfo is not None
+    assert parked == {
+        "sink": SINK,
+        "offset": 1,
+        "reason": "unknown species",
+        "attempts": 1,
+        "replay_requested": False,
+        "node": "ridge-07",
+        "topic": "iotingestion/ridge-07",
+        "size_bytes": len(detection(0).payload),
+    }
+    assert [p["replay_requested"] for p in (await site.get("/api/parked"))[1]["parked"]] == [
+        False,
+        True,
+    ]
+
+
+# ---------------------------------------------------------------------- errors and limits
+
+
+ERRORS = [
+    ("/api/records?limit=501", 400, "limit must be a whole number from 1 to 500"),
+    ("/api/records?limit=ten&before=0", 400, "before must be an offset"),
+    ("/api/records?limit=1&limit=2", 400, "'limit' is unknown or given twice"),
+    ("/api/records?kind=bird", 400, "kind must be detection, recording, telemetry or movement"),
+    ("/api/records?since=2026-09-14T05:45:12", 400, "since must be a time with its zone"),
+    ("/api/records?since=1789365000", 400, "since must be a time with its zone"),
+    ("/api/records?until=2026-09-14T05:45:12+10:00", 400, "send + as %2B"),
+    (
+        "/api/records?nodes=creek",
+        400,
+        "'nodes' is unknown or given twice; possible, once each: before, kind",
+    ),
+    (
+        "/api/records/1?offset=2",
+        400,
+        "'offset' is unknown or given twice; possible, once each: none",
+    ),
+    ("/api/records/7", 404, "there is no record 7; the newest is 1"),
+    ("/api/records/0", 400, "offset must be a whole number from 1"),
+    ("/api/records/99999999999999999999", 400, "offset must be a whole number from 1"),
+    ("/api/records/one", 404, "there is nothing at /api/records/one"),
+    ("/api/records/1/clip", 404, "record 1 has no clip"),
+    ("/api/dead-letters/9", 404, "there is no dead letter 9"),
+    ("/api/dead-letters/9/payload", 404, "there is no dead letter 9"),
+    ("/api/parked?sink=s3", 404, "there is no sink 's3'; there are: echo_api"),
+    ("/api", 404, "/api/openapi.json lists"),
+    ("/nothing%2Fhere", 404, "there is nothing at"),
+    ("/api/records?node=%ff%00", 200, ""),
+]
+
+
+async def test_an_error_says_what_to_send(site: Site) -> None:
+    site.store(detection(1))
+    for path, status, words in ERRORS:
+        async with site.http.get(URL(f"http://127.0.0.1:{site.port}{path}", encoded=True)) as reply:
+            body = await reply.json()
+            assert (reply.status, words in body.get("error", "")) == (status, True), (path, body)
+            assert reply.headers["X-Content-Type-Options"] == "nosniff"
+            assert reply.headers["Cache-Control"] == "no-store"
+            assert "Server" not in reply.headers
+
+
+async def test_nothing_can_be_written(site: Site) -> None:
+    for path in ("/api/records", "/healthz", "/metrics"):
+        async with site.http.post(path, data=b"x" * 1_000_000) as reply:
+            assert reply.status == 405
+            assert "read-only" in (await reply.json())["error"]
+
+
+async def test_a_journal_that_is_not_there_is_a_503_with_a_remedy(tmp_path: Path) -> None:
+    port = free_port()
+    journal = Journal(tmp_path / "elsewhere.db")
+    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX)
+    async with (
+        serving(app, port),
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
+        http.get("/api/records") as reply,
+    ):
+        assert reply.status == 503
+        assert "IOT_DATA_DIR" in (await reply.json())["error"]
+    journal.close()
+
+
+async def test_oversized_headers_and_broken_http_are_turned_away(site: Site) -> None:
+    for request in (
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 100_000,
+        b"\x10\x0c\x00\x04MQTT\x05\x02",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ):
+        source, sink = await asyncio.open_connection("127.0.0.1", site.port)
+        sink.write(request)
+        async with asyncio.timeout(10):
+            assert (await source.readline()).startswith(b"HTTP/1.1 4"), request[:40]
+        sink.close()
+    assert (await site.get("/healthz"))[0] == 200
+
+
+async def test_a_connection_that_asks_nothing_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "KEEP_ALIVE_SECONDS", 0.2)
+    port = free_port()
+    journal = Journal(tmp_path / "journal.db")
+    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX)
+    async with serving(app, port), asyncio.timeout(10):
+        for beginning in (b"", b"GET / HTT", b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\nGET / HTT"):
+            source, sink = await asyncio.open_connection("127.0.0.1", port)
+            sink.write(beginning)
+            await source.read()
+            sink.close()
+    journal.close()
+
+
+async def test_the_api_describes_itself_without_other_hosts(site: Site) -> None:
+    async with site.http.get("/api/openapi.json") as reply:
+        schema = json.loads(await reply.read())
+    assert set(schema["paths"]) >= {"/healthz", "/api/ledger", "/api/records/{offset}/clip"}
+    kinds = schema["components"]["schemas"]["StoredRecord"]["properties"]["record"]["oneOf"]
+    assert len(kinds) == len(KINDS) + 1
+    for path in (
+        "/api",
+        "/schema",
+        "/docs",
+        "/api/openapi.json/swagger",
+        "/api/openapi.json/scalar",
+    ):
+        async with site.http.get(path) as reply:
+            assert reply.status == 404
+
+
+# ---------------------------------------------------------------------- start and stop
+
+
+async def test_a_taken_port_is_named_with_its_setting(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=rf"{port} .*IOT_HTTP_PORT"):
+            await web.serve(app, "127.0.0.1", port, asyncio.Event())
+    with pytest.raises(OSError, match="IOT_BIND"):
+        await web.serve(app, "192.0.2.1", port, asyncio.Event())
+    journal.close()
+
+
+async def test_a_cancelled_server_frees_its_port_though_clients_stay_connected(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    journal = Journal(tmp_path / "journal.db")
+    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        for _ in range(2):  # the second start finds the port free
+            async with serving(app, port) as task, http.get("/livez") as reply:
+                assert reply.status == 200
+            assert task.cancelled()
+    journal.close()
