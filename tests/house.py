@@ -12,9 +12,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import mqtt5
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 T = TypeVar("T")
 
@@ -109,14 +111,14 @@ class House:
         )
 
     def environment(self) -> dict[str, str]:
-        """This process's environment without its own IOT_ settings, and with ours."""
+        """The environment of this process, with our IOT_ settings in place of its own."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("IOT_")}
         return {**kept, **self.settings}
 
     def http(self, path: str) -> tuple[int, Any]:
         """GET; the status and the JSON in the body."""
         try:
-            with urllib.request.urlopen(  # noqa: S310 - loopback
+            with urllib.request.urlopen(
                 f"http://127.0.0.1:{self.http_port}{path}", timeout=5
             ) as reply:
                 return reply.status, json.loads(reply.read())
@@ -179,20 +181,64 @@ def closes(ledger: Mapping[str, Any]) -> bool:
     )
 
 
+class _Stream(Protocol):
+    """What `Device` needs of a socket."""
+
+    def sendall(self, data: bytes, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def settimeout(self, seconds: float | None, /) -> None: ...
+    def close(self) -> None: ...
+
+
+class _WebSocket:
+    """MQTT in binary frames, as a socket."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = connect(
+            f"ws://127.0.0.1:{port}/mqtt", subprotocols=[Subprotocol("mqtt")], compression=None
+        )
+        self._timeout_seconds: float | None = 20
+
+    def sendall(self, data: bytes) -> None:
+        self._connection.send(data)
+
+    def recv(self, _size: int) -> bytes:
+        data = self._connection.recv(self._timeout_seconds)
+        assert isinstance(data, bytes)
+        return data
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._timeout_seconds = seconds
+
+    def close(self) -> None:
+        self._connection.close()
+
+
 class Device:
     """A device that publishes at QoS 1 with a window, and knows what was acknowledged.
 
     Made on the bare codec, so that what it says of acknowledgements is what came over the wire.
     """
 
-    def __init__(self, port: int, user: str | None = "echopub", password: str = PUB_PASSWORD) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+    def __init__(
+        self,
+        port: int,
+        user: str | None = "echopub",
+        password: str = PUB_PASSWORD,
+        *,
+        websocket: bool = False,
+    ) -> None:
         self._buffer = b""
+        self._stream: _Stream = (
+            _WebSocket(port)
+            if websocket
+            else socket.create_connection(("127.0.0.1", port), timeout=20)
+        )
         secret = password.encode() if user else None
         connect = mqtt5.ConnectPacket(
             "", username=user, password=secret, clean_start=True, keep_alive=60
         )
-        self.socket.sendall(connect.write())
+        self._stream.sendall(connect.write())
         connack = self._read()
         assert isinstance(connack, mqtt5.ConnAckPacket)
         self.refused = connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS
@@ -219,7 +265,7 @@ class Device:
                     user_properties=list(properties),
                 ).write()
                 sent += 1
-            self.socket.sendall(packets)
+            self._stream.sendall(packets)
             puback = self._read()
             assert isinstance(puback, mqtt5.PubAckPacket), puback
             assert int(puback.reason_code) < 0x80, puback
@@ -228,14 +274,12 @@ class Device:
 
     def subscribe(self, topic_filter: str) -> None:
         """Subscribe at QoS 0."""
-        self.socket.sendall(
-            mqtt5.SubscribePacket(1, [mqtt5.TopicFilter(topic_filter)]).write()
-        )
+        self._stream.sendall(mqtt5.SubscribePacket(1, [mqtt5.TopicFilter(topic_filter)]).write())
         assert isinstance(self._read(), mqtt5.SubAckPacket)
 
     def heard(self, seconds: float) -> list[str]:
         """Topics of what comes in until nothing has come for `seconds`."""
-        self.socket.settimeout(seconds)
+        self._stream.settimeout(seconds)
         topics = []
         try:
             while True:
@@ -246,14 +290,14 @@ class Device:
             return topics
 
     def close(self) -> None:
-        self.socket.close()
+        self._stream.close()
 
     def _read(self) -> mqtt5.Packet:
         while True:
             try:
                 packet, size = mqtt5.read(memoryview(self._buffer))
             except IndexError:
-                data = self.socket.recv(65_536)
+                data = self._stream.recv(65_536)
                 if not data:
                     raise ConnectionResetError("the broker closed the connection") from None
                 self._buffer += data

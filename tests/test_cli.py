@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,10 +19,14 @@ import time
 import wave
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import apsw
 import msgspec
 import pytest
+import typer
 
+from echo_ingest.cli import app
 from echo_ingest.decode import decode
 from echo_ingest.journal import Journal
 from echo_ingest.mqtt import Session, SessionOptions
@@ -60,7 +65,7 @@ DETECTION = message(
     },
 )
 CLIP = message("creek-02", wav(), "/recording")
-HEARTBEAT = message("swamp-01", {"nodeId": "swamp-01", "status": "online", "batteryLevel": 71})
+HEARTBEAT = message("swamp-01", {"nodeId": "swamp-01", "status": "online", "batteryPct": 71})
 MOVEMENT = message(
     "collar-7",
     {
@@ -206,7 +211,7 @@ def test_records_are_a_table_newest_first_in_local_time(cli: Cli, journal: Journ
     assert [row[0] for row in rows] == ["4", "3", "2", "1"]
     assert rows[3][1:] == [
         "2026-09-14", "20:00:00", "+1000", "ridge-01", "mic-3", "detection",
-        "Dacelo", "novaeguineae", "87.2%",
+        "Dacelo", "novaeguineae", "87.2", "%",
     ]  # fmt: skip
     assert "wav 8 kHz 0.5 s, 8.0 kB" in lines[4]
     assert "online" in lines[3]
@@ -358,7 +363,7 @@ def test_dead_letters_are_exported_with_their_bytes(
 ) -> None:
     journal.append([(message("b", b"\x00\xff"), Rejected("no audio"))])
     file = tmp_path / "letters.jsonl"
-    assert "3 lines" in cli("dead-letters", "export", file).stderr
+    assert "3 written" in cli("dead-letters", "export", file).stderr
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [line["id"] for line in lines] == [1, 2, 3]
     assert base64.b64decode(lines[2]["payload_base64"]) == b"\x00\xff"
@@ -399,7 +404,7 @@ def test_parked_records_are_exported_decoded_and_raw(
     cli: Cli, parked: Journal, tmp_path: Path
 ) -> None:
     file = tmp_path / "parked.jsonl"
-    assert "2 lines" in cli("parked", "export", file).stderr
+    assert "2 written" in cli("parked", "export", file).stderr
     first, second = (json.loads(line) for line in file.read_text().splitlines())
     assert (first["record"]["species"], first["reason"]) == (
         "Dacelo novaeguineae",
@@ -472,8 +477,7 @@ async def listening(broker: Broker) -> AsyncIterator[Session]:
         SessionOptions(
             endpoint=Endpoint("mqtt", "127.0.0.1", broker.port),
             client_id="listener",
-            user="field",
-            password="right",
+            login=lambda: ("field", "right"),
             topic_filters=("iotingestion/#",),
         )
     )
@@ -563,3 +567,86 @@ def test_audio_needs_a_node(cli: Cli, tmp_path: Path) -> None:
     shown = cli("publish", clip, IOT_ENDPOINT="127.0.0.1:1")
     assert shown.returncode == 2
     assert "--node" in shown.stderr
+
+
+# ---------------------------------------------------------------------- check
+
+
+def free_ports() -> dict[str, str]:
+    with contextlib.ExitStack() as held:
+        ports = []
+        for _ in range(3):
+            probe = held.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            ports.append(str(probe.getsockname()[1]))
+    return dict(zip(("IOT_MQTT_PORT", "IOT_WS_PORT", "IOT_HTTP_PORT"), ports, strict=True))
+
+
+def test_check_finds_nothing_wrong_where_nothing_runs_yet(
+    cli: Cli, broker: Broker, data_dir: Path
+) -> None:
+    shown = cli("check", **free_ports())
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "✗" not in shown.stdout
+    assert "– broker      not running" in shown.stdout
+    assert "– service     not running" in shown.stdout
+    assert shown.stdout.count("is free") == 3
+    assert list(data_dir.iterdir()) == []
+
+
+def test_check_reaches_every_part_and_names_the_remedy(
+    cli: Cli, broker: Broker, journal: Journal
+) -> None:
+    settings = free_ports() | broker.settings
+    well = cli("check", **settings)
+    assert well.returncode == 0, well.stdout
+    assert "✓ journal     4 records; the ledger closes" in well.stdout
+    assert f"✓ broker      mqtt://127.0.0.1:{broker.port} lets field in" in well.stdout
+    journal.path.parent.chmod(0o755)
+    with apsw.Connection(str(journal.path)) as tampering:
+        tampering.execute("DELETE FROM record WHERE offset = 2")
+    with socket.create_server(("127.0.0.1", int(settings["IOT_HTTP_PORT"]))):
+        wrong = cli("check", **settings | {"IOT_PASSWORD": "wrong"})
+    assert wrong.returncode == 1
+    assert "✗ data folder" in wrong.stdout
+    assert "chmod 700" in wrong.stdout
+    assert "✗ journal     the ledger does not close" in wrong.stdout
+    assert "check IOT_USER and IOT_PASSWORD" in wrong.stdout
+    assert "✗ service" in wrong.stdout
+
+
+def test_check_names_a_port_that_another_program_has(cli: Cli, broker: Broker) -> None:
+    settings = free_ports()
+    with socket.create_server(("127.0.0.1", int(settings["IOT_WS_PORT"]))):
+        shown = cli("check", **settings)
+    assert shown.returncode == 1
+    assert "is taken by another program; stop that one, or set IOT_WS_PORT" in shown.stdout
+
+
+# ---------------------------------------------------------------------- the papers
+
+
+def test_every_command_and_option_is_in_the_paper() -> None:
+    paper = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
+    sections = dict(re.findall(r"^##+ (.+)\n((?:(?!^##).*\n?)*)", paper, re.MULTILINE))
+
+    def look(command: Any, name: str) -> None:
+        if name:
+            text = sections[name]
+            for parameter in command.params:
+                for option in parameter.opts if parameter.param_type_name == "option" else ():
+                    assert option in {"--help", "-h"} or option in text, f"{name} {option}"
+        for each, inner in getattr(command, "commands", {}).items():
+            look(inner, f"{name} {each}".strip())
+
+    look(typer.main.get_command(app), "")
+
+
+def test_what_the_paper_for_devices_shows_is_valid(data_dir: Path) -> None:
+    paper = (Path(__file__).parents[1] / "docs" / "devices.md").read_text()
+    shown = re.findall(r"-t (\S+) \\\n  -m '(\{.*?\})'", paper, re.DOTALL)
+    assert shown
+    for topic, payload in shown:
+        record = decode(Message(topic, payload.encode(), NOON_MS), PAYLOAD_BYTES_MAX)
+        assert not isinstance(record, Rejected), record
+        assert (record.message_id, record.time_source) == ("ridge-01-41", "device")

@@ -1,9 +1,8 @@
-"""What the session keeps to, against a real mosquitto and, for what none would do, a scripted peer."""
+"""What the session keeps to: with a real mosquitto, and a scripted peer for what none would do."""
 
 import asyncio
 import os
 import signal
-
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,13 +12,13 @@ from random import Random
 import mqtt5
 import pytest
 import trustme
+from tests.house import Device, free_port
 
 from echo_ingest.backoff import delay_seconds
 from echo_ingest.mqtt import Batch, ConnectionLost, PublishRefused, Session, SessionOptions
 from echo_ingest.mqtt.session import HELD_MESSAGES_MAX
 from echo_ingest.settings import Endpoint
 from echo_ingest.settings.endpoint import Scheme
-from tests.house import Device, free_port
 
 FILTER = "iotingestion/#"
 
@@ -30,7 +29,10 @@ class PlainBroker:
     def __init__(self, program: Path, folder: Path) -> None:
         self._program, self._folder = program, folder
         self.ports: dict[Scheme, int] = {
-            "mqtt": free_port(), "mqtts": free_port(), "ws": free_port(), "wss": free_port()
+            "mqtt": free_port(),
+            "mqtts": free_port(),
+            "ws": free_port(),
+            "wss": free_port(),
         }
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
@@ -38,8 +40,13 @@ class PlainBroker:
         certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
         certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
         tls = f"certfile {folder}/cert.pem\nkeyfile {folder}/key.pem\n"
-        lines = ["allow_anonymous true", "max_queued_messages 0", "max_inflight_messages 0",
-                 "queue_qos0_messages true", f"user {os.environ.get('USER', 'root')}"]
+        lines = [
+            "allow_anonymous true",
+            "max_queued_messages 0",
+            "max_inflight_messages 0",
+            "queue_qos0_messages true",
+            f"user {os.environ.get('USER', 'root')}",
+        ]
         for scheme, port in self.ports.items():
             lines.append(f"listener {port} 127.0.0.1")
             if scheme.startswith("ws"):

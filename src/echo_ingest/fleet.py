@@ -111,7 +111,9 @@ def esp32_audio(topic: str, node: str, rng: Random) -> Outgoing:
 
 def recorder(topic: str, node: str, rng: Random) -> Outgoing:
     """A recorder that sends the file itself, with GUANO metadata in it."""
-    guano = f"GUANO|Version: 1.0\nTimestamp: {_now().isoformat()}\nLoc Position: {OTWAY[0]} {OTWAY[1]}"
+    guano = (
+        f"GUANO|Version: 1.0\nTimestamp: {_now().isoformat()}\nLoc Position: {OTWAY[0]} {OTWAY[1]}"
+    )
     clip = wav(rng.choice(CALLS), 2.0, 32_000, rng, guano)
     return Outgoing(f"{topic}/recording", clip, (("sensor_id", node),))
 

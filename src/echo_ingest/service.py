@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import fcntl
 import functools
-import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -23,7 +23,7 @@ from echo_ingest.ingest import Ingest
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import Pulse
-from echo_ingest.settings import Endpoint, Settings, node_of, parse_endpoint
+from echo_ingest.settings import Endpoint, Settings, parse_endpoint
 from echo_ingest.sinks import Sink
 from echo_ingest.sinks.echo_api import EchoApi
 
@@ -39,7 +39,7 @@ log = structlog.get_logger("service")
 
 
 class Stopped(Exception):
-    """This process cannot start or go on; the text says why and what to do, for people."""
+    """The process cannot start or go on; the text says why and what to do, for people."""
 
 
 class House:
@@ -50,10 +50,10 @@ class House:
         settings: Settings,
         journal: Journal,
         endpoint: Endpoint,
-        account: broker.Credentials | None,
+        login: Callable[[], tuple[str, str] | None],
         publisher: broker.Credentials | None = None,
     ) -> None:
-        """`account` is ours at the broker, `publisher` that of the devices, if the broker is."""
+        """`login` is ours at the broker; `publisher` is the devices', where the broker is ours."""
         self.settings = settings
         self.journal = journal
         self.endpoint = endpoint
@@ -64,16 +64,13 @@ class House:
             SessionOptions(
                 endpoint=endpoint,
                 client_id=settings.client_id,
-                user=account.user if account else None,
-                password=account.password if account else None,
+                login=login,
                 tls_ca_file=settings.tls_ca_file,
                 topic_filters=settings.topic_filters,
                 echo_topic=self.pulse.topic,
                 session_expiry_seconds=settings.session_expiry_seconds,
             ),
-            node_of=functools.lru_cache(TOPICS_REMEMBERED)(
-                functools.partial(node_of, prefixes=settings.topic_prefixes)
-            ),
+            node_of=functools.lru_cache(TOPICS_REMEMBERED)(settings.node_of),
             on_connected=self._on_connected,
             on_echo=self.pulse.on_echo,
         )
@@ -88,7 +85,7 @@ class House:
             payload_bytes_max=settings.payload_bytes_max,
             batch_records_max=settings.batch_records_max,
             linger_seconds=settings.batch_linger_ms / 1000,
-            on_stored=self._wake_sinks,
+            on_stored=self.wake_sinks,
         )
 
     # ------------------------------------------------------------------ what HTTP asks
@@ -109,14 +106,14 @@ class House:
         return problems
 
     def healthy(self) -> dict[str, str]:
-        """Messages really pass through the broker to us. Sinks do not count: they have a backlog."""
+        """Messages really pass through the broker to us. Sinks do not count: records wait."""
         problems = self.ready()
         age_seconds = self.pulse.age_seconds
         if age_seconds > ECHO_AGE_SECONDS_MAX:
             problems["echo"] = (
                 "no message to ourselves has come back through the broker yet"
                 if age_seconds == float("inf")
-                else f"the last message to ourselves came back {age_seconds:.0f} s ago"
+                else f"the last message to ourselves that came back was sent {age_seconds:.0f} s ago"
             )
         return problems
 
@@ -138,13 +135,14 @@ class House:
 
     # ------------------------------------------------------------------ what happens inside
 
-    def _wake_sinks(self) -> None:
+    def wake_sinks(self) -> None:
+        """There is something new for them, or it is time to stop."""
         for deliver in self.deliveries:
             deliver.wake()
 
     def _on_connected(self, session_present: bool) -> None:
-        expected = self.journal.remember_session(f"{self.settings.client_id}@{self.endpoint}")
         metrics.CONNECTIONS.inc()
+        expected = self.journal.remember_session(f"{self.settings.client_id}@{self.endpoint}")
         if expected and not session_present:
             metrics.SESSIONS_LOST.inc()
             log.error(
@@ -163,25 +161,177 @@ def sinks_of(settings: Settings) -> list[Sink]:
     return sinks
 
 
-# ---------------------------------------------------------------------- the three ways to run
+# ---------------------------------------------------------------------- three ways to run
 
 
-def run_up(settings: Settings, beside: Callable[[House], Awaitable[None]] | None = None) -> int:
-    """Broker, ingestion and HTTP in one process group, until told to stop; the exit code.
+async def run_up(
+    settings: Settings,
+    started: Callable[[broker.Broker], None],
+    beside: Callable[[House], Awaitable[None]] | None = None,
+) -> None:
+    """Broker, ingestion and HTTP, until told to stop. `beside` runs along with them.
 
-    `beside` runs along with them and ends with them.
+    `started` is called once the broker listens. Raises `Stopped`, `BrokerError`,
+    `JournalUnusable` or `OSError`, each with a remedy in its text.
     """
-    if settings.endpoint is not None and not _is_local(settings.endpoint):
+    if settings.endpoint is not None and not _is_this_machine(settings.endpoint):
         raise Stopped(
-            f"IOT_ENDPOINT is {settings.endpoint}: `up` runs a broker of its own and would not "
-            "use that one; type `echo-ingest run`, or unset IOT_ENDPOINT"
+            f"IOT_ENDPOINT is {settings.endpoint}, but `up` runs a broker of its own and would not "
+            "use that one: type `echo-ingest run`, or leave IOT_ENDPOINT unset"
         )
-
-    async def serve() -> None:
-        with _sole(settings.data_dir), contextlib.closing(open_journal(settings)) as journal:
-            async with broker.running(settings) as own:
-                house = House(settings, journal, own.endpoint, own.service, own.publisher)
-                _announce(settings, own)
+    with _sole_owner(settings.data_dir):
+        async with broker.running(settings) as own:
+            with contextlib.closing(_open_journal(settings)) as journal:
+                house = House(settings, journal, own.endpoint, lambda: (own.service.user, own.service.password), own.publisher)
+                started(own)
                 await _serve(house, own, beside)
 
-    return asyncio.run(_until_stopped(serve()))
+
+async def run_ingest(settings: Settings) -> None:
+    """Ingestion and HTTP against a broker run elsewhere, until told to stop; as `run_up`."""
+    endpoint = parse_endpoint(settings.endpoint or f"127.0.0.1:{settings.mqtt_port}")
+    with _sole_owner(settings.data_dir), contextlib.closing(_open_journal(settings)) as journal:
+        house = House(settings, journal, endpoint, lambda: login(settings))
+        await _serve(house, None, None)
+
+
+async def run_broker(settings: Settings, started: Callable[[broker.Broker], None]) -> None:
+    """The broker alone, until told to stop; as `run_up`."""
+    stopping = _stop_signal()
+    async with broker.running(settings) as own:
+        started(own)
+        await _until_either(stopping, own)
+
+
+def login(settings: Settings) -> tuple[str, str] | None:
+    """As whom to connect: what is set, else the account that a broker beside us gave us."""
+    beside = None
+    if settings.endpoint is None and settings.login is None:
+        beside = broker.service_credentials(settings.data_dir)
+    return (beside.user, beside.password) if beside is not None else settings.login
+
+
+# ---------------------------------------------------------------------- start, run, drain
+
+
+async def _serve(
+    house: House,
+    own: broker.Broker | None,
+    beside: Callable[[House], Awaitable[None]] | None,
+) -> None:
+    settings = house.settings
+    stopping, listening, drained = _stop_signal(), asyncio.Event(), asyncio.Event()
+    app = web.create_app(house, house.journal.path, settings.payload_bytes_max)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            http = tasks.create_task(web.serve(app, settings.bind, settings.http_port, listening))
+            deliveries = [tasks.create_task(d.run(drained)) for d in house.deliveries]
+            retention = tasks.create_task(_retain(house))
+            session = tasks.create_task(house.session.run())
+            intake = [
+                tasks.create_task(house.ingest.run()),
+                tasks.create_task(house.pulse.run(house.session)),
+            ]
+            if beside is not None:
+                intake.append(tasks.create_task(_beside(house, beside)))
+            await _until_either(stopping, own)
+
+            log.info("stopping")
+            house.draining = True
+            await _cancel(intake)
+            await _cancel([session])
+            if own is not None:
+                await own.stop()
+            drained.set()
+            house.wake_sinks()
+            await _finish(deliveries)
+            await _cancel([retention, http])
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    finally:
+        for sink in house.sinks:
+            await sink.close()
+    log.info("stopped")
+
+
+async def _until_either(stopping: asyncio.Event, own: broker.Broker | None) -> None:
+    """Wait for the signal to stop; raise `Stopped` with its last words if our broker ends."""
+    told = asyncio.create_task(stopping.wait())
+    ended = asyncio.create_task(own.wait()) if own is not None else None
+    try:
+        waiting: list[asyncio.Task[Any]] = [told] if ended is None else [told, ended]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if ended is not None and ended.done() and not stopping.is_set():
+            raise Stopped(ended.result())
+    finally:
+        await _cancel([task for task in (told, ended) if task is not None])
+
+
+async def _beside(house: House, beside: Callable[[House], Awaitable[None]]) -> None:
+    await beside(house)
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _finish(deliveries: list[asyncio.Task[None]]) -> None:
+    """Let each sink end the write it is in: cut off, it would be repeated at the next start."""
+    if deliveries:
+        _, unfinished = await asyncio.wait(deliveries, timeout=DRAIN_SECONDS)
+        await _cancel(list(unfinished))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The reason why a task group ended: one is enough to act on."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _retain(house: House) -> None:
+    """Trim what is older than the retention, a little at a time, between batches."""
+    days = house.settings.retention_days
+    while days:
+        before_ms = time.time_ns() // 1_000_000 - days * DAY_MS
+        trimmed = house.journal.trim(before_ms)
+        if trimmed:
+            log.info("trimmed", records=trimmed)
+        await asyncio.sleep(TRIM_PAUSE_SECONDS if trimmed else RETENTION_POLL_SECONDS)
+
+
+def _stop_signal() -> asyncio.Event:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def _open_journal(settings: Settings) -> Journal:
+    return Journal(
+        settings.data_dir / JOURNAL_FILE,
+        bytes_max=settings.journal_bytes_max,
+        disk_free_bytes_min=settings.disk_free_bytes_min,
+    )
+
+
+@contextlib.contextmanager
+def _sole_owner(data_dir: Path) -> Iterator[None]:
+    """Make the data folder (0700) and keep a second service out of it."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (data_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Stopped(
+                f"another echo-ingest runs on {data_dir}: stop it, or give this one its own "
+                "IOT_DATA_DIR"
+            ) from None
+        yield
+
+
+def _is_this_machine(endpoint: str) -> bool:
+    return parse_endpoint(endpoint).host in ("localhost", "127.0.0.1", "::1")

@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import socket
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -51,6 +52,8 @@ __all__ = [
 ]
 
 LAST_WORDS_LINES = 8
+LINE_BYTES_MAX = 256 * 1024  # holds a client id and a user name of 65,535 bytes each
+LINE_CHARACTERS_MAX = 500
 START_SECONDS_MAX = 300.0  # millions of waiting messages take that long to load
 STOP_SECONDS_MAX = 60.0  # and 2.0 to save: killed meanwhile, it loses them
 POLL_SECONDS = 0.05
@@ -101,7 +104,7 @@ class Broker:
     async def _read_to_the_end(self) -> str:
         assert self._process.stderr is not None
         async for raw in self._process.stderr:
-            line = raw.decode(errors="replace").rstrip()
+            line = raw.decode(errors="replace").rstrip()[:LINE_CHARACTERS_MAX]
             self._last_lines.append(line)
             getattr(log, severity(line))("mosquitto", said=line)
         code = await self._process.wait()
@@ -144,6 +147,7 @@ async def _start(program: Path, folder: Path, lock: int) -> asyncio.subprocess.P
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        limit=LINE_BYTES_MAX,
         pass_fds=(lock,),
         umask=0o077,
         start_new_session=True,  # Ctrl-C in a terminal is for us: mosquitto stops when we say so
@@ -217,21 +221,20 @@ def _lock_for_mosquitto(folder: Path) -> Iterator[int]:
 
 async def _end_survivor(lock: int) -> None:
     """End a mosquitto whose parent was killed; return with `lock` held."""
-    for how, seconds in ((signal.SIGTERM, STOP_SECONDS_MAX), (signal.SIGKILL, POLL_SECONDS * 100)):
-        if _try_lock(lock):
-            return
-        number = os.pread(lock, 20, 0)
-        if not number.isdigit():
-            break
-        log.warning("ending the mosquitto of a service that was killed", pid=int(number))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(number), how)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not _try_lock(lock):
-                    await asyncio.sleep(POLL_SECONDS)
+    if _try_lock(lock):
+        return
+    number = os.pread(lock, 20, 0)
+    for how, patience_seconds in ((signal.SIGTERM, STOP_SECONDS_MAX), (signal.SIGKILL, 5.0)):
+        if number.isdigit():
+            log.warning("ending the mosquitto of a service that was killed", pid=int(number))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(number), how)
+        deadline = time.monotonic() + patience_seconds
+        while time.monotonic() < deadline:
+            if _try_lock(lock):
                 return
-    raise BrokerError("a mosquitto of an earlier start is still there and does not end: end it")
+            await asyncio.sleep(POLL_SECONDS)
+    raise BrokerError("the mosquitto of an earlier start does not end: type `sudo pkill mosquitto`")
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -21,7 +21,7 @@ SUBSCRIBER = "echosub"
 SERVICE = "echo-ingest"
 
 CONFIGURATION_FILE = "mosquitto.conf"
-PASSWORD_FILE = "passwords"
+PASSWORD_FILE = "passwords"  # noqa: S105 - a name, not a password
 ACCESS_FILE = "access"
 PLUGINS = ("mosquitto_password_file", "mosquitto_acl_file", "mosquitto_persist_sqlite")
 
@@ -63,8 +63,9 @@ def configuration(
         *([f"user {user}"] if user is not None else []),
         "allow_anonymous false",
         "set_tcp_nodelay true",
-        # Nothing is dropped for a reader that is slow or away: 0 means no limit.
-        "max_queued_messages 0",
+        # Nothing is dropped for a reader that is slow or away. Where 0 means no limit it says so,
+        # but with 0 queued messages 2.0 also cuts off a client whose publish it denies.
+        f"max_queued_messages {2**31 - 1}",
         "max_queued_bytes 0",
         "max_inflight_messages 0",
         "queue_qos0_messages true",

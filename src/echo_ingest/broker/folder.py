@@ -43,7 +43,7 @@ class Accounts(Struct, frozen=True):
 
 
 def service_credentials(data_dir: Path) -> Credentials | None:
-    """This service's account at the broker that was last started with `data_dir`, if any was.
+    """Our account at the broker that was last started with `data_dir`, if any was.
 
     Its password changes at each start of the broker.
     """

@@ -23,7 +23,7 @@ from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Unavailable
 
-HTTP_TIMEOUT_SECONDS = 5.0
+HTTP_TIMEOUT_SECONDS = 3.0
 REPLY_BYTES_MAX = 64 * 1024
 NOT_RUNNING = "not running; `echo-ingest up` or `echo-ingest broker` starts it"
 MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("–", "dim")}
@@ -175,7 +175,8 @@ def _broker(settings: Settings) -> Finding:
         if is_own(settings) and _can_listen(settings, settings.mqtt_port):
             return Finding("broker", None, NOT_RUNNING)
         return Finding("broker", False, f"{options.endpoint}: {error}")
-    return Finding("broker", True, f"{options.endpoint} lets {options.user or 'us'} in")
+    login = options.login()
+    return Finding("broker", True, f"{options.endpoint} lets {login[0] if login else 'us'} in")
 
 
 def _port(settings: Settings, name: str) -> Finding:

@@ -27,12 +27,13 @@ NEWEST = 10
 
 async def demonstrate(house: House) -> None:
     """Run the fleet against `house`, as echopub, and show what comes of it, until cancelled."""
+    publisher = house.publisher
+    assert publisher is not None, "the demonstration runs beside a broker of our own"
     session = Session(
         SessionOptions(
             endpoint=house.endpoint,
             client_id=f"{house.settings.client_id}-demo-fleet",
-            user=house.publisher.user,
-            password=house.publisher.password,
+            login=lambda: (publisher.user, publisher.password),
         )
     )
     async with asyncio.TaskGroup() as tasks:

@@ -99,7 +99,7 @@ def show(
 def replay(
     context: typer.Context,
     numbers: Annotated[
-        list[int] | None, typer.Argument(metavar="[ID]...", help="Which dead letters.")
+        list[int] | None, typer.Argument(metavar="ID", help="Which dead letters.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     node: Node = None,

@@ -101,7 +101,7 @@ def show(
 def replay(
     context: typer.Context,
     offsets: Annotated[
-        list[int] | None, typer.Argument(metavar="[OFFSET]...", help="Which records.")
+        list[int] | None, typer.Argument(metavar="OFFSET", help="Which records.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     sink: Sink = None,

@@ -33,7 +33,7 @@ def publish(
     context: typer.Context,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="JSON or audio."),
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="JSON or audio."),
     ],
     node: Annotated[
         str | None, typer.Option(help="The node that sends it: a level of the topic.")
@@ -46,11 +46,11 @@ def publish(
         float | None, typer.Option(min=0.001, metavar="N", help="At most so many a second.")
     ] = None,
 ) -> None:
-    """Send files to the broker as a device would: JSON as it is, audio as plain bytes.
+    """Send files to the broker as a device would: JSON, or audio as it is.
 
-    JSON goes to [b]iotingestion/NODE[/], audio to [b]iotingestion/NODE/recording[/]. Each message
-    is sent at QoS 1 and counts when the broker has acknowledged it; what a lost connection left
-    unanswered is sent again.
+    JSON goes to [b]iotingestion/NODE[/], audio to [b]iotingestion/NODE/recording[/].
+    Sent at QoS 1; a message counts when the broker has acknowledged it, and
+    what a lost connection left unanswered is sent again.
     """
     settings = settings_of(context)
     for name in (node, topic):

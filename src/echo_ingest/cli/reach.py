@@ -60,15 +60,13 @@ def publisher_options(settings: Settings) -> SessionOptions | None:
         return SessionOptions(
             endpoint=Endpoint("mqtt", local_host(settings), settings.mqtt_port),
             client_id=client_id,
-            user=PUBLISHER,
-            password=password,
+            login=lambda: (PUBLISHER, password),
         )
     assert settings.endpoint is not None
     return SessionOptions(
         endpoint=parse_endpoint(settings.endpoint),
         client_id=client_id,
-        user=settings.user,
-        password=settings.password.get_secret_value() if settings.password else None,
+        login=lambda: settings.login,
         tls_ca_file=settings.tls_ca_file,
     )
 

@@ -59,7 +59,10 @@ app = typer.Typer(help="List what was stored, show one record, take a clip out."
 def records(
     context: typer.Context,
     node: Annotated[str | None, typer.Option(help="Only what this node sent.")] = None,
-    kind: Annotated[Kind | None, typer.Option(help="Only this kind.")] = None,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(metavar="KIND", help="Only one of detection, recording, telemetry, movement."),
+    ] = None,
     since: Annotated[
         datetime | None,
         typer.Option(
@@ -223,7 +226,7 @@ def what(record: AnyRecord) -> str:
     """The gist of a record, in a few words."""
     match record:
         case Detection(species=species, confidence=confidence, clip=clip):
-            parts = [species, None if confidence is None else f"{confidence:.1%}"]
+            parts = [species, None if confidence is None else f"{confidence * 100:.3g} %"]
             return " ".join(filter(None, parts)) + (f", {_of_clip(clip)}" if clip else "")
         case Recording(clip=clip, health=health):
             return _of_clip(clip) + (f", {_of_health(health)}" if health else "")

@@ -139,7 +139,7 @@ def write_lines(path: Path, lines: Iterator[dict[str, object]]) -> None:
                 written += 1
     except FileExistsError:
         fail(f"{path} exists already; name another file")
-    say(f"{path}: {written:,} lines")
+    say(f"{path}: {written:,} written")
 
 
 # ---------------------------------------------------------------------- payloads

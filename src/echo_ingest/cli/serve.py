@@ -1,24 +1,65 @@
-"""`up`, `run`, `broker` and `demo`: everything they do is in `service`."""
+"""`up`, `run`, `broker` and `demo`: everything they do is in `service`; this is what they print."""
 
+import asyncio
+import logging
+import sys
 from typing import Literal
 
+import structlog
+
 from echo_ingest import service
+from echo_ingest.broker import Broker, BrokerError
 from echo_ingest.cli.demo import demonstrate
-from echo_ingest.cli.screen import fail
+from echo_ingest.cli.screen import fail, say
+from echo_ingest.journal import JournalUnusable
 from echo_ingest.settings import Settings
 
 
 def serve(command: Literal["up", "run", "broker", "demo"], settings: Settings) -> int:
     """Run until told to stop; return the exit code."""
+    _configure_log(quiet=command == "demo")
+
+    def started(broker: Broker) -> None:
+        _announce(settings, broker, ingests=command != "broker")
+
     try:
         match command:
             case "up":
-                return service.run_up(settings)
+                asyncio.run(service.run_up(settings, started))
             case "run":
-                return service.run_ingest(settings)
+                asyncio.run(service.run_ingest(settings))
             case "broker":
-                return service.run_broker(settings)
+                asyncio.run(service.run_broker(settings, started))
             case "demo":
-                return service.run_up(settings, demonstrate)
-    except service.Stopped as error:
+                asyncio.run(service.run_up(settings, started, demonstrate))
+    except (service.Stopped, BrokerError, JournalUnusable, OSError) as error:
         fail(str(error))
+    return 0
+
+
+def _announce(settings: Settings, broker: Broker, *, ingests: bool) -> None:
+    """Where everything is, and new passwords this one time."""
+    version = ".".join(map(str, broker.version))
+    say(f"MQTT        mqtt://{settings.bind}:{settings.mqtt_port}   (mosquitto {version})")
+    say(f"WebSockets  ws://{settings.bind}:{settings.ws_port}/mqtt")
+    if ingests:
+        say(f"HTTP        http://{settings.bind}:{settings.http_port}/healthz")
+        say(f"Journal     {settings.data_dir / service.JOURNAL_FILE}")
+    for account in broker.new:
+        say(f"Password    {account.user}  {account.password}   (new; shown this once)")
+
+
+def _configure_log(*, quiet: bool) -> None:
+    """One line a transition: for people on a terminal, JSON elsewhere, UTC in both."""
+    on_terminal = sys.stdout.isatty()
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper("iso", utc=True),
+            structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.ERROR if quiet else logging.INFO
+        ),
+        logger_factory=structlog.WriteLoggerFactory(),
+    )

@@ -37,6 +37,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgspec
@@ -143,7 +144,7 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
     try:
         connection = apsw.Connection(str(path), flags=flags)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        version: int = connection.execute("PRAGMA user_version").get
     except (apsw.CantOpenError, apsw.NotADBError, apsw.CorruptError, apsw.ReadOnlyError) as error:
         raise JournalUnusable(
             f"{path} cannot be opened as a journal ({error}); "
@@ -202,9 +203,7 @@ class Journal:
         self._unacknowledged -= plan.answered
         self._unacknowledged += plan.opened
         stored, dead_letters = len(plan.records), len(plan.dead_letters)
-        return Appended(
-            plan.outcomes, stored, len(arrivals) - stored - dead_letters, dead_letters
-        )
+        return Appended(plan.outcomes, stored, len(arrivals) - stored - dead_letters, dead_letters)
 
     def acknowledged(self) -> None:
         """All that was appended has been acknowledged: a redelivery of it is a new message."""
@@ -307,7 +306,9 @@ class Journal:
             assert isinstance(key, bytes)
             row = self._db.execute("SELECT digest FROM record WHERE key = ?", (key,)).fetchone()
             if row is not None:
-                found[key] = row[0] or key[4:]
+                digest = row[0] or key[4:]
+                assert isinstance(digest, bytes)
+                found[key] = digest
         return found
 
     def _read_unacknowledged(self) -> Counter[bytes]:
@@ -374,8 +375,7 @@ class Journal:
                 ((sink, offset, reason, now_ms) for offset, reason in refusals.items()),
             )
             self._db.execute(
-                "UPDATE sink SET cursor = max(cursor, ?), delivered = delivered + ?"
-                " WHERE name = ?",
+                "UPDATE sink SET cursor = max(cursor, ?), delivered = delivered + ? WHERE name = ?",
                 (max(offsets), len(offsets) - len(refusals), sink),
             )
 
@@ -397,7 +397,7 @@ class Journal:
                 self._db.execute(
                     "UPDATE ledger SET trimmed_offset = max(trimmed_offset, ?)", offsets[-1]
                 )
-            return len(offsets)
+        return len(offsets)
 
     # ------------------------------------------------------------------ a person's decisions
 
@@ -409,7 +409,8 @@ class Journal:
                 "UPDATE parked SET replay = 1 WHERE sink = ? AND offset = ? AND replay = 0",
                 ((sink, offset) for offset in offsets),
             )
-            return self._db.total_changes() - before
+            requested = self._db.total_changes() - before
+        return requested
 
     def replay_dead_letter(self, dead_letter: int, message: Message, record: AnyRecord) -> str:
         """A dead letter that decodes now becomes a record; return its outcome.
@@ -433,13 +434,14 @@ class Journal:
                     " stored = stored + ?, duplicates = duplicates + ?",
                     (outcome == STORED, outcome == DUPLICATE),
                 )
-            return outcome
+        return outcome
 
     def remember_session(self, name: str) -> bool:
         """Note that the broker holds a session `name`; return whether that was known before."""
         with self._db:
             self._db.execute("INSERT INTO session VALUES (?) ON CONFLICT DO NOTHING", (name,))
-            return self._db.changes() == 0
+            known = self._db.changes() == 0
+        return known
 
     # ------------------------------------------------------------------ figures
 
@@ -464,8 +466,8 @@ class Journal:
         return self._one("SELECT coalesce(max(id), 0) FROM dead_letter")
 
     def _one(self, sql: str) -> int:
-        (value,) = self._db.execute(sql).fetchone()
-        return int(value)
+        value: int = self._db.execute(sql).get
+        return value
 
     def _entries(self, sql: str, bindings: tuple[object, ...]) -> list[Entry]:
         entries: list[Entry] = []
@@ -503,31 +505,28 @@ def read_ledger(db: apsw.Connection) -> Ledger:
 
 
 def _ledger(db: apsw.Connection) -> Ledger:
-    received, stored, duplicates, dead_letters = db.execute(
-        "SELECT received, stored, duplicates, dead_letters FROM ledger"
-    ).fetchone()
     sinks = {}
-    for name, cursor, skipped, delivered in db.execute(
-        "SELECT name, cursor, skipped, delivered FROM sink"
-    ).fetchall():
-        (after_cursor,) = db.execute(
-            "SELECT coalesce(max(offset), ?1) - ?1 FROM record", (cursor,)
-        ).fetchone()
+    rows: list[Any] = db.execute("SELECT name, cursor, skipped, delivered FROM sink").fetchall()
+    for name, cursor, skipped, delivered in rows:
+        waiting = db.execute("SELECT coalesce(max(offset), ?1) - ?1 FROM record", (cursor,)).get
         parked, replays = db.execute(
             "SELECT count(*) FILTER (WHERE replay = 0), count(*) FILTER (WHERE replay = 1)"
             " FROM parked WHERE sink = ?",
             (name,),
-        ).fetchone()
-        (lag_seconds,) = db.execute(
+        ).get
+        lag_seconds = db.execute(
             "SELECT max(0, unixepoch('subsec') - min(received_at_ms) / 1000.0) FROM ("
             " SELECT received_at_ms FROM record WHERE offset = ?1 + 1 UNION ALL"
             " SELECT received_at_ms FROM parked JOIN record USING (offset)"
             " WHERE sink = ?2 AND replay = 1)",
             (cursor, name),
-        ).fetchone()
+        ).get
         sinks[name] = SinkLedger(
-            delivered, parked, after_cursor + replays, skipped, round(lag_seconds or 0.0, 3)
+            delivered, parked, waiting + replays, skipped, round(lag_seconds or 0.0, 3)
         )
+    received, stored, duplicates, dead_letters = db.execute(
+        "SELECT received, stored, duplicates, dead_letters FROM ledger"
+    ).get
     return Ledger(received, stored, duplicates, dead_letters, sinks)
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mqtt5
 import structlog
@@ -77,8 +77,8 @@ class SessionOptions(Struct, frozen=True, kw_only=True):
 
     endpoint: Endpoint
     client_id: str
-    user: str | None = None
-    password: str | None = None
+    login: Callable[[], tuple[str, str] | None] = lambda: None
+    """User name and password, asked for at each connection: a broker beside us may change them."""
     tls_ca_file: Path | None = None
     topic_filters: tuple[str, ...] = ()
     """Subscribed at QoS 1."""
@@ -120,6 +120,7 @@ class Session:
         self._on_echo = on_echo
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
 
+        self._user: str | None = None
         self._connection = 0
         self._link: Link | None = None
         self._lost: asyncio.Future[None] | None = None
@@ -127,7 +128,7 @@ class Session:
         self._partial = bytearray()
         self._awaited_bytes = 0
         self._heard_at = 0.0
-        self._answers: dict[type[mqtt5.Packet], asyncio.Future[mqtt5.Packet]] = {}
+        self._answers: dict[type, asyncio.Future[mqtt5.Packet]] = {}
         self._publishes: dict[int, asyncio.Future[mqtt5.PubAckPacket]] = {}
         self._publish_slots = asyncio.Semaphore(PUBLISHES_MAX)
         self._packet_id = 0
@@ -284,6 +285,8 @@ class Session:
 
     async def _open(self) -> None:
         options = self.options
+        user, password = options.login() or (None, None)
+        self._user = user
         self._connection += 1
         self._partial = bytearray()
         self._awaited_bytes = 0
@@ -296,8 +299,8 @@ class Session:
         connack = await self._ask(
             mqtt5.ConnectPacket(
                 options.client_id,
-                username=options.user,
-                password=options.password.encode() if options.password is not None else None,
+                username=user,
+                password=password.encode() if password is not None else None,
                 clean_start=options.session_expiry_seconds == 0,
                 keep_alive=KEEP_ALIVE_SECONDS,
                 session_expiry_interval=options.session_expiry_seconds,
@@ -334,7 +337,7 @@ class Session:
             if int(code) >= FAILURE:
                 raise ConnectionLost(
                     f"the broker refused the subscription to {topic_filter.pattern}: "
-                    f"{code.name.lower().replace('_', ' ')}; allow user {options.user!r} to read it"
+                    f"{code.name.lower().replace('_', ' ')}; allow user {self._user!r} to read it"
                 )
 
     async def _ask(
@@ -455,7 +458,8 @@ class Session:
     def _lose(self, error: ConnectionLost) -> None:
         if self._lost is not None and not self._lost.done():
             self._lost.set_exception(error)
-        for answer in (*self._answers.values(), *self._publishes.values()):
+        waiting: list[asyncio.Future[Any]] = [*self._answers.values(), *self._publishes.values()]
+        for answer in waiting:
             if not answer.done():
                 answer.set_exception(error)
 

@@ -200,6 +200,13 @@ class Settings(BaseModel):
         """The levels before the first wildcard of each filter, the longest first."""
         return prefixes(self.topic_filters)
 
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """User and password at a broker run elsewhere, where they are set."""
+        if self.user is None:
+            return None
+        return self.user, self.password.get_secret_value() if self.password else ""
+
     def node_of(self, topic: str) -> str | None:
         """Who sent a message: the topic level after the prefix, if there is one."""
         return node_of(topic, self.topic_prefixes)

@@ -34,25 +34,19 @@ NUMBER_MAX = 2**53 - 1  # the largest that every reader of JSON takes for what i
 BYTES = "application/octet-stream"
 MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
 
-
-ZONED = "a time with its zone, such as 2026-09-14T05:45:12Z (send + as %2B)"
 WANTED = {
     "offset": "a whole number from 1",
     "number": "a whole number from 1",
-    "node": "the name that a node publishes under",
-    "kind": "detection, recording, telemetry or movement",
-    "since": ZONED,
-    "until": ZONED,
     "before": "an offset, a whole number from 1",
     "after": "a whole number from 0",
-    "reason": "a part of the reason's text",
-    "sink": "the name of a sink",
     "limit": f"a whole number from 1 to {PAGE_MAX}",
+    "kind": "detection, recording, telemetry or movement",
 }
+ZONED = "a time with its zone, such as 2026-09-14T05:45:12Z (send + as %2B)"
 
 Kind = Literal["detection", "recording", "telemetry", "movement"]
 Text = Annotated[str | None, QueryParameter()]
-Zoned = Annotated[str | None, QueryParameter(schema_extra={"format": "date-time"})]
+Zoned = Annotated[str | None, QueryParameter(description=ZONED)]
 Number = Annotated[int, PathParameter(ge=1, le=NUMBER_MAX)]
 Before = Annotated[int | None, QueryParameter(ge=1, le=NUMBER_MAX)]
 After = Annotated[int, QueryParameter(ge=0, le=NUMBER_MAX)]

@@ -10,6 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from echo_ingest.journal import Ledger
 from echo_ingest.metrics import REGISTRY
 
+METHODS = [HttpMethod.GET, HttpMethod.HEAD]
+
 
 class Conditions(Protocol):
     """What the service says of itself. Every call is cheap: it is made on the event loop.
@@ -76,9 +78,6 @@ def health_pages(conditions: Conditions) -> list[HTTPRouteHandler]:
         return conditions.ledger()
 
     return [live, ready, healthy, metrics, ledger]
-
-
-METHODS = [HttpMethod.GET, HttpMethod.HEAD]
 
 
 def _answer(problems: dict[str, str]) -> Response[Health]:

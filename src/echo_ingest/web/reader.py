@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from litestar.exceptions import ServiceUnavailableException
 from litestar.response import Stream
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from echo_ingest.journal.archive import Archive
 
@@ -57,10 +57,19 @@ def in_turn() -> Callable[[ASGIApp], ASGIApp]:
                 raise ServiceUnavailableException(
                     f"{REQUESTS_MAX} requests are being answered already; try again in a while"
                 ) from None
+            has_begun = False
+
+            async def note_and_send(message: Message) -> None:
+                nonlocal has_begun
+                has_begun = True
+                await send(message)
+
             try:
                 async with asyncio.timeout(REQUEST_SECONDS_MAX):
-                    await app(scope, receive, send)
+                    await app(scope, receive, note_and_send)
             except TimeoutError:
+                if has_begun:  # a reader that is too slow; the server closes the connection
+                    return
                 raise ServiceUnavailableException(
                     f"no answer within {REQUEST_SECONDS_MAX:g} s; narrow it down with a smaller"
                     " limit, or with since and until"

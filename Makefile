@@ -1,0 +1,39 @@
+# One command each; `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup up demo test check lock clean
+
+BIN := .venv/bin
+COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command 'make lock'
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: libraries into .venv, and mosquitto
+	@scripts/setup
+
+up: setup ## run broker, ingestion and HTTP
+	@$(BIN)/echo-ingest up
+
+demo: setup ## run them with a small fleet of simulated devices and a live ledger
+	@$(BIN)/echo-ingest demo
+
+test: ## run all tests
+	@scripts/setup dev
+	@$(BIN)/pytest
+
+check: ## format, lint, types and the fast tests: under a minute
+	@scripts/setup dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -m 'not slow'
+
+lock: ## pin the libraries of pyproject.toml anew, as few changes as possible
+	@scripts/setup dev
+	@echo 'setuptools>=77' | $(COMPILE) pyproject.toml - -o requirements.lock
+	@echo 'setuptools>=77' | $(COMPILE) --group dev -c requirements.lock pyproject.toml - -o requirements-dev.lock
+
+clean: ## remove what setup and the tools made; data stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

@@ -1,0 +1,271 @@
+"""Records as the Echo API wants them: pure, one function a call.
+
+Sources: the API's own `EventSchema` and `MovementSchema`, in the form with arrays (2023 to August
+2026) and the form with objects (since September 2026), and its upload call.
+"""
+
+import base64
+import math
+import re
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from echo_ingest.decode import clip_bytes
+from echo_ingest.record import Clip, Container, Detection, Message, Movement, Place, Recording
+from echo_ingest.record import Record, Telemetry
+
+Schema = Literal["objects", "arrays"]
+Lla = tuple[float, float, float]
+
+JSON_BYTES_MAX = 1_048_576
+"""The largest JSON body that the API reads; it answers 413 above."""
+UPLOAD_BYTES_MAX = 30 * 1_048_576
+"""The largest file that its upload call takes."""
+CONFIDENCE_DECIMALS = 6
+"""63.64 % is stored as the fraction 0.6364, which times 100 is 63.63999999999999."""
+LEAST_PERCENT, MOST_PERCENT = 0.01, 99.99
+"""What stands for exactly 0 and 100 in the arrays form, which refuses those two."""
+NOWHERE: Lla = (0.0, 0.0, 0.0)
+"""A place that is not known, as the devices say it."""
+CONTENT_TYPES: dict[Container, str] = {
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "flac": "audio/flac",
+}
+"""What the upload call takes; there is none for Ogg."""
+
+
+class Refused(Exception):
+    """The API will not take this record as it is; the text says why."""
+
+
+class Event(Struct, frozen=True, kw_only=True, gc=False):
+    """What both forms of the body of `POST /engine/event` share."""
+
+    timestamp: datetime
+    sensorId: str
+    species: str
+    audioClip: str
+    sampleRate: int
+    source_model: str | UnsetType = UNSET
+
+
+class ArraysEvent(Event, frozen=True, kw_only=True, gc=False):
+    """Places as lists; nothing may be null. Payload 60 of the wire contract."""
+
+    microphoneLLA: Lla
+    animalEstLLA: Lla
+    animalTrueLLA: Lla
+    animalLLAUncertainty: int
+    confidence: float
+
+
+class LlaObject(Struct, frozen=True, gc=False):
+    """A place as an object: degrees, degrees, metres."""
+
+    latitude: float
+    longitude: float
+    altitude: float
+
+
+class ObjectsEvent(Event, frozen=True, kw_only=True, gc=False):
+    """Places as objects; what is not known of the animal is null. Payload 61."""
+
+    sourceType: str
+    microphoneLLA: LlaObject
+    animalEstLLA: LlaObject | None
+    animalTrueLLA: LlaObject | None
+    animalLLAUncertainty: float | None
+    confidence: float | None
+
+
+class MovementBody(Struct, frozen=True, gc=False):
+    """The body of `POST /sim/movement`. Payload 05."""
+
+    timestamp: float
+    species: str
+    animalId: str
+    animalTrueLLA: Lla
+
+
+class HeartbeatBody(Struct, frozen=True, gc=False):
+    """The body of `PUT /iot/nodes/{id}/heartbeat`. Payload 64."""
+
+    message: str
+
+
+def node_id(record: Record) -> str | None:
+    """Who the API should think sent it: the id in the payload, else the one in the topic."""
+    return record.sensor_id or record.node
+
+
+def event(detection: Detection, schema: Schema, audio: str = "") -> bytes:
+    """The body for a detection; `audio` is base64, or the name of audio kept elsewhere.
+
+    Raises `Refused` for a detection that the form cannot express.
+    """
+    sensor_id = node_id(detection)
+    if sensor_id is None:
+        raise Refused(
+            "the Echo API takes no event without a sensor id, and neither the payload nor the "
+            "topic names one: publish below <prefix>/<node>, or send sensor_id"
+        )
+    check_finite(detection)
+    clip = detection.clip
+    rate_hz = clip.sample_rate_hz if clip is not None else detection.sample_rate_hz or 0
+    percent = _percent(detection.confidence)
+    if schema == "objects":
+        return msgspec.json.encode(
+            ObjectsEvent(
+                timestamp=detection.observed_at,
+                sensorId=sensor_id,
+                species=detection.species,
+                sourceType=detection.source_type or "real",
+                microphoneLLA=LlaObject(*_lla(detection.place)),
+                animalEstLLA=_lla_object(detection.animal_place),
+                animalTrueLLA=_lla_object(detection.animal_true_place),
+                animalLLAUncertainty=_uncertainty_metres(detection.animal_place),
+                audioClip=audio,
+                confidence=percent,
+                sampleRate=rate_hz,
+                source_model=detection.model or UNSET,
+            )
+        )
+    if percent is None:
+        raise Refused(
+            "no confidence: this form of the Echo API takes no event without one, and to make "
+            "one up would be a guess"
+        )
+    animal = detection.animal_place or detection.place
+    return msgspec.json.encode(
+        ArraysEvent(
+            timestamp=detection.observed_at,
+            sensorId=sensor_id,
+            species=detection.species,
+            microphoneLLA=_lla(detection.place),
+            animalEstLLA=_lla(animal),
+            animalTrueLLA=_lla(detection.animal_true_place or animal),
+            # Up: rounded down it would claim more than the device does.
+            animalLLAUncertainty=math.ceil(_uncertainty_metres(animal) or 0.0),
+            audioClip=audio,
+            confidence={0.0: LEAST_PERCENT, 100.0: MOST_PERCENT}.get(percent, percent),
+            sampleRate=rate_hz,
+            source_model=detection.model or UNSET,
+        )
+    )
+
+
+def event_with_clip(detection: Detection, message: Message, schema: Schema) -> bytes | None:
+    """The body with the clip in it, if there is one; None if that is more than the API reads."""
+    if detection.clip is None:
+        return _if_it_fits(event(detection, schema, detection.clip_reference or ""))
+    if detection.clip.size_bytes * 4 // 3 > JSON_BYTES_MAX:
+        return None
+    return _if_it_fits(
+        event(detection, schema, base64.b64encode(audio_of(message)).decode("ascii"))
+    )
+
+
+def movement(record: Movement) -> bytes:
+    """The body for a movement. Raises `Refused`."""
+    check_finite(record)
+    return msgspec.json.encode(
+        MovementBody(
+            record.observed_at.timestamp(),
+            record.species,
+            record.animal_id,
+            _lla(record.animal_place),
+        )
+    )
+
+
+def heartbeat(record: Telemetry | Recording) -> bytes:
+    """The body for a node's report: one line with what it said, and when.
+
+    The API keeps the line, and its own time as that of the last contact: after an outage, only
+    the line says when the node was really heard. Raises `Refused`.
+    """
+    check_finite(record)
+    health = record.health
+    assert health is not None
+    values = (
+        ("battery", health.battery_percent, "%"),
+        ("cpu", health.cpu_percent, "%"),
+        ("memory", health.memory_percent, "%"),
+        ("disk", health.disk_percent, "%"),
+        ("temperature", health.temperature_celsius, "°C"),
+        ("uptime", health.uptime_seconds, "s"),
+    )
+    parts = [f"{name} {value:g} {unit}" for name, value, unit in values if value is not None]
+    if health.booted_at is not None:
+        parts.append(f"started {_short(health.booted_at)}")
+    said = ", ".join([health.status or "alive", *parts])
+    return msgspec.json.encode(HeartbeatBody(f"{_short(record.observed_at)} {said}"))
+
+
+def check_upload(clip: Clip) -> None:
+    """Raise `Refused` for a clip that the upload call does not take: its bytes need not travel."""
+    if clip.container not in CONTENT_TYPES:
+        raise Refused("the Echo API takes WAV, MP3 and FLAC; this clip is Ogg")
+    if clip.size_bytes > UPLOAD_BYTES_MAX:
+        raise Refused(
+            f"the Echo API takes clips of at most {UPLOAD_BYTES_MAX:,} bytes; this one has "
+            f"{clip.size_bytes:,}: let the recorder cut shorter pieces"
+        )
+
+
+def upload_name(record: Record, clip: Clip) -> str:
+    """A file name that says who, when and which: the upload call has no field for them."""
+    who = re.sub(r"[^A-Za-z0-9-]+", "_", node_id(record) or "unknown")[:64]
+    when = record.observed_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{who}_{when}_{clip.sha256[:12]}.{clip.container}"
+
+
+def audio_of(message: Message) -> bytes:
+    """The bytes of a clip that decode has found in the message."""
+    audio = clip_bytes(message)
+    assert audio is not None, "the record has a clip, so its message has one"
+    return audio
+
+
+def check_finite(record: Record) -> None:
+    """Raise `Refused` for NaN or infinity: the API stores them and answers 500, each time."""
+    if not _is_finite(record):
+        raise Refused("holds NaN or infinity, which the Echo API stores but cannot answer")
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Struct):
+        return all(map(_is_finite, msgspec.structs.astuple(value)))
+    return not isinstance(value, tuple) or all(map(_is_finite, value))
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else round(fraction * 100, CONFIDENCE_DECIMALS)
+
+
+def _lla(place: Place | None) -> Lla:
+    if place is None:
+        return NOWHERE
+    return (place.latitude, place.longitude, place.altitude_metres or 0.0)
+
+
+def _lla_object(place: Place | None) -> LlaObject | None:
+    return None if place is None else LlaObject(*_lla(place))
+
+
+def _uncertainty_metres(place: Place | None) -> float | None:
+    return None if place is None else place.uncertainty_metres
+
+
+def _if_it_fits(body: bytes) -> bytes | None:
+    return body if len(body) <= JSON_BYTES_MAX else None
+
+
+def _short(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,143 @@
+"""What the Echo API's replies mean: pure.
+
+It has answered errors in four forms over the years: FastAPI's `{"detail": …}`, and an `error` that
+is a word or an object, alone or in an envelope with a `status`. All end as one line of plain text.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import msgspec
+from msgspec import Struct
+
+REASON_CHARACTERS_MAX = 300
+RETRY_AFTER_SECONDS_MAX = 3600.0
+PROBLEMS_MAX = 5
+
+MEANINGS = {
+    408: "timed out",
+    425: "too early",
+    429: "too many requests",
+    500: "internal error",
+    502: "bad gateway",
+    503: "out of service",
+    504: "gateway timed out",
+}
+
+
+class Reply(Struct, frozen=True):
+    """One answer, read to the end or as far as it matters."""
+
+    status: int
+    body: bytes
+    retry_after_seconds: float | None = None
+    location: str | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """A 2xx that holds a JSON object, as all of the API's do: a log-in page is no success."""
+        return 200 <= self.status < 300 and self.body.lstrip()[:1] == b"{"
+
+    def text(self) -> str:
+        """The status and the API's own words, on one line."""
+        words = plain_words(self.body)
+        meaning = MEANINGS.get(self.status)
+        status = f"{self.status} ({meaning})" if meaning else str(self.status)
+        return _one_line(f"the Echo API answered {status}: {words}" if words else
+                         f"the Echo API answered {status}")
+
+
+class BulkProblem(Struct, frozen=True):
+    """Why one event of many was not taken."""
+
+    index: int
+    errors: object = None
+
+
+class BulkReply(Struct, frozen=True):
+    """The answer of `POST /detections/bulk`: 201 even where it took only some. Payload 67."""
+
+    inserted: int
+    rejected: int
+    errors: list[BulkProblem]
+
+
+def bulk_refusals(body: bytes, sent: int) -> dict[int, str] | None:
+    """Which events were not taken, and why; None if the answer does not account for all sent."""
+    try:
+        reply = msgspec.json.decode(body, type=BulkReply)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    refusals = {
+        problem.index: _one_line(f"the Echo API refused it: {_problems(problem.errors)}")
+        for problem in reply.errors
+        if 0 <= problem.index < sent
+    }
+    is_whole = reply.inserted + reply.rejected == sent and min(reply.inserted, reply.rejected) >= 0
+    return refusals if is_whole and len(refusals) == len(reply.errors) == reply.rejected else None
+
+
+def upload_reference(body: bytes) -> str:
+    """The id of an upload, by which an event can name it; "" if this version gives none."""
+    match _parsed(body):
+        case {"upload_id": str(upload_id)}:
+            return upload_id
+    return ""
+
+
+def plain_words(body: bytes) -> str:
+    """What an error says, in one line; "" if it says nothing that can be read."""
+    match _parsed(body):
+        case {"error": {"message": str(message), "details": [_, *_] as details}}:
+            return _one_line(f"{message} {_problems(details)}")
+        case {"error": {"message": str(message)}} | {"error": str(), "message": str(message)}:
+            return _one_line(message)
+        case {"detail": detail}:
+            return _one_line(_problems(detail))
+        case {"error": str(message)} | {"message": str(message)}:
+            return _one_line(message)
+    return ""
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
+    """The `Retry-After` of a reply, in seconds or as a date [RFC 9110, 10.2.3], at most an hour."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:9])
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
+    return min(max(seconds, 0.0), RETRY_AFTER_SECONDS_MAX)
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _problems(errors: object) -> str:
+    """Turn pydantic's `[{"loc": ["body", "species"], "msg": …}]` into "species: …"."""
+    if not isinstance(errors, list):
+        return errors if isinstance(errors, str) else ""
+    return "; ".join(_problem(error) for error in errors[:PROBLEMS_MAX])
+
+
+def _problem(error: object) -> str:
+    match error:
+        case {"loc": [*path], "msg": str(text)}:
+            where = ".".join(str(step) for step in path if step != "body")
+            return f"{where}: {text}" if where else text
+        case {"msg": str(text)} | str(text):
+            return text
+    return ""
+
+
+def _one_line(text: str) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= REASON_CHARACTERS_MAX else f"{line[: REASON_CHARACTERS_MAX - 1]}…"
