@@ -1,5 +1,6 @@
 """Starts the real programs on free loopback ports, and ends exactly what it started."""
 
+import contextlib
 import json
 import os
 import signal
@@ -194,9 +195,15 @@ class _WebSocket:
     """MQTT in binary frames, as a socket."""
 
     def __init__(self, port: int) -> None:
-        self._connection = connect(
-            f"ws://127.0.0.1:{port}/mqtt", subprotocols=[Subprotocol("mqtt")], compression=None
-        )
+        with contextlib.ExitStack() as stack:
+            self._connection = stack.enter_context(
+                connect(
+                    f"ws://127.0.0.1:{port}/mqtt",
+                    subprotocols=[Subprotocol("mqtt")],
+                    compression=None,
+                )
+            )
+            stack.pop_all()  # `close` ends it
         self._timeout_seconds: float | None = 20
 
     def sendall(self, data: bytes) -> None:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import apsw
 import pytest
@@ -25,6 +26,10 @@ from echo_ingest.record import AnyRecord, Detection, Health, Message, Rejected, 
 START = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
 
 
+class Arrive(Protocol):
+    def __call__(self, *, redelivered: bool = False) -> Arrival: ...
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.db"
@@ -37,7 +42,9 @@ def journal(path: Path) -> Iterator[Journal]:
     journal.close()
 
 
-def detection(number: int, *, message_id: str | None = None, text: str = "") -> Arrival:
+def detection(
+    number: int, *, message_id: str | None = None, text: str = ""
+) -> tuple[Message, AnyRecord]:
     observed_at = START + timedelta(seconds=number)
     record = Detection(
         form="test",
@@ -104,7 +111,7 @@ def test_a_heartbeat_is_not_a_duplicate_of_itself(journal: Journal) -> None:
 
 @pytest.mark.parametrize("arrival", [heartbeat, rubbish])
 def test_a_redelivery_answers_once_for_what_was_not_acknowledged(
-    journal: Journal, arrival: type[Arrival]
+    journal: Journal, arrival: Arrive
 ) -> None:
     journal.append([arrival(), arrival()])
     again = journal.append([arrival(redelivered=True) for _ in range(3)])
@@ -115,7 +122,7 @@ def test_a_redelivery_answers_once_for_what_was_not_acknowledged(
 
 
 @pytest.mark.parametrize("arrival", [heartbeat, rubbish])
-def test_a_redelivery_is_recognised_after_a_crash(path: Path, arrival: type[Arrival]) -> None:
+def test_a_redelivery_is_recognised_after_a_crash(path: Path, arrival: Arrive) -> None:
     before = Journal(path)
     before.append([arrival()])
     before.acknowledged()

@@ -6,11 +6,11 @@ Every test ends with a ledger that closes (`House.ledger` checks it).
 import json
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 from tests.house import (
     PAYLOADS,
@@ -48,11 +48,9 @@ def detection(number: int) -> tuple[str, bytes]:
 
 def stored_numbers(house: House) -> list[int]:
     """The `number` field of every stored payload, in journal order."""
-    import apsw
-
     db = apsw.Connection(str(house.data_dir / "journal.db"), flags=apsw.SQLITE_OPEN_READONLY)
     rows = db.execute("SELECT payload ->> 'number' FROM record ORDER BY offset").fetchall()
-    return [number for (number,) in rows]
+    return [int(str(number)) for (number,) in rows]
 
 
 @pytest.mark.skipif(not PAYLOADS.exists(), reason="needs the contract's example payloads")
@@ -156,10 +154,8 @@ def test_health_follows_the_broker_that_stands_still(house: House) -> None:
     mosquitto = house.broker_pid(program)
     os.kill(mosquitto, signal.SIGSTOP)
     try:
-        _, body = eventually(
-            lambda: reply if (reply := house.http("/healthz"))[0] == 503 else None, seconds=15
-        )
-        assert body["problems"]["echo"]
+        eventually(lambda: "echo" in house.http("/healthz")[1].get("problems", {}), seconds=15)
+        assert house.http("/healthz")[0] == 503
     finally:
         os.kill(mosquitto, signal.SIGCONT)
     eventually(lambda: house.http("/healthz")[0] == 200, seconds=15)
@@ -180,7 +176,7 @@ def test_when_mosquitto_dies_up_ends_with_its_last_words(house: House) -> None:
     program = house.up()
     os.kill(house.broker_pid(program), signal.SIGKILL)
     assert program.wait(timeout=30) == 1
-    assert "mosquitto was killed" in house.log("up")
+    assert "mosquitto ended (" in house.log("up")
 
 
 def test_a_second_service_with_the_same_name_takes_over_and_there_is_no_war(

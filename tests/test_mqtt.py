@@ -16,7 +16,7 @@ from tests.house import Device, free_port
 
 from echo_ingest.backoff import delay_seconds
 from echo_ingest.mqtt import Batch, ConnectionLost, PublishRefused, Session, SessionOptions
-from echo_ingest.mqtt.session import HELD_MESSAGES_MAX
+from echo_ingest.mqtt.inbox import HELD_MESSAGES_MAX
 from echo_ingest.settings import Endpoint
 from echo_ingest.settings.endpoint import Scheme
 
@@ -317,7 +317,7 @@ async def test_it_stops_reading_at_a_cap_of_its_own_whatever_the_broker_sends() 
         await reader.read()
 
     async with scripted(play) as session:
-        await poll(lambda: _true(session._paused))
+        await poll(lambda: _true(session._inbox.is_full))
         first = await session.receive(total, 0.5)
         assert HELD_MESSAGES_MAX <= len(first.messages) < HELD_MESSAGES_MAX + 5_000
         session.ack(first)
@@ -381,7 +381,7 @@ async def test_qos_0_messages_outlive_the_connection_they_came_by() -> None:
 
     async with scripted(play) as session:
         await poll(lambda: _true("closed" in session.state))
-        assert [message.payload for message in session._messages] == [b"1"]
+        assert [message.payload for message in session._inbox._messages] == [b"1"]
 
 
 @pytest.mark.parametrize(

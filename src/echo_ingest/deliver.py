@@ -39,6 +39,8 @@ class Deliver:
         self._wake = asyncio.Event()
         self._attempt = 0
         journal.add_sink(sink.name)
+        metrics.SINK_DELIVERED.labels(sink.name)  # a series that starts at 0 can be alerted on
+        metrics.SINK_REFUSED.labels(sink.name)
 
     def wake(self) -> None:
         """There is something new in the journal."""

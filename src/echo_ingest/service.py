@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import functools
+import math
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -109,11 +110,11 @@ class House:
         """Messages really pass through the broker to us. Sinks do not count: records wait."""
         problems = self.ready()
         age_seconds = self.pulse.age_seconds
-        if age_seconds > ECHO_AGE_SECONDS_MAX:
+        if math.isinf(age_seconds):
+            problems["echo"] = "no message to ourselves has come back through the broker yet"
+        elif age_seconds > ECHO_AGE_SECONDS_MAX:
             problems["echo"] = (
-                "no message to ourselves has come back through the broker yet"
-                if age_seconds == float("inf")
-                else f"the last message to ourselves that came back was sent {age_seconds:.0f} s ago"
+                f"the newest message to ourselves that came back was sent {age_seconds:.0f} s ago"
             )
         return problems
 
@@ -182,7 +183,13 @@ async def run_up(
     with _sole_owner(settings.data_dir):
         async with broker.running(settings) as own:
             with contextlib.closing(_open_journal(settings)) as journal:
-                house = House(settings, journal, own.endpoint, lambda: (own.service.user, own.service.password), own.publisher)
+                house = House(
+                    settings,
+                    journal,
+                    own.endpoint,
+                    lambda: (own.service.user, own.service.password),
+                    own.publisher,
+                )
                 started(own)
                 await _serve(house, own, beside)
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
+import apsw
 import typer
 
 import echo_ingest
@@ -100,6 +101,12 @@ def main() -> None:
         sys.exit(2)
     except (JournalUnusable, JournalFull, ConnectionLost) as error:
         say_error(str(error))
+        sys.exit(1)
+    except apsw.BusyError:
+        say_error("someone else is writing to the journal for more than 10 s; try again")
+        sys.exit(1)
+    except PermissionError as error:
+        say_error(f"{error.filename}: permission denied; run this as the user that runs `up`")
         sys.exit(1)
     except OSError as error:
         say_error(f"{error.strerror}: {error.filename}" if error.filename else str(error))

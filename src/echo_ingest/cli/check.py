@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import logging
 import os
 import shutil
 import socket
@@ -15,7 +16,7 @@ from msgspec import Struct
 from rich.text import Text
 
 from echo_ingest import broker
-from echo_ingest.cli.options import archive_of, journal_path, log_warnings_only, settings_of
+from echo_ingest.cli.options import archive_of, journal_path, log_from, settings_of
 from echo_ingest.cli.reach import connected, is_own, local_host, publisher_options
 from echo_ingest.cli.screen import out, printable, size
 from echo_ingest.journal import JournalUnusable
@@ -51,7 +52,7 @@ def check(context: typer.Context) -> None:
     Ends with 0 if nothing is wrong. What is not running is not wrong.
     """
     settings = settings_of(context)
-    log_warnings_only()
+    log_from(logging.CRITICAL)  # a finding says it already
     failed = False
     for finding in _findings(settings):
         mark, style = MARKS[finding.well]
@@ -174,7 +175,7 @@ def _broker(settings: Settings) -> Finding:
     except ConnectionLost as error:
         if is_own(settings) and _can_listen(settings, settings.mqtt_port):
             return Finding("broker", None, NOT_RUNNING)
-        return Finding("broker", False, f"{options.endpoint}: {error}")
+        return Finding("broker", False, str(error))
     login = options.login()
     return Finding("broker", True, f"{options.endpoint} lets {login[0] if login else 'us'} in")
 

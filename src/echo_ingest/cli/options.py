@@ -1,6 +1,5 @@
 """What commands share: the settings, the journal they name, and how a time is given."""
 
-import logging
 import os
 import re
 import sys
@@ -56,9 +55,9 @@ def given_time(text: str) -> datetime:
         ) from None
 
 
-def log_warnings_only() -> None:
-    """The parts of the service that a command uses log to standard error, warnings and worse."""
+def log_from(level: int) -> None:
+    """What a command uses of the service logs to standard error, from this level up."""
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

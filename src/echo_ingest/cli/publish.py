@@ -1,6 +1,7 @@
 """`publish`: send files as a device would, and wait until the broker has each of them."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 from msgspec import Struct
 
-from echo_ingest.cli.options import log_warnings_only, settings_of
+from echo_ingest.cli.options import log_from, settings_of
 from echo_ingest.cli.reach import connected, publisher_options
 from echo_ingest.cli.screen import fail, progress, say, say_error
 from echo_ingest.mqtt import ConnectionLost, PublishRefused, Session, SessionOptions
@@ -65,13 +66,14 @@ def publish(
             "the broker here has no account for devices yet; start `echo-ingest up` once, or set "
             "IOT_PUB_PASSWORD, or IOT_ENDPOINT for a broker elsewhere"
         )
-    log_warnings_only()
+    log_from(logging.CRITICAL)  # that it cannot begin is an error, told as one
     sending = _Sending(options, settings.payload_bytes_max, rate)
     try:
         with progress(total, "publishing") as advance:
             asyncio.run(sending.run(messages, advance))
     finally:
-        say(f"{sending.acknowledged:,} acknowledged")
+        if sending.acknowledged:
+            say(f"{sending.acknowledged:,} acknowledged")
     if sending.refused:
         fail(f"{sending.refused:,} not taken")
 
@@ -118,6 +120,7 @@ class _Sending:
     async def run(self, messages: Iterator[Addressed], advance: Callable[[], None]) -> None:
         """Publish all of `messages`, up to `IN_FLIGHT_MAX` at once; `advance` for each one done."""
         async with connected(self._session):
+            log_from(logging.WARNING)
             await asyncio.gather(*(self._take(messages, advance) for _ in range(IN_FLIGHT_MAX)))
 
     async def _take(self, messages: Iterator[Addressed], advance: Callable[[], None]) -> None:

@@ -70,7 +70,9 @@ def size(size_bytes: int) -> str:
         return f"{size_bytes} B"
     if size_bytes < 1_000_000:
         return f"{size_bytes / 1e3:.1f} kB"
-    return f"{size_bytes / 1e6:,.1f} MB"
+    if size_bytes < 1_000_000_000:
+        return f"{size_bytes / 1e6:.1f} MB"
+    return f"{size_bytes / 1e9:,.1f} GB"
 
 
 def duration(seconds: float) -> str:

@@ -37,31 +37,33 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import apsw
-import msgspec
 from msgspec import Struct
 
-from echo_ingest.record import (
-    AnyRecord,
-    Message,
-    Rejected,
-    has_identity,
-    kind,
-    message_key,
-    payload_hash,
-)
+from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
+from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger
+from echo_ingest.journal.plan import DUPLICATE, STORED, Arrival, Plan, Row, plan
+from echo_ingest.record import AnyRecord, Message
+
+__all__ = [
+    "DUPLICATE",
+    "STORED",
+    "Appended",
+    "Arrival",
+    "Entry",
+    "Journal",
+    "JournalFull",
+    "JournalUnusable",
+    "Ledger",
+    "SinkLedger",
+    "connect",
+]
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_MS = 10_000
 READ_BYTES_MAX = 8 * 1024 * 1024
 WAL_CHECKPOINT_PAGES = 4_000
-
-STORED = "stored"
-DUPLICATE = "duplicate"
-
-Arrival = tuple[Message, AnyRecord | Rejected]
 
 
 class JournalFull(Exception):
@@ -82,56 +84,12 @@ class Appended(Struct, frozen=True):
     dead_letters: int
 
 
-class Entry(Struct, frozen=True, gc=False):
-    """A stored message, as read for a sink or a reader."""
-
-    offset: int
-    key: bytes
-    message: Message
-    damaged: bool
-    """The payload is not what was stored: its hash differs."""
-
-
-class SinkLedger(Struct, frozen=True):
-    """`stored = skipped + delivered + parked + backlog`."""
-
-    delivered: int
-    parked: int
-    backlog: int
-    skipped: int
-    lag_seconds: float
-    """Age of the oldest record in the backlog; 0 if there is none."""
-
-
-class Ledger(Struct, frozen=True):
-    """`received = stored + duplicates + dead_letters`."""
-
-    received: int
-    stored: int
-    duplicates: int
-    dead_letters: int
-    sinks: dict[str, SinkLedger]
-
-
-class _Plan(Struct):
-    """One transaction, before it is written."""
-
-    outcomes: list[str]
-    records: list[tuple[object, ...]]
-    dead_letters: list[tuple[object, ...]]
-    opened: Counter[bytes]
-    """Digests stored without identity: a redelivery of one of them is a duplicate."""
-    answered: Counter[bytes]
-    """Digests of redeliveries that an earlier stored one answers for."""
-
-
 INSERT_RECORD = """
     INSERT INTO record (offset, key, digest, received_at_ms, kind, node, topic, properties, payload)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_DEAD_LETTER = """
     INSERT INTO dead_letter (digest, received_at_ms, node, topic, properties, reason, payload)
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
-ENTRY_COLUMNS = "offset, key, digest, received_at_ms, node, topic, properties, payload"
 
 
 def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
@@ -197,109 +155,53 @@ class Journal:
         self._require_room()
         try:
             with self._db:
-                plan = self._insert(arrivals)
+                made = self._insert(arrivals)
         except apsw.FullError as error:
             raise JournalFull(f"the disk that holds {self.path} is full") from error
-        self._unacknowledged -= plan.answered
-        self._unacknowledged += plan.opened
-        stored, dead_letters = len(plan.records), len(plan.dead_letters)
-        return Appended(plan.outcomes, stored, len(arrivals) - stored - dead_letters, dead_letters)
+        self._unacknowledged -= made.answered
+        self._unacknowledged += made.opened
+        stored, dead_letters = len(made.records), len(made.dead_letters)
+        return Appended(made.outcomes, stored, len(arrivals) - stored - dead_letters, dead_letters)
 
     def acknowledged(self) -> None:
         """All that was appended has been acknowledged: a redelivery of it is a new message."""
         self._unacknowledged.clear()
         self._acknowledged = (self._last_offset(), self._last_dead_letter())
 
-    def _insert(self, arrivals: Sequence[Arrival]) -> _Plan:
-        first_offset = self._last_offset() + 1
-        plan = self._plan(arrivals, first_offset, {})
-        try:
-            self._db.execute("SAVEPOINT batch")
-            self._db.executemany(INSERT_RECORD, plan.records)
-        except apsw.ConstraintError:
-            # Some are there already. Rare, so looked up only now: new batches pay nothing for it.
-            self._db.execute("ROLLBACK TO batch")
-            plan = self._plan(arrivals, first_offset, self._stored_digests(plan.records))
-            self._db.executemany(INSERT_RECORD, plan.records)
-        self._db.executemany(INSERT_DEAD_LETTER, plan.dead_letters)
-        stored, dead_letters = len(plan.records), len(plan.dead_letters)
+    def _insert(self, arrivals: Sequence[Arrival]) -> Plan:
+        made = self._insert_records(arrivals)
+        self._db.executemany(INSERT_DEAD_LETTER, made.dead_letters)
         self._db.execute(
             "UPDATE ledger SET received = received + ?, stored = stored + ?,"
             " duplicates = duplicates + ?, dead_letters = dead_letters + ?,"
             " acknowledged_offset = ?, acknowledged_dead_letter = ?",
             (
                 len(arrivals),
-                stored,
-                plan.outcomes.count(DUPLICATE),
-                dead_letters,
+                len(made.records),
+                made.outcomes.count(DUPLICATE),
+                len(made.dead_letters),
                 *self._acknowledged,
             ),
         )
-        return plan
+        return made
 
-    def _plan(
-        self, arrivals: Sequence[Arrival], first_offset: int, taken: Mapping[bytes, bytes]
-    ) -> _Plan:
-        """Decide what becomes of each arrival. `taken`: keys in the journal, with their digests."""
-        plan = _Plan([], [], [], Counter(), Counter())
-        digests = dict(taken)
-        offset = first_offset
-        for message, verdict in arrivals:
-            digest = payload_hash(message)
-            properties = _properties_text(message)
-            reason = verdict.reason if isinstance(verdict, Rejected) else None
-            identified = reason is None and has_identity(verdict)  # type: ignore[arg-type]
-            if not identified and self._was_stored(message, digest, plan.answered):
-                plan.answered[digest] += 1
-                plan.outcomes.append(DUPLICATE)
-                continue
-            if not isinstance(verdict, Rejected):
-                key = message_key(message, verdict, digest, offset)
-                known = digests.get(key)
-                if known is None:
-                    digests[key] = digest
-                    plan.records.append(
-                        (
-                            offset,
-                            key,
-                            None if key.endswith(digest) else digest,
-                            message.received_at_ms,
-                            kind(verdict),
-                            message.node,
-                            message.topic,
-                            properties,
-                            message.payload,
-                        )
-                    )
-                    if not identified:
-                        plan.opened[digest] += 1
-                    plan.outcomes.append(STORED)
-                    offset += 1
-                    continue
-                if known == digest:
-                    plan.outcomes.append(DUPLICATE)
-                    continue
-                reason = f"the id {verdict.message_id!r:.80} was used before, for another message"
-            assert reason is not None
-            plan.opened[digest] += 1
-            plan.dead_letters.append(
-                (
-                    digest,
-                    message.received_at_ms,
-                    message.node,
-                    message.topic,
-                    properties,
-                    reason,
-                    message.payload,
-                )
+    def _insert_records(self, arrivals: Sequence[Arrival]) -> Plan:
+        first_offset = self._last_offset() + 1
+        made = plan(arrivals, first_offset, {}, self._unacknowledged)
+        self._db.execute("SAVEPOINT batch")
+        try:
+            self._db.executemany(INSERT_RECORD, made.records)
+        except apsw.ConstraintError:
+            # Some are there already. Rare, so looked up only now: new batches pay nothing for it.
+            self._db.execute("ROLLBACK TO batch")
+            made = plan(
+                arrivals, first_offset, self._stored_digests(made.records), self._unacknowledged
             )
-            plan.outcomes.append(reason)
-        return plan
+            self._db.executemany(INSERT_RECORD, made.records)
+        self._db.execute("RELEASE batch")
+        return made
 
-    def _was_stored(self, message: Message, digest: bytes, answered: Counter[bytes]) -> bool:
-        return message.redelivered and self._unacknowledged[digest] > answered[digest]
-
-    def _stored_digests(self, records: Iterable[tuple[object, ...]]) -> dict[bytes, bytes]:
+    def _stored_digests(self, records: Iterable[Row]) -> dict[bytes, bytes]:
         found = {}
         for record in records:
             key = record[1]
@@ -415,20 +317,17 @@ class Journal:
     def replay_dead_letter(self, dead_letter: int, message: Message, record: AnyRecord) -> str:
         """A dead letter that decodes now becomes a record; return its outcome.
 
-        In the ledger it was one dead letter and is now one stored record, or one duplicate.
+        In the ledger it was one dead letter and is now one stored record, or one duplicate. An
+        outcome other than these leaves it as it is. `KeyError` if it is not there any more.
         """
         self._require_room()
         with self._db:
-            plan = self._plan([(message, record)], self._last_offset() + 1, {})
-            try:
-                self._db.executemany(INSERT_RECORD, plan.records)
-            except apsw.ConstraintError:
-                taken = self._stored_digests(plan.records)
-                plan = self._plan([(message, record)], self._last_offset() + 1, taken)
-            outcome = plan.outcomes[0]
+            made = self._insert_records([(message, record)])
+            outcome = made.outcomes[0]
             if outcome in (STORED, DUPLICATE):
                 self._db.execute("DELETE FROM dead_letter WHERE id = ?", (dead_letter,))
-                assert self._db.changes() == 1, "replayed while someone else replayed it"
+                if self._db.changes() == 0:
+                    raise KeyError(dead_letter)
                 self._db.execute(
                     "UPDATE ledger SET dead_letters = dead_letters - 1,"
                     " stored = stored + ?, duplicates = duplicates + ?",
@@ -478,64 +377,3 @@ class Journal:
             if payload_bytes >= READ_BYTES_MAX:
                 break
         return entries
-
-
-def to_entry(row: tuple[object, ...]) -> Entry:
-    """An `Entry` from the `ENTRY_COLUMNS` of a row, its payload compared with its hash."""
-    offset, key, digest, received_at_ms, node, topic, properties, payload = row
-    assert isinstance(key, bytes)
-    message = Message(
-        topic=topic,  # type: ignore[arg-type]
-        payload=payload,  # type: ignore[arg-type]
-        received_at_ms=received_at_ms,  # type: ignore[arg-type]
-        node=node,  # type: ignore[arg-type]
-        properties=properties_of(properties),  # type: ignore[arg-type]
-    )
-    damaged = payload_hash(message) != (key[4:] if digest is None else digest)
-    return Entry(offset, key, message, damaged)  # type: ignore[arg-type]
-
-
-def read_ledger(db: apsw.Connection) -> Ledger:
-    """The ledger as of one moment."""
-    db.execute("BEGIN DEFERRED")
-    try:
-        return _ledger(db)
-    finally:
-        db.execute("COMMIT")
-
-
-def _ledger(db: apsw.Connection) -> Ledger:
-    sinks = {}
-    rows: list[Any] = db.execute("SELECT name, cursor, skipped, delivered FROM sink").fetchall()
-    for name, cursor, skipped, delivered in rows:
-        waiting = db.execute("SELECT coalesce(max(offset), ?1) - ?1 FROM record", (cursor,)).get
-        parked, replays = db.execute(
-            "SELECT count(*) FILTER (WHERE replay = 0), count(*) FILTER (WHERE replay = 1)"
-            " FROM parked WHERE sink = ?",
-            (name,),
-        ).get
-        lag_seconds = db.execute(
-            "SELECT max(0, unixepoch('subsec') - min(received_at_ms) / 1000.0) FROM ("
-            " SELECT received_at_ms FROM record WHERE offset = ?1 + 1 UNION ALL"
-            " SELECT received_at_ms FROM parked JOIN record USING (offset)"
-            " WHERE sink = ?2 AND replay = 1)",
-            (cursor, name),
-        ).get
-        sinks[name] = SinkLedger(
-            delivered, parked, waiting + replays, skipped, round(lag_seconds or 0.0, 3)
-        )
-    received, stored, duplicates, dead_letters = db.execute(
-        "SELECT received, stored, duplicates, dead_letters FROM ledger"
-    ).get
-    return Ledger(received, stored, duplicates, dead_letters, sinks)
-
-
-def _properties_text(message: Message) -> str | None:
-    return msgspec.json.encode(message.properties).decode() if message.properties else None
-
-
-def properties_of(text: str | None) -> tuple[tuple[str, str], ...]:
-    """User properties from their column."""
-    if text is None:
-        return ()
-    return msgspec.json.decode(text, type=tuple[tuple[str, str], ...])

@@ -12,17 +12,9 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from echo_ingest.journal import (
-    ENTRY_COLUMNS,
-    READ_BYTES_MAX,
-    Entry,
-    JournalUnusable,
-    Ledger,
-    connect,
-    properties_of,
-    read_ledger,
-    to_entry,
-)
+from echo_ingest.journal import READ_BYTES_MAX, JournalUnusable, connect
+from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, properties_of, to_entry
+from echo_ingest.journal.ledger import Ledger, read_ledger
 from echo_ingest.record import SECONDS_MAX, Message
 
 PAGE_ROWS = 200

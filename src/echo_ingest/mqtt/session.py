@@ -24,8 +24,19 @@ import structlog
 from msgspec import Struct
 
 from echo_ingest.backoff import delay_seconds
+from echo_ingest.mqtt.inbox import Inbox
 from echo_ingest.mqtt.link import Link, open_link
 from echo_ingest.mqtt.packets import packet_bytes, salvage_publish
+from echo_ingest.mqtt.reasons import (
+    FAILURE,
+    TAKEN_OVER,
+    ConnectionClosed,
+    ConnectionLost,
+    PublishRefused,
+    TakenOver,
+    reason,
+    words,
+)
 from echo_ingest.record import Message
 from echo_ingest.settings import Endpoint
 
@@ -33,43 +44,20 @@ KEEP_ALIVE_SECONDS = 20
 ANSWER_TIMEOUT_SECONDS = 10.0
 GOODBYE_TIMEOUT_SECONDS = 2.0
 RECEIVE_MAXIMUM = 5_000
-HELD_MESSAGES_MAX = 20_000
-HELD_BYTES_MAX = 16 * 1024 * 1024
 PUBLISHES_MAX = 1_000
 TAKEN_OVER_PAUSE_SECONDS = 300.0
 CUT_SHORT_MAX = 3
 SHORT_LIFE_SECONDS = 10.0
-TAKEN_OVER = (
-    "another client uses our client id and has taken the session over: stop the other one, or "
-    "give this one its own IOT_CLIENT_ID"
-)
 
 QOS_0 = mqtt5.QoS.AT_MOST_ONCE
 QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
 PINGREQ = mqtt5.PingReqPacket().write()
 PUBACK = b"\x40\x02"  # followed by the packet id: no reason code means success [MQTT-3.4.2-1]
 
-FAILURE = 0x80  # reason codes from here on say no [MQTT-2.4.0]; the codec's cannot be ordered
 
 P = TypeVar("P", bound=mqtt5.ConnAckPacket | mqtt5.SubAckPacket | mqtt5.PingRespPacket)
 
 log = structlog.get_logger("mqtt")
-
-
-class ConnectionLost(Exception):
-    """The connection ended; the text says why, in words."""
-
-
-class ConnectionClosed(ConnectionLost):
-    """The broker closed the connection without a word."""
-
-
-class TakenOver(ConnectionLost):
-    """Another client with our client id connected [MQTT-3.1.4-3]."""
-
-
-class PublishRefused(Exception):
-    """The broker does not take this message; the text says why."""
 
 
 class SessionOptions(Struct, frozen=True, kw_only=True):
@@ -133,60 +121,27 @@ class Session:
         self._publish_slots = asyncio.Semaphore(PUBLISHES_MAX)
         self._packet_id = 0
 
-        self._messages: list[Message] = []
-        self._acks: list[bytes | None] = []
-        self._held_messages = 0
-        self._held_bytes = 0
-        self._paused = False
-        self._wanted = 1
-        self._arrived = asyncio.Event()
-        self._enough = asyncio.Event()
+        self._inbox = Inbox()
 
     # ------------------------------------------------------------------ messages in
 
     async def receive(self, messages_max: int, linger_seconds: float) -> Batch:
         """Wait for a message, then `linger_seconds` or until `messages_max` are there."""
-        while True:
-            await self._arrived.wait()
-            if len(self._messages) < messages_max and not self._paused:
-                self._wanted = messages_max
-                self._enough.clear()
-                timer = asyncio.get_running_loop().call_later(linger_seconds, self._enough.set)
-                await self._enough.wait()
-                timer.cancel()
-            if self._messages:  # a connection lost meanwhile has taken its messages with it
-                break
-        messages, acks = self._messages[:messages_max], self._acks[:messages_max]
-        del self._messages[:messages_max], self._acks[:messages_max]
-        size_bytes = sum(len(message.payload) for message in messages)
-        if not self._messages:
-            self._arrived.clear()
-        return Batch(messages, [a for a in acks if a is not None], self._connection, size_bytes)
+        messages, acks = await self._inbox.take(messages_max, linger_seconds)
+        return Batch(messages, acks, self._connection, sum(len(m.payload) for m in messages))
 
     def ack(self, batch: Batch) -> bool:
         """Send the PUBACKs of a batch. Batches are acknowledged in the order they were received.
 
         False if their connection is gone: then the broker sends the messages again.
         """
-        self._release(len(batch.messages), batch.size_bytes)
-        if self._link is None or batch.connection != self._connection:
-            return False
-        if batch.acks:
-            self._link.write(b"".join(batch.acks))
-        return True
-
-    def _release(self, messages: int, size_bytes: int) -> None:
-        self._held_messages -= messages
-        self._held_bytes -= size_bytes
-        if (
-            self._paused
-            and self._held_messages <= HELD_MESSAGES_MAX // 2
-            and self._held_bytes <= HELD_BYTES_MAX // 2
-        ):
-            self._paused = False
-            if self._link is not None:
-                self._heard_at = time.monotonic()
-                self._link.resume()
+        link, current = self._link, batch.connection == self._connection
+        if link is not None and current and batch.acks:
+            link.write(b"".join(batch.acks))
+        if self._inbox.release(len(batch.messages), batch.size_bytes) and link is not None:
+            self._heard_at = time.monotonic()
+            link.resume()
+        return link is not None and current
 
     # ------------------------------------------------------------------ messages out
 
@@ -222,7 +177,7 @@ class Session:
             finally:
                 self._publishes.pop(packet_id, None)
         if int(puback.reason_code) >= FAILURE:
-            raise PublishRefused(f"{topic}: {_words(puback)}")
+            raise PublishRefused(f"{topic}: {words(puback)}")
 
     async def _writable_link(self) -> Link:
         while True:
@@ -268,7 +223,7 @@ class Session:
                     await asyncio.sleep(TAKEN_OVER_PAUSE_SECONDS)
                     continue
                 attempt += 1
-                self._end(_reason(error, self.options.endpoint))
+                self._end(reason(error, self.options.endpoint))
                 if attempt == 1:
                     log.warning("disconnected", broker=str(self.options.endpoint),
                                 reason=self.state)  # fmt: skip
@@ -309,7 +264,7 @@ class Session:
             mqtt5.ConnAckPacket,
         )
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-            raise ConnectionLost(f"the broker refused us: {_words(connack)}")
+            raise ConnectionLost(f"the broker refused us: {words(connack)}")
         await self._subscribe()
         self.state = "connected"
         self.reconnects += self._connection > 1
@@ -368,7 +323,7 @@ class Session:
         if connection != self._connection or self._link is None:
             return
         silent_seconds = time.monotonic() - self._heard_at
-        if not self._paused and silent_seconds > 1.5 * KEEP_ALIVE_SECONDS:
+        if not self._inbox.is_full and silent_seconds > 1.5 * KEEP_ALIVE_SECONDS:
             self._lose(ConnectionLost(f"nothing was heard for {silent_seconds:.0f} s"))
             return
         self._link.write(PINGREQ)
@@ -405,14 +360,17 @@ class Session:
                 self._on_publish(packet, received_at_ms)
             else:
                 self._on_answer(packet)
-        self._after_feed()
+        self._inbox.settle()
+        if self._inbox.is_full and self._link is not None:
+            self._link.pause()
 
     def _on_publish(self, packet: mqtt5.PublishPacket, received_at_ms: int) -> None:
         topic, payload, packet_id = packet.topic, packet.payload, packet.packet_id
         if packet_id is None and topic == self.options.echo_topic:
             self._on_echo(payload)
             return
-        self._messages.append(
+        ack = None if packet_id is None else PUBACK + packet_id.to_bytes(2)
+        self._inbox.put(
             Message(
                 topic,
                 payload,
@@ -420,22 +378,9 @@ class Session:
                 self._node_of(topic),
                 tuple(packet.user_properties),
                 packet.duplicate,
-            )
+            ),
+            ack,
         )
-        self._acks.append(None if packet_id is None else PUBACK + packet_id.to_bytes(2))
-        self._held_messages += 1
-        self._held_bytes += len(payload)
-
-    def _after_feed(self) -> None:
-        if not self._messages:
-            return
-        self._arrived.set()
-        full = self._held_messages >= HELD_MESSAGES_MAX or self._held_bytes >= HELD_BYTES_MAX
-        if full and not self._paused and self._link is not None:
-            self._paused = True
-            self._link.pause()
-        if full or len(self._messages) >= self._wanted:
-            self._enough.set()
 
     def _on_answer(self, packet: mqtt5.Packet) -> None:
         if isinstance(packet, mqtt5.PubAckPacket):
@@ -446,7 +391,7 @@ class Session:
             if packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER:
                 self._lose(TakenOver(TAKEN_OVER))
             else:
-                self._lose(ConnectionLost(f"the broker disconnected us: {_words(packet)}"))
+                self._lose(ConnectionLost(f"the broker disconnected us: {words(packet)}"))
         elif (answer := self._answers.get(type(packet))) is not None and not answer.done():
             answer.set_result(packet)
 
@@ -470,13 +415,7 @@ class Session:
         if self._link is not None:
             self._link.abort()
             self._link = None
-        kept = [m for m, a in zip(self._messages, self._acks, strict=True) if a is None]
-        dropped = [m for m, a in zip(self._messages, self._acks, strict=True) if a is not None]
-        self._messages, self._acks = kept, [None] * len(kept)
-        if not kept:
-            self._arrived.clear()
-        self._paused = False
-        self._release(len(dropped), sum(len(message.payload) for message in dropped))
+        self._inbox.forget_connection()
 
     async def _say_goodbye(self) -> None:
         """Leave once the broker has read our last acks: it drops what is unread when we close."""
@@ -491,20 +430,3 @@ class Session:
             self._link.write(mqtt5.DisconnectPacket().write())
             self._link.close()
             self._link = None
-
-
-def _words(packet: mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket) -> str:
-    """A reason code as a person would say it, with what to do where that is known."""
-    code = packet.reason_code
-    text = packet.reason_str or code.name.lower().replace("_", " ")
-    if code == mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD or (
-        isinstance(packet, mqtt5.ConnAckPacket) and code == mqtt5.ConnAckReasonCode.NOT_AUTHORIZED
-    ):
-        return f"{text}; check IOT_USER and IOT_PASSWORD"
-    return text
-
-
-def _reason(error: Exception, endpoint: Endpoint) -> str:
-    if isinstance(error, ConnectionLost):
-        return str(error)
-    return f"{endpoint} cannot be reached: {error or type(error).__name__}"

@@ -14,8 +14,17 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from echo_ingest.decode import clip_bytes
-from echo_ingest.record import Clip, Container, Detection, Message, Movement, Place, Recording
-from echo_ingest.record import Record, Telemetry
+from echo_ingest.record import (
+    Clip,
+    Container,
+    Detection,
+    Message,
+    Movement,
+    Place,
+    Record,
+    Recording,
+    Telemetry,
+)
 
 Schema = Literal["objects", "arrays"]
 Lla = tuple[float, float, float]
@@ -161,12 +170,11 @@ def event(detection: Detection, schema: Schema, audio: str = "") -> bytes:
 def event_with_clip(detection: Detection, message: Message, schema: Schema) -> bytes | None:
     """The body with the clip in it, if there is one; None if that is more than the API reads."""
     if detection.clip is None:
-        return _if_it_fits(event(detection, schema, detection.clip_reference or ""))
+        return event(detection, schema, detection.clip_reference or "")
     if detection.clip.size_bytes * 4 // 3 > JSON_BYTES_MAX:
         return None
-    return _if_it_fits(
-        event(detection, schema, base64.b64encode(audio_of(message)).decode("ascii"))
-    )
+    body = event(detection, schema, base64.b64encode(audio_of(message)).decode("ascii"))
+    return body if len(body) <= JSON_BYTES_MAX else None
 
 
 def movement(record: Movement) -> bytes:
@@ -261,10 +269,6 @@ def _lla_object(place: Place | None) -> LlaObject | None:
 
 def _uncertainty_metres(place: Place | None) -> float | None:
     return None if place is None else place.uncertainty_metres
-
-
-def _if_it_fits(body: bytes) -> bytes | None:
-    return body if len(body) <= JSON_BYTES_MAX else None
 
 
 def _short(moment: datetime) -> str:

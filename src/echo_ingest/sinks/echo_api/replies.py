@@ -44,8 +44,11 @@ class Reply(Struct, frozen=True):
         words = plain_words(self.body)
         meaning = MEANINGS.get(self.status)
         status = f"{self.status} ({meaning})" if meaning else str(self.status)
-        return _one_line(f"the Echo API answered {status}: {words}" if words else
-                         f"the Echo API answered {status}")
+        return _one_line(
+            f"the Echo API answered {status}: {words}"
+            if words
+            else f"the Echo API answered {status}"
+        )
 
 
 class BulkProblem(Struct, frozen=True):

@@ -1,0 +1,107 @@
+"""What becomes of each arrival, decided before anything is written. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from echo_ingest.journal.entries import properties_text
+from echo_ingest.record import (
+    AnyRecord,
+    Message,
+    Rejected,
+    has_identity,
+    kind,
+    message_key,
+    payload_hash,
+)
+
+STORED = "stored"
+DUPLICATE = "duplicate"
+
+Arrival = tuple[Message, AnyRecord | Rejected]
+Row = tuple[object, ...]
+
+
+class Plan(Struct):
+    """One transaction, before it is written."""
+
+    outcomes: list[str]
+    """For each arrival `STORED`, `DUPLICATE`, or why it is a dead letter."""
+    records: list[Row]
+    dead_letters: list[Row]
+    opened: Counter[bytes]
+    """Digests stored that a redelivery could not be told from by its key."""
+    answered: Counter[bytes]
+    """Digests of redeliveries that an earlier stored one answers for."""
+
+
+def plan(
+    arrivals: Sequence[Arrival],
+    first_offset: int,
+    stored: Mapping[bytes, bytes],
+    unacknowledged: Counter[bytes],
+) -> Plan:
+    """Decide on a batch whose first record would get `first_offset`.
+
+    `stored` has the keys known to be in the journal, with their digests; `unacknowledged` what
+    `opened` says, for all that the broker may still redeliver.
+    """
+    made = Plan([], [], [], Counter(), Counter())
+    digests = dict(stored)
+    offset = first_offset
+    for message, verdict in arrivals:
+        digest = payload_hash(message)
+        if isinstance(verdict, Rejected):
+            outcome, identified = verdict.reason, False
+        else:
+            outcome, identified = STORED, has_identity(verdict)
+        redelivery = message.redelivered and not identified
+        if redelivery and unacknowledged[digest] > made.answered[digest]:
+            made.answered[digest] += 1
+            made.outcomes.append(DUPLICATE)
+            continue
+        if not isinstance(verdict, Rejected):
+            key = message_key(message, verdict, digest, offset)
+            known = digests.get(key)
+            if known is None:
+                digests[key] = digest
+                made.records.append(_record_row(offset, key, digest, message, verdict))
+                offset += 1
+            elif known == digest:
+                outcome = DUPLICATE
+            else:
+                outcome = f"the id {verdict.message_id!r:.80} was used before, for another message"
+        if outcome not in (STORED, DUPLICATE):
+            made.dead_letters.append(_dead_letter_row(digest, message, outcome))
+            identified = False
+        if not identified:
+            made.opened[digest] += 1
+        made.outcomes.append(outcome)
+    return made
+
+
+def _record_row(offset: int, key: bytes, digest: bytes, message: Message, record: AnyRecord) -> Row:
+    return (
+        offset,
+        key,
+        None if key.endswith(digest) else digest,
+        message.received_at_ms,
+        kind(record),
+        message.node,
+        message.topic,
+        properties_text(message),
+        message.payload,
+    )
+
+
+def _dead_letter_row(digest: bytes, message: Message, reason: str) -> Row:
+    return (
+        digest,
+        message.received_at_ms,
+        message.node,
+        message.topic,
+        properties_text(message),
+        reason,
+        message.payload,
+    )

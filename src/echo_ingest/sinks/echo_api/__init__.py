@@ -1,0 +1,366 @@
+"""The Echo API as a sink: which record goes to which call, and what each answer means for it.
+
+The API cannot tell a repeat: a POST repeated after a lost reply makes a second event. So one
+`write` is one such call, and a crash repeats at most that one; only a detection whose clip is too
+large for an event takes two (upload, then event). `bodies` says what is sent, `replies` how
+answers read, docs/echo-api.md all of it to people.
+
+- A 2xx with a JSON object: taken. Of many events, all but those that the answer names.
+- 401, 403, 404, 405: key or address is set wrong, so unavailable. But where an event would be let
+  in, it is only this call that the API does not offer us: refused.
+- 3xx, 408, 425, 429, 5xx, no answer, half an answer: unavailable.
+- 500 for one record `FAILURES_MAX` times in a row, while `probe` finds nothing wrong: refused.
+- Any other 4xx: refused, in the API's own words.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from io import BytesIO
+from urllib.parse import quote
+
+import aiohttp
+import structlog
+
+from echo_ingest import __version__
+from echo_ingest.record import Clip, Detection, Movement, Recording, Telemetry
+from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
+from echo_ingest.sinks.echo_api import bodies, replies
+from echo_ingest.sinks.echo_api.bodies import Refused, Schema
+from echo_ingest.sinks.echo_api.replies import Reply
+
+EVENT, BULK, MOVEMENT, UPLOAD = (
+    "/engine/event",
+    "/detections/bulk",
+    "/sim/movement",
+    "/api/audio/upload",
+)
+BULK_EVENTS_MAX = 100
+REPLY_BYTES_MAX = 65_536
+BULK_REPLY_BYTES_MAX = 1_048_576
+"""It repeats, for each event that it did not take, what is wrong with each field."""
+BYTES_PER_SECOND_MIN = 50_000
+"""The slowest uplink that a large body may take its time on."""
+KEEP_ALIVE_SECONDS = 4.0
+"""uvicorn, under the API, closes idle connections after 5: a POST into that would be lost."""
+
+FAILURES_MAX = 8
+"""How often one record may get a 500 before it is refused, at first; see `_fail`."""
+FAILURES_LIMIT = 1024
+
+KEY_REMEDY = "set IOT_API_KEY to a key that this API knows"
+URL_REMEDY = "set IOT_API_URL to the address of the Echo API, without the path of a call"
+NOT_OFFERED = "this API takes events from us, but does not offer us this call"
+# Older Starlette gives the hidden 404 no words at all: a fault of the database always has some.
+HIDDEN_404 = re.compile(r"\b404\b|Error updating node connection:$")
+
+log = structlog.get_logger("echo_api")
+
+
+class Head:
+    """What has been tried for the record at the head of the line, while it is offered again."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.failures = 0
+        self.heartbeat_settled = False
+        self.audio: str | None = None
+        """Its clip has been uploaded, and an event may name it so."""
+
+
+class EchoApi:
+    """Takes records to one Echo API; satisfies `Sink`.
+
+    `url` is without a slash at its end. `key` goes out under both header names that versions of
+    the API read. `schema` is the form of its events; `bulk` lets several waiting detections go in
+    one call, which the API keeps in another collection. `timeout_seconds` is for a small body;
+    large ones get longer.
+    """
+
+    name = "echo_api"
+    batch_records_max = BULK_EVENTS_MAX
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        schema: Schema,
+        bulk: bool,
+        timeout_seconds: float = 30.0,
+    ) -> None:
+        self._url = url
+        self._schema = schema
+        self._timeout_seconds = timeout_seconds
+        self._headers = {"User-Agent": f"echo-ingest/{__version__}", "Accept-Encoding": "identity"}
+        if key is not None:
+            self._headers |= {"x-api-key": key, "x-engine-api-key": key}
+        self._session: aiohttp.ClientSession | None = None
+        self._has_bulk = bulk
+        self._singly_through = 0
+        """Up to this offset, detections go one by one: as many at once they were refused."""
+        self._head = Head(b"")
+        self._failures_max = FAILURES_MAX
+
+    # ------------------------------------------------------------------ the Sink protocol
+
+    async def write(self, batch: Sequence[Delivery]) -> Written:
+        """Settle the first record, or the leading detections together; or raise `Unavailable`."""
+        events = self._leading_events(batch)
+        if len(events) > 1:
+            written = await self._write_many(batch[: len(events)], events)
+            if written is not None:
+                return written
+        delivery = batch[0]
+        if self._head.key != delivery.key:
+            self._head = Head(delivery.key)
+        try:
+            await self._deliver(delivery)
+        except Refused as refused:
+            return Written(1, (Refusal(0, str(refused)),))
+        return Written(1)
+
+    async def probe(self) -> None:
+        """Find out if the API is there, has its database, and lets us in; store nothing.
+
+        Raises `Unavailable` with the remedy.
+        """
+        reply = await self._call("GET", "/health")  # older versions have none: 404 says enough
+        if reply.status >= 500:
+            raise Unavailable(reply.text(), reply.retry_after_seconds)
+        if re.search(rb'"db_connected"\s*:\s*false', reply.body):
+            raise Unavailable("the Echo API has lost its database: see to its MongoDB")
+        await self._try_the_door()
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # ------------------------------------------------------------------ which call
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        match delivery.record:
+            case Detection() as detection:
+                await self._deliver_event(delivery, detection)
+            case Recording() as recording:
+                await self._deliver_recording(delivery, recording)
+            case Telemetry() as telemetry:
+                await self._deliver_heartbeat(delivery, telemetry)
+            case Movement() as movement:
+                body = bodies.movement(movement)
+                await self._judge(await self._call("POST", MOVEMENT, body, delivery.key))
+
+    async def _deliver_event(self, delivery: Delivery, detection: Detection) -> None:
+        body = bodies.event_with_clip(detection, delivery.message, self._schema)
+        if body is None:
+            assert detection.clip is not None
+            if self._head.audio is None:
+                reply = await self._upload(delivery, detection.clip)
+                self._head.audio = replies.upload_reference(reply.body)
+            body = bodies.event(detection, self._schema, self._head.audio)
+        await self._judge(await self._call("POST", EVENT, body, delivery.key), is_event=True)
+
+    async def _deliver_recording(self, delivery: Delivery, recording: Recording) -> None:
+        has_heartbeat = recording.health is not None and bodies.node_id(recording) is not None
+        if has_heartbeat and not self._head.heartbeat_settled:
+            try:
+                await self._deliver_heartbeat(delivery, recording)
+            except Refused as refused:  # the audio need not wait for what can be heard from it
+                log.warning("heartbeat refused", offset=delivery.offset, reason=str(refused))
+            self._head.heartbeat_settled = True
+            self._head.failures = 0
+        await self._upload(delivery, recording.clip)
+
+    async def _deliver_heartbeat(self, delivery: Delivery, record: Telemetry | Recording) -> None:
+        node = bodies.node_id(record)
+        if node is None:
+            raise Refused("no node id: publish below <prefix>/<node>, or send nodeId or sensorId")
+        if not node.strip("."):
+            raise Refused(f"no node id: {node!r} cannot be part of an address")
+        path = f"/iot/nodes/{quote(node, safe='')}/heartbeat"
+        reply = await self._call("PUT", path, bodies.heartbeat(record), delivery.key)
+        unknown = f"register the node {node!r} at the Echo API, then replay"
+        if reply.status == 500 and HIDDEN_404.search(replies.plain_words(reply.body)):
+            raise Refused(f"{reply.text()}: {unknown}")
+        await self._judge(reply, remedy_of_404=unknown)
+
+    async def _upload(self, delivery: Delivery, clip: Clip) -> Reply:
+        bodies.check_upload(clip)
+        assert clip.container != "ogg"
+        form = aiohttp.FormData()
+        form.add_field(
+            "file",
+            BytesIO(bodies.audio_of(delivery.message)),
+            filename=bodies.upload_name(delivery.record, clip),
+            content_type=bodies.CONTENT_TYPES[clip.container],
+        )
+        reply = await self._call("POST", UPLOAD, form, delivery.key, body_bytes=clip.size_bytes)
+        await self._judge(reply)
+        return reply
+
+    # ------------------------------------------------------------------ many detections at once
+
+    def _leading_events(self, batch: Sequence[Delivery]) -> list[bytes]:
+        """The bodies of the leading detections that one bulk call can take; it wants arrays."""
+        events: list[bytes] = []
+        size_bytes = len("[")
+        if not self._has_bulk:
+            return events
+        for delivery in batch[:BULK_EVENTS_MAX]:
+            record = delivery.record
+            if delivery.offset <= self._singly_through or not isinstance(record, Detection):
+                break
+            try:
+                body = bodies.event_with_clip(record, delivery.message, "arrays")
+            except Refused:
+                break
+            size_bytes += len(body or b"") + len(",")
+            if body is None or size_bytes > bodies.JSON_BYTES_MAX:
+                break
+            events.append(body)
+        return events
+
+    async def _write_many(
+        self, batch: Sequence[Delivery], events: Sequence[bytes]
+    ) -> Written | None:
+        """Settle them all with one call; None if they had better go one by one."""
+        keys = b"".join(delivery.key for delivery in batch)
+        reply = await self._call(
+            "POST",
+            BULK,
+            b"[" + b",".join(events) + b"]",
+            hashlib.blake2b(keys, digest_size=16).digest(),
+            reply_bytes_max=BULK_REPLY_BYTES_MAX,
+        )
+        if reply.is_success:
+            refusals = replies.bulk_refusals(reply.body, len(events))
+            if (
+                refusals is None
+            ):  # some may be stored: a call that cannot be trusted is not repeated
+                self._has_bulk = False
+                raise Unavailable(
+                    f"the Echo API's bulk call answered {reply.status}, but not for each of "
+                    f"{len(events)} events: from now on they go one by one, some perhaps twice"
+                )
+            if len(refusals) < len(events):
+                self._failures_max = FAILURES_MAX
+                found = tuple(Refusal(index, reason) for index, reason in refusals.items())
+                return Written(len(events), found)
+        elif reply.status in (401, 403, 404, 405):  # not for us; an event will tell if nothing is
+            self._has_bulk = False
+        elif reply.status != 500:
+            _raise_for_the_world(reply)
+        self._singly_through = batch[-1].offset
+        if reply.status == 500:
+            raise Unavailable(reply.text(), reply.retry_after_seconds)
+        return None
+
+    # ------------------------------------------------------------------ what an answer means
+
+    async def _judge(
+        self, reply: Reply, *, is_event: bool = False, remedy_of_404: str = NOT_OFFERED
+    ) -> None:
+        """Return if it says that the record was taken, else raise `Refused` or `Unavailable`."""
+        if reply.is_success:
+            self._failures_max = FAILURES_MAX
+            return
+        if reply.status in (401, 403, 404, 405) and not is_event:
+            await self._try_the_door()
+            remedy = remedy_of_404 if reply.status == 404 else NOT_OFFERED
+            raise Refused(f"{reply.text()}: {remedy}")
+        if reply.status == 500:
+            await self._fail(reply)
+        _raise_for_the_world(reply)
+        raise Refused(reply.text())
+
+    async def _fail(self, reply: Reply) -> None:
+        """Count a 500; raise `Refused` when it must be this record's own.
+
+        A 500 may be the API's trouble or one record's that it cannot digest; waiting without end
+        for the second would block all others behind it. As long as nothing is taken in between,
+        each further record needs twice as many: hours of trouble cost a handful of records.
+        """
+        self._head.failures += 1
+        if self._head.failures >= self._failures_max:
+            await self.probe()
+            self._failures_max = min(2 * self._failures_max, FAILURES_LIMIT)
+            raise Refused(
+                f"{reply.text()}, {self._head.failures} times in a row, while nothing else is "
+                "wrong with it: look into its log, then replay"
+            )
+        raise Unavailable(reply.text(), reply.retry_after_seconds)
+
+    async def _try_the_door(self) -> None:
+        """Raise `Unavailable` if key or address are wrong: an event of nothing is never stored."""
+        reply = await self._call("POST", EVENT, b"{}")
+        if not reply.is_success:
+            _raise_for_the_world(reply)
+
+    # ------------------------------------------------------------------ HTTP
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | aiohttp.FormData | None = None,
+        key: bytes | None = None,
+        *,
+        body_bytes: int = 0,
+        reply_bytes_max: int = REPLY_BYTES_MAX,
+    ) -> Reply:
+        """Make one call and read its answer, at most `reply_bytes_max` of it."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers=self._headers,
+                connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=KEEP_ALIVE_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        headers = {} if key is None else {"Idempotency-Key": key.hex()}
+        if isinstance(body, bytes):
+            headers["Content-Type"] = "application/json"
+            body_bytes = len(body)
+        total_seconds = self._timeout_seconds + body_bytes / BYTES_PER_SECOND_MIN
+        try:
+            async with self._session.request(
+                method,
+                self._url + path,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=total_seconds),
+            ) as response:
+                start = bytearray()
+                async for chunk in response.content.iter_chunked(REPLY_BYTES_MAX):
+                    start += chunk
+                    if len(start) >= reply_bytes_max:
+                        break
+                return Reply(
+                    response.status,
+                    bytes(start[:reply_bytes_max]),
+                    replies.retry_after_seconds(response.headers, datetime.now(UTC)),
+                    response.headers.get("Location"),
+                )
+        except TimeoutError:
+            raise Unavailable(f"no answer from the Echo API within {total_seconds:.0f} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(
+                f"no answer from the Echo API ({str(error) or type(error).__name__}): "
+                f"is it running, and IOT_API_URL={self._url} its address?"
+            ) from None
+
+
+def _raise_for_the_world(reply: Reply) -> None:
+    """Raise `Unavailable` for an answer that says nothing about the record."""
+    match reply.status:
+        case status if status < 300:
+            raise Unavailable(f"{reply.text()}, without the JSON of an Echo API: {URL_REMEDY}")
+        case status if status < 400:
+            raise Unavailable(f"{reply.text()}, a redirect to {reply.location}: {URL_REMEDY}")
+        case 401 | 403:
+            raise Unavailable(f"{reply.text()}: {KEY_REMEDY}")
+        case 404 | 405:
+            raise Unavailable(f"{reply.text()}: {URL_REMEDY}")
+        case status if status in (408, 425, 429) or status >= 500:
+            raise Unavailable(reply.text(), reply.retry_after_seconds)

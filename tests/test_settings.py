@@ -1,0 +1,331 @@
+"""Every option: what is taken, what is refused with which words, and that the papers know it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from echo_ingest.settings import (
+    SECRETS,
+    Endpoint,
+    Settings,
+    SettingsError,
+    load,
+    node_of,
+    parse_endpoint,
+)
+from echo_ingest.settings.topics import overlap, parse_topics
+
+PAPER = Path(__file__).parents[1] / "docs" / "settings.md"
+
+
+def problems(environ: dict[str, str], toml_path: Path | None = None) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as error:
+        load(environ, toml_path)
+    assert str(error.value).splitlines() == list(error.value.problems)
+    return error.value.problems
+
+
+# ---------------------------------------------------------------------- where they come from
+
+
+def test_nothing_needs_to_be_set() -> None:
+    assert load({}) == Settings()
+
+
+def test_the_names_of_the_earlier_deployment_keep_working() -> None:
+    settings = load(
+        {
+            "IOT_ENDPOINT": "localhost",
+            "IOT_TOPIC": "iotingestion",
+            "IOT_USER": "echosub",
+            "IOT_PASSWORD": "secret",
+        }
+    )
+    assert settings.endpoint is not None
+    assert parse_endpoint(settings.endpoint) == Endpoint("mqtt", "localhost", 1883)
+    assert settings.topic_filters == ("iotingestion/#",)
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == "secret"
+
+
+def test_the_environment_counts_more_than_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text('mqtt_port = 11883\nhttp_port = 18080\napi_bulk = false\npassword = "kept"\n')
+    settings = load({"IOT_CONFIG": str(path), "IOT_MQTT_PORT": "21883"})
+    assert (settings.mqtt_port, settings.http_port, settings.api_bulk) == (21883, 18080, False)
+    assert load({"IOT_MQTT_PORT": "21883"}, path) == settings
+
+
+def test_an_empty_variable_counts_as_not_given() -> None:
+    assert load({"IOT_API_URL": "", "IOT_MQTT_PORT": "", "IOT_CONFIG": ""}) == Settings()
+
+
+def test_variables_that_kubernetes_sets_are_left_alone() -> None:
+    assert load({"IOT_INGESTION_SERVICE_HOST": "10.0.0.7"}) == Settings()
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_can_stay_in_a_file(tmp_path: Path, secret: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text("two words \n")
+    by_environment = load({f"IOT_{secret.upper()}_FILE": str(path)})
+    (tmp_path / "site.toml").write_text(f'{secret}_file = "{path}"\n')
+    by_file = load({}, tmp_path / "site.toml")
+    assert getattr(by_environment, secret).get_secret_value() == "two words "
+    assert by_file == by_environment
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+def test_everything_that_is_wrong_is_said_at_once_with_its_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text("retention = 3\nxyzzy = 1\nbatch_linger_ms = 0\n")
+    lines = problems(
+        {
+            "IOT_MQTT_PORT": "99999",
+            "IOT_WS_PORT": "8080",
+            "IOT_TOPIC": "#",
+            "IOT_API_SCHEMA": "tables",
+            "IOT_TLS_CA_FILE": str(tmp_path / "nothing.pem"),
+            "IOT_API_KEY_FILE": str(tmp_path / "nothing"),
+        },
+        path,
+    )
+    for expected in (
+        rf"retention in {path}: there is no such setting; type retention_days",
+        rf"xyzzy in {path}: there is no such setting; leave it out",
+        rf"batch_linger_ms in {path}: found 0; type a whole number of milliseconds, 1 to 1000",
+        r"IOT_MQTT_PORT: found '99999'; type a port, 1 to 65535",
+        r"IOT_HTTP_PORT: found 8080, the default; IOT_WS_PORT is 8080 too: type another",
+        r"IOT_TOPIC: found '#'; .*such as iotingestion/#",
+        r"IOT_API_SCHEMA: found 'tables'; type objects or arrays",
+        r"IOT_TLS_CA_FILE: found '.*nothing.pem'; type the path of a PEM file that exists",
+        r"IOT_API_KEY_FILE: found '.*nothing', which cannot be read .*; type the path of a file.*",
+    ):
+        assert sum(re.fullmatch(expected, line) is not None for line in lines) == 1, expected
+    assert len(lines) == 9
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_and_its_file_together_are_an_error(tmp_path: Path, secret: str) -> None:
+    name = f"IOT_{secret.upper()}"
+    path = tmp_path / "secret"
+    path.write_text("from the file")
+    (line,) = problems({name: "given", f"{name}_FILE": str(path)})
+    assert line == f"{name}_FILE: {name} is given too; leave one out"
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_secrets_are_never_shown(tmp_path: Path, secret: str) -> None:
+    name = f"IOT_{secret.upper()}"
+    assert "hunter2" not in repr(load({name: "hunter2"}))
+    (tmp_path / "secret").write_text("hunter2\nhunter2\n")
+    for environ in ({name: "hunter2\x07"}, {f"{name}_FILE": str(tmp_path / "secret")}):
+        (line,) = problems(environ)
+        assert "hunter2" not in line
+        assert "one line" in line
+    with pytest.raises(ValidationError) as error:
+        Settings.model_validate({secret: "hunter2\n"})
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["IOT_ENDPOINT", "IOT_API_URL"])
+@pytest.mark.parametrize(
+    "text", ["mqtt://joe:hunter2@host", "https://:hunter2@host/a", "joe:hunter2@h"]
+)
+def test_a_password_in_an_address_is_refused_and_not_shown(name: str, text: str) -> None:
+    (line,) = problems({name: text})
+    assert "hunter2" not in line
+
+
+def test_a_settings_file_that_is_missing_or_no_toml_is_told(tmp_path: Path) -> None:
+    (line,) = problems({"IOT_CONFIG": str(tmp_path / "site.toml")})
+    assert "cannot be read" in line
+    (tmp_path / "site.toml").write_text("mqtt_port: 1883\n")
+    (line,) = problems({}, tmp_path / "site.toml")
+    assert "is not TOML" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("IOT_BIND", "eth0"),
+        ("IOT_CLIENT_ID", "echo/ingest"),
+        ("IOT_SESSION_EXPIRY_SECONDS", "0"),
+        ("IOT_PAYLOAD_BYTES_MAX", "268435455"),
+        ("IOT_BATCH_RECORDS_MAX", "0"),
+        ("IOT_DISK_FREE_BYTES_MIN", "-1"),
+        ("IOT_RETENTION_DAYS", "2.5"),
+        ("IOT_API_BULK", "perhaps"),
+        ("IOT_API_URL", "api.example.org"),
+        ("IOT_API_URL", "https://api.example.org/?key=1"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused(name: str, text: str) -> None:
+    (line,) = problems({name: text})
+    assert line.startswith(f"{name}: found '{text}'; ")
+
+
+# ---------------------------------------------------------------------- addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("localhost", Endpoint("mqtt", "localhost", 1883)),
+        ("10.0.0.7:1884", Endpoint("mqtt", "10.0.0.7", 1884)),
+        ("[fd00::7]:1884", Endpoint("mqtt", "fd00::7", 1884)),
+        ("mqtt://broker_1", Endpoint("mqtt", "broker_1", 1883)),
+        ("MQTTS://iot.example.org", Endpoint("mqtts", "iot.example.org", 8883)),
+        ("ws://iot.example.org", Endpoint("ws", "iot.example.org", 80, "/mqtt")),
+        ("wss://iot.example.org", Endpoint("wss", "iot.example.org", 443, "/mqtt")),
+        ("wss://iot.example.org:9001/", Endpoint("wss", "iot.example.org", 9001, "/")),
+        ("ws://[::1]/a/b", Endpoint("ws", "::1", 80, "/a/b")),
+    ],
+)
+def test_addresses_are_understood_and_written_so_again(text: str, endpoint: Endpoint) -> None:
+    assert parse_endpoint(text) == endpoint
+    assert parse_endpoint(str(endpoint)) == endpoint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "fd00::7",
+        "host:0",
+        "host:65536",
+        "host:port",
+        "two words",
+        "tcp://host",
+        "mqtt://",
+        "mqtt://host/path",
+        "ws://host/path?query",
+        "[host]",
+    ],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"type|leave out"):
+        parse_endpoint(text)
+
+
+@given(st.text(max_size=40))
+def test_no_text_is_an_address_by_accident(text: str) -> None:
+    try:
+        endpoint = parse_endpoint(text)
+    except ValueError:
+        return
+    assert parse_endpoint(str(endpoint)) == endpoint
+
+
+# ---------------------------------------------------------------------- topics
+
+
+@pytest.mark.parametrize(
+    ("text", "filters", "prefixes"),
+    [
+        ("iotingestion", ("iotingestion/#",), ("iotingestion",)),
+        ("iotingestion/#", ("iotingestion/#",), ("iotingestion",)),
+        ("iotingestion, iotingestion/#", ("iotingestion/#",), ("iotingestion",)),
+        ("a/b/+/data", ("a/b/+/data",), ("a/b",)),
+        ("a/+,a/b/c", ("a/+", "a/b/c/#"), ("a/b/c", "a")),
+    ],
+)
+def test_a_topic_without_a_wildcard_stands_for_all_below(
+    text: str, filters: tuple[str, ...], prefixes: tuple[str, ...]
+) -> None:
+    settings = load({"IOT_TOPIC": text})
+    assert (settings.topic_filters, settings.topic_prefixes) == (filters, prefixes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#",
+        "+/x",
+        "/#,",
+        "$SYS/#",
+        "$share/group/a",
+        "iotreceipts",
+        "iotprobe/echo-ingest",
+        "a/#/b",
+        "a/b#",
+        "a/b+/c",
+        "a/",
+        "a,,b",
+        "a/+/c,a/b/#",
+        "a\nallow_anonymous true",
+        "a" * 65_536,
+    ],
+)
+def test_a_topic_that_will_not_do_is_refused_with_its_remedy(text: str) -> None:
+    (line,) = problems({"IOT_TOPIC": text})
+    assert re.search(r"type|leave|begin with|must fill", line.split("; ", 1)[1])
+    assert len(line) < 300 or len(text) > 300
+
+
+LEVELS = st.lists(st.sampled_from(["a", "b", ""]), min_size=1, max_size=4)
+FILTERS = st.builds(
+    lambda levels, end: "/".join([*levels, *end]),
+    st.lists(st.sampled_from(["a", "b", "", "+"]), min_size=1, max_size=3),
+    st.sampled_from([[], ["#"]]),
+)
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """[MQTT-4.7.1], said another way than the code says it."""
+    escaped = re.escape(topic_filter).replace(r"\+", "[^/]*").replace("/\\#", "(/.*)?")
+    return re.fullmatch(escaped, topic) is not None
+
+
+@given(FILTERS, FILTERS, LEVELS)
+def test_filters_with_a_topic_in_common_overlap(one: str, other: str, levels: list[str]) -> None:
+    topic = "/".join(levels)
+    if matches(one, topic) and matches(other, topic):
+        assert overlap(one, other)
+        assert overlap(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a/b", "a/c"), ("a/+", "a/b/c"), ("a/+/c", "a/b/d/#"), ("a/#", "ab/#")]
+)
+def test_filters_with_no_topic_in_common_do_not(one: str, other: str) -> None:
+    assert not overlap(one, other)
+    assert not overlap(other, one)
+    assert parse_topics(f"{one},{other}")
+
+
+@pytest.mark.parametrize(
+    ("topic", "node"),
+    [
+        ("iotingestion/ridge-01", "ridge-01"),
+        ("iotingestion/ridge-01/recording", "ridge-01"),
+        ("iotingestion", None),
+        ("iotingestion/", None),
+        ("iotingestion//recording", None),
+        ("iotingestion2/ridge-01", None),
+        ("projectecho/engine/2", "2"),
+    ],
+)
+def test_the_level_after_the_prefix_says_who_sent_it(topic: str, node: str | None) -> None:
+    assert node_of(topic, ("projectecho/engine", "iotingestion")) == node
+
+
+# ---------------------------------------------------------------------- papers
+
+
+def test_every_setting_has_its_heading_with_default_and_example_and_no_other() -> None:
+    sections = re.split(r"^### ", PAPER.read_text(), flags=re.MULTILINE)[1:]
+    papers = {name: text for name, _, text in (section.partition("\n") for section in sections)}
+    assert list(papers) == [f"IOT_{name.upper()}" for name in Settings.model_fields]
+    for name, field in Settings.model_fields.items():
+        text = papers[f"IOT_{name.upper()}"]
+        assert f"IOT_{name.upper()}=" in text or f"IOT_{name.upper()}_FILE=" in text
+        default = str(field.default).lower() if field.default is not None else None
+        assert (f"`{default}`" if default else "Default:") in text
+        assert field.description is not None
