@@ -1,6 +1,7 @@
 """`dead-letters`: messages that were never valid, kept as they came."""
 
 import base64
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
@@ -126,7 +127,8 @@ def replay(
         record = decode(letter.message, settings.payload_bytes_max)
         if isinstance(record, Rejected):
             outcomes[record.reason] += 1
-        else:
+            continue
+        with contextlib.suppress(KeyError):  # someone else has replayed it meanwhile
             outcomes[journal.replay_dead_letter(letter.id, letter.message, record)] += 1
     journal.close()
     stored, duplicates = outcomes.pop(STORED, 0), outcomes.pop(DUPLICATE, 0)

@@ -1,0 +1,159 @@
+"""The house keeps its order: what may import what, what nothing is called, how long a file is."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "echo_ingest"
+
+LAYERS = (
+    ("record", "backoff", "metrics", "calls"),
+    ("settings", "decode"),
+    ("mqtt", "journal", "sinks", "broker"),
+    ("ingest", "deliver", "web", "pulse", "fleet"),
+    ("service",),
+    ("cli",),
+)
+FORBIDDEN = {
+    *("util", "utils", "helper", "helpers", "common", "base", "builder", "factory"),
+    *("manager", "handler", "processor"),
+}
+REGISTRIES = re.compile(
+    "|".join(
+        rf"\b{name}\.{end}\b"
+        for name, end in (
+            *(("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com")),
+            *(
+                ("crates", "io"),
+                ("docker", "io"),
+                ("docker", "com"),
+                ("ghcr", "io"),
+                ("quay", "io"),
+            ),
+        )
+    )
+)
+LINES_MAX = 400
+
+
+def complaints(path: Path, text: str) -> Iterator[str]:
+    """What is wrong with a Python file, by its place below the root and what it says."""
+    in_source = path.parts[:2] == ("src", "echo_ingest")
+    if in_source and text.count("\n") > LINES_MAX:
+        yield f"more than {LINES_MAX} lines"
+    yield from (f"is called {word}" for word in FORBIDDEN & words(path.stem))
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case (
+                ast.ClassDef(name=name)
+                | ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+            ):
+                yield from (f"{name}: is called {word}" for word in FORBIDDEN & words(name))
+            case ast.Attribute(value=ast.Name(id="time"), attr="sleep"):
+                yield "time.sleep: poll for what is awaited"
+            case ast.ImportFrom(module="time", names=names) if "sleep" in {n.name for n in names}:
+                yield "time.sleep: poll for what is awaited"
+            case ast.ExceptHandler(type=caught) if catches_all(caught):
+                if not any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
+                    yield f"line {node.lineno}: catches everything and goes on"
+            case ast.Call(func=ast.Attribute(attr="suppress"), args=args):
+                if any(catches_all(each) for each in args):
+                    yield f"line {node.lineno}: catches everything and goes on"
+            case ast.Import() | ast.ImportFrom() if in_source:
+                yield from upward(path.parts[2].removesuffix(".py"), node)
+
+
+def words(name: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", name)}
+
+
+def catches_all(caught: ast.expr | None) -> bool:
+    each = caught.elts if isinstance(caught, ast.Tuple) else [caught]
+    return any(
+        one is None or (isinstance(one, ast.Name) and one.id in ("Exception", "BaseException"))
+        for one in each
+    )
+
+
+def upward(room: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """Imports that do not go down: a room knows itself and the layers below its own."""
+    modules = [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        modules = [f"{node.module}.{each}" for each in modules]
+    rooms = {name for layer in LAYERS for name in layer}
+    for module in modules:
+        package, _, rest = module.partition(".")
+        other = rest.partition(".")[0]
+        if package != "echo_ingest" or other in ("", "__version__", room):
+            continue
+        if not {room, other} <= rooms:
+            yield f"{room} imports {other}: one of them has no layer in tests/test_tidy.py"
+        elif layer_of(other) >= layer_of(room):
+            yield f"{room} imports {other}, which is not below it"
+
+
+def layer_of(room: str) -> int:
+    return next(index for index, layer in enumerate(LAYERS) if room in layer)
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def test_every_file_keeps_the_order() -> None:
+    files = [*SOURCE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    assert len(files) > 20
+    found = [
+        f"{path.relative_to(ROOT)}: {complaint}"
+        for path in files
+        for complaint in complaints(path.relative_to(ROOT), path.read_text())
+    ]
+    assert found == []
+
+
+def test_no_file_names_a_package_registry() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone: which files belong to it is not known")
+    named = [path for path in tracked() if REGISTRIES.search(path.read_text(errors="replace"))]
+    assert named == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("src/echo_ingest/record.py", "from echo_ingest.settings import load\n"),
+        ("src/echo_ingest/mqtt/link.py", "from echo_ingest import journal\n"),
+        ("src/echo_ingest/deliver.py", "import echo_ingest.service\n"),
+        ("src/echo_ingest/attic.py", "from echo_ingest.record import Message\n"),
+        ("src/echo_ingest/decode/utils.py", ""),
+        ("src/echo_ingest/record.py", "class RecordFactory: ...\n"),
+        ("src/echo_ingest/record.py", "\n" * (LINES_MAX + 1)),
+        ("tests/test_it.py", "def get_helper(): ...\n"),
+        ("tests/test_it.py", "import time\ntime.sleep(1)\n"),
+        ("tests/test_it.py", "from time import monotonic, sleep\n"),
+        ("tests/test_it.py", "try: ...\nexcept (OSError, Exception): ...\n"),
+        ("tests/test_it.py", "try: ...\nexcept: ...\n"),
+        ("tests/test_it.py", "with contextlib.suppress(Exception): ...\n"),
+    ],
+)
+def test_disorder_is_found(path: str, text: str) -> None:
+    assert list(complaints(Path(path), text))
+
+
+def test_order_is_left_alone() -> None:
+    text = "from echo_ingest.record import Message\ntry: ...\nexcept Exception: raise\n"
+    assert list(complaints(Path("src/echo_ingest/decode/echo.py"), text)) == []
+    assert REGISTRIES.search("https://example.org") is None
