@@ -23,7 +23,7 @@ import math
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any, Literal
@@ -143,9 +143,9 @@ class Replica:
     # ------------------------------------------------------------------ around every call
 
     @web.middleware
-    async def _surround(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+    async def _surround(self, request: web.Request, handler: Answer) -> web.StreamResponse:
         if request.path.startswith("/_"):
-            return await answer(request)
+            return await handler(request)
         self.requests.append(f"{request.method} {request.path}")
         refusal = self._before(request)
         if refusal is not None:
@@ -161,7 +161,7 @@ class Replica:
             headers = {"Retry-After": self.options.retry_after} if self.options.retry_after else {}
             return self._error(trouble, "The service cannot answer now.", headers=headers)
         try:
-            response = await answer(request)
+            response = await handler(request)
         except Invalid as invalid:
             response = self._invalid(invalid.errors)
         except web.HTTPException as error:
@@ -388,9 +388,9 @@ def _error(path: list[str], text: str) -> Json:
 
 
 def _read(
-    body: object, fields: dict[str, Callable[[Any], Any]], nullable: tuple[str, ...] = ()
+    body: object, fields: Mapping[str, Callable[[Any], Any]], nullable: tuple[str, ...] = ()
 ) -> Json:
-    """Read a body as pydantic 1 does: convert what can be converted, pass over what is not known."""
+    """Read a body as pydantic 1 does: convert what it can, pass over what it does not know."""
     if not isinstance(body, dict):
         raise Invalid([_error([], "value is not a valid dict")])
     document: Json = {}

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.house import free_port
 
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import PERIOD_SECONDS, Pulse
 from echo_ingest.settings import Endpoint
-from house import free_port
 
 
 class Broker:
@@ -54,7 +54,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 async def eventually(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - an age is a clock, it sets no event
+        while not condition():
             await asyncio.sleep(0.02)
 
 

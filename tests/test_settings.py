@@ -284,7 +284,7 @@ def matches(topic_filter: str, topic: str) -> bool:
 
 
 @given(FILTERS, FILTERS, LEVELS)
-def test_filters_with_a_topic_in_common_overlap(one: str, other: str, levels: list[str]) -> None:
+def test_filters_that_share_a_topic_overlap(one: str, other: str, levels: list[str]) -> None:
     topic = "/".join(levels)
     if matches(one, topic) and matches(other, topic):
         assert overlap(one, other)
@@ -294,7 +294,7 @@ def test_filters_with_a_topic_in_common_overlap(one: str, other: str, levels: li
 @pytest.mark.parametrize(
     ("one", "other"), [("a/b", "a/c"), ("a/+", "a/b/c"), ("a/+/c", "a/b/d/#"), ("a/#", "ab/#")]
 )
-def test_filters_with_no_topic_in_common_do_not(one: str, other: str) -> None:
+def test_filters_that_share_none_do_not(one: str, other: str) -> None:
     assert not overlap(one, other)
     assert not overlap(other, one)
     assert parse_topics(f"{one},{other}")

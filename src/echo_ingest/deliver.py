@@ -14,10 +14,11 @@ import structlog
 from echo_ingest import metrics
 from echo_ingest.backoff import delay_seconds
 from echo_ingest.decode import decode
-from echo_ingest.journal import Entry, Journal
+from echo_ingest.journal import Entry, Journal, JournalFull
 from echo_ingest.record import Rejected
 from echo_ingest.sinks import Delivery, Sink, Unavailable
 
+ROOM_POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 1.0  # `echo-ingest parked replay` writes from another process
 
 log = structlog.get_logger("deliver")
@@ -65,7 +66,7 @@ class Deliver:
         batch, unfit = self._fit(entries)
         if not batch:
             assert unfit is not None
-            self._journal.settle(self.name, [entries[0].offset], {entries[0].offset: unfit})
+            await self._settle([entries[0].offset], {entries[0].offset: unfit})
             metrics.SINK_REFUSED.labels(self.name).inc()
             log.error("parked", sink=self.name, offset=entries[0].offset, reason=unfit)
             return 0.0
@@ -75,13 +76,23 @@ class Deliver:
             return self._postpone(error)
         assert 1 <= written.count <= len(batch), "a sink settles at least one, at most all"
         refusals = {batch[refusal.index].offset: refusal.reason for refusal in written.refusals}
-        self._journal.settle(self.name, [d.offset for d in batch[: written.count]], refusals)
+        await self._settle([d.offset for d in batch[: written.count]], refusals)
         self._recover()
         metrics.SINK_DELIVERED.labels(self.name).inc(written.count - len(refusals))
         metrics.SINK_REFUSED.labels(self.name).inc(len(refusals))
         for offset, reason in refusals.items():
             log.warning("parked", sink=self.name, offset=offset, reason=reason)
         return 0.0
+
+    async def _settle(self, offsets: list[int], refusals: dict[int, str]) -> None:
+        """Note what the sink took. On a full disk it waits here: going on would repeat it."""
+        while True:
+            try:
+                self._journal.settle(self.name, offsets, refusals)
+                return
+            except JournalFull as error:
+                self.unavailable = str(error)
+                await asyncio.sleep(ROOM_POLL_SECONDS)
 
     def _fit(self, entries: list[Entry]) -> tuple[list[Delivery], str | None]:
         """The leading entries that can be offered, and why the next one cannot."""

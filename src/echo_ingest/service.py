@@ -21,7 +21,7 @@ import structlog
 from echo_ingest import broker, metrics, web
 from echo_ingest.deliver import Deliver
 from echo_ingest.ingest import Ingest
-from echo_ingest.journal import Journal, Ledger
+from echo_ingest.journal import Journal, JournalFull, Ledger
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import Pulse
 from echo_ingest.settings import Endpoint, Settings, parse_endpoint
@@ -143,7 +143,9 @@ class House:
 
     def _on_connected(self, session_present: bool) -> None:
         metrics.CONNECTIONS.inc()
-        expected = self.journal.remember_session(f"{self.settings.client_id}@{self.endpoint}")
+        expected = False
+        with contextlib.suppress(JournalFull):  # it is noted at the next connection
+            expected = self.journal.remember_session(f"{self.settings.client_id}@{self.endpoint}")
         if expected and not session_present:
             metrics.SESSIONS_LOST.inc()
             log.error(
@@ -304,7 +306,9 @@ async def _retain(house: House) -> None:
     days = house.settings.retention_days
     while days:
         before_ms = time.time_ns() // 1_000_000 - days * DAY_MS
-        trimmed = house.journal.trim(before_ms)
+        trimmed = 0
+        with contextlib.suppress(JournalFull):  # removing takes room too, until the next commit
+            trimmed = house.journal.trim(before_ms)
         if trimmed:
             log.info("trimmed", records=trimmed)
         await asyncio.sleep(TRIM_PAUSE_SECONDS if trimmed else RETENTION_POLL_SECONDS)

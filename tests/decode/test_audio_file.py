@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from arrived import CLIPS, chunk, message, reason, record, recording, wav
+from tests.decode.arrived import CLIPS, chunk, message, reason, record, recording, wav
 
 from echo_ingest.decode import clip_bytes
 from echo_ingest.record import Place, Recording

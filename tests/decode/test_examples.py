@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from arrived import BYTES_MAX, PAYLOADS, RECEIVED_AT_MS
+from tests.decode.arrived import BYTES_MAX, PAYLOADS, RECEIVED_AT_MS
 
 from echo_ingest.decode import FORMS, clip_bytes, decode
 from echo_ingest.record import (

@@ -4,9 +4,9 @@ import base64
 import json
 
 import msgspec
-from arrived import BYTES_MAX, CLIPS, PAYLOADS, RECEIVED_AT_MS, wav
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.decode.arrived import BYTES_MAX, CLIPS, PAYLOADS, RECEIVED_AT_MS, wav
 
 from echo_ingest.decode import clip_bytes, decode
 from echo_ingest.decode.fields import Fields

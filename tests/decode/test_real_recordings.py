@@ -6,7 +6,7 @@ import wave
 from datetime import UTC, datetime
 
 import pytest
-from arrived import AUDIO, message, reason, record, recording
+from tests.decode.arrived import AUDIO, message, reason, record, recording
 
 from echo_ingest.decode import clip_bytes
 from echo_ingest.record import Recording

@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from arrived import BYTES_MAX, message, reason, record, wav
+from tests.decode.arrived import BYTES_MAX, message, reason, record, wav
 
 from echo_ingest.decode import decode
 from echo_ingest.record import Detection, Place, Recording, Rejected, Telemetry

@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from arrived import CLIPS, chunk, reason, recording, wav
+from tests.decode.arrived import CLIPS, chunk, reason, recording, wav
 
 from echo_ingest.record import Clip
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from arrived import message, reason, record
+from tests.decode.arrived import message, reason, record
 
 from echo_ingest.record import Telemetry
 

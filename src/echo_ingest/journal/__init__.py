@@ -33,9 +33,10 @@ Every call is meant for one thread. Other processes may read at any time, and wr
 transactions (`replay`); this one waits for them up to ten seconds.
 """
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -67,7 +68,7 @@ WAL_CHECKPOINT_PAGES = 4_000
 
 
 class JournalFull(Exception):
-    """There is no room for another batch; nothing was written. It passes when there is room."""
+    """There is no room; nothing was written. It passes when there is room."""
 
 
 class JournalUnusable(Exception):
@@ -145,6 +146,17 @@ class Journal:
         """Bring the WAL into the file and let go of it."""
         self._db.close()
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction: all of it or nothing, on disk when it ends."""
+        try:
+            with self._db:
+                yield
+        except apsw.FullError as error:
+            raise JournalFull(
+                f"the disk that holds {self.path} is full: make room; it goes on by itself"
+            ) from error
+
     # ------------------------------------------------------------------ first half: in
 
     def append(self, arrivals: Sequence[Arrival]) -> Appended:
@@ -153,11 +165,8 @@ class Journal:
         Raises `JournalFull` if there is no room, and then has changed nothing.
         """
         self._require_room()
-        try:
-            with self._db:
-                made = self._insert(arrivals)
-        except apsw.FullError as error:
-            raise JournalFull(f"the disk that holds {self.path} is full") from error
+        with self._writing():
+            made = self._insert(arrivals)
         self._unacknowledged -= made.answered
         self._unacknowledged += made.opened
         stored, dead_letters = len(made.records), len(made.dead_letters)
@@ -265,7 +274,7 @@ class Journal:
     def settle(self, sink: str, offsets: Sequence[int], refusals: Mapping[int, str]) -> None:
         """These offsets, as `read` gave them, are done: delivered, or parked for a reason."""
         now_ms = self._one("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")
-        with self._db:
+        with self._writing():
             self._db.executemany(
                 "DELETE FROM parked WHERE sink = ? AND offset = ?",
                 ((sink, offset) for offset in offsets if offset not in refusals),
@@ -283,7 +292,7 @@ class Journal:
 
     def trim(self, received_before_ms: int, records_max: int = 10_000) -> int:
         """Remove old records that no sink needs any more; return how many (call until 0)."""
-        with self._db:
+        with self._writing():
             offsets = self._db.execute(
                 "SELECT offset FROM ("
                 # The oldest suffice: times of receipt grow with offsets, but for a clock set back.
@@ -305,7 +314,7 @@ class Journal:
 
     def request_replay(self, sink: str, offsets: Sequence[int]) -> int:
         """Have parked records offered to `sink` again; return how many were parked."""
-        with self._db:
+        with self._writing():
             before = self._db.total_changes()
             self._db.executemany(
                 "UPDATE parked SET replay = 1 WHERE sink = ? AND offset = ? AND replay = 0",
@@ -321,7 +330,7 @@ class Journal:
         outcome other than these leaves it as it is. `KeyError` if it is not there any more.
         """
         self._require_room()
-        with self._db:
+        with self._writing():
             made = self._insert_records([(message, record)])
             outcome = made.outcomes[0]
             if outcome in (STORED, DUPLICATE):
@@ -337,10 +346,11 @@ class Journal:
 
     def remember_session(self, name: str) -> bool:
         """Note that the broker holds a session `name`; return whether that was known before."""
-        with self._db:
-            self._db.execute("INSERT INTO session VALUES (?) ON CONFLICT DO NOTHING", (name,))
-            known = self._db.changes() == 0
-        return known
+        if self._db.execute("SELECT 1 FROM session WHERE name = ?", (name,)).fetchone():
+            return True
+        with self._writing():
+            self._db.execute("INSERT INTO session VALUES (?)", (name,))
+        return False
 
     # ------------------------------------------------------------------ figures
 

@@ -308,6 +308,8 @@ def _where(selection: Selection) -> tuple[str, Bindings]:
         since = int((selection.since or datetime.fromtimestamp(1, UTC)).timestamp())
         until = int((selection.until or datetime.fromtimestamp(SECONDS_MAX, UTC)).timestamp())
         low, high = (min(max(t, 1), SECONDS_MAX).to_bytes(4) for t in (since, until))
+        if selection.until is None:
+            high += b"\xff" * 13  # behind every key
         terms.append(
             "((key >= ? AND key < ?) OR (key < x'00000001' AND received_at_ms >= ?"
             " AND received_at_ms < ?))"

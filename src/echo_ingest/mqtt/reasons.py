@@ -42,4 +42,5 @@ def reason(error: Exception, endpoint: Endpoint) -> str:
     """Why there is no connection to `endpoint`."""
     if isinstance(error, ConnectionLost):
         return str(error)
-    return f"{endpoint} cannot be reached: {error or type(error).__name__}"
+    why = error.strerror if isinstance(error, OSError) else None
+    return f"{endpoint} cannot be reached ({why or error or type(error).__name__}): does it run?"

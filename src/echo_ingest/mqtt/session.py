@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import mqtt5
 import structlog
@@ -26,6 +26,7 @@ from msgspec import Struct
 from echo_ingest.backoff import delay_seconds
 from echo_ingest.mqtt.inbox import Inbox
 from echo_ingest.mqtt.link import Link, open_link
+from echo_ingest.mqtt.outbox import Outbox
 from echo_ingest.mqtt.packets import packet_bytes, salvage_publish
 from echo_ingest.mqtt.reasons import (
     FAILURE,
@@ -44,7 +45,6 @@ KEEP_ALIVE_SECONDS = 20
 ANSWER_TIMEOUT_SECONDS = 10.0
 GOODBYE_TIMEOUT_SECONDS = 2.0
 RECEIVE_MAXIMUM = 5_000
-PUBLISHES_MAX = 1_000
 TAKEN_OVER_PAUSE_SECONDS = 300.0
 CUT_SHORT_MAX = 3
 SHORT_LIFE_SECONDS = 10.0
@@ -117,10 +117,7 @@ class Session:
         self._awaited_bytes = 0
         self._heard_at = 0.0
         self._answers: dict[type, asyncio.Future[mqtt5.Packet]] = {}
-        self._publishes: dict[int, asyncio.Future[mqtt5.PubAckPacket]] = {}
-        self._publish_slots = asyncio.Semaphore(PUBLISHES_MAX)
-        self._packet_id = 0
-
+        self._outbox = Outbox()
         self._inbox = Inbox()
 
     # ------------------------------------------------------------------ messages in
@@ -135,13 +132,17 @@ class Session:
 
         False if their connection is gone: then the broker sends the messages again.
         """
-        link, current = self._link, batch.connection == self._connection
-        if link is not None and current and batch.acks:
-            link.write(b"".join(batch.acks))
-        if self._inbox.release(len(batch.messages), batch.size_bytes) and link is not None:
+        has_room = self._inbox.release(len(batch.messages), batch.size_bytes)
+        if self._link is None or self._lost is None or self._lost.done():
+            return False
+        if has_room:
             self._heard_at = time.monotonic()
-            link.resume()
-        return link is not None and current
+            self._link.resume()
+        if batch.connection != self._connection:
+            return False
+        if batch.acks:
+            self._link.write(b"".join(batch.acks))
+        return True
 
     # ------------------------------------------------------------------ messages out
 
@@ -155,27 +156,24 @@ class Session:
     ) -> None:
         """Publish; at QoS 1 return when the broker has acknowledged it.
 
-        Waits for a connection. Raises `ConnectionLost` if it ends before the answer (the broker
-        may or may not have the message: publish again), `PublishRefused` if the broker says no.
+        Waits for a connection, and while as many are unanswered as the broker takes at once.
+        Raises `ConnectionLost` if it ends before the answer (the broker may or may not have the
+        message: publish again), `PublishRefused` if the broker will not take it.
         """
+        link = await self._writable_link()
         if qos == QOS_0:
-            link = await self._writable_link()
             packet = mqtt5.PublishPacket(topic, payload, user_properties=list(properties))
-            link.write(packet.write())
+            link.write(self._outbox.packed(packet))
             return
-        async with self._publish_slots:
+        while self._outbox.is_full:
+            await self._outbox.one_ended()
             link = await self._writable_link()
-            packet_id = self._next_packet_id()
-            packet = mqtt5.PublishPacket(
-                topic, payload, qos=qos, packet_id=packet_id, user_properties=list(properties)
-            )
-            answer = asyncio.get_running_loop().create_future()
-            self._publishes[packet_id] = answer
-            try:
-                link.write(packet.write())
-                puback = await answer
-            finally:
-                self._publishes.pop(packet_id, None)
+        packet_id = self._outbox.next_packet_id()
+        packet = mqtt5.PublishPacket(
+            topic, payload, qos=qos, packet_id=packet_id, user_properties=list(properties)
+        )
+        link.write(self._outbox.packed(packet))
+        puback = await self._outbox.answer_to(packet_id)
         if int(puback.reason_code) >= FAILURE:
             raise PublishRefused(f"{topic}: {words(puback)}")
 
@@ -187,12 +185,6 @@ class Session:
             if self._link is not None:
                 return self._link
             await asyncio.sleep(0)
-
-    def _next_packet_id(self) -> int:
-        while True:
-            self._packet_id = self._packet_id % 65_535 + 1
-            if self._packet_id not in self._publishes:
-                return self._packet_id
 
     # ------------------------------------------------------------------ the connection
 
@@ -265,6 +257,7 @@ class Session:
         )
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
             raise ConnectionLost(f"the broker refused us: {words(connack)}")
+        self._outbox.limit(connack)
         await self._subscribe()
         self.state = "connected"
         self.reconnects += self._connection > 1
@@ -286,7 +279,7 @@ class Session:
         if not filters:
             return
         suback = await self._ask(
-            mqtt5.SubscribePacket(self._next_packet_id(), filters), mqtt5.SubAckPacket
+            mqtt5.SubscribePacket(self._outbox.next_packet_id(), filters), mqtt5.SubAckPacket
         )
         for topic_filter, code in zip(filters, suback.reason_codes, strict=True):
             if int(code) >= FAILURE:
@@ -384,9 +377,7 @@ class Session:
 
     def _on_answer(self, packet: mqtt5.Packet) -> None:
         if isinstance(packet, mqtt5.PubAckPacket):
-            publish = self._publishes.get(packet.packet_id)
-            if publish is not None and not publish.done():
-                publish.set_result(packet)
+            self._outbox.take(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             if packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER:
                 self._lose(TakenOver(TAKEN_OVER))
@@ -401,10 +392,11 @@ class Session:
         self._lose(ConnectionClosed(str(exc) if exc else "the broker closed the connection"))
 
     def _lose(self, error: ConnectionLost) -> None:
+        self._connected.clear()
         if self._lost is not None and not self._lost.done():
             self._lost.set_exception(error)
-        waiting: list[asyncio.Future[Any]] = [*self._answers.values(), *self._publishes.values()]
-        for answer in waiting:
+        self._outbox.lose(error)
+        for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(error)
 

@@ -1,0 +1,887 @@
+"""What the Echo API sink promises, against a real HTTP server with the API's traps.
+
+`settle` offers what `deliver` would: the rest of the batch, again after each `Unavailable`.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import math
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from tests.replica import Replica
+
+from echo_ingest.calls import CALLS, wav
+from echo_ingest.decode import decode
+from echo_ingest.record import (
+    AnyRecord,
+    Clip,
+    Detection,
+    Health,
+    Message,
+    Movement,
+    Place,
+    Recording,
+    Rejected,
+    Telemetry,
+)
+from echo_ingest.sinks import Delivery, Unavailable, Written
+from echo_ingest.sinks.echo_api import FAILURES_MAX, EchoApi, replies
+from echo_ingest.sinks.echo_api.bodies import Schema
+
+PAYLOADS = Path(__file__).parents[2] / "shared" / "contract" / "payloads"
+NOON = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
+RIDGE = Place(-38.7712, 143.5021, 112.0, 9.2)
+FROG = Place(-38.7719, 143.5034, None, 15.7)
+SCHEMAS: tuple[Schema, ...] = ("objects", "arrays")
+WAV = wav(CALLS[0], 0.05, 16_000, Random(1))
+
+Start = Callable[..., Awaitable[Replica]]
+Connect = Callable[..., EchoApi]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Start a replica with the options given."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start_one(**options: Any) -> Replica:
+            replica = Replica(**options)
+            await replica.start()
+            stack.push_async_callback(replica.stop)
+            return replica
+
+        yield start_one
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Make a sink for a replica, in its schema and with its key unless told otherwise."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def connect_one(replica: Replica, *, bulk: bool = False, **changed: Any) -> EchoApi:
+            options = replica.options
+            given = {"url": replica.url, "key": options.key, "schema": options.schema, **changed}
+            api = EchoApi(bulk=bulk, **given)
+            stack.push_async_callback(api.close)
+            return api
+
+        yield connect_one
+
+
+def delivery(record: AnyRecord, payload: bytes = b"", offset: int = 1) -> Delivery:
+    key = hashlib.blake2b(b"%d" % offset, digest_size=16).digest()
+    return Delivery(offset, key, Message("iotingestion", payload, 0), record)
+
+
+def detection(**changed: Any) -> Detection:
+    plain = Detection(
+        form="edge-prediction",
+        sensor_id="ridge-07",
+        observed_at=NOON,
+        time_source="device",
+        place=RIDGE,
+        species="Litoria ewingii",
+        confidence=0.6364,
+    )
+    return msgspec.structs.replace(plain, **changed)
+
+
+def numbered(count: int, **changed: Any) -> list[Delivery]:
+    return [
+        delivery(detection(observed_at=NOON + timedelta(seconds=number), **changed), offset=number)
+        for number in range(1, count + 1)
+    ]
+
+
+def named(*species: str) -> list[Delivery]:
+    """A delivery for each species, in this order."""
+    return [
+        delivery(detection(species=name), offset=number) for number, name in enumerate(species, 1)
+    ]
+
+
+def telemetry(**health: Any) -> Telemetry:
+    return Telemetry(
+        form="node-status",
+        node="ridge-07",
+        observed_at=NOON,
+        time_source="device",
+        health=Health(**health),
+    )
+
+
+def clip(data: bytes, **changed: Any) -> Clip:
+    plain = Clip("wav", len(data), hashlib.sha256(data).hexdigest(), 16_000, 1, 0.1)
+    return msgspec.structs.replace(plain, **changed)
+
+
+def recording(data: bytes = WAV, **changed: Any) -> Recording:
+    plain = Recording(
+        form="audio-file", node="ridge-07", observed_at=NOON, time_source="device", clip=clip(data)
+    )
+    return msgspec.structs.replace(plain, **changed)
+
+
+MOVEMENT = Movement(
+    form="movement",
+    observed_at=datetime.fromtimestamp(1747192867.118204, UTC),
+    time_source="device",
+    species="Sus Scrofa",
+    animal_id="0b0c3a52",
+    animal_place=Place(-38.7721, 143.5039, 109.0),
+)
+
+
+async def settle(
+    api: EchoApi, batch: Sequence[Delivery], *, attempts_max: int = 400
+) -> dict[int, str]:
+    """Offer until all is settled; what was refused, by its place in `batch`."""
+    refusals: dict[int, str] = {}
+    done = 0
+    for _ in range(attempts_max):
+        with contextlib.suppress(Unavailable):
+            written = await api.write(batch[done:])
+            assert 1 <= written.count <= len(batch) - done
+            refusals |= {done + refusal.index: refusal.reason for refusal in written.refusals}
+            done += written.count
+        if done == len(batch):
+            return refusals
+    raise AssertionError(f"{len(batch) - done} are not settled after {attempts_max} attempts")
+
+
+async def unavailable(api: EchoApi, batch: Sequence[Delivery]) -> Unavailable:
+    with pytest.raises(Unavailable) as caught:
+        await api.write(batch)
+    return caught.value
+
+
+def example(name: str) -> Any:
+    if not PAYLOADS.exists():
+        pytest.skip("needs the wire contract's example payloads")
+    return json.loads((PAYLOADS / name).read_text())
+
+
+# ---------------------------------------------------------------------- what goes where
+
+
+@pytest.mark.parametrize(
+    ("schema", "name"),
+    [
+        ("arrays", "60_api_engine_event_arrays.json"),
+        ("objects", "61_api_engine_event_objects.json"),
+    ],
+)
+async def test_an_event_has_the_fields_of_the_contract_s_example(
+    start: Start, connect: Connect, schema: Schema, name: str
+) -> None:
+    expected = example(name)
+    replica = await start(schema=schema)
+    place = Place(-38.7712, 143.5021, 112.0, 10.0)
+    sent = detection(sensor_id=expected["sensorId"], place=place)
+    assert await settle(connect(replica), [delivery(sent)]) == {}
+    (document,) = replica.documents("events")
+    expected |= {"timestamp": "2026-09-14T05:45:12+00:00", "audioClip": "", "sampleRate": 0}
+    assert document == expected
+
+
+async def test_a_clip_goes_inside_its_event(start: Start, connect: Connect) -> None:
+    replica = await start()
+    sent = detection(clip=clip(WAV))
+    assert await settle(connect(replica), [delivery(sent, WAV)]) == {}
+    (document,) = replica.documents("events")
+    assert base64.b64decode(document["audioClip"]) == WAV
+    assert document["sampleRate"] == 16_000
+    assert replica.documents("audio_uploads") == []
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+async def test_a_clip_too_large_for_an_event_is_uploaded_once_and_the_event_names_it(
+    start: Start, connect: Connect, schema: Schema
+) -> None:
+    replica = await start(schema=schema)
+    large = wav(CALLS[0], 25.0, 16_000, Random(1))
+    assert len(large) < 1_048_576 < len(large) * 4 / 3
+    api = connect(replica)
+    replica.options.fail_species = "Litoria ewingii"
+    await unavailable(api, [delivery(detection(clip=clip(large)), large)])
+    replica.options.fail_species = ""
+    assert await settle(api, [delivery(detection(clip=clip(large)), large)]) == {}
+    (upload,) = replica.documents("audio_uploads")
+    assert upload["sha256"] == hashlib.sha256(large).hexdigest()
+    (event,) = replica.documents("events")
+    assert re.fullmatch("[0-9a-f]{24}" if schema == "objects" else "", event["audioClip"])
+
+
+async def test_a_name_of_audio_kept_elsewhere_is_sent_as_it_is(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start()
+    sent = detection(clip_reference="XC12345.mp3", sample_rate_hz=32_000, model="efficientnetv2")
+    assert await settle(connect(replica), [delivery(sent)]) == {}
+    (document,) = replica.documents("events")
+    assert (document["audioClip"], document["sampleRate"]) == ("XC12345.mp3", 32_000)
+
+
+async def test_a_movement_goes_with_epoch_seconds(start: Start, connect: Connect) -> None:
+    replica = await start()
+    assert await settle(connect(replica), [delivery(MOVEMENT)]) == {}
+    (document,) = replica.documents("movements")
+    assert document == {
+        "timestamp": "2025-05-14T03:21:07.118204+00:00",
+        "species": "Sus Scrofa",
+        "animalId": "0b0c3a52",
+        "animalTrueLLA": [-38.7721, 143.5039, 109.0],
+    }
+
+
+async def test_health_becomes_one_line_that_says_when_it_was(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(nodes=["ridge-07"])
+    sent = telemetry(status="online", battery_percent=81.5, uptime_seconds=60.0)
+    assert await settle(connect(replica), [delivery(sent)]) == {}
+    (node,) = replica.documents("nodes")
+    assert node["lastMessage"] == "2026-09-14T05:45:12Z online, battery 81.5 %, uptime 60 s"
+
+
+@pytest.mark.parametrize("node", ["a/b", "a b", "100%", "ü?x=1#y", "../up"])
+async def test_a_node_id_is_one_segment_of_the_address_whatever_is_in_it(
+    start: Start, connect: Connect, node: str
+) -> None:
+    replica = await start(nodes=[node])
+    sent = msgspec.structs.replace(telemetry(), sensor_id=node)
+    assert await settle(connect(replica), [delivery(sent)]) == {}
+    assert [each["_id"] for each in replica.documents("nodes")] == [node]
+
+
+async def test_a_recording_is_uploaded_under_a_name_that_says_who_and_when(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start()
+    sent = recording(sensor_id="../Höhe 7")
+    assert await settle(connect(replica), [delivery(sent, WAV)]) == {}
+    (upload,) = replica.documents("audio_uploads")
+    digest = hashlib.sha256(WAV).hexdigest()
+    name = f"_H_he_7_20260914T054512Z_{digest[:12]}.wav"
+    assert upload == {
+        "original_filename": name,
+        "content_type": "audio/wav",
+        "size_bytes": len(WAV),
+        "sha256": digest,
+    }
+    assert replica.documents("events") == []
+
+
+async def test_the_health_in_a_recording_goes_as_a_heartbeat_before_it(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(nodes=["ridge-07"])
+    sent = recording(health=Health(cpu_percent=12.0))
+    assert await settle(connect(replica), [delivery(sent, WAV)]) == {}
+    assert [each.collection for each in replica.received] == ["nodes", "audio_uploads"]
+
+
+async def test_audio_does_not_wait_for_a_heartbeat_that_is_refused(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(nodes=[])
+    sent = recording(health=Health(cpu_percent=12.0))
+    assert await settle(connect(replica), [delivery(sent, WAV)]) == {}
+    assert [each.collection for each in replica.received] == ["audio_uploads"]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+async def test_every_example_payload_that_is_a_record_reaches_the_api(
+    start: Start, connect: Connect, schema: Schema
+) -> None:
+    if not PAYLOADS.exists():
+        pytest.skip("needs the wire contract's example payloads")
+    batch: list[Delivery] = []
+    for path in sorted(PAYLOADS.glob("*.json")):
+        message = Message("iotingestion/ridge-07", path.read_bytes(), 1_790_000_000_000, "ridge-07")
+        record = decode(message, 50_000_000)
+        if not isinstance(record, Rejected) and path.name < "60":
+            batch.append(Delivery(len(batch) + 1, path.name.encode(), message, record))
+    assert len(batch) > 10
+    nodes = [str(d.record.sensor_id or d.record.node) for d in batch]
+    replica = await start(schema=schema, nodes=nodes)
+    assert await settle(connect(replica), batch) == {}
+    keys = {each.idempotency_key for each in replica.received}
+    assert keys == {d.key.hex() for d in batch}
+
+
+# ---------------------------------------------------------------------- what is not known
+
+
+async def test_arrays_say_unknown_places_as_the_devices_do(start: Start, connect: Connect) -> None:
+    replica = await start(schema="arrays")
+    batch = [
+        delivery(detection(), offset=1),
+        delivery(detection(place=None), offset=2),
+        delivery(detection(animal_place=FROG), offset=3),
+    ]
+    assert await settle(connect(replica), batch) == {}
+    ridge, nowhere, frog = [-38.7712, 143.5021, 112.0], [0.0, 0.0, 0.0], [-38.7719, 143.5034, 0.0]
+    found = [
+        (d["microphoneLLA"], d["animalEstLLA"], d["animalTrueLLA"])
+        for d in replica.documents("events")
+    ]
+    assert found == [(ridge, ridge, ridge), (nowhere, nowhere, nowhere), (ridge, frog, frog)]
+
+
+async def test_objects_say_null_for_an_unknown_animal(start: Start, connect: Connect) -> None:
+    replica = await start(schema="objects")
+    batch = [delivery(detection(), offset=1), delivery(detection(animal_place=FROG), offset=2)]
+    assert await settle(connect(replica), batch) == {}
+    unknown, known = replica.documents("events")
+    for field in ("animalEstLLA", "animalTrueLLA", "animalLLAUncertainty"):
+        assert unknown[field] is None
+    assert known["animalEstLLA"] == {"latitude": -38.7719, "longitude": 143.5034, "altitude": 0.0}
+    assert known["animalLLAUncertainty"] == 15.7
+
+
+async def test_a_sensor_without_a_place_is_not_refused_by_the_objects_form(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(schema="objects")
+    assert await settle(connect(replica), [delivery(detection(place=None))]) == {}
+    (document,) = replica.documents("events")
+    assert document["microphoneLLA"] == {"latitude": 0.0, "longitude": 0.0, "altitude": 0.0}
+
+
+async def test_an_uncertainty_never_shrinks(start: Start, connect: Connect) -> None:
+    replica = await start(schema="arrays")
+    assert await settle(connect(replica), [delivery(detection(animal_place=FROG))]) == {}
+    assert replica.documents("events")[0]["animalLLAUncertainty"] == 16
+
+
+@pytest.mark.parametrize(
+    ("schema", "fraction", "percent"),
+    [
+        ("arrays", 0.6364, 63.64),
+        ("objects", 0.6364, 63.64),
+        ("arrays", 0.0, 0.01),
+        ("arrays", 1.0, 99.99),
+        ("arrays", 0.99995, 99.995),
+        ("objects", 0.0, 0.0),
+        ("objects", 1.0, 100.0),
+        ("objects", 0.0087, 0.87),
+    ],
+)
+async def test_confidence_is_in_percent_and_never_exactly_0_or_100_in_arrays(
+    start: Start, connect: Connect, schema: Schema, fraction: float, percent: float
+) -> None:
+    replica = await start(schema=schema)
+    assert await settle(connect(replica), [delivery(detection(confidence=fraction))]) == {}
+    assert replica.documents("events")[0]["confidence"] == percent
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+async def test_a_confidence_that_is_not_known_is_not_made_up(
+    start: Start, connect: Connect, schema: Schema
+) -> None:
+    replica = await start(schema=schema)
+    refusals = await settle(connect(replica), [delivery(detection(confidence=None))])
+    assert "confidence" in refusals[0]
+    assert replica.received == []
+
+
+# ---------------------------------------------------------------------- refused before sending
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize(
+    "record",
+    [
+        detection(place=Place(math.nan, 143.5)),
+        detection(animal_place=Place(-38.7, 143.5, math.inf)),
+        detection(confidence=math.nan),
+        msgspec.structs.replace(MOVEMENT, animal_place=Place(math.nan, 0.0)),
+        telemetry(cpu_percent=math.nan),
+    ],
+    ids=["place", "altitude", "confidence", "movement", "health"],
+)
+async def test_nan_never_leaves_because_the_api_stores_it_and_answers_500(
+    start: Start, connect: Connect, schema: Schema, record: AnyRecord
+) -> None:
+    replica = await start(schema=schema, nodes=["ridge-07"])
+    refusals = await settle(connect(replica), [delivery(record)])
+    assert "NaN" in refusals[0]
+    assert replica.requests == []
+
+
+async def test_the_replica_stores_nan_and_answers_500(start: Start) -> None:
+    import aiohttp
+
+    replica = await start(schema="arrays")
+    event = {
+        "timestamp": 0,
+        "sensorId": "x",
+        "species": "x",
+        "microphoneLLA": [math.nan, 0, 0],
+        "animalEstLLA": [0, 0, 0],
+        "animalTrueLLA": [0, 0, 0],
+        "animalLLAUncertainty": 15.7,
+        "audioClip": "",
+        "confidence": "0.87",
+        "sampleRate": 0,
+    }
+    async with aiohttp.ClientSession() as session:
+        reply = await session.post(f"{replica.url}/engine/event", data=json.dumps(event))
+    assert reply.status == 500
+    (document,) = replica.documents("events")
+    assert (document["animalLLAUncertainty"], document["confidence"]) == (15, 0.87)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (recording(clip=clip(WAV, container="ogg")), "Ogg"),
+        (recording(clip=clip(WAV, size_bytes=31_457_281)), "31,457,281"),
+        (detection(sensor_id=None), "no event without a sensor id"),
+        (msgspec.structs.replace(telemetry(), node=None), "no node id"),
+        (msgspec.structs.replace(telemetry(), node=".."), "no node id"),
+    ],
+)
+async def test_what_the_api_cannot_take_does_not_travel(
+    start: Start, connect: Connect, record: AnyRecord, reason: str
+) -> None:
+    replica = await start()
+    refusals = await settle(connect(replica), [delivery(record, WAV)])
+    assert reason in refusals[0]
+    assert replica.requests == []
+
+
+# ---------------------------------------------------------------------- refused by the API
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize("errors", ["detail", "envelope"])
+async def test_a_refusal_parks_one_record_with_the_api_s_own_words(
+    start: Start, connect: Connect, schema: Schema, errors: str
+) -> None:
+    replica = await start(schema=schema, errors=errors, refuse_species="Unicorn")
+    batch = named("Litoria ewingii", "Unicorn", "Crinia signifera")
+    refusals = await settle(connect(replica), batch)
+    assert list(refusals) == [1]
+    assert "422" in refusals[1]
+    assert "species: Unicorn is not a known species" in refusals[1]
+    assert len(replica.documents("events")) == 2
+
+
+async def test_a_parked_record_is_taken_once_the_api_has_changed_its_mind(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(refuse_species="Unicorn")
+    api = connect(replica)
+    batch = [delivery(detection(species="Unicorn"))]
+    assert list(await settle(api, batch)) == [0]
+    replica.options.refuse_species = ""
+    assert await settle(api, batch) == {}
+
+
+@pytest.mark.parametrize("errors", ["detail", "envelope"])
+async def test_the_404_hidden_in_a_500_parks_the_heartbeat_of_an_unknown_node(
+    start: Start, connect: Connect, errors: str
+) -> None:
+    replica = await start(errors=errors)
+    refusals = await settle(connect(replica), [delivery(telemetry())], attempts_max=1)
+    assert "Node not found" in refusals[0]
+    assert "register the node 'ridge-07'" in refusals[0]
+
+
+@pytest.mark.parametrize("record", [telemetry(), recording(), MOVEMENT])
+@pytest.mark.parametrize("how", ["locked", "missing"])
+async def test_a_call_that_the_api_does_not_offer_does_not_hold_up_the_others(
+    start: Start, connect: Connect, how: str, record: AnyRecord
+) -> None:
+    path = {
+        "telemetry": "/iot/nodes/ridge-07/heartbeat",
+        "recording": "/api/audio/upload",
+        "movement": "/sim/movement",
+    }[record.__struct_config__.tag]  # type: ignore[index]
+    replica = await start(**{how: [path]})
+    batch = [delivery(record, WAV, offset=1), delivery(detection(), offset=2)]
+    assert list(await settle(connect(replica), batch)) == [0]
+    assert len(replica.documents("events")) == 1
+
+
+async def test_one_record_that_breaks_the_api_is_parked_and_the_others_go_on(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(fail_species="Bunyip")
+    batch = named("Bunyip", "Litoria ewingii")
+    refusals = await settle(connect(replica), batch)
+    assert f"{FAILURES_MAX} times in a row" in refusals[0]
+    assert len(replica.documents("events")) == 1
+    assert replica.requests.count("POST /engine/event") == FAILURES_MAX + 2  # and one {} to ask
+
+
+async def test_a_long_outage_that_looks_like_bad_records_parks_few_of_them(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(fail_species="Litoria ewingii")
+    api = connect(replica)
+    with pytest.raises(AssertionError, match="97 are not settled"):
+        await settle(api, numbered(100), attempts_max=8 + 16 + 32 + 60)
+    replica.options.fail_species = ""
+    assert await settle(api, numbered(100)[3:]) == {}
+    replica.options.fail_species = "Litoria ewingii"
+    assert list(await settle(api, numbered(1), attempts_max=FAILURES_MAX + 1)) == [0]
+
+
+async def test_nothing_is_parked_while_the_api_has_lost_its_database(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(fail_species="Litoria ewingii", db_connected=False)
+    api = connect(replica)
+    for _ in range(3 * FAILURES_MAX):
+        await unavailable(api, numbered(2))
+    replica.options.db_connected = True
+    replica.options.fail_species = ""
+    assert await settle(api, numbered(2)) == {}
+
+
+# ---------------------------------------------------------------------- the world's failures
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
+async def test_a_failure_of_the_api_parks_nothing(
+    start: Start, connect: Connect, status: int
+) -> None:
+    replica = await start(trouble=status, trouble_times=3, nodes=["ridge-07"])
+    batch = [delivery(telemetry(), offset=1), *numbered(3)]
+    assert await settle(connect(replica), batch) == {}
+    assert len(replica.received) == 4
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [("7", 7.0), ("86400", 3600.0), ("-3", None), ("soon", None), ("", None), ("9" * 400, 3600.0)],
+)
+async def test_retry_after_is_honoured_up_to_an_hour(
+    start: Start, connect: Connect, retry_after: str, seconds: float | None
+) -> None:
+    replica = await start(trouble=429, retry_after=retry_after)
+    error = await unavailable(connect(replica), numbered(1))
+    assert error.retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize(("ahead_seconds", "expected"), [(90, 90.0), (-90, 0.0), (90_000, 3600.0)])
+def test_retry_after_may_be_a_date(ahead_seconds: int, expected: float) -> None:
+    date = format_datetime(NOON + timedelta(seconds=ahead_seconds), usegmt=True)
+    assert replies.retry_after_seconds({"Retry-After": date}, NOON) == expected
+
+
+async def test_the_rate_limit_says_how_long_to_wait(start: Start, connect: Connect) -> None:
+    replica = await start(requests_per_minute=3)
+    api = connect(replica)
+    assert await settle(api, numbered(3)) == {}
+    error = await unavailable(api, numbered(4)[3:])
+    assert "429" in str(error)
+    assert error.retry_after_seconds is not None
+    assert 50 < error.retry_after_seconds <= 60
+
+
+@pytest.mark.parametrize("key", ["wrong", None])
+@pytest.mark.parametrize("record", [detection(), telemetry(), recording()])
+async def test_a_wrong_key_parks_nothing_and_names_the_setting(
+    start: Start, connect: Connect, key: str | None, record: AnyRecord
+) -> None:
+    replica = await start(key="right", locked=["/iot", "/api"])
+    error = await unavailable(connect(replica, key=key), [delivery(record, WAV)])
+    assert "IOT_API_KEY" in str(error)
+    assert replica.received == []
+
+
+@pytest.mark.parametrize("header", ["x-api-key", "x-engine-api-key"])
+async def test_the_key_is_found_by_either_version(
+    start: Start, connect: Connect, header: str
+) -> None:
+    replica = await start(key="right", key_header=header)
+    assert await settle(connect(replica), numbered(1)) == {}
+
+
+@pytest.mark.parametrize("record", [detection(), telemetry(), recording(), MOVEMENT])
+async def test_a_wrong_address_parks_nothing_and_names_the_setting(
+    start: Start, connect: Connect, record: AnyRecord
+) -> None:
+    replica = await start()
+    error = await unavailable(connect(replica, url=f"{replica.url}/v1"), [delivery(record, WAV)])
+    assert "IOT_API_URL" in str(error)
+
+
+async def test_a_redirect_is_not_followed(start: Start, connect: Connect) -> None:
+    replica = await start(trouble="move")
+    error = await unavailable(connect(replica), numbered(1))
+    assert "https://elsewhere.example/" in str(error)
+    assert "IOT_API_URL" in str(error)
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_a_log_in_page_is_no_success(start: Start, connect: Connect, bulk: bool) -> None:
+    replica = await start(trouble="page")
+    error = await unavailable(connect(replica, bulk=bulk), numbered(2))
+    assert "IOT_API_URL" in str(error)
+
+
+async def test_refused_connections_park_nothing_and_all_arrives_afterwards(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start()
+    api = connect(replica)
+    assert await settle(api, numbered(2)) == {}
+    await replica.stop()
+    assert "IOT_API_URL" in str(await unavailable(api, numbered(4)[2:]))
+    await replica.start()
+    assert await settle(api, numbered(4)[2:]) == {}
+    assert [each["timestamp"][17:19] for each in replica.documents("events")] == [
+        "13", "14", "15", "16",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("trouble", ["hang", "reset", "truncate"])
+@pytest.mark.parametrize("record", [detection(), recording(), MOVEMENT])
+async def test_a_lost_answer_repeats_the_call_under_the_same_key(
+    start: Start, connect: Connect, trouble: str, record: AnyRecord
+) -> None:
+    replica = await start(trouble=trouble, trouble_times=1)
+    api = connect(replica, timeout_seconds=0.3)
+    assert await settle(api, [delivery(record, WAV)], attempts_max=2) == {}
+    keys = [each.idempotency_key for each in replica.received]
+    assert keys == [delivery(record).key.hex()] * 2
+
+
+async def test_a_lost_answer_repeats_no_more_than_one_record(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(trouble="reset", trouble_times=1)
+    assert await settle(connect(replica), numbered(5)) == {}
+    assert len(replica.received) == 6
+
+
+# ---------------------------------------------------------------------- many at once
+
+
+async def test_waiting_detections_go_in_one_call_in_arrays(start: Start, connect: Connect) -> None:
+    replica = await start(schema="objects")
+    api = connect(replica, bulk=True)
+    assert await api.write(numbered(100)) == Written(100)
+    assert replica.requests == ["POST /detections/bulk"]
+    documents = replica.documents("detections")
+    assert len({document["timestamp"] for document in documents}) == 100
+    assert documents[0]["microphoneLLA"] == [-38.7712, 143.5021, 112.0]
+
+
+async def test_only_the_leading_detections_go_in_one_call(start: Start, connect: Connect) -> None:
+    replica = await start()
+    batch = [*numbered(2), delivery(MOVEMENT, offset=3), delivery(detection(), offset=4)]
+    api = connect(replica, bulk=True)
+    assert [(await api.write(batch[n:])).count for n in (0, 2, 3)] == [2, 1, 1]
+    assert [each.collection for each in replica.received] == [
+        "detections", "detections", "movements", "events",
+    ]  # fmt: skip
+
+
+async def test_a_bulk_that_was_taken_in_part_parks_the_rest(start: Start, connect: Connect) -> None:
+    replica = await start(refuse_species="Unicorn")
+    batch = named("a", "Unicorn", "b", "Unicorn")
+    written = await connect(replica, bulk=True).write(batch)
+    assert written.count == 4
+    assert [refusal.index for refusal in written.refusals] == [1, 3]
+    assert "species: Unicorn is not a known species" in written.refusals[0].reason
+    assert [each["species"] for each in replica.documents("detections")] == ["a", "b"]
+
+
+async def test_a_bulk_of_which_nothing_was_taken_is_tried_one_by_one(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(refuse_species="Unicorn")
+    refusals = await settle(connect(replica, bulk=True), numbered(3, species="Unicorn"))
+    assert list(refusals) == [0, 1, 2]
+    assert replica.requests == ["POST /detections/bulk", *["POST /engine/event"] * 3]
+
+
+@pytest.mark.parametrize("how", ["locked", "missing"])
+async def test_an_api_without_the_bulk_call_is_asked_for_it_once(
+    start: Start, connect: Connect, how: str
+) -> None:
+    replica = await start(**{how: ["/detections/bulk"]})
+    assert await settle(connect(replica, bulk=True), numbered(5)) == {}
+    assert replica.requests == ["POST /detections/bulk", *["POST /engine/event"] * 5]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422, 500])
+async def test_a_bulk_refused_as_a_whole_goes_one_by_one_and_the_next_in_one_call_again(
+    start: Start, connect: Connect, status: int
+) -> None:
+    replica = await start(trouble=status, trouble_times=1)
+    api = connect(replica, bulk=True)
+    assert await settle(api, numbered(3)) == {}
+    assert len(replica.documents("events")) == 3
+    assert await settle(api, numbered(6)[3:]) == {}
+    assert len(replica.documents("detections")) == 3
+
+
+async def test_a_bulk_with_one_record_that_breaks_the_api_parks_only_that(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(fail_species="Bunyip")
+    assert list(await settle(connect(replica, bulk=True), named("a", "Bunyip", "b"))) == [1]
+    assert [each["species"] for each in replica.documents("events")] == ["a", "b"]
+
+
+async def test_a_bulk_answer_that_does_not_add_up_is_no_success_and_is_not_asked_for_again(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(trouble="lie")
+    api = connect(replica, bulk=True)
+    assert "not for each" in str(await unavailable(api, numbered(4)))
+    assert await settle(api, numbered(4)) == {}
+    assert len(replica.documents("events")) == 4
+    assert replica.requests.count("POST /detections/bulk") == 1
+
+
+@pytest.mark.parametrize("trouble", ["hang", "reset", "truncate"])
+async def test_a_lost_bulk_answer_repeats_the_same_call_under_the_same_key(
+    start: Start, connect: Connect, trouble: str
+) -> None:
+    replica = await start(trouble=trouble, trouble_times=1)
+    api = connect(replica, bulk=True, timeout_seconds=0.3)
+    assert await settle(api, numbered(3), attempts_max=2) == {}
+    assert len(replica.received) == 6
+    assert len({each.idempotency_key for each in replica.received}) == 1
+
+
+async def test_a_bulk_stays_within_the_api_s_limit_of_a_mebibyte(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start()
+    large = wav(CALLS[0], 10.0, 16_000, Random(1))
+    batch = [delivery(detection(clip=clip(large)), large, offset=n) for n in range(1, 6)]
+    api = connect(replica, bulk=True)
+    assert (await api.write(batch)).count == 2
+    assert await settle(api, batch[2:]) == {}
+    assert len(replica.received) == 5
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"[]",
+        b'{"inserted":2,"rejected":0}',
+        b'{"inserted":1,"rejected":0,"errors":[]}',
+        b'{"inserted":3,"rejected":-1,"errors":[]}',
+        b'{"inserted":1,"rejected":1,"errors":[]}',
+        b'{"inserted":1,"rejected":1,"errors":[{"index":2}]}',
+        b'{"inserted":0,"rejected":2,"errors":[{"index":1},{"index":1}]}',
+        b'{"inserted":"2","rejected":0,"errors":[]}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_bulk_answer_must_account_for_every_event(reply: bytes) -> None:
+    assert replies.bulk_refusals(reply, 2) is None
+
+
+def test_the_contract_s_bulk_answer_is_understood() -> None:
+    reply = json.dumps(example("67_api_detections_bulk_reply.json")).encode()
+    assert replies.bulk_refusals(reply, 2) == {
+        1: "the Echo API refused it: species: ensure this value has at least 1 characters"
+    }
+
+
+# ---------------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"detail":"File too large (max 30MB)"}', "File too large (max 30MB)"),
+        (b'{"detail":[{"loc":["body","species"],"msg":"required"}]}', "species: required"),
+        (b'{"detail":[{"loc":["body","microphoneLLA",2],"msg":"x"}]}', "microphoneLLA.2: x"),
+        (
+            b'{"status":"failed","error":{"code":"X","message":"Failed.","details":null}}',
+            "Failed.",
+        ),
+        (b'{"error":{"type":"x","message":"M","details":[{"loc":["body"],"msg":"y"}]}}', "M y"),
+        (b'{"error":"Payload Too Large","message":"Too much."}', "Too much."),
+        (b'{"error":"only this"}', "only this"),
+        (b"<html>nginx</html>", ""),
+        (b"\xff\xfe", ""),
+        (b'{"detail":{"a":1}}', ""),
+        (b"[" * 100_000, ""),
+        (b'{"detail":"two\\nlines\\u0007 \\u202e"}', "two lines"),
+    ],
+)
+def test_errors_in_every_form_become_one_plain_line(body: bytes, words: str) -> None:
+    assert replies.plain_words(body) == words
+
+
+def test_a_reason_has_at_most_300_characters() -> None:
+    body = json.dumps({"detail": "x" * 10_000}).encode()
+    assert len(replies.Reply(422, body).text()) == 300
+
+
+# ---------------------------------------------------------------------- probe
+
+
+@pytest.mark.parametrize("missing", [[], ["/health"]])
+async def test_the_probe_finds_an_api_that_lets_us_in_and_stores_nothing(
+    start: Start, connect: Connect, missing: list[str]
+) -> None:
+    replica = await start(key="right", missing=missing)
+    await connect(replica).probe()
+    assert replica.received == []
+
+
+@pytest.mark.parametrize(
+    ("options", "changed", "remedy"),
+    [
+        ({"key": "right"}, {"key": "wrong"}, "IOT_API_KEY"),
+        ({"missing": ["/engine/event"]}, {}, "IOT_API_URL"),
+        ({"db_connected": False}, {}, "MongoDB"),
+        ({"trouble": 503}, {}, "503"),
+        ({}, {"url": "http://127.0.0.1:9"}, "IOT_API_URL"),
+    ],
+)
+async def test_the_probe_names_the_remedy(
+    start: Start, connect: Connect, options: Any, changed: Any, remedy: str
+) -> None:
+    replica = await start(**options)
+    with pytest.raises(Unavailable, match=remedy):
+        await connect(replica, **changed).probe()
+
+
+async def test_a_sink_can_be_closed_before_it_was_used(start: Start, connect: Connect) -> None:
+    api = connect(await start())
+    await api.close()
+
+
+async def test_the_replica_runs_as_a_program_of_its_own() -> None:
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.replica", "--set", '{"schema": "arrays"}'),
+        cwd=Path(__file__).parents[1],
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert program.stdout is not None
+        url = (await program.stdout.readline()).decode().strip()
+        api = EchoApi(url, None, "arrays", bulk=False)
+        assert await settle(api, numbered(2)) == {}
+        await api.close()
+    finally:
+        program.terminate()
+        await program.wait()
