@@ -60,11 +60,11 @@ class Options(msgspec.Struct):
     """Calls that want somebody to be logged in, by the start of their path."""
     db_connected: bool = True
 
-    trouble: Literal["", "hang", "reset", "truncate", "lie", "page", "move"] | int = ""
+    trouble: Literal["", "hang", "reset", "truncate", "lie", "page", "move", "flood"] | int = ""
     """What happens to calls: `hang`, `reset` and `truncate` store, and then never answer, break
     the connection, or break it half-way through the answer; `lie` says of a bulk that half of it
-    was not there; `page` answers with HTML, `move` with a redirect, a number with that status, all
-    three without storing."""
+    was not there; `page` answers with HTML, `move` with a redirect, `flood` with a 422 that never
+    ends, a number with that status, all without storing."""
     trouble_times: int = 1_000_000
     """For how many calls."""
     retry_after: str = ""
@@ -80,6 +80,7 @@ class Received(msgspec.Struct):
 
     call: str
     idempotency_key: str | None
+    user_agent: str | None
     document: Json
     collection: str
 
@@ -157,6 +158,11 @@ class Replica:
             )
         if trouble == "move":
             return web.Response(status=307, headers={"Location": "https://elsewhere.example/"})
+        if trouble == "flood":
+            endless = web.StreamResponse(status=422)
+            await endless.prepare(request)
+            while True:  # until the other side hangs up
+                await endless.write(b"x" * 4096)
         if isinstance(trouble, int):
             headers = {"Retry-After": self.options.retry_after} if self.options.retry_after else {}
             return self._error(trouble, "The service cannot answer now.", headers=headers)
@@ -240,8 +246,9 @@ class Replica:
         return _json(422, {"status": "failed", "error": error})
 
     def _store(self, request: web.Request, collection: str, document: Json) -> str:
-        key = request.headers.get("Idempotency-Key")
-        self.received.append(Received(request.path, key, document, collection))
+        headers = request.headers
+        key, agent = headers.get("Idempotency-Key"), headers.get("User-Agent")
+        self.received.append(Received(request.path, key, agent, document, collection))
         return secrets.token_hex(12)
 
     # ------------------------------------------------------------------ the calls

@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import wave
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ import apsw
 import msgspec
 import pytest
 import typer
+from tests.house import eventually
 
 from echo_ingest.cli import app
 from echo_ingest.decode import decode
@@ -128,13 +128,6 @@ def journal(data_dir: Path) -> Iterator[Journal]:
 
 def append(journal: Journal, *messages: Message) -> None:
     journal.append([(m, decode(m, PAYLOAD_BYTES_MAX)) for m in messages])
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
 
 
 # ---------------------------------------------------------------------- help, errors

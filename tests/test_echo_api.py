@@ -22,6 +22,7 @@ import msgspec
 import pytest
 from tests.replica import Replica
 
+from echo_ingest import __version__
 from echo_ingest.calls import CALLS, wav
 from echo_ingest.decode import decode
 from echo_ingest.record import (
@@ -302,6 +303,17 @@ async def test_audio_does_not_wait_for_a_heartbeat_that_is_refused(
     assert [each.collection for each in replica.received] == ["audio_uploads"]
 
 
+async def test_while_the_audio_waits_its_heartbeat_is_not_repeated(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(nodes=["ridge-07"], key="right", locked=["/api"])
+    api = connect(replica, key="wrong")
+    batch = [delivery(recording(health=Health(cpu_percent=12.0)), WAV)]
+    for _ in range(3):
+        await unavailable(api, batch)
+    assert [each.collection for each in replica.received] == ["nodes"]
+
+
 @pytest.mark.parametrize("schema", SCHEMAS)
 async def test_every_example_payload_that_is_a_record_reaches_the_api(
     start: Start, connect: Connect, schema: Schema
@@ -320,6 +332,7 @@ async def test_every_example_payload_that_is_a_record_reaches_the_api(
     assert await settle(connect(replica), batch) == {}
     keys = {each.idempotency_key for each in replica.received}
     assert keys == {d.key.hex() for d in batch}
+    assert {each.user_agent for each in replica.received} == {f"echo-ingest/{__version__}"}
 
 
 # ---------------------------------------------------------------------- what is not known
@@ -635,6 +648,13 @@ async def test_a_log_in_page_is_no_success(start: Start, connect: Connect, bulk:
     replica = await start(trouble="page")
     error = await unavailable(connect(replica, bulk=bulk), numbered(2))
     assert "IOT_API_URL" in str(error)
+
+
+async def test_an_answer_without_end_is_read_only_to_its_beginning(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(trouble="flood")
+    assert "422" in (await settle(connect(replica), numbered(1), attempts_max=1))[0]
 
 
 async def test_refused_connections_park_nothing_and_all_arrives_afterwards(

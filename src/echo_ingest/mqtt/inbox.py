@@ -2,10 +2,22 @@
 
 import asyncio
 
+from msgspec import Struct
+
 from echo_ingest.record import Message
 
 HELD_MESSAGES_MAX = 20_000
 HELD_BYTES_MAX = 16 * 1024 * 1024
+
+
+class Batch(Struct, frozen=True):
+    """Messages in order of arrival, to be acknowledged together."""
+
+    messages: list[Message]
+    acks: list[bytes]
+    """Their PUBACK packets, in the same order; QoS 0 messages have none."""
+    connection: int
+    size_bytes: int
 
 
 class Inbox:

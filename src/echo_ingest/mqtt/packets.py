@@ -1,8 +1,29 @@
-"""What the codec leaves to us: where a packet ends, and a PUBLISH it will not read."""
+"""What the codec leaves to us: subscriptions, where a packet ends, a PUBLISH it will not read."""
 
 import mqtt5
 
 PUBLISH = 3
+PINGREQ = mqtt5.PingReqPacket().write()
+
+
+def puback(packet_id: int) -> bytes:
+    """A PUBACK that says success, by leaving the reason code out [MQTT-3.4.2-1]."""
+    return b"\x40\x02" + packet_id.to_bytes(2)
+
+
+def subscriptions(
+    topic_filters: tuple[str, ...], echo_topic: str | None
+) -> list[mqtt5.TopicFilter]:
+    """Topic filters at QoS 1, and the echo topic at QoS 0."""
+    # A retained message is sent with a new subscription only, not at each reconnect.
+    retained = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
+    filters = [
+        mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_handling=retained)
+        for pattern in topic_filters
+    ]
+    if echo_topic is not None:
+        filters.append(mqtt5.TopicFilter(echo_topic, max_qos=mqtt5.QoS.AT_MOST_ONCE))
+    return filters
 
 
 def packet_bytes(view: memoryview) -> int:

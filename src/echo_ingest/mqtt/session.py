@@ -24,10 +24,10 @@ import structlog
 from msgspec import Struct
 
 from echo_ingest.backoff import delay_seconds
-from echo_ingest.mqtt.inbox import Inbox
+from echo_ingest.mqtt.inbox import Batch, Inbox
 from echo_ingest.mqtt.link import Link, open_link
 from echo_ingest.mqtt.outbox import Outbox
-from echo_ingest.mqtt.packets import packet_bytes, salvage_publish
+from echo_ingest.mqtt.packets import PINGREQ, packet_bytes, puback, salvage_publish, subscriptions
 from echo_ingest.mqtt.reasons import (
     FAILURE,
     TAKEN_OVER,
@@ -51,8 +51,6 @@ SHORT_LIFE_SECONDS = 10.0
 
 QOS_0 = mqtt5.QoS.AT_MOST_ONCE
 QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
-PINGREQ = mqtt5.PingReqPacket().write()
-PUBACK = b"\x40\x02"  # followed by the packet id: no reason code means success [MQTT-3.4.2-1]
 
 
 P = TypeVar("P", bound=mqtt5.ConnAckPacket | mqtt5.SubAckPacket | mqtt5.PingRespPacket)
@@ -74,16 +72,6 @@ class SessionOptions(Struct, frozen=True, kw_only=True):
     """Subscribed at QoS 0; what comes on it goes to `on_echo` and is not a message."""
     session_expiry_seconds: int = 0
     """How long the broker keeps our session while we are away; 0: not at all."""
-
-
-class Batch(Struct, frozen=True):
-    """Messages in order of arrival, to be acknowledged together."""
-
-    messages: list[Message]
-    acks: list[bytes]
-    """Their PUBACK packets, in the same order; QoS 0 messages have none."""
-    connection: int
-    size_bytes: int
 
 
 class Session:
@@ -173,9 +161,9 @@ class Session:
             topic, payload, qos=qos, packet_id=packet_id, user_properties=list(properties)
         )
         link.write(self._outbox.packed(packet))
-        puback = await self._outbox.answer_to(packet_id)
-        if int(puback.reason_code) >= FAILURE:
-            raise PublishRefused(f"{topic}: {words(puback)}")
+        answer = await self._outbox.answer_to(packet_id)
+        if int(answer.reason_code) >= FAILURE:
+            raise PublishRefused(f"{topic}: {words(answer)}")
 
     async def _writable_link(self) -> Link:
         while True:
@@ -210,15 +198,13 @@ class Session:
                 if isinstance(error, TakenOver) or cut_short == CUT_SHORT_MAX:
                     cut_short = 0
                     self._end(TAKEN_OVER)
-                    log.error("taken over", client_id=self.options.client_id, reason=TAKEN_OVER,
-                              pause_seconds=TAKEN_OVER_PAUSE_SECONDS)  # fmt: skip
+                    log.error("taken over", client_id=self.options.client_id, reason=TAKEN_OVER)
                     await asyncio.sleep(TAKEN_OVER_PAUSE_SECONDS)
                     continue
                 attempt += 1
                 self._end(reason(error, self.options.endpoint))
                 if attempt == 1:
-                    log.warning("disconnected", broker=str(self.options.endpoint),
-                                reason=self.state)  # fmt: skip
+                    log.warning("disconnected", reason=self.state)
                 await asyncio.sleep(delay_seconds(attempt, self._rng, most=5.0))
 
     async def wait_connected(self) -> None:
@@ -240,9 +226,8 @@ class Session:
         self._heard_at = time.monotonic()
         self._lost = asyncio.get_running_loop().create_future()
         self._lost.add_done_callback(lambda lost: lost.cancelled() or lost.exception())
-        self._link = await open_link(
-            options.endpoint, options.tls_ca_file, self._feed, self._on_lost
-        )
+        feed, on_lost = self._feed, self._on_lost
+        self._link = await open_link(options.endpoint, options.tls_ca_file, feed, on_lost)
         connack = await self._ask(
             mqtt5.ConnectPacket(
                 options.client_id,
@@ -268,14 +253,7 @@ class Session:
 
     async def _subscribe(self) -> None:
         options = self.options
-        # A retained message is sent with a new subscription only, not at each reconnect.
-        retained = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
-        filters = [
-            mqtt5.TopicFilter(pattern, max_qos=QOS_1, retain_handling=retained)
-            for pattern in options.topic_filters
-        ]
-        if options.echo_topic is not None:
-            filters.append(mqtt5.TopicFilter(options.echo_topic, max_qos=QOS_0))
+        filters = subscriptions(options.topic_filters, options.echo_topic)
         if not filters:
             return
         suback = await self._ask(
@@ -362,7 +340,7 @@ class Session:
         if packet_id is None and topic == self.options.echo_topic:
             self._on_echo(payload)
             return
-        ack = None if packet_id is None else PUBACK + packet_id.to_bytes(2)
+        ack = None if packet_id is None else puback(packet_id)
         self._inbox.put(
             Message(
                 topic,
@@ -385,8 +363,6 @@ class Session:
                 self._lose(ConnectionLost(f"the broker disconnected us: {words(packet)}"))
         elif (answer := self._answers.get(type(packet))) is not None and not answer.done():
             answer.set_result(packet)
-
-    # ------------------------------------------------------------------ the end of a connection
 
     def _on_lost(self, exc: Exception | None) -> None:
         self._lose(ConnectionClosed(str(exc) if exc else "the broker closed the connection"))

@@ -92,7 +92,7 @@ class EchoApi:
         self._url = url
         self._schema = schema
         self._timeout_seconds = timeout_seconds
-        self._headers = {"User-Agent": f"echo-ingest/{__version__}", "Accept-Encoding": "identity"}
+        self._headers = {"User-Agent": f"echo-ingest/{__version__}"}
         if key is not None:
             self._headers |= {"x-api-key": key, "x-engine-api-key": key}
         self._session: aiohttp.ClientSession | None = None
@@ -170,7 +170,6 @@ class EchoApi:
             except Refused as refused:  # the audio need not wait for what can be heard from it
                 log.warning("heartbeat refused", offset=delivery.offset, reason=str(refused))
             self._head.heartbeat_settled = True
-            self._head.failures = 0
         await self._upload(delivery, recording.clip)
 
     async def _deliver_heartbeat(self, delivery: Delivery, record: Telemetry | Recording) -> None:
