@@ -136,7 +136,13 @@ def test_secrets_are_never_shown(tmp_path: Path, secret: str) -> None:
 
 @pytest.mark.parametrize("name", ["IOT_ENDPOINT", "IOT_API_URL"])
 @pytest.mark.parametrize(
-    "text", ["mqtt://joe:hunter2@host", "https://:hunter2@host/a", "joe:hunter2@h"]
+    "text",
+    [
+        "mqtt://joe:hunter2@host",
+        "https://:hunter2@host/a",
+        "joe:hunter2@h",
+        "ws://a:hunter2/hunter2@h",
+    ],
 )
 def test_a_password_in_an_address_is_refused_and_not_shown(name: str, text: str) -> None:
     (line,) = problems({name: text})

@@ -234,7 +234,10 @@ async def _end_survivor(lock: int) -> None:
             if _try_lock(lock):
                 return
             await asyncio.sleep(POLL_SECONDS)
-    raise BrokerError("the mosquitto of an earlier start does not end: type `sudo pkill mosquitto`")
+    raise BrokerError(
+        "the mosquitto of an earlier start still holds the lock on broker/mosquitto.pid in the data "
+        "folder and does not end: end it, or restart the machine"
+    )
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -18,6 +18,8 @@ class Outbox:
         self._packet_bytes_max: int | None = None
         self._packet_id = 0
         self._ended = asyncio.Event()
+        self.turn = asyncio.Lock()
+        """Whoever publishes holds it until the packet is written."""
 
     def limit(self, connack: mqtt5.ConnAckPacket) -> None:
         """Keep to what this broker takes."""
@@ -51,15 +53,16 @@ class Outbox:
             )
         return data
 
-    async def answer_to(self, packet_id: int) -> mqtt5.PubAckPacket:
-        """Wait for the PUBACK of a packet that was sent; `ConnectionLost` if none will come."""
+    def expect(self, packet_id: int) -> asyncio.Future[mqtt5.PubAckPacket]:
+        """The PUBACK of a packet that was sent, to come; `ConnectionLost` if none will come."""
         answer: asyncio.Future[mqtt5.PubAckPacket] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(lambda _answer: self._end(packet_id))
         self._waiting[packet_id] = answer
-        try:
-            return await answer
-        finally:
-            del self._waiting[packet_id]
-            self._ended.set()
+        return answer
+
+    def _end(self, packet_id: int) -> None:
+        del self._waiting[packet_id]
+        self._ended.set()
 
     def take(self, puback: mqtt5.PubAckPacket) -> None:
         """An answer has come."""
@@ -69,6 +72,6 @@ class Outbox:
 
     def lose(self, error: ConnectionLost) -> None:
         """No more answers will come by this connection."""
-        for answer in self._waiting.values():
+        for answer in list(self._waiting.values()):
             if not answer.done():
                 answer.set_exception(error)

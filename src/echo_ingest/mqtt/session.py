@@ -148,31 +148,29 @@ class Session:
         Raises `ConnectionLost` if it ends before the answer (the broker may or may not have the
         message: publish again), `PublishRefused` if the broker will not take it.
         """
-        link = await self._writable_link()
-        if qos == QOS_0:
-            packet = mqtt5.PublishPacket(topic, payload, user_properties=list(properties))
-            link.write(self._outbox.packed(packet))
-            return
-        while self._outbox.is_full:
-            await self._outbox.one_ended()
+        async with self._outbox.turn:  # in the order of the calls
             link = await self._writable_link()
-        packet_id = self._outbox.next_packet_id()
-        packet = mqtt5.PublishPacket(
-            topic, payload, qos=qos, packet_id=packet_id, user_properties=list(properties)
-        )
-        link.write(self._outbox.packed(packet))
-        answer = await self._outbox.answer_to(packet_id)
-        if int(answer.reason_code) >= FAILURE:
-            raise PublishRefused(f"{topic}: {words(answer)}")
+            packet_id = self._outbox.next_packet_id() if qos != QOS_0 else None
+            packet = mqtt5.PublishPacket(
+                topic, payload, qos=qos, packet_id=packet_id, user_properties=list(properties)
+            )
+            link.write(self._outbox.packed(packet))
+            if packet_id is None:
+                return
+            answer = self._outbox.expect(packet_id)
+        puback = await answer
+        if int(puback.reason_code) >= FAILURE:
+            raise PublishRefused(f"{topic}: {words(puback)}")
 
     async def _writable_link(self) -> Link:
         while True:
             await self._connected.wait()
             if self._link is not None:
                 await self._link.drained()
-            if self._link is not None:
+            if self._outbox.is_full:
+                await self._outbox.one_ended()
+            elif self._link is not None and self._connected.is_set():
                 return self._link
-            await asyncio.sleep(0)
 
     # ------------------------------------------------------------------ the connection
 

@@ -6,7 +6,6 @@ files leave them so. Every field has its heading in docs/settings.md.
 """
 
 import difflib
-import re
 import tomllib
 from collections.abc import Mapping
 from functools import cached_property
@@ -320,6 +319,7 @@ def _invalid(error: ValidationError, found: dict[str, Found]) -> list[str]:
 def _shown(name: str, value: object) -> str:
     if name in SECRETS:
         return "a value that is not shown"
-    # A password in an address must not end in a log.
-    text = re.sub(r"(//)?[^/]*@", r"\1…@", repr(value))
+    text = repr(value)
+    if "@" in text:  # a password in an address must not end in a log
+        text = f"'…@{text.rpartition('@')[2]}"
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"

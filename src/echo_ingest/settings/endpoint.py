@@ -52,7 +52,7 @@ def parse_endpoint(text: str) -> Endpoint:
     if scheme in ("ws", "wss"):
         path = path or DEFAULT_WEBSOCKET_PATH
     elif path:
-        raise ValueError(f"only ws:// and wss:// have a path: leave out {path}")
+        raise ValueError("only ws:// and wss:// have a path: leave it out")
     return Endpoint(scheme, host, port or DEFAULT_PORTS[scheme], path)
 
 

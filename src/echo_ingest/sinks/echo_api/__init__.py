@@ -235,9 +235,8 @@ class EchoApi:
         )
         if reply.is_success:
             refusals = replies.bulk_refusals(reply.body, len(events))
-            if (
-                refusals is None
-            ):  # some may be stored: a call that cannot be trusted is not repeated
+            if refusals is None:
+                # Some may be stored: a call that cannot be trusted is not repeated.
                 self._has_bulk = False
                 raise Unavailable(
                     f"the Echo API's bulk call answered {reply.status}, but not for each of "
