@@ -235,8 +235,8 @@ async def _end_survivor(lock: int) -> None:
                 return
             await asyncio.sleep(POLL_SECONDS)
     raise BrokerError(
-        "the mosquitto of an earlier start still holds the lock on broker/mosquitto.pid in the data "
-        "folder and does not end: end it, or restart the machine"
+        "the mosquitto of an earlier start does not end and still holds broker/mosquitto.pid in "
+        "the data folder: end it, or restart the machine"
     )
 
 
