@@ -206,7 +206,7 @@ def test_a_session_that_the_broker_has_forgotten_is_reported_as_a_possible_loss(
 ) -> None:
     del house.settings["IOT_API_URL"]
     house.stop(house.up())
-    for state in (house.data_dir / "broker").rglob("mosquitto*.db*"):
+    for state in (house.data_dir / "broker").glob("queues.db*"):
         state.unlink()
     house.up()
     assert "session lost" in house.log("up")

@@ -1,1 +1,39 @@
-"""The first half at its limits: a real broker, a real journal, no room."""
+"""The first half at its limits: what happens where there is no room."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.house import Device, House, eventually
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "data")
+    yield house
+    house.close()
+
+
+def heartbeat(number: int) -> tuple[str, bytes]:
+    fields = {"nodeId": f"n{number}", "status": "online " + "x" * 200, "timestamp": 1_795_000_000}
+    return "iotingestion/n", json.dumps(fields).encode()
+
+
+def test_at_the_journals_cap_acknowledgements_stop_and_nothing_is_lost(house: House) -> None:
+    house.settings["IOT_JOURNAL_BYTES_MAX"] = "500000"
+    program = house.up()
+    total = 3_000
+    # The broker acknowledges: what it holds for us is what we have not acknowledged.
+    Device(house.mqtt_port).publish([heartbeat(n) for n in range(total)])
+    eventually(lambda: "journal" in house.http("/readyz")[1].get("problems", {}))
+    assert "IOT_JOURNAL_BYTES_MAX" in house.http("/readyz")[1]["problems"]["journal"]
+    stored = house.ledger()["stored"]
+    assert 0 < stored < total
+    house.stop(program)
+    house.settings["IOT_JOURNAL_BYTES_MAX"] = "0"
+    house.up()
+    eventually(lambda: house.ledger()["stored"] == total)
