@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ class Device(Struct, frozen=True):
     node: str
     interval_seconds: float
     say: Callable[["Device", Random], Outgoing]
+    repeats: int = 1
+    """How often it publishes each message: some never trust an acknowledgement."""
 
 
 def fleet(prefix: str) -> tuple[Device, ...]:
@@ -40,7 +43,7 @@ def fleet(prefix: str) -> tuple[Device, ...]:
     return (
         Device("ridge-01", 1.5, below(edge_prediction)),
         Device("ridge-02", 2.0, below(edge_prediction)),
-        Device("creek-01", 2.5, below(edge_prediction)),
+        Device("creek-01", 6.0, below(edge_prediction), repeats=2),
         Device("creek-02", 9.0, below(esp32_audio)),
         Device("swamp-01", 11.0, below(recorder)),
         Device("swamp-02", 14.0, below(raspberry_pi)),
@@ -57,14 +60,13 @@ async def publish_for_ever(session: Session, device: Device, rng: Random) -> Non
     while True:
         await asyncio.sleep(device.interval_seconds * rng.uniform(0.5, 1.5))
         outgoing = device.say(device, rng)
-        while True:
-            try:
+        acknowledged = 0
+        while acknowledged < device.repeats:
+            with contextlib.suppress(ConnectionLost):  # publish waits for the next connection
                 await session.publish(
                     outgoing.topic, outgoing.payload, properties=outgoing.properties
                 )
-                break
-            except ConnectionLost:
-                continue  # publish waits for the next connection
+                acknowledged += 1
 
 
 def edge_prediction(topic: str, node: str, rng: Random) -> Outgoing:

@@ -75,7 +75,7 @@ def _ledger(ledger: Ledger, rate: float) -> RenderableType:
 
 
 def _newest(house: House, archive: Archive) -> Table:
-    rows = table("observed", "node", "kind", "what")
+    rows = table("observed", "node", "kind", "what+")
     for entry in archive.newest(Selection(), NEWEST):
         record = decode(entry.message, house.settings.payload_bytes_max)
         if isinstance(record, Rejected):  # stored by a version that took it
