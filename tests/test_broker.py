@@ -18,12 +18,14 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from structlog.testing import capture_logs
-from tests.house import free_port
 
 from echo_ingest import broker
 from echo_ingest.broker import BrokerError, Credentials, MosquittoMissing
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.settings import Endpoint, Settings
+from tests.house import free_port
+
+pytestmark = pytest.mark.slow
 
 PUBLISHER_PASSWORD = "pä ss:wörd$7$#"
 MESSAGES = 2_000

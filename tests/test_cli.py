@@ -24,7 +24,6 @@ import apsw
 import msgspec
 import pytest
 import typer
-from tests.house import eventually
 
 from echo_ingest.cli import app
 from echo_ingest.decode import decode
@@ -32,6 +31,9 @@ from echo_ingest.journal import Journal
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Message, Rejected
 from echo_ingest.settings import Endpoint
+from tests.house import eventually
+
+pytestmark = pytest.mark.slow
 
 PAYLOAD_BYTES_MAX = 50_000_000
 DEADLINE_SECONDS = 20

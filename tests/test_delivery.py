@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.house import AUDIO, Device, House, eventually, free_port
 
 pytestmark = pytest.mark.slow

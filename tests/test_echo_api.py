@@ -20,7 +20,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.replica import Replica
 
 from echo_ingest import __version__
 from echo_ingest.calls import CALLS, wav
@@ -40,6 +39,7 @@ from echo_ingest.record import (
 from echo_ingest.sinks import Delivery, Unavailable, Written
 from echo_ingest.sinks.echo_api import FAILURES_MAX, EchoApi, replies
 from echo_ingest.sinks.echo_api.bodies import Schema
+from tests.replica import Replica
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "contract" / "payloads"
 NOON = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)

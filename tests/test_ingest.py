@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.house import Device, House, eventually
 
 pytestmark = pytest.mark.slow

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+
 from tests.house import (
     PAYLOADS,
     SUB_PASSWORD,

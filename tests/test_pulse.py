@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.house import free_port
 
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import PERIOD_SECONDS, Pulse
 from echo_ingest.settings import Endpoint
+from tests.house import free_port
+
+pytestmark = pytest.mark.slow
 
 
 class Broker:

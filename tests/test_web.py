@@ -16,7 +16,6 @@ import aiohttp
 import apsw
 import pytest
 from litestar import Litestar
-from tests.house import free_port
 from yarl import URL
 
 from echo_ingest import metrics, web
@@ -24,6 +23,7 @@ from echo_ingest.decode import decode
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.record import KINDS, Message
 from echo_ingest.web import api, reader
+from tests.house import free_port
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
 RECEIVED_AT_MS = 1_789_365_000_123

@@ -6,7 +6,6 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from tests.decode.arrived import BYTES_MAX, PAYLOADS, RECEIVED_AT_MS
 
 from echo_ingest.decode import FORMS, clip_bytes, decode
 from echo_ingest.record import (
@@ -22,6 +21,7 @@ from echo_ingest.record import (
     Rejected,
     Telemetry,
 )
+from tests.decode.arrived import BYTES_MAX, PAYLOADS, RECEIVED_AT_MS
 
 pytestmark = pytest.mark.skipif(not PAYLOADS.exists(), reason="no example payloads here")
 

@@ -6,10 +6,10 @@ import wave
 from datetime import UTC, datetime
 
 import pytest
-from tests.decode.arrived import AUDIO, message, reason, record, recording
 
 from echo_ingest.decode import clip_bytes
 from echo_ingest.record import Recording
+from tests.decode.arrived import AUDIO, message, reason, record, recording
 
 pytestmark = pytest.mark.skipif(not AUDIO.exists(), reason="no real recordings here")
 

@@ -3,10 +3,10 @@
 import base64
 
 import pytest
-from tests.decode.arrived import BYTES_MAX, message, reason, record, wav
 
 from echo_ingest.decode import decode
 from echo_ingest.record import Detection, Place, Recording, Rejected, Telemetry
+from tests.decode.arrived import BYTES_MAX, message, reason, record, wav
 
 PREDICTION: dict[str, object] = {
     "type": "prediction",

@@ -3,9 +3,9 @@
 import struct
 
 import pytest
-from tests.decode.arrived import CLIPS, chunk, reason, recording, wav
 
 from echo_ingest.record import Clip
+from tests.decode.arrived import CLIPS, chunk, reason, recording, wav
 
 
 def clip(data: bytes) -> Clip:

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 import pytest
-from tests.decode.arrived import message, reason, record
 
 from echo_ingest.record import Telemetry
+from tests.decode.arrived import message, reason, record
 
 AT = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
 RECEIVED = datetime(2026, 9, 14, 5, 45, 12, 500_000, tzinfo=UTC)
