@@ -153,6 +153,10 @@ class House:
         self._running.remove(program)
         return code
 
+    def kill_pid(self, pid: int) -> None:
+        """SIGKILL a process that one of ours has started."""
+        os.kill(pid, signal.SIGKILL)
+
     def kill(self, program: subprocess.Popen[str]) -> None:
         """SIGKILL the program alone, as the kernel would for want of memory."""
         program.kill()
@@ -257,6 +261,7 @@ class Device:
         window: int = 500,
         on_acknowledged: Callable[[int], None] = lambda _count: None,
         properties: Sequence[tuple[str, str]] = (),
+        response_topic: str | None = None,
     ) -> None:
         """Publish in order; return when all are acknowledged. `on_acknowledged` gets the count."""
         sent = acknowledged = 0
@@ -270,6 +275,8 @@ class Device:
                     qos=mqtt5.QoS.AT_LEAST_ONCE,
                     packet_id=sent % 60_000 + 1,
                     user_properties=list(properties),
+                    response_topic=response_topic,
+                    correlation_data=sent.to_bytes(4) if response_topic else None,
                 ).write()
                 sent += 1
             self._stream.sendall(packets)
@@ -295,6 +302,16 @@ class Device:
                     topics.append(packet.topic)
         except TimeoutError:
             return topics
+
+    def receipts(self, count: int) -> dict[int, dict[str, str]]:
+        """So many receipts, by the place of their message among those published."""
+        got: dict[int, dict[str, str]] = {}
+        while len(got) < count:
+            packet = self._read()
+            if isinstance(packet, mqtt5.PublishPacket):
+                assert packet.correlation_data is not None
+                got[int.from_bytes(packet.correlation_data)] = json.loads(packet.payload)
+        return got
 
     def close(self) -> None:
         self._stream.close()

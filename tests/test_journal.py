@@ -13,15 +13,22 @@ import apsw
 import pytest
 
 from echo_ingest.journal import (
-    DUPLICATE,
-    STORED,
     Appended,
     Arrival,
     Journal,
     JournalFull,
     JournalUnusable,
 )
-from echo_ingest.record import AnyRecord, Detection, Health, Message, Rejected, Telemetry
+from echo_ingest.record import (
+    DUPLICATE,
+    STORED,
+    AnyRecord,
+    Detection,
+    Health,
+    Message,
+    Rejected,
+    Telemetry,
+)
 
 START = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
 

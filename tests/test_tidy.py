@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "echo_ingest"
 LAYERS = (
     ("record", "backoff", "metrics", "calls"),
     ("settings", "decode"),
-    ("mqtt", "journal", "sinks", "broker"),
+    ("mqtt", "journal", "sinks", "broker", "receipts"),
     ("ingest", "deliver", "web", "pulse", "fleet"),
     ("service",),
     ("cli",),

@@ -9,8 +9,10 @@ import structlog
 
 from echo_ingest import metrics
 from echo_ingest.decode import decode
-from echo_ingest.journal import DUPLICATE, STORED, Appended, Arrival, Journal, JournalFull
+from echo_ingest.journal import Appended, Arrival, Journal, JournalFull
 from echo_ingest.mqtt import Session
+from echo_ingest.receipts import receipt
+from echo_ingest.record import DUPLICATE, STORED
 
 ROOM_POLL_SECONDS = 1.0
 COMMIT_SHARE = 1 / 8  # how much of a commit's time counts at once towards the usual one
@@ -53,11 +55,24 @@ class Ingest:
             appended, took_seconds = await self._append(arrivals)
             if self._session.ack(batch):
                 self._journal.acknowledged()
+                self._give_receipts(arrivals, appended)
             if appended.stored:
                 self._on_stored()
             commit_seconds += (took_seconds - commit_seconds) * COMMIT_SHARE
             _count(appended, batch.size_bytes, took_seconds)
             await asyncio.sleep(0)  # a long backlog must not keep the rest of the house waiting
+
+    def _give_receipts(self, arrivals: list[Arrival], appended: Appended) -> None:
+        """Answer those that asked, as far as the broker takes it at once."""
+        packets = [
+            packet
+            for (message, verdict), outcome in zip(arrivals, appended.outcomes, strict=True)
+            if (packet := receipt(message, verdict, outcome)) is not None
+        ]
+        if packets:
+            sent = len(packets) if self._session.offer(packets) else 0
+            metrics.RECEIPTS.labels("sent").inc(sent)
+            metrics.RECEIPTS.labels("dropped").inc(len(packets) - sent)
 
     async def _append(self, arrivals: list[Arrival]) -> tuple[Appended, float]:
         """Append, however long there is no room; return what came of it and the commit's time."""

@@ -39,6 +39,12 @@ for outcome in ("stored", "duplicate", "dead letter"):
 RECEIVED_BYTES = Counter(
     "echo_ingest_received_bytes", "Payload bytes of received messages.", registry=REGISTRY
 )
+RECEIPTS = Counter(
+    "echo_ingest_receipts",
+    "Receipts for devices that asked: sent to the broker, or dropped because it took none.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 COMMIT_SECONDS = Histogram(
     "echo_ingest_journal_commit_seconds",
     "Time to make one batch durable, fsync included.",

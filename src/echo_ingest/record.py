@@ -17,6 +17,11 @@ SourceType = Literal["real", "simulator"]
 
 SECONDS_MAX = 2**32 - 1
 
+STORED: Literal["stored"] = "stored"
+"""Outcome of a message: it is in the journal now."""
+DUPLICATE: Literal["duplicate"] = "duplicate"
+"""Outcome of a message: it was there before. Any other outcome is why it is a dead letter."""
+
 
 class Message(Struct, frozen=True, gc=False):
     """One MQTT PUBLISH as received."""
@@ -31,6 +36,10 @@ class Message(Struct, frozen=True, gc=False):
     """MQTT 5 user properties, in order [MQTT-3.3.2-18]."""
     redelivered: bool = False
     """The broker's DUP flag [MQTT-3.3.1-1]; not stored."""
+    response_topic: str | None = None
+    """Where the device wants its receipt [MQTT-3.3.2-13]; not stored."""
+    correlation_data: bytes | None = None
+    """What the receipt is to carry, so that the device knows which it is; not stored."""
 
 
 class Place(Struct, frozen=True, gc=False):

@@ -25,9 +25,8 @@ from echo_ingest.cli.screen import (
     write_lines,
 )
 from echo_ingest.decode import decode
-from echo_ingest.journal import DUPLICATE, STORED
 from echo_ingest.journal.archive import Archive, DeadLetter
-from echo_ingest.record import Rejected
+from echo_ingest.record import DUPLICATE, STORED, Rejected
 
 REASONS_SHOWN_MAX = 20
 

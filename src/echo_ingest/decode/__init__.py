@@ -9,7 +9,7 @@ from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.decode.reasons import Unfit
 from echo_ingest.record import AnyRecord, Message, Rejected
 
-__all__ = ["FORMS", "Form", "clip_bytes", "decode"]
+__all__ = ["FORMS", "Form", "clip_bytes", "decode", "message_id"]
 
 
 def decode(message: Message, payload_bytes_max: int) -> AnyRecord | Rejected:
@@ -26,6 +26,16 @@ def decode(message: Message, payload_bytes_max: int) -> AnyRecord | Rejected:
         return audio_file.decode(message)
     except Unfit as unfit:
         return Rejected(str(unfit))
+
+
+def message_id(message: Message) -> str | None:
+    """The id that a message gives itself, even where it is no valid record otherwise."""
+    try:
+        if not message.payload.startswith(b"{") and audio.container(message.payload) is not None:
+            return audio_file.message_id(message)
+        return echo.message_id(message.payload)
+    except Unfit:
+        return None
 
 
 def clip_bytes(message: Message) -> bytes | None:

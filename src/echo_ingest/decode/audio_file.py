@@ -47,6 +47,11 @@ def decode(message: Message) -> Recording:
     )
 
 
+def message_id(message: Message) -> str | None:
+    """Read the id alone; raise `Unfit` where the user properties are none of ours."""
+    return _properties(message).get("id")
+
+
 def _properties(message: Message) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in message.properties:

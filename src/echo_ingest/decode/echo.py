@@ -7,7 +7,7 @@ are left alone. `forms.py` has the table of forms; docs/forms.md tells it to dev
 from datetime import datetime
 
 from echo_ingest.decode import audio, times, values
-from echo_ingest.decode.fields import Fields, Lla, Ranked, keys, read
+from echo_ingest.decode.fields import Fields, Lla, Ranked, keys, read, read_id
 from echo_ingest.decode.reasons import Unfit, none_of_the_forms
 from echo_ingest.record import (
     Alternative,
@@ -247,6 +247,12 @@ def _sensor_id(fields: Fields) -> str | None:
     if fields.nodeId is not None:
         return values.name(fields.nodeId, "nodeId")
     return None if fields.node_id is None else values.name(fields.node_id, "node_id")
+
+
+def message_id(payload: bytes) -> str | None:
+    """Read the id alone; raise `Unfit` where it cannot be."""
+    said = read_id(payload)
+    return None if said is None else values.name(said, "id")
 
 
 def _message_id(fields: Fields) -> str | None:

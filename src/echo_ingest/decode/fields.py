@@ -1,5 +1,8 @@
 """The fields of Project Echo's JSON, read in one go and typed, but not yet judged."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 from msgspec import Struct
 
@@ -79,12 +82,30 @@ class Fields(Struct, frozen=True, gc=False):
     health_data: HealthData | None = None
 
 
+class Identified(Struct, frozen=True, gc=False):
+    """A message's own id."""
+
+    id: str | int | None = None
+
+
+T = TypeVar("T")
+
+_decode_id = msgspec.json.Decoder(Identified).decode
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read(payload: bytes) -> Fields:
     """Read a JSON payload; raise `Unfit` where it is no JSON object or a field's type is wrong."""
+    return _read(payload, _decode_fields)
+
+
+def read_id(payload: bytes) -> str | int | None:
+    """Read the field `id` alone, whatever the others are; raise `Unfit` as `read` does."""
+    return _read(payload, _decode_id).id
+
+
+def _read(payload: bytes, decode: Callable[[bytes], T]) -> T:
     payload = payload.removeprefix(BOM)
     if len(payload) > 2 * PARTS_MAX:  # shorter ones cannot nest deeply enough to matter
         parts = payload.count(b"{") + payload.count(b"[")
@@ -98,7 +119,7 @@ def read(payload: bytes) -> Fields:
     try:
         if not payload.isascii():
             payload.decode()
-        return _decode_fields(payload)
+        return decode(payload)
     except msgspec.ValidationError as error:
         raise Unfit(wrong_value(payload, error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

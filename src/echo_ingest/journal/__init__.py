@@ -44,12 +44,11 @@ from msgspec import Struct
 
 from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger
-from echo_ingest.journal.plan import DUPLICATE, STORED, Arrival, Plan, Row, plan
-from echo_ingest.record import AnyRecord, Message
+from echo_ingest.journal.nodes import UPSERT_NODE_DAY, replayed, tally
+from echo_ingest.journal.plan import Arrival, Plan, Row, plan
+from echo_ingest.record import DUPLICATE, STORED, AnyRecord, Message
 
 __all__ = [
-    "DUPLICATE",
-    "STORED",
     "Appended",
     "Arrival",
     "Entry",
@@ -192,6 +191,7 @@ class Journal:
                 *self._acknowledged,
             ),
         )
+        self._db.executemany(UPSERT_NODE_DAY, tally(arrivals, made.outcomes))
         return made
 
     def _insert_records(self, arrivals: Sequence[Arrival]) -> Plan:
@@ -342,6 +342,7 @@ class Journal:
                     " stored = stored + ?, duplicates = duplicates + ?",
                     (outcome == STORED, outcome == DUPLICATE),
                 )
+                self._db.execute(UPSERT_NODE_DAY, replayed(message, outcome))
         return outcome
 
     def remember_session(self, name: str) -> bool:

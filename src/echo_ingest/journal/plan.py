@@ -7,6 +7,8 @@ from msgspec import Struct
 
 from echo_ingest.journal.entries import properties_text
 from echo_ingest.record import (
+    DUPLICATE,
+    STORED,
     AnyRecord,
     Message,
     Rejected,
@@ -15,9 +17,6 @@ from echo_ingest.record import (
     message_key,
     payload_hash,
 )
-
-STORED = "stored"
-DUPLICATE = "duplicate"
 
 Arrival = tuple[Message, AnyRecord | Rejected]
 Row = tuple[object, ...]

@@ -52,6 +52,20 @@ CREATE TABLE ledger (
 ) STRICT;
 INSERT INTO ledger VALUES (1, 0, 0, 0, 0, 0, 0, 0);
 
+-- The ledger of each node and day. Retention leaves it alone.
+CREATE TABLE node_day (
+    node              TEXT NOT NULL,    -- '' where the topic names none
+    day               INTEGER NOT NULL, -- of receipt, UTC: days since 1970
+    received          INTEGER NOT NULL,
+    stored            INTEGER NOT NULL,
+    duplicates        INTEGER NOT NULL,
+    dead_letters      INTEGER NOT NULL,
+    received_bytes    INTEGER NOT NULL,
+    first_heard_at_ms INTEGER NOT NULL,
+    last_heard_at_ms  INTEGER NOT NULL,
+    PRIMARY KEY (node, day)
+) STRICT, WITHOUT ROWID;
+
 -- Broker sessions this service has held; one that is not there any more may mean a loss.
 CREATE TABLE session (
     name TEXT PRIMARY KEY

@@ -52,6 +52,11 @@ class Link(asyncio.Protocol):
             self._frames.send_binary(data)
             self._flush(self._frames)
 
+    @property
+    def is_congested(self) -> bool:
+        """The other side reads more slowly than we write."""
+        return not self._writable.is_set()
+
     async def drained(self) -> None:
         """Wait while the other side reads more slowly than we write."""
         await self._writable.wait()

@@ -15,17 +15,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 import mqtt5
 import structlog
-from msgspec import Struct
 
 from echo_ingest.backoff import delay_seconds
 from echo_ingest.mqtt.inbox import Batch, Inbox
 from echo_ingest.mqtt.link import Link, open_link
+from echo_ingest.mqtt.options import SessionOptions
 from echo_ingest.mqtt.outbox import Outbox
 from echo_ingest.mqtt.packets import PINGREQ, packet_bytes, puback, salvage_publish, subscriptions
 from echo_ingest.mqtt.reasons import (
@@ -39,7 +38,6 @@ from echo_ingest.mqtt.reasons import (
     words,
 )
 from echo_ingest.record import Message
-from echo_ingest.settings import Endpoint
 
 KEEP_ALIVE_SECONDS = 20
 ANSWER_TIMEOUT_SECONDS = 10.0
@@ -56,22 +54,6 @@ QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
 P = TypeVar("P", bound=mqtt5.ConnAckPacket | mqtt5.SubAckPacket | mqtt5.PingRespPacket)
 
 log = structlog.get_logger("mqtt")
-
-
-class SessionOptions(Struct, frozen=True, kw_only=True):
-    """Which broker, as whom, to what."""
-
-    endpoint: Endpoint
-    client_id: str
-    login: Callable[[], tuple[str, str] | None] = lambda: None
-    """User name and password, asked for at each connection: a broker beside us may change them."""
-    tls_ca_file: Path | None = None
-    topic_filters: tuple[str, ...] = ()
-    """Subscribed at QoS 1."""
-    echo_topic: str | None = None
-    """Subscribed at QoS 0; what comes on it goes to `on_echo` and is not a message."""
-    session_expiry_seconds: int = 0
-    """How long the broker keeps our session while we are away; 0: not at all."""
 
 
 class Session:
@@ -134,6 +116,13 @@ class Session:
 
     # ------------------------------------------------------------------ messages out
 
+    def offer(self, packets: list[bytes]) -> bool:
+        """Send QoS 0 packets if that can be done without waiting; False if they are dropped."""
+        if not self._connected.is_set() or self._link is None or self._link.is_congested:
+            return False
+        self._link.write(b"".join(packets))
+        return True
+
     async def publish(
         self,
         topic: str,
@@ -141,6 +130,8 @@ class Session:
         *,
         qos: mqtt5.QoS = QOS_1,
         properties: Sequence[tuple[str, str]] = (),
+        response_topic: str | None = None,
+        correlation_data: bytes | None = None,
     ) -> None:
         """Publish; at QoS 1 return when the broker has acknowledged it.
 
@@ -152,7 +143,13 @@ class Session:
             link = await self._writable_link()
             packet_id = self._outbox.next_packet_id() if qos != QOS_0 else None
             packet = mqtt5.PublishPacket(
-                topic, payload, qos=qos, packet_id=packet_id, user_properties=list(properties)
+                topic,
+                payload,
+                qos=qos,
+                packet_id=packet_id,
+                user_properties=list(properties),
+                response_topic=response_topic,
+                correlation_data=correlation_data,
             )
             link.write(self._outbox.packed(packet))
             if packet_id is None:
@@ -347,6 +344,8 @@ class Session:
                 self._node_of(topic),
                 tuple(packet.user_properties),
                 packet.duplicate,
+                packet.response_topic,
+                packet.correlation_data,
             ),
             ack,
         )

@@ -1,0 +1,76 @@
+"""The ledger of each node and day: who was heard, when, and what became of it."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+
+import apsw
+from msgspec import Struct
+
+from echo_ingest.journal.plan import Arrival, Row
+from echo_ingest.record import DUPLICATE, STORED, Message
+
+DAY_MS = 86_400_000
+EPOCH = date(1970, 1, 1)
+
+UPSERT_NODE_DAY = """
+    INSERT INTO node_day VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    received = received + excluded.received, stored = stored + excluded.stored,
+    duplicates = duplicates + excluded.duplicates,
+    dead_letters = dead_letters + excluded.dead_letters,
+    received_bytes = received_bytes + excluded.received_bytes,
+    first_heard_at_ms = min(first_heard_at_ms, excluded.first_heard_at_ms),
+    last_heard_at_ms = max(last_heard_at_ms, excluded.last_heard_at_ms)"""
+
+
+class NodeDay(Struct, frozen=True):
+    """`received = stored + duplicates + dead_letters`, of one node on one day."""
+
+    node: str
+    """The topic level after the ingestion prefix; empty for messages without one."""
+    day: date
+    """Of receipt, in UTC."""
+    received: int
+    stored: int
+    duplicates: int
+    dead_letters: int
+    received_bytes: int
+    first_heard_at_ms: int
+    last_heard_at_ms: int
+
+
+def tally(arrivals: Sequence[Arrival], outcomes: Sequence[str]) -> Iterable[Row]:
+    """What a batch adds to `node_day`, a row for each node and day in it."""
+    sums: dict[tuple[str, int], list[int]] = {}
+    for (message, _), outcome in zip(arrivals, outcomes, strict=True):
+        heard_at_ms = message.received_at_ms
+        of = message.node or "", heard_at_ms // DAY_MS
+        counts = sums.get(of)
+        if counts is None:
+            counts = sums[of] = [0, 0, 0, 0, 0, heard_at_ms, heard_at_ms]
+        counts[0] += 1
+        counts[1 if outcome == STORED else 2 if outcome == DUPLICATE else 3] += 1
+        counts[4] += len(message.payload)
+        counts[6] = heard_at_ms
+    return ((*of, *counts) for of, counts in sums.items())
+
+
+def replayed(message: Message, outcome: str) -> Row:
+    """What it changes in `node_day` that a dead letter of then is stored, or a duplicate, now."""
+    heard_at_ms = message.received_at_ms
+    stored = outcome == STORED
+    return (
+        *(message.node or "", heard_at_ms // DAY_MS),
+        *(0, int(stored), int(not stored), -1, 0, heard_at_ms, heard_at_ms),
+    )
+
+
+def read_node_days(
+    db: apsw.Connection, node: str | None, since: date | None, limit: int
+) -> list[NodeDay]:
+    """By day, the newest first, and node; `node` and `since` narrow it down."""
+    rows = db.execute(
+        "SELECT * FROM node_day WHERE (?1 IS NULL OR node = ?1) AND day >= ?2"
+        " ORDER BY day DESC, node LIMIT ?3",
+        (node, (since - EPOCH).days if since is not None else 0, limit),
+    )
+    return [NodeDay(name, EPOCH + timedelta(days=day), *counts) for name, day, *counts in rows]

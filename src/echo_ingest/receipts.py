@@ -1,0 +1,62 @@
+"""Receipts: telling a device that asked what became of its message, once that is on disk.
+
+A device on MQTT 5 asks with a Response Topic below `iotreceipts/<its node>`, and gets its
+Correlation Data back. One on MQTT 3.1.1 asks by putting an `id` into its JSON, and gets the receipt
+on `iotreceipts/<its node>`. Without a node in its topic there is nobody to answer.
+
+Receipts are QoS 0 and are dropped where the broker does not take them as fast as they come: they
+must not slow down what they are about. A device that misses one sends its message again and gets
+another, which then says `duplicate`.
+"""
+
+from typing import Literal
+
+import mqtt5
+import msgspec
+from msgspec import Struct
+
+from echo_ingest.decode import message_id
+from echo_ingest.record import DUPLICATE, STORED, AnyRecord, Message, Rejected
+from echo_ingest.settings import RECEIPTS_PREFIX
+
+
+class Receipt(Struct, frozen=True, omit_defaults=True):
+    """The payload of a receipt, as JSON."""
+
+    outcome: Literal["stored", "duplicate", "rejected"]
+    id: str | None = None
+    """The device's own id of the message, where it has one."""
+    reason: str | None = None
+    """Why it was rejected."""
+
+
+def receipt(message: Message, verdict: AnyRecord | Rejected, outcome: str) -> bytes | None:
+    """The PUBLISH packet that answers `message`; None if nobody asked, or may not have it.
+
+    `outcome` is the journal's: `STORED`, `DUPLICATE`, or why it is a dead letter.
+    """
+    if message.node is None:
+        return None
+    own = f"{RECEIPTS_PREFIX}/{message.node}"
+    known_id = message_id(message) if isinstance(verdict, Rejected) else verdict.message_id
+    if message.response_topic is not None:
+        # Another node's receipts, and anything that is no receipt, are not the device's to have.
+        if message.response_topic != own and not message.response_topic.startswith(f"{own}/"):
+            return None
+        if "+" in message.response_topic or "#" in message.response_topic:
+            return None  # [MQTT-3.3.2-14]
+        topic = message.response_topic
+    elif known_id is not None:
+        topic = own
+    else:
+        return None
+    match outcome:
+        case "stored":
+            said = Receipt(STORED, known_id)
+        case "duplicate":
+            said = Receipt(DUPLICATE, known_id)
+        case reason:
+            said = Receipt("rejected", known_id, reason)
+    return mqtt5.PublishPacket(
+        topic, msgspec.json.encode(said), correlation_data=message.correlation_data
+    ).write()

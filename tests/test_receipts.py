@@ -1,0 +1,140 @@
+"""Receipts: who gets one, what it says, and that it never comes before the commit."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import mqtt5
+import pytest
+
+from echo_ingest.decode import decode
+from echo_ingest.receipts import receipt
+from echo_ingest.record import DUPLICATE, STORED, Message, Rejected
+from tests.house import Device, House, eventually
+
+NODE = "ridge-07"
+STATUS = b'{"status": "online", "id": "m1"}'
+
+
+def answer(message: Message, outcome: str = STORED) -> mqtt5.PublishPacket | None:
+    packet = receipt(message, decode(message, 10_000), outcome)
+    if packet is None:
+        return None
+    read, _ = mqtt5.read(memoryview(packet))
+    assert isinstance(read, mqtt5.PublishPacket)
+    return read
+
+
+def asking(response_topic: str | None, payload: bytes = STATUS) -> Message:
+    return Message(f"iotingestion/{NODE}", payload, 0, NODE, (), False, response_topic, b"\x00\x07")
+
+
+@pytest.mark.parametrize("topic", [f"iotreceipts/{NODE}", f"iotreceipts/{NODE}/a/b"])
+def test_a_device_gets_its_receipt_where_it_asked_with_its_correlation_data(topic: str) -> None:
+    packet = answer(asking(topic))
+    assert packet is not None
+    assert packet.topic == topic
+    assert packet.correlation_data == b"\x00\x07"
+    assert json.loads(packet.payload) == {"outcome": "stored", "id": "m1"}
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "iotreceipts/other",
+        f"iotreceipts/{NODE}2",
+        "iotreceipts",
+        f"iotingestion/{NODE}",
+        "$SYS/x",
+        f"iotreceipts/{NODE}/#",
+        f"iotreceipts/{NODE}/+",
+        "",
+    ],
+)
+def test_nothing_is_published_where_the_device_has_no_business(topic: str) -> None:
+    assert answer(asking(topic)) is None
+
+
+def test_a_device_on_mqtt_3_asks_by_an_id_in_its_json() -> None:
+    packet = answer(asking(None), DUPLICATE)
+    assert packet is not None
+    assert packet.topic == f"iotreceipts/{NODE}"
+    assert json.loads(packet.payload) == {"outcome": "duplicate", "id": "m1"}
+
+
+def test_what_is_rejected_says_why_and_which() -> None:
+    message = asking(None, b'{"id": "m2", "species": 5}')
+    verdict = decode(message, 10_000)
+    assert isinstance(verdict, Rejected)
+    packet = answer(message, verdict.reason)
+    assert packet is not None
+    said = json.loads(packet.payload)
+    assert (said["outcome"], said["id"]) == ("rejected", "m2")
+    assert "species" in said["reason"]
+
+
+@pytest.mark.parametrize("payload", [b'{"status": "online"}', b"rubbish", b'{"id": NaN}', b""])
+def test_who_does_not_ask_gets_none(payload: bytes) -> None:
+    assert answer(asking(None, payload), "any outcome") is None
+
+
+def test_without_a_node_there_is_nobody_to_answer() -> None:
+    message = Message("iotingestion", STATUS, 0, None, (), False, "iotreceipts/x", b"")
+    assert answer(message) is None
+
+
+# ---------------------------------------------------------------------- with real programs
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "data")
+    yield house
+    house.close()
+
+
+def detection(number: int) -> bytes:
+    fields = {
+        "type": "prediction",
+        "timestamp": str(1_795_000_000 + number),
+        "sensor_id": NODE,
+        "species": "Litoria ewingii",
+        "confidence": 63.64,
+    }
+    return json.dumps(fields).encode()
+
+
+@pytest.mark.slow
+def test_receipts_come_for_all_and_again_for_what_is_sent_again(house: House) -> None:
+    house.up()
+    listener = Device(house.mqtt_port)
+    listener.subscribe(f"iotreceipts/{NODE}/#")
+    messages = [(f"iotingestion/{NODE}", detection(n)) for n in range(200)]
+    messages.append((f"iotingestion/{NODE}", b"rubbish"))
+    for outcome in ("stored", "duplicate"):
+        asking_device = Device(house.mqtt_port)
+        asking_device.publish(messages, response_topic=f"iotreceipts/{NODE}/me")
+        got = listener.receipts(len(messages))
+        assert sorted(got) == list(range(len(messages)))
+        assert {got[n]["outcome"] for n in range(200)} == {outcome}
+        assert got[200]["outcome"] == "rejected"
+        assert got[200]["reason"]
+    assert house.ledger()["stored"] == 200
+
+
+@pytest.mark.slow
+def test_what_was_receipted_survives_sigkill_of_everything(house: House) -> None:
+    program = house.up()
+    listener = Device(house.mqtt_port)
+    listener.subscribe(f"iotreceipts/{NODE}/#")
+    Device(house.mqtt_port).publish(
+        [(f"iotingestion/{NODE}", detection(n)) for n in range(500)],
+        response_topic=f"iotreceipts/{NODE}/me",
+    )
+    receipted = len(listener.receipts(500))
+    mosquitto = house.broker_pid(program)
+    house.kill(program)
+    house.kill_pid(mosquitto)
+    house.up()
+    eventually(lambda: house.ledger()["stored"] >= receipted)
+    assert house.ledger()["stored"] == 500
