@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from echo_ingest.ingest import pace
 from tests.house import Device, House, eventually
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -23,6 +22,26 @@ def heartbeat(number: int) -> tuple[str, bytes]:
     return "iotingestion/n", json.dumps(fields).encode()
 
 
+@pytest.mark.parametrize(
+    ("commit_seconds", "expected"),
+    [
+        (0.0002, (1_000, 0.005)),  # an SSD
+        (0.005, (1_000, 0.005)),
+        (0.02, (4_000, 0.02)),  # an SD card
+        (5.0, (50_000, 0.25)),  # something is wrong with it; a quarter of a second is enough
+    ],
+)
+def test_a_slow_disk_gets_larger_batches(
+    commit_seconds: float, expected: tuple[int, float]
+) -> None:
+    assert pace(1_000, 0.005, commit_seconds) == expected
+
+
+def test_a_long_linger_is_kept_to() -> None:
+    assert pace(1_000, 1.0, 0.01) == (1_000, 1.0)
+
+
+@pytest.mark.slow
 def test_at_the_journals_cap_acknowledgements_stop_and_nothing_is_lost(house: House) -> None:
     house.settings["IOT_JOURNAL_BYTES_MAX"] = "500000"
     program = house.up()

@@ -199,6 +199,36 @@ def test_a_second_service_with_the_same_name_takes_over_and_there_is_no_war(
         second.close()
 
 
+def test_the_names_of_the_earlier_deployment_keep_working(house: House) -> None:
+    house.settings |= {
+        "IOT_ENDPOINT": "localhost",
+        "IOT_TOPIC": PREFIX,
+        "IOT_USER": "echosub",
+        "IOT_PASSWORD": SUB_PASSWORD,
+    }
+    house.up()
+    device = Device(house.mqtt_port)
+    device.publish([(PREFIX, detection(1)[1]), detection(2)])
+    eventually(lambda: house.ledger()["stored"] == 2)
+    assert [record.get("node") for record in house.records()] == [None, "node-2"]
+
+
+def test_a_port_that_is_taken_ends_it_with_a_remedy_and_leaves_nothing_behind(
+    house: House,
+) -> None:
+    house.up()
+    house.settings |= {
+        "IOT_DATA_DIR": str(house.data_dir.with_name("other")),
+        "IOT_MQTT_PORT": str(free_port()),
+        "IOT_WS_PORT": str(free_port()),
+    }
+    done = house.cli("up")
+    assert done.returncode == 1
+    assert "IOT_HTTP_PORT" in done.stderr
+    again = house.cli("check")
+    assert "not running" in again.stdout
+
+
 def test_a_second_service_on_the_same_data_folder_is_refused(house: House) -> None:
     house.up()
     house.settings["IOT_HTTP_PORT"] = str(free_port())

@@ -47,10 +47,10 @@ class Ingest:
         """Until cancelled; a batch is either acknowledged or not stored when that happens."""
         commit_seconds = 0.0
         while True:
-            # A slow disk gets larger batches: waiting takes as long as a commit usually does.
-            pace_seconds = min(max(self._linger_seconds, commit_seconds), PACE_SECONDS_MAX)
-            messages_max = round(self._batch_records_max * pace_seconds / self._linger_seconds)
-            batch = await self._session.receive(messages_max, pace_seconds)
+            messages_max, wait_seconds = pace(
+                self._batch_records_max, self._linger_seconds, commit_seconds
+            )
+            batch = await self._session.receive(messages_max, wait_seconds)
             arrivals = [(m, decode(m, self._payload_bytes_max)) for m in batch.messages]
             appended, took_seconds = await self._append(arrivals)
             if self._session.ack(batch):
@@ -90,6 +90,16 @@ class Ingest:
                     log.info("acknowledgements go on")
                 self.blocked = None
                 return appended, time.perf_counter() - started
+
+
+def pace(batch_records_max: int, linger_seconds: float, commit_seconds: float) -> tuple[int, float]:
+    """How many messages to take at most, and how long to wait for more.
+
+    Waiting takes as long as a commit usually does, so that a slow disk (an SD card takes 20 ms and
+    more) is asked half the time and gets batches that are larger in proportion.
+    """
+    wait_seconds = max(linger_seconds, min(commit_seconds, PACE_SECONDS_MAX))
+    return round(batch_records_max * wait_seconds / linger_seconds), wait_seconds
 
 
 def _count(appended: Appended, size_bytes: int, took_seconds: float) -> None:

@@ -5,7 +5,7 @@ The API cannot tell a repeat: a POST repeated after a lost reply makes a second 
 large for an event takes two (upload, then event). `bodies` says what is sent, `replies` how
 answers read, docs/echo-api.md all of it to people.
 
-- A 2xx with a JSON object: taken. Of many events, all but those that the answer names.
+- A 2xx that is no web page: taken. Of many events, all but those that the answer names.
 - 401, 403, 404, 405: key or address is set wrong, so unavailable. But where an event would be let
   in, it is only this call that the API does not offer us: refused.
 - 3xx, 408, 425, 429, 5xx, no answer, half an answer: unavailable.
@@ -353,7 +353,7 @@ def _raise_for_the_world(reply: Reply) -> None:
     """Raise `Unavailable` for an answer that says nothing about the record."""
     match reply.status:
         case status if status < 300:
-            raise Unavailable(f"{reply.text()}, without the JSON of an Echo API: {URL_REMEDY}")
+            raise Unavailable(f"{reply.text()} with a web page, as no Echo API does: {URL_REMEDY}")
         case status if status < 400:
             raise Unavailable(f"{reply.text()}, a redirect to {reply.location}: {URL_REMEDY}")
         case 401 | 403:

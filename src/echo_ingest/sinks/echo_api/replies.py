@@ -36,8 +36,8 @@ class Reply(Struct, frozen=True):
 
     @property
     def is_success(self) -> bool:
-        """A 2xx that holds a JSON object, as all of the API's do: a log-in page is no success."""
-        return 200 <= self.status < 300 and self.body.lstrip()[:1] == b"{"
+        """A 2xx, unless it is a web page: the log-in page of a network in between took nothing."""
+        return 200 <= self.status < 300 and self.body.lstrip()[:1] != b"<"
 
     def text(self) -> str:
         """The status and the API's own words, on one line."""
