@@ -1,6 +1,7 @@
 """The documents say what the code does, and their links lead somewhere."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import cast
@@ -80,3 +81,23 @@ def test_each_address_has_its_heading_and_each_parameter_its_row(tmp_path: Path)
         rows = {name for first in firsts for name in re.findall(r"\w+", first)}
         parameters = paths[path]["get"].get("parameters", [])
         assert rows == {p["name"] for p in parameters if p["in"] == "query"}, path
+
+
+def test_the_commands_that_show_a_promise_find_their_tests() -> None:
+    commands = re.findall(r"`T ([^`]+)`", (ROOT / "README.md").read_text())
+    assert commands
+    for command in commands:
+        words = shlex.split(command)
+        files = [file for word in words if word.startswith("tests/") for file in _tests_in(word)]
+        assert files, command
+        if "-k" in words:
+            names = [str(file.relative_to(ROOT)) for file in files]
+            for file in files:
+                names += re.findall(r"def (test_\w+)", file.read_text())
+            for wanted in words[words.index("-k") + 1].split(" or "):
+                assert wanted in " ".join(names), f"{command}: nothing is called {wanted}"
+
+
+def _tests_in(path: str) -> list[Path]:
+    found = ROOT / path
+    return sorted(found.rglob("test_*.py")) if found.is_dir() else [found]
