@@ -53,7 +53,7 @@ class Deliver:
             self._wake.clear()
             entries = self._journal.read(self.name, self._sink.batch_records_max)
             if entries:
-                wait_seconds = await self._offer(entries)
+                wait_seconds = await self._offer(entries, stopping)
             else:
                 wait_seconds = IDLE_POLL_SECONDS
             if wait_seconds:
@@ -61,27 +61,24 @@ class Deliver:
             else:
                 await asyncio.sleep(0)
 
-    async def _offer(self, entries: list[Entry]) -> float:
-        """Offer a batch and settle what came of it; return how long to wait before the next."""
+    async def _offer(self, entries: list[Entry], stopping: asyncio.Event) -> float:
+        """Offer entries and settle what came of each; return how long to wait before the next."""
         batch, unfit = self._fit(entries)
-        if not batch:
-            assert unfit is not None
-            await self._settle([entries[0].offset], {entries[0].offset: unfit})
-            metrics.SINK_REFUSED.labels(self.name).inc()
-            log.error("parked", sink=self.name, offset=entries[0].offset, reason=unfit)
-            return 0.0
-        try:
-            written = await self._sink.write(batch)
-        except Unavailable as error:
-            return self._postpone(error)
-        assert 1 <= written.count <= len(batch), "a sink settles at least one, at most all"
-        refusals = {batch[refusal.index].offset: refusal.reason for refusal in written.refusals}
-        await self._settle([d.offset for d in batch[: written.count]], refusals)
-        self._recover()
-        metrics.SINK_DELIVERED.labels(self.name).inc(written.count - len(refusals))
-        metrics.SINK_REFUSED.labels(self.name).inc(len(refusals))
-        for offset, reason in refusals.items():
-            log.warning("parked", sink=self.name, offset=offset, reason=reason)
+        parked = entries[len(batch)].offset if unfit is not None else 0
+        while batch:
+            if stopping.is_set():
+                return 0.0
+            try:
+                written = await self._sink.write(batch)
+            except Unavailable as error:
+                return self._postpone(error)
+            assert 1 <= written.count <= len(batch), "a sink settles at least one, at most all"
+            refusals = {batch[refusal.index].offset: refusal.reason for refusal in written.refusals}
+            await self._settle([d.offset for d in batch[: written.count]], refusals)
+            self._recover()
+            batch = batch[written.count :]
+        if unfit is not None:
+            await self._settle([parked], {parked: unfit})
         return 0.0
 
     async def _settle(self, offsets: list[int], refusals: dict[int, str]) -> None:
@@ -89,10 +86,14 @@ class Deliver:
         while True:
             try:
                 self._journal.settle(self.name, offsets, refusals)
-                return
+                break
             except JournalFull as error:
                 self.unavailable = str(error)
                 await asyncio.sleep(ROOM_POLL_SECONDS)
+        metrics.SINK_DELIVERED.labels(self.name).inc(len(offsets) - len(refusals))
+        metrics.SINK_REFUSED.labels(self.name).inc(len(refusals))
+        for offset, reason in refusals.items():
+            log.warning("parked", sink=self.name, offset=offset, reason=reason)
 
     def _fit(self, entries: list[Entry]) -> tuple[list[Delivery], str | None]:
         """The leading entries that can be offered, and why the next one cannot."""
