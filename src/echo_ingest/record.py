@@ -42,7 +42,7 @@ class Message(Struct, frozen=True, gc=False):
     """What the receipt is to carry, so that the device knows which it is; not stored."""
 
 
-class Place(Struct, frozen=True, gc=False):
+class Place(Struct, frozen=True, gc=False, omit_defaults=True):
     """A point on Earth (WGS 84)."""
 
     latitude: float
@@ -53,7 +53,7 @@ class Place(Struct, frozen=True, gc=False):
     uncertainty_metres: float | None = None
 
 
-class Clip(Struct, frozen=True, gc=False):
+class Clip(Struct, frozen=True, gc=False, omit_defaults=True):
     """A piece of audio, described from its own bytes and not from what was said of it.
 
     The bytes stay in the message; `decode.clip_bytes` takes them out again.
@@ -78,7 +78,7 @@ class Alternative(Struct, frozen=True, gc=False):
     """Fraction, 0 to 1."""
 
 
-class Health(Struct, frozen=True, gc=False):
+class Health(Struct, frozen=True, gc=False, omit_defaults=True):
     """How a node says it is."""
 
     status: str | None = None
