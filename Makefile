@@ -1,6 +1,6 @@
 # One command each; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check lock clean
+.PHONY: help setup up demo test check crash fuzz outage lock clean
 
 BIN := .venv/bin
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
@@ -29,6 +29,24 @@ check: ## format, lint, types and the fast tests: under a minute
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -m 'not slow'
+
+KILLS ?= 12
+BROKER ?= 2.0
+crash: MESSAGES = $(shell expr $(KILLS) '*' 1000)
+crash: ## kill everything at random while messages flow: KILLS=, MESSAGES=, SEED=, BROKER=2.1
+	@scripts/setup dev
+	@$(BIN)/python -m tests.crash --kills $(KILLS) --messages $(MESSAGES) --broker $(BROKER) \
+		$(if $(SEED),--seed $(SEED))
+
+INPUTS ?= 1000000
+fuzz: ## hostile inputs through decode on all cores: INPUTS=, SEED= (a new one each time)
+	@scripts/setup dev
+	@$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+
+MESSAGES ?= 1000000
+outage: ## a day without the API, and one that ails: MESSAGES=, SEED=; takes about twenty minutes
+	@scripts/setup dev
+	@MESSAGES=$(MESSAGES) SEED=$(or $(SEED),1) $(BIN)/pytest -s tests/test_outage.py
 
 lock: ## pin the libraries of pyproject.toml anew, as few changes as possible
 	@scripts/setup dev

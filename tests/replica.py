@@ -1,7 +1,8 @@
 """The Echo API with its traps, as a real HTTP server: `python -m tests.replica --port 8000`.
 
 Made after the API's own source, versions of 2023 to September 2026, and what was measured of it.
-It keeps what it takes in memory and shows it at `GET /_received`. Its traps:
+It keeps what it takes in memory and shows it at `GET /_received`; with `--log FILE` it is written
+there instead, a JSON line each before it is answered, and outlives being killed. Its traps:
 
 - It cannot tell a repeat: the same event sent twice is two events.
 - It takes nearly anything: dates as epoch seconds, numbers as text, latitude 999, fields that it
@@ -20,12 +21,13 @@ import asyncio
 import hashlib
 import json
 import math
+import os
 import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import msgspec
@@ -96,8 +98,10 @@ class Invalid(Exception):
 class Replica:
     """One Echo API on 127.0.0.1; stopped and started again, it keeps its port and what it has."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, log: Path | None = None, **options: Any) -> None:
+        """`log` gets all that is stored, which is then not kept in memory."""
         self.options = Options(**options)
+        self._log = None if log is None else _continued(log)
         self.received: list[Received] = []
         self.requests: list[str] = []
         """Method and path of every call made, whatever came of it."""
@@ -248,7 +252,11 @@ class Replica:
     def _store(self, request: web.Request, collection: str, document: Json) -> str:
         headers = request.headers
         key, agent = headers.get("Idempotency-Key"), headers.get("User-Agent")
-        self.received.append(Received(request.path, key, agent, document, collection))
+        received = Received(request.path, key, agent, document, collection)
+        if self._log is None:
+            self.received.append(received)
+        else:
+            os.write(self._log, msgspec.json.encode(received) + b"\n")
         return secrets.token_hex(12)
 
     # ------------------------------------------------------------------ the calls
@@ -478,8 +486,17 @@ def _has_nan(value: object) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-async def _serve(port: int, options: Json) -> None:
-    replica = Replica(**options)
+def _continued(log: Path) -> int:
+    """Open it to write behind what is there; a line that was cut off stays alone."""
+    descriptor = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    size_bytes = os.fstat(descriptor).st_size
+    if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
+        os.write(descriptor, b"\n")
+    return descriptor
+
+
+async def _serve(port: int, options: Json, log: Path | None) -> None:
+    replica = Replica(log, **options)
     await replica.start(port)
     print(replica.url, flush=True)
     await asyncio.Event().wait()
@@ -489,9 +506,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The Echo API with its traps, for tests.")
     parser.add_argument("--port", type=int, default=0, help="0: a free one, printed")
     parser.add_argument("--set", default="{}", metavar="JSON", help='such as {"schema": "arrays"}')
+    parser.add_argument("--log", type=Path, metavar="FILE", help="keep what is stored in there")
     arguments = parser.parse_args()
     options = msgspec.convert(json.loads(arguments.set), Options)
-    asyncio.run(_serve(arguments.port, msgspec.structs.asdict(options)))
+    asyncio.run(_serve(arguments.port, msgspec.structs.asdict(options), arguments.log))
 
 
 if __name__ == "__main__":

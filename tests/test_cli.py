@@ -17,6 +17,7 @@ import subprocess
 import sys
 import wave
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ import pytest
 import typer
 
 from echo_ingest.cli import app
+from echo_ingest.cli.receipted import NoReceipt, Receipted
 from echo_ingest.decode import decode
 from echo_ingest.journal import Journal
+from echo_ingest.journal.archive import Archive
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Message, Rejected
 from echo_ingest.settings import Endpoint
-from tests.house import eventually
+from tests.house import House, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -183,6 +186,7 @@ def test_status_as_json_is_the_ledger_of_the_http_api(cli: Cli, journal: Journal
         "stored": 4,
         "duplicates": 1,
         "dead_letters": 2,
+        "lost": 0,
         "sinks": {"echo_api": {"delivered": 1, "parked": 1, "backlog": 2, "skipped": 0}},
     }
 
@@ -194,6 +198,57 @@ def test_status_shows_that_the_sums_close(cli: Cli, journal: Journal) -> None:
     assert "received = stored + duplicates + dead letters ✓" in shown
     assert "stored = delivered + parked + backlog + skipped ✓" in shown
     assert "✗" not in shown
+
+
+DAY_MS = 86_400_000
+
+
+def test_status_by_node_sums_the_days_chosen_and_says_who_is_silent(
+    cli: Cli, journal: Journal
+) -> None:
+    for days in range(1, 4):
+        report = {"nodeId": "swamp-01", "status": "online", "id": f"{days}"}
+        append(journal, message("swamp-01", report, at_ms=NOON_MS + days * DAY_MS))
+    append(journal, message("swamp-01", report, at_ms=NOON_MS + 3 * DAY_MS + 5))
+    shown = cli("status", "--by-node")
+    rows = [line.split() for line in shown.stdout.splitlines()[2:]]
+    assert rows[0][:4] == ["swamp-01", "2026-09-17", "22:00:00", "+1000"]
+    assert rows[0][-6:] == ["5", "4", "1", "0", "272", "B"]
+    assert {row[0] for row in rows} == {
+        "swamp-01", "ridge-01", "creek-02", "collar-7", "e\\x1b[2Jvil", "old-1",
+    }  # fmt: skip
+    assert "nodes heard: 6" in shown.stderr
+    since = cli("status", "--by-node", "--json", "--since", "2026-09-16T00:00Z")
+    assert json.loads(since.stdout) == {
+        "since": "2026-09-16",
+        "nodes": [
+            {
+                "node": "swamp-01",
+                "first_heard_at": "2026-09-16T12:00:00Z",
+                "last_heard_at": "2026-09-17T12:00:00.005000Z",
+                "received": 3,
+                "stored": 2,
+                "duplicates": 1,
+                "dead_letters": 0,
+                "received_bytes": 3 * len(json.dumps(report)),
+            }
+        ],
+    }
+    refused = cli("status", "--since", "7d")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--by-node" in refused.stderr
+
+
+def test_what_a_node_sent_is_known_after_its_records_are_gone(cli: Cli, journal: Journal) -> None:
+    before = cli("status", "--by-node", "--json").stdout
+    assert journal.trim(NOON_MS + DAY_MS) == 3
+    assert cli("status", "--by-node", "--json").stdout == before
+    with contextlib.closing(Archive(journal.path)) as archive:
+        days = archive.node_days("ridge-01")
+        assert [(day.day, day.stored) for day in days] == [(date(2026, 9, 14), 1)]
+        assert archive.record(1) is None
+        assert archive.node_days(since=date(2026, 9, 15)) == []
+        assert len(archive.node_days(limit=2)) == 2
 
 
 # ---------------------------------------------------------------------- records
@@ -417,12 +472,15 @@ class Broker:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
+        self.folder = folder
         passwords, rules = folder / "passwords", folder / "acl"
         hashed = [str(program.with_name("mosquitto_passwd")), "-b", "-c", str(passwords)]
         if not Path(hashed[0]).exists():
             hashed[0] = "mosquitto_passwd"
         subprocess.run([*hashed, "field", "right"], check=True, capture_output=True)
-        rules.write_text("user field\ntopic readwrite iotingestion/#\n")
+        rules.write_text(
+            "user field\ntopic readwrite iotingestion/#\ntopic readwrite iotreceipts/#\n"
+        )
         self._configuration = folder / "mosquitto.conf"
         self._configuration.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous false\nuser {getpass.getuser()}\n"
@@ -561,6 +619,112 @@ def test_audio_needs_a_node(cli: Cli, tmp_path: Path) -> None:
     shown = cli("publish", clip, IOT_ENDPOINT="127.0.0.1:1")
     assert shown.returncode == 2
     assert "--node" in shown.stderr
+
+
+# ---------------------------------------------------------------------- with receipts
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "data")
+    yield house
+    house.close()
+
+
+def detections(path: Path, count: int) -> Path:
+    """A file of so many lines, each a valid message of its own."""
+    fields = json.loads(DETECTION.payload)
+    path.write_text(
+        "".join(json.dumps(fields | {"timestamp": 1_789_380_000 + n}) + "\n" for n in range(count))
+    )
+    return path
+
+
+def test_wait_ends_with_what_became_of_each_message(house: House, tmp_path: Path) -> None:
+    file = detections(tmp_path / "many.jsonl", 300)
+    house.up()
+    publish = ("publish", "--wait", "--lines", str(file), "--node", "ridge-01")
+    shown = house.cli(*publish)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "300 stored\n")
+    assert house.cli(*publish).stderr == "300 duplicates\n"
+    with file.open("a") as lines:
+        lines.write('{"n": 1}\n\n' + json.dumps({"id": "one", "status": "online"}))
+    shown = house.cli(*publish)
+    assert shown.returncode == 1
+    rejected, summary = shown.stderr.splitlines()
+    assert rejected.startswith(f"echo-ingest: {file} line 301: rejected: ")
+    assert summary == "1 stored, 300 duplicates, 1 rejected"
+    assert house.ledger()["stored"] == 301
+
+
+def test_wait_goes_through_sigkill_of_the_service(house: House, tmp_path: Path) -> None:
+    program = house.up()
+    file = detections(tmp_path / "many.jsonl", 3_000)
+    publishing = subprocess.Popen(
+        [*COMMAND, "publish", "--wait", "--lines", file, "--node", "n1", "--rate", "1000"],
+        env=house.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    eventually(lambda: house.ledger()["stored"] > 300)
+    house.kill(program)
+    house.up()
+    _, said = publishing.communicate(timeout=60)
+    assert publishing.returncode == 0, said
+    counts = dict(part.split()[::-1] for part in said.splitlines()[-1].split(", "))
+    assert sum(int(count.replace(",", "")) for count in counts.values()) == 3_000
+    assert counts.keys() <= {"stored", "duplicate", "duplicates"}
+    assert house.ledger()["stored"] == 3_000
+
+
+async def test_a_receipt_that_was_lost_is_asked_for_again(cli: Cli, broker: Broker) -> None:
+    report = broker.folder / "report.json"
+    report.write_bytes(HEARTBEAT.payload)
+    async with listening(broker) as session:
+        publishing = asyncio.create_task(
+            asyncio.to_thread(cli, "publish", "--wait", report, "--node", "x", **broker.settings)
+        )
+        asked: list[Message] = []
+        while len(asked) < 2:  # the first time, we say nothing
+            batch = await session.receive(1, 0.01)
+            session.ack(batch)
+            asked += batch.messages
+        first, again = asked
+        assert first.response_topic is not None
+        assert first.response_topic.startswith("iotreceipts/x/")
+        assert (again.payload, again.response_topic) == (first.payload, first.response_topic)
+        assert (again.correlation_data, len(again.correlation_data or b"")) == (
+            first.correlation_data,
+            8,
+        )
+        for answer in (b"rubbish", b'{"outcome": "duplicate"}'):
+            await session.publish(
+                first.response_topic, answer, correlation_data=first.correlation_data
+            )
+        shown = await publishing
+    assert (shown.returncode, shown.stderr) == (0, "1 stored\n")
+
+
+async def test_without_any_receipt_it_gives_up_and_says_what_to_look_at(broker: Broker) -> None:
+    options = SessionOptions(
+        endpoint=Endpoint("mqtt", "127.0.0.1", broker.port),
+        client_id="patient",
+        login=lambda: ("field", "right"),
+    )
+    acknowledged = []
+    receipted = Receipted(options, "x", patience_seconds=0.2)
+    async with receipted.connected(), asyncio.timeout(DEADLINE_SECONDS):
+        with pytest.raises(NoReceipt, match="echo-ingest check"):
+            await receipted.publish("iotingestion/x", b"{}", lambda: acknowledged.append(1))
+    assert acknowledged == [1]
+
+
+def test_wait_needs_a_node(cli: Cli, tmp_path: Path) -> None:
+    file = detections(tmp_path / "one.jsonl", 1)
+    for where in ((), ("--topic", "iotingestion"), ("--topic", "elsewhere/n1")):
+        shown = cli("publish", "--wait", file, *where, IOT_ENDPOINT="127.0.0.1:1")
+        assert (shown.returncode, shown.stdout) == (2, "")
+        assert "--wait needs a node" in shown.stderr
 
 
 # ---------------------------------------------------------------------- check

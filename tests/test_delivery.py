@@ -139,7 +139,7 @@ def test_what_is_refused_is_parked_with_the_apis_words_and_a_replay_delivers_it(
 
 def test_a_rate_limit_is_kept_to_and_everything_arrives(house: House, api: Api) -> None:
     house.settings["IOT_API_BULK"] = "false"
-    api.start(requests_per_minute=120)
+    api.start(trouble=429, trouble_times=2, retry_after="1")
     house.up()
     Device(house.mqtt_port).publish([detection(n) for n in range(100)])
     eventually(lambda: sink(house)["delivered"] == 100, seconds=60)

@@ -258,7 +258,7 @@ def test_a_newer_journal_and_a_file_that_is_none_are_refused_in_words(path: Path
     with pytest.raises(JournalUnusable, match="newer echo-ingest"):
         Journal(path)
     path.write_bytes(b"not a database, but long enough to be looked at" * 100)
-    with pytest.raises(JournalUnusable, match="move it away"):
+    with pytest.raises(JournalUnusable, match="sets the file aside"):
         Journal(path)
 
 

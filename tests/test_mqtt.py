@@ -354,10 +354,23 @@ async def test_packets_may_be_cut_anywhere() -> None:
         assert numbers(await batch_of(session, 3)) == [0, 1, 2]
 
 
-async def test_a_publish_the_codec_refuses_is_kept_with_what_can_be_read() -> None:
-    topic = b"iotingestion/a"
-    body = len(topic).to_bytes(2) + topic + (7).to_bytes(2) + b"\x02\x7f\x01" + b"the payload"
-    malformed = bytes([0x32, len(body)]) + body  # 0x7f is no property
+NO_SUCH_PROPERTY = b"\x02\x7f\x01"
+NOT_UTF_8 = b"\x07\x26\x00\x01\xff\x00\x01v"  # a user property
+
+
+@pytest.mark.parametrize(
+    ("topic", "properties"),
+    [
+        (b"iotingestion/a", NO_SUCH_PROPERTY),
+        (b"iotingestion/a", NOT_UTF_8),
+        (b"iotingestion/a\xff", b"\x00"),
+    ],
+)
+async def test_a_publish_the_codec_refuses_is_kept_with_what_can_be_read(
+    topic: bytes, properties: bytes
+) -> None:
+    body = len(topic).to_bytes(2) + topic + (7).to_bytes(2) + properties + b"the payload"
+    malformed = bytes([0x32, len(body)]) + body
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await greet(reader, writer)
@@ -366,7 +379,7 @@ async def test_a_publish_the_codec_refuses_is_kept_with_what_can_be_read() -> No
 
     async with scripted(play) as session:
         batch = await batch_of(session, 1)
-        assert batch.messages[0].topic == "iotingestion/a"
+        assert batch.messages[0].topic == topic.decode(errors="replace")
         assert batch.messages[0].payload == b"the payload"
         assert batch.acks == [b"\x40\x02\x00\x07"]
 

@@ -222,6 +222,7 @@ async def test_the_ledger_is_the_journals(site: Site) -> None:
         "stored": 2,
         "duplicates": 1,
         "dead_letters": 1,
+        "lost": 0,
         "sinks": {SINK: {"delivered": 0, "parked": 1, "backlog": 1, "skipped": 0}},
     }
 
@@ -373,6 +374,58 @@ async def test_parked_records_are_listed_with_the_sinks_words(site: Site) -> Non
     ]
 
 
+async def test_parked_records_are_read_on_from_an_offset_and_by_node(site: Site) -> None:
+    site.store(*(detection(hour, node=f"n{hour % 2}") for hour in range(6)))
+    site.journal.settle(SINK, range(1, 6), {offset: "no" for offset in range(1, 6)})
+
+    async def offsets(**query: str | int) -> list[int]:
+        return [p["offset"] for p in (await site.get("/api/parked", **query))[1]["parked"]]
+
+    assert await offsets(sink=SINK, limit=2) == [1, 2]
+    assert await offsets(sink=SINK, limit=2, after=2) == [3, 4]
+    assert await offsets(sink=SINK, after=5) == []
+    assert await offsets(node="n1") == [2, 4]
+    assert (await site.get("/api/parked", node="n1", after=2))[1]["total"] == 2
+
+
+async def test_nodes_are_counted_by_day_and_outlive_their_records(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = b'{"status": "online", "id": "1"}'
+    site.store(detection(1), *(Message("iotingestion", status, RECEIVED_AT_MS),) * 2)
+    for day in (1, 2):
+        at_ms = RECEIVED_AT_MS + day * 86_400_000
+        site.store(Message("iotingestion/creek", b'{"status": "online"}', at_ms, "creek"))
+    site.journal.settle(SINK, [1, 2, 3], {})
+    assert site.journal.trim(RECEIVED_AT_MS + 86_400_000) == 1
+    code, page = await site.get("/api/nodes")
+    assert (code, page["more"]) == (200, False)
+    assert [(each["day"], each["node"]) for each in page["nodes"]] == [
+        ("2026-09-16", "creek"),
+        ("2026-09-15", "creek"),
+        ("2026-09-14", None),
+        ("2026-09-14", "ridge-07"),
+    ]
+    first_heard = "2026-09-14T05:50:00.124000Z"
+    assert (await site.get("/api/nodes", node="ridge-07"))[1]["nodes"] == [
+        {
+            "node": "ridge-07",
+            "day": "2026-09-14",
+            "received": 1,
+            "stored": 1,
+            "duplicates": 0,
+            "dead_letters": 0,
+            "received_bytes": len(detection(1).payload),
+            "first_heard_at": first_heard,
+            "last_heard_at": first_heard,
+        }
+    ]
+    assert len((await site.get("/api/nodes", since="2026-09-15"))[1]["nodes"]) == 2
+    monkeypatch.setattr(api, "NODE_DAYS_MAX", 3)
+    page = (await site.get("/api/nodes"))[1]
+    assert (len(page["nodes"]), page["more"]) == (3, True)
+
+
 # ---------------------------------------------------------------------- errors and limits
 
 
@@ -402,6 +455,8 @@ ERRORS = [
     ("/api/records/1/clip", 404, "record 1 has no clip"),
     ("/api/dead-letters/9", 404, "there is no dead letter 9"),
     ("/api/dead-letters/9/payload", 404, "there is no dead letter 9"),
+    ("/api/nodes?since=yesterday", 400, "since must be a day in UTC, such as 2026-09-14"),
+    ("/api/nodes?limit=3", 400, "possible, once each: node, since"),
     ("/api/parked?sink=s3", 404, "there is no sink 's3'; there are: echo_api"),
     ("/api", 404, "/api/openapi.json lists"),
     ("/nothing%2Fhere", 404, "there is nothing at"),

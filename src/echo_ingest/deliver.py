@@ -100,7 +100,7 @@ class Deliver:
         batch: list[Delivery] = []
         for entry in entries:
             if entry.damaged:
-                return batch, "damaged: the stored payload does not match its hash"
+                return batch, "damaged: what the disk gives back is not what was stored"
             record = decode(entry.message, self._payload_bytes_max)
             if isinstance(record, Rejected):
                 return batch, f"this version does not decode it any more: {record.reason}"

@@ -19,6 +19,8 @@ from echo_ingest.decode import message_id
 from echo_ingest.record import DUPLICATE, STORED, AnyRecord, Message, Rejected
 from echo_ingest.settings import RECEIPTS_PREFIX
 
+TOPIC_BYTES_MAX = 65_535  # [MQTT-1.5.4]
+
 
 class Receipt(Struct, frozen=True, omit_defaults=True):
     """The payload of a receipt, as JSON."""
@@ -49,6 +51,8 @@ def receipt(message: Message, verdict: AnyRecord | Rejected, outcome: str) -> by
     elif known_id is not None:
         topic = own
     else:
+        return None
+    if len(topic.encode()) > TOPIC_BYTES_MAX:
         return None
     match outcome:
         case "stored":

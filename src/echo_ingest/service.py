@@ -12,7 +12,7 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from echo_ingest import broker, metrics, web
 from echo_ingest.deliver import Deliver
 from echo_ingest.ingest import Ingest
 from echo_ingest.journal import Journal, JournalFull, Ledger
+from echo_ingest.journal.damage import noting
+from echo_ingest.journal.salvage import mend
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import Pulse
 from echo_ingest.settings import Endpoint, Settings, parse_endpoint
@@ -183,25 +185,25 @@ async def run_up(
             "use that one: type `echo-ingest run`, or leave IOT_ENDPOINT unset"
         )
     with _sole_owner(settings.data_dir):
-        async with broker.running(settings) as own:
-            with contextlib.closing(_open_journal(settings)) as journal:
-                house = House(
-                    settings,
-                    journal,
-                    own.endpoint,
-                    lambda: (own.service.user, own.service.password),
-                    own.publisher,
-                )
-                started(own)
-                await _serve(house, own, beside)
+        async with broker.running(settings) as own, _journal(settings) as journal:
+            house = House(
+                settings,
+                journal,
+                own.endpoint,
+                lambda: (own.service.user, own.service.password),
+                own.publisher,
+            )
+            started(own)
+            await _serve(house, own, beside)
 
 
 async def run_ingest(settings: Settings) -> None:
     """Ingestion and HTTP against a broker run elsewhere, until told to stop; as `run_up`."""
     endpoint = parse_endpoint(settings.endpoint or f"127.0.0.1:{settings.mqtt_port}")
-    with _sole_owner(settings.data_dir), contextlib.closing(_open_journal(settings)) as journal:
-        house = House(settings, journal, endpoint, lambda: login(settings))
-        await _serve(house, None, None)
+    with _sole_owner(settings.data_dir):
+        async with _journal(settings) as journal:
+            house = House(settings, journal, endpoint, lambda: login(settings))
+            await _serve(house, None, None)
 
 
 async def run_broker(settings: Settings, started: Callable[[broker.Broker], None]) -> None:
@@ -321,12 +323,25 @@ def _stop_signal() -> asyncio.Event:
     return stopping
 
 
-def _open_journal(settings: Settings) -> Journal:
-    return Journal(
-        settings.data_dir / JOURNAL_FILE,
-        bytes_max=settings.journal_bytes_max,
-        disk_free_bytes_min=settings.disk_free_bytes_min,
-    )
+@contextlib.asynccontextmanager
+async def _journal(settings: Settings) -> AsyncIterator[Journal]:
+    """The journal, salvaged first if it is damaged; what is met later is noted for the next start.
+
+    The broker takes messages meanwhile.
+    """
+    path = settings.data_dir / JOURNAL_FILE
+    await asyncio.to_thread(mend, path)
+    with (
+        noting(path),
+        contextlib.closing(
+            Journal(
+                path,
+                bytes_max=settings.journal_bytes_max,
+                disk_free_bytes_min=settings.disk_free_bytes_min,
+            )
+        ) as journal,
+    ):
+        yield journal
 
 
 @contextlib.contextmanager

@@ -84,6 +84,8 @@ def test_what_is_no_time_is_refused_with_an_example(timestamp: str) -> None:
         "99999999999999999",
         "nan",
         10**30,
+        10**400,
+        -(10**400),
         "20260914054512",
         "2999-01-01T00:00:00",
         5e9,

@@ -139,7 +139,7 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
 
 async def _start(program: Path, folder: Path, lock: int) -> asyncio.subprocess.Process:
     os.truncate(lock, 0)  # a number that stays from before would be that of a stranger
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         program,
         "-c",
         CONFIGURATION_FILE,
@@ -151,9 +151,10 @@ async def _start(program: Path, folder: Path, lock: int) -> asyncio.subprocess.P
         pass_fds=(lock,),
         umask=0o077,
         start_new_session=True,  # Ctrl-C in a terminal is for us: mosquitto stops when we say so
+        # It notes its own number before it is mosquitto: were that for us to do, and we were
+        # killed before we could, nobody would know whom to end at the next start.
+        preexec_fn=lambda: os.pwrite(lock, str(os.getpid()).encode(), 0),
     )
-    os.pwrite(lock, str(process.pid).encode(), 0)
-    return process
 
 
 async def _listening(broker: Broker, last_port: int) -> None:

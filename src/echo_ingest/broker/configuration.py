@@ -35,6 +35,10 @@ SALT_BYTES = 12
 # on each change is 40 times slower and still loses what is on its way.
 AUTOSAVE_SECONDS = 60
 
+# 2.1 takes 0, and 65,535, for a client that may send nothing: it takes all the same, and logs a
+# complaint for each message.
+UNBOUNDED_INFLIGHT_21 = 65_534
+
 
 class Credentials(Struct, frozen=True):
     """An account at the broker."""
@@ -67,7 +71,7 @@ def configuration(
         # but with 0 queued messages 2.0 also cuts off a client whose publish it denies.
         f"max_queued_messages {2**31 - 1}",
         "max_queued_bytes 0",
-        "max_inflight_messages 0",
+        f"max_inflight_messages {UNBOUNDED_INFLIGHT_21 if needs_plugins(version) else 0}",
         "queue_qos0_messages true",
         f"max_packet_size {settings.payload_bytes_max + PACKET_OVERHEAD_BYTES}",
         # MQTT 3 sessions have no expiry of their own: a reader gone for good would fill the memory.

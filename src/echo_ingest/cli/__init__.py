@@ -8,8 +8,9 @@ import apsw
 import typer
 
 import echo_ingest
-from echo_ingest.cli import check, ledger, letters, parked, publish, records
+from echo_ingest.cli import check, ledger, letters, parked, publish, records, verify
 from echo_ingest.cli.options import settings_of
+from echo_ingest.cli.receipted import NoReceipt
 from echo_ingest.cli.screen import say_error
 from echo_ingest.journal import JournalFull, JournalUnusable
 from echo_ingest.mqtt import ConnectionLost
@@ -83,6 +84,7 @@ def _serve(command: Literal["up", "run", "broker", "demo"], context: typer.Conte
 
 
 app.command(rich_help_panel=RUNNING)(check.check)
+app.command(rich_help_panel=RUNNING)(verify.verify)
 app.command(rich_help_panel=READING)(ledger.status)
 app.add_typer(records.app, name="records", rich_help_panel=READING)
 app.add_typer(letters.app, name="dead-letters", no_args_is_help=True, rich_help_panel=MENDING)
@@ -99,7 +101,7 @@ def main() -> None:
     except SettingsError as error:
         say_error(str(error))
         sys.exit(2)
-    except (JournalUnusable, JournalFull, ConnectionLost) as error:
+    except (JournalUnusable, JournalFull, ConnectionLost, NoReceipt) as error:
         say_error(str(error))
         sys.exit(1)
     except apsw.BusyError:

@@ -20,6 +20,8 @@ from echo_ingest.cli.options import archive_of, journal_path, log_from, settings
 from echo_ingest.cli.reach import connected, is_own, local_host, publisher_options
 from echo_ingest.cli.screen import out, printable, size
 from echo_ingest.journal import JournalUnusable
+from echo_ingest.journal.damage import note_of, noted
+from echo_ingest.journal.salvage import report_of
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Unavailable
@@ -111,8 +113,16 @@ def _data_folder(settings: Settings) -> Finding:
 
 
 def _journal(settings: Settings) -> Finding:
-    if not journal_path(settings).exists():
+    path = journal_path(settings)
+    if not path.exists():
         return Finding("journal", None, "not there yet; it begins with the first start")
+    if (report := report_of(path)).exists():
+        return Finding(
+            "journal", False, f"it was damaged and what could be read was saved: read {report}, "
+            "and remove it when its consequences are dealt with"
+        )  # fmt: skip
+    if note_of(path).exists():
+        return Finding("journal", False, str(noted(path, note_of(path).read_text().strip())))
     try:
         with closing(archive_of(settings)) as archive:
             wrong = archive.audit()
@@ -120,9 +130,11 @@ def _journal(settings: Settings) -> Finding:
     except JournalUnusable as error:
         return Finding("journal", False, str(error))
     if wrong:
+        said = f"the ledger does not close: {'; '.join(wrong)}"
+        noted(path, said)
         return Finding(
-            "journal", False, f"the ledger does not close: {'; '.join(wrong)}; "
-            "keep a copy of the file and report it"
+            "journal", False, f"{said}; start the service again: it keeps this file beside a new "
+            "one, with all that can be read; report it if the disk is well"
         )  # fmt: skip
     return Finding("journal", True, f"{ledger.stored:,} records; the ledger closes")
 

@@ -25,7 +25,8 @@ from echo_ingest.cli.screen import (
     write_lines,
 )
 from echo_ingest.decode import decode
-from echo_ingest.journal.archive import Archive, DeadLetter
+from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.entries import DeadLetter
 from echo_ingest.record import DUPLICATE, STORED, Rejected
 
 REASONS_SHOWN_MAX = 20
@@ -83,6 +84,7 @@ def show(
     for name, value in (
         ("id", letter.id),
         ("reason", letter.reason),
+        ("damaged", "it is not what was stored" if letter.damaged else None),
         ("received", moment(message.received_at_ms)),
         ("node", message.node),
         ("topic", message.topic),
@@ -123,6 +125,9 @@ def replay(
     outcomes: Counter[str] = Counter()
     journal = journal_of(settings)
     for letter in progressed(chosen, total, "replaying"):
+        if letter.damaged:
+            outcomes["damaged: what the disk gives back is not what was stored"] += 1
+            continue
         record = decode(letter.message, settings.payload_bytes_max)
         if isinstance(record, Rejected):
             outcomes[record.reason] += 1

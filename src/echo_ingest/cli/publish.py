@@ -1,8 +1,9 @@
-"""`publish`: send files as a device would, and wait until the broker has each of them."""
+"""`publish`: send files as a device would, until the broker, or the journal, has each of them."""
 
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -11,23 +12,34 @@ import typer
 from msgspec import Struct
 
 from echo_ingest.cli.options import log_from, settings_of
-from echo_ingest.cli.reach import connected, publisher_options
+from echo_ingest.cli.reach import connected, publish_acknowledged, require_publisher
+from echo_ingest.cli.receipted import Receipted
 from echo_ingest.cli.screen import fail, progress, say, say_error
-from echo_ingest.mqtt import ConnectionLost, PublishRefused, Session, SessionOptions
-from echo_ingest.settings import Settings
+from echo_ingest.mqtt import PublishRefused, Session, SessionOptions
+from echo_ingest.record import DUPLICATE, STORED
+from echo_ingest.settings import RECEIPTS_PREFIX, Settings
 
 IN_FLIGHT_MAX = 200
-ATTEMPTS_MAX = 5
+WITH_RECEIPTS_IN_FLIGHT_MAX = 1_000  # a receipt takes a commit longer than an acknowledgement
+PATIENCE_SECONDS = 60.0
 IN_FLIGHT_BYTES_MAX = 32 * 1024 * 1024
-REFUSALS_SHOWN_MAX = 10
+REASONS_SHOWN_MAX = 10
+ACKNOWLEDGED, REJECTED, NOT_TAKEN = "acknowledged", "rejected", "not taken"
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga")
 
 
 class Addressed(Struct, frozen=True, gc=False):
-    """A payload and where it goes."""
+    """A payload, where it goes and where it was found."""
 
     topic: str
     payload: bytes
+    file: Path
+    line: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where a person finds it."""
+        return str(self.file) if self.line is None else f"{self.file} line {self.line:,}"
 
 
 def publish(
@@ -46,36 +58,55 @@ def publish(
     rate: Annotated[
         float | None, typer.Option(min=0.001, metavar="N", help="At most so many a second.")
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until each is on disk: ask for receipts.")
+    ] = False,
 ) -> None:
     """Send files to the broker as a device would: JSON, or audio as it is.
 
     JSON goes to [b]iotingestion/NODE[/], audio to [b]iotingestion/NODE/recording[/].
-    Sent at QoS 1; a message counts when the broker has acknowledged it, and
-    what a lost connection left unanswered is sent again.
+    Sent at QoS 1; a message counts when the broker has acknowledged it, or,
+    with [b]--wait[/], when the service says what became of it. What a lost
+    connection left unanswered is sent again.
     """
     settings = settings_of(context)
     for name in (node, topic):
         if name is not None and (not name or set(name) & set("+#\0")):
             fail(f"{name!r} cannot be published to: topics have no + and no #", 2)
     addressed = [(file, topic or _topic(file, node, settings)) for file in files]
+    receiver = _receiver(addressed[0][1], settings) if wait else None
     messages = _lines(addressed) if lines else _files(addressed)
     total = sum(_count_lines(file) for file in files) if lines else len(files)
-    options = publisher_options(settings)
-    if options is None:
-        fail(
-            "the broker here has no account for devices yet; start `echo-ingest up` once, or set "
-            "IOT_PUB_PASSWORD, or IOT_ENDPOINT for a broker elsewhere"
-        )
+    sending = _Sending(require_publisher(settings), receiver, settings.payload_bytes_max, rate)
     log_from(logging.CRITICAL)  # that it cannot begin is an error, told as one
-    sending = _Sending(options, settings.payload_bytes_max, rate)
     try:
         with progress(total, "publishing") as advance:
             asyncio.run(sending.run(messages, advance))
     finally:
-        if sending.acknowledged:
-            say(f"{sending.acknowledged:,} acknowledged")
-    if sending.refused:
-        fail(f"{sending.refused:,} not taken")
+        if sending.outcomes:
+            say(_summary(sending.outcomes))
+    if sending.outcomes[REJECTED] or sending.outcomes[NOT_TAKEN]:
+        raise typer.Exit(1)
+
+
+def _receiver(topic: str, settings: Settings) -> str:
+    """The node that receipts go to: the one that a topic names."""
+    node = settings.node_of(topic)
+    if node is None:
+        fail(
+            f"--wait needs a node: receipts go to {RECEIPTS_PREFIX}/NODE, and {topic} names none. "
+            f"Add --node NAME, or a --topic such as {settings.topic_prefixes[0]}/NAME",
+            2,
+        )
+    return node
+
+
+def _summary(outcomes: Counter[str]) -> str:
+    return ", ".join(
+        f"{outcomes[name]:,} {name}{'s' * (name == DUPLICATE and outcomes[name] > 1)}"
+        for name in (ACKNOWLEDGED, STORED, DUPLICATE, REJECTED, NOT_TAKEN)
+        if outcomes[name]
+    )
 
 
 def _topic(file: Path, node: str | None, settings: Settings) -> str:
@@ -88,15 +119,15 @@ def _topic(file: Path, node: str | None, settings: Settings) -> str:
 
 def _files(addressed: list[tuple[Path, str]]) -> Iterator[Addressed]:
     for file, topic in addressed:
-        yield Addressed(topic, file.read_bytes())
+        yield Addressed(topic, file.read_bytes(), file)
 
 
 def _lines(addressed: list[tuple[Path, str]]) -> Iterator[Addressed]:
     for file, topic in addressed:
         with file.open("rb") as lines:
-            for line in lines:
+            for number, line in enumerate(lines, 1):
                 if payload := line.strip():
-                    yield Addressed(topic, payload)
+                    yield Addressed(topic, payload, file, number)
 
 
 def _count_lines(file: Path) -> int:
@@ -107,21 +138,33 @@ def _count_lines(file: Path) -> int:
 class _Sending:
     """One run: what is under way, and what became of the rest."""
 
-    def __init__(self, options: SessionOptions, payload_bytes_max: int, rate: float | None) -> None:
-        self.acknowledged = 0
-        self.refused = 0
+    def __init__(
+        self,
+        options: SessionOptions,
+        receiver: str | None,
+        payload_bytes_max: int,
+        rate: float | None,
+    ) -> None:
+        """`receiver` is the node that gets receipts; without one acknowledgements will do."""
+        self.outcomes: Counter[str] = Counter()
         self._session = Session(options)
+        self._receipted = Receipted(options, receiver, PATIENCE_SECONDS) if receiver else None
         self._payload_bytes_max = payload_bytes_max
         self._interval_seconds = 1 / rate if rate else 0.0
         self._due_at = 0.0
         self._in_flight_bytes = 0
         self._landed = asyncio.Event()
+        self._told = 0
 
     async def run(self, messages: Iterator[Addressed], advance: Callable[[], None]) -> None:
-        """Publish all of `messages`, up to `IN_FLIGHT_MAX` at once; `advance` for each one done."""
-        async with connected(self._session):
+        """Publish all of `messages`, many at once; `advance` for each one done."""
+        if self._receipted is not None:
+            session, in_flight_max = self._receipted.connected(), WITH_RECEIPTS_IN_FLIGHT_MAX
+        else:
+            session, in_flight_max = connected(self._session), IN_FLIGHT_MAX
+        async with session:
             log_from(logging.WARNING)
-            await asyncio.gather(*(self._take(messages, advance) for _ in range(IN_FLIGHT_MAX)))
+            await asyncio.gather(*(self._take(messages, advance) for _ in range(in_flight_max)))
 
     async def _take(self, messages: Iterator[Addressed], advance: Callable[[], None]) -> None:
         """Publish the next message whenever one has landed; many of these share `messages`."""
@@ -136,37 +179,31 @@ class _Sending:
             if self._interval_seconds:
                 self._due_at = max(self._due_at + self._interval_seconds, time.monotonic())
                 await asyncio.sleep(self._due_at - time.monotonic())
-            await self._publish(message)
+            self.outcomes[await self._outcome(message)] += 1
             self._in_flight_bytes -= len(message.payload)
             self._landed.set()
             advance()
 
-    async def _publish(self, message: Addressed) -> None:
+    async def _outcome(self, message: Addressed) -> str:
         try:
             if len(message.payload) > self._payload_bytes_max:
                 raise PublishRefused(
                     f"{message.topic}: {len(message.payload):,} bytes are more than "
                     f"IOT_PAYLOAD_BYTES_MAX allows ({self._payload_bytes_max:,})"
                 )
-            await self._until_answered(message)
+            if self._receipted is None:
+                await publish_acknowledged(self._session, message.topic, message.payload)
+                return ACKNOWLEDGED
+            receipt = await self._receipted.publish(message.topic, message.payload)
         except PublishRefused as error:
-            self.refused += 1
-            if self.refused <= REFUSALS_SHOWN_MAX:
-                say_error(str(error))
-        else:
-            self.acknowledged += 1
+            self._tell(message, str(error))
+            return NOT_TAKEN
+        if receipt.outcome == REJECTED:
+            self._tell(message, f"{REJECTED}: {receipt.reason}")
+        return receipt.outcome
 
-    async def _until_answered(self, message: Addressed) -> None:
-        attempts = 0
-        while True:
-            try:
-                return await self._session.publish(message.topic, message.payload)
-            except ConnectionLost as error:
-                # The broker may have it or not: a duplicate is recognised, a loss would not be.
-                attempts += 1
-                if attempts == ATTEMPTS_MAX:
-                    raise ConnectionLost(
-                        f"the connection was lost {attempts} times while {len(message.payload):,} "
-                        f"bytes were sent to {message.topic} ({error}); if that is more than the "
-                        "broker takes, raise its limit"
-                    ) from error
+    def _tell(self, message: Addressed, reason: str) -> None:
+        """Say why, of the first few: a file of one mistake has it in each line."""
+        self._told += 1
+        if self._told <= REASONS_SHOWN_MAX:
+            say_error(f"{message.origin}: {reason}")

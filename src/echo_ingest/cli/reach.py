@@ -10,6 +10,7 @@ from echo_ingest.mqtt import ConnectionLost, Session, SessionOptions
 from echo_ingest.settings import Endpoint, Settings, parse_endpoint
 
 STATE_POLL_SECONDS = 0.02
+LOSSES_MAX = 5
 
 
 @contextlib.asynccontextmanager
@@ -33,6 +34,34 @@ async def connected(session: Session) -> AsyncIterator[None]:
             await running
 
 
+async def publish_acknowledged(
+    session: Session,
+    topic: str,
+    payload: bytes,
+    *,
+    response_topic: str | None = None,
+    correlation_data: bytes | None = None,
+) -> int:
+    """Publish until the broker has acknowledged it; return how often that took.
+
+    The broker may have what a lost connection left unanswered, or not: a duplicate is recognised, a
+    loss would not be. Raises `PublishRefused`, or `ConnectionLost` after `LOSSES_MAX` of them.
+    """
+    for attempt in range(1, LOSSES_MAX + 1):
+        try:
+            await session.publish(
+                topic, payload, response_topic=response_topic, correlation_data=correlation_data
+            )
+        except ConnectionLost as error:
+            lost = error
+        else:
+            return attempt
+    raise ConnectionLost(
+        f"the connection was lost {LOSSES_MAX} times while {len(payload):,} bytes were sent to "
+        f"{topic} ({lost}); if that is more than the broker takes, raise its limit"
+    ) from lost
+
+
 def is_own(settings: Settings) -> bool:
     """Is the broker the one that `up` or `broker` runs, with its accounts?"""
     if settings.endpoint is None:
@@ -45,6 +74,17 @@ def is_own(settings: Settings) -> bool:
 def local_host(settings: Settings) -> str:
     """Where our own servers answer: all addresses means this machine's own, too."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind, settings.bind)  # noqa: S104
+
+
+def require_publisher(settings: Settings) -> SessionOptions:
+    """How to connect as a device; raises `ConnectionLost` where there is no account for one."""
+    options = publisher_options(settings)
+    if options is None:
+        raise ConnectionLost(
+            "the broker here has no account for devices yet; start `echo-ingest up` once, or set "
+            "IOT_PUB_PASSWORD, or IOT_ENDPOINT for a broker elsewhere"
+        )
+    return options
 
 
 def publisher_options(settings: Settings) -> SessionOptions | None:

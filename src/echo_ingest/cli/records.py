@@ -147,7 +147,7 @@ def show(
         *((f"property {name}", value) for name, value in message.properties),
         ("size", size(len(message.payload))),
         ("key", entry.key.hex()),
-        ("damaged", "the payload is not what was stored" if entry.damaged else None),
+        ("damaged", "it is not what was stored" if entry.damaged else None),
         ("not valid", record.reason if isinstance(record, Rejected) else None),
     ):
         if value is not None:

@@ -1,9 +1,10 @@
 """`up`, `run`, `broker` and `demo`: everything they do is in `service`; this is what they print."""
 
 import asyncio
+import contextlib
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO, cast
 
 import structlog
 
@@ -11,7 +12,7 @@ from echo_ingest import service
 from echo_ingest.broker import Broker, BrokerError
 from echo_ingest.cli.demo import demonstrate
 from echo_ingest.cli.screen import fail, say
-from echo_ingest.journal import JournalUnusable
+from echo_ingest.journal import JournalFull, JournalUnusable
 from echo_ingest.settings import Settings
 
 
@@ -20,7 +21,8 @@ def serve(command: Literal["up", "run", "broker", "demo"], settings: Settings) -
     _configure_log(quiet=command == "demo")
 
     def started(broker: Broker) -> None:
-        _announce(settings, broker, ingests=command != "broker")
+        with contextlib.suppress(OSError):  # as of the log
+            _announce(settings, broker, ingests=command != "broker")
 
     try:
         match command:
@@ -32,7 +34,7 @@ def serve(command: Literal["up", "run", "broker", "demo"], settings: Settings) -
                 asyncio.run(service.run_broker(settings, started))
             case "demo":
                 asyncio.run(service.run_up(settings, started, demonstrate))
-    except (service.Stopped, BrokerError, JournalUnusable, OSError) as error:
+    except (service.Stopped, BrokerError, JournalFull, JournalUnusable, OSError) as error:
         fail(str(error))
     return 0
 
@@ -61,5 +63,17 @@ def _configure_log(*, quiet: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.ERROR if quiet else logging.INFO
         ),
-        logger_factory=structlog.WriteLoggerFactory(),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Output())),
     )
+
+
+class _Output:
+    """Standard output, for the log: on a full disk a line may be lost, but nothing ends for it."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stdout.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()

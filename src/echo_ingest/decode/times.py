@@ -78,12 +78,11 @@ def received(at_ms: int) -> datetime:
 
 
 def _from_epoch(number: int | float, field: str, stamp: object) -> datetime | None:
-    if not SECONDS_MIN <= number <= 1000 * SECONDS_MAX + 999:  # JSON's integers have no end
+    in_milliseconds = number >= MILLISECONDS_FROM
+    # Before it is divided: an integer in JSON may be larger than any float.
+    if not SECONDS_MIN <= number <= SECONDS_MAX * (1000 if in_milliseconds else 1):
         raise Unfit(f"{field}: {said(stamp)} is no time between the years 1 and {YEAR_MAX}")
-    seconds = number / 1000 if number >= MILLISECONDS_FROM else number
-    if seconds >= SECONDS_MAX + 1:
-        raise Unfit(f"{field}: {said(stamp)} is no time between the years 1 and {YEAR_MAX}")
-    moment = datetime.fromtimestamp(seconds, UTC)
+    moment = datetime.fromtimestamp(number / 1000 if in_milliseconds else number, UTC)
     return None if moment.year <= CLOCK_FAILED_YEAR else moment
 
 

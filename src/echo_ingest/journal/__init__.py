@@ -7,7 +7,8 @@ Invariants
     record is never trimmed, so that the next offset is always the highest plus one.
   - Keys are unique: a message is stored once, however often it comes (`record.message_key`).
   - The payload is kept as it came, and nothing derived from it: a record is decoded again when it
-    is read. Each row holds a hash of its payload, as part of its key or beside it.
+    is read. Each row holds a hash of its payload, as part of its key or beside it, and a checksum
+    of all else in it: one that changed on disk is known, and never delivered.
   - `received = stored + duplicates + dead letters`; per sink
     `stored = skipped + delivered + parked + backlog`. Both sides are counted separately.
   - A record is removed by retention only, and only when every sink has settled it and none has
@@ -43,8 +44,15 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
-from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger
+from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.nodes import UPSERT_NODE_DAY, replayed, tally
+from echo_ingest.journal.opening import (
+    SCHEMA,
+    JournalFull,
+    JournalUnusable,
+    connect,
+    needing_room,
+)
 from echo_ingest.journal.plan import Arrival, Plan, Row, plan
 from echo_ingest.record import DUPLICATE, STORED, AnyRecord, Message
 
@@ -60,18 +68,8 @@ __all__ = [
     "connect",
 ]
 
-SCHEMA_VERSION = 1
-BUSY_TIMEOUT_MS = 10_000
 READ_BYTES_MAX = 8 * 1024 * 1024
 WAL_CHECKPOINT_PAGES = 4_000
-
-
-class JournalFull(Exception):
-    """There is no room; nothing was written. It passes when there is room."""
-
-
-class JournalUnusable(Exception):
-    """The file cannot be opened as a journal; the message says why and what to do."""
 
 
 class Appended(Struct, frozen=True):
@@ -85,35 +83,9 @@ class Appended(Struct, frozen=True):
 
 
 INSERT_RECORD = """
-    INSERT INTO record (offset, key, digest, received_at_ms, kind, node, topic, properties, payload)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_DEAD_LETTER = """
-    INSERT INTO dead_letter (digest, received_at_ms, node, topic, properties, reason, payload)
-    VALUES (?, ?, ?, ?, ?, ?, ?)"""
-
-
-def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
-    """Open `path` as SQLite, with our waiting time; raise `JournalUnusable` if it is not ours."""
-    flags = (
-        apsw.SQLITE_OPEN_READONLY
-        if read_only
-        else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    )
-    try:
-        connection = apsw.Connection(str(path), flags=flags)
-        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        version: int = connection.execute("PRAGMA user_version").get
-    except (apsw.CantOpenError, apsw.NotADBError, apsw.CorruptError, apsw.ReadOnlyError) as error:
-        raise JournalUnusable(
-            f"{path} cannot be opened as a journal ({error}); "
-            "if it is damaged, move it away and restore a copy"
-        ) from error
-    if version > SCHEMA_VERSION:
-        raise JournalUnusable(
-            f"{path} was written by a newer echo-ingest (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}); install that version"
-        )
-    return connection
+    INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class Journal:
@@ -128,12 +100,13 @@ class Journal:
         self._db = connect(path)
         # Writers take their turn at BEGIN: a read that turns into a write could not wait for it.
         self._db.transaction_mode = "IMMEDIATE"
-        self._db.execute("PRAGMA journal_mode = WAL")
+        with needing_room(path, self._db):
+            self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}")
-        with self._db:
+        with self._writing():
             if self._one("PRAGMA user_version") == 0:
-                self._db.execute(Path(__file__).with_name("schema.sql").read_text())
+                self._db.execute(SCHEMA.read_text())
         self._page_bytes = self._one("PRAGMA page_size")
         self._acknowledged = (
             self._one("SELECT acknowledged_offset FROM ledger"),
@@ -148,13 +121,8 @@ class Journal:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """One transaction: all of it or nothing, on disk when it ends."""
-        try:
-            with self._db:
-                yield
-        except apsw.FullError as error:
-            raise JournalFull(
-                f"the disk that holds {self.path} is full: make room; it goes on by itself"
-            ) from error
+        with needing_room(self.path, self._db), self._db:
+            yield
 
     # ------------------------------------------------------------------ first half: in
 
@@ -179,18 +147,17 @@ class Journal:
     def _insert(self, arrivals: Sequence[Arrival]) -> Plan:
         made = self._insert_records(arrivals)
         self._db.executemany(INSERT_DEAD_LETTER, made.dead_letters)
+        stored, dead_letters = len(made.records), len(made.dead_letters)
+        duplicates = made.outcomes.count(DUPLICATE)
         self._db.execute(
             "UPDATE ledger SET received = received + ?, stored = stored + ?,"
             " duplicates = duplicates + ?, dead_letters = dead_letters + ?,"
-            " acknowledged_offset = ?, acknowledged_dead_letter = ?",
-            (
-                len(arrivals),
-                len(made.records),
-                made.outcomes.count(DUPLICATE),
-                len(made.dead_letters),
-                *self._acknowledged,
-            ),
+            " acknowledged_offset = ?, acknowledged_dead_letter = ?"
+            " WHERE stored + ? = (SELECT coalesce(max(offset), 0) FROM record)",
+            (len(arrivals), stored, duplicates, dead_letters, *self._acknowledged, stored),
         )
+        if self._db.changes() == 0:
+            raise apsw.CorruptError("the newest offset is not the number of records stored")
         self._db.executemany(UPSERT_NODE_DAY, tally(arrivals, made.outcomes))
         return made
 
@@ -248,28 +215,35 @@ class Journal:
 
     def add_sink(self, name: str) -> None:
         """Make sure `name` has a cursor; a new sink starts where retention has stopped."""
-        self._db.execute(
-            "INSERT INTO sink (name, cursor, skipped, delivered)"
-            " SELECT ?, trimmed_offset, trimmed_offset, 0 FROM ledger WHERE true"
-            " ON CONFLICT DO NOTHING",
-            (name,),
-        )
+        with self._writing():
+            self._db.execute(
+                "INSERT INTO sink (name, cursor, skipped, delivered)"
+                " SELECT ?, trimmed_offset, trimmed_offset, 0 FROM ledger WHERE true"
+                " ON CONFLICT DO NOTHING",
+                (name,),
+            )
 
     def read(self, sink: str, records_max: int) -> list[Entry]:
         """What to offer `sink` next: what was asked to be replayed, else what follows its cursor.
 
-        At most `records_max` and about 8 MiB of payload, at least one if there is any.
+        At most `records_max` and about 8 MiB of payload, at least one if there is any. Raises
+        `apsw.CorruptError` if records that must be there are not.
         """
         replays = self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
             " WHERE sink = ? AND replay = 1 ORDER BY offset LIMIT ?",
             (sink, records_max),
         )
-        return replays or self._entries(
+        if replays:
+            return replays
+        cursor: int = self._db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
+        entries = self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM record"  # noqa: S608
-            " WHERE offset > (SELECT cursor FROM sink WHERE name = ?) ORDER BY offset LIMIT ?",
-            (sink, records_max),
+            " WHERE offset > ? ORDER BY offset LIMIT ?",
+            (cursor, records_max),
         )
+        require_all(self._db, cursor, [entry.offset for entry in entries])
+        return entries
 
     def settle(self, sink: str, offsets: Sequence[int], refusals: Mapping[int, str]) -> None:
         """These offsets, as `read` gave them, are done: delivered, or parked for a reason."""
@@ -286,8 +260,10 @@ class Journal:
                 ((sink, offset, reason, now_ms) for offset, reason in refusals.items()),
             )
             self._db.execute(
-                "UPDATE sink SET cursor = max(cursor, ?), delivered = delivered + ? WHERE name = ?",
-                (max(offsets), len(offsets) - len(refusals), sink),
+                "UPDATE sink SET cursor = max(cursor, ?1), delivered = delivered + ?2,"
+                # Offsets between are of records that a damaged file did not give back.
+                " skipped = skipped + max(0, ?1 - cursor - ?3) WHERE name = ?4",
+                (max(offsets), len(offsets) - len(refusals), len(offsets), sink),
             )
 
     def trim(self, received_before_ms: int, records_max: int = 10_000) -> int:

@@ -6,16 +6,26 @@ and the last page is the empty one. Each page is one short transaction.
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from echo_ingest.journal import READ_BYTES_MAX, JournalUnusable, connect
-from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, properties_of, to_entry
-from echo_ingest.journal.ledger import Ledger, read_ledger
-from echo_ingest.record import SECONDS_MAX, Message
+from echo_ingest.journal.damage import check_pages, noted, noting
+from echo_ingest.journal.entries import (
+    DEAD_LETTER_COLUMNS,
+    ENTRY_COLUMNS,
+    DeadLetter,
+    Entry,
+    text_of,
+    to_dead_letter,
+    to_entry,
+)
+from echo_ingest.journal.ledger import Ledger, contradictions, read_ledger
+from echo_ingest.journal.nodes import NodeDay, read_node_days
+from echo_ingest.record import SECONDS_MAX
 
 PAGE_ROWS = 200
 LATEST = 2**63 - 1
@@ -23,14 +33,6 @@ LATEST = 2**63 - 1
 Bindings = tuple[str | bytes | int | None, ...]
 Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types
 T = TypeVar("T")
-
-
-class DeadLetter(Struct, frozen=True):
-    """A message that was never valid, as it came, and why."""
-
-    id: int
-    reason: str
-    message: Message
 
 
 class Parked(Struct, frozen=True):
@@ -70,6 +72,7 @@ class Archive:
                 f"there is no journal at {path}; start `echo-ingest up`, or set IOT_DATA_DIR "
                 "to the folder of the one that runs"
             )
+        self._path = path
         self._db = connect(path, read_only=True)
         if self._number("PRAGMA user_version") == 0:
             raise JournalUnusable(
@@ -85,43 +88,26 @@ class Archive:
 
     def ledger(self) -> Ledger:
         """As `Journal.ledger`."""
-        return read_ledger(self._db)
+        with noting(self._path):
+            return read_ledger(self._db)
+
+    def node_days(
+        self, node: str | None = None, since: date | None = None, limit: int = LATEST
+    ) -> list[NodeDay]:
+        """The ledger of each node and day, the newest days first; `since` is a day in UTC."""
+        with noting(self._path):
+            return read_node_days(self._db, node, since, limit)
 
     def audit(self) -> list[str]:
         """Compare the ledger's counters with the rows; return what disagrees, in words.
 
-        Takes about a second for ten million records: it counts them.
+        Looks at the structure of the file too, which takes about a second for each GB, and raises
+        `JournalUnusable` if that is damaged.
         """
-        self._db.execute("BEGIN DEFERRED")
-        try:
-            ((received, stored, duplicates, dead_letters, trimmed),) = self._rows(
-                "SELECT received, stored, duplicates, dead_letters, trimmed_offset FROM ledger"
-            )
-            untrimmed = self._number("SELECT count(*) FROM record WHERE offset > ?", (trimmed,))
-            sums = [
-                ("received", received, "stored, duplicates and dead letters together",
-                 stored + duplicates + dead_letters),
-                ("stored", stored, "the newest record's offset", self.last_offset()),
-                ("stored less what retention removed", stored - trimmed, "the records after it",
-                 untrimmed),
-                ("dead letters", dead_letters, "the dead letters there are",
-                 self._number("SELECT count(*) FROM dead_letter")),
-            ]  # fmt: skip
-            for name, cursor, skipped, delivered in list(
-                self._rows("SELECT name, cursor, skipped, delivered FROM sink")
-            ):
-                parked = self._number("SELECT count(*) FROM parked WHERE sink = ?", (name,))
-                sums.append(
-                    (f"what {name} has settled", cursor,
-                     "skipped, delivered and parked together", skipped + delivered + parked)
-                )  # fmt: skip
-        finally:
-            self._db.execute("COMMIT")
-        return [
-            f"{one}: {count:,}, but {other}: {found:,}"
-            for one, count, other, found in sums
-            if count != found
-        ]
+        with noting(self._path):
+            if (wrong := check_pages(self._db)) is not None:
+                raise noted(self._path, wrong)
+            return contradictions(self._db, count_rows=True)
 
     def last_offset(self) -> int:
         """The newest record's, 0 if there is none."""
@@ -181,12 +167,15 @@ class Archive:
         self, low: int, high: int, node: str | None, reason: str | None, newest_first: bool
     ) -> list[DeadLetter]:
         rows = self._rows(
-            "SELECT id, reason, received_at_ms, node, topic, properties, payload"  # noqa: S608
+            f"SELECT {DEAD_LETTER_COLUMNS}"  # noqa: S608
             f" FROM dead_letter WHERE id > ? AND id < ? AND {MATCHES}"
             f" ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?",
             (low, high, *_matching(node, reason), PAGE_ROWS),
         )
-        return list(_up_to_bytes_max((_dead_letter(row), len(row[6])) for row in rows))
+        read = (to_dead_letter(row) for row in rows)
+        letters = list(_up_to_bytes_max((each, len(each.message.payload)) for each in read))
+        self._require_order([letter.id for letter in letters])
+        return letters
 
     def dead_letter(self, number: int) -> DeadLetter | None:
         """The dead letter with this id."""
@@ -208,19 +197,20 @@ class Archive:
         node: str | None = None,
         reason: str | None = None,
         *,
+        after: int = 0,
         newest_first: bool = False,
     ) -> Iterator[Parked]:
         """What sinks have refused, by sink and offset; `reason` is part of its text.
 
-        Read a page at a time as they are asked for.
+        Only of records that follow `after`. Read a page at a time as they are asked for.
         """
         order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
         sql = (
             f"SELECT {PARKED_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
-            f" WHERE (? IS NULL OR sink = ?) AND {MATCHES} AND {{}}"
+            f" WHERE (? IS NULL OR sink = ?) AND offset > ? AND {MATCHES} AND {{}}"
             f" ORDER BY sink {order}, offset {order} LIMIT ?"
         )
-        bindings = (sink, sink, *_matching(node, reason))
+        bindings = (sink, sink, after, *_matching(node, reason))
         rows = list(self._rows(sql.format("true"), (*bindings, PAGE_ROWS)))
         while rows:
             for row in rows:
@@ -250,19 +240,28 @@ class Archive:
     # ------------------------------------------------------------------ rows
 
     def _entries(self, sql: str, bindings: Bindings) -> list[Entry]:
-        entries = (to_entry(row) for row in self._rows(sql, bindings))
-        return list(_up_to_bytes_max((entry, len(entry.message.payload)) for entry in entries))
+        read = (to_entry(row) for row in self._rows(sql, bindings))
+        entries = list(_up_to_bytes_max((each, len(each.message.payload)) for each in read))
+        self._require_order([entry.offset for entry in entries])
+        return entries
+
+    def _require_order(self, numbers: list[int]) -> None:
+        """Where rows come in another order than that of their tree, paging would never end."""
+        if numbers not in (sorted(numbers), sorted(numbers, reverse=True)):
+            raise noted(self._path, "rows are out of order")
 
     def _number(self, sql: str, bindings: Bindings = ()) -> int:
         ((value,),) = self._rows(sql, bindings)
         return int(value)
 
     def _rows(self, sql: str, bindings: Bindings = ()) -> Iterator[Row]:
-        return self._db.execute(sql, bindings)
+        with noting(self._path):
+            yield from self._db.execute(sql, bindings)
 
 
 PARKED_COLUMNS = (
-    "sink, offset, reason, parked_at_ms, attempts, replay, node, topic, length(payload)"
+    "sink, offset, reason, parked_at_ms, attempts, replay, CAST(node AS BLOB),"
+    " CAST(topic AS BLOB), length(payload)"
 )
 MATCHES = "(? IS NULL OR node = ?) AND (? IS NULL OR instr(reason, ?) > 0)"
 
@@ -281,16 +280,11 @@ def _up_to_bytes_max(sized: Iterable[tuple[T, int]]) -> Iterator[T]:
             return
 
 
-def _dead_letter(row: Row) -> DeadLetter:
-    number, reason, received_at_ms, node, topic, properties, payload = row
-    message = Message(topic, payload, received_at_ms, node, properties_of(properties))
-    return DeadLetter(number, reason, message)
-
-
 def _parked(row: Row) -> Parked:
     sink, offset, reason, parked_at_ms, attempts, replay, node, topic, size_bytes = row
     return Parked(
-        sink, offset, reason, parked_at_ms, attempts, bool(replay), node, topic, size_bytes
+        *(sink, offset, reason, parked_at_ms, attempts, bool(replay)),
+        *(text_of(node), text_of(topic) or "", size_bytes),
     )
 
 

@@ -1,11 +1,33 @@
-"""A row of the `record` table, as data."""
+"""Rows of the `record` and `dead_letter` tables, as data, and how it is known that they are whole.
+
+A disk may give back other bytes than were stored. The payload and its topic are covered by their
+hash, all other columns by a checksum, so a row that has changed is `damaged` and never taken for
+what the device said. Columns are therefore read as bytes: reading them must not fail.
+"""
+
+import zlib
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from echo_ingest.record import Message, payload_hash
 
-ENTRY_COLUMNS = "offset, key, digest, received_at_ms, node, topic, properties, payload"
+ENTRY_COLUMNS = (
+    "offset, CAST(key AS BLOB), CAST(digest AS BLOB), CAST(received_at_ms AS INTEGER),"
+    " CAST(kind AS BLOB), CAST(node AS BLOB), CAST(topic AS BLOB), CAST(properties AS BLOB),"
+    " CAST(payload AS BLOB), checksum"
+)
+DEAD_LETTER_COLUMNS = (
+    "id, CAST(digest AS BLOB), CAST(received_at_ms AS INTEGER), CAST(node AS BLOB),"
+    " CAST(topic AS BLOB), CAST(properties AS BLOB), CAST(reason AS BLOB), CAST(payload AS BLOB),"
+    " checksum"
+)
+TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999
+
+Row = tuple[Any, ...]
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -15,22 +37,68 @@ class Entry(Struct, frozen=True, gc=False):
     key: bytes
     message: Message
     damaged: bool
-    """The payload is not what was stored: its hash differs."""
+    """It is not what was stored: its hash or its checksum differs."""
 
 
-def to_entry(row: tuple[object, ...]) -> Entry:
-    """An `Entry` from the `ENTRY_COLUMNS` of a row, its payload compared with its hash."""
-    offset, key, digest, received_at_ms, node, topic, properties, payload = row
-    assert isinstance(key, bytes)
-    message = Message(
-        topic=topic,  # type: ignore[arg-type]
-        payload=payload,  # type: ignore[arg-type]
-        received_at_ms=received_at_ms,  # type: ignore[arg-type]
-        node=node,  # type: ignore[arg-type]
-        properties=properties_of(properties),  # type: ignore[arg-type]
+class DeadLetter(Struct, frozen=True):
+    """A message that was never valid, as it came, and why."""
+
+    id: int
+    reason: str
+    message: Message
+    damaged: bool
+    """As of an `Entry`."""
+
+
+def checksum(*columns: object) -> int:
+    """CRC-32 of columns in their order; the payload is left out, its hash is among them."""
+    return zlib.crc32(_encode(columns))
+
+
+def to_entry(row: Row) -> Entry:
+    """An `Entry` from the `ENTRY_COLUMNS` of a row."""
+    offset, key, digest, received_at_ms, kind, node, topic, properties, payload, expected = row
+    node, topic, properties = text_of(node), text_of(topic), text_of(properties)
+    found = checksum(offset, key, digest, received_at_ms, text_of(kind), node, topic, properties)
+    hashed = digest if digest is not None else (key or b"")[4:]
+    message, damaged = _message(
+        topic, payload, received_at_ms, node, properties, hashed, found == expected
     )
-    damaged = payload_hash(message) != (key[4:] if digest is None else digest)
-    return Entry(offset, key, message, damaged)  # type: ignore[arg-type]
+    return Entry(offset, key or b"", message, damaged)
+
+
+def to_dead_letter(row: Row) -> DeadLetter:
+    """A `DeadLetter` from the `DEAD_LETTER_COLUMNS` of a row."""
+    number, digest, received_at_ms, node, topic, properties, reason, payload, expected = row
+    node, topic, properties, reason = map(text_of, (node, topic, properties, reason))
+    found = checksum(digest, received_at_ms, node, topic, properties, reason)
+    message, damaged = _message(
+        topic, payload, received_at_ms, node, properties, digest, found == expected
+    )
+    return DeadLetter(number, reason or "", message, damaged)
+
+
+def _message(
+    topic: str | None,
+    payload: bytes | None,
+    received_at_ms: int | None,
+    node: str | None,
+    properties: str | None,
+    hashed: bytes | None,
+    is_whole: bool,
+) -> tuple[Message, bool]:
+    """The message, and whether it is damaged; of a damaged one, as much as can be shown."""
+    if is_whole:
+        assert topic is not None and received_at_ms is not None
+        message = Message(topic, payload or b"", received_at_ms, node, properties_of(properties))
+        return message, payload_hash(message) != hashed
+    shown_ms = received_at_ms if 0 <= (received_at_ms or 0) <= TIME_MS_MAX else 0
+    return Message(topic or "", payload or b"", shown_ms or 0, node), True
+
+
+def text_of(column: bytes | None) -> str | None:
+    """A column of text that was read as bytes, even if it is none any more."""
+    return column.decode(errors="replace") if column is not None else None
 
 
 def properties_text(message: Message) -> str | None:

@@ -1,5 +1,6 @@
 """The ledger: what was received, and where all of it is."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apsw
@@ -24,6 +25,8 @@ class Ledger(Struct, frozen=True):
     stored: int
     duplicates: int
     dead_letters: int
+    lost: int
+    """Of the stored and the dead letters, those that a damaged file did not give back."""
     sinks: dict[str, SinkLedger]
 
 
@@ -48,7 +51,8 @@ def _ledger(db: apsw.Connection) -> Ledger:
         ).get
         lag_seconds = db.execute(
             "SELECT max(0, unixepoch('subsec') - min(received_at_ms) / 1000.0) FROM ("
-            " SELECT received_at_ms FROM record WHERE offset = ?1 + 1 UNION ALL"
+            " SELECT * FROM (SELECT received_at_ms FROM record WHERE offset > ?1"
+            "  ORDER BY offset LIMIT 1) UNION ALL"
             " SELECT received_at_ms FROM parked JOIN record USING (offset)"
             " WHERE sink = ?2 AND replay = 1)",
             (cursor, name),
@@ -56,7 +60,77 @@ def _ledger(db: apsw.Connection) -> Ledger:
         sinks[name] = SinkLedger(
             delivered, parked, waiting + replays, skipped, round(lag_seconds or 0.0, 3)
         )
-    received, stored, duplicates, dead_letters = db.execute(
-        "SELECT received, stored, duplicates, dead_letters FROM ledger"
+    received, stored, duplicates, dead_letters, lost = db.execute(
+        "SELECT received, stored, duplicates, dead_letters, lost_dead_letters"
+        " + (SELECT coalesce(sum(last - first + 1), 0) FROM lost) FROM ledger"
     ).get
-    return Ledger(received, stored, duplicates, dead_letters, sinks)
+    return Ledger(received, stored, duplicates, dead_letters, lost, sinks)
+
+
+def require_all(db: apsw.Connection, cursor: int, offsets: Iterable[int]) -> None:
+    """Raise `apsw.CorruptError` unless `offsets` go on from `cursor` without a gap.
+
+    Offsets have none but those that are known to be lost, so a gap is damage: to go on would leave
+    out records without a word.
+    """
+    for offset in offsets:
+        if offset != cursor + 1:
+            lost = db.execute(
+                "SELECT coalesce(sum(min(last, ?2) - max(first, ?1) + 1), 0)"
+                " FROM lost WHERE last >= ?1 AND first <= ?2",
+                (cursor + 1, offset - 1),
+            ).get
+            if lost != offset - 1 - cursor:
+                raise apsw.CorruptError(f"after offset {cursor:,} comes {offset:,}")
+        cursor = offset
+
+
+def contradictions(db: apsw.Connection, *, count_rows: bool) -> list[str]:
+    """What in the ledger does not agree, in words; with `count_rows` compare it with the rows too.
+
+    Counting takes about a second for ten million records.
+    """
+    db.execute("BEGIN DEFERRED")
+    try:
+        return [
+            f"{one}: {count:,}, but {other}: {found:,}"
+            for one, count, other, found in _sums(db, count_rows)
+            if count != found
+        ]
+    finally:
+        db.execute("COMMIT")
+
+
+def _sums(db: apsw.Connection, count_rows: bool) -> Iterator[tuple[str, int, str, int]]:
+    """Figures that must be the same, with their names."""
+    rows: list[Any] = db.execute(
+        "SELECT received, stored, duplicates, dead_letters, lost_dead_letters, trimmed_offset"
+        " FROM ledger"
+    ).fetchall()
+    if not rows:
+        yield "rows of the ledger", 0, "there must be", 1
+        return
+    received, stored, duplicates, dead_letters, lost_dead_letters, trimmed = rows[0]
+    together = stored + duplicates + dead_letters
+    yield "received", received, "stored, duplicates and dead letters together", together
+    newest = db.execute("SELECT coalesce(max(offset), 0) FROM record").get
+    yield "stored", stored, "the newest record's offset", newest
+    if count_rows:
+        # Of the offsets lost, the newest has a row that stands for it.
+        missing = db.execute(
+            "SELECT coalesce(sum(last - max(first, ?1 + 1) + 1"
+            "  - EXISTS (SELECT 1 FROM record WHERE offset = last)), 0)"
+            " FROM lost WHERE last > ?1",
+            (trimmed,),
+        ).get
+        there = db.execute("SELECT count(*) FROM record WHERE offset > ?", (trimmed,)).get
+        left = stored - trimmed - missing
+        yield "stored less what retention removed", left, "the records after it", there
+        letters = db.execute("SELECT count(*) FROM dead_letter").get
+        left = dead_letters - lost_dead_letters
+        yield "dead letters", left, "the dead letters there are", letters
+    sinks: list[Any] = db.execute("SELECT name, cursor, skipped, delivered FROM sink").fetchall()
+    for name, cursor, skipped, delivered in sinks:
+        parked = db.execute("SELECT count(*) FROM parked WHERE sink = ?", (name,)).get
+        settled = skipped + delivered + parked
+        yield f"what {name} has settled", cursor, "skipped, delivered and parked together", settled

@@ -50,7 +50,10 @@ def tally(arrivals: Sequence[Arrival], outcomes: Sequence[str]) -> Iterable[Row]
         counts[0] += 1
         counts[1 if outcome == STORED else 2 if outcome == DUPLICATE else 3] += 1
         counts[4] += len(message.payload)
-        counts[6] = heard_at_ms
+        if heard_at_ms >= counts[6]:
+            counts[6] = heard_at_ms
+        elif heard_at_ms < counts[5]:  # the clock was set back
+            counts[5] = heard_at_ms
     return ((*of, *counts) for of, counts in sums.items())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from echo_ingest.journal.entries import properties_text
+from echo_ingest.journal.entries import checksum, properties_text
 from echo_ingest.record import (
     DUPLICATE,
     STORED,
@@ -55,25 +55,24 @@ def plan(
             outcome, identified = verdict.reason, False
         else:
             outcome, identified = STORED, has_identity(verdict)
+            key = message_key(message, verdict, digest, offset)
+            known = digests.get(key)
+            if known == digest:
+                outcome = DUPLICATE
+            elif known is not None:
+                outcome = f"the id {verdict.message_id!r:.80} was used before, for another message"
+                identified = False
         redelivery = message.redelivered and not identified
         if redelivery and unacknowledged[digest] > made.answered[digest]:
             made.answered[digest] += 1
             made.outcomes.append(DUPLICATE)
             continue
-        if not isinstance(verdict, Rejected):
-            key = message_key(message, verdict, digest, offset)
-            known = digests.get(key)
-            if known is None:
-                digests[key] = digest
-                made.records.append(_record_row(offset, key, digest, message, verdict))
-                offset += 1
-            elif known == digest:
-                outcome = DUPLICATE
-            else:
-                outcome = f"the id {verdict.message_id!r:.80} was used before, for another message"
-        if outcome not in (STORED, DUPLICATE):
+        if not isinstance(verdict, Rejected) and outcome == STORED:
+            digests[key] = digest
+            made.records.append(_record_row(offset, key, digest, message, verdict))
+            offset += 1
+        elif outcome != DUPLICATE:
             made.dead_letters.append(_dead_letter_row(digest, message, outcome))
-            identified = False
         if not identified:
             made.opened[digest] += 1
         made.outcomes.append(outcome)
@@ -81,7 +80,7 @@ def plan(
 
 
 def _record_row(offset: int, key: bytes, digest: bytes, message: Message, record: AnyRecord) -> Row:
-    return (
+    columns = (
         offset,
         key,
         None if key.endswith(digest) else digest,
@@ -90,17 +89,17 @@ def _record_row(offset: int, key: bytes, digest: bytes, message: Message, record
         message.node,
         message.topic,
         properties_text(message),
-        message.payload,
     )
+    return (*columns, message.payload, checksum(*columns))
 
 
 def _dead_letter_row(digest: bytes, message: Message, reason: str) -> Row:
-    return (
+    columns = (
         digest,
         message.received_at_ms,
         message.node,
         message.topic,
         properties_text(message),
         reason,
-        message.payload,
     )
+    return (*columns, message.payload, checksum(*columns))

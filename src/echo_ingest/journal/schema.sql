@@ -9,7 +9,8 @@ CREATE TABLE record (
     node           TEXT,
     topic          TEXT NOT NULL,
     properties     TEXT,                 -- JSON: [[name, value], …]; NULL for none
-    payload        BLOB NOT NULL         -- as it came
+    payload        BLOB NOT NULL,        -- as it came
+    checksum       INTEGER NOT NULL      -- entries.checksum: of all the other columns
 ) STRICT;
 
 CREATE TABLE dead_letter (
@@ -20,13 +21,14 @@ CREATE TABLE dead_letter (
     topic          TEXT NOT NULL,
     properties     TEXT,
     reason         TEXT NOT NULL,
-    payload        BLOB NOT NULL
+    payload        BLOB NOT NULL,
+    checksum       INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE sink (
     name      TEXT PRIMARY KEY,
     cursor    INTEGER NOT NULL,  -- every offset up to here was offered and settled
-    skipped   INTEGER NOT NULL,  -- offsets that retention had removed before the sink was added
+    skipped   INTEGER NOT NULL,  -- offsets never offered: removed before the sink was added, or lost
     delivered INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -48,9 +50,17 @@ CREATE TABLE ledger (
     dead_letters             INTEGER NOT NULL,
     acknowledged_offset      INTEGER NOT NULL, -- at the last commit, what had been acknowledged
     acknowledged_dead_letter INTEGER NOT NULL,
-    trimmed_offset           INTEGER NOT NULL  -- the highest that retention has removed
+    trimmed_offset           INTEGER NOT NULL, -- the highest that retention has removed
+    lost_dead_letters        INTEGER NOT NULL  -- of those counted, not there any more
 ) STRICT;
-INSERT INTO ledger VALUES (1, 0, 0, 0, 0, 0, 0, 0);
+INSERT INTO ledger VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0);
+
+-- Offsets whose records a damaged file did not give back (salvage.py): the only gaps there are
+-- behind trimmed_offset.
+CREATE TABLE lost (
+    first INTEGER PRIMARY KEY,
+    last  INTEGER NOT NULL
+) STRICT;
 
 -- The ledger of each node and day. Retention leaves it alone.
 CREATE TABLE node_day (

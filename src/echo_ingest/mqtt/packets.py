@@ -41,6 +41,14 @@ def packet_bytes(view: memoryview) -> int:
     return len(view)
 
 
+def is_unreadable(error: BaseException) -> bool:
+    """Does the codec say so that it cannot read a packet, or not yet?
+
+    On text that is not UTF-8 it panics, in Rust, and what arrives here is no `Exception`.
+    """
+    return isinstance(error, IndexError | ValueError) or type(error).__name__ == "PanicException"
+
+
 def salvage_publish(view: memoryview) -> mqtt5.PublishPacket | None:
     """Topic, packet id and payload of a PUBLISH whose properties or text the codec refuses.
 

@@ -22,11 +22,11 @@ import mqtt5
 import structlog
 
 from echo_ingest.backoff import delay_seconds
+from echo_ingest.mqtt import packets
 from echo_ingest.mqtt.inbox import Batch, Inbox
 from echo_ingest.mqtt.link import Link, open_link
 from echo_ingest.mqtt.options import SessionOptions
 from echo_ingest.mqtt.outbox import Outbox
-from echo_ingest.mqtt.packets import PINGREQ, packet_bytes, puback, salvage_publish, subscriptions
 from echo_ingest.mqtt.reasons import (
     FAILURE,
     TAKEN_OVER,
@@ -248,7 +248,7 @@ class Session:
 
     async def _subscribe(self) -> None:
         options = self.options
-        filters = subscriptions(options.topic_filters, options.echo_topic)
+        filters = packets.subscriptions(options.topic_filters, options.echo_topic)
         if not filters:
             return
         suback = await self._ask(
@@ -292,7 +292,7 @@ class Session:
         if not self._inbox.is_full and silent_seconds > 1.5 * KEEP_ALIVE_SECONDS:
             self._lose(ConnectionLost(f"nothing was heard for {silent_seconds:.0f} s"))
             return
-        self._link.write(PINGREQ)
+        self._link.write(packets.PINGREQ)
         asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS / 2, self._ping, connection)
 
     # ------------------------------------------------------------------ packets in
@@ -309,13 +309,15 @@ class Session:
         while position < end:
             try:
                 packet, size = mqtt5.read(view[position:])
-            except (IndexError, ValueError) as error:
-                size = packet_bytes(view[position:])
+            except BaseException as error:
+                if not packets.is_unreadable(error):
+                    raise
+                size = packets.packet_bytes(view[position:])
                 if size == 0 or position + size > end:
                     self._partial = bytearray(view[position:])
                     self._awaited_bytes = size or len(self._partial) + 1
                     break
-                salvaged = salvage_publish(view[position : position + size])
+                salvaged = packets.salvage_publish(view[position : position + size])
                 if salvaged is None:
                     self._lose(ConnectionLost(f"the broker sent a malformed packet ({error})"))
                     return
@@ -335,7 +337,7 @@ class Session:
         if packet_id is None and topic == self.options.echo_topic:
             self._on_echo(payload)
             return
-        ack = None if packet_id is None else puback(packet_id)
+        ack = None if packet_id is None else packets.puback(packet_id)
         self._inbox.put(
             Message(
                 topic,

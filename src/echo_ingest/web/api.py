@@ -1,6 +1,6 @@
 """The read API: records, clips, dead letters and parked records, as the journal holds them."""
 
-from datetime import datetime
+from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,22 +13,26 @@ from litestar.response import Stream
 
 from echo_ingest.decode import clip_bytes
 from echo_ingest.journal import Entry
-from echo_ingest.journal.archive import Archive, DeadLetter, Selection
+from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.entries import DeadLetter
 from echo_ingest.record import Container
 from echo_ingest.web.errors import AnyRequest, Problem, problem
 from echo_ingest.web.reader import Reader, download, in_turn
 from echo_ingest.web.views import (
     DeadLetterPage,
     DeadMessage,
+    NodeDays,
     ParkedPage,
     RecordPage,
     StoredRecord,
     dead_message,
+    node_on_day,
     refused_record,
     stored_record,
 )
 
 PAGE_MAX = 500
+NODE_DAYS_MAX = 10_000
 NUMBER_MAX = 2**53 - 1  # the largest that every reader of JSON takes for what it is
 
 BYTES = "application/octet-stream"
@@ -42,11 +46,13 @@ WANTED = {
     "limit": f"a whole number from 1 to {PAGE_MAX}",
     "kind": "detection, recording, telemetry or movement",
 }
+DAY = "a day in UTC, such as 2026-09-14"
 ZONED = "a time with its zone, such as 2026-09-14T05:45:12Z (send + as %2B)"
 
 Kind = Literal["detection", "recording", "telemetry", "movement"]
 Text = Annotated[str | None, QueryParameter()]
 Zoned = Annotated[str | None, QueryParameter(description=ZONED)]
+Day = Annotated[str | None, QueryParameter(description=DAY)]
 Number = Annotated[int, PathParameter(ge=1, le=NUMBER_MAX)]
 Before = Annotated[int | None, QueryParameter(ge=1, le=NUMBER_MAX)]
 After = Annotated[int, QueryParameter(ge=0, le=NUMBER_MAX)]
@@ -68,6 +74,7 @@ def read_api(archive_path: Path, payload_bytes_max: int) -> Router:
             show_dead_letter,
             download_dead_letter_payload,
             list_parked,
+            list_nodes,
         ],
         dependencies={"journal": Provide(lambda: reader, sync_to_thread=False)},
         before_request=_refuse_unknown_parameters,
@@ -160,7 +167,9 @@ async def download_dead_letter_payload(journal: Journal, number: Number) -> Stre
 
 
 @get("/parked", raises=[NotFoundException])
-async def list_parked(journal: Journal, sink: Text = None, limit: Limit = 50) -> ParkedPage:
+async def list_parked(
+    journal: Journal, sink: Text = None, node: Text = None, after: After = 0, limit: Limit = 50
+) -> ParkedPage:
     """Records that a sink refused, by sink and offset."""
 
     def question(archive: Archive) -> ParkedPage:
@@ -168,10 +177,19 @@ async def list_parked(journal: Journal, sink: Text = None, limit: Limit = 50) ->
         if sink is not None and sink not in sinks:
             there_are = ", ".join(sinks) or "none"
             raise NotFoundException(f"there is no sink {sink!r:.80}; there are: {there_are}")
-        parked = [refused_record(p) for p in islice(archive.parked(sink), limit)]
-        return ParkedPage(parked, archive.count_parked(sink))
+        found = islice(archive.parked(sink, node, after=after), limit)
+        parked = [refused_record(p) for p in found]
+        return ParkedPage(parked, archive.count_parked(sink, node))
 
     return await journal.ask(question)
+
+
+@get("/nodes")
+async def list_nodes(journal: Journal, node: Text = None, since: Day = None) -> NodeDays:
+    """What each node sent on each day; it outlives the records."""
+    first_day = _day(since)
+    days = await journal.ask(lambda archive: archive.node_days(node, first_day, NODE_DAYS_MAX + 1))
+    return NodeDays([node_on_day(day) for day in days[:NODE_DAYS_MAX]], len(days) > NODE_DAYS_MAX)
 
 
 def _entry(archive: Archive, offset: int) -> Entry:
@@ -200,6 +218,13 @@ def _instant(name: str, text: str | None) -> datetime | None:
     if instant is None or instant.tzinfo is None:
         raise HTTPException(f"{name} must be {ZONED}", status_code=400)
     return instant
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text is not None else None
+    except ValueError:
+        raise HTTPException(f"since must be {DAY}", status_code=400) from None
 
 
 def _say_what_to_send(request: AnyRequest, error: ValidationException) -> Response[Problem]:

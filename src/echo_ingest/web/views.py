@@ -1,12 +1,14 @@
 """What the read API shows of records, dead letters and parked records, and how it is made."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from msgspec import Struct
 
 from echo_ingest.decode import decode
 from echo_ingest.journal import Entry
-from echo_ingest.journal.archive import DeadLetter, Parked
+from echo_ingest.journal.archive import Parked
+from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.journal.nodes import NodeDay
 from echo_ingest.record import AnyRecord, Rejected
 
 
@@ -71,7 +73,31 @@ class ParkedPage(Struct, frozen=True):
 
     parked: list[RefusedRecord]
     total: int
-    """How many there are, shown or not."""
+    """How many there are in all, wherever this page begins."""
+
+
+class NodeOnDay(Struct, frozen=True):
+    """What a node sent on one day: `received = stored + duplicates + dead_letters`."""
+
+    node: str | None
+    """Null for messages whose topic names none."""
+    day: date
+    """Of receipt, in UTC."""
+    received: int
+    stored: int
+    duplicates: int
+    dead_letters: int
+    received_bytes: int
+    first_heard_at: datetime
+    last_heard_at: datetime
+
+
+class NodeDays(Struct, frozen=True):
+    """The ledger by node and day, the newest days first."""
+
+    nodes: list[NodeOnDay]
+    more: bool
+    """There are more than one answer holds: name a node, or a later `since`."""
 
 
 def stored_record(entry: Entry, payload_bytes_max: int) -> StoredRecord:
@@ -79,7 +105,7 @@ def stored_record(entry: Entry, payload_bytes_max: int) -> StoredRecord:
     message = entry.message
     record, problem = None, None
     if entry.damaged:
-        problem = "damaged: the stored payload does not match its hash"
+        problem = "damaged: what the disk gives back is not what was stored"
     else:
         verdict = decode(message, payload_bytes_max)
         if isinstance(verdict, Rejected):
@@ -117,6 +143,21 @@ def refused_record(parked: Parked) -> RefusedRecord:
         parked.node,
         parked.topic,
         parked.size_bytes,
+    )
+
+
+def node_on_day(node_day: NodeDay) -> NodeOnDay:
+    """Show `node_day` with its times as dates."""
+    return NodeOnDay(
+        node_day.node or None,
+        node_day.day,
+        node_day.received,
+        node_day.stored,
+        node_day.duplicates,
+        node_day.dead_letters,
+        node_day.received_bytes,
+        _utc(node_day.first_heard_at_ms),
+        _utc(node_day.last_heard_at_ms),
     )
 
 

@@ -9,6 +9,7 @@ from echo_ingest.decode.reasons import Unfit, looks_like
 from echo_ingest.record import Clip, Container
 
 REFERENCE_CHARACTERS_MAX = 1_024
+WHITE_SPACE = b" \t\n\r\v\f"
 _MEASURES = {"wav": wav.measure, "flac": flac.measure, "mp3": mp3.measure, "ogg": ogg.measure}
 _BASE64_OPENINGS = ("UklGR", "UkY2N", "ZkxhQ", "SUQz", "T2dnU", "//", "/+")
 """Base64 of RIFF, RF64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
@@ -56,7 +57,7 @@ def from_base64(text: str, field: str) -> bytes:
     if text.lstrip().startswith("data:"):
         raise Unfit(f'{field}: send the base64 alone, without the "data:…;base64," before it')
     try:
-        return a2b_base64("".join(text.split()), strict_mode=True)
+        return a2b_base64(text.encode("ascii").translate(None, WHITE_SPACE), strict_mode=True)
     except BrokenBase64 as error:
         raise Unfit(f"{field}: broken base64 ({str(error).lower()})") from None
     except ValueError:

@@ -1,0 +1,197 @@
+"""Makes the ledger of a salvaged journal close, and says what is not as it was."""
+
+from typing import Any
+
+import apsw
+from msgspec import Struct
+
+from echo_ingest.journal import INSERT_RECORD
+
+RANGES_SHOWN_MAX = 50
+STAND_IN = b"lost: a damaged journal did not give back the record of this offset"
+
+
+class Salvage(Struct):
+    """What was saved of a damaged journal, and what was not."""
+
+    reason: str
+    kept_as: str
+    """The name of the damaged file, beside the new one."""
+    records: int = 0
+    lost_records: int = 0
+    lost_offsets: str = ""
+    """Ranges."""
+    dead_letters: int = 0
+    lost_dead_letters: int = 0
+    notes: list[str] = []
+    """What else is not as it was: one sentence each."""
+
+    def words(self) -> str:
+        """For people: a line each."""
+        lines = [
+            f"The journal was damaged: {self.reason}",
+            f"Saved: {self.records:,} records and {self.dead_letters:,} dead letters.",
+            f"Lost: {self.lost_records:,} records and {self.lost_dead_letters:,} dead letters.",
+        ]
+        if self.lost_records:
+            lines.append(f"The lost records had the offsets {self.lost_offsets}.")
+        lines += self.notes
+        lines.append(
+            f"The damaged file is kept as {self.kept_as}; nothing reads it any more. Check the "
+            "disk, and the memory, of this machine. Devices that keep their messages may send them "
+            "again: what is here already counts as a duplicate."
+        )
+        return "\n".join(lines) + "\n"
+
+
+def close_ledger(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage) -> None:
+    """Bring the small tables in line with the rows that were saved.
+
+    `is_whole` says of which small tables all was read.
+    """
+    found.records = db.execute("SELECT count(*) FROM record").get
+    found.dead_letters = db.execute("SELECT count(*) FROM dead_letter").get
+    _mend_node_days(db, is_whole, found)
+    newest, trimmed = _mend_ledger(db, is_whole, found)
+    db.execute(  # retention leaves what is parked: the one kind of row that can be lost behind it
+        "INSERT OR IGNORE INTO lost SELECT DISTINCT offset, offset FROM parked"
+        " WHERE offset <= ? AND offset NOT IN (SELECT offset FROM record)",
+        (trimmed,),
+    )
+    found.lost_records = db.changes()
+    _mend_sinks(db, newest, is_whole, found)
+    lowest: int | None = db.execute("SELECT min(cursor) FROM sink").get
+    if lowest is not None and lowest < trimmed:  # retention removes only what every sink has
+        trimmed = lowest
+        db.execute("UPDATE ledger SET trimmed_offset = ?", (trimmed,))
+    _note_lost(db, newest, trimmed, found)
+
+
+def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage) -> None:
+    db.execute(
+        "DELETE FROM node_day WHERE received <> stored + duplicates + dead_letters"
+        " OR min(received, stored, duplicates, received_bytes, first_heard_at_ms) < 0"
+        " OR day NOT BETWEEN 0 AND 2932896"  # the end of the year 9999
+    )
+    if db.changes() or not is_whole["node_day"]:
+        is_whole["node_day"] = False
+        found.notes.append(
+            "Some of the ledger of nodes and days could not be read: its sums are too small."
+        )
+
+
+def _mend_ledger(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage) -> tuple[int, int]:
+    """Write the one row; return the newest offset there was, and the newest that was trimmed."""
+    top = db.execute("SELECT coalesce(max(offset), 0) FROM record").get
+    last_letter = db.execute("SELECT coalesce(max(id), 0) FROM dead_letter").get
+    row = db.execute("SELECT * FROM ledger").fetchone() or (1, -1, 0, 0, 0, 0, 0, 0, 0)
+    received, stored, duplicates, dead_letters, *acknowledged, trimmed, lost_before = row[1:]
+    sums = db.execute("SELECT sum(stored), sum(duplicates), sum(dead_letters) FROM node_day").get
+    if received == stored + duplicates + dead_letters and stored >= top:
+        pass
+    elif is_whole["node_day"] and sums[0] is not None and sums[0] >= top:
+        stored, duplicates, dead_letters = sums
+        found.notes.append("The ledger was made anew from that of nodes and days.")
+    else:
+        cursors = (
+            "SELECT max(cursor) FROM sink WHERE cursor = skipped + delivered"
+            " + (SELECT count(*) FROM parked WHERE sink = name)"
+        )
+        stored = max(top, db.execute(cursors).get or 0)
+        duplicates, dead_letters = 0, found.dead_letters
+        acknowledged = [stored, last_letter]  # rather repeat a heartbeat than lose one
+        found.notes.append(
+            "The ledger could not be read. It counts anew from what was saved, without duplicates; "
+            "records that retention had removed are among those that are said to be lost."
+        )
+    dead_letters = max(dead_letters, found.dead_letters)
+    lost = dead_letters - found.dead_letters
+    found.lost_dead_letters = max(0, lost - lost_before)
+    trimmed = trimmed if 0 <= trimmed <= stored else 0
+    received = stored + duplicates + dead_letters
+    db.execute("DELETE FROM ledger")
+    db.execute(
+        "INSERT INTO ledger VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (received, stored, duplicates, dead_letters, *acknowledged, trimmed, lost),
+    )
+    return stored, trimmed
+
+
+def _mend_sinks(
+    db: apsw.Connection, newest: int, is_whole: dict[str, bool], found: Salvage
+) -> None:
+    """Give each sink a cursor that is not too high, and figures that add up to it."""
+    if not is_whole["sink"]:
+        found.notes.append(
+            "Not all cursors of sinks could be read. A sink without one starts at the beginning: "
+            "it gets again what it has."
+        )
+    sinks: list[Any] = db.execute("SELECT * FROM sink").fetchall()
+    for name, cursor, skipped, delivered in sinks:
+        parked = db.execute("SELECT count(*) FROM parked WHERE sink = ?", (name,)).get
+        settled = skipped + delivered + parked
+        said = [cursor, settled] if is_whole["parked"] or settled > cursor else [cursor]
+        possible = [offset for offset in said if 0 <= offset <= newest]
+        if not possible or skipped < 0 or delivered < 0:
+            db.execute("DELETE FROM sink WHERE name = ?", (name,))
+            found.notes.append(
+                f"How far {name} had come cannot be told: it starts at the beginning, and gets "
+                "again what it has."
+            )
+            continue
+        lowest = min(possible)
+        if lowest != cursor:
+            found.notes.append(
+                f"The figures of {name} did not agree: it goes on after offset {lowest:,}, and may "
+                "get again what it has."
+            )
+        db.execute(
+            "DELETE FROM parked WHERE sink = ?1 AND"
+            " (offset > ?2 OR offset NOT IN (SELECT offset FROM record))",
+            (name, lowest),
+        )
+        parked = db.execute("SELECT count(*) FROM parked WHERE sink = ?", (name,)).get
+        delivered = min(delivered, lowest - parked)
+        not_offered = lowest - parked - delivered
+        if not_offered > skipped:
+            found.notes.append(
+                f"{not_offered - skipped:,} parked for {name} could not be read or were among the "
+                "lost records: they count as skipped."
+            )
+        db.execute(
+            "UPDATE sink SET cursor = ?, skipped = ?, delivered = ? WHERE name = ?",
+            (lowest, not_offered, delivered, name),
+        )
+    db.execute("DELETE FROM parked WHERE sink NOT IN (SELECT name FROM sink)")
+
+
+def _note_lost(db: apsw.Connection, newest: int, trimmed: int, found: Salvage) -> None:
+    """Write down which offsets have no record, and put something in the place of the newest."""
+    db.execute("DELETE FROM lost WHERE first < 1 OR last < first OR last > ?", (newest,))
+    length = "SELECT coalesce(sum(last - max(first, ?1 + 1) + 1), 0) FROM lost WHERE last > ?1"
+    lost_before = db.execute(length, (trimmed,)).get
+    db.execute("DELETE FROM lost WHERE last > ?", (trimmed,))
+    db.execute(
+        "INSERT INTO lost SELECT before + 1, offset - 1 FROM ("
+        " SELECT offset, lag(offset, 1, ?1) OVER (ORDER BY offset) AS before"
+        " FROM record WHERE offset > ?1) WHERE offset > before + 1",
+        (trimmed,),
+    )
+    top, received_at_ms = db.execute(
+        "SELECT offset, received_at_ms FROM record ORDER BY offset DESC LIMIT 1"
+    ).fetchone() or (0, 0)
+    if top < newest:
+        if newest > trimmed:
+            db.execute("INSERT INTO lost VALUES (?, ?)", (max(top, trimmed) + 1, newest))
+        key = bytes(4) + newest.to_bytes(12)
+        db.execute(
+            INSERT_RECORD, (newest, key, None, received_at_ms, "lost", None, "", None, STAND_IN, 0)
+        )
+    found.lost_records += db.execute(length, (trimmed,)).get - lost_before
+    ranges = db.execute("SELECT first, last FROM lost ORDER BY first").fetchall()
+    found.lost_offsets = ", ".join(
+        f"{first:,}" if first == last else f"{first:,} to {last:,}"
+        for first, last in ranges[:RANGES_SHOWN_MAX]
+    )
+    if len(ranges) > RANGES_SHOWN_MAX:
+        found.lost_offsets += f", and {len(ranges) - RANGES_SHOWN_MAX:,} more ranges"

@@ -1,0 +1,174 @@
+"""What an unlucky broker could hand us: of a seed and a number always the same."""
+
+import base64
+import json
+from collections.abc import Callable
+from random import Random
+
+from echo_ingest.record import Message
+from echo_ingest.settings import node_of
+from tests.decode.arrived import RECEIVED_AT_MS
+from tests.fuzz import sounds
+from tests.fuzz.seeds import OBJECTS, REAL
+from tests.fuzz.vocabulary import (
+    ESCAPES,
+    INNER,
+    LIKELY,
+    NAMES,
+    NUMBERS,
+    OPENINGS,
+    PREFIXES,
+    PROPERTIES,
+    RESPONSE_TOPICS,
+    TOPICS,
+    WORDS,
+)
+
+
+def input_of(seed: int, number: int) -> Message:
+    """The message; it is the same again wherever the same real payloads are at hand."""
+    rng = Random(f"{seed}/{number}")
+    (make,) = rng.choices(list(KINDS), list(KINDS.values()))
+    topic = rng.choice(TOPICS) if rng.random() < 0.2 else f"{PREFIXES[0]}/ridge-0{rng.randrange(9)}"
+    asks = rng.random() < 0.2
+    return Message(
+        topic,
+        make(rng),
+        RECEIVED_AT_MS,
+        node=node_of(topic, PREFIXES),
+        properties=_properties(rng) if rng.random() < 0.3 else (),
+        redelivered=rng.random() < 0.1,
+        response_topic=rng.choice(RESPONSE_TOPICS) if asks else None,
+        correlation_data=rng.randbytes(rng.choice((0, 4, 65_535))) if asks else None,
+    )
+
+
+def raw_bytes(rng: Random) -> bytes:
+    """Noise, often behind the first bytes of something."""
+    opening = rng.choice(OPENINGS) if rng.random() < 0.7 else b""
+    return opening + rng.randbytes(int(2 ** rng.uniform(0, 11)) - 1)
+
+
+def torn(rng: Random) -> bytes:
+    """A real payload with some bytes changed, cut out, repeated, or another's in their place."""
+    data = bytearray(rng.choice(REAL))
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        at = rng.randrange(len(data) + 1)
+        cut = rng.choice((0, 1, 1, 2, 8, 100))
+        match rng.choice((0, 1, 2, 3, 3, 3, 3, 4)):
+            case 0:
+                data[at : at + cut] = rng.randbytes(rng.randrange(9))
+            case 1:
+                data[at : at + cut] = data[at : at + cut] * rng.choice((0, 2, 50))
+            case 2:
+                other = rng.choice(REAL)
+                start = rng.randrange(len(other))
+                data[at : at + cut] = other[start : start + 200]
+            case 3:
+                data[at : at + 1] = bytes(b ^ 1 << rng.randrange(8) for b in data[at : at + 1])
+            case _:
+                del data[at + 1 :]
+    return bytes(data)
+
+
+def twisted(rng: Random) -> bytes:
+    """A real object whose fields are renamed, repeated, left out, or hold what they should not."""
+    fields = [(name, json.dumps(value)) for name, value in rng.choice(OBJECTS).items()]
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
+        name = rng.choice(NAMES) if rng.random() < 0.7 else rng.choice((*INNER, *WORDS))
+        content = value(rng) if rng.random() < 0.5 else rng.choice(LIKELY)
+        match rng.randrange(4):
+            case 0 if fields:
+                at = rng.randrange(len(fields))
+                fields[at] = (fields[at][0], content)
+            case 1 if fields:
+                del fields[rng.randrange(len(fields))]
+            case 2 if fields:
+                fields.append((rng.choice(fields)[0], content))
+            case _:
+                fields.append((name, content))
+    if rng.random() < 0.2:
+        rng.shuffle(fields)
+    space = rng.choice(("", "", " ", "\n\t"))
+    text = ",".join(f"{space}{json.dumps(name)}:{space}{content}" for name, content in fields)
+    return ("{" + text + space + "}").encode("utf-8", "surrogatepass")
+
+
+def audio(rng: Random) -> bytes:
+    """A hostile audio file: as it is, or as base64 in a field."""
+    data = sounds.hostile(rng)
+    if rng.random() < 0.5:
+        return data
+    text = base64.b64encode(data).decode()
+    if rng.random() < 0.2:
+        at = rng.randrange(len(text) + 1)
+        text = text[:at] + rng.choice((r"\r\n", "=", "==", "-", "_", "\u00e9", " ")) + text[at:]
+    name = rng.choice(("audio_file", "audioClip"))
+    rest = '"species":"Crinia signifera","source_model":"m",' if rng.random() < 0.3 else ""
+    return f'{{{rest}"{name}":"{text}"}}'.encode()
+
+
+def large(rng: Random) -> bytes:
+    """Deep, long, or of many parts; up to 200 kB, since most of a run is better spent on others."""
+    size = int(2 ** rng.uniform(6, 17))
+    inside = rng.choice(
+        (
+            "[" * size,
+            '{"a":' * size,
+            "[" * rng.randint(200, 300) + "]" * rng.randint(200, 300),
+            "[" + ",".join(rng.choices(NUMBERS[:8], k=min(size, 10_100))) + "]",
+            "9" * size,
+            "-" + "9" * min(size, 5_000),
+            "0." + "3" * size,
+            '"' + "a" * size + '"',
+            '"' + r"\u00e9" * (size // 6) + '"',
+            '"' + "\U0001f438" * (size // 4) + '"',
+            '"' + base64.b64encode(bytes(size)).decode() + '"',
+            '"UklGR' + "A" * size + '"',
+            '"' + r"AA\n" * (size // 4) + '"',
+            "{" + ",".join(f'"k{n}":{n}' for n in range(min(size, 10_100))) + "}",
+            "[" + ",".join(['{"label":"x","confidence":1}'] * rng.randint(90, 110)) + "]",
+        )
+    )
+    name = rng.choice(NAMES)
+    if rng.random() < 0.1:
+        return inside.encode()
+    return f'{{"{name}":{inside},"sensorId":"s","status":"online"}}'.encode()
+
+
+KINDS: dict[Callable[[Random], bytes], int] = {
+    raw_bytes: 15,
+    torn: 30,
+    twisted: 35,
+    audio: 18,
+    large: 2,
+}
+"""What is made, and how often."""
+
+
+def value(rng: Random, depth: int = 0) -> str:
+    """A JSON value as text, or what somebody took for one."""
+    match rng.randrange(9 if depth < 3 else 6):
+        case 0 | 1:
+            return rng.choice(NUMBERS)
+        case 2:
+            length = rng.choice((3, 17, 25, 320, 4_299, 4_301))
+            digits = "".join(rng.choices("0123456789", k=length))
+            return rng.choice(("", "-", "0.", "1e", "1")) + digits
+        case 3 | 4:
+            return json.dumps(rng.choice(WORDS), ensure_ascii=rng.random() < 0.5)
+        case 5:
+            return rng.choice(("null", "true", "false", "", "nul", f'"{rng.choice(ESCAPES)}"'))
+        case 6:
+            return f"[{','.join(value(rng, depth + 1) for _ in range(rng.randrange(5)))}]"
+        case 7:
+            names = rng.choices((*INNER, *NAMES), k=rng.randrange(5))
+            return f"{{{','.join(f'{json.dumps(n)}:{value(rng, depth + 1)}' for n in names)}}}"
+        case _:
+            return f'"{base64.b64encode(sounds.hostile(rng)).decode()}"'
+
+
+def _properties(rng: Random) -> tuple[tuple[str, str], ...]:
+    names = (*PROPERTIES, *PROPERTIES, *WORDS)
+    count = rng.choice((1, 1, 2, 3, 8, 300))
+    return tuple((rng.choice(names), rng.choice((*WORDS, *NUMBERS))) for _ in range(count))

@@ -1,0 +1,110 @@
+"""What must hold for any message at all."""
+
+import hashlib
+import re
+
+import mqtt5
+import msgspec
+
+from echo_ingest.decode import clip_bytes, decode
+from echo_ingest.journal.entries import properties_of, properties_text
+from echo_ingest.receipts import receipt
+from echo_ingest.record import (
+    KINDS,
+    STORED,
+    AnyRecord,
+    Detection,
+    Message,
+    Movement,
+    Recording,
+    Rejected,
+    kind,
+    message_key,
+    payload_hash,
+)
+from echo_ingest.settings import RECEIPTS_PREFIX, Settings
+from echo_ingest.sinks.echo_api import bodies
+
+PAYLOAD_BYTES_MAX: int = Settings().payload_bytes_max
+REASON_CHARACTERS_MAX = 200
+REJECTED = "rejected"
+QUOTED = re.compile(r'".*"')
+NOT_PLAIN = re.compile(
+    r"[A-Za-z]+(Error|Exception)\b|Traceback|NoneType|msgspec|Struct\b|<class| object at |[`$\\]"
+    r"|\b(str|int|float|dict|bool|bytes object)\b"
+)
+
+
+def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
+    """What became of it: a kind of record, or `REJECTED`. `AssertionError` if a promise broke."""
+    verdict = decode(message, payload_bytes_max)
+    assert decode(message, payload_bytes_max) == verdict, "decoded twice, it is another record"
+    clip = clip_bytes(message)
+    if isinstance(verdict, Rejected):
+        _judge_reason(verdict.reason)
+        _judge_receipt(message, verdict, verdict.reason)
+        return REJECTED
+    _judge_receipt(message, verdict, STORED)
+    assert kind(verdict) in KINDS
+    _judge_record(message, verdict, clip)
+    _judge_bodies(message, verdict)
+    return kind(verdict)
+
+
+def is_plain(reason: str) -> bool:
+    """Is it free of a programmer's words, but for what it quotes?"""
+    return not NOT_PLAIN.search(QUOTED.sub("", reason))
+
+
+def _judge_reason(reason: str) -> None:
+    assert reason.strip(), "an empty reason"
+    assert len(reason) <= REASON_CHARACTERS_MAX, f"a long reason: {reason}"
+    assert reason.isprintable(), f"a reason that cannot be printed: {reason!r}"
+    assert is_plain(reason), f"not in plain words: {reason}"
+
+
+def _judge_receipt(message: Message, verdict: AnyRecord | Rejected, outcome: str) -> None:
+    """A packet that the broker reads, on a topic below the node's own; or none."""
+    packet = receipt(message, verdict, outcome)
+    if packet is not None:
+        read, size = mqtt5.read(memoryview(packet))
+        assert isinstance(read, mqtt5.PublishPacket)
+        assert size == len(packet)
+        assert read.topic.startswith(f"{RECEIPTS_PREFIX}/{message.node}")
+        assert read.correlation_data == message.correlation_data
+
+
+def _judge_record(message: Message, record: AnyRecord, audio: bytes | None) -> None:
+    text = msgspec.json.encode(record)
+    assert msgspec.json.decode(text, type=type(record)) == record, "JSON makes it another record"
+    digest = payload_hash(message)
+    key = message_key(message, record, digest, 1)
+    assert len(key) == 16
+    assert key == message_key(message, record, digest, 1)
+    assert properties_of(properties_text(message)) == message.properties
+    clip = record.clip if isinstance(record, Detection | Recording) else None
+    if clip is not None:
+        assert audio is not None, "the record has a clip that cannot be had"
+        assert len(audio) == clip.size_bytes
+        assert hashlib.sha256(audio).hexdigest() == clip.sha256
+        assert 0 < clip.duration_seconds < float("inf")
+
+
+def _judge_bodies(message: Message, record: AnyRecord) -> None:
+    """What the Echo API would be sent is made, or refused in plain words."""
+    for schema in ("objects", "arrays"):
+        try:
+            match record:
+                case Detection():
+                    bodies.event_with_clip(record, message, schema)
+                case Movement():
+                    bodies.movement(record)
+                case Recording(clip=clip):
+                    bodies.upload_name(record, clip)
+                    bodies.check_upload(clip)
+                    if record.health is not None:
+                        bodies.heartbeat(record)
+                case telemetry:
+                    bodies.heartbeat(telemetry)
+        except bodies.Refused as refused:
+            assert is_plain(str(refused)), f"not in plain words: {refused}"

@@ -1,0 +1,209 @@
+"""`echo-ingest verify` finds nothing where nothing is lost, and everything that is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from echo_ingest.cli.found import Found, SinkFound
+from echo_ingest.cli.probes import Run, new_run
+from echo_ingest.cli.verify import _may_come, _missing, _percentiles
+from echo_ingest.receipts import Receipt
+from tests.house import House, eventually, free_port
+
+Verify = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "data")
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def verify(house: House) -> Verify:
+    """Run `verify` with 200 probes; its exit code and report, blanks made single."""
+
+    def run(*options: str) -> tuple[int, str]:
+        done = house.cli("verify", "--count", "200", "--timeout", "30", *options)
+        assert "Traceback" not in done.stderr, done.stderr
+        lines = (" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines())
+        return done.returncode, "\n".join(lines)
+
+    return run
+
+
+@pytest.fixture
+def api(house: House) -> Iterator[Callable[..., None]]:
+    """Start the Echo API's replica where `house` will look for it, with these options."""
+    port = free_port()
+    house.settings["IOT_API_URL"] = f"http://127.0.0.1:{port}"
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(**options: object) -> None:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.replica", "--port", str(port),
+                 "--set", json.dumps(options)],
+                cwd=Path(__file__).parents[1],
+                stdout=subprocess.DEVNULL,
+            )
+        )  # fmt: skip
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait()
+
+
+# ---------------------------------------------------------------------- with real programs
+
+
+@pytest.mark.slow
+def test_nothing_is_missing_though_the_service_is_killed_and_started_again(
+    house: House, verify: Verify, tmp_path: Path
+) -> None:
+    program = house.up()
+    restarted = tmp_path / "pid"
+    again = f"kill -KILL {program.pid}; {sys.executable} -m echo_ingest.cli up >/dev/null 2>&1"
+    try:
+        code, report = verify("--rate", "100", "--during", f"{again} & echo $! > {restarted}")
+    finally:
+        pid = int(restarted.read_text())
+        os.kill(pid, signal.SIGTERM)
+    assert program.wait(10) == -signal.SIGKILL
+    assert code == 0, report
+    assert "nothing lost" in report
+    assert "receipted 200\nstored 200\n" in report
+    assert "ended with 0 after" in report
+    eventually(lambda: not Path(f"/proc/{pid}/exe").exists(), seconds=40)
+    assert house.ledger()["stored"] == 200
+
+
+@pytest.mark.slow
+def test_a_loss_that_was_planted_is_found(house: House, verify: Verify, tmp_path: Path) -> None:
+    house.up()
+    plant = tmp_path / "plant.py"
+    plant.write_text(
+        "import apsw, sys\n"
+        "journal = apsw.Connection(sys.argv[1])\n"
+        "journal.set_busy_timeout(10_000)\n"
+        "newest = journal.execute('SELECT max(offset) FROM record').get\n"
+        "journal.execute('DELETE FROM record WHERE offset BETWEEN ?1 - 3 AND ?1 - 1', (newest,))\n"
+    )
+    during = f"{sys.executable} {plant} {house.data_dir}/journal.db"
+    for place in ((), ("--http", f"http://127.0.0.1:{house.http_port}")):
+        code, report = verify("--during", during, *place)
+        assert code == 1, report
+        assert "receipted 200\nstored 197\n" in report
+        assert report.count("LOST: its receipt says stored, and it is not in the journal") == 3
+        assert "3 of 200 are missing somewhere" in report
+        assert "nothing lost" not in report
+
+
+@pytest.mark.slow
+def test_what_a_sink_has_not_is_missing_until_it_has_it(
+    house: House, verify: Verify, api: Callable[..., None]
+) -> None:
+    house.up()
+    code, report = verify("--timeout", "2")
+    assert code == 1
+    assert "stored 200\nin echo_api 0\n" in report
+    assert "waits for echo_api (record 1)" in report
+    api(nodes=["known"])
+    eventually(lambda: house.ledger()["sinks"]["echo_api"]["parked"] == 200)
+    for place in ((), ("--http", f"http://127.0.0.1:{house.http_port}")):
+        code, report = verify(*place)
+        assert code == 1
+        assert "stored 200\nin echo_api 0\n" in report
+        assert "parked by echo_api (record " in report
+        code, report = verify("--node", "known", *place)
+        assert code == 0, report
+        assert "stored 200\nin echo_api 200\n" in report
+
+
+@pytest.mark.slow
+def test_it_ends_in_time_and_says_what_it_knows(house: House, verify: Verify) -> None:
+    program = house.up()
+    during = f"kill -STOP {program.pid}; sleep 60"
+    code, report = verify("--timeout", "3", "--during", during)
+    os.kill(program.pid, signal.SIGCONT)
+    assert code == 1
+    assert "acknowledged, but not in the journal" in report
+    assert "did not end in time, and was stopped" in report
+
+
+@pytest.mark.slow
+def test_where_it_cannot_look_it_does_not_begin(house: House, verify: Verify) -> None:
+    code, report = verify()
+    assert code == 1
+    assert "there is no journal" in report
+    assert "--http" in report
+    code, report = verify("--http", f"http://127.0.0.1:{house.http_port}")
+    assert code == 1
+    assert "does not answer" in report
+    assert verify("--http", "nonsense")[0] == verify("--node", "a/b")[0] == 2
+
+
+# ---------------------------------------------------------------------- what counts as missing
+
+
+def finished_run(count: int) -> tuple[Run, Found]:
+    """Every probe has its receipt, and is in the journal and in one sink."""
+    run = new_run("iotingestion/#", "verify", count, 100.0, None)
+    for probe in run.probes:
+        probe.acknowledged, probe.receipt = True, Receipt("stored", probe.id)
+    offsets = {probe.id: [number] for number, probe in enumerate(run.probes, 1)}
+    return run, Found(offsets, {"api": SinkFound(count, {})})
+
+
+def test_nothing_is_missing_that_is_everywhere() -> None:
+    run, found = finished_run(3)
+    assert list(_missing(run, found)) == []
+    assert not _may_come(run, found)
+
+
+def test_each_way_to_be_missing_has_its_words() -> None:
+    run, found = finished_run(7)
+    lost, unheard, unsent, twice, rejected, parked, waits = (probe.id for probe in run.probes)
+    del found.offsets[lost], found.offsets[unsent], found.offsets[rejected]
+    run.probes[1].receipt = None
+    run.probes[2].receipt, run.probes[2].acknowledged = None, False
+    run.probes[2].trouble = "not authorized"
+    found.offsets[twice].append(5)
+    run.probes[4].receipt = Receipt("rejected", rejected, "the form is not known")
+    found.sinks["api"] = SinkFound(6, {6: "HTTP 422"})
+    assert list(_missing(run, found)) == [
+        f"{lost}: LOST: its receipt says stored, and it is not in the journal, or damaged",
+        f"{unheard}: in the journal, but no receipt came",
+        f"{unsent}: not acknowledged, and not in the journal: not authorized",
+        f"{twice}: stored 2 times, at offsets 4, 5",
+        f"{rejected}: rejected: the form is not known",
+        f"{parked}: parked by api (record 6): HTTP 422",
+        f"{waits}: waits for api (record 7)",
+    ]
+    assert _may_come(run, found)
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "topic"),
+    [
+        ("iotingestion/#", "iotingestion/verify"),
+        ("site/+/recording/#", "site/verify/recording/verify"),
+    ],
+)
+def test_probes_go_where_the_service_listens(topic_filter: str, topic: str) -> None:
+    assert new_run(topic_filter, "verify", 1, 1.0, None).topic == topic
+
+
+def test_percentiles_are_by_nearest_rank() -> None:
+    assert _percentiles([float(n) for n in range(1, 201)]) == (
+        "p50 100.0 ms, p99 198.0 ms, max 200.0 ms"
+    )
+    assert _percentiles([7.0]) == "p50 7.0 ms, p99 7.0 ms, max 7.0 ms"
