@@ -1,0 +1,51 @@
+"""What a run leaves behind."""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from tests.crash.devices import Answers
+from tests.crash.faults import Fault
+
+NODES = tuple(f"node-{n}" for n in range(8))
+
+
+class Done(Struct, frozen=True):
+    """A fault as it happened."""
+
+    at: float
+    """Epoch seconds."""
+    fault: Fault
+    hit: int
+    """How many processes it really killed or stopped: one may just have been dead."""
+
+
+class Evidence(Struct):
+    """What a run leaves behind: all that `reconcile` needs."""
+
+    seed: int
+    messages: int
+    version: tuple[int, int, int]
+    journal: Path
+    delivered: Path
+    """What the API has stored, in JSON lines."""
+    answers: Answers
+    faults: list[Done]
+    problems: list[str]
+    """What went wrong that is no message."""
+    starts: dict[str, int]
+    transitions: dict[str, int]
+    """How often the service has logged what."""
+    reconnects: int
+    flow_seconds: float
+    drain_seconds: float
+
+    @property
+    def total(self) -> int:
+        """The messages of the run and the last word of each node."""
+        return self.messages + len(NODES)
+
+    def node(self, number: int) -> str:
+        """Whose message it is."""
+        last = number - self.messages
+        return NODES[last if last >= 0 else number % len(NODES)]
