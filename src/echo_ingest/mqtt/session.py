@@ -43,7 +43,8 @@ KEEP_ALIVE_SECONDS = 20
 ANSWER_TIMEOUT_SECONDS = 10.0
 GOODBYE_TIMEOUT_SECONDS = 2.0
 RECEIVE_MAXIMUM = 5_000
-TAKEN_OVER_PAUSE_SECONDS = 300.0
+TAKEN_OVER_SECONDS = 300.0
+SUSPECTED_SECONDS = 60.0  # a bad network may look the same
 CUT_SHORT_MAX = 3
 SHORT_LIFE_SECONDS = 10.0
 
@@ -89,8 +90,6 @@ class Session:
         self._answers: dict[type, asyncio.Future[mqtt5.Packet]] = {}
         self._outbox = Outbox()
         self._inbox = Inbox()
-
-    # ------------------------------------------------------------------ messages in
 
     async def receive(self, messages_max: int, linger_seconds: float) -> Batch:
         """Wait for a message, then `linger_seconds` or until `messages_max` are there."""
@@ -190,11 +189,12 @@ class Session:
                 lasted_seconds = time.monotonic() - opened_at
                 short = type(error) is ConnectionClosed and lasted_seconds < SHORT_LIFE_SECONDS
                 cut_short = cut_short + 1 if short else 0
-                if isinstance(error, TakenOver) or cut_short == CUT_SHORT_MAX:
+                if (sure := isinstance(error, TakenOver)) or cut_short == CUT_SHORT_MAX:
                     cut_short = 0
                     self._end(TAKEN_OVER)
                     log.error("taken over", client_id=self.options.client_id, reason=TAKEN_OVER)
-                    await asyncio.sleep(TAKEN_OVER_PAUSE_SECONDS)
+                    sure = isinstance(error, TakenOver)
+                    await asyncio.sleep(TAKEN_OVER_SECONDS if sure else SUSPECTED_SECONDS)
                     continue
                 attempt += 1
                 self._end(reason(error, self.options.endpoint))
@@ -294,8 +294,6 @@ class Session:
             return
         self._link.write(packets.PINGREQ)
         asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS / 2, self._ping, connection)
-
-    # ------------------------------------------------------------------ packets in
 
     def _feed(self, data: bytes | bytearray) -> None:
         self._heard_at = time.monotonic()
