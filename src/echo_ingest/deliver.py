@@ -83,13 +83,19 @@ class Deliver:
 
     async def _settle(self, offsets: list[int], refusals: dict[int, str]) -> None:
         """Note what the sink took. On a full disk it waits here: going on would repeat it."""
+        waited = False
         while True:
             try:
                 self._journal.settle(self.name, offsets, refusals)
                 break
             except JournalFull as error:
+                if not waited:
+                    log.error("settling stopped", sink=self.name, reason=str(error))
+                waited = True
                 self.unavailable = str(error)
                 await asyncio.sleep(ROOM_POLL_SECONDS)
+        if waited:
+            log.info("settling goes on", sink=self.name)
         metrics.SINK_DELIVERED.labels(self.name).inc(len(offsets) - len(refusals))
         metrics.SINK_REFUSED.labels(self.name).inc(len(refusals))
         for offset, reason in refusals.items():

@@ -3,8 +3,9 @@
 Invariants
   - `append` returns only after its rows, its dead letters and the ledger are on disk: one
     transaction, one fsync (WAL, `synchronous=FULL`). What it did not return for is not there.
-  - Offsets are 1, 2, 3 … in order of arrival, without gaps, and never used twice. The newest
-    record is never trimmed, so that the next offset is always the highest plus one.
+  - Offsets are 1, 2, 3 … in order of arrival, without gaps, and never used twice: one that is
+    missing is damage, unless `salvage.py` has noted it as lost. The newest record is never
+    trimmed, so that the next offset is always the highest plus one.
   - Keys are unique: a message is stored once, however often it comes (`record.message_key`).
   - The payload is kept as it came, and nothing derived from it: a record is decoded again when it
     is read. Each row holds a hash of its payload, as part of its key or beside it, and a checksum

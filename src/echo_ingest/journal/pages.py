@@ -84,16 +84,20 @@ class Pages:
         """The WAL holds commits that SQLite would not read, for something before them is damaged.
 
         A commit that power loss cut off looks alike, but is the last one: nothing is written
-        after a commit before that one is on disk.
+        after a commit before that one is on disk. The header is written anew only after all of the
+        WAL has been brought into the file.
         """
         if not self._wal_header.is_whole:
-            return any(frame.page for frame in self.frames)
+            return any(
+                _read(self._wal, position) != _read(self._file, (number - 1) * PAGE_BYTES)
+                for number, position in self._newest.items()
+            )
         whole, commits = True, 0
         for frame in self.frames:
             whole = whole and frame.is_whole
             if not whole and commits and frame.is_current:
                 return True
-            commits += not whole and frame.is_commit and frame.is_current
+            commits += not whole and frame.is_commit and frame.is_whole
         return False
 
     def tree(self, root: int) -> Iterator[Cell]:
@@ -153,7 +157,7 @@ class Pages:
                 if kind == TABLE_LEAF:
                     rowid, at = _varint(page, at)
                 yield rowid, _columns(self._content(page, at, size, local_max))
-            except (Unreadable, IndexError, struct.error, UnicodeDecodeError):
+            except (Unreadable, IndexError):
                 yield None
 
     def _content(self, page: bytes, at: int, size: int, local_max: int) -> bytes:
@@ -239,13 +243,21 @@ def _columns(content: bytes) -> Row:
         elif serial >= 12:
             size = (serial - 12) // 2
             text = content[at : at + size]
-            values.append(text.decode() if serial % 2 else text)
+            values.append(_text(text) if serial % 2 else text)
             at += size
         else:
             raise Unreadable  # a fraction, which no column of ours is, or nothing that is known
     if at != len(content):
         raise Unreadable
     return tuple(values)
+
+
+def _text(text: bytes) -> str | bytes:
+    """Text, or its bytes where they are none."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
 
 
 def _wal_header(wal: int | None) -> WalHeader:

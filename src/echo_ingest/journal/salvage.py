@@ -34,7 +34,13 @@ from echo_ingest.journal import INSERT_RECORD
 from echo_ingest.journal.damage import find_damage, note_of
 from echo_ingest.journal.entries import checksum
 from echo_ingest.journal.mend import Salvage, close_ledger
-from echo_ingest.journal.opening import SCHEMA, JournalUnusable
+from echo_ingest.journal.opening import (
+    NO_ROOM,
+    SCHEMA,
+    JournalFull,
+    JournalUnusable,
+    needing_room,
+)
 from echo_ingest.journal.pages import Cell, Pages, Row
 from echo_ingest.record import Message, payload_hash
 
@@ -94,8 +100,10 @@ def salvage(path: Path, reason: str) -> Salvage:
             _rebuild(pages, building, found)
         with report_of(path).open("a") as report:
             report.write(found.words())
-    except (apsw.FullError, OSError) as error:
+    except (JournalFull, OSError) as error:
         building.unlink()
+        if isinstance(error, OSError) and error.errno not in NO_ROOM:
+            raise
         raise no_room from error
     _sync(building)
     building.rename(path.with_name(f"{path.name}.salvaged-{moment}"))
@@ -136,7 +144,7 @@ def _rebuild(pages: Pages, building: Path, found: Salvage) -> None:
     """Make a journal of what `pages` give, and note in `found` what came of it."""
     with contextlib.closing(apsw.Connection(str(building))) as db:
         db.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
-        with db:
+        with needing_room(building, db), db:
             db.execute(SCHEMA.read_text())
             db.execute("DELETE FROM ledger")
             roots = _roots(db, pages)
@@ -206,38 +214,59 @@ def _removed(db: apsw.Connection) -> tuple[int, set[int]]:
 
 def _is_wanted(cell: tuple[int, Row], trimmed: int, still_parked: set[int]) -> bool:
     rowid, row = cell
-    return rowid > trimmed or rowid in still_parked or not _is_record(rowid, row)
+    return rowid > trimmed or rowid in still_parked or _record(rowid, row) is None
 
 
 def _store(db: apsw.Connection, cells: list[Cell]) -> bool:
     """Store rows that prove to be whole; return whether all do."""
     whole = [cell for cell in cells if cell is not None]
-    records = [(rowid, *row[1:]) for rowid, row in whole if _is_record(rowid, row)]
-    letters = [(rowid, *row[1:]) for rowid, row in whole if _is_dead_letter(row)]
+    records = [record for cell in whole if (record := _record(*cell)) is not None]
+    letters = [letter for cell in whole if (letter := _dead_letter(*cell)) is not None]
     db.executemany(INSERT_RECORD.replace("INSERT", "INSERT OR IGNORE"), records)
     db.executemany("INSERT OR IGNORE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", letters)
     return len(records) + len(letters) == len(cells)
 
 
-def _is_record(rowid: int, row: Row) -> bool:
-    match row:
-        case (None, bytes(key), digest, int(), str(), _, str(topic), _, bytes(payload), expected):
-            hashed = digest if digest is not None else key[4:]
-            return (
-                checksum(rowid, *row[1:8]) == expected
-                and payload_hash(Message(topic, payload, 0)) == hashed
-            )
-    return False
+def _record(rowid: int, row: Row) -> Row | None:
+    """A row of the `record` table, if it is one and whole."""
+    if len(row) != 10:
+        return None
+    _, key, digest, received_at_ms, kind, node, topic, properties, payload, expected = row
+    columns = (
+        *(rowid, _bytes(key), _bytes(digest), received_at_ms),
+        *(_text(kind), _text(node), _text(topic), _text(properties)),
+    )
+    hashed = columns[2] if columns[2] is not None else (columns[1] or b"")[4:]
+    if checksum(*columns) != expected or _hash(topic, payload) != hashed:
+        return None
+    return (*columns, _bytes(payload), expected)
 
 
-def _is_dead_letter(row: Row) -> bool:
-    match row:
-        case (None, bytes(digest), int(), _, str(topic), _, str(), bytes(payload), expected):
-            return (
-                checksum(*row[1:7]) == expected
-                and payload_hash(Message(topic, payload, 0)) == digest
-            )
-    return False
+def _dead_letter(rowid: int, row: Row) -> Row | None:
+    """A row of the `dead_letter` table, if it is one and whole."""
+    if len(row) != 9:
+        return None
+    _, digest, received_at_ms, node, topic, properties, reason, payload, expected = row
+    columns = (
+        *(_bytes(digest), received_at_ms),
+        *(_text(node), _text(topic), _text(properties), _text(reason)),
+    )
+    if checksum(*columns) != expected or _hash(topic, payload) != columns[0]:
+        return None
+    return (rowid, *columns, _bytes(payload), expected)
+
+
+def _hash(topic: object, payload: object) -> bytes:
+    return payload_hash(Message(_text(topic) or "", _bytes(payload) or b"", 0))
+
+
+def _text(value: Any) -> Any:
+    """Text whose type has become bytes, a matter of one bit, is text again."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _bytes(value: Any) -> Any:
+    return value.encode() if isinstance(value, str) else value
 
 
 def _batches(cells: Iterable[Cell]) -> Iterator[list[Cell]]:

@@ -1,0 +1,402 @@
+"""The journal beside plain lists and dicts: whatever is done to it, both say the same.
+
+Hypothesis picks the operations, re-openings among them, and shortens what fails to the steps that
+matter. `STEPS=200000 pytest tests/test_journal_model.py` looks for longer.
+"""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from echo_ingest.journal import Arrival, Journal
+from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.nodes import NodeDay
+from echo_ingest.record import (
+    DUPLICATE,
+    STORED,
+    AnyRecord,
+    Detection,
+    Health,
+    Message,
+    Rejected,
+    Telemetry,
+)
+
+STEPS = int(os.environ.get("STEPS", "3000"))
+STEPS_A_RUN = 50
+START = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
+DAY_MS = 86_400_000
+EPOCH = date(1970, 1, 1)
+EVERYTHING = 10**13
+INVALID, USED = "not JSON", "was used before"
+SINKS = ("api", "store", "late")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message. `form` says what tells two apart: "id", "time" or "nothing"; or "rubbish"."""
+
+    form: str
+    said: int
+    """Its content: the same number is the same payload. Three contents share each id."""
+    node: str | None
+    received_at_ms: int
+    redelivered: bool = False
+
+    @property
+    def payload(self) -> bytes:
+        return f"{self.form} {self.said}".encode()
+
+    @property
+    def identity(self) -> str | None:
+        return {"id": f"id {self.said // 3}", "time": f"time {self.said}"}.get(self.form)
+
+    @property
+    def message(self) -> Message:
+        return Message(
+            "t", self.payload, self.received_at_ms, self.node, redelivered=self.redelivered
+        )
+
+    @property
+    def record(self) -> AnyRecord:
+        if self.form == "nothing":
+            return Telemetry(
+                form="test", observed_at=START, time_source="received", health=Health(status="on")
+            )
+        return Detection(
+            form="test",
+            observed_at=START + timedelta(seconds=self.said if self.form == "time" else 0),
+            time_source="device",
+            species="Litoria ewingii",
+            message_id=self.identity if self.form == "id" else None,
+        )
+
+    @property
+    def arrival(self) -> Arrival:
+        return self.message, Rejected(INVALID) if self.form == "rubbish" else self.record
+
+
+@dataclass
+class Refused:
+    reason: str
+    attempts: int = 1
+    replay: bool = False
+
+
+@dataclass
+class SinkModel:
+    cursor: int
+    skipped: int
+    delivered: int = 0
+    refused: dict[int, Refused] = field(default_factory=dict)
+
+    def replays(self) -> list[int]:
+        return sorted(offset for offset, refused in self.refused.items() if refused.replay)
+
+
+class Model:
+    """What the journal's docstring says, in lists and dicts."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, Sent] = {}
+        """By offset, but for those that retention removed."""
+        self.dead_letters: dict[int, Sent] = {}
+        self.last_dead_letter = 0
+        self.sinks: dict[str, SinkModel] = {}
+        self.trimmed = 0
+        self.heard: list[tuple[Sent, str]] = []
+        """All that was received, with what became of it."""
+        self.waiting: Counter[bytes] = Counter()
+        """What a redelivery could be of, by payload: stored and not acknowledged."""
+        self.acknowledged = self.noted = (0, 0)
+        """Up to which offset and dead letter; and the same as of the last commit."""
+
+    @property
+    def newest(self) -> int:
+        return max(self.records, default=0)
+
+    def append(self, batch: Sequence[Sent]) -> list[str]:
+        answers, opened = Counter(self.waiting), Counter[bytes]()
+        outcomes = []
+        for sent in batch:
+            outcome = self.outcome(sent)
+            if outcome == STORED:
+                self.records[self.newest + 1] = sent
+            by_redelivery = outcome not in (STORED, DUPLICATE) or sent.form == "nothing"
+            if by_redelivery and sent.redelivered and answers[sent.payload] > 0:
+                if outcome == STORED:
+                    del self.records[self.newest]
+                answers[sent.payload] -= 1
+                outcome = DUPLICATE
+            elif by_redelivery:
+                opened[sent.payload] += 1
+            if outcome not in (STORED, DUPLICATE):
+                self.last_dead_letter += 1
+                self.dead_letters[self.last_dead_letter] = sent
+            self.heard.append((sent, outcome))
+            outcomes.append(outcome)
+        self.waiting = answers + opened
+        self.noted = self.acknowledged
+        return outcomes
+
+    def outcome(self, sent: Sent) -> str:
+        """What becomes of it by what it says, redelivered or not."""
+        if sent.form == "rubbish":
+            return INVALID
+        for stored in self.records.values():
+            if sent.identity is not None and stored.identity == sent.identity:
+                return DUPLICATE if stored.payload == sent.payload else USED
+        return STORED
+
+    def acknowledge(self) -> None:
+        self.waiting.clear()
+        self.acknowledged = self.newest, max(self.dead_letters, default=0)
+
+    def reopen(self) -> None:
+        """What was acknowledged since the last commit is forgotten, and what was answered too."""
+        self.acknowledged = self.noted
+        offset, number = self.noted
+        self.waiting = Counter(
+            [s.payload for o, s in self.records.items() if o > offset and s.form != "time"]
+            + [s.payload for n, s in self.dead_letters.items() if n > number]
+        )
+
+    def read(self, sink: SinkModel, records_max: int) -> list[int]:
+        after_cursor = [offset for offset in sorted(self.records) if offset > sink.cursor]
+        return (sink.replays() or after_cursor)[:records_max]
+
+    def settle(self, sink: SinkModel, offsets: list[int], refused: set[int]) -> None:
+        sink.cursor = max(sink.cursor, *offsets)
+        for offset in offsets:
+            attempts = sink.refused.pop(offset, Refused("", 0)).attempts
+            if offset in refused:
+                sink.refused[offset] = Refused(f"no {offset}", attempts + 1)
+            else:
+                sink.delivered += 1
+
+    def trim(self, received_before_ms: int, records_max: int) -> int:
+        end = min([sink.cursor for sink in self.sinks.values()] + [self.newest - 1])
+        needed = {offset for sink in self.sinks.values() for offset in sink.refused}
+        settled = [o for o in sorted(self.records) if o <= end and o not in needed][:records_max]
+        gone = [o for o in settled if self.records[o].received_at_ms < received_before_ms]
+        for offset in gone:
+            del self.records[offset]
+        self.trimmed = max([self.trimmed, *gone])
+        return len(gone)
+
+
+sent = st.builds(
+    Sent,
+    form=st.sampled_from(("id", "time", "nothing", "rubbish")),
+    said=st.integers(0, 5),
+    node=st.sampled_from((None, "ridge-07", "creek-02")),
+    received_at_ms=st.integers(0, 2 * DAY_MS),
+    redelivered=st.booleans(),
+)
+
+
+class Beside(RuleBasedStateMachine):
+    """Does the same to a journal and to the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "journal.db"
+        self.model = Model()
+        self.open()
+
+    def open(self) -> None:
+        self.journal = Journal(self.path)
+        self.archive = Archive(self.path)
+
+    def close(self) -> None:
+        self.archive.close()
+        self.journal.close()
+
+    def teardown(self) -> None:
+        self.close()
+        self.folder.cleanup()
+
+    @rule(batch=st.lists(sent, min_size=1, max_size=8))
+    def new_messages(self, batch: list[Sent]) -> None:
+        self.append(batch)
+
+    @precondition(lambda self: self.model.heard)
+    @rule(data=st.data())
+    def redeliveries(self, data: st.DataObject) -> None:
+        """The broker sends again what it thinks we have not acknowledged, or a device does."""
+        recent = [sent for sent, _ in self.model.heard[-12:]]
+        again = data.draw(st.lists(st.sampled_from(recent), min_size=1, max_size=8))
+        self.append([replace(sent, redelivered=data.draw(st.booleans())) for sent in again])
+
+    def append(self, batch: list[Sent]) -> None:
+        outcomes = self.journal.append([each.arrival for each in batch]).outcomes
+        assert [USED if USED in outcome else outcome for outcome in outcomes] == self.model.append(
+            batch
+        )
+
+    @rule()
+    def acknowledge(self) -> None:
+        self.journal.acknowledged()
+        self.model.acknowledge()
+
+    @rule()
+    def reopen(self) -> None:
+        self.close()
+        self.open()
+        self.model.reopen()
+
+    @rule(name=st.sampled_from(SINKS))
+    def add_sink(self, name: str) -> None:
+        self.journal.add_sink(name)
+        self.model.sinks.setdefault(name, SinkModel(self.model.trimmed, self.model.trimmed))
+
+    @precondition(lambda self: self.model.sinks)
+    @rule(data=st.data(), records_max=st.integers(1, 6))
+    def a_sink_takes_some(self, data: st.DataObject, records_max: int) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model.sinks)))
+        if offsets := self.read(name, records_max):
+            offsets = offsets[: data.draw(st.integers(1, len(offsets)))]
+            self.settle(name, offsets, data.draw(st.sets(st.sampled_from(offsets))))
+
+    @precondition(lambda self: self.model.sinks)
+    @rule()
+    def every_sink_takes_all(self) -> None:
+        for name in self.model.sinks:
+            while offsets := self.read(name, 10):
+                self.settle(name, offsets, set())
+
+    def read(self, name: str, records_max: int) -> list[int]:
+        offsets = [entry.offset for entry in self.journal.read(name, records_max)]
+        assert offsets == self.model.read(self.model.sinks[name], records_max)
+        return offsets
+
+    def settle(self, name: str, offsets: list[int], refused: set[int]) -> None:
+        self.journal.settle(name, offsets, {offset: f"no {offset}" for offset in refused})
+        self.model.settle(self.model.sinks[name], offsets, refused)
+
+    @precondition(lambda self: any(sink.refused for sink in self.model.sinks.values()))
+    @rule(data=st.data(), others=st.sets(st.integers(1, 40)))
+    def request_replay(self, data: st.DataObject, others: set[int]) -> None:
+        name = data.draw(st.sampled_from([n for n, s in self.model.sinks.items() if s.refused]))
+        sink = self.model.sinks[name]
+        offsets = sorted(others | data.draw(st.sets(st.sampled_from(sorted(sink.refused)))))
+        new = {o for o in offsets if o in sink.refused and not sink.refused[o].replay}
+        assert self.journal.request_replay(name, offsets) == len(new)
+        for offset in new:
+            sink.refused[offset].replay = True
+
+    @precondition(lambda self: self.model.dead_letters)
+    @rule(data=st.data(), form=st.sampled_from(("id", "time", "nothing")), said=st.integers(0, 5))
+    def replay_dead_letter(self, data: st.DataObject, form: str, said: int) -> None:
+        number = data.draw(st.sampled_from(sorted(self.model.dead_letters)))
+        letter = self.model.dead_letters[number]
+        now = replace(letter, form=form, said=said, redelivered=False)
+        outcome = self.journal.replay_dead_letter(number, now.message, now.record)
+        expected = self.model.outcome(now)
+        assert outcome == expected or (expected == USED and USED in outcome)
+        if expected == USED:
+            return
+        if expected == STORED:
+            self.model.records[self.model.newest + 1] = now
+        del self.model.dead_letters[number]
+        heard = next(
+            i
+            for i, (said, outcome) in enumerate(self.model.heard)
+            if said == letter and outcome in (INVALID, USED)
+        )
+        self.model.heard[heard] = (letter, expected)
+
+    @rule(number=st.integers(1, 40))
+    def replay_dead_letter_that_is_gone(self, number: int) -> None:
+        if number not in self.model.dead_letters:
+            now = Sent("nothing", 0, None, 0)
+            with pytest.raises(KeyError):
+                self.journal.replay_dead_letter(number, now.message, now.record)
+
+    @rule(
+        received_before_ms=st.sampled_from((DAY_MS, EVERYTHING)),
+        records_max=st.sampled_from((2, 1_000)),
+    )
+    def trim(self, received_before_ms: int, records_max: int) -> None:
+        removed = self.journal.trim(received_before_ms, records_max)
+        assert removed == self.model.trim(received_before_ms, records_max)
+
+    @invariant()
+    def rows_are_the_same(self) -> None:
+        found = {e.offset: e.message for e in self.archive.after(Selection(), 0, 1_000)}
+        assert found == {
+            offset: replace(said, redelivered=False).message
+            for offset, said in self.model.records.items()
+        }
+        letters = {letter.id: letter.message.payload for letter in self.archive.dead_letters()}
+        assert letters == {n: s.payload for n, s in self.model.dead_letters.items()}
+        parked = {
+            (p.sink, p.offset): Refused(p.reason, p.attempts, p.replay_requested)
+            for p in self.archive.parked()
+        }
+        assert parked == {
+            (name, offset): refused
+            for name, sink in self.model.sinks.items()
+            for offset, refused in sink.refused.items()
+        }
+
+    @invariant()
+    def the_ledger_is_the_same_and_closes(self) -> None:
+        assert self.archive.audit() == []
+        ledger = self.journal.ledger()
+        outcomes = Counter(outcome for _, outcome in self.model.heard)
+        assert (ledger.received, ledger.stored, ledger.duplicates, ledger.dead_letters) == (
+            len(self.model.heard),
+            outcomes[STORED],
+            outcomes[DUPLICATE],
+            len(self.model.dead_letters),
+        )
+        assert ledger.stored == self.model.newest
+        for name, sink in self.model.sinks.items():
+            found, replays = ledger.sinks[name], len(sink.replays())
+            assert (found.delivered, found.skipped) == (sink.delivered, sink.skipped)
+            assert found.parked == len(sink.refused) - replays
+            assert found.backlog == max(0, self.model.newest - sink.cursor) + replays
+            assert ledger.stored == found.skipped + found.delivered + found.parked + found.backlog
+
+    @invariant()
+    def the_ledger_of_each_node_and_day_is_the_same(self) -> None:
+        heard: dict[tuple[str, int], list[tuple[Sent, str]]] = {}
+        for sent, outcome in self.model.heard:
+            heard.setdefault((sent.node or "", sent.received_at_ms // DAY_MS), []).append(
+                (sent, outcome)
+            )
+        assert {(d.node, (d.day - EPOCH).days): d for d in self.archive.node_days()} == {
+            (node, day): NodeDay(
+                node,
+                EPOCH + timedelta(days=day),
+                len(messages),
+                sum(outcome == STORED for _, outcome in messages),
+                sum(outcome == DUPLICATE for _, outcome in messages),
+                sum(outcome in (INVALID, USED) for _, outcome in messages),
+                sum(len(sent.payload) for sent, _ in messages),
+                min(sent.received_at_ms for sent, _ in messages),
+                max(sent.received_at_ms for sent, _ in messages),
+            )
+            for (node, day), messages in heard.items()
+        }
+
+
+Beside.TestCase.settings = settings(
+    max_examples=STEPS // STEPS_A_RUN,
+    stateful_step_count=STEPS_A_RUN,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    print_blob=True,
+)
+TestJournalBesideAModel = Beside.TestCase
