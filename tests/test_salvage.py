@@ -1,0 +1,567 @@
+"""A journal that the disk has damaged: what can be read is saved, what is lost is said.
+
+Seeded damage of many kinds to real files, left by an orderly stop and by a kill. After each the
+service's own start (`mend`) must give a journal that works, whatever it took; `DAMAGES=2000` is
+the long proof, and `SEED=7` begins with that seed.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import apsw
+import pytest
+
+from echo_ingest.journal import Arrival, Entry, Journal, JournalUnusable
+from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.damage import find_damage, noted, noting
+from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
+from echo_ingest.journal.salvage import mend, report_of
+from echo_ingest.record import Detection, Health, Message, Rejected, Telemetry
+from tests.house import Device, House, eventually
+from tests.test_delivery import Api, detection
+
+DAMAGES = int(os.environ.get("DAMAGES", "46"))
+FIRST_SEED = int(os.environ.get("SEED", "1"))
+PAGE = 4096
+RECORDS = 4_000
+TRIMMED = 300
+START = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
+START_MS = int(START.timestamp() * 1000)
+
+
+class Truth(NamedTuple):
+    """What was in the journal before it was damaged."""
+
+    records: dict[int, Message]
+    dead_letters: dict[int, Message]
+    cursors: dict[str, int]
+    parked: set[tuple[str, int]]
+
+
+def arrival(rng: Random, number: int) -> Arrival:
+    node = f"ridge-{number % 5}"
+    clip = rng.randbytes(rng.randrange(4_000, 60_000)).hex() if number % 101 == 0 else ""
+    payload = json.dumps({"n": number, "clip": clip, "pad": "x" * rng.randrange(300)}).encode()
+    properties = (("recorded_at", "2026-09-14"),) if number % 7 == 0 else ()
+    message = Message(f"iotingestion/{node}", payload, START_MS + number, node, properties)
+    if number % 11 == 0:
+        return message, Rejected("not JSON")
+    if number % 13 == 0:
+        return message, Telemetry(
+            form="t", observed_at=START, time_source="received", health=Health(status="online")
+        )
+    return message, Detection(
+        form="test",
+        observed_at=START + timedelta(seconds=number),
+        time_source="device",
+        species="Litoria ewingii",
+        message_id=str(number) if number % 3 == 0 else None,
+    )
+
+
+def fill(journal: Journal, rng: Random, numbers: range) -> None:
+    batch = []
+    for number in numbers:
+        batch.append(arrival(rng, number))
+        if len(batch) >= rng.randrange(1, 200):
+            journal.append(batch)
+            journal.acknowledged()
+            batch = []
+    journal.append(batch)
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders: a journal as an orderly stop leaves it, and one as a kill does."""
+    folder = tmp_path_factory.mktemp("lived")
+    rng = Random(1)
+    (folder / "stopped").mkdir()
+    path = folder / "stopped" / "journal.db"
+    journal = Journal(path)
+    for name in ("api", "store"):
+        journal.add_sink(name)
+    fill(journal, rng, range(RECORDS // 2))
+    settle(journal, "api", 1_500)
+    settle(journal, "store", 700)
+    assert journal.trim(START_MS + TRIMMED)
+    journal.close()
+    journal = Journal(path)
+    fill(journal, rng, range(RECORDS // 2, RECORDS))
+    settle(journal, "api", 400)
+    journal.request_replay("api", [offset for name, offset in parked(path) if name == "api"][:5])
+    shutil.copytree(folder / "stopped", folder / "killed")
+    journal.close()
+    assert (folder / "killed" / "journal.db-wal").stat().st_size > 100 * PAGE
+    return folder
+
+
+def settle(journal: Journal, name: str, count: int) -> None:
+    while count > 0:
+        offsets = [entry.offset for entry in journal.read(name, min(count, 90))]
+        refused = {offset: "unknown species" for offset in offsets if offset % 50 == 0}
+        journal.settle(name, offsets, refused)
+        count -= len(offsets)
+
+
+def parked(path: Path) -> set[tuple[str, int]]:
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    return {(str(name), int(str(at))) for name, at in db.execute("SELECT sink, offset FROM parked")}
+
+
+def truth_of(path: Path) -> Truth:
+    with contextlib.closing(Archive(path)) as archive:
+        assert archive.audit() == []
+        return Truth(
+            {entry.offset: entry.message for entry in entries(archive)},
+            {letter.id: letter.message for letter in archive.dead_letters()},
+            {
+                name: ledger.skipped
+                + ledger.delivered
+                + len([p for p in parked(path) if p[0] == name])
+                for name, ledger in archive.ledger().sinks.items()
+            },
+            parked(path),
+        )
+
+
+def entries(archive: Archive) -> Iterator[Entry]:
+    offset = 0
+    while page := archive.after(Selection(), offset):
+        yield from page
+        offset = page[-1].offset
+
+
+# ---------------------------------------------------------------------- damage
+
+
+def overwrite(path: Path, position: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        file.write(data)
+
+
+def pages_of(path: Path) -> int:
+    return path.stat().st_size // PAGE
+
+
+def header(rng: Random, path: Path) -> None:
+    overwrite(path, 0, rng.randbytes(rng.choice((16, 100, PAGE))))
+
+
+def zeroed_pages(rng: Random, path: Path) -> None:
+    count = rng.choice((1, 3, 40))
+    overwrite(path, rng.randrange(1, pages_of(path) - count) * PAGE, bytes(count * PAGE))
+
+
+def garbled_pages(rng: Random, path: Path) -> None:
+    for _ in range(rng.choice((1, 5, 30))):
+        overwrite(path, rng.randrange(pages_of(path)) * PAGE, rng.randbytes(PAGE))
+
+
+def garbled_middle_of_pages(rng: Random, path: Path) -> None:
+    for _ in range(20):
+        overwrite(path, rng.randrange(PAGE, path.stat().st_size - 512), rng.randbytes(512))
+
+
+def swapped_pages(rng: Random, path: Path) -> None:
+    data = path.read_bytes()
+    one, two = (rng.randrange(1, pages_of(path)) * PAGE for _ in range(2))
+    overwrite(path, one, data[two : two + PAGE])
+    overwrite(path, two, data[one : one + PAGE])
+
+
+def roots(rng: Random, path: Path) -> None:
+    """The page that leads to all others of a table."""
+    number = rng.randrange(2, 14)
+    overwrite(path, (number - 1) * PAGE, rng.choice((bytes(PAGE), rng.randbytes(PAGE))))
+
+
+def truncated(rng: Random, path: Path) -> None:
+    os.truncate(path, rng.randrange(1, path.stat().st_size))
+
+
+def flipped_bits(rng: Random, path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    for _ in range(rng.choice((1, 1, 10, 300))):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def flipped_in_small_tables(rng: Random, path: Path) -> None:
+    """A bit in a page that holds a cursor, a sum or the like."""
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    found = db.execute(
+        "SELECT rootpage FROM sqlite_schema"
+        " WHERE name IN ('sink', 'parked', 'ledger', 'node_day', 'session')"
+    ).fetchall()
+    db.close()
+    page = int(str(rng.choice(found)[0])) - 1
+    data = path.read_bytes()[page * PAGE : (page + 1) * PAGE]
+    used = [at for at, byte in enumerate(data) if byte]
+    at = rng.choice(used)
+    overwrite(path, page * PAGE + at, bytes([data[at] ^ 1 << rng.randrange(8)]))
+
+
+def wal_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def wal_garbled(rng: Random, path: Path) -> None:
+    wal = wal_of(path)
+    overwrite(wal, rng.randrange(32, wal.stat().st_size // 2), rng.randbytes(rng.choice((1, 900))))
+
+
+def wal_header(rng: Random, path: Path) -> None:
+    overwrite(wal_of(path), 0, rng.randbytes(32))
+
+
+def both(rng: Random, path: Path) -> None:
+    garbled_pages(rng, path)
+    wal_garbled(rng, path)
+
+
+def file_gone(rng: Random, path: Path) -> None:
+    path.unlink()
+
+
+def file_emptied(rng: Random, path: Path) -> None:
+    os.truncate(path, 0)
+
+
+Damage = Callable[[Random, Path], None]
+OF_THE_FILE: list[Damage] = [
+    *(header, zeroed_pages, garbled_pages, garbled_middle_of_pages, swapped_pages, roots),
+    *(truncated, flipped_bits, flipped_in_small_tables),
+]
+OF_THE_WAL: list[Damage] = [wal_garbled, wal_header, both, file_gone, file_emptied]
+
+
+# ---------------------------------------------------------------------- promises
+
+
+def live(path: Path) -> tuple[int, dict[str, set[int]], dict[int, Message]]:
+    """Start as the service does, deliver all, and read all; start again where damage is met.
+
+    Returns how many starts it took, what each sink was offered, and all messages it was offered.
+    """
+    offered: dict[str, set[int]] = {"api": set(), "store": set()}
+    messages: dict[int, Message] = {}
+    for starts in range(1, 5):
+        mend(path)
+        with contextlib.suppress(JournalUnusable), noting(path):
+            journal = Journal(path)
+            with contextlib.closing(journal), contextlib.closing(Archive(path)) as archive:
+                for name in offered:
+                    journal.add_sink(name)
+                    while batch := journal.read(name, 90):
+                        whole = {entry.offset for entry in batch if not entry.damaged}
+                        offered[name] |= whole
+                        messages |= {e.offset: e.message for e in batch if e.offset in whole}
+                        damaged = {e.offset: "damaged" for e in batch if e.damaged}
+                        journal.settle(name, [entry.offset for entry in batch], damaged)
+                for _ in (*entries(archive), *archive.dead_letters(), *archive.parked()):
+                    pass
+                if wrong := archive.audit():
+                    raise noted(path, wrong)
+            return starts, offered, messages
+    raise AssertionError("it does not come up")
+
+
+def check(path: Path, truth: Truth) -> tuple[set[int], set[int]]:
+    """Hold what the journal has against the truth; return what was saved and what was not."""
+    with contextlib.closing(Archive(path)) as archive:
+        found = {entry.offset: entry for entry in entries(archive)}
+        letters = {each.id: each for each in archive.dead_letters()}
+        lost = {
+            offset
+            for first, last in archive._rows("SELECT first, last FROM lost")
+            for offset in range(first, last + 1)
+        }
+    saved = {offset for offset, entry in found.items() if not entry.damaged}
+    for offset in saved - truth.records.keys():
+        assert offset <= TRIMMED and "ledger could not be read" in report_of(path).read_text()
+    assert {offset: found[offset].message for offset in saved & truth.records.keys()}.items() <= (
+        truth.records.items()
+    ), "nothing is other than it was"
+    for letter in letters.values():
+        assert letter.damaged or letter.message in truth.dead_letters.values()
+    gone = truth.records.keys() - found.keys()
+    if gone - lost:
+        assert "parked for" in report_of(path).read_text()
+        assert {at for _, at in truth.parked if at <= TRIMMED} >= gone - lost
+    return saved & truth.records.keys(), gone
+
+
+def works(path: Path, used: set[int]) -> None:
+    """It takes messages, under offsets that were never used, and the ledger closes."""
+    journal = Journal(path)
+    newest = journal._last_offset()
+    assert newest >= max(used, default=0)
+    journal.append([arrival(Random(2), RECORDS + 1)])
+    assert [entry.offset for entry in journal.read("api", 9)] == [newest + 1]
+    journal.settle("api", [newest + 1], {})
+    journal.close()
+    with contextlib.closing(Archive(path)) as archive:
+        assert archive.audit() == []
+        assert archive.ledger().sinks["api"].backlog == 0
+
+
+def readable(path: Path) -> set[int]:
+    """Offsets that SQLite gives whole from the damaged file, going up, going down, one by one."""
+    copy = path.parent / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(path.parent, copy)
+    found: set[int] = set()
+    try:
+        db = apsw.Connection(str(copy / path.name))
+    except apsw.Error:
+        return found
+    select = f"SELECT {ENTRY_COLUMNS} FROM record"  # noqa: S608
+    queries = [f"{select} ORDER BY offset {order}" for order in ("ASC", "DESC")]
+    queries += [f"{select} WHERE offset = {offset}" for offset in range(1, RECORDS, 7)]
+    for query in queries:
+        with contextlib.suppress(apsw.Error, TypeError):
+            for row in db.execute(query):
+                entry = to_entry(row)
+                if not entry.damaged:
+                    found.add(entry.offset)
+    with contextlib.suppress(apsw.Error):
+        db.close()
+    shutil.rmtree(copy)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("damage", "left_by"),
+    [
+        *((each, left_by) for each in OF_THE_FILE for left_by in ("stopped", "killed")),
+        *((each, "killed") for each in OF_THE_WAL),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.__name__,
+)
+def test_what_can_be_read_of_a_damaged_journal_is_saved_and_the_rest_is_said_to_be_lost(
+    lived: Path, tmp_path: Path, damage: Damage, left_by: str
+) -> None:
+    truth = truth_of(shutil.copytree(lived / left_by, tmp_path / "whole") / "journal.db")
+    kinds = 2 * len(OF_THE_FILE) + len(OF_THE_WAL)
+    total: Counter[str] = Counter()
+    for seed in range(FIRST_SEED, FIRST_SEED + max(1, DAMAGES // kinds)):
+        folder = shutil.copytree(lived / left_by, tmp_path / f"{seed}")
+        path = folder / "journal.db"
+        damage(Random(seed), path)
+        could = readable(path)
+        starts, offered, messages = live(path)
+        saved, gone = check(path, truth)
+        assert could <= saved, "what SQLite could read is saved"
+        assert messages.items() <= truth.records.items() or "ledger could not" in (
+            report_of(path).read_text()
+        ), "nothing wrong is delivered"
+        for name, cursor in truth.cursors.items():
+            assert {offset for offset in saved if offset > cursor} <= offered[name], (
+                "all that was saved is delivered"
+            )
+        works(path, saved)
+        total += Counter(damages=1, starts=starts, saved=len(saved), lost=len(gone))
+        total += Counter(salvaged=report_of(path).exists(), sqlite=len(could))
+        shutil.rmtree(folder)
+    print(damage.__name__, left_by, json.dumps(total))
+
+
+# ---------------------------------------------------------------------- one promise at a time
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["key", "digest", "received_at_ms", "kind", "node", "topic", "properties", "payload"],
+)
+def test_a_change_in_any_column_of_a_record_is_known_when_it_is_read(
+    tmp_path: Path, column: str
+) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    fill(journal, Random(1), range(1, 200))
+    journal.add_sink("api")
+    db = apsw.Connection(str(journal.path))
+    types = {type(value) for (value,) in db.execute(f"SELECT {column} FROM record")}  # noqa: S608
+    if bytes in types:
+        change = f"CAST({column} || x'00' AS BLOB)"
+    elif str in types:
+        change = f"CAST(CAST({column} AS BLOB) || x'ff' AS TEXT)"  # not even text any more
+    else:
+        change = f"{column} + 1"
+    db.execute(f"UPDATE record SET {column} = {change} WHERE {column} IS NOT NULL")  # noqa: S608
+    changed = db.changes()
+    assert changed
+    read = journal.read("api", 500)
+    assert sum(entry.damaged for entry in read) == changed
+    with contextlib.closing(Archive(journal.path)) as archive:
+        assert [entry.damaged for entry in entries(archive)] == [e.damaged for e in read]
+    journal.close()
+
+
+@pytest.mark.parametrize("column", ["digest", "received_at_ms", "node", "topic", "reason"])
+def test_a_change_in_a_dead_letter_is_known_when_it_is_read(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.append([arrival(Random(1), 11), arrival(Random(1), 22)])
+    journal.close()
+    db = apsw.Connection(str(path))
+    change = f"{column} + 1" if column == "received_at_ms" else "CAST('other' AS {})"
+    change = change.format("BLOB" if column == "digest" else "TEXT")
+    db.execute(f"UPDATE dead_letter SET {column} = {change} WHERE id = 2")  # noqa: S608
+    db.close()
+    with contextlib.closing(Archive(path)) as archive:
+        assert [letter.damaged for letter in archive.dead_letters()] == [False, True]
+
+
+def test_a_gap_in_the_offsets_is_damage_and_not_passed_over(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    fill(journal, Random(1), range(100))
+    journal.add_sink("api")
+    newest = journal._last_offset()
+    db = apsw.Connection(str(journal.path))
+    db.execute("UPDATE record SET offset = 4000 WHERE offset = 40")
+    db.close()
+    with pytest.raises(apsw.CorruptError):
+        journal.read("api", 500)
+    with pytest.raises(apsw.CorruptError):
+        journal.append([arrival(Random(1), 200)])
+    journal.close()
+    starts, offered, _ = live(journal.path)
+    assert starts == 1
+    assert offered["api"] == set(range(1, newest + 1)) - {40}
+
+
+def test_an_orderly_stop_a_kill_and_a_cut_off_commit_are_no_damage(
+    lived: Path, tmp_path: Path
+) -> None:
+    for left_by in ("stopped", "killed"):
+        path = shutil.copytree(lived / left_by, tmp_path / left_by) / "journal.db"
+        assert find_damage(path) is None
+    size = wal_of(path).stat().st_size
+    for cut in (1, 20, 24 + PAGE, 5 * (24 + PAGE) + 100):
+        os.truncate(wal_of(path), size - cut)
+        assert find_damage(path) is None
+        assert Archive(path).audit() == []
+
+
+def test_a_salvage_that_is_killed_begins_anew_and_one_that_is_complete_is_brought_to_its_end(
+    lived: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(lived / "killed", tmp_path / "killed") / "journal.db"
+    truth = truth_of(path)
+    overwrite(path, 7 * PAGE, bytes(3 * PAGE))
+    wal_header(Random(1), path)
+    damaged = {name: path.with_name(path.name + name).read_bytes() for name in ("", "-wal")}
+    waiting = threading.Event()
+    for attempt in range(1, 12):
+        salvaging = multiprocessing.get_context("spawn").Process(target=mend, args=(path,))
+        salvaging.start()
+        eventually(path.with_name("journal.db.salvaging").exists, seconds=60) if attempt == 1 else 0
+        waiting.wait(attempt * 0.15)
+        assert salvaging.pid is not None
+        os.kill(salvaging.pid, signal.SIGKILL)
+        salvaging.join()
+    live(path)
+    saved, gone = check(path, truth)
+    assert len(saved) > len(truth.records) - 60 and len(gone) < 60
+    (kept,) = path.parent.glob("journal.db.damaged-*Z")
+    assert kept.read_bytes() == damaged[""]
+    assert kept.with_name(kept.name + "-wal").read_bytes() == damaged["-wal"]
+
+    moment = kept.name.rpartition("-")[2]
+    for moved in range(4):
+        folder = shutil.copytree(path.parent, tmp_path / f"moved-{moved}")
+        again = folder / path.name
+        again.rename(again.with_name(f"journal.db.salvaged-{moment}"))
+        for suffix in ("-shm", "-wal", "")[moved:]:
+            file = folder / f"{kept.name}{suffix}"
+            if file.exists():
+                file.rename(folder / f"journal.db{suffix}")
+        mend(again)
+        assert check(again, truth) == (saved, gone)
+        assert (folder / kept.name).read_bytes() == damaged[""]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "data")
+    yield house
+    house.close()
+
+
+@pytest.mark.slow
+def test_the_service_starts_on_a_damaged_journal_says_so_and_check_fails_until_it_is_read(
+    house: House,
+) -> None:
+    program = house.up()
+    device = Device(house.mqtt_port)
+    device.publish([detection(n) for n in range(3_000)])
+    eventually(lambda: house.ledger()["stored"] == 3_000)
+    house.kill(program)
+    journal = house.data_dir / "journal.db"
+    overwrite(journal, 0, b"nothing of a database" * 10)
+    overwrite(wal_of(journal), wal_of(journal).stat().st_size // 2, Random(1).randbytes(20_000))
+    program = house.up()
+    log = house.log("up")
+    assert "journal damaged" in log and "journal salvaged" in log
+    ledger = house.ledger()
+    assert ledger["stored"] == ledger["received"] == 3_000
+    assert ledger["lost"] < 100
+    assert len(house.records()) >= 3_000 - ledger["lost"]
+    checked = house.cli("check")
+    assert checked.returncode == 1
+    report = Path(f"{journal}.salvage.txt")
+    assert str(report) in checked.stdout
+    assert f"{ledger['lost']:,} records" in report.read_text()
+    report.unlink()
+    assert house.cli("check").returncode == 0
+    Device(house.mqtt_port).publish([detection(n) for n in range(2_990, 3_010)])
+    eventually(lambda: house.ledger()["received"] == 3_020)
+    house.stop(program)
+    house.up()
+    assert house.log("up").count("journal salvaged") == 1
+
+
+@pytest.mark.slow
+def test_damage_met_while_running_ends_the_service_in_words_and_the_next_start_salvages(
+    house: House,
+) -> None:
+    api = Api()
+    house.settings["IOT_API_URL"] = api.url
+    program = house.up()
+    total = 20_000
+    Device(house.mqtt_port).publish([detection(n) for n in range(total)])
+    eventually(lambda: house.ledger()["stored"] == total, seconds=60)
+    assert house.stop(program) == 0
+    journal = house.data_dir / "journal.db"
+    for page in range(40, pages_of(journal), 200):
+        overwrite(journal, page * PAGE, bytes(PAGE))
+    try:
+        api.start()
+        program = house.start("up")
+        assert program.wait(timeout=60) == 1
+        assert "is damaged" in house.log("up") and "Traceback" not in house.log("up")
+        house.up()
+        eventually(lambda: house.ledger()["sinks"]["echo_api"]["backlog"] == 0, seconds=120)
+        ledger = house.ledger()
+        sink = ledger["sinks"]["echo_api"]
+        assert 0 < ledger["lost"] < 500
+        assert sink["delivered"] + sink["skipped"] + sink["parked"] == total
+        numbers = api.numbers()
+        assert set(numbers) <= {f"n{n}" for n in range(total)}, "nothing wrong is delivered"
+        assert len(numbers) >= total - ledger["lost"]
+    finally:
+        house.close()
+        api.stop()
