@@ -1,0 +1,210 @@
+"""The first and the second half where the disk is full: a small one, mounted for the test.
+
+The broker has its data elsewhere, so that it is the journal alone that has no room.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.house import Device, House, eventually
+from tests.test_delivery import Api, detection
+
+pytestmark = pytest.mark.slow
+
+DISK_BYTES = 24 * 1024 * 1024
+RSS_GROWTH_BYTES_MAX = 96 * 1024 * 1024
+"""The session keeps 20,000 messages or 16 MiB that wait for their acknowledgement."""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system takes root")
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(path)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "elsewhere")
+    house.start("broker")
+    eventually(lambda: (house.data_dir / "broker" / "service.json").exists())
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def house(disk: Path, broker: House) -> Iterator[House]:
+    account = json.loads((broker.data_dir / "broker" / "service.json").read_text())
+    house = House(
+        disk / "data",
+        IOT_ENDPOINT=f"127.0.0.1:{broker.mqtt_port}",
+        IOT_USER=account["user"],
+        IOT_PASSWORD=account["password"],
+        IOT_DISK_FREE_BYTES_MIN="0",
+    )
+    yield house
+    house.close()
+
+
+def heartbeat(number: int) -> tuple[str, bytes]:
+    fields = {"nodeId": f"n{number}", "status": "online " + "x" * 200, "timestamp": 1_795_000_000}
+    return "iotingestion/n", json.dumps(fields).encode()
+
+
+def fill(disk: Path, leave_bytes: int = 0) -> Path:
+    """Take all room but `leave_bytes`."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        status = os.statvfs(disk)
+        rest = status.f_bavail * status.f_frsize - leave_bytes
+        while rest > 0:
+            try:
+                rest -= file.write(bytes(min(rest, 65_536)))
+            except OSError:
+                break
+    return filler
+
+
+def rss_bytes(program: subprocess.Popen[str]) -> int:
+    for line in Path(f"/proc/{program.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+def problems(house: House, path: str) -> dict[str, Any]:
+    status, body = house.http(path)
+    assert (status == 200) == (body.get("problems", {}) == {})
+    found: dict[str, Any] = body.get("problems", {})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("free_bytes_min", "words"), [(4_194_304, "IOT_DISK_FREE_BYTES_MIN"), (0, "is full: make room")]
+)
+def test_on_a_full_disk_acknowledgements_stop_memory_stays_flat_and_it_goes_on_by_itself(
+    house: House, broker: House, disk: Path, free_bytes_min: int, words: str
+) -> None:
+    house.settings["IOT_DISK_FREE_BYTES_MIN"] = str(free_bytes_min)
+    program = house.start("run")
+    house.wait_healthy(program)
+    device = Device(broker.mqtt_port)
+    device.publish([heartbeat(n) for n in range(1_000)])
+    eventually(lambda: house.ledger()["stored"] == 1_000)
+
+    filler = fill(disk, free_bytes_min // 2)
+    device.publish([heartbeat(n) for n in range(1_000, 25_000)])
+    for path in ("/readyz", "/healthz"):
+        eventually(lambda path=path: words in problems(house, path).get("journal", ""))  # type: ignore[misc]
+    stored = house.ledger()["stored"]
+    held_bytes = rss_bytes(program)
+    device.publish([heartbeat(n) for n in range(25_000, 75_000)])  # the broker has room
+    assert house.ledger()["stored"] == stored < 25_000
+    assert house.http("/livez")[0] == 200
+    assert program.poll() is None
+    grown_bytes = rss_bytes(program) - held_bytes
+    assert grown_bytes < RSS_GROWTH_BYTES_MAX
+    print(f"stored={stored} held={held_bytes} grown={grown_bytes}")
+
+    subprocess.run(["mount", "-o", f"remount,size={4 * DISK_BYTES}", str(disk)], check=True)
+    filler.unlink()
+    eventually(lambda: house.ledger()["stored"] == 75_000, seconds=60)
+    eventually(lambda: problems(house, "/healthz") == {})
+    assert house.ledger()["received"] == 75_000  # none came twice: it was never disconnected
+    log = house.log("run")
+    assert log.count("acknowledgements stopped") == log.count("acknowledgements go on") == 1
+
+
+def test_what_a_sink_took_while_the_disk_was_full_is_settled_later_and_not_sent_twice(
+    house: House, broker: House, disk: Path
+) -> None:
+    api = Api()
+    house.settings["IOT_API_URL"] = api.url
+    try:
+        program = house.start("run")
+        house.wait_healthy(program)
+        total = 400
+        Device(broker.mqtt_port).publish([detection(n) for n in range(total)])
+        eventually(lambda: house.ledger()["sinks"]["echo_api"]["backlog"] == total)
+        filler = fill(disk)
+        api.start(requests_per_minute=None)
+        eventually(lambda: "settling stopped" in house.log("run"))
+        taken = api.numbers()
+        assert 0 < len(taken) < total
+        assert house.ledger()["sinks"]["echo_api"]["backlog"] > 0
+        assert house.http("/livez")[0] == 200
+        assert api.numbers() == taken, "it waits, and sends nothing on"
+        assert program.poll() is None
+        filler.unlink()
+        eventually(lambda: house.ledger()["sinks"]["echo_api"]["backlog"] == 0, seconds=60)
+        numbers = api.numbers()
+        assert len(numbers) == total
+        assert set(numbers.values()) == {1}, "each once"
+    finally:
+        api.stop()
+
+
+def test_a_damaged_journal_is_not_touched_before_there_is_room_to_save_it(
+    house: House, broker: House, disk: Path
+) -> None:
+    program = house.start("run")
+    house.wait_healthy(program)
+    Device(broker.mqtt_port).publish([heartbeat(n) for n in range(20_000)])
+    eventually(lambda: house.ledger()["stored"] == 20_000)
+    assert house.stop(program) == 0
+    journal = house.data_dir / "journal.db"
+    with journal.open("r+b") as file:
+        file.write(bytes(100))
+    before = journal.read_bytes()
+    filler = fill(disk, 1_000_000)
+    done = house.cli("run")
+    assert done.returncode == 1
+    assert "make room" in done.stderr and "Traceback" not in done.stderr
+    assert journal.read_bytes() == before
+    assert [path.name for path in house.data_dir.glob("journal.db*")] == ["journal.db"]
+    filler.unlink()
+    house.wait_healthy(house.start("run"))
+    assert house.ledger()["stored"] == 20_000
+    assert house.ledger()["lost"] == 0
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_service(house: House, broker: House) -> None:
+    program = house.start("run", Path("/dev/full"))  # each write: no space left on device
+    eventually(lambda: house.http("/healthz")[0] == 200, seconds=30)
+    Device(broker.mqtt_port).publish([heartbeat(n) for n in range(100)])
+    eventually(lambda: house.ledger()["stored"] == 100)
+    assert program.poll() is None
+
+
+def test_a_start_on_a_full_disk_ends_in_words_and_the_next_one_works(
+    house: House, broker: House, disk: Path
+) -> None:
+    program = house.start("run")
+    house.wait_healthy(program)
+    Device(broker.mqtt_port).publish([heartbeat(n) for n in range(100)])
+    eventually(lambda: house.ledger()["stored"] == 100)
+    house.kill(program)
+    for name in ("journal.db-shm", "lock"):
+        (house.data_dir / name).unlink(missing_ok=True)
+    filler = fill(disk)
+    done = house.cli("run")
+    print(done)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "room" in done.stderr or "No space left" in done.stderr
+    filler.unlink()
+    house.wait_healthy(house.start("run"))
+    assert house.ledger()["stored"] == 100
