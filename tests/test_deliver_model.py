@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 import apsw
+import pytest
 
 from echo_ingest.decode import decode
 from echo_ingest.deliver import IDLE_POLL_SECONDS, Deliver
@@ -279,6 +280,7 @@ def arrival(number: int) -> Arrival:
     return message, decode(message, LIMIT)
 
 
+@pytest.mark.slow
 def test_all_arrives_once_and_in_order_whatever_the_sink_does(tmp_path: Path) -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
         folder = tmp_path / str(seed)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from echo_ingest.journal import READ_BYTES_MAX, JournalUnusable, connect
-from echo_ingest.journal.damage import check_pages, noted, noting
+from echo_ingest.journal.damage import check_pages, check_schema, noted, noting
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
     ENTRY_COLUMNS,
@@ -105,7 +105,7 @@ class Archive:
         `JournalUnusable` if that is damaged.
         """
         with noting(self._path):
-            if (wrong := check_pages(self._db)) is not None:
+            if wrong := check_schema(self._db) or check_pages(self._db):
                 raise noted(self._path, wrong)
             return contradictions(self._db, count_rows=True)
 

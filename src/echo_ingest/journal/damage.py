@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 
 from echo_ingest.journal.ledger import contradictions
-from echo_ingest.journal.opening import BUSY_TIMEOUT_MS, SCHEMA_VERSION, JournalUnusable
+from echo_ingest.journal.opening import BUSY_TIMEOUT_MS, SCHEMA, SCHEMA_VERSION, JournalUnusable
 from echo_ingest.journal.pages import Pages
 
 LOOK_SECONDS_MAX = 10.0
@@ -84,6 +84,15 @@ def find_damage(path: Path) -> str | None:
         return f"its ledger cannot be read: {error}"
 
 
+def check_schema(db: apsw.Connection) -> str | None:
+    """Which table is not what it must be: a bit in the text of the schema is enough."""
+    select = "SELECT tbl_name, type, name, sql FROM sqlite_schema"
+    with contextlib.closing(apsw.Connection(":memory:")) as new:
+        new.execute(SCHEMA.read_text())
+        missing = set(new.execute(select).fetchall()) - set(db.execute(select).fetchall())
+    return f"the schema of {min(missing)[0]} is not what it was" if missing else None
+
+
 def check_pages(db: apsw.Connection, seconds_max: float = math.inf) -> str | None:
     """What is wrong with the file's structure, as far as can be told in so many seconds.
 
@@ -107,6 +116,8 @@ def _look(db: apsw.Connection, seconds_max: float) -> str | None:
         return "its version is gone"
     if version == 0 or version > SCHEMA_VERSION:
         return None
+    if changed := check_schema(db):
+        return changed
     wrong = contradictions(db, count_rows=False)
     if wrong:
         return f"the ledger does not close: {'; '.join(wrong)}"

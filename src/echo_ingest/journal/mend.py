@@ -23,6 +23,8 @@ class Salvage(Struct):
     """Ranges."""
     dead_letters: int = 0
     lost_dead_letters: int = 0
+    all_lost_are_known: bool = True
+    """False where it cannot be told how many there were."""
     notes: list[str] = []
     """What else is not as it was: one sentence each."""
 
@@ -31,7 +33,8 @@ class Salvage(Struct):
         lines = [
             f"The journal was damaged: {self.reason}",
             f"Saved: {self.records:,} records and {self.dead_letters:,} dead letters.",
-            f"Lost: {self.lost_records:,} records and {self.lost_dead_letters:,} dead letters.",
+            f"Lost: {self.lost_records:,} records and {self.lost_dead_letters:,} dead letters"
+            f"{'' if self.all_lost_are_known else ', or more: it cannot be told'}.",
         ]
         if self.lost_records:
             lines.append(f"The lost records had the offsets {self.lost_offsets}.")
@@ -100,9 +103,11 @@ def _mend_ledger(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage)
         stored = max(top, db.execute(cursors).get or 0)
         duplicates, dead_letters = 0, found.dead_letters
         acknowledged = [stored, last_letter]  # rather repeat a heartbeat than lose one
+        found.all_lost_are_known = False
         found.notes.append(
-            "The ledger could not be read. It counts anew from what was saved, without duplicates; "
-            "records that retention had removed are among those that are said to be lost."
+            "The ledger could not be read. It counts anew from what was saved, without duplicates. "
+            f"Offsets after {stored:,} may be used a second time, and records that retention had "
+            "removed are among those that are said to be lost."
         )
     dead_letters = max(dead_letters, found.dead_letters)
     lost = dead_letters - found.dead_letters

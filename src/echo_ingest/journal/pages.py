@@ -206,7 +206,8 @@ def _cells(page: bytes, start: int) -> list[int]:
     count = int.from_bytes(page[start + 3 : start + 5])
     count = min(count, (PAGE_BYTES - pointers) // 2)
     positions = struct.unpack_from(f">{count}H", page, pointers)
-    return [at for at in positions if pointers <= at < PAGE_BYTES - 4]
+    within = (at % PAGE_BYTES for at in positions)  # as SQLite does
+    return [at for at in within if pointers <= at < PAGE_BYTES - 4]
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -247,7 +248,7 @@ def _columns(content: bytes) -> Row:
             at += size
         else:
             raise Unreadable  # a fraction, which no column of ours is, or nothing that is known
-    if at != len(content):
+    if at > len(content):
         raise Unreadable
     return tuple(values)
 

@@ -68,6 +68,7 @@ def mend(path: Path) -> None:
         "journal salvaged",
         records_saved=found.records,
         records_lost=found.lost_records,
+        all_lost_are_known=found.all_lost_are_known,
         offsets_lost=found.lost_offsets,
         dead_letters_saved=found.dead_letters,
         dead_letters_lost=found.lost_dead_letters,
