@@ -16,6 +16,9 @@ class Delivery(Struct, frozen=True, gc=False):
     """16 bytes; the same at every attempt, so that a sink can tell a repeat."""
     message: Message
     record: AnyRecord
+    audio_reference: str | None = None
+    """Where the record's clip is safe, such as `s3://bucket/audio/…`: say this in place of its
+    bytes. None: the record has no clip, or its bytes are to be delivered with it."""
 
 
 class Refusal(Struct, frozen=True):
