@@ -1,6 +1,6 @@
 # One command each; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check crash fuzz outage lock clean
+.PHONY: help setup up demo test check sinks crash fuzz outage lock clean
 
 BIN := .venv/bin
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
@@ -29,6 +29,10 @@ check: ## format, lint, types and the fast tests: under a minute
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -m 'not slow'
+
+sinks: ## the contract of every sink, each with a real server
+	@scripts/setup dev
+	@$(BIN)/python -m tests.sinks
 
 KILLS ?= 12
 BROKER ?= 2.0

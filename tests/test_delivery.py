@@ -3,8 +3,6 @@
 import base64
 import hashlib
 import json
-import subprocess
-import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -13,57 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.house import AUDIO, Device, House, eventually, free_port
+from tests.api import Api
+from tests.house import AUDIO, Device, House, eventually
 
 pytestmark = pytest.mark.slow
 
 SPECIES = ("Litoria ewingii", "Crinia signifera", "Dacelo novaeguineae")
-
-
-class Api:
-    """The replica as a process on a port that stays its own, so that it can be stopped."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, **options: object) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.replica", "--port", str(self.port),
-             "--set", json.dumps(options)],
-            cwd=Path(__file__).parents[1],
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        eventually(self.received_or_none)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-            self._process = None
-
-    def change(self, **options: object) -> None:
-        request = urllib.request.Request(  # noqa: S310 - loopback
-            f"{self.url}/_set", json.dumps(options).encode(), method="POST"
-        )
-        urllib.request.urlopen(request, timeout=5).close()  # noqa: S310
-
-    def received(self) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(f"{self.url}/_received", timeout=5) as reply:  # noqa: S310
-            received: list[dict[str, Any]] = json.load(reply)
-            return received
-
-    def received_or_none(self) -> bool:
-        return isinstance(self.received(), list)
-
-    def numbers(self) -> Counter[str]:
-        """How often each event was stored, by the sensor id that the test gave it."""
-        return Counter(
-            str(each["document"]["sensorId"])
-            for each in self.received()
-            if each["collection"] in ("events", "detections")
-        )
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ import pytest
 from echo_ingest.decode import decode
 from echo_ingest.journal import Journal
 from echo_ingest.record import Message
+from tests.api import Api
 from tests.house import Device, House, eventually
-from tests.test_delivery import Api, detection
+from tests.test_delivery import detection
 
 pytestmark = pytest.mark.slow
 

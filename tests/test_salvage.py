@@ -28,8 +28,9 @@ from echo_ingest.journal.damage import find_damage, noted, noting
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
 from echo_ingest.journal.salvage import mend, report_of
 from echo_ingest.record import Detection, Health, Message, Rejected, Telemetry
+from tests.api import Api
 from tests.house import Device, House, eventually
-from tests.test_delivery import Api, detection
+from tests.test_delivery import detection
 
 DAMAGES = int(os.environ.get("DAMAGES", "46"))
 FIRST_SEED = int(os.environ.get("SEED", "1"))

@@ -19,8 +19,8 @@ from tests.crash.evidence import NODES, Done, Evidence
 from tests.crash.faults import Fault, plan
 from tests.crash.messages import REFUSED_SPECIES
 from tests.crash.programs import Program, mosquitto_of, send
-from tests.crash.proxy import Proxy
 from tests.house import House, free_port
+from tests.proxy import Proxy
 
 RELEASED_MESSAGES = 2_000
 """How far devices may be ahead of the next fault: there is traffic at each."""

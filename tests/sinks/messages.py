@@ -1,0 +1,178 @@
+"""What the contract suite delivers: plain messages of every kind, and values at their limits."""
+
+import base64
+import json
+import math
+from datetime import UTC, datetime
+from random import Random
+
+import msgspec
+
+from echo_ingest.calls import CALLS, wav
+from echo_ingest.decode import decode
+from echo_ingest.journal.plan import Arrival
+from echo_ingest.record import AnyRecord, Detection, Message, Movement, Place, Rejected, Telemetry
+from echo_ingest.record import Health as NodeHealth
+
+NODES = ("ridge-01", "ridge-02", "creek-03")
+PAYLOAD_BYTES_MAX = 64 * 1_048_576
+MORNING = 1_795_000_000
+SAMPLE_RATE_HZ = 16_000
+PLACE = [-38.7712, 143.5021, 112.0]
+
+
+def message(number: int) -> Message:
+    """One of every kind in turn, from three nodes; each number is another message."""
+    match number % 5:
+        case 0:
+            return detection(number)
+        case 1:
+            return recording(number)
+        case 2:
+            node = node_of(number)
+            fields = {"nodeId": node, "status": f"online {number}", "timestamp": MORNING + number}
+            return said(node, fields)
+        case 3:
+            return said(
+                node_of(number),
+                {
+                    "timestamp": MORNING + number,
+                    "species": "Sus scrofa",
+                    "animalId": f"sow {number}",
+                    "animalTrueLLA": PLACE,
+                },
+            )
+        case _:
+            return detection(number, audioClip=base64.b64encode(clip(number)).decode())
+
+
+def messages(first: int, count: int) -> list[Message]:
+    return [message(number) for number in range(first, first + count)]
+
+
+def detection(number: int, **changed: object) -> Message:
+    """As a classifier sends it; fields that are None are left out."""
+    node = node_of(number)
+    fields = {
+        "sensorId": node,
+        "timestamp": MORNING + number,
+        "species": "Litoria ewingii",
+        "confidence": 63.64,
+        "source_model": "echo-engine 3",
+        "microphoneLLA": PLACE,
+        **changed,
+    }
+    return said(node, {name: value for name, value in fields.items() if value is not None})
+
+
+def recording(number: int, seconds: float = 0.02) -> Message:
+    """A file as a recorder sends it."""
+    node = node_of(number)
+    topic = f"iotingestion/{node}/recording"
+    return Message(topic, clip(number, seconds), (MORNING + number) * 1000, node)
+
+
+def said(node: str, fields: dict[str, object]) -> Message:
+    payload = json.dumps(fields, ensure_ascii=False).encode()
+    return Message(f"iotingestion/{node}", payload, MORNING * 1000, node)
+
+
+def node_of(number: int) -> str:
+    return NODES[number % len(NODES)]
+
+
+def clip(number: int, seconds: float = 0.02, guano: str = "") -> bytes:
+    """Sound of its own for each number."""
+    return wav(CALLS[number % len(CALLS)], seconds, SAMPLE_RATE_HZ, Random(number), guano)
+
+
+def record_of(arrived: Message) -> AnyRecord:
+    record = decode(arrived, PAYLOAD_BYTES_MAX)
+    assert not isinstance(record, Rejected), record.reason
+    return record
+
+
+def arrivals(arrived: list[Message]) -> list[Arrival]:
+    return [(each, record_of(each)) for each in arrived]
+
+
+LETTERS = "Λιτόρια «尤文氏樹蛙» 🐸 ضفدع e\u0301 '\";--\\ $where a.b %s {0}"
+GUANO = "GUANO|Version: 1.0\n$where: 1\na.b: {}\nNote: 🐸 'quoted' \\\nMake: Λ"
+
+LIMITS: dict[str, Message] = {
+    "letters": detection(1_001, species=LETTERS, source_model=LETTERS, sensorId=NODES[0]),
+    "longest-text": detection(1_002, species="é" * 256),
+    "poles": detection(1_003, microphoneLLA=[-90, -180, -11_000], animalEstLLA=[90, 180, 9_000]),
+    "large-number": detection(1_004, microphoneLLA=[1, 1, 1.7976931348623157e308]),
+    "small-number": detection(1_005, microphoneLLA=[5e-324, -5e-324, 5e-324]),
+    "no-confidence": detection(1_006, confidence=None),
+    "certain": detection(1_007, confidence=100),
+    "impossible": detection(1_008, confidence=0),
+    "nowhere": detection(1_009, microphoneLLA=None),
+    "first-time": detection(1_010, timestamp="1971-01-01T00:00:00Z"),
+    "last-time": detection(1_011, timestamp="2105-12-31T23:59:59.999999Z"),
+    "large-clip": detection(
+        1_012, audioClip=base64.b64encode(clip(1_012, seconds=30.0)).decode()
+    ),
+    "large-recording": recording(1_013, seconds=90.0),
+    "metadata": Message(
+        f"iotingestion/{NODES[0]}/recording", clip(1_014, guano=GUANO), MORNING * 1000, NODES[0]
+    ),
+    "health": said(
+        NODES[0],
+        {
+            "nodeId": NODES[0],
+            "status": LETTERS,
+            "timestamp": MORNING,
+            "cpu": 1e300,
+            "batteryPct": 5e-324,
+            "uptime": 0,
+        },
+    ),
+    "animal": said(
+        NODES[0],
+        {
+            "timestamp": MORNING,
+            "species": LETTERS,
+            "animalId": LETTERS,
+            "animalTrueLLA": [90, -180, 1e300],
+        },
+    ),
+}  # fmt: skip
+"""At the edge of what decode lets through; each is stored, unless its store says it cannot."""
+
+PLAIN = msgspec.convert(
+    msgspec.to_builtins(record_of(detection(1_100))),
+    Detection,  # a copy to change
+)
+RIDGE = Place(-38.7712, 143.5021)
+
+
+def beyond(**changed: object) -> AnyRecord:
+    return msgspec.structs.replace(PLAIN, **changed)
+
+
+BEYOND: dict[str, AnyRecord] = {
+    "year-1": beyond(observed_at=datetime(1, 1, 1, tzinfo=UTC)),
+    "year-9999": beyond(observed_at=datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC)),
+    "nul": beyond(species="Litoria\0ewingii"),
+    "nul-in-movement": Movement(
+        form="movement",
+        node=NODES[0],
+        observed_at=datetime(2026, 9, 14, tzinfo=UTC),
+        time_source="device",
+        species="a\0b",
+        animal_id="\0",
+        animal_place=RIDGE,
+    ),
+    "nul-in-health": Telemetry(
+        form="node-status",
+        node=NODES[0],
+        observed_at=datetime(2026, 9, 14, tzinfo=UTC),
+        time_source="device",
+        health=NodeHealth(status="on\0line"),
+    ),
+    "nan": beyond(place=Place(math.nan, 0.0), confidence=math.nan),
+    "infinity": beyond(animal_place=Place(1.0, 1.0, math.inf)),
+}
+"""What no form can say today: a sink settles it all the same, and goes on."""
