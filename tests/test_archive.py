@@ -9,7 +9,11 @@ import pytest
 
 from echo_ingest.journal import READ_BYTES_MAX, Arrival, Journal, JournalUnusable
 from echo_ingest.journal.archive import PAGE_ROWS, Archive, Selection
-from echo_ingest.record import Health, Message, Movement, Place, Rejected, Telemetry
+from echo_ingest.record import (
+    Identity,
+    Message,
+    Rejected,
+)
 
 NOON = datetime(2026, 9, 14, 12, tzinfo=UTC)
 NOON_MS = int(NOON.timestamp() * 1000)
@@ -18,29 +22,13 @@ NOON_MS = int(NOON.timestamp() * 1000)
 def telemetry(number: int, node: str = "n1", *, at: datetime | None = None) -> Arrival:
     """A status report; its time is the device's if `at` is given."""
     message = Message(f"t/{node}", b'{"n":%d}' % number, NOON_MS + number * 1000, node)
-    record = Telemetry(
-        form="node-status",
-        node=node,
-        observed_at=at or NOON + timedelta(seconds=number),
-        time_source="device" if at else "received",
-        health=Health(status="online"),
-    )
-    return message, record
+    seconds = int(at.timestamp()) if at else 0
+    return message, Identity("telemetry", seconds)
 
 
 def movement(number: int) -> Arrival:
     message = Message("t/n9", b'{"m":%d}' % number, NOON_MS, "n9")
-    place = Place(-38.0, 143.5)
-    record = Movement(
-        form="movement",
-        node="n9",
-        observed_at=NOON,
-        time_source="device",
-        species="Vulpes vulpes",
-        animal_id=str(number),
-        animal_place=place,
-    )
-    return message, record
+    return message, Identity("movement", NOON_MS // 1000)
 
 
 def rejected(number: int, reason: str, payload: bytes = b"x", node: str = "n1") -> Arrival:
@@ -103,9 +91,9 @@ def test_a_page_holds_about_8_mib_however_many_rows_are_asked_for(
     payload = b"x" * (READ_BYTES_MAX // 3)
     for number in range(8):
         journal.append([rejected(number, "large", payload)])
-        message, record = telemetry(number)
+        message, its = telemetry(number)
         large = Message(message.topic, payload + b"%d" % number, message.received_at_ms, "n1")
-        journal.append([(large, record)])
+        journal.append([(large, its)])
     assert len(archive.newest(Selection(), 100)) == 3
     assert len(archive.after(Selection(), 0)) == 3
     assert [letter.id for letter in archive.dead_letters()] == list(range(1, 9))
@@ -130,9 +118,9 @@ def test_dead_letters_may_be_replayed_while_they_are_read(
 ) -> None:
     journal.append([rejected(n, "unknown") for n in range(PAGE_ROWS + 5)])
     for letter in archive.dead_letters():
-        _, record = telemetry(letter.id)
-        assert not isinstance(record, Rejected)
-        journal.replay_dead_letter(letter.id, letter.message, record)
+        _, its = telemetry(letter.id)
+        assert not isinstance(its, Rejected)
+        journal.replay_dead_letter(letter.id, letter.message, its)
     assert archive.ledger().dead_letters == 0
     assert archive.last_offset() == PAGE_ROWS + 5
     assert archive.audit() == []

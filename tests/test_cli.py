@@ -28,7 +28,7 @@ import typer
 
 from echo_ingest.cli import app
 from echo_ingest.cli.receipted import NoReceipt, Receipted
-from echo_ingest.decode import decode
+from echo_ingest.decode import decode, identify
 from echo_ingest.journal import Journal
 from echo_ingest.journal.archive import Archive
 from echo_ingest.mqtt import Session, SessionOptions
@@ -132,7 +132,7 @@ def journal(data_dir: Path) -> Iterator[Journal]:
 
 
 def append(journal: Journal, *messages: Message) -> None:
-    journal.append([(m, decode(m, PAYLOAD_BYTES_MAX)) for m in messages])
+    journal.append([(m, identify(m, PAYLOAD_BYTES_MAX)) for m in messages])
 
 
 # ---------------------------------------------------------------------- help, errors

@@ -9,7 +9,7 @@ import pytest
 
 from echo_ingest.broker import find_mosquitto, version
 from echo_ingest.decode import decode
-from echo_ingest.record import Message, Rejected, has_identity
+from echo_ingest.record import Message, Rejected, identity
 from tests.crash import messages
 from tests.crash.evidence import NODES, Evidence
 from tests.crash.faults import plan
@@ -33,7 +33,7 @@ def test_messages_are_what_they_say_and_the_same_each_time() -> None:
         )
         assert isinstance(verdict, Rejected) == (sent.fate == "dead letter"), verdict
         if not isinstance(verdict, Rejected):
-            assert has_identity(verdict) == sent.has_identity
+            assert identity(verdict).is_certain == sent.has_identity
             forms.add(verdict.form)
     assert len(forms) == 8
 

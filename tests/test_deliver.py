@@ -10,10 +10,10 @@ import apsw
 import pytest
 
 from echo_ingest import deliver as deliver_room
-from echo_ingest.decode import decode
+from echo_ingest.decode import identify
 from echo_ingest.deliver import Deliver
-from echo_ingest.journal import Journal, SinkLedger
-from echo_ingest.record import AnyRecord, Message, Rejected
+from echo_ingest.journal import Arrival, Journal, SinkLedger
+from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
 
 LIMIT = 1_000_000
@@ -58,12 +58,10 @@ def unavailable(batch: Sequence[Delivery]) -> Written:
     raise Unavailable("it sleeps", 0.01)
 
 
-def message(number: int) -> tuple[Message, AnyRecord]:
+def message(number: int) -> Arrival:
     payload = b'{"nodeId": "n", "status": "online", "timestamp": %d}' % (1_795_000_000 + number)
     arrived = Message("iotingestion/n", payload, 1_000, "n")
-    record = decode(arrived, LIMIT)
-    assert not isinstance(record, Rejected)
-    return arrived, record
+    return arrived, identify(arrived, LIMIT)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from random import Random
 import apsw
 import pytest
 
-from echo_ingest.decode import decode
+from echo_ingest.decode import identify
 from echo_ingest.deliver import IDLE_POLL_SECONDS, Deliver
 from echo_ingest.journal import Arrival, Entry, Journal, JournalFull
 from echo_ingest.record import Message
@@ -277,7 +277,7 @@ class Days:
 def arrival(number: int) -> Arrival:
     payload = b'{"nodeId": "n", "status": "online", "timestamp": %d}' % (1_795_000_000 + number)
     message = Message("iotingestion/n", payload, 1_000, "n")
-    return message, decode(message, LIMIT)
+    return message, identify(message, LIMIT)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -22,15 +22,12 @@ from echo_ingest.journal import (
 from echo_ingest.record import (
     DUPLICATE,
     STORED,
-    AnyRecord,
-    Detection,
-    Health,
+    Identity,
     Message,
     Rejected,
-    Telemetry,
 )
 
-START = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
+START_SECONDS = int(datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC).timestamp())
 
 
 class Arrive(Protocol):
@@ -51,25 +48,15 @@ def journal(path: Path) -> Iterator[Journal]:
 
 def detection(
     number: int, *, message_id: str | None = None, text: str = ""
-) -> tuple[Message, AnyRecord]:
-    observed_at = START + timedelta(seconds=number)
-    record = Detection(
-        form="test",
-        observed_at=observed_at,
-        time_source="device",
-        species="Litoria ewingii",
-        message_id=message_id,
-    )
+) -> tuple[Message, Identity]:
+    its = Identity("detection", START_SECONDS + number, message_id)
     payload = json.dumps({"n": number, "text": text}).encode()
-    return Message("iotingestion/ridge-07", payload, 1_000 + number, "ridge-07"), record
+    return Message("iotingestion/ridge-07", payload, 1_000 + number, "ridge-07"), its
 
 
 def heartbeat(*, redelivered: bool = False) -> Arrival:
     """A message with neither an id nor a time of its own."""
-    record: AnyRecord = Telemetry(
-        form="test", observed_at=START, time_source="received", health=Health(status="online")
-    )
-    return Message("t", b'{"status":"online"}', 5, redelivered=redelivered), record
+    return Message("t", b'{"status":"online"}', 5, redelivered=redelivered), Identity("telemetry")
 
 
 def rubbish(*, redelivered: bool = False) -> Arrival:
@@ -94,8 +81,8 @@ def test_a_batch_is_stored_in_order_with_its_dead_letters(journal: Journal) -> N
 
 def test_the_message_comes_back_as_it_came(journal: Journal) -> None:
     message = Message("a/b", b"\0\xff", 7, "b", (("recorded_at", "x"), ("recorded_at", "y")))
-    record = detection(1)[1]
-    journal.append([(message, record)])
+    its = detection(1)[1]
+    journal.append([(message, its)])
     journal.add_sink("api")
     (entry,) = journal.read("api", 1)
     assert entry.message == message
@@ -193,12 +180,12 @@ def test_a_read_is_bounded_in_bytes_but_never_empty(journal: Journal) -> None:
 
 def test_a_replayed_dead_letter_moves_in_the_ledger(journal: Journal) -> None:
     journal.append([rubbish(), detection(1)])
-    message, record = detection(2)
-    assert journal.replay_dead_letter(1, message, record) == STORED
+    message, its = detection(2)
+    assert journal.replay_dead_letter(1, message, its) == STORED
     ledger = journal.ledger()
     assert (ledger.received, ledger.stored, ledger.dead_letters) == (2, 2, 0)
     journal.append([rubbish()])
-    assert journal.replay_dead_letter(2, message, record) == DUPLICATE
+    assert journal.replay_dead_letter(2, message, its) == DUPLICATE
     assert closes(journal)
 
 

@@ -23,17 +23,14 @@ from echo_ingest.journal.nodes import NodeDay
 from echo_ingest.record import (
     DUPLICATE,
     STORED,
-    AnyRecord,
-    Detection,
-    Health,
+    Identity,
     Message,
     Rejected,
-    Telemetry,
 )
 
 STEPS = int(os.environ.get("STEPS", "3000"))
 STEPS_A_RUN = 50
-START = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
+START_SECONDS = int(datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC).timestamp())
 DAY_MS = 86_400_000
 EPOCH = date(1970, 1, 1)
 EVERYTHING = 10**13
@@ -67,22 +64,18 @@ class Sent:
         )
 
     @property
-    def record(self) -> AnyRecord:
-        if self.form == "nothing":
-            return Telemetry(
-                form="test", observed_at=START, time_source="received", health=Health(status="on")
-            )
-        return Detection(
-            form="test",
-            observed_at=START + timedelta(seconds=self.said if self.form == "time" else 0),
-            time_source="device",
-            species="Litoria ewingii",
-            message_id=self.identity if self.form == "id" else None,
-        )
+    def its(self) -> Identity:
+        match self.form:
+            case "nothing":
+                return Identity("telemetry")
+            case "time":
+                return Identity("detection", START_SECONDS + self.said)
+            case _:
+                return Identity("detection", START_SECONDS, self.identity)
 
     @property
     def arrival(self) -> Arrival:
-        return self.message, Rejected(INVALID) if self.form == "rubbish" else self.record
+        return self.message, Rejected(INVALID) if self.form == "rubbish" else self.its
 
 
 @dataclass
@@ -301,7 +294,7 @@ class Beside(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.model.dead_letters)))
         letter = self.model.dead_letters[number]
         now = replace(letter, form=form, said=said, redelivered=False)
-        outcome = self.journal.replay_dead_letter(number, now.message, now.record)
+        outcome = self.journal.replay_dead_letter(number, now.message, now.its)
         expected = self.model.outcome(now)
         assert outcome == expected or (expected == USED and USED in outcome)
         if expected == USED:
@@ -321,7 +314,7 @@ class Beside(RuleBasedStateMachine):
         if number not in self.model.dead_letters:
             now = Sent("nothing", 0, None, 0)
             with pytest.raises(KeyError):
-                self.journal.replay_dead_letter(number, now.message, now.record)
+                self.journal.replay_dead_letter(number, now.message, now.its)
 
     @rule(
         received_before_ms=st.sampled_from((DAY_MS, EVERYTHING)),

@@ -15,7 +15,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -26,7 +26,12 @@ from echo_ingest import journal as journal_room
 from echo_ingest.journal import Arrival, Journal
 from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.journal.damage import find_damage
-from echo_ingest.record import STORED, Detection, Health, Message, Rejected, Telemetry
+from echo_ingest.record import (
+    STORED,
+    Identity,
+    Message,
+    Rejected,
+)
 from tests.lossy_storage import REAL_VFS, Disk, Noted, Tape, recording
 
 CUTS = int(os.environ.get("CUTS", "1000"))
@@ -35,7 +40,7 @@ FIRST_SEED = int(os.environ.get("SEED", "1"))
 LIVES = 4
 STEPS = 40
 CHECKPOINT_PAGES = 24
-START = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
+START_SECONDS = int(datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC).timestamp())
 
 Held = dict[str, list[int]]
 """The rows of each table, hashed."""
@@ -59,23 +64,17 @@ def held(path: Path) -> Held:
 
 
 def detection(rng: Random, number: int) -> Arrival:
-    record = Detection(
-        form="test",
-        observed_at=START + timedelta(seconds=number),
-        time_source="device",
-        species="Litoria ewingii",
-        message_id=str(number) if number % 3 == 0 else None,
-    )
+    message_id = str(number) if number % 3 == 0 else None
     clip = rng.randbytes(rng.randrange(5_000, 25_000)).hex() if rng.random() < 0.03 else ""
     payload = json.dumps({"n": number, "clip": clip}).encode()
-    return Message("iotingestion/ridge-07", payload, 1_000 + number, "ridge-07"), record
+    return Message("iotingestion/ridge-07", payload, 1_000 + number, "ridge-07"), Identity(
+        "detection", START_SECONDS + number, message_id
+    )
 
 
 def heartbeat(rng: Random) -> Arrival:
-    record = Telemetry(
-        form="test", observed_at=START, time_source="received", health=Health(status="online")
-    )
-    return Message("t", b'{"status":"online"}', 5, redelivered=rng.random() < 0.5), record
+    redelivered = rng.random() < 0.5
+    return Message("t", b'{"status":"online"}', 5, redelivered=redelivered), Identity("telemetry")
 
 
 def rubbish(rng: Random) -> Arrival:
@@ -162,9 +161,9 @@ class Life:
     def _replay_dead_letter(self) -> None:
         with contextlib.suppress(KeyError):
             number = self._rng.randint(1, 20)
-            message, record = detection(self._rng, next(self._numbers))
-            assert not isinstance(record, Rejected)
-            self._journal.replay_dead_letter(number, message, record)
+            message, its = detection(self._rng, next(self._numbers))
+            assert not isinstance(its, Rejected)
+            self._journal.replay_dead_letter(number, message, its)
 
     def _trim(self) -> None:
         self._journal.trim(10**13, self._rng.choice((3, 50)))

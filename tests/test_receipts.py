@@ -7,7 +7,7 @@ from pathlib import Path
 import mqtt5
 import pytest
 
-from echo_ingest.decode import decode
+from echo_ingest.decode import identify
 from echo_ingest.receipts import receipt
 from echo_ingest.record import DUPLICATE, STORED, Message, Rejected
 from tests.house import Device, House, eventually
@@ -17,7 +17,7 @@ STATUS = b'{"status": "online", "id": "m1"}'
 
 
 def answer(message: Message, outcome: str = STORED) -> mqtt5.PublishPacket | None:
-    packet = receipt(message, decode(message, 10_000), outcome)
+    packet = receipt(message, identify(message, 10_000), outcome)
     if packet is None:
         return None
     read, _ = mqtt5.read(memoryview(packet))
@@ -64,7 +64,7 @@ def test_a_device_on_mqtt_3_asks_by_an_id_in_its_json() -> None:
 
 def test_what_is_rejected_says_why_and_which() -> None:
     message = asking(None, b'{"id": "m2", "species": 5}')
-    verdict = decode(message, 10_000)
+    verdict = identify(message, 10_000)
     assert isinstance(verdict, Rejected)
     packet = answer(message, verdict.reason)
     assert packet is not None

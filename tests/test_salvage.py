@@ -14,7 +14,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.journal.damage import find_damage, noted, noting
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
 from echo_ingest.journal.salvage import mend, report_of
-from echo_ingest.record import Detection, Health, Message, Rejected, Telemetry
+from echo_ingest.record import Identity, Message, Rejected
 from tests.api import Api
 from tests.house import Device, House, eventually
 from tests.test_delivery import detection
@@ -37,8 +37,8 @@ FIRST_SEED = int(os.environ.get("SEED", "1"))
 PAGE = 4096
 RECORDS = 4_000
 TRIMMED = 300
-START = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
-START_MS = int(START.timestamp() * 1000)
+START_SECONDS = int(datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC).timestamp())
+START_MS = START_SECONDS * 1000
 
 
 class Truth(NamedTuple):
@@ -59,16 +59,9 @@ def arrival(rng: Random, number: int) -> Arrival:
     if number % 11 == 0:
         return message, Rejected("not JSON")
     if number % 13 == 0:
-        return message, Telemetry(
-            form="t", observed_at=START, time_source="received", health=Health(status="online")
-        )
-    return message, Detection(
-        form="test",
-        observed_at=START + timedelta(seconds=number),
-        time_source="device",
-        species="Litoria ewingii",
-        message_id=str(number) if number % 3 == 0 else None,
-    )
+        return message, Identity("telemetry")
+    message_id = str(number) if number % 3 == 0 else None
+    return message, Identity("detection", START_SECONDS + number, message_id)
 
 
 def fill(journal: Journal, rng: Random, numbers: range) -> None:

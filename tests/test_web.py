@@ -19,7 +19,7 @@ from litestar import Litestar
 from yarl import URL
 
 from echo_ingest import metrics, web
-from echo_ingest.decode import decode
+from echo_ingest.decode import identify
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.record import KINDS, Message
 from echo_ingest.web import api, reader
@@ -67,7 +67,7 @@ class Site:
         self.conditions = Fine(self.journal)
 
     def store(self, *messages: Message) -> None:
-        self.journal.append([(m, decode(m, PAYLOAD_BYTES_MAX)) for m in messages])
+        self.journal.append([(m, identify(m, PAYLOAD_BYTES_MAX)) for m in messages])
 
     async def get(self, path: str, **query: str | int) -> tuple[int, Any]:
         async with self.http.get(path, params=query) as reply:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import structlog
 
 from echo_ingest import metrics
-from echo_ingest.decode import decode
+from echo_ingest.decode import identify
 from echo_ingest.journal import Appended, Arrival, Journal, JournalFull
 from echo_ingest.mqtt import Session
 from echo_ingest.receipts import receipt
@@ -51,7 +51,7 @@ class Ingest:
                 self._batch_records_max, self._linger_seconds, commit_seconds
             )
             batch = await self._session.receive(messages_max, wait_seconds)
-            arrivals = [(m, decode(m, self._payload_bytes_max)) for m in batch.messages]
+            arrivals = [(m, identify(m, self._payload_bytes_max)) for m in batch.messages]
             appended, took_seconds = await self._append(arrivals)
             if self._session.ack(batch):
                 self._journal.acknowledged()

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.decode import message_id
-from echo_ingest.record import DUPLICATE, STORED, AnyRecord, Message, Rejected
+from echo_ingest.record import DUPLICATE, STORED, Identity, Message, Rejected
 from echo_ingest.settings import RECEIPTS_PREFIX
 
 TOPIC_BYTES_MAX = 65_535  # [MQTT-1.5.4]
@@ -32,7 +32,7 @@ class Receipt(Struct, frozen=True, omit_defaults=True):
     """Why it was rejected."""
 
 
-def receipt(message: Message, verdict: AnyRecord | Rejected, outcome: str) -> bytes | None:
+def receipt(message: Message, verdict: Identity | Rejected, outcome: str) -> bytes | None:
     """The PUBLISH packet that answers `message`; None if nobody asked, or may not have it.
 
     `outcome` is the journal's: `STORED`, `DUPLICATE`, or why it is a dead letter.

@@ -174,17 +174,34 @@ def kind(record: AnyRecord) -> str:
     return str(type(record).__struct_config__.tag)
 
 
-def has_identity(record: AnyRecord) -> bool:
-    """Can the same message, sent again, be told from a second one that says the same?
+class Identity(Struct, frozen=True, gc=False):
+    """What the first half of the line needs to know of a valid message: which it is."""
 
-    True if it carries an id, a time of its own, or audio. `{"status":"online"}`, sent each
-    minute, carries none: it is not a duplicate of itself.
-    """
-    return (
-        record.message_id is not None
-        or record.time_source == "device"
-        or getattr(record, "clip", None) is not None
-    )
+    kind: str
+    """One of `KINDS`."""
+    seconds: int = 0
+    """The time that the message itself gives, in seconds since 1970; 0 where it gives none."""
+    message_id: str | None = None
+    sensor_id: str | None = None
+    has_audio: bool = False
+
+    @property
+    def is_certain(self) -> bool:
+        """Can the same message, sent again, be told from a second one that says the same?
+
+        True if it carries an id, a time of its own, or audio. `{"status":"online"}`, sent each
+        minute, carries none: it is not a duplicate of itself.
+        """
+        return self.seconds > 0 or self.message_id is not None or self.has_audio
+
+
+def identity(record: AnyRecord) -> Identity:
+    """Which message a record was decoded from."""
+    seconds = 0
+    if record.time_source == "device":
+        seconds = min(max(int(record.observed_at.timestamp()), 1), SECONDS_MAX)
+    has_audio = getattr(record, "clip", None) is not None
+    return Identity(kind(record), seconds, record.message_id, record.sensor_id, has_audio)
 
 
 def payload_hash(message: Message) -> bytes:
@@ -195,22 +212,19 @@ def payload_hash(message: Message) -> bytes:
     return digest.digest()
 
 
-def message_key(message: Message, record: AnyRecord, digest: bytes, offset: int) -> bytes:
+def message_key(message: Message, its: Identity, digest: bytes, offset: int) -> bytes:
     """16 bytes: the same message always gets the same key. `digest` is its `payload_hash`.
 
     The first four are the payload's own time in seconds (0 where it gives none), big-endian, so
     that neighbours in time are neighbours on disk; the rest is the hash of what identifies it: the
-    device's message id, else topic and payload, and where it has no identity, the journal offset
+    device's message id, else topic and payload, and where that is not certain, the journal offset
     besides.
     """
-    seconds = 0
-    if record.time_source == "device":
-        seconds = min(max(int(record.observed_at.timestamp()), 0), SECONDS_MAX)
-    if record.message_id is not None:
-        said = f"{message.topic}\0{record.sensor_id}\0{record.message_id}"
+    if its.message_id is not None:
+        said = f"{message.topic}\0{its.sensor_id}\0{its.message_id}"
         tail = hashlib.blake2b(said.encode(), digest_size=12, person=b"id").digest()
-    elif has_identity(record):
+    elif its.is_certain:
         tail = digest
     else:
         tail = hashlib.blake2b(digest + offset.to_bytes(8), digest_size=12).digest()
-    return seconds.to_bytes(4) + tail
+    return its.seconds.to_bytes(4) + tail

@@ -7,9 +7,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echo_ingest.decode import clip_bytes, decode
+from echo_ingest.decode import clip_bytes, decode, identify
 from echo_ingest.decode.fields import Fields
-from echo_ingest.record import KINDS, Message, Rejected, kind
+from echo_ingest.record import KINDS, Message, Rejected, identity, kind
 from tests.decode.arrived import BYTES_MAX, CLIPS, PAYLOADS, RECEIVED_AT_MS, wav
 
 CLIP = base64.b64encode(wav(samples=20)).decode()
@@ -55,6 +55,8 @@ PROPERTIES = st.lists(
 def answer(message: Message) -> None:
     result = decode(message, BYTES_MAX)
     assert decode(message, BYTES_MAX) == result
+    its = result if isinstance(result, Rejected) else identity(result)
+    assert identify(message, BYTES_MAX) == its
     if isinstance(result, Rejected):
         assert 0 < len(result.reason) <= 200, result.reason
         assert result.reason.isprintable()

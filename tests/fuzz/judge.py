@@ -6,7 +6,7 @@ import re
 import mqtt5
 import msgspec
 
-from echo_ingest.decode import clip_bytes, decode
+from echo_ingest.decode import clip_bytes, decode, identify
 from echo_ingest.journal.entries import properties_of, properties_text
 from echo_ingest.receipts import receipt
 from echo_ingest.record import (
@@ -14,10 +14,12 @@ from echo_ingest.record import (
     STORED,
     AnyRecord,
     Detection,
+    Identity,
     Message,
     Movement,
     Recording,
     Rejected,
+    identity,
     kind,
     message_key,
     payload_hash,
@@ -39,12 +41,15 @@ def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
     """What became of it: a kind of record, or `REJECTED`. `AssertionError` if a promise broke."""
     verdict = decode(message, payload_bytes_max)
     assert decode(message, payload_bytes_max) == verdict, "decoded twice, it is another record"
+    its = identify(message, payload_bytes_max)
     clip = clip_bytes(message)
     if isinstance(verdict, Rejected):
         _judge_reason(verdict.reason)
+        assert its == verdict, "at a glance it is something else"
         _judge_receipt(message, verdict, verdict.reason)
         return REJECTED
-    _judge_receipt(message, verdict, STORED)
+    assert its == identity(verdict), "at a glance it is something else"
+    _judge_receipt(message, identity(verdict), STORED)
     assert kind(verdict) in KINDS
     _judge_record(message, verdict, clip)
     _judge_bodies(message, verdict)
@@ -63,7 +68,7 @@ def _judge_reason(reason: str) -> None:
     assert is_plain(reason), f"not in plain words: {reason}"
 
 
-def _judge_receipt(message: Message, verdict: AnyRecord | Rejected, outcome: str) -> None:
+def _judge_receipt(message: Message, verdict: Identity | Rejected, outcome: str) -> None:
     """A packet that the broker reads, on a topic below the node's own; or none."""
     packet = receipt(message, verdict, outcome)
     if packet is not None:
@@ -78,9 +83,9 @@ def _judge_record(message: Message, record: AnyRecord, audio: bytes | None) -> N
     text = msgspec.json.encode(record)
     assert msgspec.json.decode(text, type=type(record)) == record, "JSON makes it another record"
     digest = payload_hash(message)
-    key = message_key(message, record, digest, 1)
+    key = message_key(message, identity(record), digest, 1)
     assert len(key) == 16
-    assert key == message_key(message, record, digest, 1)
+    assert key == message_key(message, identity(record), digest, 1)
     assert properties_of(properties_text(message)) == message.properties
     clip = record.clip if isinstance(record, Detection | Recording) else None
     if clip is not None:

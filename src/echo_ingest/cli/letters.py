@@ -24,7 +24,7 @@ from echo_ingest.cli.screen import (
     table,
     write_lines,
 )
-from echo_ingest.decode import decode
+from echo_ingest.decode import identify
 from echo_ingest.journal.archive import Archive
 from echo_ingest.journal.entries import DeadLetter
 from echo_ingest.record import DUPLICATE, STORED, Rejected
@@ -128,12 +128,12 @@ def replay(
         if letter.damaged:
             outcomes["damaged: what the disk gives back is not what was stored"] += 1
             continue
-        record = decode(letter.message, settings.payload_bytes_max)
-        if isinstance(record, Rejected):
-            outcomes[record.reason] += 1
+        verdict = identify(letter.message, settings.payload_bytes_max)
+        if isinstance(verdict, Rejected):
+            outcomes[verdict.reason] += 1
             continue
         with contextlib.suppress(KeyError):  # someone else has replayed it meanwhile
-            outcomes[journal.replay_dead_letter(letter.id, letter.message, record)] += 1
+            outcomes[journal.replay_dead_letter(letter.id, letter.message, verdict)] += 1
     journal.close()
     stored, duplicates = outcomes.pop(STORED, 0), outcomes.pop(DUPLICATE, 0)
     say(

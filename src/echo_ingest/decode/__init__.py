@@ -4,12 +4,12 @@ Two dialects so far: JSON as Project Echo's devices send it (`echo`), and audio 
 (`audio_file`). The bytes tell which; the topic does not.
 """
 
-from echo_ingest.decode import audio, audio_file, echo
+from echo_ingest.decode import audio, audio_file, echo, plain
 from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.decode.reasons import Unfit
-from echo_ingest.record import AnyRecord, Message, Rejected
+from echo_ingest.record import AnyRecord, Identity, Message, Rejected, identity
 
-__all__ = ["FORMS", "Form", "clip_bytes", "decode", "message_id"]
+__all__ = ["FORMS", "Form", "clip_bytes", "decode", "identify", "message_id"]
 
 
 def decode(message: Message, payload_bytes_max: int) -> AnyRecord | Rejected:
@@ -26,6 +26,18 @@ def decode(message: Message, payload_bytes_max: int) -> AnyRecord | Rejected:
         return audio_file.decode(message)
     except Unfit as unfit:
         return Rejected(str(unfit))
+
+
+def identify(message: Message, payload_bytes_max: int) -> Identity | Rejected:
+    """Decode as far as the first half of the line needs: valid or not, and which message it is.
+
+    The same as `decode`, for every message; most of them are plain enough to be told at a glance.
+    """
+    at_a_glance = plain.identify(message.payload)
+    if at_a_glance is not None:
+        return at_a_glance
+    verdict = decode(message, payload_bytes_max)
+    return verdict if isinstance(verdict, Rejected) else identity(verdict)
 
 
 def message_id(message: Message) -> str | None:

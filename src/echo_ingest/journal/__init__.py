@@ -55,7 +55,7 @@ from echo_ingest.journal.opening import (
     needing_room,
 )
 from echo_ingest.journal.plan import Arrival, Plan, Row, plan
-from echo_ingest.record import DUPLICATE, STORED, AnyRecord, Message
+from echo_ingest.record import DUPLICATE, STORED, Identity, Message
 
 __all__ = [
     "Appended",
@@ -300,7 +300,7 @@ class Journal:
             requested = self._db.total_changes() - before
         return requested
 
-    def replay_dead_letter(self, dead_letter: int, message: Message, record: AnyRecord) -> str:
+    def replay_dead_letter(self, dead_letter: int, message: Message, its: Identity) -> str:
         """A dead letter that decodes now becomes a record; return its outcome.
 
         In the ledger it was one dead letter and is now one stored record, or one duplicate. An
@@ -308,7 +308,7 @@ class Journal:
         """
         self._require_room()
         with self._writing():
-            made = self._insert_records([(message, record)])
+            made = self._insert_records([(message, its)])
             outcome = made.outcomes[0]
             if outcome in (STORED, DUPLICATE):
                 self._db.execute("DELETE FROM dead_letter WHERE id = ?", (dead_letter,))

@@ -9,16 +9,14 @@ from echo_ingest.journal.entries import checksum, properties_text
 from echo_ingest.record import (
     DUPLICATE,
     STORED,
-    AnyRecord,
+    Identity,
     Message,
     Rejected,
-    has_identity,
-    kind,
     message_key,
     payload_hash,
 )
 
-Arrival = tuple[Message, AnyRecord | Rejected]
+Arrival = tuple[Message, Identity | Rejected]
 Row = tuple[object, ...]
 
 
@@ -54,7 +52,7 @@ def plan(
         if isinstance(verdict, Rejected):
             outcome, identified = verdict.reason, False
         else:
-            outcome, identified = STORED, has_identity(verdict)
+            outcome, identified = STORED, verdict.is_certain
             key = message_key(message, verdict, digest, offset)
             known = digests.get(key)
             if known == digest:
@@ -69,7 +67,7 @@ def plan(
             continue
         if not isinstance(verdict, Rejected) and outcome == STORED:
             digests[key] = digest
-            made.records.append(_record_row(offset, key, digest, message, verdict))
+            made.records.append(_record_row(offset, key, digest, message, verdict.kind))
             offset += 1
         elif outcome != DUPLICATE:
             made.dead_letters.append(_dead_letter_row(digest, message, outcome))
@@ -79,13 +77,13 @@ def plan(
     return made
 
 
-def _record_row(offset: int, key: bytes, digest: bytes, message: Message, record: AnyRecord) -> Row:
+def _record_row(offset: int, key: bytes, digest: bytes, message: Message, kind: str) -> Row:
     columns = (
         offset,
         key,
         None if key.endswith(digest) else digest,
         message.received_at_ms,
-        kind(record),
+        kind,
         message.node,
         message.topic,
         properties_text(message),
