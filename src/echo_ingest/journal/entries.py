@@ -50,7 +50,7 @@ class DeadLetter(Struct, frozen=True):
     """As of an `Entry`."""
 
 
-def checksum(*columns: object) -> int:
+def checksum(columns: Row) -> int:
     """CRC-32 of columns in their order; the payload is left out, its hash is among them."""
     return zlib.crc32(_encode(columns))
 
@@ -59,7 +59,7 @@ def to_entry(row: Row) -> Entry:
     """An `Entry` from the `ENTRY_COLUMNS` of a row."""
     offset, key, digest, received_at_ms, kind, node, topic, properties, payload, expected = row
     node, topic, properties = text_of(node), text_of(topic), text_of(properties)
-    found = checksum(offset, key, digest, received_at_ms, text_of(kind), node, topic, properties)
+    found = checksum((offset, key, digest, received_at_ms, text_of(kind), node, topic, properties))
     hashed = digest if digest is not None else (key or b"")[4:]
     message, damaged = _message(
         topic, payload, received_at_ms, node, properties, hashed, found == expected
@@ -71,7 +71,7 @@ def to_dead_letter(row: Row) -> DeadLetter:
     """A `DeadLetter` from the `DEAD_LETTER_COLUMNS` of a row."""
     number, digest, received_at_ms, node, topic, properties, reason, payload, expected = row
     node, topic, properties, reason = map(text_of, (node, topic, properties, reason))
-    found = checksum(digest, received_at_ms, node, topic, properties, reason)
+    found = checksum((digest, received_at_ms, node, topic, properties, reason))
     message, damaged = _message(
         topic, payload, received_at_ms, node, properties, digest, found == expected
     )

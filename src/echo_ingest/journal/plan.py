@@ -88,7 +88,7 @@ def _record_row(offset: int, key: bytes, digest: bytes, message: Message, kind: 
         message.topic,
         properties_text(message),
     )
-    return (*columns, message.payload, checksum(*columns))
+    return (*columns, message.payload, checksum(columns))
 
 
 def _dead_letter_row(digest: bytes, message: Message, reason: str) -> Row:
@@ -100,4 +100,4 @@ def _dead_letter_row(digest: bytes, message: Message, reason: str) -> Row:
         properties_text(message),
         reason,
     )
-    return (*columns, message.payload, checksum(*columns))
+    return (*columns, message.payload, checksum(columns))

@@ -238,7 +238,7 @@ def _record(rowid: int, row: Row) -> Row | None:
         *(_text(kind), _text(node), _text(topic), _text(properties)),
     )
     hashed = columns[2] if columns[2] is not None else (columns[1] or b"")[4:]
-    if checksum(*columns) != expected or _hash(topic, payload) != hashed:
+    if checksum(columns) != expected or _hash(topic, payload) != hashed:
         return None
     return (*columns, _bytes(payload), expected)
 
@@ -252,7 +252,7 @@ def _dead_letter(rowid: int, row: Row) -> Row | None:
         *(_bytes(digest), received_at_ms),
         *(_text(node), _text(topic), _text(properties), _text(reason)),
     )
-    if checksum(*columns) != expected or _hash(topic, payload) != columns[0]:
+    if checksum(columns) != expected or _hash(topic, payload) != columns[0]:
         return None
     return (rowid, *columns, _bytes(payload), expected)
 
