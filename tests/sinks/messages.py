@@ -11,7 +11,16 @@ import msgspec
 from echo_ingest.calls import CALLS, wav
 from echo_ingest.decode import decode
 from echo_ingest.journal.plan import Arrival
-from echo_ingest.record import AnyRecord, Detection, Message, Movement, Place, Rejected, Telemetry
+from echo_ingest.record import (
+    AnyRecord,
+    Detection,
+    Message,
+    Movement,
+    Place,
+    Rejected,
+    Telemetry,
+    identity,
+)
 from echo_ingest.record import Health as NodeHealth
 
 NODES = ("ridge-01", "ridge-02", "creek-03")
@@ -93,7 +102,7 @@ def record_of(arrived: Message) -> AnyRecord:
 
 
 def arrivals(arrived: list[Message]) -> list[Arrival]:
-    return [(each, record_of(each)) for each in arrived]
+    return [(each, identity(record_of(each))) for each in arrived]
 
 
 LETTERS = "Λιτόρια «尤文氏樹蛙» 🐸 ضفدع e\u0301 '\";--\\ $where a.b %s {0}"
