@@ -5,6 +5,7 @@ import os
 import pwd
 import signal
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -21,6 +22,7 @@ from structlog.testing import capture_logs
 
 from echo_ingest import broker
 from echo_ingest.broker import BrokerError, Credentials, MosquittoMissing
+from echo_ingest.broker.configuration import password_line
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.settings import Endpoint, Settings
 from tests.house import free_port
@@ -139,7 +141,7 @@ async def test_each_account_may_do_what_it_needs_and_no_more(
         Guest(port, own.publisher) as device,
         Guest(port, own.subscriber) as reader,
     ):
-        assert own.publisher.password == PUBLISHER_PASSWORD
+        assert own.publisher == Credentials("echopub", PUBLISHER_PASSWORD)
         for guest in (service, device, reader):
             assert guest.answer == "Success"
             for topic_filter in ("iotingestion/#", "iotreceipts/#", "iotprobe/#"):
@@ -184,6 +186,8 @@ async def test_a_clip_of_30_mb_as_base64_passes_on_both_ports(
         broker.running(settings) as own,
         Guest(settings.mqtt_port, own.service) as service,
     ):
+        device = own.publisher
+        assert device is not None
         await service.subscribe("iotingestion/#")
         far = Endpoint("ws", own.endpoint.host, settings.ws_port, "/mqtt")
         for endpoint in (own.endpoint, far):
@@ -191,7 +195,7 @@ async def test_a_clip_of_30_mb_as_base64_passes_on_both_ports(
             options = SessionOptions(
                 endpoint=endpoint,
                 client_id="device",
-                login=lambda: (own.publisher.user, own.publisher.password),
+                login=lambda: (device.user, device.password),
             )
             session = Session(options)
             connected = asyncio.create_task(session.run())
@@ -259,7 +263,83 @@ async def test_passwords_are_generated_once_and_kept_for_their_owner(tmp_path: P
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     hashed = (settings.data_dir / "broker" / "passwords").read_text()
     assert all(account.password not in hashed for account in (second.service, *first.new))
-    assert first.publisher.password not in repr(first.new)
+    assert first.new[0].password not in repr(first.new)
+
+
+async def test_a_hash_is_enough_to_let_an_account_in(mosquitto: Path, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts"
+    subprocess.run(
+        ["mosquitto_passwd", "-c", "-b", accounts, "echosub", "hashed by mosquitto"], check=True
+    )
+    with accounts.open("a") as file:
+        file.write(password_line(Credentials("echopub", "hashed by us"), b"twelve bytes"))
+    settings = site(tmp_path / "data", mosquitto, accounts_file=accounts)
+    port = settings.mqtt_port
+    async with (
+        broker.running(settings) as own,
+        Guest(port, Credentials("echopub", "hashed by us")) as device,
+        Guest(port, Credentials("echosub", "hashed by mosquitto")) as reader,
+        Guest(port, Credentials("echopub", "hashed by mosquitto")) as stranger,
+    ):
+        assert (device.answer, reader.answer, stranger.answer) == (
+            *("Success",) * 2,
+            "Not authorized",
+        )
+        assert (own.publisher, own.subscriber, own.new) == (None, None, ())
+    assert not (settings.data_dir / "secrets").exists()
+
+
+async def test_a_given_password_counts_more_than_a_hash(mosquitto: Path, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts"
+    accounts.write_text(password_line(Credentials("echopub", "of old"), b"twelve bytes"))
+    settings = site(
+        tmp_path / "data",
+        mosquitto,
+        accounts_file=accounts,
+        pub_password="given",
+        sub_password="given",
+        service_password="agreed",
+    )
+    async with (
+        broker.running(settings),
+        Guest(settings.mqtt_port, Credentials("echopub", "given")) as device,
+        Guest(settings.mqtt_port, Credentials("echopub", "of old")) as stranger,
+        Guest(settings.mqtt_port, Credentials("echo-ingest", "agreed")) as service,
+    ):
+        assert (device.answer, service.answer) == ("Success",) * 2
+        assert stranger.answer == "Not authorized"
+
+
+async def test_with_a_file_of_hashes_no_password_is_made_up(tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts"
+    accounts.write_text("")
+    with pytest.raises(BrokerError) as error:
+        await start(site(tmp_path / "data", None, accounts_file=accounts))
+    for word in ("echopub and echosub", str(accounts), "IOT_PUB_PASSWORD_FILE and IOT_SUB_"):
+        assert word in str(error.value)
+    with pytest.raises(BrokerError) as error:
+        await start(site(tmp_path / "data", None, accounts_file=accounts, sub_password="given"))
+    assert "IOT_PUB_PASSWORD_FILE" in str(error.value)
+    assert "echosub" not in str(error.value)
+    assert not (tmp_path / "data" / "secrets").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "echopub:hunter2\n",
+        "echopub\n",
+        "echo-ingest:$7$1000$c2FsdA==$aGFzaA==\n",
+        "echopub:$7$1000$c2FsdA==$aGFzaA==\n" * 2,
+        "\nechopub:$7$1000$c2FsdA==$aGFzaA==\n",
+    ],
+)
+async def test_a_file_of_hashes_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    accounts = tmp_path / "accounts"
+    accounts.write_text(text)
+    with pytest.raises(BrokerError, match=r"IOT_ACCOUNTS_FILE is .*: line [12]: ") as error:
+        await start(site(tmp_path / "data", None, accounts_file=accounts))
+    assert "hunter2" not in str(error.value)
 
 
 async def test_given_passwords_are_not_kept(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_the_queries_to_watch_name_metrics_that_exist() -> None:
 
 
 def test_each_address_has_its_heading_and_each_parameter_its_row(tmp_path: Path) -> None:
-    unasked = cast(web.Conditions, None)
+    unasked = cast(web.Service, None)
     paths = web.create_app(unasked, tmp_path / "journal.db", 1).openapi_schema.to_schema()["paths"]
     described = {name: text for name, text in sections("http.md").items() if name[0] == "/"}
     assert described.keys() == paths.keys()

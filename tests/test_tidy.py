@@ -16,6 +16,7 @@ LAYERS = (
     ("settings", "decode"),
     ("mqtt", "journal", "sinks", "broker", "receipts"),
     ("ingest", "deliver", "web", "pulse", "fleet"),
+    ("watch",),
     ("service",),
     ("cli",),
 )

@@ -15,6 +15,7 @@ from echo_ingest.mqtt.session import QOS_0
 from echo_ingest.settings import PROBE_PREFIX
 
 PERIOD_SECONDS = 2.0
+ECHO_AGE_SECONDS_MAX = 8.0
 
 
 class Pulse:
@@ -34,6 +35,16 @@ class Pulse:
         however regularly the probes come.
         """
         return time.monotonic() - self._newest_sent_at
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong if messages do not come back in time; empty if they do."""
+        age_seconds = self.age_seconds
+        if math.isinf(age_seconds):
+            return {"echo": "no message to ourselves has come back through the broker yet"}
+        if age_seconds > ECHO_AGE_SECONDS_MAX:
+            newest = "the newest message to ourselves that came back was sent"
+            return {"echo": f"{newest} {age_seconds:.0f} s ago"}
+        return {}
 
     async def run(self, session: Session) -> None:
         """Send probes until cancelled, at QoS 0: one that waits somewhere proves nothing."""

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import fcntl
 import functools
-import math
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -29,9 +28,9 @@ from echo_ingest.pulse import Pulse
 from echo_ingest.settings import Endpoint, Settings, parse_endpoint
 from echo_ingest.sinks import Sink
 from echo_ingest.sinks.echo_api import EchoApi
+from echo_ingest.watch import Watch
 
 JOURNAL_FILE = "journal.db"
-ECHO_AGE_SECONDS_MAX = 8.0
 DRAIN_SECONDS = 20.0
 RETENTION_POLL_SECONDS = 10.0
 TRIM_PAUSE_SECONDS = 0.05
@@ -56,7 +55,7 @@ class House:
         login: Callable[[], tuple[str, str] | None],
         publisher: broker.Credentials | None = None,
     ) -> None:
-        """`login` is ours at the broker; `publisher` is the devices', where the broker is ours."""
+        """`login` is ours at the broker, `publisher` the devices', where its password is known."""
         self.settings = settings
         self.journal = journal
         self.endpoint = endpoint
@@ -110,15 +109,7 @@ class House:
 
     def healthy(self) -> dict[str, str]:
         """Messages really pass through the broker to us. Sinks do not count: records wait."""
-        problems = self.ready()
-        age_seconds = self.pulse.age_seconds
-        if math.isinf(age_seconds):
-            problems["echo"] = "no message to ourselves has come back through the broker yet"
-        elif age_seconds > ECHO_AGE_SECONDS_MAX:
-            problems["echo"] = (
-                f"the newest message to ourselves that came back was sent {age_seconds:.0f} s ago"
-            )
-        return problems
+        return self.ready() | self.pulse.problems()
 
     def ledger(self) -> Ledger:
         """As the journal counts it."""
@@ -209,9 +200,22 @@ async def run_ingest(settings: Settings) -> None:
 async def run_broker(settings: Settings, started: Callable[[broker.Broker], None]) -> None:
     """The broker alone, until told to stop; as `run_up`."""
     stopping = _stop_signal()
-    async with broker.running(settings) as own:
-        started(own)
-        await _until_either(stopping, own)
+    try:
+        async with broker.running(settings) as own, asyncio.TaskGroup() as tasks:
+            started(own)
+            beside = []
+            if settings.broker_http:
+                service = (own.service.user, own.service.password)
+                watch = Watch(settings.client_id, own.endpoint, service)
+                app = web.create_health_app(watch)
+                beside = [
+                    tasks.create_task(web.serve(app, settings.bind, settings.http_port)),
+                    tasks.create_task(watch.run()),
+                ]
+            await _until_either(stopping, own)
+            await _cancel(beside)
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
 
 
 def login(settings: Settings) -> tuple[str, str] | None:
@@ -231,11 +235,11 @@ async def _serve(
     beside: Callable[[House], Awaitable[None]] | None,
 ) -> None:
     settings = house.settings
-    stopping, listening, drained = _stop_signal(), asyncio.Event(), asyncio.Event()
+    stopping, drained = _stop_signal(), asyncio.Event()
     app = web.create_app(house, house.journal.path, settings.payload_bytes_max)
     try:
         async with asyncio.TaskGroup() as tasks:
-            http = tasks.create_task(web.serve(app, settings.bind, settings.http_port, listening))
+            http = tasks.create_task(web.serve(app, settings.bind, settings.http_port))
             deliveries = [tasks.create_task(d.run(drained)) for d in house.deliveries]
             retention = tasks.create_task(_retain(house))
             session = tasks.create_task(house.session.run())
@@ -347,8 +351,12 @@ async def _journal(settings: Settings) -> AsyncIterator[Journal]:
 @contextlib.contextmanager
 def _sole_owner(data_dir: Path) -> Iterator[None]:
     """Make the data folder (0700) and keep a second service out of it."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (data_dir / "lock").open("w") as lock:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (data_dir / "lock").open("w")
+    except PermissionError:
+        raise Stopped(broker.not_ours(data_dir)) from None
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

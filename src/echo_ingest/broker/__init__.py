@@ -27,7 +27,13 @@ from echo_ingest.broker.configuration import (
     Credentials,
     severity,
 )
-from echo_ingest.broker.folder import Accounts, make_folder, prepare, service_credentials
+from echo_ingest.broker.folder import (
+    Accounts,
+    make_folder,
+    not_ours,
+    prepare,
+    service_credentials,
+)
 from echo_ingest.broker.program import (
     BrokerError,
     MosquittoMissing,
@@ -46,6 +52,7 @@ __all__ = [
     "Credentials",
     "MosquittoMissing",
     "find_mosquitto",
+    "not_ours",
     "running",
     "service_credentials",
     "version",

@@ -30,6 +30,7 @@ PLUGINS = ("mosquitto_password_file", "mosquitto_acl_file", "mosquitto_persist_s
 # Generated passwords have 144 bits: no number of rounds makes them harder to guess.
 HASH_ROUNDS = 1_000
 SALT_BYTES = 12
+HASH = re.compile(r"\$(6|7|argon2id)\$[\w$+/=,.-]+", re.ASCII)
 
 # Of 2.0 only. At each save the whole state is written anew while no message moves; measured, saving
 # on each change is 40 times slower and still loses what is on its way.
@@ -133,6 +134,29 @@ def password_line(account: Credentials, salt: bytes) -> str:
     digest = hashlib.pbkdf2_hmac("sha512", account.password.encode(), salt, HASH_ROUNDS)
     parts = (str(HASH_ROUNDS), base64.b64encode(salt).decode(), base64.b64encode(digest).decode())
     return f"{account.user}:$7${'$'.join(parts)}\n"
+
+
+def hashed_accounts(text: str) -> dict[str, str]:
+    """The lines of a file with password hashes, by user: as `mosquitto_passwd` writes it.
+
+    Raises `ValueError` with the remedy in its text. What is not a hash is not shown: it may be the
+    password itself.
+    """
+    lines = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        user, _, hashed = line.partition(":")
+        if user not in (PUBLISHER, SUBSCRIBER) or user in lines:
+            raise ValueError(
+                f"line {number}: there is one line for {PUBLISHER} and one for {SUBSCRIBER}, "
+                "and none for others: leave it out"
+            )
+        if not HASH.fullmatch(hashed):
+            raise ValueError(
+                f"line {number}: what follows {user}: is no password hash; let "
+                "`mosquitto_passwd` write it"
+            )
+        lines[user] = f"{line}\n"
+    return lines
 
 
 def severity(line: str) -> str:

@@ -4,11 +4,11 @@ import contextlib
 import os
 import pwd
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
-from pydantic import SecretStr
 
 from echo_ingest.broker.configuration import (
     ACCESS_FILE,
@@ -22,6 +22,7 @@ from echo_ingest.broker.configuration import (
     Credentials,
     access_rules,
     configuration,
+    hashed_accounts,
     needs_plugins,
     password_line,
 )
@@ -34,12 +35,16 @@ SYSTEM_USER = "mosquitto"
 
 
 class Accounts(Struct, frozen=True):
-    """Who may come in. `new` are those whose passwords were generated just now."""
+    """Who may come in."""
 
     service: Credentials
-    publisher: Credentials
-    subscriber: Credentials
+    publisher: Credentials | None
+    """None where no more than a hash of the password is known here."""
+    subscriber: Credentials | None
     new: tuple[Credentials, ...]
+    """Those whose passwords were generated just now."""
+    hashed: tuple[str, ...]
+    """Lines of the password file for those of whom a hash is known."""
 
 
 def service_credentials(data_dir: Path) -> Credentials | None:
@@ -59,16 +64,24 @@ def make_folder(data_dir: Path) -> Path:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
+    except PermissionError:
+        raise BrokerError(not_ours(data_dir)) from None
     except OSError as error:
         raise BrokerError(
             f"{folder} cannot be made ({error.strerror}): set IOT_DATA_DIR to a folder of yours"
         ) from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise BrokerError(
-            f"{folder} belongs to another user, as when this was run as root before: type "
-            f"`sudo chown -R $USER {data_dir}`, or set IOT_DATA_DIR to another folder"
-        )
+        raise BrokerError(not_ours(data_dir))
     return folder
+
+
+def not_ours(data_dir: Path) -> str:
+    """What to do about a data folder that cannot be written."""
+    user = os.geteuid()
+    return (
+        f"{data_dir} cannot be written by user {user}, as when this was run as root before: "
+        f"type `sudo chown -R {user} {data_dir}`, or set IOT_DATA_DIR to another folder"
+    )
 
 
 def prepare(settings: Settings, program: Path, version: Version) -> Accounts:
@@ -79,11 +92,9 @@ def prepare(settings: Settings, program: Path, version: Version) -> Accounts:
     plugins = (
         {name: find_plugin(program, name) for name in PLUGINS} if needs_plugins(version) else {}
     )
-    passwords = "".join(
-        password_line(account, secrets.token_bytes(SALT_BYTES))
-        for account in (accounts.service, accounts.publisher, accounts.subscriber)
-    )
-    _write(folder / PASSWORD_FILE, passwords)
+    known = (accounts.service, accounts.publisher, accounts.subscriber)
+    lines = [password_line(each, secrets.token_bytes(SALT_BYTES)) for each in known if each]
+    _write(folder / PASSWORD_FILE, "".join((*lines, *accounts.hashed)))
     _write(folder / ACCESS_FILE, access_rules(settings.topic_filters))
     _write(
         folder / CONFIGURATION_FILE,
@@ -120,21 +131,47 @@ def _system_user(version: Version) -> pwd.struct_passwd | None:
 
 
 def _accounts(settings: Settings) -> Accounts:
-    new = []
     given = {PUBLISHER: settings.pub_password, SUBSCRIBER: settings.sub_password}
-    accounts = {}
-    for user, password in given.items():
-        accounts[user], is_new = _account(settings.data_dir / "secrets" / user, password)
-        if is_new:
-            new.append(accounts[user])
-    service = Credentials(SERVICE, secrets.token_urlsafe(PASSWORD_BYTES))
-    return Accounts(service, accounts[PUBLISHER], accounts[SUBSCRIBER], tuple(new))
+    known = {u: Credentials(u, p.get_secret_value()) for u, p in given.items() if p is not None}
+    hashed: list[str] = []
+    new: list[Credentials] = []
+    if settings.accounts_file is not None:
+        hashed = _hashed(settings.accounts_file, given.keys() - known.keys())
+    else:
+        for user in given.keys() - known.keys():
+            known[user], is_new = _kept_account(settings.data_dir / "secrets" / user)
+            if is_new:
+                new.append(known[user])
+    ours = settings.service_password
+    service = ours.get_secret_value() if ours else secrets.token_urlsafe(PASSWORD_BYTES)
+    return Accounts(
+        Credentials(SERVICE, service),
+        known.get(PUBLISHER),
+        known.get(SUBSCRIBER),
+        tuple(sorted(new, key=lambda account: account.user)),
+        tuple(hashed),
+    )
 
 
-def _account(kept: Path, given: SecretStr | None) -> tuple[Credentials, bool]:
+def _hashed(path: Path, users: Iterable[str]) -> list[str]:
+    """The lines of a file with hashes for `users`, each of whom must have one."""
+    try:
+        lines = hashed_accounts(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BrokerError(f"IOT_ACCOUNTS_FILE is {path}: {error}") from error
+    missing = sorted(set(users) - lines.keys())
+    if missing:
+        settings = {PUBLISHER: "IOT_PUB_PASSWORD_FILE", SUBSCRIBER: "IOT_SUB_PASSWORD_FILE"}
+        raise BrokerError(
+            f"{' and '.join(missing)}: no password is given, and {path} (IOT_ACCOUNTS_FILE) has no "
+            f"hash of one; set {' and '.join(settings[user] for user in missing)} to the path of a "
+            "file with the password in it"
+        )
+    return [lines[user] for user in sorted(users)]
+
+
+def _kept_account(kept: Path) -> tuple[Credentials, bool]:
     """The account `kept` is named after, and whether its password was generated just now."""
-    if given is not None:
-        return Credentials(kept.name, given.get_secret_value()), False
     with contextlib.suppress(FileNotFoundError):
         if password := kept.read_text().strip():  # empty after a power cut at the wrong moment
             return Credentials(kept.name, password), False

@@ -17,7 +17,13 @@ from rich.text import Text
 
 from echo_ingest import broker
 from echo_ingest.cli.options import archive_of, journal_path, log_from, settings_of
-from echo_ingest.cli.reach import connected, is_own, local_host, publisher_options
+from echo_ingest.cli.reach import (
+    connected,
+    is_own,
+    local_host,
+    publisher_options,
+    service_options,
+)
 from echo_ingest.cli.screen import out, printable, size
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.damage import note_of, noted
@@ -173,8 +179,11 @@ def _mosquitto(settings: Settings) -> Finding:
 
 
 def _broker(settings: Settings) -> Finding:
-    """Log in as a device does, with a client id of its own that leaves nothing behind."""
-    options = publisher_options(settings)
+    """Log in as a device does, with a client id of its own that leaves nothing behind.
+
+    As the service itself, where only a hash of the devices' password is known.
+    """
+    options = publisher_options(settings) or service_options(settings)
     if options is None:
         return Finding("broker", None, NOT_RUNNING)
 

@@ -18,7 +18,7 @@ from echo_ingest.journal import Ledger
 from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Rejected, kind
-from echo_ingest.service import House
+from echo_ingest.service import House, Stopped
 
 REFRESH_SECONDS = 0.5
 RATE_REFRESHES = 20
@@ -28,7 +28,10 @@ NEWEST = 10
 async def demonstrate(house: House) -> None:
     """Run the fleet against `house`, as echopub, and show what comes of it, until cancelled."""
     publisher = house.publisher
-    assert publisher is not None, "the demonstration runs beside a broker of our own"
+    if publisher is None:
+        raise Stopped(
+            "the password of echopub is not known here, only its hash: set IOT_PUB_PASSWORD"
+        )
     session = Session(
         SessionOptions(
             endpoint=house.endpoint,

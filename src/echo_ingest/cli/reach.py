@@ -5,7 +5,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 
-from echo_ingest.broker import PUBLISHER
+from echo_ingest.broker import PUBLISHER, Credentials, service_credentials
 from echo_ingest.mqtt import ConnectionLost, Session, SessionOptions
 from echo_ingest.settings import Endpoint, Settings, parse_endpoint
 
@@ -81,7 +81,7 @@ def require_publisher(settings: Settings) -> SessionOptions:
     options = publisher_options(settings)
     if options is None:
         raise ConnectionLost(
-            "the broker here has no account for devices yet; start `echo-ingest up` once, or set "
+            "the password of echopub is not known here; start `echo-ingest up` once, or set "
             "IOT_PUB_PASSWORD, or IOT_ENDPOINT for a broker elsewhere"
         )
     return options
@@ -90,25 +90,36 @@ def require_publisher(settings: Settings) -> SessionOptions:
 def publisher_options(settings: Settings) -> SessionOptions | None:
     """How to connect as a device: as `echopub` to our own broker, as ourselves elsewhere.
 
-    None if our own broker has never been started: then there is no password yet.
+    None if our own broker has never been started, or knows no more of its password than a hash.
     """
-    client_id = f"echo-ingest-publish-{secrets.token_hex(4)}"
     if is_own(settings):
         password = _publisher_password(settings)
-        if password is None:
-            return None
-        return SessionOptions(
-            endpoint=Endpoint("mqtt", local_host(settings), settings.mqtt_port),
-            client_id=client_id,
-            login=lambda: (PUBLISHER, password),
-        )
+        return _to_our_own(settings, Credentials(PUBLISHER, password)) if password else None
     assert settings.endpoint is not None
     return SessionOptions(
         endpoint=parse_endpoint(settings.endpoint),
-        client_id=client_id,
+        client_id=_client_id(),
         login=lambda: settings.login,
         tls_ca_file=settings.tls_ca_file,
     )
+
+
+def service_options(settings: Settings) -> SessionOptions | None:
+    """How to connect to our own broker as its service; None if it has never been started."""
+    account = service_credentials(settings.data_dir)
+    return _to_our_own(settings, account) if account is not None else None
+
+
+def _to_our_own(settings: Settings, account: Credentials) -> SessionOptions:
+    return SessionOptions(
+        endpoint=Endpoint("mqtt", local_host(settings), settings.mqtt_port),
+        client_id=_client_id(),
+        login=lambda: (account.user, account.password),
+    )
+
+
+def _client_id() -> str:
+    return f"echo-ingest-publish-{secrets.token_hex(4)}"
 
 
 def _publisher_password(settings: Settings) -> str | None:

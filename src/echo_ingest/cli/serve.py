@@ -44,8 +44,9 @@ def _announce(settings: Settings, broker: Broker, *, ingests: bool) -> None:
     version = ".".join(map(str, broker.version))
     say(f"MQTT        mqtt://{settings.bind}:{settings.mqtt_port}   (mosquitto {version})")
     say(f"WebSockets  ws://{settings.bind}:{settings.ws_port}/mqtt")
-    if ingests:
+    if ingests or settings.broker_http:
         say(f"HTTP        http://{settings.bind}:{settings.http_port}/healthz")
+    if ingests:
         say(f"Journal     {settings.data_dir / service.JOURNAL_FILE}")
     for account in broker.new:
         say(f"Password    {account.user}  {account.password}   (new; shown this once)")

@@ -55,7 +55,7 @@ __all__ = [
 ENVIRONMENT_PREFIX = "IOT_"
 CONFIG_VARIABLE = "IOT_CONFIG"
 FILE_SUFFIX = "_file"
-SECRETS = ("password", "api_key", "pub_password", "sub_password")
+SECRETS = ("password", "api_key", "pub_password", "sub_password", "service_password")
 SECRET_BYTES_MAX = 1024
 SHOWN_CHARACTERS_MAX = 80
 
@@ -146,6 +146,12 @@ class Settings(BaseModel):
     """The password of `echopub`, the devices' account; generated if not given."""
     sub_password: Secret | None = None
     """The password of `echosub`, the readers' account; generated if not given."""
+    service_password: Secret | None = None
+    """The password of `echo-ingest`, our own account; a new one at each start if not given."""
+    accounts_file: Annotated[FilePath | None, Expected("the path of a file that exists")] = None
+    """Password hashes of `echopub` and `echosub`; with it, no password is generated."""
+    broker_http: Annotated[bool, Expected("true or false")] = False
+    """A broker that runs alone says on `http_port` how it is."""
     mosquitto: Annotated[Path | None, Expected("the path of the mosquitto program")] = None
     """The broker program, if it is not where such programs are."""
 

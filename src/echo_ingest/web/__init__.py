@@ -22,9 +22,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 import echo_ingest
 from echo_ingest.web.api import read_api
 from echo_ingest.web.errors import ERRORS
-from echo_ingest.web.health import Conditions, health_pages
+from echo_ingest.web.health import Conditions, Service, figures, health_pages
 
-__all__ = ["Conditions", "create_app", "serve"]
+__all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
 
 KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 3
@@ -39,10 +39,21 @@ HEADERS = [
 ]
 
 
-def create_app(conditions: Conditions, archive_path: Path, payload_bytes_max: int) -> Litestar:
-    """All routes. `archive_path` is the journal; it is opened anew for each request."""
+def create_health_app(conditions: Conditions) -> Litestar:
+    """The health pages alone, for a process that has no journal."""
     return Litestar(
-        route_handlers=[*health_pages(conditions), read_api(archive_path, payload_bytes_max)],
+        route_handlers=health_pages(conditions),
+        exception_handlers=ERRORS,
+        logging_config=None,
+        openapi_config=None,
+    )
+
+
+def create_app(service: Service, archive_path: Path, payload_bytes_max: int) -> Litestar:
+    """All routes. `archive_path` is the journal; it is opened anew for each request."""
+    reading = read_api(archive_path, payload_bytes_max)
+    return Litestar(
+        route_handlers=[*health_pages(service), *figures(service), reading],
         exception_handlers=ERRORS,
         logging_config=None,
         openapi_config=OpenAPIConfig(
@@ -56,7 +67,7 @@ def create_app(conditions: Conditions, archive_path: Path, payload_bytes_max: in
     )
 
 
-async def serve(app: Litestar, host: str, port: int, started: asyncio.Event) -> None:
+async def serve(app: Litestar, host: str, port: int, started: asyncio.Event | None = None) -> None:
     """Answer on `host`:`port` until cancelled; set `started` when it does.
 
     Raises `OSError` in words if it cannot listen there. When cancelled, replies that were begun
@@ -80,7 +91,7 @@ async def serve(app: Litestar, host: str, port: int, started: asyncio.Event) -> 
             limit_concurrency=CONNECTIONS_MAX,
             h11_max_incomplete_event_size=HEADER_BYTES_MAX,
         ),
-        started,
+        started or asyncio.Event(),
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:

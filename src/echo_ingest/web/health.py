@@ -14,9 +14,9 @@ METHODS = [HttpMethod.GET, HttpMethod.HEAD]
 
 
 class Conditions(Protocol):
-    """What the service says of itself. Every call is cheap: it is made on the event loop.
+    """What a process says of itself. Every call is cheap: it is made on the event loop.
 
-    The first three return problems in plain words, by part; empty means fine. Whether a sink can
+    Each returns problems in plain words, by part; empty means fine. Whether a sink can
     be reached is none of them: its records wait in the journal, and a restart would not help it.
     """
 
@@ -31,6 +31,10 @@ class Conditions(Protocol):
     def healthy(self) -> dict[str, str]:
         """What keeps a message sent to the broker from reaching us, besides."""
         ...
+
+
+class Service(Conditions, Protocol):
+    """A process that ingests says besides how much; as cheaply."""
 
     def ledger(self) -> Ledger:
         """The journal's figures."""
@@ -49,7 +53,7 @@ class Health(Struct, frozen=True, omit_defaults=True):
 
 
 def health_pages(conditions: Conditions) -> list[HTTPRouteHandler]:
-    """All routes but those that read the journal."""
+    """How it is: for whoever restarts it, waits for it, or sends devices to it."""
 
     @route("/livez", http_method=METHODS, sync_to_thread=False, tags=["health"])
     def live() -> Response[Health]:
@@ -66,18 +70,24 @@ def health_pages(conditions: Conditions) -> list[HTTPRouteHandler]:
         """Does a message sent to the broker reach us? For the load balancer."""
         return _answer(conditions.healthy())
 
+    return [live, ready, healthy]
+
+
+def figures(service: Service) -> list[HTTPRouteHandler]:
+    """How much came in, and what became of it."""
+
     @get("/metrics", media_type=CONTENT_TYPE_LATEST, sync_to_thread=False, tags=["health"])
     def metrics() -> bytes:
         """For Prometheus, in its text format."""
-        conditions.sample()
+        service.sample()
         return generate_latest(REGISTRY)
 
     @get("/api/ledger", sync_to_thread=False, tags=["journal"])
     def ledger() -> Ledger:
         """The proof that nothing was dropped in silence."""
-        return conditions.ledger()
+        return service.ledger()
 
-    return [live, ready, healthy, metrics, ledger]
+    return [metrics, ledger]
 
 
 def _answer(problems: dict[str, str]) -> Response[Health]:
