@@ -29,6 +29,7 @@ class ScriptedSink:
 
     name = "scripted"
     batch_records_max = 10
+    is_idempotent = True
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)

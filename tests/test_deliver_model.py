@@ -94,6 +94,7 @@ class FaultySink:
     """A sink in changing moods that checks when and in what order it is offered what."""
 
     name = "faulty"
+    is_idempotent = True
 
     def __init__(self, rng: Random) -> None:
         self.batch_records_max = rng.choice((1, 7, 50))

@@ -113,6 +113,13 @@ async def test_the_probe_finds_a_store_that_is_well_and_stores_nothing(backend: 
     assert await backend.stored() == []
 
 
+async def test_a_sink_says_what_it_is(backend: Backend) -> None:
+    sink = backend.sink(backend.port)
+    assert (sink.name, sink.is_idempotent) == (backend.name, backend.is_idempotent)
+    assert sink.batch_records_max >= 1
+    await sink.close()
+
+
 async def test_a_sink_may_be_closed_unused_and_twice(backend: Backend) -> None:
     sink = backend.sink(backend.port)
     await sink.close()

@@ -54,6 +54,9 @@ class Sink(Protocol):
 
     name: str
     batch_records_max: int
+    is_idempotent: bool
+    """A record that is written again changes nothing there; if not, nothing is offered again that
+    was taken, unless a person asks for it in words."""
 
     async def write(self, batch: Sequence[Delivery]) -> Written:
         """Settle a leading part of `batch` (never empty), or raise `Unavailable`."""

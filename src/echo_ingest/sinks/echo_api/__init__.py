@@ -80,6 +80,7 @@ class EchoApi:
 
     name = "echo_api"
     batch_records_max = BULK_EVENTS_MAX
+    is_idempotent = False
 
     def __init__(
         self,
