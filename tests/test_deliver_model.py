@@ -80,14 +80,20 @@ class TightJournal(Journal):
     full = False
     reads = 0
 
-    def read(self, sink: str, records_max: int) -> list[Entry]:
+    def read(self, sink: str, records_max: int, behind: str | None = None) -> list[Entry]:
         self.reads += 1
-        return super().read(sink, records_max)
+        return super().read(sink, records_max, behind)
 
-    def settle(self, sink: str, offsets: Sequence[int], refusals: Mapping[int, str]) -> None:
+    def settle(
+        self,
+        sink: str,
+        offsets: Sequence[int],
+        refusals: Mapping[int, str],
+        place: str | None = None,
+    ) -> None:
         if self.full:
             raise JournalFull("no room")
-        super().settle(sink, offsets, refusals)
+        super().settle(sink, offsets, refusals, place)
 
 
 class FaultySink:

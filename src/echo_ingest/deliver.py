@@ -3,10 +3,14 @@
 All decisions about retrying are here. The sink says `Refusal` (parked, go on) or raises
 `Unavailable` (the same batch again, later, without end); anything else is our own mistake and
 ends the process, which the journal makes safe.
+
+A sink that is to name clips instead of carrying them has a keeper, which takes the clips to where
+they are kept: it reads only what its keeper has settled, so that what it names is there.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from random import Random
 
 import structlog
@@ -16,7 +20,7 @@ from echo_ingest.backoff import delay_seconds
 from echo_ingest.decode import decode
 from echo_ingest.journal import Entry, Journal, JournalFull
 from echo_ingest.record import Rejected
-from echo_ingest.sinks import Delivery, Sink, Unavailable
+from echo_ingest.sinks import Delivery, Sink, Unavailable, clips
 
 ROOM_POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 1.0  # `echo-ingest parked replay` writes from another process
@@ -28,14 +32,24 @@ class Deliver:
     """Brings one sink up to date with the journal and keeps it there."""
 
     def __init__(
-        self, journal: Journal, sink: Sink, *, payload_bytes_max: int, rng: Random | None = None
+        self,
+        journal: Journal,
+        sink: Sink,
+        *,
+        payload_bytes_max: int,
+        keeper: "Deliver | None" = None,
+        on_settled: Callable[[], None] = lambda: None,
+        rng: Random | None = None,
     ) -> None:
+        """`keeper` has the clips that this sink is to name; `on_settled` tells those behind us."""
         self.name = sink.name
         self.unavailable: str | None = None
         """Why the sink cannot be reached, in words; None while it takes records."""
         self._journal = journal
         self._sink = sink
         self._payload_bytes_max = payload_bytes_max
+        self._keeper = keeper
+        self._on_settled = on_settled
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
         self._wake = asyncio.Event()
         self._attempt = 0
@@ -47,11 +61,22 @@ class Deliver:
         """There is something new in the journal."""
         self._wake.set()
 
+    @property
+    def held_up(self) -> str | None:
+        """What keeps records from going on, in words: the sink itself, or its keeper."""
+        if self.unavailable is None and self._keeper is not None and self._keeper.unavailable:
+            return f"waits until {self._keeper.name} has the clips: {self._keeper.unavailable}"
+        return self.unavailable
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until `stopping`; a write that was begun is finished and settled first."""
         while not stopping.is_set():
             self._wake.clear()
-            entries = self._journal.read(self.name, self._sink.batch_records_max)
+            entries = self._journal.read(
+                self.name,
+                self._sink.batch_records_max,
+                behind=self._keeper.name if self._keeper else None,
+            )
             if entries:
                 wait_seconds = await self._offer(entries, stopping)
             else:
@@ -74,19 +99,21 @@ class Deliver:
                 return self._postpone(error)
             assert 1 <= written.count <= len(batch), "a sink settles at least one, at most all"
             refusals = {batch[refusal.index].offset: refusal.reason for refusal in written.refusals}
-            await self._settle([d.offset for d in batch[: written.count]], refusals)
+            await self._settle([d.offset for d in batch[: written.count]], refusals, written.place)
             self._recover()
             batch = batch[written.count :]
         if unfit is not None:
             await self._settle([parked], {parked: unfit})
         return 0.0
 
-    async def _settle(self, offsets: list[int], refusals: dict[int, str]) -> None:
+    async def _settle(
+        self, offsets: list[int], refusals: dict[int, str], place: str | None = None
+    ) -> None:
         """Note what the sink took. On a full disk it waits here: going on would repeat it."""
         waited = False
         while True:
             try:
-                self._journal.settle(self.name, offsets, refusals)
+                self._journal.settle(self.name, offsets, refusals, place)
                 break
             except JournalFull as error:
                 if not waited:
@@ -100,6 +127,7 @@ class Deliver:
         metrics.SINK_REFUSED.labels(self.name).inc(len(refusals))
         for offset, reason in refusals.items():
             log.warning("parked", sink=self.name, offset=offset, reason=reason)
+        self._on_settled()
 
     def _fit(self, entries: list[Entry]) -> tuple[list[Delivery], str | None]:
         """The leading entries that can be offered, and why the next one cannot."""
@@ -110,8 +138,22 @@ class Deliver:
             record = decode(entry.message, self._payload_bytes_max)
             if isinstance(record, Rejected):
                 return batch, f"this version does not decode it any more: {record.reason}"
-            batch.append(Delivery(entry.offset, entry.key, entry.message, record))
+            reference = None
+            if self._keeper is not None and clips.clip_of(record) is not None:
+                place = self._journal.place_of(self._keeper.name, entry.offset)
+                if place is None:
+                    return batch, self._why_no_place(self._keeper.name, entry.offset)
+                reference = clips.reference(place, record)
+            batch.append(Delivery(entry.offset, entry.key, entry.message, record, reference))
         return batch, None
+
+    def _why_no_place(self, keeper: str, offset: int) -> str:
+        if self._journal.is_parked(keeper, offset):
+            return f"its clip is parked at {keeper}: replay it there first, then here"
+        return (
+            f"{keeper} does not have its clip, for it began after this record: set IOT_AUDIO to "
+            "embedded for as long as it takes to replay it here"
+        )
 
     def _postpone(self, error: Unavailable) -> float:
         self._attempt += 1

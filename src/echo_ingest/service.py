@@ -77,10 +77,7 @@ class House:
             on_echo=self.pulse.on_echo,
         )
         self.sinks = sinks_of(settings)
-        self.deliveries = [
-            Deliver(journal, sink, payload_bytes_max=settings.payload_bytes_max)
-            for sink in self.sinks
-        ]
+        self.deliveries = self._deliveries()
         self.ingest = Ingest(
             self.session,
             journal,
@@ -129,6 +126,17 @@ class House:
 
     # ------------------------------------------------------------------ what happens inside
 
+    def _deliveries(self) -> list[Deliver]:
+        """One for each sink. Those that are to name clips stay behind the one that keeps them."""
+        deliver = functools.partial(
+            Deliver, self.journal, payload_bytes_max=self.settings.payload_bytes_max
+        )
+        if self.settings.audio == "embedded":
+            return [deliver(sink) for sink in self.sinks]
+        objects, *others = self.sinks
+        keeper = deliver(objects, on_settled=self.wake_sinks)
+        return [keeper, *(deliver(sink, keeper=keeper) for sink in others)]
+
     def wake_sinks(self) -> None:
         """There is something new for them, or it is time to stop."""
         for deliver in self.deliveries:
@@ -149,8 +157,12 @@ class House:
 
 
 def sinks_of(settings: Settings) -> list[Sink]:
-    """The sinks that are configured."""
+    """The sinks that are configured, the one that keeps audio first."""
     sinks: list[Sink] = []
+    if settings.objects_url is not None:
+        from echo_ingest.sinks.objects import Objects
+
+        sinks.append(Objects(settings.objects_url))
     if settings.api_url is not None:
         key = settings.api_key.get_secret_value() if settings.api_key else None
         sinks.append(EchoApi(settings.api_url, key, settings.api_schema, settings.api_bulk))

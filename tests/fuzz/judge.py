@@ -25,11 +25,16 @@ from echo_ingest.record import (
     payload_hash,
 )
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings
+from echo_ingest.sinks import clips
 from echo_ingest.sinks.echo_api import bodies
 
 PAYLOAD_BYTES_MAX: int = Settings().payload_bytes_max
 REASON_CHARACTERS_MAX = 200
 REJECTED = "rejected"
+CLIP_NAME = re.compile(
+    r"audio/[A-Za-z0-9_-]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?/\d{4}/\d\d/\d\d/\d{8}T\d{6}Z_[0-9a-f]{32}"
+    r"\.(wav|flac|mp3|ogg)"
+)
 QUOTED = re.compile(r'".*"')
 NOT_PLAIN = re.compile(
     r"[A-Za-z]+(Error|Exception)\b|Traceback|NoneType|msgspec|Struct\b|<class| object at |[`$\\]"
@@ -87,12 +92,13 @@ def _judge_record(message: Message, record: AnyRecord, audio: bytes | None) -> N
     assert len(key) == 16
     assert key == message_key(message, identity(record), digest, 1)
     assert properties_of(properties_text(message)) == message.properties
-    clip = record.clip if isinstance(record, Detection | Recording) else None
+    clip = clips.clip_of(record)
     if clip is not None:
         assert audio is not None, "the record has a clip that cannot be had"
         assert len(audio) == clip.size_bytes
         assert hashlib.sha256(audio).hexdigest() == clip.sha256
         assert 0 < clip.duration_seconds < float("inf")
+        assert CLIP_NAME.fullmatch(clips.clip_name(record, clip)), clips.clip_name(record, clip)
 
 
 def _judge_bodies(message: Message, record: AnyRecord) -> None:
@@ -101,7 +107,7 @@ def _judge_bodies(message: Message, record: AnyRecord) -> None:
         try:
             match record:
                 case Detection():
-                    bodies.event_with_clip(record, message, schema)
+                    bodies.event_with_clip(record, message, schema, None)
                 case Movement():
                     bodies.movement(record)
                 case Recording(clip=clip):

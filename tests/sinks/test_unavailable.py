@@ -25,7 +25,7 @@ async def test_down_at_the_start_and_between_calls(line: Line, backend: Backend)
         await backend.start()
         await line.until_settled()
         await backend.stop()
-        line.append(messages(10, 10))
+        line.append(messages(11, 10))  # a recording first: it has something for every store
         deliver.wake()
         await until(lambda: deliver.unavailable)
         assert line.figures.backlog == 10

@@ -54,6 +54,7 @@ from echo_ingest.journal.opening import (
     connect,
     needing_room,
 )
+from echo_ingest.journal.places import note_place, place_of
 from echo_ingest.journal.plan import Arrival, Plan, Row, plan
 from echo_ingest.record import DUPLICATE, STORED, Identity, Message
 
@@ -70,6 +71,7 @@ __all__ = [
 ]
 
 READ_BYTES_MAX = 8 * 1024 * 1024
+LATEST = 2**63 - 1
 WAL_CHECKPOINT_PAGES = 4_000
 
 
@@ -224,35 +226,47 @@ class Journal:
                 (name,),
             )
 
-    def read(self, sink: str, records_max: int) -> list[Entry]:
+    def read(self, sink: str, records_max: int, behind: str | None = None) -> list[Entry]:
         """What to offer `sink` next: what was asked to be replayed, else what follows its cursor.
 
-        At most `records_max` and about 8 MiB of payload, at least one if there is any. Raises
-        `apsw.CorruptError` if records that must be there are not.
+        At most `records_max` and about 8 MiB of payload, at least one if there is any; only what
+        the sink `behind`, if given, has settled. Raises `apsw.CorruptError` if records that must
+        be there are not.
         """
+        last = LATEST if behind is None else self._cursor(behind)
         replays = self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
-            " WHERE sink = ? AND replay = 1 ORDER BY offset LIMIT ?",
-            (sink, records_max),
+            " WHERE sink = ? AND replay = 1 AND offset <= ? ORDER BY offset LIMIT ?",
+            (sink, last, records_max),
         )
         if replays:
             return replays
-        cursor: int = self._db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
+        cursor = self._cursor(sink)
         entries = self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM record"  # noqa: S608
-            " WHERE offset > ? ORDER BY offset LIMIT ?",
-            (cursor, records_max),
+            " WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?",
+            (cursor, last, records_max),
         )
         require_all(self._db, cursor, [entry.offset for entry in entries])
         return entries
 
-    def settle(self, sink: str, offsets: Sequence[int], refusals: Mapping[int, str]) -> None:
-        """These offsets, as `read` gave them, are done: delivered, or parked for a reason."""
+    def settle(
+        self,
+        sink: str,
+        offsets: Sequence[int],
+        refusals: Mapping[int, str],
+        place: str | None = None,
+    ) -> None:
+        """These offsets, as `read` gave them, are done: delivered, or parked for a reason.
+
+        `place` is where the delivered ones are now, for a sink that others name.
+        """
+        delivered = [offset for offset in offsets if offset not in refusals]
         now_ms = self._one("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")
         with self._writing():
             self._db.executemany(
                 "DELETE FROM parked WHERE sink = ? AND offset = ?",
-                ((sink, offset) for offset in offsets if offset not in refusals),
+                ((sink, offset) for offset in delivered),
             )
             self._db.executemany(
                 "INSERT INTO parked (sink, offset, reason, parked_at_ms, attempts)"
@@ -264,8 +278,19 @@ class Journal:
                 "UPDATE sink SET cursor = max(cursor, ?1), delivered = delivered + ?2,"
                 # Offsets between are of records that a damaged file did not give back.
                 " skipped = skipped + max(0, ?1 - cursor - ?3) WHERE name = ?4",
-                (max(offsets), len(offsets) - len(refusals), len(offsets), sink),
+                (max(offsets), len(delivered), len(offsets), sink),
             )
+            if place is not None:
+                note_place(self._db, sink, delivered, place)
+
+    def place_of(self, sink: str, offset: int) -> str | None:
+        """Where `sink` has put this record, if it has, and if others may name it."""
+        return place_of(self._db, sink, offset)
+
+    def is_parked(self, sink: str, offset: int) -> bool:
+        """Whether `sink` has refused this record, replay asked for or not."""
+        sql = "SELECT 1 FROM parked WHERE sink = ? AND offset = ?"
+        return self._db.execute(sql, (sink, offset)).fetchone() is not None
 
     def trim(self, received_before_ms: int, records_max: int = 10_000) -> int:
         """Remove old records that no sink needs any more; return how many (call until 0)."""
@@ -345,6 +370,10 @@ class Journal:
         """What the file system gives to us."""
         status = os.statvfs(self.path.parent)
         return status.f_bavail * status.f_frsize
+
+    def _cursor(self, sink: str) -> int:
+        cursor: int = self._db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
+        return cursor
 
     def _last_offset(self) -> int:
         return self._one("SELECT coalesce(max(offset), 0) FROM record")

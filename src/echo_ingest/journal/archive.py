@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from echo_ingest.journal import READ_BYTES_MAX, JournalUnusable, connect
+from echo_ingest.journal import LATEST, READ_BYTES_MAX, JournalUnusable, connect
 from echo_ingest.journal.damage import check_pages, check_schema, noted, noting
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
@@ -28,7 +28,6 @@ from echo_ingest.journal.nodes import NodeDay, read_node_days
 from echo_ingest.record import SECONDS_MAX
 
 PAGE_ROWS = 200
-LATEST = 2**63 - 1
 
 Bindings = tuple[str | bytes | int | None, ...]
 Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types

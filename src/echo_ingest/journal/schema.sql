@@ -42,6 +42,15 @@ CREATE TABLE parked (
     PRIMARY KEY (sink, offset)
 ) STRICT, WITHOUT ROWID;
 
+-- Where a sink that keeps audio has put these offsets; the newest row that holds one counts.
+CREATE TABLE place (
+    id    INTEGER PRIMARY KEY,
+    sink  TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last  INTEGER NOT NULL,
+    place TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE ledger (
     id                       INTEGER PRIMARY KEY CHECK (id = 1),
     received                 INTEGER NOT NULL,

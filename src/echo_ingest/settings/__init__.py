@@ -32,6 +32,7 @@ from echo_ingest.settings.endpoint import (
     check_http_url,
     parse_endpoint,
 )
+from echo_ingest.settings.objects import check_objects_url
 from echo_ingest.settings.topics import (
     PROBE_PREFIX,
     RECEIPTS_PREFIX,
@@ -164,6 +165,13 @@ class Settings(BaseModel):
     api_bulk: Annotated[bool, Expected("true or false")] = True
     """Several waiting detections go by the API's bulk call."""
 
+    objects_url: Annotated[str, AfterValidator(check_objects_url)] | None = None
+    """A folder or bucket for audio."""
+    audio: Annotated[Literal["embedded", "reference"], Expected("embedded or reference")] = (
+        "embedded"
+    )
+    """What other stores get of a clip: its bytes, or where it is kept."""
+
     payload_bytes_max: Annotated[
         int,
         Field(ge=1024, le=PAYLOAD_BYTES_LIMIT),
@@ -194,6 +202,15 @@ class Settings(BaseModel):
             if info.data.get(other) == port:
                 raise ValueError(f"{ENVIRONMENT_PREFIX}{other.upper()} is {port} too: type another")
         return port
+
+    @field_validator("audio")
+    @classmethod
+    def _check_audio(cls, audio: str, info: ValidationInfo) -> str:
+        if audio == "reference" and info.data.get("objects_url", "") is None:
+            raise ValueError(
+                f"set {ENVIRONMENT_PREFIX}OBJECTS_URL to where audio goes, or type embedded"
+            )
+        return audio
 
     @cached_property
     def topic_filters(self) -> tuple[str, ...]:
@@ -328,4 +345,6 @@ def _shown(name: str, value: object) -> str:
     text = repr(value)
     if "@" in text:  # a password in an address must not end in a log
         text = f"'…@{text.rpartition('@')[2]}"
+    if name == "objects_url" and "?" in text:  # nor a signature
+        text = f"{text.partition('?')[0]}?…'"
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"

@@ -35,6 +35,8 @@ class Written(Struct, frozen=True):
 
     count: int
     refusals: tuple[Refusal, ...] = ()
+    place: str | None = None
+    """Where the clips of what was taken are now, by which `clips.reference` names each."""
 
 
 class Unavailable(Exception):

@@ -2,5 +2,6 @@
 
 from tests.sinks.backend import Backend
 from tests.sinks.backends.echo_api import EchoApiBackend
+from tests.sinks.backends.objects import FolderBackend, S3Backend
 
-BACKENDS: tuple[type[Backend], ...] = (EchoApiBackend,)
+BACKENDS: tuple[type[Backend], ...] = (EchoApiBackend, FolderBackend, S3Backend)

@@ -154,7 +154,9 @@ class EchoApi:
                 await self._judge(await self._call("POST", MOVEMENT, body, delivery.key))
 
     async def _deliver_event(self, delivery: Delivery, detection: Detection) -> None:
-        body = bodies.event_with_clip(detection, delivery.message, self._schema)
+        body = bodies.event_with_clip(
+            detection, delivery.message, self._schema, delivery.audio_reference
+        )
         if body is None:
             assert detection.clip is not None
             if self._head.audio is None:
@@ -171,7 +173,8 @@ class EchoApi:
             except Refused as refused:  # the audio need not wait for what can be heard from it
                 log.warning("heartbeat refused", offset=delivery.offset, reason=str(refused))
             self._head.heartbeat_settled = True
-        await self._upload(delivery, recording.clip)
+        if delivery.audio_reference is None:  # else it is kept already, and no call names it
+            await self._upload(delivery, recording.clip)
 
     async def _deliver_heartbeat(self, delivery: Delivery, record: Telemetry | Recording) -> None:
         node = bodies.node_id(record)
@@ -213,7 +216,9 @@ class EchoApi:
             if delivery.offset <= self._singly_through or not isinstance(record, Detection):
                 break
             try:
-                body = bodies.event_with_clip(record, delivery.message, "arrays")
+                body = bodies.event_with_clip(
+                    record, delivery.message, "arrays", delivery.audio_reference
+                )
             except Refused:
                 break
             size_bytes += len(body or b"") + len(",")

@@ -167,10 +167,15 @@ def event(detection: Detection, schema: Schema, audio: str = "") -> bytes:
     )
 
 
-def event_with_clip(detection: Detection, message: Message, schema: Schema) -> bytes | None:
-    """The body with the clip in it, if there is one; None if that is more than the API reads."""
-    if detection.clip is None:
-        return event(detection, schema, detection.clip_reference or "")
+def event_with_clip(
+    detection: Detection, message: Message, schema: Schema, reference: str | None
+) -> bytes | None:
+    """The body with the clip in it, if there is one; None if that is more than the API reads.
+
+    With a `reference`, that stands for the clip.
+    """
+    if detection.clip is None or reference is not None:
+        return event(detection, schema, reference or detection.clip_reference or "")
     if detection.clip.size_bytes * 4 // 3 > JSON_BYTES_MAX:
         return None
     body = event(detection, schema, base64.b64encode(audio_of(message)).decode("ascii"))

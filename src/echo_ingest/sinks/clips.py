@@ -1,0 +1,59 @@
+"""How a clip is called where audio is kept: pure, so that every sink names it alike.
+
+`audio/<sensor>/<yyyy>/<mm>/<dd>/<time>_<sha256>.<ext>`, in UTC, with what is known of it beside it.
+Everything in a name is one of `A-Z a-z 0-9 . _ -`, whatever a device calls itself, so that it is
+valid as a file, as an object of any store, and in a URL as it stands.
+"""
+
+import hashlib
+import re
+from datetime import UTC
+
+from echo_ingest.record import AnyRecord, Clip, Detection, Recording
+
+SENSOR_CHARACTERS_MAX = 64
+DIGEST_CHARACTERS = 32
+"""128 bits of SHA-256: a device could make two clips that agree in 48, and one would be lost."""
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]+|^\.|\.$")
+"""Folders must not be hidden, lead upwards, or end with a dot, which Azure takes away."""
+
+
+def clip_of(record: AnyRecord) -> Clip | None:
+    """The record's clip, if it has one."""
+    return record.clip if isinstance(record, Detection | Recording) else None
+
+
+def clip_name(record: AnyRecord, clip: Clip) -> str:
+    """Where the clip lies below the place for audio: at most 150 characters.
+
+    The same for any two records of one sensor, time and content, so that their clip is kept once.
+    """
+    return f"{_stem(record, clip)}.{clip.container}"
+
+
+def facts_name(record: AnyRecord, clip: Clip, key: bytes) -> str:
+    """Where it lies what this record says of its clip: each record has its own, by its key."""
+    return f"{_stem(record, clip)}_{key.hex()}.json"
+
+
+def reference(place: str, record: AnyRecord) -> str | None:
+    """The URL of the record's clip at `place`, such as `s3://bucket/prefix`; None without one."""
+    clip = clip_of(record)
+    return None if clip is None else f"{place}/{clip_name(record, clip)}"
+
+
+def _stem(record: AnyRecord, clip: Clip) -> str:
+    sensor = _safe(record.sensor_id or record.node or "unknown")
+    heard_at = record.observed_at.astimezone(UTC)
+    day = f"{heard_at.year:04}/{heard_at:%m/%d}"
+    time = f"{heard_at.year:04}{heard_at:%m%dT%H%M%SZ}"
+    return f"audio/{sensor}/{day}/{time}_{clip.sha256[:DIGEST_CHARACTERS]}"
+
+
+def _safe(sensor: str) -> str:
+    """The sensor as the name of a folder; a hash at its end says that it is not the original."""
+    safe = UNSAFE.sub("_", sensor)
+    if safe == sensor and len(safe) <= SENSOR_CHARACTERS_MAX:
+        return safe
+    digest = hashlib.sha256(sensor.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{safe[: SENSOR_CHARACTERS_MAX - 9]}_{digest}"

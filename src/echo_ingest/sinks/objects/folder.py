@@ -1,0 +1,119 @@
+"""Objects as files in a folder, on disk before they count.
+
+`obstore`'s own folder does not flush: a power cut could take back what had been settled. So a file
+is written under another name, flushed, and renamed; its folder is flushed before the batch counts.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+from echo_ingest.sinks import Unavailable
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+UNFINISHED = ".part"
+FOLDERS_REMEMBERED = 10_000
+THREADS = 8
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
+
+class Folder:
+    """A folder that exists; what is made in it has modes 0600 and 0700. Satisfies `Store`.
+
+    It is not created: where a disk is not mounted, the clips would fill another one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Threads of its own: a network disk that hangs must not hold up what else needs some.
+        self._threads = ThreadPoolExecutor(THREADS, "objects")
+        self._sure: set[Path] = set()
+        """Folders that are on disk themselves, with all above them."""
+        self._unsure: set[Path] = set()
+        """Folders in which a name may not be on disk yet."""
+
+    async def put(self, name: str, content: bytes, content_type: str) -> int | None:
+        """Write it unless it is there; see `Store.put`. The type of a file is its extension."""
+        return await self._in_thread(self._write, name, content)
+
+    async def flush(self) -> None:
+        """Return once all that was put is on disk."""
+        await self._in_thread(self._flush)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # ------------------------------------------------------------------ in a thread
+
+    async def _in_thread(self, call: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, call, *arguments)
+        except OSError as error:
+            raise Unavailable(self._words(error)) from None
+
+    def _write(self, name: str, content: bytes) -> int | None:
+        path = self._path / name
+        self._make(path.parent)
+        self._unsure.add(path.parent)
+        with contextlib.suppress(FileNotFoundError):
+            return path.stat().st_size
+        part = path.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
+        try:
+            with open(part, "xb", opener=_private) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        return None
+
+    def _make(self, folder: Path) -> None:
+        """Make sure that `folder` is there, and on disk."""
+        if folder == self._path or (folder in self._sure and folder.is_dir()):
+            return
+        self._make(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync(folder.parent)
+        if len(self._sure) >= FOLDERS_REMEMBERED:
+            self._sure.clear()
+        self._sure.add(folder)
+
+    def _flush(self) -> None:
+        while self._unsure:
+            folder = next(iter(self._unsure))
+            _sync(folder)
+            self._unsure.discard(folder)
+
+    def _words(self, error: OSError) -> str:
+        if error.errno in NO_ROOM:
+            return f"the disk that holds {self._path} is full: make room; it goes on by itself"
+        if not self._path.is_dir():
+            return f"there is no folder {self._path}: mount its disk, or create it"
+        return (
+            f"{error.filename or self._path} cannot be written ({error.strerror}): make "
+            f"{self._path} and all in it belong to the user that runs this"
+        )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
