@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import obstore
-from obstore.store import S3Store
+from obstore.store import ObjectStore, S3Store
 
 from tests.house import free_port
 from tests.proxy import Proxy
@@ -23,6 +23,17 @@ ACCOUNT = {
     "AWS_SECRET_ACCESS_KEY": "tests",
     "AWS_REGION": "us-east-1",
 }
+
+
+def objects(store: ObjectStore) -> dict[str, bytes]:
+    """All that a store has, by name."""
+    names = [each["path"] for page in obstore.list(store) for each in page]
+    return {name: bytes(obstore.get(store, name).bytes()) for name in names}
+
+
+def clear(store: ObjectStore) -> None:
+    for page in obstore.list(store):
+        obstore.delete(store, [each["path"] for each in page])
 
 
 class S3:
@@ -59,18 +70,7 @@ class S3:
         """What leads to it, or to a network in front of it."""
         return {**ACCOUNT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port or self.port}"}
 
-    def objects(self) -> dict[str, bytes]:
-        """All that it has, by name."""
-        store = self._store()
-        names = [each["path"] for page in obstore.list(store) for each in page]
-        return {name: bytes(obstore.get(store, name).bytes()) for name in names}
-
-    def clear(self) -> None:
-        store = self._store()
-        for page in obstore.list(store):
-            obstore.delete(store, [each["path"] for each in page])
-
-    def _store(self) -> S3Store:
+    def store(self) -> S3Store:
         return S3Store(
             BUCKET,
             endpoint=f"http://127.0.0.1:{self._behind}",

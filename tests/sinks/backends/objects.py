@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
+from obstore.store import LocalStore
 
 from echo_ingest.record import AnyRecord, Message
 from echo_ingest.sinks import Sink, clips
 from echo_ingest.sinks.objects import Objects
-from tests.s3 import BUCKET, S3
+from tests.s3 import BUCKET, S3, clear, objects
 
 PATIENCE_SECONDS = 1.0
 
@@ -41,8 +42,7 @@ class FolderBackend:
     def thaw(self) -> None: ...
 
     async def clear(self) -> None:
-        for file in self._files():
-            file.unlink()
+        clear(LocalStore(self._folder))
 
     def close(self) -> None: ...
 
@@ -56,10 +56,7 @@ class FolderBackend:
         return clips.clip_of(record) is not None
 
     async def stored(self) -> list[bytes]:
-        return list(_keys({str(file): file.read_bytes() for file in self._files()}))
-
-    def _files(self) -> list[Path]:
-        return [path for path in self._folder.rglob("*") if path.is_file()]
+        return list(_keys(objects(LocalStore(self._folder))))
 
 
 class S3Backend:
@@ -92,7 +89,7 @@ class S3Backend:
         self._s3.front.thaw()
 
     async def clear(self) -> None:
-        self._s3.clear()
+        clear(self._s3.store())
 
     def close(self) -> None:
         self._s3.close()
@@ -108,16 +105,16 @@ class S3Backend:
         return clips.clip_of(record) is not None
 
     async def stored(self) -> list[bytes]:
-        return list(_keys(self._s3.objects()))
+        return list(_keys(objects(self._s3.store())))
 
 
-def _keys(objects: Mapping[str, bytes]) -> Iterator[bytes]:
+def _keys(stored: Mapping[str, bytes]) -> Iterator[bytes]:
     """Of the records whose clips are there: of each `.json`, with the clip that it describes."""
-    for name, content in objects.items():
+    for name, content in stored.items():
         folder, _, file = name.rpartition("/")
         if file.endswith(".json"):
             facts: dict[str, Any] = msgspec.json.decode(content)
-            clip = objects.get(f"{folder}/{facts['audio']}")
+            clip = stored.get(f"{folder}/{facts['audio']}")
             if clip is not None:  # else it was begun and cut off
                 assert hashlib.sha256(clip).hexdigest() == facts["record"]["clip"]["sha256"]
                 yield bytes.fromhex(facts["key"])

@@ -32,7 +32,7 @@ class TooLarge(Exception):
     """The store takes no object of this size; the text is its answer."""
 
 
-def trouble(error: BaseException, scheme: Scheme, url: str) -> Unavailable | TooLarge:
+def trouble(error: Exception, scheme: Scheme, url: str) -> Unavailable | TooLarge:
     """What to raise for an error of a call to the store at `url`."""
     text = str(error)
     line = text.partition("\n")[0]
@@ -46,6 +46,8 @@ def trouble(error: BaseException, scheme: Scheme, url: str) -> Unavailable | Too
             f"no answer from {_first(HOST, line)} ({CAUSES.get(cause, cause) or 'it broke off'}): "
             f"does it run, and is it where IOT_OBJECTS_URL={url} should lead?"
         )
+    if "panicked" in line:
+        return Unavailable(f"{url} cannot be asked: is AWS_ENDPOINT_URL an address, https://host?")
     if "redirect" in line:
         return Unavailable(f"{url} is in another region: set AWS_REGION to it")
     if "Header missing" in line:

@@ -40,7 +40,7 @@ class Bucket:
         """Write it unless it is there; see `Store.put`."""
         try:
             return await self._put(name, content, content_type)
-        except BaseException as error:
+        except Exception as error:
             if not _is_trouble(error):
                 raise
             shown = f"{self._url.scheme}://{self._url.bucket}"
@@ -96,12 +96,11 @@ class Bucket:
         return store
 
 
-def _is_trouble(error: BaseException) -> bool:
+def _is_trouble(error: Exception) -> bool:
     """Is it the store's or the environment's, and not a mistake of ours?
 
-    An endpoint that is no address makes it panic, in Rust, and that is no `Exception`.
+    An endpoint that is no address makes it panic, in Rust.
     """
     return (
-        isinstance(error, BaseError | OSError | ValueError)
-        or type(error).__name__ == "PanicException"
+        isinstance(error, BaseError | OSError | ValueError) or type(error).__name__ == "RustPanic"
     )
