@@ -203,3 +203,24 @@ def test_what_is_no_journal_is_said_with_a_remedy(
         path.write_bytes(content)
     with pytest.raises(JournalUnusable, match=words):
         Archive(path)
+
+
+def test_nodes_are_counted_by_when_they_were_last_heard(journal: Journal, archive: Archive) -> None:
+    minute_ms, hour_ms, day_ms = 60_000, 3_600_000, 86_400_000
+    assert archive.nodes_heard(NOON_MS) == {"hour": 0, "day": 0, "week": 0}
+    ages_ms = {
+        "now": [9 * day_ms, 0],
+        "lately": [59 * minute_ms],
+        "today": [hour_ms, 3 * day_ms],
+        "on sunday": [day_ms, 8 * day_ms],
+        "gone": [7 * day_ms],
+        None: [0],  # nobody
+    }
+    journal.append(
+        [
+            (Message("t", b"%d" % number, NOON_MS - age_ms, node), Identity("telemetry", number))
+            for node, ages in ages_ms.items()
+            for number, age_ms in enumerate(ages, 1)
+        ]
+    )
+    assert archive.nodes_heard(NOON_MS) == {"hour": 2, "day": 3, "week": 4}

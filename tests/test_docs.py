@@ -64,13 +64,6 @@ def test_each_metric_has_its_heading_type_and_labels() -> None:
         assert described.keys() == exposed.keys()
 
 
-def test_the_queries_to_watch_name_metrics_that_exist() -> None:
-    text = sections("metrics.md")["What to watch"]
-    named = set(re.findall(r"echo_ingest_\w+", text))
-    assert named
-    assert named <= sections("metrics.md").keys()
-
-
 def test_each_address_has_its_heading_and_each_parameter_its_row(tmp_path: Path) -> None:
     unasked = cast(web.Service, None)
     paths = web.create_app(unasked, tmp_path / "journal.db", 1).openapi_schema.to_schema()["paths"]

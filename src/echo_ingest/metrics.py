@@ -3,6 +3,8 @@
 docs/metrics.md has a heading for each; a test compares them.
 """
 
+from collections.abc import Iterator, Mapping
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -12,6 +14,8 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from echo_ingest import __version__
 
@@ -45,6 +49,17 @@ RECEIPTS = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+for outcome in ("sent", "dropped"):
+    RECEIPTS.labels(outcome)
+NODES_HEARD = Gauge(
+    "echo_ingest_nodes_heard",
+    "Nodes from which a message came within the last hour, day or week.",
+    ["within"],
+    registry=REGISTRY,
+)
+DEAD_LETTERS = Gauge(
+    "echo_ingest_dead_letters", "Dead letters there are in the journal.", registry=REGISTRY
+)
 COMMIT_SECONDS = Histogram(
     "echo_ingest_journal_commit_seconds",
     "Time to make one batch durable, fsync included.",
@@ -62,6 +77,21 @@ JOURNAL_BYTES = Gauge(
 )
 DISK_FREE_BYTES = Gauge(
     "echo_ingest_disk_free_bytes", "Bytes free on the journal's disk.", registry=REGISTRY
+)
+JOURNAL_ROOM_BYTES = Gauge(
+    "echo_ingest_journal_room_bytes",
+    "Bytes that can still be written before acknowledgements stop.",
+    registry=REGISTRY,
+)
+JOURNAL_SALVAGED = Gauge(
+    "echo_ingest_journal_salvaged",
+    "1 while the report of a salvage waits to be read and removed.",
+    registry=REGISTRY,
+)
+JOURNAL_LOST_MESSAGES = Gauge(
+    "echo_ingest_journal_lost_messages",
+    "Messages once stored that a damaged journal did not give back.",
+    registry=REGISTRY,
 )
 JOURNAL_BLOCKED = Gauge(
     "echo_ingest_journal_blocked",
@@ -113,3 +143,36 @@ SINK_LAG_SECONDS = Gauge(
     ["sink"],
     registry=REGISTRY,
 )
+
+
+BROKER_CLIENTS = "echo_ingest_broker_clients"
+BROKER_HELD_MESSAGES = "echo_ingest_broker_held_messages"
+BROKER_HELD_BYTES = "echo_ingest_broker_held_bytes"
+BROKER_HEAP_BYTES = "echo_ingest_broker_heap_bytes"
+BROKER_DROPPED_MESSAGES = "echo_ingest_broker_dropped_messages"
+
+
+class BrokerFigures(Collector):
+    """What the broker says of itself; a series is there only while its figure is known."""
+
+    def __init__(self) -> None:
+        self.known: Mapping[str, float] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """One family for each figure."""
+        for name, text in (
+            (BROKER_CLIENTS, "Clients connected to the broker, ours included."),
+            (BROKER_HELD_MESSAGES, "Messages that the broker holds."),
+            (BROKER_HELD_BYTES, "Payload bytes of the messages that the broker holds."),
+            (BROKER_HEAP_BYTES, "Memory that the broker has allocated."),
+        ):
+            yield GaugeMetricFamily(name, text, value=self.known.get(name))
+        yield CounterMetricFamily(
+            BROKER_DROPPED_MESSAGES,
+            "Messages that the broker did not keep for a client.",
+            value=self.known.get(BROKER_DROPPED_MESSAGES),
+        )
+
+
+BROKER = BrokerFigures()
+REGISTRY.register(BROKER)

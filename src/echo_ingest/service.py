@@ -18,11 +18,13 @@ from typing import Any
 import structlog
 
 from echo_ingest import broker, metrics, web
+from echo_ingest.census import count_nodes
 from echo_ingest.deliver import Deliver
+from echo_ingest.figures import Figures
 from echo_ingest.ingest import Ingest
 from echo_ingest.journal import Journal, JournalFull, Ledger
 from echo_ingest.journal.damage import noting
-from echo_ingest.journal.salvage import mend
+from echo_ingest.journal.salvage import mend, report_of
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import Pulse
 from echo_ingest.settings import Endpoint, Settings, parse_endpoint
@@ -76,6 +78,7 @@ class House:
             on_connected=self._on_connected,
             on_echo=self.pulse.on_echo,
         )
+        self.figures = Figures(settings.client_id, endpoint, login)
         self.sinks = sinks_of(settings)
         self.deliveries = self._deliveries()
         self.ingest = Ingest(
@@ -114,12 +117,18 @@ class House:
 
     def sample(self) -> None:
         """Bring the gauges up to date."""
+        ledger = self.journal.ledger()
         metrics.JOURNAL_BYTES.set(self.journal.used_bytes())
         metrics.DISK_FREE_BYTES.set(self.journal.disk_free_bytes())
+        metrics.JOURNAL_ROOM_BYTES.set(self.journal.room_bytes())
+        metrics.JOURNAL_SALVAGED.set(report_of(self.journal.path).exists())
+        metrics.JOURNAL_LOST_MESSAGES.set(ledger.lost)
+        metrics.DEAD_LETTERS.set(ledger.dead_letters)
         metrics.JOURNAL_BLOCKED.set(self.ingest.blocked is not None)
         metrics.CONNECTED.set(self.session.is_connected)
         metrics.ECHO_AGE_SECONDS.set(self.pulse.age_seconds)
-        for name, sink in self.journal.ledger().sinks.items():
+        metrics.BROKER.known = self.figures.known
+        for name, sink in ledger.sinks.items():
             metrics.SINK_BACKLOG.labels(name).set(sink.backlog)
             metrics.SINK_PARKED.labels(name).set(sink.parked)
             metrics.SINK_LAG_SECONDS.labels(name).set(sink.lag_seconds)
@@ -253,12 +262,17 @@ async def _serve(
         async with asyncio.TaskGroup() as tasks:
             http = tasks.create_task(web.serve(app, settings.bind, settings.http_port))
             deliveries = [tasks.create_task(d.run(drained)) for d in house.deliveries]
-            retention = tasks.create_task(_retain(house))
+            aside = [
+                tasks.create_task(_retain(house)),
+                tasks.create_task(count_nodes(house.journal.path)),
+            ]
             session = tasks.create_task(house.session.run())
             intake = [
                 tasks.create_task(house.ingest.run()),
                 tasks.create_task(house.pulse.run(house.session)),
             ]
+            if own is not None:
+                intake.append(tasks.create_task(house.figures.run()))
             if beside is not None:
                 intake.append(tasks.create_task(_beside(house, beside)))
             await _until_either(stopping, own)
@@ -272,7 +286,7 @@ async def _serve(
             drained.set()
             house.wake_sinks()
             await _finish(deliveries)
-            await _cancel([retention, http])
+            await _cancel([*aside, http])
     except BaseExceptionGroup as group:
         raise _first(group) from group
     finally:

@@ -371,6 +371,13 @@ class Journal:
         status = os.statvfs(self.path.parent)
         return status.f_bavail * status.f_frsize
 
+    def room_bytes(self) -> int:
+        """How much more can be written before there is no room."""
+        room = self.disk_free_bytes() - self._disk_free_bytes_min
+        if self._bytes_max:
+            room = min(room, self._bytes_max - self.used_bytes())
+        return max(room, 0)
+
     def _cursor(self, sink: str) -> int:
         cursor: int = self._db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
         return cursor

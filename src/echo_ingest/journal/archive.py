@@ -24,7 +24,7 @@ from echo_ingest.journal.entries import (
     to_entry,
 )
 from echo_ingest.journal.ledger import Ledger, contradictions, read_ledger
-from echo_ingest.journal.nodes import NodeDay, read_node_days
+from echo_ingest.journal.nodes import NodeDay, nodes_heard, read_node_days
 from echo_ingest.record import SECONDS_MAX
 
 PAGE_ROWS = 200
@@ -96,6 +96,11 @@ class Archive:
         """The ledger of each node and day, the newest days first; `since` is a day in UTC."""
         with noting(self._path):
             return read_node_days(self._db, node, since, limit)
+
+    def nodes_heard(self, now_ms: int) -> dict[str, int]:
+        """How many nodes were heard within the last `hour`, `day` and `week`."""
+        with noting(self._path):
+            return nodes_heard(self._db, now_ms)
 
     def audit(self) -> list[str]:
         """Compare the ledger's counters with the rows; return what disagrees, in words.

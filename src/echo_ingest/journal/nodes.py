@@ -10,6 +10,7 @@ from echo_ingest.journal.plan import Arrival, Row
 from echo_ingest.record import DUPLICATE, STORED, Message
 
 DAY_MS = 86_400_000
+HEARD_WITHIN_MS = {"hour": DAY_MS // 24, "day": DAY_MS, "week": 7 * DAY_MS}
 EPOCH = date(1970, 1, 1)
 
 UPSERT_NODE_DAY = """
@@ -77,3 +78,22 @@ def read_node_days(
         (node, (since - EPOCH).days if since is not None else 0, limit),
     )
     return [NodeDay(name, EPOCH + timedelta(days=day), *counts) for name, day, *counts in rows]
+
+
+def nodes_heard(db: apsw.Connection, now_ms: int) -> dict[str, int]:
+    """How many nodes were heard within each span of `HEARD_WITHIN_MS`.
+
+    Two steps down the primary key for each node, however many days it has.
+    """
+    rows = db.execute(
+        "WITH RECURSIVE name(node) AS (SELECT min(node) FROM node_day WHERE node > ''"
+        " UNION ALL SELECT (SELECT min(node) FROM node_day WHERE node > name.node)"
+        "  FROM name WHERE node IS NOT NULL)"
+        " SELECT (SELECT last_heard_at_ms FROM node_day WHERE node_day.node = name.node"
+        "  ORDER BY day DESC LIMIT 1) FROM name WHERE node IS NOT NULL"
+    )
+    heard = dict.fromkeys(HEARD_WITHIN_MS, 0)
+    for (last_heard_at_ms,) in rows:
+        for within, span_ms in HEARD_WITHIN_MS.items():
+            heard[within] += last_heard_at_ms > now_ms - span_ms
+    return heard

@@ -78,6 +78,7 @@ class Session:
         self._on_connected = on_connected
         self._on_echo = on_echo
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
+        self._log = log.bind(client_id=options.client_id)
 
         self._user: str | None = None
         self._connection = 0
@@ -192,14 +193,14 @@ class Session:
                 if (sure := isinstance(error, TakenOver)) or cut_short == CUT_SHORT_MAX:
                     cut_short = 0
                     self._end(TAKEN_OVER)
-                    log.error("taken over", client_id=self.options.client_id, reason=TAKEN_OVER)
+                    self._log.error("taken over", reason=TAKEN_OVER)
                     sure = isinstance(error, TakenOver)
                     await asyncio.sleep(TAKEN_OVER_SECONDS if sure else SUSPECTED_SECONDS)
                     continue
                 attempt += 1
                 self._end(reason(error, self.options.endpoint))
                 if attempt == 1:
-                    log.warning("disconnected", reason=self.state)
+                    self._log.warning("disconnected", reason=self.state)
                 await asyncio.sleep(delay_seconds(attempt, self._rng, most=5.0))
 
     async def wait_connected(self) -> None:
@@ -241,7 +242,9 @@ class Session:
         await self._subscribe()
         self.state = "connected"
         self.reconnects += self._connection > 1
-        log.info("connected", broker=str(options.endpoint), session_present=connack.session_present)
+        self._log.info(
+            "connected", broker=str(options.endpoint), session_present=connack.session_present
+        )
         self._on_connected(connack.session_present)
         self._connected.set()
         self._ping(self._connection)
@@ -319,7 +322,7 @@ class Session:
                 if salvaged is None:
                     self._lose(ConnectionLost(f"the broker sent a malformed packet ({error})"))
                     return
-                log.warning("malformed message kept", topic=salvaged.topic, reason=str(error))
+                self._log.warning("malformed message kept", topic=salvaged.topic, reason=str(error))
                 packet = salvaged
             position += size
             if type(packet) is mqtt5.PublishPacket:

@@ -1,0 +1,20 @@
+"""Programs that only the tests need: `scripts/setup dev` brings them where it can."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+BIN = Path(__file__).parents[1] / ".venv" / "bin"
+
+
+def tool(name: str) -> Path:
+    """The program; without it the test is skipped on a laptop, and fails in CI."""
+    found = shutil.which(name, path=f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is not None:
+        return Path(found)
+    missing = f"{name} is not here; `scripts/setup dev` says what to type"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
