@@ -36,7 +36,6 @@ transactions (`replay`); this one waits for them up to ten seconds.
 """
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,6 +55,7 @@ from echo_ingest.journal.opening import (
 )
 from echo_ingest.journal.places import note_place, place_of
 from echo_ingest.journal.plan import Arrival, Plan, Row, plan
+from echo_ingest.journal.room import Room
 from echo_ingest.record import DUPLICATE, STORED, Identity, Message
 
 __all__ = [
@@ -97,8 +97,7 @@ class Journal:
     def __init__(self, path: Path, *, bytes_max: int = 0, disk_free_bytes_min: int = 0) -> None:
         """Open or create `path`. `bytes_max` 0 means no cap of our own."""
         self.path = path
-        self._bytes_max = bytes_max
-        self._disk_free_bytes_min = disk_free_bytes_min
+        self._room = Room(path, bytes_max, disk_free_bytes_min)
         path.touch(mode=0o600, exist_ok=True)
         self._db = connect(path)
         # Writers take their turn at BEGIN: a read that turns into a write could not wait for it.
@@ -134,7 +133,7 @@ class Journal:
 
         Raises `JournalFull` if there is no room, and then has changed nothing.
         """
-        self._require_room()
+        self._room.require(self.used_bytes())
         with self._writing():
             made = self._insert(arrivals)
         self._unacknowledged -= made.answered
@@ -200,19 +199,6 @@ class Journal:
             (offset, dead_letter),
         )
         return Counter(digest for (digest,) in rows)
-
-    def _require_room(self) -> None:
-        if self._bytes_max and self.used_bytes() >= self._bytes_max:
-            raise JournalFull(
-                f"the journal holds {self.used_bytes():,} bytes, its cap is {self._bytes_max:,}; "
-                "raise IOT_JOURNAL_BYTES_MAX or set IOT_RETENTION_DAYS"
-            )
-        free = self.disk_free_bytes()
-        if free < self._disk_free_bytes_min:
-            raise JournalFull(
-                f"{free:,} bytes are free on the disk that holds {self.path}, "
-                f"{self._disk_free_bytes_min:,} are kept free (IOT_DISK_FREE_BYTES_MIN); make room"
-            )
 
     # ------------------------------------------------------------------ second half: out
 
@@ -331,7 +317,7 @@ class Journal:
         In the ledger it was one dead letter and is now one stored record, or one duplicate. An
         outcome other than these leaves it as it is. `KeyError` if it is not there any more.
         """
-        self._require_room()
+        self._room.require(self.used_bytes())
         with self._writing():
             made = self._insert_records([(message, its)])
             outcome = made.outcomes[0]
@@ -368,15 +354,11 @@ class Journal:
 
     def disk_free_bytes(self) -> int:
         """What the file system gives to us."""
-        status = os.statvfs(self.path.parent)
-        return status.f_bavail * status.f_frsize
+        return self._room.disk_free_bytes()
 
     def room_bytes(self) -> int:
-        """How much more can be written before there is no room."""
-        room = self.disk_free_bytes() - self._disk_free_bytes_min
-        if self._bytes_max:
-            room = min(room, self._bytes_max - self.used_bytes())
-        return max(room, 0)
+        """How much more can be written before acknowledgements stop."""
+        return self._room.left_bytes(self.used_bytes())
 
     def _cursor(self, sink: str) -> int:
         cursor: int = self._db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
