@@ -1,0 +1,166 @@
+"""Who is measured: each a program of its own, started on the same broker with the same messages."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import apsw
+from msgspec import Struct
+
+from echo_ingest.broker import SUBSCRIBER, service_credentials
+from tests.house import SUB_PASSWORD, House, eventually
+
+TOPIC = "iotingestion/#"
+CLIENT_ID = "bench-mosquitto-sub"
+SESSION_SECONDS_MAX = 30.0
+
+
+class Contestant(Struct, frozen=True):
+    """One consumer of messages."""
+
+    name: str
+    subscribe: Callable[[House], None]
+    """Make its session at the broker, and leave."""
+    start: Callable[[House, int], subprocess.Popen[bytes]]
+    """Start it on that session; it may end by itself after so many messages."""
+    counted: Callable[[House], int]
+    """How many it has had so far: stored, where it stores."""
+
+
+# ---------------------------------------------------------------------- ours
+
+
+def service_environment(house: House, scheme: str = "mqtt") -> Mapping[str, str]:
+    """Of `echo-ingest run` beside the broker of `house`; by WebSockets it needs its account."""
+    ours = house.environment()
+    if scheme == "mqtt":
+        return ours
+    account = service_credentials(house.data_dir)
+    assert account is not None, "the broker makes it"
+    return {
+        **ours,
+        "IOT_ENDPOINT": f"{scheme}://127.0.0.1:{house.ws_port}",
+        "IOT_USER": account.user,
+        "IOT_PASSWORD": account.password,
+    }
+
+
+def start_service(house: House, scheme: str = "mqtt") -> subprocess.Popen[bytes]:
+    """`echo-ingest run`, all of its durability on."""
+    command = [sys.executable, "-m", "echo_ingest.cli", "run"]
+    return _start(house, command, "service", service_environment(house, scheme))
+
+
+def _subscribe_service(house: House, scheme: str) -> None:
+    program = start_service(house, scheme)
+    eventually(lambda: house.http("/healthz")[0] == 200, seconds=SESSION_SECONDS_MAX)
+    program.terminate()
+    assert program.wait(timeout=60) == 0
+
+
+def received(house: House) -> int:
+    """What the journal's ledger says: committed, whatever became of it."""
+    with contextlib.suppress(apsw.Error):
+        path = house.data_dir / "journal.db"
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        with contextlib.closing(db):
+            return int(db.execute("SELECT received FROM ledger").get)
+    return 0
+
+
+def ours(scheme: str = "mqtt") -> Contestant:
+    """The service as a process, over `mqtt` or `ws`."""
+    return Contestant(
+        "echo-ingest" if scheme == "mqtt" else f"echo-ingest, {scheme}",
+        lambda house: _subscribe_service(house, scheme),
+        lambda house, _messages: start_service(house, scheme),
+        received,
+    )
+
+
+# ---------------------------------------------------------------------- the others
+
+
+def _mosquitto_sub(house: House) -> list[str]:
+    return [
+        *("mosquitto_sub", "-h", "127.0.0.1", "-p", str(house.mqtt_port)),
+        *("-u", SUBSCRIBER, "-P", SUB_PASSWORD, "-c", "-i", CLIENT_ID, "-q", "1", "-t", TOPIC),
+    ]
+
+
+def _subscribe_mosquitto_sub(house: House) -> None:
+    subprocess.run([*_mosquitto_sub(house), "-E"], check=True, timeout=20)
+
+
+def _start_mosquitto_sub(house: House, messages: int) -> subprocess.Popen[bytes]:
+    command = [*_mosquitto_sub(house), "-C", str(messages), "-F", "x"]
+    return _start(house, command, "mosquitto_sub")
+
+
+MOSQUITTO_SUB = Contestant(
+    "mosquitto_sub",
+    _subscribe_mosquitto_sub,
+    _start_mosquitto_sub,
+    lambda house: _log(house, "mosquitto_sub").stat().st_size // 2,
+)
+
+
+def _python(name: str, command: Callable[[House, int], list[str]]) -> Contestant:
+    """A consumer of `bench` that prints how many it has had, and ends after so many."""
+
+    def start(house: House, messages: int) -> subprocess.Popen[bytes]:
+        account = ["--user", SUBSCRIBER, "--password", SUB_PASSWORD, "--messages", str(messages)]
+        return _start(house, [sys.executable, "-m", *command(house, messages), *account], name)
+
+    def subscribe(house: House) -> None:
+        assert start(house, 0).wait(timeout=SESSION_SECONDS_MAX) == 0
+
+    return Contestant(name, subscribe, start, lambda house: _last_number(_log(house, name)))
+
+
+def _plain(library: str) -> Contestant:
+    def command(house: House, _messages: int) -> list[str]:
+        store = house.data_dir.with_suffix(f".{library}.db")
+        return [
+            *("bench.plain_consumer", library, "--port", str(house.mqtt_port)),
+            *("--store", str(store)),
+        ]
+
+    return _python(library, command)
+
+
+PAHO = _plain("paho")
+AIOMQTT = _plain("aiomqtt")
+COUNTER = _python(
+    "counter",
+    lambda house, _messages: ["bench.counter", "--endpoint", f"127.0.0.1:{house.mqtt_port}"],
+)
+
+
+# ---------------------------------------------------------------------- processes
+
+
+def _start(
+    house: House, command: list[str], name: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    with _log(house, name).open("wb") as output:
+        return subprocess.Popen(
+            command,
+            env=environment or house.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _log(house: House, name: str) -> Path:
+    return house.data_dir.with_suffix(f".{name}.out")
+
+
+def _last_number(log: Path) -> int:
+    with log.open("rb") as output:
+        output.seek(max(0, log.stat().st_size - 64))
+        lines = output.read().split(b"\n")[:-1]
+    return int(lines[-1]) if lines and lines[-1].isdigit() else 0

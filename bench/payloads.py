@@ -1,0 +1,80 @@
+"""What devices send in a benchmark: detections of 278 bytes, every form mixed, and clips."""
+
+import base64
+import json
+from collections.abc import Iterator
+from itertools import count, islice
+from random import Random
+from typing import Literal
+
+from echo_ingest.calls import CALLS, wav
+from tests.crash.messages import message_of
+
+Form = Literal["detections", "mix", "clips", "raw clips"]
+
+PREFIX = "iotingestion"
+NODES = [f"ridge-{n:02}" for n in range(32)]
+DETECTION_BYTES = 278
+CLIP_BYTES = 500_000
+CLIPS = 8
+"""Different ones; each message is made its own by a number in it."""
+EPOCH_SECONDS = 1_795_451_157
+
+Outgoing = tuple[str, bytes]
+
+
+def messages(form: Form, number: int, seed: int = 1) -> Iterator[Outgoing]:
+    """So many messages; the same for the same seed, and no two alike."""
+    rng = Random(f"{form} {seed}")
+    made = {"detections": _detections, "mix": _mix, "clips": _clips, "raw clips": _raw_clips}
+    return islice(made[form](rng, seed), number)
+
+
+def _detections(rng: Random, _seed: int) -> Iterator[Outgoing]:
+    """The form `edge-prediction`, as devices in the field send it most."""
+    for number in count():
+        node = rng.choice(NODES)
+        confidence = round(rng.uniform(50, 99), 2)
+        top = {"label": "Litoria ewingii ", "confidence": confidence}
+        fields: dict[str, object] = {
+            "type": "prediction",
+            "timestamp": str(EPOCH_SECONDS + number // 200),
+            "sensor_id": node,
+            "species": rng.choice(CALLS).species,
+            "confidence": confidence,
+            "top5": [top],
+            "gps_data": {"lat": -37.8136, "lon": 144.9631},
+            "gps_uncertainty": 4 + number / 10_000_000,
+        }
+        top["label"] = "Litoria ewingii ".ljust(16 + DETECTION_BYTES - len(json.dumps(fields)), "I")
+        yield f"{PREFIX}/{node}", json.dumps(fields).encode()
+
+
+def _mix(_rng: Random, seed: int) -> Iterator[Outgoing]:
+    """All forms, some of them broken: as in the crash run."""
+    for number in count():
+        sent = message_of(seed, number, NODES[number % len(NODES)])
+        yield sent.topic, sent.payload
+
+
+def _clips(rng: Random, seed: int) -> Iterator[Outgoing]:
+    """500 kB of audio as base64 in JSON."""
+    ready = [base64.b64encode(clip).decode() for clip in _sounds(rng, CLIP_BYTES * 3 // 4)]
+    for number in count():
+        fields = {"timestamp": EPOCH_SECONDS + number, "sensorId": NODES[0], "seed": seed}
+        fields["audioClip"] = ready[number % CLIPS]
+        yield f"{PREFIX}/{NODES[number % len(NODES)]}", json.dumps(fields).encode()
+
+
+def _raw_clips(rng: Random, _seed: int) -> Iterator[Outgoing]:
+    """500 kB of audio as it is; its last samples are a number."""
+    ready = [bytearray(clip) for clip in _sounds(rng, CLIP_BYTES)]
+    for number in count():
+        clip = ready[number % CLIPS]
+        clip[-8:] = (number + 1).to_bytes(8)
+        yield f"{PREFIX}/{NODES[number % len(NODES)]}/recording", bytes(clip)
+
+
+def _sounds(rng: Random, size_bytes: int) -> list[bytes]:
+    seconds = size_bytes / 2 / 16_000
+    return [wav(rng.choice(CALLS), seconds, 16_000, rng) for _ in range(CLIPS)]

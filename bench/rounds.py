@@ -1,0 +1,204 @@
+"""One measurement: a fresh broker, one contestant, so many messages; drained or live."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from bench.contestants import Contestant
+from bench.payloads import Form
+from bench.usage import Usage, usage_of
+from echo_ingest.broker import PUBLISHER
+from tests.crash.programs import mosquitto_of
+from tests.house import PUB_PASSWORD, House, eventually
+
+Mode = Literal["drain", "live"]
+
+POLL_SECONDS = 0.01
+ROUND_SECONDS_MAX = 300.0
+
+
+class Round(Struct, frozen=True):
+    """What one contestant did once."""
+
+    contestant: str
+    mode: Mode
+    form: Form
+    messages: int
+    payload_bytes: int
+    seconds: float
+    """From the first message that was counted to the last."""
+    counted: int
+    """Messages within that time."""
+    cpu_seconds: float
+    """Of the contestant, user and system, within that time."""
+    system_seconds: float
+    broker_cpu_seconds: float
+    publisher_cpu_seconds: float
+    written_bytes: int
+    rss_peak_bytes: int
+
+    @property
+    def per_second(self) -> float:
+        """Messages a second."""
+        return self.counted / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU microseconds of the contestant for each message."""
+        return self.cpu_seconds / self.counted * 1e6
+
+
+def measure(
+    contestant: Contestant,
+    mode: Mode,
+    form: Form,
+    messages: int,
+    mosquitto: Path,
+    within: Path | None = None,
+) -> Round:
+    """Run it once. `within` names the folder for the data; else it is a temporary one."""
+    with tempfile.TemporaryDirectory(prefix="echo-ingest-bench-", dir=within) as folder:
+        house = House(Path(folder) / "data", mosquitto=mosquitto)
+        try:
+            house.start("broker")
+            broker_pid = eventually(lambda: _listening(house), seconds=60)
+            with _publisher(house, form, messages) as publisher:
+                return _measure(contestant, mode, form, house, broker_pid, publisher, messages)
+        finally:
+            house.close()
+
+
+def _listening(house: House) -> int:
+    pid = mosquitto_of(house.data_dir)
+    assert pid is not None
+    assert "MQTT " in house.log("broker")  # what `broker` prints once it listens
+    return pid
+
+
+class Publisher(Struct):
+    """`bench.publisher`, ready to go."""
+
+    process: subprocess.Popen[str]
+
+    def go(self) -> None:
+        """Let it publish."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def figures(self) -> dict[str, float]:
+        """Wait for its end; what it says of itself."""
+        assert self.process.stdout is not None
+        said: dict[str, float] = json.loads(self.process.stdout.readline())
+        assert self.process.wait(timeout=20) == 0
+        return said
+
+
+@contextlib.contextmanager
+def _publisher(house: House, form: Form, messages: int) -> Iterator[Publisher]:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "bench.publisher", "--port", str(house.mqtt_port)),
+            *("--user", PUBLISHER, "--password", PUB_PASSWORD),
+            *("--form", form, "--messages", str(messages)),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield Publisher(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _measure(
+    contestant: Contestant,
+    mode: Mode,
+    form: Form,
+    house: House,
+    broker_pid: int,
+    publisher: Publisher,
+    messages: int,
+) -> Round:
+    contestant.subscribe(house)
+    connections = _connections(house)
+    published: dict[str, float] = {}
+    if mode == "drain":
+        publisher.go()
+        published = publisher.figures()
+    program = contestant.start(house, messages)
+    try:
+        if mode == "live":
+            eventually(lambda: _connections(house) > connections)
+            publisher.go()
+        first, last = _watch(lambda: contestant.counted(house), program, broker_pid, messages)
+        if mode == "live":
+            published = publisher.figures()
+    finally:
+        program.terminate()
+        program.wait(timeout=60)
+    return Round(
+        contestant.name,
+        mode,
+        form,
+        messages,
+        int(published["payload_bytes"]),
+        last.at - first.at,
+        last.count - first.count,
+        last.usage.cpu_seconds - first.usage.cpu_seconds,
+        last.usage.system_seconds - first.usage.system_seconds,
+        last.broker.cpu_seconds - first.broker.cpu_seconds,
+        published["cpu_seconds"],
+        last.usage.written_bytes - first.usage.written_bytes,
+        last.usage.rss_peak_bytes,
+    )
+
+
+def _connections(house: House) -> int:
+    """How many the broker has let in so far."""
+    return house.log("broker").count("New client connected")
+
+
+class Sample(Struct, frozen=True):
+    """Where a contestant is at one moment."""
+
+    at: float
+    count: int
+    usage: Usage
+    broker: Usage
+
+
+def _watch(
+    counted: Callable[[], int], program: subprocess.Popen[bytes], broker_pid: int, messages: int
+) -> tuple[Sample, Sample]:
+    """The sample in which it had begun, and the one in which it had all."""
+    pause = threading.Event()
+    ends = time.monotonic() + ROUND_SECONDS_MAX
+    first = last = None
+    while time.monotonic() < ends:
+        count = counted()
+        if count > 0 and (first is None or count > (last or first).count):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, KeyError):
+                # One that ends by itself may be gone between two looks: then the last one counts.
+                sample = Sample(
+                    time.monotonic(), count, usage_of(program.pid), usage_of(broker_pid)
+                )
+                first, last = first or sample, sample
+        if count >= messages:
+            assert first is not None and last is not None, "it was too quick to be watched"
+            return first, last
+        pause.wait(POLL_SECONDS)
+    raise TimeoutError(f"{counted():,} of {messages:,} messages after {ROUND_SECONDS_MAX:.0f} s")
