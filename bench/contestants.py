@@ -103,7 +103,7 @@ MOSQUITTO_SUB = Contestant(
     "mosquitto_sub",
     _subscribe_mosquitto_sub,
     _start_mosquitto_sub,
-    lambda house: _log(house, "mosquitto_sub").stat().st_size // 2,
+    lambda house: _size_bytes(_log(house, "mosquitto_sub")) // 2,  # an x and a line's end each
 )
 
 
@@ -159,7 +159,13 @@ def _log(house: House, name: str) -> Path:
     return house.data_dir.with_suffix(f".{name}.out")
 
 
+def _size_bytes(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
 def _last_number(log: Path) -> int:
+    if not log.exists():
+        return 0
     with log.open("rb") as output:
         output.seek(max(0, log.stat().st_size - 64))
         lines = output.read().split(b"\n")[:-1]

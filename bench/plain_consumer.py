@@ -44,6 +44,7 @@ class Store:
         )
 
     def append(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        """Store messages once each, however often they come."""
         now = time.time()
         rows = []
         for topic, payload in batch:
@@ -83,7 +84,7 @@ def run_paho(options: argparse.Namespace, store: Store | None) -> None:
                 batch.append(arrived.get(timeout=wait))
             except queue.Empty:
                 break
-        store.append([(message.topic, message.payload) for message in batch])
+        store.append([(message.topic, bytes(message.payload)) for message in batch])
         for message in batch:
             client.ack(message.mid, message.qos)
     client.disconnect()

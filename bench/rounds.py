@@ -57,24 +57,44 @@ class Round(Struct, frozen=True):
         return self.cpu_seconds / self.counted * 1e6
 
 
+@contextlib.contextmanager
+def broker_of(
+    mosquitto: Path, journal: Path | None = None, **settings: str
+) -> Iterator[tuple[House, int]]:
+    """A house with its broker running, and the broker's process id.
+
+    `journal` is a journal that lies ready on the same disk: it is used where it is, and grows.
+    """
+    parent = journal.parent if journal is not None else None
+    with tempfile.TemporaryDirectory(prefix="echo-ingest-bench-", dir=parent) as folder:
+        house = House(Path(folder) / "data", mosquitto=mosquitto, **settings)
+        house.data_dir.mkdir(mode=0o700)
+        if journal is not None:
+            journal.rename(house.data_dir / "journal.db")
+        try:
+            house.start("broker")
+            yield house, eventually(lambda: _listening(house), seconds=60)
+        finally:
+            house.close()
+            if journal is not None:
+                (house.data_dir / "journal.db").rename(journal)
+
+
 def measure(
     contestant: Contestant,
     mode: Mode,
     form: Form,
     messages: int,
     mosquitto: Path,
-    within: Path | None = None,
+    journal: Path | None = None,
+    **settings: str,
 ) -> Round:
-    """Run it once. `within` names the folder for the data; else it is a temporary one."""
-    with tempfile.TemporaryDirectory(prefix="echo-ingest-bench-", dir=within) as folder:
-        house = House(Path(folder) / "data", mosquitto=mosquitto)
-        try:
-            house.start("broker")
-            broker_pid = eventually(lambda: _listening(house), seconds=60)
-            with _publisher(house, form, messages) as publisher:
-                return _measure(contestant, mode, form, house, broker_pid, publisher, messages)
-        finally:
-            house.close()
+    """Run it once."""
+    with (
+        broker_of(mosquitto, journal, **settings) as (house, broker_pid),
+        publisher_of(house, form, messages) as publisher,
+    ):
+        return _measure(contestant, mode, form, house, broker_pid, publisher, messages)
 
 
 def _listening(house: House) -> int:
@@ -104,7 +124,7 @@ class Publisher(Struct):
 
 
 @contextlib.contextmanager
-def _publisher(house: House, form: Form, messages: int) -> Iterator[Publisher]:
+def publisher_of(house: House, form: Form, messages: int) -> Iterator[Publisher]:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "bench.publisher", "--port", str(house.mqtt_port)),
@@ -133,6 +153,7 @@ def _measure(
     publisher: Publisher,
     messages: int,
 ) -> Round:
+    before = contestant.counted(house)
     contestant.subscribe(house)
     connections = _connections(house)
     published: dict[str, float] = {}
@@ -144,7 +165,9 @@ def _measure(
         if mode == "live":
             eventually(lambda: _connections(house) > connections)
             publisher.go()
-        first, last = _watch(lambda: contestant.counted(house), program, broker_pid, messages)
+        first, last = _watch(
+            lambda: contestant.counted(house) - before, program, broker_pid, messages
+        )
         if mode == "live":
             published = publisher.figures()
     finally:

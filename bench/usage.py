@@ -30,9 +30,7 @@ def usage_of(pid: int) -> Usage:
     user, system = (int(fields[at]) / TICKS_PER_SECOND for at in (11, 12))
     status = dict(_pairs((process / "status").read_text()))
     io = dict(_pairs((process / "io").read_text()))
-    return Usage(
-        user, system, int(status["VmHWM"].split()[0]) * 1024, int(io["write_bytes"])
-    )
+    return Usage(user, system, int(status["VmHWM"].split()[0]) * 1024, int(io["write_bytes"]))
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

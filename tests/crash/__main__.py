@@ -24,6 +24,7 @@ from echo_ingest.broker import find_mosquitto, version
 from tests.crash.evidence import Evidence
 from tests.crash.reconcile import SHOWN, Verdict, near, reconcile
 from tests.crash.run import Run
+from tests.machine import machine
 
 LINE_EVERY_SECONDS = 30.0
 BAR_CHARACTERS = 30
@@ -146,26 +147,13 @@ def figures(evidence: Evidence, verdict: Verdict, seconds: float) -> dict[str, o
         "flow_seconds": round(evidence.flow_seconds),
         "drain_seconds": round(evidence.drain_seconds),
         "seconds": round(seconds),
-        "machine": {
-            "system": platform.platform(),
-            "processor": _cpu(),
-            "cores": os.cpu_count(),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        },
+        "machine": machine(),
         "versions": {
             "mosquitto": ".".join(map(str, evidence.version)),
             "python": platform.python_version(),
             "sqlite": apsw.sqlite_lib_version(),
         },
     }
-
-
-def _cpu() -> str:
-    for text in Path("/proc/cpuinfo").read_text().splitlines():
-        name, _, value = text.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""Where the time goes: the service sampled by py-spy while it drains a backlog."""
+
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.contestants import ours
+from bench.rounds import Publisher, broker_of, publisher_of
+from tests.house import eventually
+
+SAMPLES_PER_SECOND = 500
+STEPS: Mapping[str, tuple[str, ...]] = {
+    "SQLite: rows, keys, commit, sync": ("_insert_records", "_insert", "__exit__", "_writing"),
+    "hash of the payload": ("payload_hash",),
+    "plan: keys and rows": ("plan", "_record_row", "message_key", "checksum", "properties_text"),
+    "identify: is it valid, and which": ("identify", "decode", "_detection", "read"),
+    "read packets from the socket": ("_feed", "_on_publish", "put", "puback", "data_received"),
+    "ledger of nodes and days": ("tally",),
+    "look for receipts": ("receipt", "_give_receipts"),
+}
+"""Each step by the functions that spend it; the first that is met from the inside out counts."""
+
+
+def profile(messages: int, mosquitto: Path, flame: Path) -> dict[str, float]:
+    """Share of the service's CPU time by step, 0 to 1; a flame graph of it goes to `flame`."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "stacks"
+        for path, kind in ((raw, "raw"), (flame, "flamegraph")):
+            _drain(messages, mosquitto, path, kind)
+        return _shares(raw.read_text())
+
+
+def _drain(messages: int, mosquitto: Path, path: Path, kind: str) -> None:
+    contestant = ours()
+    with (
+        broker_of(mosquitto) as (house, _),
+        publisher_of(house, "detections", messages) as publisher,
+    ):
+        contestant.subscribe(house)
+        _publish(publisher)
+        program = contestant.start(house, messages)
+        try:
+            eventually(lambda: contestant.counted(house) > 0, seconds=30)
+            subprocess.run(
+                [
+                    *("py-spy", "record", "--pid", str(program.pid), "--output", str(path)),
+                    *("--format", kind, "--rate", str(SAMPLES_PER_SECOND), "--duration", "2"),
+                ],
+                check=True,
+                capture_output=True,
+                timeout=60,
+            )
+        finally:
+            program.terminate()
+            program.wait(timeout=60)
+
+
+def _publish(publisher: Publisher) -> None:
+    publisher.go()
+    publisher.figures()
+
+
+def _shares(stacks: str) -> dict[str, float]:
+    """By step, from lines of `outer;…;inner (file:line) count`."""
+    spent: Counter[str] = Counter()
+    for line in stacks.splitlines():
+        stack, _, count = line.rpartition(" ")
+        names = [frame.partition(" ")[0] for frame in reversed(stack.split(";"))]
+        spent[_step(names)] += int(count)
+    return {step: round(count / spent.total(), 3) for step, count in spent.most_common()}
+
+
+def _step(names: list[str]) -> str:
+    for name in names:
+        for step, functions in STEPS.items():
+            if name in functions:
+                return step
+    return "everything else"
