@@ -1,6 +1,6 @@
 # One command each; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check sinks crash fuzz outage lock clean
+.PHONY: help setup up demo test check sinks crash fuzz outage bench lock clean
 
 BIN := .venv/bin
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
@@ -51,6 +51,10 @@ MESSAGES ?= 1000000
 outage: ## a day without the API, and one that ails: MESSAGES=, SEED=; takes about twenty minutes
 	@scripts/setup dev
 	@MESSAGES=$(MESSAGES) SEED=$(or $(SEED),1) $(BIN)/pytest -s tests/test_outage.py
+
+bench: ## beside others, in turn: QUICK=1 (a minute), ROUNDS=5, BROKER=2.1
+	@scripts/setup bench
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) --rounds $(or $(ROUNDS),5) --broker $(BROKER)
 
 lock: ## pin the libraries of pyproject.toml anew, as few changes as possible
 	@scripts/setup dev

@@ -1,8 +1,8 @@
 """`python -m bench.plain_consumer paho|aiomqtt`: what one would write in an afternoon, done well.
 
-It reads JSON, keys each message by a hash, stores a batch in SQLite with the same durability as ours
-(WAL, `synchronous=FULL`, one transaction for 1,000 messages or 5 ms), and acknowledges each message
-only then. It keeps no dead letters, no ledger, no metrics, checks no values, and prints how many it
+It reads JSON, keys each message by a hash, stores a batch in SQLite as durably as we do (WAL,
+`synchronous=FULL`, one transaction for 1,000 messages or 5 ms), and acknowledges each message only
+then. It keeps no dead letters, no ledger, no metrics, checks no values, and prints how many it
 has stored.
 """
 

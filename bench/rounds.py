@@ -125,6 +125,7 @@ class Publisher(Struct):
 
 @contextlib.contextmanager
 def publisher_of(house: House, form: Form, messages: int) -> Iterator[Publisher]:
+    """A publisher that is connected and has all its messages ready."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "bench.publisher", "--port", str(house.mqtt_port)),

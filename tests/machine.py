@@ -4,6 +4,8 @@ import os
 import platform
 from pathlib import Path
 
+import apsw
+
 
 def machine() -> dict[str, object]:
     """For the results that are committed."""
@@ -13,6 +15,15 @@ def machine() -> dict[str, object]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory_bytes / 2**30),
+    }
+
+
+def versions(mosquitto: tuple[int, int, int]) -> dict[str, str]:
+    """Of what decides how it behaves."""
+    return {
+        "mosquitto": ".".join(map(str, mosquitto)),
+        "python": platform.python_version(),
+        "sqlite": apsw.sqlite_lib_version(),
     }
 
 

@@ -8,7 +8,6 @@ as is what is on its way at that moment; so a failure comes back often, but not 
 import argparse
 import asyncio
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -17,14 +16,13 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-import apsw
 import msgspec
 
 from echo_ingest.broker import find_mosquitto, version
 from tests.crash.evidence import Evidence
 from tests.crash.reconcile import SHOWN, Verdict, near, reconcile
 from tests.crash.run import Run
-from tests.machine import machine
+from tests.machine import machine, versions
 
 LINE_EVERY_SECONDS = 30.0
 BAR_CHARACTERS = 30
@@ -148,11 +146,7 @@ def figures(evidence: Evidence, verdict: Verdict, seconds: float) -> dict[str, o
         "drain_seconds": round(evidence.drain_seconds),
         "seconds": round(seconds),
         "machine": machine(),
-        "versions": {
-            "mosquitto": ".".join(map(str, evidence.version)),
-            "python": platform.python_version(),
-            "sqlite": apsw.sqlite_lib_version(),
-        },
+        "versions": versions(evidence.version),
     }
 
 

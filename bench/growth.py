@@ -1,0 +1,81 @@
+"""A journal that has grown: made ready once, then drained into, started on, delivered from."""
+
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+from bench.contestants import start_service
+from bench.payloads import messages
+from bench.rounds import broker_of
+from echo_ingest.decode import identify
+from echo_ingest.journal import Journal
+from echo_ingest.journal.archive import Archive
+from echo_ingest.record import Message
+from echo_ingest.settings import Settings
+from tests.house import House, eventually
+
+BATCH = 1_000
+SEED = 77
+"""Not that of what is drained into it: those must be new."""
+OLD_DAYS = 2
+START_SECONDS_MAX = 600.0
+
+
+def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -> None:
+    """Append so many detections, received two days ago, as ingestion would."""
+    settings = Settings()
+    journal = Journal(path)
+    received_at_ms = (time.time_ns() - OLD_DAYS * 86_400 * 10**9) // 10**6
+    made = messages("detections", records, SEED)
+    while batch := list(islice(made, BATCH)):
+        arrived = [
+            Message(topic, payload, received_at_ms, settings.node_of(topic))
+            for topic, payload in batch
+        ]
+        journal.append([(m, identify(m, settings.payload_bytes_max)) for m in arrived])
+        journal.acknowledged()
+        on_progress(len(batch))
+    journal.close()
+
+
+def start_seconds(mosquitto: Path, journal: Path | None = None) -> float:
+    """From the start of the service to its first healthy answer."""
+    with broker_of(mosquitto, journal) as (house, _):
+        began = time.perf_counter()
+        program = start_service(house)
+        try:
+            eventually(lambda: house.http("/healthz")[0] == 200, seconds=START_SECONDS_MAX)
+            return time.perf_counter() - began
+        finally:
+            program.terminate()
+            program.wait(timeout=120)
+
+
+def delivered_per_second(mosquitto: Path, journal: Path, records: int) -> float:
+    """Records a second to a sink that is no bottleneck: audio storage, which has nothing to store.
+
+    Detections without a clip need nothing there: what is left is reading, decoding and settling.
+    """
+    objects = journal.parent / "objects"
+    objects.mkdir(mode=0o700)
+    with broker_of(mosquitto, journal, IOT_OBJECTS_URL=objects.as_uri()) as (house, _):
+        program = start_service(house)
+        try:
+            first = eventually(lambda: _settled(house), seconds=START_SECONDS_MAX)
+            began = time.perf_counter()
+            eventually(lambda: _settled(house) >= records, seconds=START_SECONDS_MAX)
+            return (records - first) / (time.perf_counter() - began)
+        finally:
+            program.terminate()
+            program.wait(timeout=120)
+            objects.rmdir()
+
+
+def _settled(house: House) -> int:
+    archive = Archive(house.data_dir / "journal.db")
+    try:
+        sink = archive.ledger().sinks.get("objects")
+    finally:
+        archive.close()
+    return sink.delivered if sink is not None else 0
