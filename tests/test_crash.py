@@ -79,10 +79,12 @@ def test_killed_and_cut_off_nothing_is_lost_and_nothing_stored_twice(
     assert run.kills == 8
     assert verdict.acknowledged == evidence.total
     lost, twice, spoiled, undelivered = _plant(evidence)
+    removed, strange = _plant_clips(evidence)
     verdict = reconcile(evidence)
     assert verdict.lost == [lost]
     assert verdict.duplicated == [twice]
-    assert verdict.undelivered == sorted([twice, undelivered])
+    assert verdict.undelivered == [*sorted([twice, undelivered]), removed]
+    assert f"{strange} is a clip of no record" in verdict.problems
     assert f"message {spoiled} is not stored as it was sent" in verdict.problems
     assert any("newest record" in problem for problem in verdict.problems)  # the journal's audit
     assert "acknowledged at" in near(evidence, lost)
@@ -115,3 +117,12 @@ def _plant(evidence: Evidence) -> tuple[int, int, int, int]:
     lines = evidence.delivered.read_text().splitlines(keepends=True)
     evidence.delivered.write_text("".join(line for line in lines if said not in line))
     return lost, twice, spoiled, undelivered
+
+
+def _plant_clips(evidence: Evidence) -> tuple[int, str]:
+    """Remove a clip and add one; say which."""
+    clip = min(evidence.clips.rglob("*.wav"))
+    number = messages.number_of(clip.read_bytes())
+    assert number is not None
+    strange = clip.rename(clip.with_name("strange.wav"))
+    return number, strange.name

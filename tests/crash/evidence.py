@@ -29,6 +29,8 @@ class Evidence(Struct):
     journal: Path
     delivered: Path
     """What the API has stored, in JSON lines."""
+    clips: Path
+    """The folder where audio is kept."""
     answers: Answers
     faults: list[Done]
     problems: list[str]

@@ -9,7 +9,11 @@ from datetime import datetime
 import apsw
 from msgspec import Struct
 
-from echo_ingest.journal.archive import Archive
+from echo_ingest.decode import clip_bytes, decode
+from echo_ingest.journal import Entry
+from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.record import Rejected
+from echo_ingest.sinks import clips
 from tests.crash.evidence import Done, Evidence
 from tests.crash.faults import PAUSE_SECONDS
 from tests.crash.messages import EPOCH_SECONDS, Outgoing, message_of, number_of
@@ -93,6 +97,7 @@ def reconcile(evidence: Evidence) -> Verdict:
             verdict.undelivered.append(number)
         verdict.repeated += delivered[number] > rows
     verdict.calls_repeated = calls_repeated
+    verdict.undelivered += _missing_clips(evidence, problems)
     explained = sum(_breaks_delivery(done) for done in evidence.faults)
     if calls_repeated > explained:
         problems.append(f"{calls_repeated} calls repeated, {explained} faults that explain one")
@@ -197,6 +202,48 @@ def _check_ledger(evidence: Evidence, problems: list[str]) -> None:
     if list(sums.get) != [counts[part] for part in parts]:
         problems.append("the ledger by node and day does not add up to the whole")
     db.close()
+
+
+# ---------------------------------------------------------------------- audio
+
+
+def _missing_clips(evidence: Evidence, problems: list[str]) -> list[int]:
+    """Messages whose clip, or what is to lie beside it, is not kept; what is too many is a problem.
+
+    Here nothing may be twice: the store tells a repeat by its name.
+    """
+    missing = []
+    expected = set()
+    for entry in _entries(evidence):
+        record = decode(entry.message, len(entry.message.payload))
+        clip = None if isinstance(record, Rejected) else clips.clip_of(record)
+        if isinstance(record, Rejected) or clip is None:
+            continue
+        audio = evidence.clips / clips.clip_name(record, clip)
+        facts = evidence.clips / clips.facts_name(record, clip, entry.key)
+        expected |= {audio, facts}
+        number = number_of(clip_bytes(entry.message) or b"")
+        assert number is not None
+        if not audio.is_file() or not facts.is_file():
+            missing.append(number)
+        elif hashlib.sha256(audio.read_bytes()).hexdigest() != clip.sha256:
+            problems.append(f"the clip of message {number} is not kept as it was sent")
+    kept = {path for path in evidence.clips.rglob("*.*") if path.is_file()}
+    problems += [
+        f"{path.name} is a clip of no record"
+        for path in sorted(kept - expected)
+        if not path.name.startswith(".")  # one that was begun when the service was killed
+    ]
+    return missing
+
+
+def _entries(evidence: Evidence) -> Iterator[Entry]:
+    archive = Archive(evidence.journal)
+    offset = 0
+    while page := archive.after(Selection(kind="recording"), offset):
+        yield from page
+        offset = page[-1].offset
+    archive.close()
 
 
 # ---------------------------------------------------------------------- the API

@@ -55,10 +55,13 @@ class Run:
         }
         ours = self._house.environment()
         # With IOT_ENDPOINT it would need an account of its own: so it takes the one beside it.
+        self._clips = folder / "clips"
+        self._clips.mkdir()
         of_service = {
             **ours,
             "IOT_MQTT_PORT": str(self._links["service"].port),
             "IOT_API_URL": f"http://127.0.0.1:{self._links['api'].port}",
+            "IOT_OBJECTS_URL": self._clips.as_uri(),
         }
         options = {"nodes": NODES, "refuse_species": REFUSED_SPECIES}
         replica = ["tests.replica", "--port", str(api_port), "--set", json.dumps(options)]
@@ -101,6 +104,7 @@ class Run:
             self._version,
             self._house.data_dir / "journal.db",
             self._folder / "delivered.jsonl",
+            self._clips,
             self.answers,
             self._happened,
             self._problems,
