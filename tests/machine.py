@@ -12,7 +12,7 @@ def machine() -> dict[str, object]:
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": _cpu(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory_bytes / 2**30),
     }
@@ -27,7 +27,7 @@ def versions(mosquitto: tuple[int, int, int]) -> dict[str, str]:
     }
 
 
-def _processor() -> str:
+def _cpu() -> str:
     for text in Path("/proc/cpuinfo").read_text().splitlines():
         name, _, value = text.partition(":")
         if name.strip() == "model name":
