@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 PUB_PASSWORD = "publisher-for-tests"
 SUB_PASSWORD = "subscriber-for-tests"
+HTTP_TOKEN = "token-of-the-read-api-for-tests"
 SHARED = Path(__file__).parents[2] / "shared"
 PAYLOADS = SHARED / "contract" / "payloads"
 AUDIO = SHARED / "audio"
@@ -64,6 +65,7 @@ class House:
             "IOT_HTTP_PORT": str(self.http_port),
             "IOT_PUB_PASSWORD": PUB_PASSWORD,
             "IOT_SUB_PASSWORD": SUB_PASSWORD,
+            "IOT_HTTP_TOKEN": HTTP_TOKEN,
             **({"IOT_MOSQUITTO": str(mosquitto)} if mosquitto else {}),
             **settings,
         }
@@ -116,15 +118,20 @@ class House:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("IOT_")}
         return {**kept, **self.settings}
 
-    def http(self, path: str) -> tuple[int, Any]:
+    def http(self, path: str, token: str | None = HTTP_TOKEN) -> tuple[int, Any]:
         """GET; the status and the JSON in the body."""
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.http_port}{path}", timeout=5
-            ) as reply:
-                return reply.status, json.loads(reply.read())
+            return 200, json.loads(self.http_bytes(path, token))
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
+
+    def http_bytes(self, path: str, token: str | None = HTTP_TOKEN) -> bytes:
+        """GET; the body, of whatever form."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}")
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - loopback
+            return bytes(reply.read())
 
     def ledger(self) -> dict[str, Any]:
         """What `status --json` prints, checked to close."""

@@ -66,7 +66,8 @@ def test_each_metric_has_its_heading_type_and_labels() -> None:
 
 def test_each_address_has_its_heading_and_each_parameter_its_row(tmp_path: Path) -> None:
     unasked = cast(web.Service, None)
-    paths = web.create_app(unasked, tmp_path / "journal.db", 1).openapi_schema.to_schema()["paths"]
+    app = web.create_app(unasked, tmp_path / "journal.db", 1, "token")
+    paths = app.openapi_schema.to_schema()["paths"]
     described = {name: text for name, text in sections("http.md").items() if name[0] == "/"}
     assert described.keys() == paths.keys()
     for path, text in described.items():

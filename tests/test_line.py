@@ -187,6 +187,9 @@ def test_a_second_service_with_the_same_name_takes_over_and_there_is_no_war(
     second = House(tmp_path / "second", IOT_ENDPOINT=f"127.0.0.1:{house.mqtt_port}")
     account = json.loads((house.data_dir / "broker" / "service.json").read_text())
     second.settings |= {"IOT_USER": account["user"], "IOT_PASSWORD": account["password"]}
+    # which nobody else can know
+    ours = (house.data_dir / "secrets" / "session").read_text().strip()
+    second.settings["IOT_CLIENT_ID"] = f"echo-ingest-{ours}"
     try:
         other = second.start("run")
         second.wait_healthy(other)

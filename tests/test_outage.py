@@ -7,7 +7,6 @@ import json
 import os
 import threading
 import time
-import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,8 +92,7 @@ def sink(house: House) -> dict[str, Any]:
 
 
 def metric(house: House, series: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{house.http_port}/metrics", timeout=5) as reply:
-        lines = reply.read().decode().splitlines()
+    lines = house.http_bytes("/metrics").decode().splitlines()
     return float(next(line for line in lines if line.startswith(series)).rpartition(" ")[2])
 
 

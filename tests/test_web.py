@@ -23,11 +23,12 @@ from echo_ingest.decode import identify
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.record import KINDS, Message
 from echo_ingest.web import api, reader
-from tests.house import free_port
+from tests.house import HTTP_TOKEN, free_port
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
 RECEIVED_AT_MS = 1_789_365_000_123
 SINK = "echo_api"
+WITH_TOKEN = {"Authorization": f"Bearer {HTTP_TOKEN}"}
 
 
 class Fine:
@@ -95,9 +96,9 @@ async def serving(app: Litestar, port: int) -> AsyncIterator[asyncio.Task[None]]
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     port = free_port()
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http:
         site = Site(tmp_path / "journal.db", port, http)
-        app = web.create_app(site.conditions, site.path, PAYLOAD_BYTES_MAX)
+        app = web.create_app(site.conditions, site.path, PAYLOAD_BYTES_MAX, HTTP_TOKEN)
         async with serving(app, port):
             yield site
         site.journal.close()
@@ -485,10 +486,10 @@ async def test_nothing_can_be_written(site: Site) -> None:
 async def test_a_journal_that_is_not_there_is_a_503_with_a_remedy(tmp_path: Path) -> None:
     port = free_port()
     journal = Journal(tmp_path / "elsewhere.db")
-    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX)
+    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX, HTTP_TOKEN)
     async with (
         serving(app, port),
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http,
         http.get("/api/records") as reply,
     ):
         assert reply.status == 503
@@ -517,11 +518,11 @@ async def test_connections_that_ask_nothing_are_closed_and_keep_nobody_out(
     monkeypatch.setattr(web, "CONNECTIONS_MAX", 3)
     port = free_port()
     journal = Journal(tmp_path / "journal.db")
-    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX)
+    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX, HTTP_TOKEN)
     beginnings = (b"", b"GET / HTT", b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\nGET / HTT")
     async with (
         serving(app, port),
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http,
         asyncio.timeout(10),
     ):
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in beginnings]
@@ -568,7 +569,7 @@ async def test_the_api_describes_itself_without_other_hosts(site: Site) -> None:
 
 async def test_a_taken_port_is_named_with_its_setting(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.db")
-    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX)
+    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX, HTTP_TOKEN)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=rf"{port} .*IOT_HTTP_PORT"):
@@ -583,8 +584,8 @@ async def test_a_cancelled_server_frees_its_port_though_clients_stay_connected(
 ) -> None:
     port = free_port()
     journal = Journal(tmp_path / "journal.db")
-    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX)
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX, HTTP_TOKEN)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http:
         for _ in range(2):  # the second start finds the port free
             async with serving(app, port) as task, http.get("/livez") as reply:
                 assert reply.status == 200

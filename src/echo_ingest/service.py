@@ -27,7 +27,13 @@ from echo_ingest.journal.damage import noting
 from echo_ingest.journal.salvage import mend, report_of
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import Pulse
-from echo_ingest.settings import Endpoint, Settings, parse_endpoint
+from echo_ingest.settings import (
+    Endpoint,
+    LocalEndpoint,
+    Settings,
+    kept_secret,
+    parse_endpoint,
+)
 from echo_ingest.sinks import Sink
 from echo_ingest.sinks.echo_api import EchoApi
 from echo_ingest.watch import Watch
@@ -53,7 +59,7 @@ class House:
         self,
         settings: Settings,
         journal: Journal,
-        endpoint: Endpoint,
+        endpoint: Endpoint | LocalEndpoint,
         login: Callable[[], tuple[str, str] | None],
         publisher: broker.Credentials | None = None,
     ) -> None:
@@ -67,7 +73,7 @@ class House:
         self.session = Session(
             SessionOptions(
                 endpoint=endpoint,
-                client_id=settings.client_id,
+                client_id=broker.session_name(settings, endpoint),
                 login=login,
                 tls_ca_file=settings.tls_ca_file,
                 topic_filters=settings.topic_filters,
@@ -184,11 +190,13 @@ def sinks_of(settings: Settings) -> list[Sink]:
 async def run_up(
     settings: Settings,
     started: Callable[[broker.Broker], None],
+    tell_token: Callable[[str], None],
     beside: Callable[[House], Awaitable[None]] | None = None,
 ) -> None:
     """Broker, ingestion and HTTP, until told to stop. `beside` runs along with them.
 
-    `started` is called once the broker listens. Raises `Stopped`, `BrokerError`,
+    `started` is called once the broker listens, `tell_token` with the token of the read API, if
+    that was made just now. Raises `Stopped`, `BrokerError`,
     `JournalUnusable` or `OSError`, each with a remedy in its text.
     """
     if settings.endpoint is not None and not _is_this_machine(settings.endpoint):
@@ -206,16 +214,18 @@ async def run_up(
                 own.publisher,
             )
             started(own)
-            await _serve(house, own, beside)
+            await _serve(house, own, beside, tell_token)
 
 
-async def run_ingest(settings: Settings) -> None:
+async def run_ingest(settings: Settings, tell_token: Callable[[str], None]) -> None:
     """Ingestion and HTTP against a broker run elsewhere, until told to stop; as `run_up`."""
-    endpoint = parse_endpoint(settings.endpoint or f"127.0.0.1:{settings.mqtt_port}")
+    endpoint: Endpoint | LocalEndpoint = broker.own_endpoint(settings.data_dir)
+    if settings.endpoint is not None:
+        endpoint = parse_endpoint(settings.endpoint)
     with _sole_owner(settings.data_dir):
         async with _journal(settings) as journal:
-            house = House(settings, journal, endpoint, lambda: login(settings))
-            await _serve(house, None, None)
+            house = House(settings, journal, endpoint, lambda: broker.login(settings))
+            await _serve(house, None, None, tell_token)
 
 
 async def run_broker(settings: Settings, started: Callable[[broker.Broker], None]) -> None:
@@ -239,14 +249,6 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
         raise _first(group) from group
 
 
-def login(settings: Settings) -> tuple[str, str] | None:
-    """As whom to connect: what is set, else the account that a broker beside us gave us."""
-    beside = None
-    if settings.endpoint is None and settings.login is None:
-        beside = broker.service_credentials(settings.data_dir)
-    return (beside.user, beside.password) if beside is not None else settings.login
-
-
 # ---------------------------------------------------------------------- start, run, drain
 
 
@@ -254,10 +256,14 @@ async def _serve(
     house: House,
     own: broker.Broker | None,
     beside: Callable[[House], Awaitable[None]] | None,
+    tell_token: Callable[[str], None],
 ) -> None:
     settings = house.settings
     stopping, drained = _stop_signal(), asyncio.Event()
-    app = web.create_app(house, house.journal.path, settings.payload_bytes_max)
+    token, is_new = kept_secret(settings.data_dir, "http", settings.http_token)
+    if is_new:
+        tell_token(token)
+    app = web.create_app(house, house.journal.path, settings.payload_bytes_max, token)
     try:
         async with asyncio.TaskGroup() as tasks:
             http = tasks.create_task(web.serve(app, settings.bind, settings.http_port))
@@ -297,15 +303,15 @@ async def _serve(
 
 async def _until_either(stopping: asyncio.Event, own: broker.Broker | None) -> None:
     """Wait for the signal to stop; raise `Stopped` with its last words if our broker ends."""
-    told = asyncio.create_task(stopping.wait())
-    ended = asyncio.create_task(own.wait()) if own is not None else None
+    waiting: list[asyncio.Task[Any]] = [asyncio.create_task(stopping.wait())]
+    if own is not None:
+        waiting += [asyncio.create_task(own.wait()), asyncio.create_task(own.follow())]
     try:
-        waiting: list[asyncio.Task[Any]] = [told] if ended is None else [told, ended]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if ended is not None and ended.done() and not stopping.is_set():
-            raise Stopped(ended.result())
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.is_set():
+            raise Stopped(done.pop().result())
     finally:
-        await _cancel([task for task in (told, ended) if task is not None])
+        await _cancel(waiting)
 
 
 async def _beside(house: House, beside: Callable[[House], Awaitable[None]]) -> None:

@@ -5,17 +5,20 @@ devices' messages from it, and whether anyone does, is not looked at.
 """
 
 import asyncio
+import secrets
 
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import Pulse
-from echo_ingest.settings import Endpoint
+from echo_ingest.settings import LocalEndpoint
 
 
 class Watch:
     """What the health pages may ask about a broker: as `web.health.Conditions`."""
 
-    def __init__(self, client_id: str, endpoint: Endpoint, login: tuple[str, str]) -> None:
-        name = f"{client_id}-broker"  # another than that of an ingestion at this broker
+    def __init__(self, client_id: str, endpoint: LocalEndpoint, login: tuple[str, str]) -> None:
+        # Another name than that of an ingestion at this broker, which no device can guess either:
+        # by taking our session over it could make a broker look unwell that is not.
+        name = f"{client_id}-broker-{secrets.token_hex(8)}"
         self.pulse = Pulse(name)
         self.session = Session(
             SessionOptions(

@@ -4,7 +4,6 @@ What the broker itself refuses is no message; it must not reach us, and must not
 """
 
 import os
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,8 +183,7 @@ def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(house: Hous
 
 
 def connections(house: House) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{house.http_port}/metrics", timeout=5) as reply:
-        lines = reply.read().decode().splitlines()
+    lines = house.http_bytes("/metrics").decode().splitlines()
     (line,) = [each for each in lines if each.startswith("echo_ingest_broker_connections_total")]
     return int(float(line.rpartition(" ")[2]))
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 import signal
 import socket
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import structlog
 
+from echo_ingest.broker.changes import follow
 from echo_ingest.broker.configuration import (
     CONFIGURATION_FILE,
     PUBLISHER,
@@ -32,7 +34,14 @@ from echo_ingest.broker.folder import (
     make_folder,
     not_ours,
     prepare,
+)
+from echo_ingest.broker.nodes import Node, read_nodes
+from echo_ingest.broker.own import (
+    login,
+    own_endpoint,
+    own_login,
     service_credentials,
+    session_name,
 )
 from echo_ingest.broker.program import (
     BrokerError,
@@ -41,7 +50,7 @@ from echo_ingest.broker.program import (
     find_mosquitto,
     version,
 )
-from echo_ingest.settings import Endpoint, Settings
+from echo_ingest.settings import Settings
 
 __all__ = [
     "PUBLISHER",
@@ -52,9 +61,13 @@ __all__ = [
     "Credentials",
     "MosquittoMissing",
     "find_mosquitto",
+    "login",
     "not_ours",
+    "own_endpoint",
+    "own_login",
     "running",
     "service_credentials",
+    "session_name",
     "version",
 ]
 
@@ -64,7 +77,7 @@ LINE_CHARACTERS_MAX = 500
 START_SECONDS_MAX = 300.0  # millions of waiting messages take that long to load
 STOP_SECONDS_MAX = 60.0  # and 2.0 to save: killed meanwhile, it loses them
 POLL_SECONDS = 0.05
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to connect to, not to bind
+FILES_BESIDE_CONNECTIONS = 200  # the journal of its queues, plugins, logs, and our own ways in
 
 log = structlog.get_logger("broker")
 
@@ -76,18 +89,23 @@ class Broker:
         self,
         process: asyncio.subprocess.Process,
         program_version: Version,
-        endpoint: Endpoint,
+        settings: Settings,
         accounts: Accounts,
+        nodes: tuple[Node, ...],
     ) -> None:
         self.version = program_version
         self.pid = process.pid
-        self.endpoint = endpoint
+        self.endpoint = own_endpoint(settings.data_dir)
         """Where programs on this machine connect."""
         self.service = accounts.service
-        self.publisher = accounts.publisher
+        self.publisher = accounts.publisher if settings.echopub else accounts.service
+        """Who may publish for any node; None where that password is not known here."""
         self.subscriber = accounts.subscriber
         self.new = accounts.new
         """Accounts whose passwords were generated just now: to be shown once."""
+        self._settings = settings
+        self._accounts = accounts
+        self._nodes = nodes
         self._process = process
         self._last_lines: deque[str] = deque(maxlen=LAST_WORDS_LINES)
         self._ended = asyncio.create_task(self._read_to_the_end())
@@ -95,6 +113,14 @@ class Broker:
     async def wait(self) -> str:
         """Return when mosquitto has ended: how, and its last words."""
         return await asyncio.shield(self._ended)
+
+    async def follow(self) -> None:
+        """Take over changes of nodes and certificates, until cancelled."""
+        await follow(self._settings, self._accounts, self._nodes, self._reload)
+
+    def _reload(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # that it has ended is told by `wait`
+            self._process.send_signal(signal.SIGHUP)
 
     async def stop(self) -> None:
         """End it in order, so that it saves what it holds; kill it if it does not end."""
@@ -133,19 +159,51 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
             await _end_survivor(lock)
             _check_free(settings.bind, settings.mqtt_port, "IOT_MQTT_PORT")
             _check_free(settings.bind, settings.ws_port, "IOT_WS_PORT")
-            accounts = prepare(settings, program, program_version)
-            process = await _start(program, folder, lock)
-        endpoint = Endpoint("mqtt", LOOPBACK.get(settings.bind, settings.bind), settings.mqtt_port)
-        broker = Broker(process, program_version, endpoint, accounts)
+            if settings.tls_cert_file is not None:
+                _check_free(settings.bind, settings.tls_port, "IOT_TLS_PORT")
+            nodes = read_nodes(settings.nodes_path)
+            files_max, connections_max = _limits(settings)
+            accounts = prepare(settings, program, program_version, connections_max, nodes)
+            process = await _start(program, folder, lock, files_max)
+        broker = Broker(process, program_version, settings, accounts, nodes)
         try:
-            await _listening(broker, settings.ws_port)
+            await _listening(broker)
             yield broker
         finally:
             await broker.stop()
 
 
-async def _start(program: Path, folder: Path, lock: int) -> asyncio.subprocess.Process:
+def _limits(settings: Settings) -> tuple[int, int]:
+    """How many files mosquitto may open, and connections that leaves for each port.
+
+    Without the first it would take what we have, often 1,024.
+    """
+    ports = 2 if settings.tls_cert_file is None else 3
+    wanted = ports * settings.connections_max + FILES_BESIDE_CONNECTIONS
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or wanted <= hard:
+        return wanted, settings.connections_max
+    connections_max = max((hard - FILES_BESIDE_CONNECTIONS) // ports, 1)
+    log.warning(
+        "fewer connections than set",
+        each_port=connections_max,
+        reason=f"this process may open {hard:,} files: raise that (LimitNOFILE= in systemd), or "
+        "lower IOT_CONNECTIONS_MAX",
+    )
+    return hard, connections_max
+
+
+async def _start(
+    program: Path, folder: Path, lock: int, files_max: int
+) -> asyncio.subprocess.Process:
     os.truncate(lock, 0)  # a number that stays from before would be that of a stranger
+
+    def in_the_child() -> None:
+        # It notes its own number before it is mosquitto: were that for us to do, and we were
+        # killed before we could, nobody would know whom to end at the next start.
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
+
     return await asyncio.create_subprocess_exec(
         program,
         "-c",
@@ -158,20 +216,19 @@ async def _start(program: Path, folder: Path, lock: int) -> asyncio.subprocess.P
         pass_fds=(lock,),
         umask=0o077,
         start_new_session=True,  # Ctrl-C in a terminal is for us: mosquitto stops when we say so
-        # It notes its own number before it is mosquitto: were that for us to do, and we were
-        # killed before we could, nobody would know whom to end at the next start.
-        preexec_fn=lambda: os.pwrite(lock, str(os.getpid()).encode(), 0),
+        preexec_fn=in_the_child,
     )
 
 
-async def _listening(broker: Broker, last_port: int) -> None:
-    """Wait until it listens: it opens its ports in order, after it has loaded what it holds."""
+async def _listening(broker: Broker) -> None:
+    """Wait until it listens: after it has loaded what it holds, at our own way in last of all."""
     ended = asyncio.ensure_future(broker.wait())
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
             while not ended.done():
                 with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection(broker.endpoint.host, last_port)
+                    with broker.endpoint.name() as name:
+                        _, writer = await asyncio.open_unix_connection(name)
                     writer.close()
                     return
                 await asyncio.wait((ended,), timeout=POLL_SECONDS)

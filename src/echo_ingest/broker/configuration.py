@@ -5,14 +5,13 @@ survives SIGKILL and a power cut. 2.0 writes them to a file now and then: what i
 in a crash, so there a device that must know asks for a receipt.
 """
 
-import base64
-import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
+from echo_ingest.broker.nodes import Node, hash_of, own_filters
 from echo_ingest.broker.program import Version
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES, PROBE_PREFIX, RECEIPTS_PREFIX, Settings
 
@@ -23,14 +22,19 @@ SERVICE = "echo-ingest"
 CONFIGURATION_FILE = "mosquitto.conf"
 PASSWORD_FILE = "passwords"  # noqa: S105 - a name, not a password
 ACCESS_FILE = "access"
+SOCKET_FILE = "socket"
+CERTIFICATE_FILE, KEY_FILE, CLIENT_CA_FILE = "tls-cert.pem", "tls-key.pem", "tls-client-ca.pem"
 PLUGINS = ("mosquitto_password_file", "mosquitto_acl_file", "mosquitto_persist_sqlite")
 
 # Mosquitto has one thread, and checks passwords on it: 1,000 rounds are 0.4 ms in which no message
 # moves, so a thousand devices that come back at once cost 0.4 s, and 100,000 rounds would cost 44.
-# Generated passwords have 144 bits: no number of rounds makes them harder to guess.
+# These are of the accounts whose password a person may have chosen.
 HASH_ROUNDS = 1_000
-SALT_BYTES = 12
 HASH = re.compile(r"\$(6|7|argon2id)\$[\w$+/=,.-]+", re.ASCII)
+
+# Where there are only nodes: one connection each, so one that is dead must not stay for ever. Not
+# elsewhere: 2.1 turns a client of MQTT 3 away that asks for more, or for none, and cannot be told.
+KEEP_ALIVE_SECONDS_MAX = 3_600
 
 # Of 2.0 only. At each save the whole state is written anew while no message moves; measured, saving
 # on each change is 40 times slower and still loses what is on its way.
@@ -57,12 +61,16 @@ def needs_plugins(version: Version) -> bool:
 
 
 def configuration(
-    version: Version, settings: Settings, plugins: Mapping[str, Path], user: str | None
+    version: Version,
+    settings: Settings,
+    plugins: Mapping[str, Path],
+    user: str | None,
+    connections_max: int,
 ) -> str:
     """The configuration file; its paths are relative to the folder that mosquitto starts in.
 
     `plugins` says where each of `PLUGINS` is, if the version needs them; `user` is the system
-    account to change to when started as root.
+    account to change to when started as root; `connections_max` is for each port.
     """
     lines = [
         *([f"user {user}"] if user is not None else []),
@@ -84,6 +92,10 @@ def configuration(
         "log_type notice",
         "connection_messages true",
     ]
+    if not settings.echopub:
+        # Devices that were set up for a name of their own can do without what a shared account
+        # needs. A retained message stays in memory for ever, one for each topic there may be.
+        lines += ["retain_available false", f"max_keepalive {KEEP_ALIVE_SECONDS_MAX}"]
     if needs_plugins(version):
         lines += [
             f"plugin {plugins['mosquitto_password_file']}",
@@ -104,36 +116,75 @@ def configuration(
             "persistence_file queues.db",
             f"autosave_interval {AUTOSAVE_SECONDS}",
         ]
+    # One session for each account, named after it: nobody can take over another's, or have many.
+    # Devices that share an account would throw each other out.
+    limits = [f"max_connections {connections_max}"]
+    limits += [] if settings.echopub else ["use_username_as_clientid true"]
     lines += [
-        f"listener {settings.mqtt_port} {settings.bind}",
-        f"listener {settings.ws_port} {settings.bind}",
-        "protocol websockets",
+        *(f"listener {settings.mqtt_port} {settings.bind}", *limits),
+        *(f"listener {settings.ws_port} {settings.bind}", *limits, "protocol websockets"),
     ]
+    if settings.tls_cert_file is not None:
+        lines += [
+            *(f"listener {settings.tls_port} {settings.bind}", *limits),
+            *(f"certfile {CERTIFICATE_FILE}", f"keyfile {KEY_FILE}"),
+        ]
+        if settings.tls_client_ca_file is not None:
+            lines += [
+                *(f"cafile {CLIENT_CA_FILE}", "require_certificate true"),
+                "use_identity_as_username true",
+            ]
+    # Our own way in, which nobody can fill up from outside. The last: once it is there, all are.
+    lines.append(f"listener 0 {SOCKET_FILE}")
     return "\n".join([*lines, ""])
 
 
-def access_rules(topic_filters: tuple[str, ...]) -> str:
-    """The access file: devices write and get receipts, readers read, we do what we must."""
+def access_rules(settings: Settings, nodes: Iterable[Node]) -> str:
+    """The access file: devices write and get receipts, readers read, we do what we must.
+
+    A rule for each node, and none for all by a pattern: who is not in the file may do nothing,
+    though a connection or a certificate still stands.
+    """
+    filters = settings.topic_filters
     lines = [
-        f"user {PUBLISHER}",
-        *(f"topic write {each}" for each in topic_filters),
-        f"topic read {RECEIPTS_PREFIX}/#",
         f"user {SUBSCRIBER}",
-        *(f"topic read {each}" for each in topic_filters),
+        *(f"topic read {each}" for each in filters),
         f"user {SERVICE}",
-        *(f"topic read {each}" for each in topic_filters),
-        f"topic write {RECEIPTS_PREFIX}/#",
         f"topic readwrite {PROBE_PREFIX}/#",
         "topic read $SYS/broker/#",
     ]
+    if settings.echopub:
+        lines += [
+            *(f"topic read {each}" for each in filters),
+            f"topic write {RECEIPTS_PREFIX}/#",
+            f"user {PUBLISHER}",
+            *(f"topic write {each}" for each in filters),
+            f"topic read {RECEIPTS_PREFIX}/#",
+        ]
+    else:  # then our own tools have no other account to publish with
+        lines += [
+            *(f"topic readwrite {each}" for each in filters),
+            f"topic readwrite {RECEIPTS_PREFIX}/#",
+        ]
+    for node in nodes:
+        if not node.disabled:
+            own = own_filters(filters, settings.topic_prefixes, node.name)
+            lines += [
+                f"user {node.name}",
+                *(f"topic write {each}" for each in own),
+                f"topic read {RECEIPTS_PREFIX}/{node.name}/#",
+            ]
     return "\n".join([*lines, ""])
 
 
 def password_line(account: Credentials, salt: bytes) -> str:
-    """A line of the password file: PBKDF2 with SHA-512, mosquitto's form `$7$`."""
-    digest = hashlib.pbkdf2_hmac("sha512", account.password.encode(), salt, HASH_ROUNDS)
-    parts = (str(HASH_ROUNDS), base64.b64encode(salt).decode(), base64.b64encode(digest).decode())
-    return f"{account.user}:$7${'$'.join(parts)}\n"
+    """A line of the password file, for a password that is known here."""
+    return f"{account.user}:{hash_of(account.password, salt, HASH_ROUNDS)}\n"
+
+
+def node_lines(nodes: Iterable[Node]) -> str:
+    """Those of the nodes, whose passwords are not."""
+    return "".join(f"{n.name}:{n.hash}\n" for n in nodes if n.hash and not n.disabled)
 
 
 def hashed_accounts(text: str) -> dict[str, str]:
@@ -161,5 +212,7 @@ def hashed_accounts(text: str) -> dict[str, str]:
 
 def severity(line: str) -> str:
     """Is a line of mosquitto's log an `error`, a `warning`, or `info`?"""
+    if "TCP_NODELAY" in line:  # of 2.0, whenever somebody comes our own way, which is not TCP
+        return "info"
     found = re.match(r"(Error|Warning)\b", line)
     return found[1].lower() if found else "info"

@@ -1,9 +1,10 @@
-"""The broker's folder in the data folder, and the passwords beside it: made, written, read."""
+"""The broker's folder in the data folder: made, written, and written anew when nodes change."""
 
 import contextlib
 import os
 import pwd
 import secrets
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from msgspec import Struct
 
 from echo_ingest.broker.configuration import (
     ACCESS_FILE,
+    CERTIFICATE_FILE,
+    CLIENT_CA_FILE,
     CONFIGURATION_FILE,
+    KEY_FILE,
     PASSWORD_FILE,
     PLUGINS,
     PUBLISHER,
-    SALT_BYTES,
     SERVICE,
     SUBSCRIBER,
     Credentials,
@@ -24,43 +27,34 @@ from echo_ingest.broker.configuration import (
     configuration,
     hashed_accounts,
     needs_plugins,
+    node_lines,
     password_line,
 )
+from echo_ingest.broker.nodes import SALT_BYTES, Node
+from echo_ingest.broker.own import SERVICE_FILE, broker_folder
 from echo_ingest.broker.program import BrokerError, Version, find_plugin
-from echo_ingest.settings import Settings
+from echo_ingest.settings import Settings, kept_secret
+from echo_ingest.settings.kept import SECRET_BYTES, write_private
 
-PASSWORD_BYTES = 18
-SERVICE_FILE = "service.json"
 SYSTEM_USER = "mosquitto"
 
 
 class Accounts(Struct, frozen=True):
-    """Who may come in."""
+    """Who may come in, but for nodes."""
 
     service: Credentials
     publisher: Credentials | None
-    """None where no more than a hash of the password is known here."""
+    """None where there is none, or where no more than a hash of its password is known here."""
     subscriber: Credentials | None
     new: tuple[Credentials, ...]
     """Those whose passwords were generated just now."""
-    hashed: tuple[str, ...]
-    """Lines of the password file for those of whom a hash is known."""
-
-
-def service_credentials(data_dir: Path) -> Credentials | None:
-    """Our account at the broker that was last started with `data_dir`, if any was.
-
-    Its password changes at each start of the broker.
-    """
-    try:
-        return msgspec.json.decode(_service_file(data_dir).read_bytes(), type=Credentials)
-    except FileNotFoundError:
-        return None
+    lines: str
+    """All of them, as lines of the password file."""
 
 
 def make_folder(data_dir: Path) -> Path:
     """The folder that mosquitto runs in, in a data folder that is made if it is not there."""
-    folder = _folder(data_dir)
+    folder = broker_folder(data_dir)
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -84,35 +78,79 @@ def not_ours(data_dir: Path) -> str:
     )
 
 
-def prepare(settings: Settings, program: Path, version: Version) -> Accounts:
+def prepare(
+    settings: Settings,
+    program: Path,
+    version: Version,
+    connections_max: int,
+    nodes: Iterable[Node],
+) -> Accounts:
     """Write all that mosquitto reads, for its owner's eyes only; generate what is missing."""
-    folder = _folder(settings.data_dir)
+    folder = broker_folder(settings.data_dir)
     accounts = _accounts(settings)
     system_user = _system_user(version)
+    if system_user is not None:
+        os.chown(folder, system_user.pw_uid, system_user.pw_gid)
     plugins = (
         {name: find_plugin(program, name) for name in PLUGINS} if needs_plugins(version) else {}
     )
-    known = (accounts.service, accounts.publisher, accounts.subscriber)
-    lines = [password_line(each, secrets.token_bytes(SALT_BYTES)) for each in known if each]
-    _write(folder / PASSWORD_FILE, "".join((*lines, *accounts.hashed)))
-    _write(folder / ACCESS_FILE, access_rules(settings.topic_filters))
+    user = system_user.pw_name if system_user is not None else None
+    write_access(settings, accounts, nodes)
+    write_certificates(settings)
     _write(
         folder / CONFIGURATION_FILE,
-        configuration(version, settings, plugins, system_user.pw_name if system_user else None),
+        configuration(version, settings, plugins, user, connections_max),
     )
-    _write(_service_file(settings.data_dir), msgspec.json.encode(accounts.service).decode())
+    _write(folder / SERVICE_FILE, msgspec.json.encode(accounts.service).decode())
     if system_user is not None:
-        for path in (folder, *folder.iterdir()):
+        for path in folder.iterdir():
             os.chown(path, system_user.pw_uid, system_user.pw_gid)
     return accounts
 
 
-def _folder(data_dir: Path) -> Path:
-    return data_dir / "broker"
+def write_access(settings: Settings, accounts: Accounts, nodes: Iterable[Node]) -> None:
+    """Write passwords and rules: who may come in, and what they may do there."""
+    folder, nodes = broker_folder(settings.data_dir), tuple(nodes)
+    _write(folder / ACCESS_FILE, access_rules(settings, nodes))
+    _write(folder / PASSWORD_FILE, accounts.lines + node_lines(nodes))
 
 
-def _service_file(data_dir: Path) -> Path:
-    return _folder(data_dir) / SERVICE_FILE
+def write_certificates(settings: Settings) -> bool:
+    """Copy the certificates that are set, if they have changed; False if they have not.
+
+    They are copied because mosquitto 2.1 reads no secrets through symbolic links, as Kubernetes
+    mounts them. Raises `BrokerError` for what it could not use.
+    """
+    given = {
+        CERTIFICATE_FILE: settings.tls_cert_file,
+        KEY_FILE: settings.tls_key_file,
+        CLIENT_CA_FILE: settings.tls_client_ca_file,
+    }
+    folder = broker_folder(settings.data_dir)
+    try:
+        texts = {name: path.read_text() for name, path in given.items() if path is not None}
+        if not texts:
+            return False
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        assert settings.tls_cert_file is not None
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password="")
+        if CLIENT_CA_FILE in texts:
+            context.load_verify_locations(cadata=texts[CLIENT_CA_FILE])
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise BrokerError(
+            "the certificates of IOT_TLS_CERT_FILE, IOT_TLS_KEY_FILE and IOT_TLS_CLIENT_CA_FILE "
+            f"cannot be used ({why}): each must be a PEM file, the key without a passphrase and "
+            "that of the certificate"
+        ) from error
+    changed = {}
+    for name, text in texts.items():
+        path = folder / name
+        if not path.exists() or path.read_text() != text:
+            changed[path] = text
+    for path, text in changed.items():
+        _write(path, text)
+    return bool(changed)
 
 
 def _system_user(version: Version) -> pwd.struct_passwd | None:
@@ -131,25 +169,31 @@ def _system_user(version: Version) -> pwd.struct_passwd | None:
 
 
 def _accounts(settings: Settings) -> Accounts:
-    given = {PUBLISHER: settings.pub_password, SUBSCRIBER: settings.sub_password}
-    known = {u: Credentials(u, p.get_secret_value()) for u, p in given.items() if p is not None}
+    given = {PUBLISHER: settings.pub_password} if settings.echopub else {}
+    given[SUBSCRIBER] = settings.sub_password
+    known: dict[str, Credentials] = {}
     hashed: list[str] = []
     new: list[Credentials] = []
     if settings.accounts_file is not None:
+        known = {u: Credentials(u, p.get_secret_value()) for u, p in given.items() if p is not None}
         hashed = _hashed(settings.accounts_file, given.keys() - known.keys())
     else:
-        for user in given.keys() - known.keys():
-            known[user], is_new = _kept_account(settings.data_dir / "secrets" / user)
+        for user, given_password in given.items():
+            password, is_new = kept_secret(settings.data_dir, user, given_password)
+            known[user] = Credentials(user, password)
             if is_new:
                 new.append(known[user])
     ours = settings.service_password
-    service = ours.get_secret_value() if ours else secrets.token_urlsafe(PASSWORD_BYTES)
+    service = Credentials(
+        SERVICE, ours.get_secret_value() if ours else secrets.token_urlsafe(SECRET_BYTES)
+    )
+    salted = (password_line(a, secrets.token_bytes(SALT_BYTES)) for a in (service, *known.values()))
     return Accounts(
-        Credentials(SERVICE, service),
+        service,
         known.get(PUBLISHER),
         known.get(SUBSCRIBER),
-        tuple(sorted(new, key=lambda account: account.user)),
-        tuple(hashed),
+        tuple(new),
+        "".join((*salted, *hashed)),
     )
 
 
@@ -170,21 +214,6 @@ def _hashed(path: Path, users: Iterable[str]) -> list[str]:
     return [lines[user] for user in sorted(users)]
 
 
-def _kept_account(kept: Path) -> tuple[Credentials, bool]:
-    """The account `kept` is named after, and whether its password was generated just now."""
-    with contextlib.suppress(FileNotFoundError):
-        if password := kept.read_text().strip():  # empty after a power cut at the wrong moment
-            return Credentials(kept.name, password), False
-    account = Credentials(kept.name, secrets.token_urlsafe(PASSWORD_BYTES))
-    kept.parent.mkdir(mode=0o700, exist_ok=True)
-    _write(kept, f"{account.password}\n")
-    return account, True
-
-
 def _write(path: Path, text: str) -> None:
-    """Replace `path` at once by a regular file for its owner's eyes: mosquitto 2.1 insists."""
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    new.replace(path)
+    """Replace `path` by a file for the eyes of its folder's owner: mosquitto 2.1 insists."""
+    write_private(path, text, path.parent.stat())

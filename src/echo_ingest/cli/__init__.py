@@ -8,7 +8,8 @@ import apsw
 import typer
 
 import echo_ingest
-from echo_ingest.cli import check, ledger, letters, parked, publish, records, verify
+from echo_ingest.broker import BrokerError
+from echo_ingest.cli import check, ledger, letters, nodes, parked, publish, records, verify
 from echo_ingest.cli.options import settings_of
 from echo_ingest.cli.receipted import NoReceipt
 from echo_ingest.cli.screen import say_error
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 RUNNING, READING, MENDING = "Run", "Read what is stored", "Send and mend"
+ACCESS = "Say who may come in"
 
 
 def _version(wanted: bool) -> None:
@@ -90,6 +92,7 @@ app.add_typer(records.app, name="records", rich_help_panel=READING)
 app.add_typer(letters.app, name="dead-letters", no_args_is_help=True, rich_help_panel=MENDING)
 app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=MENDING)
 app.command(rich_help_panel=MENDING)(publish.publish)
+app.add_typer(nodes.app, name="nodes", no_args_is_help=True, rich_help_panel=ACCESS)
 
 
 def main() -> None:
@@ -101,7 +104,7 @@ def main() -> None:
     except SettingsError as error:
         say_error(str(error))
         sys.exit(2)
-    except (JournalUnusable, JournalFull, ConnectionLost, NoReceipt) as error:
+    except (JournalUnusable, JournalFull, ConnectionLost, NoReceipt, BrokerError) as error:
         say_error(str(error))
         sys.exit(1)
     except apsw.BusyError:

@@ -96,13 +96,20 @@ class _ParkedPage(Struct):
     parked: list[_RefusedRecord]
 
 
-def over_http(url: str, node: str, since: datetime) -> Found:
-    """Ask the read API below `url` for records observed since then; raises `NotAnswered`."""
+class ReadApi(Struct, frozen=True):
+    """Where it is, and what it asks for."""
+
+    url: str
+    token: str
+
+
+def over_http(api: ReadApi, node: str, since: datetime) -> Found:
+    """Ask it for records observed since then; raises `NotAnswered`."""
     offsets: dict[str, list[int]] = {}
     before: int | None = None
     while True:
         page = _get(
-            url, "records", _RecordPage,
+            api, "records", _RecordPage,
             node=node, since=since.isoformat(), before=before, limit=PAGE,
         )  # fmt: skip
         for stored in page.records:
@@ -111,43 +118,49 @@ def over_http(url: str, node: str, since: datetime) -> Found:
         before = page.next
         if before is None:
             break
-    newest = _get(url, "records", _RecordPage, limit=1).records
-    ledger = _get(url, "ledger", Ledger)
+    newest = _get(api, "records", _RecordPage, limit=1).records
+    ledger = _get(api, "ledger", Ledger)
     after = min((each[0] for each in offsets.values()), default=1) - 1
     return Found(
         offsets,
         {
             name: SinkFound(
                 (newest[0].offset if newest else 0) - sink.backlog,
-                _parked(url, name, node, after),
+                _parked(api, name, node, after),
             )
             for name, sink in ledger.sinks.items()
         },
     )
 
 
-def _parked(url: str, sink: str, node: str, after: int) -> dict[int, str]:
+def _parked(api: ReadApi, sink: str, node: str, after: int) -> dict[int, str]:
     parked: dict[int, str] = {}
     while page := _get(
-        url, "parked", _ParkedPage, sink=sink, node=node, after=after, limit=PAGE
+        api, "parked", _ParkedPage, sink=sink, node=node, after=after, limit=PAGE
     ).parked:
         parked |= {each.offset: each.reason for each in page}
         after = page[-1].offset
     return parked
 
 
-def _get(url: str, name: str, kind: type[T], **query: str | int | None) -> T:
+def _get(api: ReadApi, name: str, kind: type[T], **query: str | int | None) -> T:
     """GET a page of the read API."""
-    parts = urlsplit(url)
+    url, parts = api.url, urlsplit(api.url)
+    headers = {"Authorization": f"Bearer {api.token}"}
     given = urlencode({key: value for key, value in query.items() if value is not None})
     make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     try:
         with closing(make(parts.netloc, timeout=HTTP_TIMEOUT_SECONDS)) as connection:
-            connection.request("GET", f"{parts.path}/api/{name}?{given}")
+            connection.request("GET", f"{parts.path}/api/{name}?{given}", headers=headers)
             reply = connection.getresponse()
             body = reply.read()
     except (OSError, http.client.HTTPException) as error:
         raise NotAnswered(f"{url} does not answer ({error})") from error
+    if reply.status == http.HTTPStatus.UNAUTHORIZED:
+        raise NotAnswered(
+            f"{url} wants another token: set IOT_HTTP_TOKEN to the one of that service, which is "
+            "kept in secrets/http in its data folder"
+        )
     if reply.status != http.HTTPStatus.OK:
         raise NotAnswered(f"{url}/api/{name} answers with {reply.status}: {body[:200]!r}")
     try:

@@ -5,9 +5,10 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 
-from echo_ingest.broker import PUBLISHER, Credentials, service_credentials
+from echo_ingest.broker import PUBLISHER, own_endpoint, own_login
 from echo_ingest.mqtt import ConnectionLost, Session, SessionOptions
 from echo_ingest.settings import Endpoint, Settings, parse_endpoint
+from echo_ingest.settings.kept import read_secret
 
 STATE_POLL_SECONDS = 0.02
 LOSSES_MAX = 5
@@ -88,43 +89,43 @@ def require_publisher(settings: Settings) -> SessionOptions:
 
 
 def publisher_options(settings: Settings) -> SessionOptions | None:
-    """How to connect as a device: as `echopub` to our own broker, as ourselves elsewhere.
+    """How to connect as a device: to our own broker as `echopub`, elsewhere as ourselves.
 
-    None if our own broker has never been started, or knows no more of its password than a hash.
+    Where nobody shares an account, as the service itself. None if our own broker has never been
+    started, or knows no more of the password than a hash.
     """
-    if is_own(settings):
-        password = _publisher_password(settings)
-        return _to_our_own(settings, Credentials(PUBLISHER, password)) if password else None
-    assert settings.endpoint is not None
+    if not is_own(settings):
+        assert settings.endpoint is not None
+        return SessionOptions(
+            endpoint=parse_endpoint(settings.endpoint),
+            client_id=_client_id(),
+            login=lambda: settings.login,
+            tls_ca_file=settings.tls_ca_file,
+        )
+    if not settings.echopub:
+        return service_options(settings)
+    password = read_secret(settings.data_dir, PUBLISHER)
+    if settings.pub_password is not None:
+        password = settings.pub_password.get_secret_value()
+    if password is None:
+        return None
     return SessionOptions(
-        endpoint=parse_endpoint(settings.endpoint),
+        endpoint=Endpoint("mqtt", local_host(settings), settings.mqtt_port),
         client_id=_client_id(),
-        login=lambda: settings.login,
-        tls_ca_file=settings.tls_ca_file,
+        login=lambda: (PUBLISHER, password),
     )
 
 
 def service_options(settings: Settings) -> SessionOptions | None:
     """How to connect to our own broker as its service; None if it has never been started."""
-    account = service_credentials(settings.data_dir)
-    return _to_our_own(settings, account) if account is not None else None
-
-
-def _to_our_own(settings: Settings, account: Credentials) -> SessionOptions:
+    if own_login(settings.data_dir) is None:
+        return None
     return SessionOptions(
-        endpoint=Endpoint("mqtt", local_host(settings), settings.mqtt_port),
+        endpoint=own_endpoint(settings.data_dir),
         client_id=_client_id(),
-        login=lambda: (account.user, account.password),
+        login=lambda: own_login(settings.data_dir),
     )
 
 
 def _client_id() -> str:
     return f"echo-ingest-publish-{secrets.token_hex(4)}"
-
-
-def _publisher_password(settings: Settings) -> str | None:
-    if settings.pub_password is not None:
-        return settings.pub_password.get_secret_value()
-    with contextlib.suppress(FileNotFoundError):
-        return (settings.data_dir / "secrets" / PUBLISHER).read_text().strip() or None
-    return None

@@ -24,16 +24,20 @@ def serve(command: Literal["up", "run", "broker", "demo"], settings: Settings) -
         with contextlib.suppress(OSError):  # as of the log
             _announce(settings, broker, ingests=command != "broker")
 
+    def tell_token(token: str) -> None:
+        with contextlib.suppress(OSError):
+            say(f"Token       read API  {token}   (new; shown this once)")
+
     try:
         match command:
             case "up":
-                asyncio.run(service.run_up(settings, started))
+                asyncio.run(service.run_up(settings, started, tell_token))
             case "run":
-                asyncio.run(service.run_ingest(settings))
+                asyncio.run(service.run_ingest(settings, tell_token))
             case "broker":
                 asyncio.run(service.run_broker(settings, started))
             case "demo":
-                asyncio.run(service.run_up(settings, started, demonstrate))
+                asyncio.run(service.run_up(settings, started, tell_token, demonstrate))
     except (service.Stopped, BrokerError, JournalFull, JournalUnusable, OSError) as error:
         fail(str(error))
     return 0
@@ -44,6 +48,8 @@ def _announce(settings: Settings, broker: Broker, *, ingests: bool) -> None:
     version = ".".join(map(str, broker.version))
     say(f"MQTT        mqtt://{settings.bind}:{settings.mqtt_port}   (mosquitto {version})")
     say(f"WebSockets  ws://{settings.bind}:{settings.ws_port}/mqtt")
+    if settings.tls_cert_file is not None:
+        say(f"MQTT, TLS   mqtts://{settings.bind}:{settings.tls_port}")
     if ingests or settings.broker_http:
         say(f"HTTP        http://{settings.bind}:{settings.http_port}/healthz")
     if ingests:

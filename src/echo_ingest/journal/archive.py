@@ -24,7 +24,13 @@ from echo_ingest.journal.entries import (
     to_entry,
 )
 from echo_ingest.journal.ledger import Ledger, contradictions, read_ledger
-from echo_ingest.journal.nodes import NodeDay, nodes_heard, read_node_days
+from echo_ingest.journal.nodes import (
+    Heard,
+    NodeDay,
+    nodes_heard,
+    read_last_heard,
+    read_node_days,
+)
 from echo_ingest.record import SECONDS_MAX
 
 PAGE_ROWS = 200
@@ -101,6 +107,11 @@ class Archive:
         """How many nodes were heard within the last `hour`, `day` and `week`."""
         with noting(self._path):
             return nodes_heard(self._db, now_ms)
+
+    def last_heard(self, today: date) -> dict[str, Heard]:
+        """When each node was heard, and how often today, a day in UTC."""
+        with noting(self._path):
+            return read_last_heard(self._db, today)
 
     def audit(self) -> list[str]:
         """Compare the ledger's counters with the rows; return what disagrees, in words.

@@ -13,7 +13,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
-from echo_ingest.settings import Endpoint
+from echo_ingest.settings import Endpoint, LocalEndpoint
 
 OPEN_TIMEOUT_SECONDS = 10.0
 WRITE_BUFFER_BYTES = 1024 * 1024
@@ -141,29 +141,25 @@ class Link(asyncio.Protocol):
 
 
 async def open_link(
-    endpoint: Endpoint,
+    endpoint: Endpoint | LocalEndpoint,
     tls_ca_file: Path | None,
     on_bytes: Callable[[bytes], None],
     on_lost: Callable[[Exception | None], None],
 ) -> Link:
     """Connect to `endpoint`; raise `OSError` (with the reason in words) or `TimeoutError`."""
-    secure = endpoint.scheme in ("mqtts", "wss")
     websocket = None
-    if endpoint.scheme in ("ws", "wss"):
+    if isinstance(endpoint, Endpoint) and endpoint.scheme in ("ws", "wss"):
+        secure = endpoint.scheme == "wss"
         websocket = WebSocketURI(secure, endpoint.host, endpoint.port, endpoint.path, "")
     link: Link | None = None
     try:
         async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
-            _, link = await asyncio.get_running_loop().create_connection(
-                lambda: Link(websocket, on_bytes, on_lost),
-                endpoint.host,
-                endpoint.port,
-                ssl=ssl.create_default_context(cafile=tls_ca_file) if secure else None,
-            )
+            link = await _connect(endpoint, tls_ca_file, lambda: Link(websocket, on_bytes, on_lost))
             await link.opened()
             return link
     except (InvalidHandshake, ProtocolError) as error:
         assert link is not None
+        assert isinstance(endpoint, Endpoint)
         link.abort()
         raise ConnectionRefusedError(
             f"the server does not speak MQTT over WebSockets at {endpoint.path} ({error})"
@@ -172,3 +168,17 @@ async def open_link(
         if link is not None:
             link.abort()
         raise
+
+
+async def _connect(
+    endpoint: Endpoint | LocalEndpoint, tls_ca_file: Path | None, make: Callable[[], Link]
+) -> Link:
+    loop = asyncio.get_running_loop()
+    if isinstance(endpoint, LocalEndpoint):
+        with endpoint.name() as name:
+            _, link = await loop.create_unix_connection(make, name)
+        return link
+    secure = endpoint.scheme in ("mqtts", "wss")
+    context = ssl.create_default_context(cafile=tls_ca_file) if secure else None
+    _, link = await loop.create_connection(make, endpoint.host, endpoint.port, ssl=context)
+    return link

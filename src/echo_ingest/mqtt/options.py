@@ -5,13 +5,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from echo_ingest.settings import Endpoint
+from echo_ingest.settings import Endpoint, LocalEndpoint
 
 
 class SessionOptions(Struct, frozen=True, kw_only=True):
     """Which broker, as whom, to what."""
 
-    endpoint: Endpoint
+    endpoint: Endpoint | LocalEndpoint
     client_id: str
     login: Callable[[], tuple[str, str] | None] = lambda: None
     """User name and password, asked for at each connection: a broker beside us may change them."""

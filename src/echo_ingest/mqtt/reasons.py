@@ -2,7 +2,7 @@
 
 import mqtt5
 
-from echo_ingest.settings import Endpoint
+from echo_ingest.settings import Endpoint, LocalEndpoint
 
 FAILURE = 0x80  # reason codes from here on say no [MQTT-2.4.0]; the codec's cannot be ordered
 TAKEN_OVER = (
@@ -38,7 +38,7 @@ def words(packet: mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPac
     return text
 
 
-def reason(error: Exception, endpoint: Endpoint) -> str:
+def reason(error: Exception, endpoint: Endpoint | LocalEndpoint) -> str:
     """Why there is no connection to `endpoint`."""
     if isinstance(error, ConnectionLost):
         return str(error)

@@ -5,14 +5,11 @@ environment gives counts more than the file; an empty variable counts as not giv
 files leave them so. Every field has its heading in docs/settings.md.
 """
 
-import difflib
-import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Struct
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,19 +17,21 @@ from pydantic import (
     Field,
     FilePath,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
 
 from echo_ingest.settings.endpoint import (
     Endpoint,
+    LocalEndpoint,
     check_bind,
     check_endpoint,
     check_http_url,
     parse_endpoint,
 )
+from echo_ingest.settings.kept import kept_secret
 from echo_ingest.settings.objects import check_objects_url
+from echo_ingest.settings.reading import ENVIRONMENT_PREFIX, Expected, SettingsError, read
 from echo_ingest.settings.topics import (
     PROBE_PREFIX,
     RECEIPTS_PREFIX,
@@ -46,39 +45,27 @@ __all__ = [
     "PROBE_PREFIX",
     "RECEIPTS_PREFIX",
     "Endpoint",
+    "LocalEndpoint",
     "Settings",
     "SettingsError",
+    "kept_secret",
     "load",
     "node_of",
     "parse_endpoint",
 ]
 
-ENVIRONMENT_PREFIX = "IOT_"
-CONFIG_VARIABLE = "IOT_CONFIG"
-FILE_SUFFIX = "_file"
-SECRETS = ("password", "api_key", "pub_password", "sub_password", "service_password")
+SECRETS = (
+    *("password", "api_key", "pub_password", "sub_password"),
+    *("service_password", "http_token"),
+)
 SECRET_BYTES_MAX = 1024
-SHOWN_CHARACTERS_MAX = 80
+TOKEN_CHARACTERS_MIN = 20
 
 PACKET_OVERHEAD_BYTES = 65_536
 """Room for topic and properties beside the payload."""
 PAYLOAD_BYTES_LIMIT = 268_435_455 - PACKET_OVERHEAD_BYTES  # four length bytes [MQTT-1.5.5]
 EXPIRY_SECONDS_LIMIT = 2**32 - 1  # this one means for ever [MQTT-3.1.2.11.2]
 BYTES_LIMIT = 2**60
-
-
-class SettingsError(Exception):
-    """Settings that cannot be used: a line for each, with its remedy."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
-
-
-class Expected(Struct, frozen=True):
-    """What to type for a setting."""
-
-    text: str
 
 
 def _check_topic(text: str) -> str:
@@ -93,7 +80,18 @@ def _check_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _check_token(secret: SecretStr) -> SecretStr:
+    text = _check_secret(secret).get_secret_value()
+    if len(text) < TOKEN_CHARACTERS_MIN or not text.isascii() or " " in text:
+        raise ValueError(
+            f"type at least {TOKEN_CHARACTERS_MIN} letters, digits and signs without spaces, such "
+            "as `openssl rand -hex 24` prints; or leave it out, and one is made"
+        )
+    return secret
+
+
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+PemFile = Annotated[FilePath | None, Expected("the path of a PEM file that exists")]
 Port = Annotated[int, Field(ge=1, le=65_535), Expected("a port, 1 to 65535")]
 Bytes = Annotated[int, Field(ge=0, le=BYTES_LIMIT), Expected("a whole number of bytes, 0 or more")]
 
@@ -118,7 +116,7 @@ class Settings(BaseModel):
     """The account there."""
     password: Secret | None = None
     """The password of that account."""
-    tls_ca_file: Annotated[FilePath | None, Expected("the path of a PEM file that exists")] = None
+    tls_ca_file: PemFile = None
     """The certificate authority of a broker that has a private one."""
     topic: Annotated[str, AfterValidator(_check_topic)] = "iotingestion/#"
     """The topic filters to ingest, with a comma between."""
@@ -142,7 +140,24 @@ class Settings(BaseModel):
     http_port: Port = 8080
     """The port for health, metrics and reading."""
     bind: Annotated[str, AfterValidator(check_bind)] = "127.0.0.1"
-    """The address on which all three listen."""
+    """The address on which all of them listen."""
+    tls_cert_file: PemFile = None
+    """Our broker's certificate, with those that vouch for it; with it, it listens for TLS."""
+    tls_key_file: PemFile = None
+    """The key of that certificate."""
+    tls_client_ca_file: PemFile = None
+    """The authority that signs devices' certificates: over TLS, they log in with those."""
+    tls_port: Port = 8883
+    """The port of our broker for MQTT over TLS, where it has a certificate."""
+    connections_max: Annotated[
+        int, Field(ge=10, le=1_000_000), Expected("a whole number, 10 to 1000000")
+    ] = 5000
+    """The most connections at each of our broker's ports."""
+
+    nodes_file: Annotated[Path | None, Expected("the path of a file")] = None
+    """The nodes with credentials of their own; `nodes.jsonl` in the data folder if not given."""
+    echopub: Annotated[bool, Expected("true or false")] = True
+    """Devices may share the account `echopub`; without, only nodes come in."""
     pub_password: Secret | None = None
     """The password of `echopub`, the devices' account; generated if not given."""
     sub_password: Secret | None = None
@@ -153,6 +168,8 @@ class Settings(BaseModel):
     """Password hashes of `echopub` and `echosub`; with it, no password is generated."""
     broker_http: Annotated[bool, Expected("true or false")] = False
     """A broker that runs alone says on `http_port` how it is."""
+    http_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
+    """The token that the read API asks for; generated if not given."""
     mosquitto: Annotated[Path | None, Expected("the path of the mosquitto program")] = None
     """The broker program, if it is not where such programs are."""
 
@@ -195,10 +212,12 @@ class Settings(BaseModel):
     ] = 0
     """How long messages are kept once every sink has them; 0: for ever."""
 
-    @field_validator("ws_port", "http_port")
+    @field_validator("ws_port", "http_port", "tls_port")
     @classmethod
     def _check_own_port(cls, port: int, info: ValidationInfo) -> int:
-        for other in ("mqtt_port", "ws_port"):
+        if info.field_name == "tls_port" and info.data.get("tls_cert_file") is None:
+            return port
+        for other in ("mqtt_port", "ws_port", "http_port"):
             if info.data.get(other) == port:
                 raise ValueError(f"{ENVIRONMENT_PREFIX}{other.upper()} is {port} too: type another")
         return port
@@ -211,6 +230,21 @@ class Settings(BaseModel):
                 f"set {ENVIRONMENT_PREFIX}OBJECTS_URL to where audio goes, or type embedded"
             )
         return audio
+
+    @field_validator("tls_key_file", "tls_client_ca_file")
+    @classmethod
+    def _check_certificate(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        has_certificate = info.data.get("tls_cert_file") is not None
+        if path is not None and not has_certificate:
+            raise ValueError("set IOT_TLS_CERT_FILE too, or leave this out")
+        if path is None and has_certificate and info.field_name == "tls_key_file":
+            raise ValueError("set it to the key that belongs to IOT_TLS_CERT_FILE")
+        return path
+
+    @property
+    def nodes_path(self) -> Path:
+        """Where the nodes with credentials of their own are kept."""
+        return self.nodes_file or self.data_dir / "nodes.jsonl"
 
     @cached_property
     def topic_filters(self) -> tuple[str, ...]:
@@ -234,117 +268,10 @@ class Settings(BaseModel):
         return node_of(topic, self.topic_prefixes)
 
 
-# ---------------------------------------------------------------------- reading them
-
-
-class Found(Struct, frozen=True):
-    """A value, and what the place it came from calls it."""
-
-    label: str
-    value: object
-
-
 def load(environ: Mapping[str, str], toml_path: Path | None = None) -> Settings:
     """Read the settings; `toml_path`, else `IOT_CONFIG`, names the file if there is one.
 
     Other `IOT_…` variables are left alone: Kubernetes sets some for services of such a name.
     Raises `SettingsError`.
     """
-    problems: list[str] = []
-    if toml_path is None and environ.get(CONFIG_VARIABLE):
-        toml_path = Path(environ[CONFIG_VARIABLE])
-    found = _from_file(toml_path, problems) if toml_path is not None else {}
-    found |= _from_environment(environ, problems)
-    try:
-        settings = Settings.model_validate({name: each.value for name, each in found.items()})
-    except ValidationError as error:
-        problems += _invalid(error, found)
-    if problems:
-        raise SettingsError(problems)
-    return settings
-
-
-def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, Found]:
-    given = {}
-    for name in _names():
-        label = ENVIRONMENT_PREFIX + name.upper()
-        if environ.get(label):
-            given[name] = Found(label, environ[label])
-    return _with_secrets(given, problems)
-
-
-def _from_file(path: Path, problems: list[str]) -> dict[str, Found]:
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        problems.append(f"{path}: cannot be read ({error.strerror}); type the path of a TOML file")
-        return {}
-    except ValueError as error:
-        problems.append(f"{path}: is not TOML ({error}); type lines such as: mqtt_port = 1883")
-        return {}
-    given = {}
-    for name, value in table.items():
-        if name in _names():
-            given[name] = Found(f"{name} in {path}", value)
-        else:
-            nearest = difflib.get_close_matches(name.lower(), _names(), n=1)
-            remedy = f"type {nearest[0]}" if nearest else "leave it out"
-            problems.append(f"{name} in {path}: there is no such setting; {remedy}")
-    return _with_secrets(given, problems)
-
-
-def _names() -> list[str]:
-    return [*Settings.model_fields, *(secret + FILE_SUFFIX for secret in SECRETS)]
-
-
-def _with_secrets(given: dict[str, Found], problems: list[str]) -> dict[str, Found]:
-    """The same, with the content of secret files in place of their names."""
-    settled = dict(given)
-    for secret in SECRETS:
-        file = settled.pop(secret + FILE_SUFFIX, None)
-        if file is None:
-            continue
-        if secret in given:
-            problems.append(f"{file.label}: {given[secret].label} is given too; leave one out")
-            continue
-        try:
-            text = Path(str(file.value)).read_text()
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            problems.append(
-                f"{file.label}: found {str(file.value)!r}, which cannot be read ({reason}); "
-                "type the path of a file with the secret in it"
-            )
-        else:
-            settled[secret] = Found(file.label, text.removesuffix("\n"))
-    return settled
-
-
-def _invalid(error: ValidationError, found: dict[str, Found]) -> list[str]:
-    lines = []
-    for each in error.errors():
-        name = str(each["loc"][0])
-        if name in found:
-            label, value = found[name].label, _shown(name, found[name].value)
-        else:  # a default that clashes with what was given
-            label = ENVIRONMENT_PREFIX + name.upper()
-            value = f"{Settings.model_fields[name].default!r}, the default"
-        if each["type"] == "value_error":
-            remedy = str(each["ctx"]["error"])
-        else:
-            metadata = Settings.model_fields[name].metadata
-            expected = [each.text for each in metadata if isinstance(each, Expected)]
-            remedy = f"type {expected[0] if expected else 'text, in quotes'}"
-        lines.append(f"{label}: found {value}; {remedy}")
-    return lines
-
-
-def _shown(name: str, value: object) -> str:
-    if name in SECRETS:
-        return "a value that is not shown"
-    text = repr(value)
-    if "@" in text:  # a password in an address must not end in a log
-        text = f"'…@{text.rpartition('@')[2]}"
-    if name == "objects_url" and "?" in text:  # nor a signature
-        text = f"{text.partition('?')[0]}?…'"
-    return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
+    return read(Settings, SECRETS, environ, toml_path)

@@ -1,7 +1,11 @@
 """Addresses, as people type them."""
 
+import contextlib
 import ipaddress
+import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
@@ -10,6 +14,8 @@ from msgspec import Struct
 Scheme = Literal["mqtt", "mqtts", "ws", "wss"]
 DEFAULT_PORTS: dict[Scheme, int] = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 DEFAULT_WEBSOCKET_PATH = "/mqtt"  # mosquitto answers on any; others on this, by custom
+
+SOCKET_NAME_BYTES_MAX = 100  # Linux takes 107, others a few less
 
 HOST = re.compile(r"[\w-][\w.-]*")
 
@@ -25,6 +31,28 @@ class Endpoint(Struct, frozen=True):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+
+class LocalEndpoint(Struct, frozen=True):
+    """The way into our own broker for programs on its machine: nobody types it."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+    @contextlib.contextmanager
+    def name(self) -> Iterator[str]:
+        """What to connect to, inside the block; shorter than the path where that is too long."""
+        name = str(self.path)
+        if len(os.fsencode(name)) <= SOCKET_NAME_BYTES_MAX:
+            yield name
+            return
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            yield f"/proc/self/fd/{folder}/{self.path.name}"
+        finally:
+            os.close(folder)
 
 
 def parse_endpoint(text: str) -> Endpoint:

@@ -1,8 +1,7 @@
 """HTTP: how the house is, its figures, and what the journal holds. Read-only, docs/http.md.
 
 Answers come from the event loop that also ingests: health is a few comparisons, and whatever
-reads the journal does so in a thread, a few at a time. Everyone who can reach the port may read;
-there is no login.
+reads the journal does so in a thread, a few at a time, for those who send the token.
 """
 
 import asyncio
@@ -14,21 +13,24 @@ from pathlib import Path
 
 import h11
 import uvicorn
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import echo_ingest
+from echo_ingest.web.access import only_with
 from echo_ingest.web.api import read_api
 from echo_ingest.web.errors import ERRORS
-from echo_ingest.web.health import Conditions, Service, figures, health_pages
+from echo_ingest.web.health import Conditions, Service, health_pages, ledger_page, metrics_page
 
 __all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
 
 KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 3
 HEADER_BYTES_MAX = 16 * 1024
+BODY_BYTES_MAX = 16 * 1024  # nothing that is here wants any
 CONNECTIONS_MAX = 500
 
 HEADERS = [
@@ -49,18 +51,41 @@ def create_health_app(conditions: Conditions) -> Litestar:
     )
 
 
-def create_app(service: Service, archive_path: Path, payload_bytes_max: int) -> Litestar:
-    """All routes. `archive_path` is the journal; it is opened anew for each request."""
-    reading = read_api(archive_path, payload_bytes_max)
+def create_app(
+    service: Service, archive_path: Path, payload_bytes_max: int, token: str
+) -> Litestar:
+    """All routes. `archive_path` is the journal; it is opened anew for each request.
+
+    `token` is asked for by all but health and metrics.
+    """
+    with_token = only_with(token)
     return Litestar(
-        route_handlers=[*health_pages(service), *figures(service), reading],
+        route_handlers=[
+            *health_pages(service),
+            metrics_page(service),
+            Router(
+                "/",
+                route_handlers=[ledger_page(service), read_api(archive_path, payload_bytes_max)],
+                middleware=[with_token],
+                security=[{"token": []}],
+            ),
+        ],
         exception_handlers=ERRORS,
+        request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
         openapi_config=OpenAPIConfig(
             title="Echo Ingest",
             version=echo_ingest.__version__,
             description="What the journal holds, read-only.",
-            path="/api/openapi.json",
+            components=Components(
+                security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}
+            ),
+            openapi_router=Router(
+                "/api/openapi.json",
+                route_handlers=[],
+                middleware=[with_token],
+                include_in_schema=False,
+            ),
             # The document alone: the pages that show it load their scripts from other hosts.
             render_plugins=[JsonRenderPlugin(path="/")],
         ),

@@ -1,5 +1,7 @@
 """Every error is JSON: `{"error": "…"}`, in words that say what to do."""
 
+from collections.abc import Mapping
+
 import structlog
 from litestar import Request, Response
 from litestar.datastructures import State
@@ -20,13 +22,17 @@ class Problem(Struct, frozen=True):
     error: str
 
 
-def problem(status_code: int, error: str) -> Response[Problem]:
+def problem(
+    status_code: int, error: str, headers: Mapping[str, str] | None = None
+) -> Response[Problem]:
     """A reply that says why there is none."""
-    return Response(Problem(error), status_code=status_code, media_type="application/json")
+    return Response(
+        Problem(error), status_code=status_code, media_type="application/json", headers=headers
+    )
 
 
 def _http_error(request: AnyRequest, error: HTTPException) -> Response[Problem]:
-    return problem(error.status_code, error.detail)
+    return problem(error.status_code, error.detail, error.headers)
 
 
 def _no_such_page(request: AnyRequest, error: NotFoundException) -> Response[Problem]:

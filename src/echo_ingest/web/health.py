@@ -73,8 +73,8 @@ def health_pages(conditions: Conditions) -> list[HTTPRouteHandler]:
     return [live, ready, healthy]
 
 
-def figures(service: Service) -> list[HTTPRouteHandler]:
-    """How much came in, and what became of it."""
+def metrics_page(service: Service) -> HTTPRouteHandler:
+    """Figures that tell of no record and no node."""
 
     @get("/metrics", media_type=CONTENT_TYPE_LATEST, sync_to_thread=False, tags=["health"])
     def metrics() -> bytes:
@@ -82,12 +82,18 @@ def figures(service: Service) -> list[HTTPRouteHandler]:
         service.sample()
         return generate_latest(REGISTRY)
 
+    return metrics
+
+
+def ledger_page(service: Service) -> HTTPRouteHandler:
+    """The journal's figures, of which it has a copy in memory."""
+
     @get("/api/ledger", sync_to_thread=False, tags=["journal"])
     def ledger() -> Ledger:
         """The proof that nothing was dropped in silence."""
         return service.ledger()
 
-    return [metrics, ledger]
+    return ledger
 
 
 def _answer(problems: dict[str, str]) -> Response[Health]:

@@ -1,0 +1,151 @@
+"""Reads settings from the environment, a TOML file and secret files, and says what is wrong."""
+
+import difflib
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import Struct
+from pydantic import BaseModel, ValidationError
+
+ENVIRONMENT_PREFIX = "IOT_"
+CONFIG_VARIABLE = "IOT_CONFIG"
+FILE_SUFFIX = "_file"
+SHOWN_CHARACTERS_MAX = 80
+NOT_SHOWN = "a value that is not shown"
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used: a line for each, with its remedy."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Expected(Struct, frozen=True):
+    """What to type for a setting."""
+
+    text: str
+
+
+class Found(Struct, frozen=True):
+    """A value, and what the place it came from calls it."""
+
+    label: str
+    value: object
+
+
+def read(
+    model: type[M],
+    secrets: Collection[str],
+    environ: Mapping[str, str],
+    toml_path: Path | None,
+) -> M:
+    """The settings of `model`, of which `secrets` may also be in files; see `settings.load`."""
+    problems: list[str] = []
+    names = [*model.model_fields, *(secret + FILE_SUFFIX for secret in secrets)]
+    if toml_path is None and environ.get(CONFIG_VARIABLE):
+        toml_path = Path(environ[CONFIG_VARIABLE])
+    found: dict[str, Found] = {}
+    if toml_path is not None:
+        found |= _with_secrets(_from_file(toml_path, names, problems), secrets, problems)
+    found |= _with_secrets(_from_environment(environ, names), secrets, problems)
+    try:
+        settings = model.model_validate({name: each.value for name, each in found.items()})
+    except ValidationError as error:
+        problems += _invalid(error, found, model, secrets)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _from_environment(environ: Mapping[str, str], names: list[str]) -> dict[str, Found]:
+    given = {}
+    for name in names:
+        label = ENVIRONMENT_PREFIX + name.upper()
+        if environ.get(label):
+            given[name] = Found(label, environ[label])
+    return given
+
+
+def _from_file(path: Path, names: list[str], problems: list[str]) -> dict[str, Found]:
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        problems.append(f"{path}: cannot be read ({error.strerror}); type the path of a TOML file")
+        return {}
+    except ValueError as error:
+        problems.append(f"{path}: is not TOML ({error}); type lines such as: mqtt_port = 1883")
+        return {}
+    given = {}
+    for name, value in table.items():
+        if name in names:
+            given[name] = Found(f"{name} in {path}", value)
+        else:
+            nearest = difflib.get_close_matches(name.lower(), names, n=1)
+            remedy = f"type {nearest[0]}" if nearest else "leave it out"
+            problems.append(f"{name} in {path}: there is no such setting; {remedy}")
+    return given
+
+
+def _with_secrets(
+    given: dict[str, Found], secrets: Collection[str], problems: list[str]
+) -> dict[str, Found]:
+    """The same, with the content of secret files in place of their names."""
+    settled = dict(given)
+    for secret in secrets:
+        file = settled.pop(secret + FILE_SUFFIX, None)
+        if file is None:
+            continue
+        if secret in given:
+            problems.append(f"{file.label}: {given[secret].label} is given too; leave one out")
+            continue
+        try:
+            text = Path(str(file.value)).read_text()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            problems.append(
+                f"{file.label}: found {str(file.value)!r}, which cannot be read ({reason}); "
+                "type the path of a file with the secret in it"
+            )
+        else:
+            settled[secret] = Found(file.label, text.removesuffix("\n"))
+    return settled
+
+
+def _invalid(
+    error: ValidationError,
+    found: dict[str, Found],
+    model: type[BaseModel],
+    secrets: Collection[str],
+) -> list[str]:
+    lines = []
+    for each in error.errors():
+        name = str(each["loc"][0])
+        if name in found:
+            label = found[name].label
+            value = _shown(name, found[name].value) if name not in secrets else NOT_SHOWN
+        else:  # a default that clashes with what was given
+            label = ENVIRONMENT_PREFIX + name.upper()
+            value = f"{model.model_fields[name].default!r}, the default"
+        if each["type"] == "value_error":
+            remedy = str(each["ctx"]["error"])
+        else:
+            metadata = model.model_fields[name].metadata
+            expected = [each.text for each in metadata if isinstance(each, Expected)]
+            remedy = f"type {expected[0] if expected else 'text, in quotes'}"
+        lines.append(f"{label}: found {value}; {remedy}")
+    return lines
+
+
+def _shown(name: str, value: object) -> str:
+    text = repr(value)
+    if "@" in text:  # a password in an address must not end in a log
+        text = f"'…@{text.rpartition('@')[2]}"
+    if name == "objects_url" and "?" in text:  # nor a signature
+        text = f"{text.partition('?')[0]}?…'"
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
