@@ -15,7 +15,7 @@ LAYERS = (
     ("record", "backoff", "metrics", "calls"),
     ("settings", "decode"),
     ("mqtt", "journal", "sinks", "broker", "receipts"),
-    ("ingest", "deliver", "web", "pulse", "figures", "census", "fleet"),
+    ("ingest", "deliver", "retain", "web", "pulse", "figures", "census", "fleet"),
     ("watch",),
     ("service",),
     ("cli",),

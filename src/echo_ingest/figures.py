@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from echo_ingest import metrics
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Message
-from echo_ingest.settings import Endpoint
+from echo_ingest.settings import Endpoint, LocalEndpoint
 
 FIGURES = {
     "$SYS/broker/clients/connected": metrics.BROKER_CLIENTS,
@@ -28,7 +28,10 @@ class Figures:
     """Listens to the broker at `endpoint`, under a client id beside that of the line."""
 
     def __init__(
-        self, client_id: str, endpoint: Endpoint, login: Callable[[], tuple[str, str] | None]
+        self,
+        client_id: str,
+        endpoint: Endpoint | LocalEndpoint,
+        login: Callable[[], tuple[str, str] | None],
     ) -> None:
         self._session = Session(
             SessionOptions(

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import functools
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from echo_ingest.journal.damage import noting
 from echo_ingest.journal.salvage import mend, report_of
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import Pulse
+from echo_ingest.retain import retain
 from echo_ingest.settings import (
     Endpoint,
     LocalEndpoint,
@@ -40,10 +40,7 @@ from echo_ingest.watch import Watch
 
 JOURNAL_FILE = "journal.db"
 DRAIN_SECONDS = 20.0
-RETENTION_POLL_SECONDS = 10.0
-TRIM_PAUSE_SECONDS = 0.05
 TOPICS_REMEMBERED = 10_000
-DAY_MS = 86_400_000
 
 log = structlog.get_logger("service")
 
@@ -84,7 +81,7 @@ class House:
             on_connected=self._on_connected,
             on_echo=self.pulse.on_echo,
         )
-        self.figures = Figures(settings.client_id, endpoint, login)
+        self.figures = Figures(self.session.options.client_id, endpoint, login)
         self.sinks = sinks_of(settings)
         self.deliveries = self._deliveries()
         self.ingest = Ingest(
@@ -269,7 +266,7 @@ async def _serve(
             http = tasks.create_task(web.serve(app, settings.bind, settings.http_port))
             deliveries = [tasks.create_task(d.run(drained)) for d in house.deliveries]
             aside = [
-                tasks.create_task(_retain(house)),
+                tasks.create_task(retain(house.journal, settings.retention_days)),
                 tasks.create_task(count_nodes(house.journal.path)),
             ]
             session = tasks.create_task(house.session.run())
@@ -337,19 +334,6 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-async def _retain(house: House) -> None:
-    """Trim what is older than the retention, a little at a time, between batches."""
-    days = house.settings.retention_days
-    while days:
-        before_ms = time.time_ns() // 1_000_000 - days * DAY_MS
-        trimmed = 0
-        with contextlib.suppress(JournalFull):  # removing takes room too, until the next commit
-            trimmed = house.journal.trim(before_ms)
-        if trimmed:
-            log.info("trimmed", records=trimmed)
-        await asyncio.sleep(TRIM_PAUSE_SECONDS if trimmed else RETENTION_POLL_SECONDS)
 
 
 def _stop_signal() -> asyncio.Event:

@@ -161,6 +161,8 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
             _check_free(settings.bind, settings.ws_port, "IOT_WS_PORT")
             if settings.tls_cert_file is not None:
                 _check_free(settings.bind, settings.tls_port, "IOT_TLS_PORT")
+            if settings.service_port is not None:
+                _check_free(settings.bind, settings.service_port, "IOT_SERVICE_PORT")
             nodes = read_nodes(settings.nodes_path)
             files_max, connections_max = _limits(settings)
             accounts = prepare(settings, program, program_version, connections_max, nodes)

@@ -134,6 +134,8 @@ def configuration(
                 *(f"cafile {CLIENT_CA_FILE}", "require_certificate true"),
                 "use_identity_as_username true",
             ]
+    if settings.service_port is not None:
+        lines.append(f"listener {settings.service_port} {settings.bind}")
     # Our own way in, which nobody can fill up from outside. The last: once it is there, all are.
     lines.append(f"listener 0 {SOCKET_FILE}")
     return "\n".join([*lines, ""])

@@ -164,6 +164,8 @@ class Settings(BaseModel):
     """The password of `echosub`, the readers' account; generated if not given."""
     service_password: Secret | None = None
     """The password of `echo-ingest`, our own account; a new one at each start if not given."""
+    service_port: Port | None = None
+    """A port of our broker for a `run` on another machine, whoever crowds the others."""
     accounts_file: Annotated[FilePath | None, Expected("the path of a file that exists")] = None
     """Password hashes of `echopub` and `echosub`; with it, no password is generated."""
     broker_http: Annotated[bool, Expected("true or false")] = False
@@ -212,13 +214,13 @@ class Settings(BaseModel):
     ] = 0
     """How long messages are kept once every sink has them; 0: for ever."""
 
-    @field_validator("ws_port", "http_port", "tls_port")
+    @field_validator("ws_port", "http_port", "tls_port", "service_port")
     @classmethod
-    def _check_own_port(cls, port: int, info: ValidationInfo) -> int:
+    def _check_own_port(cls, port: int | None, info: ValidationInfo) -> int | None:
         if info.field_name == "tls_port" and info.data.get("tls_cert_file") is None:
             return port
         for other in ("mqtt_port", "ws_port", "http_port"):
-            if info.data.get(other) == port:
+            if port is not None and info.data.get(other) == port:
                 raise ValueError(f"{ENVIRONMENT_PREFIX}{other.upper()} is {port} too: type another")
         return port
 
