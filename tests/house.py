@@ -1,8 +1,10 @@
 """Starts the real programs on free loopback ports, and ends exactly what it started."""
 
 import contextlib
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -29,10 +31,21 @@ PAYLOADS = SHARED / "contract" / "payloads"
 AUDIO = SHARED / "audio"
 
 
+PORTS = range(10_000, 32_000)
+"""Below those that Linux gives to connections: none is taken between looking and listening."""
+_ports = itertools.count(random.randrange(len(PORTS)))
+"""Each process begins somewhere else, so that two of them hardly ever try the same one at once."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on."""
+    for number in itertools.islice(_ports, len(PORTS)):
+        port = PORTS[number % len(PORTS)]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no port from {PORTS[0]} to {PORTS[-1]} is free")
 
 
 def eventually(look: Callable[[], T], *, seconds: float = 20.0) -> T:
