@@ -54,8 +54,6 @@ QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
 
 P = TypeVar("P", bound=mqtt5.ConnAckPacket | mqtt5.SubAckPacket | mqtt5.PingRespPacket)
 
-log = structlog.get_logger("mqtt")
-
 
 class Session:
     """One MQTT session. `run` keeps it connected; `receive`, `ack` and `publish` use it."""
@@ -78,7 +76,7 @@ class Session:
         self._on_connected = on_connected
         self._on_echo = on_echo
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
-        self._log = log.bind(client_id=options.client_id)
+        self._log = structlog.get_logger("mqtt", client_id=options.client_id)
 
         self._user: str | None = None
         self._connection = 0
