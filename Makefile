@@ -3,6 +3,8 @@
 .PHONY: help setup up demo test check sinks crash fuzz outage bench lock clean
 
 BIN := .venv/bin
+# Most tests wait for programs: two at a time take half as long.
+PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock'
@@ -21,14 +23,14 @@ demo: setup ## run them with a small fleet of simulated devices and a live ledge
 
 test: ## run all tests
 	@scripts/setup dev
-	@$(BIN)/pytest
+	@$(PYTEST)
 
 check: ## format, lint, types and the fast tests: under a minute
 	@scripts/setup dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest -m 'not slow'
+	@$(PYTEST) -m 'not slow'
 
 sinks: ## the contract of every sink, each with a real server
 	@scripts/setup dev
