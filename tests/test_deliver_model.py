@@ -90,10 +90,10 @@ class TightJournal(Journal):
         offsets: Sequence[int],
         refusals: Mapping[int, str],
         place: str | None = None,
-    ) -> None:
+    ) -> int:
         if self.full:
             raise JournalFull("no room")
-        super().settle(sink, offsets, refusals, place)
+        return super().settle(sink, offsets, refusals, place)
 
 
 class FaultySink:

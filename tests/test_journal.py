@@ -1,5 +1,6 @@
 """What the journal promises, on a real file."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -168,6 +169,101 @@ def test_a_replayed_record_is_offered_first_and_parked_again_if_refused(journal:
     journal.settle("api", [1, 2], {2: "still no"})
     assert [e.offset for e in journal.read("api", 10)] == [4]
     assert journal.ledger().sinks["api"].delivered == 2
+    assert closes(journal)
+
+
+def test_a_sink_is_offered_all_again_from_where_it_is_told(journal: Journal) -> None:
+    journal.append([detection(n) for n in range(6)])
+    journal.add_sink("store")
+    journal.settle("store", [1, 2, 3, 4, 5], {1: "no", 3: "no", 5: "no"})
+    journal.request_replay("store", [5])
+    assert journal.backfill("store", 3) == 2  # 3 and 4: 5 waited already
+    figures = journal.ledger().sinks["store"]
+    assert (figures.delivered, figures.parked, figures.backlog) == (1, 1, 4)
+    assert closes(journal)
+    assert [e.offset for e in journal.read("store", 10)] == [3, 4, 5, 6]
+    assert journal.backfill("store", 4) == 0  # it waits already
+    journal.settle("store", [3, 4, 5, 6], {3: "still no"})
+    figures = journal.ledger().sinks["store"]
+    assert (figures.delivered, figures.parked, figures.backlog) == (4, 2, 0)
+    assert closes(journal)
+
+
+@pytest.mark.parametrize("in_flight", ["new", "replayed"])
+def test_what_is_written_while_a_sink_is_told_to_begin_anew_is_offered_again(
+    journal: Journal, in_flight: str
+) -> None:
+    journal.append([detection(n) for n in range(8)])
+    journal.add_sink("store")
+    journal.settle("store", [1, 2, 3, 4, 5], {1: "no", 5: "no"})
+    journal.request_replay("store", [1, 5] if in_flight == "replayed" else [])
+    offsets = [e.offset for e in journal.read("store", 10)]
+    assert offsets == ([1, 5] if in_flight == "replayed" else [6, 7, 8])
+    journal.backfill("store", 2)
+    # What was parked before that is still: only that is settled now.
+    counted = journal.settle("store", offsets, {offsets[-1]: "no"})
+    assert counted == (1 if in_flight == "replayed" else 0)
+    assert [e.offset for e in journal.read("store", 10)] == [2, 3, 4, 5, 6, 7, 8]
+    assert closes(journal)
+
+
+def test_what_retention_has_removed_is_not_offered_again(journal: Journal) -> None:
+    journal.append([detection(n) for n in range(6)])
+    journal.add_sink("store")
+    journal.settle("store", [1, 2, 3, 4, 5], {2: "no"})
+    assert journal.trim(1_004) == 3
+    assert journal.backfill("store", 1) == 1
+    assert [e.offset for e in journal.read("store", 10)] == [5, 6]
+    figures = journal.ledger().sinks["store"]
+    assert (figures.delivered, figures.parked, figures.skipped) == (3, 1, 0)
+    assert closes(journal)
+
+
+def test_what_is_lost_is_skipped_again(journal: Journal, path: Path) -> None:
+    journal.append([detection(n) for n in range(6)])
+    with contextlib.closing(apsw.Connection(str(path))) as beside:
+        beside.execute("DELETE FROM record WHERE offset IN (2, 3); INSERT INTO lost VALUES (2, 3)")
+    journal.add_sink("store")
+    for _ in range(2):
+        assert [e.offset for e in journal.read("store", 10)] == [1, 4, 5, 6]
+        assert journal.settle("store", [1, 4, 5, 6], {}) == 4
+        figures = journal.ledger().sinks["store"]
+        assert (figures.delivered, figures.skipped, figures.backlog) == (4, 2, 0)
+        journal.backfill("store", 1)
+        assert journal.ledger().sinks["store"].backlog == 6
+        assert closes(journal)
+
+
+def test_a_pause_outlives_a_restart_and_holds_up_nobody_else(path: Path) -> None:
+    journal = Journal(path)
+    journal.append([detection(n) for n in range(3)])
+    for sink in ("api", "store"):
+        journal.add_sink(sink)
+    journal.pause("store")
+    since_ms = journal.ledger().sinks["store"].paused_at_ms
+    assert since_ms is not None
+    journal.pause("store")
+    journal.close()
+    journal = Journal(path)
+    journal.add_sink("store")
+    assert journal.is_paused("store")
+    assert journal.ledger().sinks["store"].paused_at_ms == since_ms
+    assert not journal.is_paused("api")
+    journal.resume("store")
+    assert not journal.is_paused("store")
+    journal.close()
+
+
+def test_a_sink_that_is_forgotten_holds_up_retention_no_longer(journal: Journal) -> None:
+    journal.append([detection(n) for n in range(4)])
+    for sink in ("api", "gone"):
+        journal.add_sink(sink)
+    journal.settle("api", [1, 2, 3, 4], {})
+    journal.settle("gone", [1], {1: "no"})
+    assert journal.trim(10**13) == 0
+    journal.forget("gone")
+    assert journal.trim(10**13) == 3
+    assert list(journal.ledger().sinks) == ["api"]
     assert closes(journal)
 
 

@@ -91,6 +91,7 @@ class SinkModel:
     skipped: int
     delivered: int = 0
     refused: dict[int, Refused] = field(default_factory=dict)
+    paused: bool = False
 
     def replays(self) -> list[int]:
         return sorted(offset for offset, refused in self.refused.items() if refused.replay)
@@ -167,14 +168,33 @@ class Model:
         after_cursor = [offset for offset in sorted(self.records) if offset > sink.cursor]
         return (sink.replays() or after_cursor)[:records_max]
 
-    def settle(self, sink: SinkModel, offsets: list[int], refused: set[int]) -> None:
-        sink.cursor = max(sink.cursor, *offsets)
-        for offset in offsets:
+    def settle(self, sink: SinkModel, offsets: list[int], refused: set[int]) -> int:
+        """Only what is before the cursor counts, or follows it one by one."""
+        settled = [offset for offset in offsets if offset <= sink.cursor]
+        for offset in offsets[len(settled) :]:
+            if offset != sink.cursor + 1:
+                break
+            settled.append(offset)
+            sink.cursor = offset
+        for offset in settled:
             attempts = sink.refused.pop(offset, Refused("", 0)).attempts
             if offset in refused:
                 sink.refused[offset] = Refused(f"no {offset}", attempts + 1)
             else:
                 sink.delivered += 1
+        return len(settled)
+
+    def backfill(self, sink: SinkModel, first: int) -> int:
+        backlog = self.backlog(sink)
+        before = max(first - 1, self.trimmed)
+        if before < sink.cursor:
+            sink.refused = {o: refused for o, refused in sink.refused.items() if o <= before}
+            sink.cursor = before
+            sink.delivered = before - sink.skipped - len(sink.refused)
+        return self.backlog(sink) - backlog
+
+    def backlog(self, sink: SinkModel) -> int:
+        return max(0, self.newest - sink.cursor) + len(sink.replays())
 
     def trim(self, received_before_ms: int, records_max: int) -> int:
         end = min([sink.cursor for sink in self.sinks.values()] + [self.newest - 1])
@@ -261,6 +281,30 @@ class Beside(RuleBasedStateMachine):
             offsets = offsets[: data.draw(st.integers(1, len(offsets)))]
             self.settle(name, offsets, data.draw(st.sets(st.sampled_from(offsets))))
 
+    @precondition(lambda self: any(sink.cursor for sink in self.model.sinks.values()))
+    @rule(data=st.data())
+    def a_sink_begins_anew_while_it_takes_some(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([n for n, s in self.model.sinks.items() if s.cursor]))
+        first = data.draw(st.integers(1, self.model.sinks[name].cursor + 1))
+        offsets = self.read(name, data.draw(st.integers(1, 6)))
+        expected = self.model.backfill(self.model.sinks[name], first)
+        assert self.journal.backfill(name, first) == expected
+        if offsets:
+            self.settle(name, offsets, data.draw(st.sets(st.sampled_from(offsets))))
+
+    @precondition(lambda self: self.model.sinks)
+    @rule(data=st.data(), paused=st.booleans())
+    def pause_or_resume(self, data: st.DataObject, paused: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model.sinks)))
+        (self.journal.pause if paused else self.journal.resume)(name)
+        self.model.sinks[name].paused = paused
+
+    @precondition(lambda self: "late" in self.model.sinks)
+    @rule()
+    def forget(self) -> None:
+        self.journal.forget("late")
+        del self.model.sinks["late"]
+
     @precondition(lambda self: self.model.sinks)
     @rule()
     def every_sink_takes_all(self) -> None:
@@ -274,8 +318,8 @@ class Beside(RuleBasedStateMachine):
         return offsets
 
     def settle(self, name: str, offsets: list[int], refused: set[int]) -> None:
-        self.journal.settle(name, offsets, {offset: f"no {offset}" for offset in refused})
-        self.model.settle(self.model.sinks[name], offsets, refused)
+        counted = self.journal.settle(name, offsets, {offset: f"no {offset}" for offset in refused})
+        assert counted == self.model.settle(self.model.sinks[name], offsets, refused)
 
     @precondition(lambda self: any(sink.refused for sink in self.model.sinks.values()))
     @rule(data=st.data(), others=st.sets(st.integers(1, 40)))
@@ -359,7 +403,8 @@ class Beside(RuleBasedStateMachine):
             found, replays = ledger.sinks[name], len(sink.replays())
             assert (found.delivered, found.skipped) == (sink.delivered, sink.skipped)
             assert found.parked == len(sink.refused) - replays
-            assert found.backlog == max(0, self.model.newest - sink.cursor) + replays
+            assert found.backlog == self.model.backlog(sink)
+            assert self.journal.is_paused(name) is (found.paused_at_ms is not None) is sink.paused
             assert ledger.stored == found.skipped + found.delivered + found.parked + found.backlog
 
     @invariant()

@@ -11,6 +11,7 @@ they are kept: it reads only what its keeper has settled, so that what it names 
 import asyncio
 import contextlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from random import Random
 
 import structlog
@@ -20,10 +21,11 @@ from echo_ingest.backoff import delay_seconds
 from echo_ingest.decode import decode
 from echo_ingest.journal import Entry, Journal, JournalFull
 from echo_ingest.record import Rejected
-from echo_ingest.sinks import Delivery, Sink, Unavailable, clips
+from echo_ingest.sinks import Delivery, Sink, SinkState, Unavailable, clips
 
 ROOM_POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 1.0  # `echo-ingest parked replay` writes from another process
+PAUSE_POLL_SECONDS = 1.0  # and so does `echo-ingest sinks resume`
 
 log = structlog.get_logger("deliver")
 
@@ -45,6 +47,8 @@ class Deliver:
         self.name = sink.name
         self.unavailable: str | None = None
         """Why the sink cannot be reached, in words; None while it takes records."""
+        self._unavailable_since: datetime | None = None
+        self._paused_since: datetime | None = None
         self._journal = journal
         self._sink = sink
         self._payload_bytes_max = payload_bytes_max
@@ -56,6 +60,15 @@ class Deliver:
         journal.add_sink(sink.name)
         metrics.SINK_DELIVERED.labels(sink.name)  # a series that starts at 0 can be alerted on
         metrics.SINK_REFUSED.labels(sink.name)
+
+    @property
+    def state(self) -> SinkState:
+        """What it does just now."""
+        if self._paused_since is not None:
+            return SinkState("paused", self._paused_since)
+        if self.unavailable is not None:
+            return SinkState("unavailable", self._unavailable_since, self.unavailable)
+        return SinkState("delivering")
 
     def wake(self) -> None:
         """There is something new in the journal."""
@@ -72,6 +85,9 @@ class Deliver:
         """Deliver until `stopping`; a write that was begun is finished and settled first."""
         while not stopping.is_set():
             self._wake.clear()
+            if self._is_paused():
+                await self._wait(PAUSE_POLL_SECONDS, stopping)
+                continue
             entries = self._journal.read(
                 self.name,
                 self._sink.batch_records_max,
@@ -91,7 +107,7 @@ class Deliver:
         batch, unfit = self._fit(entries)
         parked = entries[len(batch)].offset if unfit is not None else 0
         while batch:
-            if stopping.is_set():
+            if stopping.is_set() or self._journal.is_paused(self.name):
                 return 0.0
             try:
                 written = await self._sink.write(batch)
@@ -99,8 +115,12 @@ class Deliver:
                 return self._postpone(error)
             assert 1 <= written.count <= len(batch), "a sink settles at least one, at most all"
             refusals = {batch[refusal.index].offset: refusal.reason for refusal in written.refusals}
-            await self._settle([d.offset for d in batch[: written.count]], refusals, written.place)
+            counted = await self._settle(
+                [d.offset for d in batch[: written.count]], refusals, written.place
+            )
             self._recover()
+            if counted < written.count:  # it has been told to begin anew
+                return 0.0
             batch = batch[written.count :]
         if unfit is not None:
             await self._settle([parked], {parked: unfit})
@@ -108,18 +128,18 @@ class Deliver:
 
     async def _settle(
         self, offsets: list[int], refusals: dict[int, str], place: str | None = None
-    ) -> None:
+    ) -> int:
         """Note what the sink took. On a full disk it waits here: going on would repeat it."""
         waited = False
         while True:
             try:
-                self._journal.settle(self.name, offsets, refusals, place)
+                counted = self._journal.settle(self.name, offsets, refusals, place)
                 break
             except JournalFull as error:
                 if not waited:
                     log.error("settling stopped", sink=self.name, reason=str(error))
                 waited = True
-                self.unavailable = str(error)
+                self._be_unavailable(str(error))
                 await asyncio.sleep(ROOM_POLL_SECONDS)
         if waited:
             log.info("settling goes on", sink=self.name)
@@ -128,6 +148,7 @@ class Deliver:
         for offset, reason in refusals.items():
             log.warning("parked", sink=self.name, offset=offset, reason=reason)
         self._on_settled()
+        return counted
 
     def _fit(self, entries: list[Entry]) -> tuple[list[Delivery], str | None]:
         """The leading entries that can be offered, and why the next one cannot."""
@@ -159,7 +180,7 @@ class Deliver:
         self._attempt += 1
         if self._attempt == 1:
             log.warning("unavailable", sink=self.name, reason=str(error))
-        self.unavailable = str(error)
+        self._be_unavailable(str(error))
         metrics.SINK_UNAVAILABLE.labels(self.name).set(self._attempt)
         return max(error.retry_after_seconds or 0.0, delay_seconds(self._attempt, self._rng))
 
@@ -168,12 +189,26 @@ class Deliver:
             backlog = self._journal.ledger().sinks[self.name].backlog
             log.info("recovered", sink=self.name, attempts=self._attempt, backlog=backlog)
         self._attempt = 0
-        self.unavailable = None
+        self.unavailable = self._unavailable_since = None
         metrics.SINK_UNAVAILABLE.labels(self.name).set(0)
+
+    def _be_unavailable(self, reason: str) -> None:
+        self.unavailable = reason
+        self._unavailable_since = self._unavailable_since or datetime.now(UTC)
+
+    def _is_paused(self) -> bool:
+        if not self._journal.is_paused(self.name):
+            if self._paused_since is not None:
+                log.info("resumed", sink=self.name)
+            self._paused_since = None
+        elif self._paused_since is None:
+            log.info("paused", sink=self.name)
+            self._paused_since = datetime.now(UTC)
+        return self._paused_since is not None
 
     async def _wait(self, seconds: float, stopping: asyncio.Event) -> None:
         """Sleep, but not past `stopping`; while the sink is well, new records wake us too."""
-        signal = stopping if self._attempt else self._wake
+        signal = stopping if self._attempt or self._paused_since else self._wake
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await signal.wait()

@@ -36,6 +36,7 @@ transactions (`replay`); this one waits for them up to ten seconds.
 """
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ from pathlib import Path
 import apsw
 from msgspec import Struct
 
+from echo_ingest.journal import cursors
 from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.nodes import UPSERT_NODE_DAY, replayed, tally
@@ -53,7 +55,7 @@ from echo_ingest.journal.opening import (
     connect,
     needing_room,
 )
-from echo_ingest.journal.places import note_place, place_of
+from echo_ingest.journal.places import place_of
 from echo_ingest.journal.plan import Arrival, Plan, Row, plan
 from echo_ingest.journal.room import Room
 from echo_ingest.record import DUPLICATE, STORED, Identity, Message
@@ -205,12 +207,7 @@ class Journal:
     def add_sink(self, name: str) -> None:
         """Make sure `name` has a cursor; a new sink starts where retention has stopped."""
         with self._writing():
-            self._db.execute(
-                "INSERT INTO sink (name, cursor, skipped, delivered)"
-                " SELECT ?, trimmed_offset, trimmed_offset, 0 FROM ledger WHERE true"
-                " ON CONFLICT DO NOTHING",
-                (name,),
-            )
+            cursors.add(self._db, name)
 
     def read(self, sink: str, records_max: int, behind: str | None = None) -> list[Entry]:
         """What to offer `sink` next: what was asked to be replayed, else what follows its cursor.
@@ -220,14 +217,17 @@ class Journal:
         be there are not.
         """
         last = LATEST if behind is None else self._cursor(behind)
+        # The cursor first: a backfill beside us moves it back, and never behind what is parked.
+        cursor = self._cursor(sink)
         replays = self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
             " WHERE sink = ? AND replay = 1 AND offset <= ? ORDER BY offset LIMIT ?",
             (sink, last, records_max),
         )
         if replays:
+            if replays[-1].offset > cursor:
+                raise apsw.CorruptError(f"{sink} has parked {replays[-1].offset:,}, and not had it")
             return replays
-        cursor = self._cursor(sink)
         entries = self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM record"  # noqa: S608
             " WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?",
@@ -242,32 +242,14 @@ class Journal:
         offsets: Sequence[int],
         refusals: Mapping[int, str],
         place: str | None = None,
-    ) -> None:
+    ) -> int:
         """These offsets, as `read` gave them, are done: delivered, or parked for a reason.
 
-        `place` is where the delivered ones are now, for a sink that others name.
+        `place` is where the delivered ones are now, for a sink that others name. Returns for how
+        many it counts: fewer if the sink has been told meanwhile to begin anew.
         """
-        delivered = [offset for offset in offsets if offset not in refusals]
-        now_ms = self._one("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")
         with self._writing():
-            self._db.executemany(
-                "DELETE FROM parked WHERE sink = ? AND offset = ?",
-                ((sink, offset) for offset in delivered),
-            )
-            self._db.executemany(
-                "INSERT INTO parked (sink, offset, reason, parked_at_ms, attempts)"
-                " VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
-                " parked_at_ms = excluded.parked_at_ms, attempts = attempts + 1, replay = 0",
-                ((sink, offset, reason, now_ms) for offset, reason in refusals.items()),
-            )
-            self._db.execute(
-                "UPDATE sink SET cursor = max(cursor, ?1), delivered = delivered + ?2,"
-                # Offsets between are of records that a damaged file did not give back.
-                " skipped = skipped + max(0, ?1 - cursor - ?3) WHERE name = ?4",
-                (max(offsets), len(delivered), len(offsets), sink),
-            )
-            if place is not None:
-                note_place(self._db, sink, delivered, place)
+            return cursors.settle(self._db, sink, offsets, refusals, place)
 
     def place_of(self, sink: str, offset: int) -> str | None:
         """Where `sink` has put this record, if it has, and if others may name it."""
@@ -277,6 +259,11 @@ class Journal:
         """Whether `sink` has refused this record, replay asked for or not."""
         sql = "SELECT 1 FROM parked WHERE sink = ? AND offset = ?"
         return self._db.execute(sql, (sink, offset)).fetchone() is not None
+
+    def is_paused(self, sink: str) -> bool:
+        """Nothing is to be offered to it now."""
+        sql = "SELECT paused_at_ms IS NOT NULL FROM sink WHERE name = ?"
+        return bool(self._db.execute(sql, (sink,)).get)
 
     def trim(self, received_before_ms: int, records_max: int = 10_000) -> int:
         """Remove old records that no sink needs any more; return how many (call until 0)."""
@@ -310,6 +297,28 @@ class Journal:
             )
             requested = self._db.total_changes() - before
         return requested
+
+    def pause(self, sink: str) -> None:
+        """Offer nothing more to `sink`, from the next write on, until `resume`."""
+        now_ms = time.time_ns() // 1_000_000
+        sql = "UPDATE sink SET paused_at_ms = ? WHERE name = ? AND paused_at_ms IS NULL"
+        with self._writing():
+            self._db.execute(sql, (now_ms, sink))
+
+    def resume(self, sink: str) -> None:
+        """Go on where it was paused."""
+        with self._writing():
+            self._db.execute("UPDATE sink SET paused_at_ms = NULL WHERE name = ?", (sink,))
+
+    def backfill(self, sink: str, first: int) -> int:
+        """Offer all from offset `first` on again that is still there; return how many more wait."""
+        with self._writing():
+            return cursors.rewind(self._db, sink, first)
+
+    def forget(self, sink: str) -> None:
+        """Remove its cursor and what it has parked; added again, it starts at the beginning."""
+        with self._writing():
+            cursors.forget(self._db, sink)
 
     def replay_dead_letter(self, dead_letter: int, message: Message, its: Identity) -> str:
         """A dead letter that decodes now becomes a record; return its outcome.
@@ -361,7 +370,8 @@ class Journal:
         return self._room.left_bytes(self.used_bytes())
 
     def _cursor(self, sink: str) -> int:
-        cursor: int = self._db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
+        cursor: int | None = self._db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
+        assert cursor is not None, f"{sink} was forgotten while it is in use"
         return cursor
 
     def _last_offset(self) -> int:

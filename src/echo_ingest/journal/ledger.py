@@ -1,6 +1,6 @@
 """The ledger: what was received, and where all of it is."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apsw
@@ -16,6 +16,8 @@ class SinkLedger(Struct, frozen=True):
     skipped: int
     lag_seconds: float
     """Age of the oldest record in the backlog; 0 if there is none."""
+    paused_at_ms: int | None
+    """Since when a person has it wait: milliseconds since 1970. None: it does not."""
 
 
 class Ledger(Struct, frozen=True):
@@ -41,8 +43,8 @@ def read_ledger(db: apsw.Connection) -> Ledger:
 
 def _ledger(db: apsw.Connection) -> Ledger:
     sinks = {}
-    rows: list[Any] = db.execute("SELECT name, cursor, skipped, delivered FROM sink").fetchall()
-    for name, cursor, skipped, delivered in rows:
+    rows: list[Any] = db.execute("SELECT * FROM sink").fetchall()
+    for name, cursor, skipped, delivered, paused_at_ms in rows:
         waiting = db.execute("SELECT coalesce(max(offset), ?1) - ?1 FROM record", (cursor,)).get
         parked, replays = db.execute(
             "SELECT count(*) FILTER (WHERE replay = 0), count(*) FILTER (WHERE replay = 1)"
@@ -58,7 +60,12 @@ def _ledger(db: apsw.Connection) -> Ledger:
             (cursor, name),
         ).get
         sinks[name] = SinkLedger(
-            delivered, parked, waiting + replays, skipped, round(lag_seconds or 0.0, 3)
+            delivered,
+            parked,
+            waiting + replays,
+            skipped,
+            round(lag_seconds or 0.0, 3),
+            paused_at_ms,
         )
     received, stored, duplicates, dead_letters, lost = db.execute(
         "SELECT received, stored, duplicates, dead_letters, lost_dead_letters"
@@ -67,22 +74,38 @@ def _ledger(db: apsw.Connection) -> Ledger:
     return Ledger(received, stored, duplicates, dead_letters, lost, sinks)
 
 
-def require_all(db: apsw.Connection, cursor: int, offsets: Iterable[int]) -> None:
+def require_all(db: apsw.Connection, cursor: int, offsets: Sequence[int]) -> None:
     """Raise `apsw.CorruptError` unless `offsets` go on from `cursor` without a gap.
 
-    Offsets have none but those that are known to be lost, so a gap is damage: to go on would leave
-    out records without a word.
+    To go on would leave out records without a word.
     """
-    for offset in offsets:
-        if offset != cursor + 1:
-            lost = db.execute(
-                "SELECT coalesce(sum(min(last, ?2) - max(first, ?1) + 1), 0)"
-                " FROM lost WHERE last >= ?1 AND first <= ?2",
-                (cursor + 1, offset - 1),
-            ).get
-            if lost != offset - 1 - cursor:
-                raise apsw.CorruptError(f"after offset {cursor:,} comes {offset:,}")
+    whole = without_gap(db, cursor, offsets)
+    if whole < len(offsets):
+        last = offsets[whole - 1] if whole else cursor
+        raise apsw.CorruptError(f"after offset {last:,} comes {offsets[whole]:,}")
+
+
+def without_gap(db: apsw.Connection, cursor: int, offsets: Sequence[int]) -> int:
+    """How many of `offsets` go on from `cursor` without a gap but those known to be lost."""
+    for index, offset in enumerate(offsets):
+        if offset != cursor + 1 and lost_between(db, cursor + 1, offset - 1) < offset - 1 - cursor:
+            return index
         cursor = offset
+    return len(offsets)
+
+
+def lost_between(db: apsw.Connection, first: int, last: int) -> int:
+    """How many offsets from `first` to `last` have no record, for a damaged file did not give it.
+
+    Where the newest was among them, it has a row that stands for it.
+    """
+    lost: int = db.execute(
+        "SELECT coalesce(sum(min(last, ?2) - max(first, ?1) + 1"
+        "  - (last <= ?2 AND EXISTS (SELECT 1 FROM record WHERE offset = last))), 0)"
+        " FROM lost WHERE last >= ?1 AND first <= ?2",
+        (first, last),
+    ).get
+    return lost
 
 
 def contradictions(db: apsw.Connection, *, count_rows: bool) -> list[str]:
@@ -116,13 +139,7 @@ def _sums(db: apsw.Connection, count_rows: bool) -> Iterator[tuple[str, int, str
     newest = db.execute("SELECT coalesce(max(offset), 0) FROM record").get
     yield "stored", stored, "the newest record's offset", newest
     if count_rows:
-        # Of the offsets lost, the newest has a row that stands for it.
-        missing = db.execute(
-            "SELECT coalesce(sum(last - max(first, ?1 + 1) + 1"
-            "  - EXISTS (SELECT 1 FROM record WHERE offset = last)), 0)"
-            " FROM lost WHERE last > ?1",
-            (trimmed,),
-        ).get
+        missing = lost_between(db, trimmed + 1, newest)
         there = db.execute("SELECT count(*) FROM record WHERE offset > ?", (trimmed,)).get
         left = stored - trimmed - missing
         yield "stored less what retention removed", left, "the records after it", there

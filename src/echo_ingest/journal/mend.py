@@ -132,7 +132,7 @@ def _mend_sinks(
             "it gets again what it has."
         )
     sinks: list[Any] = db.execute("SELECT * FROM sink").fetchall()
-    for name, cursor, skipped, delivered in sinks:
+    for name, cursor, skipped, delivered, paused_at_ms in sinks:
         parked = db.execute("SELECT count(*) FROM parked WHERE sink = ?", (name,)).get
         settled = skipped + delivered + parked
         said = [cursor, settled] if is_whole["parked"] or settled > cursor else [cursor]
@@ -141,7 +141,7 @@ def _mend_sinks(
             db.execute("DELETE FROM sink WHERE name = ?", (name,))
             found.notes.append(
                 f"How far {name} had come cannot be told: it starts at the beginning, and gets "
-                "again what it has."
+                f"again what it has.{' It is not paused any more.' if paused_at_ms else ''}"
             )
             continue
         lowest = min(possible)

@@ -26,10 +26,11 @@ CREATE TABLE dead_letter (
 ) STRICT;
 
 CREATE TABLE sink (
-    name      TEXT PRIMARY KEY,
-    cursor    INTEGER NOT NULL,  -- every offset up to here was offered and settled
-    skipped   INTEGER NOT NULL,  -- offsets never offered: removed before the sink was added, or lost
-    delivered INTEGER NOT NULL
+    name         TEXT PRIMARY KEY,
+    cursor       INTEGER NOT NULL, -- every offset up to here was offered and settled
+    skipped      INTEGER NOT NULL, -- never offered: removed before the sink was added, or lost
+    delivered    INTEGER NOT NULL,
+    paused_at_ms INTEGER           -- since when a person has it wait; NULL: it does not
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE parked (

@@ -1,7 +1,8 @@
 """Where records go after the journal. A sink is three functions; `deliver` decides the rest."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from datetime import datetime
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -45,6 +46,16 @@ class Unavailable(Exception):
     def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
+
+
+class SinkState(Struct, frozen=True, omit_defaults=True):
+    """What a sink does just now, as the service that runs it knows."""
+
+    state: Literal["delivering", "unavailable", "paused", "not configured"]
+    since: datetime | None = None
+    """UTC; of the second and third."""
+    reason: str | None = None
+    """Why it is unavailable, in words."""
 
 
 class Sink(Protocol):

@@ -1,0 +1,100 @@
+"""How far each sink has come: its cursor, and that its figures add up to it.
+
+`cursor = skipped + delivered + parked`, those to be replayed included, at the end of every call.
+Each is part of a transaction of its caller.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import apsw
+
+from echo_ingest.journal.ledger import lost_between, without_gap
+from echo_ingest.journal.places import note_place
+
+
+def add(db: apsw.Connection, sink: str) -> None:
+    """A new sink starts where retention has stopped; one that is known stays where it is."""
+    db.execute(
+        "INSERT INTO sink (name, cursor, skipped, delivered)"
+        " SELECT ?, trimmed_offset, trimmed_offset, 0 FROM ledger WHERE true"
+        " ON CONFLICT DO NOTHING",
+        (sink,),
+    )
+
+
+def settle(
+    db: apsw.Connection,
+    sink: str,
+    offsets: Sequence[int],
+    refusals: Mapping[int, str],
+    place: str | None,
+) -> int:
+    """Note what was delivered and park what was refused; return for how many that counts.
+
+    What does not follow the cursor any more, since it was moved back meanwhile, will be offered
+    again: it counts then.
+    """
+    cursor: int = db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
+    replayed = [offset for offset in offsets if offset <= cursor]
+    following = [offset for offset in offsets if offset > cursor]
+    following = following[: without_gap(db, cursor, following)]
+    settled = [*replayed, *following]
+    refused = [offset for offset in settled if offset in refusals]
+    delivered = [offset for offset in settled if offset not in refusals]
+    now_ms = time.time_ns() // 1_000_000
+    db.executemany(
+        "DELETE FROM parked WHERE sink = ? AND offset = ?",
+        ((sink, offset) for offset in delivered),
+    )
+    db.executemany(
+        "INSERT INTO parked (sink, offset, reason, parked_at_ms, attempts)"
+        " VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
+        " parked_at_ms = excluded.parked_at_ms, attempts = attempts + 1, replay = 0",
+        ((sink, offset, refusals[offset], now_ms) for offset in refused),
+    )
+    end = max(following, default=cursor)
+    db.execute(
+        "UPDATE sink SET cursor = ?1, delivered = delivered + ?2,"
+        # Offsets between are of records that a damaged file did not give back.
+        " skipped = skipped + ?1 - cursor - ?3 WHERE name = ?4",
+        (end, len(delivered), len(following), sink),
+    )
+    if place is not None:
+        note_place(db, sink, delivered, place)
+    return len(settled)
+
+
+def rewind(db: apsw.Connection, sink: str, first: int) -> int:
+    """Have all from offset `first` on offered again that is still there; return how many more wait.
+
+    What is parked there is offered again too. What retention has removed cannot be: a cursor never
+    goes back behind that.
+    """
+    row: tuple[int, int, int] = db.execute(
+        "SELECT cursor, skipped, trimmed_offset FROM sink, ledger WHERE name = ?", (sink,)
+    ).get
+    cursor, skipped, trimmed = row
+    before = max(first - 1, trimmed)
+    if before >= cursor:
+        return 0
+    replays: int = db.execute(
+        "SELECT count(*) FROM parked WHERE sink = ? AND offset > ? AND replay = 1", (sink, before)
+    ).get
+    db.execute("DELETE FROM parked WHERE sink = ? AND offset > ?", (sink, before))
+    parked: int = db.execute("SELECT count(*) FROM parked WHERE sink = ?", (sink,)).get
+    # Those that are lost between were skipped when the sink passed them, and will be again.
+    skipped = max(0, skipped - lost_between(db, before + 1, cursor))
+    skipped = min(skipped, before - parked)
+    db.execute(
+        "UPDATE sink SET cursor = ?1, skipped = ?2, delivered = ?1 - ?2 - ?3 WHERE name = ?4",
+        (before, skipped, parked, sink),
+    )
+    return cursor - before - replays
+
+
+def forget(db: apsw.Connection, sink: str) -> None:
+    """It has no cursor any more, and nothing parked: it holds up retention no longer."""
+    for table in ("parked", "place"):
+        db.execute(f"DELETE FROM {table} WHERE sink = ?", (sink,))  # noqa: S608
+    db.execute("DELETE FROM sink WHERE name = ?", (sink,))
