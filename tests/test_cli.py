@@ -187,7 +187,15 @@ def test_status_as_json_is_the_ledger_of_the_http_api(cli: Cli, journal: Journal
         "duplicates": 1,
         "dead_letters": 2,
         "lost": 0,
-        "sinks": {"echo_api": {"delivered": 1, "parked": 1, "backlog": 2, "skipped": 0}},
+        "sinks": {
+            "echo_api": {
+                "delivered": 1,
+                "parked": 1,
+                "backlog": 2,
+                "skipped": 0,
+                "paused_at_ms": None,
+            }
+        },
     }
 
 

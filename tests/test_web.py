@@ -22,6 +22,7 @@ from echo_ingest import metrics, web
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.record import KINDS, Message
+from echo_ingest.sinks import SinkState
 from echo_ingest.web import api, reader
 from tests.house import HTTP_TOKEN, free_port
 
@@ -50,6 +51,9 @@ class Fine:
 
     def ledger(self) -> Ledger:
         return self._journal.ledger()
+
+    def sink_states(self) -> dict[str, SinkState]:
+        return {SINK: SinkState("unavailable", datetime(2026, 9, 14, tzinfo=UTC), "gone fishing")}
 
     def sample(self) -> None:
         self.samples += 1
@@ -224,7 +228,9 @@ async def test_the_ledger_is_the_journals(site: Site) -> None:
         "duplicates": 1,
         "dead_letters": 1,
         "lost": 0,
-        "sinks": {SINK: {"delivered": 0, "parked": 1, "backlog": 1, "skipped": 0}},
+        "sinks": {
+            SINK: {"delivered": 0, "parked": 1, "backlog": 1, "skipped": 0, "paused_at_ms": None}
+        },
     }
 
 

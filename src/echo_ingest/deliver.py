@@ -47,8 +47,9 @@ class Deliver:
         self.name = sink.name
         self.unavailable: str | None = None
         """Why the sink cannot be reached, in words; None while it takes records."""
+        self.paused = False
+        """A person has it wait; as of the last look."""
         self._unavailable_since: datetime | None = None
-        self._paused_since: datetime | None = None
         self._journal = journal
         self._sink = sink
         self._payload_bytes_max = payload_bytes_max
@@ -61,15 +62,6 @@ class Deliver:
         metrics.SINK_DELIVERED.labels(sink.name)  # a series that starts at 0 can be alerted on
         metrics.SINK_REFUSED.labels(sink.name)
 
-    @property
-    def state(self) -> SinkState:
-        """What it does just now."""
-        if self._paused_since is not None:
-            return SinkState("paused", self._paused_since)
-        if self.unavailable is not None:
-            return SinkState("unavailable", self._unavailable_since, self.unavailable)
-        return SinkState("delivering")
-
     def wake(self) -> None:
         """There is something new in the journal."""
         self._wake.set()
@@ -77,15 +69,25 @@ class Deliver:
     @property
     def held_up(self) -> str | None:
         """What keeps records from going on, in words: the sink itself, or its keeper."""
-        if self.unavailable is None and self._keeper is not None and self._keeper.unavailable:
-            return f"waits until {self._keeper.name} has the clips: {self._keeper.unavailable}"
+        if self.unavailable is None and self._keeper is not None:
+            why = "it is paused" if self._keeper.paused else self._keeper.unavailable
+            return why and f"waits until {self._keeper.name} has the clips: {why}"
         return self.unavailable
+
+    @property
+    def state(self) -> SinkState:
+        """What it does just now, unless it is paused: that is in the journal."""
+        if self.unavailable is not None:
+            return SinkState("unavailable", self._unavailable_since, self.unavailable)
+        if self.held_up is not None:
+            return SinkState("waiting", reason=self.held_up)
+        return SinkState("delivering")
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until `stopping`; a write that was begun is finished and settled first."""
         while not stopping.is_set():
             self._wake.clear()
-            if self._is_paused():
+            if self._look_for_pause():
                 await self._wait(PAUSE_POLL_SECONDS, stopping)
                 continue
             entries = self._journal.read(
@@ -188,6 +190,9 @@ class Deliver:
         if self._attempt:
             backlog = self._journal.ledger().sinks[self.name].backlog
             log.info("recovered", sink=self.name, attempts=self._attempt, backlog=backlog)
+        self._be_well()
+
+    def _be_well(self) -> None:
         self._attempt = 0
         self.unavailable = self._unavailable_since = None
         metrics.SINK_UNAVAILABLE.labels(self.name).set(0)
@@ -196,19 +201,18 @@ class Deliver:
         self.unavailable = reason
         self._unavailable_since = self._unavailable_since or datetime.now(UTC)
 
-    def _is_paused(self) -> bool:
-        if not self._journal.is_paused(self.name):
-            if self._paused_since is not None:
-                log.info("resumed", sink=self.name)
-            self._paused_since = None
-        elif self._paused_since is None:
-            log.info("paused", sink=self.name)
-            self._paused_since = datetime.now(UTC)
-        return self._paused_since is not None
+    def _look_for_pause(self) -> bool:
+        """Is it paused? While it is, nobody minds whether it can be reached."""
+        paused = self._journal.is_paused(self.name)
+        if paused != self.paused:
+            log.info("paused" if paused else "resumed", sink=self.name)
+            self._be_well()
+        self.paused = paused
+        return paused
 
     async def _wait(self, seconds: float, stopping: asyncio.Event) -> None:
         """Sleep, but not past `stopping`; while the sink is well, new records wake us too."""
-        signal = stopping if self._attempt or self._paused_since else self._wake
+        signal = stopping if self._attempt or self.paused else self._wake
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await signal.wait()

@@ -128,6 +128,12 @@ SINK_UNAVAILABLE = Gauge(
     ["sink"],
     registry=REGISTRY,
 )
+SINK_PAUSED = Gauge(
+    "echo_ingest_sink_paused",
+    "1 while a person has the sink wait.",
+    ["sink"],
+    registry=REGISTRY,
+)
 SINK_BACKLOG = Gauge(
     "echo_ingest_sink_backlog_records", "Records waiting for a sink.", ["sink"], registry=REGISTRY
 )

@@ -11,6 +11,7 @@ import fcntl
 import functools
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from echo_ingest.settings import (
     kept_secret,
     parse_endpoint,
 )
-from echo_ingest.sinks import Sink
+from echo_ingest.sinks import Sink, SinkState
 from echo_ingest.sinks.echo_api import EchoApi
 from echo_ingest.watch import Watch
 
@@ -118,6 +119,17 @@ class House:
         """As the journal counts it."""
         return self.journal.ledger()
 
+    def sink_states(self) -> dict[str, SinkState]:
+        """What each sink does, also those that the journal knows from before."""
+        running = {deliver.name: deliver.state for deliver in self.deliveries}
+        states = {}
+        for name, figures in self.journal.ledger().sinks.items():
+            states[name] = running.get(name, SinkState("not configured"))
+            if figures.paused_at_ms is not None and name in running:
+                since = datetime.fromtimestamp(figures.paused_at_ms / 1000, UTC)
+                states[name] = SinkState("paused", since)
+        return states
+
     def sample(self) -> None:
         """Bring the gauges up to date."""
         ledger = self.journal.ledger()
@@ -132,6 +144,7 @@ class House:
         metrics.ECHO_AGE_SECONDS.set(self.pulse.age_seconds)
         metrics.BROKER.known = self.figures.known
         for name, sink in ledger.sinks.items():
+            metrics.SINK_PAUSED.labels(name).set(sink.paused_at_ms is not None)
             metrics.SINK_BACKLOG.labels(name).set(sink.backlog)
             metrics.SINK_PARKED.labels(name).set(sink.parked)
             metrics.SINK_LAG_SECONDS.labels(name).set(sink.lag_seconds)

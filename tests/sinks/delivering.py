@@ -53,12 +53,13 @@ class Watched:
 class Line:
     """A journal on disk and one store."""
 
-    def __init__(self, folder: Path, backend: Backend) -> None:
+    def __init__(self, folder: Path, backend: Backend, beside: "Line | None" = None) -> None:
+        """With the journal of the line `beside` it, if there is one."""
         self.path = folder / "journal.db"
         self.backend = backend
         self.unsure = 0
         """Writes so far of which nobody knows what came of them, kills included."""
-        self._journal: Journal | None = None
+        self._journal = beside.journal if beside is not None else None
 
     @property
     def journal(self) -> Journal:

@@ -9,7 +9,7 @@ import typer
 
 import echo_ingest
 from echo_ingest.broker import BrokerError
-from echo_ingest.cli import check, ledger, letters, nodes, parked, publish, records, verify
+from echo_ingest.cli import check, ledger, letters, nodes, parked, publish, records, sinks, verify
 from echo_ingest.cli.options import settings_of
 from echo_ingest.cli.receipted import NoReceipt
 from echo_ingest.cli.screen import say_error
@@ -91,6 +91,7 @@ app.command(rich_help_panel=READING)(ledger.status)
 app.add_typer(records.app, name="records", rich_help_panel=READING)
 app.add_typer(letters.app, name="dead-letters", no_args_is_help=True, rich_help_panel=MENDING)
 app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=MENDING)
+app.add_typer(sinks.app, name="sinks", no_args_is_help=True, rich_help_panel=MENDING)
 app.command(rich_help_panel=MENDING)(publish.publish)
 app.add_typer(nodes.app, name="nodes", no_args_is_help=True, rich_help_panel=ACCESS)
 

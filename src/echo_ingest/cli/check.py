@@ -1,7 +1,6 @@
 """`check`: is everything as it must be, and if not, what to do about it."""
 
 import asyncio
-import http.client
 import logging
 import os
 import shutil
@@ -9,6 +8,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import closing
+from http.client import HTTPException
 
 import msgspec
 import typer
@@ -18,6 +18,7 @@ from rich.text import Text
 from echo_ingest import broker
 from echo_ingest.cli.options import archive_of, journal_path, log_from, settings_of
 from echo_ingest.cli.reach import (
+    ask_service,
     connected,
     is_own,
     local_host,
@@ -32,8 +33,6 @@ from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Unavailable
 
-HTTP_TIMEOUT_SECONDS = 3.0
-REPLY_BYTES_MAX = 64 * 1024
 NOT_RUNNING = "not running; `echo-ingest up` or `echo-ingest broker` starts it"
 MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("–", "dim")}
 
@@ -147,17 +146,13 @@ def _journal(settings: Settings) -> Finding:
 
 def _service(settings: Settings) -> Finding:
     host, port = local_host(settings), settings.http_port
-    connection = http.client.HTTPConnection(host, port, timeout=HTTP_TIMEOUT_SECONDS)
     try:
-        with closing(connection):
-            connection.request("GET", "/healthz")
-            reply = connection.getresponse()
-            body = reply.read(REPLY_BYTES_MAX)
+        status, body = ask_service(settings, "/healthz")
     except ConnectionRefusedError:
         return Finding("service", None, f"not running: nothing answers at {host}:{port}")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, HTTPException) as error:
         return Finding("service", False, f"{host}:{port} does not answer ({error}); restart it")
-    if reply.status == 200:
+    if status == 200:
         return Finding("service", True, f"healthy at http://{host}:{port}/healthz")
     try:
         problems = msgspec.json.decode(body, type=_Health).problems

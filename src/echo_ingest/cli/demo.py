@@ -73,6 +73,7 @@ def _ledger(ledger: Ledger, rate: float) -> RenderableType:
         line.append(
             f"\n{name}: {sink.delivered:,} delivered, {sink.parked:,} parked, "
             f"{sink.backlog:,} waiting for {sink.lag_seconds:.0f} s"
+            f"{', paused' if sink.paused_at_ms is not None else ''}"
         )
     return line
 

@@ -73,11 +73,12 @@ def _show(ledger: Ledger) -> None:
     if not ledger.sinks:
         out.print("\nNo sinks: the journal is the store.")
         return
-    sinks = table("sink", "delivered>", "parked>", "backlog>", "skipped>", "lag>")
+    sinks = table("sink", "delivered>", "parked>", "backlog>", "skipped>", "lag>", "")
     closes = True
     for name, sink in ledger.sinks.items():
         counts = (sink.delivered, sink.parked, sink.backlog, sink.skipped)
-        sinks.add_row(*cells(name, *(f"{n:,}" for n in counts), duration(sink.lag_seconds)))
+        state = "" if sink.paused_at_ms is None else f"paused since {moment(sink.paused_at_ms)}"
+        sinks.add_row(*cells(name, *(f"{n:,}" for n in counts), duration(sink.lag_seconds), state))
         closes = closes and ledger.stored == sum(counts)
     out.print()
     out.print(sinks)

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import closing
+from http.client import HTTPConnection
 
 from echo_ingest.broker import PUBLISHER, own_endpoint, own_login
 from echo_ingest.mqtt import ConnectionLost, Session, SessionOptions
@@ -11,6 +13,8 @@ from echo_ingest.settings import Endpoint, Settings, parse_endpoint
 from echo_ingest.settings.kept import read_secret
 
 STATE_POLL_SECONDS = 0.02
+HTTP_TIMEOUT_SECONDS = 3.0
+REPLY_BYTES_MAX = 64 * 1024
 LOSSES_MAX = 5
 
 
@@ -70,6 +74,26 @@ def is_own(settings: Settings) -> bool:
     endpoint = parse_endpoint(settings.endpoint)
     here = endpoint.scheme == "mqtt" and endpoint.host in ("localhost", "127.0.0.1", "::1")
     return here and endpoint.port == settings.mqtt_port and settings.user is None
+
+
+def ask_service(settings: Settings, path: str) -> tuple[int, bytes]:
+    """GET from the HTTP side of the service here; its status, and the beginning of its answer.
+
+    Raises `OSError` or `HTTPException` where nothing answers as it should.
+    """
+    host, port = local_host(settings), settings.http_port
+    headers = {"Authorization": f"Bearer {http_token(settings)}"}
+    with closing(HTTPConnection(host, port, timeout=HTTP_TIMEOUT_SECONDS)) as connection:
+        connection.request("GET", path, headers=headers)
+        reply = connection.getresponse()
+        return reply.status, reply.read(REPLY_BYTES_MAX)
+
+
+def http_token(settings: Settings) -> str:
+    """What the read API asks for, as far as it is known here."""
+    if settings.http_token is not None:
+        return settings.http_token.get_secret_value()
+    return read_secret(settings.data_dir, "http") or ""
 
 
 def local_host(settings: Settings) -> str:

@@ -20,12 +20,11 @@ from echo_ingest.cli.found import (
 )
 from echo_ingest.cli.options import archive_of, journal_path, log_from, settings_of
 from echo_ingest.cli.probes import Probe, Run, new_run, send
-from echo_ingest.cli.reach import require_publisher
+from echo_ingest.cli.reach import http_token, require_publisher
 from echo_ingest.cli.screen import cells, fail, out, say, say_error, table
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.settings import Settings
 from echo_ingest.settings.endpoint import check_http_url
-from echo_ingest.settings.kept import read_secret
 
 POLL_SECONDS = 0.5
 MISSING_SHOWN_MAX = 20
@@ -96,10 +95,7 @@ def _place(settings: Settings, node: str, http: str | None) -> Callable[[datetim
         url = check_http_url(http)
     except ValueError as error:
         fail(f"--http {http}: {error}", 2)
-    token = read_secret(settings.data_dir, "http") or ""
-    if settings.http_token is not None:
-        token = settings.http_token.get_secret_value()
-    api = ReadApi(url, token)
+    api = ReadApi(url, http_token(settings))
     try:
         over_http(api, node, datetime.now().astimezone())
     except NotAnswered as error:

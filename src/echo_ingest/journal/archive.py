@@ -128,6 +128,22 @@ class Archive:
         """The newest record's, 0 if there is none."""
         return self._number("SELECT coalesce(max(offset), 0) FROM record")
 
+    def cursor(self, sink: str) -> int | None:
+        """Up to which offset `sink` has settled all; None if it is not known."""
+        rows = self._rows("SELECT cursor FROM sink WHERE name = ?", (sink,))
+        return next((int(cursor) for (cursor,) in rows), None)
+
+    def first_received(self, since: datetime) -> int | None:
+        """The offset of the first record received at that time or later; None if there is none.
+
+        Looks at one record after the other: about a second for a few million.
+        """
+        rows = self._rows(
+            "SELECT offset FROM record WHERE received_at_ms >= ? ORDER BY offset LIMIT 1",
+            (int(since.timestamp() * 1000),),
+        )
+        return next((int(offset) for (offset,) in rows), None)
+
     # ------------------------------------------------------------------ records
 
     def newest(self, selection: Selection, limit: int, before: int | None = None) -> list[Entry]:

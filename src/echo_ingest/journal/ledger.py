@@ -6,6 +6,8 @@ from typing import Any
 import apsw
 from msgspec import Struct
 
+from echo_ingest.journal.entries import TIME_MS_MAX
+
 
 class SinkLedger(Struct, frozen=True):
     """`stored = skipped + delivered + parked + backlog`."""
@@ -65,7 +67,7 @@ def _ledger(db: apsw.Connection) -> Ledger:
             waiting + replays,
             skipped,
             round(lag_seconds or 0.0, 3),
-            paused_at_ms,
+            None if paused_at_ms is None else min(max(paused_at_ms, 0), TIME_MS_MAX),
         )
     received, stored, duplicates, dead_letters, lost = db.execute(
         "SELECT received, stored, duplicates, dead_letters, lost_dead_letters"

@@ -51,11 +51,11 @@ class Unavailable(Exception):
 class SinkState(Struct, frozen=True, omit_defaults=True):
     """What a sink does just now, as the service that runs it knows."""
 
-    state: Literal["delivering", "unavailable", "paused", "not configured"]
+    state: Literal["delivering", "waiting", "unavailable", "paused", "not configured"]
     since: datetime | None = None
-    """UTC; of the second and third."""
+    """UTC; of `unavailable` and `paused`."""
     reason: str | None = None
-    """Why it is unavailable, in words."""
+    """Why it waits or is unavailable, in words."""
 
 
 class Sink(Protocol):

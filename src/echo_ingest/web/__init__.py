@@ -23,7 +23,7 @@ import echo_ingest
 from echo_ingest.web.access import only_with
 from echo_ingest.web.api import read_api
 from echo_ingest.web.errors import ERRORS
-from echo_ingest.web.health import Conditions, Service, health_pages, ledger_page, metrics_page
+from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
 
 __all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
 
@@ -65,7 +65,7 @@ def create_app(
             metrics_page(service),
             Router(
                 "/",
-                route_handlers=[ledger_page(service), read_api(archive_path, payload_bytes_max)],
+                route_handlers=[*figures_pages(service), read_api(archive_path, payload_bytes_max)],
                 middleware=[with_token],
                 security=[{"token": []}],
             ),

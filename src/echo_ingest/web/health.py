@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from echo_ingest.journal import Ledger
 from echo_ingest.metrics import REGISTRY
+from echo_ingest.sinks import SinkState
 
 METHODS = [HttpMethod.GET, HttpMethod.HEAD]
 
@@ -38,6 +39,10 @@ class Service(Conditions, Protocol):
 
     def ledger(self) -> Ledger:
         """The journal's figures."""
+        ...
+
+    def sink_states(self) -> dict[str, SinkState]:
+        """What each sink does just now."""
         ...
 
     def sample(self) -> None:
@@ -85,15 +90,20 @@ def metrics_page(service: Service) -> HTTPRouteHandler:
     return metrics
 
 
-def ledger_page(service: Service) -> HTTPRouteHandler:
-    """The journal's figures, of which it has a copy in memory."""
+def figures_pages(service: Service) -> list[HTTPRouteHandler]:
+    """The journal's figures, of which it has a copy in memory, and how the sinks are."""
 
     @get("/api/ledger", sync_to_thread=False, tags=["journal"])
     def ledger() -> Ledger:
         """The proof that nothing was dropped in silence."""
         return service.ledger()
 
-    return ledger
+    @get("/api/sinks", sync_to_thread=False, tags=["journal"])
+    def sinks() -> dict[str, SinkState]:
+        """What each sink does just now, and why not more."""
+        return service.sink_states()
+
+    return [ledger, sinks]
 
 
 def _answer(problems: dict[str, str]) -> Response[Health]:

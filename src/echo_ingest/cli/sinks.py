@@ -1,0 +1,256 @@
+"""`sinks`: where records go; to have one wait, go on, begin anew, or be forgotten."""
+
+import time
+from contextlib import closing
+from datetime import datetime
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Annotated, NoReturn
+
+import msgspec
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from echo_ingest.cli.options import archive_of, given_time, journal_of, settings_of
+from echo_ingest.cli.reach import ask_service
+from echo_ingest.cli.screen import cells, duration, err, fail, moment, out, say, table
+from echo_ingest.journal import SinkLedger
+from echo_ingest.journal.archive import Archive
+from echo_ingest.settings import Settings
+from echo_ingest.sinks import Sink, SinkState
+
+POLL_SECONDS = 0.25
+STATE_POLL_SECONDS = 2.0
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Which sink, as `sinks list` says.")]
+Running = dict[str, SinkState] | None
+
+app = typer.Typer(help="Where records go: list, backfill, pause, resume, forget.")
+
+
+@app.command("list")
+def list_sinks(context: typer.Context) -> None:
+    """List the sinks, what each does just now, and how far it has come."""
+    settings = settings_of(context)
+    with closing(archive_of(settings)) as archive:
+        known = archive.ledger().sinks
+    configured, running = _configured(settings), _running(settings)
+    shown = table("sink", "state+", "delivered>", "parked>", "backlog>", "lag>")
+    for name in dict.fromkeys([*known, *configured]):
+        figures = known.get(name)
+        counts = (figures.delivered, figures.parked, figures.backlog) if figures else ()
+        shown.add_row(
+            *cells(
+                name,
+                _state(name, figures, name in configured, running),
+                *(f"{count:,}" for count in counts),
+                duration(figures.lag_seconds) if figures else "",
+            )
+        )
+    if not shown.row_count:
+        say("no sinks: the journal is the store; docs/stores.md says how to add one")
+        return
+    out.print(shown)
+    say("counts are records; lag is the age of the oldest that waits")
+
+
+@app.command()
+def pause(context: typer.Context, name: Name) -> None:
+    """Offer a sink nothing more until it is resumed. All others go on."""
+    settings = settings_of(context)
+    figures = _known(settings, name)
+    if figures is not None and figures.paused_at_ms is not None:
+        say(f"{name} is paused already, since {moment(figures.paused_at_ms)}")
+        return
+    with closing(journal_of(settings)) as journal:
+        journal.add_sink(name)  # one that has never run may be paused before it does
+        journal.pause(name)
+    say(f"{name} is paused: it gets nothing more once the write it is in has ended")
+
+
+@app.command()
+def resume(context: typer.Context, name: Name) -> None:
+    """Let a paused sink go on where it was."""
+    settings = settings_of(context)
+    figures = _known(settings, name)
+    if figures is None or figures.paused_at_ms is None:
+        say(f"{name} is not paused")
+        return
+    with closing(journal_of(settings)) as journal:
+        journal.resume(name)
+    say(f"{name} goes on with a backlog of {figures.backlog:,}")
+
+
+@app.command()
+def backfill(
+    context: typer.Context,
+    name: Name,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from",
+            parser=given_time,
+            metavar="TIME",
+            help="Only what was received from then on, such as [b]7d[/] (ago).",
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Show how it gets on, until it is done.")
+    ] = True,
+    accept_duplicates: Annotated[
+        bool,
+        typer.Option("--accept-duplicates", help="Even where what it has will be there twice."),
+    ] = False,
+) -> None:
+    """Offer a sink everything again that is in the journal, or what was received since a time.
+
+    For a store that was emptied, or restored from a backup. What is parked there is offered again
+    too. The running service does it; to stop waiting does not stop it.
+    """
+    settings = settings_of(context)
+    _known(settings, name)
+    sink = _configured(settings).get(name) or _not_configured(name)
+    with closing(archive_of(settings)) as archive:
+        first = 1 if since is None else archive.first_received(since)
+        if first is None:
+            say(f"nothing was received since {moment(since or 0)}: nothing to offer again")
+            return
+        with closing(journal_of(settings)) as journal:
+            journal.add_sink(name)
+            end = archive.cursor(name) or 0
+            if first <= end and not (sink.is_idempotent or accept_duplicates):
+                had = min(archive.ledger().sinks[name].delivered, end - first + 1)
+                fail(
+                    f"{name} cannot tell a repeat: up to {had:,} records that it has would be "
+                    "there twice. If that is what you want, add --accept-duplicates"
+                )
+            again = journal.backfill(name, first)
+        if again:
+            say(f"{again:,} records are offered to {name} again")
+        else:
+            say(f"all from there on waits for {name} already")
+            end = archive.last_offset()
+        if wait:
+            _watch(settings, archive, name, end)
+
+
+@app.command()
+def forget(context: typer.Context, name: Name) -> None:
+    """Forget a sink that is not configured any more, so that it holds up retention no longer.
+
+    Its cursor and what it has parked go; the records stay.
+    """
+    settings = settings_of(context)
+    figures = _known(settings, name)
+    state = (_running(settings) or {}).get(name)
+    if name in _configured(settings) or (state and state.state != "not configured"):
+        fail(f"{name} is in use: take its address out of the settings first, and restart")
+    assert figures is not None, "what is not configured is known to the journal alone"
+    with closing(journal_of(settings)) as journal:
+        journal.forget(name)
+    say(
+        f"{name} is forgotten, with {figures.parked:,} parked and a backlog of "
+        f"{figures.backlog:,}; configured again, it would begin where the journal does"
+    )
+
+
+def _running(settings: Settings) -> Running:
+    """What each sink does, as the running service says; None if none runs."""
+    try:
+        status, body = ask_service(settings, "/api/sinks")
+        if status == HTTPStatus.UNAUTHORIZED:
+            fail("the service here wants another token: set IOT_HTTP_TOKEN to the one that it has")
+        return msgspec.json.decode(body, type=dict[str, SinkState])
+    except (OSError, HTTPException, msgspec.DecodeError):
+        return None
+
+
+def _configured(settings: Settings) -> dict[str, Sink]:
+    from echo_ingest.service import sinks_of  # heavy: see cli/__init__.py
+
+    return {sink.name: sink for sink in sinks_of(settings)}
+
+
+def _known(settings: Settings, name: str) -> SinkLedger | None:
+    """The figures of a sink, None if it has never run; end in words if there is none such."""
+    with closing(archive_of(settings)) as archive:
+        known = archive.ledger().sinks
+    there_are = dict.fromkeys([*known, *_configured(settings)])
+    if name not in there_are:
+        fail(f"there is no sink {name!r}; there are: {', '.join(there_are) or 'none'}", 2)
+    return known.get(name)
+
+
+def _not_configured(name: str) -> NoReturn:
+    fail(
+        f"{name} is not configured any more, so nothing would be delivered: set its address again, "
+        "restart the service, and then repeat this"
+    )
+
+
+def _state(name: str, figures: SinkLedger | None, configured: bool, running: Running) -> str:
+    """In words."""
+    if running is None and not configured:
+        return "not configured any more"
+    if running is not None and name not in running:
+        return "begins when the service is restarted"
+    if figures is None:
+        return "begins when the service is started"
+    if figures.paused_at_ms is not None:
+        return f"paused since {moment(figures.paused_at_ms)}"
+    return "the service does not run" if running is None else _words(running[name])
+
+
+def _words(state: SinkState) -> str:
+    since = f" since {moment(state.since)}" if state.since is not None else ""
+    reason = f": {state.reason}" if state.reason is not None else ""
+    more = " any more" if state.state == "not configured" else ""
+    return f"{state.state}{more}{since}{reason}"
+
+
+def _watch(settings: Settings, archive: Archive, name: str, end: int) -> None:
+    """Show how the sink comes to offset `end`; return when it has, or cannot now."""
+    start = archive.cursor(name) or 0
+    total = end - start
+    began = asked = time.monotonic()
+    if not total:
+        return
+    bar = Progress(
+        TextColumn(name),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=err,
+        disable=not err.is_terminal,
+    )
+    try:
+        words = _require_progress(settings, archive, name)
+        say("waiting for it; Ctrl-C ends the waiting, not the work")
+        with bar:
+            task = bar.add_task(words, total=total, rate=0.0)
+            while (done := (archive.cursor(name) or 0) - start) < total:
+                now = time.monotonic()
+                rate = max(0, done) / max(now - began, POLL_SECONDS)
+                bar.update(task, completed=max(0, done), rate=rate)
+                if now - asked > STATE_POLL_SECONDS:
+                    asked = now
+                    bar.update(task, description=_require_progress(settings, archive, name))
+                time.sleep(POLL_SECONDS)
+            seconds = time.monotonic() - began
+            bar.update(task, completed=total, rate=total / seconds, description="")
+    except KeyboardInterrupt:
+        fail("not waited for any longer; it goes on, see `echo-ingest sinks list`")
+    say(f"{name} has them: {total:,} in {duration(seconds)}, {total / seconds:,.0f}/s")
+
+
+def _require_progress(settings: Settings, archive: Archive, name: str) -> str:
+    """What the sink does, where that is not plain; end in words if to wait would be in vain."""
+    running = _running(settings)
+    state = running.get(name) if running is not None else None
+    if state is None:
+        fail("not waited for: the service does not run with it; it goes on when it does")
+    if state.state == "paused":
+        fail(f"not waited for: {name} is paused; `echo-ingest sinks resume {name}` goes on")
+    return "" if state.state == "delivering" else _words(state)

@@ -1,0 +1,174 @@
+"""`echo-ingest sinks` beside the running service with two stores: the Echo API, and a folder."""
+
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from echo_ingest.journal import Journal
+from tests.api import Api
+from tests.house import Device, House, closes, eventually
+from tests.test_delivery import detection
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    api = Api()
+    api.start()
+    yield api
+    api.stop()
+
+
+@pytest.fixture
+def house(tmp_path: Path, api: Api) -> Iterator[House]:
+    house = House(
+        tmp_path / "data",
+        IOT_API_URL=api.url,
+        IOT_OBJECTS_URL=(tmp_path / "objects").as_uri(),
+    )
+    yield house
+    house.close()
+
+
+def sinks(house: House) -> Any:
+    """Figures of each, checked to close."""
+    ledger = house.http("/api/ledger")[1]
+    assert closes(ledger), ledger
+    return ledger["sinks"]
+
+
+def says(house: House, *arguments: str, code: int = 0) -> str:
+    done = house.cli("sinks", *arguments)
+    assert done.returncode == code, done
+    return done.stdout + done.stderr
+
+
+def row(house: House, name: str) -> str:
+    """What `sinks list` says of one."""
+    return next(line for line in says(house, "list").splitlines() if line.startswith(name))
+
+
+def metrics(house: House) -> list[str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{house.http_port}/metrics", timeout=5) as reply:
+        text: str = reply.read().decode()
+        return text.splitlines()
+
+
+def test_a_pause_is_obeyed_seen_everywhere_and_outlives_a_restart(house: House, api: Api) -> None:
+    program = house.up()
+    assert "is paused" in says(house, "pause", "echo_api")
+    assert "paused already, since" in says(house, "pause", "echo_api")
+    paused = 'echo_ingest_sink_paused{sink="echo_api"} 1.0'
+    eventually(lambda: paused in metrics(house), seconds=3)
+    device = Device(house.mqtt_port)
+    device.publish([detection(n) for n in range(10)])
+    eventually(lambda: sinks(house)["objects"]["delivered"] == 10)
+    assert sinks(house)["echo_api"]["backlog"] == 10
+    assert "paused since" in house.cli("status").stdout
+    assert house.http("/api/sinks")[1]["echo_api"]["state"] == "paused"
+    assert house.http("/healthz")[0] == 200
+    house.stop(program)
+    listed = says(house, "list")
+    assert re.search("echo_api +paused since", listed)
+    assert re.search("objects +the service does not run", listed)
+    house.up()
+    assert sinks(house)["echo_api"]["backlog"] == 10
+    assert api.numbers().total() == 0
+    assert "goes on with a backlog of 10" in says(house, "resume", "echo_api")
+    eventually(lambda: sinks(house)["echo_api"]["delivered"] == 10, seconds=5)
+    assert api.numbers().total() == len(api.numbers()) == 10
+
+
+def test_one_that_is_away_is_said_to_be_since_when_and_why_and_the_other_goes_on(
+    house: House, api: Api
+) -> None:
+    house.up()
+    api.stop()
+    Device(house.mqtt_port).publish([detection(n) for n in range(10)])
+    eventually(lambda: sinks(house)["objects"]["delivered"] == 10)
+    eventually(lambda: house.http("/api/sinks")[1]["echo_api"]["state"] == "unavailable")
+    listed = says(house, "list")
+    assert re.search("echo_api +unavailable since 20.*: no answer.*IOT_API_URL", listed)
+    assert re.search("objects +delivering", listed)
+    # Whoever waits for it may stop waiting; it is there when the other side is.
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "echo_ingest.cli", "sinks", "backfill", "echo_api"],
+        env=house.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stderr is not None
+    assert "all from there on waits for echo_api already" in waiting.stderr.readline()
+    assert "waiting for it" in waiting.stderr.readline()
+    waiting.send_signal(signal.SIGINT)
+    assert "it goes on" in waiting.communicate(timeout=20)[1]
+    assert waiting.returncode == 1
+    api.start()
+    eventually(lambda: sinks(house)["echo_api"]["delivered"] == 10, seconds=60)
+
+
+def test_a_store_that_lost_what_it_had_is_filled_again_from_the_beginning_or_from_a_time(
+    house: House,
+) -> None:
+    program = house.up()
+    device = Device(house.mqtt_port)
+    device.publish([detection(n) for n in range(9)])
+    eventually(lambda: sinks(house)["objects"]["delivered"] == 9)
+    eventually(lambda: sinks(house)["echo_api"]["delivered"] == 9)
+    again = says(house, "backfill", "objects")
+    assert "9 records are offered to objects again" in again
+    assert "objects has them: 9 in" in again
+    assert "9 records" in says(house, "backfill", "objects", "--from", "1h", "--no-wait")
+    eventually(lambda: sinks(house)["objects"]["backlog"] == 0)
+    assert "nothing was received" in says(house, "backfill", "objects", "--from", "2100-01-01")
+    refused = says(house, "backfill", "echo_api", code=1)
+    assert "up to 9 records" in refused
+    assert "--accept-duplicates" in refused
+    assert sinks(house)["echo_api"]["backlog"] == 0
+    assert "echo_api has them: 9" in says(house, "backfill", "echo_api", "--accept-duplicates")
+    says(house, "pause", "objects")
+    assert "sinks resume objects" in says(house, "backfill", "objects", code=1)
+    house.stop(program)
+    assert "it goes on when it does" in says(house, "backfill", "objects", code=1)
+
+
+def test_one_that_is_not_configured_any_more_is_kept_until_it_is_forgotten(house: House) -> None:
+    program = house.up()
+    Device(house.mqtt_port).publish([detection(n) for n in range(3)])
+    eventually(lambda: sinks(house)["objects"]["delivered"] == 3)
+    assert "in use" in says(house, "forget", "objects", code=1)
+    house.stop(program)
+    objects_url = house.settings.pop("IOT_OBJECTS_URL")
+    house.up()
+    assert "not configured any more" in row(house, "objects")
+    assert "restart the service" in says(house, "backfill", "objects", code=1)
+    # With other settings than the service has, it still knows what that one uses.
+    api_url = house.settings.pop("IOT_API_URL")
+    assert "in use" in says(house, "forget", "echo_api", code=1)
+    house.settings["IOT_API_URL"] = api_url
+    assert "objects is forgotten" in says(house, "forget", "objects")
+    assert list(sinks(house)) == ["echo_api"]
+    unknown = says(house, "backfill", "objects", code=2)
+    assert "there is no sink 'objects'; there are: echo_api" in unknown
+    house.settings["IOT_OBJECTS_URL"] = objects_url
+    assert "begins when the service is restarted" in row(house, "objects")
+
+
+def test_one_that_has_never_run_may_be_paused_before_it_does(house: House, api: Api) -> None:
+    house.data_dir.mkdir(mode=0o700)
+    Journal(house.data_dir / "journal.db").close()
+    assert "begins when the service is started" in row(house, "echo_api")
+    says(house, "pause", "echo_api")
+    house.up()
+    Device(house.mqtt_port).publish([detection(n) for n in range(3)])
+    eventually(lambda: sinks(house)["objects"]["delivered"] == 3)
+    assert sinks(house)["echo_api"]["backlog"] == 3
+    assert api.numbers().total() == 0
