@@ -1,0 +1,233 @@
+"""Other stores name a clip once it is there, and where it was put. Journal and folder are real."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from echo_ingest import deliver as deliver_room
+from echo_ingest.deliver import Deliver
+from echo_ingest.journal import Journal
+from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.salvage import salvage
+from echo_ingest.record import Message
+from echo_ingest.sinks import Delivery, Written, clips
+from echo_ingest.sinks.objects import Objects
+from tests.sinks.delivering import assert_closes, until
+from tests.sinks.messages import (
+    PAYLOAD_BYTES_MAX,
+    arrivals,
+    clip,
+    detection,
+    record_of,
+    recording,
+)
+
+
+class Names:
+    """A sink that keeps what it is told of each record."""
+
+    name = "names"
+    batch_records_max = 10
+    is_idempotent = True
+
+    def __init__(self) -> None:
+        self.told: dict[int, str | None] = {}
+
+    async def write(self, batch: Sequence[Delivery]) -> Written:
+        for delivery in batch:
+            self.told[delivery.offset] = delivery.audio_reference
+            if delivery.audio_reference is not None:
+                kept = path_of(delivery.audio_reference).read_bytes()
+                found = clips.clip_of(delivery.record)
+                assert found is not None
+                assert len(kept) == found.size_bytes, "it is named before it is there"
+        return Written(len(batch))
+
+    async def probe(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def path_of(reference: str) -> Path:
+    return Path(unquote(urlsplit(reference).path))
+
+
+def name_of(message: Message) -> str:
+    record = record_of(message)
+    found = clips.clip_of(record)
+    assert found is not None
+    return clips.clip_name(record, found)
+
+
+def heard(number: int) -> Message:
+    return detection(number, audioClip=base64.b64encode(clip(number)).decode())
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with contextlib.closing(Journal(tmp_path / "journal.db")) as journal:
+        yield journal
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliver_room, "delay_seconds", lambda attempt, rng: 0.01)
+
+
+class Pair:
+    """The sink that keeps clips, and one that names them, both delivered to."""
+
+    def __init__(self, journal: Journal, folder: Path) -> None:
+        self.objects, self.names = Objects(folder.as_uri()), Names()
+        self.keeper = Deliver(
+            journal, self.objects, payload_bytes_max=PAYLOAD_BYTES_MAX, on_settled=self.wake
+        )
+        self.namer = Deliver(
+            journal, self.names, payload_bytes_max=PAYLOAD_BYTES_MAX, keeper=self.keeper
+        )
+
+    def wake(self) -> None:
+        for deliver in (self.keeper, self.namer):
+            deliver.wake()
+
+
+@asynccontextmanager
+async def delivering(journal: Journal, folder: Path) -> AsyncIterator[Pair]:
+    pair, stopping = Pair(journal, folder), asyncio.Event()
+    tasks = [asyncio.create_task(each.run(stopping)) for each in (pair.keeper, pair.namer)]
+    try:
+        yield pair
+    finally:
+        stopping.set()
+        pair.wake()
+        await asyncio.gather(*tasks)
+        await pair.objects.close()
+        assert_closes(journal.ledger())
+
+
+def backlog(journal: Journal, sink: str) -> int:
+    return journal.ledger().sinks[sink].backlog
+
+
+def parked(journal: Journal, sink: str) -> dict[int, str]:
+    with contextlib.closing(Archive(journal.path)) as archive:
+        return {each.offset: each.reason for each in archive.parked(sink)}
+
+
+async def test_nothing_goes_on_before_its_clip_is_there(journal: Journal, tmp_path: Path) -> None:
+    folder = tmp_path / "audio store"
+    journal.append(arrivals([detection(1), heard(2), detection(3), recording(4)]))
+    async with delivering(journal, folder) as pair:
+        await until(lambda: pair.namer.held_up)
+        assert pair.namer.held_up == f"waits until objects has the clips: {pair.keeper.unavailable}"
+        assert str(folder) in pair.namer.held_up
+        await until(lambda: backlog(journal, "names") == 3)
+        assert pair.names.told == {1: None}, "it went past a clip that is not there"
+        folder.mkdir()
+        await until(lambda: backlog(journal, "names") == 0)
+        assert pair.namer.held_up is None
+    told = pair.names.told
+    assert [told[1], told[3]] == [None, None]
+    assert str(told[2]).startswith(f"{folder.as_uri()}/audio/creek-03/")
+    assert path_of(str(told[2])).read_bytes() == clip(2)
+    assert path_of(str(told[4])).read_bytes() == clip(4)
+
+
+async def test_what_is_parked_where_clips_are_kept_is_parked_by_those_that_name_it(
+    journal: Journal, tmp_path: Path
+) -> None:
+    path = tmp_path / name_of(heard(1))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"what somebody put there")
+    journal.append(arrivals([heard(1), heard(2)]))
+    async with delivering(journal, tmp_path) as pair:
+        await until(lambda: backlog(journal, "names") == 0)
+        assert pair.names.told.keys() == {2}
+        assert parked(journal, "objects").keys() == {1}
+        said = "its clip is parked at objects: replay it there first, then here"
+        assert parked(journal, "names") == {1: said}
+        journal.request_replay("names", [1])
+        pair.wake()
+        await until(lambda: backlog(journal, "names") == 0)
+        assert parked(journal, "names") == {1: said}
+        path.unlink()
+        for sink in ("objects", "names"):
+            journal.request_replay(sink, [1])
+            pair.wake()
+            await until(lambda sink=sink: backlog(journal, sink) == 0)  # type: ignore[misc]
+        assert path_of(str(pair.names.told[1])).read_bytes() == clip(1)
+
+
+async def test_an_address_leads_to_where_the_clip_was_put_then(
+    journal: Journal, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    stranger = first / name_of(heard(2))
+    stranger.parent.mkdir(parents=True)
+    stranger.write_bytes(b"what somebody put there")
+    second.mkdir()
+    for number, folder in ((1, first), (3, second)):
+        journal.append(arrivals([heard(number), heard(number + 1)]))
+        async with delivering(journal, folder):
+            await until(lambda: backlog(journal, "names") == 0)
+    journal.request_replay("objects", [2])  # it was refused in the first, and goes to the second
+    async with delivering(journal, second) as pair:
+        await until(lambda: backlog(journal, "objects") == 0)
+        late = Names()
+        late.name = "late"
+        added = Deliver(journal, late, payload_bytes_max=PAYLOAD_BYTES_MAX, keeper=pair.keeper)
+        stopping = asyncio.Event()
+        task = asyncio.create_task(added.run(stopping))
+        await until(lambda: backlog(journal, "late") == 0)
+        stopping.set()
+        added.wake()
+        await task
+    folders = [str(late.told[offset]).partition("/audio/")[0] for offset in (1, 2, 3, 4)]
+    assert folders == [first.as_uri(), second.as_uri(), second.as_uri(), second.as_uri()]
+
+
+async def test_a_record_from_before_the_clips_were_kept_says_what_to_do(
+    journal: Journal, tmp_path: Path
+) -> None:
+    """It was parked elsewhere all that time, while retention removed those after it."""
+    journal.append(arrivals([heard(1), heard(2), heard(3)]))
+    journal.add_sink("names")
+    journal.settle("names", [1, 2, 3], {1: "not yet"})
+    assert journal.trim(2**62) == 1
+    async with delivering(journal, tmp_path) as pair:
+        await until(lambda: backlog(journal, "objects") == 0)
+        journal.request_replay("names", [1])
+        pair.wake()
+        await until(lambda: backlog(journal, "names") == 0)
+        assert pair.names.told == {}
+        assert "set IOT_AUDIO to embedded" in parked(journal, "names")[1]
+    journal.request_replay("names", [1])
+    embedded = Names()
+    deliver = Deliver(journal, embedded, payload_bytes_max=PAYLOAD_BYTES_MAX)
+    stopping = asyncio.Event()
+    task = asyncio.create_task(deliver.run(stopping))
+    await until(lambda: backlog(journal, "names") == 0)
+    stopping.set()
+    deliver.wake()
+    await task
+    assert embedded.told == {1: None}
+
+
+async def test_where_clips_are_survives_a_salvage(journal: Journal, tmp_path: Path) -> None:
+    journal.append(arrivals([heard(1), detection(2), heard(3)]))
+    async with delivering(journal, tmp_path) as pair:
+        await until(lambda: backlog(journal, "names") == 0)
+    journal.close()
+    salvage(journal.path, "a test")
+    with contextlib.closing(Journal(journal.path)) as saved:
+        assert [saved.place_of("objects", offset) for offset in (1, 3, 4)] == [
+            *(tmp_path.as_uri(), tmp_path.as_uri()),
+            None,
+        ]
+    assert pair.names.told[3] is not None
