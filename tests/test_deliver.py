@@ -28,6 +28,7 @@ class ScriptedSink:
     """A sink that answers as the test says, and remembers what it took."""
 
     name = "scripted"
+    address = "here"
     batch_records_max = 10
     is_idempotent = True
 

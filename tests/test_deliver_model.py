@@ -100,6 +100,7 @@ class FaultySink:
     """A sink in changing moods that checks when and in what order it is offered what."""
 
     name = "faulty"
+    address = "here"
     is_idempotent = True
 
     def __init__(self, rng: Random) -> None:

@@ -23,6 +23,7 @@ class Watched:
 
     def __init__(self, sink: Sink, batch_records_max: int = 1_000) -> None:
         self.name = sink.name
+        self.address = sink.address
         self.is_idempotent = sink.is_idempotent
         self.batch_records_max = min(batch_records_max, sink.batch_records_max)
         self.unsure = 0

@@ -31,7 +31,7 @@ from echo_ingest.journal.damage import note_of, noted
 from echo_ingest.journal.salvage import report_of
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.settings import Settings
-from echo_ingest.sinks import Unavailable
+from echo_ingest.sinks import Sink, Unavailable
 
 NOT_RUNNING = "not running; `echo-ingest up` or `echo-ingest broker` starts it"
 MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("–", "dim")}
@@ -54,7 +54,7 @@ class _Health(Struct):
 
 
 def check(context: typer.Context) -> None:
-    """Check settings, folder, journal, broker, HTTP and Echo API; say what to mend.
+    """Check settings, folder, journal, broker, HTTP and sinks; say what to mend.
 
     Ends with 0 if nothing is wrong. What is not running is not wrong.
     """
@@ -85,8 +85,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
                           ("http_port", service_found)):  # fmt: skip
         if running.well is None and (is_own(settings) or name == "http_port"):
             yield _port(settings, name)
-    if settings.api_url is not None:
-        yield _echo_api(settings)
+    yield from _sinks(settings)
 
 
 def _data_folder(settings: Settings) -> Finding:
@@ -217,18 +216,19 @@ def _can_listen(settings: Settings, port: int) -> bool:
     return True
 
 
-def _echo_api(settings: Settings) -> Finding:
+def _sinks(settings: Settings) -> Iterator[Finding]:
     from echo_ingest.service import sinks_of  # heavy: see cli/__init__.py
 
-    async def probe() -> None:
-        for sink in sinks_of(settings):
-            try:
-                await sink.probe()
-            finally:
-                await sink.close()
+    async def probe(sink: Sink) -> None:
+        try:
+            await sink.probe()
+        finally:
+            await sink.close()
 
-    try:
-        asyncio.run(probe())
-    except Unavailable as error:
-        return Finding("Echo API", False, f"{settings.api_url}: {error}")
-    return Finding("Echo API", True, f"{settings.api_url} answers")
+    for sink in sinks_of(settings):
+        try:
+            asyncio.run(probe(sink))
+        except Unavailable as error:
+            yield Finding(sink.name, False, f"{sink.address}: {error}")
+        else:
+            yield Finding(sink.name, True, f"{sink.address} answers")

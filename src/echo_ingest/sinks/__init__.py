@@ -66,6 +66,8 @@ class Sink(Protocol):
     """
 
     name: str
+    address: str
+    """Where it is, to be shown: no secret is in it."""
     batch_records_max: int
     is_idempotent: bool
     """A record that is written again changes nothing there; if not, nothing is offered again that

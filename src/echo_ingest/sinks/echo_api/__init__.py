@@ -90,7 +90,7 @@ class EchoApi:
         bulk: bool,
         timeout_seconds: float = 30.0,
     ) -> None:
-        self._url = url
+        self.address = url
         self._schema = schema
         self._timeout_seconds = timeout_seconds
         self._headers = {"User-Agent": f"echo-ingest/{__version__}"}
@@ -329,7 +329,7 @@ class EchoApi:
         try:
             async with self._session.request(
                 method,
-                self._url + path,
+                self.address + path,
                 data=body,
                 headers=headers,
                 allow_redirects=False,
@@ -351,7 +351,7 @@ class EchoApi:
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(
                 f"no answer from the Echo API ({str(error) or type(error).__name__}): "
-                f"is it running, and IOT_API_URL={self._url} its address?"
+                f"is it running, and IOT_API_URL={self.address} its address?"
             ) from None
 
 
