@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ from echo_ingest.journal.salvage import salvage
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Written, clips
 from echo_ingest.sinks.objects import Objects
+from tests.api import Api
+from tests.house import Device, House, eventually
+from tests.s3 import BUCKET, S3, objects
 from tests.sinks.delivering import assert_closes, until
 from tests.sinks.messages import (
     PAYLOAD_BYTES_MAX,
@@ -33,6 +37,7 @@ class Names:
     """A sink that keeps what it is told of each record."""
 
     name = "names"
+    address = "here"
     batch_records_max = 10
     is_idempotent = True
 
@@ -231,3 +236,46 @@ async def test_where_clips_are_survives_a_salvage(journal: Journal, tmp_path: Pa
             None,
         ]
     assert pair.names.told[3] is not None
+
+
+@pytest.mark.slow
+def test_the_api_is_told_where_each_clip_is_and_gets_no_audio(tmp_path: Path) -> None:
+    """With the real service, killed while clips are under way to a bucket that comes and goes."""
+    s3, api = S3(tmp_path / "s3.log"), Api()
+    house = House(
+        tmp_path / "data",
+        IOT_API_URL=api.url,
+        IOT_OBJECTS_URL=f"s3://{BUCKET}/otway",
+        IOT_AUDIO="reference",
+    )
+    house.settings |= s3.environment()
+    try:
+        api.start()
+        service = house.up()
+        arrived = [heard(number) for number in range(40)] + [recording(number) for number in (7, 8)]
+        Device(house.mqtt_port).publish([(each.topic, each.payload) for each in arrived])
+        eventually(lambda: "unavailable" in house.log("up"))
+        assert house.ledger()["sinks"]["echo_api"]["delivered"] == 0
+        assert api.received() == []
+        s3.start()
+        eventually(lambda: house.ledger()["sinks"]["objects"]["delivered"] > 0)
+        house.kill(service)
+        s3.front.stop()
+        house.up()
+        s3.start()
+        eventually(lambda: house.ledger()["sinks"]["echo_api"]["delivered"] == 42, seconds=60)
+        received = api.received()
+        assert {each["collection"] for each in received} <= {"events", "detections"}
+        told = {each["document"]["audioClip"] for each in received}
+        kept = objects(s3.store())
+        named = {kept[address.removeprefix(f"s3://{BUCKET}/")] for address in told}
+        assert named == {clip(number) for number in range(40)}
+        shown = house.cli("records", "show", "1").stdout
+        assert any(address in shown for address in told)
+        assert house.http("/api/records/1")[1]["audio_reference"] in told
+        checked = house.cli("check")
+        assert re.search(rf"objects +s3://{BUCKET}/otway answers", checked.stdout), checked.stdout
+    finally:
+        house.close()
+        api.stop()
+        s3.close()

@@ -254,6 +254,7 @@ async def test_a_record_is_shown_as_it_was_decoded(site: Site) -> None:
             "confidence": 0.6364,
         },
         "problem": None,
+        "audio_reference": None,
     }
 
 

@@ -39,6 +39,7 @@ from echo_ingest.record import (
     Telemetry,
     kind,
 )
+from echo_ingest.sinks import clips
 
 FOLLOW_POLL_SECONDS = 0.5
 
@@ -135,7 +136,8 @@ def show(
 ) -> None:
     """Show one record: what it was decoded to, and the message as it came."""
     settings = settings_of(context)
-    entry = _entry(archive_of(settings), offset)
+    archive = archive_of(settings)
+    entry = _entry(archive, offset)
     message = entry.message
     record = decode(message, settings.payload_bytes_max)
     about = table("", "+", header=False)
@@ -149,6 +151,7 @@ def show(
         ("key", entry.key.hex()),
         ("damaged", "it is not what was stored" if entry.damaged else None),
         ("not valid", record.reason if isinstance(record, Rejected) else None),
+        ("clip", _kept_at(archive, offset, record)),
     ):
         if value is not None:
             about.add_row(*cells(name, value))
@@ -182,6 +185,13 @@ def clip(
     except FileExistsError:
         fail(f"{path} exists already; name another with --output FILE")
     say(f"{path}: {_of_clip(described)}, SHA-256 {described.sha256}")
+
+
+def _kept_at(archive: Archive, offset: int, record: AnyRecord | Rejected) -> str | None:
+    place = archive.place_of(clips.KEEPER, offset)
+    if place is None or isinstance(record, Rejected):
+        return None
+    return clips.reference(place, record)
 
 
 def _entry(archive: Archive, offset: int) -> Entry:

@@ -31,6 +31,7 @@ from echo_ingest.journal.nodes import (
     read_last_heard,
     read_node_days,
 )
+from echo_ingest.journal.places import place_of
 from echo_ingest.record import SECONDS_MAX
 
 PAGE_ROWS = 200
@@ -171,6 +172,11 @@ class Archive:
             (offset,),
         )
         return rows[0] if rows else None
+
+    def place_of(self, sink: str, offset: int) -> str | None:
+        """As `Journal.place_of`."""
+        with noting(self._path):
+            return place_of(self._db, sink, offset)
 
     # ------------------------------------------------------------------ dead letters
 

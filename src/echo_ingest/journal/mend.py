@@ -68,6 +68,7 @@ def close_ledger(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage)
         trimmed = lowest
         db.execute("UPDATE ledger SET trimmed_offset = ?", (trimmed,))
     _note_lost(db, newest, trimmed, found)
+    _mend_places(db, newest, is_whole, found)
 
 
 def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage) -> None:
@@ -168,6 +169,18 @@ def _mend_sinks(
             (lowest, not_offered, delivered, name),
         )
     db.execute("DELETE FROM parked WHERE sink NOT IN (SELECT name FROM sink)")
+
+
+def _mend_places(
+    db: apsw.Connection, newest: int, is_whole: dict[str, bool], found: Salvage
+) -> None:
+    """Forget what was said of offsets that may be used a second time."""
+    db.execute("DELETE FROM place WHERE first < 1 OR last < first OR last > ?", (newest,))
+    if db.changes() or not is_whole["place"]:
+        found.notes.append(
+            "Where some clips were put could not be read: their records are parked by sinks that "
+            "are to name them."
+        )
 
 
 def _note_lost(db: apsw.Connection, newest: int, trimmed: int, found: Salvage) -> None:

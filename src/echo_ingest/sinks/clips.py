@@ -11,6 +11,8 @@ from datetime import UTC
 
 from echo_ingest.record import AnyRecord, Clip, Detection, Recording
 
+KEEPER = "objects"
+"""The sink that keeps clips for the others to name."""
 SENSOR_CHARACTERS_MAX = 64
 DIGEST_CHARACTERS = 32
 """128 bits of SHA-256: a device could make two clips that agree in 48, and one would be lost."""

@@ -16,6 +16,7 @@ from echo_ingest.journal import Entry
 from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.journal.entries import DeadLetter
 from echo_ingest.record import Container
+from echo_ingest.sinks import clips
 from echo_ingest.web.errors import AnyRequest, Problem, problem
 from echo_ingest.web.reader import Reader, download, in_turn
 from echo_ingest.web.views import (
@@ -99,7 +100,7 @@ async def list_records(
 
     def question(archive: Archive) -> list[StoredRecord]:
         entries = archive.newest(selection, limit, before)
-        return [stored_record(entry, journal.payload_bytes_max) for entry in entries]
+        return [_stored(archive, entry, journal) for entry in entries]
 
     records = await journal.ask(question)
     return RecordPage(records, records[-1].offset if records else None)
@@ -108,9 +109,7 @@ async def list_records(
 @get("/records/{offset:int}", raises=[NotFoundException])
 async def show_record(journal: Journal, offset: Number) -> StoredRecord:
     """One record."""
-    return await journal.ask(
-        lambda archive: stored_record(_entry(archive, offset), journal.payload_bytes_max)
-    )
+    return await journal.ask(lambda archive: _stored(archive, _entry(archive, offset), journal))
 
 
 @get("/records/{offset:int}/clip", raises=[NotFoundException])
@@ -119,7 +118,7 @@ async def download_clip(journal: Journal, offset: Number) -> Stream:
 
     def question(archive: Archive) -> tuple[bytes, Container]:
         entry = _entry(archive, offset)
-        stored = stored_record(entry, journal.payload_bytes_max)
+        stored = _stored(archive, entry, journal)
         if stored.problem is not None:
             raise NotFoundException(f"record {offset} is {stored.problem}")
         clip = getattr(stored.record, "clip", None)
@@ -199,6 +198,11 @@ def _entry(archive: Archive, offset: int) -> Entry:
             f"there is no record {offset}; the newest is {archive.last_offset()}"
         )
     return entry
+
+
+def _stored(archive: Archive, entry: Entry, journal: Reader) -> StoredRecord:
+    place = archive.place_of(clips.KEEPER, entry.offset)
+    return stored_record(entry, journal.payload_bytes_max, place)
 
 
 def _dead_letter(archive: Archive, number: int) -> DeadLetter:

@@ -10,6 +10,7 @@ from echo_ingest.journal.archive import Parked
 from echo_ingest.journal.entries import DeadLetter
 from echo_ingest.journal.nodes import NodeDay
 from echo_ingest.record import AnyRecord, Rejected
+from echo_ingest.sinks import clips
 
 
 class StoredRecord(Struct, frozen=True):
@@ -24,6 +25,8 @@ class StoredRecord(Struct, frozen=True):
     record: AnyRecord | None
     """Null where `problem` says why."""
     problem: str | None
+    audio_reference: str | None
+    """Where its clip is kept besides, such as `s3://bucket/audio/…`; null if only here."""
 
 
 class RecordPage(Struct, frozen=True):
@@ -100,8 +103,8 @@ class NodeDays(Struct, frozen=True):
     """There are more than one answer holds: name a node, or a later `since`."""
 
 
-def stored_record(entry: Entry, payload_bytes_max: int) -> StoredRecord:
-    """Decode `entry` again, or say why that cannot be done."""
+def stored_record(entry: Entry, payload_bytes_max: int, place: str | None) -> StoredRecord:
+    """Decode `entry` again, or say why that cannot be done; `place` has its clip, if it has one."""
     message = entry.message
     record, problem = None, None
     if entry.damaged:
@@ -113,7 +116,13 @@ def stored_record(entry: Entry, payload_bytes_max: int) -> StoredRecord:
         else:
             record = verdict
     return StoredRecord(
-        entry.offset, entry.key.hex(), _utc(message.received_at_ms), message.topic, record, problem
+        entry.offset,
+        entry.key.hex(),
+        _utc(message.received_at_ms),
+        message.topic,
+        record,
+        problem,
+        clips.reference(place, record) if place is not None and record is not None else None,
     )
 
 

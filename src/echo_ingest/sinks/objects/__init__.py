@@ -83,7 +83,7 @@ class Objects:
     `url` is one that `parse_objects_url` takes; credentials are those of the environment.
     """
 
-    name = "objects"
+    name = clips.KEEPER
     batch_records_max = BATCH_RECORDS_MAX
     is_idempotent = True
 
