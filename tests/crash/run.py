@@ -12,6 +12,7 @@ from pathlib import Path
 
 import apsw
 
+from echo_ingest.broker import SERVICE
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.archive import Archive
 from tests.crash.devices import Answers, Device, WaitsFor
@@ -26,6 +27,7 @@ RELEASED_MESSAGES = 2_000
 """How far devices may be ahead of the next fault: there is traffic at each."""
 PROGRESS_SECONDS_MAX = 4.0
 """The next fault comes after so long, however few messages have been done."""
+SERVICE_PASSWORD = "service-for-tests"
 STOP_ORDER = ("service", "broker", "api")
 START_SECONDS_MAX = 60.0
 DRAIN_SECONDS_MAX = 600.0
@@ -53,13 +55,15 @@ class Run:
             "service": Proxy(mqtt_port),
             "api": Proxy(api_port),
         }
-        ours = self._house.environment()
-        # With IOT_ENDPOINT it would need an account of its own: so it takes the one beside it.
+        ours = {**self._house.environment(), "IOT_SERVICE_PASSWORD": SERVICE_PASSWORD}
         self._clips = folder / "clips"
         self._clips.mkdir()
         of_service = {
             **ours,
-            "IOT_MQTT_PORT": str(self._links["service"].port),
+            # Beside its broker it would go through a socket of their own, past the faults.
+            "IOT_ENDPOINT": f"127.0.0.1:{self._links['service'].port}",
+            "IOT_USER": SERVICE,
+            "IOT_PASSWORD": SERVICE_PASSWORD,
             "IOT_API_URL": f"http://127.0.0.1:{self._links['api'].port}",
             "IOT_OBJECTS_URL": self._clips.as_uri(),
         }
