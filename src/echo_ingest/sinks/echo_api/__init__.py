@@ -177,9 +177,7 @@ class EchoApi:
             await self._upload(delivery, recording.clip)
 
     async def _deliver_heartbeat(self, delivery: Delivery, record: Telemetry | Recording) -> None:
-        node = bodies.node_id(record)
-        if node is None:
-            raise Refused("no node id: publish below <prefix>/<node>, or send nodeId or sensorId")
+        node = bodies.require_node_id(record)
         if not node.strip("."):
             raise Refused(f"no node id: {node!r} cannot be part of an address")
         path = f"/iot/nodes/{quote(node, safe='')}/heartbeat"

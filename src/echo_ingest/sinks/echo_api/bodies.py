@@ -111,15 +111,28 @@ def node_id(record: Record) -> str | None:
     return record.sensor_id or record.node
 
 
+def require_node_id(record: Record) -> str:
+    """As `node_id`, for what a node says of itself. Raises `Refused` if there is none."""
+    node = node_id(record)
+    if node is None:
+        raise Refused("no node id: publish below <prefix>/<node>, or send nodeId or sensorId")
+    return node
+
+
 def event(detection: Detection, schema: Schema, audio: str = "") -> bytes:
-    """The body for a detection; `audio` is base64, or the name of audio kept elsewhere.
+    """The body for a detection, as `event_form` has it. Raises `Refused`."""
+    return msgspec.json.encode(event_form(detection, schema, audio))
+
+
+def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent | ObjectsEvent:
+    """A detection in the words of Project Echo; `audio` is base64, or says where the audio is.
 
     Raises `Refused` for a detection that the form cannot express.
     """
     sensor_id = node_id(detection)
     if sensor_id is None:
         raise Refused(
-            "the Echo API takes no event without a sensor id, and neither the payload nor the "
+            "Project Echo takes no event without a sensor id, and neither the payload nor the "
             "topic names one: publish below <prefix>/<node>, or send sensor_id"
         )
     check_finite(detection)
@@ -127,43 +140,39 @@ def event(detection: Detection, schema: Schema, audio: str = "") -> bytes:
     rate_hz = clip.sample_rate_hz if clip is not None else detection.sample_rate_hz or 0
     percent = _percent(detection.confidence)
     if schema == "objects":
-        return msgspec.json.encode(
-            ObjectsEvent(
-                timestamp=detection.observed_at,
-                sensorId=sensor_id,
-                species=detection.species,
-                sourceType=detection.source_type or "real",
-                microphoneLLA=LlaObject(*_lla(detection.place)),
-                animalEstLLA=_lla_object(detection.animal_place),
-                animalTrueLLA=_lla_object(detection.animal_true_place),
-                animalLLAUncertainty=_uncertainty_metres(detection.animal_place),
-                audioClip=audio,
-                confidence=percent,
-                sampleRate=rate_hz,
-                source_model=detection.model or UNSET,
-            )
-        )
-    if percent is None:
-        raise Refused(
-            "no confidence: this form of the Echo API takes no event without one, and to make "
-            "one up would be a guess"
-        )
-    animal = detection.animal_place or detection.place
-    return msgspec.json.encode(
-        ArraysEvent(
+        return ObjectsEvent(
             timestamp=detection.observed_at,
             sensorId=sensor_id,
             species=detection.species,
-            microphoneLLA=_lla(detection.place),
-            animalEstLLA=_lla(animal),
-            animalTrueLLA=_lla(detection.animal_true_place or animal),
-            # Up: rounded down it would claim more than the device does.
-            animalLLAUncertainty=math.ceil(_uncertainty_metres(animal) or 0.0),
+            sourceType=detection.source_type or "real",
+            microphoneLLA=LlaObject(*lla(detection.place)),
+            animalEstLLA=_lla_object(detection.animal_place),
+            animalTrueLLA=_lla_object(detection.animal_true_place),
+            animalLLAUncertainty=_uncertainty_metres(detection.animal_place),
             audioClip=audio,
-            confidence={0.0: LEAST_PERCENT, 100.0: MOST_PERCENT}.get(percent, percent),
+            confidence=percent,
             sampleRate=rate_hz,
             source_model=detection.model or UNSET,
         )
+    if percent is None:
+        raise Refused(
+            "no confidence: an event in the arrays form has one, and to make one up would be a "
+            "guess"
+        )
+    animal = detection.animal_place or detection.place
+    return ArraysEvent(
+        timestamp=detection.observed_at,
+        sensorId=sensor_id,
+        species=detection.species,
+        microphoneLLA=lla(detection.place),
+        animalEstLLA=lla(animal),
+        animalTrueLLA=lla(detection.animal_true_place or animal),
+        # Up: rounded down it would claim more than the device does.
+        animalLLAUncertainty=math.ceil(_uncertainty_metres(animal) or 0.0),
+        audioClip=audio,
+        confidence={0.0: LEAST_PERCENT, 100.0: MOST_PERCENT}.get(percent, percent),
+        sampleRate=rate_hz,
+        source_model=detection.model or UNSET,
     )
 
 
@@ -190,13 +199,18 @@ def movement(record: Movement) -> bytes:
             record.observed_at.timestamp(),
             record.species,
             record.animal_id,
-            _lla(record.animal_place),
+            lla(record.animal_place),
         )
     )
 
 
 def heartbeat(record: Telemetry | Recording) -> bytes:
-    """The body for a node's report: one line with what it said, and when.
+    """The body for a node's report. Raises `Refused`."""
+    return msgspec.json.encode(HeartbeatBody(heartbeat_line(record)))
+
+
+def heartbeat_line(record: Telemetry | Recording) -> str:
+    """What a node said of itself, and when.
 
     The API keeps the line, and its own time as that of the last contact: after an outage, only
     the line says when the node was really heard. Raises `Refused`.
@@ -216,7 +230,7 @@ def heartbeat(record: Telemetry | Recording) -> bytes:
     if health.booted_at is not None:
         parts.append(f"started {_short(health.booted_at)}")
     said = ", ".join([health.status or "alive", *parts])
-    return msgspec.json.encode(HeartbeatBody(f"{_short(record.observed_at)} {said}"))
+    return f"{_short(record.observed_at)} {said}"
 
 
 def check_upload(clip: Clip) -> None:
@@ -262,14 +276,15 @@ def _percent(fraction: float | None) -> float | None:
     return None if fraction is None else round(fraction * 100, CONFIDENCE_DECIMALS)
 
 
-def _lla(place: Place | None) -> Lla:
+def lla(place: Place | None) -> Lla:
+    """A place as three numbers; zeros if it is not known, as the devices say it."""
     if place is None:
         return NOWHERE
     return (place.latitude, place.longitude, place.altitude_metres or 0.0)
 
 
 def _lla_object(place: Place | None) -> LlaObject | None:
-    return None if place is None else LlaObject(*_lla(place))
+    return None if place is None else LlaObject(*lla(place))
 
 
 def _uncertainty_metres(place: Place | None) -> float | None:

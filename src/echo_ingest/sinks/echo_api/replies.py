@@ -44,7 +44,7 @@ class Reply(Struct, frozen=True):
         words = plain_words(self.body)
         meaning = MEANINGS.get(self.status)
         status = f"{self.status} ({meaning})" if meaning else str(self.status)
-        return _one_line(
+        return one_line(
             f"the Echo API answered {status}: {words}"
             if words
             else f"the Echo API answered {status}"
@@ -73,7 +73,7 @@ def bulk_refusals(body: bytes, sent: int) -> dict[int, str] | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     refusals = {
-        problem.index: _one_line(f"the Echo API refused it: {_problems(problem.errors)}")
+        problem.index: one_line(f"the Echo API refused it: {_problems(problem.errors)}")
         for problem in reply.errors
         if 0 <= problem.index < sent
     }
@@ -93,13 +93,13 @@ def plain_words(body: bytes) -> str:
     """What an error says, in one line; "" if it says nothing that can be read."""
     match _parsed(body):
         case {"error": {"message": str(message), "details": [_, *_] as details}}:
-            return _one_line(f"{message} {_problems(details)}")
+            return one_line(f"{message} {_problems(details)}")
         case {"error": {"message": str(message)}} | {"error": str(), "message": str(message)}:
-            return _one_line(message)
+            return one_line(message)
         case {"detail": detail}:
-            return _one_line(_problems(detail))
+            return one_line(_problems(detail))
         case {"error": str(message)} | {"message": str(message)}:
-            return _one_line(message)
+            return one_line(message)
     return ""
 
 
@@ -141,6 +141,7 @@ def _problem(error: object) -> str:
     return ""
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text in one line that can be shown, cut off where it is long."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= REASON_CHARACTERS_MAX else f"{line[: REASON_CHARACTERS_MAX - 1]}…"

@@ -1,0 +1,154 @@
+"""MongoDB as a sink, in the shapes of Project Echo's own store: what is written and promised.
+
+One `write` is a bulk of unordered updates for each collection that the batch needs, confirmed by a
+majority of the servers and on their disks (`w: majority`, `j: true`).
+
+- A record's own document is only ever inserted (`$setOnInsert`), under an id made from its message
+  key. So a repeat changes nothing, not even what the HMI has changed meanwhile.
+- Species and nodes that a record names are there before it; those that are there stay as they are.
+- What a node says of itself replaces what it said earlier, never what it said later.
+- Writes that the server refuses are refused one by one, in its words; all other trouble, such as
+  no primary or no majority, is unavailability.
+
+`documents` says what is written, `trouble` what errors mean, docs/stores.md all of it to people.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import pymongo
+from bson import ObjectId
+from pymongo import AsyncMongoClient, UpdateOne, WriteConcern
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import BulkWriteError, PyMongoError
+
+from echo_ingest import __version__
+from echo_ingest.settings.mongodb import mongodb_address
+from echo_ingest.sinks import Delivery, Refusal, Written
+from echo_ingest.sinks.echo_api.bodies import Schema
+from echo_ingest.sinks.mongodb import trouble
+from echo_ingest.sinks.mongodb.documents import COLLECTIONS, Fields, Write, plan
+
+CLOSE_SECONDS = 2.0
+BYTES_PER_SECOND_MIN = 50_000
+"""The slowest uplink that a large batch may take its time on."""
+CONFIRMED = WriteConcern(w="majority", j=True)
+NOBODY = ObjectId(bytes(12))
+
+
+class MongoDb:
+    """Takes records to one MongoDB database; satisfies `Sink`.
+
+    `url` is a secret. `schema` is how the version of Project Echo that reads it wants places.
+    `timeout_seconds` is for a small batch; large ones get longer.
+    """
+
+    name = "mongodb"
+    batch_records_max = 1000
+    is_idempotent = True
+
+    def __init__(self, url: str, schema: Schema, timeout_seconds: float = 30.0) -> None:
+        self._url = url
+        self.address = mongodb_address(url)
+        self._schema = schema
+        self._timeout_seconds = timeout_seconds
+        self._client: AsyncMongoClient[Fields] | None = None
+
+    # ------------------------------------------------------------------ the Sink protocol
+
+    async def write(self, batch: Sequence[Delivery]) -> Written:
+        """Settle the batch: all that MongoDB does not refuse is there."""
+        planned = plan(batch, self._schema)
+        refused = dict(planned.refusals)
+        size_bytes = sum(len(delivery.message.payload) for delivery in batch)
+        async with self._database(size_bytes) as database:
+            await _send(database, planned.joins, refused)
+            await _send(database, planned.documents, refused)
+        return Written(len(batch), tuple(Refusal(*each) for each in sorted(refused.items())))
+
+    async def probe(self) -> None:
+        """Find out if there is a primary that lets us write as we must; store nothing.
+
+        Raises `Unavailable` with the remedy.
+        """
+        async with self._database() as database:
+            for name in COLLECTIONS:
+                await database[name].find_one({"_id": NOBODY}, {"_id": 1})
+                await database[name].update_one({"_id": NOBODY}, {"$set": {"messageKey": ""}})
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(TimeoutError, PyMongoError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await client.close()
+
+    # ------------------------------------------------------------------ connections
+
+    @contextlib.asynccontextmanager
+    async def _database(self, size_bytes: int = 0) -> AsyncIterator[AsyncDatabase[Fields]]:
+        """The database; what goes wrong inside is raised as `Unavailable`."""
+        milliseconds = int(self._timeout_seconds * 1000)
+        try:
+            if self._client is None:
+                self._client = AsyncMongoClient(
+                    self._url,
+                    appname=f"echo-ingest/{__version__}",
+                    connectTimeoutMS=milliseconds,
+                    serverSelectionTimeoutMS=milliseconds,
+                )
+            with pymongo.timeout(self._timeout_seconds + size_bytes / BYTES_PER_SECOND_MIN):
+                yield self._client.get_default_database(write_concern=CONFIRMED)
+        except PyMongoError as error:
+            raise trouble.unavailable(error, self.address) from None
+
+
+async def _send(
+    database: AsyncDatabase[Fields], writes: Sequence[Write], refused: dict[int, str]
+) -> None:
+    """Do the writes, but for records that are refused already; note which are refused now."""
+    collections: dict[str, list[Write]] = {}
+    for each in writes:
+        if not refused.keys() >= set(each.records):
+            collections.setdefault(each.collection, []).append(each)
+    for name, group in collections.items():
+        requests = [
+            UpdateOne({"_id": each.id, **each.condition}, each.update, upsert=each.is_upsert)
+            for each in group
+        ]
+        result: Mapping[str, Any]
+        try:
+            result = (await database[name].bulk_write(requests, ordered=False)).bulk_api_result
+        except BulkWriteError as error:
+            result = error.details
+        refusals = trouble.refusals(result)
+        new = {upserted["index"] for upserted in result["upserted"]}
+        old = [each for place, each in enumerate(group) if place not in new | refusals.keys()]
+        for place, reason in refusals.items():
+            refused.update(dict.fromkeys(group[place].records, reason))
+        refused |= await _taken(database, name, [each for each in old if each.key])
+
+
+async def _taken(
+    database: AsyncDatabase[Fields], name: str, writes: Sequence[Write]
+) -> dict[int, str]:
+    """Of documents that were there before: which are another record's, or somebody else's."""
+    if not writes:
+        return {}
+    others = database[name].find(
+        {
+            "_id": {"$in": [each.id for each in writes]},
+            "messageKey": {"$nin": [each.key for each in writes]},
+        },
+        {"_id": 1},
+    )
+    ids = {str(other["_id"]) async for other in others}
+    return {
+        each.records[0]: f"{name} has another document with the _id {each.id}: give that one "
+        "another _id, then replay"
+        for each in writes
+        if str(each.id) in ids
+    }

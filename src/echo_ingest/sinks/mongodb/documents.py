@@ -1,0 +1,267 @@
+"""Records as the Echo Store keeps them: pure, from a batch to the writes that it needs.
+
+Sources: what Project Echo's API stores of an event, a movement, an upload and a heartbeat, and what
+its HMI reads again: an event by `ObjectId`, joined with `species._id` and `nodes._id`; an older
+API answers a whole list of events with an error if one of them has no species there.
+"""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+import bson
+import msgspec
+from bson import ObjectId
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from msgspec import Struct
+
+from echo_ingest.record import (
+    AnyRecord,
+    Clip,
+    Detection,
+    Health,
+    Movement,
+    Recording,
+    Telemetry,
+)
+from echo_ingest.sinks import Delivery
+from echo_ingest.sinks.echo_api import bodies
+from echo_ingest.sinks.echo_api.bodies import Refused, Schema
+
+EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES = (
+    "events",
+    "movements",
+    "audio_uploads",
+    "species",
+    "nodes",
+)
+COLLECTIONS = (EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES)
+
+DOCUMENT_BYTES_MAX = 16 * 1_048_576 - 1024
+"""MongoDB holds 16 MiB; the id and the key come on top of what is measured here."""
+UNKNOWN = "Unknown"
+"""What the API itself says of a species that the store does not have."""
+
+Fields = dict[str, object]
+
+
+class Write(Struct, frozen=True, gc=False):
+    """One update of one document; writing it again changes nothing."""
+
+    collection: str
+    id: ObjectId | str
+    records: tuple[int, ...]
+    """Places in the batch of the records that it is for."""
+    update: Mapping[str, object]
+    condition: Fields = {}
+    """What must be true of the document besides."""
+    key: str = ""
+    """The message key in hex, if the document is this record's own."""
+
+    @property
+    def is_upsert(self) -> bool:
+        """The document is made if it is not there."""
+        return not self.condition
+
+
+class Plan(Struct, frozen=True, gc=False):
+    """What a batch becomes."""
+
+    refusals: dict[int, str]
+    joins: list[Write]
+    """Species and nodes, which must be there before what names them."""
+    documents: list[Write]
+    """One for each record that is kept as such; then what nodes said of themselves, the newest of
+    each."""
+
+
+def plan(batch: Sequence[Delivery], schema: Schema) -> Plan:
+    """The writes for a batch; `schema` is how Project Echo's version at hand wants places."""
+    refusals: dict[int, str] = {}
+    joins: dict[tuple[str, str], list[int]] = {}
+    documents: list[Write] = []
+    reports: dict[str, tuple[Telemetry | Recording, list[int]]] = {}
+    places: dict[str, Fields] = {}
+    for index, delivery in enumerate(batch):
+        record = delivery.record
+        try:
+            documents.extend(_own_documents(index, delivery, schema))
+            reporter = _reporter(record)
+        except Refused as refused:
+            refusals[index] = str(refused)
+            continue
+        for name in _joined(record):
+            joins.setdefault(name, []).append(index)
+        node = bodies.node_id(record)
+        if node is not None and record.place is not None:
+            location = {"latitude": record.place.latitude, "longitude": record.place.longitude}
+            places.setdefault(node, {"location": location})
+        if reporter is not None and isinstance(record, Telemetry | Recording):
+            newest, indexes = reports.setdefault(reporter, (record, []))
+            indexes.append(index)
+            if record.observed_at > newest.observed_at:
+                reports[reporter] = (record, indexes)
+    reported = [
+        write
+        for node, (record, indexes) in reports.items()
+        for write in _report(node, record, tuple(indexes))
+    ]
+    joined = [
+        Write(collection, name, tuple(indexes), {"$setOnInsert": fields})
+        for (collection, name), indexes in joins.items()
+        for fields in [_species(name) if collection == SPECIES else _node(name, places.get(name))]
+    ]
+    return Plan(refusals, joined, documents + reported)
+
+
+def document_id(key: bytes) -> ObjectId:
+    """The record's time in seconds and 8 bytes of its hash: an `ObjectId`, as the HMI asks for.
+
+    As in those that MongoDB makes, the time comes first, so neighbours in time are neighbours in
+    the index. Two records of one second have the same id once in 10^19 pairs; `messageKey` in the
+    document tells them apart, so that it is seen.
+    """
+    return ObjectId(key[:12])
+
+
+def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[Write]:
+    """The document of the record's own; none for what a node says of itself. Raises `Refused`."""
+    match delivery.record:
+        case Detection() as detection:
+            audio = _audio(delivery, detection.clip) or detection.clip_reference or ""
+            form = bodies.event_form(detection, schema, audio)
+            fields = msgspec.to_builtins(form, builtin_types=(datetime,))
+            collection = EVENTS
+        case Recording() as recording:
+            bodies.check_finite(recording)
+            fields = _upload(recording, delivery, schema)
+            collection = AUDIO_UPLOADS
+        case Movement() as movement:
+            bodies.check_finite(movement)
+            fields = {
+                "timestamp": movement.observed_at,
+                "species": movement.species,
+                "animalId": movement.animal_id,
+                "animalTrueLLA": bodies.lla(movement.animal_place),
+            }
+            collection = MOVEMENTS
+        case _:
+            return
+    key = delivery.key.hex()
+    document = _encoded(fields | {"messageKey": key})
+    yield Write(
+        collection, document_id(delivery.key), (index,), {"$setOnInsert": document}, key=key
+    )
+
+
+def _encoded(fields: Fields) -> RawBSONDocument:
+    """As BSON, once, so that its size is known. Raises `Refused`."""
+    try:
+        encoded = bson.encode(fields)
+    except (BSONError, OverflowError, UnicodeEncodeError) as error:
+        raise Refused(f"MongoDB cannot hold it: {error}") from None
+    if len(encoded) > DOCUMENT_BYTES_MAX:
+        raise Refused(
+            f"with its clip it has {len(encoded):,} bytes, and a document of MongoDB at most "
+            f"{16 * 1_048_576:,}: keep audio in object storage (IOT_OBJECTS_URL and "
+            "IOT_AUDIO=reference), then replay"
+        )
+    return RawBSONDocument(encoded)
+
+
+def _audio(delivery: Delivery, clip: Clip | None) -> str:
+    """The clip in base64, as the API keeps it, or where it is; "" without one."""
+    if clip is None or delivery.audio_reference is not None:
+        return delivery.audio_reference or ""
+    return base64.b64encode(bodies.audio_of(delivery.message)).decode("ascii")
+
+
+def _upload(recording: Recording, delivery: Delivery, schema: Schema) -> Fields:
+    clip = recording.clip
+    name = bodies.upload_name(recording, clip)
+    place = bodies.lla(recording.place)
+    return {
+        "filename": name,
+        "original_filename": name,
+        "content_type": bodies.CONTENT_TYPES.get(clip.container, f"audio/{clip.container}"),
+        "size_bytes": clip.size_bytes,
+        "sha256": clip.sha256,
+        "timestamp": recording.observed_at,
+        "sensorId": bodies.node_id(recording),
+        "microphoneLLA": place
+        if schema == "arrays"
+        else msgspec.to_builtins(bodies.LlaObject(*place)),
+        "sampleRate": clip.sample_rate_hz,
+        "channels": clip.channels,
+        "durationSeconds": clip.duration_seconds,
+        "audioClip": _audio(delivery, clip),
+    }
+
+
+# ---------------------------------------------------------------------- what others join
+
+
+def _joined(record: AnyRecord) -> Iterator[tuple[str, str]]:
+    """The species and the node that the record names."""
+    if isinstance(record, Detection | Movement):
+        yield SPECIES, record.species
+    node = bodies.node_id(record)
+    if node is not None and not isinstance(record, Movement):
+        yield NODES, node
+
+
+def _species(name: str) -> Fields:
+    return {"commonName": name, "type": UNKNOWN, "status": UNKNOWN, "diet": UNKNOWN}
+
+
+def _node(name: str, place: Fields | None) -> Fields:
+    node: Fields = {
+        "name": name,
+        "type": UNKNOWN,
+        "model": UNKNOWN,
+        "customProperties": {},
+        "connectedNodes": [],
+        "components": [],
+    }
+    return node | (place or {})
+
+
+def _reporter(record: AnyRecord) -> str | None:
+    """Which node says how it is, if the record says that. Raises `Refused`."""
+    match record:
+        case Telemetry():
+            bodies.check_finite(record)
+            return bodies.require_node_id(record)
+        case Recording(health=Health()):
+            return bodies.node_id(record)
+    return None
+
+
+def _report(node: str, record: Telemetry | Recording, records: tuple[int, ...]) -> Iterator[Write]:
+    """What it said, where nothing is there or something older: at most one of the two does it.
+
+    `lastSeen` is text, as the API writes it and wants to read it again.
+    """
+    health, at = record.health, record.observed_at.astimezone(UTC)
+    assert health is not None
+    said = {
+        "status": health.status,
+        "batteryPercent": health.battery_percent,
+        "cpuPercent": health.cpu_percent,
+        "memoryPercent": health.memory_percent,
+        "diskPercent": health.disk_percent,
+        "temperatureCelsius": health.temperature_celsius,
+        "uptimeSeconds": health.uptime_seconds,
+        "bootedAt": health.booted_at,
+    }
+    known = {name: value for name, value in said.items() if value is not None}
+    update = {
+        "$set": {
+            "health": {"observedAt": at, **known},
+            "lastSeen": at.isoformat(),
+            "lastMessage": bodies.heartbeat_line(record),
+        }
+    }
+    for condition in ({"$exists": False}, {"$lt": at}):
+        yield Write(NODES, node, records, update, {"health.observedAt": condition})
