@@ -191,6 +191,10 @@ def sinks_of(settings: Settings) -> list[Sink]:
     if settings.api_url is not None:
         key = settings.api_key.get_secret_value() if settings.api_key else None
         sinks.append(EchoApi(settings.api_url, key, settings.api_schema, settings.api_bulk))
+    if settings.mongodb_url is not None:
+        from echo_ingest.sinks.mongodb import MongoDb  # its library need not load otherwise
+
+        sinks.append(MongoDb(settings.mongodb_url.get_secret_value(), settings.api_schema))
     return sinks
 
 

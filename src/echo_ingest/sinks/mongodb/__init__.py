@@ -18,7 +18,6 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import pymongo
 from bson import ObjectId
 from pymongo import AsyncMongoClient, UpdateOne, WriteConcern
 from pymongo.asynchronous.database import AsyncDatabase
@@ -34,7 +33,6 @@ from echo_ingest.sinks.mongodb.documents import COLLECTIONS, Fields, Write, plan
 CLOSE_SECONDS = 2.0
 BYTES_PER_SECOND_MIN = 50_000
 """The slowest uplink that a large batch may take its time on."""
-CONFIRMED = WriteConcern(w="majority", j=True)
 NOBODY = ObjectId(bytes(12))
 
 
@@ -91,18 +89,21 @@ class MongoDb:
     @contextlib.asynccontextmanager
     async def _database(self, size_bytes: int = 0) -> AsyncIterator[AsyncDatabase[Fields]]:
         """The database; what goes wrong inside is raised as `Unavailable`."""
-        milliseconds = int(self._timeout_seconds * 1000)
+        half_ms = int(self._timeout_seconds / 2 * 1000)  # so that there is time to say it
         try:
             if self._client is None:
                 self._client = AsyncMongoClient(
                     self._url,
                     appname=f"echo-ingest/{__version__}",
-                    connectTimeoutMS=milliseconds,
-                    serverSelectionTimeoutMS=milliseconds,
+                    connectTimeoutMS=half_ms,
+                    serverSelectionTimeoutMS=half_ms,
+                    retryReads=False,  # `deliver` does all of that, visibly
+                    retryWrites=False,
                 )
-            with pymongo.timeout(self._timeout_seconds + size_bytes / BYTES_PER_SECOND_MIN):
-                yield self._client.get_default_database(write_concern=CONFIRMED)
-        except PyMongoError as error:
+            async with asyncio.timeout(self._timeout_seconds + size_bytes / BYTES_PER_SECOND_MIN):
+                confirmed = WriteConcern(w="majority", j=True, wtimeout=half_ms)
+                yield self._client.get_default_database(write_concern=confirmed)
+        except (PyMongoError, TimeoutError) as error:
             raise trouble.unavailable(error, self.address) from None
 
 

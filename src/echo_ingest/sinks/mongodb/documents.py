@@ -22,6 +22,7 @@ from echo_ingest.record import (
     Detection,
     Health,
     Movement,
+    Place,
     Recording,
     Telemetry,
 )
@@ -54,7 +55,7 @@ class Write(Struct, frozen=True, gc=False):
     records: tuple[int, ...]
     """Places in the batch of the records that it is for."""
     update: Mapping[str, object]
-    condition: Fields = {}
+    condition: Mapping[str, object] = {}
     """What must be true of the document besides."""
     key: str = ""
     """The message key in hex, if the document is this record's own."""
@@ -72,8 +73,8 @@ class Plan(Struct, frozen=True, gc=False):
     joins: list[Write]
     """Species and nodes, which must be there before what names them."""
     documents: list[Write]
-    """One for each record that is kept as such; then what nodes said of themselves, the newest of
-    each."""
+    """One for each record that is kept as such; then where nodes are, and what they said of
+    themselves, the newest of each."""
 
 
 def plan(batch: Sequence[Delivery], schema: Schema) -> Plan:
@@ -82,7 +83,7 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> Plan:
     joins: dict[tuple[str, str], list[int]] = {}
     documents: list[Write] = []
     reports: dict[str, tuple[Telemetry | Recording, list[int]]] = {}
-    places: dict[str, Fields] = {}
+    places: dict[str, tuple[Place, list[int]]] = {}
     for index, delivery in enumerate(batch):
         record = delivery.record
         try:
@@ -94,14 +95,14 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> Plan:
         for name in _joined(record):
             joins.setdefault(name, []).append(index)
         node = bodies.node_id(record)
-        if node is not None and record.place is not None:
-            location = {"latitude": record.place.latitude, "longitude": record.place.longitude}
-            places.setdefault(node, {"location": location})
+        if node is not None and record.place is not None and (NODES, node) in joins:
+            places.setdefault(node, (record.place, []))[1].append(index)
         if reporter is not None and isinstance(record, Telemetry | Recording):
             newest, indexes = reports.setdefault(reporter, (record, []))
             indexes.append(index)
             if record.observed_at > newest.observed_at:
                 reports[reporter] = (record, indexes)
+    located = [_location(node, place, tuple(i)) for node, (place, i) in places.items()]
     reported = [
         write
         for node, (record, indexes) in reports.items()
@@ -110,9 +111,9 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> Plan:
     joined = [
         Write(collection, name, tuple(indexes), {"$setOnInsert": fields})
         for (collection, name), indexes in joins.items()
-        for fields in [_species(name) if collection == SPECIES else _node(name, places.get(name))]
+        for fields in [_species(name) if collection == SPECIES else _node(name)]
     ]
-    return Plan(refusals, joined, documents + reported)
+    return Plan(refusals, joined, documents + located + reported)
 
 
 def document_id(key: bytes) -> ObjectId:
@@ -215,8 +216,8 @@ def _species(name: str) -> Fields:
     return {"commonName": name, "type": UNKNOWN, "status": UNKNOWN, "diet": UNKNOWN}
 
 
-def _node(name: str, place: Fields | None) -> Fields:
-    node: Fields = {
+def _node(name: str) -> Fields:
+    return {
         "name": name,
         "type": UNKNOWN,
         "model": UNKNOWN,
@@ -224,7 +225,13 @@ def _node(name: str, place: Fields | None) -> Fields:
         "connectedNodes": [],
         "components": [],
     }
-    return node | (place or {})
+
+
+def _location(node: str, place: Place, records: tuple[int, ...]) -> Write:
+    """Where it is, as far as nobody has said so yet."""
+    location = {"latitude": place.latitude, "longitude": place.longitude}
+    nowhere = {"location": {"$exists": False}}
+    return Write(NODES, node, records, {"$set": {"location": location}}, nowhere)
 
 
 def _reporter(record: AnyRecord) -> str | None:

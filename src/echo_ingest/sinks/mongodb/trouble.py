@@ -4,6 +4,7 @@ Codes are those of MongoDB's `error_codes.yml`. An error of one write among many
 own; all others, and those few codes that say the same of any write, are the world's.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,6 +61,8 @@ REMEDIES = {
 }
 """Codes that say nothing of a record → what to do."""
 LOOK = "look into the server's log"
+DETAILS = re.compile(r", full error: |, Timeout: | \(configured timeouts: ")
+"""Behind these the driver speaks of its own state."""
 
 
 def refusals(details: Mapping[str, Any]) -> dict[int, str]:
@@ -74,18 +77,18 @@ def refusals(details: Mapping[str, Any]) -> dict[int, str]:
     return {error["index"]: _refused(error) for error in errors}
 
 
-def unavailable(error: PyMongoError, address: str) -> Unavailable:
+def unavailable(error: PyMongoError | TimeoutError, address: str) -> Unavailable:
     """The world's trouble, with its remedy."""
     match error:
         case ServerSelectionTimeoutError():
-            reason = one_line(str(error).partition(", Timeout:")[0])
+            reason = one_line(DETAILS.split(str(error))[0])
             return Unavailable(
                 f"no MongoDB at {address} ({reason}): is it running, with a primary, and "
                 "IOT_MONGODB_URL its address?"
             )
         case NotPrimaryError():
             return Unavailable(f"MongoDB at {address} takes no writes: {PRIMARY}")
-        case NetworkTimeout():
+        case NetworkTimeout() | TimeoutError():
             return Unavailable(f"MongoDB at {address} does not answer in time: {LOOK}")
         case AutoReconnect():
             return Unavailable(f"MongoDB at {address} broke off: {BY_ITSELF}")

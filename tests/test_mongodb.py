@@ -1,0 +1,465 @@
+"""MongoDB: what a record looks like there, what is never written over, and how the server fails.
+
+What every sink promises is in tests/sinks. Here some needs a server that comes closer to MongoDB
+than `nx-27017` does; see tests/mongodb.py.
+"""
+
+import asyncio
+import io
+import json
+import random
+import re
+import wave
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import bson
+import msgspec
+import pytest
+from bson import ObjectId, json_util
+from bson.raw_bson import RawBSONDocument
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import (
+    AutoReconnect,
+    NetworkTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WTimeoutError,
+)
+
+from echo_ingest.record import Message
+from echo_ingest.sinks import Delivery, Unavailable, Written
+from echo_ingest.sinks.echo_api.bodies import Schema
+from echo_ingest.sinks.mongodb import MongoDb, trouble
+from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
+from tests import mongodb
+from tests.house import free_port
+from tests.sinks.messages import MORNING, PLACE, clip, detection, message, record_of, said
+
+PAPER = Path(__file__).parents[1] / "docs" / "stores.md"
+PATIENCE_SECONDS = 1.5
+Database = AsyncDatabase[dict[str, Any]]
+
+needs_mongodb = pytest.mark.skipif(
+    mongodb.SECANTUSDB is None and mongodb.GIVEN_URL is None,
+    reason="nx-27017 cannot do this: set TEST_SECANTUSDB or TEST_MONGODB_URL",
+)
+needs_faults = pytest.mark.skipif(
+    mongodb.SECANTUSDB is None, reason="needs a server that ails when told to: set TEST_SECANTUSDB"
+)
+
+
+def delivery(arrived: Message, number: int = 0, reference: str | None = None) -> Delivery:
+    key = (MORNING + number).to_bytes(4) + number.to_bytes(8) + b"\xee" * 4
+    return Delivery(number, key, arrived, record_of(arrived), reference)
+
+
+def report(node: str, minute: int, status: str) -> Message:
+    at = datetime.fromtimestamp(MORNING, UTC) + timedelta(minutes=minute)
+    return said(node, {"nodeId": node, "status": status, "timestamp": at.isoformat(), "cpu": 3})
+
+
+# ---------------------------------------------------------------------- documents
+
+
+def own_document(arrived: Message, schema: Schema = "objects", **how: Any) -> dict[str, Any]:
+    """What a record becomes besides species and nodes, without what an update says around it."""
+    planned = plan([delivery(arrived, **how)], schema)
+    assert planned.refusals == {}
+    (write,) = [each for each in planned.documents if each.key]
+    fields = write.update["$setOnInsert"]
+    assert isinstance(fields, RawBSONDocument)
+    return {"collection": write.collection, "_id": write.id, **bson.decode(fields.raw)}
+
+
+def test_an_event_is_what_the_api_would_have_stored() -> None:
+    event = own_document(detection(0), number=7)
+    assert event == {
+        "collection": "events",
+        "_id": ObjectId((MORNING + 7).to_bytes(4) + (7).to_bytes(8)),
+        "messageKey": ((MORNING + 7).to_bytes(4) + (7).to_bytes(8) + b"\xee" * 4).hex(),
+        "timestamp": datetime.fromtimestamp(MORNING, UTC).replace(tzinfo=None),
+        "sensorId": "ridge-01",
+        "species": "Litoria ewingii",
+        "sourceType": "real",
+        "microphoneLLA": dict(zip(("latitude", "longitude", "altitude"), PLACE, strict=True)),
+        "animalEstLLA": None,
+        "animalTrueLLA": None,
+        "animalLLAUncertainty": None,
+        "audioClip": "",
+        "confidence": 63.64,
+        "sampleRate": 0,
+        "source_model": "echo-engine 3",
+    }
+    assert own_document(detection(0), "arrays")["microphoneLLA"] == PLACE
+    assert own_document(detection(0), "arrays")["animalLLAUncertainty"] == 0
+
+
+def test_an_id_is_as_old_as_its_record() -> None:
+    assert document_id(delivery(message(0), 9).key).generation_time.timestamp() == MORNING + 9
+
+
+def test_a_clip_is_embedded_or_named() -> None:
+    heard = message(4)
+    embedded = own_document(heard)["audioClip"]
+    assert embedded == json.loads(heard.payload)["audioClip"]
+    assert own_document(heard, reference="s3://a/b.wav")["audioClip"] == "s3://a/b.wav"
+    recorded = own_document(message(1), reference="s3://a/c.wav")
+    assert (recorded["collection"], recorded["audioClip"]) == ("audio_uploads", "s3://a/c.wav")
+    assert recorded["size_bytes"] == len(clip(1))
+    assert own_document(message(3))["animalId"] == "sow 3"
+
+
+def test_a_clip_that_no_document_can_hold_is_refused_by_itself() -> None:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as quarter_of_an_hour:
+        quarter_of_an_hour.setparams((1, 2, 8_000, 0, "NONE", ""))
+        quarter_of_an_hour.writeframes(bytes(900 * 16_000))
+    long = Message("iotingestion/ridge-01/recording", file.getvalue(), MORNING * 1000, "ridge-01")
+    planned = plan(
+        [delivery(detection(0)), delivery(long, 1), delivery(detection(2), 2)], "objects"
+    )
+    assert planned.refusals.keys() == {1}
+    assert "IOT_AUDIO=reference" in planned.refusals[1]
+    assert [each.records for each in planned.documents if each.key] == [(0,), (2,)]
+    assert own_document(long, reference="s3://a/b.wav")["audioClip"] == "s3://a/b.wav"
+
+
+def test_of_reports_in_one_batch_the_newest_counts() -> None:
+    batch = [delivery(report("a", minute, f"{minute}"), n) for n, minute in enumerate((3, 9, 6))]
+    for write in plan(batch, "objects").documents:
+        assert write.records == (0, 1, 2)
+        assert dict(write.update)["$set"]["health"]["status"] == "9"  # type: ignore[index]
+
+
+def test_what_bson_cannot_hold_is_refused() -> None:
+    """No form can say it today."""
+    plain = delivery(detection(0))
+    wide = msgspec.structs.replace(plain.record, sample_rate_hz=2**63)
+    refusals = plan([msgspec.structs.replace(plain, record=wide), plain], "objects").refusals
+    assert refusals.keys() == {0}
+    assert "8-byte ints" in refusals[0]
+
+
+# ---------------------------------------------------------------------- in which words it fails
+
+
+def bulk(*errors: dict[str, Any], majority: bool = True) -> dict[str, Any]:
+    missing = [] if majority else [{"code": 64, "errmsg": "waiting for replication timed out"}]
+    return {"writeErrors": list(errors), "writeConcernErrors": missing}
+
+
+def test_errors_of_single_writes_are_those_records_own() -> None:
+    invalid = {"index": 3, "code": 121, "errmsg": "Document failed validation",
+               "errInfo": {"details": {"operatorName": "$jsonSchema"}}}  # fmt: skip
+    assert trouble.refusals(bulk(invalid)) == {
+        3: 'MongoDB refused it (121): Document failed validation {"operatorName":"$jsonSchema"}'
+    }
+
+
+@pytest.mark.parametrize("code", [10107, 189, 91, 11602, 14031, 13, 112])
+def test_what_is_true_of_the_world_parks_nothing(code: int) -> None:
+    own = {"index": 0, "code": 121, "errmsg": "Document failed validation"}
+    with pytest.raises(Unavailable):
+        trouble.refusals(bulk(own, {"index": 1, "code": code, "errmsg": "no"}))
+
+
+def test_what_no_majority_has_is_not_delivered() -> None:
+    with pytest.raises(Unavailable, match="majority"):
+        trouble.refusals(bulk(majority=False))
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (ServerSelectionTimeoutError("db:27017: refused, Timeout: 30s"), "IOT_MONGODB_URL"),
+        (NotPrimaryError("not primary", {"code": 10107}), "by itself once there is one"),
+        (NetworkTimeout("db:27017: timed out"), "does not answer in time"),
+        (TimeoutError(), "does not answer in time"),
+        (AutoReconnect("connection closed"), "by itself"),
+        (WTimeoutError("waiting", 64), "majority"),
+        (OperationFailure("Authentication failed.", 18), "authSource"),
+        (OperationFailure("not authorized on EchoNet", 13), "let the account find, insert"),
+        (OperationFailure("you are over your space quota", 8000), "see to it there"),
+        (OperationFailure("something", 4711), "look into the server's log"),
+    ],
+)
+def test_each_trouble_has_its_remedy(error: PyMongoError | TimeoutError, remedy: str) -> None:
+    said_ = str(trouble.unavailable(error, "echo@db.example.org/EchoNet"))
+    assert remedy in said_
+    assert "\n" not in said_
+
+
+# ---------------------------------------------------------------------- a real server
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    number = free_port()
+    server = mongodb.server(tmp_path_factory.mktemp("mongodb"), number)
+    if mongodb.GIVEN_URL is None:
+        server.start()
+    yield number
+    server.kill()
+
+
+@pytest.fixture
+async def database(port: int) -> AsyncIterator[Database]:
+    """Empty, without rules."""
+    async with AsyncMongoClient[dict[str, Any]](mongodb.url(port)) as client:
+        database = client.get_default_database()
+        for name in COLLECTIONS:
+            await database.drop_collection(name)
+        yield database
+
+
+@pytest.fixture
+async def sink(port: int, database: Database) -> AsyncIterator[MongoDb]:
+    sink = MongoDb(mongodb.url(port), "objects", PATIENCE_SECONDS)
+    yield sink
+    await sink.close()
+
+
+async def found(database: Database, collection: str) -> list[dict[str, Any]]:
+    return [each async for each in database[collection].find().sort("_id", 1)]
+
+
+@pytest.mark.slow
+async def test_what_the_hmi_changed_stays_changed(sink: MongoDb, database: Database) -> None:
+    batch = [delivery(message(number), number) for number in range(10)]
+    assert await sink.write(batch) == Written(10)
+    await database["events"].update_one({"sensorId": "ridge-01"}, {"$set": {"species": "Crinia"}})
+    await database["species"].update_one({}, {"$set": {"commonName": "Brown tree frog"}})
+    await database["nodes"].update_one({"_id": "ridge-01"}, {"$set": {"name": "Ridge, north"}})
+    before = {name: await found(database, name) for name in COLLECTIONS}
+    assert all(before.values())
+    assert await sink.write(batch) == Written(10)
+    assert {name: await found(database, name) for name in COLLECTIONS} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+async def test_health_never_goes_back(sink: MongoDb, database: Database, seed: int) -> None:
+    """Whatever comes late, twice, or cut into batches anywhere: the newest of each is there."""
+    rng = random.Random(seed)
+    await database["nodes"].insert_one({"_id": "a", "name": "Node Alpha", "registered": True})
+    minutes = [*range(8), *range(8)]
+    rng.shuffle(minutes)
+    reports = [
+        delivery(report(node, minute, f"{node} {minute}"), number)
+        for number, (node, minute) in enumerate((n, m) for m in minutes for n in "abc")
+    ]
+    while reports:
+        size = rng.randint(1, 7)
+        assert (await sink.write(reports[:size])).refusals == ()
+        del reports[:size]
+    nodes = await found(database, "nodes")
+    assert [node["health"]["status"] for node in nodes] == ["a 7", "b 7", "c 7"]
+    last = datetime.fromtimestamp(MORNING, UTC) + timedelta(minutes=7)
+    assert {node["lastSeen"] for node in nodes} == {last.isoformat()}
+    assert all(node["lastMessage"].endswith("7, cpu 3 %") for node in nodes)
+    assert [nodes[0]["name"], nodes[0]["registered"]] == ["Node Alpha", True]
+
+
+@pytest.mark.slow
+async def test_a_node_is_where_it_was_first_said_to_be(sink: MongoDb, database: Database) -> None:
+    """Also if it was made by a message without a place; but not if somebody said so himself."""
+    await database["nodes"].insert_one({"_id": "ridge-02", "location": {"latitude": 1.0}})
+    await sink.write([delivery(report("ridge-01", 0, "online"))])
+    batch = [detection(0), detection(3, microphoneLLA=[1, 2, 3]), detection(1)]
+    for number, arrived in enumerate(batch, 1):
+        assert (await sink.write([delivery(arrived, number)])).refusals == ()
+    assert {node["_id"]: node["location"] for node in await found(database, "nodes")} == {
+        "ridge-01": {"latitude": PLACE[0], "longitude": PLACE[1]},
+        "ridge-02": {"latitude": 1.0},
+    }
+
+
+@pytest.mark.slow
+async def test_an_id_that_somebody_else_has_is_refused_in_words(
+    sink: MongoDb, database: Database
+) -> None:
+    batch = [delivery(detection(number), number) for number in range(3)]
+    await database["events"].insert_one({"_id": document_id(batch[1].key), "species": "Mine"})
+    (refusal,) = (await sink.write(batch)).refusals
+    assert refusal.index == 1
+    assert "another document" in refusal.reason
+    assert {each["species"] for each in await found(database, "events")} == {
+        "Mine",
+        "Litoria ewingii",
+    }
+
+
+def query() -> list[dict[str, Any]]:
+    """The pipeline of docs/stores.md, as one types it there."""
+    text = PAPER.read_text().partition("## MongoDB")[2]
+    typed = re.search(r"db\.events\.aggregate\((\[.*?\n\])\)", text, re.DOTALL)
+    assert typed is not None
+    dates = re.sub(r'ISODate\(("[^"]+")\)', r'{"$date": \1}', typed[1])
+    pipeline: list[dict[str, Any]] = json_util.loads(
+        re.sub(r"([{,]\s*)([\w$]+):", r'\1"\2":', dates)
+    )
+    return pipeline
+
+
+@pytest.mark.slow
+@needs_mongodb
+async def test_the_papers_question_is_answered(sink: MongoDb, database: Database) -> None:
+    night = [
+        ("2026-11-18T10:05:00Z", "ridge-01", "Litoria ewingii", 91.2),
+        ("2026-11-18T12:40:00Z", "ridge-01", "Litoria ewingii", 63.64),
+        ("2026-11-18T13:10:00Z", "creek-03", "Crinia signifera", 88.0),
+        ("2026-11-18T13:11:00Z", "creek-03", "Dacelo novaeguineae", 97.0),
+        ("2026-11-19T02:00:00Z", "creek-03", "Crinia signifera", 99.0),
+    ]
+    await database["species"].insert_many(
+        [
+            {"_id": "Litoria ewingii", "commonName": "Brown tree frog", "type": "Frog"},
+            {"_id": "Crinia signifera", "commonName": "Common froglet", "type": "Amphibian"},
+            {"_id": "Dacelo novaeguineae", "commonName": "Kookaburra", "type": "Bird"},
+        ]
+    )
+    batch = [
+        delivery(detection(n, timestamp=at, sensorId=node, species=name, confidence=percent), n)
+        for n, (at, node, name, percent) in enumerate(night)
+    ]
+    assert (await sink.write(batch)).refusals == ()
+    answer = [each async for each in await database["events"].aggregate(query())]
+    assert [(a["species"], a["node"], a["calls"], a["surest"], a["typical"]) for a in answer] == [
+        ("Brown tree frog", "ridge-01", 2, 91.2, 77.4),
+        ("Common froglet", "creek-03", 1, 88.0, 88.0),
+    ]
+
+
+@pytest.mark.slow
+@needs_mongodb
+async def test_dates_are_dates_and_ids_are_what_the_hmi_looks_up(
+    sink: MongoDb, database: Database
+) -> None:
+    await sink.write([delivery(message(number), number) for number in range(5)])
+    for name in ("events", "movements", "audio_uploads"):
+        for each in await found(database, name):
+            assert isinstance(each["timestamp"], datetime)
+            assert await database[name].count_documents({"_id": ObjectId(str(each["_id"]))}) == 1
+    (node,) = [each for each in await found(database, "nodes") if "health" in each]
+    assert isinstance(node["health"]["observedAt"], datetime)
+    assert isinstance(node["lastSeen"], str)  # as the API writes it and reads it again
+
+
+@pytest.mark.slow
+@needs_mongodb
+async def test_what_the_stores_own_rules_refuse_is_parked_one_by_one(
+    sink: MongoDb, database: Database
+) -> None:
+    rule = {"$jsonSchema": {"properties": {"confidence": {"maximum": 99}}}}
+    await database.create_collection("events", validator=rule)
+    batch = [delivery(detection(n, confidence=99.5 if n % 5 == 2 else 50), n) for n in range(10)]
+    written = await sink.write(batch)
+    assert [refusal.index for refusal in written.refusals] == [2, 7]
+    assert all("121" in r.reason and "validation" in r.reason for r in written.refusals)
+    assert len(await found(database, "events")) == 8
+
+
+@pytest.mark.slow
+@needs_faults
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"errorCode": 10107}, "primary"),
+        ({"errorCode": 91}, "primary"),
+        ({"errorCode": 262}, "by itself"),
+        ({"errorCode": 13}, "let the account find, insert and update"),
+        ({"errorCode": 8000}, "see to it there"),
+        ({"closeConnection": True}, "broke off"),
+        ({"writeConcernError": {"code": 64, "errmsg": "no majority"}}, "majority"),
+        ({"writeConcernError": {"code": 91, "errmsg": "shutting down"}}, "primary"),
+    ],
+    ids=lambda value: re.sub(r"\W+", "-", str(value)) if isinstance(value, dict) else None,
+)
+async def test_while_the_server_ails_nothing_is_parked_and_afterwards_all_is_there_once(
+    sink: MongoDb, database: Database, fault: dict[str, Any], words: str
+) -> None:
+    batch = [delivery(message(number), number) for number in range(10)]
+    await ail(database, {"failCommands": ["update"], **fault})
+    try:
+        with pytest.raises(Unavailable, match=words):
+            await sink.write(batch)
+    finally:
+        await ail(database, None)
+    assert await sink.write(batch) == Written(10)
+    assert len(await found(database, "events")) == 4
+
+
+@pytest.mark.slow
+@needs_faults
+async def test_a_primary_that_steps_down_in_the_middle(
+    sink: MongoDb, database: Database, port: int
+) -> None:
+    batch = [delivery(detection(number), number) for number in range(10)]
+    assert await sink.write(batch[:5]) == Written(5)
+    await database.client.admin.command("replSetStepDown", 2, force=True)
+    with pytest.raises(Unavailable, match="primary"):
+        await sink.write(batch)
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                assert await sink.write(batch) == Written(10)
+                break
+            except Unavailable:
+                await asyncio.sleep(0.05)
+    assert len(await found(database, "events")) == 10
+
+
+@pytest.mark.slow
+@needs_faults
+async def test_the_least_account_is_enough_and_a_wrong_one_is_said_in_words(tmp_path: Path) -> None:
+    """The least that the papers name is enough; less, or a wrong password, is said in words."""
+    number = free_port()
+    open_to_all = mongodb.server(tmp_path, number)
+    open_to_all.start()
+    with MongoClient[dict[str, Any]](mongodb.url(number)) as client:
+        admin = client[mongodb.DATABASE]
+        admin.command("createRole", "echoIngest", privileges=least(), roles=[])
+        for user, roles in (("echo", ["echoIngest"]), ("reader", ["read"])):
+            admin.command("createUser", user, pwd="hunter2", roles=roles)
+    open_to_all.stop()
+    server = mongodb.server(tmp_path, number, "--auth")
+    server.start()
+    try:
+        for login, words in (
+            ("echo:wrong", "account that this server lets in"),
+            ("reader:hunter2", "let the account find, insert and update"),
+        ):
+            sink = MongoDb(mongodb.url(number).replace("//", f"//{login}@"), "objects", 2)
+            for call in (sink.probe(), sink.write([delivery(detection(0))])):
+                with pytest.raises(Unavailable, match=words) as error:
+                    await call
+                assert "hunter2" not in str(error.value)
+                assert "wrong" not in str(error.value)
+            await sink.close()
+        sink = MongoDb(mongodb.url(number).replace("//", "//echo:hunter2@"), "objects", 2)
+        await sink.probe()
+        assert await sink.write([delivery(message(n), n) for n in range(10)]) == Written(10)
+        await sink.close()
+    finally:
+        server.kill()
+
+
+def least() -> list[dict[str, Any]]:
+    """The privileges that docs/stores.md tells people to give."""
+    typed = re.search(r"privileges: (\[.*?\]),\n  roles", PAPER.read_text(), re.DOTALL)
+    assert typed is not None
+    text = re.sub(r"([{,]\s*)(\w+):", r'\1"\2":', typed[1]).replace("EchoNet", mongodb.DATABASE)
+    privileges: list[dict[str, Any]] = json.loads(text)
+    return privileges
+
+
+async def ail(database: Database, data: dict[str, Any] | None) -> None:
+    """Have the server fail every command named in `data`, until told otherwise."""
+    on = {"mode": "alwaysOn", "data": data} if data else {"mode": "off"}
+    await database.client.admin.command({"configureFailPoint": "failCommand", **on})
