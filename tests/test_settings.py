@@ -17,6 +17,7 @@ from echo_ingest.settings import (
     node_of,
     parse_endpoint,
 )
+from echo_ingest.settings.mongodb import mongodb_address
 from echo_ingest.settings.topics import overlap, parse_topics
 
 PAPER = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -30,6 +31,11 @@ def problems(environ: dict[str, str], toml_path: Path | None = None) -> tuple[st
         load(environ, toml_path)
     assert str(error.value).splitlines() == list(error.value.problems)
     return error.value.problems
+
+
+def secret_with(name: str, text: str) -> str:
+    """A value for this secret that holds `text`: of an address, as its password."""
+    return f"mongodb://echo:{text}@db.example.org/EchoNet" if name == "mongodb_url" else text
 
 
 # ---------------------------------------------------------------------- where they come from
@@ -74,7 +80,8 @@ def test_variables_that_kubernetes_sets_are_left_alone() -> None:
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_can_stay_in_a_file(tmp_path: Path, secret: str) -> None:
     path = tmp_path / "secret"
-    kept = "a-token-of-its-own-0123" if secret == "http_token" else "two words "
+    words = "a-token-of-its-own-0123" if secret == "http_token" else "two words "
+    kept = secret_with(secret, words)
     path.write_text(f"{kept}\n")
     by_environment = load({f"IOT_{secret.upper()}_FILE": str(path)})
     (tmp_path / "site.toml").write_text(f'{secret}_file = "{path}"\n')
@@ -120,14 +127,14 @@ def test_a_secret_and_its_file_together_are_an_error(tmp_path: Path, secret: str
     name = f"IOT_{secret.upper()}"
     path = tmp_path / "secret"
     path.write_text("from the file")
-    (line,) = problems({name: LONG, f"{name}_FILE": str(path)})
+    (line,) = problems({name: secret_with(secret, LONG), f"{name}_FILE": str(path)})
     assert line == f"{name}_FILE: {name} is given too; leave one out"
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_secrets_are_never_shown(tmp_path: Path, secret: str) -> None:
     name = f"IOT_{secret.upper()}"
-    assert "hunter2" not in repr(load({name: LONG}))
+    assert "hunter2" not in repr(load({name: secret_with(secret, LONG)}))
     (tmp_path / "secret").write_text("hunter2\nhunter2\n")
     for environ in ({name: "hunter2\x07"}, {f"{name}_FILE": str(tmp_path / "secret")}):
         (line,) = problems(environ)
@@ -231,6 +238,51 @@ def test_no_text_is_an_address_by_accident(text: str) -> None:
     except ValueError:
         return
     assert parse_endpoint(str(endpoint)) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mongodb://echo:hunter2@db.example.org/EchoNet", "echo@db.example.org/EchoNet"),
+        (
+            "mongodb://a,b:27018,[fd00::7]:27019/EchoNet?replicaSet=otway",
+            "a,b:27018,[fd00::7]:27019/EchoNet",
+        ),
+        ("mongodb://e%40b:hunter%402@db/EchoNet?authSource=admin&tls=true", "e@b@db/EchoNet"),
+        (
+            "mongodb+srv://echo:hunter2@otway.example.org/EchoNet?srvMaxHosts=2&w=1",
+            "echo@otway.example.org/EchoNet",
+        ),
+    ],
+)
+def test_a_mongodb_is_understood_and_shown_without_its_password(text: str, shown: str) -> None:
+    settings = load({"IOT_MONGODB_URL": text})
+    assert settings.mongodb_url is not None
+    assert settings.mongodb_url.get_secret_value() == text
+    assert mongodb_address(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("db.example.org/EchoNet", "type mongodb://user:password@host"),
+        ("postgres://echo:hunter2@db/EchoNet", "type mongodb://user:password@host"),
+        ("mongodb://echo:hunter2@db", "/database"),
+        ("mongodb://echo:hunter2@db/", "/database"),
+        ("mongodb://echo:hunter2@db/EchoNet.events", "/database"),
+        ("mongodb://echo:hunter2@hunter2@db/EchoNet", "as % and two hex digits"),
+        ("mongodb://echo:hunter2/hunter2@db/EchoNet", "as % and two hex digits"),
+        ("mongodb://echo:hunter2%@db/EchoNet", "as % and two hex digits"),
+        ("mongodb://echo:hunter2/EchoNet", "as % and two hex digits"),
+        ("mongodb://db/EchoNet?password=hunter2", "one of its options (password)"),
+        ("mongodb://db/EchoNet?tls=hunter2", "one of its options (tls)"),
+        ("mongodb+srv://db/EchoNet?hunter=2", "one of its options (hunter)"),
+    ],
+)
+def test_what_is_no_mongodb_is_refused_and_not_shown(text: str, remedy: str) -> None:
+    (line,) = problems({"IOT_MONGODB_URL": text})
+    assert "hunter2" not in line
+    assert remedy in line
 
 
 # ---------------------------------------------------------------------- topics
