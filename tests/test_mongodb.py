@@ -38,7 +38,7 @@ from echo_ingest.sinks.echo_api.bodies import Schema
 from echo_ingest.sinks.mongodb import MongoDb, trouble
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
 from tests import mongodb
-from tests.house import free_port
+from tests.house import House, free_port
 from tests.sinks.messages import MORNING, PLACE, clip, detection, message, record_of, said
 
 PAPER = Path(__file__).parents[1] / "docs" / "stores.md"
@@ -305,6 +305,17 @@ def query() -> list[dict[str, Any]]:
         re.sub(r"([{,]\s*)([\w$]+):", r'\1"\2":', dates)
     )
     return pipeline
+
+
+@pytest.mark.slow
+def test_check_says_if_it_is_there_and_that_it_may_be_the_apis_own(
+    tmp_path: Path, port: int
+) -> None:
+    house = House(tmp_path / "data", IOT_MONGODB_URL=mongodb.url(port))
+    house.settings["IOT_API_URL"] = f"http://127.0.0.1:{free_port()}"
+    shown = house.cli("check").stdout
+    assert re.search(r"✓ mongodb +\S+/echo_ingest_test answers", shown), shown
+    assert re.search(r"– mongodb +IOT_API_URL is set too: .*twice; leave one", shown), shown
 
 
 @pytest.mark.slow

@@ -232,3 +232,8 @@ def _sinks(settings: Settings) -> Iterator[Finding]:
             yield Finding(sink.name, False, f"{sink.address}: {error}")
         else:
             yield Finding(sink.name, True, f"{sink.address} answers")
+    if settings.api_url is not None and settings.mongodb_url is not None:
+        yield Finding(
+            "mongodb", None, "IOT_API_URL is set too: if that API keeps its data in this "
+            "database, every record is there twice; leave one of the two out"
+        )  # fmt: skip

@@ -31,6 +31,8 @@ from echo_ingest.sinks.mongodb import trouble
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, Fields, Write, plan
 
 CLOSE_SECONDS = 2.0
+FOUND_SECONDS_MAX = 5.0
+"""The longest wait for a connection and for a primary: an election is not waited for in here."""
 BYTES_PER_SECOND_MIN = 50_000
 """The slowest uplink that a large batch may take its time on."""
 NOBODY = ObjectId(bytes(12))
@@ -89,19 +91,20 @@ class MongoDb:
     @contextlib.asynccontextmanager
     async def _database(self, size_bytes: int = 0) -> AsyncIterator[AsyncDatabase[Fields]]:
         """The database; what goes wrong inside is raised as `Unavailable`."""
-        half_ms = int(self._timeout_seconds / 2 * 1000)  # so that there is time to say it
+        soon_ms = int(min(self._timeout_seconds / 2, FOUND_SECONDS_MAX) * 1000)
         try:
             if self._client is None:
                 self._client = AsyncMongoClient(
                     self._url,
                     appname=f"echo-ingest/{__version__}",
-                    connectTimeoutMS=half_ms,
-                    serverSelectionTimeoutMS=half_ms,
+                    connectTimeoutMS=soon_ms,
+                    serverSelectionTimeoutMS=soon_ms,
                     retryReads=False,  # `deliver` does all of that, visibly
                     retryWrites=False,
                 )
             async with asyncio.timeout(self._timeout_seconds + size_bytes / BYTES_PER_SECOND_MIN):
-                confirmed = WriteConcern(w="majority", j=True, wtimeout=half_ms)
+                patience_ms = int(self._timeout_seconds * 500)  # half: there must be time to say so
+                confirmed = WriteConcern(w="majority", j=True, wtimeout=patience_ms)
                 yield self._client.get_default_database(write_concern=confirmed)
         except (PyMongoError, TimeoutError) as error:
             raise trouble.unavailable(error, self.address) from None
