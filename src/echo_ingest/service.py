@@ -35,8 +35,8 @@ from echo_ingest.settings import (
     kept_secret,
     parse_endpoint,
 )
-from echo_ingest.sinks import Sink, SinkState
-from echo_ingest.sinks.echo_api import EchoApi
+from echo_ingest.sinks import SinkState
+from echo_ingest.sinks.configured import sinks_of
 from echo_ingest.watch import Watch
 
 JOURNAL_FILE = "journal.db"
@@ -179,23 +179,6 @@ class House:
                 meaning="the broker had forgotten our session; what it held for us while we "
                 "were away is lost, unless the devices send it again",
             )
-
-
-def sinks_of(settings: Settings) -> list[Sink]:
-    """The sinks that are configured, the one that keeps audio first."""
-    sinks: list[Sink] = []
-    if settings.objects_url is not None:
-        from echo_ingest.sinks.objects import Objects
-
-        sinks.append(Objects(settings.objects_url))
-    if settings.api_url is not None:
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        sinks.append(EchoApi(settings.api_url, key, settings.api_schema, settings.api_bulk))
-    if settings.mongodb_url is not None:
-        from echo_ingest.sinks.mongodb import MongoDb  # its library need not load otherwise
-
-        sinks.append(MongoDb(settings.mongodb_url.get_secret_value(), settings.api_schema))
-    return sinks
 
 
 # ---------------------------------------------------------------------- three ways to run

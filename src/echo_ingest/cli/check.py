@@ -32,6 +32,7 @@ from echo_ingest.journal.salvage import report_of
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, Unavailable
+from echo_ingest.sinks.configured import sinks_of
 
 NOT_RUNNING = "not running; `echo-ingest up` or `echo-ingest broker` starts it"
 MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("–", "dim")}
@@ -217,8 +218,6 @@ def _can_listen(settings: Settings, port: int) -> bool:
 
 
 def _sinks(settings: Settings) -> Iterator[Finding]:
-    from echo_ingest.service import sinks_of  # heavy: see cli/__init__.py
-
     async def probe(sink: Sink) -> None:
         try:
             await sink.probe()

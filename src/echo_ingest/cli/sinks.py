@@ -18,6 +18,7 @@ from echo_ingest.journal import SinkLedger
 from echo_ingest.journal.archive import Archive
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, SinkState
+from echo_ingest.sinks.configured import sinks_of
 
 POLL_SECONDS = 0.25
 STATE_POLL_SECONDS = 2.0
@@ -166,8 +167,6 @@ def _running(settings: Settings) -> Running:
 
 
 def _configured(settings: Settings) -> dict[str, Sink]:
-    from echo_ingest.service import sinks_of  # heavy: see cli/__init__.py
-
     return {sink.name: sink for sink in sinks_of(settings)}
 
 
