@@ -8,7 +8,7 @@ import pytest
 from echo_ingest.broker import find_mosquitto
 
 
-@pytest.fixture(params=["installed", "2.1"])
+@pytest.fixture(scope="session", params=["installed", "2.1"])
 def mosquitto(request: pytest.FixtureRequest) -> Path:
     """A mosquitto program; what uses it runs once with each."""
     if request.param == "installed":

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import mqtt5
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
@@ -215,6 +217,12 @@ class _Stream(Protocol):
     def close(self) -> None: ...
 
 
+def _socket(port: int, tls: ssl.SSLContext | None) -> socket.socket:
+    stream = socket.create_connection(("127.0.0.1", port), timeout=20)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return stream if tls is None else tls.wrap_socket(stream, server_hostname="localhost")
+
+
 class _WebSocket:
     """MQTT in binary frames, as a socket."""
 
@@ -234,7 +242,10 @@ class _WebSocket:
         self._connection.send(data)
 
     def recv(self, _size: int) -> bytes:
-        data = self._connection.recv(self._timeout_seconds)
+        try:
+            data = self._connection.recv(self._timeout_seconds)
+        except ConnectionClosed:
+            return b""
         assert isinstance(data, bytes)
         return data
 
@@ -258,21 +269,29 @@ class Device:
         password: str = PUB_PASSWORD,
         *,
         websocket: bool = False,
+        tls: ssl.SSLContext | None = None,
+        client_id: str = "",
+        session_seconds: int | None = None,
+        will: mqtt5.Will | None = None,
     ) -> None:
+        """With `session_seconds` the session is taken up again, and outlasts the connection."""
         self._buffer = b""
-        self._stream: _Stream = (
-            _WebSocket(port)
-            if websocket
-            else socket.create_connection(("127.0.0.1", port), timeout=20)
-        )
+        self._stream: _Stream = _WebSocket(port) if websocket else _socket(port, tls)
         secret = password.encode() if user else None
         connect = mqtt5.ConnectPacket(
-            "", username=user, password=secret, clean_start=True, keep_alive=60
+            client_id,
+            username=user,
+            password=secret,
+            clean_start=session_seconds is None,
+            keep_alive=60,
+            session_expiry_interval=session_seconds or 0,
+            will=will,
         )
         self._stream.sendall(connect.write())
         connack = self._read()
         assert isinstance(connack, mqtt5.ConnAckPacket)
         self.refused = connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS
+        self.has_session = connack.session_present
 
     def publish(
         self,
@@ -306,9 +325,44 @@ class Device:
             acknowledged += 1
             on_acknowledged(acknowledged)
 
-    def subscribe(self, topic_filter: str) -> None:
-        """Subscribe at QoS 0."""
-        self._stream.sendall(mqtt5.SubscribePacket(1, [mqtt5.TopicFilter(topic_filter)]).write())
+    def put(self, topic: str, payload: bytes = b"{}", *, retain: bool = False) -> int | None:
+        """Publish one message at QoS 1; as `send`."""
+        packet = mqtt5.PublishPacket(
+            topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=1, retain=retain
+        )
+        return self.send(packet.write())
+
+    def send(self, packet: bytes) -> int | None:
+        """Send a PUBLISH; the reason code of its PUBACK, None if the broker hangs up instead."""
+        try:
+            self._stream.sendall(packet)
+            while True:
+                answer = self._read()
+                if isinstance(answer, mqtt5.PubAckPacket):
+                    return int(answer.reason_code)
+                if isinstance(answer, mqtt5.DisconnectPacket):
+                    return None
+        except (ConnectionError, TimeoutError):
+            return None
+
+    def is_connected(self) -> bool:
+        """Does the broker answer?"""
+        try:
+            self._stream.sendall(mqtt5.PingReqPacket().write())
+            while True:
+                match self._read():
+                    case mqtt5.PingRespPacket():
+                        return True
+                    case mqtt5.DisconnectPacket():
+                        return False
+        except (ConnectionError, TimeoutError):
+            return False
+
+    def subscribe(self, topic_filter: str, *, at_least_once: bool = False) -> None:
+        """Subscribe, at QoS 0 unless told otherwise."""
+        qos = mqtt5.QoS.AT_LEAST_ONCE if at_least_once else mqtt5.QoS.AT_MOST_ONCE
+        wanted = mqtt5.TopicFilter(topic_filter, max_qos=qos)
+        self._stream.sendall(mqtt5.SubscribePacket(1, [wanted]).write())
         assert isinstance(self._read(), mqtt5.SubAckPacket)
 
     def heard(self, seconds: float) -> list[str]:

@@ -29,19 +29,6 @@ STATUS = b'{"nodeId": "n", "status": "online"}'
 EACH_SHOWN = 10
 
 
-class Rude(Device):
-    """A device that sends any bytes as its PUBLISH, and hears what the broker thinks of it."""
-
-    def send(self, packet: bytes) -> int | None:
-        """The reason code of the PUBACK; None if the broker hangs up instead."""
-        try:
-            self._stream.sendall(packet)
-            answer = self._read()
-        except ConnectionError:
-            return None
-        return int(answer.reason_code) if isinstance(answer, mqtt5.PubAckPacket) else None
-
-
 def packed(message: Message, packet_id: int) -> bytes:
     return mqtt5.PublishPacket(
         message.topic,
@@ -154,17 +141,17 @@ def house(tmp_path: Path, mosquitto: Path, api: WatchedApi) -> Iterator[House]:
 def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(house: House) -> None:
     program = house.up()
     codes: Counter[int | None] = Counter()
-    device = Rude(house.mqtt_port)
+    device = Device(house.mqtt_port)
     for number in range(INPUTS):
         code = device.send(packed(input_of(SEED, number), number % 60_000 + 1))
         codes[code] += 1
         if code is None:
             device.close()
-            device = Rude(house.mqtt_port)
+            device = Device(house.mqtt_port)
     forged_codes = {}
     for name, packet in FORGED.items():
         device.close()
-        device = Rude(house.mqtt_port)
+        device = Device(house.mqtt_port)
         forged_codes[name] = device.send(packet)
         codes[forged_codes[name]] += 1
     assert forged_codes["plain"] == ACKNOWLEDGED

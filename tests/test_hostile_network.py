@@ -1,0 +1,327 @@
+"""Attacks on the real broker in its real configuration, each version of it: the rest goes on.
+
+Each attack is bounded in count and time. What it costs the others is printed; docs/access.md quotes
+it. One installation a version serves all of them, with limits that can be reached: 300 connections
+at each port and messages of 100 kB. At the end of each attack a good node's message still becomes a
+record, and our own connection was never lost.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mqtt5
+import pytest
+
+from echo_ingest.broker.nodes import Node, change_nodes, new_password, now
+from tests.house import PUB_PASSWORD, Device, House, eventually
+
+pytestmark = pytest.mark.slow
+
+TAKEN, NOBODY_LISTENS, DENIED = 0x00, 0x10, 0x87
+CONNECTIONS_MAX = 300
+FAILED_LOGINS = 10_000
+LOGINS_AT_ONCE = 50
+FLOOD_SECONDS = 3.0
+PAUSE_SECONDS = 0.02
+MEASURED_MIN = 30
+
+
+class Site(House):
+    """An installation with two nodes: one that behaves, and one whose password a stranger has."""
+
+    def __init__(self, folder: Path, mosquitto: Path) -> None:
+        super().__init__(
+            folder / "data",
+            mosquitto=mosquitto,
+            IOT_CONNECTIONS_MAX=str(CONNECTIONS_MAX),
+            IOT_PAYLOAD_BYTES_MAX="100000",
+        )
+        self.passwords: dict[str, str] = {}
+        made = {}
+        for name in ("good", "bad"):
+            self.passwords[name], hashed = new_password()
+            made[name] = Node(name, now(), hashed)
+        change_nodes(self.data_dir / "nodes.jsonl", lambda nodes: nodes.update(made))
+        self.program = self.up()
+        self.mosquitto = self.broker_pid(self.program)
+        self._numbers = itertools.count(1)
+
+    def login(self, name: str, **more: object) -> Device:
+        device = Device(self.mqtt_port, name, self.passwords[name], **more)  # type: ignore[arg-type]
+        assert not device.refused
+        return device
+
+    def status(self) -> bytes:
+        """A message that is not the same as any other."""
+        return json.dumps({"status": "online", "id": f"m{next(self._numbers)}"}).encode()
+
+    def stored(self) -> int:
+        return int(self.http("/api/ledger")[1]["stored"])
+
+
+@pytest.fixture(scope="module")
+def running(mosquitto: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("site"), mosquitto)
+    yield site
+    assert site.stop(site.program) == 0
+    site.ledger()  # which closes
+
+
+@pytest.fixture
+def site(running: Site) -> Iterator[Site]:
+    before = running.stored()
+    yield running
+    good = running.login("good")
+    assert good.put("iotingestion/good", running.status()) == TAKEN
+    eventually(lambda: running.stored() > before)
+    assert running.http("/healthz") == (200, {"status": "ok"})
+    lines = running.http_bytes("/metrics").decode().splitlines()
+    assert "echo_ingest_broker_connections_total 1.0" in lines
+
+
+def resident_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(f"{pid} has no memory")
+
+
+class Measured:
+    """A good node that publishes all the while, at QoS 1, and how long each message took."""
+
+    def __init__(self, site: Site) -> None:
+        self.seconds: list[float] = []
+        self.codes: set[int | None] = set()
+        self._site = site
+        self._device = site.login("good")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._publish)
+
+    def _publish(self) -> None:
+        while not self._over.wait(PAUSE_SECONDS) or len(self.seconds) < MEASURED_MIN:
+            began_at = time.perf_counter()
+            self.codes.add(self._device.put("iotingestion/good", self._site.status()))
+            self.seconds.append(time.perf_counter() - began_at)
+
+    def __enter__(self) -> "Measured":
+        self._before = self._site.stored()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+
+    def tell(self, attack: str) -> float:
+        """Print what it was like; return the 99th percentile in seconds."""
+        assert self.codes == {TAKEN}
+        p99 = statistics.quantiles(self.seconds, n=100)[98]
+        eventually(lambda: self._site.stored() >= self._before + len(self.seconds))
+        print(
+            f"\n{attack}: {len(self.seconds)} messages of a good node meanwhile, p50 "
+            f"{statistics.median(self.seconds) * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, max "
+            f"{max(self.seconds) * 1e3:.1f} ms"
+        )
+        return p99
+
+
+# ---------------------------------------------------------------------- who gets in, and where
+
+
+def test_strangers_are_refused_at_each_port(site: Site) -> None:
+    strangers = [
+        (None, ""), ("good", "guess"), ("good", ""), ("good", site.passwords["bad"]), ("GOOD", "x"),
+        ("nobody", "x"), ("echo-ingest", ""), ("echopub", "echopub"), ("", ""),
+        ("good\nbad", "x"), ("x" * 65_535, "x"),
+    ]  # fmt: skip
+    for user, password in strangers:
+        for port, websocket in ((site.mqtt_port, False), (site.ws_port, True)):
+            with contextlib.suppress(ConnectionError):  # it may hang up without a word
+                device = Device(port, user, password, websocket=websocket)
+                assert device.refused, user
+                device.close()
+
+
+def test_a_node_writes_below_its_own_topic_and_nowhere_else(site: Site) -> None:
+    bad, before = site.login("bad"), site.stored()
+    elsewhere = ("iotingestion/good", "iotingestion/bad2", "iotingestion", "iotingestion/badly/x",
+                 "iotingestion/Bad", "/iotingestion/bad", "iotreceipts/bad", "iotreceipts/good",
+                 "iotprobe/echo-ingest", "bad", "$SYS/broker/uptime", "$CONTROL/broker/v1",
+                 "$CONTROL/dynamic-security/v1")  # fmt: skip
+    for topic in elsewhere:
+        assert bad.put(topic, site.status()) == DENIED, topic
+    for topic in ("iotingestion/bad", "iotingestion/bad/deep/down"):
+        assert bad.put(topic, site.status()) == TAKEN
+    eventually(lambda: site.stored() == before + 2)
+
+
+def test_a_node_reads_its_own_receipts_and_nothing_else(site: Site) -> None:
+    bad, good = site.login("bad"), site.login("good")
+    for topic_filter in ("#", "+/#", "+/+", "$SYS/#", "$CONTROL/#", "iotreceipts/#", "iotprobe/#",
+                         "iotreceipts/good/#", "$share/x/iotreceipts/#", "iotingestion/#",
+                         "$share/y/iotingestion/#"):  # fmt: skip
+        bad.subscribe(topic_filter)
+    good.subscribe("iotreceipts/good/#")
+    assert good.put("iotingestion/good", site.status()) == TAKEN
+    assert good.heard(1.0) == ["iotreceipts/good"]
+    assert bad.put("iotingestion/bad", site.status()) == TAKEN
+    heard = bad.heard(3.0)  # longer than the service waits between its probes
+    assert heard
+    assert set(heard) == {"iotreceipts/bad"}
+
+
+def test_a_last_will_may_go_where_its_node_may(site: Site) -> None:
+    before = site.stored()
+    for topic in ("iotingestion/good", "iotreceipts/good", "iotingestion/bad"):
+        will = mqtt5.Will(topic, payload=site.status(), qos=mqtt5.QoS.AT_LEAST_ONCE)
+        site.login("bad", will=will).close()
+    eventually(lambda: site.stored() > before)
+    newest = json.loads(site.cli("records", "--json", "--limit", "1").stdout)
+    assert newest["node"] == "bad"
+    assert site.stored() == before + 1
+
+
+# ---------------------------------------------------------------------- too much at once
+
+
+def test_a_packet_that_is_too_large_costs_its_sender_the_connection(site: Site) -> None:
+    before = resident_mb(site.mosquitto)
+    assert site.login("bad").put("iotingestion/bad", bytes(170_000)) is None
+    announced = b"\x32\xff\xff\xff\x7f" + b"\x00\x10iotingestion/bad"  # 256 MB, says its header
+    devices = [site.login("bad") for _ in range(50)]
+    with Measured(site) as measured:
+        for device in devices:
+            assert device.send(announced) is None
+    measured.tell("50 packets of 256 MB announced")
+    assert resident_mb(site.mosquitto) - before < 20
+
+
+def test_ten_thousand_failed_logins_hold_nobody_up_for_long(site: Site) -> None:
+    connect = mqtt5.ConnectPacket("", username="echopub", password=b"guess", clean_start=True)
+    guesses = itertools.repeat(connect.write(), FAILED_LOGINS)
+    refused = 0
+
+    async def guess() -> None:
+        nonlocal refused
+        for packet in guesses:
+            reader, writer = await asyncio.open_connection("127.0.0.1", site.mqtt_port)
+            writer.write(packet)
+            said = await reader.read(100)
+            refused += said[3:4] == bytes([DENIED])
+            writer.close()
+
+    async def attack() -> None:
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(guess() for _ in range(LOGINS_AT_ONCE)))
+
+    before, began_at = resident_mb(site.program.pid), time.monotonic()
+    with Measured(site) as measured:
+        asyncio.run(attack())
+    assert refused == FAILED_LOGINS
+    seconds = time.monotonic() - began_at
+    p99 = measured.tell(
+        f"{FAILED_LOGINS} failed logins in {seconds:.1f} s, {LOGINS_AT_ONCE} at once"
+    )
+    assert p99 < 2.0
+    assert resident_mb(site.program.pid) - before < 30
+
+
+HALF_AN_UPGRADE = b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+HALF_A_CONNECT = b"\x10\x20\x00\x04MQTT"
+HALF_A_HANDSHAKE = (b"", HALF_A_CONNECT)
+
+
+def test_connections_that_never_finish_leave_those_that_have_alone(site: Site) -> None:
+    with contextlib.ExitStack() as held:
+        with Measured(site) as measured:
+            for number in range(CONNECTIONS_MAX + 50):
+                for port, sent in ((site.mqtt_port, HALF_A_HANDSHAKE[number % 2]),
+                                   (site.ws_port, HALF_AN_UPGRADE)):  # fmt: skip
+                    half = held.enter_context(socket.create_connection(("127.0.0.1", port), 20))
+                    half.sendall(sent)
+            half_packets = [site.login("bad") for _ in range(5)] if has_room(site) else []
+            for device in half_packets:
+                held.callback(device.close)
+                device._stream.sendall(b"\x32\xff\x7f\x00")
+            own_way_in(site).close()
+        measured.tell(f"{2 * (CONNECTIONS_MAX + 50)} connections that never finish")
+        assert site.http("/healthz") == (200, {"status": "ok"})
+    # once they are gone, there is room again
+    eventually(lambda: not Device(site.mqtt_port, "echopub", PUB_PASSWORD).refused)
+
+
+def has_room(site: Site) -> bool:
+    with contextlib.suppress(OSError):
+        site.login("bad").close()
+        return True
+    return False
+
+
+def own_way_in(site: Site) -> socket.socket:
+    """Come as our own service does, with its password."""
+    account = json.loads((site.data_dir / "broker" / "service.json").read_text())
+    stream = socket.socket(socket.AF_UNIX)
+    stream.settimeout(20)
+    stream.connect(str(site.data_dir / "broker" / "socket"))
+    connect = mqtt5.ConnectPacket(
+        "another", username=account["user"], password=account["password"].encode(), clean_start=True
+    )
+    stream.sendall(connect.write())
+    assert stream.recv(100)[3] == TAKEN
+    return stream
+
+
+def test_a_flood_by_one_node_delays_the_others_and_stops_nothing(site: Site) -> None:
+    until = time.monotonic() + FLOOD_SECONDS
+    before_mb, before = resident_mb(site.program.pid), site.stored()
+    sent = [0, 0]
+
+    def flood(which: int) -> None:
+        device = site.login("bad")
+        while time.monotonic() < until:
+            messages = [("iotingestion/bad", site.status()) for _ in range(1_000)]
+            device.publish(messages)
+            sent[which] += len(messages)
+
+    with Measured(site) as measured:
+        together(lambda: flood(0), lambda: flood(1))
+    p99 = measured.tell(
+        f"a flood of {sum(sent) / FLOOD_SECONDS:,.0f} messages a second by one node"
+    )
+    assert p99 < 5.0
+    eventually(lambda: site.stored() == before + sum(sent) + len(measured.seconds), seconds=60)
+    assert resident_mb(site.program.pid) - before_mb < 60
+    listed = json.loads(site.cli("nodes", "list", "--json").stdout)
+    assert max(listed, key=lambda node: int(node["received_today"]))["node"] == "bad"
+
+
+def test_a_flood_of_subscriptions_ends_when_its_node_is_shut_out(site: Site) -> None:
+    """Shared ones, each of which the broker asks about at each message of anybody."""
+    bad = site.login("bad")
+    for first in range(0, 4_000, 100):
+        filters = [mqtt5.TopicFilter(f"$share/{first + n}/iotingestion/#") for n in range(100)]
+        bad._stream.sendall(mqtt5.SubscribePacket(1, filters).write())
+        assert isinstance(bad._read(), mqtt5.SubAckPacket)
+    with Measured(site) as measured:
+        assert bad.heard(1.0) == []
+    measured.tell("4,000 shared subscriptions of one node")
+    assert site.cli("nodes", "disable", "bad").returncode == 0
+    eventually(lambda: not bad.is_connected(), seconds=5)
+    assert site.cli("nodes", "enable", "bad").returncode == 0
+    eventually(lambda: not Device(site.mqtt_port, "bad", site.passwords["bad"]).refused, seconds=5)
+
+
+def together(*work: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=each) for each in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
