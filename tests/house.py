@@ -358,11 +358,15 @@ class Device:
         except (ConnectionError, TimeoutError):
             return False
 
-    def subscribe(self, topic_filter: str, *, at_least_once: bool = False) -> None:
+    def begin(self, packet: bytes) -> None:
+        """Send something and wait for nothing."""
+        self._stream.sendall(packet)
+
+    def subscribe(self, *topic_filters: str, at_least_once: bool = False) -> None:
         """Subscribe, at QoS 0 unless told otherwise."""
         qos = mqtt5.QoS.AT_LEAST_ONCE if at_least_once else mqtt5.QoS.AT_MOST_ONCE
-        wanted = mqtt5.TopicFilter(topic_filter, max_qos=qos)
-        self._stream.sendall(mqtt5.SubscribePacket(1, [wanted]).write())
+        wanted = [mqtt5.TopicFilter(each, max_qos=qos) for each in topic_filters]
+        self._stream.sendall(mqtt5.SubscribePacket(1, wanted).write())
         assert isinstance(self._read(), mqtt5.SubAckPacket)
 
     def heard(self, seconds: float) -> list[str]:

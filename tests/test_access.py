@@ -234,6 +234,14 @@ def test_without_echopub_there_are_only_nodes_with_one_session_each(
     assert second.has_session
     assert not node.is_connected()
     assert second.put("iotingestion/ridge-07", STATUS, retain=True) is None
+    # who is shut out leaves no session behind, though it was away
+    second.close()
+    for command in ("disable", "enable"):
+        assert house.cli("nodes", command, "ridge-07").returncode == 0
+        shut_out = command == "disable"
+        eventually(lambda: refused(house, "ridge-07", password) == shut_out, seconds=5)  # noqa: B023
+    again = Device(house.mqtt_port, "ridge-07", password, session_seconds=600)
+    assert not again.has_session
     # our own tools go on
     report = tmp_path / "report.json"
     report.write_bytes(STATUS)

@@ -23,7 +23,7 @@ from echo_ingest.decode import identify
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.record import KINDS, Message
 from echo_ingest.sinks import SinkState
-from echo_ingest.web import api, reader
+from echo_ingest.web import access, api, reader
 from tests.house import HTTP_TOKEN, free_port
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
@@ -504,6 +504,22 @@ async def test_a_journal_that_is_not_there_is_a_503_with_a_remedy(tmp_path: Path
     journal.close()
 
 
+async def test_a_body_that_never_ends_is_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "GRACE_SECONDS", 0.2)
+    source, sink = await asyncio.open_connection("127.0.0.1", site.port)
+    sink.write(b"POST /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000000\r\n\r\n")
+    async with asyncio.timeout(10):
+        assert (await source.readline()).startswith(b"HTTP/1.1 405")
+        with pytest.raises(ConnectionError):
+            while True:  # until the server has closed
+                sink.write(bytes(1_000))
+                await sink.drain()
+                await asyncio.sleep(0.01)
+    sink.close()
+
+
 async def test_oversized_headers_and_broken_http_are_turned_away(site: Site) -> None:
     for request in (
         b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 100_000,
@@ -569,6 +585,90 @@ async def test_the_api_describes_itself_without_other_hosts(site: Site) -> None:
     ):
         async with site.http.get(path) as reply:
             assert reply.status == 404
+
+
+# ---------------------------------------------------------------------- who may read
+
+
+async def test_all_but_health_and_metrics_asks_for_the_token(site: Site) -> None:
+    site.store(detection(1))
+    async with site.http.get("/api/openapi.json") as reply:
+        schema = json.loads(await reply.read())
+    asking = {path for path, page in schema["paths"].items() if "security" in page["get"]}
+    asking.add("/api/openapi.json")
+    open_to_all = schema["paths"].keys() - asking
+    assert open_to_all == {"/", "/healthz", "/livez", "/readyz", "/metrics"}
+    assert schema["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{site.port}") as stranger:
+        for path in open_to_all:
+            async with stranger.get(path) as reply:
+                assert reply.status == 200, path
+        for path in asking:
+            async with stranger.get(path.format(offset=1, number=1)) as reply:
+                assert reply.status == 401, path
+                assert reply.headers["WWW-Authenticate"] == 'Bearer realm="echo-ingest"'
+                assert reply.headers["X-Content-Type-Options"] == "nosniff"
+                assert "IOT_HTTP_TOKEN" in (await reply.json())["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([f"Bearer {HTTP_TOKEN}"], 200),
+        ([f"bearer  {HTTP_TOKEN} "], 200),
+        ([f"Bearer {HTTP_TOKEN}x"], 401),
+        ([f"Bearer {HTTP_TOKEN[:-1]}"], 401),
+        (["Bearer"], 401),
+        (["Bearer "], 401),
+        ([HTTP_TOKEN], 401),
+        ([f"Basic {HTTP_TOKEN}"], 401),
+        ([f"Bearer {HTTP_TOKEN}", "Bearer x"], 401),
+        (["Bearer \xff"], 401),
+    ],
+)
+async def test_only_the_token_will_do(site: Site, headers: list[str], status: int) -> None:
+    source, sink = await asyncio.open_connection("127.0.0.1", site.port)
+    lines = "".join(f"Authorization: {each}\r\n" for each in headers)
+    sink.write(f"GET /api/ledger HTTP/1.1\r\nHost: h\r\n{lines}\r\n".encode("latin-1"))
+    async with asyncio.timeout(10):
+        assert (await source.readline()).startswith(b"HTTP/1.1 %d " % status)
+    sink.close()
+
+
+async def test_an_address_that_guesses_has_to_wait_and_others_do_not(site: Site) -> None:
+    wrong = {"Authorization": "Bearer guess"}
+    for _ in range(access.REFUSED_MAX):
+        async with site.http.get("/api/ledger", headers=wrong) as reply:
+            assert reply.status == 401
+            assert 'error="invalid_token"' in reply.headers["WWW-Authenticate"]
+    async with site.http.get("/api/ledger") as reply:  # even with the right one
+        assert reply.status == 429
+        assert 1 <= int(reply.headers["Retry-After"]) <= 3
+    assert (await site.get("/healthz"))[0] == 200
+    elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+    async with (
+        aiohttp.ClientSession(
+            f"http://127.0.0.1:{site.port}", connector=elsewhere, headers=WITH_TOKEN
+        ) as other,
+        other.get("/api/ledger") as reply,
+    ):
+        assert reply.status == 200
+
+
+def test_what_was_refused_is_forgotten_in_time_and_never_grows() -> None:
+    seconds = [0.0]
+    refusals = access.Refusals(lambda: seconds[0])
+    for _ in range(access.REFUSED_MAX):
+        assert refusals.wait_seconds("a") == 0
+        refusals.count("a")
+    assert refusals.wait_seconds("a") == 3
+    seconds[0] = 3.0
+    assert refusals.wait_seconds("a") == 0
+    refusals.count("a")
+    assert refusals.wait_seconds("a") == 3
+    for number in range(10 * access.ADDRESSES_MAX):
+        refusals.count(f"{number}")
+    assert len(refusals) == access.ADDRESSES_MAX
 
 
 # ---------------------------------------------------------------------- start and stop

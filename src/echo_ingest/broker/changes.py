@@ -4,20 +4,28 @@ Whoever changes them replaces files: the command line, cert-manager, or Kubernet
 a link to a whole folder. So the files are looked at, by name, twice a second. On SIGHUP mosquitto
 reads its own again; it closes the connections of those whose password is not good any more, lets
 the others be, and asks the rules anew at each message.
+
+It keeps the sessions of those who are shut out, with what they subscribed to and what waits there.
+Where a session is named after its node we have it forgotten, too.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+import mqtt5
 import structlog
 
+from echo_ingest.broker.configuration import Credentials
 from echo_ingest.broker.folder import Accounts, write_access, write_certificates
 from echo_ingest.broker.nodes import Node, read_nodes
+from echo_ingest.broker.own import own_endpoint
 from echo_ingest.broker.program import BrokerError
-from echo_ingest.settings import Settings
+from echo_ingest.settings import LocalEndpoint, Settings
 
 POLL_SECONDS = 0.5
+FORGET_SECONDS_MAX = 5.0
 NAMES_SHOWN_MAX = 20
 
 Stamp = tuple[int, int, int] | None
@@ -41,10 +49,14 @@ async def follow(
         # Seen twice: whoever writes a file in place, or removes it first, has finished.
         if stamps == seen and stamps != taken:
             taken = stamps
+            known = nodes
             try:
-                nodes = await asyncio.to_thread(_take_over, settings, accounts, nodes, reload)
+                nodes = await asyncio.to_thread(_take_over, settings, accounts, known, reload)
             except BrokerError as error:
                 log.error("change not taken over", reason=str(error))
+            if not settings.echopub:
+                for name in sorted(_let_in(known) - _let_in(nodes)):
+                    await _forget(own_endpoint(settings.data_dir), accounts.service, name)
         seen = stamps
         await asyncio.sleep(POLL_SECONDS)
 
@@ -61,6 +73,29 @@ def _take_over(
         reload()
         log.info("certificates changed")
     return nodes
+
+
+def _let_in(nodes: tuple[Node, ...]) -> set[str]:
+    return {node.name for node in nodes if not node.disabled}
+
+
+async def _forget(endpoint: LocalEndpoint, account: Credentials, client_id: str) -> None:
+    """Take a session over and leave nothing of it [MQTT-3.1.2-4]; close its connection, too."""
+    connect = mqtt5.ConnectPacket(
+        client_id,
+        username=account.user,
+        password=account.password.encode(),
+        clean_start=True,
+        keep_alive=10,
+    )
+    with contextlib.suppress(OSError, TimeoutError):  # that mosquitto has ended is told elsewhere
+        async with asyncio.timeout(FORGET_SECONDS_MAX):
+            with endpoint.name() as name:
+                reader, writer = await asyncio.open_unix_connection(name)
+            writer.write(connect.write())
+            await reader.read(1)
+            writer.write(mqtt5.DisconnectPacket().write())
+            writer.close()
 
 
 def _differences(known: tuple[Node, ...], nodes: tuple[Node, ...]) -> dict[str, list[str]]:

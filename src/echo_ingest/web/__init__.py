@@ -30,7 +30,6 @@ __all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
 KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 3
 HEADER_BYTES_MAX = 16 * 1024
-BODY_BYTES_MAX = 16 * 1024  # nothing that is here wants any
 CONNECTIONS_MAX = 500
 
 HEADERS = [
@@ -71,7 +70,6 @@ def create_app(
             ),
         ],
         exception_handlers=ERRORS,
-        request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
         openapi_config=OpenAPIConfig(
             title="Echo Ingest",
@@ -143,7 +141,10 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """Closed if it sends no request, or a part of one, for as long as an idle one may stay."""
+    """Closed if it sends no request, or a part of one, for as long as an idle one may stay.
+
+    Also if it goes on sending a body after the answer: none is wanted here.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -153,6 +154,15 @@ class _Connection(H11Protocol):
         super().data_received(data)
         if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
             self._close_unless_asked()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self.loop.call_later(GRACE_SECONDS, self._close_unless_sent)
+
+    def _close_unless_sent(self) -> None:
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()
 
     def _close_unless_asked(self) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(

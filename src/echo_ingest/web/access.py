@@ -33,6 +33,9 @@ class Refusals:
         self._clock = clock
         self._full: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._full)
+
     def wait_seconds(self, address: str) -> int:
         """How long `address` has to wait before it may try again."""
         return math.ceil(max(0.0, self._level(address) - REFUSED_MAX + 1) / REFUSED_PER_SECOND)
