@@ -274,7 +274,7 @@ async def _serve(
                 tasks.create_task(house.ingest.run()),
                 tasks.create_task(house.pulse.run(house.session)),
             ]
-            if own is not None:
+            if own is not None or settings.user == broker.SERVICE:  # a broker of ours, elsewhere
                 intake.append(tasks.create_task(house.figures.run()))
             if beside is not None:
                 intake.append(tasks.create_task(_beside(house, beside)))
