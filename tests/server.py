@@ -89,6 +89,13 @@ class Server:
         return self._is_ready()
 
     def _signal(self, number: signal.Signals) -> None:
+        """To its group, and to those that its children have made of themselves."""
         assert self._process is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)  # the group is ours alone
+        pid = self._process.pid
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:  # it has ended, or this is no Linux
+            children = []
+        for group in (pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, number)  # ours alone, or it is no group

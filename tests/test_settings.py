@@ -18,6 +18,7 @@ from echo_ingest.settings import (
     parse_endpoint,
 )
 from echo_ingest.settings.mongodb import mongodb_address
+from echo_ingest.settings.postgres import postgres_address
 from echo_ingest.settings.topics import overlap, parse_topics
 
 PAPER = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -35,7 +36,11 @@ def problems(environ: dict[str, str], toml_path: Path | None = None) -> tuple[st
 
 def secret_with(name: str, text: str) -> str:
     """A value for this secret that holds `text`: of an address, as its password."""
-    return f"mongodb://echo:{text}@db.example.org/EchoNet" if name == "mongodb_url" else text
+    address = {
+        "mongodb_url": f"mongodb://echo:{text}@db.example.org/EchoNet",
+        "postgres_url": f"postgresql://echo:{text}@db.example.org/echo",
+    }
+    return address.get(name, text)
 
 
 # ---------------------------------------------------------------------- where they come from
@@ -136,7 +141,10 @@ def test_secrets_are_never_shown(tmp_path: Path, secret: str) -> None:
     name = f"IOT_{secret.upper()}"
     assert "hunter2" not in repr(load({name: secret_with(secret, LONG)}))
     (tmp_path / "secret").write_text("hunter2\nhunter2\n")
-    for environ in ({name: "hunter2\x07"}, {f"{name}_FILE": str(tmp_path / "secret")}):
+    for environ in (
+        {name: secret_with(secret, "hunter2\x07")},
+        {f"{name}_FILE": str(tmp_path / "secret")},
+    ):
         (line,) = problems(environ)
         assert "hunter2" not in line
         assert "one line" in line
@@ -283,6 +291,43 @@ def test_what_is_no_mongodb_is_refused_and_not_shown(text: str, remedy: str) -> 
     (line,) = problems({"IOT_MONGODB_URL": text})
     assert "hunter2" not in line
     assert remedy in line
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://echo:hunter2@db.example.org/echo", "echo@db.example.org/echo"),
+        ("postgres://[fd00::7]:5433/echo?sslmode=require", "[fd00::7]:5433/echo"),
+        ("postgresql://a%40b:hunter2@one:5432,two:5433/echo", "a@b@one:5432,two:5433/echo"),
+        ("postgresql://e:hunter2@/echo?host=/run/postgresql", "e@/run/postgresql/echo"),
+        ("postgresql://db/echo?password=hunter2", "db/echo"),
+    ],
+)
+def test_a_database_is_understood_and_shown_without_its_password(text: str, shown: str) -> None:
+    settings = load({"IOT_POSTGRES_URL": text})
+    assert settings.postgres_url is not None
+    assert settings.postgres_url.get_secret_value() == text
+    assert postgres_address(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "db.example.org",
+        "https://echo:hunter2@db/echo",
+        "postgresql://echo:hunter2@db",
+        "postgresql://echo:hunter2@db/echo/frogs",
+        "postgresql://echo:hunter2@db:port/echo",
+        "postgresql://echo:hunter2@/echo",
+        "postgresql://echo:hunter2/hunter2@db/echo",
+        "postgresql://echo:hunter2#hunter2@db/echo",
+        "postgresql://echo:hunter2@[db/echo",
+    ],
+)
+def test_what_names_no_database_is_refused_and_not_shown(text: str) -> None:
+    (line,) = problems({"IOT_POSTGRES_URL": text})
+    assert "hunter2" not in line
+    assert "type postgresql://user:password@host[:port]/database" in line
 
 
 # ---------------------------------------------------------------------- topics

@@ -9,7 +9,18 @@ import typer
 
 import echo_ingest
 from echo_ingest.broker import BrokerError
-from echo_ingest.cli import check, ledger, letters, nodes, parked, publish, records, sinks, verify
+from echo_ingest.cli import (
+    check,
+    ledger,
+    letters,
+    migrate,
+    nodes,
+    parked,
+    publish,
+    records,
+    sinks,
+    verify,
+)
 from echo_ingest.cli.options import settings_of
 from echo_ingest.cli.receipted import NoReceipt
 from echo_ingest.cli.screen import say_error
@@ -93,6 +104,7 @@ app.add_typer(letters.app, name="dead-letters", no_args_is_help=True, rich_help_
 app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=MENDING)
 app.add_typer(sinks.app, name="sinks", no_args_is_help=True, rich_help_panel=MENDING)
 app.command(rich_help_panel=MENDING)(publish.publish)
+app.command(rich_help_panel=MENDING)(migrate.migrate)
 app.add_typer(nodes.app, name="nodes", no_args_is_help=True, rich_help_panel=ACCESS)
 
 

@@ -32,6 +32,7 @@ from echo_ingest.settings.endpoint import (
 from echo_ingest.settings.kept import kept_secret
 from echo_ingest.settings.mongodb import check_mongodb_url
 from echo_ingest.settings.objects import check_objects_url
+from echo_ingest.settings.postgres import check_postgres_url
 from echo_ingest.settings.reading import ENVIRONMENT_PREFIX, Expected, SettingsError, read
 from echo_ingest.settings.topics import (
     PROBE_PREFIX,
@@ -56,8 +57,8 @@ __all__ = [
 ]
 
 SECRETS = (
-    *("password", "api_key", "pub_password", "sub_password"),
-    *("service_password", "http_token", "mongodb_url"),
+    *("password", "pub_password", "sub_password", "service_password", "http_token"),
+    *("api_key", "postgres_url", "mongodb_url"),
 )
 SECRET_BYTES_MAX = 1024
 TOKEN_CHARACTERS_MIN = 20
@@ -88,6 +89,11 @@ def _check_token(secret: SecretStr) -> SecretStr:
             f"type at least {TOKEN_CHARACTERS_MIN} letters, digits and signs without spaces, such "
             "as `openssl rand -hex 24` prints; or leave it out, and one is made"
         )
+    return secret
+
+
+def _check_postgres_url(secret: SecretStr) -> SecretStr:
+    check_postgres_url(secret.get_secret_value())
     return secret
 
 
@@ -189,6 +195,8 @@ class Settings(BaseModel):
     """How that API wants places: `objects` since September 2026, `arrays` before."""
     api_bulk: Annotated[bool, Expected("true or false")] = True
     """Several waiting detections go by the API's bulk call."""
+    postgres_url: Annotated[Secret, AfterValidator(_check_postgres_url)] | None = None
+    """A PostgreSQL database that gets the records, with the password of a role."""
 
     mongodb_url: Annotated[Secret, AfterValidator(_check_mongodb_url)] | None = None
     """A MongoDB database, with the password in it."""

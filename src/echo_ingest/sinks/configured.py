@@ -16,6 +16,10 @@ def sinks_of(settings: Settings) -> list[Sink]:
 
         key = settings.api_key.get_secret_value() if settings.api_key else None
         sinks.append(EchoApi(settings.api_url, key, settings.api_schema, settings.api_bulk))
+    if settings.postgres_url is not None:
+        from echo_ingest.sinks.postgres import Postgres
+
+        sinks.append(Postgres(settings.postgres_url.get_secret_value()))
     if settings.mongodb_url is not None:
         from echo_ingest.sinks.mongodb import MongoDb
 

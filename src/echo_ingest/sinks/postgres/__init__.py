@@ -1,0 +1,230 @@
+"""PostgreSQL as a sink: what is written how, and what is promised.
+
+One `write` is one transaction: COPY into the tables; where any of it is there already, which is
+rare, COPY into a temporary table and INSERT … ON CONFLICT DO NOTHING, by time and message key. So a
+repeat changes nothing, whatever became of the first attempt, and what is delivered is committed
+and on disk (`synchronous_commit`).
+
+- A record that the server refuses is found by halving, within savepoints; the others are taken.
+- After any other trouble, and if the write is cancelled, the connection is dropped, and with it
+  what was begun: nothing waits for a server that may never answer.
+- Partitions are made ahead of time, and for each month that a batch has; where that cannot be done
+  at once, rows go where those of no month go, so that none ever waits for a partition.
+
+`rows` says what is written, `migrate` makes the tables, `trouble` knows what errors mean,
+docs/stores.md tells all of it to people.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import asyncpg
+import structlog
+
+from echo_ingest.settings.postgres import postgres_address
+from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
+from echo_ingest.sinks.postgres import statements, trouble
+from echo_ingest.sinks.postgres.migrate import is_current, migrate
+from echo_ingest.sinks.postgres.months import Months
+from echo_ingest.sinks.postgres.rows import COLUMNS, Row, node_rows, table_rows
+
+CLOSE_SECONDS = 2.0
+MIGRATE_SECONDS = 3600.0
+HALVING_SECONDS = 10.0
+"""How long a batch is searched for what is refused, before what is settled so far is committed."""
+
+log = structlog.get_logger("postgres")
+
+
+class Postgres:
+    """Takes records to one PostgreSQL database; satisfies `Sink`.
+
+    `url` is a secret. What takes longer than `timeout_seconds` is given up, but for a migration.
+    """
+
+    name = "postgres"
+    batch_records_max = 1000
+    is_idempotent = True
+
+    def __init__(self, url: str, timeout_seconds: float = 30.0) -> None:
+        self._url = url
+        self.address = postgres_address(url)
+        self._timeout_seconds = timeout_seconds
+        self._connection: asyncpg.Connection | None = None
+        self._months = Months()
+
+    # ------------------------------------------------------------------ the Sink protocol
+
+    async def write(self, batch: Sequence[Delivery]) -> Written:
+        """Settle the batch, or as much as can be searched in time for what is refused."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._prepared()
+        async with self._watching(self._connection, self._timeout_seconds):
+            await self._make_months(self._connection, batch)
+            await self._connection.execute(f"BEGIN; {statements.SAVE}")
+            written = await _halve(self._connection, batch)
+            await self._connection.execute("COMMIT")
+            return written
+
+    async def probe(self) -> None:
+        """Find out if the database lets us in, and has all that is needed; change nothing.
+
+        Raises `Unavailable` with the remedy.
+        """
+        async with self._for_once(self._timeout_seconds) as connection:
+            if await is_current(connection):
+                tables = ["nodes", *COLUMNS]
+                lacking = [row[0] for row in await connection.fetch(statements.LACKING, tables)]
+            else:
+                may_create = await connection.fetchval(statements.MAY_CREATE)
+                lacking = [] if may_create else ["CREATE ON DATABASE"]
+        if lacking:
+            raise Unavailable(f"the role lacks {', '.join(lacking)}: {trouble.GRANT}")
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError):
+                await self._connection.close(timeout=CLOSE_SECONDS)
+            self._connection = None
+
+    # ------------------------------------------------------------------ besides
+
+    async def migrate(self) -> list[str]:
+        """Bring the schema up to date; return the files that were applied now.
+
+        Raises `Unavailable` with the remedy.
+        """
+        async with self._for_once(MIGRATE_SECONDS) as connection:
+            return await migrate(connection)
+
+    # ------------------------------------------------------------------ a batch
+
+    async def _make_months(self, connection: asyncpg.Connection, batch: Sequence[Delivery]) -> None:
+        observed = (delivery.record.observed_at for delivery in batch)
+        months = self._months.missing(observed, datetime.now(UTC))
+        if not months:
+            return
+        try:
+            await connection.execute(statements.MAKE_MONTHS, months)
+        except asyncpg.LockNotAvailableError:
+            log.info("partitions wait", months=len(months), reason="somebody reads …_other")
+            self._months.postpone()
+        else:
+            self._months.note(months)
+
+    # ------------------------------------------------------------------ connections
+
+    async def _prepared(self) -> asyncpg.Connection:
+        """A connection with all that a write needs: the schema is up to date, too."""
+        connection = await self._connected()
+        async with self._watching(connection, MIGRATE_SECONDS):
+            if not await is_current(connection):
+                await migrate(connection)
+            await connection.execute(statements.SESSION.format(seconds=self._timeout_seconds))
+        return connection
+
+    @contextlib.asynccontextmanager
+    async def _for_once(self, seconds: float) -> AsyncIterator[asyncpg.Connection]:
+        """A connection that is closed again."""
+        connection = await self._connected()
+        async with self._watching(connection, seconds):
+            yield connection
+            await connection.close()
+
+    async def _connected(self) -> asyncpg.Connection:
+        try:
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=self._timeout_seconds,
+                server_settings={"application_name": "echo-ingest"},
+            )
+        except Exception as error:
+            raise trouble.unavailable(error, self.address) or error from None
+        async with self._watching(connection, self._timeout_seconds):
+            if await connection.fetchval("SELECT pg_is_in_recovery()"):
+                raise Unavailable(trouble.PRIMARY)
+        return connection
+
+    @contextlib.asynccontextmanager
+    async def _watching(
+        self, connection: asyncpg.Connection, seconds: float
+    ) -> AsyncIterator[None]:
+        """Whatever goes wrong, or lasts too long, drops the connection; say it in our words."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except BaseException as error:
+            connection.terminate()
+            known = trouble.unavailable(error, self.address)
+            if known is None:
+                raise
+            raise known from None
+
+
+async def _halve(connection: asyncpg.Connection, batch: Sequence[Delivery]) -> Written:
+    """Take the batch; where the server refuses, its halves, down to the records that it refuses."""
+    until = time.monotonic() + HALVING_SECONDS
+    parts, count, refusals = [batch], 0, list[Refusal]()
+    while parts and (count == 0 or time.monotonic() < until):
+        part = parts.pop()
+        reason = await _take(connection, part)
+        if reason is not None and len(part) > 1:
+            half = len(part) // 2
+            parts += [part[half:], part[:half]]
+            continue
+        if reason is not None:
+            refusals.append(Refusal(count, reason))
+        elif parts:
+            await connection.execute(statements.SAVE)
+        count += len(part)
+    return Written(count, tuple(refusals))
+
+
+async def _take(connection: asyncpg.Connection, part: Sequence[Delivery]) -> str | None:
+    """Take all of them and return None, or none and return why the server refuses."""
+    tables, nodes = table_rows(part), node_rows(part)
+    error = await _attempt(connection, _copy, tables, nodes)
+    if isinstance(error, asyncpg.UniqueViolationError):
+        error = await _attempt(connection, _copy_new, tables, nodes)
+    return None if error is None else trouble.refusal(error)
+
+
+async def _attempt(
+    connection: asyncpg.Connection,
+    copy: Callable[[asyncpg.Connection, str, Sequence[Row]], Awaitable[None]],
+    tables: Mapping[str, Sequence[Row]],
+    nodes: Sequence[Row],
+) -> Exception | None:
+    """Write all rows and return None, or none and return why the server refuses."""
+    try:
+        for table, rows in tables.items():
+            await copy(connection, table, rows)
+        if nodes:
+            await connection.fetch(statements.HEAR, *zip(*nodes, strict=True))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        refused: Exception = error
+        if trouble.refusal(refused) is None:
+            raise
+        await connection.execute(statements.UNDO)
+        return refused
+    return None
+
+
+async def _copy(connection: asyncpg.Connection, table: str, rows: Sequence[Row]) -> None:
+    """Into the table itself; an error if any is there already."""
+    await connection.copy_records_to_table(
+        table, schema_name="echo", columns=COLUMNS[table], records=rows
+    )
+
+
+async def _copy_new(connection: asyncpg.Connection, table: str, rows: Sequence[Row]) -> None:
+    """By way of a temporary table, those that are not there yet."""
+    await connection.execute(statements.STAGE[table])
+    await connection.copy_records_to_table(
+        statements.STAGED, schema_name="pg_temp", columns=COLUMNS[table], records=rows
+    )
+    await connection.execute(statements.UNSTAGE[table])

@@ -1,0 +1,457 @@
+"""What PostgreSQL alone has: rows, repeats, partitions, migrations, roles, and its own words.
+
+What every sink promises is in tests/sinks.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+
+from echo_ingest.record import Message
+from echo_ingest.sinks import Delivery, Unavailable, Written
+from echo_ingest.sinks import postgres as room
+from echo_ingest.sinks.postgres import Postgres
+from echo_ingest.sinks.postgres.months import Months
+from echo_ingest.sinks.postgres.rows import COLUMNS
+from tests.postgres import PASSWORD, Cluster, need
+from tests.sinks.delivering import settle
+from tests.sinks.messages import MORNING, clip, detection, message, record_of, said
+
+pytestmark = pytest.mark.slow
+
+PAPER = Path(__file__).parents[1] / "docs" / "stores.md"
+APPLIED = "SELECT file FROM echo.migration ORDER BY file"
+FILES = ["0001_tables.sql", "0002_months.sql", "0003_near.sql"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    need()
+    cluster = Cluster()
+    cluster.start()
+    yield cluster
+    cluster.close()
+
+
+class Database:
+    """An empty one, and a sink that writes to it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.url = cluster.url("echo")
+        self.sink = Postgres(self.url, timeout_seconds=10.0)
+
+    async def execute(self, *statements: str) -> None:
+        await self.cluster.execute("echo", *statements)
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return await self.cluster.rows("echo", query)
+
+    async def row(self, query: str) -> dict[str, Any]:
+        """The only row, without what is not known."""
+        connection = await asyncpg.connect(self.url)
+        (found,) = await connection.fetch(query)
+        await connection.close()
+        return {name: value for name, value in found.items() if value is not None}
+
+    async def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every table, and which transaction wrote it."""
+        return {
+            table: await self.rows(f"SELECT xmin, * FROM echo.{table} ORDER BY 2, 3")  # noqa: S608
+            for table in ("nodes", *COLUMNS)
+        }
+
+
+@pytest.fixture
+async def database(cluster: Cluster) -> AsyncIterator[Database]:
+    cluster.start()
+    await cluster.execute(
+        "postgres", "DROP DATABASE IF EXISTS echo WITH (FORCE)", "CREATE DATABASE echo"
+    )
+    database = Database(cluster)
+    yield database
+    await database.sink.close()
+
+
+def delivery(number: int, arrived: Message, **known: str) -> Delivery:
+    return Delivery(number, number.to_bytes(16), arrived, record_of(arrived), **known)
+
+
+def heard(number: int, at: str = "2026-11-18T11:00:00+00:00", **changed: object) -> Delivery:
+    """A detection at that time; `changed` are fields of its record."""
+    arrived = detection(number)
+    observed_at = datetime.fromisoformat(at)
+    record = msgspec.structs.replace(record_of(arrived), observed_at=observed_at, **changed)
+    return Delivery(number, number.to_bytes(16), arrived, record)
+
+
+# ---------------------------------------------------------------------- rows
+
+SOON = datetime(2026, 11, 18, 11, 6, 40, tzinfo=UTC)
+HERE = {"latitude": -38.7712, "longitude": 143.5021, "altitude_metres": 112.0}
+SAID = {
+    "journal_offset": 7,
+    "key": (7).to_bytes(16),
+    "observed_at": SOON,
+    "received_at": SOON,
+    "time_source": "device",
+    "node": "ridge-01",
+    "sensor_id": "ridge-01",
+}
+
+
+async def test_a_detection_is_a_row_that_says_all_it_said(database: Database) -> None:
+    sound = clip(1, guano="GUANO|Version: 1.0\nMake: Λ")
+    fields = {
+        "id": "r1-77",
+        "sourceType": "simulator",
+        "animalEstLLA": [-38.7719, 143.5034, 110.2],
+        "animalLLAUncertainty": 2.5,
+        "animalTrueLLA": [-38.7721, 143.5039, 109.0],
+        "audioClip": base64.b64encode(sound).decode(),
+        "sampleRate": 32_000,
+        "top5": [{"label": "Crinia signifera", "confidence": 20.5}],
+    }
+    arrived = detection(0, **fields)
+    await database.sink.write([delivery(7, arrived, audio_reference="s3://sounds/1.wav")])
+    row = await database.row("SELECT * FROM echo.detections")
+    assert json.loads(row.pop("alternatives")) == [
+        {"species": "Crinia signifera", "confidence": 0.205}
+    ]
+    assert json.loads(row.pop("clip_metadata"))["Make"] == "Λ"
+    assert row == SAID | HERE | {
+        "form": "detection",
+        "message_id": "r1-77",
+        "source_type": "simulator",
+        "species": "Litoria ewingii",
+        "confidence": 0.6364,
+        "model": "echo-engine 3",
+        "sample_rate_hz": 32_000,
+        "animal_latitude": -38.7719,
+        "animal_longitude": 143.5034,
+        "animal_altitude_metres": 110.2,
+        "animal_uncertainty_metres": 2.5,
+        "animal_true_latitude": -38.7721,
+        "animal_true_longitude": 143.5039,
+        "animal_true_altitude_metres": 109.0,
+        "clip_container": "wav",
+        "clip_size_bytes": len(sound),
+        "clip_sha256": hashlib.sha256(sound).hexdigest(),
+        "clip_sample_rate_hz": 16_000,
+        "clip_channels": 1,
+        "clip_duration_seconds": 0.02,
+        "clip_reference": "s3://sounds/1.wav",
+    }
+
+
+async def test_the_other_kinds_have_tables_of_their_own(database: Database) -> None:
+    sound = clip(2)
+    recording = {
+        "timestamp": MORNING,
+        "sensorId": "ridge-01",
+        "audioClip": base64.b64encode(sound).decode(),
+        "audioFile": "Recording_Mode",
+        "microphoneLLA": [*HERE.values()],
+        "cpu": 3.5,
+    }
+    telemetry = {
+        "timestamp": MORNING,
+        "sensorId": "ridge-01",
+        "status": "Online",
+        "batteryPct": 81,
+        "uptime": 1_795_000_000,
+    }
+    movement = {
+        "timestamp": MORNING,
+        "species": "Sus scrofa",
+        "animalId": "sow 3",
+        "animalTrueLLA": [1.0, 2.0, 3.0],
+    }
+    for fields in (recording, telemetry, movement):
+        await database.sink.write([delivery(7, said("ridge-01", fields))])
+    row = await database.row("SELECT * FROM echo.recordings")
+    described = {name: row.pop(name) for name in list(row) if name.startswith("clip_")}
+    assert described["clip_sha256"] == hashlib.sha256(sound).hexdigest()
+    assert row == SAID | HERE | {
+        "form": "engine-audio",
+        "mode": "Recording_Mode",
+        "cpu_percent": 3.5,
+    }
+    assert await database.row("SELECT * FROM echo.telemetry") == SAID | {
+        "form": "sensor-health",
+        "status": "Online",
+        "battery_percent": 81.0,
+        "booted_at": SOON,
+    }
+    assert await database.row("SELECT * FROM echo.movements") == {
+        name: value for name, value in SAID.items() if name != "sensor_id"
+    } | {
+        "form": "movement",
+        "species": "Sus scrofa",
+        "animal_id": "sow 3",
+        "animal_latitude": 1.0,
+        "animal_longitude": 2.0,
+        "animal_altitude_metres": 3.0,
+    }
+
+
+async def test_a_node_is_where_it_was_when_it_was_last_heard(database: Database) -> None:
+    def said_at(second: int, latitude: float | None) -> Delivery:
+        place = {} if latitude is None else {"microphoneLLA": [latitude, 143.5, 0]}
+        arrived = said("ridge-01", {"timestamp": 1, "nodeId": "ridge-01", "status": "up", **place})
+        arrived = msgspec.structs.replace(arrived, received_at_ms=(MORNING + second) * 1000)
+        return delivery(second, arrived)
+
+    wanted = ("ridge-01", SOON, SOON + timedelta(seconds=40), SOON + timedelta(seconds=30), -3.0)
+    batches = ([said_at(20, -2.0), said_at(30, -3.0), said_at(40, None)], [said_at(0, -1.0)])
+    for batch in (*batches, *batches):
+        await database.sink.write(batch)
+    query = "SELECT node, first_heard_at, last_heard_at, placed_at, latitude FROM echo.nodes"
+    assert await database.rows(query) == [wanted]
+
+
+async def test_a_repeat_writes_nothing_at_all(database: Database) -> None:
+    batch = [delivery(n, message(n)) for n in range(20)]
+    await database.sink.write(batch[:15])
+    before = await database.snapshot()
+    await database.sink.write(batch[5:12])
+    assert await database.snapshot() == before
+    await database.sink.write(batch)
+    after = await database.snapshot()
+    assert all(set(before[table]) <= set(after[table]) for table in COLUMNS)
+    assert sum(len(after[table]) for table in COLUMNS) == 20
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+async def test_what_breaks_a_rule_of_the_sites_own_is_found_among_many(database: Database) -> None:
+    await database.sink.migrate()
+    await database.execute(
+        "ALTER TABLE echo.detections ADD CONSTRAINT no_dingo CHECK (species <> 'Canis dingo')",
+        "ALTER TABLE echo.detections ADD UNIQUE (observed_at, species)",
+    )
+    batch = [heard(n, species=f"species {n}") for n in range(200)]
+    for n in (0, 77, 199):
+        batch[n] = heard(n, species="Canis dingo")
+    batch[100] = heard(100, species="species 99")
+    refusals = await settle(database.sink, batch)
+    assert list(refusals) == [0, 77, 100, 199]
+    assert "PostgreSQL refused it (23514)" in refusals[77]
+    assert "no_dingo" in refusals[77]
+    assert "PostgreSQL refused it (23505)" in refusals[100]
+    stored = await database.rows("SELECT journal_offset FROM echo.detections ORDER BY 1")
+    assert [offset for (offset,) in stored] == [n for n in range(200) if n not in refusals]
+
+
+async def test_a_search_that_takes_long_commits_what_it_has_settled(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "HALVING_SECONDS", 0.0)
+    batch = [heard(n, species="\0" if n == 6 else "Sus scrofa") for n in range(8)]
+    written = await database.sink.write(batch)
+    assert written == Written(4)
+    assert list(await settle(database.sink, batch[4:])) == [2]
+    assert len(await database.rows("SELECT FROM echo.detections")) == 7
+
+
+# ---------------------------------------------------------------------- partitions
+
+PARTITIONS = """
+    SELECT tableoid::regclass::text, journal_offset FROM echo.detections ORDER BY journal_offset
+"""
+
+
+async def test_each_month_has_its_partition_and_what_no_clock_says_right_another(
+    database: Database,
+) -> None:
+    now = datetime.now(UTC)
+    times = (
+        *("0001-01-01T00:00:00+00:00", "1999-12-31T23:59:59+00:00", "2000-01-01T00:00:00+00:00"),
+        *("2026-08-31T23:59:59.999999+00:00", "2026-09-01T00:00:00+00:00"),
+        *((now + timedelta(days=70)).isoformat(), "9999-12-31T23:59:59.999999+00:00"),
+    )
+    await database.sink.write([heard(n, at) for n, at in enumerate(times)])
+    assert [name for name, _ in await database.rows(PARTITIONS)] == [
+        f"echo_months.detections_{part}"
+        for part in ("other", "other", "2000_01", "2026_08", "2026_09", "other", "other")
+    ]
+    next_month = (now.replace(day=1) + timedelta(days=31)).strftime("%Y_%m")
+    ahead = {
+        f"echo_months.{table}_{at}" for table in COLUMNS for at in (f"{now:%Y_%m}", next_month)
+    }
+    made = await database.rows("SELECT inhrelid::regclass::text FROM pg_inherits")
+    assert ahead <= {name for (name,) in made}
+
+
+async def test_rows_move_into_the_partition_of_their_month_once_there_is_one(
+    database: Database,
+) -> None:
+    await database.sink.migrate()
+    reader = await asyncpg.connect(database.url)
+    await reader.execute("BEGIN; SELECT * FROM echo.detections")
+    await database.sink.write([heard(1, "2003-05-01T00:00:00+00:00")])  # it does not wait long
+    assert await database.rows(PARTITIONS) == [("echo_months.detections_other", 1)]
+    await reader.close()
+    await database.sink.close()
+    again = Postgres(database.url)
+    await again.write([heard(2, "2003-05-31T23:00:00+00:00")])
+    await again.close()
+    assert await database.rows(PARTITIONS) == [
+        ("echo_months.detections_2003_05", 1),
+        ("echo_months.detections_2003_05", 2),
+    ]
+
+
+def test_months_are_asked_for_once_and_again_when_a_new_one_begins() -> None:
+    months = Months()
+    may, december = datetime(2003, 5, 31, 23, tzinfo=UTC), datetime(2026, 12, 31, tzinfo=UTC)
+    asked = months.missing([may, may], december)
+    assert asked == [date(2003, 5, 1), date(2026, 12, 1), date(2027, 1, 1)]
+    months.note(asked)
+    assert months.missing([may], december) == []
+    assert months.missing([may], december + timedelta(days=1)) == [
+        *(date(2003, 5, 1), date(2027, 1, 1), date(2027, 2, 1))
+    ]
+    months.postpone()
+    assert months.missing([december], december) == []
+
+
+# ---------------------------------------------------------------------- migrations and roles
+
+
+async def test_many_workers_at_once_migrate_once(database: Database) -> None:
+    workers = [Postgres(database.url) for _ in range(6)]
+    written = await asyncio.gather(*(w.write([heard(n)]) for n, w in enumerate(workers)))
+    assert [each.count for each in written] == [1] * 6
+    for worker in workers:
+        await worker.close()
+    assert [file for (file,) in await database.rows(APPLIED)] == FILES
+    assert len(await database.rows("SELECT FROM echo.detections")) == 6
+    assert await database.sink.migrate() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            "UPDATE echo.migration SET sha256 = 'x' WHERE file LIKE '0002%'",
+            "0002_months.sql is not",
+        ),
+        ("INSERT INTO echo.migration VALUES ('0099_frogs.sql', 'x')", "newer .* 0099_frogs.sql"),
+    ],
+)
+async def test_a_schema_that_is_not_ours_is_left_alone(
+    database: Database, change: str, words: str
+) -> None:
+    await database.sink.migrate()
+    await database.execute(change)
+    for attempt in (
+        database.sink.write([heard(1)]),
+        database.sink.probe(),
+        database.sink.migrate(),
+    ):
+        with pytest.raises(Unavailable, match=f"{words}.*install"):
+            await attempt
+
+
+async def test_a_migration_that_fails_leaves_nothing(database: Database) -> None:
+    await database.execute(
+        "CREATE SCHEMA echo_months", "CREATE TABLE echo_months.telemetry_other ()"
+    )
+    with pytest.raises(Unavailable, match='schema "echo_months" already exists'):
+        await database.sink.migrate()
+    assert await database.rows("SELECT to_regnamespace('echo')") == [(None,)]
+
+
+async def test_a_role_with_the_rights_of_the_paper_delivers_and_may_do_no_more(
+    database: Database,
+) -> None:
+    """The owner of docs/stores.md migrates, the service writes, a reader reads."""
+    roles, grants = (
+        block.replace("…", "frog").split(";")[:-1]
+        for block in re.findall(r"```sql\n(-- as .*?)```", PAPER.read_text(), re.DOTALL)
+    )
+    await database.cluster.execute("postgres", "DROP DATABASE echo", *roles)
+    owner, service, reader = (
+        database.cluster.url("echo", f"echo_{role}", "frog")
+        for role in ("owner", "service", "reader")
+    )
+    sink = Postgres(service)
+    with pytest.raises(Unavailable, match=r"lacks CREATE ON DATABASE.*echo-ingest migrate"):
+        await sink.probe()
+    with pytest.raises(Unavailable, match=r"permission denied.*echo-ingest migrate"):
+        await sink.write([heard(1)])
+    assert await Postgres(owner).migrate() == FILES
+    with pytest.raises(Unavailable, match=r"permission denied for schema echo.*docs/stores.md"):
+        await sink.probe()
+    connection = await asyncpg.connect(owner)
+    for grant in grants:
+        await connection.execute(grant)
+    await sink.probe()
+    assert await sink.write([heard(1, "2003-05-01T00:00:00+00:00")]) == Written(1)
+    assert await sink.write([delivery(n, message(n)) for n in range(9)]) == Written(9)
+    assert await sink.write([delivery(n, message(n)) for n in range(9)]) == Written(9)
+    await connection.execute("REVOKE INSERT ON echo.movements FROM echo_service")
+    with pytest.raises(Unavailable, match="lacks INSERT ON movements: grant"):
+        await sink.probe()
+    with pytest.raises(Unavailable, match=r"permission denied for table movements.*grant it"):
+        await sink.write([delivery(13, message(13))])
+    await connection.close()
+    await sink.close()
+    assert ("echo_months.detections_2003_05", 1) in await database.rows(PARTITIONS)
+    for url, forbidden in (
+        (service, "DELETE FROM echo.detections"),
+        (service, "CREATE TABLE echo.mine ()"),
+        (reader, "INSERT INTO echo.nodes SELECT * FROM echo.nodes"),
+        (reader, "SELECT echo.make_months('{2003-01-01}')"),
+    ):
+        connection = await asyncpg.connect(url)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(forbidden)
+        await connection.close()
+
+
+# ---------------------------------------------------------------------- its own words
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("", "password authentication failed .*: set IOT_POSTGRES_URL to a role"),
+        ("ALTER ROLE frog NOLOGIN", "not permitted to log in: set IOT_POSTGRES_URL"),
+        ("ALTER ROLE frog CONNECTION LIMIT 0", "too many connections .*: let it take more"),
+        ("ALTER ROLE frog SET default_transaction_read_only = on", "it only reads"),
+        ("DROP DATABASE echo WITH (FORCE)", '"echo" does not exist: create that database'),
+        ("DROP TABLE echo.movements CASCADE", "the schema echo is not as echo-ingest made it"),
+        ("DROP FUNCTION echo.make_months", "the schema echo is not as echo-ingest made it"),
+    ],
+)
+async def test_each_trouble_is_told_with_its_remedy_and_without_the_password(
+    database: Database, trouble: str, words: str
+) -> None:
+    await database.sink.migrate()
+    await database.cluster.execute("postgres", "DROP ROLE IF EXISTS frog")
+    await database.cluster.execute("postgres", f"CREATE ROLE frog LOGIN PASSWORD '{PASSWORD}'")
+    rights = "pg_read_all_data, pg_write_all_data"
+    months = "EXECUTE ON FUNCTION echo.make_months"
+    await database.execute(f"GRANT {rights} TO frog", f"GRANT {months} TO frog")
+    if trouble:
+        where = "postgres" if "DATABASE" in trouble else "echo"
+        await database.cluster.execute(where, trouble)
+    sink = Postgres(database.cluster.url("echo", "frog", PASSWORD if trouble else "hunter2"))
+    with pytest.raises(Unavailable, match=words) as told:
+        await sink.write([delivery(3, message(3))])
+    await sink.close()
+    assert "hunter2" not in str(told.value)
+    assert PASSWORD not in str(told.value)
