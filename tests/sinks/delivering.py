@@ -95,8 +95,8 @@ class Line:
             await asyncio.gather(task, return_exceptions=True)
             await sink.close()
             self.unsure += sink.unsure
-        if not task.cancelled():
-            await task  # it ended by itself: say why
+            if not task.cancelled():
+                await task  # it ended by itself: say why
 
     @property
     def figures(self) -> SinkLedger:

@@ -121,9 +121,12 @@ class Postgres:
     async def _prepared(self) -> asyncpg.Connection:
         """A connection with all that a write needs: the schema is up to date, too."""
         connection = await self._connected()
-        async with self._watching(connection, MIGRATE_SECONDS):
-            if not await is_current(connection):
+        async with self._watching(connection, self._timeout_seconds):
+            current = await is_current(connection)
+        if not current:
+            async with self._watching(connection, MIGRATE_SECONDS):
                 await migrate(connection)
+        async with self._watching(connection, self._timeout_seconds):
             await connection.execute(statements.SESSION.format(seconds=self._timeout_seconds))
         return connection
 

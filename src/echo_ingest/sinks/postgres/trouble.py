@@ -61,6 +61,9 @@ def unavailable(error: BaseException, address: str) -> Unavailable | None:
             return Unavailable(f"PostgreSQL says: {error.message or error}: {remedy}")
         case TimeoutError():
             return Unavailable(f"PostgreSQL does not answer in time: {LOOK}")
+        case asyncpg.InternalClientError():
+            # How asyncpg takes it where a connection breaks while it is between two words.
+            return Unavailable(f"the connection to PostgreSQL broke ({error}): {REMEDIES['08']}")
         case OSError() | asyncpg.InterfaceError():
             return Unavailable(
                 f"no PostgreSQL at {address} ({error}): is it running, and IOT_POSTGRES_URL its "
