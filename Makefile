@@ -62,6 +62,8 @@ lock: ## pin the libraries of pyproject.toml anew, as few changes as possible
 	@scripts/setup dev
 	@echo 'setuptools>=77' | $(COMPILE) pyproject.toml - -o requirements.lock
 	@echo 'setuptools>=77' | $(COMPILE) --group dev -c requirements.lock pyproject.toml - -o requirements-dev.lock
+	@printf '%s\n' hatchling hatch-requirements-txt 'setuptools>=77' | \
+		$(COMPILE) -c requirements.lock - -o deploy/image/build.lock
 
 clean: ## remove what setup and the tools made; data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

@@ -1,0 +1,105 @@
+# Broker and ingestion in one image; docs/image.md says how to build and run it.
+#
+#   docker build . -t iot-ingestion-mqtt
+
+ARG BROKER_IMAGE=eclipse-mosquitto:2.1.2-alpine
+
+
+# What the finished image has of the system.
+FROM ${BROKER_IMAGE} AS system
+
+# The release of Alpine that the broker's image is made of decides which versions there are, and
+# keeps only the newest of each. The entry point and the example that go let everybody in.
+# hadolint ignore=DL3018
+RUN apk add --no-cache python3 tini \
+    && rm -rf /docker-entrypoint.sh /mosquitto /mosquitto-no-auth.conf \
+    && install -d -o 1883 -g 1883 -m 0700 /data
+
+
+# The locked libraries, in a virtual environment.
+FROM system AS libraries
+
+# hadolint ignore=DL3018
+RUN apk add --no-cache gcc musl-dev python3-dev
+
+WORKDIR /build
+COPY deploy/image/build.lock requirements.lock ./
+
+# As wheels, all of them with the hashes that are locked; pymongo has none for musl and is compiled.
+ARG PYMONGO_C_EXT_MUST_BUILD=1
+RUN python3 -m venv /tools \
+    && /tools/bin/pip install --no-cache-dir --require-hashes -r build.lock \
+    && /tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --require-hashes \
+        --only-binary :all: --no-binary pymongo --wheel-dir wheels -r requirements.lock
+
+# Without what only builds (setuptools), or makes up test data (the other two).
+RUN python3 -m venv --without-pip /opt/echo-ingest \
+    && rm wheels/setuptools-* wheels/faker-* wheels/polyfactory-* \
+    && /tools/bin/pip --python /opt/echo-ingest/bin/python install --no-index --no-deps wheels/* \
+    && find /opt/echo-ingest -type d -name tests -prune -exec rm -r {} +
+
+
+# Our own code, in a folder of its own: an update of the image is then a small layer.
+FROM libraries AS code
+
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN /tools/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir code . \
+    && /tools/bin/pip --python /opt/echo-ingest/bin/python install --no-index --no-deps \
+        --root /code code/*
+
+
+# The passwords that a build may be given. Of this stage nothing but their hashes is taken over:
+# neither the arguments nor its history are in the image.
+FROM libraries AS accounts
+
+COPY --from=code /code/ /
+COPY deploy/image/accounts.py ./
+ARG pubuserpass
+ARG subuserpass
+RUN --mount=type=secret,id=pubuserpass --mount=type=secret,id=subuserpass \
+    install -d /accounts/etc/echo-ingest \
+    && /opt/echo-ingest/bin/python accounts.py >/accounts/etc/echo-ingest/accounts \
+    && chown 1883:1883 /accounts/etc/echo-ingest/accounts \
+    && chmod 0400 /accounts/etc/echo-ingest/accounts
+
+
+# The image, from nothing: so it does not inherit the volumes that the broker's image declares.
+FROM scratch
+
+# hadolint ignore=DL3067
+COPY --from=system / /
+COPY --from=libraries /opt/echo-ingest /opt/echo-ingest
+COPY --from=code /code/ /
+COPY --from=accounts /accounts/ /
+
+# 0.0.0.0 is everybody who reaches the container. Health is on port 80, where load balancers look.
+ENV PATH=/opt/echo-ingest/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    IOT_DATA_DIR=/data \
+    IOT_BIND=0.0.0.0 \
+    IOT_HTTP_PORT=80 \
+    IOT_BROKER_HTTP=true \
+    IOT_ACCOUNTS_FILE=/etc/echo-ingest/accounts
+
+ARG BROKER_IMAGE
+ARG IMAGE_VERSION=0.1.0
+ARG IMAGE_REVISION
+LABEL org.opencontainers.image.title="iot-ingestion-mqtt" \
+      org.opencontainers.image.description="Durable MQTT ingestion for acoustic sensor networks in the field" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${IMAGE_VERSION}" \
+      org.opencontainers.image.revision="${IMAGE_REVISION}" \
+      org.opencontainers.image.base.name="${BROKER_IMAGE}"
+
+VOLUME /data
+WORKDIR /data
+USER 1883:1883
+EXPOSE 80 1883 9001
+
+# A message that goes through the broker and comes back, whichever half runs here.
+HEALTHCHECK --interval=5s --timeout=5s --retries=3 --start-period=300s \
+    CMD ["/bin/sh", "-c", "exec wget -q -O /dev/null http://$IOT_BIND:$IOT_HTTP_PORT/healthz"]
+
+ENTRYPOINT ["/sbin/tini", "--", "echo-ingest"]
+CMD ["up"]
