@@ -1,0 +1,234 @@
+"""What the image promises of a running container; each as strictly confined as can be."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.house import PUB_PASSWORD, Device, eventually
+from tests.image.conftest import Start
+from tests.image.container import MESSAGES, STRICT, Container, detections
+from tests.image.engine import docker
+
+MEMORY_BYTES_MAX = 512 * 1024 * 1024
+CLIP_BYTES = 30_000_000
+
+
+def publish(
+    house: Container, messages: list[tuple[str, bytes]], *, websocket: bool = False
+) -> None:
+    """Return when the broker has acknowledged all."""
+    device = Device(
+        house.ws_port if websocket else house.mqtt_port, password=PUB_PASSWORD, websocket=websocket
+    )
+    device.publish(messages)
+    device.close()
+
+
+def holds(house: Container, count: int) -> bool:
+    ledger = house.ledger()
+    return bool(ledger["stored"] == count)
+
+
+@pytest.fixture
+def up(container: Start, volume: str) -> Container:
+    """A container of the whole system on a volume that outlives it, healthy."""
+    house = container(volume=volume)
+    house.begin()
+    return house
+
+
+def test_it_takes_messages_over_tcp_and_websockets_and_has_them_after_a_restart(
+    up: Container,
+) -> None:
+    publish(up, detections("tcp"))
+    publish(up, detections("ws", 500), websocket=True)
+    eventually(lambda: holds(up, MESSAGES + 500))
+    docker("restart", "-t", "30", up.name)
+    up.begin()
+    publish(up, detections("after", 500), websocket=True)
+    eventually(lambda: holds(up, MESSAGES + 1_000))
+    assert {"tcp-0", "ws-499", "after-1"} <= {record["message_id"] for record in up.records()}
+
+
+def test_nothing_is_root_and_nothing_has_a_capability(up: Container) -> None:
+    assert up.inside("id", "-u").strip() == "1883"
+    status = up.inside("sh", "-c", "cat /proc/[0-9]*/status")
+    assert set(re.findall(r"^Uid:\t(.+)$", status, re.MULTILINE)) == {"1883\t1883\t1883\t1883"}
+    capabilities = re.findall(r"^Cap\w+:\t(.+)$", status, re.MULTILINE)
+    assert set(capabilities) == {"0" * 16}
+    with pytest.raises(RuntimeError, match="Read-only file system"):
+        up.inside("touch", "/etc/here")
+
+
+def test_the_first_process_reaps_orphans(up: Container) -> None:
+    up.inside("sh", "-c", "sh -c 'sleep 0.2 & exec sleep 0.1' & exec true")
+
+    def none_is_left() -> bool:
+        return re.search(r"^State:\t(Z|S).*\n(.*\n)*Name:\tsleep", statuses(up)) is None
+
+    eventually(none_is_left)
+    assert "\tZ" not in statuses(up)
+    assert up.inside("cat", "/proc/1/comm").strip() == "tini"
+
+
+def statuses(house: Container) -> str:
+    return house.inside("sh", "-c", "cat /proc/[0-9]*/status 2>/dev/null")
+
+
+def test_a_stop_ends_within_the_grace_period_and_loses_nothing(up: Container) -> None:
+    publish(up, detections("before"))
+    assert up.end() < 10
+    assert '"stopped"' in up.said()
+    up.begin()
+    eventually(lambda: holds(up, MESSAGES))
+    assert up.ledger()["duplicates"] == 0
+
+
+def test_sigkill_loses_nothing_that_is_on_disk(up: Container) -> None:
+    publish(up, detections("killed"))
+    # The broker commits a moment after it acknowledges: the last turn of its loop may be lost.
+    publish(up, detections("last", 1))
+    up.signal("KILL")
+    eventually(lambda: not up.state()["Running"])
+    assert up.state()["ExitCode"] == 137
+    up.begin()
+
+    def all_are_there() -> bool:
+        there = {record["message_id"] for record in up.records()}
+        return {f"killed-{n}" for n in range(MESSAGES)} <= there
+
+    eventually(all_are_there)
+    up.ledger()
+
+
+def test_it_takes_over_from_the_previous_image_with_all_data(
+    container: Start, volume: str, image: str, previous_image: str
+) -> None:
+    assert docker("image", "inspect", "-f", "{{.Id}}", image).stdout != (
+        docker("image", "inspect", "-f", "{{.Id}}", previous_image).stdout
+    )
+    before = container(of=previous_image, volume=volume)
+    before.begin()
+    publish(before, detections("before"))
+    eventually(lambda: holds(before, MESSAGES))
+    before.end()
+    after = container(volume=volume)
+    after.begin()
+    publish(after, detections("after"))
+    eventually(lambda: holds(after, 2 * MESSAGES))
+    assert "before-0" in {record["message_id"] for record in after.records()}
+    assert '"session_present": true' in after.said()
+
+
+def test_the_health_check_sees_a_broker_that_stands_still(container: Start) -> None:
+    house = container(options=(*STRICT, "--health-interval=1s", "--health-retries=2"))
+    house.begin()
+    eventually(lambda: house.health() == "healthy")
+    house.inside("sh", "-c", "kill -STOP $(pidof mosquitto)")
+    eventually(lambda: house.health() == "unhealthy", seconds=30)
+    house.inside("sh", "-c", "kill -CONT $(pidof mosquitto)")
+    eventually(lambda: house.health() == "healthy", seconds=30)
+
+
+def test_the_memory_limit_of_compose_holds_under_load(container: Start) -> None:
+    house = container(
+        options=(*STRICT, f"--memory={MEMORY_BYTES_MAX}", f"--memory-swap={MEMORY_BYTES_MAX}")
+    )
+    house.begin()
+    publish(house, detections("many", 100_000))
+    clip = bytes(range(256)) * (CLIP_BYTES // 256)
+    publish(house, [(f"iotingestion/ridge-{n}/recording", b"%d" % n + clip) for n in range(5)])
+    eventually(lambda: house.ledger()["received"] == 100_005, seconds=60)
+    state = house.state()
+    assert state["Running"] and not state["OOMKilled"]
+    peaks = re.findall(r"^Name:\t(.+)$|^VmHWM:\t *(\d+) kB$", statuses(house), re.MULTILINE)
+    print(peaks)
+
+
+@pytest.mark.parametrize("given", [{}, {"IOT_SUB_PASSWORD": "only the readers'"}])
+def test_without_passwords_it_does_not_start_and_says_what_to_do(
+    container: Start, given: dict[str, str]
+) -> None:
+    house = container(**({"IOT_PUB_PASSWORD": "", "IOT_SUB_PASSWORD": ""} | given))
+    docker("start", house.name)
+    eventually(lambda: not house.state()["Running"])
+    assert house.state()["ExitCode"] == 1
+    assert "IOT_PUB_PASSWORD_FILE" in house.said()
+    assert ("IOT_SUB_PASSWORD_FILE" in house.said()) is (not given)
+
+
+def test_secrets_are_read_through_symbolic_links(container: Start, tmp_path: Path) -> None:
+    """As Kubernetes mounts them."""
+    (tmp_path / "..2026").mkdir()
+    (tmp_path / "..data").symlink_to("..2026")
+    for user, password in (("echopub", PUB_PASSWORD), ("echosub", "read")):
+        (tmp_path / "..2026" / user).write_text(f"{password}\n")
+        (tmp_path / user).symlink_to(f"..data/{user}")
+    tmp_path.chmod(0o755)
+    house = container(
+        options=(*STRICT, "-v", f"{tmp_path}:/run/secrets:ro"),
+        IOT_PUB_PASSWORD="",
+        IOT_SUB_PASSWORD="",
+        IOT_PUB_PASSWORD_FILE="/run/secrets/echopub",
+        IOT_SUB_PASSWORD_FILE="/run/secrets/echosub",
+    )
+    house.begin()
+    publish(house, detections("linked", 1))
+    assert PUB_PASSWORD not in docker("inspect", house.name).stdout + house.said()
+
+
+def test_a_data_folder_of_root_is_told_with_its_remedy(container: Start, tmp_path: Path) -> None:
+    for command in ("up", "broker", "run"):
+        house = container(command, options=(*STRICT, "-v", f"{tmp_path}:/data"))
+        docker("start", house.name)
+        eventually(lambda house=house: not house.state()["Running"])  # type: ignore[misc]
+        assert "chown -R 1883 /data" in house.said()
+
+
+# ---------------------------------------------------------------------- the halves
+
+
+@pytest.fixture
+def halves(container: Start) -> Iterator[tuple[Container, Container]]:
+    """A broker and an ingestion, each in a container with data of its own."""
+    agreed = "agreed-between-the-two"
+    options = (*STRICT, "--health-interval=1s", "--health-retries=2")
+    broker = container("broker", options=options, IOT_SERVICE_PASSWORD=agreed)
+    broker.begin()
+    ingestion = container(
+        "run",
+        options=options,
+        IOT_ENDPOINT=broker.address(),
+        IOT_USER="echo-ingest",
+        IOT_PASSWORD=agreed,
+    )
+    ingestion.begin()
+    yield broker, ingestion
+
+
+def test_broker_and_ingestion_run_apart(halves: tuple[Container, Container]) -> None:
+    broker, ingestion = halves
+    publish(broker, detections("first", 500), websocket=True)
+    eventually(lambda: holds(ingestion, 500))
+    ingestion.end()
+    publish(broker, detections("while-away"))
+    ingestion.begin()
+    eventually(lambda: holds(ingestion, MESSAGES + 500))
+    for half in halves:
+        eventually(lambda half=half: half.health() == "healthy")  # type: ignore[misc]
+    assert "mosquitto" in broker.inside("ps")
+    assert "mosquitto" not in ingestion.inside("ps", "-o", "args")
+
+
+def test_the_health_of_each_half_is_its_own(halves: tuple[Container, Container]) -> None:
+    broker, ingestion = halves
+    broker.inside("sh", "-c", "kill -STOP $(pidof mosquitto)")
+    for half in halves:
+        eventually(lambda half=half: half.health() == "unhealthy", seconds=30)  # type: ignore[misc]
+    broker.inside("sh", "-c", "kill -CONT $(pidof mosquitto)")
+    for half in halves:
+        eventually(lambda half=half: half.health() == "healthy", seconds=30)  # type: ignore[misc]
+    ingestion.end()
+    assert broker.health() == "healthy"
