@@ -1,6 +1,6 @@
 # One command each; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check sinks crash fuzz outage bench lock clean
+.PHONY: help setup up demo test check sinks image crash fuzz outage bench lock clean
 
 BIN := .venv/bin
 # Most tests wait for programs: two at a time take half as long.
@@ -35,6 +35,10 @@ check: ## format, lint, types and the fast tests: under a minute
 sinks: ## the contract of every sink, each with a real server
 	@scripts/setup dev
 	@$(BIN)/python -m tests.sinks
+
+image: ## build the image and test it in a Docker engine: PREVIOUS=, a revision to move over from
+	@scripts/setup dev
+	@PREVIOUS=$(PREVIOUS) $(BIN)/python -m tests.image
 
 KILLS ?= 12
 BROKER ?= 2.0

@@ -233,6 +233,7 @@ class _WebSocket:
                     f"ws://127.0.0.1:{port}/mqtt",
                     subprotocols=[Subprotocol("mqtt")],
                     compression=None,
+                    close_timeout=1,  # mosquitto answers no closing handshake
                 )
             )
             stack.pop_all()  # `close` ends it

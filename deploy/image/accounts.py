@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from echo_ingest.broker import PUBLISHER, SUBSCRIBER, Credentials
-from echo_ingest.broker.configuration import SALT_BYTES, password_line
+from echo_ingest.broker.configuration import password_line
+from echo_ingest.broker.nodes import SALT_BYTES
 from echo_ingest.settings import SettingsError, load
 
 SECRETS = Path("/run/secrets")
