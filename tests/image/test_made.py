@@ -73,6 +73,7 @@ def test_every_module_is_there(image: str) -> None:
     inside(image, "python", "-c", program)
 
 
+@pytest.mark.usefixtures("image")
 def test_all_that_is_locked_has_a_wheel_for_alpine_but_what_is_compiled() -> None:
     if not LAB.exists():
         pytest.skip("needs ../shared/tools/image-lab, which asks the package index")

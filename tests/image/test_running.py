@@ -195,12 +195,14 @@ def halves(container: Start) -> Iterator[tuple[Container, Container]]:
     """A broker and an ingestion, each in a container with data of its own."""
     agreed = "agreed-between-the-two"
     options = (*STRICT, "--health-interval=1s", "--health-retries=2")
-    broker = container("broker", options=options, IOT_SERVICE_PASSWORD=agreed)
+    broker = container(
+        "broker", options=options, IOT_SERVICE_PASSWORD=agreed, IOT_SERVICE_PORT="1884"
+    )
     broker.begin()
     ingestion = container(
         "run",
         options=options,
-        IOT_ENDPOINT=broker.address(),
+        IOT_ENDPOINT=f"mqtt://{broker.address()}:1884",
         IOT_USER="echo-ingest",
         IOT_PASSWORD=agreed,
     )
