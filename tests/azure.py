@@ -20,7 +20,7 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 
 
 class Azure:
-    """One container; `program` is an `azurite-blob`, which npm installs."""
+    """One container; `program` is an `azurite-blob`."""
 
     def __init__(self, program: Path, folder: Path) -> None:
         self._port = free_port()

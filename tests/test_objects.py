@@ -73,8 +73,8 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
     program = os.environ.get("TEST_AZURITE")
     if program is None:
         pytest.skip(
-            "set TEST_AZURITE to an azurite-blob: `npm install --prefix FOLDER azurite` puts one "
-            "at FOLDER/node_modules/.bin/azurite-blob"
+            "set TEST_AZURITE to an azurite-blob program: `tests/azurite FOLDER` fetches one and "
+            "prints its path"
         )
     azure = Azure(Path(program), tmp_path_factory.mktemp("azure"))
     azure.start()

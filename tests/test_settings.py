@@ -18,6 +18,7 @@ from echo_ingest.settings import (
     parse_endpoint,
 )
 from echo_ingest.settings.mongodb import mongodb_address
+from echo_ingest.settings.objects import ObjectsUrl, parse_objects_url
 from echo_ingest.settings.postgres import postgres_address
 from echo_ingest.settings.topics import overlap, parse_topics
 
@@ -153,7 +154,7 @@ def test_secrets_are_never_shown(tmp_path: Path, secret: str) -> None:
     assert "hunter2" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["IOT_ENDPOINT", "IOT_API_URL"])
+@pytest.mark.parametrize("name", ["IOT_ENDPOINT", "IOT_API_URL", "IOT_OBJECTS_URL"])
 @pytest.mark.parametrize(
     "text",
     [
@@ -166,6 +167,38 @@ def test_secrets_are_never_shown(tmp_path: Path, secret: str) -> None:
 def test_a_password_in_an_address_is_refused_and_not_shown(name: str, text: str) -> None:
     (line,) = problems({name: text})
     assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("text", ["s3://joe:hunter2@reserve/a", "az://reserve/a?sig=hunter2"])
+def test_credentials_in_an_address_for_audio_are_refused_and_not_shown(text: str) -> None:
+    (line,) = problems({"IOT_OBJECTS_URL": text})
+    assert "hunter2" not in line
+    assert "docs/stores.md" in line
+
+
+def test_audio_by_reference_needs_a_place_to_keep_it() -> None:
+    (line,) = problems({"IOT_AUDIO": "reference"})
+    assert line == (
+        "IOT_AUDIO: found 'reference'; set IOT_OBJECTS_URL to where audio goes, or type embedded"
+    )
+    (line,) = problems({"IOT_AUDIO": "reference", "IOT_OBJECTS_URL": "nowhere"})
+    assert line.startswith("IOT_OBJECTS_URL: ")
+    load({"IOT_AUDIO": "reference", "IOT_OBJECTS_URL": "file:///srv/audio"})
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("file:///srv/audio/", ObjectsUrl("file", "", "/srv/audio")),
+        ("file:///srv/my%20audio", ObjectsUrl("file", "", "/srv/my audio")),
+        ("s3://reserve-audio", ObjectsUrl("s3", "reserve-audio", "")),
+        ("gs://reserve_audio/otway/north/", ObjectsUrl("gs", "reserve_audio", "otway/north")),
+        ("az://reserve/Otway.1", ObjectsUrl("az", "reserve", "Otway.1")),
+    ],
+)
+def test_places_for_audio_are_understood(text: str, place: ObjectsUrl) -> None:
+    assert parse_objects_url(text) == place
+    assert load({"IOT_OBJECTS_URL": text}).objects_url == text.rstrip("/")
 
 
 def test_a_settings_file_that_is_missing_or_no_toml_is_told(tmp_path: Path) -> None:
@@ -189,6 +222,17 @@ def test_a_settings_file_that_is_missing_or_no_toml_is_told(tmp_path: Path) -> N
         ("IOT_API_BULK", "perhaps"),
         ("IOT_API_URL", "api.example.org"),
         ("IOT_API_URL", "https://api.example.org/?key=1"),
+        ("IOT_OBJECTS_URL", "reserve-audio"),
+        ("IOT_OBJECTS_URL", "/srv/audio"),
+        ("IOT_OBJECTS_URL", "file://srv/audio"),
+        ("IOT_OBJECTS_URL", "file:///"),
+        ("IOT_OBJECTS_URL", "s3://"),
+        ("IOT_OBJECTS_URL", "s3://Reserve"),
+        ("IOT_OBJECTS_URL", "s3://reserve:9000/a"),
+        ("IOT_OBJECTS_URL", "gs://reserve/a b"),
+        ("IOT_OBJECTS_URL", "az://reserve/../b"),
+        ("IOT_OBJECTS_URL", "https://reserve.s3.amazonaws.com"),
+        ("IOT_AUDIO", "both"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused(name: str, text: str) -> None:

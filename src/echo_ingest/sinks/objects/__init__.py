@@ -27,7 +27,7 @@ from echo_ingest.sinks.objects.answers import TooLarge
 from echo_ingest.sinks.objects.folder import Folder
 
 BATCH_RECORDS_MAX = 1_000
-PUTS_AT_ONCE = 16
+PUTS_AT_ONCE = 32
 PATIENCE_SECONDS = 30.0
 BYTES_PER_SECOND_MIN = 50_000
 """The slowest uplink on which the clips of a batch may take their time."""

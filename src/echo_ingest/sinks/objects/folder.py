@@ -35,8 +35,8 @@ class Folder:
         self._path = path
         # Threads of its own: a network disk that hangs must not hold up what else needs some.
         self._threads = ThreadPoolExecutor(THREADS, "objects")
-        self._sure: set[Path] = set()
-        """Folders that are on disk themselves, with all above them."""
+        self._made: set[Path] = set()
+        """Folders that are there, and were flushed with all above them, or will be."""
         self._unsure: set[Path] = set()
         """Folders in which a name may not be on disk yet."""
 
@@ -46,7 +46,13 @@ class Folder:
 
     async def flush(self) -> None:
         """Return once all that was put is on disk."""
-        await self._in_thread(self._flush)
+        folders = list(self._unsure)
+        self._unsure.difference_update(folders)  # before: what a thread adds meanwhile must stay
+        try:
+            await asyncio.gather(*(self._in_thread(_sync, folder) for folder in folders))
+        except BaseException:
+            self._unsure.update(folders)
+            raise
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -80,21 +86,15 @@ class Folder:
         return None
 
     def _make(self, folder: Path) -> None:
-        """Make sure that `folder` is there, and on disk."""
-        if folder == self._path or (folder in self._sure and folder.is_dir()):
+        """Make sure that `folder` is there; its name is not on disk before the next flush."""
+        if folder == self._path or (folder in self._made and folder.is_dir()):
             return
         self._make(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
-        _sync(folder.parent)
-        if len(self._sure) >= FOLDERS_REMEMBERED:
-            self._sure.clear()
-        self._sure.add(folder)
-
-    def _flush(self) -> None:
-        while self._unsure:
-            folder = next(iter(self._unsure))
-            _sync(folder)
-            self._unsure.discard(folder)
+        self._unsure.add(folder.parent)
+        if len(self._made) >= FOLDERS_REMEMBERED:
+            self._made.clear()
+        self._made.add(folder)
 
     def _words(self, error: OSError) -> str:
         if error.errno in NO_ROOM:
