@@ -213,9 +213,9 @@ async def database(port: int) -> AsyncIterator[Database]:
     """Empty, without rules."""
     async with AsyncMongoClient[dict[str, Any]](mongodb.url(port)) as client:
         database = client.get_default_database()
+        yield database
         for name in COLLECTIONS:
             await database.drop_collection(name)
-        yield database
 
 
 @pytest.fixture

@@ -39,8 +39,9 @@ EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES = (
 )
 COLLECTIONS = (EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES)
 
-DOCUMENT_BYTES_MAX = 16 * 1_048_576 - 1024
-"""MongoDB holds 16 MiB; the id and the key come on top of what is measured here."""
+DOCUMENT_BYTES_MAX = 16 * 1_048_576
+ID_BYTES = 17
+"""What `_id` adds to a document: its type, its name, an `ObjectId`."""
 UNKNOWN = "Unknown"
 """What the API itself says of a species that the store does not have."""
 
@@ -162,10 +163,11 @@ def _encoded(fields: Fields) -> RawBSONDocument:
         encoded = bson.encode(fields)
     except (BSONError, OverflowError, UnicodeEncodeError) as error:
         raise Refused(f"MongoDB cannot hold it: {error}") from None
-    if len(encoded) > DOCUMENT_BYTES_MAX:
+    size_bytes = len(encoded) + ID_BYTES
+    if size_bytes > DOCUMENT_BYTES_MAX:
         raise Refused(
-            f"with its clip it has {len(encoded):,} bytes, and a document of MongoDB at most "
-            f"{16 * 1_048_576:,}: keep audio in object storage (IOT_OBJECTS_URL and "
+            f"with its clip it has {size_bytes:,} bytes, and a document of MongoDB at most "
+            f"{DOCUMENT_BYTES_MAX:,}: keep audio in object storage (IOT_OBJECTS_URL and "
             "IOT_AUDIO=reference), then replay"
         )
     return RawBSONDocument(encoded)
