@@ -431,17 +431,19 @@ async def test_a_primary_that_steps_down_in_the_middle(
 async def test_the_least_account_is_enough_and_a_wrong_one_is_said_in_words(tmp_path: Path) -> None:
     """The least that the papers name is enough; less, or a wrong password, is said in words."""
     number = free_port()
-    open_to_all = mongodb.server(tmp_path, number)
-    open_to_all.start()
-    with MongoClient[dict[str, Any]](mongodb.url(number)) as client:
-        admin = client[mongodb.DATABASE]
-        admin.command("createRole", "echoIngest", privileges=least(), roles=[])
-        for user, roles in (("echo", ["echoIngest"]), ("reader", ["read"])):
-            admin.command("createUser", user, pwd="hunter2", roles=roles)
-    open_to_all.stop()
-    server = mongodb.server(tmp_path, number, "--auth")
-    server.start()
+    open_to_all, server = (
+        mongodb.server(tmp_path, number),
+        mongodb.server(tmp_path, number, "--auth"),
+    )
     try:
+        open_to_all.start()
+        with MongoClient[dict[str, Any]](mongodb.url(number)) as client:
+            admin = client[mongodb.DATABASE]
+            admin.command("createRole", "echoIngest", privileges=least(), roles=[])
+            for user, roles in (("echo", ["echoIngest"]), ("reader", ["read"])):
+                admin.command("createUser", user, pwd="hunter2", roles=roles)
+        open_to_all.stop()
+        server.start()
         for login, words in (
             ("echo:wrong", "account that this server lets in"),
             ("reader:hunter2", "let the account find, insert and update"),
@@ -458,6 +460,7 @@ async def test_the_least_account_is_enough_and_a_wrong_one_is_said_in_words(tmp_
         assert await sink.write([delivery(message(n), n) for n in range(10)]) == Written(10)
         await sink.close()
     finally:
+        open_to_all.kill()
         server.kill()
 
 
