@@ -178,8 +178,8 @@ def _mend_places(
     db.execute("DELETE FROM place WHERE first < 1 OR last < first OR last > ?", (newest,))
     if db.changes() or not is_whole["place"]:
         found.notes.append(
-            "Where some clips were put could not be read: their records are parked by sinks that "
-            "are to name them."
+            "Where some clips were put could not be read, so sinks that are to name them park "
+            "their records: `echo-ingest sinks backfill objects`, then replay those."
         )
 
 
