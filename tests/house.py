@@ -148,6 +148,13 @@ class House:
         with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - loopback
             return bytes(reply.read())
 
+    def broker_connections(self) -> int:
+        """How often the service has connected to the broker."""
+        lines = self.http_bytes("/metrics").decode().splitlines()
+        name = "echo_ingest_broker_connections_total"
+        (line,) = [each for each in lines if each.startswith(name)]
+        return int(float(line.rpartition(" ")[2]))
+
     def ledger(self) -> dict[str, Any]:
         """What `status --json` prints, checked to close."""
         done = self.cli("status", "--json")

@@ -80,20 +80,13 @@ def test_a_node_comes_and_goes_while_the_broker_runs_and_nobody_else_minds(house
     assert refused(house, "ridge-07", new)
     for still_there in (bystander, other):
         assert still_there.is_connected()
-    assert connections(house) == 1
+    assert house.broker_connections() == 1
     assert other.put("iotingestion/creek-02", STATUS) == TAKEN
     listed = house.cli("nodes", "list").stdout
     assert "creek-02" in listed
     assert house.ledger()["stored"] == 2
     (said,) = {line for line in house.log("up").splitlines() if '"removed"' in line}
     assert '"ridge-07"' in said
-
-
-def connections(house: House) -> int:
-    """How often the service has connected to the broker."""
-    lines = house.http_bytes("/metrics").decode().splitlines()
-    (line,) = [each for each in lines if each.startswith("echo_ingest_broker_connections_total")]
-    return int(float(line.rpartition(" ")[2]))
 
 
 def test_a_mounted_secret_is_taken_over_and_a_broken_one_is_not(
@@ -249,7 +242,7 @@ def test_without_echopub_there_are_only_nodes_with_one_session_each(
     assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "1 stored")
     assert house.cli("check").returncode == 0
     assert house.ledger()["stored"] == 1
-    assert connections(house) == 1
+    assert house.broker_connections() == 1
 
 
 # ---------------------------------------------------------------------- our own session
@@ -261,12 +254,12 @@ def test_nobody_can_take_over_the_service_or_have_it_forgotten(house: House) -> 
     ours = (house.data_dir / "secrets" / "session").read_text().strip()
     for client_id in ("echo-ingest", "echo-ingest-figures", "echo-ingest-"):
         Device(house.mqtt_port, client_id=client_id).close()
-    assert connections(house) == 1
+    assert house.broker_connections() == 1
     device = Device(house.mqtt_port)
     assert device.put("iotingestion/ridge-07", STATUS) == TAKEN
     eventually(lambda: house.ledger()["stored"] == 1)
     Device(house.mqtt_port, client_id=f"echo-ingest-{ours}").close()
-    eventually(lambda: "taken over" in house.log("up") or connections(house) > 1)
+    eventually(lambda: "taken over" in house.log("up") or house.broker_connections() > 1)
 
 
 # ---------------------------------------------------------------------- secrets

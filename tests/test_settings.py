@@ -220,6 +220,9 @@ def test_a_settings_file_that_is_missing_or_no_toml_is_told(tmp_path: Path) -> N
         ("IOT_DISK_FREE_BYTES_MIN", "-1"),
         ("IOT_RETENTION_DAYS", "2.5"),
         ("IOT_API_BULK", "perhaps"),
+        ("IOT_CONNECTIONS_MAX", "9"),
+        ("IOT_ECHOPUB", "perhaps"),
+        ("IOT_SERVICE_PORT", "1883"),
         ("IOT_API_URL", "api.example.org"),
         ("IOT_API_URL", "https://api.example.org/?key=1"),
         ("IOT_OBJECTS_URL", "reserve-audio"),
@@ -238,6 +241,24 @@ def test_a_settings_file_that_is_missing_or_no_toml_is_told(tmp_path: Path) -> N
 def test_a_value_out_of_bounds_is_refused(name: str, text: str) -> None:
     (line,) = problems({name: text})
     assert line.startswith(f"{name}: found '{text}'; ")
+
+
+def test_a_token_that_could_be_guessed_is_refused() -> None:
+    for token in ("x" * 19, "two words and some more", "é" * 30):
+        (line,) = problems({"IOT_HTTP_TOKEN": token})
+        assert "openssl rand" in line
+
+
+def test_a_certificate_and_its_key_belong_together(tmp_path: Path) -> None:
+    path = tmp_path / "some.pem"
+    path.touch()
+    for given, missing in (("CERT", "KEY"), ("KEY", "CERT"), ("CLIENT_CA", "CERT")):
+        (line,) = problems({f"IOT_TLS_{given}_FILE": str(path)})
+        assert f"IOT_TLS_{missing}_FILE" in line
+    both = {"IOT_TLS_CERT_FILE": str(path), "IOT_TLS_KEY_FILE": str(path)}
+    (line,) = problems({**both, "IOT_MQTT_PORT": "8883"})
+    assert line.startswith("IOT_TLS_PORT: found 8883, the default")
+    load({"IOT_MQTT_PORT": "8883"})  # which is nobody's without a certificate
 
 
 # ---------------------------------------------------------------------- addresses

@@ -165,14 +165,8 @@ def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(house: Hous
     print(f"\nhostile devices: reason codes {dict(codes)}, {ledger}\n{forged_codes}")
     assert ledger["received"] == acknowledged
     assert program.poll() is None
-    assert connections(house) == 1  # not one of them has cost us our connection
+    assert house.broker_connections() == 1  # not one of them has cost us our connection
     assert_all_can_be_read(house, ledger)
-
-
-def connections(house: House) -> int:
-    lines = house.http_bytes("/metrics").decode().splitlines()
-    (line,) = [each for each in lines if each.startswith("echo_ingest_broker_connections_total")]
-    return int(float(line.rpartition(" ")[2]))
 
 
 def assert_all_can_be_read(house: House, ledger: dict[str, Any]) -> None:
