@@ -183,8 +183,8 @@ def test_a_last_will_may_go_where_its_node_may(site: Site) -> None:
         will = mqtt5.Will(topic, payload=site.status(), qos=mqtt5.QoS.AT_LEAST_ONCE)
         site.login("bad", will=will).close()
     eventually(lambda: site.stored() > before)
-    newest = json.loads(site.cli("records", "--json", "--limit", "1").stdout)
-    assert newest["node"] == "bad"
+    newest = site.http("/api/records?limit=1")[1]["records"][0]
+    assert newest["topic"] == "iotingestion/bad"
     assert site.stored() == before + 1
 
 

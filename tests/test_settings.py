@@ -252,8 +252,8 @@ def test_a_token_that_could_be_guessed_is_refused() -> None:
 def test_a_certificate_and_its_key_belong_together(tmp_path: Path) -> None:
     path = tmp_path / "some.pem"
     path.touch()
-    for given, missing in (("CERT", "KEY"), ("KEY", "CERT"), ("CLIENT_CA", "CERT")):
-        (line,) = problems({f"IOT_TLS_{given}_FILE": str(path)})
+    for alone, missing in (("CERT", "KEY"), ("KEY", "CERT"), ("CLIENT_CA", "CERT")):
+        (line,) = problems({f"IOT_TLS_{alone}_FILE": str(path)})
         assert f"IOT_TLS_{missing}_FILE" in line
     both = {"IOT_TLS_CERT_FILE": str(path), "IOT_TLS_KEY_FILE": str(path)}
     (line,) = problems({**both, "IOT_MQTT_PORT": "8883"})
