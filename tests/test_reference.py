@@ -116,6 +116,17 @@ async def delivering(journal: Journal, folder: Path) -> AsyncIterator[Pair]:
         assert_closes(journal.ledger())
 
 
+async def bring_up_to_date(journal: Journal, sink: Names, keeper: Deliver | None = None) -> None:
+    """Deliver to one more sink until it has all."""
+    deliver = Deliver(journal, sink, payload_bytes_max=PAYLOAD_BYTES_MAX, keeper=keeper)
+    stopping = asyncio.Event()
+    task = asyncio.create_task(deliver.run(stopping))
+    await until(lambda: backlog(journal, sink.name) == 0)
+    stopping.set()
+    deliver.wake()
+    await task
+
+
 def backlog(journal: Journal, sink: str) -> int:
     return journal.ledger().sinks[sink].backlog
 
@@ -186,13 +197,7 @@ async def test_an_address_leads_to_where_the_clip_was_put_then(
         await until(lambda: backlog(journal, "objects") == 0)
         late = Names()
         late.name = "late"
-        added = Deliver(journal, late, payload_bytes_max=PAYLOAD_BYTES_MAX, keeper=pair.keeper)
-        stopping = asyncio.Event()
-        task = asyncio.create_task(added.run(stopping))
-        await until(lambda: backlog(journal, "late") == 0)
-        stopping.set()
-        added.wake()
-        await task
+        await bring_up_to_date(journal, late, pair.keeper)
     folders = [str(late.told[offset]).partition("/audio/")[0] for offset in (1, 2, 3, 4)]
     assert folders == [first.as_uri(), second.as_uri(), second.as_uri(), second.as_uri()]
 
@@ -214,13 +219,7 @@ async def test_a_record_from_before_the_clips_were_kept_says_what_to_do(
         assert "set IOT_AUDIO to embedded" in parked(journal, "names")[1]
     journal.request_replay("names", [1])
     embedded = Names()
-    deliver = Deliver(journal, embedded, payload_bytes_max=PAYLOAD_BYTES_MAX)
-    stopping = asyncio.Event()
-    task = asyncio.create_task(deliver.run(stopping))
-    await until(lambda: backlog(journal, "names") == 0)
-    stopping.set()
-    deliver.wake()
-    await task
+    await bring_up_to_date(journal, embedded)
     assert embedded.told == {1: None}
 
 

@@ -1,4 +1,4 @@
-"""How a clip is called where audio is kept: pure, so that every sink names it alike.
+"""A record's clip, and what it is called where audio is kept: pure, so that all name it alike.
 
 `audio/<sensor>/<yyyy>/<mm>/<dd>/<time>_<sha256>.<ext>`, in UTC, with what is known of it beside it.
 Everything in a name is one of `A-Z a-z 0-9 . _ -`, whatever a device calls itself, so that it is
@@ -9,10 +9,17 @@ import hashlib
 import re
 from datetime import UTC
 
-from echo_ingest.record import AnyRecord, Clip, Detection, Recording
+from echo_ingest.decode import clip_bytes
+from echo_ingest.record import AnyRecord, Clip, Container, Detection, Message, Recording
 
 KEEPER = "objects"
 """The sink that keeps clips for the others to name."""
+CONTENT_TYPES: dict[Container, str] = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+}
 SENSOR_CHARACTERS_MAX = 64
 DIGEST_CHARACTERS = 32
 """128 bits of SHA-256: a device could make two clips that agree in 48, and one would be lost."""
@@ -23,6 +30,13 @@ UNSAFE = re.compile(r"[^A-Za-z0-9._-]+|^\.|\.$")
 def clip_of(record: AnyRecord) -> Clip | None:
     """The record's clip, if it has one."""
     return record.clip if isinstance(record, Detection | Recording) else None
+
+
+def audio_of(message: Message) -> bytes:
+    """The bytes of a clip that decode has found in the message."""
+    audio = clip_bytes(message)
+    assert audio is not None, "the record has a clip, so its message has one"
+    return audio
 
 
 def clip_name(record: AnyRecord, clip: Clip) -> str:

@@ -37,7 +37,6 @@ NODE_DAYS_MAX = 10_000
 NUMBER_MAX = 2**53 - 1  # the largest that every reader of JSON takes for what it is
 
 BYTES = "application/octet-stream"
-MEDIA_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
 
 WANTED = {
     "offset": "a whole number from 1",
@@ -129,7 +128,7 @@ async def download_clip(journal: Journal, offset: Number) -> Stream:
         return body, clip.container
 
     body, container = await journal.ask(question)
-    return download(body, MEDIA_TYPES[container], f"record-{offset}.{container}")
+    return download(body, clips.CONTENT_TYPES[container], f"record-{offset}.{container}")
 
 
 @get("/records/{offset:int}/payload", media_type=BYTES, raises=[NotFoundException])

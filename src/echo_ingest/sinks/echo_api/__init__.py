@@ -25,7 +25,7 @@ import structlog
 
 from echo_ingest import __version__
 from echo_ingest.record import Clip, Detection, Movement, Recording, Telemetry
-from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
+from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written, clips
 from echo_ingest.sinks.echo_api import bodies, replies
 from echo_ingest.sinks.echo_api.bodies import Refused, Schema
 from echo_ingest.sinks.echo_api.replies import Reply
@@ -193,7 +193,7 @@ class EchoApi:
         form = aiohttp.FormData()
         form.add_field(
             "file",
-            BytesIO(bodies.audio_of(delivery.message)),
+            BytesIO(clips.audio_of(delivery.message)),
             filename=bodies.upload_name(delivery.record, clip),
             content_type=bodies.CONTENT_TYPES[clip.container],
         )

@@ -13,7 +13,6 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from echo_ingest.decode import clip_bytes
 from echo_ingest.record import (
     Clip,
     Container,
@@ -25,6 +24,7 @@ from echo_ingest.record import (
     Recording,
     Telemetry,
 )
+from echo_ingest.sinks import clips
 
 Schema = Literal["objects", "arrays"]
 Lla = tuple[float, float, float]
@@ -187,7 +187,7 @@ def event_with_clip(
         return event(detection, schema, reference or detection.clip_reference or "")
     if detection.clip.size_bytes * 4 // 3 > JSON_BYTES_MAX:
         return None
-    body = event(detection, schema, base64.b64encode(audio_of(message)).decode("ascii"))
+    body = event(detection, schema, base64.b64encode(clips.audio_of(message)).decode("ascii"))
     return body if len(body) <= JSON_BYTES_MAX else None
 
 
@@ -249,13 +249,6 @@ def upload_name(record: Record, clip: Clip) -> str:
     who = re.sub(r"[^A-Za-z0-9-]+", "_", node_id(record) or "unknown")[:64]
     when = record.observed_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     return f"{who}_{when}_{clip.sha256[:12]}.{clip.container}"
-
-
-def audio_of(message: Message) -> bytes:
-    """The bytes of a clip that decode has found in the message."""
-    audio = clip_bytes(message)
-    assert audio is not None, "the record has a clip, so its message has one"
-    return audio
 
 
 def check_finite(record: Record) -> None:

@@ -26,7 +26,7 @@ from echo_ingest.record import (
     Recording,
     Telemetry,
 )
-from echo_ingest.sinks import Delivery
+from echo_ingest.sinks import Delivery, clips
 from echo_ingest.sinks.echo_api import bodies
 from echo_ingest.sinks.echo_api.bodies import Refused, Schema
 
@@ -177,7 +177,7 @@ def _audio(delivery: Delivery, clip: Clip | None) -> str:
     """The clip in base64, as the API keeps it, or where it is; "" without one."""
     if clip is None or delivery.audio_reference is not None:
         return delivery.audio_reference or ""
-    return base64.b64encode(bodies.audio_of(delivery.message)).decode("ascii")
+    return base64.b64encode(clips.audio_of(delivery.message)).decode("ascii")
 
 
 def _upload(recording: Recording, delivery: Delivery, schema: Schema) -> Fields:

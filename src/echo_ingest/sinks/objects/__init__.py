@@ -19,8 +19,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from echo_ingest.decode import clip_bytes
-from echo_ingest.record import AnyRecord, Container, Message
+from echo_ingest.record import AnyRecord
 from echo_ingest.settings.objects import parse_objects_url
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written, clips
 from echo_ingest.sinks.objects.answers import TooLarge
@@ -32,12 +31,6 @@ PATIENCE_SECONDS = 30.0
 BYTES_PER_SECOND_MIN = 50_000
 """The slowest uplink on which the clips of a batch may take their time."""
 
-CONTENT_TYPES: dict[Container, str] = {
-    "wav": "audio/wav",
-    "flac": "audio/flac",
-    "mp3": "audio/mpeg",
-    "ogg": "audio/ogg",
-}
 PROBE_NAME = "audio/README.txt"
 PROBE = b"""Audio that Echo Ingest has kept, each clip once:
 
@@ -160,8 +153,8 @@ class _Puts:
         name = clips.clip_name(delivery.record, clip)
         facts = clips.facts_name(delivery.record, clip, delivery.key)
         return [
-            self._put(name, clip.size_bytes, functools.partial(_audio, delivery.message),
-                      CONTENT_TYPES[clip.container]),
+            self._put(name, clip.size_bytes, functools.partial(clips.audio_of, delivery.message),
+                      clips.CONTENT_TYPES[clip.container]),
             self._put(facts, 0, functools.partial(_facts, delivery, name), "application/json"),
         ]  # fmt: skip
 
@@ -208,12 +201,6 @@ class _Puts:
                 "find out who wrote over it, move it away, then replay"
             )
         return None
-
-
-def _audio(message: Message) -> bytes:
-    audio = clip_bytes(message)
-    assert audio is not None, "the record has a clip, so its message has one"
-    return audio
 
 
 def _facts(delivery: Delivery, clip_name: str) -> bytes:
