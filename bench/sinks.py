@@ -1,6 +1,6 @@
 """`python -m bench.sinks [NAME …]`: what a sink delivers, beside its store's own bare write.
 
-Both write the same detections with the same promise of the store, in turn and batch by batch, so
+Both write the same records with the same promise of the store, in turn and batch by batch, so
 that both meet the same machine. What is made ready before (decoded records here, finished
 statements there) is not measured. Prints a line of figures for each sink.
 """
@@ -8,6 +8,7 @@ statements there) is not measured. Prints a line of figures for each sink.
 import argparse
 import asyncio
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -15,15 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import bson
+import obstore
+from msgspec import Struct
 from pymongo import AsyncMongoClient, UpdateOne, WriteConcern
 
-from bench.payloads import messages
+from bench.payloads import CLIP_BYTES, Form, messages
 from echo_ingest.decode import decode
+from echo_ingest.journal import READ_BYTES_MAX
 from echo_ingest.record import Message, Rejected, identity, message_key, payload_hash
-from echo_ingest.sinks import Delivery, Sink
+from echo_ingest.sinks import Delivery, Sink, clips
 from echo_ingest.sinks.mongodb import MongoDb
 from echo_ingest.sinks.mongodb.documents import plan
-from tests import mongodb
+from echo_ingest.sinks.objects import PUTS_AT_ONCE, Objects, facts
+from tests import mongodb, s3
 from tests.house import free_port
 
 PAYLOAD_BYTES_MAX = 1_048_576
@@ -31,7 +36,7 @@ WARM_UP_BATCHES = 2
 
 Bare = Callable[[list[Delivery]], Callable[[], Awaitable[object]]]
 """Make a batch ready; what that returns writes it."""
-Contest = Callable[[Path], contextlib.AbstractAsyncContextManager[tuple[Sink, Bare]]]
+Against = Callable[[Path], contextlib.AbstractAsyncContextManager[tuple[Sink, Bare]]]
 
 
 @contextlib.asynccontextmanager
@@ -63,13 +68,56 @@ async def against_mongodb(folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
         server.kill()
 
 
-CONTESTS: dict[str, Contest] = {"mongodb": against_mongodb}
+@contextlib.asynccontextmanager
+async def against_objects(folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
+    """Beside puts of the same objects, as many at once: each clip, and what lies beside it."""
+    server = s3.S3(folder / "s3.log")
+    server.start()
+    os.environ.update(server.environment(server.behind))
+    sink, store = Objects(f"s3://{s3.BUCKET}"), server.store()
+    slots = asyncio.Semaphore(PUTS_AT_ONCE)
+
+    async def put(name: str, content: bytes) -> None:
+        async with slots:
+            await obstore.put_async(store, name, content, mode="create")
+
+    def ready(batch: list[Delivery]) -> Callable[[], Awaitable[object]]:
+        own = [
+            (f"bare/{each.offset}.{kind}", content)
+            for each in batch
+            for kind, content in (
+                ("wav", clips.audio_of(each.message)),
+                ("json", facts(each, f"{each.offset}.wav")),
+            )
+        ]
+        return lambda: asyncio.gather(*(put(name, content) for name, content in own))
+
+    try:
+        yield sink, ready
+    finally:
+        await sink.close()
+        server.close()
 
 
-def batches(records: int, size: int, seed: int) -> Iterator[list[Delivery]]:
-    """Detections, ready to be written."""
+class Contest(Struct, frozen=True):
+    """A sink, and with what it is measured."""
+
+    against: Against
+    form: Form = "detections"
+    records: int = 20_000
+    batch_records_max: int = 10_000
+
+
+CONTESTS: dict[str, Contest] = {
+    "mongodb": Contest(against_mongodb),
+    "objects": Contest(against_objects, "raw clips", 320, READ_BYTES_MAX // CLIP_BYTES),
+}
+
+
+def batches(form: Form, records: int, size: int, seed: int) -> Iterator[list[Delivery]]:
+    """Records, ready to be written."""
     batch: list[Delivery] = []
-    for offset, (topic, payload) in enumerate(messages("detections", records, seed), 1):
+    for offset, (topic, payload) in enumerate(messages(form, records, seed), 1):
         arrived = Message(topic, payload, 1_795_451_157_000, topic.rpartition("/")[2])
         record = decode(arrived, PAYLOAD_BYTES_MAX)
         assert not isinstance(record, Rejected), record.reason
@@ -83,10 +131,11 @@ def batches(records: int, size: int, seed: int) -> Iterator[list[Delivery]]:
 async def figures(contest: Contest, records: int) -> str:
     """The line of one sink."""
     with tempfile.TemporaryDirectory() as folder:
-        async with contest(Path(folder)) as (sink, bare):
-            size = min(sink.batch_records_max, records // (2 * WARM_UP_BATCHES))
+        async with contest.against(Path(folder)) as (sink, bare):
+            sizes = (sink.batch_records_max, contest.batch_records_max)
+            size = min(*sizes, records // (2 * WARM_UP_BATCHES))
             sink_seconds = bare_seconds = 0.0
-            for number, batch in enumerate(batches(records, size, seed=1)):
+            for number, batch in enumerate(batches(contest.form, records, size, seed=1)):
                 if number == WARM_UP_BATCHES:
                     sink_seconds = bare_seconds = 0.0
                 ready = bare(batch)
@@ -96,7 +145,7 @@ async def figures(contest: Contest, records: int) -> str:
                 await ready()
                 bare_seconds += time.perf_counter() - between
                 sink_seconds += between - began
-                assert written.count == size, "a sink takes a batch of detections whole"
+                assert written.count == size, "a sink takes such a batch whole"
                 assert not written.refusals, written.refusals[0].reason
             counted = (number + 1 - WARM_UP_BATCHES) * size
             return (
@@ -110,10 +159,12 @@ def main() -> None:
     """Measure those that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CONTESTS)}")
-    parser.add_argument("--records", type=int, default=20_000)
+    parser.add_argument("--records", type=int, help="how many, if not as many as usual")
     arguments = parser.parse_args()
     for name in arguments.names or CONTESTS:
-        print(asyncio.run(figures(CONTESTS[name], arguments.records)), flush=True)
+        contest = CONTESTS[name]
+        records = arguments.records or contest.records
+        print(asyncio.run(figures(contest, records)), flush=True)
 
 
 if __name__ == "__main__":

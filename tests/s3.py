@@ -40,8 +40,9 @@ class S3:
     """One bucket; reached by whoever has `environment`."""
 
     def __init__(self, log: Path) -> None:
-        self.port, behind = free_port(), free_port()
-        self._behind = behind
+        self.port = free_port()
+        self.behind = behind = free_port()
+        """Past the front."""
         self._moto = Server(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(behind)],
             lambda: _ask("GET", behind),
@@ -58,7 +59,7 @@ class S3:
         """Have it run, with what it had."""
         if not self._moto.is_running:
             self._moto.start()
-            assert _ask("PUT", self._behind, f"/{BUCKET}") == 200
+            assert _ask("PUT", self.behind, f"/{BUCKET}") == 200
         if not self.front.is_running:
             self.front.start()
 
@@ -73,7 +74,7 @@ class S3:
     def store(self) -> S3Store:
         return S3Store(
             BUCKET,
-            endpoint=f"http://127.0.0.1:{self._behind}",
+            endpoint=f"http://127.0.0.1:{self.behind}",
             access_key_id="tests",
             secret_access_key="tests",
             client_options={"allow_http": True},

@@ -151,11 +151,11 @@ class _Puts:
         if clip is None:
             return []
         name = clips.clip_name(delivery.record, clip)
-        facts = clips.facts_name(delivery.record, clip, delivery.key)
+        beside = clips.facts_name(delivery.record, clip, delivery.key)
         return [
             self._put(name, clip.size_bytes, functools.partial(clips.audio_of, delivery.message),
                       clips.CONTENT_TYPES[clip.container]),
-            self._put(facts, 0, functools.partial(_facts, delivery, name), "application/json"),
+            self._put(beside, 0, functools.partial(facts, delivery, name), "application/json"),
         ]  # fmt: skip
 
     async def end(self, seconds: float) -> None:
@@ -203,9 +203,10 @@ class _Puts:
         return None
 
 
-def _facts(delivery: Delivery, clip_name: str) -> bytes:
+def facts(delivery: Delivery, clip_name: str) -> bytes:
+    """The content of the `.json` beside a clip: `Facts`."""
     message = delivery.message
-    facts = Facts(
+    said = Facts(
         audio=clip_name.rpartition("/")[2],
         key=delivery.key.hex(),
         received_at=datetime.fromtimestamp(message.received_at_ms / 1000, UTC),
@@ -213,7 +214,7 @@ def _facts(delivery: Delivery, clip_name: str) -> bytes:
         properties=message.properties,
         record=delivery.record,
     )
-    return msgspec.json.format(msgspec.json.encode(facts), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n"
 
 
 def _store(url: str) -> Store:
