@@ -377,6 +377,21 @@ async def test_a_port_that_is_taken_is_named_with_what_to_type(tmp_path: Path) -
     assert "IOT_WS_PORT=" in str(error.value)
 
 
+async def test_a_data_folder_may_lie_deep_for_a_socket(mosquitto: Path, tmp_path: Path) -> None:
+    deep = tmp_path / ("folder-" * 10) / ("folder-" * 10) / "data"
+    async with broker.running(site(deep, mosquitto)) as own:
+        assert len(str(own.endpoint.path)) > 107
+        options = SessionOptions(
+            endpoint=own.endpoint,
+            client_id="us",
+            login=lambda: (own.service.user, own.service.password),
+        )
+        session = Session(options)
+        connected = asyncio.create_task(session.run())
+        await asyncio.wait_for(session.wait_connected(), 20)
+        connected.cancel()
+
+
 async def test_one_data_folder_has_one_broker(tmp_path: Path) -> None:
     settings = site(tmp_path / "data", None)
     async with broker.running(settings) as own:

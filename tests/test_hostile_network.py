@@ -222,9 +222,12 @@ def test_ten_thousand_failed_logins_hold_nobody_up_for_long(site: Site) -> None:
             await asyncio.gather(*(guess() for _ in range(LOGINS_AT_ONCE)))
 
     before, began_at = resident_mb(site.program.pid), time.monotonic()
+    lines = site.log("up").count("\n")
     with Measured(site) as measured:
         asyncio.run(attack())
     assert refused == FAILED_LOGINS
+    assert site.log("up").count("\n") - lines < 110 * (time.monotonic() - began_at + 1)
+    eventually(lambda: "mosquitto said more" in site.log("up"))
     seconds = time.monotonic() - began_at
     p99 = measured.tell(
         f"{FAILED_LOGINS} failed logins in {seconds:.1f} s, {LOGINS_AT_ONCE} at once"

@@ -74,6 +74,7 @@ __all__ = [
 LAST_WORDS_LINES = 8
 LINE_BYTES_MAX = 256 * 1024  # holds a client id and a user name of 65,535 bytes each
 LINE_CHARACTERS_MAX = 500
+LINES_PER_SECOND_MAX = 100  # a stranger's every try is three of them: he must not fill a disk
 START_SECONDS_MAX = 300.0  # millions of waiting messages take that long to load
 STOP_SECONDS_MAX = 60.0  # and 2.0 to save: killed meanwhile, it loses them
 POLL_SECONDS = 0.05
@@ -136,10 +137,17 @@ class Broker:
 
     async def _read_to_the_end(self) -> str:
         assert self._process.stderr is not None
+        second, lines = 0, 0
         async for raw in self._process.stderr:
             line = raw.decode(errors="replace").rstrip()[:LINE_CHARACTERS_MAX]
             self._last_lines.append(line)
-            getattr(log, severity(line))("mosquitto", said=line)
+            if (now := int(time.monotonic())) != second:
+                if lines > LINES_PER_SECOND_MAX:
+                    log.warning("mosquitto said more", lines=lines - LINES_PER_SECOND_MAX)
+                second, lines = now, 0
+            lines += 1
+            if lines <= LINES_PER_SECOND_MAX:
+                getattr(log, severity(line))("mosquitto", said=line)
         code = await self._process.wait()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return "\n  ".join((f"mosquitto ended ({how}); its last words:", *self._last_lines))

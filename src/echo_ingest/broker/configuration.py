@@ -28,7 +28,7 @@ PLUGINS = ("mosquitto_password_file", "mosquitto_acl_file", "mosquitto_persist_s
 
 # Mosquitto has one thread, and checks passwords on it: 1,000 rounds are 0.4 ms in which no message
 # moves, so a thousand devices that come back at once cost 0.4 s, and 100,000 rounds would cost 44.
-# These are of the accounts whose password a person may have chosen.
+# So only a password that was given is hashed so often: a person may have chosen it.
 HASH_ROUNDS = 1_000
 HASH = re.compile(r"\$(6|7|argon2id)\$[\w$+/=,.-]+", re.ASCII)
 
@@ -127,7 +127,7 @@ def configuration(
     if settings.tls_cert_file is not None:
         lines += [
             *(f"listener {settings.tls_port} {settings.bind}", *limits),
-            *(f"certfile {CERTIFICATE_FILE}", f"keyfile {KEY_FILE}"),
+            *(f"certfile {CERTIFICATE_FILE}", f"keyfile {KEY_FILE}", "tls_version tlsv1.2"),
         ]
         if settings.tls_client_ca_file is not None:
             lines += [
@@ -179,9 +179,9 @@ def access_rules(settings: Settings, nodes: Iterable[Node]) -> str:
     return "\n".join([*lines, ""])
 
 
-def password_line(account: Credentials, salt: bytes) -> str:
+def password_line(account: Credentials, salt: bytes, rounds: int = HASH_ROUNDS) -> str:
     """A line of the password file, for a password that is known here."""
-    return f"{account.user}:{hash_of(account.password, salt, HASH_ROUNDS)}\n"
+    return f"{account.user}:{hash_of(account.password, salt, rounds)}\n"
 
 
 def node_lines(nodes: Iterable[Node]) -> str:

@@ -16,6 +16,7 @@ from echo_ingest.broker.configuration import (
     CERTIFICATE_FILE,
     CLIENT_CA_FILE,
     CONFIGURATION_FILE,
+    HASH_ROUNDS,
     KEY_FILE,
     PASSWORD_FILE,
     PLUGINS,
@@ -30,7 +31,7 @@ from echo_ingest.broker.configuration import (
     node_lines,
     password_line,
 )
-from echo_ingest.broker.nodes import SALT_BYTES, Node
+from echo_ingest.broker.nodes import GENERATED_HASH_ROUNDS, SALT_BYTES, Node
 from echo_ingest.broker.own import SERVICE_FILE, broker_folder
 from echo_ingest.broker.program import BrokerError, Version, find_plugin
 from echo_ingest.settings import Settings, kept_secret
@@ -183,17 +184,20 @@ def _accounts(settings: Settings) -> Accounts:
             known[user] = Credentials(user, password)
             if is_new:
                 new.append(known[user])
-    ours = settings.service_password
+    given[SERVICE] = ours = settings.service_password
     service = Credentials(
         SERVICE, ours.get_secret_value() if ours else secrets.token_urlsafe(SECRET_BYTES)
     )
-    salted = (password_line(a, secrets.token_bytes(SALT_BYTES)) for a in (service, *known.values()))
+    lines = [
+        password_line(
+            account,
+            secrets.token_bytes(SALT_BYTES),
+            HASH_ROUNDS if given.get(account.user) else GENERATED_HASH_ROUNDS,
+        )
+        for account in (service, *known.values())
+    ]
     return Accounts(
-        service,
-        known.get(PUBLISHER),
-        known.get(SUBSCRIBER),
-        tuple(new),
-        "".join((*salted, *hashed)),
+        service, known.get(PUBLISHER), known.get(SUBSCRIBER), tuple(new), "".join((*lines, *hashed))
     )
 
 

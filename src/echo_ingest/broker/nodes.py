@@ -33,10 +33,10 @@ SALT_BYTES = 12
 DIGEST_BYTES = 64
 HASH_ROUNDS_MAX = 10_000
 
-# A node's password is 144 random bits: nobody guesses it from its hash, however fast that is made.
-# More rounds would only hold up mosquitto, which checks passwords on its one thread, and those of
-# everybody who is connected again whenever a node is added.
-NODE_HASH_ROUNDS = 1
+# A generated password is 144 random bits: nobody guesses it from its hash, however quick that is to
+# make. More rounds would only hold up mosquitto: it checks passwords on its one thread, and again
+# those of everybody who is connected whenever a node is added.
+GENERATED_HASH_ROUNDS = 1
 
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 NAME_RULE = "1 to 64 letters, digits, dots, hyphens or underscores, the first a letter or digit"
@@ -91,7 +91,7 @@ def own_filters(topic_filters: tuple[str, ...], prefixes: tuple[str, ...], name:
 def new_password() -> tuple[str, str]:
     """A password for a node, and its hash."""
     password = secrets.token_urlsafe(PASSWORD_BYTES)
-    return password, hash_of(password, secrets.token_bytes(SALT_BYTES), NODE_HASH_ROUNDS)
+    return password, hash_of(password, secrets.token_bytes(SALT_BYTES), GENERATED_HASH_ROUNDS)
 
 
 def hash_of(password: str, salt: bytes, rounds: int) -> str:

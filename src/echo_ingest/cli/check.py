@@ -16,6 +16,7 @@ from msgspec import Struct
 from rich.text import Text
 
 from echo_ingest import broker
+from echo_ingest.broker.nodes import read_nodes
 from echo_ingest.cli.options import archive_of, journal_path, log_from, settings_of
 from echo_ingest.cli.reach import (
     ask_service,
@@ -80,6 +81,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield _journal(settings)
     if is_own(settings):
         yield _mosquitto(settings)
+        yield _nodes(settings)
     yield (broker_found := _broker(settings))
     yield (service_found := _service(settings))
     for name, running in (("mqtt_port", broker_found), ("ws_port", broker_found),
@@ -162,6 +164,16 @@ def _service(settings: Settings) -> Finding:
         )
     said = "; ".join(f"{part}: {problem}" for part, problem in problems.items())
     return Finding("service", False, f"not healthy: {said}")
+
+
+def _nodes(settings: Settings) -> Finding:
+    try:
+        nodes = read_nodes(settings.nodes_path)
+    except broker.BrokerError as error:
+        return Finding("nodes", False, str(error))
+    disabled = sum(node.disabled for node in nodes)
+    others = "others share echopub" if settings.echopub else "nobody else comes in"
+    return Finding("nodes", True, f"{len(nodes):,}, of them {disabled:,} disabled; {others}")
 
 
 def _mosquitto(settings: Settings) -> Finding:

@@ -213,6 +213,7 @@ def _place(url: str | None, settings: Settings) -> str:
     if url is None:
         everywhere = settings.bind in ("0.0.0.0", "::")  # noqa: S104 - to be told, not to bind
         url = f"mqtt://{socket.gethostname() if everywhere else settings.bind}:{settings.mqtt_port}"
+        say(f"devices are told to come to {url}; if they must come elsewhere, say so with --url")
     try:
         return str(parse_endpoint(url))
     except ValueError as error:
