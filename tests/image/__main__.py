@@ -43,8 +43,12 @@ def main() -> int:
         print(f"image: {error}", file=sys.stderr)
         return 1
     print(f"building on {origin}", flush=True)
-    build(TAG, *labels())
-    build_previous()
+    try:
+        build(TAG, *labels())
+        build_previous()
+    except subprocess.SubprocessError as error:
+        print(f"image: {error}", file=sys.stderr)
+        return 1
     os.environ |= {"TEST_IMAGE": TAG, "TEST_IMAGE_PREVIOUS": PREVIOUS_TAG}
     count = Count()
     code = pytest.main([str(ROOT / "tests" / "image"), "-v", *sys.argv[1:]], plugins=[count])

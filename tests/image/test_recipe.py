@@ -2,12 +2,14 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from echo_ingest.broker.configuration import hashed_accounts
 from tests.image.engine import ROOT
 from tests.tools import tool
 
@@ -47,6 +49,20 @@ def test_the_context_is_what_the_build_copies_and_no_more() -> None:
         f"deploy/image/{name}" for name in ("build.lock", "accounts.py")
     }
     assert let_in == {name for name in copied if "/" not in name} | {"deploy/image", "Dockerfile"}
+
+
+def test_what_a_build_is_given_is_hashed_and_what_it_is_not_given_is_left_out() -> None:
+    given = {"pubuserpass": "frogs at dusk", "subuserpass": ""}
+    done = subprocess.run(
+        [sys.executable, ROOT / "deploy" / "image" / "accounts.py"],
+        env=given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert hashed_accounts(done.stdout) == {"echopub": done.stdout}
+    assert "frogs" not in done.stdout + done.stderr
+    assert "WARNING: passwords were given as build arguments (pubuserpass)" in done.stderr
 
 
 def test_everything_that_compose_runs_is_confined_and_limited() -> None:

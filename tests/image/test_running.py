@@ -62,6 +62,19 @@ def test_nothing_is_root_and_nothing_has_a_capability(up: Container) -> None:
         up.inside("touch", "/etc/here")
 
 
+def test_sqlite_finds_room_for_its_temporary_files(up: Container) -> None:
+    """Large sorts spill to a file: on a root file system that is read-only, into the volume."""
+    spilling = (
+        "import apsw, os\n"
+        "scratch = apsw.Connection('')\n"
+        "scratch.pragma('temp_store', 1), scratch.pragma('cache_size', 10)\n"
+        "scratch.execute('create table t as with recursive n(i) as (select 1 union all'\n"
+        "    ' select i + 1 from n where i < 50000) select hex(randomblob(50)) from n')\n"
+        "print([os.readlink(each.path) for each in os.scandir('/proc/self/fd')])\n"
+    )
+    assert "/data/" in up.inside("python", "-c", spilling)
+
+
 def test_the_first_process_reaps_orphans(up: Container) -> None:
     up.inside("sh", "-c", "sh -c 'sleep 0.2 & exec sleep 0.1' & exec true")
 
@@ -120,6 +133,7 @@ def test_it_takes_over_from_the_previous_image_with_all_data(
     eventually(lambda: holds(after, 2 * MESSAGES))
     assert "before-0" in {record["message_id"] for record in after.records()}
     assert '"session_present": true' in after.said()
+    assert "salvaged" not in after.said()
 
 
 def test_the_health_check_sees_a_broker_that_stands_still(container: Start) -> None:
