@@ -43,9 +43,12 @@ def main() -> int:
         print(f"image: {error}", file=sys.stderr)
         return 1
     print(f"building on {origin}", flush=True)
+    # An image on a stand-in is not to be shipped: it must not look like one that is.
+    mark = ["--label", f"image-lab.stand-in={origin.name}"] if origin.is_stand_in else []
+    revision = git("rev-parse", "HEAD")
     try:
-        build(TAG, *labels())
-        build_previous()
+        build(TAG, *mark, "--build-arg", f"IMAGE_REVISION={revision}")
+        build_previous(*mark)
     except subprocess.SubprocessError as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
@@ -68,7 +71,7 @@ def build(tag: str, *options: str, context: bytes | None = None) -> None:
     )
 
 
-def build_previous() -> None:
+def build_previous(*options: str) -> None:
     """The image that the one under test replaces."""
     revision = os.environ.get("PREVIOUS") or git("describe", "--tags", "--abbrev=0", "--match=v*")
     if revision:
@@ -76,16 +79,10 @@ def build_previous() -> None:
         archive = subprocess.run(
             ["git", "archive", revision], cwd=ROOT, capture_output=True, check=True
         ).stdout
-        build(PREVIOUS_TAG, context=archive)
+        build(PREVIOUS_TAG, *options, context=archive)
     else:
         print("nothing is released yet: the previous image is of this tree, too", flush=True)
-        build(PREVIOUS_TAG, "--build-arg", "IMAGE_VERSION=previous")
-
-
-def labels() -> list[str]:
-    """The revision, where it is known."""
-    revision = git("rev-parse", "HEAD")
-    return ["--build-arg", f"IMAGE_REVISION={revision}"] if revision else []
+        build(PREVIOUS_TAG, *options, "--build-arg", "IMAGE_VERSION=previous")
 
 
 def git(*words: str) -> str:
