@@ -5,9 +5,11 @@ What every sink promises is in tests/sinks.
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,16 +18,19 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
+import trustme
 
+from echo_ingest.journal import Journal
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Unavailable, Written
 from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.months import Months
 from echo_ingest.sinks.postgres.rows import COLUMNS
+from tests.house import House, eventually, free_port
 from tests.postgres import PASSWORD, Cluster, need
 from tests.sinks.delivering import settle
-from tests.sinks.messages import MORNING, clip, detection, message, record_of, said
+from tests.sinks.messages import MORNING, arrivals, clip, detection, message, record_of, said
 
 pytestmark = pytest.mark.slow
 
@@ -422,6 +427,24 @@ async def test_a_role_with_the_rights_of_the_paper_delivers_and_may_do_no_more(
         await connection.close()
 
 
+async def test_postgis_that_comes_later_is_used_from_the_next_migrate_on(
+    database: Database,
+) -> None:
+    if ("postgis",) not in await database.rows("SELECT name FROM pg_available_extensions"):
+        pytest.skip("PostGIS is not there: type apt-get install postgresql-15-postgis-3")
+    await database.sink.write([delivery(0, message(0))])
+    await database.execute("CREATE EXTENSION postgis")
+    await database.sink.close()
+    await database.sink.write([delivery(5, message(5))])
+    assert [file for (file,) in await database.rows(APPLIED)] == FILES
+    assert await database.sink.migrate() == ["postgis.sql"]
+    await database.sink.write([delivery(9, message(9))])
+    near = "SELECT FROM echo.detections WHERE echo.is_near(latitude, longitude, -38.77, 143.5, 500)"
+    assert len(await database.rows(near)) == 3
+    function = "SELECT prosrc ~ 'ST_DWithin' FROM pg_proc WHERE proname = 'is_near'"
+    assert await database.rows(function) == [(True,)]
+
+
 # ---------------------------------------------------------------------- its own words
 
 
@@ -455,3 +478,86 @@ async def test_each_trouble_is_told_with_its_remedy_and_without_the_password(
     await sink.close()
     assert "hunter2" not in str(told.value)
     assert PASSWORD not in str(told.value)
+
+
+async def test_a_server_is_held_to_its_certificate(database: Database, tmp_path: Path) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    data = database.cluster.folder / "data"
+    issued.cert_chain_pems[0].write_to_path(str(data / "server.crt"))
+    issued.private_key_pem.write_to_path(str(data / "server.key"))
+    (data / "server.key").chmod(0o600)
+    for name in ("server.crt", "server.key"):
+        shutil.chown(data / name, data.owner())
+    for name, each in (("ours", authority), ("other", other)):
+        each.cert_pem.write_to_path(str(tmp_path / name))
+    on = ("ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
+    await database.cluster.execute("postgres", *on)
+    try:
+        strict = f"{database.url}?sslmode=verify-full&sslrootcert={tmp_path}"
+        sink = Postgres(f"{strict}/ours")
+        await sink.write([heard(1)])
+        used = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+        assert await database.rows(f"{used} WHERE application_name = 'echo-ingest'") == [(True,)]
+        await sink.close()
+        with pytest.raises(Unavailable, match=r"certificate verify failed.*IOT_POSTGRES_URL"):
+            await Postgres(f"{strict}/other").probe()
+    finally:
+        off = ("ALTER SYSTEM RESET ssl", "SELECT pg_reload_conf()")
+        await database.cluster.execute("postgres", *off)
+
+
+async def test_a_disturbed_write_leaves_no_connection_behind(database: Database) -> None:
+    """Cancelled, or waiting for a lock beyond its time: the next one goes on."""
+    sink = Postgres(database.url, timeout_seconds=0.5)
+    await sink.write([heard(1)])
+    other = await asyncpg.connect(database.url)
+    await other.execute("BEGIN; LOCK TABLE echo.detections")
+    with pytest.raises(Unavailable, match=r"holds a lock|in time|took too long"):
+        await sink.write([heard(2)])
+    waiting = asyncio.create_task(sink.write([heard(2)]))
+    while not await database.rows("SELECT FROM pg_locks WHERE NOT granted"):
+        assert not waiting.done()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await other.close()
+    await sink.write([heard(2)])
+    await sink.close()
+    ours = "SELECT FROM pg_stat_activity WHERE application_name = 'echo-ingest'"
+    async with asyncio.timeout(10):
+        while await database.rows(ours):
+            pass
+    assert len(await database.rows("SELECT FROM echo.detections")) == 2
+
+
+# ---------------------------------------------------------------------- the commands
+
+
+async def test_check_and_migrate_say_what_to_do_and_never_the_password(
+    database: Database, tmp_path: Path
+) -> None:
+    house = House(tmp_path / "data", IOT_ENDPOINT=f"127.0.0.1:{free_port()}")
+    house.data_dir.mkdir(mode=0o700)
+    where = f"postgres@127.0.0.1:{database.cluster.port}/echo"
+    unset = house.cli("migrate")
+    assert (unset.returncode, "IOT_POSTGRES_URL is not set" in unset.stderr) == (2, True)
+    house.settings["IOT_POSTGRES_URL"] = database.url
+    assert f"✓ postgres    {where} answers" in house.cli("check").stdout
+    assert await database.rows("SELECT to_regnamespace('echo')") == [(None,)]
+    first, second = house.cli("migrate"), house.cli("migrate")
+    assert first.stdout.splitlines() == [f"applied {file}" for file in FILES]
+    assert (second.returncode, second.stdout) == (0, "")
+    house.settings["IOT_POSTGRES_URL"] = database.cluster.url("echo", password="hunter2")
+    wrong = [house.cli("check"), house.cli("migrate")]
+    with contextlib.closing(Journal(house.data_dir / "journal.db")) as journal:
+        journal.append(arrivals([message(0)]))
+    house.start("run")
+    try:
+        eventually(lambda: "password authentication failed" in house.log("run"))
+    finally:
+        house.close()
+    said = [wrong[0].stdout, wrong[1].stderr, house.log("run")]
+    assert [done.returncode for done in wrong] == [1, 1]
+    assert all("set IOT_POSTGRES_URL to a role" in text for text in said), said
+    assert "hunter2" not in "".join(said)

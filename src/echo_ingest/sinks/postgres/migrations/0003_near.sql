@@ -1,18 +1,17 @@
--- Near a point, without any extension: a box that the index on latitude and longitude answers for,
--- then the distance. The planner sees through these functions: what else is asked, such as a range
--- of time, narrows the search too.
+-- Near a point, without any extension: a box that the indexes on latitude and longitude answer for,
+-- then the distance. The planner sees through `is_near`: it may stand in any WHERE, beside others.
 
 -- Along the great circle, on a sphere of the mean radius: off by 0.6 % at most.
 CREATE FUNCTION echo.distance_metres(
-    latitude_1 double precision,
-    longitude_1 double precision,
-    latitude_2 double precision,
-    longitude_2 double precision
+    latitude double precision,
+    longitude double precision,
+    from_latitude double precision,
+    from_longitude double precision
 ) RETURNS double precision
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
     SELECT 2 * 6371008.8 * asin(least(1, sqrt(
-        sind(($3 - $1) / 2) ^ 2 + cosd($1) * cosd($3) * sind(($4 - $2) / 2) ^ 2
+        sind(($1 - $3) / 2) ^ 2 + cosd($1) * cosd($3) * sind(($2 - $4) / 2) ^ 2
     )))
 $$;
 
@@ -37,45 +36,18 @@ AS $$
     FROM (SELECT asind(least(1, sind(echo.latitude_degrees($3)) / cosd($1)))) AS box (reach)
 $$;
 
-CREATE FUNCTION echo.detections_near(
-    latitude double precision, longitude double precision, metres double precision
-) RETURNS SETOF echo.detections
-    LANGUAGE sql STABLE PARALLEL SAFE
+CREATE FUNCTION echo.is_near(
+    latitude double precision,
+    longitude double precision,
+    to_latitude double precision,
+    to_longitude double precision,
+    metres double precision
+) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT *
-    FROM echo.detections AS t
-    WHERE t.latitude BETWEEN $1 - echo.latitude_degrees($3) AND $1 + echo.latitude_degrees($3)
-        AND t.longitude BETWEEN $2 - echo.longitude_degrees($1, $2, $3)
-            AND $2 + echo.longitude_degrees($1, $2, $3)
-        AND echo.distance_metres(t.latitude, t.longitude, $1, $2) <= $3
+    SELECT $1 BETWEEN $3 - echo.latitude_degrees($5) AND $3 + echo.latitude_degrees($5)
+        AND $2 BETWEEN $4 - echo.longitude_degrees($3, $4, $5)
+            AND $4 + echo.longitude_degrees($3, $4, $5)
+        AND echo.distance_metres($1, $2, $3, $4) <= $5
 $$;
-COMMENT ON FUNCTION echo.detections_near IS 'Detections by sensors within so many metres of a point.';
-
-CREATE FUNCTION echo.recordings_near(
-    latitude double precision, longitude double precision, metres double precision
-) RETURNS SETOF echo.recordings
-    LANGUAGE sql STABLE PARALLEL SAFE
-AS $$
-    SELECT *
-    FROM echo.recordings AS t
-    WHERE t.latitude BETWEEN $1 - echo.latitude_degrees($3) AND $1 + echo.latitude_degrees($3)
-        AND t.longitude BETWEEN $2 - echo.longitude_degrees($1, $2, $3)
-            AND $2 + echo.longitude_degrees($1, $2, $3)
-        AND echo.distance_metres(t.latitude, t.longitude, $1, $2) <= $3
-$$;
-COMMENT ON FUNCTION echo.recordings_near IS 'Recordings by sensors within so many metres of a point.';
-
-CREATE FUNCTION echo.movements_near(
-    latitude double precision, longitude double precision, metres double precision
-) RETURNS SETOF echo.movements
-    LANGUAGE sql STABLE PARALLEL SAFE
-AS $$
-    SELECT *
-    FROM echo.movements AS t
-    WHERE t.animal_latitude BETWEEN $1 - echo.latitude_degrees($3)
-            AND $1 + echo.latitude_degrees($3)
-        AND t.animal_longitude BETWEEN $2 - echo.longitude_degrees($1, $2, $3)
-            AND $2 + echo.longitude_degrees($1, $2, $3)
-        AND echo.distance_metres(t.animal_latitude, t.animal_longitude, $1, $2) <= $3
-$$;
-COMMENT ON FUNCTION echo.movements_near IS 'Movements of animals within so many metres of a point.';
+COMMENT ON FUNCTION echo.is_near IS 'Is a place within so many metres of a point?';

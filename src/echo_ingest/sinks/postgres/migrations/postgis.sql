@@ -1,50 +1,19 @@
--- Only where the database has PostGIS. The same questions as in 0003_near.sql, answered on the
--- ellipsoid and by a spatial index. No column is added: ST_MakePoint(longitude, latitude)::geography
--- is what the index knows, and what a query of one's own writes.
+-- Only where the database has PostGIS: the same question, on the ellipsoid and by a spatial index. No
+-- column is added; ST_MakePoint(longitude, latitude)::geography is what the indexes hold.
 
-CREATE INDEX detections_geography ON echo.detections
-    USING gist ((ST_MakePoint(longitude, latitude)::geography)) WHERE latitude IS NOT NULL;
-CREATE INDEX recordings_geography ON echo.recordings
-    USING gist ((ST_MakePoint(longitude, latitude)::geography)) WHERE latitude IS NOT NULL;
-CREATE INDEX movements_geography ON echo.movements
+CREATE INDEX ON echo.detections USING gist ((ST_MakePoint(longitude, latitude)::geography));
+CREATE INDEX ON echo.recordings USING gist ((ST_MakePoint(longitude, latitude)::geography));
+CREATE INDEX ON echo.movements
     USING gist ((ST_MakePoint(animal_longitude, animal_latitude)::geography));
 
-CREATE OR REPLACE FUNCTION echo.detections_near(
-    latitude double precision, longitude double precision, metres double precision
-) RETURNS SETOF echo.detections
-    LANGUAGE sql STABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION echo.is_near(
+    latitude double precision,
+    longitude double precision,
+    to_latitude double precision,
+    to_longitude double precision,
+    metres double precision
+) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT *
-    FROM echo.detections AS t
-    WHERE t.latitude IS NOT NULL
-        AND ST_DWithin(
-            ST_MakePoint(t.longitude, t.latitude)::geography, ST_MakePoint($2, $1)::geography, $3
-        )
-$$;
-
-CREATE OR REPLACE FUNCTION echo.recordings_near(
-    latitude double precision, longitude double precision, metres double precision
-) RETURNS SETOF echo.recordings
-    LANGUAGE sql STABLE PARALLEL SAFE
-AS $$
-    SELECT *
-    FROM echo.recordings AS t
-    WHERE t.latitude IS NOT NULL
-        AND ST_DWithin(
-            ST_MakePoint(t.longitude, t.latitude)::geography, ST_MakePoint($2, $1)::geography, $3
-        )
-$$;
-
-CREATE OR REPLACE FUNCTION echo.movements_near(
-    latitude double precision, longitude double precision, metres double precision
-) RETURNS SETOF echo.movements
-    LANGUAGE sql STABLE PARALLEL SAFE
-AS $$
-    SELECT *
-    FROM echo.movements AS t
-    WHERE ST_DWithin(
-        ST_MakePoint(t.animal_longitude, t.animal_latitude)::geography,
-        ST_MakePoint($2, $1)::geography,
-        $3
-    )
+    SELECT ST_DWithin(ST_MakePoint($2, $1)::geography, ST_MakePoint($4, $3)::geography, $5)
 $$;
