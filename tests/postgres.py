@@ -126,6 +126,18 @@ class Cluster:
         await connection.close()
         return found
 
+    def psql(self, database: str, script: str) -> str:
+        """What a person sees who types it, as the superuser."""
+        found = program("psql")
+        assert found is not None
+        return subprocess.run(
+            [found, "--no-psqlrc", "--quiet", "--pset=pager=off", self.url(database)],
+            input=script,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
     def _is_ready(self) -> bool:
         return self._call("pg_isready", "--host=127.0.0.1", f"--port={self.port}") == 0
 

@@ -531,7 +531,33 @@ async def test_a_disturbed_write_leaves_no_connection_behind(database: Database)
     assert len(await database.rows("SELECT FROM echo.detections")) == 2
 
 
-# ---------------------------------------------------------------------- the commands
+# ---------------------------------------------------------------------- the paper, the commands
+
+
+async def test_the_papers_questions_are_answered_as_it_shows(database: Database) -> None:
+    text = PAPER.read_text()
+    _, _, night = text.partition("## A night to try with")
+    lines = re.findall(r"^\{.*\}$", night.partition("\n## ")[0], re.MULTILINE)
+    batch = [delivery(n, said("ridge-07", json.loads(line))) for n, line in enumerate(lines)]
+    assert await database.sink.write(batch) == Written(5)
+    _, _, asked = text.partition("### PostgreSQL: from nothing to last night's frogs")
+    typed = re.findall(
+        r"^```sql\n(.*?)^```(?:\n\n```\n(.*?)^```)?",
+        asked.partition("\n### ")[0],
+        re.DOTALL | re.MULTILINE,
+    )
+    assert [bool(shown) for _, shown in typed] == [False, True, True]
+    for query, shown in typed:
+        answer = database.cluster.psql("echo", query)
+        assert [line.rstrip() for line in answer.splitlines() if line] == shown.splitlines()
+
+
+async def test_the_first_host_that_is_up_is_taken(database: Database) -> None:
+    port = database.cluster.port
+    hosts = database.url.replace(f":{port}/", f":{free_port()},127.0.0.1:{port}/")
+    sink = Postgres(f"{hosts}?target_session_attrs=read-write")
+    assert await sink.write([heard(1)]) == Written(1)
+    await sink.close()
 
 
 async def test_check_and_migrate_say_what_to_do_and_never_the_password(
