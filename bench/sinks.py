@@ -8,6 +8,7 @@ statements there) is not measured. Prints a line of figures for each sink.
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import tempfile
 import time
@@ -15,12 +16,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import bson
 import obstore
 from msgspec import Struct
 from pymongo import AsyncMongoClient, UpdateOne, WriteConcern
 
 from bench.payloads import CLIP_BYTES, Form, messages
+from echo_ingest.cli.options import log_from
 from echo_ingest.decode import decode
 from echo_ingest.journal import READ_BYTES_MAX
 from echo_ingest.record import Message, Rejected, identity, message_key, payload_hash
@@ -28,7 +31,9 @@ from echo_ingest.sinks import Delivery, Sink, clips
 from echo_ingest.sinks.mongodb import MongoDb
 from echo_ingest.sinks.mongodb.documents import plan
 from echo_ingest.sinks.objects import PUTS_AT_ONCE, Objects, facts
-from tests import mongodb, s3
+from echo_ingest.sinks.postgres import Postgres
+from echo_ingest.sinks.postgres.rows import COLUMNS, table_rows
+from tests import mongodb, postgres, s3
 from tests.house import free_port
 
 PAYLOAD_BYTES_MAX = 1_048_576
@@ -99,6 +104,31 @@ async def against_objects(folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
         server.close()
 
 
+@contextlib.asynccontextmanager
+async def against_postgres(_folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
+    """Beside a COPY of the same rows, into a table with the same columns and indexes."""
+    cluster = postgres.Cluster(fsync="on", full_page_writes="on")
+    sink = Postgres(cluster.url(postgres.DATABASE))
+    try:
+        cluster.start()
+        await sink.migrate()
+        twin = "CREATE TABLE bare (LIKE echo.detections INCLUDING INDEXES)"
+        await cluster.execute(postgres.DATABASE, twin)
+        connection = await asyncpg.connect(cluster.url(postgres.DATABASE))
+
+        def ready(batch: list[Delivery]) -> Callable[[], Awaitable[object]]:
+            rows = table_rows(batch)["detections"]
+            return lambda: connection.copy_records_to_table(
+                "bare", columns=COLUMNS["detections"], records=rows
+            )
+
+        yield sink, ready
+        await connection.close()
+    finally:
+        await sink.close()
+        cluster.close()
+
+
 class Contest(Struct, frozen=True):
     """A sink, and with what it is measured."""
 
@@ -109,6 +139,7 @@ class Contest(Struct, frozen=True):
 
 
 CONTESTS: dict[str, Contest] = {
+    "postgres": Contest(against_postgres),
     "mongodb": Contest(against_mongodb),
     "objects": Contest(against_objects, "raw clips", 320, READ_BYTES_MAX // CLIP_BYTES),
 }
@@ -161,6 +192,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CONTESTS)}")
     parser.add_argument("--records", type=int, help="how many, if not as many as usual")
     arguments = parser.parse_args()
+    log_from(logging.WARNING)
     for name in arguments.names or CONTESTS:
         contest = CONTESTS[name]
         records = arguments.records or contest.records

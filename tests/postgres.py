@@ -18,6 +18,8 @@ from tests.server import Server
 PASSWORD = "kept from every log"
 ACCOUNT = "postgres"
 """Whom the server runs as where we are root, as which it refuses to."""
+DATABASE = "postgres"
+"""The one that every cluster has."""
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -53,7 +55,8 @@ def need() -> None:
 class Cluster:
     """One server, and a folder of its own: where pytest's are, another account cannot go."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        """`settings` are the server's, in place of ours."""
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="echo-ingest-postgres-"))
         self._data = self.folder / "data"
@@ -68,7 +71,7 @@ class Cluster:
         self._server = Server(
             _command(
                 *("postgres", "-D", str(self._data), "-p", str(self.port)),
-                *(f"-c{name}={value}" for name, value in SETTINGS.items()),
+                *(f"-c{name}={value}" for name, value in {**SETTINGS, **settings}.items()),
             ),
             self._is_ready,
             log=self.folder / "log",

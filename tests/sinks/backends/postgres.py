@@ -9,10 +9,10 @@ from echo_ingest.sinks import Sink
 from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.rows import COLUMNS
 from tests import postgres
+from tests.postgres import DATABASE
 from tests.sinks.messages import detection
 
 TIMEOUT_SECONDS = 1.5
-DATABASE = "postgres"
 LONG_NAME = "".join(map(chr, Random(1).choices(range(0x4E00, 0x9FA6), k=2_000)))
 """Of a node: longer than an index of PostgreSQL can hold, and it does not compress."""
 
