@@ -35,7 +35,7 @@ PROBE_NAME = "audio/README.txt"
 PROBE = b"""Audio that Echo Ingest has kept, each clip once:
 
   audio/<sensor>/<yyyy>/<mm>/<dd>/<time>_<SHA-256>.<wav, flac, mp3, ogg>   as it was recorded
-  audio/<sensor>/<yyyy>/<mm>/<dd>/<time>_<SHA-256>_<record key>.json   what is known of it
+  audio/<sensor>/<yyyy>/<mm>/<dd>/<time>_<SHA-256>_<record key>.json       what is known of it
 
 Days and times are in UTC. The store of records names clips by these addresses.
 """
