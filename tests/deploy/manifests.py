@@ -17,7 +17,7 @@ from tests.tools import tool
 Manifest = dict[str, Any]
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
-OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("*/kustomization.yaml"))
+OVERLAYS = sorted({path.parent.name for path in KUBERNETES.glob("*/kustomization.yaml")} - {"site"})
 VERSIONS = ("1.33.0", "1.34.0", "1.35.0", "1.36.0", "1.37.0")
 OTHERS = yaml.safe_load(Path(__file__).with_name("gke_schemas.yaml").read_text())
 

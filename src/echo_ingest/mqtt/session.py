@@ -76,7 +76,7 @@ class Session:
         self._on_connected = on_connected
         self._on_echo = on_echo
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
-        self._log = structlog.get_logger("mqtt", client_id=options.client_id)
+        self._log = structlog.get_logger("mqtt", topics=options.topic_filters)
 
         self._user: str | None = None
         self._connection = 0
