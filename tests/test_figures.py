@@ -10,6 +10,7 @@ import pytest
 from echo_ingest import broker
 from echo_ingest.figures import FIGURES, Figures, figures
 from echo_ingest.journal import Journal
+from echo_ingest.mqtt import SessionOptions
 from echo_ingest.record import Message
 from echo_ingest.settings import Settings
 from tests.house import Device, House, eventually, free_port
@@ -36,7 +37,8 @@ async def test_figures_are_the_brokers_and_go_when_it_goes(mosquitto: Path, tmp_
         }
     )
     async with broker.running(settings) as own:
-        heard = Figures("us", own.endpoint, lambda: (own.service.user, own.service.password))
+        login = (own.service.user, own.service.password)
+        heard = Figures(SessionOptions(endpoint=own.endpoint, client_id="us", login=lambda: login))
         assert heard.known == {}
         listening = asyncio.create_task(heard.run())
         async with asyncio.timeout(20):

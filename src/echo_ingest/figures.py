@@ -7,12 +7,13 @@ would wait in the broker for as long as we are away: mosquitto queues them like 
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+
+from msgspec import structs
 
 from echo_ingest import metrics
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Message
-from echo_ingest.settings import Endpoint, LocalEndpoint
 
 FIGURES = {
     "$SYS/broker/clients/connected": metrics.BROKER_CLIENTS,
@@ -25,20 +26,16 @@ LINGER_SECONDS = 0.01
 
 
 class Figures:
-    """Listens to the broker at `endpoint`, under a client id beside that of the line."""
+    """Listens to the broker of the line."""
 
-    def __init__(
-        self,
-        client_id: str,
-        endpoint: Endpoint | LocalEndpoint,
-        login: Callable[[], tuple[str, str] | None],
-    ) -> None:
+    def __init__(self, line: SessionOptions) -> None:
         self._session = Session(
-            SessionOptions(
-                endpoint=endpoint,
-                client_id=f"{client_id}-figures",
-                login=login,
+            structs.replace(
+                line,
+                client_id="",  # the broker makes one up [MQTT-3.1.3-6]
                 topic_filters=tuple(FIGURES),
+                echo_topic=None,
+                session_expiry_seconds=0,
             )
         )
         self._heard: dict[str, float] = {}

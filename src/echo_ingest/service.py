@@ -82,7 +82,7 @@ class House:
             on_connected=self._on_connected,
             on_echo=self.pulse.on_echo,
         )
-        self.figures = Figures(self.session.options.client_id, endpoint, login)
+        self.figures = Figures(self.session.options)
         self.sinks = sinks_of(settings)
         self.deliveries = self._deliveries()
         self.ingest = Ingest(
