@@ -213,8 +213,8 @@ def hashed_accounts(text: str) -> dict[str, str]:
 
 
 def severity(line: str) -> str:
-    """Is a line of mosquitto's log an `error`, a `warning`, or `info`?"""
+    """Is a line of mosquitto's log an `error`, a `warning`, `info`, or for `debug` alone?"""
     if "TCP_NODELAY" in line:  # of 2.0, whenever somebody comes our own way, which is not TCP
-        return "info"
+        return "debug"
     found = re.match(r"(Error|Warning)\b", line)
     return found[1].lower() if found else "info"
