@@ -302,9 +302,9 @@ def test_records_as_json_are_what_decode_says(cli: Cli, journal: Journal) -> Non
 def test_records_as_csv_have_flat_columns(cli: Cli, journal: Journal) -> None:
     rows = list(csv.DictReader(io.StringIO(cli("records", "--csv").stdout)))
     assert [row["kind"] for row in rows] == ["movement", "telemetry", "recording", "detection"]
-    assert rows[3]["observed_at"] == "2026-09-14T10:00:00.000Z"
+    assert rows[3]["observed_at"] == "2026-09-14T10:00:00.000000Z"
     assert float(rows[3]["confidence"]) == pytest.approx(0.8725)
-    assert rows[2]["sha256"] == hashlib.sha256(CLIP.payload).hexdigest()
+    assert rows[2]["clip_sha256"] == hashlib.sha256(CLIP.payload).hexdigest()
     assert (rows[0]["animal_id"], rows[0]["animal_latitude"]) == ("fox-7", "-38.77")
 
 

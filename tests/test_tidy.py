@@ -13,9 +13,9 @@ SOURCE = ROOT / "src" / "echo_ingest"
 
 LAYERS = (
     ("record", "backoff", "metrics", "calls"),
-    ("settings", "decode"),
+    ("settings", "decode", "flat"),
     ("mqtt", "journal", "sinks", "broker", "receipts"),
-    ("ingest", "deliver", "retain", "web", "pulse", "figures", "census", "fleet"),
+    ("ingest", "deliver", "retain", "web", "export", "pulse", "figures", "census", "fleet"),
     ("watch",),
     ("service",),
     ("cli",),

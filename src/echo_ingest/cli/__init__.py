@@ -11,6 +11,7 @@ import echo_ingest
 from echo_ingest.broker import BrokerError
 from echo_ingest.cli import (
     check,
+    export,
     ledger,
     letters,
     migrate,
@@ -100,6 +101,7 @@ app.command(rich_help_panel=RUNNING)(check.check)
 app.command(rich_help_panel=RUNNING)(verify.verify)
 app.command(rich_help_panel=READING)(ledger.status)
 app.add_typer(records.app, name="records", rich_help_panel=READING)
+app.command(rich_help_panel=READING)(export.export)
 app.add_typer(letters.app, name="dead-letters", no_args_is_help=True, rich_help_panel=MENDING)
 app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=MENDING)
 app.add_typer(sinks.app, name="sinks", no_args_is_help=True, rich_help_panel=MENDING)

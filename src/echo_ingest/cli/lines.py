@@ -1,15 +1,16 @@
 """Records for programs: JSON Lines, and CSV with flat columns. Times are in UTC."""
 
-import csv
-import io
 import sys
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
+from echo_ingest.decode.times import received
+from echo_ingest.export.csv_table import CsvTable
+from echo_ingest.export.rows import COLUMNS, named, row
 from echo_ingest.journal import Entry
-from echo_ingest.record import AnyRecord, Clip, Health, Place, Rejected, kind
+from echo_ingest.record import AnyRecord, Rejected
 
 Seen = tuple[Entry, AnyRecord | Rejected]
 
@@ -21,7 +22,7 @@ def json_lines(seen: Iterable[Seen]) -> int:
         fields: dict[str, object] = {
             "offset": entry.offset,
             "key": entry.key.hex(),
-            "received_at": datetime.fromtimestamp(entry.message.received_at_ms / 1000, UTC),
+            "received_at": received(entry.message.received_at_ms),
             "topic": entry.message.topic,
         }
         if entry.damaged:
@@ -36,52 +37,37 @@ def json_lines(seen: Iterable[Seen]) -> int:
     return lines
 
 
-CSV_COLUMNS = (
-    "offset", "received_at", "observed_at", "time_source", "node", "sensor_id", "kind", "form",
-    "message_id", "latitude", "longitude", "altitude_metres", "species", "confidence",
-    "animal_id", "animal_latitude", "animal_longitude", "container", "duration_seconds",
-    "sample_rate_hz", "channels", "size_bytes", "sha256", "status", "battery_percent",
-    "temperature_celsius", "topic",
-)  # fmt: skip
+CSV_COLUMNS = tuple(
+    column
+    for column in dict.fromkeys(each for columns in COLUMNS.values() for each in columns)
+    if column.name != "audio_path"
+)
+"""Those of all kinds together."""
 
 
 def csv_rows() -> Callable[[Iterable[Seen]], int]:
-    """CSV, RFC 4180: a header, then one flat row a record."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, restval="", extrasaction="ignore")
-    writer.writeheader()
+    """CSV: a header, then one flat row a record."""
+    table = CsvTable(sys.stdout.buffer, CSV_COLUMNS)
 
     def show(seen: Iterable[Seen]) -> int:
         rows = 0
         for entry, record in seen:
-            writer.writerow(_flat(entry, record))
+            table.add_named(_fields(entry, record))
             rows += 1
-        sys.stdout.write(text.getvalue())
         sys.stdout.flush()
-        text.seek(0)
-        text.truncate()
         return rows
 
     return show
 
 
-def _flat(entry: Entry, record: AnyRecord | Rejected) -> dict[str, object]:
-    """One level of fields; those a kind does not have are left out."""
-    received_at = datetime.fromtimestamp(entry.message.received_at_ms / 1000, UTC)
-    row: dict[str, object] = {
-        "offset": entry.offset,
-        "received_at": _utc(received_at),
+def _fields(entry: Entry, record: AnyRecord | Rejected) -> dict[str, object]:
+    if not isinstance(record, Rejected):
+        return named(row(entry, record, None))
+    return {
+        "kind": "?",
+        "node": entry.message.node,
+        "received_at": received(entry.message.received_at_ms),
         "topic": entry.message.topic,
+        "offset": entry.offset,
+        "key": entry.key.hex(),
     }
-    if isinstance(record, Rejected):
-        return row | {"node": entry.message.node, "kind": "?"}
-    fields = msgspec.structs.asdict(record)
-    for part, prefix in (("place", ""), ("animal_place", "animal_"), ("clip", ""), ("health", "")):
-        inner = fields.get(part)
-        if isinstance(inner, Place | Clip | Health):
-            row |= {prefix + name: value for name, value in msgspec.structs.asdict(inner).items()}
-    return row | fields | {"kind": kind(record), "observed_at": _utc(record.observed_at)}
-
-
-def _utc(when: datetime) -> str:
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

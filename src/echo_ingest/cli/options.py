@@ -4,7 +4,9 @@ import os
 import re
 import sys
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import structlog
 import typer
@@ -13,6 +15,16 @@ from echo_ingest import settings
 from echo_ingest.journal import Journal
 from echo_ingest.journal.archive import Archive
 from echo_ingest.settings import Settings
+
+
+class Kind(StrEnum):
+    """`record.KINDS`, as choices of an option."""
+
+    detection = "detection"
+    recording = "recording"
+    telemetry = "telemetry"
+    movement = "movement"
+
 
 AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
 AGO_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -53,6 +65,30 @@ def given_time(text: str) -> datetime:
         raise typer.BadParameter(
             f"{text!r} is no time; write 2h or 3d (ago), or 2026-09-14T05:45"
         ) from None
+
+
+OfNode = Annotated[str | None, typer.Option("--node", help="Only what this node sent.")]
+OfKind = Annotated[
+    Kind | None,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        help="Only one of detection, recording, telemetry, movement.",
+    ),
+]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        parser=given_time,
+        metavar="TIME",
+        help="Observed then or later: [b]2h[/], [b]3d[/] ago, or [b]2026-09-14T05:45[/].",
+    ),
+]
+Until = Annotated[
+    datetime | None,
+    typer.Option("--until", parser=given_time, metavar="TIME", help="Observed before then."),
+]
 
 
 def log_from(level: int) -> None:

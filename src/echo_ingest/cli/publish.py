@@ -156,7 +156,7 @@ class _Sending:
         self._landed = asyncio.Event()
         self._told = 0
 
-    async def run(self, messages: Iterator[Addressed], advance: Callable[[], None]) -> None:
+    async def run(self, messages: Iterator[Addressed], advance: Callable[[int], None]) -> None:
         """Publish all of `messages`, many at once; `advance` for each one done."""
         if self._receipted is not None:
             session, in_flight_max = self._receipted.connected(), WITH_RECEIPTS_IN_FLIGHT_MAX
@@ -166,7 +166,7 @@ class _Sending:
             log_from(logging.WARNING)
             await asyncio.gather(*(self._take(messages, advance) for _ in range(in_flight_max)))
 
-    async def _take(self, messages: Iterator[Addressed], advance: Callable[[], None]) -> None:
+    async def _take(self, messages: Iterator[Addressed], advance: Callable[[int], None]) -> None:
         """Publish the next message whenever one has landed; many of these share `messages`."""
         while True:
             while self._in_flight_bytes > IN_FLIGHT_BYTES_MAX:
@@ -182,7 +182,7 @@ class _Sending:
             self.outcomes[await self._outcome(message)] += 1
             self._in_flight_bytes -= len(message.payload)
             self._landed.set()
-            advance()
+            advance(1)
 
     async def _outcome(self, message: Addressed) -> str:
         try:

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
-from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +11,7 @@ import typer
 from rich.text import Text
 
 from echo_ingest.cli.lines import Seen, csv_rows, json_lines
-from echo_ingest.cli.options import archive_of, given_time, settings_of
+from echo_ingest.cli.options import OfKind, OfNode, Since, Until, archive_of, settings_of
 from echo_ingest.cli.screen import (
     cells,
     duration,
@@ -44,38 +42,16 @@ from echo_ingest.sinks import clips
 FOLLOW_POLL_SECONDS = 0.5
 
 
-class Kind(StrEnum):
-    """`record.KINDS`, as choices of an option."""
-
-    detection = "detection"
-    recording = "recording"
-    telemetry = "telemetry"
-    movement = "movement"
-
-
 app = typer.Typer(help="List what was stored, show one record, take a clip out.")
 
 
 @app.callback(invoke_without_command=True)
 def records(
     context: typer.Context,
-    node: Annotated[str | None, typer.Option(help="Only what this node sent.")] = None,
-    kind: Annotated[
-        Kind | None,
-        typer.Option(metavar="KIND", help="Only one of detection, recording, telemetry, movement."),
-    ] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=given_time,
-            metavar="TIME",
-            help="Observed then or later: [b]2h[/], [b]3d[/] ago, or [b]2026-09-14T05:45[/].",
-        ),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option(parser=given_time, metavar="TIME", help="Observed before then."),
-    ] = None,
+    node: OfNode = None,
+    kind: OfKind = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(min=0, help="How many of the newest.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines, times in UTC.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV, times in UTC.")] = False,

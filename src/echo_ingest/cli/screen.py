@@ -16,7 +16,15 @@ import msgspec
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -107,20 +115,28 @@ def cells(*values: object) -> list[Text]:
     return [Text("" if value is None else printable(str(value))) for value in values]
 
 
+class _Rate(ProgressColumn):
+    """How many a second, lately."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
+
+
 @contextlib.contextmanager
-def progress(total: int, doing: str) -> Iterator[Callable[[], None]]:
-    """A progress bar, on a terminal and if there are many; call what it gives for each one done."""
+def progress(total: int, doing: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar, on a terminal and if there are many; tell what it gives how many are done."""
     bar = Progress(
         TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeRemainingColumn(),
         console=err,
         disable=total <= PROGRESS_FROM or not err.is_terminal,
     )
     with bar:
         task = bar.add_task(doing, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda count: bar.advance(task, count)
 
 
 def progressed(rows: Iterable[T], total: int, doing: str) -> Iterator[T]:
@@ -128,7 +144,7 @@ def progressed(rows: Iterable[T], total: int, doing: str) -> Iterator[T]:
     with progress(total, doing) as advance:
         for row in rows:
             yield row
-            advance()
+            advance(1)
 
 
 def write_lines(path: Path, lines: Iterator[dict[str, object]]) -> None:

@@ -35,6 +35,7 @@ from echo_ingest.journal.places import place_of
 from echo_ingest.record import SECONDS_MAX
 
 PAGE_ROWS = 200
+STRETCH_OFFSETS = 1_000
 
 Bindings = tuple[str | bytes | int | None, ...]
 Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types
@@ -66,6 +67,17 @@ class Selection(Struct, frozen=True):
     """Observed at this second or later."""
     until: datetime | None = None
     """Observed before this second."""
+
+
+class Stretch(Struct, frozen=True):
+    """What a journal holds between two offsets, as of one moment."""
+
+    entries: list[Entry]
+    """The selected records."""
+    up_to: int
+    """Where it ends: what to read on after."""
+    gone: int
+    """Offsets in it whose record is not there any more, whoever they were of."""
 
 
 class Archive:
@@ -164,6 +176,38 @@ class Archive:
             " ORDER BY offset LIMIT ?",
             (*bindings, offset, limit),
         )
+
+    def stretch(self, selection: Selection, after: int, up_to: int, trimmed_before: int) -> Stretch:
+        """The selected records that follow `after`, at most up to `up_to`, for a long walk.
+
+        What retention had removed before, up to offset `trimmed_before`, does not count as gone.
+        """
+        where, bindings = _where(selection)
+        end = min(up_to, after + STRETCH_OFFSETS)
+        self._db.execute("BEGIN DEFERRED")
+        try:
+            entries = self._entries(
+                f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where}"  # noqa: S608
+                " AND offset > ? AND offset <= ? ORDER BY offset",
+                (*bindings, after, end),
+            )
+            if sum(len(entry.message.payload) for entry in entries) >= READ_BYTES_MAX:
+                end = entries[-1].offset
+            first = max(after, min(trimmed_before, end))
+            there = self._number(
+                "SELECT count(*) FROM record WHERE offset > ? AND offset <= ?", (first, end)
+            )
+        finally:
+            self._db.execute("COMMIT")
+        return Stretch(entries, end, end - first - there)
+
+    def first_offset(self) -> int:
+        """The oldest record's that is there, 0 if there is none."""
+        return self._number("SELECT coalesce(min(offset), 0) FROM record")
+
+    def trimmed_offset(self) -> int:
+        """Up to where retention has removed records; some before may be there, for a sink."""
+        return self._number("SELECT trimmed_offset FROM ledger")
 
     def record(self, offset: int) -> Entry | None:
         """The record at `offset`."""

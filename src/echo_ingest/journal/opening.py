@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,3 +62,12 @@ def needing_room(path: Path, db: apsw.Connection) -> Iterator[None]:
         raise JournalFull(
             f"the disk that holds {path} is full: make room; it goes on by itself"
         ) from error
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -20,7 +20,6 @@ once its result is complete, is brought to its end at the next start.
 """
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -40,6 +39,7 @@ from echo_ingest.journal.opening import (
     JournalFull,
     JournalUnusable,
     needing_room,
+    sync,
 )
 from echo_ingest.journal.pages import Cell, Pages, Row
 from echo_ingest.record import Message, payload_hash
@@ -106,7 +106,7 @@ def salvage(path: Path, reason: str) -> Salvage:
         if isinstance(error, OSError) and error.errno not in NO_ROOM:
             raise
         raise no_room from error
-    _sync(building)
+    sync(building)
     building.rename(path.with_name(f"{path.name}.salvaged-{moment}"))
     finish(path)
     return found
@@ -122,20 +122,12 @@ def finish(path: Path) -> None:
                 file.rename(path.with_name(f"{path.name}.damaged-{moment}{suffix}"))
         note_of(path).unlink(missing_ok=True)
         salvaged.rename(path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def _files(path: Path) -> list[Path]:
     """The journal's, itself last: it stays until all else is done."""
     return [path.with_name(path.name + suffix) for suffix in ("-shm", "-wal", "")]
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 # ---------------------------------------------------------------------- rows

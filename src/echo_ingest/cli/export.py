@@ -1,0 +1,193 @@
+"""`export`: data for R, Python, spreadsheets and repositories."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echo_ingest.cli.options import OfKind, OfNode, Since, Until, archive_of, settings_of
+from echo_ingest.cli.screen import fail, out, progress, say, size
+from echo_ingest.export import gather, stream, write_tables
+from echo_ingest.export.camtrap import package
+from echo_ingest.export.camtrap.package import Packed
+from echo_ingest.export.camtrap.project import ProjectError, read
+from echo_ingest.export.partial import Gathered, Refused, begin, folder_of, go_on
+from echo_ingest.export.reading import REJECTED, Request, kinds, start
+from echo_ingest.flat import TABLES
+from echo_ingest.journal import JournalFull
+from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.opening import NO_ROOM
+from echo_ingest.settings import Settings
+
+STANDARD_OUTPUT = Path("-")
+
+
+class Format(StrEnum):
+    """`reading.Format`, as choices of an option."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+    camtrap_dp = "camtrap-dp"
+
+
+def export(
+    context: typer.Context,
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="A new folder; [b]-[/] is standard output."),
+    ],
+    as_format: Annotated[
+        Format,
+        typer.Option("--format", metavar="FORMAT", help="csv, jsonl, parquet or camtrap-dp."),
+    ] = Format.csv,
+    node: OfNode = None,
+    kind: OfKind = None,
+    species: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this species; may be given several times."),
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    audio: Annotated[bool, typer.Option("--audio", help="With the clips, as files.")] = False,
+    project: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What a package must say and no journal knows."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an export that was cut short.")
+    ] = False,
+) -> None:
+    """Write records into a new folder: tables, or a data package.
+
+    A table has one kind of record, oldest first. The service may run
+    meanwhile.
+    """
+    settings = settings_of(context)
+    request = Request(
+        format=as_format.value,
+        selection=Selection(node, kind and kind.value, since, until),
+        species=tuple(name.casefold() for name in species or ()),
+        audio=audio,
+        project=None if project is None else str(project),
+        payload_bytes_max=settings.payload_bytes_max,
+    )
+    for wrong in _clashes(target, request, resume, settings):
+        fail(wrong, 2)
+    try:
+        if target == STANDARD_OUTPUT:
+            _to_standard_output(archive_of(settings), request)
+        else:
+            _into_folder(target, archive_of(settings), None if resume else request)
+    except (Refused, ProjectError) as error:
+        fail(str(error))
+    except (JournalFull, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_ROOM:
+            raise
+        fail(f"the disk that holds {target} is full: make room; {_how_to_go_on(target)}")
+    except KeyboardInterrupt:
+        fail(f"cut short; {_how_to_go_on(target)}")
+
+
+def _clashes(target: Path, request: Request, resume: bool, settings: Settings) -> Iterator[str]:
+    """What cannot be asked for together."""
+    to_pipe = target == STANDARD_OUTPUT
+    asked = Request(
+        format="csv", selection=Selection(), payload_bytes_max=settings.payload_bytes_max
+    )
+    if resume and (to_pipe or request != asked):
+        yield "--resume goes on with what was asked for; leave the other options out"
+    if request.is_package and request.project is None:
+        yield (
+            "a data package must say who made it, how and under which licence: write that down "
+            "as docs/export.md shows, and add --project FILE"
+        )
+    if request.is_package and request.selection.kind is not None:
+        yield "a data package is made of all kinds of record; leave --kind out"
+    if not request.is_package and request.project is not None:
+        yield "only a data package has a project; add --format camtrap-dp"
+    if not kinds(request):
+        yield f"no {request.selection.kind} names a species; leave --kind or --species out"
+    if not to_pipe:
+        return
+    if request.audio or request.format not in ("csv", "jsonl"):
+        yield "standard output takes csv and jsonl, without --audio; name a folder for the rest"
+    if request.format == "csv" and len(kinds(request)) > 1:
+        yield "csv on standard output is one table: choose it by --kind, or take --format jsonl"
+
+
+def _how_to_go_on(target: Path) -> str:
+    if target == STANDARD_OUTPUT:
+        return "type the same again"
+    return f"`echo-ingest export {target} --resume` goes on"
+
+
+def _to_standard_output(archive: Archive, request: Request) -> None:
+    show = _unseen if out.is_terminal else progress
+    gathered = stream(archive, request, sys.stdout.buffer, show)
+    _say_why(gathered)
+    tables = {TABLES[each]: gathered.rows.get(each, 0) for each in kinds(request)}
+    say(f"{_amounts(tables)}; {_left_out(gathered)}")
+
+
+def _unseen(_total: int, _doing: str) -> AbstractContextManager[Callable[[int], None]]:
+    """No progress bar, where rows come on the same terminal."""
+    return nullcontext(lambda _count: None)
+
+
+def _into_folder(target: Path, archive: Archive, request: Request | None) -> None:
+    """Make an export, or go on with one where nothing is asked for."""
+    if request is None:
+        partial = go_on(target)
+        walk, request = partial.walk, partial.request
+        say(f"{folder_of(target)}: going on after record {walk.position:,} of {walk.last:,}")
+        project = None if request.project is None else read(Path(request.project))
+    else:
+        project = None if request.project is None else read(Path(request.project))
+        partial = begin(target, request, start(archive))
+    gather(archive, partial, progress)
+    gathered, packed = partial.gathered(), Packed()
+    if project is None:
+        rows = write_tables(partial, progress)
+    else:
+        packed = package.write(partial, project, progress)
+        rows = packed.rows
+    partial.finish()
+    _say_why(gathered)
+    if packed.unplaced:
+        named = ", ".join(packed.unplaced)
+        more = packed.unplaced_devices - len(packed.unplaced)
+        say(
+            f"nobody knows where these are: {named}{f' and {more:,} more' if more else ''}; "
+            f"say so in {request.project} under [locations], and export again"
+        )
+    files = [path.stat().st_size for path in target.iterdir() if path.is_file()]
+    clips = f", {gathered.clips:,} clips, {size(gathered.clip_bytes)}" if request.audio else ""
+    say(
+        f"{target}: {_amounts(rows)} in {len(files)} files, {size(sum(files))}{clips}; "
+        f"{_left_out(gathered, packed)}"
+    )
+
+
+def _say_why(gathered: Gathered) -> None:
+    """What this version makes of records that it does not decode: each reason is another."""
+    for why, records in gathered.reasons:
+        if why.startswith(REJECTED):
+            say(f"left out {records:,}: {why}")
+
+
+def _amounts(rows: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {table}" for table, count in rows.items())
+
+
+def _left_out(gathered: Gathered, packed: Packed | None = None) -> str:
+    parts = [f"{count:,} {why}" for why, count in gathered.left_out.items()]
+    if gathered.gone:
+        parts.append(f"{gathered.gone:,} gone before they were read (by retention, or damage)")
+    if packed is not None and packed.unplaced_records:
+        parts.append(f"{packed.unplaced_records:,} of devices whose place is not known")
+    return f"left out: {', '.join(parts)}" if parts else "nothing left out"

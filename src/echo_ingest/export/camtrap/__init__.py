@@ -1,0 +1,1 @@
+"""The data package that ecologists hand to repositories such as GBIF; docs/export.md says more."""

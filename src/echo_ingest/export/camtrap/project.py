@@ -1,0 +1,120 @@
+"""What a data package must say and no journal knows: who, why, how, under which licence.
+
+A person writes it down once, in TOML, in the words of Camtrap DP; docs/export.md has one to copy.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from echo_ingest.record import Place
+
+SHOWN_CHARACTERS_MAX = 60
+
+
+class ProjectError(Exception):
+    """A project file that cannot be used: a line for each thing wrong, with its remedy."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Study(_Table):
+    """The table `[project]`."""
+
+    title: Text
+    samplingDesign: Literal[
+        "simpleRandom",
+        "systematicRandom",
+        "clusteredRandom",
+        "experimental",
+        "targeted",
+        "opportunistic",
+    ]
+    captureMethod: Annotated[
+        list[Literal["activityDetection", "timeLapse"]], Field(min_length=1, max_length=2)
+    ]
+    individualAnimals: bool
+    id: Text | None = None
+    acronym: Text | None = None
+    description: Text | None = None
+    path: Text | None = None
+
+
+class Contributor(_Table):
+    """One of `[[contributors]]`."""
+
+    title: Text
+    role: Literal[
+        "contact", "principalInvestigator", "rightsHolder", "publisher", "contributor"
+    ] = "contributor"
+    email: Text | None = None
+    path: Text | None = None
+    organization: Text | None = None
+
+
+class Licence(_Table):
+    """One of `[[licenses]]`."""
+
+    name: Text
+    scope: Literal["data", "media"]
+    title: Text | None = None
+    path: Text | None = None
+
+
+class Location(_Table):
+    """One of `[locations]`: where a device is, as surveyed by a person."""
+
+    latitude: Annotated[float, Field(ge=-90, le=90)]
+    longitude: Annotated[float, Field(ge=-180, le=180)]
+    coordinateUncertainty: Annotated[int, Field(ge=1)] | None = None
+    locationID: Text | None = None
+    locationName: Text | None = None
+
+    @property
+    def place(self) -> Place:
+        """As a record would say it."""
+        return Place(self.latitude, self.longitude, None, self.coordinateUncertainty)
+
+
+class Project(_Table):
+    """A project file."""
+
+    project: Study
+    contributors: Annotated[list[Contributor], Field(min_length=1)]
+    licenses: list[Licence] = []
+    filePublic: bool
+    title: Text | None = None
+    description: Text | None = None
+    locations: dict[str, Location] = {}
+
+
+def read(path: Path) -> Project:
+    """Read a project file; raise `ProjectError` with everything that is wrong with it."""
+    try:
+        return Project.model_validate(tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise ProjectError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        lines = [_line(path, dict(each)) for each in error.errors()]
+        raise ProjectError("\n".join(lines)) from None
+    except ValueError as error:
+        raise ProjectError(f"{path}: is not TOML ({error})") from None
+
+
+def _line(path: Path, wrong: dict[str, Any]) -> str:
+    name = ".".join(map(str, wrong["loc"]))
+    if wrong["type"] == "missing":
+        return f"{name} in {path}: is missing; docs/export.md says what to type"
+    if wrong["type"] == "extra_forbidden":
+        return f"{name} in {path}: there is no such field; leave it out"
+    found = repr(wrong["input"])
+    shown = found if len(found) <= SHOWN_CHARACTERS_MAX else f"{found[:SHOWN_CHARACTERS_MAX]}…"
+    said = wrong["msg"][:1].lower() + wrong["msg"][1:]
+    return f"{name} in {path}: found {shown}; {said}"

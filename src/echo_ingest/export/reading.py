@@ -1,0 +1,115 @@
+"""Walking through a journal from one end to the other, beside the service that writes it."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from msgspec import Struct
+
+from echo_ingest.decode import decode
+from echo_ingest.journal import Entry
+from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.record import KINDS, AnyRecord, Movement, Rejected, kind
+
+Format = Literal["csv", "jsonl", "parquet", "camtrap-dp"]
+
+NAMED = ("detection", "movement")
+"""The kinds that name a species."""
+DAMAGED = "damaged: what the disk gives back is not what was stored"
+REJECTED = "not decoded by this version any more: "
+SIMULATED = "simulated: no animal was there"
+MOVED = "movements: a package has no table for them"
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What is asked for."""
+
+    format: Format
+    selection: Selection
+    species: tuple[str, ...] = ()
+    """Case-folded; none for all."""
+    audio: bool = False
+    """With the clips, as files."""
+    project: str | None = None
+    """The project file, for a package."""
+    payload_bytes_max: int
+
+    @property
+    def is_package(self) -> bool:
+        """Not tables of records, but of deployments and what was heard there."""
+        return self.format == "camtrap-dp"
+
+
+class Walk(Struct, frozen=True):
+    """From where to where; known when it begins, so that it ends however much arrives meanwhile."""
+
+    last: int
+    """The newest offset when it began."""
+    trimmed: int
+    """Up to where retention had removed records by then."""
+    position: int
+    """Up to where it has come."""
+
+
+class Page(Struct, frozen=True):
+    """A stretch of the journal."""
+
+    records: list[tuple[Entry, AnyRecord]]
+    left_out: list[tuple[int, str]]
+    """Offsets of records that were selected and cannot be given, and why."""
+    up_to: int
+    gone: int
+    """Records that were there when the walk began, or lost to damage; this came too late."""
+
+
+def kinds(request: Request) -> tuple[str, ...]:
+    """The kinds of record that the answer may hold, in the order of `record.KINDS`."""
+    chosen = KINDS if request.selection.kind is None else (request.selection.kind,)
+    return tuple(each for each in chosen if each in NAMED or not request.species)
+
+
+def is_wanted(request: Request, species: str | None) -> bool:
+    """Whether a record of `species` is asked for; None where it names none."""
+    return not request.species or (species is not None and species.casefold() in request.species)
+
+
+def start(archive: Archive) -> Walk:
+    """A walk through all that is there now."""
+    first = archive.first_offset()
+    return Walk(archive.last_offset(), archive.trimmed_offset(), max(first - 1, 0))
+
+
+def pages(archive: Archive, request: Request, walk: Walk) -> Iterator[Page]:
+    """What follows the walk's position, in order of arrival; the same each time.
+
+    For a package also what tells of deployments alone: a device is not silent because the species
+    that was asked for is.
+    """
+    chosen = kinds(request)
+    position = walk.position
+    while position < walk.last:
+        stretch = archive.stretch(request.selection, position, walk.last, walk.trimmed)
+        position = stretch.up_to
+        records, left_out = [], []
+        for entry in stretch.entries:
+            verdict = _verdict(entry, request)
+            if isinstance(verdict, str):
+                left_out.append((entry.offset, verdict))
+            elif request.is_package or (
+                kind(verdict) in chosen and is_wanted(request, getattr(verdict, "species", None))
+            ):
+                records.append((entry, verdict))
+        yield Page(records, left_out, position, stretch.gone)
+
+
+def _verdict(entry: Entry, request: Request) -> AnyRecord | str:
+    """The record, or why it must be left out."""
+    if entry.damaged:
+        return DAMAGED
+    record = decode(entry.message, request.payload_bytes_max)
+    if isinstance(record, Rejected):
+        return REJECTED + record.reason
+    if request.is_package and record.source_type == "simulator":
+        return SIMULATED
+    if request.is_package and isinstance(record, Movement):
+        return MOVED
+    return record

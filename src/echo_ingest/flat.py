@@ -1,0 +1,94 @@
+"""A record as one flat row: the same names in the same order wherever records become tables. Pure.
+
+What is nested gets a prefix: `clip_sha256`, `animal_latitude`. A sensor's own place has none.
+"""
+
+from msgspec.structs import astuple, fields
+
+from echo_ingest.record import (
+    AnyRecord,
+    Clip,
+    Detection,
+    Health,
+    Movement,
+    Place,
+    Recording,
+    Telemetry,
+)
+
+Row = tuple[object, ...]
+
+TABLES = {
+    "detection": "detections",
+    "recording": "recordings",
+    "telemetry": "telemetry",
+    "movement": "movements",
+}
+"""Kind of record → what a table of them is called."""
+
+PLACE = tuple(field.name for field in fields(Place))
+SEEN = (
+    *("observed_at", "time_source", "node", "sensor_id", *PLACE),
+    *("source_type", "form", "message_id"),
+)
+ANIMAL = tuple(f"animal_{name}" for name in PLACE)
+ANIMAL_TRUE = tuple(f"animal_true_{name}" for name in PLACE)
+CLIP = (*(f"clip_{field.name}" for field in fields(Clip)), "clip_reference")
+HEALTH = tuple(field.name for field in fields(Health))
+
+COLUMNS = {
+    "detection": (
+        *(*SEEN, "species", "confidence", "alternatives", "model", "sample_rate_hz"),
+        *(*ANIMAL, *ANIMAL_TRUE, *CLIP),
+    ),
+    "recording": (*SEEN, "mode", *ANIMAL, *ANIMAL_TRUE, *CLIP, *HEALTH),
+    "telemetry": (*SEEN, *HEALTH),
+    "movement": (*SEEN, "species", "animal_id", *ANIMAL),
+}
+"""Kind of record → the names of what `flat` gives for it."""
+
+NO_PLACE: Row = (None,) * len(PLACE)
+NO_CLIP: Row = (None,) * len(fields(Clip))
+NO_HEALTH: Row = (None,) * len(HEALTH)
+
+
+def flat(record: AnyRecord) -> Row:
+    """The record's values in the `COLUMNS` of its kind; None for what is not known.
+
+    `alternatives` and `clip_metadata` stay what they are, where there are any.
+    """
+    seen = (
+        *(record.observed_at, record.time_source, record.node, record.sensor_id),
+        *_place(record.place),
+        *(record.source_type, record.form, record.message_id),
+    )
+    match record:
+        case Detection():
+            return (
+                *(*seen, record.species, record.confidence, record.alternatives or None),
+                *(record.model, record.sample_rate_hz),
+                *(*_place(record.animal_place), *_place(record.animal_true_place)),
+                *(*_clip(record.clip), record.clip_reference),
+            )
+        case Recording():
+            return (
+                *(*seen, record.mode),
+                *(*_place(record.animal_place), *_place(record.animal_true_place)),
+                *(*_clip(record.clip), record.clip_reference, *_health(record.health)),
+            )
+        case Telemetry():
+            return (*seen, *_health(record.health))
+        case Movement():
+            return (*seen, record.species, record.animal_id, *_place(record.animal_place))
+
+
+def _place(place: Place | None) -> Row:
+    return NO_PLACE if place is None else astuple(place)
+
+
+def _clip(clip: Clip | None) -> Row:
+    return NO_CLIP if clip is None else (*astuple(clip)[:-1], clip.metadata or None)
+
+
+def _health(health: Health | None) -> Row:
+    return NO_HEALTH if health is None else astuple(health)
