@@ -1,11 +1,15 @@
-"""What the tests share: the mosquitto programs that the promises hold for."""
+"""What the tests share: the mosquitto programs that the promises hold for, and a small disk."""
 
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from echo_ingest.broker import find_mosquitto
+
+DISK_BYTES = 24 * 1024 * 1024
 
 
 @pytest.fixture(scope="session", params=["installed", "2.1"])
@@ -20,3 +24,18 @@ def mosquitto(request: pytest.FixtureRequest) -> Path:
             "`tests/mosquitto21 FOLDER` fetches one and prints its path"
         )
     return find_mosquitto(Path(program))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of `DISK_BYTES`, mounted for one test."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system takes root")
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(path)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)

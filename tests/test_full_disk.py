@@ -17,28 +17,14 @@ from echo_ingest.decode import identify
 from echo_ingest.journal import Journal
 from echo_ingest.record import Message
 from tests.api import Api
+from tests.conftest import DISK_BYTES
 from tests.house import Device, House, eventually
 from tests.test_delivery import detection
 
 pytestmark = pytest.mark.slow
 
-DISK_BYTES = 24 * 1024 * 1024
 RSS_GROWTH_BYTES_MAX = 48 * 1024 * 1024
 """The session keeps 20,000 messages or 16 MiB that wait for their acknowledgement."""
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system takes root")
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(path)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
 
 
 @pytest.fixture

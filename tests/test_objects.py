@@ -20,10 +20,8 @@ from tests.azure import CONTAINER, Azure
 from tests.house import AUDIO
 from tests.s3 import ACCOUNT, BUCKET, S3, clear, objects
 from tests.sinks.messages import MORNING, clip, detection, record_of
-from tests.test_full_disk import disk, fill
+from tests.test_full_disk import fill
 from tests.wire import Answer, Request, Wire
-
-__all__ = ["disk"]
 
 GUANO = "GUANO|Version: 1.0\nMake: Open Acoustic Devices\nNote: 🐸"
 PREFIX = "otway/north"

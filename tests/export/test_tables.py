@@ -1,0 +1,311 @@
+"""Tables hold what decode says, whatever reads them, and the same bytes each time."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+import duckdb
+import pytest
+
+from echo_ingest.decode import decode
+from echo_ingest.export import parquet, reading
+from echo_ingest.export.clips import path_of, write
+from echo_ingest.export.rows import COLUMNS
+from echo_ingest.flat import TABLES
+from echo_ingest.journal import Journal
+from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.record import KINDS, Clip, Message, Rejected, identity, kind
+from tests.export.taking import EVERYTHING, asked, files, journal_of, take_out
+from tests.sinks.messages import (
+    LIMITS,
+    MORNING,
+    PAYLOAD_BYTES_MAX,
+    beyond,
+    detection,
+    message,
+    messages,
+    record_of,
+    said,
+)
+
+MORNING_AT = datetime.fromtimestamp(MORNING, UTC)
+FORMULA = '=HYPERLINK("https://example.org","frog")'
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Every kind of record, and every value at its limit."""
+    formula = detection(2_000, species=FORMULA, source_model="@model", id="-1")
+    return journal_of(tmp_path / "journal.db", [*messages(0, 40), *LIMITS.values(), formula])
+
+
+def csv_rows(folder: Path, table: str) -> list[dict[str, str]]:
+    with (folder / f"{table}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def queried(sql: str) -> duckdb.DuckDBPyRelation:
+    """What another implementation of Parquet reads."""
+    found = duckdb.sql(sql)
+    assert found is not None
+    return found
+
+
+def json_rows(folder: Path, table: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"{table}.jsonl").read_text().splitlines()]
+
+
+def offsets(folder: Path) -> list[int]:
+    """Of all rows of an export to JSON Lines."""
+    tables = [path.stem for path in folder.glob("*.jsonl")]
+    return sorted(row["offset"] for table in tables for row in json_rows(folder, table))
+
+
+# ---------------------------------------------------------------------- the same in every format
+
+
+def test_each_row_is_what_decode_says(journal: Path, tmp_path: Path) -> None:
+    take_out(journal, tmp_path / "out", asked("jsonl"))
+    found = {
+        row["offset"]: row
+        for table in TABLES.values()
+        for row in json_rows(tmp_path / "out", table)
+    }
+    with closing(Archive(journal)) as archive:
+        offset = 0
+        while entries := archive.after(EVERYTHING, offset):
+            for entry in entries:
+                record = decode(entry.message, PAYLOAD_BYTES_MAX)
+                assert not isinstance(record, Rejected)
+                row = found.pop(entry.offset)
+                assert (row["kind"], row["topic"]) == (kind(record), entry.message.topic)
+                assert datetime.fromisoformat(row["observed_at"]) == record.observed_at
+                assert row["key"] == entry.key.hex()
+                for part, prefix in (
+                    (record, ""),
+                    (record.place, ""),
+                    (getattr(record, "animal_place", None), "animal_"),
+                    (getattr(record, "clip", None), "clip_"),
+                    (getattr(record, "health", None), ""),
+                ):
+                    for name in part.__struct_fields__ if part is not None else ():
+                        value = getattr(part, name)
+                        if isinstance(value, str | float | int):
+                            assert row[prefix + name] == value, name
+            offset = entries[-1].offset
+    assert not found
+
+
+def test_csv_and_parquet_say_the_same_as_json_lines(journal: Path, tmp_path: Path) -> None:
+    for of in ("csv", "jsonl", "parquet"):
+        take_out(journal, tmp_path / of, asked(of, audio=True))
+    for of_kind, table in TABLES.items():
+        types = {column.name: column.type for column in COLUMNS[of_kind]}
+        expected = json_rows(tmp_path / "jsonl", table)
+        assert len(expected) >= 8
+        in_csv = csv_rows(tmp_path / "csv", table)
+        found = queried(f"FROM '{tmp_path}/parquet/{table}.parquet'")
+        assert found.columns == list(in_csv[0]) == list(types)
+        in_parquet = [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+        for row, as_text, typed in zip(expected, in_csv, in_parquet, strict=True):
+            for name, of_type in types.items():
+                value = row.get(name)
+                if value is None:
+                    assert (as_text[name], typed[name]) == ("", None), name
+                    continue
+                match of_type:
+                    case "text":
+                        assert as_text[name].removeprefix("'") == typed[name] == value
+                    case "whole":
+                        assert int(as_text[name]) == typed[name] == value
+                    case "number":
+                        assert float(as_text[name]) == typed[name] == value
+                    case "json":
+                        assert json.loads(as_text[name]) == json.loads(typed[name]) == value
+                    case "time":
+                        assert as_text[name] == value
+                        assert typed[name] == datetime.fromisoformat(value)
+
+
+def test_csv_is_what_rfc_4180_says_and_runs_nothing(journal: Path, tmp_path: Path) -> None:
+    take_out(journal, tmp_path / "out", asked())
+    raw = (tmp_path / "out" / "detections.csv").read_bytes()
+    assert raw.endswith(b"\r\n")
+    assert raw.count(b"\n") == raw.count(b"\r\n")
+    row = csv_rows(tmp_path / "out", "detections")[-1]
+    assert (row["species"], row["model"], row["message_id"]) == (f"'{FORMULA}", "'@model", "'-1")
+    assert row["latitude"] == "-38.7712"
+    assert row["observed_at"] == f"{MORNING_AT + timedelta(seconds=2_000):%FT%T}.000000Z"
+    take_out(journal, tmp_path / "lines", asked("jsonl"))
+    assert json_rows(tmp_path / "lines", "detections")[-1]["species"] == FORMULA
+
+
+def test_parquet_has_its_types_and_row_groups(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 10)
+    journal = journal_of(tmp_path / "journal.db", [detection(number) for number in range(25)])
+    take_out(journal, tmp_path / "out", asked("parquet"))
+    file = tmp_path / "out" / "detections.parquet"
+    groups = queried(f"FROM parquet_metadata('{file}')").project("row_group_id").distinct()
+    assert len(groups.fetchall()) == 3
+    found = queried(f"FROM '{file}'").project('observed_at, confidence, "offset", alternatives')
+    assert [*map(str, found.types)] == ["TIMESTAMP WITH TIME ZONE", "DOUBLE", "BIGINT", "VARCHAR"]
+
+
+@pytest.mark.parametrize("of", ["csv", "jsonl", "parquet"])
+def test_the_same_journal_gives_the_same_bytes(
+    journal: Path, tmp_path: Path, of: reading.Format
+) -> None:
+    for name in ("one", "two"):
+        take_out(journal, tmp_path / name, asked(of, audio=True))
+    once = files(tmp_path / "one")
+    assert once == files(tmp_path / "two")
+    assert {f"{table}.{of}" for table in TABLES.values()} <= once.keys()
+
+
+# ---------------------------------------------------------------------- which
+
+
+def test_time_node_kind_and_species_choose(tmp_path: Path) -> None:
+    fox = said("collar", {"timestamp": MORNING, "species": "Vulpes vulpes", "animalId": "f",
+                          "animalTrueLLA": [-38.7, 143.5, 10.0]})  # fmt: skip
+    frog = detection(3, species="Crinia signifera")
+    journal = journal_of(tmp_path / "journal.db", [detection(0), detection(61), fox, frog])
+
+    def found(number: int, selection: Selection, *species: str) -> list[int]:
+        folder = tmp_path / str(number)
+        take_out(journal, folder, asked("jsonl", selection, species=species))
+        return offsets(folder)
+
+    assert found(1, Selection(since=MORNING_AT + timedelta(seconds=1))) == [2, 4]
+    assert found(2, Selection(until=MORNING_AT + timedelta(seconds=1))) == [1, 3]
+    assert found(3, Selection(node="collar")) == [3]
+    assert found(4, Selection(kind="detection")) == [1, 2, 4]
+    assert found(5, EVERYTHING, "crinia signifera", "vulpes vulpes") == [3, 4]
+    assert {path.name for path in (tmp_path / "4").iterdir()} == {"detections.jsonl"}
+    assert {path.name for path in (tmp_path / "5").iterdir()} == {
+        *("detections.jsonl", "movements.jsonl")
+    }
+
+
+def test_damaged_records_and_those_that_do_not_decode_are_left_out_and_counted(
+    tmp_path: Path,
+) -> None:
+    journal = journal_of(tmp_path / "journal.db", [message(number) for number in range(6)])
+    refused = Message("iotingestion/n", b'{"species":"?"}', MORNING * 1000, "n")
+    with closing(Journal(journal)) as writing:  # as an earlier version may have taken it
+        writing.append([(refused, identity(record_of(detection(99))))])
+    with closing(apsw.Connection(str(journal))) as disk:
+        disk.execute("UPDATE record SET payload = zeroblob(9) WHERE offset IN (2, 4)")
+    gathered = take_out(journal, tmp_path / "out", asked("jsonl"))
+    assert offsets(tmp_path / "out") == [1, 3, 5, 6]
+    assert gathered.left_out == {"damaged": 2, "not decoded by this version any more": 1}
+    assert "send source_model" in gathered.reasons[-1][0] + gathered.reasons[0][0]
+
+
+def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path / "journal.db", messages(0, 2_500))
+    with closing(Archive(journal)) as archive, closing(Journal(journal)) as writing:
+        walk = reading.start(archive)
+        pages = reading.pages(archive, asked(), walk)
+        first = next(pages)
+        assert [entry.offset for entry, _ in first.records] == list(range(1, 1_001))
+        while writing.trim((MORNING + 1_800) * 1000, records_max=500):
+            pass
+        rest = list(pages)
+        again = pages_of(archive)
+        there = [entry.offset for page in again for entry, _ in page.records]
+    read = [entry.offset for page in rest for entry, _ in page.records]
+    assert read == [offset for offset in there if offset > 1_000]
+    assert 100 < len(read) < 1_000
+    assert sum(page.gone for page in rest) == 1_500 - len(read)
+    assert sum(page.gone for page in again) == 0  # that was before it began
+
+
+def pages_of(archive: Archive) -> list[reading.Page]:
+    return list(reading.pages(archive, asked(), reading.start(archive)))
+
+
+def test_what_arrives_meanwhile_is_for_the_next_export(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path / "journal.db", messages(0, 1_010))
+    with closing(Archive(journal)) as archive:
+        pages = reading.pages(archive, asked(), reading.start(archive))
+        read = len(next(pages).records)
+        journal_of(journal, messages(1_010, 10))
+        assert read + sum(len(page.records) for page in pages) == 1_010
+
+
+# ---------------------------------------------------------------------- clips
+
+
+def test_clips_are_the_bytes_as_recorded_and_each_row_names_its_own(
+    journal: Path, tmp_path: Path
+) -> None:
+    gathered = take_out(journal, tmp_path / "out", asked("jsonl", audio=True))
+    named = set()
+    for table in ("detections", "recordings"):
+        for row in json_rows(tmp_path / "out", table):
+            assert ("audio_path" in row) == ("clip_sha256" in row)
+            if path := row.get("audio_path"):
+                audio = (tmp_path / "out" / path).read_bytes()
+                assert hashlib.sha256(audio).hexdigest() == row["clip_sha256"]
+                assert row["node"] in path
+                assert f"{datetime.fromisoformat(row['observed_at']):%Y%m%dT%H%M%SZ}" in path
+                named.add(path)
+    there = {path for path in files(tmp_path / "out") if path.startswith("audio/")}
+    assert there == named
+    assert gathered.clips == len(named) > 10
+    assert gathered.clip_bytes == sum(len(files(tmp_path / "out")[path]) for path in named)
+
+
+def clip_of(audio: bytes, sha256: str | None = None) -> Clip:
+    digest = sha256 or hashlib.sha256(audio).hexdigest()
+    return Clip("wav", len(audio), digest, 8_000, 1, 0.5)
+
+
+def test_no_name_that_a_device_gives_leads_out_of_the_folder(tmp_path: Path) -> None:
+    for node in ("../../etc/passwd", "..", "/root", "a\0b", "a/../b", "", "é" * 200):
+        record = beyond(node=node, sensor_id=None, observed_at=MORNING_AT)
+        path = write(tmp_path, record, clip_of(b"sound"), b"sound")
+        assert (tmp_path / path).resolve().is_relative_to(tmp_path / "audio")
+        assert (tmp_path / path).read_bytes() == b"sound"
+
+
+def test_another_clip_of_the_same_name_gets_one_of_its_own(tmp_path: Path) -> None:
+    record = beyond(observed_at=MORNING_AT)
+    true, forged = clip_of(b"true"), hashlib.sha256(b"true").hexdigest()[:16] + "0" * 48
+    first = write(tmp_path, record, true, b"true")
+    assert write(tmp_path, record, true, b"true") == first == path_of(record, true)
+    second = write(tmp_path, record, clip_of(b"false", forged), b"false")
+    assert second != first
+    assert (tmp_path / first).read_bytes() == b"true"
+    assert (tmp_path / second).read_bytes() == b"false"
+
+
+# ---------------------------------------------------------------------- what goes wrong
+
+
+def test_a_full_disk_and_ctrl_c_come_through_the_parquet_writer() -> None:
+    columns = COLUMNS["telemetry"]
+
+    def interrupted() -> Iterator[tuple[object, ...]]:
+        yield (None,) * len(columns)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        parquet.write(io.BytesIO(), columns, interrupted())
+    with (
+        Path("/dev/full").open("wb", buffering=0) as full,
+        pytest.raises(OSError, match="No space"),
+    ):
+        parquet.write(full, columns, [(None,) * len(columns)])
+
+
+def test_no_kind_is_left_without_columns() -> None:
+    assert tuple(COLUMNS) == tuple(TABLES) == KINDS
