@@ -9,6 +9,9 @@ from typing import cast
 import pytest
 
 from echo_ingest import web
+from echo_ingest.export.camtrap.project import read
+from echo_ingest.export.rows import COLUMNS
+from echo_ingest.flat import TABLES
 from echo_ingest.metrics import REGISTRY
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +78,28 @@ def test_each_address_has_its_heading_and_each_parameter_its_row(tmp_path: Path)
         rows = {name for first in firsts for name in re.findall(r"\w+", first)}
         parameters = paths[path]["get"].get("parameters", [])
         assert rows == {p["name"] for p in parameters if p["in"] == "query"}, path
+
+
+def test_each_column_of_an_export_has_its_row() -> None:
+    rows = re.findall(
+        r"^\| (`.+?) \| ([a-z, ]+) \|", sections("export.md")["Columns"], re.MULTILINE
+    )
+    described = {
+        (table, name)
+        for names, tables in rows
+        for name in re.findall(r"`(\w+)`", names)
+        for table in (TABLES.values() if tables == "all" else tables.split(", "))
+    }
+    assert described == {
+        (TABLES[of_kind], column.name) for of_kind, columns in COLUMNS.items() for column in columns
+    }
+
+
+def test_the_project_file_shown_is_one(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```toml\n(.*?)```", (DOCS / "export.md").read_text(), re.DOTALL)
+    file = tmp_path / "otways.toml"
+    file.write_text(shown)
+    assert read(file).locations.keys() == {"swamp-03"}
 
 
 def test_the_commands_that_show_a_promise_find_their_tests() -> None:

@@ -1,5 +1,6 @@
 """The data package is valid by another's judgement, and says nothing that nobody knows."""
 
+import base64
 import csv
 import io
 import json
@@ -24,6 +25,7 @@ from tests.sinks.messages import (
     message,
     messages,
     record_of,
+    said,
 )
 
 # The tables of Camtrap DP 1.0.2, https://camtrap-dp.tdwg.org/data
@@ -74,6 +76,12 @@ scope = "data"
 name = "CC-BY-NC-4.0"
 scope = "media"
 """
+NOWHERE = {
+    "sensorId": "lost-1",
+    "timestamp": MORNING + 3,
+    "species": "Litoria ewingii",
+    "source_model": "echo-engine 3",
+}
 LOCATION = """
 [locations.{device}]
 latitude = -38.5
@@ -226,14 +234,17 @@ def test_simulated_animals_are_left_out(tmp_path: Path, project: Path) -> None:
 
 
 def test_where_a_device_was_is_never_guessed(tmp_path: Path, project: Path) -> None:
-    nowhere = detection(3, microphoneLLA=None, sensorId="lost-1")
+    nowhere = said("ridge-01", {**NOWHERE, "audioClip": base64.b64encode(clip(3)).decode()})
     journal = journal_of(tmp_path / "journal.db", [detection(0), nowhere])
-    _, packed = pack(journal, tmp_path / "out", asked("camtrap-dp"), read(project))
+    request = asked("camtrap-dp", audio=True)
+    gathered, packed = pack(journal, tmp_path / "out", request, read(project))
+    assert gathered.clips == 0
+    assert not [path for path in files(tmp_path / "out") if path.endswith(".wav")]
     assert (packed.unplaced, packed.unplaced_records) == (["ridge-01/lost-1"], 1)
     assert len(table(tmp_path / "out", "observations")) == 1
     project.write_text(PROJECT + LOCATION.format(device='"ridge-01/lost-1"'))
-    _, packed = pack(journal, tmp_path / "known", asked("camtrap-dp"), read(project))
-    assert packed.unplaced == []
+    gathered, packed = pack(journal, tmp_path / "known", request, read(project))
+    assert (packed.unplaced, gathered.clips) == ([], 1)
     require_valid(tmp_path / "known")
     by_id = {row["deploymentID"]: row for row in table(tmp_path / "known", "deployments")}
     row = by_id["ridge-01/lost-1/1"]

@@ -150,12 +150,13 @@ def _into_folder(target: Path, archive: Archive, request: Request | None) -> Non
         project = None if request.project is None else read(Path(request.project))
         partial = begin(target, request, start(archive))
     gather(archive, partial, progress)
-    gathered, packed = partial.gathered(), Packed()
+    packed = Packed()
     if project is None:
         rows = write_tables(partial, progress)
     else:
         packed = package.write(partial, project, progress)
         rows = packed.rows
+    gathered = partial.gathered()
     partial.finish()
     _say_why(gathered)
     if packed.unplaced:
@@ -168,7 +169,8 @@ def _into_folder(target: Path, archive: Archive, request: Request | None) -> Non
     files = [path.stat().st_size for path in target.iterdir() if path.is_file()]
     clips = f", {gathered.clips:,} clips, {size(gathered.clip_bytes)}" if request.audio else ""
     say(
-        f"{target}: {_amounts(rows)} in {len(files)} files, {size(sum(files))}{clips}; "
+        f"{target}: {_amounts(rows)} in {len(files)} file{'s' * (len(files) > 1)}, "
+        f"{size(sum(files))}{clips}; "
         f"{_left_out(gathered, packed)}"
     )
 
@@ -181,7 +183,7 @@ def _say_why(gathered: Gathered) -> None:
 
 
 def _amounts(rows: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {table}" for table, count in rows.items())
+    return ", ".join(f"{count:,} {table}" for table, count in rows.items() if table != "audio")
 
 
 def _left_out(gathered: Gathered, packed: Packed | None = None) -> str:

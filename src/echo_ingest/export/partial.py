@@ -57,7 +57,8 @@ CREATE TABLE left_out (
 ) STRICT;
 CREATE TABLE clip (
     path       TEXT PRIMARY KEY,
-    size_bytes INTEGER NOT NULL
+    size_bytes INTEGER NOT NULL,
+    kept       INTEGER NOT NULL DEFAULT 1 -- 0: no row names it
 ) STRICT, WITHOUT ROWID;
 """
 REASONS_MAX = 20
@@ -128,7 +129,7 @@ class Partial:
                 ),
             )
             self._db.executemany(
-                "INSERT OR IGNORE INTO clip VALUES (?, ?)",
+                "INSERT OR IGNORE INTO clip (path, size_bytes) VALUES (?, ?)",
                 ((path, size_bytes) for _, _, path, size_bytes in taken if path is not None),
             )
             self._db.executemany("INSERT INTO left_out VALUES (?, ?)", page.left_out)
@@ -155,7 +156,7 @@ class Partial:
             " GROUP BY 1 ORDER BY 1"
         )
         ((count, size_bytes),) = self._all(
-            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM clip"
+            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM clip WHERE kept"
         )
         return Gathered(
             rows=dict(self._all("SELECT kind, count(*) FROM row GROUP BY kind")),
@@ -188,6 +189,14 @@ class Partial:
         )
         return _decode(rows[0][0]) if rows else None
 
+    def keep_no_clips(self) -> None:
+        """None but those that `keep` names from now on."""
+        self._db.execute("UPDATE clip SET kept = 0")
+
+    def keep(self, path: str) -> None:
+        """A row names this clip."""
+        self._db.execute("UPDATE clip SET kept = 1 WHERE path = ?", (path,))
+
     def _all(self, sql: str, *bindings: str | int) -> list[Any]:
         return self._db.execute(sql, bindings).fetchall()
 
@@ -202,13 +211,16 @@ class Partial:
             os.fsync(file.fileno())
 
     def finish(self) -> None:
-        """Make it the folder that was asked for."""
+        """Make it the folder that was asked for, without clips that nothing in it names.
+
+        Such are of records that a package has no place for, or were written just before a kill.
+        """
         for folder, _, names in os.walk(self.files / clips.FOLDER, topdown=False):
             for name in names:
                 path = Path(folder, name)
-                known = "SELECT 1 FROM clip WHERE path = ?"
-                if not self._all(known, path.relative_to(self.files).as_posix()):
-                    path.unlink()  # written just before a kill, of a record that is not there now
+                kept = "SELECT 1 FROM clip WHERE path = ? AND kept"
+                if not self._all(kept, path.relative_to(self.files).as_posix()):
+                    path.unlink()
             sync(Path(folder))
         sync(self.files)
         self.close()

@@ -15,7 +15,7 @@ from echo_ingest.export.camtrap.project import Project
 from echo_ingest.export.camtrap.schemas import TABLES, columns
 from echo_ingest.export.csv_table import CsvTable, json_text
 from echo_ingest.export.partial import Partial, Progress, Refused
-from echo_ingest.export.reading import Request, is_wanted
+from echo_ingest.export.reading import is_wanted
 from echo_ingest.export.rows import named
 from echo_ingest.record import Place
 
@@ -47,7 +47,8 @@ def write(partial: Partial, project: Project, progress: Progress) -> Packed:
             name: CsvTable(stack.enter_context(partial.file(f"{name}.csv")), columns(schema))
             for name, schema in TABLES.items()
         }
-        package = _Package(tables, project, partial.request)
+        partial.keep_no_clips()
+        package = _Package(tables, project, partial)
         heard = _heard(partial)
         for each in deploy(heard, lambda device: _first_place(partial, device), given):
             match each:
@@ -92,12 +93,12 @@ def _place(fields: Fields) -> Place | None:
 class _Package:
     """The tables as they grow."""
 
-    def __init__(self, tables: dict[str, CsvTable], project: Project, request: Request) -> None:
+    def __init__(self, tables: dict[str, CsvTable], project: Project, partial: Partial) -> None:
         self.packed = Packed(dict.fromkeys(tables, 0))
         self.coverage = Coverage()
         self._tables = tables
         self._project = project
-        self._request = request
+        self._partial = partial
         self._has_times_of_receipt = False
         self._second: tuple[str, datetime] | None = None
         self._media: dict[str, str] = {}
@@ -106,7 +107,9 @@ class _Package:
     def add_record(self, heard: Heard[Fields], deployment: str) -> None:
         fields = heard.of
         self.coverage.note_receipt(fields["received_at"])
-        if fields["kind"] == "telemetry" or not is_wanted(self._request, fields.get("species")):
+        if fields["kind"] == "telemetry" or not is_wanted(
+            self._partial.request, fields.get("species")
+        ):
             return  # it tells that the device was there
         medium = self._medium(heard, deployment)
         if fields["kind"] == "detection":
@@ -138,6 +141,7 @@ class _Package:
                 },
             )
             self._add("audio", _audio(heard.of))
+            self._partial.keep(path)
         return self._media[path]
 
     def add_deployment(self, deployment: Deployment) -> None:
