@@ -85,6 +85,31 @@ def test_times_select_by_the_devices_clock_or_else_by_receipt(
     assert found(NOON + timedelta(seconds=2), None) == []
 
 
+def test_the_span_of_a_time_is_where_its_records_are(journal: Journal, archive: Archive) -> None:
+    assert archive.span(None, None) == (0, 0)
+    long_ago = datetime(2024, 1, 1, tzinfo=UTC)
+    journal.append([telemetry(0), telemetry(1, at=long_ago), telemetry(2), telemetry(3, at=NOON)])
+    assert archive.span(None, None) == (1, 4)
+    assert archive.span(NOON, None) == (1, 4)
+    assert archive.span(None, NOON) == (2, 2)
+    assert archive.span(NOON + timedelta(seconds=1), None) == (3, 3)
+    assert archive.span(NOON + timedelta(days=1), None) == (0, 0)
+
+
+def test_a_stretch_tells_what_is_gone(journal: Journal, archive: Archive) -> None:
+    journal.append([telemetry(number, f"n{number % 2}") for number in range(10)])
+    journal.trim(NOON_MS + 2_000)
+    journal.add_sink("api")
+    journal.settle("api", range(3, 8), {5: "parked"})
+    trimmed = archive.trimmed_offset()
+    assert trimmed == 2
+    journal.trim(NOON_MS + 7_000)
+    stretch = archive.stretch(Selection(node="n0"), 0, 8, trimmed)
+    assert [entry.offset for entry in stretch.entries] == [5]
+    assert (stretch.up_to, stretch.gone) == (8, 4)
+    assert archive.stretch(Selection(), 8, 10, trimmed).gone == 0
+
+
 def test_a_page_holds_about_8_mib_however_many_rows_are_asked_for(
     journal: Journal, archive: Archive
 ) -> None:

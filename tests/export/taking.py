@@ -36,6 +36,7 @@ def asked(
 ) -> Request:
     return Request(
         format=of,
+        journal="journal.db",
         selection=selection,
         species=species,
         audio=audio,
@@ -50,7 +51,7 @@ def unseen(_total: int, _doing: str) -> AbstractContextManager[Callable[[int], N
 def take_out(journal: Path, target: Path, request: Request) -> Gathered:
     """Tables, in the folder `target`."""
     with closing(Archive(journal)) as archive:
-        partial = begin(target, request, start(archive))
+        partial = begin(target, request, start(archive, request))
         gather(archive, partial, unseen)
     write_tables(partial, unseen)
     gathered = partial.gathered()
@@ -63,7 +64,7 @@ def pack(
 ) -> tuple[Gathered, Packed]:
     """A data package, in the folder `target`."""
     with closing(Archive(journal)) as archive:
-        partial = begin(target, request, start(archive))
+        partial = begin(target, request, start(archive, request))
         gather(archive, partial, unseen)
     packed = package.write(partial, project, unseen)
     gathered = partial.gathered()

@@ -247,6 +247,24 @@ def test_what_cannot_be_is_said_with_its_remedy(
     assert not any(tmp_path.iterdir())
 
 
+def test_what_is_not_ours_is_left_alone(data_dir: Path, tmp_path: Path, export: Export) -> None:
+    precious = tmp_path / "out.partial" / "notes.txt"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    refused = export("out")
+    assert (refused.returncode, "out.partial is in the way" in refused.stderr) == (1, True)
+    assert "no out.partial to go on with" in export("out", "--resume").stderr
+    assert precious.read_text() == "mine"
+    assert "exists already" in export(".").stderr
+    under_way = tmp_path / "two.partial"
+    cut_short(data_dir, tmp_path, ("two", "--audio"), lambda: clips(under_way) > 9, signal.SIGKILL)
+    other = tmp_path / "other"
+    other.mkdir()
+    journal_of(other / "journal.db", messages(0, 10))
+    refused = export("two", "--resume", of=other)
+    assert (refused.returncode, "was begun with the journal at" in refused.stderr) == (1, True)
+
+
 def test_what_is_not_there_is_said_plainly(tmp_path: Path, export: Export) -> None:
     assert "there is no folder" in export("nowhere/out").stderr
     assert "no out.partial to go on with" in export("out", "--resume").stderr

@@ -212,7 +212,7 @@ def test_damaged_records_and_those_that_do_not_decode_are_left_out_and_counted(
 def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 2_500))
     with closing(Archive(journal)) as archive, closing(Journal(journal)) as writing:
-        walk = reading.start(archive)
+        walk = reading.start(archive, asked())
         pages = reading.pages(archive, asked(), walk)
         first = next(pages)
         assert [entry.offset for entry, _ in first.records] == list(range(1, 1_001))
@@ -229,13 +229,13 @@ def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
 
 
 def pages_of(archive: Archive) -> list[reading.Page]:
-    return list(reading.pages(archive, asked(), reading.start(archive)))
+    return list(reading.pages(archive, asked(), reading.start(archive, asked())))
 
 
 def test_what_arrives_meanwhile_is_for_the_next_export(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 1_010))
     with closing(Archive(journal)) as archive:
-        pages = reading.pages(archive, asked(), reading.start(archive))
+        pages = reading.pages(archive, asked(), reading.start(archive, asked()))
         read = len(next(pages).records)
         journal_of(journal, messages(1_010, 10))
         assert read + sum(len(page.records) for page in pages) == 1_010

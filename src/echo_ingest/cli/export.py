@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from echo_ingest.cli.options import OfKind, OfNode, Since, Until, archive_of, settings_of
+from echo_ingest.cli.options import (
+    OfKind,
+    OfNode,
+    Since,
+    Until,
+    archive_of,
+    journal_path,
+    settings_of,
+)
 from echo_ingest.cli.screen import fail, out, progress, say, size
 from echo_ingest.export import gather, stream, write_tables
 from echo_ingest.export.camtrap import package
@@ -21,7 +29,6 @@ from echo_ingest.flat import TABLES
 from echo_ingest.journal import JournalFull
 from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.journal.opening import NO_ROOM
-from echo_ingest.settings import Settings
 
 STANDARD_OUTPUT = Path("-")
 
@@ -70,19 +77,20 @@ def export(
     settings = settings_of(context)
     request = Request(
         format=as_format.value,
+        journal=str(journal_path(settings).absolute()),
         selection=Selection(node, kind and kind.value, since, until),
         species=tuple(name.casefold() for name in species or ()),
         audio=audio,
         project=None if project is None else str(project),
         payload_bytes_max=settings.payload_bytes_max,
     )
-    for wrong in _clashes(target, request, resume, settings):
-        fail(wrong, 2)
+    if wrong := list(_clashes(target, request, resume)):
+        fail("\n".join(wrong), 2)
     try:
         if target == STANDARD_OUTPUT:
             _to_standard_output(archive_of(settings), request)
         else:
-            _into_folder(target, archive_of(settings), None if resume else request)
+            _into_folder(target, archive_of(settings), request, resume)
     except (Refused, ProjectError) as error:
         fail(str(error))
     except (JournalFull, OSError) as error:
@@ -93,14 +101,19 @@ def export(
         fail(f"cut short; {_how_to_go_on(target)}")
 
 
-def _clashes(target: Path, request: Request, resume: bool, settings: Settings) -> Iterator[str]:
+def _clashes(target: Path, request: Request, resume: bool) -> Iterator[str]:
     """What cannot be asked for together."""
     to_pipe = target == STANDARD_OUTPUT
-    asked = Request(
-        format="csv", selection=Selection(), payload_bytes_max=settings.payload_bytes_max
-    )
-    if resume and (to_pipe or request != asked):
-        yield "--resume goes on with what was asked for; leave the other options out"
+    if resume:
+        nothing = Request(
+            format="csv",
+            journal=request.journal,
+            selection=Selection(),
+            payload_bytes_max=request.payload_bytes_max,
+        )
+        if to_pipe or request != nothing:
+            yield "--resume goes on with what was asked for; leave the other options out"
+        return
     if request.is_package and request.project is None:
         yield (
             "a data package must say who made it, how and under which licence: write that down "
@@ -139,16 +152,15 @@ def _unseen(_total: int, _doing: str) -> AbstractContextManager[Callable[[int], 
     return nullcontext(lambda _count: None)
 
 
-def _into_folder(target: Path, archive: Archive, request: Request | None) -> None:
-    """Make an export, or go on with one where nothing is asked for."""
-    if request is None:
-        partial = go_on(target)
+def _into_folder(target: Path, archive: Archive, request: Request, resume: bool) -> None:
+    if resume:
+        partial = go_on(target, request.journal)
         walk, request = partial.walk, partial.request
         say(f"{folder_of(target)}: going on after record {walk.position:,} of {walk.last:,}")
         project = None if request.project is None else read(Path(request.project))
     else:
         project = None if request.project is None else read(Path(request.project))
-        partial = begin(target, request, start(archive))
+        partial = begin(target, request, start(archive, request))
     gather(archive, partial, progress)
     packed = Packed()
     if project is None:
@@ -189,7 +201,9 @@ def _amounts(rows: dict[str, int]) -> str:
 def _left_out(gathered: Gathered, packed: Packed | None = None) -> str:
     parts = [f"{count:,} {why}" for why, count in gathered.left_out.items()]
     if gathered.gone:
-        parts.append(f"{gathered.gone:,} gone before they were read (by retention, or damage)")
+        parts.append(
+            f"{gathered.gone:,}, of anyone, gone before they were read (retention, or damage)"
+        )
     if packed is not None and packed.unplaced_records:
         parts.append(f"{packed.unplaced_records:,} of devices whose place is not known")
     return f"left out: {', '.join(parts)}" if parts else "nothing left out"

@@ -51,7 +51,7 @@ def stream(archive: Archive, request: Request, file: IO[bytes], progress: Progre
     gone = 0
     (of_kind, *more) = reading.kinds(request)
     table = CsvTable(file, COLUMNS[of_kind]) if request.format == "csv" and not more else None
-    for page in _read(archive, request, reading.start(archive), progress):
+    for page in _read(archive, request, reading.start(archive, request), progress):
         for entry, record in page.records:
             if table is not None:
                 table.add(row(entry, record, None))

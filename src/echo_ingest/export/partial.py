@@ -34,6 +34,7 @@ from echo_ingest.journal.opening import needing_room, sync
 from echo_ingest.record import AnyRecord, Clip, kind
 
 SUFFIX = ".partial"
+PROGRESS = "progress.db"
 SCHEMA = """
 CREATE TABLE asked (
     request  TEXT NOT NULL,    -- JSON
@@ -236,19 +237,25 @@ class Partial:
 
 def begin(target: Path, request: Request, walk: Walk) -> Partial:
     """Begin an export; raise `Refused` if there is one, or the beginnings of one."""
-    folder = folder_of(target)
     if os.path.lexists(target):
         raise _exists(target)
-    if _files(target).exists():
+    folder = folder_of(target)
+    if _is_under_way(target):
         raise Refused(
             f"{folder} holds an export that was cut short: `echo-ingest export {target} --resume` "
             "goes on with it; to begin anew, remove that folder"
         )
-    if folder.exists():  # it never came to hold anything, or has become one since
-        shutil.rmtree(folder)
     try:
+        for left in folder.glob(f"{PROGRESS}*"):  # it never came to hold anything, or became one
+            left.unlink()
+        if folder.exists():
+            folder.rmdir()
         folder.mkdir()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise Refused(f"{folder} is in the way; remove it, or name another folder") from None
+        if error.errno != errno.ENOENT:
+            raise
         raise Refused(
             f"there is no folder {target.absolute().parent}; make it, or name another"
         ) from None
@@ -267,14 +274,19 @@ def begin(target: Path, request: Request, walk: Walk) -> Partial:
     return Partial(target, db)
 
 
-def go_on(target: Path) -> Partial:
+def go_on(target: Path, journal: str) -> Partial:
     """Open an export that was cut short; raise `Refused` if there is none."""
-    folder = folder_of(target)
     if os.path.lexists(target):
         raise _exists(target)
-    if not _files(target).exists():
+    folder = folder_of(target)
+    if not _is_under_way(target):
         raise Refused(f"there is no {folder} to go on with; leave --resume out to begin")
     partial = Partial(target, _open(target))
+    if partial.request.journal != journal:
+        raise Refused(
+            f"{folder} was begun with the journal at {partial.request.journal}, and this is "
+            f"{journal}: set IOT_DATA_DIR, or remove that folder and begin anew"
+        )
     if partial.version != echo_ingest.__version__:
         raise Refused(
             f"{folder} was begun by echo-ingest {partial.version}, and this is "
@@ -292,9 +304,13 @@ def _files(target: Path) -> Path:
     return folder_of(target) / "files"
 
 
+def _is_under_way(target: Path) -> bool:
+    return _files(target).is_dir() and (folder_of(target) / PROGRESS).exists()
+
+
 def _open(target: Path) -> apsw.Connection:
     """Open what is gathered, for this process alone."""
-    db = apsw.Connection(str(folder_of(target) / "progress.db"))
+    db = apsw.Connection(str(folder_of(target) / PROGRESS))
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL; BEGIN EXCLUSIVE; COMMIT")

@@ -24,6 +24,8 @@ class Request(Struct, frozen=True, kw_only=True):
     """What is asked for."""
 
     format: Format
+    journal: str
+    """Where it is."""
     selection: Selection
     species: tuple[str, ...] = ()
     """Case-folded; none for all."""
@@ -58,7 +60,7 @@ class Page(Struct, frozen=True):
     """Offsets of records that were selected and cannot be given, and why."""
     up_to: int
     gone: int
-    """Records that were there when the walk began, or lost to damage; this came too late."""
+    """Records of anyone that retention has removed since the walk began, or damage has lost."""
 
 
 def kinds(request: Request) -> tuple[str, ...]:
@@ -72,10 +74,11 @@ def is_wanted(request: Request, species: str | None) -> bool:
     return not request.species or (species is not None and species.casefold() in request.species)
 
 
-def start(archive: Archive) -> Walk:
-    """A walk through all that is there now."""
-    first = archive.first_offset()
-    return Walk(archive.last_offset(), archive.trimmed_offset(), max(first - 1, 0))
+def start(archive: Archive, request: Request) -> Walk:
+    """A walk from the first to the last that there is now of the time that is asked for."""
+    trimmed = archive.trimmed_offset()
+    first, last = archive.span(request.selection.since, request.selection.until)
+    return Walk(last, trimmed, max(first - 1, 0))
 
 
 def pages(archive: Archive, request: Request, walk: Walk) -> Iterator[Page]:

@@ -6,7 +6,7 @@ and the last page is the empty one. Each page is one short transaction.
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,12 +32,13 @@ from echo_ingest.journal.nodes import (
     read_node_days,
 )
 from echo_ingest.journal.places import place_of
-from echo_ingest.record import SECONDS_MAX
+from echo_ingest.journal.selection import Bindings, Selection, where_of
+
+__all__ = ["PAGE_ROWS", "Archive", "Parked", "Selection", "Stretch"]
 
 PAGE_ROWS = 200
 STRETCH_OFFSETS = 1_000
 
-Bindings = tuple[str | bytes | int | None, ...]
 Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types
 T = TypeVar("T")
 
@@ -56,17 +57,6 @@ class Parked(Struct, frozen=True):
     node: str | None
     topic: str
     size_bytes: int
-
-
-class Selection(Struct, frozen=True):
-    """Which records: every field narrows it down."""
-
-    node: str | None = None
-    kind: str | None = None
-    since: datetime | None = None
-    """Observed at this second or later."""
-    until: datetime | None = None
-    """Observed before this second."""
 
 
 class Stretch(Struct, frozen=True):
@@ -161,7 +151,7 @@ class Archive:
 
     def newest(self, selection: Selection, limit: int, before: int | None = None) -> list[Entry]:
         """A page of the newest selected records, newest first, with offsets below `before`."""
-        where, bindings = _where(selection)
+        where, bindings = where_of(selection)
         return self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset < ?"  # noqa: S608
             " ORDER BY offset DESC LIMIT ?",
@@ -170,7 +160,7 @@ class Archive:
 
     def after(self, selection: Selection, offset: int, limit: int = PAGE_ROWS) -> list[Entry]:
         """A page of the selected records that follow `offset`, in order of arrival."""
-        where, bindings = _where(selection)
+        where, bindings = where_of(selection)
         return self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset > ?"  # noqa: S608
             " ORDER BY offset LIMIT ?",
@@ -182,7 +172,7 @@ class Archive:
 
         What retention had removed before, up to offset `trimmed_before`, does not count as gone.
         """
-        where, bindings = _where(selection)
+        where, bindings = where_of(selection)
         end = min(up_to, after + STRETCH_OFFSETS)
         self._db.execute("BEGIN DEFERRED")
         try:
@@ -201,9 +191,22 @@ class Archive:
             self._db.execute("COMMIT")
         return Stretch(entries, end, end - first - there)
 
-    def first_offset(self) -> int:
-        """The oldest record's that is there, 0 if there is none."""
-        return self._number("SELECT coalesce(min(offset), 0) FROM record")
+    def span(self, since: datetime | None, until: datetime | None) -> tuple[int, int]:
+        """The first and the last offset of what was observed in this time; 0 and 0 if nothing was.
+
+        Found by the index of keys, in about a second for a million records.
+        """
+        if since is None and until is None:
+            ((first, last),) = self._rows(
+                "SELECT (SELECT min(offset) FROM record), max(offset) FROM record"
+            )
+        else:
+            where, bindings = where_of(Selection(since=since, until=until))
+            ((first, last),) = self._rows(
+                f"SELECT min(offset), max(offset) FROM record WHERE {where}",  # noqa: S608
+                bindings,
+            )
+        return first or 0, last or 0
 
     def trimmed_offset(self) -> int:
         """Up to where retention has removed records; some before may be there, for a sink."""
@@ -367,27 +370,3 @@ def _parked(row: Row) -> Parked:
         *(sink, offset, reason, parked_at_ms, attempts, bool(replay)),
         *(text_of(node), text_of(topic) or "", size_bytes),
     )
-
-
-def _where(selection: Selection) -> tuple[str, Bindings]:
-    """The condition for a selection. The key begins with the time, so its index serves times."""
-    terms: list[str] = ["true"]
-    bindings: list[str | bytes | int | None] = []
-    if selection.node is not None:
-        terms.append("node = ?")
-        bindings.append(selection.node)
-    if selection.kind is not None:
-        terms.append("kind = ?")
-        bindings.append(selection.kind)
-    if selection.since is not None or selection.until is not None:
-        since = int((selection.since or datetime.fromtimestamp(1, UTC)).timestamp())
-        until = int((selection.until or datetime.fromtimestamp(SECONDS_MAX, UTC)).timestamp())
-        low, high = (min(max(t, 1), SECONDS_MAX).to_bytes(4) for t in (since, until))
-        if selection.until is None:
-            high += b"\xff" * 13  # behind every key
-        terms.append(
-            "((key >= ? AND key < ?) OR (key < x'00000001' AND received_at_ms >= ?"
-            " AND received_at_ms < ?))"
-        )
-        bindings += [low, high, since * 1000, until * 1000]
-    return " AND ".join(terms), tuple(bindings)
