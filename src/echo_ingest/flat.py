@@ -59,7 +59,7 @@ def flat(record: AnyRecord) -> Row:
     """
     seen = (
         *(record.observed_at, record.time_source, record.node, record.sensor_id),
-        *_place(record.place),
+        *flat_place(record.place),
         *(record.source_type, record.form, record.message_id),
     )
     match record:
@@ -67,22 +67,23 @@ def flat(record: AnyRecord) -> Row:
             return (
                 *(*seen, record.species, record.confidence, record.alternatives or None),
                 *(record.model, record.sample_rate_hz),
-                *(*_place(record.animal_place), *_place(record.animal_true_place)),
+                *(*flat_place(record.animal_place), *flat_place(record.animal_true_place)),
                 *(*_clip(record.clip), record.clip_reference),
             )
         case Recording():
             return (
                 *(*seen, record.mode),
-                *(*_place(record.animal_place), *_place(record.animal_true_place)),
+                *(*flat_place(record.animal_place), *flat_place(record.animal_true_place)),
                 *(*_clip(record.clip), record.clip_reference, *_health(record.health)),
             )
         case Telemetry():
             return (*seen, *_health(record.health))
         case Movement():
-            return (*seen, record.species, record.animal_id, *_place(record.animal_place))
+            return (*seen, record.species, record.animal_id, *flat_place(record.animal_place))
 
 
-def _place(place: Place | None) -> Row:
+def flat_place(place: Place | None) -> Row:
+    """A place in the columns `PLACE`."""
     return NO_PLACE if place is None else astuple(place)
 
 

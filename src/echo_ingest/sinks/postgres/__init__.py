@@ -24,12 +24,13 @@ from datetime import UTC, datetime
 import asyncpg
 import structlog
 
+from echo_ingest.flat import Row
 from echo_ingest.settings.postgres import postgres_address
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
 from echo_ingest.sinks.postgres import statements, trouble
 from echo_ingest.sinks.postgres.migrate import is_current, migrate
 from echo_ingest.sinks.postgres.months import Months
-from echo_ingest.sinks.postgres.rows import COLUMNS, Row, node_rows, table_rows
+from echo_ingest.sinks.postgres.rows import COLUMNS, node_rows, table_rows
 
 CLOSE_SECONDS = 2.0
 MIGRATE_SECONDS = 3600.0

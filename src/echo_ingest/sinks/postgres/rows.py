@@ -9,52 +9,30 @@ from operator import itemgetter
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import astuple, fields
 
 from echo_ingest.decode.times import received
-from echo_ingest.record import (
-    Alternative,
-    Clip,
-    Detection,
-    Health,
-    Movement,
-    Place,
-    Recording,
-    Telemetry,
-)
+from echo_ingest.flat import COLUMNS as FLAT
+from echo_ingest.flat import PLACE, TABLES, Row, flat, flat_place
+from echo_ingest.record import Place, kind
 from echo_ingest.sinks import Delivery
 
-Row = tuple[object, ...]
-
-PLACE = tuple(field.name for field in fields(Place))
-RECORD = (
-    *("key", "journal_offset", "observed_at", "received_at", "time_source", "form"),
-    *("node", "sensor_id", "message_id", "source_type"),
-    *PLACE,
-)
-ANIMAL = tuple(f"animal_{name}" for name in PLACE)
-ANIMAL_TRUE = tuple(f"animal_true_{name}" for name in PLACE)
-CLIP = (*(f"clip_{field.name}" for field in fields(Clip)), "clip_reference")
-HEALTH = tuple(field.name for field in fields(Health))
-
 COLUMNS = {
-    "detections": (
-        *RECORD,
-        *("species", "confidence", "alternatives", "model", "sample_rate_hz"),
-        *ANIMAL,
-        *ANIMAL_TRUE,
-        *CLIP,
-    ),
-    "recordings": (*RECORD, "mode", *ANIMAL, *ANIMAL_TRUE, *CLIP, *HEALTH),
-    "telemetry": (*RECORD, *HEALTH),
-    "movements": (*RECORD, "species", "animal_id", *ANIMAL),
+    TABLES[of_kind]: ("key", "journal_offset", "received_at", *columns)
+    for of_kind, columns in FLAT.items()
 }
 """Table → its columns, in the order of `table_rows`."""
 NODE_COLUMNS = ("node", "first_heard_at", "last_heard_at", "placed_at", *PLACE)
 
-NO_PLACE: Row = (None,) * len(PLACE)
-NO_CLIP: Row = (None,) * len(fields(Clip))
-NO_HEALTH: Row = (None,) * len(HEALTH)
+
+def _places(*names: str) -> dict[str, list[int]]:
+    return {
+        table: [columns.index(name) for name in names if name in columns]
+        for table, columns in COLUMNS.items()
+    }
+
+
+AS_JSON = _places("alternatives", "clip_metadata")
+REFERENCES = _places("clip_reference")
 
 
 def table_rows(batch: Sequence[Delivery]) -> dict[str, list[Row]]:
@@ -85,7 +63,7 @@ def node_rows(batch: Iterable[Delivery]) -> list[Row]:
             received(heard.first_at_ms),
             received(heard.last_at_ms),
             None if heard.place is None else received(heard.placed_at_ms),
-            *_place(heard.place),
+            *flat_place(heard.place),
         )
         for node, heard in sorted(nodes.items(), key=itemgetter(0))
     ]
@@ -101,66 +79,18 @@ class _Heard(Struct):
 
 
 def _row(delivery: Delivery) -> tuple[str, Row]:
-    record, message = delivery.record, delivery.message
-    common: Row = (
-        delivery.key,
-        delivery.offset,
-        record.observed_at,
-        received(message.received_at_ms),
-        record.time_source,
-        record.form,
-        record.node,
-        record.sensor_id,
-        record.message_id,
-        record.source_type,
-        *_place(record.place),
-    )
-    match record:
-        case Detection():
-            return "detections", (
-                *common,
-                record.species,
-                record.confidence,
-                _json(record.alternatives),
-                record.model,
-                record.sample_rate_hz,
-                *_place(record.animal_place),
-                *_place(record.animal_true_place),
-                *_clip(record.clip),
-                delivery.audio_reference or record.clip_reference,
-            )
-        case Recording():
-            return "recordings", (
-                *common,
-                record.mode,
-                *_place(record.animal_place),
-                *_place(record.animal_true_place),
-                *_clip(record.clip),
-                delivery.audio_reference or record.clip_reference,
-                *_health(record.health),
-            )
-        case Telemetry():
-            return "telemetry", (*common, *_health(record.health))
-        case Movement():
-            return "movements", (
-                *common,
-                record.species,
-                record.animal_id,
-                *_place(record.animal_place),
-            )
+    record = delivery.record
+    table = TABLES[kind(record)]
+    received_at = received(delivery.message.received_at_ms)
+    row = (delivery.key, delivery.offset, received_at, *flat(record))
+    for place in AS_JSON[table]:
+        if row[place] is not None:
+            row = _with(row, place, msgspec.json.encode(row[place]).decode())
+    if delivery.audio_reference is not None:
+        for place in REFERENCES[table]:
+            row = _with(row, place, delivery.audio_reference)
+    return table, row
 
 
-def _place(place: Place | None) -> Row:
-    return NO_PLACE if place is None else astuple(place)
-
-
-def _clip(clip: Clip | None) -> Row:
-    return NO_CLIP if clip is None else (*astuple(clip)[:-1], _json(clip.metadata))
-
-
-def _health(health: Health | None) -> Row:
-    return NO_HEALTH if health is None else astuple(health)
-
-
-def _json(value: tuple[Alternative, ...] | dict[str, str]) -> str | None:
-    return msgspec.json.encode(value).decode() if value else None
+def _with(row: Row, place: int, value: object) -> Row:
+    return (*row[:place], value, *row[place + 1 :])
