@@ -91,8 +91,12 @@ STORIES: dict[str, tuple[list[Story], list[Story]]] = {
         [Story(40, {DAY: "3x5 2x20 3x50", WEEK: "3x60"})],
     ),
     "EchoIngestRoomWithinADay": (
-        [Story(60, {ROOM: "5e9-4e6x60"})],
-        [Story(60, {ROOM: "5e9-3e6x60"}), Story(60, {ROOM: "1e6x60"})],
+        [Story(90, {ROOM: "5e9-4e6x90"})],
+        [
+            Story(90, {ROOM: "5e9-3e6x90"}),
+            Story(90, {ROOM: "1e6x90"}),
+            Story(90, {ROOM: "9e9x30 9e9-9e7x10 8e9x90"}),  # somebody copies a file
+        ],
     ),
     "EchoIngestDeadLetters": (
         [Story(60, {"echo_ingest_dead_letters": "7x50 8x20"})],
