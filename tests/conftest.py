@@ -1,4 +1,4 @@
-"""What the tests share: the mosquitto programs that the promises hold for, and a small disk."""
+"""What tests share: the mosquitto programs that the promises hold for, a small disk, PostgreSQL."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from echo_ingest.broker import find_mosquitto
+from tests import postgres
 
 DISK_BYTES = 24 * 1024 * 1024
 
@@ -39,3 +40,15 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
     yield path
     subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[postgres.Cluster]:
+    """A PostgreSQL server that runs; skipped where there is none, but not where `CI` is set."""
+    reason = postgres.missing()
+    if reason is not None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    cluster = postgres.Cluster()
+    cluster.start()
+    yield cluster
+    cluster.close()

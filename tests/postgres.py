@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import pytest
 
 from tests.house import eventually, free_port
 from tests.server import Server
@@ -43,13 +42,6 @@ def missing() -> str | None:
     if program("initdb") is None:
         return "the server programs of PostgreSQL are missing: type scripts/setup dev"
     return None
-
-
-def need() -> None:
-    """Skip the test where there is no PostgreSQL, but fail where `CI` is set."""
-    reason = missing()
-    if reason is not None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 class Cluster:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.months import Months
 from echo_ingest.sinks.postgres.rows import COLUMNS
 from tests.house import House, eventually, free_port
-from tests.postgres import PASSWORD, Cluster, need
+from tests.postgres import PASSWORD, Cluster
 from tests.sinks.delivering import settle
 from tests.sinks.messages import MORNING, arrivals, clip, detection, message, record_of, said
 
@@ -37,15 +37,6 @@ pytestmark = pytest.mark.slow
 PAPER = Path(__file__).parents[1] / "docs" / "stores.md"
 APPLIED = "SELECT file FROM echo.migration ORDER BY file"
 FILES = ["0001_tables.sql", "0002_months.sql", "0003_near.sql"]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    need()
-    cluster = Cluster()
-    cluster.start()
-    yield cluster
-    cluster.close()
 
 
 class Database:

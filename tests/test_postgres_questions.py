@@ -2,14 +2,13 @@
 
 import math
 import re
-from collections.abc import Iterator
 from random import Random
 
 import asyncpg
 import pytest
 
 from echo_ingest.sinks.postgres import Postgres
-from tests.postgres import Cluster, need
+from tests.postgres import Cluster
 
 pytestmark = pytest.mark.slow
 
@@ -39,15 +38,6 @@ FILL = f"""
 NIGHT = "observed_at >= '2026-08-20 08:00+00' AND observed_at < '2026-08-20 20:00+00'"
 ANIMAL_NEAR = "echo.is_near(animal_latitude, animal_longitude, -36.5, 144.7, 3000)"
 NEAR = "echo.is_near(latitude, longitude, -36.5, 144.7, 3000)"
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    need()
-    cluster = Cluster()
-    cluster.start()
-    yield cluster
-    cluster.close()
 
 
 @pytest.fixture(params=["plain", "postgis"])

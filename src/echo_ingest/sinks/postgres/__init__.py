@@ -34,6 +34,8 @@ from echo_ingest.sinks.postgres.rows import COLUMNS, node_rows, table_rows
 
 CLOSE_SECONDS = 2.0
 MIGRATE_SECONDS = 3600.0
+MONTHS_AT_ONCE = 12
+"""Each takes a few dozen of the server's locks, which are few."""
 HALVING_SECONDS = 10.0
 """How long a batch is searched for what is refused, before what is settled so far is committed."""
 
@@ -106,15 +108,15 @@ class Postgres:
 
     async def _make_months(self, connection: asyncpg.Connection, batch: Sequence[Delivery]) -> None:
         observed = (delivery.record.observed_at for delivery in batch)
-        months = self._months.missing(observed, datetime.now(UTC))
-        if not months:
-            return
-        try:
-            await connection.execute(statements.MAKE_MONTHS, months)
-        except asyncpg.LockNotAvailableError:
-            log.info("partitions wait", months=len(months), reason="somebody reads …_other")
-            self._months.postpone()
-        else:
+        missing = self._months.missing(observed, datetime.now(UTC))
+        for first in range(0, len(missing), MONTHS_AT_ONCE):
+            months = missing[first : first + MONTHS_AT_ONCE]
+            try:
+                await connection.execute(statements.MAKE_MONTHS, months)
+            except asyncpg.LockNotAvailableError:
+                log.info("partitions wait", reason="somebody reads …_other; they are made later")
+                self._months.postpone()
+                break
             self._months.note(months)
 
     # ------------------------------------------------------------------ connections
@@ -129,6 +131,7 @@ class Postgres:
                 await migrate(connection)
         async with self._watching(connection, self._timeout_seconds):
             await connection.execute(statements.SESSION.format(seconds=self._timeout_seconds))
+        self._months = Months()  # it may be another database than before
         return connection
 
     @contextlib.asynccontextmanager
