@@ -189,6 +189,22 @@ def test_a_sink_is_offered_all_again_from_where_it_is_told(journal: Journal) -> 
     assert closes(journal)
 
 
+def test_a_sink_that_has_had_nothing_may_begin_later_than_the_journal(journal: Journal) -> None:
+    journal.append([detection(n) for n in range(6)])
+    journal.add_sink("store")
+    in_flight = [e.offset for e in journal.read("store", 3)]
+    assert journal.backfill("store", 4) == -3
+    assert journal.settle("store", in_flight, {1: "no"}) == 0
+    figures = journal.ledger().sinks["store"]
+    assert (figures.skipped, figures.backlog, figures.parked) == (3, 3, 0)
+    assert closes(journal)
+    assert journal.backfill("store", 1) == 3
+    assert [e.offset for e in journal.read("store", 2)] == [1, 2]
+    journal.settle("store", [1, 2], {})
+    assert journal.backfill("store", 4) == 0, "what it would pass over is nobody's to drop"
+    assert closes(journal)
+
+
 @pytest.mark.parametrize("in_flight", ["new", "replayed"])
 def test_what_is_written_while_a_sink_is_told_to_begin_anew_is_offered_again(
     journal: Journal, in_flight: str

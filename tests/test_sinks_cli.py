@@ -6,14 +6,18 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from echo_ingest.journal import Journal
 from tests.api import Api
 from tests.house import Device, House, closes, eventually
+from tests.sinks.messages import arrivals, messages
 from tests.test_delivery import detection
 
 pytestmark = pytest.mark.slow
@@ -29,11 +33,9 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture
 def house(tmp_path: Path, api: Api) -> Iterator[House]:
-    house = House(
-        tmp_path / "data",
-        IOT_API_URL=api.url,
-        IOT_OBJECTS_URL=(tmp_path / "objects").as_uri(),
-    )
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    house = House(tmp_path / "data", IOT_API_URL=api.url, IOT_OBJECTS_URL=folder.as_uri())
     yield house
     house.close()
 
@@ -162,13 +164,22 @@ def test_one_that_is_not_configured_any_more_is_kept_until_it_is_forgotten(house
     assert "begins when the service is restarted" in row(house, "objects")
 
 
-def test_one_that_has_never_run_may_be_paused_before_it_does(house: House, api: Api) -> None:
+def test_one_that_has_never_run_may_be_paused_and_told_where_to_begin(
+    house: House, api: Api
+) -> None:
     house.data_dir.mkdir(mode=0o700)
-    Journal(house.data_dir / "journal.db").close()
+    with closing(Journal(house.data_dir / "journal.db")) as journal:
+        earlier, later = messages(0, 2)
+        earlier = replace(earlier, received_at_ms=later.received_at_ms - 86_400_000)
+        journal.append(arrivals([earlier, later]))
+        moment = datetime.fromtimestamp(later.received_at_ms / 1000, UTC).isoformat()
     assert "begins when the service is started" in row(house, "echo_api")
     says(house, "pause", "echo_api")
+    begun = says(house, "backfill", "objects", "--from", moment, "--no-wait")
+    assert "objects has had nothing yet and begins there: 1 before that are skipped" in begun
     house.up()
     Device(house.mqtt_port).publish([detection(n) for n in range(3)])
-    eventually(lambda: sinks(house)["objects"]["delivered"] == 3)
-    assert sinks(house)["echo_api"]["backlog"] == 3
+    eventually(lambda: sinks(house)["objects"]["delivered"] == 4)
+    assert sinks(house)["objects"]["skipped"] == 1
+    assert sinks(house)["echo_api"]["backlog"] == 5
     assert api.numbers().total() == 0

@@ -20,7 +20,7 @@ class Tally:
             self.outcomes[report.outcome] += 1
         if report.when == "call":
             _, _, parameters = report.nodeid.partition("[")
-            self.sinks.add(parameters.rstrip("]").partition("-")[0])
+            self.sinks.add(parameters.partition(".")[0])
 
     def line(self) -> str:
         count = self.outcomes

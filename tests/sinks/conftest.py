@@ -31,7 +31,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
-@pytest.fixture(scope="session", params=BACKENDS, ids=lambda backend: backend.name)
+@pytest.fixture(
+    scope="session", params=BACKENDS, ids=lambda backend: f"{backend.name}.{backend.__name__}"
+)
 def installed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:

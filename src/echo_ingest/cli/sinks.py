@@ -119,17 +119,20 @@ def backfill(
         with closing(journal_of(settings)) as journal:
             journal.add_sink(name)
             end = archive.cursor(name) or 0
-            if first <= end and not (sink.is_idempotent or accept_duplicates):
-                had = min(archive.ledger().sinks[name].delivered, end - first + 1)
+            had = min(archive.ledger().sinks[name].delivered, max(0, end - first + 1))
+            if had and not (sink.is_idempotent or accept_duplicates):
                 fail(
                     f"{name} cannot tell a repeat: up to {had:,} records that it has would be "
                     "there twice. If that is what you want, add --accept-duplicates"
                 )
             again = journal.backfill(name, first)
-        if again:
+        if again > 0:
             say(f"{again:,} records are offered to {name} again")
+        elif again < 0:
+            say(f"{name} has had nothing yet and begins there: {-again:,} before that are skipped")
         else:
             say(f"all from there on waits for {name} already")
+        if again <= 0:
             end = archive.last_offset()
         if wait:
             _watch(settings, archive, name, end)

@@ -257,8 +257,7 @@ class Journal:
 
     def is_parked(self, sink: str, offset: int) -> bool:
         """Whether `sink` has refused this record, replay asked for or not."""
-        sql = "SELECT 1 FROM parked WHERE sink = ? AND offset = ?"
-        return self._db.execute(sql, (sink, offset)).fetchone() is not None
+        return cursors.is_parked(self._db, sink, offset)
 
     def is_paused(self, sink: str) -> bool:
         """Nothing is to be offered to it now."""
@@ -311,9 +310,12 @@ class Journal:
             self._db.execute("UPDATE sink SET paused_at_ms = NULL WHERE name = ?", (sink,))
 
     def backfill(self, sink: str, first: int) -> int:
-        """Offer all from offset `first` on again that is still there; return how many more wait."""
+        """Offer all from offset `first` on that is still there; return how many more wait.
+
+        A sink that has had nothing yet skips what comes before: then fewer wait.
+        """
         with self._writing():
-            return cursors.rewind(self._db, sink, first)
+            return cursors.begin_at(self._db, sink, first)
 
     def forget(self, sink: str) -> None:
         """Remove its cursor and what it has parked; added again, it starts at the beginning."""

@@ -32,11 +32,11 @@ def settle(
 ) -> int:
     """Note what was delivered and park what was refused; return for how many that counts.
 
-    What does not follow the cursor any more, since it was moved back meanwhile, will be offered
-    again: it counts then.
+    What neither is parked nor follows the cursor does not: a person has moved the cursor meanwhile,
+    and it will be offered again, or is skipped.
     """
     cursor: int = db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
-    replayed = [offset for offset in offsets if offset <= cursor]
+    replayed = [offset for offset in offsets if offset <= cursor and is_parked(db, sink, offset)]
     following = [offset for offset in offsets if offset > cursor]
     following = following[: without_gap(db, cursor, following)]
     settled = [*replayed, *following]
@@ -65,17 +65,21 @@ def settle(
     return len(settled)
 
 
-def rewind(db: apsw.Connection, sink: str, first: int) -> int:
-    """Have all from offset `first` on offered again that is still there; return how many more wait.
+def begin_at(db: apsw.Connection, sink: str, first: int) -> int:
+    """Have all from offset `first` on offered that is still there; return how many more wait.
 
     What is parked there is offered again too. What retention has removed cannot be: a cursor never
-    goes back behind that.
+    goes back behind that. A sink that has had nothing yet skips what comes before `first`.
     """
     row: tuple[int, int, int] = db.execute(
         "SELECT cursor, skipped, trimmed_offset FROM sink, ledger WHERE name = ?", (sink,)
     ).get
     cursor, skipped, trimmed = row
     before = max(first - 1, trimmed)
+    if cursor == skipped:
+        sql = "UPDATE sink SET cursor = ?1, skipped = ?1 WHERE name = ?2"
+        db.execute(sql, (before, sink))
+        return cursor - before
     if before >= cursor:
         return 0
     replays: int = db.execute(
@@ -91,6 +95,12 @@ def rewind(db: apsw.Connection, sink: str, first: int) -> int:
         (before, skipped, parked, sink),
     )
     return cursor - before - replays
+
+
+def is_parked(db: apsw.Connection, sink: str, offset: int) -> bool:
+    """Whether `sink` has refused this record, replay asked for or not."""
+    sql = "SELECT 1 FROM parked WHERE sink = ? AND offset = ?"
+    return db.execute(sql, (sink, offset)).fetchone() is not None
 
 
 def forget(db: apsw.Connection, sink: str) -> None:
