@@ -101,6 +101,7 @@ class Life:
             *[self._append] * 7,
             *[self._settle] * 5,
             *[self._replay, self._replay_beside, self._replay_dead_letter],
+            *[self._pause_or_resume, self._begin_anew],
             *[self._trim, self._trim, self._acknowledge, self._read_for_long, self._reopen],
         ]
         self._call(self._open)
@@ -152,6 +153,13 @@ class Life:
             sink, _ = self._rng.choice(self._refused)
             offsets = [offset for other, offset in self._refused[-9:] if other == sink]
             (journal or self._journal).request_replay(sink, offsets)
+
+    def _pause_or_resume(self) -> None:
+        self._rng.choice((self._journal.pause, self._journal.resume))("store")
+
+    def _begin_anew(self) -> None:
+        first = self._rng.randint(1, self._journal.ledger().stored + 1)
+        self._journal.backfill(self._rng.choice(("api", "store")), first)
 
     def _replay_beside(self) -> None:
         beside = Journal(self._path)

@@ -26,7 +26,7 @@ from echo_ingest.journal import Arrival, Entry, Journal, JournalUnusable
 from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.journal.damage import find_damage, noted, noting
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
-from echo_ingest.journal.salvage import mend, report_of
+from echo_ingest.journal.salvage import mend, report_of, salvage
 from echo_ingest.record import Identity, Message, Rejected
 from tests.api import Api
 from tests.house import Device, House, eventually
@@ -437,6 +437,21 @@ def test_a_gap_in_the_offsets_is_damage_and_not_passed_over(tmp_path: Path) -> N
     starts, offered, _ = live(journal.path)
     assert starts == 1
     assert offered["api"] == set(range(1, newest + 1)) - {40}
+
+
+def test_a_pause_outlives_a_salvage_and_where_it_does_not_that_is_said(
+    lived: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(lived / "stopped", tmp_path / "j") / "journal.db"
+    salvage(path, "a test")
+    with contextlib.closing(Journal(path)) as journal:
+        assert journal.is_paused("store")
+        assert not journal.is_paused("api")
+    with contextlib.closing(apsw.Connection(str(path))) as db:
+        db.execute("UPDATE sink SET skipped = -1 WHERE name = 'store'")
+    said = salvage(path, "a test").words()
+    assert "How far store had come cannot be told" in said
+    assert "It is not paused any more" in said
 
 
 def test_an_orderly_stop_a_kill_and_a_cut_off_commit_are_no_damage(

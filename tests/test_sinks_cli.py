@@ -102,13 +102,12 @@ def test_one_that_is_away_is_said_to_be_since_when_and_why_and_the_other_goes_on
     assert re.search("objects +delivering", listed)
     # Whoever waits for it may stop waiting; it is there when the other side is.
     waiting = subprocess.Popen(
-        [sys.executable, "-m", "echo_ingest.cli", "sinks", "backfill", "echo_api"],
+        [sys.executable, "-m", "echo_ingest.cli", "sinks", "watch", "echo_api"],
         env=house.environment(),
         stderr=subprocess.PIPE,
         text=True,
     )
     assert waiting.stderr is not None
-    assert "all from there on waits for echo_api already" in waiting.stderr.readline()
     assert "waiting for it" in waiting.stderr.readline()
     waiting.send_signal(signal.SIGINT)
     assert "it goes on" in waiting.communicate(timeout=20)[1]
@@ -128,6 +127,7 @@ def test_a_store_that_lost_what_it_had_is_filled_again_from_the_beginning_or_fro
     again = says(house, "backfill", "objects")
     assert "9 records are offered to objects again" in again
     assert "objects has them: 9 in" in again
+    assert "nothing waits for objects" in says(house, "watch", "objects")
     assert "9 records" in says(house, "backfill", "objects", "--from", "1h", "--no-wait")
     eventually(lambda: sinks(house)["objects"]["backlog"] == 0)
     assert "nothing was received" in says(house, "backfill", "objects", "--from", "2100-01-01")

@@ -1,4 +1,4 @@
-"""`sinks`: where records go; to have one wait, go on, begin anew, or be forgotten."""
+"""`sinks`: where records go; to watch one, have it wait, go on, begin anew, or be forgotten."""
 
 import time
 from contextlib import closing
@@ -26,7 +26,7 @@ STATE_POLL_SECONDS = 2.0
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Which sink, as `sinks list` says.")]
 Running = dict[str, SinkState] | None
 
-app = typer.Typer(help="Where records go: list, backfill, pause, resume, forget.")
+app = typer.Typer(help="Where records go: list, watch, backfill, pause, resume, forget.")
 
 
 @app.command("list")
@@ -139,6 +139,16 @@ def backfill(
 
 
 @app.command()
+def watch(context: typer.Context, name: Name) -> None:
+    """Show how a sink works off its backlog, until all is done that waits now."""
+    settings = settings_of(context)
+    if _known(settings, name) is None:
+        fail(f"{name} has not run yet: start the service")
+    with closing(archive_of(settings)) as archive:
+        _watch(settings, archive, name, archive.last_offset())
+
+
+@app.command()
 def forget(context: typer.Context, name: Name) -> None:
     """Forget a sink that is not configured any more, so that it holds up retention no longer.
 
@@ -216,6 +226,7 @@ def _watch(settings: Settings, archive: Archive, name: str, end: int) -> None:
     total = end - start
     began = asked = time.monotonic()
     if not total:
+        say(f"nothing waits for {name}")
         return
     bar = Progress(
         TextColumn(name),
