@@ -201,6 +201,7 @@ def test_a_sink_that_has_had_nothing_may_begin_later_than_the_journal(journal: J
     assert journal.backfill("store", 1) == 3
     assert [e.offset for e in journal.read("store", 2)] == [1, 2]
     journal.settle("store", [1, 2], {})
+    assert journal.backfill("store", 1, may_repeat=False) == 0
     assert journal.backfill("store", 4) == 0, "what it would pass over is nobody's to drop"
     assert closes(journal)
 

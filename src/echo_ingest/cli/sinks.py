@@ -95,9 +95,9 @@ def backfill(
             help="Only what was received from then on, such as [b]7d[/] (ago).",
         ),
     ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Show how it gets on, until it is done.")
-    ] = True,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Do not wait until it is done.")
+    ] = False,
     accept_duplicates: Annotated[
         bool,
         typer.Option("--accept-duplicates", help="Even where what it has will be there twice."),
@@ -112,20 +112,18 @@ def backfill(
     _known(settings, name)
     sink = _configured(settings).get(name) or _not_configured(name)
     with closing(archive_of(settings)) as archive:
-        first = 1 if since is None else archive.first_received(since)
-        if first is None:
-            say(f"nothing was received since {moment(since or 0)}: nothing to offer again")
-            return
+        first = _first(archive, since)
         with closing(journal_of(settings)) as journal:
             journal.add_sink(name)
             end = archive.cursor(name) or 0
             had = min(archive.ledger().sinks[name].delivered, max(0, end - first + 1))
-            if had and not (sink.is_idempotent or accept_duplicates):
+            may_repeat = sink.is_idempotent or accept_duplicates
+            if had and not may_repeat:
                 fail(
                     f"{name} cannot tell a repeat: up to {had:,} records that it has would be "
                     "there twice. If that is what you want, add --accept-duplicates"
                 )
-            again = journal.backfill(name, first)
+            again = journal.backfill(name, first, may_repeat=may_repeat)
         if again > 0:
             say(f"{again:,} records are offered to {name} again")
         elif again < 0:
@@ -134,7 +132,7 @@ def backfill(
             say(f"all from there on waits for {name} already")
         if again <= 0:
             end = archive.last_offset()
-        if wait:
+        if not no_wait:
             _watch(settings, archive, name, end)
 
 
@@ -166,6 +164,16 @@ def forget(context: typer.Context, name: Name) -> None:
         f"{name} is forgotten, with {figures.parked:,} parked and a backlog of "
         f"{figures.backlog:,}; configured again, it would begin where the journal does"
     )
+
+
+def _first(archive: Archive, since: datetime | None) -> int:
+    """The offset to begin at."""
+    if since is None:
+        return 1
+    first = archive.first_received(since)
+    if first is None:
+        fail(f"nothing was received since {moment(since)}: there is nothing to offer")
+    return first
 
 
 def _running(settings: Settings) -> Running:
@@ -208,6 +216,8 @@ def _state(name: str, figures: SinkLedger | None, configured: bool, running: Run
         return "begins when the service is restarted"
     if figures is None:
         return "begins when the service is started"
+    if running is not None and running[name].state == "not configured":
+        return "not configured any more"
     if figures.paused_at_ms is not None:
         return f"paused since {moment(figures.paused_at_ms)}"
     return "the service does not run" if running is None else _words(running[name])
@@ -216,8 +226,7 @@ def _state(name: str, figures: SinkLedger | None, configured: bool, running: Run
 def _words(state: SinkState) -> str:
     since = f" since {moment(state.since)}" if state.since is not None else ""
     reason = f": {state.reason}" if state.reason is not None else ""
-    more = " any more" if state.state == "not configured" else ""
-    return f"{state.state}{more}{since}{reason}"
+    return f"{state.state}{since}{reason}"
 
 
 def _watch(settings: Settings, archive: Archive, name: str, end: int) -> None:

@@ -36,7 +36,6 @@ transactions (`replay`); this one waits for them up to ten seconds.
 """
 
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -261,8 +260,7 @@ class Journal:
 
     def is_paused(self, sink: str) -> bool:
         """Nothing is to be offered to it now."""
-        sql = "SELECT paused_at_ms IS NOT NULL FROM sink WHERE name = ?"
-        return bool(self._db.execute(sql, (sink,)).get)
+        return cursors.is_paused(self._db, sink)
 
     def trim(self, received_before_ms: int, records_max: int = 10_000) -> int:
         """Remove old records that no sink needs any more; return how many (call until 0)."""
@@ -299,23 +297,22 @@ class Journal:
 
     def pause(self, sink: str) -> None:
         """Offer nothing more to `sink`, from the next write on, until `resume`."""
-        now_ms = time.time_ns() // 1_000_000
-        sql = "UPDATE sink SET paused_at_ms = ? WHERE name = ? AND paused_at_ms IS NULL"
         with self._writing():
-            self._db.execute(sql, (now_ms, sink))
+            cursors.pause(self._db, sink)
 
     def resume(self, sink: str) -> None:
         """Go on where it was paused."""
         with self._writing():
-            self._db.execute("UPDATE sink SET paused_at_ms = NULL WHERE name = ?", (sink,))
+            cursors.resume(self._db, sink)
 
-    def backfill(self, sink: str, first: int) -> int:
+    def backfill(self, sink: str, first: int, *, may_repeat: bool = True) -> int:
         """Offer all from offset `first` on that is still there; return how many more wait.
 
-        A sink that has had nothing yet skips what comes before: then fewer wait.
+        A sink that has had nothing yet skips what comes before: then fewer wait. Unless it
+        `may_repeat`, one that has had something is left as it is.
         """
         with self._writing():
-            return cursors.begin_at(self._db, sink, first)
+            return cursors.begin_at(self._db, sink, first, may_repeat)
 
     def forget(self, sink: str) -> None:
         """Remove its cursor and what it has parked; added again, it starts at the beginning."""

@@ -42,7 +42,6 @@ def settle(
     settled = [*replayed, *following]
     refused = [offset for offset in settled if offset in refusals]
     delivered = [offset for offset in settled if offset not in refusals]
-    now_ms = time.time_ns() // 1_000_000
     db.executemany(
         "DELETE FROM parked WHERE sink = ? AND offset = ?",
         ((sink, offset) for offset in delivered),
@@ -51,7 +50,7 @@ def settle(
         "INSERT INTO parked (sink, offset, reason, parked_at_ms, attempts)"
         " VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
         " parked_at_ms = excluded.parked_at_ms, attempts = attempts + 1, replay = 0",
-        ((sink, offset, refusals[offset], now_ms) for offset in refused),
+        ((sink, offset, refusals[offset], _now_ms()) for offset in refused),
     )
     end = max(following, default=cursor)
     db.execute(
@@ -65,7 +64,7 @@ def settle(
     return len(settled)
 
 
-def begin_at(db: apsw.Connection, sink: str, first: int) -> int:
+def begin_at(db: apsw.Connection, sink: str, first: int, may_repeat: bool) -> int:
     """Have all from offset `first` on offered that is still there; return how many more wait.
 
     What is parked there is offered again too. What retention has removed cannot be: a cursor never
@@ -80,7 +79,7 @@ def begin_at(db: apsw.Connection, sink: str, first: int) -> int:
         sql = "UPDATE sink SET cursor = ?1, skipped = ?1 WHERE name = ?2"
         db.execute(sql, (before, sink))
         return cursor - before
-    if before >= cursor:
+    if before >= cursor or not may_repeat:
         return 0
     replays: int = db.execute(
         "SELECT count(*) FROM parked WHERE sink = ? AND offset > ? AND replay = 1", (sink, before)
@@ -97,6 +96,23 @@ def begin_at(db: apsw.Connection, sink: str, first: int) -> int:
     return cursor - before - replays
 
 
+def pause(db: apsw.Connection, sink: str) -> None:
+    """Nothing is to be offered to it from now on; a pause that was there stays as old as it is."""
+    sql = "UPDATE sink SET paused_at_ms = ? WHERE name = ? AND paused_at_ms IS NULL"
+    db.execute(sql, (_now_ms(), sink))
+
+
+def resume(db: apsw.Connection, sink: str) -> None:
+    """It goes on where it was."""
+    db.execute("UPDATE sink SET paused_at_ms = NULL WHERE name = ?", (sink,))
+
+
+def is_paused(db: apsw.Connection, sink: str) -> bool:
+    """Whether a person has it wait."""
+    sql = "SELECT 1 FROM sink WHERE name = ? AND paused_at_ms IS NOT NULL"
+    return db.execute(sql, (sink,)).fetchone() is not None
+
+
 def is_parked(db: apsw.Connection, sink: str, offset: int) -> bool:
     """Whether `sink` has refused this record, replay asked for or not."""
     sql = "SELECT 1 FROM parked WHERE sink = ? AND offset = ?"
@@ -108,3 +124,7 @@ def forget(db: apsw.Connection, sink: str) -> None:
     for table in ("parked", "place"):
         db.execute(f"DELETE FROM {table} WHERE sink = ?", (sink,))  # noqa: S608
     db.execute("DELETE FROM sink WHERE name = ?", (sink,))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
