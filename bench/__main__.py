@@ -49,6 +49,9 @@ CONTESTS = (
     Contest("drain: aiomqtt", AIOMQTT, "drain", "detections", 30_000, 10_000),
     Contest("live: echo-ingest", ours(), "live", "detections", 300_000, 100_000),
     Contest("live: counter", COUNTER, "live", "detections", 300_000, 100_000),
+    Contest(
+        "socket beside the broker: echo-ingest", ours("unix"), "drain", "detections", 200_000, 0
+    ),
     Contest("mix: echo-ingest", ours(), "drain", "mix", 150_000, 0),
     Contest("WebSocket: echo-ingest", ours("ws"), "drain", "detections", 200_000, 0),
     Contest("TLS: echo-ingest", ours("mqtts"), "drain", "detections", 200_000, 0),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import apsw
 from msgspec import Struct
@@ -15,6 +16,8 @@ from tests.house import SUB_PASSWORD, House, eventually
 TOPIC = "iotingestion/#"
 CLIENT_ID = "bench-mosquitto-sub"
 SESSION_SECONDS_MAX = 30.0
+
+Scheme = Literal["unix", "mqtt", "ws", "mqtts"]
 
 
 class Contestant(Struct, frozen=True):
@@ -32,28 +35,27 @@ class Contestant(Struct, frozen=True):
 # ---------------------------------------------------------------------- ours
 
 
-def service_environment(house: House, scheme: str = "mqtt") -> Mapping[str, str]:
-    """Of `echo-ingest run` beside the broker of `house`; by WebSockets it needs its account."""
-    ours = house.environment()
-    if scheme == "mqtt":
-        return ours
-    account = service_credentials(house.data_dir)
-    assert account is not None, "the broker makes it"
-    return {
-        **ours,
-        "IOT_ENDPOINT": f"{scheme}://127.0.0.1:{house.ws_port}",
-        "IOT_USER": account.user,
-        "IOT_PASSWORD": account.password,
-    }
-
-
-def start_service(house: House, scheme: str = "mqtt") -> subprocess.Popen[bytes]:
+def start_service(house: House, scheme: Scheme = "unix") -> subprocess.Popen[bytes]:
     """`echo-ingest run`, all of its durability on."""
+    environment = house.environment()
+    if scheme != "unix":
+        account = service_credentials(house.data_dir)
+        assert account is not None, "the broker makes it"
+        ports = {
+            "mqtt": house.mqtt_port,
+            "ws": house.ws_port,
+            "mqtts": int(house.settings["IOT_TLS_PORT"]),
+        }
+        environment |= {
+            "IOT_ENDPOINT": f"{scheme}://127.0.0.1:{ports[scheme]}",
+            "IOT_USER": account.user,
+            "IOT_PASSWORD": account.password,
+        }
     command = [sys.executable, "-m", "echo_ingest.cli", "run"]
-    return _start(house, command, "service", service_environment(house, scheme))
+    return _start(house, command, "service", environment)
 
 
-def _subscribe_service(house: House, scheme: str) -> None:
+def _subscribe_service(house: House, scheme: Scheme) -> None:
     program = start_service(house, scheme)
     eventually(lambda: house.http("/healthz")[0] == 200, seconds=SESSION_SECONDS_MAX)
     program.terminate()
@@ -70,10 +72,10 @@ def received(house: House) -> int:
     return 0
 
 
-def ours(scheme: str = "mqtt") -> Contestant:
-    """The service as a process, over `mqtt` or `ws`."""
+def ours(scheme: Scheme = "mqtt") -> Contestant:
+    """The service as a process; `unix` is its way to a broker beside it, the others are remote."""
     return Contestant(
-        "echo-ingest" if scheme == "mqtt" else f"echo-ingest, {scheme}",
+        "echo-ingest",
         lambda house: _subscribe_service(house, scheme),
         lambda house, _messages: start_service(house, scheme),
         received,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+import trustme
 from msgspec import Struct
 
 from bench.contestants import Contestant
@@ -18,7 +19,7 @@ from bench.payloads import Form
 from bench.usage import Usage, usage_of
 from echo_ingest.broker import PUBLISHER
 from tests.crash.programs import mosquitto_of
-from tests.house import PUB_PASSWORD, House, eventually
+from tests.house import PUB_PASSWORD, House, eventually, free_port
 
 Mode = Literal["drain", "live"]
 
@@ -67,7 +68,9 @@ def broker_of(
     """
     parent = journal.parent if journal is not None else None
     with tempfile.TemporaryDirectory(prefix="echo-ingest-bench-", dir=parent) as folder:
-        house = House(Path(folder) / "data", mosquitto=mosquitto, **settings)
+        house = House(
+            Path(folder) / "data", mosquitto=mosquitto, **_certificates(Path(folder)), **settings
+        )
         house.data_dir.mkdir(mode=0o700)
         if journal is not None:
             journal.rename(house.data_dir / "journal.db")
@@ -78,6 +81,22 @@ def broker_of(
             house.close()
             if journal is not None:
                 (house.data_dir / "journal.db").rename(journal)
+
+
+def _certificates(folder: Path) -> dict[str, str]:
+    """Settings of a listener for TLS; those who use it know the authority too."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    paths = {name: folder / f"{name}.pem" for name in ("authority", "certificate", "key")}
+    authority.cert_pem.write_to_path(paths["authority"])
+    certificate.cert_chain_pems[0].write_to_path(paths["certificate"])
+    certificate.private_key_pem.write_to_path(paths["key"])
+    return {
+        "IOT_TLS_PORT": str(free_port()),
+        "IOT_TLS_CERT_FILE": str(paths["certificate"]),
+        "IOT_TLS_KEY_FILE": str(paths["key"]),
+        "IOT_TLS_CA_FILE": str(paths["authority"]),
+    }
 
 
 def measure(
