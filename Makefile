@@ -1,6 +1,6 @@
 # One command each; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check sinks image crash fuzz outage bench lock clean
+.PHONY: help setup up demo test check sinks image crash fuzz outage bench bench-peers lock clean
 
 BIN := .venv/bin
 # Most tests wait for programs: two at a time take half as long.
@@ -10,7 +10,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version
 	--custom-compile-command 'make lock'
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: libraries into .venv, and mosquitto
 	@scripts/setup
@@ -61,6 +61,10 @@ outage: ## a day without the API, and one that ails: MESSAGES=, SEED=; takes abo
 bench: ## beside others, in turn: QUICK=1 (a minute), ROUNDS=5, BROKER=2.1
 	@scripts/setup bench
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) --rounds $(or $(ROUNDS),5) --broker $(BROKER)
+
+bench-peers: ## beside Node-RED and mqttwarn, which it installs in bench/peers: ROUNDS=3
+	@scripts/setup peers
+	@$(BIN)/python -m bench --peers --rounds $(or $(ROUNDS),3)
 
 lock: ## pin the libraries of pyproject.toml anew, as few changes as possible
 	@scripts/setup dev

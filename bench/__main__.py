@@ -18,6 +18,7 @@ from bench.disk import synced_bytes_per_second
 from bench.figures import Row, ratio, table
 from bench.latency import Latency, latencies
 from bench.payloads import CLIP_BYTES, Form
+from bench.peers import MQTTWARN, NODE_RED
 from bench.plots import draw
 from bench.profiling import profile
 from bench.rounds import Mode, Round, measure
@@ -87,8 +88,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round, no growth")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--broker", choices=("2.0", "2.1"), default="2.0")
+    parser.add_argument("--peers", action="store_true", help="beside Node-RED and mqttwarn")
     options = parser.parse_args()
     mosquitto, version = program_of(options.broker)
+    if options.peers:
+        return _with_peers(mosquitto, version, options.rounds)
     rounds = 1 if options.quick else options.rounds
     results = Results(
         "",
@@ -127,10 +131,43 @@ def main() -> int:
     results.line = line(results)
     show(results)
     if not options.quick:
-        text = msgspec.json.format(msgspec.json.encode(results))
-        (ROOT / "bench" / "results" / f"bench-{options.broker}.json").write_bytes(text + b"\n")
+        _write(results, f"bench-{options.broker}")
         draw(results.rounds, results.latency, results.profile, ROOT / "docs" / "performance")
     print(results.line)
+    return 0
+
+
+def _with_peers(mosquitto: Path, version: tuple[int, int, int], rounds: int) -> int:
+    """The same drain by programs that people set up rather than write."""
+    contests = ((ours(), 200_000), (NODE_RED, 10_000), (MQTTWARN, 2_000))
+    done: dict[str, list[Round]] = {contestant.name: [] for contestant, _ in contests}
+    for _ in range(rounds):
+        for contestant, number in contests:
+            each = measure(contestant, "drain", "detections", number, mosquitto)
+            done[contestant.name].append(each)
+    screen.print(table("A backlog drained", [Row(name, each) for name, each in done.items()]))
+    ratios = {
+        name: ratio(
+            [(a.per_second, b.per_second) for a, b in zip(done["echo-ingest"], each, strict=True)]
+        )
+        for name, each in done.items()
+        if name != "echo-ingest"
+    }
+    said = " ".join(f"drain/{name}={each.median:.0f}" for name, each in ratios.items())
+    results = Results(
+        said,
+        datetime.now(UTC).date().isoformat(),
+        machine(),
+        versions(version),
+        done,
+        [],
+        [],
+        {},
+        None,
+        {},
+    )
+    _write(results, "bench-peers")
+    print(said)
     return 0
 
 
@@ -175,6 +212,11 @@ def _ready(path: Path, records: int, progress: Progress) -> None:
 
 
 # ---------------------------------------------------------------------- what came of it
+
+
+def _write(results: Results, name: str) -> None:
+    text = msgspec.json.format(msgspec.json.encode(results))
+    (ROOT / "bench" / "results" / f"{name}.json").write_bytes(text + b"\n")
 
 
 def line(results: Results) -> str:

@@ -52,7 +52,7 @@ def start_service(house: House, scheme: Scheme = "unix") -> subprocess.Popen[byt
             "IOT_PASSWORD": account.password,
         }
     command = [sys.executable, "-m", "echo_ingest.cli", "run"]
-    return _start(house, command, "service", environment)
+    return start(house, command, "service", environment)
 
 
 def _subscribe_service(house: House, scheme: Scheme) -> None:
@@ -98,28 +98,28 @@ def _subscribe_mosquitto_sub(house: House) -> None:
 
 def _start_mosquitto_sub(house: House, messages: int) -> subprocess.Popen[bytes]:
     command = [*_mosquitto_sub(house), "-C", str(messages), "-F", "x"]
-    return _start(house, command, "mosquitto_sub")
+    return start(house, command, "mosquitto_sub")
 
 
 MOSQUITTO_SUB = Contestant(
     "mosquitto_sub",
     _subscribe_mosquitto_sub,
     _start_mosquitto_sub,
-    lambda house: _size_bytes(_log(house, "mosquitto_sub")) // 2,  # an x and a line's end each
+    lambda house: _size_bytes(log_of(house, "mosquitto_sub")) // 2,  # an x and a line's end each
 )
 
 
 def _python(name: str, command: Callable[[House, int], list[str]]) -> Contestant:
     """A consumer of `bench` that prints how many it has had, and ends after so many."""
 
-    def start(house: House, messages: int) -> subprocess.Popen[bytes]:
+    def begin(house: House, messages: int) -> subprocess.Popen[bytes]:
         account = ["--user", SUBSCRIBER, "--password", SUB_PASSWORD, "--messages", str(messages)]
-        return _start(house, [sys.executable, "-m", *command(house, messages), *account], name)
+        return start(house, [sys.executable, "-m", *command(house, messages), *account], name)
 
     def subscribe(house: House) -> None:
-        assert start(house, 0).wait(timeout=SESSION_SECONDS_MAX) == 0
+        assert begin(house, 0).wait(timeout=SESSION_SECONDS_MAX) == 0
 
-    return Contestant(name, subscribe, start, lambda house: _last_number(_log(house, name)))
+    return Contestant(name, subscribe, begin, lambda house: _last_number(log_of(house, name)))
 
 
 def _plain(library: str) -> Contestant:
@@ -144,10 +144,11 @@ COUNTER = _python(
 # ---------------------------------------------------------------------- processes
 
 
-def _start(
+def start(
     house: House, command: list[str], name: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    with _log(house, name).open("wb") as output:
+    """Start a contestant's program; what it prints is in `log_of(house, name)`."""
+    with log_of(house, name).open("wb") as output:
         return subprocess.Popen(
             command,
             env=environment or house.environment(),
@@ -157,7 +158,8 @@ def _start(
         )
 
 
-def _log(house: House, name: str) -> Path:
+def log_of(house: House, name: str) -> Path:
+    """What a contestant's program has printed."""
     return house.data_dir.with_suffix(f".{name}.out")
 
 

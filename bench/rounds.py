@@ -173,8 +173,8 @@ def _measure(
     publisher: Publisher,
     messages: int,
 ) -> Round:
-    before = contestant.counted(house)
     contestant.subscribe(house)
+    before = contestant.counted(house)
     connections = _connections(house)
     published: dict[str, float] = {}
     if mode == "drain":
