@@ -60,11 +60,12 @@ class Cluster:
             *("initdb", f"--pgdata={self._data}", "--no-sync", "--encoding=UTF8", "--no-locale"),
             *(f"--username={ACCOUNT}", "--auth=scram-sha-256", f"--pwfile={password}"),
         )
+        self.command = _command(
+            *("postgres", "-D", str(self._data), "-p", str(self.port)),
+            *(f"-c{name}={value}" for name, value in {**SETTINGS, **settings}.items()),
+        )
         self._server = Server(
-            _command(
-                *("postgres", "-D", str(self._data), "-p", str(self.port)),
-                *(f"-c{name}={value}" for name, value in {**SETTINGS, **settings}.items()),
-            ),
+            self.command,
             self._is_ready,
             log=self.folder / "log",
             stop_signal=signal.SIGINT,  # its clients need not leave first

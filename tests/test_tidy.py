@@ -116,9 +116,9 @@ def tracked() -> list[Path]:
 
 
 def test_every_file_keeps_the_order() -> None:
-    files = [
-        path for room in (SOURCE, ROOT / "tests", ROOT / "bench") for path in room.rglob("*.py")
-    ]
+    bench = ROOT / "bench"
+    files = [*SOURCE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    files += [*bench.glob("*.py"), *bench.glob("*/*.py")]
     assert len(files) > 20
     found = [
         f"{path.relative_to(ROOT)}: {complaint}"

@@ -31,6 +31,8 @@ class Evidence(Struct):
     """What the API has stored, in JSON lines."""
     clips: Path
     """The folder where audio is kept."""
+    keys: list[bytes]
+    """The message key of each row in PostgreSQL."""
     answers: Answers
     faults: list[Done]
     problems: list[str]

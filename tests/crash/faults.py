@@ -5,10 +5,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-PROGRAMS = ("mosquitto", "broker", "service", "api")
+PROGRAMS = ("mosquitto", "broker", "service", "api", "postgres")
 """`broker` is `echo-ingest broker`, the parent of mosquitto."""
-LINKS = ("devices", "service", "api")
-"""The proxies: devices → broker, service → broker, service → API."""
+LINKS = ("devices", "service", "api", "postgres")
+"""The proxies: devices → broker, service → broker, service → API, service → PostgreSQL."""
 PAUSE_SECONDS = (0.1, 2.5)
 DELAY_SECONDS = (0.1, 1.5)
 FURTHER_FAULTS = 0.5
@@ -16,13 +16,15 @@ FURTHER_FAULTS = 0.5
 
 Kind = Literal["kill", "stop", "cut", "stall", "half open"]
 KILLED: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (34, ("service",)),
-    (20, ("mosquitto",)),
-    (14, ("api",)),
+    (32, ("service",)),
+    (18, ("mosquitto",)),
+    (10, ("api",)),
+    (6, ("postgres",)),
     (8, ("broker",)),
     (8, ("broker", "mosquitto")),
     (6, ("service", "mosquitto")),
     (4, ("service", "api")),
+    (2, ("service", "postgres")),
     (6, PROGRAMS),
 )
 """Of a hundred kills, how many hit what."""

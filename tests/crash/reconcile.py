@@ -98,6 +98,7 @@ def reconcile(evidence: Evidence) -> Verdict:
         verdict.repeated += delivered[number] > rows
     verdict.calls_repeated = calls_repeated
     verdict.undelivered += _missing_clips(evidence, problems)
+    verdict.undelivered += _missing_rows(evidence, problems)
     explained = sum(_breaks_delivery(done) for done in evidence.faults)
     if calls_repeated > explained:
         problems.append(f"{calls_repeated} calls repeated, {explained} faults that explain one")
@@ -214,7 +215,7 @@ def _missing_clips(evidence: Evidence, problems: list[str]) -> list[int]:
     """
     missing = []
     expected = set()
-    for entry in _entries(evidence):
+    for entry in _entries(evidence, Selection(kind="recording")):
         record = decode(entry.message, len(entry.message.payload))
         clip = None if isinstance(record, Rejected) else clips.clip_of(record)
         if isinstance(record, Rejected) or clip is None:
@@ -237,10 +238,25 @@ def _missing_clips(evidence: Evidence, problems: list[str]) -> list[int]:
     return missing
 
 
-def _entries(evidence: Evidence) -> Iterator[Entry]:
+def _missing_rows(evidence: Evidence, problems: list[str]) -> list[int]:
+    """Messages that PostgreSQL has not; each key is there once, for it tells a repeat."""
+    rows = Counter(evidence.keys)
+    missing = []
+    for entry in _entries(evidence, Selection()):
+        if rows.pop(entry.key, 0) != 1:
+            number = number_of(clip_bytes(entry.message) or entry.message.payload)
+            assert number is not None
+            missing.append(number)
+    twice = sum(count > 1 for count in Counter(evidence.keys).values())
+    if rows or twice:
+        problems.append(f"PostgreSQL: {twice} keys more than once, {len(rows)} of no record")
+    return missing
+
+
+def _entries(evidence: Evidence, selection: Selection) -> Iterator[Entry]:
     archive = Archive(evidence.journal)
     offset = 0
-    while page := archive.after(Selection(kind="recording"), offset):
+    while page := archive.after(selection, offset):
         yield from page
         offset = page[-1].offset
     archive.close()

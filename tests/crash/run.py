@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -15,12 +16,14 @@ import apsw
 from echo_ingest.broker import SERVICE
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.archive import Archive
+from echo_ingest.sinks.postgres.rows import COLUMNS
 from tests.crash.devices import Answers, Device, WaitsFor
 from tests.crash.evidence import NODES, Done, Evidence
 from tests.crash.faults import Fault, plan
 from tests.crash.messages import REFUSED_SPECIES
 from tests.crash.programs import Program, mosquitto_of, send
 from tests.house import House, free_port
+from tests.postgres import DATABASE, Cluster
 from tests.proxy import Proxy
 
 RELEASED_MESSAGES = 2_000
@@ -28,7 +31,7 @@ RELEASED_MESSAGES = 2_000
 PROGRESS_SECONDS_MAX = 4.0
 """The next fault comes after so long, however few messages have been done."""
 SERVICE_PASSWORD = "service-for-tests"
-STOP_ORDER = ("service", "broker", "api")
+STOP_ORDER = ("service", "broker", "api", "postgres")
 START_SECONDS_MAX = 60.0
 DRAIN_SECONDS_MAX = 600.0
 STILL_SECONDS = 2.0
@@ -50,10 +53,12 @@ class Run:
         self._house = House(folder / "data", mosquitto=mosquitto)
         api_port = free_port()
         mqtt_port = self._house.mqtt_port
+        self._postgres = Cluster()
         self._links = {
             "devices": Proxy(mqtt_port),
             "service": Proxy(mqtt_port),
             "api": Proxy(api_port),
+            "postgres": Proxy(self._postgres.port),
         }
         ours = {**self._house.environment(), "IOT_SERVICE_PASSWORD": SERVICE_PASSWORD}
         self._clips = folder / "clips"
@@ -66,17 +71,20 @@ class Run:
             "IOT_PASSWORD": SERVICE_PASSWORD,
             "IOT_API_URL": f"http://127.0.0.1:{self._links['api'].port}",
             "IOT_OBJECTS_URL": self._clips.as_uri(),
+            "IOT_POSTGRES_URL": self._postgres.url(DATABASE, port=self._links["postgres"].port),
         }
         options = {"nodes": NODES, "refuse_species": REFUSED_SPECIES}
-        replica = ["tests.replica", "--port", str(api_port), "--set", json.dumps(options)]
+        python = [sys.executable, "-m"]
+        replica = [*python, "tests.replica", "--port", str(api_port), "--set", json.dumps(options)]
         replica += ["--log", str(folder / "delivered.jsonl")]
-        cli = "echo_ingest.cli"
+        cli = [*python, "echo_ingest.cli"]
         self._programs = {
-            name: Program([sys.executable, "-m", *command], environment, folder / f"{name}.log")
+            name: Program(command, environment, folder / f"{name}.log")
             for name, command, environment in (
-                ("broker", [cli, "broker"], ours),
-                ("service", [cli, "run"], of_service),
+                ("broker", [*cli, "broker"], ours),
+                ("service", [*cli, "run"], of_service),
                 ("api", replica, ours),
+                ("postgres", self._postgres.command, {**os.environ}),
             )
         }
         # Mostly what the broker promises: on 2.1 the PUBACK is the promise, on 2.0 the receipt.
@@ -99,6 +107,7 @@ class Run:
             flowed = time.monotonic()
             await self._restart()
             await self._drain()
+            keys = await self._keys()
             await self._stop()
         finally:
             await self._end()
@@ -109,6 +118,7 @@ class Run:
             self._house.data_dir / "journal.db",
             self._folder / "delivered.jsonl",
             self._clips,
+            keys,
             self.answers,
             self._happened,
             self._problems,
@@ -147,7 +157,7 @@ class Run:
         """In order: programs that have come up must go down so."""
         for name in STOP_ORDER:
             code = await self._programs[name].stop()
-            if code != 0 and name != "api":
+            if code != 0 and name in ("service", "broker"):
                 self._problems.append(f"{name} stopped with exit code {code}")
 
     def _transitions(self) -> dict[str, int]:
@@ -174,6 +184,7 @@ class Run:
             send(pid, signal.SIGKILL)
         for link in self._links.values():
             await link.stop()
+        self._postgres.close()
 
     # ------------------------------------------------------------------ while messages flow
 
@@ -280,6 +291,10 @@ class Run:
                     await asyncio.sleep(0.2)
         except TimeoutError:
             self._problems.append(f"was not drained after {DRAIN_SECONDS_MAX:.0f} s")
+
+    async def _keys(self) -> list[bytes]:
+        tables = " UNION ALL ".join(f"SELECT key FROM echo.{name}" for name in COLUMNS)  # noqa: S608
+        return [key for (key,) in await self._postgres.rows(DATABASE, tables)]
 
     def _counts(self) -> tuple[int, int]:
         with contextlib.suppress(JournalUnusable, apsw.Error):
