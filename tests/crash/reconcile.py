@@ -241,13 +241,13 @@ def _missing_clips(evidence: Evidence, problems: list[str]) -> list[int]:
 def _missing_rows(evidence: Evidence, problems: list[str]) -> list[int]:
     """Messages that PostgreSQL has not; each key is there once, for it tells a repeat."""
     rows = Counter(evidence.keys)
+    twice = sum(count > 1 for count in rows.values())
     missing = []
     for entry in _entries(evidence, Selection()):
-        if rows.pop(entry.key, 0) != 1:
+        if rows.pop(entry.key, 0) == 0:
             number = number_of(clip_bytes(entry.message) or entry.message.payload)
             assert number is not None
             missing.append(number)
-    twice = sum(count > 1 for count in Counter(evidence.keys).values())
     if rows or twice:
         problems.append(f"PostgreSQL: {twice} keys more than once, {len(rows)} of no record")
     return missing
