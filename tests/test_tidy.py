@@ -128,6 +128,20 @@ def test_every_file_keeps_the_order() -> None:
     assert not found, "\n" + "\n".join(found)
 
 
+def test_the_map_shows_every_room_and_the_layers_as_they_are() -> None:
+    paper = (ROOT / "ARCHITECTURE.md").read_text()
+    rows = re.findall(r"^\| (`.+?) \|", paper, re.MULTILINE)
+    shown = {name for row in rows for name in re.findall(r"`(\w+)(?:\.py|/)`", row)}
+    there = {
+        path.stem
+        for path in SOURCE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert shown == there - {"__init__"}
+    layers = " ← ".join(f"`{', '.join(layer)}`" for layer in LAYERS)
+    assert layers in " ".join(paper.split())
+
+
 def test_no_file_names_a_package_registry() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a clone: which files belong to it is not known")
