@@ -49,6 +49,11 @@ def test_links_lead_somewhere(paper: Path) -> None:
         assert not fragment or fragment in anchors(target), link
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    linked = {link.partition("#")[0] for link in LINK.findall((ROOT / "README.md").read_text())}
+    assert {str(paper.relative_to(ROOT)) for paper in PAPERS} - linked == {"README.md"}
+
+
 def test_each_metric_has_its_heading_type_and_labels() -> None:
     described = {
         name: text

@@ -1,8 +1,8 @@
 """What mosquitto reads: its configuration, password and access files, as text. All pure.
 
-Two versions are served. 2.1 keeps its queues in SQLite, committed before each PUBACK: what it took
-survives SIGKILL and a power cut. 2.0 writes them to a file now and then: what it took since is lost
-in a crash, so there a device that must know asks for a receipt.
+Two versions are served. 2.1 keeps its queues in SQLite, committed in the turn of its loop in which
+it acknowledges: a crash loses at most that turn. 2.0 writes them to a file now and then, and loses
+what it took since. So a device that must know asks for a receipt.
 """
 
 import re
