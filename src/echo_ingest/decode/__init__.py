@@ -1,6 +1,6 @@
 """Bytes → `Record` or `Rejected`. Pure: no I/O, no clock, and the same answer every time.
 
-Two dialects so far: JSON as Project Echo's devices send it (`echo`), and audio files as they are
+Two dialects: JSON as Project Echo's devices send it (`echo`), and audio files as they are
 (`audio_file`). The bytes tell which; the topic does not.
 """
 

@@ -197,10 +197,8 @@ class Settings(BaseModel):
     """Several waiting detections go by the API's bulk call."""
     postgres_url: Annotated[Secret, AfterValidator(_check_postgres_url)] | None = None
     """A PostgreSQL database that gets the records, with the password of a role."""
-
     mongodb_url: Annotated[Secret, AfterValidator(_check_mongodb_url)] | None = None
     """A MongoDB database, with the password in it."""
-
     objects_url: Annotated[str, AfterValidator(check_objects_url)] | None = None
     """A folder or bucket for audio."""
     audio: Annotated[Literal["embedded", "reference"], Expected("embedded or reference")] = (

@@ -1,4 +1,4 @@
-"""The one place where things are wired: what starts, in which order, and how it ends.
+"""What starts, in which order, and how it ends; `house` is what runs meanwhile.
 
 Start: data folder, journal, broker (`up`), HTTP, sinks, session. Stop: first nothing new comes in
 (the batch at hand is stored and acknowledged), then the broker stops and saves what it holds,
@@ -8,26 +8,20 @@ then each sink finishes and settles the write it is in, then HTTP and the journa
 import asyncio
 import contextlib
 import fcntl
-import functools
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from echo_ingest import broker, metrics, web
+from echo_ingest import broker, web
 from echo_ingest.census import count_nodes
-from echo_ingest.deliver import Deliver
-from echo_ingest.figures import Figures
-from echo_ingest.ingest import Ingest
-from echo_ingest.journal import Journal, JournalFull, Ledger
+from echo_ingest.journal import Journal
 from echo_ingest.journal.damage import noting
-from echo_ingest.journal.salvage import mend, report_of
-from echo_ingest.mqtt import Session, SessionOptions
-from echo_ingest.pulse import Pulse
+from echo_ingest.journal.salvage import mend
 from echo_ingest.retain import retain
+from echo_ingest.service.house import House
 from echo_ingest.settings import (
     Endpoint,
     LocalEndpoint,
@@ -35,150 +29,18 @@ from echo_ingest.settings import (
     kept_secret,
     parse_endpoint,
 )
-from echo_ingest.sinks import SinkState
-from echo_ingest.sinks.configured import sinks_of
 from echo_ingest.watch import Watch
+
+__all__ = ["JOURNAL_FILE", "House", "Stopped", "run_broker", "run_ingest", "run_up"]
 
 JOURNAL_FILE = "journal.db"
 DRAIN_SECONDS = 20.0
-TOPICS_REMEMBERED = 10_000
 
 log = structlog.get_logger("service")
 
 
 class Stopped(Exception):
     """The process cannot start or go on; the text says why and what to do, for people."""
-
-
-class House:
-    """Everything that runs in this process, and how it is: what the HTTP side may ask."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        journal: Journal,
-        endpoint: Endpoint | LocalEndpoint,
-        login: Callable[[], tuple[str, str] | None],
-        publisher: broker.Credentials | None = None,
-    ) -> None:
-        """`login` is ours at the broker, `publisher` the devices', where its password is known."""
-        self.settings = settings
-        self.journal = journal
-        self.endpoint = endpoint
-        self.publisher = publisher
-        self.draining = False
-        self.pulse = Pulse(settings.client_id)
-        self.session = Session(
-            SessionOptions(
-                endpoint=endpoint,
-                client_id=broker.session_name(settings, endpoint),
-                login=login,
-                tls_ca_file=settings.tls_ca_file,
-                topic_filters=settings.topic_filters,
-                echo_topic=self.pulse.topic,
-                session_expiry_seconds=settings.session_expiry_seconds,
-            ),
-            node_of=functools.lru_cache(TOPICS_REMEMBERED)(settings.node_of),
-            on_connected=self._on_connected,
-            on_echo=self.pulse.on_echo,
-        )
-        self.figures = Figures(self.session.options)
-        self.sinks = sinks_of(settings)
-        self.deliveries = self._deliveries()
-        self.ingest = Ingest(
-            self.session,
-            journal,
-            payload_bytes_max=settings.payload_bytes_max,
-            batch_records_max=settings.batch_records_max,
-            linger_seconds=settings.batch_linger_ms / 1000,
-            on_stored=self.wake_sinks,
-        )
-
-    # ------------------------------------------------------------------ what HTTP asks
-
-    def live(self) -> dict[str, str]:
-        """The loops turn: that this is answered at all says so, for one that ends ends us all."""
-        return {}
-
-    def ready(self) -> dict[str, str]:
-        """The journal takes records and the session is up."""
-        problems = {}
-        if self.draining:
-            problems["service"] = "stopping"
-        if self.ingest.blocked is not None:
-            problems["journal"] = self.ingest.blocked
-        if not self.session.is_connected:
-            problems["broker"] = self.session.state
-        return problems
-
-    def healthy(self) -> dict[str, str]:
-        """Messages really pass through the broker to us. Sinks do not count: records wait."""
-        return self.ready() | self.pulse.problems()
-
-    def ledger(self) -> Ledger:
-        """As the journal counts it."""
-        return self.journal.ledger()
-
-    def sink_states(self) -> dict[str, SinkState]:
-        """What each sink does, also those that the journal knows from before."""
-        running = {deliver.name: deliver.state for deliver in self.deliveries}
-        states = {}
-        for name, figures in self.journal.ledger().sinks.items():
-            states[name] = running.get(name, SinkState("not configured"))
-            if figures.paused_at_ms is not None and name in running:
-                since = datetime.fromtimestamp(figures.paused_at_ms / 1000, UTC)
-                states[name] = SinkState("paused", since)
-        return states
-
-    def sample(self) -> None:
-        """Bring the gauges up to date."""
-        ledger = self.journal.ledger()
-        metrics.JOURNAL_BYTES.set(self.journal.used_bytes())
-        metrics.DISK_FREE_BYTES.set(self.journal.disk_free_bytes())
-        metrics.JOURNAL_ROOM_BYTES.set(self.journal.room_bytes())
-        metrics.JOURNAL_SALVAGED.set(report_of(self.journal.path).exists())
-        metrics.JOURNAL_LOST_MESSAGES.set(ledger.lost)
-        metrics.DEAD_LETTERS.set(ledger.dead_letters)
-        metrics.JOURNAL_BLOCKED.set(self.ingest.blocked is not None)
-        metrics.CONNECTED.set(self.session.is_connected)
-        metrics.ECHO_AGE_SECONDS.set(self.pulse.age_seconds)
-        metrics.BROKER.known = self.figures.known
-        for name, sink in ledger.sinks.items():
-            metrics.SINK_PAUSED.labels(name).set(sink.paused_at_ms is not None)
-            metrics.SINK_BACKLOG.labels(name).set(sink.backlog)
-            metrics.SINK_PARKED.labels(name).set(sink.parked)
-            metrics.SINK_LAG_SECONDS.labels(name).set(sink.lag_seconds)
-
-    # ------------------------------------------------------------------ what happens inside
-
-    def _deliveries(self) -> list[Deliver]:
-        """One for each sink. Those that are to name clips stay behind the one that keeps them."""
-        deliver = functools.partial(
-            Deliver, self.journal, payload_bytes_max=self.settings.payload_bytes_max
-        )
-        if self.settings.audio == "embedded":
-            return [deliver(sink) for sink in self.sinks]
-        objects, *others = self.sinks
-        keeper = deliver(objects, on_settled=self.wake_sinks)
-        return [keeper, *(deliver(sink, keeper=keeper) for sink in others)]
-
-    def wake_sinks(self) -> None:
-        """There is something new for them, or it is time to stop."""
-        for deliver in self.deliveries:
-            deliver.wake()
-
-    def _on_connected(self, session_present: bool) -> None:
-        metrics.CONNECTIONS.inc()
-        expected = False
-        with contextlib.suppress(JournalFull):  # it is noted at the next connection
-            expected = self.journal.remember_session(f"{self.settings.client_id}@{self.endpoint}")
-        if expected and not session_present:
-            metrics.SESSIONS_LOST.inc()
-            log.error(
-                "session lost",
-                meaning="the broker had forgotten our session; what it held for us while we "
-                "were away is lost, unless the devices send it again",
-            )
 
 
 # ---------------------------------------------------------------------- three ways to run
@@ -193,8 +55,8 @@ async def run_up(
     """Broker, ingestion and HTTP, until told to stop. `beside` runs along with them.
 
     `started` is called once the broker listens, `tell_token` with the token of the read API, if
-    that was made just now. Raises `Stopped`, `BrokerError`,
-    `JournalUnusable` or `OSError`, each with a remedy in its text.
+    that was made just now. Raises `Stopped`, `BrokerError`, `JournalFull`, `JournalUnusable` or
+    `OSError`, each with a remedy in its text.
     """
     if settings.endpoint is not None and not _is_this_machine(settings.endpoint):
         raise Stopped(
