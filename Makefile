@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup up demo test check sinks image crash fuzz outage bench bench-peers lock clean
 
+# Tests start hundreds of programs: compiled once, each is there sooner.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 # Most tests wait for programs: two at a time take half as long.
 PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal

@@ -163,6 +163,13 @@ class House:
         assert closes(ledger), ledger
         return ledger
 
+    def ledger_now(self) -> dict[str, Any]:
+        """What the running service says, checked to close: for polling, as no program starts."""
+        status, ledger = self.http("/api/ledger")
+        assert status == 200, ledger
+        assert closes(ledger), ledger
+        return dict(ledger)
+
     def records(self) -> list[dict[str, Any]]:
         """Every record, oldest first."""
         done = self.cli("records", "--json", "--limit", "1000000")

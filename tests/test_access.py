@@ -60,7 +60,7 @@ def test_a_node_comes_and_goes_while_the_broker_runs_and_nobody_else_minds(house
     node.subscribe("iotreceipts/ridge-07/#")
     assert node.put("iotingestion/ridge-07/deep/down", STATUS) == TAKEN
     assert node.heard(2.0) == ["iotreceipts/ridge-07"]
-    eventually(lambda: house.http("/api/ledger")[1]["stored"] == 1)
+    eventually(lambda: house.ledger_now()["stored"] == 1)
 
     assert house.cli("nodes", "disable", "ridge-07").returncode == 0
     eventually(lambda: not node.is_connected(), seconds=5)
@@ -82,7 +82,7 @@ def test_a_node_comes_and_goes_while_the_broker_runs_and_nobody_else_minds(house
         assert still_there.is_connected()
     assert house.broker_connections() == 1
     assert other.put("iotingestion/creek-02", STATUS) == TAKEN
-    eventually(lambda: house.http("/api/ledger")[1]["stored"] == 2)
+    eventually(lambda: house.ledger_now()["stored"] == 2)
     heard = {day["node"] for day in house.http("/api/nodes")[1]["nodes"]}
     assert heard == {"ridge-07", "creek-02"}
     (said,) = {line for line in house.log("up").splitlines() if '"removed"' in line}
@@ -257,7 +257,7 @@ def test_nobody_can_take_over_the_service_or_have_it_forgotten(house: House) -> 
     assert house.broker_connections() == 1
     device = Device(house.mqtt_port)
     assert device.put("iotingestion/ridge-07", STATUS) == TAKEN
-    eventually(lambda: house.http("/api/ledger")[1]["stored"] == 1)
+    eventually(lambda: house.ledger_now()["stored"] == 1)
     Device(house.mqtt_port, client_id=f"echo-ingest-{ours}").close()
     eventually(lambda: "taken over" in house.log("up") or house.broker_connections() > 1)
 

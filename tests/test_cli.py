@@ -674,7 +674,7 @@ def test_wait_goes_through_sigkill_of_the_service(house: House, tmp_path: Path) 
         stderr=subprocess.PIPE,
         text=True,
     )
-    eventually(lambda: house.ledger()["stored"] > 300)
+    eventually(lambda: house.ledger_now()["stored"] > 300)
     house.kill(program)
     house.up()
     _, said = publishing.communicate(timeout=60)

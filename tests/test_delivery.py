@@ -46,7 +46,7 @@ def detection(number: int) -> tuple[str, bytes]:
 
 
 def sink(house: House) -> dict[str, Any]:
-    figures: dict[str, Any] = house.ledger()["sinks"]["echo_api"]
+    figures: dict[str, Any] = house.ledger_now()["sinks"]["echo_api"]
     return figures
 
 
@@ -142,7 +142,7 @@ def test_real_recordings_come_out_as_they_went_in(house: House) -> None:
             ]
         )
     device.publish([("iotingestion/ridge-01/recording", (AUDIO / "empty_2c.wav").read_bytes())])
-    eventually(lambda: house.ledger()["received"] == 2 * len(whole) + 1)
+    eventually(lambda: house.ledger_now()["received"] == 2 * len(whole) + 1)
     assert house.ledger()["dead_letters"] == 1
     wanted = Counter(hashlib.sha256(content).hexdigest() for content in whole.values())
     records = house.records()

@@ -72,7 +72,7 @@ def test_the_metrics_page_tells_of_broker_and_nodes_and_none_of_it_is_a_message(
             [("iotingestion/ridge-07", b'{"status":"online"}'), ("iotingestion/x", b"?")]
         )
         device.close()
-        eventually(lambda: house.ledger()["received"] == 2)
+        eventually(lambda: house.ledger_now()["received"] == 2)
         house.stop(first)
         house.up()
         # as long as the broker takes to say something new

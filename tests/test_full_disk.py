@@ -94,7 +94,7 @@ def test_on_a_full_disk_acknowledgements_stop_memory_stays_flat_and_it_goes_on_b
     house.wait_healthy(program)
     device = Device(broker.mqtt_port)
     device.publish([heartbeat(n) for n in range(1_000)])
-    eventually(lambda: house.ledger()["stored"] == 1_000)
+    eventually(lambda: house.ledger_now()["stored"] == 1_000)
 
     warm_bytes = rss_bytes(program)
     filler = fill(disk, free_bytes_min // 2)
@@ -112,7 +112,7 @@ def test_on_a_full_disk_acknowledgements_stop_memory_stays_flat_and_it_goes_on_b
 
     subprocess.run(["mount", "-o", f"remount,size={4 * DISK_BYTES}", str(disk)], check=True)
     filler.unlink()
-    eventually(lambda: house.ledger()["stored"] == 75_000, seconds=60)
+    eventually(lambda: house.ledger_now()["stored"] == 75_000, seconds=60)
     eventually(lambda: problems(house, "/healthz") == {})
     assert house.ledger()["received"] == 75_000  # none came twice: it was never disconnected
     log = house.log("run")
@@ -129,7 +129,7 @@ def test_what_a_sink_took_while_the_disk_was_full_is_settled_later_and_not_sent_
         house.wait_healthy(program)
         total = 400
         Device(broker.mqtt_port).publish([detection(n) for n in range(total)])
-        eventually(lambda: house.ledger()["sinks"]["echo_api"]["backlog"] == total)
+        eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["backlog"] == total)
         filler = fill(disk)
         api.start(requests_per_minute=None)
         eventually(lambda: "settling stopped" in house.log("run"))
@@ -140,7 +140,7 @@ def test_what_a_sink_took_while_the_disk_was_full_is_settled_later_and_not_sent_
         assert api.numbers() == taken, "it waits, and sends nothing on"
         assert program.poll() is None
         filler.unlink()
-        eventually(lambda: house.ledger()["sinks"]["echo_api"]["backlog"] == 0, seconds=60)
+        eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0, seconds=60)
         numbers = api.numbers()
         assert len(numbers) == total
         assert set(numbers.values()) == {1}, "each once"
@@ -172,8 +172,8 @@ def test_at_the_journals_cap_it_goes_on_by_itself_once_a_sink_lets_retention_mak
         eventually(lambda: "IOT_JOURNAL" in problems(house, "/readyz").get("journal", ""))
         assert before <= house.ledger()["stored"] < 2 * before
         api.start()
-        eventually(lambda: house.ledger()["stored"] == 2 * before, seconds=60)
-        eventually(lambda: house.ledger()["sinks"]["echo_api"]["backlog"] == 0, seconds=60)
+        eventually(lambda: house.ledger_now()["stored"] == 2 * before, seconds=60)
+        eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0, seconds=60)
         eventually(lambda: problems(house, "/healthz") == {})
         assert set(api.numbers().values()) == {1}
         assert program.poll() is None
@@ -188,7 +188,7 @@ def test_a_damaged_journal_is_not_touched_before_there_is_room_to_save_it(
     program = house.start("run")
     house.wait_healthy(program)
     Device(broker.mqtt_port).publish([heartbeat(n) for n in range(20_000)])
-    eventually(lambda: house.ledger()["stored"] == 20_000)
+    eventually(lambda: house.ledger_now()["stored"] == 20_000)
     assert house.stop(program) == 0
     journal = house.data_dir / "journal.db"
     with journal.open("r+b") as file:
@@ -210,7 +210,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_service(house: House, bro
     program = house.start("run", Path("/dev/full"))  # each write: no space left on device
     eventually(lambda: house.http("/healthz")[0] == 200, seconds=30)
     Device(broker.mqtt_port).publish([heartbeat(n) for n in range(100)])
-    eventually(lambda: house.ledger()["stored"] == 100)
+    eventually(lambda: house.ledger_now()["stored"] == 100)
     assert program.poll() is None
 
 
@@ -220,7 +220,7 @@ def test_a_start_on_a_full_disk_ends_in_words_and_the_next_one_works(
     program = house.start("run")
     house.wait_healthy(program)
     Device(broker.mqtt_port).publish([heartbeat(n) for n in range(100)])
-    eventually(lambda: house.ledger()["stored"] == 100)
+    eventually(lambda: house.ledger_now()["stored"] == 100)
     house.kill(program)
     for name in ("journal.db-shm", "lock"):
         (house.data_dir / name).unlink(missing_ok=True)

@@ -64,7 +64,7 @@ class Site(House):
         return json.dumps({"status": "online", "id": f"m{next(self._numbers)}"}).encode()
 
     def stored(self) -> int:
-        return int(self.http("/api/ledger")[1]["stored"])
+        return int(self.ledger_now()["stored"])
 
 
 @pytest.fixture(scope="module")

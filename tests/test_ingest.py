@@ -55,4 +55,4 @@ def test_at_the_journals_cap_acknowledgements_stop_and_nothing_is_lost(house: Ho
     house.stop(program)
     house.settings["IOT_JOURNAL_BYTES_MAX"] = "0"
     house.up()
-    eventually(lambda: house.ledger()["stored"] == total)
+    eventually(lambda: house.ledger_now()["stored"] == total)

@@ -63,7 +63,7 @@ def test_every_example_payload_becomes_a_record_or_a_dead_letter_with_a_reason(
     examples = sorted(p for p in PAYLOADS.iterdir() if p.name != "manifest.json")
     device = Device(house.ws_port if over == "ws" else house.mqtt_port, websocket=over == "ws")
     device.publish([(PREFIX, path.read_bytes()) for path in examples])
-    eventually(lambda: house.ledger()["received"] == len(examples))
+    eventually(lambda: house.ledger_now()["received"] == len(examples))
     stored = {record["form"] for record in house.records()}
     assert house.ledger()["stored"] == len(ACCEPTED)
     assert {"edge-prediction", "detection", "movement", "sensor-health", "node-status"} <= stored
@@ -86,7 +86,7 @@ def test_strangers_are_refused_and_each_account_may_only_do_its_own(house: House
     publisher.publish([detection(2)])
     assert reader.heard(1.0) == [detection(2)[0]]
     assert listener.heard(1.0) == []
-    eventually(lambda: house.ledger()["stored"] == 1)
+    eventually(lambda: house.ledger_now()["stored"] == 1)
 
 
 def test_sigkill_in_the_middle_three_times_loses_nothing(house: House) -> None:
@@ -112,7 +112,7 @@ def test_sigkill_in_the_middle_three_times_loses_nothing(house: House) -> None:
         ingest = house.start("run")
     sending.join(120)
     assert not sending.is_alive()
-    eventually(lambda: house.ledger()["stored"] == total, seconds=60)
+    eventually(lambda: house.ledger_now()["stored"] == total, seconds=60)
     numbers = stored_numbers(house)
     assert sorted(numbers) == list(range(total))
     house.stop(ingest)
@@ -212,7 +212,7 @@ def test_the_names_of_the_earlier_deployment_keep_working(house: House) -> None:
     house.up()
     device = Device(house.mqtt_port)
     device.publish([(PREFIX, detection(1)[1]), detection(2)])
-    eventually(lambda: house.ledger()["stored"] == 2)
+    eventually(lambda: house.ledger_now()["stored"] == 2)
     assert [record.get("node") for record in house.records()] == [None, "node-2"]
 
 

@@ -85,9 +85,7 @@ def heartbeat(number: int, node: str) -> tuple[str, bytes]:
 
 def sink(house: House) -> dict[str, Any]:
     """As HTTP says it; the journal itself is asked at the end."""
-    status, ledger = house.http("/api/ledger")
-    assert status == 200
-    figures: dict[str, Any] = ledger["sinks"]["echo_api"]
+    figures: dict[str, Any] = house.ledger_now()["sinks"]["echo_api"]
     return figures
 
 
@@ -237,7 +235,7 @@ def test_whatever_ails_the_api_each_record_is_there_and_each_repeat_has_its_reas
         memory = Memory(program.pid)
         Device(house.mqtt_port).publish(messages)
         sent += messages
-        eventually(lambda: house.http("/api/ledger")[1]["received"] == len(sent))  # noqa: B023
+        eventually(lambda: house.ledger_now()["received"] == len(sent))  # noqa: B023
         eventually(lambda: sink(house)["backlog"] == 0, seconds=240)
         memory.close()
         growths.append(memory.growth_bytes)

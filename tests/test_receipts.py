@@ -136,5 +136,5 @@ def test_what_was_receipted_survives_sigkill_of_everything(house: House) -> None
     house.kill(program)
     house.kill_pid(mosquitto)
     house.up()
-    eventually(lambda: house.ledger()["stored"] >= receipted)
+    eventually(lambda: house.ledger_now()["stored"] >= receipted)
     assert house.ledger()["stored"] == 500

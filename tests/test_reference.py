@@ -257,12 +257,12 @@ def test_the_api_is_told_where_each_clip_is_and_gets_no_audio(tmp_path: Path) ->
         assert house.ledger()["sinks"]["echo_api"]["delivered"] == 0
         assert api.received() == []
         s3.start()
-        eventually(lambda: house.ledger()["sinks"]["objects"]["delivered"] > 0)
+        eventually(lambda: house.ledger_now()["sinks"]["objects"]["delivered"] > 0)
         house.kill(service)
         s3.front.stop()
         house.up()
         s3.start()
-        eventually(lambda: house.ledger()["sinks"]["echo_api"]["delivered"] == 42, seconds=60)
+        eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["delivered"] == 42, seconds=60)
         received = api.received()
         assert {each["collection"] for each in received} <= {"events", "detections"}
         told = {each["document"]["audioClip"] for each in received}

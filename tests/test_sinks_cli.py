@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from echo_ingest.journal import Journal
 from tests.api import Api
-from tests.house import Device, House, closes, eventually
+from tests.house import Device, House, eventually
 from tests.sinks.messages import arrivals, messages
 from tests.test_delivery import detection
 
@@ -41,10 +41,7 @@ def house(tmp_path: Path, api: Api) -> Iterator[House]:
 
 
 def sinks(house: House) -> Any:
-    """Figures of each, checked to close."""
-    ledger = house.http("/api/ledger")[1]
-    assert closes(ledger), ledger
-    return ledger["sinks"]
+    return house.ledger_now()["sinks"]
 
 
 def says(house: House, *arguments: str, code: int = 0) -> str:

@@ -117,7 +117,7 @@ def test_what_a_sink_has_not_is_missing_until_it_has_it(
     assert "stored 200\nin echo_api 0\n" in report
     assert "waits for echo_api (record 1)" in report
     api(nodes=["known"])
-    eventually(lambda: house.ledger()["sinks"]["echo_api"]["parked"] == 200)
+    eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["parked"] == 200)
     for place in ((), ("--http", f"http://127.0.0.1:{house.http_port}")):
         code, report = verify(*place)
         assert code == 1

@@ -159,8 +159,8 @@ def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(house: Hous
         assert code is None or code >= 0x80 or not name.endswith(NEVER_TAKEN), (name, code)
     acknowledged = codes[ACKNOWLEDGED]
     assert acknowledged > 0.8 * INPUTS
-    eventually(lambda: house.http("/api/ledger")[1]["received"] == acknowledged)
-    eventually(lambda: house.http("/api/ledger")[1]["sinks"]["echo_api"]["backlog"] == 0)
+    eventually(lambda: house.ledger_now()["received"] == acknowledged)
+    eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0)
     ledger = house.ledger()
     print(f"\nhostile devices: reason codes {dict(codes)}, {ledger}\n{forged_codes}")
     assert ledger["received"] == acknowledged

@@ -1,8 +1,10 @@
 """What the contract suite delivers: plain messages of every kind, and values at their limits."""
 
 import base64
+import io
 import json
 import math
+import wave
 from datetime import UTC, datetime
 from random import Random
 
@@ -74,11 +76,11 @@ def detection(number: int, **changed: object) -> Message:
     return said(node, {name: value for name, value in fields.items() if value is not None})
 
 
-def recording(number: int, seconds: float = 0.02) -> Message:
+def recording(number: int, sound: bytes | None = None) -> Message:
     """A file as a recorder sends it."""
     node = node_of(number)
     topic = f"iotingestion/{node}/recording"
-    return Message(topic, clip(number, seconds), (MORNING + number) * 1000, node)
+    return Message(topic, sound or clip(number), (MORNING + number) * 1000, node)
 
 
 def said(node: str, fields: dict[str, object]) -> Message:
@@ -90,9 +92,18 @@ def node_of(number: int) -> str:
     return NODES[number % len(NODES)]
 
 
-def clip(number: int, seconds: float = 0.02, guano: str = "") -> bytes:
+def clip(number: int, guano: str = "") -> bytes:
     """Sound of its own for each number."""
-    return wav(CALLS[number % len(CALLS)], seconds, SAMPLE_RATE_HZ, Random(number), guano)
+    return wav(CALLS[number % len(CALLS)], 0.02, SAMPLE_RATE_HZ, Random(number), guano)
+
+
+def noise(number: int, seconds: int) -> bytes:
+    """As `clip`, however long: a call would take a second to make."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
+        out.writeframes(Random(number).randbytes(2 * SAMPLE_RATE_HZ * seconds))
+    return file.getvalue()
 
 
 def record_of(arrived: Message) -> AnyRecord:
@@ -120,10 +131,8 @@ LIMITS: dict[str, Message] = {
     "nowhere": detection(1_009, microphoneLLA=None),
     "first-time": detection(1_010, timestamp="1971-01-01T00:00:00Z"),
     "last-time": detection(1_011, timestamp="2105-12-31T23:59:59.999999Z"),
-    "large-clip": detection(
-        1_012, audioClip=base64.b64encode(clip(1_012, seconds=30.0)).decode()
-    ),
-    "large-recording": recording(1_013, seconds=90.0),
+    "large-clip": detection(1_012, audioClip=base64.b64encode(noise(1_012, 30)).decode()),
+    "large-recording": recording(1_013, noise(1_013, 90)),
     "metadata": Message(
         f"iotingestion/{NODES[0]}/recording", clip(1_014, guano=GUANO), MORNING * 1000, NODES[0]
     ),
