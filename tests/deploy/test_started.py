@@ -66,7 +66,7 @@ def test_the_halves_of_split_work_together_and_without_echopub(tmp_path: Path) -
         device = Device(broker.mqtt_port, "ridge-07", password[1])
         device.publish([("iotingestion/ridge-07", b'{"status":"online"}')])
         device.close()
-        eventually(lambda: ingest.ledger_now()["stored"] == 1)
+        eventually(lambda: ingest.ledger()["stored"] == 1)
         eventually(lambda: metrics(ingest).get("echo_ingest_broker_clients") is not None)
         assert metrics(ingest)["echo_ingest_broker_connected"] == 1
     finally:
