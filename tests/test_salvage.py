@@ -473,16 +473,20 @@ def test_a_salvage_that_is_killed_begins_anew_and_one_that_is_complete_is_brough
     overwrite(path, 7 * PAGE, bytes(3 * PAGE))
     wal_header(Random(1), path)
     damaged = {name: path.with_name(path.name + name).read_bytes() for name in ("", "-wal")}
+    building = path.with_name("journal.db.salvaging")
     for kills in range(11):
         salvaging = multiprocessing.get_context("spawn").Process(target=mend, args=(path,))
         salvaging.start()
         if kills == 0:
-            eventually(path.with_name("journal.db.salvaging").exists, seconds=60)
+            eventually(building.exists, seconds=60)
         salvaging.join(kills * 0.15)
         salvaging.kill()
         salvaging.join()
         if salvaging.exitcode == 0:
             break  # it was complete
+        if building.exists():
+            with building.open("ab") as cut_off:
+                cut_off.write(b"half a page")
     live(path)
     saved, gone = check(path, truth)
     assert len(saved) > len(truth.records) - 60 and len(gone) < 60
