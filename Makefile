@@ -1,6 +1,6 @@
 # One command each; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check sinks image crash fuzz outage bench bench-peers lock clean
+.PHONY: help setup up demo test check sinks image crash fuzz outage bench bench-sinks bench-peers lock clean
 
 # Tests start hundreds of programs: compiled once, each is there sooner.
 unexport PYTHONDONTWRITEBYTECODE
@@ -64,6 +64,10 @@ outage: ## a day without the API, and one that ails: MESSAGES=, SEED=; takes abo
 bench: ## beside others, in turn: QUICK=1 (a minute), ROUNDS=5, BROKER=2.1
 	@scripts/setup bench
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) --rounds $(or $(ROUNDS),5) --broker $(BROKER)
+
+bench-sinks: ## each sink beside its store's own bare write
+	@scripts/setup dev
+	@$(BIN)/python -m bench.sinks --json bench/results/sinks.json
 
 bench-peers: ## beside Node-RED and mqttwarn, which it installs in bench/peers: ROUNDS=3
 	@scripts/setup peers

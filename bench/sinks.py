@@ -13,11 +13,13 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import bson
+import msgspec
 import obstore
 from msgspec import Struct
 from pymongo import AsyncMongoClient, UpdateOne, WriteConcern
@@ -35,6 +37,7 @@ from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.rows import COLUMNS, table_rows
 from tests import mongodb, postgres, s3
 from tests.house import free_port
+from tests.machine import machine
 
 PAYLOAD_BYTES_MAX = 1_048_576
 WARM_UP_BATCHES = 2
@@ -159,8 +162,21 @@ def batches(form: Form, records: int, size: int, seed: int) -> Iterator[list[Del
             batch = []
 
 
-async def figures(contest: Contest, records: int) -> str:
-    """The line of one sink."""
+class Speed(Struct, frozen=True):
+    """Of one sink, in records a second, and of the bare write beside it."""
+
+    sink: str
+    sink_per_second: int
+    bare_per_second: int
+    ratio: float
+
+    def __str__(self) -> str:
+        parts = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return " ".join(f"{name}={value}" for name, value in parts)
+
+
+async def speed(contest: Contest, records: int) -> Speed:
+    """Measure one sink."""
     with tempfile.TemporaryDirectory() as folder:
         async with contest.against(Path(folder)) as (sink, bare):
             sizes = (sink.batch_records_max, contest.batch_records_max)
@@ -179,10 +195,11 @@ async def figures(contest: Contest, records: int) -> str:
                 assert written.count == size, "a sink takes such a batch whole"
                 assert not written.refusals, written.refusals[0].reason
             counted = (number + 1 - WARM_UP_BATCHES) * size
-            return (
-                f"sink={sink.name} sink_per_second={counted / sink_seconds:.0f} "
-                f"bare_per_second={counted / bare_seconds:.0f} "
-                f"ratio={bare_seconds / sink_seconds:.2f}"
+            return Speed(
+                sink.name,
+                round(counted / sink_seconds),
+                round(counted / bare_seconds),
+                round(bare_seconds / sink_seconds, 2),
             )
 
 
@@ -191,12 +208,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CONTESTS)}")
     parser.add_argument("--records", type=int, help="how many, if not as many as usual")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args()
     log_from(logging.WARNING)
+    speeds = []
     for name in arguments.names or CONTESTS:
         contest = CONTESTS[name]
         records = arguments.records or contest.records
-        print(asyncio.run(figures(contest, records)), flush=True)
+        speeds.append(asyncio.run(speed(contest, records)))
+        print(speeds[-1], flush=True)
+    if arguments.json is not None:
+        date = datetime.now(UTC).date().isoformat()
+        found = {"date": date, "machine": machine(), "speeds": speeds}
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
 
 
 if __name__ == "__main__":
