@@ -333,7 +333,8 @@ class Device:
                     correlation_data=sent.to_bytes(4) if response_topic else None,
                 ).write()
                 sent += 1
-            self._stream.sendall(packets)
+            if packets:  # mosquitto 2.1.2 takes an empty WebSocket frame for a malformed packet
+                self._stream.sendall(packets)
             puback = self._read()
             assert isinstance(puback, mqtt5.PubAckPacket), puback
             assert int(puback.reason_code) < 0x80, puback
