@@ -57,8 +57,9 @@ def test_mosquitto_has_noted_its_number_before_it_runs(tmp_path: Path) -> None:
     """Else, were its parent killed in between, nobody could end it at the next start."""
     program = tmp_path / "mosquitto"
     program.write_text(
-        f'#!/bin/sh\n[ "$1" = -h ] || cp mosquitto.pid {tmp_path}/noted\n'
-        f'echo $$ >{tmp_path}/own\nexec {find_mosquitto(None)} "$@"\n'
+        f'#!/bin/sh\n[ "$1" = -h ] || {{ echo $$ >{tmp_path}/own\n'
+        f"cp mosquitto.pid {tmp_path}/noted; }}\n"
+        f'exec {find_mosquitto(None)} "$@"\n'
     )
     program.chmod(0o755)
     house = House(tmp_path / "data", mosquitto=program)
