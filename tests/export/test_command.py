@@ -173,16 +173,17 @@ def test_a_full_disk_is_said_and_it_goes_on_when_there_is_room(
 
 
 def test_two_cannot_write_the_same(data_dir: Path, tmp_path: Path, export: Export) -> None:
-    said: list[subprocess.CompletedProcess[str]] = []
-
-    def other_was_refused() -> bool:
-        if clips(tmp_path / "out.partial") > 100:
-            said.append(export("out", "--resume"))
-        return bool(said)
-
-    cut_short(data_dir, tmp_path, ("out", "--audio"), other_was_refused, signal.SIGTERM)
-    assert said[0].returncode == 1
-    assert "another export is writing out.partial; wait for its end" in said[0].stderr
+    command = [*COMMAND, "out", "--audio"]
+    with subprocess.Popen(command, env=environment(data_dir), cwd=tmp_path) as first:
+        try:
+            eventually(lambda: clips(tmp_path / "out.partial") > 0)
+            first.send_signal(signal.SIGSTOP)  # so that it is still there, however slow the other
+            second = export("out", "--resume")
+        finally:
+            first.send_signal(signal.SIGCONT)
+            first.terminate()
+    assert second.returncode == 1
+    assert "another export is writing out.partial; wait for its end" in second.stderr
 
 
 def test_the_last_line_says_what_there_is_and_what_was_left_out(
