@@ -41,7 +41,7 @@ from tests import mongodb
 from tests.house import House, free_port
 from tests.sinks.messages import MORNING, PLACE, clip, detection, message, record_of, said
 
-PAPER = Path(__file__).parents[1] / "docs" / "stores.md"
+PAPER = Path(__file__).parents[1] / "docs" / "mongodb.md"
 PATIENCE_SECONDS = 1.5
 Database = AsyncDatabase[dict[str, Any]]
 
@@ -296,9 +296,8 @@ async def test_an_id_that_somebody_else_has_is_refused_in_words(
 
 
 def query() -> list[dict[str, Any]]:
-    """The pipeline of docs/stores.md, as one types it there."""
-    text = PAPER.read_text().partition("## MongoDB")[2]
-    typed = re.search(r"db\.events\.aggregate\((\[.*?\n\])\)", text, re.DOTALL)
+    """The pipeline of docs/mongodb.md, as one types it there."""
+    typed = re.search(r"db\.events\.aggregate\((\[.*?\n\])\)", PAPER.read_text(), re.DOTALL)
     assert typed is not None
     dates = re.sub(r'ISODate\(("[^"]+")\)', r'{"$date": \1}', typed[1])
     pipeline: list[dict[str, Any]] = json_util.loads(
@@ -465,7 +464,7 @@ async def test_the_least_account_is_enough_and_a_wrong_one_is_said_in_words(tmp_
 
 
 def least() -> list[dict[str, Any]]:
-    """The privileges that docs/stores.md tells people to give."""
+    """The privileges that docs/mongodb.md tells people to give."""
     typed = re.search(r"privileges: (\[.*?\]),\n  roles", PAPER.read_text(), re.DOTALL)
     assert typed is not None
     text = re.sub(r"([{,]\s*)(\w+):", r'\1"\2":', typed[1]).replace("EchoNet", mongodb.DATABASE)

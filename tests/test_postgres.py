@@ -34,7 +34,7 @@ from tests.sinks.messages import MORNING, arrivals, clip, detection, message, re
 
 pytestmark = pytest.mark.slow
 
-PAPER = Path(__file__).parents[1] / "docs" / "stores.md"
+PAPER = Path(__file__).parents[1] / "docs" / "postgresql.md"
 APPLIED = "SELECT file FROM echo.migration ORDER BY file"
 FILES = ["0001_tables.sql", "0002_months.sql", "0003_near.sql"]
 
@@ -373,7 +373,7 @@ async def test_a_migration_that_fails_leaves_nothing(database: Database) -> None
 async def test_a_role_with_the_rights_of_the_paper_delivers_and_may_do_no_more(
     database: Database,
 ) -> None:
-    """The owner of docs/stores.md migrates, the service writes, a reader reads."""
+    """The owner of docs/postgresql.md migrates, the service writes, a reader reads."""
     roles, grants = (
         block.replace("…", "frog").split(";")[:-1]
         for block in re.findall(r"```sql\n(-- as .*?)```", PAPER.read_text(), re.DOTALL)
@@ -389,7 +389,7 @@ async def test_a_role_with_the_rights_of_the_paper_delivers_and_may_do_no_more(
     with pytest.raises(Unavailable, match=r"permission denied.*echo-ingest migrate"):
         await sink.write([heard(1)])
     assert await Postgres(owner).migrate() == FILES
-    with pytest.raises(Unavailable, match=r"permission denied for schema echo.*docs/stores.md"):
+    with pytest.raises(Unavailable, match=r"permission denied for schema echo.*docs/postgresql.md"):
         await sink.probe()
     connection = await asyncpg.connect(owner)
     for grant in grants:
@@ -526,15 +526,14 @@ async def test_a_disturbed_write_leaves_no_connection_behind(database: Database)
 
 
 async def test_the_papers_questions_are_answered_as_it_shows(database: Database) -> None:
-    text = PAPER.read_text()
-    _, _, night = text.partition("## A night to try with")
+    _, _, night = (PAPER.parent / "stores.md").read_text().partition("## A night to try with")
     lines = re.findall(r"^\{.*\}$", night.partition("\n## ")[0], re.MULTILINE)
     batch = [delivery(n, said("ridge-07", json.loads(line))) for n, line in enumerate(lines)]
     assert await database.sink.write(batch) == Written(5)
-    _, _, asked = text.partition("### PostgreSQL: from nothing to last night's frogs")
+    _, _, asked = PAPER.read_text().partition("## From nothing to last night's frogs")
     typed = re.findall(
         r"^```sql\n(.*?)^```(?:\n\n```\n(.*?)^```)?",
-        asked.partition("\n### ")[0],
+        asked.partition("\n## ")[0],
         re.DOTALL | re.MULTILINE,
     )
     assert [bool(shown) for _, shown in typed] == [False, True, True]

@@ -173,7 +173,7 @@ def test_a_password_in_an_address_is_refused_and_not_shown(name: str, text: str)
 def test_credentials_in_an_address_for_audio_are_refused_and_not_shown(text: str) -> None:
     (line,) = problems({"IOT_OBJECTS_URL": text})
     assert "hunter2" not in line
-    assert "docs/stores.md" in line
+    assert "docs/audio.md" in line
 
 
 def test_audio_by_reference_needs_a_place_to_keep_it() -> None:

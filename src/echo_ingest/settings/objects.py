@@ -15,7 +15,7 @@ REMEDY = (
     "if you like: of letters, digits, dots, hyphens and underscores"
 )
 CREDENTIALS_REMEDY = (
-    "leave out what stands before @ or after ?, and give credentials as docs/stores.md says: "
+    "leave out what stands before @ or after ?, and give credentials as docs/audio.md says: "
     "an address is shown and logged"
 )
 

@@ -10,7 +10,7 @@ majority of the servers and on their disks (`w: majority`, `j: true`).
 - Writes that the server refuses are refused one by one, in its words; all other trouble, such as
   no primary or no majority, is unavailability.
 
-`documents` says what is written, `trouble` what errors mean, docs/stores.md all of it to people.
+`documents` says what is written, `trouble` what errors mean, docs/mongodb.md all of it to people.
 """
 
 import asyncio

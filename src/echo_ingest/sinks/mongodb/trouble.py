@@ -24,7 +24,7 @@ from echo_ingest.sinks import Unavailable
 from echo_ingest.sinks.echo_api.replies import one_line
 
 SET_URL = "set IOT_MONGODB_URL"
-GRANT = "let the account find, insert and update in this database, as docs/stores.md says"
+GRANT = "let the account find, insert and update in this database, as docs/mongodb.md says"
 LOG_IN = (
     f"{SET_URL} to an account that this server lets in, with its password; if the account was made "
     "in another database, add ?authSource= and that database's name"

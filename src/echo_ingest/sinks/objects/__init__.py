@@ -6,7 +6,7 @@ that several records of one sensor and time have in common is kept once, with a 
 record. The same sound from another sensor, or at another time, is another clip: each has its place
 by who heard it when, and no record needs to be asked where its clip is.
 
-Records without a clip need nothing. Docs: docs/stores.md.
+Records without a clip need nothing. Docs: docs/audio.md.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ and on disk (`synchronous_commit`).
   at once, rows go where those of no month go, so that none ever waits for a partition.
 
 `rows` says what is written, `migrate` makes the tables, `trouble` knows what errors mean,
-docs/stores.md tells all of it to people.
+docs/postgresql.md tells all of it to people.
 """
 
 import asyncio

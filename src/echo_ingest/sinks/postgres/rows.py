@@ -1,6 +1,6 @@
 """Records as rows: pure. Which columns each table has for us, and what a batch tells of nodes.
 
-docs/stores.md describes the tables. Audio is described, never stored; where its bytes are is said
+docs/postgresql.md describes the tables. Audio is described, never stored; where its bytes are is said
 in `clip_reference`.
 """
 

@@ -1,4 +1,4 @@
--- One table for each kind of record, and one of nodes. docs/stores.md says what each is for.
+-- One table for each kind of record, and one of nodes. docs/postgresql.md says what each is for.
 
 CREATE SCHEMA echo;
 CREATE SCHEMA echo_months; -- the partitions: out of sight of those who list the tables
