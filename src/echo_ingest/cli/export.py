@@ -18,7 +18,7 @@ from echo_ingest.cli.options import (
     journal_path,
     settings_of,
 )
-from echo_ingest.cli.screen import fail, out, progress, say, size
+from echo_ingest.cli.screen import counted, fail, out, progress, say, size
 from echo_ingest.export import gather, stream, write_tables
 from echo_ingest.export.camtrap import package
 from echo_ingest.export.camtrap.package import Packed
@@ -179,9 +179,13 @@ def _into_folder(target: Path, archive: Archive, request: Request, resume: bool)
             f"say so in {request.project} under [locations], and export again"
         )
     files = [path.stat().st_size for path in target.iterdir() if path.is_file()]
-    clips = f", {gathered.clips:,} clips, {size(gathered.clip_bytes)}" if request.audio else ""
+    clips = (
+        f", {counted(gathered.clips, 'clips')}, {size(gathered.clip_bytes)}"
+        if request.audio
+        else ""
+    )
     say(
-        f"{target}: {_amounts(rows)} in {len(files)} file{'s' * (len(files) > 1)}, "
+        f"{target}: {_amounts(rows)} in {counted(len(files), 'files')}, "
         f"{size(sum(files))}{clips}; "
         f"{_left_out(gathered, packed)}"
     )
@@ -195,7 +199,7 @@ def _say_why(gathered: Gathered) -> None:
 
 
 def _amounts(rows: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {table}" for table, count in rows.items() if table != "audio")
+    return ", ".join(counted(count, table) for table, count in rows.items() if table != "audio")
 
 
 def _left_out(gathered: Gathered, packed: Packed | None = None) -> str:

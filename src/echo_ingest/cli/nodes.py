@@ -25,7 +25,7 @@ from echo_ingest.broker.nodes import (
     read_nodes,
 )
 from echo_ingest.cli.options import archive_of, settings_of
-from echo_ingest.cli.screen import cells, duration, fail, moment, out, say, table
+from echo_ingest.cli.screen import cells, counted, duration, fail, moment, out, say, table
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.nodes import Heard
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
@@ -171,7 +171,8 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
         )
     if listed:
         out.print(shown)
-    say(f"{len(listed):,} nodes with credentials of their own; today is {now_at.date()} (UTC)")
+    own = counted(len(listed), "nodes")
+    say(f"{own} with credentials of their own; today is {now_at.date()} (UTC)")
     others = len(heard.keys() - {each.node for each in listed} - {""})
     if others:
         say(f"{others:,} more were heard: `echo-ingest status --by-node` has them")

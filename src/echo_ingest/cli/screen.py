@@ -83,6 +83,11 @@ def size(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:,.1f} GB"
 
 
+def counted(count: int, things: str) -> str:
+    """`1 node`, `2 nodes`: `things` is a plural that ends in s, or a word that has none."""
+    return f"{count:,} {things if count != 1 else things.removesuffix('s')}"
+
+
 def duration(seconds: float) -> str:
     """An age, in its two largest units."""
     whole = int(seconds)

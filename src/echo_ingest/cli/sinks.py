@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from echo_ingest.cli.options import archive_of, given_time, journal_of, settings_of
 from echo_ingest.cli.reach import ask_service
-from echo_ingest.cli.screen import cells, duration, err, fail, moment, out, say, table
+from echo_ingest.cli.screen import cells, counted, duration, err, fail, moment, out, say, table
 from echo_ingest.journal import SinkLedger
 from echo_ingest.journal.archive import Archive
 from echo_ingest.settings import Settings
@@ -125,7 +125,7 @@ def backfill(
                 )
             again = journal.backfill(name, first, may_repeat=may_repeat)
         if again > 0:
-            say(f"{again:,} records are offered to {name} again")
+            say(f"{counted(again, 'records')} offered to {name} again")
         elif again < 0:
             say(f"{name} has had nothing yet and begins there: {-again:,} before that are skipped")
         else:

@@ -1,7 +1,7 @@
 """Records as rows: pure. Which columns each table has for us, and what a batch tells of nodes.
 
-docs/postgresql.md describes the tables. Audio is described, never stored; where its bytes are is said
-in `clip_reference`.
+docs/postgresql.md describes the tables. Audio is described, never stored; where its bytes are is
+said in `clip_reference`.
 """
 
 from collections.abc import Iterable, Sequence

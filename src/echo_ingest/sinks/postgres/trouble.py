@@ -14,7 +14,8 @@ REASON_CHARACTERS_MAX = 500
 SET_URL = "set IOT_POSTGRES_URL"
 PRIMARY = f"it only reads, as a standby does: {SET_URL} to the primary"
 GRANT = (
-    "grant it as docs/postgresql.md says, or run `echo-ingest migrate` as a role that may create tables"
+    "grant it as docs/postgresql.md says, or run `echo-ingest migrate` as a role that may create "
+    "tables"
 )
 REMEDIES = {
     "08": "it goes on by itself once the server is reached again",
