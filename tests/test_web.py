@@ -23,7 +23,7 @@ from echo_ingest.decode import identify
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.record import KINDS, Message
 from echo_ingest.sinks import SinkState
-from echo_ingest.web import access, api, reader
+from echo_ingest.web import access, api, ranges, reader
 from tests.house import HTTP_TOKEN, free_port
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
@@ -310,6 +310,41 @@ async def test_a_clip_comes_out_byte_for_byte(site: Site, as_json: bool) -> None
     assert headers["Content-Type"] == "application/octet-stream"
 
 
+PARTS: list[tuple[dict[str, str], int, slice]] = [
+    ({}, 200, slice(0, 244)),
+    ({"Range": "bytes=0-9"}, 206, slice(0, 10)),
+    ({"Range": "bytes=234-"}, 206, slice(234, 244)),
+    ({"Range": "bytes=234-1000"}, 206, slice(234, 244)),
+    ({"Range": "bytes=-7"}, 206, slice(237, 244)),
+    ({"Range": "bytes=-1000"}, 206, slice(0, 244)),
+    ({"Range": "bytes=244-"}, 416, slice(0, 0)),
+    ({"Range": "bytes=-0"}, 416, slice(0, 0)),
+    ({"Range": "bytes=9-0"}, 200, slice(0, 244)),
+    ({"Range": "bytes=0-1,5-6"}, 200, slice(0, 244)),
+    ({"Range": "bytes=-"}, 200, slice(0, 244)),
+    ({"Range": "frogs=0-1"}, 200, slice(0, 244)),
+    ({"Range": "bytes=0-"}, 206, slice(0, 244)),
+    ({"Range": "bytes=10-", "Sec-Fetch-Dest": "audio"}, 206, slice(10, 60)),
+    ({"Range": "bytes=10-243", "Sec-Fetch-Dest": "audio"}, 206, slice(10, 244)),
+]
+
+
+async def test_a_part_of_a_clip_can_be_asked_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = tone(1 / 80)
+    monkeypatch.setattr(ranges, "PLAYED_BYTES_MAX", 50)
+    site.store(Message("iotingestion/ridge-07/recording", clip, RECEIVED_AT_MS, "ridge-07"))
+    for headers, status, part in PARTS:
+        async with site.http.get("/api/records/1/clip", headers=headers) as reply:
+            body, said = await reply.read(), reply.headers
+        assert (reply.status, body) == (status, clip[part]), headers
+        assert said["Accept-Ranges"] == "bytes"
+        assert said["Content-Length"] == str(len(body))
+        span = f"{part.start}-{part.stop - 1}" if body else "*"
+        assert said.get("Content-Range") == (None if status == 200 else f"bytes {span}/244")
+
+
 async def test_a_damaged_record_says_so_and_its_bytes_can_still_be_had(site: Site) -> None:
     site.store(Message("iotingestion/ridge-07/recording", tone(), RECEIVED_AT_MS, "ridge-07"))
     other = apsw.Connection(str(site.path))
@@ -461,6 +496,7 @@ ERRORS = [
     ("/api/records/99999999999999999999", 400, "offset must be a whole number from 1"),
     ("/api/records/one", 404, "there is nothing at /api/records/one"),
     ("/api/records/1/clip", 404, "record 1 has no clip"),
+    ("/api/records/1/clip?request=1", 400, "'request' is unknown"),
     ("/api/dead-letters/9", 404, "there is no dead letter 9"),
     ("/api/dead-letters/9/payload", 404, "there is no dead letter 9"),
     ("/api/nodes?since=yesterday", 400, "since must be a day in UTC, such as 2026-09-14"),

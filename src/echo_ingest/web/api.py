@@ -11,13 +11,10 @@ from litestar.exceptions import HTTPException, NotFoundException, ValidationExce
 from litestar.params import FromQuery, PathParameter, QueryParameter, SkipValidation
 from litestar.response import Stream
 
-from echo_ingest.decode import clip_bytes
-from echo_ingest.journal import Entry
 from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.journal.entries import DeadLetter
-from echo_ingest.record import Container
-from echo_ingest.sinks import clips
 from echo_ingest.web.errors import AnyRequest, Problem, problem
+from echo_ingest.web.found import clip_file, entry_at, shown
 from echo_ingest.web.reader import Reader, download, in_turn
 from echo_ingest.web.views import (
     DeadLetterPage,
@@ -29,11 +26,12 @@ from echo_ingest.web.views import (
     dead_message,
     node_on_day,
     refused_record,
-    stored_record,
 )
 
 PAGE_MAX = 500
 NODE_DAYS_MAX = 10_000
+GIVEN = {"journal", "request"}
+"""Parameters that come from us and not from the address."""
 NUMBER_MAX = 2**53 - 1  # the largest that every reader of JSON takes for what it is
 
 BYTES = "application/octet-stream"
@@ -99,7 +97,7 @@ async def list_records(
 
     def question(archive: Archive) -> list[StoredRecord]:
         entries = archive.newest(selection, limit, before)
-        return [_stored(archive, entry, journal) for entry in entries]
+        return [shown(archive, entry, journal.payload_bytes_max) for entry in entries]
 
     records = await journal.ask(question)
     return RecordPage(records, records[-1].offset if records else None)
@@ -108,33 +106,22 @@ async def list_records(
 @get("/records/{offset:int}", raises=[NotFoundException])
 async def show_record(journal: Journal, offset: Number) -> StoredRecord:
     """One record."""
-    return await journal.ask(lambda archive: _stored(archive, _entry(archive, offset), journal))
+    return await journal.ask(
+        lambda archive: shown(archive, entry_at(archive, offset), journal.payload_bytes_max)
+    )
 
 
 @get("/records/{offset:int}/clip", raises=[NotFoundException])
-async def download_clip(journal: Journal, offset: Number) -> Stream:
-    """The audio file of a record, byte for byte as the device sent it."""
-
-    def question(archive: Archive) -> tuple[bytes, Container]:
-        entry = _entry(archive, offset)
-        stored = _stored(archive, entry, journal)
-        if stored.problem is not None:
-            raise NotFoundException(f"record {offset} is {stored.problem}")
-        clip = getattr(stored.record, "clip", None)
-        if clip is None:
-            raise NotFoundException(f"record {offset} has no clip")
-        body = clip_bytes(entry.message)
-        assert body is not None, "a record has a clip only if its message has"
-        return body, clip.container
-
-    body, container = await journal.ask(question)
-    return download(body, clips.CONTENT_TYPES[container], f"record-{offset}.{container}")
+async def download_clip(request: AnyRequest, journal: Journal, offset: Number) -> Stream:
+    """The audio file of a record, byte for byte as the device sent it; or a part of it."""
+    file = await journal.ask(lambda archive: clip_file(archive, offset, journal.payload_bytes_max))
+    return download(file.audio, file.media_type, file.name, request.headers)
 
 
 @get("/records/{offset:int}/payload", media_type=BYTES, raises=[NotFoundException])
 async def download_record_payload(journal: Journal, offset: Number) -> Stream:
     """The message that a record was decoded from, as it came."""
-    payload = await journal.ask(lambda archive: _entry(archive, offset).message.payload)
+    payload = await journal.ask(lambda archive: entry_at(archive, offset).message.payload)
     return download(payload, BYTES, f"record-{offset}.bin")
 
 
@@ -190,20 +177,6 @@ async def list_nodes(journal: Journal, node: Text = None, since: Day = None) -> 
     return NodeDays([node_on_day(day) for day in days[:NODE_DAYS_MAX]], len(days) > NODE_DAYS_MAX)
 
 
-def _entry(archive: Archive, offset: int) -> Entry:
-    entry = archive.record(offset)
-    if entry is None:
-        raise NotFoundException(
-            f"there is no record {offset}; the newest is {archive.last_offset()}"
-        )
-    return entry
-
-
-def _stored(archive: Archive, entry: Entry, journal: Reader) -> StoredRecord:
-    place = archive.place_of(clips.KEEPER, entry.offset)
-    return stored_record(entry, journal.payload_bytes_max, place)
-
-
 def _dead_letter(archive: Archive, number: int) -> DeadLetter:
     dead_letter = archive.dead_letter(number)
     if dead_letter is None:
@@ -239,7 +212,7 @@ def _say_what_to_send(request: AnyRequest, error: ValidationException) -> Respon
 def _refuse_unknown_parameters(request: AnyRequest) -> None:
     """A filter that is misspelt or given twice would quietly show something else."""
     parameters = request.route_handler.parsed_fn_signature.parameters.keys()
-    possible = sorted(parameters - request.path_params.keys() - {"journal"})
+    possible = sorted(parameters - request.path_params.keys() - GIVEN)
     left = set(possible)
     for name, _ in request.query_params.multi_items():
         if name not in left:

@@ -5,7 +5,7 @@ A request may hold a payload in memory from reading it until its last byte is se
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +16,7 @@ from litestar.response import Stream
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from echo_ingest.journal.archive import Archive
+from echo_ingest.web.ranges import NOWHERE, part_of
 
 REQUESTS_MAX = 4
 WAIT_SECONDS_MAX = 10.0
@@ -82,8 +83,23 @@ def in_turn() -> Callable[[ASGIApp], ASGIApp]:
     return middleware
 
 
-def download(body: bytes, media_type: str, name: str) -> Stream:
-    """Offer `body` as a file, sent no faster than it is read, so that its turn lasts as long."""
+def download(
+    body: bytes, media_type: str, name: str, asked: Mapping[str, str] | None = None
+) -> Stream:
+    """Offer `body` as a file, sent no faster than it is read, so that its turn lasts as long.
+
+    Of a file whose request headers are given as `asked`, a part may be had.
+    """
+    size = len(body)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    status_code = 200
+    if asked is not None:
+        headers["Accept-Ranges"] = "bytes"
+        if (part := part_of(asked, size)) is not None:
+            body = body[part.first : part.last + 1]
+            status_code = 206 if part != NOWHERE else 416
+            span = f"{part.first}-{part.last}" if part != NOWHERE else "*"
+            headers["Content-Range"] = f"bytes {span}/{size}"
 
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(body), CHUNK_BYTES):
@@ -91,9 +107,7 @@ def download(body: bytes, media_type: str, name: str) -> Stream:
 
     return Stream(
         chunks(),
+        status_code=status_code,
         media_type=media_type,
-        headers={
-            "Content-Length": str(len(body)),
-            "Content-Disposition": f'attachment; filename="{name}"',
-        },
+        headers={"Content-Length": str(len(body)), **headers},
     )
