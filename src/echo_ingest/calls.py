@@ -29,14 +29,22 @@ CALLS = (
     Call("Dacelo novaeguineae", 600, 1_500, 5.0, 0.8),
     Call("Uperoleia mimula", 2_000, 2_200, 12.0, 0.4),
     Call("Sus scrofa", 180, 140, 2.0, 0.6),
+    Call("Limnodynastes dumerilii", 560, 480, 0.9, 0.2),
+    Call("Geocrinia victoriana", 2_600, 2_400, 10.0, 0.5),
+    Call("Ninox boobook", 880, 720, 1.4, 0.5),
+    Call("Ninox strenua", 420, 370, 0.8, 0.6),
+    Call("Eopsaltria australis", 3_500, 2_600, 3.0, 0.3),
+    Call("Strepera graculina", 900, 1_900, 1.2, 0.5),
 )
 
 
 def wav(call: Call, seconds: float, sample_rate_hz: int, rng: Random, guano: str = "") -> bytes:
-    """A mono 16-bit WAV file of the call in quiet noise, with a GUANO chunk if text is given.
+    """A WAV file of the call in quiet noise; as `wav_file`."""
+    return wav_file(sound(call, seconds, sample_rate_hz, rng), sample_rate_hz, guano)
 
-    Source of the chunk: the GUANO specification 1.0, chunk id `guan`, UTF-8 lines `Key: value`.
-    """
+
+def sound(call: Call, seconds: float, sample_rate_hz: int, rng: Random) -> bytes:
+    """The call in quiet noise, as 16-bit samples, the low byte first."""
     samples = array.array("h")
     phase = 0.0
     for index in range(int(seconds * sample_rate_hz)):
@@ -46,7 +54,14 @@ def wav(call: Call, seconds: float, sample_rate_hz: int, rng: Random, guano: str
         frequency_hz = call.start_hz + (call.end_hz - call.start_hz) * min(progress, 1.0)
         phase += 2 * math.pi * frequency_hz / sample_rate_hz
         samples.append(int(VOLUME * loudness * math.sin(phase) + rng.gauss(0, NOISE)))
-    data = samples.tobytes()
+    return samples.tobytes()
+
+
+def wav_file(data: bytes, sample_rate_hz: int, guano: str = "") -> bytes:
+    """A mono 16-bit WAV file of these samples, with a GUANO chunk if text is given.
+
+    Source of the chunk: the GUANO specification 1.0, chunk id `guan`, UTF-8 lines `Key: value`.
+    """
     text = guano.encode()
     chunks = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, sample_rate_hz, 2 * sample_rate_hz, 2, 16)
     chunks += b"data" + struct.pack("<I", len(data)) + data

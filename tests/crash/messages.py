@@ -8,16 +8,19 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from random import Random
 from typing import Literal
 
 from msgspec import Struct
 
-from echo_ingest import fleet
 from echo_ingest.calls import CALLS, wav
+from echo_ingest.fleet import forms
+from echo_ingest.fleet.forest import Node
 
 EPOCH_SECONDS = 1_790_000_000
 """The time of message 0; each number has a second of its own."""
+WHEN = datetime.fromtimestamp(EPOCH_SECONDS, UTC)
 PREFIX = "iotingestion"
 REFUSED_SPECIES = "Nullus refusus"
 """The API is told to refuse it: the record is parked."""
@@ -76,7 +79,7 @@ def number_of(payload: bytes) -> int | None:
 
 
 def edge_prediction(number: int, node: str, rng: Random) -> bytes:
-    said = fleet.edge_prediction(PREFIX, node, rng)
+    said = forms.edge_prediction(PREFIX, _node(node), WHEN, rng)
     return _json(json.loads(said.payload), number, timestamp=str(EPOCH_SECONDS + number))
 
 
@@ -100,12 +103,12 @@ def detection(number: int, node: str, rng: Random) -> bytes:
 
 
 def movement(number: int, node: str, rng: Random) -> bytes:
-    said = fleet.movement(PREFIX, node, rng)
+    said = forms.movement(PREFIX, _node(node), WHEN, rng)
     return _json(json.loads(said.payload), number, timestamp=EPOCH_SECONDS + number)
 
 
 def sensor_health(number: int, node: str, rng: Random) -> bytes:
-    said = fleet.sensor_health(PREFIX, node, rng)
+    said = forms.sensor_health(PREFIX, _node(node), WHEN, rng)
     moment = EPOCH_SECONDS + number
     return _json(json.loads(said.payload), number, timestamp=moment, status=f"number={number};")
 
@@ -148,6 +151,10 @@ FORMS = (
     Form(3, broken, fate="dead letter", has_identity=False),
 )
 WEIGHTED = [form for form in FORMS for _ in range(form.share)]
+
+
+def _node(name: str) -> Node:
+    return Node(name, (-38.7712, 143.5021, 112.0), tuple(call.species for call in CALLS))
 
 
 def _clip(number: int, rng: Random) -> bytes:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 from collections import deque
+from datetime import UTC, datetime
+from itertools import islice
 from random import Random
 
 from rich.console import Group, RenderableType
@@ -11,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from echo_ingest.cli.records import what
-from echo_ingest.cli.screen import cells, moment, out, table
-from echo_ingest.decode import decode
-from echo_ingest.fleet import fleet, publish_for_ever
+from echo_ingest.cli.screen import cells, moment, out, progress, table
+from echo_ingest.decode import decode, identify
+from echo_ingest.fleet import Device, fleet, past, publish_for_ever
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.mqtt import Session, SessionOptions
@@ -23,10 +25,14 @@ from echo_ingest.service import House, Stopped
 REFRESH_SECONDS = 0.5
 RATE_REFRESHES = 20
 NEWEST = 10
+PAST_BATCH = 100
 
 
 async def demonstrate(house: House) -> None:
-    """Run the fleet against `house`, as echopub, and show what comes of it, until cancelled."""
+    """Run the fleet against `house`, as echopub, and show what comes of it, until cancelled.
+
+    A journal that has had nothing yet gets some days to begin with.
+    """
     publisher = house.publisher
     if publisher is None:
         raise Stopped(
@@ -39,11 +45,31 @@ async def demonstrate(house: House) -> None:
             login=lambda: (publisher.user, publisher.password),
         )
     )
+    began_at = datetime.now(UTC)
+    devices = fleet(house.settings.topic_prefixes[0], began_at)
+    if house.journal.ledger().received == 0:
+        await _remember(house, devices, began_at)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(session.run())
-        for number, device in enumerate(fleet(house.settings.topic_prefixes[0])):
+        for number, device in enumerate(devices):
             tasks.create_task(publish_for_ever(session, device, Random(number)))  # noqa: S311
         await _show(house)
+
+
+async def _remember(house: House, devices: tuple[Device, ...], began_at: datetime) -> None:
+    """Put the days before into the journal; the house goes on beside it."""
+    rng = Random(0)  # noqa: S311
+    events = past.events(devices, began_at, rng)
+    messages = past.messages(events, rng)
+    total = sum(device.repeats for _, _, device in events)
+    with progress(total, f"{past.DAYS} simulated days") as advance:
+        while batch := list(islice(messages, PAST_BATCH)):
+            limit = house.settings.payload_bytes_max
+            house.journal.append([(message, identify(message, limit)) for message in batch])
+            house.wake_sinks()
+            advance(len(batch))
+            await asyncio.sleep(0)
+    house.journal.acknowledged()
 
 
 async def _show(house: House) -> None:
