@@ -30,6 +30,8 @@ from echo_ingest.settings import (
     parse_endpoint,
 )
 from echo_ingest.watch import Watch
+from echo_ingest.web.console import create_console
+from echo_ingest.web.reader import Reader
 
 __all__ = ["JOURNAL_FILE", "House", "Stopped", "run_broker", "run_ingest", "run_up"]
 
@@ -122,7 +124,11 @@ async def _serve(
     token, is_new = kept_secret(settings.data_dir, "http", settings.http_token)
     if is_new:
         tell_token(token)
-    app = web.create_app(house, house.journal.path, settings.payload_bytes_max, token)
+    console = None
+    if settings.console_access == "open":
+        journal = Reader(house.journal.path, settings.payload_bytes_max)
+        console = create_console(house, journal, settings.map_tiles)
+    app = web.create_app(house, house.journal.path, settings.payload_bytes_max, token, console)
     try:
         async with asyncio.TaskGroup() as tasks:
             http = tasks.create_task(web.serve(app, settings.bind, settings.http_port))

@@ -27,6 +27,7 @@ from echo_ingest.settings.endpoint import (
     check_bind,
     check_endpoint,
     check_http_url,
+    is_loopback,
     parse_endpoint,
 )
 from echo_ingest.settings.kept import kept_secret
@@ -34,6 +35,7 @@ from echo_ingest.settings.mongodb import check_mongodb_url
 from echo_ingest.settings.objects import check_objects_url
 from echo_ingest.settings.postgres import check_postgres_url
 from echo_ingest.settings.reading import ENVIRONMENT_PREFIX, Expected, SettingsError, read
+from echo_ingest.settings.tiles import check_tiles_url
 from echo_ingest.settings.topics import (
     PROBE_PREFIX,
     RECEIPTS_PREFIX,
@@ -184,6 +186,12 @@ class Settings(BaseModel):
     """A broker that runs alone says on `http_port` how it is."""
     http_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
     """The token that the read API asks for; generated if not given."""
+    console: Annotated[Literal["open", "token", "off"] | None, Expected("open, token or off")] = (
+        None
+    )
+    """Who may look at the console; `open` on loopback and `token` elsewhere if not given."""
+    map_tiles: Annotated[str, AfterValidator(check_tiles_url)] | None = None
+    """Where the console's map gets tiles; without, no browser asks another host."""
     mosquitto: Annotated[Path | None, Expected("the path of the mosquitto program")] = None
     """The broker program, if it is not where such programs are."""
 
@@ -257,6 +265,11 @@ class Settings(BaseModel):
         if path is None and has_certificate and info.field_name == "tls_key_file":
             raise ValueError("set it to the key that belongs to IOT_TLS_CERT_FILE")
         return path
+
+    @property
+    def console_access(self) -> Literal["open", "token", "off"]:
+        """Who may look at the console: where rare animals are is not for everybody by default."""
+        return self.console or ("open" if is_loopback(self.bind) else "token")
 
     @property
     def nodes_path(self) -> Path:

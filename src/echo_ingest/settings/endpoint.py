@@ -122,6 +122,11 @@ def is_host(text: str) -> bool:
     return HOST.fullmatch(text) is not None or _is_ip(text)
 
 
+def is_loopback(text: str) -> bool:
+    """Can only programs on this machine reach that address?"""
+    return text == "localhost" or (_is_ip(text) and ipaddress.ip_address(text).is_loopback)
+
+
 def _is_ip(text: str) -> bool:
     try:
         ipaddress.ip_address(text)

@@ -17,6 +17,7 @@ from litestar import Litestar, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import echo_ingest
@@ -32,12 +33,12 @@ GRACE_SECONDS = 3
 HEADER_BYTES_MAX = 16 * 1024
 CONNECTIONS_MAX = 500
 
-HEADERS = [
-    ("Cache-Control", "no-store"),
-    ("X-Content-Type-Options", "nosniff"),
+HEADERS = [("X-Content-Type-Options", "nosniff")]
+UNLESS_GIVEN = {
+    b"cache-control": b"no-store",
     # A payload is a stranger's: opened in a browser, it must not run as a page of ours.
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
-]
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'; sandbox",
+}
 
 
 def create_health_app(conditions: Conditions) -> Litestar:
@@ -51,11 +52,15 @@ def create_health_app(conditions: Conditions) -> Litestar:
 
 
 def create_app(
-    service: Service, archive_path: Path, payload_bytes_max: int, token: str
+    service: Service,
+    archive_path: Path,
+    payload_bytes_max: int,
+    token: str,
+    console: Router | None = None,
 ) -> Litestar:
     """All routes. `archive_path` is the journal; it is opened anew for each request.
 
-    `token` is asked for by all but health and metrics.
+    `token` is asked for by all but health, metrics and `console`, which asks for itself.
     """
     with_token = only_with(token)
     return Litestar(
@@ -68,6 +73,7 @@ def create_app(
                 middleware=[with_token],
                 security=[{"token": []}],
             ),
+            *([console] if console else []),
         ],
         exception_handlers=ERRORS,
         logging_config=None,
@@ -99,7 +105,7 @@ async def serve(app: Litestar, host: str, port: int, started: asyncio.Event | No
     listener = _listen(host, port)
     server = _Server(
         uvicorn.Config(
-            app,
+            _with_headers(app),
             http=_Connection,
             ws="none",
             lifespan="off",
@@ -122,6 +128,23 @@ async def serve(app: Litestar, host: str, port: int, started: asyncio.Event | No
     finally:
         server.should_exit = True
         await serving
+
+
+def _with_headers(app: ASGIApp) -> ASGIApp:
+    """`app`, whose answers forbid what they do not allow themselves."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def complete_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message["headers"]]
+                given = {name.lower() for name, _ in headers}
+                headers += [each for each in UNLESS_GIVEN.items() if each[0] not in given]
+                message["headers"] = headers
+            await send(message)
+
+        await app(scope, receive, complete_and_send)
+
+    return answer
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,52 @@
+// Builds what the console's pages load: src/*.ts and style/*.css, into the Python package.
+//
+// One file for each entry below; what two of them share comes in a chunk of its own. Names have a hash
+// of what they hold, and manifest.json says which is which. Each file lies there gzipped too, so that
+// nothing is compressed while people wait. Licences of the libraries stay at the end of each file.
+import { build } from "esbuild";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, extname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const target = resolve(here, process.argv[2] ?? "../src/echo_ingest/web/console/static");
+const fresh = `${target}.new`;
+const entries = ["src/console.ts", "src/map.ts", "src/series.ts", "src/clip.ts", "style/console.css", "style/icon.svg"];
+
+await rm(fresh, { recursive: true, force: true });
+await mkdir(fresh, { recursive: true });
+const { metafile } = await build({
+  absWorkingDir: here,
+  entryPoints: entries,
+  outdir: fresh,
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  target: ["es2022", "chrome111", "firefox113", "safari16.4"],
+  minify: true,
+  legalComments: "eof",
+  entryNames: "[name]-[hash]",
+  chunkNames: "shared-[hash]",
+  assetNames: "[name]-[hash]",
+  // Leaflet's pictures of pins and layers are not used; what a style asks for is in the style.
+  loader: { ".png": "dataurl", ".svg": "copy" },
+  metafile: true,
+  logLevel: "warning",
+});
+
+// "src/map.ts" → "map.js", and the style that a script brings along → "map.css".
+const manifest = {};
+for (const [path, { entryPoint, cssBundle }] of Object.entries(metafile.outputs)) {
+  if (!entryPoint) continue;
+  const name = basename(entryPoint, extname(entryPoint));
+  manifest[name + extname(path)] = basename(path);
+  if (cssBundle) manifest[`${name}.css`] = basename(cssBundle);
+}
+for (const name of await readdir(fresh)) {
+  const bytes = await readFile(join(fresh, name));
+  await writeFile(join(fresh, `${name}.gz`), gzipSync(bytes, { level: 9 }));
+}
+await writeFile(join(fresh, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+await rm(target, { recursive: true, force: true });
+await rename(fresh, target);

@@ -1,0 +1,7 @@
+// What every page has: its zone, and its changes as they happen.
+import { tellZone } from "./zone";
+import { follow } from "./live";
+
+tellZone();
+const topic = document.body.dataset["liveOf"];
+if (topic !== undefined) follow(topic);

@@ -1,0 +1,48 @@
+"""The console: what people look at in the morning, below /console. docs/console.md shows it.
+
+A page is a file here and a template: the file asks the sources and hands what it found to the
+template. Pages work without scripts; with them, parts of a page are brought up to date by one
+stream of changes, and maps, series and clips can be looked into.
+"""
+
+from pathlib import Path
+
+from litestar import HttpMethod, Router, route
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
+
+from echo_ingest.web.console import calls, nodes, overview, refused
+from echo_ingest.web.console.bundle import bundle_page, read_bundle
+from echo_ingest.web.console.page import Pages
+from echo_ingest.web.console.problems import problem_pages
+from echo_ingest.web.console.sources import Sources
+from echo_ingest.web.health import Service
+from echo_ingest.web.reader import Reader
+
+__all__ = ["create_console"]
+
+
+def create_console(service: Service, journal: Reader, tiles: str | None = None) -> Router:
+    """All routes below /console. `tiles` is `IOT_MAP_TILES`."""
+    bundle = read_bundle()
+    pages = Pages(bundle, tiles)
+    sources = Sources(service, journal, pages)
+    return Router(
+        "/console",
+        route_handlers=[
+            *overview.routes(sources),
+            *nodes.routes(sources),
+            *calls.routes(sources),
+            *refused.routes(sources),
+            bundle_page(bundle),
+            nothing_here,
+        ],
+        exception_handlers=problem_pages(pages),
+        include_in_schema=False,
+    )
+
+
+@route("/{rest:path}", http_method=[HttpMethod.GET, HttpMethod.POST], sync_to_thread=False)
+def nothing_here(rest: FromPath[Path]) -> None:
+    """Any other address: said on a page rather than in JSON."""
+    raise NotFoundException

@@ -1,0 +1,53 @@
+"""Errors below /console, as pages: what is wrong and what to do, in words."""
+
+from litestar import Response
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.types import ExceptionHandlersMap
+
+from echo_ingest.journal import JournalUnusable
+from echo_ingest.web.console.page import AnyRequest, Pages
+from echo_ingest.web.errors import log
+
+TITLES = {
+    400: "That cannot be asked",
+    401: "Log in first",
+    403: "Not allowed",
+    404: "Nothing here",
+    405: "Not possible here",
+    429: "Too often",
+    500: "A mistake of this service",
+    503: "Not now",
+}
+
+
+def problem_pages(pages: Pages) -> ExceptionHandlersMap:
+    """How each kind of error is shown."""
+
+    def shown(
+        request: AnyRequest, status_code: int, words: str, headers: dict[str, str] | None = None
+    ) -> Response[bytes]:
+        title = TITLES.get(status_code, "That did not work")
+        values = {"title": title, "words": words, "status_code": status_code}
+        return pages.page(request, "problem.html", values, status_code=status_code, headers=headers)
+
+    def http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+        words = error.detail
+        if words == "Not Found":
+            words = f"There is no page {request.url.path}."
+        return shown(request, error.status_code, words, dict(error.headers or {}))
+
+    def journal_unusable(request: AnyRequest, error: JournalUnusable) -> Response[bytes]:
+        return shown(request, 503, str(error))
+
+    def ours(request: AnyRequest, error: Exception) -> Response[bytes]:
+        log.error("page failed", path=request.url.path, exc_info=error)
+        return shown(request, 500, "Its log says more. Other pages may still work.")
+
+    # Those of the whole service, one by one: its own for a narrower kind would come first.
+    return {
+        NotFoundException: http_error,
+        MethodNotAllowedException: http_error,
+        HTTPException: http_error,
+        JournalUnusable: journal_unusable,
+        Exception: ours,
+    }

@@ -1,0 +1,18 @@
+"""What pages may ask."""
+
+from msgspec import Struct
+
+from echo_ingest.web.console.page import Pages
+from echo_ingest.web.health import Service
+from echo_ingest.web.reader import Reader
+
+
+class Sources(Struct, frozen=True):
+    """Handed to each page once, when the routes are made."""
+
+    service: Service
+    """How the house is just now: cheap, in memory."""
+    journal: Reader
+    """What was stored: in threads, a few at a time."""
+    pages: Pages
+    """Makes the answer."""

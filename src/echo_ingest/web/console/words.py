@@ -1,0 +1,190 @@
+"""Numbers, spans and times as people read them. Pure: a zone is always given, never assumed.
+
+Numbers have a narrow space between thousands, quantities their unit, times their zone.
+"""
+
+import functools
+import itertools
+import math
+import re
+import zoneinfo
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+NARROW_SPACE = "\u202f"
+NO_BREAK_SPACE = "\u00a0"
+MINUS = "−"
+
+ZONE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
+SPANS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+SPANS_WITH_TWO_UNITS_BELOW = 10
+
+Moment = datetime | int
+"""Aware, or milliseconds since 1970."""
+
+
+# ---------------------------------------------------------------------- numbers
+
+
+def number(value: float, decimals: int = 0) -> str:
+    """`12 304`, `0.87`, `−4.5`; what is not finite is a dash."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:,.{decimals}f}".replace(",", NARROW_SPACE)
+    if text.startswith("-"):
+        text = text[1:] if float(f"{value:.{decimals}f}") == 0 else MINUS + text[1:]
+    return text
+
+
+def with_unit(value: float, unit: str, decimals: int = 0) -> str:
+    """`4.1 V`, `85 %`: the two never part at the end of a line."""
+    return f"{number(value, decimals)}{NO_BREAK_SPACE}{unit}"
+
+
+def counted(count: int, things: str) -> str:
+    """`1 node`, `2 nodes`: `things` is a plural that ends in s, or a word that has none."""
+    return f"{number(count)} {things if count != 1 else things.removesuffix('s')}"
+
+
+def size(size_bytes: float) -> str:
+    """Bytes, three digits or so: `640 kB`, `1.2 GB`."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        # As it will be shown: 999,999 bytes are 1.0 MB and not 1,000 kB.
+        if abs(size_bytes) >= scale * 0.9995:
+            value = size_bytes / scale
+            return with_unit(value, unit, 1 if abs(value) < 99.95 else 0)
+    return with_unit(size_bytes, "B")
+
+
+def per_second(rate: float) -> str:
+    """`1 204 /s`, `3.2 /s`, `0.05 /s`; by the hour if less than one a minute."""
+    if 0 < rate < 1 / 60:
+        return with_unit(rate * 3600, "/h", 0 if rate * 3600 >= 9.95 else 1)
+    return with_unit(rate, "/s", 0 if rate >= 9.95 or rate == 0 else 1 if rate >= 0.95 else 2)
+
+
+# ---------------------------------------------------------------------- spans
+
+
+def span(seconds: float) -> str:
+    """`40 seconds`, `2 minutes`, `3 hours 20 minutes`, `12 days`: as exactly as anyone wants it."""
+    whole = max(0, int(seconds))
+    for (name, unit), (smaller_name, smaller) in itertools.pairwise(SPANS):
+        count = whole // unit
+        if count >= SPANS_WITH_TWO_UNITS_BELOW or (count and name == "minute"):
+            return counted(count, f"{name}s")
+        if count:
+            rest = whole % unit // smaller
+            return counted(count, f"{name}s") + (
+                f" {counted(rest, f'{smaller_name}s')}" if rest else ""
+            )
+    return counted(whole, "seconds") if whole else "less than a second"
+
+
+def ago(when: Moment, now: datetime) -> str:
+    """`2 minutes ago`; a time ahead of ours, as a wrong clock says it, is `in 2 minutes`."""
+    seconds = (now - _aware(when)).total_seconds()
+    if abs(seconds) < 1:
+        return "just now"
+    return f"in {span(-seconds)}" if seconds < 0 else f"{span(seconds)} ago"
+
+
+# ---------------------------------------------------------------------- times
+
+
+@functools.lru_cache(1_000)
+def zone_called(name: str) -> ZoneInfo:
+    """The zone of that IANA name, else UTC: the name comes from a browser."""
+    if len(name) <= 64 and ZONE_NAME.fullmatch(name):
+        try:
+            return ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            pass
+    return ZoneInfo("UTC")
+
+
+def clock(when: Moment, zone: ZoneInfo, *, seconds: bool = False) -> str:
+    """`03:12 AEST`."""
+    local = _local(when, zone)
+    return (
+        f"{local:%H:%M:%S}" + f" {zone_of(local)}" if seconds else f"{local:%H:%M} {zone_of(local)}"
+    )
+
+
+def moment(when: Moment, zone: ZoneInfo) -> str:
+    """`14 Sep 2026, 03:12:45 AEST`."""
+    local = _local(when, zone)
+    return f"{day(local.date())}, {local:%H:%M:%S} {zone_of(local)}"
+
+
+def moment_short(when: Moment, now: datetime, zone: ZoneInfo) -> str:
+    """`03:12 AEST` for today, `yesterday 03:12 AEST`, else with the day, and another year."""
+    local, today = _local(when, zone), now.astimezone(zone).date()
+    text = f"{local:%H:%M} {zone_of(local)}"
+    match (today - local.date()).days:
+        case 0:
+            return text
+        case 1:
+            return f"yesterday {text}"
+    if local.year == today.year:
+        return f"{local.day} {local:%b}, {text}"
+    return f"{day(local.date())}, {text}"
+
+
+def iso(when: Moment) -> str:
+    """For programs: RFC 3339 in UTC, as the `datetime` attribute of `<time>` wants it."""
+    return _aware(when).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def day(when: date) -> str:
+    """`14 Sep 2026`."""
+    return f"{when.day} {when:%b} {when.year:04}"
+
+
+def zone_of(local: datetime) -> str:
+    """`AEST`; `UTC+3` where a zone has no letters of its own."""
+    name = local.tzname() or "UTC"
+    if name[0] not in "+-":
+        return name
+    offset = local.utcoffset() or timedelta()
+    minutes = abs(offset) // timedelta(minutes=1)
+    sign = "+" if offset >= timedelta() else MINUS
+    return f"UTC{sign}{minutes // 60}" + (f":{minutes % 60:02}" if minutes % 60 else "")
+
+
+# ---------------------------------------------------------------------- nights
+
+
+def night_of(when: Moment, zone: ZoneInfo) -> date:
+    """A night goes from noon to noon, and is called by the day on whose evening it begins."""
+    return (_local(when, zone).replace(tzinfo=None) - timedelta(hours=12)).date()
+
+
+def night_bounds(night: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Its noon, and the next one: 23 or 25 hours apart where the clocks change."""
+    noon = datetime.combine(night, time(12), zone)
+    return noon, datetime.combine(night + timedelta(days=1), time(12), zone)
+
+
+def night_name(night: date) -> str:
+    """`night of 14 to 15 Sep 2026`."""
+    morning = night + timedelta(days=1)
+    if (night.year, night.month) == (morning.year, morning.month):
+        return f"night of {night.day} to {day(morning)}"
+    if night.year == morning.year:
+        return f"night of {night.day} {night:%b} to {day(morning)}"
+    return f"night of {day(night)} to {day(morning)}"
+
+
+def _aware(when: Moment) -> datetime:
+    if isinstance(when, int):
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=when)
+    return when
+
+
+def _local(when: Moment, zone: ZoneInfo) -> datetime:
+    aware = _aware(when)
+    try:
+        return aware.astimezone(zone)
+    except (OverflowError, ValueError):  # the ends of the calendar, where a clock has failed
+        return aware

@@ -1,0 +1,66 @@
+"""What every page of the console stands on: headers, errors in words, files of the bundle."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from echo_ingest import web
+from echo_ingest.journal import Journal
+from echo_ingest.web.console import create_console
+from echo_ingest.web.console.bundle import read_bundle
+from echo_ingest.web.reader import Reader
+from tests.house import HTTP_TOKEN, free_port
+from tests.test_web import Fine, serving
+
+PAYLOAD_BYTES_MAX = 1_000_000
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    port = free_port()
+    journal = Journal(tmp_path / "journal.db")
+    console = create_console(Fine(journal), Reader(journal.path, PAYLOAD_BYTES_MAX))
+    app = web.create_app(Fine(journal), journal.path, PAYLOAD_BYTES_MAX, HTTP_TOKEN, console)
+    async with serving(app, port), aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        yield http
+    journal.close()
+
+
+async def test_a_page_forbids_whatever_it_does_not_need(browser: aiohttp.ClientSession) -> None:
+    for path in ("/console", "/console/nodes", "/console/nothing"):
+        async with browser.get(path) as reply:
+            (policy,) = reply.headers.getall("Content-Security-Policy")
+            assert "default-src 'none'" in policy and "unsafe" not in policy
+            assert "http" not in policy
+            assert reply.headers.getall("Cache-Control") == ["no-store"]
+            assert "<h1>" in await reply.text()
+
+
+async def test_an_error_is_a_page_in_words(browser: aiohttp.ClientSession) -> None:
+    for path, status, words in [
+        ("/console/nothing", 404, "There is no page /console/nothing"),
+        ("/console/static/nothing.js", 404, "load the page again"),
+        ("/console/static/manifest.json", 404, "There is no file"),
+    ]:
+        async with browser.get(path) as reply:
+            text = await reply.text()
+            assert reply.status == status and words in text, text
+            assert reply.content_type == "text/html"
+
+
+async def test_the_files_of_the_bundle_are_kept_for_ever(browser: aiohttp.ClientSession) -> None:
+    bundle = read_bundle()
+    if not bundle.is_built:
+        pytest.skip("nothing is built: make console")
+    address = bundle.address("console.css")
+    assert address is not None
+    async with browser.get(address) as reply:
+        assert reply.status == 200
+        assert reply.headers["Content-Encoding"] == "gzip"
+        assert "immutable" in reply.headers["Cache-Control"]
+        gzipped = await reply.text()
+    async with browser.get(address, headers={"Accept-Encoding": "identity"}) as reply:
+        assert "Content-Encoding" not in reply.headers
+        assert await reply.text() == gzipped
