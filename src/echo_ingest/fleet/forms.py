@@ -190,7 +190,7 @@ def careless(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
 
 def _heard(node: Node, when: datetime, rng: Random) -> list[Call]:
     """Three different species, the one that called first."""
-    first = rng.choice(calling(node, when) or list(CALLS))
+    first = rng.choice(calling(node, when) or [call for call in CALLS if call.species in node.hears])
     return [first, *rng.sample([call for call in CALLS if call != first], 2)]
 
 

@@ -1,0 +1,149 @@
+"""A tab of a real Chromium, watched: what it complained of, and whom it asked."""
+
+import functools
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, Response
+
+from tests.tools import without
+
+CONSOLE = Path(__file__).parents[2] / "console"
+AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
+GRAVE = ("serious", "critical")
+LOUD = ("error", "warning")
+ZONE = "Australia/Melbourne"
+WIDE = (1024, 800)
+
+OVERFLOWING = """() => {
+  const wide = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= wide) return [];
+  return [...document.body.querySelectorAll('*')]
+    .filter(e => e.getBoundingClientRect().right > wide + 1)
+    .map(e => e.tagName + '.' + e.className).slice(0, 5).concat('page is too wide');
+}"""
+CONTROLS = """() => [...document.querySelectorAll(
+    'a[href], button, input, select, textarea, summary, audio[controls], [tabindex="0"]')]
+  .filter(e => e.type !== 'hidden' && !e.disabled && e.checkVisibility({visibilityProperty: true})
+    && !e.closest('[inert]') && !(e.type === 'radio' && !e.checked))
+  .map((e, number) => { e.dataset.control = number; return e.outerHTML.slice(0, 120) })"""
+FOCUSED = """() => {
+  const e = document.activeElement, style = getComputedStyle(e);
+  const ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+  return [e.dataset.control ?? '', ring || style.boxShadow !== 'none'];
+}"""
+
+
+def start(playwright: Playwright) -> Browser:
+    """Debian's chromium; without it the tests are skipped, and fail in CI."""
+    program = shutil.which("chromium")
+    if program is None:
+        without("chromium is not here; `scripts/setup dev` says what to type")
+    return playwright.chromium.launch(
+        executable_path=program, args=["--autoplay-policy=no-user-gesture-required"]
+    )
+
+
+class Tab:
+    """One page of a context of its own, and what it did that it should not."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self.page = page
+        self.origin = origin
+        self.problems: list[str] = []
+        self.policies: list[str] = []
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.problems.append(f"threw {error}"))
+        page.on("request", self._on_request)
+
+    def open(self, path: str) -> Response:
+        """Go there, and wait until its islands are drawn."""
+        response = self.page.goto(self.origin + path)
+        assert response is not None
+        self.policies.append(response.headers.get("content-security-policy", ""))
+        self.page.locator(".skeleton").first.wait_for(state="detached", timeout=10_000)
+        return response
+
+    def forgive(self, words: str) -> None:
+        """That one was meant: a browser calls every refusal an error."""
+        kept = [problem for problem in self.problems if words not in problem]
+        assert len(kept) < len(self.problems), f"nothing says {words!r}: {self.problems}"
+        self.problems = kept
+
+    def grave(self) -> list[str]:
+        """What axe finds that keeps people out."""
+        self.page.evaluate(_axe())
+        found: dict[str, Any] = self.page.evaluate("axe.run()")
+        return [
+            f"{violation['impact']}: {violation['help']}: {node['html'][:160]}"
+            for violation in found["violations"]
+            if violation["impact"] in GRAVE
+            for node in violation["nodes"][:3]
+        ]
+
+    def overflowing(self) -> Sequence[str]:
+        """What makes the page scroll sideways."""
+        return list(self.page.evaluate(OVERFLOWING))
+
+    def unreached(self) -> list[str]:
+        """Controls that the Tab key does not come to, or that do not show that it did."""
+        controls: list[str] = self.page.evaluate(CONTROLS)
+        self.page.locator("body").press("Home")
+        reached, bare = set[str](), set[str]()
+        for _ in range(len(controls) + 8):
+            self.page.keyboard.press("Tab")
+            number, has_ring = self.page.evaluate(FOCUSED)
+            reached.add(number)
+            if not has_ring:
+                bare.add(number)
+        missed = [text for n, text in enumerate(controls) if str(n) not in reached]
+        return missed + [f"no ring: {controls[int(number)]}" for number in bare if number]
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in LOUD:
+            self.problems.append(f"{message.type}: {message.text}")
+
+    def _on_request(self, request: Request) -> None:
+        address = urlsplit(request.url)
+        if address.scheme not in ("data", "blob") and not request.url.startswith(self.origin):
+            self.problems.append(f"asked {request.url}")
+
+
+@contextmanager
+def tab(
+    browser: Browser,
+    origin: str,
+    *,
+    dark: bool = False,
+    size: tuple[int, int] = WIDE,
+    pixels: float = 1,
+    scripts: bool = True,
+) -> Iterator[Tab]:
+    """A tab in a context of its own; at its end it must have had nothing to complain of."""
+    context = browser.new_context(
+        color_scheme="dark" if dark else "light",
+        viewport={"width": size[0], "height": size[1]},
+        device_scale_factor=pixels,
+        java_script_enabled=scripts,
+        locale="en-AU",
+        timezone_id=ZONE,
+        reduced_motion="reduce",
+    )
+    context.set_default_timeout(10_000)
+    try:
+        one = Tab(context.new_page(), origin)
+        yield one
+        assert not one.problems, one.problems
+        unsafe = [policy for policy in one.policies if "unsafe" in policy or not policy]
+        assert not unsafe, unsafe
+    finally:
+        context.close()
+
+
+@functools.cache
+def _axe() -> str:
+    return AXE.read_text()

@@ -1,0 +1,96 @@
+"""A service with the fleet's past in its journal, two sinks and a broker: what pages are shown of."""
+
+import contextlib
+import itertools
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+from echo_ingest.decode import decode, identify
+from echo_ingest.fleet import fleet, nodes, past
+from echo_ingest.journal import Journal
+from echo_ingest.record import Detection
+from tests.api import Api
+from tests.house import Device, House, eventually
+
+PREFIX = "iotingestion"
+OPERATOR_TOKEN = "token-of-the-operator-for-tests"
+BATCH = 500
+PAYLOAD_BYTES_MAX = 1_000_000
+REFUSED_SPECIES = "Ninox strenua"
+REASON = f"422: species: {REFUSED_SPECIES} is not a species that this API knows"
+WAITING = 300
+"""So many of the newest records the Echo API has not had yet when the service starts."""
+
+
+class Forest:
+    """The service, what it stores into, and a device."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.began_at = datetime.now(UTC)
+        data_dir = folder / "data"
+        data_dir.mkdir(mode=0o700)
+        remember(data_dir / "journal.db", self.began_at)
+        self.api = Api()
+        self.house = House(
+            data_dir,
+            IOT_OPERATOR_TOKEN=OPERATOR_TOKEN,
+            IOT_API_URL=self.api.url,
+            IOT_API_BULK="true",
+            IOT_OBJECTS_URL=(folder / "audio").as_uri(),
+            **settings,
+        )
+        self.origin = f"http://127.0.0.1:{self.house.http_port}"
+
+    def start(self, **api: object) -> None:
+        """Run it; it is healthy, and its pages know all of the past."""
+        self.api.start(nodes=list(nodes(self.began_at)), **api)
+        self.program = self.house.up()
+
+    def device(self) -> Device:
+        return Device(self.house.mqtt_port)
+
+    def publish(self, node: str, **fields: object) -> None:
+        """One message in JSON, acknowledged."""
+        self.device().publish([(f"{PREFIX}/{node}", json.dumps(fields).encode())])
+
+    def hear(self, node: str, species: str, **more: object) -> None:
+        """`node` hears something now."""
+        said = {"sensor_id": node, "species": species, "confidence": 91.5, "timestamp": time.time()}
+        self.publish(node, **{**said, **more})
+
+    def close(self) -> None:
+        self.house.close()
+        self.api.stop()
+
+
+def remember(path: Path, ends_at: datetime) -> None:
+    """The fleet's past, as `demo` has it; the Echo API has refused some, and waits for the rest."""
+    rng = Random(0)
+    messages = past.messages(past.events(fleet(PREFIX, ends_at), ends_at, rng), rng)
+    with contextlib.closing(Journal(path)) as journal:
+        while batch := list(itertools.islice(messages, BATCH)):
+            journal.append([(each, identify(each, PAYLOAD_BYTES_MAX)) for each in batch])
+        journal.acknowledged()
+        journal.add_sink("echo_api")
+        left = journal.ledger().stored - WAITING
+        while left > 0 and (entries := journal.read("echo_api", min(BATCH, left))):
+            refused = {}
+            for entry in entries:
+                record = decode(entry.message, PAYLOAD_BYTES_MAX)
+                if isinstance(record, Detection) and record.species == REFUSED_SPECIES:
+                    refused[entry.offset] = REASON
+            journal.settle("echo_api", [entry.offset for entry in entries], refused)
+            left -= len(entries)
+
+
+def ledger_when(house: House, sink: str, **wanted: int) -> None:
+    """Wait until the figures of `sink` are these."""
+
+    def as_wanted() -> bool:
+        figures = house.ledger_now()["sinks"][sink]
+        return all(figures[name] == count for name, count in wanted.items())
+
+    eventually(as_wanted)
