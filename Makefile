@@ -1,6 +1,6 @@
 # One command each; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup console up demo test check sinks image crash fuzz outage bench bench-sinks bench-peers lock clean
+.PHONY: help setup console up demo test check sinks console-test screenshots image crash fuzz outage bench bench-sinks bench-peers lock clean
 
 # Tests start hundreds of programs: compiled once, each is there sooner.
 unexport PYTHONDONTWRITEBYTECODE
@@ -14,7 +14,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version
 	--custom-compile-command 'make lock'
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: libraries into .venv, mosquitto, the console's scripts
 	@scripts/setup
@@ -43,6 +43,14 @@ check: ## format, lint, types and the fast tests: under a minute
 sinks: ## the contract of every sink, each with a real server
 	@scripts/setup dev
 	@$(BIN)/python -m tests.sinks
+
+console-test: ## every page of the console in a real Chromium: ONLY=, words of the tests wanted
+	@scripts/setup dev
+	@$(BIN)/python -m tests.browser $(if $(ONLY),-k '$(ONLY)')
+
+screenshots: ## every page in light and dark, into docs/console
+	@scripts/setup dev
+	@$(BIN)/python -m tests.browser.screenshots docs/console
 
 image: ## build the image and test it in a Docker engine: PREVIOUS=, a revision to move over from
 	@scripts/setup dev

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, Response
 
@@ -134,6 +134,8 @@ def tab(
         reduced_motion="reduce",
     )
     context.set_default_timeout(10_000)
+    # Or each first page is loaded twice: once in UTC.
+    context.add_cookies([{"name": "zone", "value": quote(ZONE, safe=""), "url": origin}])
     try:
         one = Tab(context.new_page(), origin)
         yield one

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.console import browser as chromium
-from tests.console.forest import OPERATOR_TOKEN, Forest
+from tests.browser import tab as chromium
+from tests.browser.forest import OPERATOR_TOKEN, Forest
 from tests.house import House
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.console`: the console in a real browser; further arguments go to pytest."""
+"""`python -m tests.browser`: the console in a real browser; further arguments go to pytest."""
 
 import sys
 from collections import Counter
@@ -24,9 +24,7 @@ class Tally:
     def line(self) -> str:
         count = self.outcomes
         skipped = f" skipped={count['skipped']}" if count["skipped"] else ""
-        return (
-            f"pages={len(self.pages)} passed={count['passed']} failed={count['failed']}{skipped}"
-        )
+        return f"pages={len(self.pages)} passed={count['passed']} failed={count['failed']}{skipped}"
 
 
 def main() -> int:

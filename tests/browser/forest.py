@@ -1,4 +1,4 @@
-"""A service with the fleet's past in its journal, two sinks and a broker: what pages are shown of."""
+"""A service with the fleet's past in its journal, two sinks and a broker: what pages show."""
 
 import contextlib
 import itertools
@@ -28,7 +28,7 @@ WAITING = 300
 class Forest:
     """The service, what it stores into, and a device."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.began_at = datetime.now(UTC)
         data_dir = folder / "data"
         data_dir.mkdir(mode=0o700)
@@ -40,7 +40,6 @@ class Forest:
             IOT_API_URL=self.api.url,
             IOT_API_BULK="true",
             IOT_OBJECTS_URL=(folder / "audio").as_uri(),
-            **settings,
         )
         self.origin = f"http://127.0.0.1:{self.house.http_port}"
 

@@ -1,0 +1,27 @@
+"""The pages of the console, and where the forest has one of each."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from tests.browser.forest import Forest
+
+
+class Shown(Struct, frozen=True):
+    """A page, and words that are on it, scripts or not."""
+
+    path: str | Callable[[Forest], str]
+    words: tuple[str, ...]
+
+    def address(self, forest: Forest) -> str:
+        return self.path if isinstance(self.path, str) else self.path(forest)
+
+
+PAGES = {
+    "overview": Shown("/console", ("nodes heard", "ridge-07")),
+    "nodes": Shown("/console/nodes", ("ridge-07", "creek-03")),
+    "node": Shown("/console/nodes/ridge-07", ("ridge-07", "battery")),
+    "calls": Shown("/console/calls", ("Litoria ewingii",)),
+    "refused": Shown("/console/refused", ("NaN",)),
+    "log-in": Shown("/console/login", ("token",)),
+}
