@@ -190,7 +190,8 @@ def careless(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
 
 def _heard(node: Node, when: datetime, rng: Random) -> list[Call]:
     """Three different species, the one that called first."""
-    first = rng.choice(calling(node, when) or [call for call in CALLS if call.species in node.hears])
+    its_own = [call for call in CALLS if call.species in node.hears]
+    first = rng.choice(calling(node, when) or its_own)
     return [first, *rng.sample([call for call in CALLS if call != first], 2)]
 
 
