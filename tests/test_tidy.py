@@ -15,6 +15,7 @@ LAYERS = (
     ("record", "backoff", "metrics", "calls"),
     ("settings", "decode", "flat"),
     ("mqtt", "journal", "sinks", "broker", "receipts"),
+    ("decisions",),
     ("ingest", "deliver", "retain", "web", "export", "pulse", "figures", "census", "fleet"),
     ("watch",),
     ("service",),

@@ -25,6 +25,7 @@ from echo_ingest.cli import (
 from echo_ingest.cli.options import settings_of
 from echo_ingest.cli.receipted import NoReceipt
 from echo_ingest.cli.screen import say_error
+from echo_ingest.decisions import Mistyped, NotPossible
 from echo_ingest.journal import JournalFull, JournalUnusable
 from echo_ingest.mqtt import ConnectionLost
 from echo_ingest.settings import SettingsError
@@ -119,6 +120,9 @@ def main() -> None:
     except SettingsError as error:
         say_error(str(error))
         sys.exit(2)
+    except NotPossible as error:
+        say_error(str(error))
+        sys.exit(2 if isinstance(error, Mistyped) else 1)
     except (JournalUnusable, JournalFull, ConnectionLost, NoReceipt, BrokerError) as error:
         say_error(str(error))
         sys.exit(1)

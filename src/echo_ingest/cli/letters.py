@@ -1,9 +1,9 @@
 """`dead-letters`: messages that were never valid, kept as they came."""
 
 import base64
-import contextlib
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from echo_ingest.cli.options import archive_of, journal_of, settings_of
+from echo_ingest.cli.options import archive_of, settings_of
 from echo_ingest.cli.screen import (
     cells,
     fail,
@@ -24,10 +24,11 @@ from echo_ingest.cli.screen import (
     table,
     write_lines,
 )
-from echo_ingest.decode import identify
+from echo_ingest.decisions import journal_of
+from echo_ingest.decisions import letters as decided
 from echo_ingest.journal.archive import Archive
 from echo_ingest.journal.entries import DeadLetter
-from echo_ingest.record import DUPLICATE, STORED, Rejected
+from echo_ingest.record import DUPLICATE, STORED
 
 REASONS_SHOWN_MAX = 20
 
@@ -122,19 +123,10 @@ def replay(
         total = archive.count_dead_letters(node, reason)
     else:
         fail("say which: either ids, or --all, --node or --reason TEXT", 2)
-    outcomes: Counter[str] = Counter()
-    journal = journal_of(settings)
-    for letter in progressed(chosen, total, "replaying"):
-        if letter.damaged:
-            outcomes["damaged: what the disk gives back is not what was stored"] += 1
-            continue
-        verdict = identify(letter.message, settings.payload_bytes_max)
-        if isinstance(verdict, Rejected):
-            outcomes[verdict.reason] += 1
-            continue
-        with contextlib.suppress(KeyError):  # someone else has replayed it meanwhile
-            outcomes[journal.replay_dead_letter(letter.id, letter.message, verdict)] += 1
-    journal.close()
+    with closing(journal_of(settings)) as journal:
+        letters = progressed(chosen, total, "replaying")
+        outcomes = Counter(decided.replay(journal, letters, settings.payload_bytes_max))
+    del outcomes[decided.GONE]
     stored, duplicates = outcomes.pop(STORED, 0), outcomes.pop(DUPLICATE, 0)
     say(
         f"{stored:,} stored, {duplicates:,} were duplicates, "

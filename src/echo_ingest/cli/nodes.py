@@ -3,8 +3,6 @@
 import contextlib
 import io
 import os
-import secrets
-import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,22 +13,13 @@ import segno
 import typer
 from msgspec import Struct
 
-from echo_ingest.broker.nodes import (
-    Node,
-    change_nodes,
-    check_name,
-    new_password,
-    now,
-    own_filters,
-    read_nodes,
-)
+from echo_ingest.broker.nodes import Node, new_password, read_nodes
 from echo_ingest.cli.options import archive_of, settings_of
 from echo_ingest.cli.screen import cells, counted, duration, fail, moment, out, say, table
+from echo_ingest.decisions import nodes as decided
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.nodes import Heard
-from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
-
-NAME_SHOWN_MAX = 50  # a client id has 64 characters, as IOT_CLIENT_ID
+from echo_ingest.settings import Settings
 
 app = typer.Typer(help="Credentials of their own for devices.")
 
@@ -45,17 +34,6 @@ EnvFile = Annotated[
 ]
 Qr = Annotated[bool, typer.Option("--qr", help="Show them as a QR code, too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, times in UTC.")]
-
-
-class Given(Struct, frozen=True):
-    """All that a device needs: what the QR code holds, as JSON."""
-
-    url: str
-    user: str
-    password: str
-    client_id: str
-    topic: str
-    receipts: str
 
 
 class Listed(Struct, frozen=True):
@@ -86,19 +64,13 @@ def add(
     It may then publish below [b]iotingestion/NAME[/] and read [b]iotreceipts/NAME[/].
     """
     settings = settings_of(context)
-    _check(name, settings)
+    decided.check(settings, name)
     if certificate and (env_file is not None or qr):
         fail("--certificate makes no password: leave out --env-file and --qr", 2)
     place = _place(url, settings)
     password, hashed = (None, None) if certificate else new_password()
-
-    def change(nodes: dict[str, Node]) -> None:
-        if name in nodes:
-            fail(f"{name} is there already; `echo-ingest nodes rotate {name}` makes a new password")
-        nodes[name] = Node(name, now(), hashed)
-
     with _written(env_file, name, password, place, settings) as given:
-        change_nodes(settings.nodes_path, change)
+        decided.add(settings, name, hashed)
     _show(given, env_file, qr)
     if password is None:
         say(f"{name} may come with a certificate of that common name, at IOT_TLS_PORT")
@@ -113,12 +85,8 @@ def rotate(
     settings = settings_of(context)
     place = _place(url, settings)
     password, hashed = new_password()
-
-    def change(nodes: dict[str, Node]) -> None:
-        nodes[name] = msgspec.structs.replace(_known(nodes, name), hash=hashed)
-
     with _written(env_file, name, password, place, settings) as given:
-        change_nodes(settings.nodes_path, change)
+        decided.rotate(settings, name, hashed)
     _show(given, env_file, qr)
     _say_when(settings)
 
@@ -139,12 +107,7 @@ def enable(context: typer.Context, name: Name) -> None:
 def remove(context: typer.Context, name: Name) -> None:
     """Forget a node's credentials; what it has sent stays."""
     settings = settings_of(context)
-
-    def change(nodes: dict[str, Node]) -> None:
-        _known(nodes, name)
-        del nodes[name]
-
-    change_nodes(settings.nodes_path, change)
+    decided.remove(settings, name)
     say(f"{name} is removed")
     _say_when(settings)
 
@@ -178,26 +141,8 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
         say(f"{others:,} more were heard: `echo-ingest status --by-node` has them")
 
 
-def _check(name: str, settings: Settings) -> None:
-    try:
-        check_name(name)
-    except ValueError as error:
-        fail(str(error), 2)
-    if not own_filters(settings.topic_filters, settings.topic_prefixes, name):
-        fail(f"IOT_TOPIC is {settings.topic}, which has no place for a node called {name}", 2)
-
-
-def _known(nodes: dict[str, Node], name: str) -> Node:
-    if name not in nodes:
-        fail(f"there is no node {name!r:.80}; `echo-ingest nodes list` shows those there are")
-    return nodes[name]
-
-
 def _set_disabled(settings: Settings, name: str, disabled: bool) -> None:
-    def change(nodes: dict[str, Node]) -> None:
-        nodes[name] = msgspec.structs.replace(_known(nodes, name), disabled=disabled)
-
-    change_nodes(settings.nodes_path, change)
+    decided.set_disabled(settings, name, disabled)
     say(f"{name} is {'disabled' if disabled else 'enabled'}")
     _say_when(settings)
 
@@ -210,21 +155,16 @@ def _say_when(settings: Settings) -> None:
 
 
 def _place(url: str | None, settings: Settings) -> str:
-    """Where devices reach the broker, as far as this machine can tell."""
+    place = decided.place_of(settings, url)
     if url is None:
-        everywhere = settings.bind in ("0.0.0.0", "::")  # noqa: S104 - to be told, not to bind
-        url = f"mqtt://{socket.gethostname() if everywhere else settings.bind}:{settings.mqtt_port}"
-        say(f"devices are told to come to {url}; if they must come elsewhere, say so with --url")
-    try:
-        return str(parse_endpoint(url))
-    except ValueError as error:
-        fail(f"--url {url}: {error}", 2)
+        say(f"devices are told to come to {place}; if they must come elsewhere, say so with --url")
+    return place
 
 
 @contextlib.contextmanager
 def _written(
     env_file: Path | None, name: str, password: str | None, url: str, settings: Settings
-) -> Iterator[Given | None]:
+) -> Iterator[decided.Given | None]:
     """What the device is given; in a new file, if one is named, that stays only if all went well.
 
     The file comes first: a password that is in force and nowhere to be read would help nobody.
@@ -232,16 +172,7 @@ def _written(
     if password is None:
         yield None
         return
-    own = own_filters(settings.topic_filters, settings.topic_prefixes, name)
-    # With a client id that others cannot guess, they cannot throw the device out by using it.
-    given = Given(
-        url,
-        name,
-        password,
-        f"{name[:NAME_SHOWN_MAX]}-{secrets.token_hex(4)}",
-        own[0].removesuffix("/#") if own else "",
-        f"{RECEIPTS_PREFIX}/{name}",
-    )
+    given = decided.given(settings, name, password, url)
     if env_file is None:
         yield given
         return
@@ -261,7 +192,7 @@ def _written(
         raise
 
 
-def _show(given: Given | None, env_file: Path | None, qr: bool) -> None:
+def _show(given: decided.Given | None, env_file: Path | None, qr: bool) -> None:
     if given is None:
         return
     if env_file is not None:

@@ -12,7 +12,6 @@ import structlog
 import typer
 
 from echo_ingest import settings
-from echo_ingest.journal import Journal
 from echo_ingest.journal.archive import Archive
 from echo_ingest.settings import Settings
 
@@ -44,15 +43,6 @@ def journal_path(chosen: Settings) -> Path:
 def archive_of(chosen: Settings) -> Archive:
     """The journal, to be read; raises `JournalUnusable` if there is none."""
     return Archive(journal_path(chosen))
-
-
-def journal_of(chosen: Settings) -> Journal:
-    """The journal, to be written beside the service. Only where `archive_of` has found it."""
-    return Journal(
-        journal_path(chosen),
-        bytes_max=chosen.journal_bytes_max,
-        disk_free_bytes_min=chosen.disk_free_bytes_min,
-    )
 
 
 def given_time(text: str) -> datetime:

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import msgspec
 import typer
 from rich.text import Text
 
-from echo_ingest.cli.options import archive_of, journal_of, settings_of
+from echo_ingest.cli.options import archive_of, settings_of
 from echo_ingest.cli.screen import (
     cells,
     fail,
@@ -23,12 +24,12 @@ from echo_ingest.cli.screen import (
     table,
     write_lines,
 )
+from echo_ingest.decisions import journal_of
+from echo_ingest.decisions.parked import request_replay
 from echo_ingest.decode import decode
 from echo_ingest.journal import Entry
 from echo_ingest.journal.archive import Archive, Parked
 from echo_ingest.record import Rejected
-
-REQUEST_OFFSETS = 1_000
 
 Sink = Annotated[str | None, typer.Option(help="Only what this sink refused.")]
 Node = Annotated[str | None, typer.Option(help="Only what this node sent.")]
@@ -124,15 +125,8 @@ def replay(
         total = archive.count_parked(sink, node, reason)
     else:
         fail("say which: either offsets, or --all, --sink, --node or --reason TEXT", 2)
-    journal = journal_of(settings)
-    requested = 0
-    rows = iter(progressed(chosen, total, "requesting"))
-    while some := list(islice(rows, REQUEST_OFFSETS)):
-        for name in {parked.sink for parked in some}:
-            requested += journal.request_replay(
-                name, [parked.offset for parked in some if parked.sink == name]
-            )
-    journal.close()
+    with closing(journal_of(settings)) as journal:
+        requested = sum(request_replay(journal, progressed(chosen, total, "requesting")))
     say(f"{requested:,} will be offered again by the running service; see `echo-ingest status`")
 
 

@@ -11,9 +11,11 @@ import msgspec
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from echo_ingest.cli.options import archive_of, given_time, journal_of, settings_of
+from echo_ingest.cli.options import archive_of, given_time, settings_of
 from echo_ingest.cli.reach import ask_service
 from echo_ingest.cli.screen import cells, counted, duration, err, fail, moment, out, say, table
+from echo_ingest.decisions import journal_of
+from echo_ingest.decisions import sinks as decided
 from echo_ingest.journal import SinkLedger
 from echo_ingest.journal.archive import Archive
 from echo_ingest.settings import Settings
@@ -59,13 +61,10 @@ def list_sinks(context: typer.Context) -> None:
 def pause(context: typer.Context, name: Name) -> None:
     """Offer a sink nothing more until it is resumed. All others go on."""
     settings = settings_of(context)
-    figures = _known(settings, name)
-    if figures is not None and figures.paused_at_ms is not None:
-        say(f"{name} is paused already, since {moment(figures.paused_at_ms)}")
+    since = decided.pause(settings, name, _configured(settings))
+    if since is not None:
+        say(f"{name} is paused already, since {moment(since)}")
         return
-    with closing(journal_of(settings)) as journal:
-        journal.add_sink(name)  # one that has never run may be paused before it does
-        journal.pause(name)
     say(f"{name} is paused: it gets nothing more once the write it is in has ended")
 
 
@@ -73,13 +72,11 @@ def pause(context: typer.Context, name: Name) -> None:
 def resume(context: typer.Context, name: Name) -> None:
     """Let a paused sink go on where it was."""
     settings = settings_of(context)
-    figures = _known(settings, name)
-    if figures is None or figures.paused_at_ms is None:
+    backlog = decided.resume(settings, name, _configured(settings))
+    if backlog is None:
         say(f"{name} is not paused")
         return
-    with closing(journal_of(settings)) as journal:
-        journal.resume(name)
-    say(f"{name} goes on with a backlog of {figures.backlog:,}")
+    say(f"{name} goes on with a backlog of {backlog:,}")
 
 
 @app.command()
@@ -192,13 +189,7 @@ def _configured(settings: Settings) -> dict[str, Sink]:
 
 
 def _known(settings: Settings, name: str) -> SinkLedger | None:
-    """The figures of a sink, None if it has never run; end in words if there is none such."""
-    with closing(archive_of(settings)) as archive:
-        known = archive.ledger().sinks
-    there_are = dict.fromkeys([*known, *_configured(settings)])
-    if name not in there_are:
-        fail(f"there is no sink {name!r}; there are: {', '.join(there_are) or 'none'}", 2)
-    return known.get(name)
+    return decided.figures_of(settings, name, _configured(settings))
 
 
 def _not_configured(name: str) -> NoReturn:

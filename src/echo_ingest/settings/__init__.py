@@ -272,6 +272,11 @@ class Settings(BaseModel):
         return self.console or ("open" if is_loopback(self.bind) else "token")
 
     @property
+    def journal_path(self) -> Path:
+        """Where the journal is."""
+        return self.data_dir / "journal.db"
+
+    @property
     def nodes_path(self) -> Path:
         """Where the nodes with credentials of their own are kept."""
         return self.nodes_file or self.data_dir / "nodes.jsonl"

@@ -1,0 +1,31 @@
+"""Dead letters are decoded again, with this version; those that are valid now are stored."""
+
+from collections.abc import Iterable, Iterator
+
+from echo_ingest.decode import identify
+from echo_ingest.journal import Journal
+from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.record import Identity, Rejected
+
+DAMAGED = Rejected("damaged: what the disk gives back is not what was stored")
+GONE = "replayed by someone else"
+
+
+def verdict(letter: DeadLetter, payload_bytes_max: int) -> Identity | Rejected:
+    """What would come of it now."""
+    return DAMAGED if letter.damaged else identify(letter.message, payload_bytes_max)
+
+
+def replay(
+    journal: Journal, letters: Iterable[DeadLetter], payload_bytes_max: int
+) -> Iterator[str]:
+    """Try each again; its outcome is `STORED`, `DUPLICATE`, `GONE`, or why it stays as it is."""
+    for letter in letters:
+        its = verdict(letter, payload_bytes_max)
+        if isinstance(its, Rejected):
+            yield its.reason
+            continue
+        try:
+            yield journal.replay_dead_letter(letter.id, letter.message, its)
+        except KeyError:
+            yield GONE
