@@ -1,1 +1,189 @@
-export {};
+// A clip to look at and to hear: its spectrogram in kHz, its waveform, the time in the page's zone, and
+// what was detected marked in both. Plays by the button, the space bar or a click where it is to begin.
+import WaveSurfer from "wavesurfer.js";
+import Spectrogram from "wavesurfer.js/dist/plugins/spectrogram.js";
+import "../style/clip.css";
+import { colour, element, number, onSchemeChange, pageZone } from "./island";
+
+/** What was heard in the clip: its span in seconds from the start. */
+type Mark = { from_seconds: number; to_seconds: number; species: string; href: string; is_this: boolean };
+
+const HEIGHT = 260;
+const WAVE_HEIGHT = 72;
+const SAMPLE_RATES = [3_000, 768_000] as const;
+/** Most of what birds and frogs say lies below; with ultrasound all is shown. */
+const AUDIBLE_HZ = 12_000;
+const ULTRASOUND_FROM_HZ = 60_000;
+const STEP_SECONDS = 0.5;
+
+for (const place of document.querySelectorAll<HTMLElement>("figure[data-clip]")) void open(place);
+
+async function open(place: HTMLElement): Promise<void> {
+  const ground = place.querySelector<HTMLElement>("[data-clip-picture]");
+  const media = place.querySelector("audio");
+  if (ground === null || media === null) return;
+  const sampleRateHz = Number(place.dataset["sampleRateHz"]);
+  const startsAtMs = place.dataset["startsAtMs"];
+  const marks = JSON.parse(place.querySelector("script")?.textContent || "[]") as Mark[];
+  const top = sampleRateHz / 2;
+  let bytes: Blob;
+  try {
+    const reply = await fetch(place.dataset["clip"] ?? "");
+    if (!reply.ok) throw new Error(reply.status === 401 ? "log in again" : `the service says ${reply.status}`);
+    bytes = await reply.blob();
+  } catch (error) {
+    return say(ground, `The clip could not be fetched: ${error instanceof Error ? error.message : error}.`);
+  }
+
+  const waves = element("div", "clip-waves");
+  const picture = element("div", "clip-picture");
+  const view = element("div", "clip-view", picture, waves);
+  const hertz = element("div", "clip-hertz");
+  const times = element("div", "clip-times");
+  const reach = reachOf(top);
+  const drawn = element("div", "clip-drawn", hertz, view, times);
+  const head = element("div", "clip-head");
+
+  let wave: WaveSurfer | null = null;
+  const draw = async (): Promise<void> => {
+    const atSeconds = media.currentTime;
+    wave?.destroy();
+    picture.replaceChildren();
+    waves.replaceChildren();
+    const until = reach ? Number(reach.querySelector("select")?.value) : top;
+    wave = WaveSurfer.create({
+      container: waves, media, height: WAVE_HEIGHT, normalize: true, cspNonce: document.body.dataset["nonce"] ?? "",
+      waveColor: colour("heat-3"), progressColor: colour("accent"), cursorWidth: 0, dragToSeek: true, hideScrollbar: true,
+      // Decoded at less than its own rate, a clip would lose its upper half.
+      sampleRate: Math.min(Math.max(sampleRateHz, SAMPLE_RATES[0]), SAMPLE_RATES[1]),
+      plugins: [Spectrogram.create({
+        container: picture, height: HEIGHT, labels: false, scale: "linear", frequencyMin: 0, frequencyMax: until,
+        fftSamples: sampleRateHz > 64_000 ? 2048 : sampleRateHz > 20_000 ? 1024 : 512,
+        windowFunc: "hann", autoGain: true, rangeDB: 70, colorMap: shades(), splitChannels: false,
+      })],
+    });
+    const player = wave;
+    player.on("timeupdate", told);
+    const ready = new Promise<void>((resolve, reject) => {
+      player.on("ready", () => resolve());
+      player.on("error", reject);
+    });
+    await player.loadBlob(bytes);
+    await ready;
+    const seconds = player.getDuration();
+    // The audio element goes by the file, whose length may differ from the one that was said.
+    hertz.replaceChildren(...ticks(until, (each) => each / until, (each) => number(each / 1000, each % 1000 ? 1 : 0)));
+    hertz.append(element("span", "clip-unit", "kHz"));
+    times.replaceChildren(...ticks(seconds, (each) => each / seconds, (each) => clock(startsAtMs, each)));
+    view.querySelectorAll(".clip-mark").forEach((each) => each.remove());
+    for (const mark of marks) view.append(marked(mark, seconds));
+    head.style.left = "0";
+    view.append(head);
+    if (atSeconds) player.setTime(atSeconds);
+    told();
+  };
+
+  function told(): void {
+    if (wave === null) return;
+    const [now, seconds] = [wave.getCurrentTime(), wave.getDuration() || 1];
+    head.style.left = `${(now / seconds) * 100}%`;
+    view.setAttribute("aria-valuenow", now.toFixed(1));
+    view.setAttribute("aria-valuemax", seconds.toFixed(1));
+    view.setAttribute("aria-valuetext", `${number(now, 1)} seconds of ${number(seconds, 1)}`);
+  }
+
+  for (const [name, value] of [["role", "slider"], ["aria-label", "Position in the clip"], ["aria-valuemin", "0"]] as const)
+    view.setAttribute(name, value);
+  view.tabIndex = 0;
+  picture.addEventListener("click", (event) => {
+    const box = picture.getBoundingClientRect();
+    wave?.seekTo(Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)));
+  });
+  view.addEventListener("keydown", (event) => {
+    if (wave === null) return;
+    if (event.key === " ") void wave.playPause();
+    else if (event.key === "ArrowLeft") wave.skip(-STEP_SECONDS);
+    else if (event.key === "ArrowRight") wave.skip(STEP_SECONDS);
+    else if (event.key === "Home") wave.setTime(0);
+    else if (event.key === "End") wave.setTime(wave.getDuration());
+    else return;
+    event.preventDefault();
+  });
+  reach?.addEventListener("change", () => void draw());
+  onSchemeChange(() => void draw());
+
+  ground.replaceChildren(drawn, ...(reach ? [reach] : []));
+  try {
+    await draw();
+  } catch {
+    say(ground, "This browser cannot decode the clip. Download it to hear it.");
+    media.src = place.dataset["clip"] ?? "";
+  }
+}
+
+/** Words in place of the picture: the player and the download are still there. */
+function say(ground: HTMLElement, words: string): void {
+  const message = element("p", "clip-problem", words);
+  message.setAttribute("role", "status");
+  ground.replaceChildren(message);
+}
+
+function reachOf(top: number): HTMLLabelElement | null {
+  if (top <= AUDIBLE_HZ) return null;
+  const select = element("select", "");
+  const choices = [4_000, 8_000, AUDIBLE_HZ, 24_000, 48_000].filter((each) => each < top);
+  for (const each of [...choices, top]) {
+    const option = element("option", "", `${number(each / 1000, each % 1000 ? 1 : 0)} kHz`);
+    option.value = String(each);
+    option.selected = each === (top < ULTRASOUND_FROM_HZ ? AUDIBLE_HZ : top);
+    select.append(option);
+  }
+  return element("label", "clip-reach", "up to ", select);
+}
+
+function marked(mark: Mark, seconds: number): HTMLElement {
+  const [from, until] = [Math.max(0, mark.from_seconds), Math.min(seconds, mark.to_seconds)];
+  const label = element(mark.is_this ? "span" : "a", "", mark.species);
+  if (label instanceof HTMLAnchorElement) label.href = mark.href;
+  const made = element("div", mark.is_this ? "clip-mark is-this" : "clip-mark", label);
+  made.style.left = `${(from / seconds) * 100}%`;
+  made.style.width = `${(Math.max(0, until - from) / seconds) * 100}%`;
+  return made;
+}
+
+/** Five to ten ticks at round values, each at its share of the whole. */
+function ticks(top: number, share: (at: number) => number, text: (at: number) => string): HTMLElement[] {
+  const rough = top / 7;
+  const scale = 10 ** Math.floor(Math.log10(rough));
+  const step = scale * ([1, 2, 5, 10].find((each) => each * scale >= rough) ?? 10);
+  const made = [];
+  for (let index = 0; index * step <= top * 0.999; index++) {
+    const tick = element("span", "", text(index * step));
+    tick.style.setProperty("--at", `${share(index * step) * 100}%`);
+    made.push(tick);
+  }
+  return made;
+}
+
+/** Seconds; the first tick says when that was, where anybody knows. */
+function clock(startsAtMs: string | undefined, at: number): string {
+  if (at > 0 || startsAtMs === undefined) return `${number(at, at % 1 ? 1 : 0)} s`;
+  return new Intl.DateTimeFormat("en-GB", {
+    hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: pageZone(), timeZoneName: "short",
+  }).format(Number(startsAtMs));
+}
+
+/** As on paper: quiet is the ground of the page, loud its ink, with the accent between. */
+function shades(): number[][] {
+  const stops = ["paper", "heat-2", "accent", "ink"].map((name) => rgb(colour(name)));
+  return Array.from({ length: 256 }, (_, index) => {
+    const place = ((index / 255) ** 1.15) * (stops.length - 1);
+    const [low, part] = [Math.min(Math.floor(place), stops.length - 2), place % 1 || (index === 255 ? 1 : 0)];
+    const [before, after] = [stops[low] ?? [0, 0, 0], stops[low + 1] ?? [0, 0, 0]];
+    return [...before.map((value, channel) => value + ((after[channel] ?? 0) - value) * part), 1];
+  });
+}
+
+function rgb(hex: string): number[] {
+  return [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16) / 255);
+}

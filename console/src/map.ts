@@ -1,1 +1,144 @@
-export {};
+// The nodes on a map: a grid of latitude and longitude with a scale, and tiles below it only where
+// the page names some. Nodes that would cover each other stand as one mark with their count, so that
+// ten thousand are as quick as ten, and each mark can be reached by keyboard.
+import * as L from "leaflet";
+import "leaflet/dist/leaflet.css";
+import "../style/map.css";
+import { element, islands, number } from "./island";
+import { graticule } from "./graticule";
+
+type State = "good" | "look" | "bad" | "off" | "unknown";
+/** Name, latitude, longitude, state, and in words how it is. */
+type Mark = [string, number, number, State, string];
+type MapData = { nodes: Mark[]; tiles: string | null };
+
+const CELL_PIXELS = 34;
+const NAMED_MAX = 40;
+const LISTED_MAX = 12;
+const ZOOM_MAX = 18;
+const WORST_FIRST: State[] = ["bad", "look", "unknown", "off", "good"];
+const SHAPES: Record<State, string> = {
+  good: "M8 2a6 6 0 1 0 .01 0Z",
+  look: "M8 1 15.500 14.500H.5Z",
+  bad: "M2 2h12v12H2Z",
+  off: "M2 6.500h12v3H2Z",
+  unknown: "M8 2.500a5.500 5.500 0 1 0 .01 0Z",
+};
+
+islands<MapData>("map", (place, data) => {
+  place.replaceChildren();
+  const map = L.map(place, {
+    minZoom: 1, maxZoom: ZOOM_MAX, zoomSnap: 0.5, scrollWheelZoom: false, maxBounds: [[-90, -220], [90, 220]],
+    attributionControl: data.tiles !== null, zoomControl: false,
+  });
+  L.control.zoom({ zoomInTitle: "Closer", zoomOutTitle: "Farther" }).addTo(map);
+  L.control.scale({ imperial: false }).addTo(map);
+  if (data.tiles === null) graticule(map);
+  else {
+    L.tileLayer(data.tiles, { maxZoom: ZOOM_MAX, attribution: `Map: ${new URL(data.tiles).host}` }).addTo(map);
+    map.attributionControl.setPrefix(false);
+  }
+  // A wheel scrolls the page until the map was clicked or reached by keyboard.
+  map.on("focus click", () => map.scrollWheelZoom.enable());
+  map.on("blur mouseout", () => map.scrollWheelZoom.disable());
+
+  const marks = L.layerGroup().addTo(map);
+  let nodes = data.nodes;
+  const bounds = boundsOf(nodes);
+  if (bounds === null) map.setView([0, 0], 1);
+  else map.fitBounds(bounds, { padding: [40, 40], maxZoom: 14, animate: false });
+
+  const draw = () => {
+    const held = place.contains(document.activeElement) ? document.activeElement?.getAttribute("data-mark") : null;
+    marks.clearLayers();
+    const groups = grouped(map, nodes);
+    for (const group of groups) marks.addLayer(mark(map, group, groups.length <= NAMED_MAX));
+    if (held) place.querySelector<HTMLElement>(`[data-mark="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+  };
+  map.on("moveend", draw);
+  draw();
+  return (fresh) => {
+    nodes = fresh.nodes;
+    if (!map.getContainer().querySelector(".leaflet-popup")) draw();
+  };
+});
+
+function boundsOf(nodes: Mark[]): L.LatLngBounds | null {
+  const bounds = L.latLngBounds(nodes.map(([, latitude, longitude]) => [latitude, longitude]));
+  return bounds.isValid() ? bounds : null;
+}
+
+/** Those in view, together where they would stand in the same cell of a grid that is fixed to the ground. */
+function grouped(map: L.Map, nodes: Mark[]): Mark[][] {
+  const view = map.getBounds().pad(0.1);
+  const cells = new Map<string, Mark[]>();
+  for (const node of nodes) {
+    const at = L.latLng(node[1], node[2]);
+    if (!view.contains(at)) continue;
+    const { x, y } = map.project(at).divideBy(CELL_PIXELS).floor();
+    const cell = cells.get(`${x} ${y}`);
+    if (cell) cell.push(node);
+    else cells.set(`${x} ${y}`, [node]);
+  }
+  return [...cells.values()];
+}
+
+function mark(map: L.Map, group: Mark[], isNamed: boolean): L.Marker {
+  const [first] = group as [Mark];
+  const state = WORST_FIRST.find((each) => group.some((node) => node[3] === each)) ?? "unknown";
+  const middle = L.latLng(
+    group.reduce((sum, node) => sum + node[1], 0) / group.length,
+    group.reduce((sum, node) => sum + node[2], 0) / group.length,
+  );
+  const isOne = group.length === 1;
+  const words = isOne ? `${first[0]}: ${first[4]}` : `${number(group.length)} nodes; ${worst(group, state)}`;
+  const icon = element("span", `mark ${state}`, shape(state));
+  if (!isOne) icon.append(element("span", "mark-count", number(group.length)));
+  else if (isNamed) icon.append(element("span", "mark-name", first[0]));
+  const marker = L.marker(middle, {
+    icon: L.divIcon({ html: icon, className: "mark-place", iconSize: [16, 16] }),
+    title: words, alt: words, riseOnHover: true, zIndexOffset: 100 * (WORST_FIRST.length - WORST_FIRST.indexOf(state)),
+  });
+  marker.on("add", () => {
+    const place = marker.getElement();
+    place?.setAttribute("aria-label", words);
+    place?.setAttribute("data-mark", first[0]);
+  });
+  marker.on("click keypress", (event) => {
+    const key = (event as L.LeafletKeyboardEvent).originalEvent?.key;
+    if (event.type === "keypress" && key !== "Enter" && key !== " ") return;
+    const around = boundsOf(group);
+    const canPart = !isOne && map.getZoom() < ZOOM_MAX && around !== null && !around.getNorthEast().equals(around.getSouthWest());
+    if (canPart) map.fitBounds(around, { padding: [60, 60], maxZoom: ZOOM_MAX });
+    else L.popup({ autoPanPadding: [20, 20] }).setLatLng(middle).setContent(listed(group)).openOn(map);
+  });
+  return marker;
+}
+
+function worst(group: Mark[], state: State): string {
+  const those = group.filter((node) => node[3] === state);
+  const [one] = those as [Mark];
+  return `${those.length === 1 ? one[0] : `${number(those.length)} of them`}: ${one[4]}`;
+}
+
+function listed(group: Mark[]): HTMLElement {
+  const list = element("ul", "mark-list");
+  for (const [name, , , state, words] of group.slice(0, LISTED_MAX)) {
+    const link = element("a", "", name);
+    link.href = `/console/nodes/${encodeURIComponent(name)}`;
+    list.append(element("li", "", element("span", `mark ${state}`, shape(state)), link, ` ${words}`));
+  }
+  const more = group.length - LISTED_MAX;
+  if (more > 0) list.append(element("li", "quiet", `and ${number(more)} more at the same place`));
+  return list;
+}
+
+function shape(state: State): SVGElement {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", SHAPES[state]);
+  svg.append(path);
+  return svg;
+}
