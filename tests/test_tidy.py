@@ -15,7 +15,7 @@ LAYERS = (
     ("record", "backoff", "metrics", "calls"),
     ("settings", "decode", "flat"),
     ("mqtt", "journal", "sinks", "broker", "receipts"),
-    ("decisions",),
+    ("decisions", "almanac"),
     ("ingest", "deliver", "retain", "web", "export", "pulse", "figures", "census", "fleet"),
     ("watch",),
     ("service",),

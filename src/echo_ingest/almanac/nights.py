@@ -1,0 +1,275 @@
+"""Calls by night and species: noon to noon, in whatever zone is asked for.
+
+Kept by UTC hour and species, and within by tenths of confidence, so that any zone can put the hours
+together and any tenth can be the least. A night begins with the first whole UTC hour at or after
+noon: where a zone is half an hour off, up to half an hour late.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import apsw
+import msgspec
+from msgspec import Struct, structs
+
+from echo_ingest.almanac.calls import END_MS, CallFilter, ids_of, newest
+from echo_ingest.almanac.heard import HOUR_MS
+from echo_ingest.almanac.opening import rows_of
+
+NIGHTS_MAX = 60
+NODE_IDS = "I"
+
+
+class SpeciesNight(Struct, frozen=True):
+    """One species in one night."""
+
+    species: str
+    """The scientific name, as the devices give it."""
+    common_name: str | None
+    calls: int
+    nodes: int
+    """How many different ones heard it."""
+    best_confidence: float | None
+    """Fraction, 0 to 1. None: no message said how sure it was."""
+    best_offset: int
+    """The journal offset of a call with that confidence."""
+    first_at_ms: int
+    last_at_ms: int
+    """Observed; milliseconds since 1970, UTC."""
+
+
+class Night(Struct, frozen=True):
+    """What was heard from one noon to the next."""
+
+    evening: date
+    """The local day on which it begins, at noon."""
+    since_ms: int
+    until_ms: int
+    """From when, and before when its calls were observed: whole UTC hours, in ms since 1970."""
+    species: tuple[SpeciesNight, ...]
+    """The most calls first."""
+
+
+class Tenth(Struct, array_like=True, gc=False):
+    """Calls of one species in one hour, with a confidence from one tenth up to the next."""
+
+    tenth: int
+    """-1: no confidence was given."""
+    calls: int
+    best_confidence: float | None
+    best_offset: int
+    first_at_ms: int
+    last_at_ms: int
+    nodes: bytes
+    """Ids of those that heard it, each once: 4 bytes, in the machine's order."""
+
+    def add(self, offset: int, observed_at_ms: int, confidence: float | None) -> None:
+        """Count one more call; `nodes` is left to `with_nodes`."""
+        self.calls += 1
+        self.first_at_ms = min(self.first_at_ms, observed_at_ms)
+        self.last_at_ms = max(self.last_at_ms, observed_at_ms)
+        if confidence is not None and (
+            self.best_confidence is None or confidence > self.best_confidence
+        ):
+            self.best_confidence, self.best_offset = confidence, offset
+
+
+CallRow = tuple[int, int, int, int, int, float | None, int, int]
+"""A row of the table `call`."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Tenth]).decode
+
+
+def tenth_of(confidence: float | None) -> int:
+    """The tenth it lies in, rounded down: 0.69 is in the sixth."""
+    return -1 if confidence is None else int(confidence * 10)
+
+
+def add_calls(db: apsw.Connection, calls: Iterable[CallRow]) -> None:
+    """Count new calls into their hours."""
+    by_hour: dict[tuple[int, int], list[CallRow]] = {}
+    for call in calls:
+        by_hour.setdefault((call[1] // HOUR_MS, call[3]), []).append(call)
+    for (hour, species_id), its in by_hour.items():
+        known = rows_of(
+            db,
+            "SELECT tenths FROM species_hour WHERE hour = ? AND species_id = ?",
+            (hour, species_id),
+        )
+        _write(db, hour, species_id, _decode(known[0][0]) if known else [], its)
+
+
+def recount(db: apsw.Connection, hour: int, species_id: int) -> None:
+    """Count an hour again from the calls that are left in it."""
+    first = hour * HOUR_MS
+    left = rows_of(
+        db,
+        "SELECT offset, observed_at_ms, node_id, species_id, tenth, confidence, has_clip,"
+        " tells_time FROM call WHERE species_id = ? AND tenth BETWEEN -1 AND 10"
+        " AND observed_at_ms >= ? AND observed_at_ms < ? ORDER BY offset",
+        (species_id, first, first + HOUR_MS),
+    )
+    if left:
+        _write(db, hour, species_id, [], left)
+    else:
+        db.execute("DELETE FROM species_hour WHERE hour = ? AND species_id = ?", (hour, species_id))
+
+
+def _write(
+    db: apsw.Connection, hour: int, species_id: int, known: list[Tenth], calls: Iterable[CallRow]
+) -> None:
+    tenths = {tenth.tenth: tenth for tenth in known}
+    nodes: dict[int, set[int]] = {}
+    for offset, observed_at_ms, node_id, _, tenth, confidence, *_ in calls:
+        its = tenths.get(tenth)
+        if its is None:
+            its = tenths[tenth] = Tenth(tenth, 0, None, offset, observed_at_ms, observed_at_ms, b"")
+        its.add(offset, observed_at_ms, confidence)
+        nodes.setdefault(tenth, set()).add(node_id)
+    for tenth, new in nodes.items():
+        its = tenths[tenth]
+        its.nodes = array(NODE_IDS, new.union(array(NODE_IDS, its.nodes))).tobytes()
+    db.execute(
+        "INSERT INTO species_hour VALUES (?1, ?2, ?3)"
+        " ON CONFLICT DO UPDATE SET tenths = excluded.tenths",
+        (hour, species_id, _encode([tenths[each] for each in sorted(tenths)])),
+    )
+
+
+# ---------------------------------------------------------------------- asking
+
+
+class _Sum:
+    """One species in one night, while it is being added up."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.nodes: set[int] = set()
+        self.best: tuple[float, int] = (-1.0, 0)
+        self.first_at_ms, self.last_at_ms = 2**62, -(2**62)
+
+    def add(self, tenth: Tenth) -> None:
+        self.calls += tenth.calls
+        self.nodes.update(array(NODE_IDS, tenth.nodes))
+        confidence = -1.0 if tenth.best_confidence is None else tenth.best_confidence
+        if self.best[1] == 0 or confidence > self.best[0]:
+            self.best = (confidence, tenth.best_offset)
+        self.first_at_ms = min(self.first_at_ms, tenth.first_at_ms)
+        self.last_at_ms = max(self.last_at_ms, tenth.last_at_ms)
+
+
+def nights(db: apsw.Connection, wanted: CallFilter, zone: ZoneInfo, nights_max: int) -> list[Night]:
+    """The newest nights in which something wanted was heard, the newest first."""
+    ids = ids_of(db, wanted)
+    if ids is None:
+        return []
+    node_id, species_id = ids
+    least = wanted.least_tenth
+    found: list[Night] = []
+    before = END_MS if wanted.until_ms is None else -(-wanted.until_ms // HOUR_MS) * HOUR_MS
+    since = -END_MS if wanted.since_ms is None else wanted.since_ms // HOUR_MS * HOUR_MS
+    wanted = structs.replace(wanted, since_ms=since)
+    while len(found) < min(nights_max, NIGHTS_MAX):
+        last = newest(db, node_id, species_id, wanted, (before, 0), 1)
+        if not last:
+            break
+        evening = evening_of(last[0][0] // HOUR_MS, zone)
+        first, end = (hour * HOUR_MS for hour in hours_of(evening, zone))
+        within = max(first, since), min(end, before)
+        if node_id is None:
+            sums = _of_all(db, species_id, least, *within)
+        else:
+            sums = _of_node(db, node_id, species_id, least, *within)
+        found.append(Night(evening, first, end, tuple(_told(db, sums))))
+        before = first
+    return found
+
+
+def evening_of(hour: int, zone: ZoneInfo) -> date:
+    """The local day on whose noon the night of this UTC hour begins."""
+    day = datetime.fromtimestamp(hour * 3600, UTC).astimezone(zone).date()
+    return day if hour >= hours_of(day, zone)[0] else day - timedelta(days=1)
+
+
+def hours_of(evening: date, zone: ZoneInfo) -> tuple[int, int]:
+    """The UTC hour with which that night begins, and the one with which the next does."""
+    noons = (
+        datetime.combine(day, time(12), zone).timestamp()
+        for day in (evening, evening + timedelta(days=1))
+    )
+    first, end = (int(-(-noon // 3600)) for noon in noons)
+    return first, end
+
+
+def _of_all(
+    db: apsw.Connection, species_id: int | None, least: int, first_ms: int, end_ms: int
+) -> dict[int, _Sum]:
+    hours = first_ms // HOUR_MS, end_ms // HOUR_MS
+    if species_id is None:
+        rows = rows_of(
+            db,
+            "SELECT species_id, tenths FROM species_hour WHERE hour >= ? AND hour < ?",
+            hours,
+        )
+    else:
+        rows = rows_of(
+            db,
+            "SELECT species_id, tenths FROM species_hour"
+            " WHERE species_id = ? AND hour >= ? AND hour < ?",
+            (species_id, *hours),
+        )
+    sums: dict[int, _Sum] = {}
+    for its, tenths in rows:
+        for tenth in _decode(tenths):
+            if tenth.tenth >= least:
+                if its not in sums:
+                    sums[its] = _Sum()
+                sums[its].add(tenth)
+    return sums
+
+
+def _of_node(
+    db: apsw.Connection,
+    node_id: int,
+    species_id: int | None,
+    least: int,
+    first_ms: int,
+    end_ms: int,
+) -> dict[int, _Sum]:
+    """A node's own calls are few enough to be counted one by one."""
+    rows = rows_of(
+        db,
+        "SELECT species_id, tenth, count(*), max(confidence), offset,"
+        " min(observed_at_ms), max(observed_at_ms) FROM call INDEXED BY call_by_node"
+        " WHERE node_id = ?1 AND tenth BETWEEN ?2 AND 10 AND observed_at_ms >= ?3"
+        " AND observed_at_ms < ?4 AND (?5 IS NULL OR species_id = ?5) GROUP BY species_id, tenth",
+        (node_id, least, first_ms, end_ms, species_id),
+    )
+    sums: dict[int, _Sum] = {}
+    for its, tenth, calls, best_confidence, offset, first_at_ms, last_at_ms in rows:
+        sums.setdefault(its, _Sum()).add(
+            Tenth(tenth, calls, best_confidence, offset, first_at_ms, last_at_ms, b"")
+        )
+        sums[its].nodes.add(node_id)
+    return sums
+
+
+def _told(db: apsw.Connection, sums: dict[int, _Sum]) -> Iterator[SpeciesNight]:
+    for species_id, its in sorted(sums.items(), key=lambda each: (-each[1].calls, each[0])):
+        name, common_name = db.execute(
+            "SELECT name, common_name FROM species WHERE id = ?", (species_id,)
+        ).get
+        confidence, offset = its.best
+        yield SpeciesNight(
+            name,
+            common_name,
+            its.calls,
+            len(its.nodes),
+            None if confidence < 0 else confidence,
+            offset,
+            its.first_at_ms,
+            its.last_at_ms,
+        )

@@ -1,0 +1,264 @@
+"""Every node that was heard or has an account: how it is, and since when it is silent."""
+
+from typing import Literal
+
+import apsw
+from msgspec import Struct
+
+from echo_ingest.almanac.heard import HOUR_MS
+from echo_ingest.almanac.opening import rows_of
+from echo_ingest.almanac.tally import SPAN_MS
+
+NODES_PAGE_MAX = 500
+SILENT_MAX = 100
+PLACES_MAX = 20_000
+CLOCK_HOURS = 7 * 24
+AHEAD_SECONDS = 2.0
+LATE_SECONDS = 60.0
+
+Order = Literal[
+    "name", "last_heard", "battery", "temperature", "disk", "clock", "records_today", "dead_letters"
+]
+Which = Literal["all", "hour", "day", "silent", "never"]
+"""All; heard within the last hour, or day; heard once but not within the last hour; never heard."""
+
+
+class Told(Struct, frozen=True):
+    """A value that a node gave, and when."""
+
+    value: float
+    at_ms: int
+    """Milliseconds since 1970, UTC."""
+
+
+class NodePlace(Struct, frozen=True):
+    """Where a node last said it is (WGS 84)."""
+
+    latitude: float
+    longitude: float
+    """Degrees."""
+    uncertainty_metres: float | None
+    at_ms: int
+    """When it said so: milliseconds since 1970, UTC."""
+
+
+class Clock(Struct, frozen=True):
+    """What the newest hour tells in which a node gave its own time; at most a week back."""
+
+    least_delay_seconds: float
+    """Of its messages, receipt less the time they tell."""
+    verdict: Literal["ahead", "right", "late or behind"]
+    """`ahead`: by at least the least delay, for no message comes before it was sent. `right`:
+    ahead by less than 2 s, behind by at most a minute. `late or behind`: its messages waited, or
+    its clock is behind; that cannot be told apart, but by no more than the least delay."""
+    hour_ms: int
+    """When that hour begins: milliseconds since 1970, UTC."""
+
+
+class Node(Struct, frozen=True):
+    """One node."""
+
+    name: str
+    account: Literal["enabled", "disabled"] | None
+    """In the file of nodes; None: it has none of its own."""
+    first_heard_at_ms: int | None
+    last_heard_at_ms: int | None
+    """Of any message, also those that were refused or came twice: milliseconds since 1970, UTC.
+    None: never."""
+    place: NodePlace | None
+    battery_percent: Told | None
+    temperature_celsius: Told | None
+    disk_percent: Told | None
+    """In use."""
+    clock: Clock | None
+    """None: it has told no time within a week."""
+    firmware: str | None
+    last_clip_offset: int | None
+    """The journal offset of its newest record with sound."""
+    records_today: int
+    """Received since the hour in which the day began that was asked for."""
+    calls_today: int
+    """Observed since then."""
+    records_last_hour: int
+    """Received, in the last 60 to 70 minutes."""
+    calls_last_hour: int
+    """Observed within the last 60 minutes."""
+    dead_letters_last_day: int
+    """Received within the last 24 hours, and not replayed since."""
+
+
+class NodePage(Struct, frozen=True):
+    """Some nodes, and how many there are of them."""
+
+    nodes: list[Node]
+    total: int
+
+
+class Silent(Struct, frozen=True):
+    """A node that was heard before, but not within the last hour."""
+
+    name: str
+    since_ms: int
+    """When it was last heard: milliseconds since 1970, UTC."""
+
+
+class NodeCounts(Struct, frozen=True):
+    """All nodes at once; those whose account is disabled and that are silent do not count."""
+
+    known: int
+    heard_last_hour: int
+    heard_last_day: int
+    never: int
+    """They have an account and were never heard."""
+    silent: list[Silent]
+    """The latest to fall silent first; at most 100."""
+
+
+class Point(Struct, frozen=True, array_like=True):
+    """A node on the map."""
+
+    name: str
+    latitude: float
+    longitude: float
+    uncertainty_metres: float | None
+    last_heard_at_ms: int | None
+
+
+ORDERS: dict[Order, str] = {
+    "name": "name",
+    "last_heard": "last_heard_at_ms",
+    "battery": "battery_percent",
+    "temperature": "temperature_celsius",
+    "disk": "disk_percent",
+    "clock": "(SELECT abs(least_delay_ms) FROM node_hour WHERE node_id = id AND hour > :clock"
+    " AND least_delay_ms IS NOT NULL ORDER BY hour DESC LIMIT 1)",
+    "records_today": "(SELECT sum(received) FROM node_hour WHERE node_id = id AND hour >= :today)",
+    "dead_letters": "(SELECT nullif(count(*), 0) FROM refusal INDEXED BY refusal_by_node"
+    " WHERE node_id = id AND sink = '' AND at_ms > :day)",
+}
+WHICH: dict[Which, str] = {
+    "all": "true",
+    "hour": "last_heard_at_ms > :hour",
+    "day": "last_heard_at_ms > :day",
+    "silent": "last_heard_at_ms <= :hour AND account IS NOT 'disabled'",
+    "never": "last_heard_at_ms IS NULL",
+}
+NODE = """
+    SELECT name, account, first_heard_at_ms, last_heard_at_ms,
+     latitude, longitude, uncertainty_metres, place_at_ms, battery_percent, battery_at_ms,
+     temperature_celsius, temperature_at_ms, disk_percent, disk_at_ms, firmware,
+     (SELECT max(offset) FROM clip WHERE node_id = node.id),
+     (SELECT coalesce(sum(received), 0) FROM node_hour WHERE node_id = id AND hour >= :today),
+     (SELECT coalesce(sum(calls), 0) FROM node_hour WHERE node_id = id AND hour >= :today),
+     (SELECT coalesce(sum(records), 0) FROM lately WHERE node_id = id
+       AND span IN (:span - 6, :span - 5, :span - 4, :span - 3, :span - 2, :span - 1, :span)),
+     (SELECT count(*) FROM call WHERE node_id = id AND tenth BETWEEN -1 AND 10
+       AND observed_at_ms > :hour AND observed_at_ms <= :now),
+     (SELECT count(*) FROM refusal WHERE node_id = id AND sink = '' AND at_ms > :day)
+    FROM node WHERE id = :id"""
+CLOCK = """
+    SELECT least_delay_ms, hour FROM node_hour WHERE node_id = :id AND hour > :clock
+    AND least_delay_ms IS NOT NULL ORDER BY hour DESC LIMIT 1"""
+
+
+def nodes(
+    db: apsw.Connection,
+    now_ms: int,
+    today_ms: int,
+    *,
+    text: str,
+    which: Which,
+    order: Order,
+    descending: bool,
+    nodes_max: int,
+    skip: int,
+) -> NodePage:
+    """A page of nodes; those of which the order knows nothing come last."""
+    times = _times(now_ms, today_ms)
+    bindings = {**times, "text": text.lower()}
+    where = f"name != '' AND instr(lower(name), :text) > 0 AND {WHICH[which]}"
+    total = db.execute(f"SELECT count(*) FROM node WHERE {where}", bindings).get  # noqa: S608
+    ids = rows_of(
+        db,
+        f"SELECT id FROM (SELECT id, name, {ORDERS[order]} AS rank FROM node WHERE {where})"  # noqa: S608
+        f" ORDER BY rank IS NULL, rank {'DESC' if descending else 'ASC'}, name"
+        " LIMIT :max OFFSET :skip",
+        {**bindings, "max": min(nodes_max, NODES_PAGE_MAX), "skip": skip},
+    )
+    return NodePage([_node(db, number, times) for (number,) in ids], total)
+
+
+def node(db: apsw.Connection, name: str, now_ms: int, today_ms: int) -> Node | None:
+    """One node by its name; None if it is not known."""
+    rows = rows_of(db, "SELECT id FROM node WHERE name = ? AND name != ''", (name,))
+    return _node(db, rows[0][0], _times(now_ms, today_ms)) if rows else None
+
+
+def count_nodes(db: apsw.Connection, now_ms: int) -> NodeCounts:
+    """How many there are, how many were heard, and which are silent."""
+    times = _times(now_ms, now_ms)
+    known, hour, day, never = db.execute(
+        "SELECT count(*), count(*) FILTER (WHERE last_heard_at_ms > :hour),"
+        " count(*) FILTER (WHERE last_heard_at_ms > :day),"
+        " count(*) FILTER (WHERE last_heard_at_ms IS NULL)"
+        " FROM node WHERE name != ''"
+        " AND NOT (account IS 'disabled' AND coalesce(last_heard_at_ms, 0) <= :hour)",
+        times,
+    ).get
+    silent = rows_of(
+        db,
+        f"SELECT name, last_heard_at_ms FROM node WHERE name != '' AND {WHICH['silent']}"  # noqa: S608
+        " ORDER BY last_heard_at_ms DESC, name LIMIT :max",
+        {**times, "max": SILENT_MAX},
+    )
+    return NodeCounts(known, hour, day, never, [Silent(*row) for row in silent])
+
+
+def points(db: apsw.Connection) -> list[Point]:
+    """Every node that has said where it is, by name; at most 20,000."""
+    rows = rows_of(
+        db,
+        "SELECT name, latitude, longitude, uncertainty_metres, last_heard_at_ms FROM node"
+        " WHERE latitude IS NOT NULL AND name != '' ORDER BY name LIMIT ?",
+        (PLACES_MAX,),
+    )
+    return [Point(*row) for row in rows]
+
+
+def _times(now_ms: int, today_ms: int) -> dict[str, int]:
+    return {
+        "now": now_ms,
+        "hour": now_ms - HOUR_MS,
+        "day": now_ms - 24 * HOUR_MS,
+        "today": today_ms // HOUR_MS,
+        "clock": now_ms // HOUR_MS - CLOCK_HOURS,
+        "span": now_ms // SPAN_MS,
+    }
+
+
+def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> Node:
+    bindings = {**times, "id": number}
+    row = db.execute(NODE, bindings).get
+    name, account, first, last, latitude, longitude, uncertainty, place_at, *told = row
+    battery, temperature, disk = (
+        None if value is None else Told(value, at_ms)
+        for value, at_ms in zip(told[0:6:2], told[1:6:2], strict=True)
+    )
+    firmware, clip, *counts = told[6:]
+    place = None
+    if latitude is not None:
+        place = NodePlace(latitude, longitude, uncertainty, place_at)
+    clock = rows_of(db, CLOCK, bindings)
+    return Node(
+        *(name, account, first, last, place, battery, temperature, disk),
+        *(_clock(*clock[0]) if clock else None, firmware, clip, *counts),
+    )
+
+
+def _clock(least_delay_ms: int, hour: int) -> Clock:
+    seconds = least_delay_ms / 1000
+    if seconds <= -AHEAD_SECONDS:
+        return Clock(seconds, "ahead", hour * HOUR_MS)
+    if seconds <= LATE_SECONDS:
+        return Clock(seconds, "right", hour * HOUR_MS)
+    return Clock(seconds, "late or behind", hour * HOUR_MS)

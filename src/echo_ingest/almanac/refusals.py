@@ -1,0 +1,87 @@
+"""What was refused: dead letters, and what sinks have parked, grouped by reason.
+
+Kept beside the journal because there it vanishes when it is replayed, and has no index. A copy of
+what is there now: `follow.py` brings in what is new, `drop_gone` takes out what has gone.
+"""
+
+import re
+
+import apsw
+from msgspec import Struct
+
+from echo_ingest.almanac.opening import rows_of
+
+GROUPS_MAX = 200
+PAGE_MAX = 1_000
+ALIKE_CHARACTERS_MAX = 200
+
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+_HEX = re.compile(r"\b(?=[0-9a-f-]*\d)[0-9a-f]{2,}(?:[ -][0-9a-f]{2,})*\b", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![A-Za-z_])\d+(?:[.,]\d+)*")
+
+
+class Refused(Struct, frozen=True):
+    """All that was refused for one reason, by devices' own fault or by one sink."""
+
+    sink: str | None
+    """Who refused it; None: nobody could read it, it is a dead letter."""
+    reason: str
+    """What its reasons have in common: numbers, ids and quoted words are left out as `…`."""
+    reason_id: int
+    """To ask for its members; another number after the almanac was made anew."""
+    count: int
+    replay_requested: int
+    """Of them, those that are offered again as soon as the service gets to it."""
+    nodes: int
+    """How many different nodes they are from."""
+    first_at_ms: int
+    last_at_ms: int
+    """Of dead letters, when they were received; of the others, when the sink refused them."""
+    example: int
+    """The newest of them: the id of a dead letter, or the offset of a record."""
+
+
+def alike(reason: str) -> str:
+    """What is left of a reason without what differs from message to message."""
+    text = _QUOTED.sub("…", reason)
+    text = _HEX.sub("…", text)
+    return _NUMBER.sub("…", text)[:ALIKE_CHARACTERS_MAX]
+
+
+def refused(db: apsw.Connection, node: str | None, groups_max: int) -> list[Refused]:
+    """All groups, the largest first; at most `GROUPS_MAX`, those of `node` alone if given."""
+    rows = rows_of(
+        db,
+        "SELECT sink, text, reason_id, count(*) AS number_of, sum(replay_requested),"
+        " count(DISTINCT node_id), min(at_ms), max(at_ms), max(number)"
+        " FROM refusal JOIN reason ON reason.id = reason_id"
+        " WHERE ?1 IS NULL OR node_id = (SELECT id FROM node WHERE name = ?1)"
+        " GROUP BY sink, reason_id ORDER BY number_of DESC, sink, reason_id LIMIT ?2",
+        (node, min(groups_max, GROUPS_MAX)),
+    )
+    return [Refused(sink or None, *row) for sink, *row in rows]
+
+
+def members(
+    db: apsw.Connection,
+    sink: str | None,
+    reason_id: int,
+    node: str | None,
+    before: int | None,
+    members_max: int,
+) -> list[int]:
+    """Ids of dead letters, or offsets, of a group: the newest first, those below `before`."""
+    rows = rows_of(
+        db,
+        "SELECT number FROM refusal WHERE sink = ? AND reason_id = ? AND number < ?"
+        " AND (?4 IS NULL OR node_id = (SELECT id FROM node WHERE name = ?4))"
+        " ORDER BY number DESC LIMIT ?5",
+        (
+            sink or "",
+            reason_id,
+            2**62 if before is None else before,
+            node,
+            min(members_max, PAGE_MAX),
+        ),
+    )
+    return [number for (number,) in rows]

@@ -1,0 +1,169 @@
+"""A look at the service each minute, for the last eight days: how much came, what waits, what room
+there is, and whether it answered at all.
+
+Not derived from the journal: an almanac that was begun anew has none from before.
+"""
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+import apsw
+from msgspec import Struct
+
+from echo_ingest.almanac.heard import HOUR_MS
+from echo_ingest.almanac.opening import open_to_write, rows_of
+from echo_ingest.journal import Ledger
+
+MINUTE_MS = 60_000
+KEPT_MINUTES = 8 * 24 * 60
+KEPT_HOURS = 400 * 24
+ROOM_HOURS_MIN = 6
+DAYS_MAX = 3_650
+
+
+class Figures(Struct, frozen=True):
+    """What the service says besides its ledger."""
+
+    journal_bytes: int
+    """Of the journal's file, in use."""
+    disk_free_bytes: int
+    room_bytes: int
+    """How much more can be written before acknowledgements stop."""
+    broker_dropped: int | None = None
+    """Messages the broker has dropped since it started; None: it does not say."""
+
+
+class SinkSample(Struct, frozen=True):
+    """How a sink was."""
+
+    backlog: int
+    """Records that waited for it."""
+    parked: int
+    lag_seconds: float
+    """Age of the oldest that waited; 0 if none did."""
+
+
+class Sample(Struct, frozen=True):
+    """How the service was in one minute."""
+
+    at_ms: int
+    """When the minute begins: milliseconds since 1970, UTC."""
+    answered: bool
+    """If it did not, all that follows is None, and there are no sinks."""
+    received: int | None
+    """Messages since the journal was made, as are the next three: a rate is a difference."""
+    stored: int | None
+    duplicates: int | None
+    dead_letters: int | None
+    """Those that are there: replay takes some away."""
+    broker_dropped: int | None
+    """Messages the broker has dropped since it started: less than before means it was started."""
+    journal_bytes: int | None
+    disk_free_bytes: int | None
+    room_bytes: int | None
+    """How much more could be written before acknowledgements stop."""
+    sinks: dict[str, SinkSample]
+
+
+class Room(Struct, frozen=True):
+    """How long the room lasts."""
+
+    room_bytes: int | None
+    """How much more can be written before acknowledgements stop. None: never asked yet."""
+    filling_bytes_per_day: float | None
+    """Below 0: it becomes more. None: fewer than six hours of the last eight days are known."""
+    days: float | None
+    """Until nothing can be stored any more if it goes on like that. None: that cannot be told, or
+    it does not fill, or not within ten years."""
+
+
+def note_sample(path: Path, at_ms: int, ledger: Ledger | None, figures: Figures | None) -> None:
+    """Note how the service was in this minute; without a ledger, that it did not answer."""
+    minute = at_ms // MINUTE_MS
+    answered = ledger is not None and figures is not None
+    db = open_to_write(path)
+    try:
+        with db:
+            is_new = not db.execute("SELECT 1 FROM sample WHERE minute = ?", (minute,)).fetchone()
+            values: tuple[int | None, ...] = (None,) * 8
+            if ledger is not None and figures is not None:
+                values = (
+                    *(ledger.received, ledger.stored, ledger.duplicates, ledger.dead_letters),
+                    *(figures.broker_dropped, figures.journal_bytes),
+                    *(figures.disk_free_bytes, figures.room_bytes),
+                )
+            if not is_new:
+                return
+            db.execute(
+                "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (minute, answered, *values),
+            )
+            for name, sink in ledger.sinks.items() if ledger is not None and answered else ():
+                db.execute(
+                    "INSERT INTO sink_sample VALUES (?, ?, ?, ?, ?)",
+                    (minute, name, sink.backlog, sink.parked, sink.lag_seconds),
+                )
+            db.execute(
+                "INSERT INTO listening VALUES (?1, 1, ?2) ON CONFLICT DO UPDATE SET"
+                " minutes = minutes + 1, answered = answered + ?2",
+                (at_ms // HOUR_MS, answered),
+            )
+            for table in ("sample", "sink_sample"):
+                db.execute(f"DELETE FROM {table} WHERE minute < ?", (minute - KEPT_MINUTES,))  # noqa: S608
+            db.execute("DELETE FROM listening WHERE hour < ?", (at_ms // HOUR_MS - KEPT_HOURS,))
+    finally:
+        db.close()
+
+
+def samples(db: apsw.Connection, since_ms: int, until_ms: int, every_minutes: int) -> list[Sample]:
+    """Those from one time to before another, the oldest first: the last of each `every_minutes`."""
+    span = since_ms // MINUTE_MS, -(-until_ms // MINUTE_MS)
+    rows = rows_of(
+        db,
+        "SELECT * FROM sample WHERE minute >= ? AND minute < ? AND minute IN"
+        " (SELECT max(minute) FROM sample WHERE minute >= ?1 AND minute < ?2 GROUP BY minute / ?3)"
+        " ORDER BY minute",
+        (*span, every_minutes),
+    )
+    of_sinks: dict[int, dict[str, SinkSample]] = {row[0]: {} for row in rows}
+    for minute, name, *values in rows_of(
+        db, "SELECT * FROM sink_sample WHERE minute >= ? AND minute < ?", span
+    ):
+        if minute in of_sinks:
+            of_sinks[minute][name] = SinkSample(*values)
+    return [
+        Sample(*(minute * MINUTE_MS, bool(answered), *values, of_sinks[minute]))
+        for minute, answered, *values in rows
+    ]
+
+
+def room_left(db: apsw.Connection) -> Room:
+    """How long the room lasts, by the median slope between the hours (Theil and Sen).
+
+    Removing a large file, or adding one, does not mislead it: half of the slopes would have to.
+    """
+    rows = rows_of(
+        db,
+        "SELECT minute / 60, room_bytes FROM sample WHERE room_bytes IS NOT NULL ORDER BY minute",
+    )
+    by_hour: dict[int, int] = dict(rows)  # the last of each hour
+    if not by_hour:
+        return Room(None, None, None)
+    room_bytes = list(by_hour.values())[-1]
+    per_hour = slope(by_hour)
+    if per_hour is None:
+        return Room(room_bytes, None, None)
+    filling = -per_hour * 24
+    days = room_bytes / filling if filling > 0 else None
+    return Room(room_bytes, filling, days if days is not None and days <= DAYS_MAX else None)
+
+
+def slope(values: Mapping[int, int]) -> float | None:
+    """The median slope between any two of the values; None if there are too few of them."""
+    points = list(values.items())
+    if len(points) < ROOM_HOURS_MIN:
+        return None
+    return statistics.median(
+        (y - b) / (x - a) for at, (a, b) in enumerate(points) for x, y in points[at + 1 :]
+    )
