@@ -178,9 +178,13 @@ class House:
 
     def broker_pid(self, program: subprocess.Popen[str]) -> int:
         """The mosquitto that `program` has started."""
-        children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
-        (pid,) = [c for c in children if "mosquitto" in Path(f"/proc/{c}/cmdline").read_text()]
-        return int(pid)
+        (pid,) = children(program.pid, "mosquitto")
+        return pid
+
+    def web_pid(self, program: subprocess.Popen[str]) -> int:
+        """The web process that `program` has started."""
+        (pid,) = children(program.pid, "echo_ingest.web")
+        return pid
 
     def stop(self, program: subprocess.Popen[str]) -> int:
         """SIGTERM, and wait for the orderly end; return the exit code."""
@@ -210,6 +214,12 @@ class House:
                 program.kill()
                 program.wait()
         self._running.clear()
+
+
+def children(pid: int, name: str = "") -> list[int]:
+    """The processes that one has started, zombies included unless they are asked for by `name`."""
+    numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(each) for each in numbers if name in Path(f"/proc/{each}/cmdline").read_text()]
 
 
 def closes(ledger: Mapping[str, Any]) -> bool:

@@ -8,21 +8,17 @@ import pytest
 
 from echo_ingest import web
 from echo_ingest.journal import Journal
-from echo_ingest.web.console import create_console
+from echo_ingest.settings import Settings
 from echo_ingest.web.console.bundle import read_bundle
-from echo_ingest.web.reader import Reader
 from tests.house import HTTP_TOKEN, free_port
 from tests.test_web import Fine, serving
-
-PAYLOAD_BYTES_MAX = 1_000_000
 
 
 @pytest.fixture
 async def browser(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     port = free_port()
     journal = Journal(tmp_path / "journal.db")
-    console = create_console(Fine(journal), Reader(journal.path, PAYLOAD_BYTES_MAX))
-    app = web.create_app(Fine(journal), journal.path, PAYLOAD_BYTES_MAX, HTTP_TOKEN, console)
+    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), HTTP_TOKEN)
     async with serving(app, port), aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         yield http
     journal.close()

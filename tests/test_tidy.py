@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "echo_ingest"
 
 LAYERS = (
-    ("record", "backoff", "metrics", "calls"),
+    ("record", "backoff", "metrics", "calls", "log", "survivor"),
     ("settings", "decode", "flat"),
     ("mqtt", "journal", "sinks", "broker", "receipts"),
     ("decisions", "almanac"),
-    ("ingest", "deliver", "retain", "web", "export", "pulse", "figures", "census", "fleet"),
-    ("watch",),
+    ("ingest", "deliver", "retain", "intercom", "export", "pulse", "figures", "census", "fleet"),
+    ("watch", "web"),
     ("service",),
     ("cli",),
 )

@@ -18,10 +18,12 @@ import pytest
 from litestar import Litestar
 from yarl import URL
 
-from echo_ingest import metrics, web
+from echo_ingest import web
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.record import KINDS, Message
+from echo_ingest.service.door import listen
+from echo_ingest.settings import Settings
 from echo_ingest.sinks import SinkState
 from echo_ingest.web import access, api, ranges, reader
 from tests.house import HTTP_TOKEN, free_port
@@ -40,24 +42,24 @@ class Fine:
         self.samples = 0
         self._journal = journal
 
-    def live(self) -> dict[str, str]:
+    async def live(self) -> dict[str, str]:
         return self.problems["live"]
 
-    def ready(self) -> dict[str, str]:
+    async def ready(self) -> dict[str, str]:
         return self.problems["ready"]
 
-    def healthy(self) -> dict[str, str]:
+    async def healthy(self) -> dict[str, str]:
         return self.problems["healthy"]
 
-    def ledger(self) -> Ledger:
+    async def ledger(self) -> Ledger:
         return self._journal.ledger()
 
-    def sink_states(self) -> dict[str, SinkState]:
+    async def sink_states(self) -> dict[str, SinkState]:
         return {SINK: SinkState("unavailable", datetime(2026, 9, 14, tzinfo=UTC), "gone fishing")}
 
-    def sample(self) -> None:
+    async def metrics(self) -> str:
         self.samples += 1
-        metrics.ECHO_AGE_SECONDS.set(self.samples)
+        return f"echo_ingest_echo_age_seconds {self.samples}.0\n"
 
 
 class Site:
@@ -88,7 +90,7 @@ class Site:
 @contextlib.asynccontextmanager
 async def serving(app: Litestar, port: int) -> AsyncIterator[asyncio.Task[None]]:
     started = asyncio.Event()
-    task = asyncio.create_task(web.serve(app, "127.0.0.1", port, started))
+    task = asyncio.create_task(web.serve(app, listen("127.0.0.1", port), started))
     async with asyncio.timeout(10):
         await started.wait()
     yield task
@@ -102,7 +104,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     port = free_port()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http:
         site = Site(tmp_path / "journal.db", port, http)
-        app = web.create_app(site.conditions, site.path, PAYLOAD_BYTES_MAX, HTTP_TOKEN)
+        app = web.create_app(site.conditions, Settings(data_dir=tmp_path), HTTP_TOKEN)
         async with serving(app, port):
             yield site
         site.journal.close()
@@ -529,7 +531,7 @@ async def test_nothing_can_be_written(site: Site) -> None:
 async def test_a_journal_that_is_not_there_is_a_503_with_a_remedy(tmp_path: Path) -> None:
     port = free_port()
     journal = Journal(tmp_path / "elsewhere.db")
-    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX, HTTP_TOKEN)
+    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), HTTP_TOKEN)
     async with (
         serving(app, port),
         aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http,
@@ -577,7 +579,7 @@ async def test_connections_that_ask_nothing_are_closed_and_keep_nobody_out(
     monkeypatch.setattr(web, "CONNECTIONS_MAX", 3)
     port = free_port()
     journal = Journal(tmp_path / "journal.db")
-    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX, HTTP_TOKEN)
+    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), HTTP_TOKEN)
     beginnings = (b"", b"GET / HTT", b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\nGET / HTT")
     async with (
         serving(app, port),
@@ -710,16 +712,13 @@ def test_what_was_refused_is_forgotten_in_time_and_never_grows() -> None:
 # ---------------------------------------------------------------------- start and stop
 
 
-async def test_a_taken_port_is_named_with_its_setting(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.db")
-    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX, HTTP_TOKEN)
+def test_a_taken_port_is_named_with_its_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=rf"{port} .*IOT_HTTP_PORT"):
-            await web.serve(app, "127.0.0.1", port, asyncio.Event())
+            listen("127.0.0.1", port)
     with pytest.raises(OSError, match="IOT_BIND"):
-        await web.serve(app, "192.0.2.1", port, asyncio.Event())
-    journal.close()
+        listen("192.0.2.1", port)
 
 
 async def test_a_cancelled_server_frees_its_port_though_clients_stay_connected(
@@ -727,7 +726,7 @@ async def test_a_cancelled_server_frees_its_port_though_clients_stay_connected(
 ) -> None:
     port = free_port()
     journal = Journal(tmp_path / "journal.db")
-    app = web.create_app(Fine(journal), tmp_path / "journal.db", PAYLOAD_BYTES_MAX, HTTP_TOKEN)
+    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), HTTP_TOKEN)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http:
         for _ in range(2):  # the second start finds the port free
             async with serving(app, port) as task, http.get("/livez") as reply:

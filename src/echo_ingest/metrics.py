@@ -149,6 +149,11 @@ SINK_LAG_SECONDS = Gauge(
     ["sink"],
     registry=REGISTRY,
 )
+WEB_RESTARTS = Counter(
+    "echo_ingest_web_restarts",
+    "Times the web process has ended by itself and was started again.",
+    registry=REGISTRY,
+)
 
 
 BROKER_CLIENTS = "echo_ingest_broker_clients"

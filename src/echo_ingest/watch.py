@@ -36,14 +36,14 @@ class Watch:
             tasks.create_task(self.session.run())
             tasks.create_task(self.pulse.run(self.session))
 
-    def live(self) -> dict[str, str]:
+    async def live(self) -> dict[str, str]:
         """That this is answered says so."""
         return {}
 
-    def ready(self) -> dict[str, str]:
+    async def ready(self) -> dict[str, str]:
         """The broker lets us in."""
         return {} if self.session.is_connected else {"broker": self.session.state}
 
-    def healthy(self) -> dict[str, str]:
+    async def healthy(self) -> dict[str, str]:
         """Messages pass through it."""
-        return self.ready() | self.pulse.problems()
+        return await self.ready() | self.pulse.problems()

@@ -8,8 +8,6 @@ handed to mosquitto and is free when it has gone.
 import asyncio
 import contextlib
 import errno
-import fcntl
-import os
 import resource
 import signal
 import socket
@@ -51,6 +49,7 @@ from echo_ingest.broker.program import (
     version,
 )
 from echo_ingest.settings import Settings
+from echo_ingest.survivor import end_survivor, lock_file, noting_number, try_lock
 
 __all__ = [
     "PUBLISHER",
@@ -163,8 +162,12 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
     program_version = version(program)
     folder = make_folder(settings.data_dir)
     with _sole(folder):
-        with _lock_for_mosquitto(folder) as lock:
-            await _end_survivor(lock)
+        with lock_file(folder / "mosquitto.pid") as lock:
+            if not await end_survivor(lock, "mosquitto", STOP_SECONDS_MAX):
+                raise BrokerError(
+                    "the mosquitto of an earlier start does not end and still holds "
+                    "broker/mosquitto.pid in the data folder: end it, or restart the machine"
+                )
             _check_free(settings.bind, settings.mqtt_port, "IOT_MQTT_PORT")
             _check_free(settings.bind, settings.ws_port, "IOT_WS_PORT")
             if settings.tls_cert_file is not None:
@@ -206,12 +209,10 @@ def _limits(settings: Settings) -> tuple[int, int]:
 async def _start(
     program: Path, folder: Path, lock: int, files_max: int
 ) -> asyncio.subprocess.Process:
-    os.truncate(lock, 0)  # a number that stays from before would be that of a stranger
+    note_number = noting_number(lock)
 
     def in_the_child() -> None:
-        # It notes its own number before it is mosquitto: were that for us to do, and we were
-        # killed before we could, nobody would know whom to end at the next start.
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        note_number()
         resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
 
     return await asyncio.create_subprocess_exec(
@@ -276,48 +277,9 @@ def _check_free(host: str, port: int, setting: str) -> None:
 def _sole(folder: Path) -> Iterator[None]:
     """Hold our own lock; raise `BrokerError` if another one of us has it."""
     with (folder / "lock").open("w") as file:
-        if not _try_lock(file.fileno()):
+        if not try_lock(file.fileno()):
             raise BrokerError(
                 f"another echo-ingest runs the broker of {folder.parent} already: stop that one, "
                 "or set IOT_DATA_DIR to a folder of its own"
             )
         yield
-
-
-@contextlib.contextmanager
-def _lock_for_mosquitto(folder: Path) -> Iterator[int]:
-    """The file that mosquitto will hold locked for as long as it lives, with its process id."""
-    descriptor = os.open(folder / "mosquitto.pid", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-async def _end_survivor(lock: int) -> None:
-    """End a mosquitto whose parent was killed; return with `lock` held."""
-    if _try_lock(lock):
-        return
-    number = os.pread(lock, 20, 0)
-    for how, patience_seconds in ((signal.SIGTERM, STOP_SECONDS_MAX), (signal.SIGKILL, 5.0)):
-        if number.isdigit():
-            log.warning("ending the mosquitto of a service that was killed", pid=int(number))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(number), how)
-        deadline = time.monotonic() + patience_seconds
-        while time.monotonic() < deadline:
-            if _try_lock(lock):
-                return
-            await asyncio.sleep(POLL_SECONDS)
-    raise BrokerError(
-        "the mosquitto of an earlier start does not end and still holds broker/mosquitto.pid in "
-        "the data folder: end it, or restart the machine"
-    )
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

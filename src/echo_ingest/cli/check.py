@@ -17,7 +17,7 @@ from rich.text import Text
 
 from echo_ingest import broker
 from echo_ingest.broker.nodes import read_nodes
-from echo_ingest.cli.options import archive_of, journal_path, log_from, settings_of
+from echo_ingest.cli.options import archive_of, log_from, settings_of
 from echo_ingest.cli.reach import (
     ask_service,
     connected,
@@ -120,7 +120,7 @@ def _data_folder(settings: Settings) -> Finding:
 
 
 def _journal(settings: Settings) -> Finding:
-    path = journal_path(settings)
+    path = settings.journal_path
     if not path.exists():
         return Finding("journal", None, "not there yet; it begins with the first start")
     if (report := report_of(path)).exists():

@@ -15,7 +15,6 @@ from echo_ingest.cli.options import (
     Since,
     Until,
     archive_of,
-    journal_path,
     settings_of,
 )
 from echo_ingest.cli.screen import counted, fail, out, progress, say, size
@@ -77,7 +76,7 @@ def export(
     settings = settings_of(context)
     request = Request(
         format=as_format.value,
-        journal=str(journal_path(settings).absolute()),
+        journal=str(settings.journal_path.absolute()),
         selection=Selection(node, kind and kind.value, since, until),
         species=tuple(name.casefold() for name in species or ()),
         audio=audio,

@@ -35,14 +35,9 @@ def settings_of(context: typer.Context) -> Settings:
     return settings.load(os.environ, config)
 
 
-def journal_path(chosen: Settings) -> Path:
-    """Where the journal is."""
-    return chosen.data_dir / "journal.db"
-
-
 def archive_of(chosen: Settings) -> Archive:
     """The journal, to be read; raises `JournalUnusable` if there is none."""
-    return Archive(journal_path(chosen))
+    return Archive(chosen.journal_path)
 
 
 def given_time(text: str) -> datetime:

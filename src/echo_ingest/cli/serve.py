@@ -3,22 +3,20 @@
 import asyncio
 import contextlib
 import logging
-import sys
-from typing import Literal, TextIO, cast
-
-import structlog
+from typing import Literal
 
 from echo_ingest import service
 from echo_ingest.broker import Broker, BrokerError
 from echo_ingest.cli.demo import demonstrate
 from echo_ingest.cli.screen import fail, say
 from echo_ingest.journal import JournalFull, JournalUnusable
+from echo_ingest.log import configure_log
 from echo_ingest.settings import Settings
 
 
 def serve(command: Literal["up", "run", "broker", "demo"], settings: Settings) -> int:
     """Run until told to stop; return the exit code."""
-    _configure_log(quiet=command == "demo")
+    configure_log(logging.ERROR if command == "demo" else logging.INFO)
 
     def started(broker: Broker) -> None:
         with contextlib.suppress(OSError):  # as of the log
@@ -53,34 +51,6 @@ def _announce(settings: Settings, broker: Broker, *, ingests: bool) -> None:
     if ingests or settings.broker_http:
         say(f"HTTP        http://{settings.bind}:{settings.http_port}/healthz")
     if ingests:
-        say(f"Journal     {settings.data_dir / service.JOURNAL_FILE}")
+        say(f"Journal     {settings.journal_path}")
     for account in broker.new:
         say(f"Password    {account.user}  {account.password}   (new; shown this once)")
-
-
-def _configure_log(*, quiet: bool) -> None:
-    """One line a transition: for people on a terminal, JSON elsewhere, UTC in both."""
-    on_terminal = sys.stdout.isatty()
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper("iso", utc=True),
-            structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.ERROR if quiet else logging.INFO
-        ),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Output())),
-    )
-
-
-class _Output:
-    """Standard output, for the log: on a full disk a line may be lost, but nothing ends for it."""
-
-    def write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            sys.stdout.write(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()

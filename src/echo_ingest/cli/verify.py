@@ -18,7 +18,7 @@ from echo_ingest.cli.found import (
     in_journal,
     over_http,
 )
-from echo_ingest.cli.options import archive_of, journal_path, log_from, settings_of
+from echo_ingest.cli.options import archive_of, log_from, settings_of
 from echo_ingest.cli.probes import Probe, Run, new_run, send
 from echo_ingest.cli.reach import http_token, require_publisher
 from echo_ingest.cli.screen import cells, fail, out, say, say_error, table
@@ -90,7 +90,7 @@ def _place(settings: Settings, node: str, http: str | None) -> Callable[[datetim
             after = archive_of(settings).last_offset()
         except JournalUnusable as error:
             fail(f"{error}. From another machine, name the read API: --http http://HOST:8080")
-        return lambda _began_at: partial(in_journal, journal_path(settings), node, after)
+        return lambda _began_at: partial(in_journal, settings.journal_path, node, after)
     try:
         url = check_http_url(http)
     except ValueError as error:

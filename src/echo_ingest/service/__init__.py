@@ -7,7 +7,6 @@ then each sink finishes and settles the write it is in, then HTTP and the journa
 
 import asyncio
 import contextlib
-import fcntl
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Any
 
 import structlog
 
-from echo_ingest import broker, web
+from echo_ingest import broker
 from echo_ingest.census import count_nodes
 from echo_ingest.journal import Journal
 from echo_ingest.journal.damage import noting
 from echo_ingest.journal.salvage import mend
 from echo_ingest.retain import retain
+from echo_ingest.service.door import STOP_SECONDS_MAX, Door, listen
 from echo_ingest.service.house import House
 from echo_ingest.settings import (
     Endpoint,
@@ -29,13 +29,11 @@ from echo_ingest.settings import (
     kept_secret,
     parse_endpoint,
 )
+from echo_ingest.survivor import end_survivor, lock_file, try_lock
 from echo_ingest.watch import Watch
-from echo_ingest.web.console import create_console
-from echo_ingest.web.reader import Reader
 
-__all__ = ["JOURNAL_FILE", "House", "Stopped", "run_broker", "run_ingest", "run_up"]
+__all__ = ["House", "Stopped", "run_broker", "run_ingest", "run_up"]
 
-JOURNAL_FILE = "journal.db"
 DRAIN_SECONDS = 20.0
 
 log = structlog.get_logger("service")
@@ -99,9 +97,12 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
             if settings.broker_http:
                 service = (own.service.user, own.service.password)
                 watch = Watch(settings.client_id, own.endpoint, service)
-                app = web.create_health_app(watch)
+                # As the web process would; it takes a while to import, and only this needs it here.
+                from echo_ingest import web
+
+                listener = listen(settings.bind, settings.http_port)
                 beside = [
-                    tasks.create_task(web.serve(app, settings.bind, settings.http_port)),
+                    tasks.create_task(web.serve(web.create_health_app(watch), listener)),
                     tasks.create_task(watch.run()),
                 ]
             await _until_either(stopping, own)
@@ -124,14 +125,9 @@ async def _serve(
     token, is_new = kept_secret(settings.data_dir, "http", settings.http_token)
     if is_new:
         tell_token(token)
-    console = None
-    if settings.console_access == "open":
-        journal = Reader(house.journal.path, settings.payload_bytes_max)
-        console = create_console(house, journal, settings.map_tiles)
-    app = web.create_app(house, house.journal.path, settings.payload_bytes_max, token, console)
     try:
-        async with asyncio.TaskGroup() as tasks:
-            http = tasks.create_task(web.serve(app, settings.bind, settings.http_port))
+        async with _door(house, token) as door, asyncio.TaskGroup() as tasks:
+            http = tasks.create_task(door.run())
             deliveries = [tasks.create_task(d.run(drained)) for d in house.deliveries]
             aside = [
                 tasks.create_task(retain(house.journal, settings.retention_days)),
@@ -164,6 +160,20 @@ async def _serve(
         for sink in house.sinks:
             await sink.close()
     log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _door(house: House, token: str) -> AsyncIterator[Door]:
+    """The port is ours, and the web process of an earlier start, killed with it, has gone."""
+    settings = house.settings
+    with lock_file(settings.data_dir / "web.pid") as lock:
+        if not await end_survivor(lock, "web process", STOP_SECONDS_MAX):
+            raise Stopped(
+                "the web process of an earlier start does not end and still holds web.pid in the "
+                "data folder: end it, or restart the machine"
+            )
+        with listen(settings.bind, settings.http_port) as listener:
+            yield Door(settings, token, listener, lock, house.answers)
 
 
 async def _until_either(stopping: asyncio.Event, own: broker.Broker | None) -> None:
@@ -217,7 +227,7 @@ async def _journal(settings: Settings) -> AsyncIterator[Journal]:
 
     The broker takes messages meanwhile.
     """
-    path = settings.data_dir / JOURNAL_FILE
+    path = settings.journal_path
     await asyncio.to_thread(mend, path)
     with (
         noting(path),
@@ -241,13 +251,11 @@ def _sole_owner(data_dir: Path) -> Iterator[None]:
     except PermissionError:
         raise Stopped(broker.not_ours(data_dir)) from None
     with file as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock.fileno()):
             raise Stopped(
                 f"another echo-ingest runs on {data_dir}: stop it, or give this one its own "
                 "IOT_DATA_DIR"
-            ) from None
+            )
         yield
 
 

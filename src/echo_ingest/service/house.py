@@ -6,11 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import structlog
+from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
 from echo_ingest.deliver import Deliver
 from echo_ingest.figures import Figures
 from echo_ingest.ingest import Ingest
+from echo_ingest.intercom import Answers
 from echo_ingest.journal import Journal, JournalFull, Ledger
 from echo_ingest.journal.salvage import report_of
 from echo_ingest.mqtt import Session, SessionOptions
@@ -25,7 +27,7 @@ log = structlog.get_logger("service")
 
 
 class House:
-    """Everything that runs in this process, and how it is: what the HTTP side may ask."""
+    """Everything that runs in this process, and how it is: what the web process may ask."""
 
     def __init__(
         self,
@@ -68,7 +70,19 @@ class House:
             on_stored=self.wake_sinks,
         )
 
-    # ------------------------------------------------------------------ what HTTP asks
+    # ------------------------------------------------------------------ what the web process asks
+
+    @property
+    def answers(self) -> Answers:
+        """By question."""
+        return {
+            "live": self.live,
+            "ready": self.ready,
+            "healthy": self.healthy,
+            "ledger": self.ledger,
+            "sink_states": self.sink_states,
+            "metrics": self.metrics,
+        }
 
     def live(self) -> dict[str, str]:
         """The loops turn: that this is answered at all says so, for one that ends ends us all."""
@@ -104,8 +118,8 @@ class House:
                 states[name] = SinkState("paused", since)
         return states
 
-    def sample(self) -> None:
-        """Bring the gauges up to date."""
+    def metrics(self) -> str:
+        """All figures in Prometheus' text format, the gauges as of now."""
         ledger = self.journal.ledger()
         metrics.JOURNAL_BYTES.set(self.journal.used_bytes())
         metrics.DISK_FREE_BYTES.set(self.journal.disk_free_bytes())
@@ -122,6 +136,7 @@ class House:
             metrics.SINK_BACKLOG.labels(name).set(sink.backlog)
             metrics.SINK_PARKED.labels(name).set(sink.parked)
             metrics.SINK_LAG_SECONDS.labels(name).set(sink.lag_seconds)
+        return generate_latest(metrics.REGISTRY).decode()
 
     # ------------------------------------------------------------------ what happens inside
 

@@ -1,15 +1,13 @@
 """HTTP: how the house is, its figures, and what the journal holds. Read-only, docs/http.md.
 
-Answers come from the event loop that also ingests: health is a few comparisons, and whatever
-reads the journal does so in a thread, a few at a time, for those who send the token.
+It runs in a process of its own (`__main__.py`): how the house is it asks over the intercom, and
+whatever reads the journal does so in a thread, a few at a time, for those who send the token.
 """
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import h11
 import uvicorn
@@ -21,10 +19,13 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import echo_ingest
+from echo_ingest.settings import Settings
 from echo_ingest.web.access import only_with
 from echo_ingest.web.api import read_api
+from echo_ingest.web.console import create_console
 from echo_ingest.web.errors import ERRORS
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
+from echo_ingest.web.reader import Reader
 
 __all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
 
@@ -51,29 +52,24 @@ def create_health_app(conditions: Conditions) -> Litestar:
     )
 
 
-def create_app(
-    service: Service,
-    archive_path: Path,
-    payload_bytes_max: int,
-    token: str,
-    console: Router | None = None,
-) -> Litestar:
-    """All routes. `archive_path` is the journal; it is opened anew for each request.
-
-    `token` is asked for by all but health, metrics and `console`, which asks for itself.
-    """
+def create_app(service: Service, settings: Settings, token: str) -> Litestar:
+    """All routes. `token` is asked for by all but health, metrics and the console."""
     with_token = only_with(token)
+    journal = Reader(settings.journal_path, settings.payload_bytes_max)
+    console = []
+    if settings.console_access == "open":
+        console = [create_console(service, journal, settings.map_tiles)]
     return Litestar(
         route_handlers=[
             *health_pages(service),
             metrics_page(service),
             Router(
                 "/",
-                route_handlers=[*figures_pages(service), read_api(archive_path, payload_bytes_max)],
+                route_handlers=[*figures_pages(service), read_api(journal)],
                 middleware=[with_token],
                 security=[{"token": []}],
             ),
-            *([console] if console else []),
+            *console,
         ],
         exception_handlers=ERRORS,
         logging_config=None,
@@ -96,13 +92,13 @@ def create_app(
     )
 
 
-async def serve(app: Litestar, host: str, port: int, started: asyncio.Event | None = None) -> None:
-    """Answer on `host`:`port` until cancelled; set `started` when it does.
+async def serve(
+    app: Litestar, listener: socket.socket, started: asyncio.Event | None = None
+) -> None:
+    """Answer at `listener` until cancelled; set `started` when it does.
 
-    Raises `OSError` in words if it cannot listen there. When cancelled, replies that were begun
-    have `GRACE_SECONDS` to finish.
+    When cancelled, replies that were begun have `GRACE_SECONDS` to finish.
     """
-    listener = _listen(host, port)
     server = _Server(
         uvicorn.Config(
             _with_headers(app),
@@ -191,22 +187,3 @@ class _Connection(H11Protocol):
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        remedy = "set IOT_HTTP_PORT to a free port, or stop what listens there"
-        if error.errno != errno.EADDRINUSE:
-            remedy = (
-                "set IOT_BIND to an address of this machine and IOT_HTTP_PORT to a port we may use"
-            )
-        raise OSError(
-            f"HTTP cannot listen on {host} port {port} ({error.strerror}); {remedy}"
-        ) from error
-    # A reply is two writes; without this the second waits for the client's delayed acknowledgement.
-    # asyncio sets it by itself only on sockets it has made.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener

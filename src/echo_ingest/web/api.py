@@ -2,7 +2,6 @@
 
 from datetime import date, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Literal
 
 from litestar import Response, Router, get
@@ -58,9 +57,8 @@ Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]
 Journal = NamedDependency[SkipValidation[Reader]]
 
 
-def read_api(archive_path: Path, payload_bytes_max: int) -> Router:
+def read_api(reader: Reader) -> Router:
     """All routes that read the journal."""
-    reader = Reader(archive_path, payload_bytes_max)
     return Router(
         "/api",
         route_handlers=[

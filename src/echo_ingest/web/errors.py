@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ExceptionHandlersMap
 from msgspec import Struct
 
+from echo_ingest.intercom import NoAnswer
 from echo_ingest.journal import JournalUnusable
 
 AnyRequest = Request[object, object, State]
@@ -46,7 +47,7 @@ def _method_not_allowed(request: AnyRequest, error: MethodNotAllowedException) -
     return problem(405, f"{request.method} is not possible here: everything is read-only; use GET")
 
 
-def _journal_unusable(request: AnyRequest, error: JournalUnusable) -> Response[Problem]:
+def _not_now(request: AnyRequest, error: JournalUnusable | NoAnswer) -> Response[Problem]:
     return problem(503, str(error))
 
 
@@ -59,6 +60,7 @@ ERRORS: ExceptionHandlersMap = {
     NotFoundException: _no_such_page,
     MethodNotAllowedException: _method_not_allowed,
     HTTPException: _http_error,
-    JournalUnusable: _journal_unusable,
+    JournalUnusable: _not_now,
+    NoAnswer: _not_now,
     Exception: _ours,
 }

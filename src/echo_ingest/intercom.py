@@ -1,0 +1,159 @@
+"""What the web process asks of the one that ingests: how it is, and how much it has done.
+
+Each holds one end of a pair of sockets, so that nobody else can ask, and the end of one process is
+the end of the line. A question is its name on a line, an answer a line of JSON. Of each question
+one at most is under way, and whoever asks it meanwhile gets the same answer: however many come
+over HTTP, the ingest process writes a few lines at a time.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
+
+import apsw
+import msgspec
+from msgspec import Raw, Struct
+
+from echo_ingest.journal import Ledger
+from echo_ingest.settings import Settings
+from echo_ingest.sinks import SinkState
+
+Question = Literal["live", "ready", "healthy", "ledger", "sink_states", "metrics"]
+Answers = Mapping[Question, Callable[[], object]]
+"""What makes each answer. Every call is cheap: it is made on the event loop that ingests."""
+
+ANSWER_SECONDS_MAX = 3.0
+ASK_EVERY_SECONDS = 5.0
+SILENT_SECONDS_MAX = 30.0
+LINE_BYTES_MAX = 4 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+class NoAnswer(Exception):
+    """The ingest process does not answer, or cannot; the text says why, for people."""
+
+
+class Handed(Struct, frozen=True):
+    """What the web process is given at its start, by its standard input, which ends with us."""
+
+    settings: Settings
+    token: str
+    """What the read API asks for."""
+    listener: int
+    """The descriptor of the socket that listens."""
+    line: int
+    """The descriptor of its end of the line."""
+    log_level: int
+
+
+class _Answer(Struct, frozen=True):
+    question: Question
+    answer: Raw = Raw(b"null")
+    problem: str | None = None
+
+
+async def answer(end: socket.socket, answers: Answers) -> bool:
+    """Answer what is asked at `end`, until the other end is closed.
+
+    Returns False if nothing was asked for `SILENT_SECONDS_MAX`: who asks stands still.
+    """
+    reader, writer = await asyncio.open_connection(sock=end)
+    known = {f"{question}\n".encode(): question for question in answers}
+    try:
+        while question := known.get(await _next(reader)):
+            writer.write(msgspec.json.encode(_answer(question, answers[question])) + b"\n")
+            await writer.drain()
+    except TimeoutError:
+        return False
+    except (ConnectionError, ValueError):
+        pass  # it is gone, or does not speak as we do
+    finally:
+        writer.close()
+    return True
+
+
+async def _next(reader: asyncio.StreamReader) -> bytes:
+    """The next line, in two attempts: after a long commit of ours it may just not be read yet."""
+    with contextlib.suppress(TimeoutError):
+        return await asyncio.wait_for(reader.readline(), SILENT_SECONDS_MAX / 2)
+    return await asyncio.wait_for(reader.readline(), SILENT_SECONDS_MAX / 2)
+
+
+def _answer(question: Question, make: Callable[[], object]) -> _Answer:
+    try:
+        return _Answer(question, Raw(msgspec.json.encode(make())))
+    except apsw.Error as error:  # the line meets it by itself, if it is in its way
+        return _Answer(question, problem=f"the journal cannot be read: {error}")
+
+
+class Intercom:
+    """The end that asks: a `web.health.Service`."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._asked: dict[str, asyncio.Future[_Answer]] = {}
+
+    @classmethod
+    async def at(cls, end: socket.socket) -> "Intercom":
+        """The one at this end of the pair."""
+        return cls(*await asyncio.open_connection(sock=end, limit=LINE_BYTES_MAX))
+
+    async def run(self) -> None:
+        """Take the answers, and show every few seconds that we are well; until the line ends."""
+        asking = asyncio.create_task(self._ask_now_and_then())
+        try:
+            while line := await self._reader.readline():
+                answer = msgspec.json.decode(line, type=_Answer)
+                self._asked.pop(answer.question).set_result(answer)
+        finally:
+            asking.cancel()
+
+    async def live(self) -> dict[str, str]:
+        """What only a restart of the ingest process would mend."""
+        return await self._ask("live", dict[str, str])
+
+    async def ready(self) -> dict[str, str]:
+        """What keeps messages from being made durable."""
+        return await self._ask("ready", dict[str, str])
+
+    async def healthy(self) -> dict[str, str]:
+        """What keeps a message sent to the broker from reaching us, besides."""
+        return await self._ask("healthy", dict[str, str])
+
+    async def ledger(self) -> Ledger:
+        """The journal's figures."""
+        return await self._ask("ledger", Ledger)
+
+    async def sink_states(self) -> dict[str, SinkState]:
+        """What each sink does just now."""
+        return await self._ask("sink_states", dict[str, SinkState])
+
+    async def metrics(self) -> str:
+        """For Prometheus, in its text format."""
+        return await self._ask("metrics", str)
+
+    async def _ask_now_and_then(self) -> None:
+        while True:
+            with contextlib.suppress(NoAnswer):
+                await self.live()
+            await asyncio.sleep(ASK_EVERY_SECONDS)
+
+    async def _ask(self, question: Question, answer_type: type[T]) -> T:
+        if question not in self._asked:
+            self._asked[question] = asyncio.get_running_loop().create_future()
+            self._writer.write(f"{question}\n".encode())
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                answer = await asyncio.shield(self._asked[question])
+        except TimeoutError:
+            raise NoAnswer(
+                f"the process that ingests has not answered for {ANSWER_SECONDS_MAX:g} s: a disk "
+                "that hangs, or a machine that is overloaded"
+            ) from None
+        if answer.problem is not None:
+            raise NoAnswer(answer.problem)
+        return msgspec.json.decode(answer.answer, type=answer_type)

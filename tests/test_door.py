@@ -1,0 +1,166 @@
+"""The web process is one of its own: whatever becomes of it, the line goes on, and the reverse."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from echo_ingest import intercom, metrics
+from echo_ingest.intercom import Answers
+from echo_ingest.service import door
+from echo_ingest.service.door import Door, listen
+from echo_ingest.settings import Settings
+from echo_ingest.survivor import lock_file
+from tests.house import HTTP_TOKEN, Device, House, children, eventually, free_port
+from tests.test_line import detection
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "data")
+    yield house
+    house.close()
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}/exe").exists()
+
+
+def is_healthy(house: House) -> bool:
+    return house.http("/healthz")[0] == 200
+
+
+@pytest.mark.slow
+def test_when_the_web_process_is_killed_records_go_on_and_health_is_back_in_a_moment(
+    house: House,
+) -> None:
+    program = house.up()
+    device = Device(house.mqtt_port)
+    for kills in (1, 2):
+        web = house.web_pid(program)
+        os.kill(web, signal.SIGKILL)
+        device.publish([detection(kills)])
+        eventually(lambda: is_healthy(house), seconds=10)
+        eventually(lambda kills=kills: house.ledger_now()["stored"] == kills)  # type: ignore[misc]
+        assert web not in children(program.pid), "not even as a zombie"
+        restarts = f"\necho_ingest_web_restarts_total {kills}.0\n"
+        assert restarts in house.http_bytes("/metrics").decode()
+    assert house.log("up").count("web process ended") == 2
+    web = house.web_pid(program)
+    assert house.stop(program) == 0
+    assert is_gone(web)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frozen", [False, True])
+def test_when_the_service_is_killed_its_web_process_goes_and_the_next_has_the_port(
+    house: House, frozen: bool
+) -> None:
+    program = house.up()
+    web = house.web_pid(program)
+    if frozen:
+        os.kill(web, signal.SIGSTOP)
+    house.kill(program)
+    if not frozen:
+        eventually(lambda: is_gone(web), seconds=5)
+    house.up()
+    assert is_gone(web)
+
+
+@pytest.mark.slow
+def test_a_service_that_stands_still_is_not_called_well(house: House) -> None:
+    program = house.up()
+    os.kill(program.pid, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor() as at_once:
+            ledger = at_once.submit(house.http, "/api/ledger")
+            for status, body in at_once.map(house.http, ("/livez", "/readyz", "/healthz")):
+                assert (status, "has not answered" in body["problems"]["service"]) == (503, True)
+        assert ledger.result()[0] == 503
+        assert house.http("/api/records")[0] == 200, "what is on disk can still be read"
+    finally:
+        os.kill(program.pid, signal.SIGCONT)
+    eventually(lambda: is_healthy(house), seconds=5)
+    assert house.http("/livez")[0] == 200
+
+
+@pytest.mark.slow
+def test_the_web_process_has_the_settings_of_the_service_and_a_lower_priority(
+    house: House, tmp_path: Path
+) -> None:
+    config = tmp_path / "site.toml"
+    config.write_text(f'http_token = "{HTTP_TOKEN}"\n')
+    del house.settings["IOT_HTTP_TOKEN"]
+    house.settings["IOT_CONFIG"] = str(config)
+    program = house.up()
+    config.unlink()
+    web = house.web_pid(program)
+    assert os.getpriority(os.PRIO_PROCESS, web) == os.getpriority(os.PRIO_PROCESS, program.pid) + 5
+    os.kill(web, signal.SIGTERM)
+    eventually(lambda: house.web_pid(program) != web)
+    assert house.http("/api/ledger")[0] == 200
+
+
+# ---------------------------------------------------------------------- the door alone
+
+
+@contextlib.asynccontextmanager
+async def opened(tmp_path: Path, answers: Answers) -> AsyncIterator[int]:
+    """A door in this process; the port."""
+    port = free_port()
+    settings = Settings(data_dir=tmp_path)
+    with listen("127.0.0.1", port) as listener, lock_file(tmp_path / "web.pid") as lock:
+        running = asyncio.create_task(Door(settings, HTTP_TOKEN, listener, lock, answers).run())
+        yield port
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert children(os.getpid()) == []
+
+
+async def become(look: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not look():
+            await asyncio.sleep(0.02)
+
+
+async def test_one_that_dies_again_and_again_is_told_each_time_and_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "COMMAND", (sys.executable, "-S", "-c", "raise SystemExit(3)"))
+    monkeypatch.setattr(door, "FIRST_PAUSE_SECONDS", 0.02)
+    before = metrics.WEB_RESTARTS._value.get()
+    with capture_logs() as log:
+        async with opened(tmp_path, {}):
+            await become(lambda: len(log) >= 5)
+    assert {line["how"] for line in log} == {"exit code 3"}
+    assert metrics.WEB_RESTARTS._value.get() - before == len(log)
+
+
+@pytest.mark.slow
+async def test_one_that_stands_still_is_killed_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intercom, "SILENT_SECONDS_MAX", 3.0)
+    asked: list[float] = []
+
+    def live() -> dict[str, str]:
+        asked.append(time.monotonic())
+        return {}
+
+    with capture_logs() as log:
+        async with opened(tmp_path, {"live": live}):
+            await become(lambda: bool(asked))
+            (web,) = children(os.getpid(), "echo_ingest.web")
+            os.kill(web, signal.SIGSTOP)
+            await become(lambda: len(asked) > 1)
+    assert is_gone(web)
+    assert "stood still" in log[0]["how"]
