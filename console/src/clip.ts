@@ -3,7 +3,7 @@
 import WaveSurfer from "wavesurfer.js";
 import Spectrogram from "wavesurfer.js/dist/plugins/spectrogram.js";
 import "../style/clip.css";
-import { colour, element, number, onSchemeChange, pageZone } from "./island";
+import { colour, element, number, onSchemeChange, timeText } from "./island";
 
 /** What was heard in the clip: its span in seconds from the start. */
 type Mark = { from_seconds: number; to_seconds: number; species: string; href: string; is_this: boolean };
@@ -36,7 +36,7 @@ async function open(place: HTMLElement): Promise<void> {
   }
 
   const waves = element("div", "clip-waves");
-  const picture = element("div", "clip-picture");
+  const picture = element("div", "clip-spectrum");
   const view = element("div", "clip-view", picture, waves);
   const hertz = element("div", "clip-hertz");
   const times = element("div", "clip-times");
@@ -44,48 +44,46 @@ async function open(place: HTMLElement): Promise<void> {
   const drawn = element("div", "clip-drawn", hertz, view, times);
   const head = element("div", "clip-head");
 
-  let wave: WaveSurfer | null = null;
-  const draw = async (): Promise<void> => {
-    const atSeconds = media.currentTime;
-    wave?.destroy();
-    picture.replaceChildren();
-    waves.replaceChildren();
+  // Given a player that has a file, it would load that by itself, once more.
+  const player = element("audio", "");
+  player.controls = true;
+  ground.replaceChildren(drawn, ...(reach ? [reach] : []));
+  const wave = WaveSurfer.create({
+    container: waves, media: player, height: WAVE_HEIGHT, normalize: true, cursorWidth: 0, dragToSeek: true,
+    hideScrollbar: true, cspNonce: document.body.dataset["nonce"] ?? "", ...inks(),
+    // Decoded at less than its own rate, a clip would lose its upper half.
+    sampleRate: Math.min(Math.max(sampleRateHz, SAMPLE_RATES[0]), SAMPLE_RATES[1]),
+  });
+  try {
+    await wave.loadBlob(bytes);
+  } catch {
+    wave.destroy();
+    return say(ground, "This browser cannot decode the clip. Download it to hear it.");
+  }
+  media.replaceWith(player);
+  const seconds = wave.getDuration();
+  times.replaceChildren(...ticks(seconds, (each) => clock(startsAtMs, each)));
+  view.append(head, ...marks.map((mark) => marked(mark, seconds)));
+
+  let spectrogram: Spectrogram | null = null;
+  const draw = () => {
     const until = reach ? Number(reach.querySelector("select")?.value) : top;
-    wave = WaveSurfer.create({
-      container: waves, media, height: WAVE_HEIGHT, normalize: true, cspNonce: document.body.dataset["nonce"] ?? "",
-      waveColor: colour("heat-3"), progressColor: colour("accent"), cursorWidth: 0, dragToSeek: true, hideScrollbar: true,
-      // Decoded at less than its own rate, a clip would lose its upper half.
-      sampleRate: Math.min(Math.max(sampleRateHz, SAMPLE_RATES[0]), SAMPLE_RATES[1]),
-      plugins: [Spectrogram.create({
-        container: picture, height: HEIGHT, labels: false, scale: "linear", frequencyMin: 0, frequencyMax: until,
-        fftSamples: sampleRateHz > 64_000 ? 2048 : sampleRateHz > 20_000 ? 1024 : 512,
-        windowFunc: "hann", autoGain: true, rangeDB: 70, colorMap: shades(), splitChannels: false,
-      })],
-    });
-    const player = wave;
-    player.on("timeupdate", told);
-    const ready = new Promise<void>((resolve, reject) => {
-      player.on("ready", () => resolve());
-      player.on("error", reject);
-    });
-    await player.loadBlob(bytes);
-    await ready;
-    const seconds = player.getDuration();
-    // The audio element goes by the file, whose length may differ from the one that was said.
-    hertz.replaceChildren(...ticks(until, (each) => each / until, (each) => number(each / 1000, each % 1000 ? 1 : 0)));
+    spectrogram?.destroy();
+    picture.replaceChildren();
+    spectrogram = wave.registerPlugin(Spectrogram.create({
+      container: picture, height: HEIGHT, labels: false, scale: "linear", frequencyMin: 0, frequencyMax: until,
+      fftSamples: sampleRateHz > 64_000 ? 2048 : sampleRateHz > 20_000 ? 1024 : 512,
+      windowFunc: "hann", autoGain: true, rangeDB: 70, colorMap: shades(), splitChannels: false,
+    }));
+    hertz.replaceChildren(...ticks(until, (each) => number(each / 1000, each % 1000 ? 1 : 0)));
     hertz.append(element("span", "clip-unit", "kHz"));
-    times.replaceChildren(...ticks(seconds, (each) => each / seconds, (each) => clock(startsAtMs, each)));
-    view.querySelectorAll(".clip-mark").forEach((each) => each.remove());
-    for (const mark of marks) view.append(marked(mark, seconds));
-    head.style.left = "0";
-    view.append(head);
-    if (atSeconds) player.setTime(atSeconds);
-    told();
   };
+  draw();
+  wave.on("timeupdate", told);
+  told();
 
   function told(): void {
-    if (wave === null) return;
-    const [now, seconds] = [wave.getCurrentTime(), wave.getDuration() || 1];
+    const now = wave.getCurrentTime();
     head.style.left = `${(now / seconds) * 100}%`;
     view.setAttribute("aria-valuenow", now.toFixed(1));
     view.setAttribute("aria-valuemax", seconds.toFixed(1));
@@ -97,10 +95,9 @@ async function open(place: HTMLElement): Promise<void> {
   view.tabIndex = 0;
   picture.addEventListener("click", (event) => {
     const box = picture.getBoundingClientRect();
-    wave?.seekTo(Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)));
+    wave.seekTo(Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)));
   });
   view.addEventListener("keydown", (event) => {
-    if (wave === null) return;
     if (event.key === " ") void wave.playPause();
     else if (event.key === "ArrowLeft") wave.skip(-STEP_SECONDS);
     else if (event.key === "ArrowRight") wave.skip(STEP_SECONDS);
@@ -109,16 +106,11 @@ async function open(place: HTMLElement): Promise<void> {
     else return;
     event.preventDefault();
   });
-  reach?.addEventListener("change", () => void draw());
-  onSchemeChange(() => void draw());
-
-  ground.replaceChildren(drawn, ...(reach ? [reach] : []));
-  try {
-    await draw();
-  } catch {
-    say(ground, "This browser cannot decode the clip. Download it to hear it.");
-    media.src = place.dataset["clip"] ?? "";
-  }
+  reach?.addEventListener("change", draw);
+  onSchemeChange(() => {
+    wave.setOptions(inks());
+    draw();
+  });
 }
 
 /** Words in place of the picture: the player and the download are still there. */
@@ -152,14 +144,14 @@ function marked(mark: Mark, seconds: number): HTMLElement {
 }
 
 /** Five to ten ticks at round values, each at its share of the whole. */
-function ticks(top: number, share: (at: number) => number, text: (at: number) => string): HTMLElement[] {
+function ticks(top: number, text: (at: number) => string): HTMLElement[] {
   const rough = top / 7;
   const scale = 10 ** Math.floor(Math.log10(rough));
   const step = scale * ([1, 2, 5, 10].find((each) => each * scale >= rough) ?? 10);
   const made = [];
   for (let index = 0; index * step <= top * 0.999; index++) {
     const tick = element("span", "", text(index * step));
-    tick.style.setProperty("--at", `${share(index * step) * 100}%`);
+    tick.style.setProperty("--at", `${((index * step) / top) * 100}%`);
     made.push(tick);
   }
   return made;
@@ -168,16 +160,18 @@ function ticks(top: number, share: (at: number) => number, text: (at: number) =>
 /** Seconds; the first tick says when that was, where anybody knows. */
 function clock(startsAtMs: string | undefined, at: number): string {
   if (at > 0 || startsAtMs === undefined) return `${number(at, at % 1 ? 1 : 0)} s`;
-  return new Intl.DateTimeFormat("en-GB", {
-    hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: pageZone(), timeZoneName: "short",
-  }).format(Number(startsAtMs));
+  return timeText(Number(startsAtMs), { second: "2-digit" });
+}
+
+function inks(): { waveColor: string; progressColor: string } {
+  return { waveColor: colour("heat-3"), progressColor: colour("accent") };
 }
 
 /** As on paper: quiet is the ground of the page, loud its ink, with the accent between. */
 function shades(): number[][] {
   const stops = ["paper", "heat-2", "accent", "ink"].map((name) => rgb(colour(name)));
   return Array.from({ length: 256 }, (_, index) => {
-    const place = ((index / 255) ** 1.15) * (stops.length - 1);
+    const place = ((index / 255) ** 1.8) * (stops.length - 1);
     const [low, part] = [Math.min(Math.floor(place), stops.length - 2), place % 1 || (index === 255 ? 1 : 0)];
     const [before, after] = [stops[low] ?? [0, 0, 0], stops[low + 1] ?? [0, 0, 0]];
     return [...before.map((value, channel) => value + ((after[channel] ?? 0) - value) * part), 1];

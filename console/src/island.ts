@@ -33,6 +33,27 @@ export function pageZone(): string {
   return document.body.dataset["zone"] ?? "UTC";
 }
 
+// Each English knows the letters of its own zones; elsewhere it says GMT+11.
+const ENGLISHES = ["en-AU", "en-GB", "en-US", "en-NZ", "en-IN", "en-ZA"];
+
+/** `AEDT`; `UTC+3` where a zone has no letters of its own. */
+function zoneName(at: number, zone: string): string {
+  let name = "UTC";
+  for (const english of ENGLISHES) {
+    const parts = new Intl.DateTimeFormat(english, { timeZone: zone, timeZoneName: "short" }).formatToParts(at);
+    name = parts.find((part) => part.type === "timeZoneName")?.value ?? name;
+    if (!/\d/.test(name)) return name;
+  }
+  return name.replace("GMT", "UTC").replace("-", "−");
+}
+
+/** `03:12 AEST`, or with what else `wanted` asks for. */
+export function timeText(at: number, wanted: Intl.DateTimeFormatOptions = {}): string {
+  const zone = pageZone();
+  const format = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", ...wanted, timeZone: zone });
+  return `${format.format(at)} ${zoneName(at, zone)}`;
+}
+
 /** As the server writes numbers: a narrow space between thousands, a true minus. */
 export function number(value: number, decimals = 0): string {
   return value

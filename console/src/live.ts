@@ -1,10 +1,12 @@
 // Brings parts of a page up to date: the server sends them as HTML, each for the element that is
 // marked data-live with its name. What a person does meanwhile stays: focus, scrolling, open details.
+import { pageZone, timeText } from "./island";
+
 const QUIET_MS_MAX = 45_000;
 
 export function follow(topic: string): void {
   const state = document.querySelector<HTMLElement>("[data-live-state]");
-  const zone = document.body.dataset["zone"] ?? "UTC";
+  const zone = pageZone();
   const address = `/console/live?of=${encodeURIComponent(topic)}&zone=${encodeURIComponent(zone)}`;
   let source: EventSource | null = null;
   let heardAt = Date.now();
@@ -15,7 +17,7 @@ export function follow(topic: string): void {
     isLive = live;
     state.classList.toggle("is-live", live);
     state.classList.toggle("is-stale", !live);
-    state.textContent = live ? "live" : `not live since ${clock(heardAt, zone)}`;
+    state.textContent = live ? "live" : `not live since ${timeText(heardAt)}`;
   }
 
   function open(): void {
@@ -45,12 +47,6 @@ export function follow(topic: string): void {
     }
   }, QUIET_MS_MAX / 3);
   open();
-}
-
-function clock(at: number, zone: string): string {
-  return new Intl.DateTimeFormat("en-GB", {
-    hour: "2-digit", minute: "2-digit", timeZone: zone, timeZoneName: "short",
-  }).format(at);
 }
 
 /** Puts `html` into the element called `name`, in place of what differs from it. */

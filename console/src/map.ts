@@ -10,10 +10,12 @@ import { graticule } from "./graticule";
 type State = "good" | "look" | "bad" | "off" | "unknown";
 /** Name, latitude, longitude, state, and in words how it is. */
 type Mark = [string, number, number, State, string];
+type Side = "left" | "right";
 type MapData = { nodes: Mark[]; tiles: string | null };
 
 const CELL_PIXELS = 34;
 const NAMED_MAX = 40;
+const LETTER_PIXELS = 7;
 const LISTED_MAX = 12;
 const ZOOM_MAX = 18;
 const WORST_FIRST: State[] = ["bad", "look", "unknown", "off", "good"];
@@ -31,7 +33,7 @@ islands<MapData>("map", (place, data) => {
     minZoom: 1, maxZoom: ZOOM_MAX, zoomSnap: 0.5, scrollWheelZoom: false, maxBounds: [[-90, -220], [90, 220]],
     attributionControl: data.tiles !== null, zoomControl: false,
   });
-  L.control.zoom({ zoomInTitle: "Closer", zoomOutTitle: "Farther" }).addTo(map);
+  L.control.zoom({ position: "bottomright", zoomInTitle: "Closer", zoomOutTitle: "Farther" }).addTo(map);
   L.control.scale({ imperial: false }).addTo(map);
   if (data.tiles === null) graticule(map);
   else {
@@ -52,7 +54,8 @@ islands<MapData>("map", (place, data) => {
     const held = place.contains(document.activeElement) ? document.activeElement?.getAttribute("data-mark") : null;
     marks.clearLayers();
     const groups = grouped(map, nodes);
-    for (const group of groups) marks.addLayer(mark(map, group, groups.length <= NAMED_MAX));
+    const sides = groups.length <= NAMED_MAX ? legible(map, groups) : new Map<Mark[], Side>();
+    for (const group of groups) marks.addLayer(mark(map, group, sides.get(group)));
     if (held) place.querySelector<HTMLElement>(`[data-mark="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
   };
   map.on("moveend", draw);
@@ -83,18 +86,41 @@ function grouped(map: L.Map, nodes: Mark[]): Mark[][] {
   return [...cells.values()];
 }
 
-function mark(map: L.Map, group: Mark[], isNamed: boolean): L.Marker {
-  const [first] = group as [Mark];
-  const state = WORST_FIRST.find((each) => group.some((node) => node[3] === each)) ?? "unknown";
-  const middle = L.latLng(
+/** On which side of its mark a name covers no other mark, and no name before it. */
+function legible(map: L.Map, groups: Mark[][]): Map<Mark[], Side> {
+  const places = groups.map((group) => map.latLngToContainerPoint(middleOf(group)));
+  const taken = places.map(({ x, y }) => L.bounds([x - 9, y - 9], [x + 9, y + 9]));
+  const sides = new Map<Mark[], Side>();
+  groups.forEach((group, index) => {
+    const { x, y } = places[index] ?? L.point(0, 0);
+    const width = LETTER_PIXELS * (group[0]?.[0].length ?? 0) + 4;
+    for (const [side, left] of [["right", x + 10], ["left", x - 10 - width]] as const) {
+      const name = L.bounds([left, y - 7], [left + width, y + 7]);
+      if (taken.some((each, other) => other !== index && each.intersects(name))) continue;
+      taken.push(name);
+      sides.set(group, side);
+      return;
+    }
+  });
+  return sides;
+}
+
+function middleOf(group: Mark[]): L.LatLng {
+  return L.latLng(
     group.reduce((sum, node) => sum + node[1], 0) / group.length,
     group.reduce((sum, node) => sum + node[2], 0) / group.length,
   );
+}
+
+function mark(map: L.Map, group: Mark[], side: Side | undefined): L.Marker {
+  const [first] = group as [Mark];
+  const state = WORST_FIRST.find((each) => group.some((node) => node[3] === each)) ?? "unknown";
+  const middle = middleOf(group);
   const isOne = group.length === 1;
   const words = isOne ? `${first[0]}: ${first[4]}` : `${number(group.length)} nodes; ${worst(group, state)}`;
   const icon = element("span", `mark ${state}`, shape(state));
   if (!isOne) icon.append(element("span", "mark-count", number(group.length)));
-  else if (isNamed) icon.append(element("span", "mark-name", first[0]));
+  else if (side) icon.append(element("span", `mark-name at-${side}`, first[0]));
   const marker = L.marker(middle, {
     icon: L.divIcon({ html: icon, className: "mark-place", iconSize: [16, 16] }),
     title: words, alt: words, riseOnHover: true, zIndexOffset: 100 * (WORST_FIRST.length - WORST_FIRST.indexOf(state)),

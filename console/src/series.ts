@@ -3,7 +3,7 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import "../style/series.css";
-import { colour, element, islands, number, onSchemeChange, pageZone } from "./island";
+import { colour, element, islands, number, onSchemeChange, pageZone, timeText } from "./island";
 
 type Line = { label: string; unit: string; decimals?: number; values: (number | null)[]; kind?: "line" | "bars" };
 type SeriesData = {
@@ -25,14 +25,16 @@ islands<SeriesData>("series", (place, data) => {
   const whole = element("button", "series-whole", "Whole span");
   whole.type = "button";
   whole.hidden = true;
+  const legend = element("p", "series-legend");
 
   const draw = () => {
     const kept = plot && !whole.hidden ? { min: plot.scales["x"]?.min ?? 0, max: plot.scales["x"]?.max ?? 0 } : null;
     plot?.destroy();
-    place.replaceChildren();
-    plot = new uPlot(optionsOf(shown, place, whole), columnsOf(shown), place);
+    place.replaceChildren(legend);
+    plot = new uPlot(optionsOf(shown, place, whole, legend), columnsOf(shown), place);
     if (kept) plot.setScale("x", kept);
     place.append(whole);
+    told(legend, shown, null);
     place.tabIndex = 0;
     place.setAttribute("role", "group");
     place.setAttribute("aria-label", summary(shown));
@@ -67,7 +69,7 @@ islands<SeriesData>("series", (place, data) => {
   };
 });
 
-function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement): uPlot.Options {
+function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement, legend: HTMLElement): uPlot.Options {
   const zone = pageZone();
   const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
   const units = [...new Set(data.lines.map((line) => line.unit))];
@@ -77,16 +79,16 @@ function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement): uP
     tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), zone),
     cursor: { sync: { key: "page" }, drag: { x: true, y: false }, focus: { prox: 24 } },
     scales: { x: { range: (_, min, max) => (min === max ? [min - 1, max + 1] : [min, max]) } },
-    legend: { live: true },
+    legend: { show: false },
     axes: [
-      { ...axis, space: 64, values: timesOf(zone) },
+      { ...axis, space: 64, size: 40, values: timesOf(zone) },
       ...units.map((unit, index): uPlot.Axis => ({
         ...axis, scale: unit || "count", side: index === 0 ? 3 : 1, size: 64, space: 30,
         values: (_, splits) => splits.map((each) => `${short(each)}${unit ? ` ${unit}` : ""}`),
       })),
     ],
     series: [
-      { label: "at", value: (_, at) => (at == null ? "" : timeText(at, zone)) },
+      {},
       ...data.lines.map((line, index): uPlot.Series => {
         const stroke = colour(COLOURS[index % COLOURS.length] ?? "accent");
         const bars = uPlot.paths.bars;
@@ -96,11 +98,11 @@ function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement): uP
           ...(index === 1 ? { dash: [5, 3] } : index === 2 ? { dash: [2, 3] } : {}),
           points: { show: line.kind !== "bars" && line.values.length < 3 },
           spanGaps: false,
-          value: (_, value) => (value == null ? "–" : `${number(value, line.decimals ?? 0)}${line.unit ? ` ${line.unit}` : ""}`),
         };
       }),
     ],
     hooks: {
+      setCursor: [(plot) => told(legend, data, plot.cursor.idx == null ? null : plot.data[0][plot.cursor.idx] ?? null)],
       setScale: [(plot, key) => {
         if (key !== "x") return;
         const [scale, all] = [plot.scales["x"], spanOf(data)];
@@ -152,17 +154,28 @@ function timesOf(zone: string): uPlot.Axis.Values {
   };
 }
 
-function timeText(at: number, zone: string): string {
-  return new Intl.DateTimeFormat("en-GB", {
-    day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: zone, timeZoneName: "short",
-  }).format(at * 1e3);
+/** Above the graph: each line with its value where the cursor is, else the last that is known. */
+function told(legend: HTMLElement, data: SeriesData, at: number | null): void {
+  const index = at === null ? -1 : data.times.indexOf(at);
+  const items = data.lines.map((line, place) => {
+    const swatch = element("span", "series-swatch");
+    swatch.style.background = colour(COLOURS[place % COLOURS.length] ?? "accent");
+    const value = index < 0 ? line.values.findLast((each) => each !== null) : line.values[index];
+    return element("span", "", swatch, `${line.label} `, element("b", "", inUnit(value ?? null, line)));
+  });
+  const when = index < 0 ? "" : timeText((at ?? 0) * 1e3, { day: "numeric", month: "short" });
+  legend.replaceChildren(...items, element("span", "series-when", when));
+}
+
+function inUnit(value: number | null, line: Line): string {
+  return value === null ? "–" : `${number(value, line.decimals ?? 0)} ${line.unit}`.trim();
 }
 
 function summary(data: SeriesData): string {
   return data.lines.map((line) => {
     const known = line.values.filter((value): value is number => value !== null);
     if (known.length === 0) return `${line.label}: nothing known`;
-    const told = (value: number) => `${number(value, line.decimals ?? 0)} ${line.unit}`.trim();
+    const told = (value: number) => inUnit(value, line);
     let [least, most] = [Infinity, -Infinity];
     for (const value of known) [least, most] = [Math.min(least, value), Math.max(most, value)];
     return `${line.label}: now ${told(known.at(-1) ?? 0)}, from ${told(least)} to ${told(most)}`;

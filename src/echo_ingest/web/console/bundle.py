@@ -21,8 +21,8 @@ FOLDER = Path(__file__).parent / "static"
 ADDRESS = "/console/static"
 YEAR_SECONDS = 31_536_000
 TYPES = {
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript",
+    ".css": "text/css",
     ".svg": "image/svg+xml",
 }
 

@@ -30,7 +30,7 @@ AnyRequest = Request[object, object, State]
 ZONE_COOKIE = "zone"
 GZIP_FROM_BYTES = 1_000
 GZIP_LEVEL = 5
-HTML = "text/html; charset=utf-8"
+HTML = "text/html"
 
 
 def zone_of(request: AnyRequest) -> ZoneInfo:
