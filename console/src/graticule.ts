@@ -57,6 +57,7 @@ function multiples(from: number, to: number, step: number): number[] {
 
 function degrees(at: number, step: number, positive: string, negative: string): string {
   const decimals = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
-  const text = Math.abs(at).toFixed(decimals);
-  return Number(text) === 0 ? "0°" : `${text}° ${at > 0 ? positive : negative}`;
+  const around = ((at + 540) % 360) - 180;
+  const text = Math.abs(around).toFixed(decimals);
+  return Number(text) === 0 ? "0°" : `${text}° ${around > 0 ? positive : negative}`;
 }

@@ -13,7 +13,10 @@ type Mark = [string, number, number, State, string];
 type Side = "left" | "right";
 type MapData = { nodes: Mark[]; tiles: string | null };
 
-const CELL_PIXELS = 34;
+/** Where few are in view, only those that would cover each other; where many, room for a count. */
+const CELL = L.point(30, 30);
+const CROWD_CELL = L.point(66, 40);
+const CROWD_FROM = 80;
 const NAMED_MAX = 40;
 const LETTER_PIXELS = 7;
 const LISTED_MAX = 12;
@@ -74,11 +77,11 @@ function boundsOf(nodes: Mark[]): L.LatLngBounds | null {
 /** Those in view, together where they would stand in the same cell of a grid that is fixed to the ground. */
 function grouped(map: L.Map, nodes: Mark[]): Mark[][] {
   const view = map.getBounds().pad(0.1);
+  const inView = nodes.filter((node) => view.contains([node[1], node[2]]));
+  const size = inView.length < CROWD_FROM ? CELL : CROWD_CELL;
   const cells = new Map<string, Mark[]>();
-  for (const node of nodes) {
-    const at = L.latLng(node[1], node[2]);
-    if (!view.contains(at)) continue;
-    const { x, y } = map.project(at).divideBy(CELL_PIXELS).floor();
+  for (const node of inView) {
+    const { x, y } = map.project([node[1], node[2]]).unscaleBy(size).floor();
     const cell = cells.get(`${x} ${y}`);
     if (cell) cell.push(node);
     else cells.set(`${x} ${y}`, [node]);

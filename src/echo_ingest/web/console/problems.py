@@ -4,6 +4,7 @@ from litestar import Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ExceptionHandlersMap
 
+from echo_ingest.intercom import NoAnswer
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.web.console.page import AnyRequest, Pages
 from echo_ingest.web.errors import log
@@ -36,7 +37,7 @@ def problem_pages(pages: Pages) -> ExceptionHandlersMap:
             words = f"There is no page {request.url.path}."
         return shown(request, error.status_code, words, dict(error.headers or {}))
 
-    def journal_unusable(request: AnyRequest, error: JournalUnusable) -> Response[bytes]:
+    def not_now(request: AnyRequest, error: JournalUnusable | NoAnswer) -> Response[bytes]:
         return shown(request, 503, str(error))
 
     def ours(request: AnyRequest, error: Exception) -> Response[bytes]:
@@ -48,6 +49,7 @@ def problem_pages(pages: Pages) -> ExceptionHandlersMap:
         NotFoundException: http_error,
         MethodNotAllowedException: http_error,
         HTTPException: http_error,
-        JournalUnusable: journal_unusable,
+        JournalUnusable: not_now,
+        NoAnswer: not_now,
         Exception: ours,
     }
