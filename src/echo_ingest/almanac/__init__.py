@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.almanac import calls, hours, nights, nodes, refusals, samples
+from echo_ingest.almanac import calls, hours, nights, nodes, recordings, refusals, samples
 from echo_ingest.almanac.calls import Call, CallFilter, Species
 from echo_ingest.almanac.follow import Follower
 from echo_ingest.almanac.hours import Health, Listening, NodeHour, Reading
@@ -40,6 +40,7 @@ from echo_ingest.almanac.nodes import (
     Which,
 )
 from echo_ingest.almanac.opening import AlmanacUnready, open_to_read
+from echo_ingest.almanac.recordings import Recorded
 from echo_ingest.almanac.refusals import Refused
 from echo_ingest.almanac.samples import Figures, Room, Sample, SinkSample, note_sample
 
@@ -63,6 +64,7 @@ __all__ = [
     "Point",
     "Progress",
     "Reading",
+    "Recorded",
     "Refused",
     "Room",
     "Sample",
@@ -143,6 +145,10 @@ class Almanac:
         """One node; None if it was never heard and has no account."""
         return nodes.node(self._db, name, now_ms, today_ms)
 
+    def node_names(self, names_max: int = 500) -> list[str]:
+        """The names of those heard last, by the alphabet."""
+        return nodes.names(self._db, names_max)
+
     def count_nodes(self, now_ms: int) -> NodeCounts:
         """How many nodes there are, how many were heard, and since when others are silent."""
         return nodes.count_nodes(self._db, now_ms)
@@ -180,6 +186,18 @@ class Almanac:
     def call(self, offset: int) -> Call | None:
         """The call whose record is at `offset`; None if there is no detection."""
         return calls.call_at(self._db, offset)
+
+    def recordings(
+        self, wanted: CallFilter, recordings_max: int = 50, before: int | None = None
+    ) -> list[Recorded]:
+        """Sound in which no animal was named, by node and time; pages as those of `calls`."""
+        return recordings.recordings(self._db, wanted, recordings_max, before)
+
+    def neighbours(self, offset: int) -> tuple[int | None, int | None]:
+        """Of a call or a recording: the one before and the one after it, of the same node."""
+        if self.call(offset) is not None:
+            return calls.neighbours(self._db, offset)
+        return recordings.neighbours(self._db, offset)
 
     def nights(self, wanted: CallFilter, zone: ZoneInfo, nights_max: int = 14) -> list[Night]:
         """Nights in which something wanted was called, the newest first; at most 60.

@@ -96,6 +96,23 @@ def call_at(db: apsw.Connection, offset: int) -> Call | None:
     return _call(db, offset) if there else None
 
 
+def neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None]:
+    """Offsets of the calls of the same node observed before this one, and after it."""
+    here = rows_of(db, "SELECT node_id, observed_at_ms FROM call WHERE offset = ?", (offset,))
+    found: list[int | None] = []
+    for beyond, order, nearest in (("<", "DESC", max), (">", "ASC", min)) if here else ():
+        sql = (
+            "SELECT observed_at_ms, offset FROM call INDEXED BY call_by_node"  # noqa: S608
+            f" WHERE node_id = ?1 AND tenth = ?4 AND observed_at_ms {beyond}= ?2"
+            f" AND (observed_at_ms, offset) {beyond} (?2, ?3)"
+            f" ORDER BY observed_at_ms {order}, offset {order} LIMIT 1"
+        )
+        each = [rows_of(db, sql, (*here[0], offset, tenth)) for tenth in range(-1, TENTHS + 1)]
+        rows = [row for rows in each for row in rows]
+        found.append(nearest(rows)[1] if rows else None)
+    return (found[0], found[1]) if found else (None, None)
+
+
 def species_heard(db: apsw.Connection, species_max: int) -> list[Species]:
     """Every species, the most calls first; at most `SPECIES_MAX` of them."""
     rows = rows_of(

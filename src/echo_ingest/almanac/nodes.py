@@ -194,6 +194,16 @@ def node(db: apsw.Connection, name: str, now_ms: int, today_ms: int) -> Node | N
     return _node(db, rows[0][0], _times(now_ms, today_ms)) if rows else None
 
 
+def names(db: apsw.Connection, names_max: int) -> list[str]:
+    """Names of the nodes that were heard last, in order of the alphabet."""
+    rows = rows_of(
+        db,
+        "SELECT name FROM node WHERE name != '' ORDER BY last_heard_at_ms DESC LIMIT ?",
+        (names_max,),
+    )
+    return sorted(name for (name,) in rows)
+
+
 def count_nodes(db: apsw.Connection, now_ms: int) -> NodeCounts:
     """How many there are, how many were heard, and which are silent."""
     times = _times(now_ms, now_ms)

@@ -101,7 +101,8 @@ CREATE TABLE clip (
     tells_start   INTEGER NOT NULL -- 1: a recording whose time is known to be that of its start
 ) STRICT;
 CREATE INDEX clip_by_node ON clip (node_id, offset);
-CREATE INDEX clip_by_start ON clip (node_id, started_at_ms) WHERE tells_start = 1;
+CREATE INDEX clip_by_start ON clip (node_id, started_at_ms);
+CREATE INDEX clip_by_time ON clip (started_at_ms);
 
 -- Dead letters (sink '') and what sinks have parked.
 CREATE TABLE refusal (
