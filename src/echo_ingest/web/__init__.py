@@ -19,13 +19,14 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import echo_ingest
+from echo_ingest.almanac import almanac_path
 from echo_ingest.settings import Settings
 from echo_ingest.web.access import only_with
 from echo_ingest.web.api import read_api
 from echo_ingest.web.console import create_console
 from echo_ingest.web.errors import ERRORS
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
-from echo_ingest.web.reader import Reader
+from echo_ingest.web.reader import AlmanacReader, Reader
 
 __all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
 
@@ -58,7 +59,8 @@ def create_app(service: Service, settings: Settings, token: str) -> Litestar:
     journal = Reader(settings.journal_path, settings.payload_bytes_max)
     console = []
     if settings.console_access == "open":
-        console = [create_console(service, journal, settings.map_tiles)]
+        almanac = AlmanacReader(almanac_path(settings.data_dir))
+        console = [create_console(service, journal, almanac, settings.map_tiles)]
     return Litestar(
         route_handlers=[
             *health_pages(service),

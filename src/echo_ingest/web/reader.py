@@ -1,4 +1,4 @@
-"""Reading the journal for HTTP without holding up the event loop that ingests.
+"""Reading journal and almanac for HTTP without holding up the event loop that ingests.
 
 A request may hold a payload in memory from reading it until its last byte is sent, so at most
 `REQUESTS_MAX` of them are under way; a further one waits `WAIT_SECONDS_MAX` for its turn.
@@ -15,6 +15,7 @@ from litestar.exceptions import ServiceUnavailableException
 from litestar.response import Stream
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from echo_ingest.almanac import Almanac
 from echo_ingest.journal.archive import Archive
 from echo_ingest.web.ranges import NOWHERE, part_of
 
@@ -23,6 +24,7 @@ WAIT_SECONDS_MAX = 10.0
 REQUEST_SECONDS_MAX = 300.0
 CHUNK_BYTES = 64 * 1024
 
+A = TypeVar("A", Almanac, Archive)
 T = TypeVar("T")
 
 
@@ -37,12 +39,32 @@ class Reader:
 
     async def ask(self, question: Callable[[Archive], T]) -> T:
         """Return the answer of an archive that is opened for this question."""
+        return await _answer(self._threads, lambda: Archive(self._path), question)
 
-        def answer() -> T:
-            with closing(Archive(self._path)) as archive:
-                return question(archive)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, answer)
+class AlmanacReader:
+    """Asks the almanac at `path`, in threads of its own: it waits for no scan of the journal."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._threads = ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="almanac")
+
+    async def ask(self, question: Callable[[Almanac], T]) -> T:
+        """Return the answer of an almanac that is opened for this question.
+
+        Raises `AlmanacUnready` as long as there is none.
+        """
+        return await _answer(self._threads, lambda: Almanac(self._path), question)
+
+
+async def _answer(
+    threads: ThreadPoolExecutor, opened: Callable[[], A], question: Callable[[A], T]
+) -> T:
+    def answer() -> T:
+        with closing(opened()) as book:
+            return question(book)
+
+    return await asyncio.get_running_loop().run_in_executor(threads, answer)
 
 
 def in_turn() -> Callable[[ASGIApp], ASGIApp]:

@@ -17,16 +17,18 @@ from echo_ingest.web.console.page import Pages
 from echo_ingest.web.console.problems import problem_pages
 from echo_ingest.web.console.sources import Sources
 from echo_ingest.web.health import Service
-from echo_ingest.web.reader import Reader
+from echo_ingest.web.reader import AlmanacReader, Reader
 
 __all__ = ["create_console"]
 
 
-def create_console(service: Service, journal: Reader, tiles: str | None = None) -> Router:
+def create_console(
+    service: Service, journal: Reader, almanac: AlmanacReader, tiles: str | None = None
+) -> Router:
     """All routes below /console. `tiles` is `IOT_MAP_TILES`."""
     bundle = read_bundle()
     pages = Pages(bundle, tiles)
-    sources = Sources(service, journal, pages)
+    sources = Sources(service, journal, almanac, pages)
     return Router(
         "/console",
         route_handlers=[

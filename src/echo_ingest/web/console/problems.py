@@ -4,6 +4,7 @@ from litestar import Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ExceptionHandlersMap
 
+from echo_ingest.almanac import AlmanacUnready
 from echo_ingest.intercom import NoAnswer
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.web.console.page import AnyRequest, Pages
@@ -37,7 +38,9 @@ def problem_pages(pages: Pages) -> ExceptionHandlersMap:
             words = f"There is no page {request.url.path}."
         return shown(request, error.status_code, words, dict(error.headers or {}))
 
-    def not_now(request: AnyRequest, error: JournalUnusable | NoAnswer) -> Response[bytes]:
+    def not_now(
+        request: AnyRequest, error: JournalUnusable | AlmanacUnready | NoAnswer
+    ) -> Response[bytes]:
         return shown(request, 503, str(error))
 
     def ours(request: AnyRequest, error: Exception) -> Response[bytes]:
@@ -50,6 +53,7 @@ def problem_pages(pages: Pages) -> ExceptionHandlersMap:
         MethodNotAllowedException: http_error,
         HTTPException: http_error,
         JournalUnusable: not_now,
+        AlmanacUnready: not_now,
         NoAnswer: not_now,
         Exception: ours,
     }

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from echo_ingest.web.console.page import Pages
 from echo_ingest.web.health import Service
-from echo_ingest.web.reader import Reader
+from echo_ingest.web.reader import AlmanacReader, Reader
 
 
 class Sources(Struct, frozen=True):
@@ -14,5 +14,7 @@ class Sources(Struct, frozen=True):
     """How the house is just now: cheap, in memory."""
     journal: Reader
     """What was stored: in threads, a few at a time."""
+    almanac: AlmanacReader
+    """What was heard when: made ready, so that most of a page comes from it."""
     pages: Pages
     """Makes the answer."""
