@@ -1,18 +1,141 @@
-"""Calls."""
+"""Calls: what called last night, and one by one; a page for each, with its sound.
+
+Which calls, how often and when comes from the almanac; what one of them said, and its sound, from
+the journal.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
+from msgspec.structs import replace
 
-from echo_ingest.web.console.page import AnyRequest
+from echo_ingest.almanac import Almanac, CallFilter
+from echo_ingest.web.console.calls import nights, one
+from echo_ingest.web.console.calls.asked import (
+    NAMES,
+    PERCENTS,
+    Asked,
+    Show,
+    address,
+    parameters,
+    read,
+)
+from echo_ingest.web.console.calls.lines import export_command, of_calls, of_recordings
+from echo_ingest.web.console.page import AnyRequest, zone_of
 from echo_ingest.web.console.sources import Sources
+
+LINES_MAX = 100
+KNOWN_MAX = 300
+EXAMPLE = """{"sensor_id": "ridge-07", "timestamp": "2026-09-14T05:45:12Z",
+ "species": "Litoria ewingii", "confidence": 63.64}
+
+echo-ingest publish --wait --node ridge-07 frog.json"""
+
+NOTHING: dict[str, Any] = {
+    **{"recordings": False, "is_live": False, "narrowed": True, "lines": [], "zone_name": None},
+    **{"table": None, "last_night": None, "tonight": None, "earlier": None, "newest": None},
+    **{"command": "", "least": None},
+}
+"""What is shown of a question that cannot be asked."""
 
 
 def routes(sources: Sources) -> list[HTTPRouteHandler]:
-    """The page."""
+    """The page of calls, and those of `one`."""
 
-    @get("/calls", sync_to_thread=False)
-    def calls(request: AnyRequest) -> Response[bytes]:
-        """Calls."""
-        return sources.pages.page(request, "calls.html", {})
+    @get("/calls")
+    async def calls(request: AnyRequest) -> Response[bytes]:
+        """Calls, or recordings that wait for a name."""
+        zone, now = zone_of(request), datetime.now(UTC)
+        asked, typed, wrong = read(request.query_params.multi_items(), zone)
+        values = await sources.almanac.ask(
+            lambda almanac: {
+                **(NOTHING if wrong else found(almanac, asked, now, zone)),
+                **offered(almanac),
+            }
+        )
+        values |= {
+            "wrong": wrong,
+            "typed": typed_again(asked, typed, wrong, zone),
+            "unnarrowed": address(Asked(show=asked.show), zone),
+            "now": now,
+        }
+        if not wrong and not asked.is_narrowed:
+            values["live"] = asked.show
+        return sources.pages.page(request, "calls.html", values, status_code=400 if wrong else 200)
 
-    return [calls]
+    return [calls, *one.routes(sources)]
+
+
+def fragments(sources: Sources, almanac: Almanac, show: Show, zone: ZoneInfo) -> dict[str, str]:
+    """The parts of the page that change by themselves, by their names, where all is shown."""
+    now = datetime.now(UTC)
+    values = found(almanac, Asked(show=show), now, zone)
+    parts = ("list",) if show == "recordings" else ("lead", "nights", "list")
+    return {
+        f"calls-{part}": sources.pages.fragment(f"calls_{part}.html", values, zone, now)
+        for part in parts
+    }
+
+
+def found(almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
+    """What the templates show of the nights and the calls that were asked for."""
+    wanted = wanted_of(asked)
+    table = None
+    if asked.show == "recordings":
+        recordings = almanac.recordings(wanted, LINES_MAX + 1, asked.before)
+        page, offsets = of_recordings(recordings[:LINES_MAX], zone), [r.offset for r in recordings]
+    else:
+        calls = almanac.calls(wanted, LINES_MAX + 1, asked.before)
+        page, offsets = of_calls(calls[:LINES_MAX], zone), [call.offset for call in calls]
+        table = nights.table(almanac.nights(wanted, zone, nights.NIGHTS), asked, now, zone)
+    earlier = None
+    if len(offsets) > LINES_MAX:
+        earlier = address(replace(asked, before=offsets[LINES_MAX - 1]), zone)
+    return {
+        **NOTHING,
+        "recordings": asked.show == "recordings",
+        "is_live": not asked.is_narrowed,
+        "narrowed": asked.is_narrowed,
+        "table": table,
+        "last_night": table and table.called("last night"),
+        "tonight": table and table.called("tonight"),
+        "lines": page.lines,
+        "zone_name": page.zone_name,
+        "earlier": earlier,
+        "newest": address(replace(asked, before=None), zone) if asked.before else None,
+        "command": export_command(asked),
+        "least": asked.confidence_percent,
+    }
+
+
+def offered(almanac: Almanac) -> dict[str, Any]:
+    """What the fields of the form propose."""
+    return {
+        "known_species": [each.species for each in almanac.species(KNOWN_MAX)],
+        "known_nodes": almanac.node_names(KNOWN_MAX),
+        "confidences": [("", "any")]
+        + [(str(percent), f"{percent} % or more") for percent in PERCENTS[1:]],
+        "example": EXAMPLE,
+    }
+
+
+def typed_again(
+    asked: Asked, typed: Mapping[str, str], wrong: Mapping[str, str], zone: ZoneInfo
+) -> dict[str, str]:
+    """What stands in the fields: what was asked, in the viewer's zone; what is wrong as it was."""
+    return dict.fromkeys(NAMES, "") | (dict(typed) if wrong else parameters(asked, zone))
+
+
+def wanted_of(asked: Asked) -> CallFilter:
+    """As the almanac has it."""
+    return CallFilter(
+        species=asked.species,
+        node=asked.node,
+        confidence_percent_min=asked.confidence_percent,
+        since_ms=None if asked.since is None else int(asked.since.timestamp() * 1000),
+        until_ms=None if asked.until is None else int(asked.until.timestamp() * 1000),
+    )

@@ -1,0 +1,190 @@
+"""What called, night by night: the table that says in the morning what called last night. Pure.
+
+A night goes from noon to noon. The newest comes first: it is what people ask for, and on a phone
+what they see. Nights in which nothing called have their column too, since silence is a finding.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from echo_ingest.almanac import Night, SpeciesNight
+from echo_ingest.web.console import words
+from echo_ingest.web.console.calls.asked import Asked, address
+from echo_ingest.web.console.names import known_as
+
+NIGHTS = 14
+ROWS_MAX = 60
+SHADES = 4
+MORNING_HOUR, NOON_HOUR = 5, 12
+
+
+class Column(Struct, frozen=True):
+    """A night."""
+
+    evening: date
+    """The day on whose evening it begins."""
+    name: str
+    """`tonight`, `last night`, `Mon 23 Nov`."""
+    in_full: str
+    calls: int
+    species: int
+    href: str | None
+    """Its calls; None where there are none."""
+
+
+class Cell(Struct, frozen=True):
+    """A species in a night."""
+
+    calls: int
+    nodes: int
+    shade: int
+    """1 to `SHADES`."""
+    href: str
+    """These calls."""
+    best_href: str
+    """The one whose device was most confident."""
+    best_confidence: float | None
+    """Fraction, 0 to 1."""
+    first_at_ms: int
+    last_at_ms: int
+
+
+class Row(Struct, frozen=True):
+    """A species, and a cell for each night; None where it was not heard."""
+
+    species: str
+    common_name: str | None
+    cells: Sequence[Cell | None]
+    calls: int
+    href: str
+    """All its calls."""
+
+
+class Table(Struct, frozen=True):
+    """Species by night."""
+
+    columns: Sequence[Column]
+    """The newest first."""
+    rows: Sequence[Row]
+    """The species with the most calls first."""
+    left_out: int
+    """Species with fewer calls, for which there is no row."""
+
+    def called(self, name: str) -> tuple[Column, Row | None] | None:
+        """The column of that name, and the species that called most often in it."""
+        for index, column in enumerate(self.columns):
+            if column.name == name:
+                rows = [row for row in self.rows if row.cells[index] is not None]
+                return column, max(rows, key=lambda row: _calls(row.cells[index]), default=None)
+        return None
+
+
+def table(found: Sequence[Night], asked: Asked, now: datetime, zone: ZoneInfo) -> Table:
+    """Lay out the nights in which something called, and those between, beginning with this one.
+
+    Where nothing has called for so long that it would not be seen, with the last in which it did;
+    so too where only a part of all time is asked for.
+    """
+    by_evening = {night.evening: night for night in found}
+    newest = words.night_of(now, zone)
+    last = max(by_evening, default=newest)
+    if last <= newest - timedelta(days=NIGHTS) or asked.since or asked.until:
+        newest = last
+    evenings = [newest - timedelta(days=back) for back in range(NIGHTS)]
+    if asked.since:
+        first = words.night_of(asked.since, zone)
+        evenings = [evening for evening in evenings if evening >= first]
+    nights = [by_evening.get(evening) for evening in evenings]
+    heard = [{each.species: each for each in night.species} if night else {} for night in nights]
+    most = max((each.calls for night in heard for each in night.values()), default=1)
+    rows = []
+    for species in {name: None for night in heard for name in night}:
+        cells = [
+            _cell(night, its[species], asked, most, zone) if night and species in its else None
+            for night, its in zip(nights, heard, strict=True)
+        ]
+        rows.append(_row(species, cells, heard, asked, zone))
+    rows.sort(key=lambda row: (-row.calls, row.species))
+    columns = [_column(evening, by_evening.get(evening), asked, now, zone) for evening in evenings]
+    return Table(columns, rows[:ROWS_MAX], max(0, len(rows) - ROWS_MAX))
+
+
+def night_name(evening: date, now: datetime, zone: ZoneInfo) -> str:
+    """What people call it at `now`: from the morning on, the one that still runs is the last."""
+    is_morning = MORNING_HOUR <= now.astimezone(zone).hour < NOON_HOUR
+    match (words.night_of(now, zone) - evening).days + is_morning:
+        case 0:
+            return "tonight"
+        case 1:
+            return "last night"
+    return f"{evening:%a} {evening.day} {evening:%b}"
+
+
+def shade(calls: int, most: int) -> int:
+    """1 for a single call, `SHADES` for as many as the `most` of any cell.
+
+    By the logarithm: a chorus of frogs must not pale one owl.
+    """
+    return 1 + round((SHADES - 1) * math.log(calls) / math.log(most)) if most > 1 else 1
+
+
+def _calls(cell: Cell | None) -> int:
+    return 0 if cell is None else cell.calls
+
+
+def _row(
+    species: str,
+    cells: Sequence[Cell | None],
+    heard: Sequence[Mapping[str, SpeciesNight]],
+    asked: Asked,
+    zone: ZoneInfo,
+) -> Row:
+    said = (night[species].common_name for night in heard if species in night)
+    return Row(
+        species,
+        known_as(species, next(filter(None, said), None)),
+        cells,
+        sum(map(_calls, cells)),
+        address(replace(asked, species=species, before=None), zone),
+    )
+
+
+def _cell(night: Night, its: SpeciesNight, asked: Asked, most: int, zone: ZoneInfo) -> Cell:
+    return Cell(
+        its.calls,
+        its.nodes,
+        shade(its.calls, most),
+        address(replace(_within(night, asked), species=its.species), zone),
+        f"/console/calls/{its.best_offset}",
+        its.best_confidence,
+        its.first_at_ms,
+        its.last_at_ms,
+    )
+
+
+def _column(
+    evening: date, night: Night | None, asked: Asked, now: datetime, zone: ZoneInfo
+) -> Column:
+    return Column(
+        evening,
+        night_name(evening, now, zone),
+        words.night_name(evening),
+        sum(each.calls for each in night.species) if night else 0,
+        len(night.species) if night else 0,
+        address(_within(night, asked), zone) if night else None,
+    )
+
+
+def _within(night: Night, asked: Asked) -> Asked:
+    """The same, of that night alone, or of the part of it that was asked for."""
+    since, until = (
+        datetime.fromtimestamp(ms / 1000, UTC) for ms in (night.since_ms, night.until_ms)
+    )
+    since = max(since, asked.since) if asked.since else since
+    until = min(until, asked.until) if asked.until else until
+    return replace(asked, since=since, until=until, before=None)
