@@ -24,6 +24,7 @@ from echo_ingest.settings import Settings
 from echo_ingest.web.access import only_with
 from echo_ingest.web.api import read_api
 from echo_ingest.web.console import create_console
+from echo_ingest.web.console.live import TABS_MAX, Live
 from echo_ingest.web.errors import ERRORS
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
 from echo_ingest.web.reader import AlmanacReader, Reader
@@ -33,7 +34,7 @@ __all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
 KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 3
 HEADER_BYTES_MAX = 16 * 1024
-CONNECTIONS_MAX = 500
+CONNECTIONS_MAX = 500 + TABS_MAX  # so that tabs cannot keep anybody else out
 
 HEADERS = [("X-Content-Type-Options", "nosniff")]
 UNLESS_GIVEN = {
@@ -53,21 +54,27 @@ def create_health_app(conditions: Conditions) -> Litestar:
     )
 
 
-def create_app(service: Service, settings: Settings, token: str) -> Litestar:
-    """All routes. `token` is asked for by all but health, metrics and the console."""
+def create_app(
+    service: Service, settings: Settings, token: str, live: Live | None = None
+) -> Litestar:
+    """All routes. `token` is asked for by all but health, metrics and the console.
+
+    `live` tells open tabs what is new, if somebody runs it.
+    """
     with_token = only_with(token)
-    journal = Reader(settings.journal_path, settings.payload_bytes_max)
     console = []
     if settings.console_access == "open":
         almanac = AlmanacReader(almanac_path(settings.data_dir))
-        console = [create_console(service, journal, almanac, settings.map_tiles)]
+        console = [
+            create_console(service, _reader(settings), almanac, live or Live(), settings.map_tiles)
+        ]
     return Litestar(
         route_handlers=[
             *health_pages(service),
             metrics_page(service),
             Router(
                 "/",
-                route_handlers=[*figures_pages(service), read_api(journal)],
+                route_handlers=[*figures_pages(service), read_api(_reader(settings))],
                 middleware=[with_token],
                 security=[{"token": []}],
             ),
@@ -92,6 +99,11 @@ def create_app(service: Service, settings: Settings, token: str) -> Litestar:
             render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )
+
+
+def _reader(settings: Settings) -> Reader:
+    """One for each side, so that neither waits for what the other asks."""
+    return Reader(settings.journal_path, settings.payload_bytes_max)
 
 
 async def serve(

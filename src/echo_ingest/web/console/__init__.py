@@ -6,6 +6,8 @@ stream of changes, and maps, series and clips can be looked into.
 """
 
 from pathlib import Path
+from typing import get_args
+from zoneinfo import ZoneInfo
 
 from litestar import HttpMethod, Router, route
 from litestar.exceptions import NotFoundException
@@ -13,6 +15,8 @@ from litestar.params import FromPath
 
 from echo_ingest.web.console import calls, nodes, overview, refused
 from echo_ingest.web.console.bundle import bundle_page, read_bundle
+from echo_ingest.web.console.calls.asked import Show
+from echo_ingest.web.console.live import Live, Parts, live_stream
 from echo_ingest.web.console.page import Pages
 from echo_ingest.web.console.problems import problem_pages
 from echo_ingest.web.console.sources import Sources
@@ -23,12 +27,18 @@ __all__ = ["create_console"]
 
 
 def create_console(
-    service: Service, journal: Reader, almanac: AlmanacReader, tiles: str | None = None
+    service: Service,
+    journal: Reader,
+    almanac: AlmanacReader,
+    live: Live,
+    tiles: str | None = None,
 ) -> Router:
     """All routes below /console. `tiles` is `IOT_MAP_TILES`."""
     bundle = read_bundle()
     pages = Pages(bundle, tiles)
     sources = Sources(service, journal, almanac, pages)
+    for show in get_args(Show):
+        live.offer(show, _calls(sources, show))
     return Router(
         "/console",
         route_handlers=[
@@ -36,12 +46,22 @@ def create_console(
             *nodes.routes(sources),
             *calls.routes(sources),
             *refused.routes(sources),
+            live_stream(live),
             bundle_page(bundle),
             nothing_here,
         ],
         exception_handlers=problem_pages(pages),
         include_in_schema=False,
     )
+
+
+def _calls(sources: Sources, show: Show) -> Parts:
+    async def parts(zone: ZoneInfo) -> dict[str, str]:
+        return await sources.almanac.ask(
+            lambda almanac: calls.fragments(sources, almanac, show, zone)
+        )
+
+    return parts
 
 
 @route("/{rest:path}", http_method=[HttpMethod.GET, HttpMethod.POST], sync_to_thread=False)
