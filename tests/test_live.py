@@ -188,7 +188,7 @@ async def test_what_fails_ends_its_tabs_and_no_others_and_they_may_come_again(
         assert site.live.tabs >= 1 and not other.source.at_eof()
 
 
-async def test_beyond_the_most_tabs_one_is_told_so_and_health_is_still_answered(
+async def test_beyond_the_most_tabs_one_is_told_so_until_another_is_closed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_module, "TABS_MAX", 2)
@@ -197,7 +197,7 @@ async def test_beyond_the_most_tabs_one_is_told_so_and_health_is_still_answered(
         await other.parts()
         async with tab(site) as third:
             assert await status(third) == 503
-            assert b"Retry-After: 60" in await third.source.readuntil(b"\r\n\r\n")
+            assert b"\r\nretry-after: 60\r\n" in await third.source.readuntil(b"\r\n\r\n")
     while site.live.tabs:
         await asyncio.sleep(0.01)
     async with tab(site) as again:
