@@ -23,11 +23,15 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from echo_ingest.settings import Tokens
+
 T = TypeVar("T")
 
 PUB_PASSWORD = "publisher-for-tests"
 SUB_PASSWORD = "subscriber-for-tests"
 HTTP_TOKEN = "token-of-the-read-api-for-tests"
+OPERATOR_TOKEN = "token-of-the-operator-for-tests"
+TOKENS = Tokens(HTTP_TOKEN, OPERATOR_TOKEN)
 SHARED = Path(__file__).parents[2] / "shared"
 PAYLOADS = SHARED / "contract" / "payloads"
 AUDIO = SHARED / "audio"
@@ -81,6 +85,7 @@ class House:
             "IOT_PUB_PASSWORD": PUB_PASSWORD,
             "IOT_SUB_PASSWORD": SUB_PASSWORD,
             "IOT_HTTP_TOKEN": HTTP_TOKEN,
+            "IOT_OPERATOR_TOKEN": OPERATOR_TOKEN,
             **({"IOT_MOSQUITTO": str(mosquitto)} if mosquitto else {}),
             **settings,
         }

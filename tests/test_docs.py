@@ -14,6 +14,7 @@ from echo_ingest.export.rows import COLUMNS
 from echo_ingest.flat import TABLES
 from echo_ingest.metrics import REGISTRY
 from echo_ingest.settings import Settings
+from tests.house import TOKENS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -75,7 +76,7 @@ def test_each_metric_has_its_heading_type_and_labels() -> None:
 
 def test_each_address_has_its_heading_and_each_parameter_its_row(tmp_path: Path) -> None:
     unasked = cast(web.Service, None)
-    app = web.create_app(unasked, Settings(data_dir=tmp_path), "token")
+    app = web.create_app(unasked, Settings(data_dir=tmp_path), TOKENS)
     paths = app.openapi_schema.to_schema()["paths"]
     described = {name: text for name, text in sections("http.md").items() if name[0] == "/"}
     assert described.keys() == paths.keys()

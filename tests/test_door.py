@@ -19,7 +19,7 @@ from echo_ingest.service import door
 from echo_ingest.service.door import Door, listen
 from echo_ingest.settings import Settings
 from echo_ingest.survivor import lock_file
-from tests.house import HTTP_TOKEN, Device, House, children, eventually, free_port
+from tests.house import HTTP_TOKEN, TOKENS, Device, House, children, eventually, free_port
 from tests.test_line import detection
 
 
@@ -118,7 +118,7 @@ async def opened(tmp_path: Path, answers: Answers) -> AsyncIterator[int]:
     port = free_port()
     settings = Settings(data_dir=tmp_path)
     with listen("127.0.0.1", port) as listener, lock_file(tmp_path / "web.pid") as lock:
-        running = asyncio.create_task(Door(settings, HTTP_TOKEN, listener, lock, answers).run())
+        running = asyncio.create_task(Door(settings, TOKENS, listener, lock, answers).run())
         yield port
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

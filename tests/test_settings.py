@@ -86,7 +86,7 @@ def test_variables_that_kubernetes_sets_are_left_alone() -> None:
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_can_stay_in_a_file(tmp_path: Path, secret: str) -> None:
     path = tmp_path / "secret"
-    words = "a-token-of-its-own-0123" if secret == "http_token" else "two words "
+    words = "a-token-of-its-own-0123" if secret.endswith("_token") else "two words "
     kept = secret_with(secret, words)
     path.write_text(f"{kept}\n")
     by_environment = load({f"IOT_{secret.upper()}_FILE": str(path)})
@@ -244,9 +244,15 @@ def test_a_value_out_of_bounds_is_refused(name: str, text: str) -> None:
 
 
 def test_a_token_that_could_be_guessed_is_refused() -> None:
-    for token in ("x" * 19, "two words and some more", "é" * 30):
-        (line,) = problems({"IOT_HTTP_TOKEN": token})
-        assert "openssl rand" in line
+    for name in ("IOT_HTTP_TOKEN", "IOT_OPERATOR_TOKEN"):
+        for token in ("x" * 19, "two words and some more", "é" * 30):
+            (line,) = problems({name: token})
+            assert "openssl rand" in line
+
+
+def test_who_may_read_may_not_act_by_the_same_token() -> None:
+    (line,) = problems(dict.fromkeys(("IOT_HTTP_TOKEN", "IOT_OPERATOR_TOKEN"), "x" * 30))
+    assert line.startswith("IOT_OPERATOR_TOKEN: ") and "x" * 30 not in line
 
 
 def test_a_certificate_and_its_key_belong_together(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from echo_ingest.service.door import listen
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import SinkState
 from echo_ingest.web import access, api, ranges, reader
-from tests.house import HTTP_TOKEN, free_port
+from tests.house import HTTP_TOKEN, TOKENS, free_port
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
 RECEIVED_AT_MS = 1_789_365_000_123
@@ -104,7 +104,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     port = free_port()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http:
         site = Site(tmp_path / "journal.db", port, http)
-        app = web.create_app(site.conditions, Settings(data_dir=tmp_path), HTTP_TOKEN)
+        app = web.create_app(site.conditions, Settings(data_dir=tmp_path), TOKENS)
         async with serving(app, port):
             yield site
         site.journal.close()
@@ -531,7 +531,7 @@ async def test_nothing_can_be_written(site: Site) -> None:
 async def test_a_journal_that_is_not_there_is_a_503_with_a_remedy(tmp_path: Path) -> None:
     port = free_port()
     journal = Journal(tmp_path / "elsewhere.db")
-    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), HTTP_TOKEN)
+    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), TOKENS)
     async with (
         serving(app, port),
         aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http,
@@ -579,7 +579,7 @@ async def test_connections_that_ask_nothing_are_closed_and_keep_nobody_out(
     monkeypatch.setattr(web, "CONNECTIONS_MAX", 3)
     port = free_port()
     journal = Journal(tmp_path / "journal.db")
-    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), HTTP_TOKEN)
+    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), TOKENS)
     beginnings = (b"", b"GET / HTT", b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\nGET / HTT")
     async with (
         serving(app, port),
@@ -726,7 +726,7 @@ async def test_a_cancelled_server_frees_its_port_though_clients_stay_connected(
 ) -> None:
     port = free_port()
     journal = Journal(tmp_path / "journal.db")
-    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), HTTP_TOKEN)
+    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), TOKENS)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http:
         for _ in range(2):  # the second start finds the port free
             async with serving(app, port) as task, http.get("/livez") as reply:

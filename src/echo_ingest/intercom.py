@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from echo_ingest.journal import Ledger
-from echo_ingest.settings import Settings
+from echo_ingest.settings import Settings, Tokens
 from echo_ingest.sinks import SinkState
 
 Question = Literal["live", "ready", "healthy", "ledger", "sink_states", "metrics"]
@@ -40,8 +40,8 @@ class Handed(Struct, frozen=True):
     """What the web process is given at its start, by its standard input, which ends with us."""
 
     settings: Settings
-    token: str
-    """What the read API asks for."""
+    tokens: Tokens
+    """What HTTP asks for."""
     listener: int
     """The descriptor of the socket that listens."""
     line: int

@@ -22,9 +22,9 @@ def serve(command: Literal["up", "run", "broker", "demo"], settings: Settings) -
         with contextlib.suppress(OSError):  # as of the log
             _announce(settings, broker, ingests=command != "broker")
 
-    def tell_token(token: str) -> None:
+    def tell_token(whose: str, token: str) -> None:
         with contextlib.suppress(OSError):
-            say(f"Token       read API  {token}   (new; shown this once)")
+            say(f"Token       {whose}  {token}   (new; shown this once)")
 
     try:
         match command:

@@ -26,6 +26,7 @@ from echo_ingest.settings import (
     Endpoint,
     LocalEndpoint,
     Settings,
+    Tokens,
     kept_secret,
     parse_endpoint,
 )
@@ -35,6 +36,8 @@ from echo_ingest.watch import Watch
 __all__ = ["House", "Stopped", "run_broker", "run_ingest", "run_up"]
 
 DRAIN_SECONDS = 20.0
+
+TellToken = Callable[[str, str], None]
 
 log = structlog.get_logger("service")
 
@@ -49,13 +52,13 @@ class Stopped(Exception):
 async def run_up(
     settings: Settings,
     started: Callable[[broker.Broker], None],
-    tell_token: Callable[[str], None],
+    tell_token: TellToken,
     beside: Callable[[House], Awaitable[None]] | None = None,
 ) -> None:
     """Broker, ingestion and HTTP, until told to stop. `beside` runs along with them.
 
-    `started` is called once the broker listens, `tell_token` with the token of the read API, if
-    that was made just now. Raises `Stopped`, `BrokerError`, `JournalFull`, `JournalUnusable` or
+    `started` is called once the broker listens, `tell_token` with each token of HTTP that was made
+    just now, and whose it is. Raises `Stopped`, `BrokerError`, `JournalFull`, `JournalUnusable` or
     `OSError`, each with a remedy in its text.
     """
     if settings.endpoint is not None and not _is_this_machine(settings.endpoint):
@@ -76,7 +79,7 @@ async def run_up(
             await _serve(house, own, beside, tell_token)
 
 
-async def run_ingest(settings: Settings, tell_token: Callable[[str], None]) -> None:
+async def run_ingest(settings: Settings, tell_token: TellToken) -> None:
     """Ingestion and HTTP against a broker run elsewhere, until told to stop; as `run_up`."""
     endpoint: Endpoint | LocalEndpoint = broker.own_endpoint(settings.data_dir)
     if settings.endpoint is not None:
@@ -118,15 +121,13 @@ async def _serve(
     house: House,
     own: broker.Broker | None,
     beside: Callable[[House], Awaitable[None]] | None,
-    tell_token: Callable[[str], None],
+    tell_token: TellToken,
 ) -> None:
     settings = house.settings
     stopping, drained = _stop_signal(), asyncio.Event()
-    token, is_new = kept_secret(settings.data_dir, "http", settings.http_token)
-    if is_new:
-        tell_token(token)
+    tokens = _tokens(settings, tell_token)
     try:
-        async with _door(house, token) as door, asyncio.TaskGroup() as tasks:
+        async with _door(house, tokens) as door, asyncio.TaskGroup() as tasks:
             http = tasks.create_task(door.run())
             deliveries = [tasks.create_task(d.run(drained)) for d in house.deliveries]
             aside = [
@@ -162,8 +163,19 @@ async def _serve(
     log.info("stopped")
 
 
+def _tokens(settings: Settings, tell_token: TellToken) -> Tokens:
+    """Those that are given, else kept, else made now: then they are told, this once."""
+    reader, is_new = kept_secret(settings.data_dir, "http", settings.http_token)
+    if is_new:
+        tell_token("reader", reader)
+    operator, is_new = kept_secret(settings.data_dir, "operator", settings.operator_token)
+    if is_new:
+        tell_token("operator", operator)
+    return Tokens(reader, operator)
+
+
 @contextlib.asynccontextmanager
-async def _door(house: House, token: str) -> AsyncIterator[Door]:
+async def _door(house: House, tokens: Tokens) -> AsyncIterator[Door]:
     """The port is ours, and the web process of an earlier start, killed with it, has gone."""
     settings = house.settings
     with lock_file(settings.data_dir / "web.pid") as lock:
@@ -173,7 +185,7 @@ async def _door(house: House, token: str) -> AsyncIterator[Door]:
                 "data folder: end it, or restart the machine"
             )
         with listen(settings.bind, settings.http_port) as listener:
-            yield Door(settings, token, listener, lock, house.answers)
+            yield Door(settings, tokens, listener, lock, house.answers)
 
 
 async def _until_either(stopping: asyncio.Event, own: broker.Broker | None) -> None:

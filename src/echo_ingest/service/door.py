@@ -21,7 +21,7 @@ from echo_ingest import metrics
 from echo_ingest.backoff import delay_seconds
 from echo_ingest.intercom import SILENT_SECONDS_MAX, Answers, Handed, answer
 from echo_ingest.log import log_level
-from echo_ingest.settings import Settings
+from echo_ingest.settings import Settings, Tokens
 from echo_ingest.survivor import noting_number
 
 COMMAND = (sys.executable, "-P", "-m", "echo_ingest.web")
@@ -38,14 +38,14 @@ class Door:
     def __init__(
         self,
         settings: Settings,
-        token: str,
+        tokens: Tokens,
         listener: socket.socket,
         lock: int,
         answers: Answers,
     ) -> None:
         """`lock` is held, and by the web process too for as long as it lives."""
         self._settings = settings
-        self._token = token
+        self._tokens = tokens
         self._listener = listener
         self._lock = lock
         self._answers = answers
@@ -74,7 +74,7 @@ class Door:
         ours, theirs = socket.socketpair()
         with theirs:
             handed = Handed(
-                self._settings, self._token, self._listener.fileno(), theirs.fileno(), log_level()
+                self._settings, self._tokens, self._listener.fileno(), theirs.fileno(), log_level()
             )
             process = await asyncio.create_subprocess_exec(
                 *COMMAND,

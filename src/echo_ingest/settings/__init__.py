@@ -30,7 +30,7 @@ from echo_ingest.settings.endpoint import (
     is_loopback,
     parse_endpoint,
 )
-from echo_ingest.settings.kept import kept_secret
+from echo_ingest.settings.kept import Tokens, kept_secret
 from echo_ingest.settings.mongodb import check_mongodb_url
 from echo_ingest.settings.objects import check_objects_url
 from echo_ingest.settings.postgres import check_postgres_url
@@ -52,6 +52,7 @@ __all__ = [
     "LocalEndpoint",
     "Settings",
     "SettingsError",
+    "Tokens",
     "kept_secret",
     "load",
     "node_of",
@@ -59,8 +60,8 @@ __all__ = [
 ]
 
 SECRETS = (
-    *("password", "pub_password", "sub_password", "service_password", "http_token"),
-    *("api_key", "postgres_url", "mongodb_url"),
+    *("password", "pub_password", "sub_password", "service_password"),
+    *("http_token", "operator_token", "api_key", "postgres_url", "mongodb_url"),
 )
 SECRET_BYTES_MAX = 1024
 TOKEN_CHARACTERS_MIN = 20
@@ -185,7 +186,9 @@ class Settings(BaseModel):
     broker_http: Annotated[bool, Expected("true or false")] = False
     """A broker that runs alone says on `http_port` how it is."""
     http_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
-    """The token that the read API asks for; generated if not given."""
+    """The token that reading over HTTP asks for; generated if not given."""
+    operator_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
+    """The token that acting in the console asks for; generated if not given."""
     console: Annotated[Literal["open", "token", "off"] | None, Expected("open, token or off")] = (
         None
     )
@@ -246,6 +249,15 @@ class Settings(BaseModel):
             if port is not None and info.data.get(other) == port:
                 raise ValueError(f"{ENVIRONMENT_PREFIX}{other.upper()} is {port} too: type another")
         return port
+
+    @field_validator("operator_token")
+    @classmethod
+    def _check_operator_token(
+        cls, token: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if token is not None and info.data.get("http_token") == token:
+            raise ValueError("IOT_HTTP_TOKEN is the same: whoever may read could act; type another")
+        return token
 
     @field_validator("audio")
     @classmethod

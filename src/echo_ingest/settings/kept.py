@@ -5,10 +5,23 @@ import os
 import secrets
 from pathlib import Path
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 FOLDER = "secrets"
 SECRET_BYTES = 18
+
+
+class Tokens(Struct, frozen=True):
+    """What HTTP asks for."""
+
+    reader: str
+    """Of whoever may read: the read API, and the console where it is not open."""
+    operator: str
+    """Of whoever may act in the console, too."""
+
+    def __repr__(self) -> str:
+        return "Tokens(…)"
 
 
 def kept_secret(data_dir: Path, name: str, given: SecretStr | None = None) -> tuple[str, bool]:

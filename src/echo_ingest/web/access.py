@@ -40,6 +40,17 @@ class Refusals:
         """How long `address` has to wait before it may try again."""
         return math.ceil(max(0.0, self._level(address) - REFUSED_MAX + 1) / REFUSED_PER_SECOND)
 
+    def let_try(self, scope: Scope) -> str:
+        """The address of who asks; raises `TooManyRequestsException` if it has to wait."""
+        client = scope.get("client")
+        address = client[0] if client else ""
+        if wait_seconds := self.wait_seconds(address):
+            raise TooManyRequestsException(
+                f"too many wrong tokens from {address}; try again in {wait_seconds} s",
+                headers={"Retry-After": str(wait_seconds)},
+            )
+        return address
+
     def count(self, address: str) -> None:
         """It sent another wrong one."""
         self._full[address] = self._level(address) + 1, self._clock()
@@ -52,23 +63,16 @@ class Refusals:
         return max(0.0, level - (self._clock() - at) * REFUSED_PER_SECOND)
 
 
-def only_with(token: str) -> Callable[[ASGIApp], ASGIApp]:
+def only_with(token: str, refusals: Refusals) -> Callable[[ASGIApp], ASGIApp]:
     """Litestar middleware for routes that show what the journal holds.
 
     Hashes are compared, in constant time, so that not even the token's length is told.
     """
     wanted = hashlib.sha256(token.encode()).digest()
-    refusals = Refusals()
 
     def middleware(app: ASGIApp) -> ASGIApp:
         async def ask_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
-            client = scope.get("client")
-            address = client[0] if client else ""
-            if wait_seconds := refusals.wait_seconds(address):
-                raise TooManyRequestsException(
-                    f"too many wrong tokens from {address}; try again in {wait_seconds} s",
-                    headers={"Retry-After": str(wait_seconds)},
-                )
+            address = refusals.let_try(scope)
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             if not given:
                 raise _refused("this needs a token", CHALLENGE)

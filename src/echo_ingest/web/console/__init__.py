@@ -6,20 +6,21 @@ stream of changes, and maps, series and clips can be looked into.
 """
 
 from pathlib import Path
-from typing import get_args
-from zoneinfo import ZoneInfo
 
 from litestar import HttpMethod, Router, route
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
-from echo_ingest.web.console import calls, nodes, overview, refused
+from echo_ingest.settings import Settings, Tokens
+from echo_ingest.web.access import Refusals
+from echo_ingest.web.console import calls, login, nodes, overview, refused
 from echo_ingest.web.console.bundle import bundle_page, read_bundle
-from echo_ingest.web.console.calls.asked import Show
-from echo_ingest.web.console.live import Live, Parts, live_stream
+from echo_ingest.web.console.guard import Guard
 from echo_ingest.web.console.page import Pages
 from echo_ingest.web.console.problems import problem_pages
+from echo_ingest.web.console.sessions import Sessions
 from echo_ingest.web.console.sources import Sources
+from echo_ingest.web.forms import BODY_BYTES_MAX
 from echo_ingest.web.health import Service
 from echo_ingest.web.reader import AlmanacReader, Reader
 
@@ -30,15 +31,15 @@ def create_console(
     service: Service,
     journal: Reader,
     almanac: AlmanacReader,
-    live: Live,
-    tiles: str | None = None,
+    settings: Settings,
+    tokens: Tokens,
+    refusals: Refusals,
 ) -> Router:
-    """All routes below /console. `tiles` is `IOT_MAP_TILES`."""
+    """All routes below /console, for those who may."""
     bundle = read_bundle()
-    pages = Pages(bundle, tiles)
+    pages = Pages(bundle, settings.map_tiles)
+    sessions = Sessions(tokens)
     sources = Sources(service, journal, almanac, pages)
-    for show in get_args(Show):
-        live.offer(show, _calls(sources, show))
     return Router(
         "/console",
         route_handlers=[
@@ -46,22 +47,15 @@ def create_console(
             *nodes.routes(sources),
             *calls.routes(sources),
             *refused.routes(sources),
-            live_stream(live),
+            *login.routes(pages, sessions, refusals, is_open=settings.console_access == "open"),
             bundle_page(bundle),
             nothing_here,
         ],
+        middleware=[Guard(settings, sessions)],
+        request_max_body_size=BODY_BYTES_MAX,
         exception_handlers=problem_pages(pages),
         include_in_schema=False,
     )
-
-
-def _calls(sources: Sources, show: Show) -> Parts:
-    async def parts(zone: ZoneInfo) -> dict[str, str]:
-        return await sources.almanac.ask(
-            lambda almanac: calls.fragments(sources, almanac, show, zone)
-        )
-
-    return parts
 
 
 @route("/{rest:path}", http_method=[HttpMethod.GET, HttpMethod.POST], sync_to_thread=False)

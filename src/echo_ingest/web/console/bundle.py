@@ -24,7 +24,6 @@ TYPES = {
     ".js": "text/javascript",
     ".css": "text/css",
     ".svg": "image/svg+xml",
-    ".txt": "text/plain",
 }
 
 

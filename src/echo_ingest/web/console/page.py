@@ -24,6 +24,7 @@ from msgspec import json
 import echo_ingest
 from echo_ingest.web.console import words
 from echo_ingest.web.console.bundle import Bundle
+from echo_ingest.web.console.guard import NOBODY, viewer_of
 
 AnyRequest = Request[object, object, State]
 
@@ -63,7 +64,13 @@ class Pages:
         nonce = secrets.token_urlsafe(16)
         html = self.fragment(
             template,
-            {"path": request.url.path, "nonce": nonce, "tiles": self.tiles, **values},
+            {
+                "path": request.url.path,
+                "nonce": nonce,
+                "tiles": self.tiles,
+                "viewer": viewer_of(request),
+                **values,
+            },
             zone_of(request),
         ).encode()
         sent = {"Content-Security-Policy": self._policy(nonce), **POLICIES, **(headers or {})}
@@ -76,7 +83,7 @@ class Pages:
         self, template: str, values: dict[str, Any], zone: ZoneInfo, now: datetime | None = None
     ) -> str:
         """A part of a page, as it stands in the page and comes again by the stream of changes."""
-        shown = {"zone": zone, "now": now or datetime.now(UTC), **values}
+        shown = {"viewer": NOBODY, "zone": zone, "now": now or datetime.now(UTC), **values}
         return self._templates.get_template(template).render(shown)
 
     def _policy(self, nonce: str) -> str:

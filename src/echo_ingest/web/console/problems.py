@@ -1,14 +1,21 @@
 """Errors below /console, as pages: what is wrong and what to do, in words."""
 
+from typing import Any
+from urllib.parse import urlencode
+
 from litestar import Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.response import Redirect
 from litestar.types import ExceptionHandlersMap
 
 from echo_ingest.almanac import AlmanacUnready
 from echo_ingest.intercom import NoAnswer
 from echo_ingest.journal import JournalUnusable
+from echo_ingest.web.console.guard import LogInFirst
+from echo_ingest.web.console.login import next_of
 from echo_ingest.web.console.page import AnyRequest, Pages
 from echo_ingest.web.errors import log
+from echo_ingest.web.origin import is_elsewheres_link
 
 TITLES = {
     400: "That cannot be asked",
@@ -38,6 +45,16 @@ def problem_pages(pages: Pages) -> ExceptionHandlersMap:
             words = f"There is no page {request.url.path}."
         return shown(request, error.status_code, words, dict(error.headers or {}))
 
+    def log_in_first(request: AnyRequest, error: LogInFirst) -> Response[Any]:
+        onward = next_of(request)
+        if is_elsewheres_link(request.headers):
+            # Loaded again from a page of ours, the browser sends the cookie that it kept back.
+            return pages.page(request, "onward.html", {"onward": onward})
+        mode = request.headers.get("sec-fetch-mode", "navigate")
+        if request.method == "GET" and mode == "navigate":
+            return Redirect(f"/console/login?{urlencode({'next': onward})}", status_code=303)
+        return shown(request, 401, error.detail)
+
     def not_now(
         request: AnyRequest, error: JournalUnusable | AlmanacUnready | NoAnswer
     ) -> Response[bytes]:
@@ -51,6 +68,7 @@ def problem_pages(pages: Pages) -> ExceptionHandlersMap:
     return {
         NotFoundException: http_error,
         MethodNotAllowedException: http_error,
+        LogInFirst: log_in_first,
         HTTPException: http_error,
         JournalUnusable: not_now,
         AlmanacUnready: not_now,

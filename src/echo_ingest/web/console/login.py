@@ -1,0 +1,87 @@
+"""Logging in and out."""
+
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.datastructures import Cookie
+from litestar.exceptions import PermissionDeniedException
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Redirect
+
+from echo_ingest.web.access import Refusals
+from echo_ingest.web.console.guard import cookie_name
+from echo_ingest.web.console.page import AnyRequest, Pages
+from echo_ingest.web.console.sessions import SESSION_SECONDS, Sessions
+from echo_ingest.web.errors import log
+from echo_ingest.web.forms import form_of
+from echo_ingest.web.origin import is_by_tls, is_private, own_page
+
+ADDRESS = "/console/login"
+NOT_PRIVATE = (
+    "the token would go through the net in plain text. Use a proxy with TLS that says so "
+    "(X-Forwarded-Proto: https), or a tunnel from your machine, such as ssh -L 8080:localhost:8080 "
+    "HOST, and then http://localhost:8080/console"
+)
+
+
+def next_of(request: AnyRequest) -> str:
+    """The page that was asked for, to be shown after the log-in."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return own_page(f"{request.url.path}{query}")
+
+
+def routes(
+    pages: Pages, sessions: Sessions, refusals: Refusals, *, is_open: bool
+) -> list[HTTPRouteHandler]:
+    """The page to log in, and what its form and that of every page's head do."""
+
+    def shown(request: AnyRequest, onward: str, status_code: int = 200) -> Response[bytes]:
+        values = {
+            "onward": onward,
+            "is_open": is_open,
+            "is_wrong": status_code != 200,
+            "problem": None if is_private(request.headers) else NOT_PRIVATE,
+        }
+        return pages.page(request, "login.html", values, status_code=status_code)
+
+    @get("/login", sync_to_thread=False)
+    def ask(request: AnyRequest) -> Response[bytes]:
+        """Ask for a token."""
+        return shown(request, own_page(request.query_params.get("next", "")))
+
+    @post("/login", status_code=303)
+    async def log_in(request: AnyRequest) -> Response[Any]:
+        """Begin a session with a token."""
+        if not is_private(request.headers):
+            raise PermissionDeniedException(NOT_PRIVATE)
+        address = refusals.let_try(request.scope)
+        form = await form_of(request)
+        onward = own_page(form.get("next", ""))
+        role = sessions.role_of(form.get("token", "").strip())
+        if role is None:
+            refusals.count(address)
+            log.warning("wrong token at the console", address=address)
+            return shown(request, onward, 401)
+        log.info("logged in", role=role, address=address)
+        cookie = _cookie(request, sessions.begin(role), SESSION_SECONDS[role])
+        return Redirect(onward, status_code=303, cookies=[cookie])
+
+    @post("/logout", status_code=303, sync_to_thread=False)
+    def log_out(request: AnyRequest) -> Redirect:
+        """Take the session from the browser."""
+        return Redirect("/console", status_code=303, cookies=[_cookie(request, "", 0)])
+
+    return [ask, log_in, log_out]
+
+
+def _cookie(request: AnyRequest, value: str, seconds: int) -> Cookie:
+    by_tls = is_by_tls(request.headers)
+    return Cookie(
+        key=cookie_name(request),
+        value=value,
+        max_age=seconds,
+        path="/" if by_tls else "/console",
+        secure=by_tls,
+        httponly=True,
+        samesite="strict",
+    )
