@@ -93,7 +93,7 @@ class Pages:
         """
         return (
             f"default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; "
-            f"font-src 'self'; connect-src 'self'; worker-src 'self' blob:; "
+            f"font-src 'self'; connect-src 'self'; "
             f"img-src 'self' data: blob:{self._tiles_host}; media-src 'self' blob:; "
             "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         )
