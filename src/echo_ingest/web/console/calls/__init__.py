@@ -5,7 +5,7 @@ the journal.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,11 +25,15 @@ from echo_ingest.web.console.calls.asked import (
     read,
 )
 from echo_ingest.web.console.calls.lines import export_command, of_calls, of_recordings
+from echo_ingest.web.console.names import known_as
 from echo_ingest.web.console.page import AnyRequest, zone_of
 from echo_ingest.web.console.sources import Sources
 
-LINES_MAX = 100
+LINES_MAX = 50
 KNOWN_MAX = 300
+SPECIES_MAX = 500
+CLOCKS_APART = timedelta(minutes=2)
+"""What is observed later than that from now was told by a clock that is ahead."""
 EXAMPLE = """{"sensor_id": "ridge-07", "timestamp": "2026-09-14T05:45:12Z",
  "species": "Litoria ewingii", "confidence": 63.64}
 
@@ -38,7 +42,7 @@ echo-ingest publish --wait --node ridge-07 frog.json"""
 NOTHING: dict[str, Any] = {
     **{"recordings": False, "is_live": False, "narrowed": True, "lines": [], "zone_name": None},
     **{"table": None, "last_night": None, "tonight": None, "earlier": None, "newest": None},
-    **{"command": "", "least": None},
+    **{"command": "", "least": None, "ahead": None},
 }
 """What is shown of a question that cannot be asked."""
 
@@ -63,7 +67,7 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
             "unnarrowed": address(Asked(show=asked.show), zone),
             "now": now,
         }
-        if not wrong and not asked.is_narrowed:
+        if values["is_live"]:
             values["live"] = asked.show
         return sources.pages.page(request, "calls.html", values, status_code=400 if wrong else 200)
 
@@ -83,23 +87,28 @@ def fragments(sources: Sources, almanac: Almanac, show: Show, zone: ZoneInfo) ->
 
 def found(almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
     """What the templates show of the nights and the calls that were asked for."""
-    wanted = wanted_of(asked)
-    table = None
+    soon = now + CLOCKS_APART
+    asked = replace(asked, species=as_heard(asked.species, almanac))
+    wanted = wanted_of(asked if asked.until else replace(asked, until=soon))
+    table, ahead = None, False
     if asked.show == "recordings":
         recordings = almanac.recordings(wanted, LINES_MAX + 1, asked.before)
         page, offsets = of_recordings(recordings[:LINES_MAX], zone), [r.offset for r in recordings]
     else:
         calls = almanac.calls(wanted, LINES_MAX + 1, asked.before)
         page, offsets = of_calls(calls[:LINES_MAX], zone), [call.offset for call in calls]
-        table = nights.table(almanac.nights(wanted, zone, nights.NIGHTS), asked, now, zone)
+        if asked.before is None:
+            table = nights.table(almanac.nights(wanted, zone, nights.NIGHTS), asked, now, zone)
+        ahead = not asked.until and bool(almanac.calls(later_than(asked, soon), 1))
     earlier = None
     if len(offsets) > LINES_MAX:
         earlier = address(replace(asked, before=offsets[LINES_MAX - 1]), zone)
     return {
         **NOTHING,
         "recordings": asked.show == "recordings",
-        "is_live": not asked.is_narrowed,
+        "is_live": asked == Asked(show=asked.show),
         "narrowed": asked.is_narrowed,
+        "ahead": address(replace(asked, since=soon, before=None), zone) if ahead else None,
         "table": table,
         "last_night": table and table.called("last night"),
         "tonight": table and table.called("tonight"),
@@ -128,6 +137,24 @@ def typed_again(
 ) -> dict[str, str]:
     """What stands in the fields: what was asked, in the viewer's zone; what is wrong as it was."""
     return dict.fromkeys(NAMES, "") | (dict(typed) if wrong else parameters(asked, zone))
+
+
+def as_heard(name: str | None, almanac: Almanac) -> str | None:
+    """The species as devices give it, where `name` is what people call it, or in other letters."""
+    if name is None:
+        return None
+    wanted = name.casefold()
+    for each in almanac.species(SPECIES_MAX):
+        called = known_as(each.species, each.common_name) or ""
+        if wanted in (each.species.casefold(), called.casefold()):
+            return each.species
+    return name
+
+
+def later_than(asked: Asked, moment: datetime) -> CallFilter:
+    """The same, as far as it is to come: a node's clock is ahead then."""
+    since = max(moment, asked.since) if asked.since else moment
+    return wanted_of(replace(asked, since=since))
 
 
 def wanted_of(asked: Asked) -> CallFilter:

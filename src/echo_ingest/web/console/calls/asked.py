@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 Show = Literal["calls", "recordings"]
 
@@ -44,8 +45,8 @@ class Asked(Struct, frozen=True, kw_only=True):
 
     @property
     def is_narrowed(self) -> bool:
-        """Is anything left out?"""
-        return self != Asked(show=self.show)
+        """Is anything left out? A further page of the list leaves nothing out."""
+        return replace(self, before=None) != Asked(show=self.show)
 
 
 def read(

@@ -85,7 +85,7 @@ class Table(Struct, frozen=True):
 
 
 def table(found: Sequence[Night], asked: Asked, now: datetime, zone: ZoneInfo) -> Table:
-    """Lay out the nights in which something called, and those between, beginning with this one.
+    """Lay out the nights in which something called, those between, and this one.
 
     Where nothing has called for so long that it would not be seen, with the last in which it did;
     so too where only a part of all time is asked for.
@@ -96,9 +96,8 @@ def table(found: Sequence[Night], asked: Asked, now: datetime, zone: ZoneInfo) -
     if last <= newest - timedelta(days=NIGHTS) or asked.since or asked.until:
         newest = last
     evenings = [newest - timedelta(days=back) for back in range(NIGHTS)]
-    if asked.since:
-        first = words.night_of(asked.since, zone)
-        evenings = [evening for evening in evenings if evening >= first]
+    oldest = min((evening for evening in evenings if evening in by_evening), default=newest)
+    evenings = [evening for evening in evenings if evening >= oldest]
     nights = [by_evening.get(evening) for evening in evenings]
     heard = [{each.species: each for each in night.species} if night else {} for night in nights]
     most = max((each.calls for night in heard for each in night.values()), default=1)
@@ -126,11 +125,11 @@ def night_name(evening: date, now: datetime, zone: ZoneInfo) -> str:
 
 
 def shade(calls: int, most: int) -> int:
-    """1 for a single call, `SHADES` for as many as the `most` of any cell.
+    """1 for next to none, `SHADES` for as many as the `most` of any cell.
 
-    By the logarithm: a chorus of frogs must not pale one owl.
+    Fewer calls are shaded more than in proportion: a chorus of frogs must not pale all the rest.
     """
-    return 1 + round((SHADES - 1) * math.log(calls) / math.log(most)) if most > 1 else 1
+    return 1 + round((SHADES - 1) * math.pow(calls / most, 0.7))
 
 
 def _calls(cell: Cell | None) -> int:
