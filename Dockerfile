@@ -39,11 +39,25 @@ RUN python3 -m venv --without-pip /opt/echo-ingest \
     && find /opt/echo-ingest -type d -name tests -prune -exec rm -r {} +
 
 
+# What browsers load of the console; Node.js stays behind.
+FROM system AS console
+
+# hadolint ignore=DL3018
+RUN apk add --no-cache nodejs npm
+
+WORKDIR /build
+COPY console/package.json console/package-lock.json console/.npmrc ./
+RUN npm ci --omit=dev --ignore-scripts
+COPY console ./
+RUN node build.mjs static
+
+
 # Our own code, in a folder of its own: an update of the image is then a small layer.
 FROM libraries AS code
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
+COPY --from=console /build/static src/echo_ingest/web/console/static
 RUN /tools/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir code . \
     && /tools/bin/pip --python /opt/echo-ingest/bin/python install --no-index --no-deps \
         --root /code code/*

@@ -1,5 +1,6 @@
 """What every page of the console stands on: headers, errors in words, files of the bundle."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from echo_ingest.settings import Settings
 from echo_ingest.web.console.bundle import read_bundle
 from tests.house import TOKENS, free_port
 from tests.test_web import Fine, serving
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -60,3 +63,17 @@ async def test_the_files_of_the_bundle_are_kept_for_ever(browser: aiohttp.Client
     async with browser.get(address, headers={"Accept-Encoding": "identity"}) as reply:
         assert "Content-Encoding" not in reply.headers
         assert await reply.text() == gzipped
+
+
+async def test_the_bundle_brings_the_licences_of_all_that_is_in_it(
+    browser: aiohttp.ClientSession,
+) -> None:
+    address = read_bundle().address("licences.txt")
+    if address is None:
+        pytest.skip("nothing is built: make console")
+    async with browser.get(address) as reply:
+        licences = await reply.text()
+    package = json.loads((ROOT / "console" / "package.json").read_text())
+    for name in package["dependencies"].keys() - {"esbuild"}:
+        assert f"{name} {package['dependencies'][name].strip('^').partition('.')[0]}." in licences
+    assert licences.count("Copyright") >= 3

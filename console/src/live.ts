@@ -59,24 +59,34 @@ export function swap(name: string, html: string): void {
   place.dispatchEvent(new CustomEvent("fresh", { bubbles: true }));
 }
 
+// What has an id or a data-key is found again wherever it has moved to; the rest is taken in order.
 function morph(old: Node, fresh: Node): void {
-  const [before, after] = [[...old.childNodes], [...fresh.childNodes]];
-  for (let i = 0; i < Math.max(before.length, after.length); i++) {
-    const [was, is] = [before[i], after[i]];
-    if (is === undefined) was?.remove();
-    else if (was === undefined) old.appendChild(is);
-    else if (!alike(was, is)) old.replaceChild(is, was);
-    else if (was instanceof Element && is instanceof Element) {
+  const keyed = new Map([...old.childNodes].flatMap((each) => (keyOf(each) ? [[keyOf(each), each] as const] : [])));
+  const kept = new Set<Node>();
+  let at = old.firstChild;
+  for (const is of [...fresh.childNodes]) {
+    const key = keyOf(is);
+    const was = key ? keyed.get(key) : at && !keyOf(at) ? at : undefined;
+    if (!was || was.nodeName !== is.nodeName) {
+      old.insertBefore(is, at);
+      kept.add(is);
+      continue;
+    }
+    // A node that is moved loses the focus: it stays where it can.
+    if (was === at) at = at.nextSibling;
+    else old.insertBefore(was, at);
+    kept.add(was);
+    if (was instanceof Element && is instanceof Element) {
       if (was.hasAttribute("data-kept")) continue;
       attributes(was, is);
       morph(was, is);
     } else if (was.nodeValue !== is.nodeValue) was.nodeValue = is.nodeValue;
   }
+  for (const each of [...old.childNodes]) if (!kept.has(each)) each.remove();
 }
 
-function alike(was: Node, is: Node): boolean {
-  if (was.nodeName !== is.nodeName) return false;
-  return !(was instanceof Element && is instanceof Element) || was.id === is.id;
+function keyOf(node: Node): string | undefined {
+  return node instanceof HTMLElement ? node.id || node.dataset["key"] : undefined;
 }
 
 function attributes(was: Element, is: Element): void {

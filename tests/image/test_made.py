@@ -13,6 +13,7 @@ from tests.image.engine import LAB, ROOT, docker
 
 UNWANTED = (
     *("/usr/bin/gcc", "/usr/bin/cc", "/usr/bin/pip*", "/root/.cache"),
+    *("/usr/bin/node", "/usr/bin/npm", "/root/.npm"),
     *("/build", "/tools", "/mosquitto", "/docker-entrypoint.sh", "/mosquitto-no-auth.conf"),
 )
 
@@ -62,6 +63,15 @@ def test_it_has_no_compiler_no_installer_no_tests_and_no_open_broker(image: str)
 def test_pymongo_is_compiled(image: str) -> None:
     """Without its C part it works, slowly: nobody would notice."""
     assert inside(image, "python", "-c", "import pymongo; print(pymongo.has_c())").strip() == "True"
+
+
+def test_the_console_is_built(image: str) -> None:
+    program = (
+        "from echo_ingest.web.console.bundle import read_bundle\n"
+        "bundle = read_bundle()\n"
+        "assert {bundle.names[name] for name in ('console.js', 'clip.css')} <= {*bundle.files}\n"
+    )
+    inside(image, "python", "-c", program)
 
 
 def test_every_module_is_there(image: str) -> None:

@@ -37,8 +37,9 @@ def test_its_version_is_that_of_the_project() -> None:
 
 
 def test_the_context_is_what_the_build_copies_and_no_more() -> None:
+    folders = ("deploy/image", "console")
     copied = {
-        "deploy/image" if source.startswith("deploy/image/") else source
+        next((folder for folder in folders if source.startswith(f"{folder}/")), source)
         for line in re.findall(r"^COPY (?!--)(.+)$", DOCKERFILE, re.MULTILINE)
         for source in line.split()[:-1]
     }

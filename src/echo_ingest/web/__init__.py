@@ -24,6 +24,7 @@ from echo_ingest.settings import Settings, Tokens
 from echo_ingest.web.access import Refusals, only_with
 from echo_ingest.web.api import read_api
 from echo_ingest.web.console import create_console
+from echo_ingest.web.console.live import TABS_MAX, Live
 from echo_ingest.web.errors import ERRORS
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
 from echo_ingest.web.reader import AlmanacReader, Reader
@@ -33,7 +34,7 @@ __all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
 KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 3
 HEADER_BYTES_MAX = 16 * 1024
-CONNECTIONS_MAX = 500
+CONNECTIONS_MAX = 500 + TABS_MAX  # so that tabs cannot keep anybody else out
 
 HEADERS = [("X-Content-Type-Options", "nosniff")]
 UNLESS_GIVEN = {
@@ -53,22 +54,29 @@ def create_health_app(conditions: Conditions) -> Litestar:
     )
 
 
-def create_app(service: Service, settings: Settings, tokens: Tokens) -> Litestar:
-    """All routes. A token is asked for by all but health and metrics, by the console as set."""
+def create_app(
+    service: Service, settings: Settings, tokens: Tokens, live: Live | None = None
+) -> Litestar:
+    """All routes. A token is asked for by all but health and metrics, by the console as set.
+
+    `live` tells open tabs what is new, if somebody runs it.
+    """
     refusals = Refusals()
     with_token = only_with(tokens.reader, refusals)
-    journal = Reader(settings.journal_path, settings.payload_bytes_max)
     console = []
     if settings.console_access != "off":
         almanac = AlmanacReader(almanac_path(settings.data_dir))
-        console = [create_console(service, journal, almanac, settings, tokens, refusals)]
+        journal = _reader(settings)
+        console = [
+            create_console(service, journal, almanac, live or Live(), settings, tokens, refusals)
+        ]
     return Litestar(
         route_handlers=[
             *health_pages(service),
             metrics_page(service),
             Router(
                 "/",
-                route_handlers=[*figures_pages(service), read_api(journal)],
+                route_handlers=[*figures_pages(service), read_api(_reader(settings))],
                 middleware=[with_token],
                 security=[{"token": []}],
             ),
@@ -93,6 +101,11 @@ def create_app(service: Service, settings: Settings, tokens: Tokens) -> Litestar
             render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )
+
+
+def _reader(settings: Settings) -> Reader:
+    """One for each side, so that neither waits for what the other asks."""
+    return Reader(settings.journal_path, settings.payload_bytes_max)
 
 
 async def serve(

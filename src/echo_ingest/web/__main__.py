@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import os
 import pickle
+import resource
 import signal
 import socket
 import sys
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import structlog
 
@@ -21,9 +23,11 @@ from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.intercom import Handed, Intercom
 from echo_ingest.log import configure_log
 from echo_ingest.settings import Settings
+from echo_ingest.web.console.live import Live
 
 NICENESS = 5
 """Where both want the processor, the line has it."""
+FILES_BESIDE_CONNECTIONS = 200
 
 log = structlog.get_logger("web")
 
@@ -33,21 +37,31 @@ def main() -> None:
     handed: Handed = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(NICENESS)
+    _allow_files()
     configure_log(handed.log_level)
     asyncio.run(_serve(handed))
 
 
 async def _serve(handed: Handed) -> None:
     intercom = await Intercom.at(socket.socket(fileno=handed.line))
-    app = web.create_app(intercom, handed.settings, handed.tokens)
-    started, stop = asyncio.Event(), threading.Event()
-    async with asyncio.TaskGroup() as tasks, _set_in_the_end(stop):
+    live = Live(
+        *map(_log_of, (handed.settings.journal_path, almanac_path(handed.settings.data_dir)))
+    )
+    app = web.create_app(intercom, handed.settings, handed.tokens, live)
+    started, ending = asyncio.Event(), threading.Event()
+    async with asyncio.TaskGroup() as tasks, _set_in_the_end(ending):
         asking = tasks.create_task(intercom.run())
+        telling = tasks.create_task(live.run())
         if handed.settings.console_access != "off":
-            tasks.create_task(asyncio.to_thread(_follower(handed.settings).run, stop))
+            tasks.create_task(asyncio.to_thread(_follower(handed.settings).run, ending))
         listener = socket.socket(fileno=handed.listener)
         serving = tasks.create_task(web.serve(app, listener, started))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+
+        def stop() -> None:
+            telling.cancel()  # first: a stream that does not end would be waited for
+            serving.cancel()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
         await started.wait()
         log.info("web process answers")
         await asyncio.wait((serving,))
@@ -70,6 +84,20 @@ async def _set_in_the_end(stop: threading.Event) -> AsyncIterator[None]:
         yield
     finally:
         stop.set()
+
+
+def _log_of(database: Path) -> Path:
+    """Where SQLite writes each change first."""
+    return database.with_name(f"{database.name}-wal")
+
+
+def _allow_files() -> None:
+    """Each connection is a file; often no more than 1,024 are allowed unless one asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = web.CONNECTIONS_MAX + FILES_BESIDE_CONNECTIONS
+    if soft < wanted and soft != resource.RLIM_INFINITY:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _end_with_parent() -> None:

@@ -6,6 +6,8 @@ stream of changes, and maps, series and clips can be looked into.
 """
 
 from pathlib import Path
+from typing import get_args
+from zoneinfo import ZoneInfo
 
 from litestar import HttpMethod, Router, route
 from litestar.exceptions import NotFoundException
@@ -15,7 +17,9 @@ from echo_ingest.settings import Settings, Tokens
 from echo_ingest.web.access import Refusals
 from echo_ingest.web.console import calls, login, nodes, overview, refused
 from echo_ingest.web.console.bundle import bundle_page, read_bundle
+from echo_ingest.web.console.calls.asked import Show
 from echo_ingest.web.console.guard import Guard
+from echo_ingest.web.console.live import Live, Parts, live_stream
 from echo_ingest.web.console.page import Pages
 from echo_ingest.web.console.problems import problem_pages
 from echo_ingest.web.console.sessions import Sessions
@@ -31,6 +35,7 @@ def create_console(
     service: Service,
     journal: Reader,
     almanac: AlmanacReader,
+    live: Live,
     settings: Settings,
     tokens: Tokens,
     refusals: Refusals,
@@ -40,6 +45,8 @@ def create_console(
     pages = Pages(bundle, settings.map_tiles)
     sessions = Sessions(tokens)
     sources = Sources(service, journal, almanac, pages)
+    for show in get_args(Show):
+        live.offer(show, _calls(sources, show))
     return Router(
         "/console",
         route_handlers=[
@@ -47,6 +54,7 @@ def create_console(
             *nodes.routes(sources),
             *calls.routes(sources),
             *refused.routes(sources),
+            live_stream(live),
             *login.routes(pages, sessions, refusals, is_open=settings.console_access == "open"),
             bundle_page(bundle),
             nothing_here,
@@ -56,6 +64,15 @@ def create_console(
         exception_handlers=problem_pages(pages),
         include_in_schema=False,
     )
+
+
+def _calls(sources: Sources, show: Show) -> Parts:
+    async def parts(zone: ZoneInfo) -> dict[str, str]:
+        return await sources.almanac.ask(
+            lambda almanac: calls.fragments(sources, almanac, show, zone)
+        )
+
+    return parts
 
 
 @route("/{rest:path}", http_method=[HttpMethod.GET, HttpMethod.POST], sync_to_thread=False)
