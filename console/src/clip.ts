@@ -75,7 +75,7 @@ async function open(place: HTMLElement): Promise<void> {
       fftSamples: sampleRateHz > 64_000 ? 2048 : sampleRateHz > 20_000 ? 1024 : 512,
       windowFunc: "hann", autoGain: true, rangeDB: 70, colorMap: shades(), splitChannels: false,
     }));
-    hertz.replaceChildren(...ticks(until, (each) => number(each / 1000, each % 1000 ? 1 : 0)));
+    hertz.replaceChildren(...ticks(until, (each) => number(each / 1000, each % 1000 ? 1 : 0), 0.93));
     hertz.append(element("span", "clip-unit", "kHz"));
   };
   draw();
@@ -144,12 +144,12 @@ function marked(mark: Mark, seconds: number): HTMLElement {
 }
 
 /** Five to ten ticks at round values, each at its share of the whole. */
-function ticks(top: number, text: (at: number) => string): HTMLElement[] {
+function ticks(top: number, text: (at: number) => string, until = 0.999): HTMLElement[] {
   const rough = top / 7;
   const scale = 10 ** Math.floor(Math.log10(rough));
   const step = scale * ([1, 2, 5, 10].find((each) => each * scale >= rough) ?? 10);
   const made = [];
-  for (let index = 0; index * step <= top * 0.999; index++) {
+  for (let index = 0; index * step <= top * until; index++) {
     const tick = element("span", "", text(index * step));
     tick.style.setProperty("--at", `${((index * step) / top) * 100}%`);
     made.push(tick);

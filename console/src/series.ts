@@ -84,7 +84,7 @@ function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement, leg
       { ...axis, space: 64, size: 40, values: timesOf(zone) },
       ...units.map((unit, index): uPlot.Axis => ({
         ...axis, scale: unit || "count", side: index === 0 ? 3 : 1, size: 64, space: 30,
-        values: (_, splits) => splits.map((each) => `${short(each)}${unit ? ` ${unit}` : ""}`),
+        values: (_, splits, __, ___, apart) => splits.map((each) => `${short(each, apart)}${unit ? ` ${unit}` : ""}`),
       })),
     ],
     series: [
@@ -131,11 +131,10 @@ function heightOf(data: SeriesData): number {
   return data.height ?? HEIGHT;
 }
 
-function short(value: number): string {
-  const size = Math.abs(value);
-  if (size >= 1e9) return `${number(value / 1e9, size % 1e9 ? 1 : 0)} G`;
-  if (size >= 1e6) return `${number(value / 1e6, size % 1e6 ? 1 : 0)} M`;
-  return number(value, Number.isInteger(value) ? 0 : size < 1 ? 2 : 1);
+function short(value: number, apart: number): string {
+  for (const [scale, letter] of [[1e9, "G"], [1e6, "M"]] as const)
+    if (Math.abs(value) >= scale) return `${number(value / scale, apart % scale ? 1 : 0)} ${letter}`;
+  return number(value, String(apart).split(".")[1]?.length ?? 0);
 }
 
 // The day stands where it begins; its hours need no zone of their own: the legend gives it.
