@@ -80,7 +80,7 @@ async def tab(
     site: Site, query: str = "of=pond&zone=UTC", headers: str = ""
 ) -> AsyncIterator[Stream]:
     source, sink = await asyncio.open_connection("127.0.0.1", site.port, limit=LINE_BYTES_MAX)
-    sink.write(f"GET /console/live?{query} HTTP/1.1\r\nHost: h\r\n{headers}\r\n".encode())
+    sink.write(f"GET /console/live?{query} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode())
     stream = Stream(source, sink)
     yield stream
     sink.close()
