@@ -1,6 +1,7 @@
 """A tab of a real Chromium, watched: what it complained of, and whom it asked."""
 
 import functools
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from tests.tools import without
 
 CONSOLE = Path(__file__).parents[2] / "console"
 AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
+FONTS = Path(__file__).parent / "fonts.conf"
 GRAVE = ("serious", "critical")
 LOUD = ("error", "warning")
 ZONE = "Australia/Melbourne"
@@ -44,7 +46,9 @@ def start(playwright: Playwright) -> Browser:
     if program is None:
         without("chromium is not here; `scripts/setup dev` says what to type")
     return playwright.chromium.launch(
-        executable_path=program, args=["--autoplay-policy=no-user-gesture-required"]
+        executable_path=program,
+        args=["--autoplay-policy=no-user-gesture-required"],
+        env={**os.environ, "FONTCONFIG_FILE": str(FONTS)},
     )
 
 

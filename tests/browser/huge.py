@@ -67,7 +67,8 @@ def _payload(number: int, node: str, seconds: float, rng: Random, clip: str) -> 
     species = CALLS[rng.randrange(len(CALLS))].species
     audio = f", {clip}" if kind == 999 else ""
     return (
-        f'{{"type": "prediction", "timestamp": {seconds:.3f}, "sensor_id": "{node}",'
+        f'{{"type": "prediction", "id": "n-{number}", "timestamp": "{seconds:.0f}",'
+        f' "sensor_id": "{node}",'
         f' "species": "{species}", "confidence": {rng.randrange(10_000) / 100},'
         f' "gps_data": {{{place}}}, "gps_uncertainty": 10{audio}}}'
     ).encode()

@@ -1,0 +1,83 @@
+"""10,000 nodes and 1,000,000 records: no page takes the server 300 ms, or the network 1 MB."""
+
+import statistics
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+from msgspec import Struct
+from playwright.sync_api import Browser, Request
+
+from tests.browser import huge as journal
+from tests.browser.tab import tab
+from tests.house import House, eventually
+
+MILLISECONDS_MAX = 300
+BYTES_MAX = 1_000_000
+REQUESTS = 7
+
+
+class Huge(Struct):
+    house: House
+    origin: str
+
+
+PAGES = {
+    "overview": "/console",
+    "nodes": "/console/nodes",
+    "node": "/console/nodes/node-00042",
+    "calls": "/console/calls",
+    "calls of a species": "/console/calls?species=Ninox+strenua",
+    "calls of a node": "/console/calls?node=node-00042",
+    "refused": "/console/refused",
+}
+
+
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Huge]:
+    data_dir = tmp_path_factory.mktemp("huge") / "data"
+    data_dir.mkdir(mode=0o700)
+    journal.fill(data_dir / "journal.db")
+    house = House(data_dir, IOT_API_URL="http://127.0.0.1:9")
+    try:
+        house.up()
+        yield Huge(house, f"http://127.0.0.1:{house.http_port}")
+    finally:
+        house.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_much_is_as_quick(
+    browser: Browser, huge: Huge, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    address = huge.origin + PAGES[name]
+    took_ms = [milliseconds(address) for _ in range(REQUESTS)]
+    size_bytes = transferred(browser, huge.origin, PAGES[name])
+    median = statistics.median(took_ms)
+    record_property("figure", (name, median, max(took_ms), size_bytes))
+    assert median < MILLISECONDS_MAX, took_ms
+    assert size_bytes < BYTES_MAX
+
+
+def milliseconds(address: str) -> float:
+    """Until the whole page is here, over loopback: what the server took, and a little more."""
+    request = urllib.request.Request(address, headers={"Accept-Encoding": "gzip"})  # noqa: S310
+    began = time.perf_counter()
+    with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - loopback
+        reply.read()
+    return (time.perf_counter() - began) * 1_000
+
+
+def transferred(browser: Browser, origin: str, path: str) -> int:
+    """Bytes of the page with all that it loads, on the wire, by a browser that has nothing yet."""
+    sizes: list[int] = []
+
+    def count(request: Request) -> None:
+        size = request.sizes()
+        sizes.append(size["responseBodySize"] + size["responseHeadersSize"])
+
+    with tab(browser, origin) as one:
+        one.page.on("requestfinished", count)
+        one.open(path)
+    return sum(sizes)
