@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Request
 
 from tests.browser import huge as journal
 from tests.browser.tab import tab
-from tests.house import House, eventually
+from tests.house import House
 
 MILLISECONDS_MAX = 300
 BYTES_MAX = 1_000_000
