@@ -3,24 +3,17 @@
 import statistics
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from msgspec import Struct
 from playwright.sync_api import Browser, Request
 
-from tests.browser import huge as journal
 from tests.browser.tab import tab
 from tests.house import House
 
 MILLISECONDS_MAX = 300
 BYTES_MAX = 1_000_000
 REQUESTS = 7
-
-
-class Huge(Struct):
-    house: House
-    origin: str
 
 
 PAGES = {
@@ -34,26 +27,13 @@ PAGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def huge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Huge]:
-    data_dir = tmp_path_factory.mktemp("huge") / "data"
-    data_dir.mkdir(mode=0o700)
-    journal.fill(data_dir / "journal.db")
-    house = House(data_dir, IOT_API_URL="http://127.0.0.1:9")
-    try:
-        house.up()
-        yield Huge(house, f"http://127.0.0.1:{house.http_port}")
-    finally:
-        house.close()
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_of_much_is_as_quick(
-    browser: Browser, huge: Huge, name: str, record_property: Callable[[str, object], None]
+    browser: Browser, huge: House, name: str, record_property: Callable[[str, object], None]
 ) -> None:
-    address = huge.origin + PAGES[name]
-    took_ms = [milliseconds(address) for _ in range(REQUESTS)]
-    size_bytes = transferred(browser, huge.origin, PAGES[name])
+    origin = f"http://127.0.0.1:{huge.http_port}"
+    took_ms = [milliseconds(origin + PAGES[name]) for _ in range(REQUESTS)]
+    size_bytes = transferred(browser, origin, PAGES[name])
     median = statistics.median(took_ms)
     record_property("figure", (name, median, max(took_ms), size_bytes))
     assert median < MILLISECONDS_MAX, took_ms
