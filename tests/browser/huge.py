@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.calls import CALLS, wav
 from echo_ingest.decode import identify
 from echo_ingest.journal import Arrival, Journal
 from echo_ingest.record import Message
+from tests.browser.forest import PAYLOAD_BYTES_MAX, PREFIX, follow
 
 NODES = 10_000
 RECORDS = 1_000_000
@@ -25,8 +25,6 @@ DEAD_LETTERS_IN_A_THOUSAND = 2
 PARKED_IN_A_THOUSAND = 3
 DAYS = 30
 BATCH = 5_000
-PAYLOAD_BYTES_MAX = 1_000_000
-PREFIX = "iotingestion"
 SINK = "echo_api"
 
 
@@ -35,12 +33,7 @@ def make(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o700)
     journal_path = data_dir / "journal.db"
     _fill(journal_path)
-    # The service would take its time for it, so as not to hold up what comes in.
-    with contextlib.closing(
-        Follower(almanac_path(data_dir), journal_path, PAYLOAD_BYTES_MAX)
-    ) as follower:
-        while sum(1 for _ in follower.round()) > 1:
-            pass
+    follow(data_dir)
 
 
 def _fill(path: Path) -> None:

@@ -32,7 +32,7 @@ def awaiting(one: Tab, words: str) -> Iterator[None]:
     one.page.evaluate(WATCH, words)
     yield
     acknowledged_ms = time.time() * 1_000
-    one.page.wait_for_function("window.seenAtMs !== null")
+    one.page.wait_for_function("() => window.seenAtMs !== null")
     took_ms = one.page.evaluate("window.seenAtMs") - acknowledged_ms
     assert took_ms < WITHIN_MS, f"{words}: {took_ms:.0f} ms after it was acknowledged"
 
