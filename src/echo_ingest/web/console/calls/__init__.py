@@ -14,6 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
 from echo_ingest.almanac import Almanac, CallFilter
+from echo_ingest.record import SECONDS_MAX
 from echo_ingest.web.console.calls import nights, one
 from echo_ingest.web.console.calls.asked import (
     NAMES,
@@ -34,6 +35,8 @@ KNOWN_MAX = 300
 SPECIES_MAX = 500
 CLOCKS_APART = timedelta(minutes=2)
 """What is observed later than that from now was told by a clock that is ahead."""
+NEVER = datetime.fromtimestamp(SECONDS_MAX, UTC)
+"""No device is believed that says it is later."""
 EXAMPLE = """{"sensor_id": "ridge-07", "timestamp": "2026-09-14T05:45:12Z",
  "species": "Litoria ewingii", "confidence": 63.64}
 
@@ -90,7 +93,7 @@ def found(almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo) -> dict
     soon = now + CLOCKS_APART
     asked = replace(asked, species=as_heard(asked.species, almanac))
     wanted = wanted_of(asked if asked.until else replace(asked, until=soon))
-    table, ahead = None, False
+    table = ahead = None
     if asked.show == "recordings":
         recordings = almanac.recordings(wanted, LINES_MAX + 1, asked.before)
         page, offsets = of_recordings(recordings[:LINES_MAX], zone), [r.offset for r in recordings]
@@ -99,7 +102,8 @@ def found(almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo) -> dict
         page, offsets = of_calls(calls[:LINES_MAX], zone), [call.offset for call in calls]
         if asked.before is None:
             table = nights.table(almanac.nights(wanted, zone, nights.NIGHTS), asked, now, zone)
-        ahead = not asked.until and bool(almanac.calls(later_than(asked, soon), 1))
+        if asked.until is None and almanac.calls(wanted_of(of_the_future(asked, soon)), 1):
+            ahead = address(of_the_future(asked, soon), zone)
     earlier = None
     if len(offsets) > LINES_MAX:
         earlier = address(replace(asked, before=offsets[LINES_MAX - 1]), zone)
@@ -108,7 +112,7 @@ def found(almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo) -> dict
         "recordings": asked.show == "recordings",
         "is_live": asked == Asked(show=asked.show),
         "narrowed": asked.is_narrowed,
-        "ahead": address(replace(asked, since=soon, before=None), zone) if ahead else None,
+        "ahead": ahead,
         "table": table,
         "last_night": table and table.called("last night"),
         "tonight": table and table.called("tonight"),
@@ -151,10 +155,9 @@ def as_heard(name: str | None, almanac: Almanac) -> str | None:
     return name
 
 
-def later_than(asked: Asked, moment: datetime) -> CallFilter:
-    """The same, as far as it is to come: a node's clock is ahead then."""
-    since = max(moment, asked.since) if asked.since else moment
-    return wanted_of(replace(asked, since=since))
+def of_the_future(asked: Asked, soon: datetime) -> Asked:
+    """The same, observed when it was not yet: by a clock that is ahead."""
+    return replace(asked, since=max(soon, asked.since or soon), until=NEVER, before=None)
 
 
 def wanted_of(asked: Asked) -> CallFilter:
