@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.ledger import SinkLedger
-from echo_ingest.web.console.curve import Gap, curve
-from echo_ingest.web.console.shares import VISIBLE, WIDTH, bar, ledger_bars
+from echo_ingest.web.console.overview.curve import Gap, curve
+from echo_ingest.web.console.overview.shares import VISIBLE, WIDTH, bar, ledger_bars
 
 AT = datetime(2026, 9, 13, 22, 10, tzinfo=UTC)
 STEP = timedelta(minutes=10)
@@ -71,7 +71,7 @@ def test_a_ledger_that_does_not_close_is_a_broken_bar(missing: int) -> None:
     assert broken.missing == missing
     assert broken.gap is not None and broken.gap.count == abs(missing)
     assert broken.gap.width >= VISIBLE
-    assert broken.gap.x + broken.gap.width == pytest.approx(WIDTH, abs=0.1)
+    assert broken.gap.x + broken.gap.width == pytest.approx(WIDTH, abs=0.05)
 
 
 def test_nothing_received_yet_is_an_empty_bar() -> None:
@@ -83,7 +83,7 @@ def test_parts_of_a_bar_stand_beside_each_other_and_fill_it(counts: list[int]) -
     drawn = bar("stored", sum(counts), {str(place): count for place, count in enumerate(counts)})
     ends = 0.0
     for share in drawn.shares:
-        assert share.x == pytest.approx(ends, abs=0.05)
-        assert (share.width >= VISIBLE - 0.01) == (share.count > 0)
+        assert share.x == pytest.approx(ends, abs=0.02)
+        assert (share.width >= VISIBLE * 0.99) == (share.count > 0)
         ends = share.x + share.width
-    assert ends == pytest.approx(WIDTH if any(counts) else 0, abs=0.1)
+    assert ends == pytest.approx(WIDTH if any(counts) else 0, abs=0.05)

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from msgspec.structs import replace
 
-from echo_ingest.web.console.sentence import (
+from echo_ingest.web.console.overview.sentence import (
     URGENCIES,
     LastNight,
     Silence,
@@ -207,7 +207,7 @@ REST = {
     ),
     "a night": (
         replace(WELL, last_night=LastNight(214, 6, "Litoria ewingii")),
-        *("fine", "214 calls of 6 species last night, most of Litoria ewingii."),
+        *("fine", "214 calls of 6 species last night, most often Litoria ewingii."),
     ),
     "a night of one": (
         replace(WELL, last_night=LastNight(1, 1, "Litoria ewingii")),

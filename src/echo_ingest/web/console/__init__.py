@@ -44,7 +44,9 @@ def create_console(
     bundle = read_bundle()
     pages = Pages(bundle, settings.map_tiles)
     sessions = Sessions(tokens)
-    sources = Sources(service, journal, almanac, pages)
+    sources = Sources(service, journal, almanac, pages, settings)
+    live.offer("overview", lambda zone: overview.fragments(sources, zone))
+    live.offer("nodes", lambda zone: nodes.fragments(sources, zone))
     for show in get_args(Show):
         live.offer(show, _calls(sources, show))
     return Router(

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from echo_ingest.settings import Settings
 from echo_ingest.web.console.page import Pages
 from echo_ingest.web.health import Service
 from echo_ingest.web.reader import AlmanacReader, Reader
@@ -18,3 +19,5 @@ class Sources(Struct, frozen=True):
     """What was heard when: made ready, so that most of a page comes from it."""
     pages: Pages
     """Makes the answer."""
+    settings: Settings
+    """How this house is set up: what its broker's address is, where its files are."""

@@ -1,8 +1,7 @@
 """The sentence that the overview begins with: how everything is, in plain words. Pure.
 
 It is made of clauses, the most urgent first. *Stuck* is what a person has to mend now, or what is
-lost; *look* what a person should know today; *fine* the rest. A node counts while it was heard
-within the last `KNOWN_DAYS` days; it is silent when nothing came from it for an hour.
+lost; *look* what a person should know today; *fine* the rest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ from echo_ingest.web.console.words import counted, moment_short, number, span
 Urgency = Literal["stuck", "look", "fine"]
 URGENCIES: tuple[Urgency, ...] = ("stuck", "look", "fine")
 
-KNOWN_DAYS = 30
 NAMED_MAX = 3
 BEHIND_SECONDS = 60
 STUCK_AFTER = timedelta(minutes=10)
@@ -257,7 +255,7 @@ def _night(standing: Standing) -> Iterator[Clause]:
     if night.species > 1:
         text = (
             f"{counted(night.calls, 'calls')} of {number(night.species)} species last night, "
-            f"most of {night.most}."
+            f"most often {night.most}."
         )
     yield Clause("fine", text, "/console/calls")
 

@@ -6,9 +6,9 @@ from msgspec import Struct
 
 from echo_ingest.journal import Ledger
 
-WIDTH = 1000
-"""Of a whole bar, in the drawing's own units."""
-VISIBLE = 8
+WIDTH = 100.0
+"""Of a whole bar, in percent."""
+VISIBLE = 0.8
 """What there is at all is at least so wide."""
 
 

@@ -1,0 +1,184 @@
+"""What the overview makes of samples and figures: rates, what waits, what was refused. Pure.
+
+Samples are looks at the service, a minute apart. Where it did not answer, or nobody looked, nothing
+is known, and nothing is made up in between.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from msgspec import Struct
+from prometheus_client.parser import text_string_to_metric_families
+
+from echo_ingest.almanac import NodeCounts, Room, Sample
+from echo_ingest.journal import Ledger
+from echo_ingest.metrics import BROKER_CLIENTS
+from echo_ingest.sinks import SinkState
+from echo_ingest.web.console.overview.sentence import LastNight, Silence, Standing, Store
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+STEP = timedelta(minutes=10)
+MINUTE_MS = 60_000
+NEXT_WITHIN_MS = 3 * MINUTE_MS
+"""Between samples further apart nothing is known."""
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What the overview is made of, as of one moment."""
+
+    now: datetime
+    ledger: Ledger
+    sink_states: Mapping[str, SinkState]
+    problems: Mapping[str, str]
+    """What keeps messages from coming in, by part."""
+    away_since: datetime | None
+    """Since when the process that ingests has not answered; None: it does."""
+    nodes: NodeCounts
+    samples: Sequence[Sample]
+    """Of the last day, the oldest first."""
+    room: Room
+    last_night: LastNight | None
+
+
+def standing(facts: Facts) -> Standing:
+    """What the sentence is made of."""
+    ledger, nodes, now_ms = facts.ledger, facts.nodes, _ms(facts.now)
+    hour_ms = _ms(facts.now - HOUR)
+    missing = ledger.received - ledger.stored - ledger.duplicates - ledger.dead_letters
+    for sink in ledger.sinks.values():
+        missing = missing or (
+            ledger.stored - sink.skipped - sink.delivered - sink.parked - sink.backlog
+        )
+    return Standing(
+        now=facts.now,
+        away_since=facts.away_since,
+        problems=facts.problems,
+        missing=missing,
+        lost=ledger.lost,
+        disk_days=facts.room.days,
+        heard=nodes.heard_last_hour,
+        silent=nodes.known - nodes.never - nodes.heard_last_hour,
+        latest_silences=[Silence(each.name, _at(each.since_ms)) for each in nodes.silent],
+        refused_this_hour=refused_between(facts.samples, hour_ms, now_ms),
+        refused_hour_before=refused_between(facts.samples, hour_ms - 60 * MINUTE_MS, hour_ms),
+        stores=[_store(name, facts) for name in ledger.sinks],
+        last_night=facts.last_night,
+    )
+
+
+def _store(name: str, facts: Facts) -> Store:
+    figures = facts.ledger.sinks[name]
+    does = facts.sink_states.get(name, SinkState("not configured"))
+    return Store(
+        name,
+        does.state,
+        figures.backlog,
+        figures.lag_seconds,
+        figures.parked,
+        does.since,
+        does.reason,
+    )
+
+
+def refused_between(samples: Sequence[Sample], since_ms: int, until_ms: int) -> int:
+    """How many messages were refused as no valid ones; a replay takes none of them away."""
+    within = [sample for sample in samples if since_ms - MINUTE_MS <= sample.at_ms < until_ms]
+    return sum(step.rise for step in _steps(within, lambda sample: sample.dead_letters))
+
+
+def received(samples: Sequence[Sample]) -> int:
+    """How many messages came meanwhile, as far as anybody looked."""
+    return sum(step.rise for step in _steps(samples, lambda sample: sample.received))
+
+
+def dropped(samples: Sequence[Sample]) -> int | None:
+    """How many messages the broker has dropped meanwhile; None: it has not said."""
+    if all(sample.broker_dropped is None for sample in samples):
+        return None
+    steps = _steps(samples, lambda sample: sample.broker_dropped)
+    # Less than before: the broker was started anew, and counts from 0.
+    return sum(step.is_now if step.is_now < step.was else step.rise for step in steps)
+
+
+def last_answered(samples: Sequence[Sample], now: datetime) -> datetime:
+    """When the service last answered, as far as anybody looked; `now` where nobody has."""
+    answered = [sample.at_ms for sample in samples if sample.answered]
+    return _at(answered[-1]) if answered else now
+
+
+def clients(metrics: str) -> int | None:
+    """Clients connected to the broker, ours among them; None: it does not say."""
+    for family in text_string_to_metric_families(metrics):
+        for sample in family.samples:
+            if sample.name == BROKER_CLIENTS and math.isfinite(sample.value):
+                return int(sample.value)
+    return None
+
+
+def rates(samples: Sequence[Sample], now: datetime) -> list[float | None]:
+    """Messages a second over the last day, in steps of `STEP`; None where nothing is known."""
+    sums: dict[int, tuple[int, int]] = {}
+    for step in _steps(samples, lambda sample: sample.received):
+        if step.lasting_ms <= NEXT_WITHIN_MS:
+            place = (step.at_ms - _first_ms(now)) // _STEP_MS
+            messages, lasting_ms = sums.get(place, (0, 0))
+            sums[place] = messages + step.rise, lasting_ms + step.lasting_ms
+    return [
+        sums[place][0] / sums[place][1] * 1000 if place in sums else None for place in range(_STEPS)
+    ]
+
+
+def waiting(samples: Sequence[Sample], now: datetime, sink: str) -> list[float | None]:
+    """Records that waited for a sink over the last day: the most in each step."""
+    most: list[float | None] = [None] * _STEPS
+    for sample in samples:
+        step = (sample.at_ms - _first_ms(now)) // _STEP_MS
+        if sink in sample.sinks and 0 <= step < _STEPS:
+            most[step] = max(most[step] or 0.0, float(sample.sinks[sink].backlog))
+    return most
+
+
+def first_at(now: datetime) -> datetime:
+    """When the first step of the last day begins."""
+    return _at(_first_ms(now))
+
+
+_STEP_MS = STEP // timedelta(milliseconds=1)
+_STEPS = DAY // STEP
+
+
+def _first_ms(now: datetime) -> int:
+    """The steps end with full ones and the one that is under way."""
+    return (_ms(now) // _STEP_MS - _STEPS + 1) * _STEP_MS
+
+
+class _Step(Struct, frozen=True):
+    """A figure from one sample to the next that has it."""
+
+    at_ms: int
+    """Of the second."""
+    lasting_ms: int
+    was: int
+    is_now: int
+
+    @property
+    def rise(self) -> int:
+        """By how much it rose; what falls was replayed."""
+        return max(self.is_now - self.was, 0)
+
+
+def _steps(samples: Sequence[Sample], figure: Callable[[Sample], int | None]) -> Iterator[_Step]:
+    known = [(sample.at_ms, value) for sample in samples if (value := figure(sample)) is not None]
+    for (before_ms, was), (at_ms, is_now) in pairwise(known):
+        yield _Step(at_ms, at_ms - before_ms, was, is_now)
+
+
+def _at(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _ms(when: datetime) -> int:
+    return int(when.timestamp() * 1000)

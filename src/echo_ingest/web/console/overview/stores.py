@@ -1,0 +1,71 @@
+"""The stores in their table: how each is, and what waited over the last day. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from echo_ingest.almanac import Sample
+from echo_ingest.web.console.overview import facts
+from echo_ingest.web.console.overview.curve import Curve, curve
+from echo_ingest.web.console.overview.sentence import BEHIND_SECONDS, Store, store_name
+
+Badge = Literal["good", "look", "bad", "off", "unknown"]
+
+
+class Row(Struct, frozen=True):
+    """A line of the table."""
+
+    title: str
+    badge: Badge
+    word: str
+    since: datetime | None
+    reason: str | None
+    waiting: int
+    lag_seconds: float
+    refused: int
+    curve: Curve
+
+
+def store_rows(
+    stores: Sequence[Store], samples: Sequence[Sample], now: datetime, zone: ZoneInfo
+) -> list[Row]:
+    """A line for each store."""
+    return [
+        Row(
+            store_title(store.name),
+            *_state(store),
+            store.since,
+            store.reason,
+            store.waiting,
+            store.lag_seconds,
+            store.refused,
+            curve(facts.waiting(samples, now, store.name), facts.first_at(now), facts.STEP, zone),
+        )
+        for store in stores
+    ]
+
+
+def store_title(sink: str) -> str:
+    """Without its article, at the beginning of a line."""
+    name = store_name(sink).removeprefix("the ")
+    return name[:1].upper() + name[1:]
+
+
+def _state(store: Store) -> tuple[Badge, str]:
+    match store.state:
+        case "delivering" if store.waiting and store.lag_seconds >= BEHIND_SECONDS:
+            return "look", "behind"
+        case "delivering":
+            return "good", "up to date"
+        case "unavailable":
+            return "bad", "cannot be reached"
+        case "paused":
+            return "off", "paused"
+        case "waiting":
+            return "look", "held up"
+        case "not configured":
+            return "off", "not set up any more"
+    return "unknown", "not known"

@@ -1,0 +1,132 @@
+"""What the overview makes of a look each minute: nothing made up where nobody looked."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from echo_ingest.almanac import NodeCounts, Room, Sample, Silent, SinkSample
+from echo_ingest.journal import Ledger
+from echo_ingest.journal.ledger import SinkLedger
+from echo_ingest.settings import load
+from echo_ingest.sinks import SinkState
+from echo_ingest.web.console.overview import facts
+from echo_ingest.web.console.overview.facts import Facts
+from echo_ingest.web.console.overview.first import first_message
+
+NOW = datetime(2026, 9, 14, 8, 4, 30, tzinfo=UTC)
+
+
+def sample(minutes_ago: int, received: int, refused: int = 0, dropped: int | None = 0) -> Sample:
+    at_ms = int((NOW - timedelta(minutes=minutes_ago)).timestamp()) // 60 * 60_000
+    waiting = {"echo_api": SinkSample(minutes_ago, 0, 0.0)}
+    return Sample(at_ms, True, received, received, 0, refused, dropped, 1, 1, 1, waiting)
+
+
+def nobody(minutes_ago: int) -> Sample:
+    return replace(
+        sample(minutes_ago, 0),
+        answered=False,
+        received=None,
+        dead_letters=None,
+        broker_dropped=None,
+        sinks={},
+    )
+
+
+def test_rates_are_by_the_second_and_gaps_stay_gaps() -> None:
+    samples = [
+        *(sample(m, 60_000 - 60 * m) for m in range(300, 200, -1)),
+        *(nobody(m) for m in range(200, 150, -1)),
+        *(sample(m, 60_000 - 60 * m) for m in range(100, 0, -1)),
+    ]
+    rates = facts.rates(samples, NOW)
+    assert len(rates) == 144
+    assert {rate for rate in rates if rate is not None} == {1.0}
+    ages = [minutes for minutes, rate in zip(range(1434, -6, -10), rates, strict=True) if rate]
+    assert min(ages) < 10 and max(ages) < 310
+    assert not [age for age in ages if 115 < age < 195]
+
+
+def test_what_waited_is_the_most_of_each_step() -> None:
+    waited = facts.waiting([sample(m, 0) for m in (24, 23, 3, 2)], NOW, "echo_api")
+    assert [value for value in waited if value is not None] == [24.0, 3.0]
+    assert facts.waiting([sample(3, 0)], NOW, "postgres") == [None] * 144
+
+
+def test_refused_are_counted_also_across_a_replay() -> None:
+    counts = [(90, 5), (70, 9), (50, 12), (40, 2), (30, 6)]  # between 50 and 40, some are replayed
+    samples = [sample(minutes_ago, 0, refused) for minutes_ago, refused in counts]
+    now_ms, hour_ms = (int(at.timestamp() * 1000) for at in (NOW, NOW - timedelta(hours=1)))
+    assert facts.refused_between(samples, hour_ms, now_ms) == 4
+    assert facts.refused_between([sample(m, 0, 60 - m) for m in range(59, 0, -1)], 0, now_ms) == 58
+
+
+def test_a_broker_that_was_started_anew_counts_from_nothing() -> None:
+    samples = [sample(3, 0, dropped=10), sample(2, 0, dropped=12), sample(1, 0, dropped=5)]
+    assert facts.dropped(samples) == 2 + 5
+    assert facts.dropped([nobody(2), sample(1, 0, dropped=None)]) is None
+
+
+def test_clients_are_what_the_metrics_say() -> None:
+    text = "# TYPE echo_ingest_broker_clients gauge\necho_ingest_broker_clients 17.0\n"
+    assert facts.clients(text) == 17
+    assert facts.clients("") is None
+
+
+def known(ledger: Ledger) -> Facts:
+    return Facts(
+        now=NOW,
+        ledger=ledger,
+        sink_states={"echo_api": SinkState("delivering")},
+        problems={},
+        away_since=None,
+        nodes=NodeCounts(17, 14, 15, 1, [Silent("ridge-07", 1_000), Silent("creek-03", 500)]),
+        samples=[],
+        room=Room(10, 5.0, 2.0),
+        last_night=None,
+    )
+
+
+LEDGER = Ledger(10, 7, 2, 1, 0, {"echo_api": SinkLedger(5, 1, 1, 0, 3.0, None)})
+
+
+def test_the_standing_counts_the_silent_and_not_those_never_heard() -> None:
+    standing = facts.standing(known(LEDGER))
+    assert (standing.heard, standing.silent, standing.missing) == (14, 2, 0)
+    assert [each.node for each in standing.latest_silences] == ["ridge-07", "creek-03"]
+    assert standing.stores[0].state == "delivering" and standing.stores[0].refused == 1
+    assert standing.disk_days == 2.0
+
+
+@pytest.mark.parametrize(
+    ("ledger", "missing"),
+    [
+        (replace(LEDGER, received=12), 2),
+        (replace(LEDGER, sinks={"echo_api": SinkLedger(4, 1, 1, 0, 3.0, None)}), 1),
+        (replace(LEDGER, sinks={"attic": SinkLedger(9, 1, 1, 0, 3.0, None)}), -4),
+    ],
+)
+def test_a_ledger_that_does_not_close_is_seen_wherever_it_does_not(
+    ledger: Ledger, missing: int
+) -> None:
+    assert facts.standing(known(ledger)).missing == missing
+
+
+def test_the_first_message_goes_to_this_very_broker(tmp_path: Path) -> None:
+    own = load({"IOT_DATA_DIR": str(tmp_path), "IOT_MQTT_PORT": "1999", "IOT_TOPIC": "reserve/#"})
+    told = first_message(own, "pond.example.org")
+    assert "-h pond.example.org -p 1999 -u echopub" in told.elsewhere
+    assert f'-P "$(cat {tmp_path}/secrets/echopub)"' in told.elsewhere
+    assert "-t reserve/ridge-07 " in told.elsewhere
+    other = load(
+        {
+            "IOT_ENDPOINT": "mqtts://broker.example.org",
+            "IOT_USER": "frogs",
+            "IOT_PASSWORD": "never-to-be-shown",
+        }
+    )
+    told = first_message(other, "pond.example.org")
+    assert '-h broker.example.org -p 8883 -u frogs -P "$PASSWORD"' in told.elsewhere
+    assert "never-to-be-shown" not in told.elsewhere + told.here
