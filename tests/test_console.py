@@ -1,5 +1,6 @@
 """What every page of the console stands on: headers, errors in words, files of the bundle."""
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,9 +20,16 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 async def browser(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    async with visiting(Settings(data_dir=tmp_path)) as http:
+        yield http
+
+
+@contextlib.asynccontextmanager
+async def visiting(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    """The console in front of a journal in which there is nothing."""
     port = free_port()
-    journal = Journal(tmp_path / "journal.db")
-    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), TOKENS)
+    journal = Journal(settings.data_dir / "journal.db")
+    app = web.create_app(Fine(journal), settings, TOKENS)
     async with serving(app, port), aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         yield http
     journal.close()
@@ -35,6 +43,15 @@ async def test_a_page_forbids_whatever_it_does_not_need(browser: aiohttp.ClientS
             assert "http" not in policy
             assert reply.headers.getall("Cache-Control") == ["no-store"]
             assert "<h1>" in await reply.text()
+
+
+async def test_tiles_are_the_only_thing_that_another_host_may_give(tmp_path: Path) -> None:
+    tiles = "https://{s}.tiles.example.org:8443/{z}/{x}/{y}.png?key=1"
+    settings = Settings(data_dir=tmp_path, map_tiles=tiles)
+    async with visiting(settings) as http, http.get("/console/nodes") as reply:
+        directives = reply.headers["Content-Security-Policy"].split("; ")
+    (allowing,) = [each for each in directives if "http" in each]
+    assert allowing == "img-src 'self' data: blob: https://*.tiles.example.org:8443"
 
 
 async def test_an_error_is_a_page_in_words(browser: aiohttp.ClientSession) -> None:

@@ -236,11 +236,24 @@ def test_a_settings_file_that_is_missing_or_no_toml_is_told(tmp_path: Path) -> N
         ("IOT_OBJECTS_URL", "az://reserve/../b"),
         ("IOT_OBJECTS_URL", "https://reserve.s3.amazonaws.com"),
         ("IOT_AUDIO", "both"),
+        ("IOT_CONSOLE", "everybody"),
+        ("IOT_MAP_TILES", "https://tiles.example.org/{z}/{x}.png"),
+        ("IOT_MAP_TILES", "http://tiles.example.org/{z}/{x}/{y}.png"),
+        ("IOT_MAP_TILES", "https://*.example.org/{z}/{x}/{y}.png"),
+        ("IOT_MAP_TILES", "https://tiles.example.org; script-src/{z}/{x}/{y}.png"),
+        ("IOT_MAP_TILES", "https://{z}.example.org/{z}/{x}/{y}.png"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused(name: str, text: str) -> None:
     (line,) = problems({name: text})
     assert line.startswith(f"{name}: found '{text}'; ")
+
+
+def test_whoever_is_elsewhere_logs_in_to_the_console() -> None:
+    assert load({}).console_access == "open"
+    assert load({"IOT_BIND": "::1"}).console_access == "open"
+    assert load({"IOT_BIND": "192.0.2.1"}).console_access == "token"
+    assert load({"IOT_BIND": "192.0.2.1", "IOT_CONSOLE": "open"}).console_access == "open"
 
 
 def test_a_token_that_could_be_guessed_is_refused() -> None:

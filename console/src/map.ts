@@ -40,7 +40,8 @@ islands<MapData>("map", (place, data) => {
   L.control.scale({ imperial: false }).addTo(map);
   if (data.tiles === null) graticule(map);
   else {
-    L.tileLayer(data.tiles, { maxZoom: ZOOM_MAX, attribution: `Map: ${new URL(data.tiles).host}` }).addTo(map);
+    // Some who give tiles want to know which site asks: its name, and no page of it.
+    L.tileLayer(data.tiles, { maxZoom: ZOOM_MAX, referrerPolicy: "strict-origin", attribution: `Map: ${new URL(data.tiles).host}` }).addTo(map);
     map.attributionControl.setPrefix(false);
   }
   // A wheel scrolls the page until the map was clicked or reached by keyboard.
