@@ -26,11 +26,12 @@ from echo_ingest.cli.reach import (
     publisher_options,
     service_options,
 )
-from echo_ingest.cli.screen import out, printable, size
+from echo_ingest.cli.screen import out
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.damage import note_of, noted
 from echo_ingest.journal.salvage import report_of
 from echo_ingest.mqtt import ConnectionLost, Session
+from echo_ingest.readable import printable, size
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, Unavailable
 from echo_ingest.sinks.configured import sinks_of

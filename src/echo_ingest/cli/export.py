@@ -17,7 +17,7 @@ from echo_ingest.cli.options import (
     archive_of,
     settings_of,
 )
-from echo_ingest.cli.screen import counted, fail, out, progress, say, size
+from echo_ingest.cli.screen import counted, fail, out, progress, say
 from echo_ingest.export import gather, stream, write_tables
 from echo_ingest.export.camtrap import package
 from echo_ingest.export.camtrap.package import Packed
@@ -28,6 +28,7 @@ from echo_ingest.flat import TABLES
 from echo_ingest.journal import JournalFull
 from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.journal.opening import NO_ROOM
+from echo_ingest.readable import size
 
 STANDARD_OUTPUT = Path("-")
 

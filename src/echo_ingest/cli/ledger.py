@@ -10,9 +10,10 @@ from msgspec import Struct
 from rich.text import Text
 
 from echo_ingest.cli.options import archive_of, given_time, settings_of
-from echo_ingest.cli.screen import cells, duration, fail, moment, out, say, size, table
+from echo_ingest.cli.screen import cells, duration, fail, moment, out, say, table
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.nodes import NodeDay
+from echo_ingest.readable import size
 
 
 class NodeSum(Struct):

@@ -12,22 +12,12 @@ import typer
 from rich.text import Text
 
 from echo_ingest.cli.options import archive_of, settings_of
-from echo_ingest.cli.screen import (
-    cells,
-    fail,
-    moment,
-    out,
-    progressed,
-    readable,
-    say,
-    size,
-    table,
-    write_lines,
-)
+from echo_ingest.cli.screen import cells, fail, moment, out, progressed, say, table, write_lines
 from echo_ingest.decisions import journal_of
 from echo_ingest.decisions import letters as decided
 from echo_ingest.journal.archive import Archive
 from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.readable import readable, size
 from echo_ingest.record import DUPLICATE, STORED
 
 REASONS_SHOWN_MAX = 20

@@ -12,23 +12,13 @@ import typer
 from rich.text import Text
 
 from echo_ingest.cli.options import archive_of, settings_of
-from echo_ingest.cli.screen import (
-    cells,
-    fail,
-    moment,
-    out,
-    progressed,
-    readable,
-    say,
-    size,
-    table,
-    write_lines,
-)
+from echo_ingest.cli.screen import cells, fail, moment, out, progressed, say, table, write_lines
 from echo_ingest.decisions import journal_of
 from echo_ingest.decisions.parked import request_replay
 from echo_ingest.decode import decode
 from echo_ingest.journal import Entry
 from echo_ingest.journal.archive import Archive, Parked
+from echo_ingest.readable import readable, size
 from echo_ingest.record import Rejected
 
 Sink = Annotated[str | None, typer.Option(help="Only what this sink refused.")]

@@ -1,11 +1,10 @@
-"""What a person sees: times, numbers, payloads and plain errors.
+"""What a person sees: times, numbers and plain errors.
 
 Results go to standard output, all that is said about them to standard error, so that a pipe gets
 results and nothing else. Colours and progress bars appear on a terminal only.
 """
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -28,12 +27,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from echo_ingest.readable import printable
+
 PIPE_COLUMNS = 1_000
 PROGRESS_FROM = 50
-LINES_MAX = 200
-STRING_CHARACTERS_MAX = 72
-TEXT_CHARACTERS_MAX = 4_000
-HEX_BYTES_MAX = 256
 
 T = TypeVar("T")
 
@@ -58,11 +55,6 @@ def say(message: str) -> None:
     err.print(Text(printable(message, keep="\n")))
 
 
-def printable(text: str, keep: str = "") -> str:
-    """Text from a device, unable to move the cursor or to set the title of the terminal."""
-    return "".join(c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in text)
-
-
 def moment(when: datetime | int) -> str:
     """Local time with the zone's offset; `when` is aware, or milliseconds since 1970."""
     if isinstance(when, int):
@@ -70,17 +62,6 @@ def moment(when: datetime | int) -> str:
     with contextlib.suppress(OverflowError, ValueError):  # the ends of the calendar
         when = when.astimezone()
     return when.strftime("%Y-%m-%d %H:%M:%S %z")
-
-
-def size(size_bytes: int) -> str:
-    """Bytes, for people."""
-    if size_bytes < 1_000:
-        return f"{size_bytes} B"
-    if size_bytes < 1_000_000:
-        return f"{size_bytes / 1e3:.1f} kB"
-    if size_bytes < 1_000_000_000:
-        return f"{size_bytes / 1e6:.1f} MB"
-    return f"{size_bytes / 1e9:,.1f} GB"
 
 
 def counted(count: int, things: str) -> str:
@@ -163,61 +144,3 @@ def write_lines(path: Path, lines: Iterator[dict[str, object]]) -> None:
     except FileExistsError:
         fail(f"{path} exists already; name another file")
     say(f"{path}: {written:,} written")
-
-
-# ---------------------------------------------------------------------- payloads
-
-
-def readable(payload: bytes) -> str:
-    """A payload as a person can read it: JSON indented, text as it is, else its first bytes."""
-    if not payload:
-        return "(empty)"
-    try:
-        text = payload.decode()
-    except UnicodeDecodeError:
-        return _hex(payload)
-    try:
-        return _first_lines(
-            json.dumps(_folded(json.loads(text)), indent=2, ensure_ascii=False).splitlines()
-        )
-    except (ValueError, RecursionError):
-        pass
-    if "\0" in text:
-        return _hex(payload)
-    return _first_lines(_fold(text, TEXT_CHARACTERS_MAX).splitlines())
-
-
-def _folded(value: object) -> object:
-    """The same JSON value with long strings cut."""
-    match value:
-        case str():
-            return _fold(value, STRING_CHARACTERS_MAX)
-        case dict():
-            return {_fold(str(name), STRING_CHARACTERS_MAX): _folded(value[name]) for name in value}
-        case list():
-            return [_folded(v) for v in value]
-    return value
-
-
-def _fold(text: str, characters_max: int) -> str:
-    if len(text) <= characters_max:
-        return text
-    return f"{text[: characters_max - 20]}… ({len(text):,} characters)"
-
-
-def _first_lines(lines: list[str]) -> str:
-    shown = [printable(line) for line in lines[:LINES_MAX]]
-    if len(lines) > LINES_MAX:
-        shown.append(f"… ({len(lines) - LINES_MAX:,} more lines)")
-    return "\n".join(shown)
-
-
-def _hex(payload: bytes) -> str:
-    lines = []
-    for start in range(0, min(len(payload), HEX_BYTES_MAX), 16):
-        part = payload[start : start + 16]
-        text = "".join(chr(b) if 32 <= b < 127 else "." for b in part)
-        lines.append(f"{start:08x}  {part.hex(' '):<47}  {text}")
-    if len(payload) > HEX_BYTES_MAX:
-        lines.append(f"… ({size(len(payload))} in all)")
-    return "\n".join(lines)
