@@ -29,11 +29,12 @@ def shown(
     hours: list[NodeHour],
     listening: list[Listening],
     first_heard_at_ms: int | None,
+    witnessed: frozenset[int] = frozenset(),
     zone: ZoneInfo = ZONE,
     today: date = TODAY,
     now: datetime = NOW,
 ) -> Calendar:
-    return calendar(hours, listening, first_heard_at_ms, today, 3, now, zone)
+    return calendar(hours, listening, witnessed, first_heard_at_ms, today, 3, now, zone)
 
 
 def hour(found: Calendar, day: int, at: int) -> Hour:
@@ -60,7 +61,8 @@ def test_each_hour_is_told_for_what_it_was() -> None:
     assert states[13, 8] == states[13, 10] == states[14, 0] == "away"
     assert hour(found, 13, 9).messages == 7, "what came late is of the hour in which it was heard"
     assert (hour(found, 14, 1).messages, hour(found, 14, 1).refused) == (3, 2)
-    assert states[14, 9] == states[14, 23] == "ahead"
+    assert states[14, 7] == "away"
+    assert states[14, 8] == states[14, 9] == states[14, 23] == "ahead"
     assert [each.day.day for each in found.days] == [14, 13, 12]
 
 
@@ -70,6 +72,15 @@ def test_before_anybody_noted_whether_we_listened_nobody_knows() -> None:
     assert hour(found, 12, 4).state == hour(found, 13, 4).state == "unknown"
     assert hour(found, 13, 5).state == "silent"
     assert hour(found, 13, 6).state == "away"
+
+
+def test_where_others_were_heard_the_service_was_there() -> None:
+    witnessed = frozenset((ms(12, 4), ms(13, 8)))
+    listening = listened(ms(13, 7), 2, share=0.1)  # it came and went
+    found = shown([heard(ms(12, 3))], listening, ms(12, 3), witnessed)
+    assert hour(found, 12, 4).state == hour(found, 13, 8).state == "silent"
+    assert hour(found, 12, 5).state == "unknown"
+    assert hour(found, 13, 7).state == "away"
 
 
 def test_a_node_that_was_never_heard_has_no_silence() -> None:

@@ -7,6 +7,7 @@ from echo_ingest.almanac.heard import HOUR_MS, MEASURES
 from echo_ingest.almanac.opening import rows_of
 
 HOURS_MAX = 24 * 400
+WITNESSES = 50
 
 
 class NodeHour(Struct, frozen=True):
@@ -106,6 +107,18 @@ def listening(db: apsw.Connection, since_ms: int, until_ms: int) -> list[Listeni
         (*_hours(since_ms, until_ms), HOURS_MAX),
     )
     return [Listening(hour * HOUR_MS, yes / minutes, minutes) for hour, yes, minutes in rows]
+
+
+def witnessed(db: apsw.Connection, since_ms: int, until_ms: int) -> list[int]:
+    """When the hours begin in which one of the `WITNESSES` nodes heard last was received."""
+    rows = db.execute(
+        "SELECT DISTINCT hour FROM node_hour WHERE node_id IN"
+        " (SELECT id FROM node WHERE last_heard_at_ms IS NOT NULL"
+        "  ORDER BY last_heard_at_ms DESC LIMIT ?)"
+        " AND hour >= ? AND hour < ? AND received > 0 ORDER BY hour LIMIT ?",
+        (WITNESSES, *_hours(since_ms, until_ms), HOURS_MAX),
+    )
+    return [hour * HOUR_MS for (hour,) in rows]
 
 
 def _hours(since_ms: int, until_ms: int) -> tuple[int, int]:

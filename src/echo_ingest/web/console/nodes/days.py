@@ -5,7 +5,7 @@ kept in UTC; where a zone is half an hour off, each counts to the local hour in 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ LISTENED_SHARE_MIN = 0.5
 
 State = Literal["heard", "silent", "away", "unknown", "before", "ahead", "none"]
 """`away`: the service did not listen. `unknown`: nobody knows whether it did. `before`: the node
-had never been heard yet. `ahead`: it is still to come. `none`: clocks were put forward over it."""
+had never been heard yet. `ahead`: it is not over yet. `none`: clocks were put forward over it."""
 WEIGHT: tuple[State, ...] = ("none", "ahead", "before", "unknown", "away", "silent", "heard")
 """Which counts where an hour came twice: the later."""
 
@@ -82,6 +82,7 @@ def bounds(newest: date, days: int, zone: ZoneInfo) -> tuple[int, int]:
 def calendar(
     heard: Iterable[NodeHour],
     listening: Iterable[Listening],
+    witnessed: Collection[int],
     first_heard_at_ms: int | None,
     newest: date,
     days: int,
@@ -90,11 +91,14 @@ def calendar(
 ) -> Calendar:
     """Put hours together by local day and hour; `first_heard_at_ms` None: it never was.
 
-    Days before it was heard first are left out, but for the last `DAYS_MIN` of all.
+    In an hour that was `witnessed`, some node was received: the service listened. Days before this
+    one was heard first are left out, but for the last `DAYS_MIN` of all.
     """
     days = min(days, max(DAYS_MIN, _days_since(first_heard_at_ms, newest, zone)))
     its = {hour.hour_ms: hour for hour in heard}
     listened = {hour.hour_ms: hour.answered_share for hour in listening}
+    there = {at_ms for at_ms, share in listened.items() if share >= LISTENED_SHARE_MIN}
+    there.update(witnessed)
     begun_ms = min(listened, default=math.inf)
     since_ms, until_ms = bounds(newest, days, zone)
     grid: dict[date, list[Hour]] = {
@@ -108,14 +112,14 @@ def calendar(
         if found is not None:
             messages = max(found.observed, found.received) + found.dead_letters
             hour = Hour("heard", messages, found.calls, found.dead_letters)
-        elif hour_ms > _ms(now):
+        elif hour_ms + HOUR_MS > _ms(now):
             hour = Hour("ahead")
         elif first_heard_at_ms is None or hour_ms + HOUR_MS <= first_heard_at_ms:
             hour = Hour("before")
-        elif hour_ms in listened:
-            hour = Hour("silent" if listened[hour_ms] >= LISTENED_SHARE_MIN else "away")
+        elif hour_ms in there:
+            hour = Hour("silent")
         else:
-            hour = Hour("away" if hour_ms > begun_ms else "unknown")
+            hour = Hour("away" if hour_ms >= begun_ms else "unknown")
         grid[local.date()][local.hour] += hour
     return _shaded(grid)
 

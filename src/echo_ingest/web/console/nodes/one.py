@@ -68,6 +68,7 @@ def found(
         "calendar": calendar(
             hours,
             almanac.listening(since_ms, until_ms),
+            frozenset(almanac.witnessed(since_ms, until_ms)),
             first_ms,
             newest,
             DAYS,
