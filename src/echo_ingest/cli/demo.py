@@ -21,6 +21,7 @@ from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Rejected, kind
 from echo_ingest.service import House, Stopped
+from echo_ingest.settings import Settings
 
 REFRESH_SECONDS = 0.5
 RATE_REFRESHES = 20
@@ -56,6 +57,13 @@ async def demonstrate(house: House) -> None:
         await _show(house)
 
 
+def console_address(settings: Settings) -> str:
+    """Where a browser on this machine finds the console."""
+    host = "localhost" if settings.bind in ("0.0.0.0", "::") else settings.bind  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{settings.http_port}/console"
+
+
 async def _remember(house: House, devices: tuple[Device, ...], began_at: datetime) -> None:
     """Put the days before into the journal; the house goes on beside it."""
     rng = Random(0)  # noqa: S311
@@ -75,13 +83,14 @@ async def _remember(house: House, devices: tuple[Device, ...], began_at: datetim
 async def _show(house: House) -> None:
     archive = Archive(house.journal.path)
     received: deque[int] = deque(maxlen=RATE_REFRESHES + 1)
+    where = Text.assemble(("console ", "dim"), console_address(house.settings))
     with contextlib.closing(archive), Live(console=out, auto_refresh=False) as live:
         while True:
             ledger = house.journal.ledger()
             received.append(ledger.received)
             seconds = max(len(received) - 1, 1) * REFRESH_SECONDS
             rate = (received[-1] - received[0]) / seconds
-            live.update(Group(_ledger(ledger, rate), _newest(house, archive)), refresh=True)
+            live.update(Group(where, _ledger(ledger, rate), _newest(house, archive)), refresh=True)
             await asyncio.sleep(REFRESH_SECONDS)
 
 

@@ -7,11 +7,16 @@ from typing import Literal
 
 from echo_ingest import service
 from echo_ingest.broker import Broker, BrokerError
-from echo_ingest.cli.demo import demonstrate
+from echo_ingest.cli.demo import console_address, demonstrate
 from echo_ingest.cli.screen import fail, say
 from echo_ingest.journal import JournalFull, JournalUnusable
 from echo_ingest.log import configure_log
 from echo_ingest.settings import Settings
+
+CONSOLE = {
+    "open": "reading asks for nothing; acting for the token in secrets/operator",
+    "token": "log in with a token in secrets: http to read, operator to act",
+}
 
 
 def serve(command: Literal["up", "run", "broker", "demo"], settings: Settings) -> int:
@@ -51,6 +56,8 @@ def _announce(settings: Settings, broker: Broker, *, ingests: bool) -> None:
     if ingests or settings.broker_http:
         say(f"HTTP        http://{settings.bind}:{settings.http_port}/healthz")
     if ingests:
+        if settings.console_access != "off":
+            say(f"Console     {console_address(settings)}   ({CONSOLE[settings.console_access]})")
         say(f"Journal     {settings.journal_path}")
     for account in broker.new:
         say(f"Password    {account.user}  {account.password}   (new; shown this once)")
