@@ -15,6 +15,7 @@ from echo_ingest.web.console.nodes.lines import line, mark
 from echo_ingest.web.console.page import AnyRequest, zone_of
 from echo_ingest.web.console.sources import Sources
 
+MARKS_MAX = 20_000
 MARKS_LIVE_MAX = 500
 """With more nodes than this the map stays as it was when the page was loaded."""
 COLUMNS = (
@@ -49,17 +50,20 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
 async def fragments(sources: Sources, zone: ZoneInfo) -> dict[str, str]:
     """The parts of the page that change by themselves, by their names, where all is shown."""
     now = datetime.now(UTC)
-    values = await sources.almanac.ask(lambda almanac: found(almanac, Asked(), now, zone))
+    values = await sources.almanac.ask(
+        lambda almanac: found(almanac, Asked(), now, zone, MARKS_LIVE_MAX)
+    )
     values["tiles"] = sources.pages.tiles
-    names = ["counts", "table"]
-    if len(values["marks"]) <= MARKS_LIVE_MAX:
-        names.append("marks")
+    names = ("counts", "table", "marks") if values["marks"] else ("counts", "table")
     return {name: sources.pages.fragment(f"nodes_{name}.html", values, zone, now) for name in names}
 
 
-def found(almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
-    """What the templates show of what was asked for."""
+def found(
+    almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo, marks_max: int = MARKS_MAX
+) -> dict[str, Any]:
+    """What the templates show of what was asked for; no marks where there are too many nodes."""
     now_ms = int(now.timestamp() * 1000)
+    counts = almanac.count_nodes(now_ms)
     page = almanac.nodes(
         now_ms,
         one.began_ms(now, zone),
@@ -75,9 +79,11 @@ def found(almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo) -> dict
         "asked": asked,
         "columns": COLUMNS,
         "words": WORDS,
-        "counts": almanac.count_nodes(now_ms),
+        "counts": counts,
         "lines": [line(node, now) for node in page.nodes],
         "total": page.total,
         "pages": max(1, -(-page.total // PAGE_NODES)),
-        "marks": [mark(point, now) for point in almanac.points()],
+        "marks": [mark(point, now) for point in almanac.points()]
+        if counts.known <= marks_max
+        else [],
     }

@@ -145,6 +145,7 @@ def shown(said: Said, remembered: Remembered, zone: ZoneInfo, now: datetime) -> 
         "rate": curve(facts.rates(samples, now), facts.first_at(now), STEP, zone),
         "received": received,
         "store_bars": [(store_title(name), bar) for name, bar in store_bars.items()],
+        "stored": ledger.stored,
         "unread": ledger.stored - remembered.offset,
     }
 
