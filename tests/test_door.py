@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from echo_ingest import intercom, metrics
+from echo_ingest.almanac import Almanac, almanac_path
 from echo_ingest.intercom import Answers
 from echo_ingest.service import door
 from echo_ingest.service.door import Door, listen
@@ -54,6 +55,10 @@ def test_when_the_web_process_is_killed_records_go_on_and_health_is_back_in_a_mo
         restarts = f"\necho_ingest_web_restarts_total {kills}.0\n"
         assert restarts in house.http_bytes("/metrics").decode()
     assert house.log("up").count("web process ended") == 2
+    almanac = Almanac(almanac_path(house.data_dir))
+    (*_, sample) = almanac.samples(0, time.time_ns() // 1_000_000)
+    almanac.close()
+    assert sample.answered and sample.room_bytes and sample.disk_free_bytes
     web = house.web_pid(program)
     assert house.stop(program) == 0
     assert is_gone(web)
@@ -116,7 +121,7 @@ def test_the_web_process_has_the_settings_of_the_service_and_a_lower_priority(
 async def opened(tmp_path: Path, answers: Answers) -> AsyncIterator[int]:
     """A door in this process; the port."""
     port = free_port()
-    settings = Settings(data_dir=tmp_path)
+    settings = Settings(data_dir=tmp_path, console="off")
     with listen("127.0.0.1", port) as listener, lock_file(tmp_path / "web.pid") as lock:
         running = asyncio.create_task(Door(settings, TOKENS, listener, lock, answers).run())
         yield port

@@ -1,5 +1,7 @@
 """One browser for all, and three services: a forest, one that is empty and closed, a huge one."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,46 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.browser import tab as chromium
 from tests.browser.forest import OPERATOR_TOKEN, Forest
 from tests.house import House
+
+MAKING_SECONDS_MAX = 240
+ROOT = Path(__file__).parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_needs_much)
+
+
+def _needs_much(item: pytest.Item) -> bool:
+    return "huge" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def making(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[subprocess.Popen[bytes], Path] | None]:
+    """The huge data folder is made while the tests go on that need none."""
+    if not any(_needs_much(item) for item in request.session.items):
+        yield None
+        return
+    data_dir = tmp_path_factory.mktemp("huge") / "data"
+    command = ["nice", sys.executable, "-m", "tests.browser.huge", str(data_dir)]
+    program = subprocess.Popen(command, cwd=ROOT)
+    yield program, data_dir
+    program.kill()
+    program.wait()
+
+
+@pytest.fixture(scope="session")
+def huge(making: tuple[subprocess.Popen[bytes], Path]) -> Iterator[House]:
+    """10,000 nodes, 1,000,000 records, and one sink that is far behind."""
+    program, data_dir = making
+    assert program.wait(MAKING_SECONDS_MAX) == 0
+    house = House(data_dir, IOT_API_URL="http://127.0.0.1:9")
+    try:
+        house.up()
+        yield house
+    finally:
+        house.close()
 
 
 @pytest.fixture(scope="session")

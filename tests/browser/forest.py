@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
+from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.decode import decode, identify
 from echo_ingest.fleet import fleet, nodes, past
 from echo_ingest.journal import Journal
@@ -33,6 +34,7 @@ class Forest:
         data_dir = folder / "data"
         data_dir.mkdir(mode=0o700)
         remember(data_dir / "journal.db", self.began_at)
+        follow(data_dir)
         self.api = Api()
         self.house = House(
             data_dir,
@@ -83,6 +85,15 @@ def remember(path: Path, ends_at: datetime) -> None:
                     refused[entry.offset] = REASON
             journal.settle("echo_api", [entry.offset for entry in entries], refused)
             left -= len(entries)
+
+
+def follow(data_dir: Path) -> None:
+    """Make the almanac; the service would take its time, so as not to hold up what comes in."""
+    journal_path = data_dir / "journal.db"
+    follower = Follower(almanac_path(data_dir), journal_path, PAYLOAD_BYTES_MAX)
+    with contextlib.closing(follower):
+        while sum(1 for _ in follower.round()) > 1:
+            pass
 
 
 def ledger_when(house: House, sink: str, **wanted: int) -> None:

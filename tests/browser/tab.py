@@ -1,6 +1,7 @@
 """A tab of a real Chromium, watched: what it complained of, and whom it asked."""
 
 import functools
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,27 +15,38 @@ from tests.tools import without
 
 CONSOLE = Path(__file__).parents[2] / "console"
 AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
+FONTS = Path(__file__).parent / "fonts.conf"
 GRAVE = ("serious", "critical")
 LOUD = ("error", "warning")
 ZONE = "Australia/Melbourne"
 WIDE = (1024, 800)
+EXTRA_STOPS = 12
+"""Boxes that scroll can be come to as well, and players have controls within."""
 
 OVERFLOWING = """() => {
   const wide = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= wide) return [];
+  const isBoxed = (e) => e !== document.body
+    && (getComputedStyle(e).overflowX !== 'visible' || isBoxed(e.parentElement));
   return [...document.body.querySelectorAll('*')]
-    .filter(e => e.getBoundingClientRect().right > wide + 1)
-    .map(e => e.tagName + '.' + e.className).slice(0, 5).concat('page is too wide');
+    .filter(e => e.getBoundingClientRect().right > wide + 1 && !isBoxed(e.parentElement))
+    .map(e => e.outerHTML.slice(0, 120)).slice(0, 5).concat('the page is too wide');
 }"""
-CONTROLS = """() => [...document.querySelectorAll(
-    'a[href], button, input, select, textarea, summary, audio[controls], [tabindex="0"]')]
-  .filter(e => e.type !== 'hidden' && !e.disabled && e.checkVisibility({visibilityProperty: true})
-    && !e.closest('[inert]') && !(e.type === 'radio' && !e.checked))
-  .map((e, number) => { e.dataset.control = number; return e.outerHTML.slice(0, 120) })"""
-FOCUSED = """() => {
-  const e = document.activeElement, style = getComputedStyle(e);
-  const ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
-  return [e.dataset.control ?? '', ring || style.boxShadow !== 'none'];
+CONTROLS = """() => {
+  const found = [...document.querySelectorAll(
+      'a[href], button, input, select, textarea, summary, audio[controls], [tabindex="0"]')]
+    .filter(e => e.type !== 'hidden' && !e.disabled && e.checkVisibility({visibilityProperty: true})
+      && !e.closest('[inert]') && !(e.type === 'radio' && !e.checked));
+  window.unreached = new Map(found.map(e => [e, e.outerHTML.slice(0, 120)]));
+  window.bare = [];
+  document.addEventListener('focusin', ({target}) => {
+    const style = getComputedStyle(target);
+    const ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+    if (!ring && style.boxShadow === 'none' && window.unreached.has(target))
+      window.bare.push('no ring: ' + window.unreached.get(target));
+    window.unreached.delete(target);
+  });
+  return found.length;
 }"""
 
 
@@ -44,7 +56,9 @@ def start(playwright: Playwright) -> Browser:
     if program is None:
         without("chromium is not here; `scripts/setup dev` says what to type")
     return playwright.chromium.launch(
-        executable_path=program, args=["--autoplay-policy=no-user-gesture-required"]
+        executable_path=program,
+        args=["--autoplay-policy=no-user-gesture-required"],
+        env={**os.environ, "FONTCONFIG_FILE": str(FONTS)},
     )
 
 
@@ -92,17 +106,10 @@ class Tab:
 
     def unreached(self) -> list[str]:
         """Controls that the Tab key does not come to, or that do not show that it did."""
-        controls: list[str] = self.page.evaluate(CONTROLS)
-        self.page.locator("body").press("Home")
-        reached, bare = set[str](), set[str]()
-        for _ in range(len(controls) + 8):
+        controls: int = self.page.evaluate(CONTROLS)
+        for _ in range(controls + EXTRA_STOPS):
             self.page.keyboard.press("Tab")
-            number, has_ring = self.page.evaluate(FOCUSED)
-            reached.add(number)
-            if not has_ring:
-                bare.add(number)
-        missed = [text for n, text in enumerate(controls) if str(n) not in reached]
-        return missed + [f"no ring: {controls[int(number)]}" for number in bare if number]
+        return list(self.page.evaluate("[...window.unreached.values(), ...window.bare]"))
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in LOUD:

@@ -15,9 +15,13 @@ GROUPS_MAX = 200
 PAGE_MAX = 1_000
 ALIKE_CHARACTERS_MAX = 200
 
+_STATUS = re.compile(r"[1-5]\d\d\b")
+_SAID = re.compile(r'\b(near|found|text) ".*"$')
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
-_HEX = re.compile(r"\b(?=[0-9a-f-]*\d)[0-9a-f]{2,}(?:[ -][0-9a-f]{2,})*\b", re.IGNORECASE)
-_NUMBER = re.compile(r"(?<![A-Za-z_])\d+(?:[.,]\d+)*")
+_BYTES = re.compile(r"\b[0-9a-f]{2}(?: [0-9a-f]{2}){2,}\b")
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:[.,]\d+)*(?!\w)")
+_HEX = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{2,}(?:-[0-9a-f]{2,})*\b", re.IGNORECASE)
+_SEVERAL = re.compile(r"…(?:[ ,-]+…)+")
 
 
 class Refused(Struct, frozen=True):
@@ -42,10 +46,16 @@ class Refused(Struct, frozen=True):
 
 
 def alike(reason: str) -> str:
-    """What is left of a reason without what differs from message to message."""
-    text = _QUOTED.sub("…", reason)
-    text = _HEX.sub("…", text)
-    return _NUMBER.sub("…", text)[:ALIKE_CHARACTERS_MAX]
+    """What is left of a reason without what differs from message to message.
+
+    A status of HTTP at its beginning stays.
+    """
+    status = _STATUS.match(reason)
+    begin = status.end() if status is not None else 0
+    text = _SAID.sub(r"\1 …", reason[begin:])
+    for differing in (_QUOTED, _BYTES, _NUMBER, _HEX, _SEVERAL):
+        text = differing.sub("…", text)
+    return (reason[:begin] + text)[:ALIKE_CHARACTERS_MAX]
 
 
 def refused(db: apsw.Connection, node: str | None, groups_max: int) -> list[Refused]:

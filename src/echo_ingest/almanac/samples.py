@@ -4,6 +4,7 @@ there is, and whether it answered at all.
 Not derived from the journal: an almanac that was begun anew has none from before.
 """
 
+import itertools
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -139,10 +140,7 @@ def samples(db: apsw.Connection, since_ms: int, until_ms: int, every_minutes: in
 
 
 def room_left(db: apsw.Connection) -> Room:
-    """How long the room lasts, by the median slope between the hours (Theil and Sen).
-
-    Removing a large file, or adding one, does not mislead it: half of the slopes would have to.
-    """
+    """How long the room lasts, if it goes on as in the hours of the last eight days."""
     rows = rows_of(
         db,
         "SELECT minute / 60, room_bytes FROM sample WHERE room_bytes IS NOT NULL ORDER BY minute",
@@ -151,19 +149,23 @@ def room_left(db: apsw.Connection) -> Room:
     if not by_hour:
         return Room(None, None, None)
     room_bytes = list(by_hour.values())[-1]
-    per_hour = slope(by_hour)
-    if per_hour is None:
+    change = per_hour(by_hour)
+    if change is None:
         return Room(room_bytes, None, None)
-    filling = -per_hour * 24
+    filling = -change * 24
     days = room_bytes / filling if filling > 0 else None
     return Room(room_bytes, filling, days if days is not None and days <= DAYS_MAX else None)
 
 
-def slope(values: Mapping[int, int]) -> float | None:
-    """The median slope between any two of the values; None if there are too few of them."""
+def per_hour(values: Mapping[int, int]) -> float | None:
+    """How much a value changes in an hour, on average; None if too few hours are known.
+
+    For each day, the hour in which it fell most is left out, and that in which it rose most: then
+    somebody has removed a large file, or stored one.
+    """
     points = list(values.items())
-    if len(points) < ROOM_HOURS_MIN:
+    changes = sorted((y - b) / (x - a) for (a, b), (x, y) in itertools.pairwise(points))
+    if len(changes) < ROOM_HOURS_MIN:
         return None
-    return statistics.median(
-        (y - b) / (x - a) for at, (a, b) in enumerate(points) for x, y in points[at + 1 :]
-    )
+    aside = max(1, len(changes) // 24)
+    return statistics.fmean(changes[aside:-aside])

@@ -1,6 +1,7 @@
 """What a number of records adds up to, before it is written: sums in memory, rows in the end."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import apsw
 from msgspec import Struct
@@ -42,7 +43,7 @@ class Tally:
         self._lately: dict[tuple[int, int], int] = {}
         self._hours: dict[tuple[int, int], NodeHour] = {}
         self._health: dict[tuple[int, int, int], list[int]] = {}
-        self._latest: dict[tuple[int, str], tuple[int, tuple[object, ...]]] = {}
+        self._latest: dict[str, dict[int, tuple[Any, ...]]] = {what: {} for what in LATEST}
         self._of_species: dict[int, int] = {}
 
     def node_id(self, name: str) -> int:
@@ -129,9 +130,10 @@ class Tally:
     ) -> None:
         """The latest counts; a clock that is ahead makes nothing later than its receipt."""
         at_ms = min(at_ms, received_at_ms)
-        known = self._latest.get((node_id, what))
-        if known is None or at_ms >= known[0]:
-            self._latest[node_id, what] = at_ms, values
+        latest = self._latest[what]
+        known = latest.get(node_id)
+        if known is None or at_ms >= known[1]:
+            latest[node_id] = node_id, at_ms, *values
 
     def _add_readings(
         self, node_id: int, received_at_ms: int, at_ms: int, readings: tuple[float | None, ...]
@@ -191,13 +193,8 @@ class Tally:
             ((*of, *sums) for of, sums in self._health.items() if of[2] >= first_hour),
         )
         yield
-        for what in LATEST:
-            rows = [
-                (node_id, at_ms, *values)
-                for (node_id, which), (at_ms, values) in self._latest.items()
-                if which == what
-            ]
-            db.executemany(UPDATE_LATEST[what], rows)
+        for what, rows in self._latest.items():
+            db.executemany(UPDATE_LATEST[what], rows.values())
         db.executemany("INSERT INTO clip VALUES (?, ?, ?, ?, ?)", self._clips)
         db.executemany("INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._calls)
         yield

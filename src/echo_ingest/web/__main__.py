@@ -22,8 +22,8 @@ from echo_ingest import web
 from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.intercom import Handed, Intercom
 from echo_ingest.log import configure_log
-from echo_ingest.settings import Settings
 from echo_ingest.web.console.live import Live
+from echo_ingest.web.sampling import sample_each_minute
 
 NICENESS = 5
 """Where both want the processor, the line has it."""
@@ -43,17 +43,20 @@ def main() -> None:
 
 
 async def _serve(handed: Handed) -> None:
+    settings, almanac = handed.settings, almanac_path(handed.settings.data_dir)
     intercom = await Intercom.at(socket.socket(fileno=handed.line))
-    live = Live(
-        *map(_log_of, (handed.settings.journal_path, almanac_path(handed.settings.data_dir)))
-    )
-    app = web.create_app(intercom, handed.settings, handed.tokens, live)
+    live = Live(_changes_of(settings.journal_path), _changes_of(almanac))
+    app = web.create_app(intercom, settings, handed.tokens, live)
     started, ending = asyncio.Event(), threading.Event()
     async with asyncio.TaskGroup() as tasks, _set_in_the_end(ending):
-        asking = tasks.create_task(intercom.run())
+        beside = [tasks.create_task(intercom.run())]
         telling = tasks.create_task(live.run())
-        if handed.settings.console_access != "off":
-            tasks.create_task(asyncio.to_thread(_follower(handed.settings).run, ending))
+        if settings.console_access != "off":
+            follower = Follower(
+                almanac, settings.journal_path, settings.payload_bytes_max, settings.nodes_path
+            )
+            tasks.create_task(asyncio.to_thread(follower.run, ending))
+            beside.append(tasks.create_task(sample_each_minute(intercom, almanac)))
         listener = socket.socket(fileno=handed.listener)
         serving = tasks.create_task(web.serve(app, listener, started))
 
@@ -65,16 +68,8 @@ async def _serve(handed: Handed) -> None:
         await started.wait()
         log.info("web process answers")
         await asyncio.wait((serving,))
-        asking.cancel()
-
-
-def _follower(settings: Settings) -> Follower:
-    return Follower(
-        almanac_path(settings.data_dir),
-        settings.journal_path,
-        settings.payload_bytes_max,
-        settings.nodes_path,
-    )
+        for task in beside:
+            task.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -86,7 +81,7 @@ async def _set_in_the_end(stop: threading.Event) -> AsyncIterator[None]:
         stop.set()
 
 
-def _log_of(database: Path) -> Path:
+def _changes_of(database: Path) -> Path:
     """Where SQLite writes each change first."""
     return database.with_name(f"{database.name}-wal")
 

@@ -1,9 +1,13 @@
-"""A journal of 1,000,000 records of 10,000 nodes, made in seconds: what a page must not mind."""
+"""A journal of 1,000,000 records of 10,000 nodes, and its almanac: what a page must not mind.
+
+`python -m tests.browser.huge FOLDER` makes it, beside the tests that need it last.
+"""
 
 import base64
 import contextlib
 import itertools
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +17,7 @@ from echo_ingest.calls import CALLS, wav
 from echo_ingest.decode import identify
 from echo_ingest.journal import Arrival, Journal
 from echo_ingest.record import Message
+from tests.browser.forest import PAYLOAD_BYTES_MAX, PREFIX, follow
 
 NODES = 10_000
 RECORDS = 1_000_000
@@ -20,35 +25,41 @@ DEAD_LETTERS_IN_A_THOUSAND = 2
 PARKED_IN_A_THOUSAND = 3
 DAYS = 30
 BATCH = 5_000
-PAYLOAD_BYTES_MAX = 1_000_000
-PREFIX = "iotingestion"
 SINK = "echo_api"
 
 
-def fill(path: Path, *, nodes: int = NODES, records: int = RECORDS) -> None:
-    """Write them, spread over `DAYS` up to now, with dead letters, and a sink that is behind."""
+def make(data_dir: Path) -> None:
+    """The data folder of a service that has had much."""
+    data_dir.mkdir(mode=0o700)
+    journal_path = data_dir / "journal.db"
+    _fill(journal_path)
+    follow(data_dir)
+
+
+def _fill(path: Path) -> None:
+    """All the records, spread over `DAYS` up to now, with dead letters, and a sink behind."""
     with contextlib.closing(Journal(path)) as journal:
         journal.add_sink(SINK)
-        arrivals = _arrivals(nodes, records)
+        arrivals = _arrivals()
         last = 0
         while batch := list(itertools.islice(arrivals, BATCH)):
             stored = journal.append(batch).stored
             journal.acknowledged()
             offsets = range(last + 1, last + 1 + stored)
             last += stored
-            if last < records * 0.98:
+            if last < RECORDS * 0.98:
                 refused = {offset: _reason(offset) for offset in offsets if _is_parked(offset)}
                 journal.settle(SINK, offsets, refused)
 
 
-def _arrivals(nodes: int, records: int) -> Iterator[Arrival]:
+def _arrivals() -> Iterator[Arrival]:
     rng = Random(7)
     now_ms = time.time_ns() // 1_000_000
-    step_ms = DAYS * 86_400_000 / records
+    step_ms = DAYS * 86_400_000 / RECORDS
     clip = json.dumps(_clip())[1:-1]
-    for number in range(records):
-        node = f"node-{rng.randrange(nodes):05}"
-        received_at_ms = int(now_ms - (records - number) * step_ms)
+    for number in range(RECORDS):
+        node = f"node-{rng.randrange(NODES):05}"
+        received_at_ms = int(now_ms - (RECORDS - number) * step_ms)
         payload = _payload(number, node, received_at_ms / 1000, rng, clip)
         message = Message(f"{PREFIX}/{node}", payload, received_at_ms, node)
         yield message, identify(message, PAYLOAD_BYTES_MAX)
@@ -67,14 +78,14 @@ def _payload(number: int, node: str, seconds: float, rng: Random, clip: str) -> 
     species = CALLS[rng.randrange(len(CALLS))].species
     audio = f", {clip}" if kind == 999 else ""
     return (
-        f'{{"type": "prediction", "timestamp": {seconds:.3f}, "sensor_id": "{node}",'
+        f'{{"type": "prediction", "id": "n-{number}", "timestamp": "{seconds:.0f}",'
+        f' "sensor_id": "{node}",'
         f' "species": "{species}", "confidence": {rng.randrange(10_000) / 100},'
         f' "gps_data": {{{place}}}, "gps_uncertainty": 10{audio}}}'
     ).encode()
 
 
 def _clip() -> dict[str, str]:
-
     return {"audioClip": base64.b64encode(wav(CALLS[0], 0.1, 8_000, Random(1))).decode()}
 
 
@@ -84,3 +95,7 @@ def _is_parked(offset: int) -> bool:
 
 def _reason(offset: int) -> str:
     return f"422: species: {offset % 7} is not known to this API"
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))

@@ -1,0 +1,81 @@
+"""A clip can be looked at and heard: at its frequencies, by its clock, and byte for byte."""
+
+import base64
+import hashlib
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from echo_ingest.calls import CALLS, Call, wav
+from tests.browser.forest import Forest
+from tests.browser.tab import tab
+from tests.house import eventually
+
+SAMPLE_RATE_HZ = 16_000
+SECONDS = 2.0
+
+LOUDEST_HZ = """() => {
+  const all = (root) => [...root.querySelectorAll('*')].flatMap((e) =>
+    e instanceof HTMLCanvasElement ? [e] : e.shadowRoot ? all(e.shadowRoot) : []);
+  const canvas = all(document.querySelector('.clip-spectrum')).find((e) => e.height > 100);
+  if (!canvas) return null;
+  const {width, height} = canvas;
+  const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
+  const ground = [data[0], data[1], data[2]];
+  let [loudest, most] = [0, 0];
+  for (let y = 0; y < height; y++) {
+    let sum = 0;
+    for (let x = 0; x < width; x++) {
+      const at = 4 * (y * width + x);
+      for (let c = 0; c < 3; c++) sum += Math.abs(data[at + c] - ground[c]);
+    }
+    if (sum > most) [loudest, most] = [y, sum];
+  }
+  return most ? (1 - (loudest + 0.5) / height) : null;
+}"""
+
+
+def heard(forest: Forest, call: Call) -> tuple[int, bytes]:
+    """A clip of `call` that a node has just sent: its record, and its bytes."""
+    clip = wav(call, SECONDS, SAMPLE_RATE_HZ, Random(call.species))
+    digest = hashlib.sha256(clip).hexdigest()
+    forest.hear("creek-03", call.species, audioClip=base64.b64encode(clip).decode())
+
+    def newest() -> int | None:
+        (record,) = forest.house.http("/api/records?node=creek-03&kind=detection&limit=1")[1][
+            "records"
+        ]
+        is_it = record["record"].get("clip", {}).get("sha256") == digest
+        return record["offset"] if is_it else None
+
+    return eventually(newest) or 0, clip
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("call", [CALLS[1], CALLS[5]], ids=lambda call: call.species)
+def test_a_spectrogram_has_the_call_where_it_is(
+    browser: Browser, forest: Forest, call: Call, dark: bool
+) -> None:
+    offset, _ = heard(forest, call)
+    with tab(browser, forest.origin, dark=dark) as one:
+        one.open(f"/console/calls/{offset}")
+        share: Any = one.page.wait_for_function(LOUDEST_HZ).json_value()
+        hertz = share * SAMPLE_RATE_HZ / 2
+        low, high = sorted((call.start_hz, call.end_hz))
+        assert low - 150 < hertz < high + 150
+        expect(one.page.locator(".clip-unit")).to_have_text("kHz")
+
+
+def test_a_clip_plays_and_can_be_had(browser: Browser, forest: Forest, tmp_path: Path) -> None:
+    offset, clip = heard(forest, CALLS[0])
+    with tab(browser, forest.origin) as one:
+        one.open(f"/console/calls/{offset}")
+        one.page.get_by_role("slider").press(" ")
+        one.page.wait_for_function("() => document.querySelector('audio').currentTime > 0.2")
+        with one.page.expect_download() as downloading:
+            one.page.get_by_role("link", name="Download").click()
+        downloading.value.save_as(tmp_path / "clip.wav")
+        assert (tmp_path / "clip.wav").read_bytes() == clip

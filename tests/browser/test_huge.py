@@ -1,0 +1,63 @@
+"""10,000 nodes and 1,000,000 records: no page takes the server 300 ms, or the network 1 MB."""
+
+import statistics
+import time
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Browser, Request
+
+from tests.browser.tab import tab
+from tests.house import House
+
+MILLISECONDS_MAX = 300
+BYTES_MAX = 1_000_000
+REQUESTS = 7
+
+
+PAGES = {
+    "overview": "/console",
+    "nodes": "/console/nodes",
+    "node": "/console/nodes/node-00042",
+    "calls": "/console/calls",
+    "calls of a species": "/console/calls?species=Ninox+strenua",
+    "calls of a node": "/console/calls?node=node-00042",
+    "refused": "/console/refused",
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_much_is_as_quick(
+    browser: Browser, huge: House, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    origin = f"http://127.0.0.1:{huge.http_port}"
+    took_ms = [milliseconds(origin + PAGES[name]) for _ in range(REQUESTS)]
+    size_bytes = transferred(browser, origin, PAGES[name])
+    median = statistics.median(took_ms)
+    record_property("figure", (name, median, max(took_ms), size_bytes))
+    assert median < MILLISECONDS_MAX, took_ms
+    assert size_bytes < BYTES_MAX
+
+
+def milliseconds(address: str) -> float:
+    """Until the whole page is here, over loopback: what the server took, and a little more."""
+    request = urllib.request.Request(address, headers={"Accept-Encoding": "gzip"})  # noqa: S310
+    began = time.perf_counter()
+    with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - loopback
+        reply.read()
+    return (time.perf_counter() - began) * 1_000
+
+
+def transferred(browser: Browser, origin: str, path: str) -> int:
+    """Bytes of the page with all that it loads, on the wire, by a browser that has nothing yet."""
+    sizes: list[int] = []
+
+    def count(request: Request) -> None:
+        size = request.sizes()
+        sizes.append(size["responseBodySize"] + size["responseHeadersSize"])
+
+    with tab(browser, origin) as one:
+        one.page.on("requestfinished", count)
+        one.open(path)
+    return sum(sizes)

@@ -1,0 +1,266 @@
+"""What a journal holds, counted one by one and in plain Python: what the almanac must say too."""
+
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from echo_ingest.almanac import Almanac, Call, CallFilter
+from echo_ingest.almanac.heard import MEASURES
+from echo_ingest.decode import decode
+from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.record import AnyRecord, Detection, Recording, Rejected, Telemetry
+
+PAYLOAD_BYTES_MAX = 1_000_000
+HOUR_MS = 3_600_000
+ZONES = tuple(map(ZoneInfo, ("UTC", "Australia/Adelaide", "Europe/Berlin", "Asia/Kathmandu")))
+FILTERS = (
+    CallFilter(),
+    CallFilter(species="Litoria ewingii"),
+    CallFilter(species="Nobody knows", node="n1"),
+    CallFilter(node="n1"),
+    CallFilter(node="n2", species="Crinia signifera", confidence_percent_min=50),
+    CallFilter(confidence_percent_min=0),
+    CallFilter(confidence_percent_min=100),
+    CallFilter(species="Crinia signifera", confidence_percent_min=70),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record in the journal."""
+
+    offset: int
+    node: str
+    received_at_ms: int
+    record: AnyRecord
+
+    @property
+    def observed_at_ms(self) -> int:
+        return int(self.record.observed_at.timestamp() * 1000)
+
+    @property
+    def clip_ms(self) -> int | None:
+        its = self.record
+        clip = its.clip if isinstance(its, Detection | Recording) else None
+        return None if clip is None else int(clip.duration_seconds * 1000)
+
+
+def records(archive: Archive) -> Iterator[Found]:
+    offset = 0
+    while page := archive.after(Selection(), offset):
+        for entry in page:
+            offset, message = entry.offset, entry.message
+            record = decode(message, PAYLOAD_BYTES_MAX)
+            assert not isinstance(record, Rejected)
+            yield Found(offset, message.node or "", message.received_at_ms, record)
+
+
+def check(almanac_path: Path, journal_path: Path) -> None:
+    """The almanac says what a recount of the journal says."""
+    with contextlib.ExitStack() as closing:
+        archive = closing.enter_context(contextlib.closing(Archive(journal_path)))
+        almanac = closing.enter_context(contextlib.closing(Almanac(almanac_path)))
+        found = list(records(archive))
+        assert almanac.progress().offset == archive.last_offset()
+        check_calls(almanac, found)
+        for zone in ZONES:
+            check_nights(almanac, found, zone)
+        check_refused(almanac, archive)
+        check_nodes(almanac, archive, found)
+        check_hours(almanac, archive, found)
+
+
+# ---------------------------------------------------------------------- calls
+
+
+def check_calls(almanac: Almanac, found: list[Found]) -> None:
+    recordings = [each for each in found if isinstance(each.record, Recording)]
+    expected = sorted(
+        (call_of(each, recordings) for each in found if isinstance(each.record, Detection)),
+        key=lambda call: (call.observed_at_ms, call.offset),
+        reverse=True,
+    )
+    ranges: list[tuple[int | None, int | None]] = [(None, None)]
+    if expected:
+        third, last = expected[len(expected) // 3], expected[-1]
+        ranges += [(None, third.observed_at_ms), (last.observed_at_ms + 1, third.observed_at_ms)]
+    for wanted in FILTERS:
+        for since_ms, until_ms in ranges:
+            narrowed = CallFilter(
+                wanted.species, wanted.node, wanted.confidence_percent_min, since_ms, until_ms
+            )
+            assert paged(almanac, narrowed) == [
+                call for call in expected if is_wanted(call, narrowed)
+            ]
+    counts = Counter(call.species for call in expected)
+    assert [(each.species, each.calls) for each in almanac.species()] == sorted(
+        counts.items(), key=lambda each: (-each[1], each[0])
+    )
+
+
+def paged(almanac: Almanac, wanted: CallFilter) -> list[Call]:
+    calls: list[Call] = []
+    while page := almanac.calls(wanted, 7, calls[-1].offset if calls else None):
+        calls += page
+    return calls
+
+
+def is_wanted(call: Call, wanted: CallFilter) -> bool:
+    least = wanted.confidence_percent_min
+    return (
+        wanted.species in (None, call.species)
+        and wanted.node in (None, call.node)
+        and (least is None or (call.confidence is not None and call.confidence >= least / 100))
+        and (wanted.since_ms is None or call.observed_at_ms >= wanted.since_ms)
+        and (wanted.until_ms is None or call.observed_at_ms < wanted.until_ms)
+    )
+
+
+def call_of(its: Found, recordings: list[Found]) -> Call:
+    record = its.record
+    assert isinstance(record, Detection)
+    species, _, common_name = record.species.partition("_")
+    clip_offset = its.offset if record.clip is not None else None
+    if clip_offset is None and its.node and record.time_source == "device":
+        under_way = [
+            (each.observed_at_ms, each.offset)
+            for each in recordings
+            if each.node == its.node
+            and each.record.form == "audio-file"
+            and each.record.time_source == "device"
+            and each.clip_ms is not None
+            and each.observed_at_ms <= its.observed_at_ms < each.observed_at_ms + each.clip_ms
+        ]
+        clip_offset = max(under_way)[1] if under_way else None
+    return Call(
+        *(its.offset, its.observed_at_ms, its.node, species, common_name or None),
+        *(record.confidence, clip_offset),
+    )
+
+
+# ---------------------------------------------------------------------- nights
+
+
+def check_nights(almanac: Almanac, found: list[Found], zone: ZoneInfo) -> None:
+    all_calls = [call_of(each, []) for each in found if isinstance(each.record, Detection)]
+    for wanted in FILTERS:
+        calls = [call for call in all_calls if is_wanted(call, wanted)]
+        by_night: dict[date, dict[str, list[Call]]] = defaultdict(lambda: defaultdict(list))
+        for call in calls:
+            by_night[evening_of(call.observed_at_ms, zone)][call.species].append(call)
+        nights = almanac.nights(wanted, zone, 60)
+        assert [night.evening for night in nights] == sorted(by_night, reverse=True)
+        for night in nights:
+            its = by_night[night.evening]
+            assert {each.species for each in night.species} == set(its)
+            for told in night.species:
+                heard = its[told.species]
+                sure = [call.confidence for call in heard if call.confidence is not None]
+                assert told.calls == len(heard)
+                assert told.nodes == len({call.node for call in heard})
+                assert told.best_confidence == max(sure, default=None)
+                best = {call.offset: call.confidence for call in heard}
+                assert best[told.best_offset] == told.best_confidence
+                assert told.first_at_ms == min(call.observed_at_ms for call in heard)
+                assert told.last_at_ms == max(call.observed_at_ms for call in heard)
+                assert night.since_ms <= told.first_at_ms <= told.last_at_ms < night.until_ms
+
+
+def evening_of(at_ms: int, zone: ZoneInfo) -> date:
+    hour_began = datetime.fromtimestamp(at_ms // HOUR_MS * 3600, zone)
+    return hour_began.date() - timedelta(days=hour_began.hour < 12)
+
+
+# ---------------------------------------------------------------------- refused
+
+
+def check_refused(almanac: Almanac, archive: Archive) -> None:
+    expected: dict[tuple[str | None, str], list[tuple[int, str, bool]]] = defaultdict(list)
+    for letter in archive.dead_letters():
+        ones = expected[None, letter.reason.partition(" ")[0]]
+        ones.append((letter.id, letter.message.node or "", False))
+    for parked in archive.parked():
+        ones = expected[parked.sink, parked.reason.partition(" ")[0]]
+        ones.append((parked.offset, parked.node or "", parked.replay_requested))
+    groups = almanac.refused()
+    assert {(each.sink, each.reason.partition(" ")[0]) for each in groups} == set(expected)
+    for group in groups:
+        ones = expected[group.sink, group.reason.partition(" ")[0]]
+        numbers = sorted((number for number, _, _ in ones), reverse=True)
+        assert group.count == len(ones)
+        assert group.nodes == len({node for _, node, _ in ones})
+        assert group.replay_requested == sum(replay for *_, replay in ones)
+        assert group.example == numbers[0]
+        told: list[int] = []
+        while page := almanac.refused_ones(group, before=told[-1] if told else None, ones_max=3):
+            told += page
+        assert told == numbers
+
+
+# ---------------------------------------------------------------------- nodes and hours
+
+
+def check_nodes(almanac: Almanac, archive: Archive, found: list[Found]) -> None:
+    heard: dict[str, tuple[int, int]] = {}
+    for day in archive.node_days():
+        first, last = heard.get(day.node, (day.first_heard_at_ms, day.last_heard_at_ms))
+        heard[day.node] = min(first, day.first_heard_at_ms), max(last, day.last_heard_at_ms)
+    heard.pop("", None)
+    page = almanac.nodes(0, 0)
+    assert page.total == len(heard)
+    assert {
+        node.name: (node.first_heard_at_ms, node.last_heard_at_ms) for node in page.nodes
+    } == heard
+    for node in page.nodes:
+        clips = [each.offset for each in found if each.node == node.name and each.clip_ms]
+        assert node.last_clip_offset == max(clips, default=None)
+
+
+def check_hours(almanac: Almanac, archive: Archive, found: list[Found]) -> None:
+    """Whole hours since the one that retention has come to; all that is observed, without it."""
+    trimmed = archive.trimmed_offset() > 0
+    first_ms = almanac.progress().first_hour_ms + (HOUR_MS if trimmed else 0)
+    received: Counter[tuple[str, int]] = Counter()
+    calls: Counter[tuple[str, int]] = Counter()
+    delays: dict[tuple[str, int], list[int]] = defaultdict(list)
+    letters: Counter[tuple[str, int]] = Counter()
+    readings: dict[tuple[str, int, str], list[float]] = defaultdict(list)
+    for each in found:
+        hour, observed = each.received_at_ms // HOUR_MS, each.observed_at_ms // HOUR_MS
+        received[each.node, hour] += 1
+        calls[each.node, observed] += isinstance(each.record, Detection)
+        if each.record.time_source == "device":
+            delays[each.node, hour].append(each.received_at_ms - each.observed_at_ms)
+        if isinstance(each.record, Recording | Telemetry) and each.record.health is not None:
+            for measure in MEASURES:
+                value = getattr(each.record.health, measure.replace("ram_", "memory_"))
+                if value is not None:
+                    readings[each.node, observed, measure].append(value)
+    for letter in archive.dead_letters():
+        message = letter.message
+        letters[message.node or "", message.received_at_ms // HOUR_MS] += 1
+    for name in {node for node, _ in (*received, *letters)}:
+        told = {hour.hour_ms // HOUR_MS: hour for hour in almanac.calendar(name, 0, 2**44)}
+        hours = {hour for of, hour in (*received, *calls, *letters) if of == name}
+        for hour in hours | told.keys():
+            if hour * HOUR_MS < first_ms:
+                continue
+            its, of = told.get(hour), (name, hour)
+            counts = (its.received, its.dead_letters, its.calls) if its else (0, 0, 0)
+            assert counts == (received[of], letters[of], calls[of]), of
+            if its is not None and not trimmed:
+                both = its.least_delay_seconds, its.most_delay_seconds
+                ms = delays.get(of)
+                assert both == ((min(ms) / 1000, max(ms) / 1000) if ms else (None, None))
+        health = almanac.health(name, 0, 2**44)
+        for measure in MEASURES:
+            for reading in getattr(health, measure):
+                values = readings[name, reading.hour_ms // HOUR_MS, measure]
+                if not trimmed:
+                    assert reading.readings == len(values)
+                    assert (reading.least, reading.most) == (min(values), max(values))
+                    assert abs(reading.mean - sum(values) / len(values)) < 1e-6

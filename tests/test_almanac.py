@@ -1,0 +1,458 @@
+"""What the almanac tells pages, and that it can be thrown away, killed and led astray."""
+
+import contextlib
+import functools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from echo_ingest.almanac import (
+    Almanac,
+    AlmanacUnready,
+    CallFilter,
+    Figures,
+    Follower,
+    Node,
+    almanac_path,
+    note_sample,
+)
+from echo_ingest.almanac.heard import names_of
+from echo_ingest.almanac.refusals import alike
+from echo_ingest.almanac.samples import per_hour
+from echo_ingest.calls import CALLS, wav
+from echo_ingest.decode import identify
+from echo_ingest.journal import Journal, Ledger, SinkLedger
+from echo_ingest.journal.salvage import salvage
+from echo_ingest.record import Message
+from tests.house import eventually
+from tests.recount import HOUR_MS, PAYLOAD_BYTES_MAX, check
+from tests.test_almanac_model import payload
+
+NOON = datetime(2026, 9, 14, 12, tzinfo=UTC)
+NOON_MS = int(NOON.timestamp() * 1000)
+MINUTE_MS = 60_000
+
+
+class Site:
+    """A journal, and the almanac of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.journal_path = almanac_path(folder), folder / "journal.db"
+        self.nodes_path = folder / "nodes.jsonl"
+        self.journal = Journal(self.journal_path)
+        self.number = 0
+        self.follower = self.new_follower()
+
+    def new_follower(self) -> Follower:
+        return Follower(self.path, self.journal_path, PAYLOAD_BYTES_MAX, self.nodes_path)
+
+    def hear(
+        self,
+        node: str,
+        at_ms: int,
+        said: dict[str, object] | bytes,
+        *properties: tuple[str, str],
+        waited_ms: int = 0,
+    ) -> int:
+        """One message; the journal's newest offset after it."""
+        payload = said if isinstance(said, bytes) else json.dumps(said).encode()
+        message = Message(f"iotingestion/{node}", payload, at_ms + waited_ms, node, properties)
+        self.journal.append([(message, identify(message, PAYLOAD_BYTES_MAX))])
+        return self.journal.ledger().stored
+
+    def call(self, node: str, at_ms: int, species: str = "Ninox strenua", **more: object) -> int:
+        self.number += 1
+        said = {"id": str(self.number), "sensor_id": node, "species": species, "confidence": 80}
+        return self.hear(node, at_ms, {**said, "timestamp": at_ms / 1000, **more})
+
+    def hear_much(self, count: int) -> None:
+        rng = Random(self.number)
+        arrivals = []
+        for _ in range(count):
+            self.number += 1
+            at_ms = NOON_MS + self.number * 60_000
+            kind = rng.choice(("call", "call", "call", "health", "unsure"))
+            said, properties = payload(kind, at_ms - rng.randrange(HOUR_MS), self.number)
+            node = f"n{rng.randrange(9)}"
+            message = Message(f"iotingestion/{node}", said, at_ms, node, properties)
+            arrivals.append((message, identify(message, PAYLOAD_BYTES_MAX)))
+        self.journal.append(arrivals)
+
+    def follow(self) -> Almanac:
+        """Up to date, and open."""
+        for _ in self.follower.round():
+            pass
+        return Almanac(self.path)
+
+    def check(self) -> None:
+        self.follow().close()
+        check(self.path, self.journal_path)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    yield site
+    site.follower.close()
+    site.journal.close()
+
+
+# ---------------------------------------------------------------------- what is told
+
+
+def test_a_node_says_how_it_is(site: Site) -> None:
+    clip = wav(
+        CALLS[0],
+        0.1,
+        8_000,
+        Random(1),
+        "GUANO|Version: 1.0\nFirmware Version: 1.9.2\nTemperature Int: 21.5",
+    )
+    site.hear("a", NOON_MS, {"sensorId": "a", "batteryPct": 71.5, "disk": 40, "cpu": 12.5})
+    heard = site.hear("a", NOON_MS + 1_000, clip)
+    site.hear("a", NOON_MS + 2_000, b"rubbish")
+    site.call("a", NOON_MS + 3_000, gps_data={"lat": -38.5, "lon": 143.5}, gps_uncertainty=9)
+    with contextlib.closing(site.follow()) as almanac:
+        node = almanac.node("a", NOON_MS + 4_000, NOON_MS)
+        health = almanac.health("a", NOON_MS, NOON_MS + HOUR_MS)
+    assert node is not None and node.place is not None and node.battery_percent is not None
+    assert (node.place.latitude, node.place.uncertainty_metres) == (-38.5, 9)
+    assert (node.battery_percent.value, node.battery_percent.at_ms) == (71.5, NOON_MS)
+    assert node.temperature_celsius is not None and node.temperature_celsius.value == 21.5
+    assert node.firmware == "1.9.2"
+    assert node.last_clip_offset == heard
+    assert (node.records_today, node.calls_today, node.dead_letters_last_day) == (3, 1, 1)
+    assert node.calls_last_hour == 1
+    assert (node.first_heard_at_ms, node.last_heard_at_ms) == (NOON_MS, NOON_MS + 3_000)
+    assert [each.mean for each in health.cpu_percent] == [12.5]
+    assert [each.hour_ms for each in health.temperature_celsius] == [NOON_MS]
+
+
+def test_records_of_the_last_hour_are_counted_by_receipt(site: Site) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for minutes in (0, 5, 50, 75):
+        said = {"sensorId": "a", "timestamp": now_ms - 3 * HOUR_MS, "cpu": minutes}
+        site.hear("a", now_ms - minutes * MINUTE_MS, said)
+    with contextlib.closing(site.follow()) as almanac:
+        node = almanac.node("a", now_ms, now_ms)
+    assert node is not None and node.records_last_hour == 3
+
+
+def test_an_older_message_that_waited_changes_nothing_newer(site: Site) -> None:
+    site.hear("a", NOON_MS, {"sensorId": "a", "timestamp": NOON_MS, "batteryPct": 60})
+    late = {"sensorId": "a", "timestamp": NOON_MS - 5 * HOUR_MS, "batteryPct": 90}
+    site.hear("a", NOON_MS + 1_000, late)
+    with contextlib.closing(site.follow()) as almanac:
+        node = almanac.node("a", NOON_MS, NOON_MS)
+        hours = almanac.calendar("a", NOON_MS - 6 * HOUR_MS, NOON_MS + HOUR_MS)
+        battery = almanac.health("a", NOON_MS - 6 * HOUR_MS, NOON_MS + HOUR_MS).battery_percent
+    assert node is not None and node.battery_percent is not None
+    assert node.battery_percent.value == 60
+    assert [(hour.received, hour.observed) for hour in hours] == [(0, 1), (2, 1)]
+    assert hours[1].most_delay_seconds == 5 * 3600 + 1
+    assert [(each.hour_ms, each.mean) for each in battery] == [
+        (NOON_MS - 5 * HOUR_MS, 90),
+        (NOON_MS, 60),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("delays_seconds", "verdict", "least"),
+    [
+        ((0.5, 3600), "right", 0.5),
+        ((-40, 900), "ahead", -40),
+        ((700, 900), "late or behind", 700),
+    ],
+)
+def test_a_clock_is_judged_by_the_message_that_waited_least(
+    site: Site, delays_seconds: tuple[float, ...], verdict: str, least: float
+) -> None:
+    for seconds in delays_seconds:
+        stamp = NOON_MS / 1000 - seconds
+        site.hear("a", NOON_MS, {"sensorId": "a", "timestamp": stamp, "cpu": 1})
+    site.hear("a", NOON_MS, {"sensorId": "a", "cpu": 2})
+    with contextlib.closing(site.follow()) as almanac:
+        node = almanac.node("a", NOON_MS, NOON_MS)
+    assert node is not None and node.clock is not None
+    assert (node.clock.verdict, node.clock.least_delay_seconds) == (verdict, least)
+
+
+def test_nodes_are_found_ordered_and_counted(site: Site) -> None:
+    site.nodes_path.write_text(
+        '{"name":"new","made_at":"2026-09-14T05:45:12Z","hash":null}\n'
+        '{"name":"off","made_at":"2026-09-14T05:45:12Z","hash":null,"disabled":true}\n'
+    )
+    for number, minutes in enumerate((0, 30, 90, 60 * 30)):
+        at_ms = NOON_MS - minutes * MINUTE_MS
+        said = {"sensorId": "s", "batteryPct": [50, 20, 90, 10][number], "timestamp": at_ms}
+        site.hear(f"Ridge-{number}", at_ms, said)
+    site.hear("off", NOON_MS - 2 * HOUR_MS, {"sensorId": "s", "cpu": 1})
+    with contextlib.closing(site.follow()) as almanac:
+
+        def names(**asked: object) -> list[str]:
+            return [node.name for node in almanac.nodes(NOON_MS, NOON_MS, **asked).nodes]  # type: ignore[arg-type]
+
+        assert names() == ["Ridge-0", "Ridge-1", "Ridge-2", "Ridge-3", "new", "off"]
+        assert names(text="ridge-2") == ["Ridge-2"]
+        assert names(order="battery")[:4] == ["Ridge-3", "Ridge-1", "Ridge-0", "Ridge-2"]
+        assert names(order="battery", descending=True)[0] == "Ridge-2"
+        assert names(order="last_heard", descending=True, nodes_max=2, skip=1) == [
+            "Ridge-1",
+            "Ridge-2",
+        ]
+        assert names(which="silent", order="last_heard") == ["Ridge-3", "Ridge-2"]
+        assert names(which="never") == ["new"]
+        assert names(which="hour") == ["Ridge-0", "Ridge-1"]
+        accounts = {each.name: each.account for each in almanac.nodes(NOON_MS, NOON_MS).nodes}
+        counts = almanac.count_nodes(NOON_MS)
+    assert accounts["new"] == "enabled" and accounts["off"] == "disabled"
+    assert accounts["Ridge-0"] is None
+    assert (counts.known, counts.heard_last_hour, counts.heard_last_day, counts.never) == (
+        *(5, 2, 3, 1),
+    )
+    assert [(each.name, each.since_ms) for each in counts.silent] == [
+        ("Ridge-2", NOON_MS - 90 * MINUTE_MS),
+        ("Ridge-3", NOON_MS - 30 * HOUR_MS),
+    ]
+    site.nodes_path.unlink()
+    with contextlib.closing(site.follow()) as almanac:
+        assert almanac.node("new", NOON_MS, NOON_MS) is None
+
+
+def test_a_call_has_the_recording_that_was_under_way_and_no_other(site: Site) -> None:
+    clip = wav(CALLS[0], 2.0, 2_000, Random(1))
+    began = ("recorded_at", NOON.isoformat())
+    recording = site.hear("a", NOON_MS + 5_000, clip, began, ("id", "r"))
+    site.hear("b", NOON_MS + 5_000, clip, ("id", "without a time of its own"))
+    within, after, of_b = (
+        site.call(node, NOON_MS + ms) for node, ms in (("a", 1_500), ("a", 2_000), ("b", 1_500))
+    )
+    unclear = site.hear("a", NOON_MS + 1_000, {"sensor_id": "s", "species": "x", "confidence": 1})
+    with contextlib.closing(site.follow()) as almanac:
+        found = {each.offset: each.clip_offset for each in almanac.calls(CallFilter())}
+    assert found == {within: recording, after: None, of_b: None, unclear: None}
+
+
+def test_a_night_is_from_noon_to_noon_where_it_is_asked_for(site: Site) -> None:
+    adelaide = ZoneInfo("Australia/Adelaide")  # UTC+9:30: noon there is 02:30 in UTC
+    evening = datetime(2026, 9, 14, 22, tzinfo=adelaide)
+    for hours in (0, 5, 13.4, 14.1):
+        site.call("a", int((evening + timedelta(hours=hours)).timestamp() * 1000))
+    with contextlib.closing(site.follow()) as almanac:
+        nights = almanac.nights(CallFilter(), adelaide)
+        in_utc = almanac.nights(CallFilter(), ZoneInfo("UTC"))
+        further = almanac.nights(CallFilter(until_ms=nights[0].since_ms), adelaide)
+    # 11:24 and 12:06 are of one UTC hour each: 01:54 and 02:36, whose hours begin before noon.
+    assert [(str(each.evening), each.species[0].calls) for each in nights] == [("2026-09-14", 4)]
+    assert (nights[0].since_ms // HOUR_MS) % 24 == 3
+    assert [(str(each.evening), each.species[0].calls) for each in in_utc] == [("2026-09-14", 4)]
+    assert further == []
+
+
+def test_reasons_that_differ_in_numbers_are_one(site: Site) -> None:
+    site.journal.add_sink("api")
+    offsets = [site.call("a", NOON_MS + n) for n in range(3)]
+    words = {offset: f'422: species "x{offset}" is not known' for offset in offsets}
+    site.journal.settle("api", [entry.offset for entry in site.journal.read("api", 9)], words)
+    for n in range(4):
+        site.hear("b", NOON_MS + n, b"node%d temp 2%d.4" % (n, n))
+    site.journal.request_replay("api", offsets[:1])
+    with contextlib.closing(site.follow()) as almanac:
+        letters, parked = almanac.refused()
+        assert (letters.sink, letters.count, letters.nodes, letters.example) == (None, 4, 1, 4)
+        assert (parked.sink, parked.count, parked.replay_requested) == ("api", 3, 1)
+        assert parked.reason == "422: species … is not known"
+        assert almanac.refused_ones(parked, ones_max=2) == [offsets[2], offsets[1]]
+        assert almanac.refused(node="b") == [letters]
+
+
+def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: Site) -> None:
+    def sample(minute: int, received: int, room_bytes: int) -> None:
+        sinks = {"api": SinkLedger(received - 7, 3, 4, 0, 1.5, None)}
+        ledger = Ledger(received, received, 0, 0, 0, sinks)
+        figures = Figures(1_000, 10**12, room_bytes, 2)
+        note_sample(site.path, NOON_MS + minute * MINUTE_MS, ledger, figures)
+
+    site.follow().close()
+    with contextlib.closing(Almanac(site.path)) as almanac:
+        assert almanac.room().days is None
+    for hour in range(8):
+        for minute in (0, 30, 59):
+            # Somebody moves a large file away in the fifth hour; it fills by 1 GB a day.
+            freed = 10**12 if hour >= 5 else 0
+            at = hour * 60 + minute
+            sample(at, 100 * at + 7, 50 * 10**9 + freed - at * 10**9 // 1_440)
+    sample(0, 9_999, 0)  # the same minute again counts once
+    note_sample(site.path, NOON_MS + 31 * MINUTE_MS, None, None)
+    with contextlib.closing(Almanac(site.path)) as almanac:
+        told = almanac.samples(NOON_MS, NOON_MS + HOUR_MS)
+        halves = almanac.samples(NOON_MS, NOON_MS + 2 * HOUR_MS, 60)
+        listening = almanac.listening(NOON_MS, NOON_MS + HOUR_MS)
+        room = almanac.room()
+    assert [each.answered for each in told] == [True, True, False, True]
+    assert (told[1].received, told[1].sinks["api"].backlog, told[1].broker_dropped) == (
+        *(3_007, 4, 2),
+    )
+    assert told[2].received is None and told[2].sinks == {}
+    assert [each.at_ms for each in halves] == [NOON_MS + m * MINUTE_MS for m in (59, 119)]
+    assert (listening[0].answered_share, listening[0].minutes) == (0.75, 4)
+    assert room.filling_bytes_per_day == pytest.approx(10**9, rel=0.01)
+    assert room.days == pytest.approx(1050 - 479 / 1440, rel=0.01)
+    week = 8 * 24 * 60 + 480
+    sample(week, 10**6, 10**9)
+    with contextlib.closing(Almanac(site.path)) as almanac:
+        kept = almanac.samples(NOON_MS, NOON_MS + (week + 1) * MINUTE_MS)
+        assert [each.at_ms for each in kept] == [NOON_MS + week * MINUTE_MS]
+        assert len(almanac.listening(NOON_MS, NOON_MS + 9 * 24 * HOUR_MS)) == 9
+
+
+def test_what_an_hour_takes_is_known_after_six_whatever_a_person_does_meanwhile() -> None:
+    assert per_hour({hour: 5 for hour in range(6)}) is None
+    assert per_hour({hour: 5 * hour for hour in range(7)}) == 5
+    assert per_hour({hour: -5 * hour for hour in (0, 1, 2, 5, 9, 10, 14)}) == -5
+    by_night = {hour: sum(7 for h in range(hour) if h % 24 < 8) for hour in range(24 * 8)}
+    assert per_hour(by_night) == pytest.approx(7 / 3, rel=0.1)
+    removed = {hour: room + 10**6 * (hour > 50) for hour, room in by_night.items()}
+    assert per_hour(removed) == pytest.approx(7 / 3, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("Turdus merula", ("Turdus merula", None)),
+        ("Turdus merula_Eurasian Blackbird", ("Turdus merula", "Eurasian Blackbird")),
+        ("Canis lupus dingo_Dingo", ("Canis lupus dingo", "Dingo")),
+        ("Litoria_ewingii", ("Litoria_ewingii", None)),
+        ("some_thing", ("some_thing", None)),
+    ],
+)
+def test_a_label_of_birdnet_is_two_names(said: str, names: tuple[str, str | None]) -> None:
+    assert names_of(said) == names
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('broken JSON at byte 1,204, near "x": y"', 'broken JSON at byte 7, near "abc"'),
+        ("species: the id 'a-1' was used before", "species: the id 'b-2' was used before"),
+        (
+            "binary data that starts with the bytes 89 50 4e 47",
+            "binary data that starts with the bytes 00 ff 4e 01",
+        ),
+        ("confidence: 120 is out of range", "confidence: 101.5 is out of range"),
+    ],
+)
+def test_alike_is_what_differs_in_numbers_ids_and_quotes(one: str, other: str) -> None:
+    assert alike(one) == alike(other) != one
+    assert alike("no MP3 here") == "no MP3 here"
+
+
+# ---------------------------------------------------------------------- what may happen to it
+
+
+def test_it_may_be_deleted_damaged_and_of_another_version(site: Site) -> None:
+    site.hear_much(50)
+    site.check()
+    site.path.unlink()
+    with pytest.raises(AlmanacUnready):
+        Almanac(site.path)
+    site.hear_much(1)
+    site.check()
+    site.follower.close()
+    site.path.write_bytes(b"no database, but longer than an empty file" * 100)
+    site.check()
+    almanac = site.follow()
+    almanac.close()
+    site.follower.close()
+    damaged = bytearray(site.path.read_bytes())
+    damaged[4096:] = bytes(len(damaged) - 4096)
+    site.path.write_bytes(damaged)
+    site.follower = site.new_follower()
+    site.hear_much(20)
+    site.check()
+
+
+def test_another_journal_begins_it_anew(site: Site, tmp_path: Path) -> None:
+    site.hear_much(40)
+    backup = tmp_path / "backup.db"
+    site.journal.close()
+    shutil.copy(site.journal_path, backup)
+    site.journal = Journal(site.journal_path)
+    site.hear_much(40)
+    site.check()
+    # A backup that was written over the file is the same file, with less in it.
+    site.journal.close()
+    site.journal_path.write_bytes(backup.read_bytes())
+    site.journal = Journal(site.journal_path)
+    site.check()
+    site.number = 1_000
+    site.hear_much(60)
+    site.check()
+    site.journal.close()
+    salvage(site.journal_path, "for a test")
+    site.journal = Journal(site.journal_path)
+    site.check()
+
+
+def test_it_keeps_up_in_a_thread_and_waits_for_a_journal(tmp_path: Path) -> None:
+    path, journal_path = tmp_path / "almanac.db", tmp_path / "journal.db"
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=Follower(path, journal_path, PAYLOAD_BYTES_MAX).run, args=(stop,)
+    )
+    thread.start()
+    try:
+        site = Site(tmp_path)
+
+        def heard(name: str) -> Node | None:
+            with contextlib.suppress(AlmanacUnready), contextlib.closing(Almanac(path)) as almanac:
+                return almanac.node(name, NOON_MS, NOON_MS)
+            return None
+
+        for name in ("a", "b"):
+            site.call(name, NOON_MS)
+            eventually(functools.partial(heard, name))
+    finally:
+        stop.set()
+        thread.join(10)
+    assert not thread.is_alive()
+    site.journal.close()
+
+
+FOLLOW = """
+import sys
+from pathlib import Path
+from echo_ingest.almanac import Follower, follow
+follow.WRITE_RECORDS = 200
+for step in Follower(Path(sys.argv[1]), Path(sys.argv[2]), 1_000_000).round():
+    print(".", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on(site: Site) -> None:
+    rng = Random(4)
+    for _ in range(6):
+        site.hear_much(1_000)
+        with subprocess.Popen(
+            [sys.executable, "-c", FOLLOW, site.path, site.journal_path], stdout=subprocess.PIPE
+        ) as program:
+            assert program.stdout is not None
+            for _ in range(rng.randrange(1, 80)):
+                program.stdout.readline()
+            program.send_signal(signal.SIGKILL)
+    with contextlib.closing(Almanac(site.path)) as almanac:
+        reached = almanac.progress().offset
+    assert 0 < reached < site.journal.ledger().stored
+    site.check()

@@ -1,0 +1,161 @@
+"""The almanac beside a plain recount of its journal, whatever is done to either.
+
+Hypothesis picks what happens, and shortens what fails to the steps that matter.
+`STEPS=20000 pytest tests/test_almanac_model.py` looks for longer.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from echo_ingest.almanac import Follower
+from echo_ingest.almanac.opening import begin_anew
+from echo_ingest.calls import CALLS, wav
+from echo_ingest.decode import identify
+from echo_ingest.journal import Arrival, Journal
+from echo_ingest.journal.archive import Archive
+from echo_ingest.record import Message, Rejected
+from tests.recount import HOUR_MS, PAYLOAD_BYTES_MAX, check
+
+STEPS = int(os.environ.get("STEPS", "800"))
+STEPS_A_RUN = 20
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+START_MS = int(datetime(2026, 10, 24, 9, 10, tzinfo=UTC).timestamp() * 1000)
+"""The day before clocks are set back in Berlin."""
+SPECIES = ("Litoria ewingii", "Crinia signifera", "Turdus merula_Eurasian Blackbird")
+NODES = ("n1", "n2", "n3", None)
+CLIP = wav(CALLS[0], 3.0, 2_000, Random(1))
+SINKS = ("api", "store")
+
+
+def payload(kind: str, at_ms: int, number: int) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+    """What a node says of a moment; each message is another, by its number."""
+    when = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
+    said: dict[str, object] = {"id": f"m{number}", "timestamp": when}
+    match kind:
+        case "call":
+            confidence = [0, 49.99, 50, 69.5, 70, 100][number % 6]
+            said |= {"sensor_id": "s", "species": SPECIES[number % 3], "confidence": confidence}
+        case "unsure":
+            said |= {"species": SPECIES[number % 3], "source_model": "m"}
+        case "clockless":
+            said |= {"sensor_id": "s", "species": SPECIES[0], "confidence": 80, "timestamp": None}
+        case "health":
+            said |= {"sensorId": "s", "batteryPct": number % 100 + 0.5, "cpu": 7, "disk": 55.25}
+        case "recording":
+            return CLIP, (("id", f"m{number}"), ("recorded_at", when))
+    return json.dumps(said).encode(), ()
+
+
+MESSAGES = st.tuples(
+    st.sampled_from(("call", "call", "call", "unsure", "clockless", "health", "recording")),
+    st.sampled_from(NODES),
+    st.sampled_from((0, 0, 0, 2_000, -90_000, 5 * HOUR_MS, -26 * HOUR_MS)),
+    st.booleans(),
+)
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(dir=MEMORY))
+        self.path, self.journal_path = self.folder / "almanac.db", self.folder / "journal.db"
+        self.journal = Journal(self.journal_path)
+        for sink in SINKS:
+            self.journal.add_sink(sink)
+        self.follower = self.new_follower()
+        self.number = 0
+        self.now_ms = START_MS
+
+    def new_follower(self) -> Follower:
+        return Follower(self.path, self.journal_path, PAYLOAD_BYTES_MAX)
+
+    def teardown(self) -> None:
+        self.follower.close()
+        self.journal.close()
+        shutil.rmtree(self.folder)
+
+    @rule(several=st.lists(MESSAGES, min_size=1, max_size=60))
+    def receive(self, several: Sequence[tuple[str, str | None, int, bool]]) -> None:
+        arrivals: list[Arrival] = []
+        for kind, node, waited_ms, misread in several:
+            self.number += 1
+            self.now_ms += 400_000
+            said, properties = payload(kind, self.now_ms - waited_ms, self.number)
+            topic = f"iotingestion/{node}" if node else "elsewhere"
+            message = Message(topic, said, self.now_ms, node, properties)
+            verdict = identify(message, PAYLOAD_BYTES_MAX)
+            if misread and self.number % 5 == 0:
+                verdict = Rejected(f"misread {self.number}")
+            arrivals.append((message, verdict))
+        self.journal.append(arrivals)
+        self.journal.acknowledged()
+
+    @rule(sink=st.sampled_from(SINKS), refuse=st.sets(st.integers(0, 6)))
+    def deliver(self, sink: str, refuse: set[int]) -> None:
+        offsets = [entry.offset for entry in self.journal.read(sink, 1_000)]
+        words = {offset: f"unknown to us: {offset}" for offset in offsets if offset % 7 in refuse}
+        self.journal.settle(sink, offsets, words)
+
+    @rule(sink=st.sampled_from(SINKS), share=st.integers(1, 3))
+    def ask_for_replay(self, sink: str, share: int) -> None:
+        archive = Archive(self.journal_path)
+        offsets = [parked.offset for parked in archive.parked(sink)][::share]
+        archive.close()
+        self.journal.request_replay(sink, offsets)
+
+    @rule(share=st.integers(1, 3))
+    def replay_dead_letters(self, share: int) -> None:
+        archive = Archive(self.journal_path)
+        letters = list(archive.dead_letters())[::share]
+        archive.close()
+        for letter in letters:
+            its = identify(letter.message, PAYLOAD_BYTES_MAX)
+            assert not isinstance(its, Rejected)
+            self.journal.replay_dead_letter(letter.id, letter.message, its)
+
+    @rule(hours=st.integers(0, 4), refuse=st.sets(st.integers(0, 6), max_size=2))
+    def have_all_delivered_and_trim(self, hours: int, refuse: set[int]) -> None:
+        for sink in SINKS:
+            self.deliver(sink, refuse)
+        self.journal.trim(self.now_ms - hours * HOUR_MS)
+
+    @rule(steps=st.integers(1, 9), dies=st.booleans())
+    def follow_for_a_while(self, steps: int, dies: bool) -> None:
+        with contextlib.closing(self.follower.round()) as following:
+            for _ in range(steps):
+                next(following, None)
+        if dies:
+            self.follower.close()
+            self.follower = self.new_follower()
+
+    @rule()
+    def forget_the_almanac(self) -> None:
+        begin_anew(self.path)
+
+    @invariant()
+    def it_says_what_the_journal_says(self) -> None:
+        if self.number % 3:  # what happens between two looks may be more than one thing
+            return
+        for _ in self.follower.round():
+            pass
+        check(self.path, self.journal_path)
+
+
+TestAlmanac = Machine.TestCase
+TestAlmanac.settings = settings(
+    max_examples=max(1, STEPS // STEPS_A_RUN),
+    stateful_step_count=STEPS_A_RUN,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
