@@ -51,6 +51,23 @@ def test_links_lead_somewhere(paper: Path) -> None:
         assert not fragment or fragment in anchors(target), link
 
 
+OURS = re.compile(
+    r"\b(journal|sink|ledger|backlog|almanac|cursor|broker|MQTT|dead letter|parked|offset|"
+    r"payload|topic|record|replay|retention|settle|ingest\w*)s?\b",
+    re.IGNORECASE,
+)
+
+
+def test_the_tour_of_the_console_has_no_word_of_our_internals() -> None:
+    tour = (DOCS / "console.md").read_text()
+    assert OURS.findall(re.sub(r"\]\([^)]*\)|Echo Ingest", "", tour)) == []
+    assert len(tour.split()) < 900
+    shown = re.findall(r'(?:src|srcset)="(console/[^"]+)"', tour)
+    assert {name.removesuffix("-light.png").removesuffix("-dark.png") for name in shown} == {
+        f"console/{page}" for page in ("overview", "nodes", "node", "calls", "call", "refused")
+    }
+
+
 def test_the_readme_leads_to_every_page() -> None:
     linked = {link.partition("#")[0] for link in LINK.findall((ROOT / "README.md").read_text())}
     assert {str(paper.relative_to(ROOT)) for paper in PAPERS} - linked == {"README.md"}

@@ -15,7 +15,8 @@ from tests.browser.pages import PAGES, Shown
 HEIGHT_MAX = 1_400
 PHONE = (390, 844)
 COLOURS = 200
-BYTES_MAX = 150_000
+BYTES_MAX = 250_000
+"""A spectrogram is noise, and noise does not shrink."""
 TOTAL_BYTES_MAX = 2_500_000
 
 

@@ -183,7 +183,7 @@ async def test_a_call_is_marked_in_the_recording_that_was_under_way(browser: Bro
 async def test_a_clip_comes_byte_for_byte_whole_and_in_parts(browser: Browser) -> None:
     assert await browser.get("/console/calls/5") == 200
     assert "Draco &lt;b&gt;dormiens" in browser.text and "<b>dormiens" not in browser.text
-    assert "38.77120°" in browser.text
+    assert "38.77120°" in browser.text and "characters of base64" in browser.text
     async with browser.http.get("/console/calls/5/clip") as reply:
         assert (reply.status, reply.content_type) == (200, "audio/wav")
         assert await reply.read() == CLIP

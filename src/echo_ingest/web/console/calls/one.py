@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from echo_ingest.almanac import Almanac, Call, CallFilter
 from echo_ingest.journal.archive import Archive
+from echo_ingest.readable import readable
 from echo_ingest.record import Detection, Recording
 from echo_ingest.web.console.calls.call import page_of, sound_of, span_of
 from echo_ingest.web.console.page import AnyRequest
@@ -21,6 +22,8 @@ from echo_ingest.web.views import StoredRecord
 
 NUMBER_MAX = 2**53 - 1
 MARKS_MAX = 200
+READABLE_BYTES_MAX = 2_000_000
+"""It takes about 15 ms for each MB."""
 BYTES = "application/octet-stream"
 
 
@@ -39,6 +42,8 @@ class Told(Struct, frozen=True):
 
     stored: StoredRecord
     message_bytes: int
+    readable: str | None
+    """The message as a person can read it; None where it is long, or sound and nothing else."""
     carrier: StoredRecord
     """The record that carries its sound, if any does: itself, or a recording of the same time."""
 
@@ -58,7 +63,8 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
         if (wanted := calls_within(told.carrier)) is not None:
             calls = await sources.almanac.ask(lambda almanac: almanac.calls(wanted, MARKS_MAX))
         sound = sound_of(told.carrier, calls, offset)
-        values = {"page": page_of(told.stored, told.message_bytes, sound), "around": around}
+        page = page_of(told.stored, told.message_bytes, sound)
+        values = {"page": page, "around": around, "readable": told.readable}
         return sources.pages.page(request, "call.html", values)
 
     @get("/calls/{offset:int}/clip", middleware=turns)
@@ -97,7 +103,9 @@ def tell(archive: Archive, offset: int, around: Around, payload_bytes_max: int) 
     sound = around.call.clip_offset if around.call else None
     if sound is not None and sound != offset and (other := archive.record(sound)) is not None:
         carrier = shown(archive, other, payload_bytes_max)
-    return Told(stored, len(entry.message.payload), carrier)
+    payload = entry.message.payload
+    is_shown = payload.startswith(b"{") and len(payload) <= READABLE_BYTES_MAX
+    return Told(stored, len(payload), readable(payload) if is_shown else None, carrier)
 
 
 def calls_within(carrier: StoredRecord) -> CallFilter | None:
