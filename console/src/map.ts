@@ -52,7 +52,7 @@ islands<MapData>("map", (place, data) => {
   let nodes = data.nodes;
   const bounds = boundsOf(nodes);
   if (bounds === null) map.setView([0, 0], 1);
-  else map.fitBounds(bounds, { padding: [40, 40], maxZoom: 14, animate: false });
+  else map.fitBounds(bounds, { paddingTopLeft: [40, 30], paddingBottomRight: [64, 30], maxZoom: 14, animate: false });
 
   const draw = () => {
     const held = place.contains(document.activeElement) ? document.activeElement?.getAttribute("data-mark") : null;

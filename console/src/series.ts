@@ -81,7 +81,7 @@ function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement, leg
     scales: { x: { range: (_, min, max) => (min === max ? [min - 1, max + 1] : [min, max]) } },
     legend: { show: false },
     axes: [
-      { ...axis, space: 64, size: 40, values: timesOf(zone) },
+      { ...axis, space: 64, size: (_, values) => (values?.some((each) => each.includes("\n")) ? 38 : 22), values: timesOf(zone) },
       ...units.map((unit, index): uPlot.Axis => ({
         ...axis, scale: unit || "count", side: index === 0 ? 3 : 1, size: 64, space: 30,
         values: (_, splits, __, ___, apart) => splits.map((each) => `${short(each, apart)}${unit ? ` ${unit}` : ""}`),
