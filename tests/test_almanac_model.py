@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -158,4 +158,5 @@ TestAlmanac.settings = settings(
     stateful_step_count=STEPS_A_RUN,
     deadline=None,
     suppress_health_check=list(HealthCheck),
+    phases=(Phase.reuse, Phase.generate, Phase.shrink),
 )

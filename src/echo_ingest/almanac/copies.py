@@ -11,9 +11,11 @@ from echo_ingest.almanac.opening import rows_of
 from echo_ingest.almanac.refusals import alike
 from echo_ingest.almanac.tally import Tally
 from echo_ingest.broker.nodes import NodesUnusable, read_nodes
-from echo_ingest.journal.following import Following, Letter, Marks, ParkedNote, Row
+from echo_ingest.journal.following import Following, Letter, Marks, Row
 
-STEP_ROWS = 500
+STEP_ROWS = 200
+STEP_PARKED = 2_000
+END = 2**62
 REASONS_MAX = 10_000
 HEARD = """
     INSERT INTO node (name, first_heard_at_ms, last_heard_at_ms) VALUES (?1, ?2, ?3)
@@ -39,7 +41,8 @@ class Copies:
 
     def heard(self) -> None:
         """When each node was first and last heard, as the journal's own ledger has it."""
-        self._db.executemany(HEARD, self._journal.heard())
+        with self._db:
+            self._db.executemany(HEARD, self._journal.heard())
 
     def last_heard(self) -> Iterator[None]:
         """The same again: what came twice is in no record, but its node was heard."""
@@ -97,7 +100,7 @@ class Copies:
 
     def _add_letters(self, letters: list[Letter], first_hour: int) -> None:
         rows = [
-            (letter.id, self._reason_id(letter.reason), self._node_id(letter.node), at_ms)
+            (letter.id, self._reason_id(letter.reason), self._tally.node_id(letter.node), at_ms)
             for letter in letters
             for at_ms in (letter.received_at_ms,)
         ]
@@ -151,47 +154,48 @@ class Copies:
         for sink in sorted({row[0] for row in (*marks.parked, *ours)}):
             after = 0
             while True:
-                theirs = self._journal.parked(sink, after, STEP_ROWS)
-                whole = len(theirs) < STEP_ROWS
-                end = 2**62 if whole else theirs[-1].offset
-                self._copy_parked(sink, after, end, theirs)
+                theirs = self._journal.parked(sink, after, STEP_PARKED)
+                end = theirs[-1][0] if len(theirs) == STEP_PARKED else END
+                ours = rows_of(
+                    self._db,
+                    "SELECT number, at_ms, replay_requested FROM refusal"
+                    " WHERE sink = ? AND number > ? AND number <= ?",
+                    (sink, after, end),
+                )
                 yield
-                if whole:
+                yield from self._copy_parked(sink, ours, theirs)
+                if end == END:
                     break
                 after = end
         self._parked = marks.parked
 
-    def _copy_parked(self, sink: str, after: int, end: int, theirs: list[ParkedNote]) -> None:
-        ours = {
-            number: (at_ms, bool(replay))
-            for number, at_ms, replay in rows_of(
-                self._db,
-                "SELECT number, at_ms, replay_requested FROM refusal"
-                " WHERE sink = ? AND number > ? AND number <= ?",
-                (sink, after, end),
-            )
-        }
-        differ = [
-            each
-            for each in theirs
-            if ours.pop(each.offset, None) != (each.parked_at_ms, each.replay_requested)
-        ]
-        # What is left of ours is parked no more, or was compared: those are in `theirs`.
-        if not differ and not ours:
-            return
-        nodes = self._journal.nodes([each.offset for each in differ])
-        with self._db:
-            self._drop(sink, list(ours))
-            self._db.executemany(
+    def _copy_parked(self, sink: str, ours: list[Row], theirs: list[Row]) -> Iterator[None]:
+        changed = sorted(set(theirs).difference(ours))
+        parked_at_ms = {offset: at_ms for offset, at_ms, _ in ours}
+        asked = [row for row in changed if parked_at_ms.get(row[0]) == row[1]]
+        new = [row for row in changed if parked_at_ms.get(row[0]) != row[1]]
+        gone = parked_at_ms.keys() - {row[0] for row in theirs}
+        if gone or asked:
+            with self._db:
+                self._drop(sink, sorted(gone))
+                self._db.executemany(
+                    "UPDATE refusal SET replay_requested = ?3 WHERE sink = ?1 AND number = ?2",
+                    ((sink, offset, replay) for offset, _, replay in asked),
+                )
+            yield
+        for start in range(0, len(new), STEP_ROWS):
+            with self._db:
+                for row in new[start : start + STEP_ROWS]:
+                    self._park(sink, *row)
+            yield
+
+    def _park(self, sink: str, offset: int, at_ms: int, replay: int) -> None:
+        reason, node = self._journal.why_parked(sink, offset)
+        if reason:  # else it is parked no more
+            ids = self._reason_id(reason), self._tally.node_id(node)
+            self._db.execute(
                 "INSERT OR REPLACE INTO refusal VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        *(sink, each.offset, self._reason_id(each.reason)),
-                        *(self._node_id(nodes.get(each.offset, "")), each.parked_at_ms),
-                        each.replay_requested,
-                    )
-                    for each in differ
-                ],
+                (sink, offset, *ids, at_ms, replay),
             )
 
     # ------------------------------------------------------------------ both
@@ -209,9 +213,6 @@ class Copies:
             "DELETE FROM refusal WHERE sink = ? AND number = ?",
             ((sink, number) for number in numbers),
         )
-
-    def _node_id(self, name: str) -> int:
-        return self._tally.node_id(name)
 
     def _reason_id(self, reason: str) -> int:
         found = self._reasons.get(reason)

@@ -17,7 +17,7 @@ import structlog
 
 from echo_ingest.almanac.copies import Copies
 from echo_ingest.almanac.heard import HOUR_MS, heard
-from echo_ingest.almanac.opening import UNUSABLE, begin_anew, open_to_write
+from echo_ingest.almanac.opening import UNUSABLE, begin_anew, open_to_write, rows_of
 from echo_ingest.almanac.tally import SPAN_MS, Tally
 from echo_ingest.almanac.trimmed import drop_hours, drop_trimmed
 from echo_ingest.decode import decode
@@ -55,7 +55,7 @@ class Follower:
         self._closing = contextlib.ExitStack()
         self._version = -1
         self._seldom_at = 0.0
-        self._trimmed_offset = 0
+        self._trimmed: tuple[int, int] | None = None
         self._is_open = False
 
     def run(self, stop: threading.Event) -> None:
@@ -94,7 +94,7 @@ class Follower:
 
     def _round(self) -> Steps:
         if not self._is_open or self._changed_hands():
-            yield from self._open()
+            self._open()
         if self._nodes_path is not None:
             self._copies.accounts(self._nodes_path)
         version = self._journal.version()
@@ -102,10 +102,12 @@ class Follower:
         if version == self._version and not seldom:
             return
         marks = self._journal.marks()
+        if marks.trimmed_offset > self._db.execute("SELECT offset FROM progress").get:
+            self._copies.heard()  # of some, no record was seen before it was gone
         yield from self._records()
         yield from self._copies.letters(marks)
         yield from self._copies.parked(marks)
-        if seldom or marks.trimmed_offset > self._trimmed_offset:
+        if (marks.trimmed_offset, marks.left_behind) != self._trimmed:
             yield from self._trim(marks)
         if seldom:
             yield from self._copies.last_heard()
@@ -122,7 +124,7 @@ class Follower:
             file_of(self._journal_path) != self._journal.file or file_of(self._path) != self._file
         )
 
-    def _open(self) -> Iterator[None]:
+    def _open(self) -> None:
         self.close()
         self._journal = self._closing.enter_context(
             contextlib.closing(Following(self._journal_path))
@@ -132,19 +134,15 @@ class Follower:
         self._tally = Tally(self._db)
         self._copies = Copies(self._db, self._journal, self._tally)
         self._version = -1
+        self._trimmed = None
         self._seldom_at = time.monotonic()
         marks = self._journal.marks()
-        known = self._db.execute(
-            "SELECT journal, offset, key, trimmed_offset FROM progress"
-        ).fetchone()
-        if known is not None:
-            if (why := self._contradiction(marks, *known[:3])) is not None:
-                self._begin_anew(why)
-                yield from self._open()
-                return
-            self._trimmed_offset = known[3]
-        else:
-            yield from self._begin(marks)
+        known = rows_of(self._db, "SELECT journal, offset, key FROM progress")
+        if not known:
+            self._begin(marks)
+        elif (why := self._contradiction(marks, *known[0])) is not None:
+            self._begin_anew(why)
+            self._open()
         self._is_open = True
 
     def _contradiction(self, marks: Marks, file: str, offset: int, key: bytes) -> str | None:
@@ -163,16 +161,13 @@ class Follower:
         self.close()
         begin_anew(self._path)
 
-    def _begin(self, marks: Marks) -> Iterator[None]:
-        self._trimmed_offset = marks.trimmed_offset
+    def _begin(self, marks: Marks) -> None:
         hour = _first_hour(marks) if marks.trimmed_offset else 0
         with self._db:
             self._db.execute(
-                "INSERT INTO progress VALUES (1, ?, 0, x'', 0, ?, ?)",
-                (self._journal.file, marks.trimmed_offset, hour),
+                "INSERT INTO progress VALUES (1, ?, 0, x'', 0, ?)", (self._journal.file, hour)
             )
             self._copies.heard()
-        yield
 
     # ------------------------------------------------------------------ records
 
@@ -222,8 +217,8 @@ class Follower:
     def _trim(self, marks: Marks) -> Iterator[None]:
         yield from drop_trimmed(self._db, self._journal, marks.trimmed_offset)
         hour = _first_hour(marks) if marks.trimmed_offset else 0
-        drop_hours(self._db, hour, marks.trimmed_offset)
-        self._trimmed_offset = marks.trimmed_offset
+        drop_hours(self._db, hour)
+        self._trimmed = marks.trimmed_offset, marks.left_behind
 
 
 def _first_hour(marks: Marks) -> int:

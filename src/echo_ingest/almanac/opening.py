@@ -11,6 +11,7 @@ SCHEMA = Path(__file__).with_name("schema.sql")
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_MS = 5_000
 CACHE_KIB = 8 * 1024
+WAL_BYTES = 8 * 1024 * 1024
 UNUSABLE = (apsw.CorruptError, apsw.NotADBError)
 
 
@@ -69,6 +70,7 @@ def _open(path: Path) -> apsw.Connection:
     # A power cut may take the last seconds, and then they are read from the journal again.
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
     with db:
         version = db.execute("PRAGMA user_version").get
         if version == 0:

@@ -2,13 +2,12 @@
 -- Hours and minutes are counted in UTC since 1970.
 
 CREATE TABLE progress (
-    id             INTEGER PRIMARY KEY CHECK (id = 1),
-    journal        TEXT NOT NULL,    -- which file: device and inode
-    offset         INTEGER NOT NULL, -- every record up to here has been looked at
-    key            BLOB NOT NULL,    -- that of the record at this offset
-    dead_letter    INTEGER NOT NULL, -- every dead letter up to this id has been looked at
-    trimmed_offset INTEGER NOT NULL, -- what retention has removed up to here is gone here too
-    first_hour     INTEGER NOT NULL  -- nothing by the hour is kept from before this one
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    journal     TEXT NOT NULL,    -- which file: device and inode
+    offset      INTEGER NOT NULL, -- every record up to here has been looked at
+    key         BLOB NOT NULL,    -- that of the record at this offset
+    dead_letter INTEGER NOT NULL, -- every dead letter up to this id has been looked at
+    first_hour  INTEGER NOT NULL  -- nothing by the hour is kept from before this one
 ) STRICT;
 
 CREATE TABLE node (
@@ -114,7 +113,7 @@ CREATE TABLE refusal (
     replay_requested INTEGER NOT NULL,
     PRIMARY KEY (sink, number)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX refusal_by_reason ON refusal (sink, reason_id, number);
+CREATE INDEX refusal_by_reason ON refusal (sink, reason_id, node_id, at_ms, replay_requested);
 CREATE INDEX refusal_by_node ON refusal (node_id, sink, at_ms);
 
 CREATE TABLE reason (

@@ -33,9 +33,9 @@ def drop_trimmed(db: apsw.Connection, journal: Following, trimmed_offset: int) -
         ]
         if not offsets:
             return
-        there = journal.nodes(offsets)
+        gone = journal.gone(offsets)
         with db:
-            _drop(db, [offset for offset in offsets if offset not in there])
+            _drop(db, gone)
         after = offsets[-1]
         yield
 
@@ -64,13 +64,10 @@ def _drop(db: apsw.Connection, gone: list[int]) -> None:
         recount(db, hour, species_id)
 
 
-def drop_hours(db: apsw.Connection, first_hour: int, trimmed_offset: int) -> None:
+def drop_hours(db: apsw.Connection, first_hour: int) -> None:
     """Nothing by the hour is kept from before that one; a look at all of it once an hour."""
     with db:
         if first_hour > db.execute("SELECT first_hour FROM progress").get:
             for table in ("node_hour", "health_hour"):
                 db.execute(f"DELETE FROM {table} WHERE hour < ?", (first_hour,))  # noqa: S608
-        db.execute(
-            "UPDATE progress SET first_hour = max(first_hour, ?), trimmed_offset = ?",
-            (first_hour, trimmed_offset),
-        )
+            db.execute("UPDATE progress SET first_hour = ?", (first_hour,))

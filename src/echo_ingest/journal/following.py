@@ -24,6 +24,8 @@ class Marks(Struct, frozen=True):
     last_offset: int
     trimmed_offset: int
     """The highest that retention has removed."""
+    left_behind: int
+    """Records before it that are there still: some sink has them parked."""
     first_received_at_ms: int | None
     """Of the oldest record that retention has not come to; None: there is none."""
     last_dead_letter: int
@@ -41,16 +43,6 @@ class Letter(Struct, frozen=True):
     node: str
     """Empty where the topic named none."""
     reason: str
-
-
-class ParkedNote(Struct, frozen=True):
-    """A parked record without it."""
-
-    sink: str
-    offset: int
-    reason: str
-    parked_at_ms: int
-    replay_requested: bool
 
 
 class Following:
@@ -79,8 +71,9 @@ class Following:
     def marks(self) -> Marks:
         """How far it has come; takes longer the more is parked, 10 ms for 100,000."""
         with self._at_one_moment():
-            last, trimmed, first_ms, letters, last_letter = self._db.execute(
+            last, trimmed, left, first_ms, letters, last_letter = self._db.execute(
                 "SELECT (SELECT coalesce(max(offset), 0) FROM record), trimmed_offset,"
+                " (SELECT count(*) FROM record WHERE offset <= trimmed_offset),"
                 " (SELECT received_at_ms FROM record WHERE offset > trimmed_offset"
                 "  ORDER BY offset LIMIT 1), dead_letters - lost_dead_letters,"
                 " (SELECT coalesce(max(id), 0) FROM dead_letter) FROM ledger"
@@ -89,7 +82,7 @@ class Following:
                 "SELECT sink, count(*), sum(replay), sum(attempts), max(parked_at_ms) FROM parked"
                 " GROUP BY sink"
             ).fetchall()
-        return Marks(last, trimmed, first_ms, last_letter, letters, tuple(parked))
+        return Marks(last, trimmed, left, first_ms, last_letter, letters, tuple(parked))
 
     def entries(self, after: int, records_max: int, bytes_max: int) -> list[Entry]:
         """Records that follow an offset, in order: at most so many, and about so many bytes."""
@@ -111,17 +104,11 @@ class Following:
         row = next(self._rows("SELECT key FROM record WHERE offset = ?", (offset,)), None)
         return None if row is None else bytes(row[0])
 
-    def nodes(self, offsets: list[int]) -> dict[int, str]:
-        """Who sent the records at these offsets; those that are not there are left out."""
-        found = {}
+    def gone(self, offsets: list[int]) -> list[int]:
+        """Those of these offsets whose record is not there any more."""
+        there = "SELECT 1 FROM record WHERE offset = ?"
         with self._at_one_moment():
-            for offset in offsets:
-                row = self._db.execute(
-                    "SELECT CAST(node AS BLOB) FROM record WHERE offset = ?", (offset,)
-                ).fetchone()
-                if row is not None:
-                    found[offset] = text_of(row[0]) or ""
-        return found
+            return [each for each in offsets if not self._db.execute(there, (each,)).fetchone()]
 
     def letters(self, after: int, letters_max: int) -> list[Letter]:
         """Dead letters that follow an id, in order."""
@@ -141,17 +128,24 @@ class Following:
         )
         return [number for (number,) in rows]
 
-    def parked(self, sink: str, after: int, parked_max: int) -> list[ParkedNote]:
-        """What `sink` has parked, from the record that follows an offset on, in order."""
+    def parked(self, sink: str, after: int, parked_max: int) -> list[Row]:
+        """What `sink` has parked behind an offset, in order: offset, when, and replay asked for."""
         rows = self._rows(
-            "SELECT sink, offset, CAST(reason AS BLOB), parked_at_ms, replay FROM parked"
-            " WHERE (sink, offset) > (?, ?) AND sink = ?1 ORDER BY offset LIMIT ?",
+            "SELECT offset, parked_at_ms, replay FROM parked WHERE sink = ? AND offset > ?"
+            " ORDER BY offset LIMIT ?",
             (sink, after, parked_max),
         )
-        return [
-            ParkedNote(sink, offset, text_of(reason) or "", at_ms, bool(replay))
-            for sink, offset, reason, at_ms, replay in rows
-        ]
+        return list(rows)
+
+    def why_parked(self, sink: str, offset: int) -> tuple[str, str]:
+        """The reason, and the node; both empty if it is not parked any more."""
+        rows = self._rows(
+            "SELECT CAST(reason AS BLOB), CAST(node AS BLOB) FROM parked JOIN record USING (offset)"
+            " WHERE sink = ? AND offset = ?",
+            (sink, offset),
+        )
+        reason, node = next(rows, (None, None))
+        return text_of(reason) or "", text_of(node) or ""
 
     def heard(self) -> Iterator[tuple[str, int, int]]:
         """Every node with when it was first and last heard: a look at each of its days."""
