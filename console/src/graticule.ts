@@ -39,7 +39,7 @@ export function graticule(map: L.Map): void {
     for (const at of multiples(bounds.getWest(), bounds.getEast(), apart))
       label(degrees(at, apart, "E", "W"), "at-top", map.latLngToContainerPoint([bounds.getNorth(), at]).x, 0);
     for (const at of multiples(Math.max(-85, bounds.getSouth()), Math.min(85, bounds.getNorth()), apart))
-      label(degrees(at, apart, "N", "S"), "at-right", 0, map.latLngToContainerPoint([at, bounds.getWest()]).y);
+      label(degrees(at, apart, "N", "S"), "at-left", 0, map.latLngToContainerPoint([at, bounds.getWest()]).y);
   };
   map.on("moveend", drawLines);
   map.on("move", drawLabels);

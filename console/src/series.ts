@@ -78,7 +78,10 @@ function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement, leg
     height: heightOf(data),
     tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), zone),
     cursor: { sync: { key: "page" }, drag: { x: true, y: false }, focus: { prox: 24 } },
-    scales: { x: { range: (_, min, max) => (min === max ? [min - 1, max + 1] : [min, max]) } },
+    scales: {
+      x: { range: (_, min, max) => (min === max ? [min - 1, max + 1] : [min, max]) },
+      ...Object.fromEntries(units.map((unit) => [unit || "count", { range: rangeOf(data, unit) }])),
+    },
     legend: { show: false },
     axes: [
       { ...axis, space: 64, size: (_, values) => (values?.some((each) => each.includes("\n")) ? 38 : 22), values: timesOf(zone) },
@@ -109,6 +112,17 @@ function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement, leg
         whole.hidden = scale?.min == null || (scale.min <= all.min && (scale.max ?? 0) >= all.max);
       }],
     },
+  };
+}
+
+/** Never so narrow that what is within a reading's exactness would look like a change. */
+function rangeOf(data: SeriesData, unit: string): uPlot.Scale.Range {
+  const decimals = Math.max(...data.lines.filter((line) => line.unit === unit).map((line) => line.decimals ?? 0));
+  const least = 5 * 10 ** -decimals;
+  return (_, min, max) => {
+    if (min == null || max == null) return [0, 1];
+    const missing = Math.max(0, least - (max - min)) / 2;
+    return uPlot.rangeNum(min - missing, max + missing, 0.1, true);
   };
 }
 
