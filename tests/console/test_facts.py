@@ -49,6 +49,14 @@ def test_rates_are_by_the_second_and_gaps_stay_gaps() -> None:
     assert not [age for age in ages if 115 < age < 195]
 
 
+def test_a_young_service_is_drawn_from_where_it_began() -> None:
+    old: list[float | None] = [None] * 20 + [1.0] * 124
+    assert facts.begins(old) == 20
+    assert facts.step_at(NOW, 143) <= NOW < facts.step_at(NOW, 144)
+    assert facts.begins([None] * 143 + [1.0]) == 144 - 18
+    assert facts.begins([None] * 144) == 0
+
+
 def test_what_waited_is_the_most_of_each_step() -> None:
     waited = facts.waiting([sample(m, 0) for m in (24, 23, 3, 2)], NOW, "echo_api")
     assert [value for value in waited if value is not None] == [24.0, 3.0]

@@ -46,6 +46,10 @@ def test_the_axis_has_full_hours_of_the_zone_also_where_clocks_change() -> None:
     assert forward.ticks[1].percent - forward.ticks[0].percent < 25
 
 
+def test_the_axis_of_a_few_hours_has_each_of_them() -> None:
+    assert [tick.at.hour for tick in curve([1.0] * 18, AT, STEP, ZONE).ticks] == [9, 10, 11]
+
+
 LEDGER = Ledger(
     received=1_000_000,
     stored=999_900,

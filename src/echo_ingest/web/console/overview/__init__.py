@@ -129,6 +129,8 @@ def shown(said: Said, remembered: Remembered, zone: ZoneInfo, now: datetime) -> 
         last_night=_summed(night) if night is not None else None,
     )
     standing = facts.standing(known)
+    rates = facts.rates(samples, now)
+    first = facts.begins(rates)
     received, store_bars = ledger_bars(ledger)
     return {
         "now": now,
@@ -137,12 +139,12 @@ def shown(said: Said, remembered: Remembered, zone: ZoneInfo, now: datetime) -> 
         "clauses": sentence(standing, zone),
         "last_night": night,
         "latest": of_calls(remembered.latest, zone),
-        "stores": store_rows(standing.stores, samples, now, zone),
+        "stores": store_rows(standing.stores, samples, now, zone, first),
         "room": remembered.room,
         "received_last_day": facts.received(samples),
         "clients": facts.clients(said.metrics),
         "dropped": facts.dropped(samples),
-        "rate": curve(facts.rates(samples, now), facts.first_at(now), STEP, zone),
+        "rate": curve(rates[first:], facts.step_at(now, first), STEP, zone),
         "received": received,
         "store_bars": [(store_title(name), bar) for name, bar in store_bars.items()],
         "stored": ledger.stored,

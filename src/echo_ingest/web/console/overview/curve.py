@@ -13,6 +13,8 @@ from msgspec import Struct
 HEIGHT = 100
 """Of the drawing, in its own units; its width is one for each step."""
 TICK_HOURS = 6
+SHORT = timedelta(hours=12)
+"""Up to this length there is a tick each hour."""
 
 
 class Gap(Struct, frozen=True):
@@ -101,10 +103,11 @@ def _gaps(values: Sequence[float | None]) -> Iterator[Gap]:
 
 
 def _ticks(first_at: datetime, length: timedelta, zone: ZoneInfo) -> Iterator[Tick]:
-    """Full hours of the zone that divide by `TICK_HOURS`, within the drawing."""
+    """Full hours of the zone, those that divide by `TICK_HOURS` where there are many."""
     hour = timedelta(hours=1)
+    apart = 1 if length <= SHORT else TICK_HOURS
     at = first_at.astimezone(zone).replace(minute=0, second=0, microsecond=0)
     while at < first_at + length:
-        if at >= first_at and at.astimezone(zone).hour % TICK_HOURS == 0:
+        if at >= first_at and at.astimezone(zone).hour % apart == 0:
             yield Tick(round(100 * ((at - first_at) / length), 2), at.astimezone(zone))
         at = (at.astimezone(UTC) + hour).astimezone(zone)

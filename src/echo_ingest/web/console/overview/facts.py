@@ -21,6 +21,7 @@ from echo_ingest.web.console.overview.sentence import LastNight, Silence, Standi
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 STEP = timedelta(minutes=10)
+STEPS_MIN = 18
 MINUTE_MS = 60_000
 NEXT_WITHIN_MS = 3 * MINUTE_MS
 """Between samples further apart nothing is known."""
@@ -141,9 +142,15 @@ def waiting(samples: Sequence[Sample], now: datetime, sink: str) -> list[float |
     return most
 
 
-def first_at(now: datetime) -> datetime:
-    """When the first step of the last day begins."""
-    return _at(_first_ms(now))
+def step_at(now: datetime, place: int) -> datetime:
+    """When this step of the last day begins."""
+    return _at(_first_ms(now) + place * _STEP_MS)
+
+
+def begins(rates: Sequence[float | None]) -> int:
+    """The first step that is known, for a service that is younger than a day."""
+    known = (place for place, rate in enumerate(rates) if rate is not None)
+    return min(next(known, 0), _STEPS - STEPS_MIN)
 
 
 _STEP_MS = STEP // timedelta(milliseconds=1)

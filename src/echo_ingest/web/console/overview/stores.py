@@ -30,9 +30,9 @@ class Row(Struct, frozen=True):
 
 
 def store_rows(
-    stores: Sequence[Store], samples: Sequence[Sample], now: datetime, zone: ZoneInfo
+    stores: Sequence[Store], samples: Sequence[Sample], now: datetime, zone: ZoneInfo, first: int
 ) -> list[Row]:
-    """A line for each store."""
+    """A line for each store; curves begin with step `first` of the last day."""
     return [
         Row(
             store_title(store.name),
@@ -42,7 +42,12 @@ def store_rows(
             store.waiting,
             store.lag_seconds,
             store.refused,
-            curve(facts.waiting(samples, now, store.name), facts.first_at(now), facts.STEP, zone),
+            curve(
+                facts.waiting(samples, now, store.name)[first:],
+                facts.step_at(now, first),
+                facts.STEP,
+                zone,
+            ),
         )
         for store in stores
     ]
