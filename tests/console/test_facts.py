@@ -71,6 +71,14 @@ def test_refused_are_counted_also_across_a_replay() -> None:
     assert facts.refused_between([sample(m, 0, 60 - m) for m in range(59, 0, -1)], 0, now_ms) == 58
 
 
+def test_of_an_hour_in_which_nobody_looked_nothing_is_said() -> None:
+    hour_ms = int((NOW - timedelta(hours=1)).timestamp() * 1000)
+    samples = [nobody(80), *(sample(m, 0, 90 - m) for m in range(50, 0, -1))]
+    assert facts.refused_between(samples, hour_ms - 3_600_000, hour_ms) is None
+    standing = facts.standing(replace(known(LEDGER), samples=samples))
+    assert (standing.refused_this_hour, standing.refused_hour_before) == (49, None)
+
+
 def test_a_broker_that_was_started_anew_counts_from_nothing() -> None:
     samples = [sample(3, 0, dropped=10), sample(2, 0, dropped=12), sample(1, 0, dropped=5)]
     assert facts.dropped(samples) == 2 + 5

@@ -201,6 +201,10 @@ REST = {
         replace(WELL, refused_this_hour=240, refused_hour_before=200),
         *("look", "240 messages refused in the last hour."),
     ),
+    "many, and nobody knows how many before": (
+        replace(WELL, refused_this_hour=240),
+        *("look", "240 messages refused in the last hour."),
+    ),
     "rising": (
         replace(WELL, refused_this_hour=1_240, refused_hour_before=12),
         *("look", "Refused messages rise: 1,240 in the last hour, 12 in the one before."),

@@ -63,7 +63,7 @@ def standing(facts: Facts) -> Standing:
         heard=nodes.heard_last_hour,
         silent=nodes.known - nodes.never - nodes.heard_last_hour,
         latest_silences=[Silence(each.name, _at(each.since_ms)) for each in nodes.silent],
-        refused_this_hour=refused_between(facts.samples, hour_ms, now_ms),
+        refused_this_hour=refused_between(facts.samples, hour_ms, now_ms) or 0,
         refused_hour_before=refused_between(facts.samples, hour_ms - 60 * MINUTE_MS, hour_ms),
         stores=[_store(name, facts) for name in ledger.sinks],
         last_night=facts.last_night,
@@ -84,9 +84,14 @@ def _store(name: str, facts: Facts) -> Store:
     )
 
 
-def refused_between(samples: Sequence[Sample], since_ms: int, until_ms: int) -> int:
-    """How many messages were refused as no valid ones; a replay takes none of them away."""
+def refused_between(samples: Sequence[Sample], since_ms: int, until_ms: int) -> int | None:
+    """How many messages were refused as no valid ones; a replay takes none of them away.
+
+    None where nobody looked.
+    """
     within = [sample for sample in samples if since_ms - MINUTE_MS <= sample.at_ms < until_ms]
+    if not any(sample.answered for sample in within):
+        return None
     return sum(step.rise for step in _steps(within, lambda sample: sample.dead_letters))
 
 

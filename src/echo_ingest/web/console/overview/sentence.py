@@ -99,7 +99,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     """The silences that began last, newest first; `NAMED_MAX` of them are enough."""
     refused_this_hour: int = 0
     """Messages of the last hour that were no valid ones."""
-    refused_hour_before: int = 0
+    refused_hour_before: int | None = None
+    """None: nobody looked then."""
     stores: Sequence[Store] = ()
     last_night: LastNight | None = None
 
@@ -197,7 +198,7 @@ def _nodes(standing: Standing, zone: ZoneInfo) -> Clause:
 
 def _refused(standing: Standing) -> Iterator[Clause]:
     count, before = standing.refused_this_hour, standing.refused_hour_before
-    if count >= RISING_MIN and count > 2 * before:
+    if before is not None and count >= RISING_MIN and count > 2 * before:
         text = (
             f"Refused messages rise: {number(count)} in the last hour, "
             f"{number(before)} in the one before."
