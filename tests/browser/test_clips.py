@@ -2,16 +2,18 @@
 
 import base64
 import hashlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from echo_ingest.calls import CALLS, Call, wav
-from tests.browser.forest import Forest
-from tests.browser.tab import tab
+from tests.browser.forest import PREFIX, Forest
+from tests.browser.tab import ZONE, tab
 from tests.house import eventually
 
 SAMPLE_RATE_HZ = 16_000
@@ -67,6 +69,26 @@ def test_a_spectrogram_has_the_call_where_it_is(
         low, high = sorted((call.start_hz, call.end_hz))
         assert low - 150 < hertz < high + 150
         expect(one.page.locator(".clip-unit")).to_have_text("kHz")
+
+
+def test_a_call_is_marked_where_it_is_in_a_recording(browser: Browser, forest: Forest) -> None:
+    began_at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=30)
+    guano = f"GUANO|Version: 1.0\nTimestamp: {began_at.isoformat()}"
+    clip = wav(CALLS[1], 20.0, 8_000, Random(2), guano)
+    forest.device().publish([(f"{PREFIX}/swamp-01/recording", clip)])
+    forest.hear("swamp-01", CALLS[1].species, timestamp=began_at.timestamp() + 5)
+    path = "/console/calls?node=swamp-01"
+    eventually(lambda: "♪" in forest.house.http_bytes(path).decode())
+    with tab(browser, forest.origin) as one:
+        one.open(path)
+        one.page.locator("#list a i").first.click()
+        mark = one.page.locator(".clip-mark.is-this")
+        expect(mark).to_have_text(CALLS[1].species)
+        whole, marked = (one.page.locator(".clip-view").bounding_box(), mark.bounding_box())
+        assert whole is not None and marked is not None
+        assert (marked["x"] - whole["x"]) / whole["width"] == pytest.approx(5 / 20, abs=0.01)
+        local = began_at.astimezone(ZoneInfo(ZONE))
+        expect(one.page.locator(".clip-times span").first).to_contain_text(f"{local:%H:%M:%S %Z}")
 
 
 def test_a_clip_plays_and_can_be_had(browser: Browser, forest: Forest, tmp_path: Path) -> None:

@@ -146,6 +146,14 @@ async def test_a_clock_that_is_ahead_does_not_lead_the_list(browser: Browser) ->
     assert listed(browser.text) == ["8"]
 
 
+async def test_a_species_is_taken_at_its_word_before_it_is_looked_up(browser: Browser) -> None:
+    other = call("LITORIA EWINGII", 20)
+    browser.journal.append([(other, identify(other, 1_000_000))])
+    browser.catch_up()
+    assert await browser.get("/console/calls?species=LITORIA+EWINGII") == 200
+    assert listed(browser.text) == ["8"]
+
+
 async def test_an_empty_page_teaches(tmp_path: Path) -> None:
     async with browsing(tmp_path) as browser:
         assert await browser.get("/console/calls") == 200

@@ -62,9 +62,11 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
             lambda almanac: {
                 **(NOTHING if wrong else found(almanac, asked, now, zone)),
                 **offered(almanac),
+                "followed": almanac.progress().offset,
             }
         )
         values |= {
+            "stored": await sources.journal.ask(lambda archive: archive.last_offset()),
             "wrong": wrong,
             "typed": typed_again(asked, typed, wrong, zone),
             "unnarrowed": address(Asked(show=asked.show), zone),
@@ -147,8 +149,11 @@ def as_heard(name: str | None, almanac: Almanac) -> str | None:
     """The species as devices give it, where `name` is what people call it, or in other letters."""
     if name is None:
         return None
+    known = almanac.species(SPECIES_MAX)
+    if any(each.species == name for each in known):
+        return name
     wanted = name.casefold()
-    for each in almanac.species(SPECIES_MAX):
+    for each in known:
         called = known_as(each.species, each.common_name) or ""
         if wanted in (each.species.casefold(), called.casefold()):
             return each.species
