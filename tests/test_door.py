@@ -20,7 +20,9 @@ from echo_ingest.service import door
 from echo_ingest.service.door import Door, listen
 from echo_ingest.settings import Settings
 from echo_ingest.survivor import lock_file
+from echo_ingest.web.console.live import TABS_MAX
 from tests.house import HTTP_TOKEN, TOKENS, Device, House, children, eventually, free_port
+from tests.tabs import Tabs
 from tests.test_line import detection
 
 
@@ -40,14 +42,14 @@ def is_healthy(house: House) -> bool:
 
 
 @pytest.mark.slow
-def test_when_the_web_process_is_killed_records_go_on_and_health_is_back_in_a_moment(
+def test_when_the_web_process_dies_records_go_on_and_health_is_back_in_a_moment(
     house: House,
 ) -> None:
     program = house.up()
     device = Device(house.mqtt_port)
-    for kills in (1, 2):
+    for kills, how in enumerate((signal.SIGKILL, signal.SIGSEGV), 1):
         web = house.web_pid(program)
-        os.kill(web, signal.SIGKILL)
+        os.kill(web, how)
         device.publish([detection(kills)])
         eventually(lambda: is_healthy(house), seconds=10)
         eventually(lambda kills=kills: house.ledger_now()["stored"] == kills)  # type: ignore[misc]
@@ -62,6 +64,30 @@ def test_when_the_web_process_is_killed_records_go_on_and_health_is_back_in_a_mo
     web = house.web_pid(program)
     assert house.stop(program) == 0
     assert is_gone(web)
+
+
+@pytest.mark.slow
+def test_a_thousand_tabs_hold_up_neither_records_nor_health_also_when_they_are_cut_off(
+    house: House,
+) -> None:
+    program = house.up()
+    device = Device(house.mqtt_port)
+    with Tabs(house.http_port, TABS_MAX + 5) as tabs:
+        eventually(lambda: (tabs.open, tabs.refused) == (TABS_MAX, 5))
+        told = tabs.parts
+        device.publish([detection(number) for number in range(1_000)])
+        eventually(lambda: house.ledger_now()["stored"] == 1_000, seconds=5)
+        assert is_healthy(house)
+        eventually(lambda: tabs.parts >= told + TABS_MAX, seconds=5)
+        os.kill(house.web_pid(program), signal.SIGKILL)
+        device.publish([detection(number) for number in range(1_000, 2_000)])
+        eventually(lambda: is_healthy(house), seconds=10)
+        eventually(lambda: tabs.open == 0)
+    with Tabs(house.http_port, TABS_MAX) as tabs:
+        eventually(lambda: tabs.open == TABS_MAX)
+        assert house.stop(program) == 0
+    assert house.ledger()["stored"] == 2_000
+    assert "does not stop" not in house.log("up")
 
 
 @pytest.mark.slow
@@ -108,7 +134,7 @@ def test_the_web_process_has_the_settings_of_the_service_and_a_lower_priority(
     program = house.up()
     config.unlink()
     web = house.web_pid(program)
-    assert os.getpriority(os.PRIO_PROCESS, web) == os.getpriority(os.PRIO_PROCESS, program.pid) + 5
+    assert os.getpriority(os.PRIO_PROCESS, web) == os.getpriority(os.PRIO_PROCESS, program.pid) + 10
     os.kill(web, signal.SIGTERM)
     eventually(lambda: house.web_pid(program) != web)
     assert house.http("/api/ledger")[0] == 200

@@ -14,6 +14,8 @@ from echo_ingest import web
 from echo_ingest.journal import Journal
 from echo_ingest.settings import Settings
 from echo_ingest.web.console import live as live_module
+from echo_ingest.web.console import sessions
+from echo_ingest.web.console.guard import COOKIE
 from echo_ingest.web.console.live import Live
 from tests.house import TOKENS, free_port
 from tests.test_web import Fine, serving
@@ -216,3 +218,25 @@ async def test_a_tab_hears_a_beat_while_nothing_happens(
     async with tab(site) as one:
         async with asyncio.timeout(5):
             await one.source.readuntil(b"event: beat\ndata: {}\n\n")
+
+
+async def test_what_a_tab_is_told_ends_with_its_log_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sessions.SESSION_SECONDS, "reader", 2)
+    site = Site(free_port(), tmp_path / "changes")
+    journal = Journal(tmp_path / "journal.db")
+    app = web.create_app(
+        Fine(journal), Settings(data_dir=tmp_path, console="token"), TOKENS, site.live
+    )
+    running = asyncio.create_task(site.live.run())
+    cookie = sessions.Sessions(TOKENS).begin("reader")
+    async with serving(app, site.port):
+        async with tab(site) as stranger:
+            assert await status(stranger) in (303, 401)
+        async with tab(site, headers=f"Cookie: {COOKIE}={cookie}\r\n") as one:
+            assert len(await one.parts()) == 2
+            with pytest.raises(EOFError):
+                await one.next()
+        running.cancel()
+    journal.close()

@@ -28,6 +28,7 @@ COMMAND = (sys.executable, "-P", "-m", "echo_ingest.web")
 STOP_SECONDS_MAX = 6.0
 STEADY_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.2
+PAUSE_SECONDS_MAX = 5.0  # whoever asks for health waits for so long at most
 
 log = structlog.get_logger("service")
 
@@ -60,7 +61,9 @@ class Door:
             lived_seconds = time.monotonic() - started_at
             metrics.WEB_RESTARTS.inc()
             attempt = 1 if lived_seconds > STEADY_SECONDS else attempt + 1
-            pause_seconds = delay_seconds(attempt, rng, first=FIRST_PAUSE_SECONDS)
+            pause_seconds = delay_seconds(
+                attempt, rng, first=FIRST_PAUSE_SECONDS, most=PAUSE_SECONDS_MAX
+            )
             log.error(
                 "web process ended",
                 how=how,
@@ -80,7 +83,7 @@ class Door:
                 *COMMAND,
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(handed.listener, handed.line, self._lock),
-                start_new_session=True,  # Ctrl-C in a terminal is for us: it ends when we say so
+                process_group=0,  # Ctrl-C in a terminal is for us: it ends when we say so
                 preexec_fn=noting_number(self._lock),
             )
         assert process.stdin is not None

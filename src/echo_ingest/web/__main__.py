@@ -25,7 +25,7 @@ from echo_ingest.log import configure_log
 from echo_ingest.web.console.live import Live
 from echo_ingest.web.sampling import sample_each_minute
 
-NICENESS = 5
+NICENESS = 10
 """Where both want the processor, the line has it."""
 FILES_BESIDE_CONNECTIONS = 200
 

@@ -30,6 +30,7 @@ from litestar.types import Receive, Scope, Send
 from echo_ingest.almanac import AlmanacUnready
 from echo_ingest.intercom import NoAnswer
 from echo_ingest.journal import JournalUnusable
+from echo_ingest.web.console.guard import viewer_of
 from echo_ingest.web.console.page import AnyRequest
 from echo_ingest.web.console.words import zone_called
 
@@ -173,7 +174,10 @@ class Live:
         return f"{self._epoch}-{number}"
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One tab: `of` names the topic, `zone` the zone; until it is closed, or we stop."""
+        """One tab, until it is closed, its log-in ends, or we stop.
+
+        Its query names the topic (`of`) and the `zone`.
+        """
         request: AnyRequest = Request(scope)
         topic, zone = request.query_params.get("of", ""), request.query_params.get("zone", "")
         if request.method != "GET":
@@ -195,7 +199,11 @@ class Live:
             asyncio.create_task(self._send(tab, send)),
             asyncio.create_task(_closed(receive)),
         ]
+        ends_at = viewer_of(request).ends_at
+        left_seconds = None if ends_at is None else ends_at - time.time()
         try:
+            await asyncio.wait(tasks, timeout=left_seconds, return_when=asyncio.FIRST_COMPLETED)
+            tab.end()
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
