@@ -46,6 +46,7 @@ class Round(Struct, frozen=True):
     publisher_cpu_seconds: float
     written_bytes: int
     rss_peak_bytes: int
+    """Of the contestant, with the processes that it has started."""
 
     @property
     def per_second(self) -> float:
@@ -206,7 +207,7 @@ def _measure(
         last.broker.cpu_seconds - first.broker.cpu_seconds,
         published["cpu_seconds"],
         last.usage.written_bytes - first.usage.written_bytes,
-        last.usage.rss_peak_bytes,
+        last.usage.memory_peak_bytes,
     )
 
 

@@ -14,8 +14,16 @@ class Usage(Struct, frozen=True):
     user_seconds: float
     system_seconds: float
     rss_peak_bytes: int
+    """Its own."""
+    children_rss_peak_bytes: int
+    """Of the processes that it has started and that run: our web process."""
     written_bytes: int
     """To the disk, or on their way there."""
+
+    @property
+    def memory_peak_bytes(self) -> int:
+        """Both; what they share is in it twice."""
+        return self.rss_peak_bytes + self.children_rss_peak_bytes
 
     @property
     def cpu_seconds(self) -> float:
@@ -24,13 +32,24 @@ class Usage(Struct, frozen=True):
 
 
 def usage_of(pid: int) -> Usage:
-    """All threads of one process, without its children."""
+    """All threads of one process; of its children, the memory."""
     process = Path(f"/proc/{pid}")
+    beside = (process / "task" / str(pid) / "children").read_text().split()
     fields = (process / "stat").read_text().rpartition(")")[2].split()
     user, system = (int(fields[at]) / TICKS_PER_SECOND for at in (11, 12))
-    status = dict(_pairs((process / "status").read_text()))
     io = dict(_pairs((process / "io").read_text()))
-    return Usage(user, system, int(status["VmHWM"].split()[0]) * 1024, int(io["write_bytes"]))
+    return Usage(
+        user,
+        system,
+        _rss_peak_bytes(pid),
+        sum(_rss_peak_bytes(int(child)) for child in beside),
+        int(io["write_bytes"]),
+    )
+
+
+def _rss_peak_bytes(pid: int) -> int:
+    status = dict(_pairs(Path(f"/proc/{pid}/status").read_text()))
+    return int(status["VmHWM"].split()[0]) * 1024
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

@@ -135,6 +135,7 @@ def test_the_web_process_has_the_settings_of_the_service_and_a_lower_priority(
     config.unlink()
     web = house.web_pid(program)
     assert os.getpriority(os.PRIO_PROCESS, web) == os.getpriority(os.PRIO_PROCESS, program.pid) + 10
+    assert int(Path(f"/proc/{web}/oom_score_adj").read_text()) == 500, "it goes before the line"
     os.kill(web, signal.SIGTERM)
     eventually(lambda: house.web_pid(program) != web)
     assert house.http("/api/ledger")[0] == 200

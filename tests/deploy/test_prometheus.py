@@ -46,6 +46,10 @@ STORIES: dict[str, tuple[list[Story], list[Story]]] = {
         [Story(60, {STARTED: "0x9 600x9 1200x9 1800x9 2400x29"})],
         [Story(60, {STARTED: "0x9 600x9 1200x49"})],
     ),
+    "EchoIngestWebRestarting": (
+        [Story(60, {"echo_ingest_web_restarts_total": "0x9 1x9 2x9 5x29"})],
+        [Story(60, {"echo_ingest_web_restarts_total": "0x9 1x9 2x39"})],
+    ),
     "EchoIngestMessagesDoNotPass": (
         [
             Story(3, {"echo_ingest_echo_age_seconds": "1 20 80 140"}),

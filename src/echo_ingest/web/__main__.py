@@ -27,6 +27,8 @@ from echo_ingest.web.sampling import sample_each_minute
 
 NICENESS = 10
 """Where both want the processor, the line has it."""
+OOM_SCORE_FILE, OOM_SCORE = Path("/proc/self/oom_score_adj"), "500"
+"""Where memory is short, the kernel ends this process and neither the line nor the broker."""
 FILES_BESIDE_CONNECTIONS = 200
 
 log = structlog.get_logger("web")
@@ -37,6 +39,8 @@ def main() -> None:
     handed: Handed = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # only Linux has it
+        OOM_SCORE_FILE.write_text(OOM_SCORE)
     _allow_files()
     configure_log(handed.log_level)
     asyncio.run(_serve(handed))
