@@ -8,7 +8,9 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from echo_ingest.almanac import Almanac, Call, CallFilter
+from msgspec import structs
+
+from echo_ingest.almanac import Almanac, Call, CallFilter, Night
 from echo_ingest.almanac.heard import MEASURES
 from echo_ingest.decode import decode
 from echo_ingest.journal.archive import Archive, Selection
@@ -152,7 +154,7 @@ def check_nights(almanac: Almanac, found: list[Found], zone: ZoneInfo) -> None:
         by_night: dict[date, dict[str, list[Call]]] = defaultdict(lambda: defaultdict(list))
         for call in calls:
             by_night[evening_of(call.observed_at_ms, zone)][call.species].append(call)
-        nights = almanac.nights(wanted, zone, 60)
+        nights = all_nights(almanac, wanted, zone)
         assert [night.evening for night in nights] == sorted(by_night, reverse=True)
         for night in nights:
             its = by_night[night.evening]
@@ -168,6 +170,15 @@ def check_nights(almanac: Almanac, found: list[Found], zone: ZoneInfo) -> None:
                 assert told.first_at_ms == min(call.observed_at_ms for call in heard)
                 assert told.last_at_ms == max(call.observed_at_ms for call in heard)
                 assert night.since_ms <= told.first_at_ms <= told.last_at_ms < night.until_ms
+
+
+def all_nights(almanac: Almanac, wanted: CallFilter, zone: ZoneInfo) -> list[Night]:
+    """Two at a time."""
+    nights: list[Night] = []
+    while page := almanac.nights(wanted, zone, 2):
+        nights += page
+        wanted = structs.replace(wanted, until_ms=page[-1].since_ms)
+    return nights
 
 
 def evening_of(at_ms: int, zone: ZoneInfo) -> date:

@@ -200,7 +200,7 @@ class Almanac:
         return recordings.neighbours(self._db, offset)
 
     def nights(self, wanted: CallFilter, zone: ZoneInfo, nights_max: int = 14) -> list[Night]:
-        """Nights in which something wanted was called, the newest first; at most 60.
+        """Nights in which something wanted was called, the newest first; at most 31.
 
         For further ones, have `until_ms` be the `since_ms` of the last.
         """

@@ -6,7 +6,7 @@ noon: where a zone is half an hour off, up to half an hour late.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ from echo_ingest.almanac.calls import END_MS, CallFilter, ids_of, newest
 from echo_ingest.almanac.heard import HOUR_MS
 from echo_ingest.almanac.opening import rows_of
 
-NIGHTS_MAX = 60
+NIGHTS_MAX = 31
 NODE_IDS = "I"
 
 
@@ -142,25 +142,6 @@ def _write(
 # ---------------------------------------------------------------------- asking
 
 
-class _Sum:
-    """One species in one night, while it is being added up."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.nodes: set[int] = set()
-        self.best: tuple[float, int] = (-1.0, 0)
-        self.first_at_ms, self.last_at_ms = 2**62, -(2**62)
-
-    def add(self, tenth: Tenth) -> None:
-        self.calls += tenth.calls
-        self.nodes.update(array(NODE_IDS, tenth.nodes))
-        confidence = -1.0 if tenth.best_confidence is None else tenth.best_confidence
-        if self.best[1] == 0 or confidence > self.best[0]:
-            self.best = (confidence, tenth.best_offset)
-        self.first_at_ms = min(self.first_at_ms, tenth.first_at_ms)
-        self.last_at_ms = max(self.last_at_ms, tenth.last_at_ms)
-
-
 def nights(db: apsw.Connection, wanted: CallFilter, zone: ZoneInfo, nights_max: int) -> list[Night]:
     """The newest nights in which something wanted was heard, the newest first."""
     ids = ids_of(db, wanted)
@@ -180,10 +161,10 @@ def nights(db: apsw.Connection, wanted: CallFilter, zone: ZoneInfo, nights_max: 
         first, end = (hour * HOUR_MS for hour in hours_of(evening, zone))
         within = max(first, since), min(end, before)
         if node_id is None:
-            sums = _of_all(db, species_id, least, *within)
+            parts = _of_all(db, species_id, least, *within)
         else:
-            sums = _of_node(db, node_id, species_id, least, *within)
-        found.append(Night(evening, first, end, tuple(_told(db, sums))))
+            parts = _of_node(db, node_id, species_id, least, *within)
+        found.append(Night(evening, first, end, tuple(_told(db, parts))))
         before = first
     return found
 
@@ -206,29 +187,20 @@ def hours_of(evening: date, zone: ZoneInfo) -> tuple[int, int]:
 
 def _of_all(
     db: apsw.Connection, species_id: int | None, least: int, first_ms: int, end_ms: int
-) -> dict[int, _Sum]:
-    hours = first_ms // HOUR_MS, end_ms // HOUR_MS
-    if species_id is None:
-        rows = rows_of(
-            db,
-            "SELECT species_id, tenths FROM species_hour WHERE hour >= ? AND hour < ?",
-            hours,
-        )
-    else:
-        rows = rows_of(
-            db,
-            "SELECT species_id, tenths FROM species_hour"
-            " WHERE species_id = ? AND hour >= ? AND hour < ?",
-            (species_id, *hours),
-        )
-    sums: dict[int, _Sum] = {}
+) -> dict[int, list[Tenth]]:
+    """What is to be added up for each species."""
+    rows = rows_of(
+        db,
+        "SELECT species_id, tenths FROM species_hour WHERE hour >= ?1 AND hour < ?2"
+        " AND (?3 IS NULL OR species_id = ?3)",
+        (first_ms // HOUR_MS, end_ms // HOUR_MS, species_id),
+    )
+    parts: dict[int, list[Tenth]] = {}
     for its, tenths in rows:
-        for tenth in _decode(tenths):
-            if tenth.tenth >= least:
-                if its not in sums:
-                    sums[its] = _Sum()
-                sums[its].add(tenth)
-    return sums
+        wanted = [tenth for tenth in _decode(tenths) if tenth.tenth >= least]
+        if wanted:
+            parts.setdefault(its, []).extend(wanted)
+    return parts
 
 
 def _of_node(
@@ -238,7 +210,7 @@ def _of_node(
     least: int,
     first_ms: int,
     end_ms: int,
-) -> dict[int, _Sum]:
+) -> dict[int, list[Tenth]]:
     """A node's own calls are few enough to be counted one by one."""
     rows = rows_of(
         db,
@@ -248,28 +220,32 @@ def _of_node(
         " AND observed_at_ms < ?4 AND (?5 IS NULL OR species_id = ?5) GROUP BY species_id, tenth",
         (node_id, least, first_ms, end_ms, species_id),
     )
-    sums: dict[int, _Sum] = {}
-    for its, tenth, calls, best_confidence, offset, first_at_ms, last_at_ms in rows:
-        sums.setdefault(its, _Sum()).add(
-            Tenth(tenth, calls, best_confidence, offset, first_at_ms, last_at_ms, b"")
-        )
-        sums[its].nodes.add(node_id)
-    return sums
+    parts: dict[int, list[Tenth]] = {}
+    nodes = array(NODE_IDS, [node_id]).tobytes()
+    for its, *values in rows:
+        parts.setdefault(its, []).append(Tenth(*(*values, nodes)))
+    return parts
 
 
-def _told(db: apsw.Connection, sums: dict[int, _Sum]) -> Iterator[SpeciesNight]:
-    for species_id, its in sorted(sums.items(), key=lambda each: (-each[1].calls, each[0])):
+def _told(db: apsw.Connection, parts: dict[int, list[Tenth]]) -> list[SpeciesNight]:
+    """Added up, the most calls first."""
+    told = []
+    for species_id, its in parts.items():
         name, common_name = db.execute(
             "SELECT name, common_name FROM species WHERE id = ?", (species_id,)
         ).get
-        confidence, offset = its.best
-        yield SpeciesNight(
-            name,
-            common_name,
-            its.calls,
-            len(its.nodes),
-            None if confidence < 0 else confidence,
-            offset,
-            its.first_at_ms,
-            its.last_at_ms,
+        best = max(its, key=_sureness)
+        told.append(
+            SpeciesNight(
+                *(name, common_name, sum([tenth.calls for tenth in its])),
+                len(set().union(*[array(NODE_IDS, tenth.nodes) for tenth in its])),
+                *(best.best_confidence, best.best_offset),
+                min([tenth.first_at_ms for tenth in its]),
+                max([tenth.last_at_ms for tenth in its]),
+            )
         )
+    return sorted(told, key=lambda each: (-each.calls, each.species))
+
+
+def _sureness(tenth: Tenth) -> float:
+    return -1.0 if tenth.best_confidence is None else tenth.best_confidence

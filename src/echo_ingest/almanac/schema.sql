@@ -90,7 +90,6 @@ CREATE TABLE species_hour (
     tenths     BLOB NOT NULL, -- nights.Tenth, by confidence
     PRIMARY KEY (hour, species_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX species_hour_by_species ON species_hour (species_id, hour);
 
 CREATE TABLE clip (
     offset        INTEGER PRIMARY KEY,

@@ -1,0 +1,135 @@
+"""`python -m bench.almanac`: how long pages wait for the almanac, and what it costs.
+
+A journal of so many records of 10,000 nodes is made, followed as the web process does it, and asked
+what the console asks.
+"""
+
+import argparse
+import contextlib
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.table import Table
+
+from echo_ingest.almanac import Almanac, AlmanacUnready, CallFilter, Follower, almanac_path
+from echo_ingest.journal.archive import Archive
+from tests.browser.big import NODES, PAYLOAD_BYTES_MAX, fill
+from tests.machine import machine
+
+ROUNDS = 9
+DAY_MS = 86_400_000
+
+Question = Callable[[Almanac], object]
+
+screen = Console(width=100)
+
+
+def main() -> None:
+    """Measure and show."""
+    parser = argparse.ArgumentParser(prog="python -m bench.almanac", description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    records = parser.parse_args().records
+    with tempfile.TemporaryDirectory(prefix="almanac-") as folder:
+        path, journal_path = almanac_path(Path(folder)), Path(folder) / "journal.db"
+        screen.print(f"{machine()}\n{records:,} records of {NODES:,} nodes …")
+        fill(journal_path, records=records)
+        with contextlib.closing(Archive(journal_path)) as archive:
+            last = archive.last_offset()
+        seconds, processor_seconds = follow(path, journal_path, last)
+        mebibytes = path.stat().st_size / 2**20
+        screen.print(
+            f"followed in {seconds:.0f} s, {processor_seconds:.0f} s of them on the processor;"
+            f" {mebibytes:.0f} MiB, {path.stat().st_size / last:.0f} bytes a record"
+        )
+        table = Table("asked", "median ms", "most ms")
+        for name, question in questions(path).items():
+            taken_ms = [ask(path, question) for _ in range(ROUNDS)]
+            table.add_row(name, f"{median(taken_ms):.1f}", f"{max(taken_ms):.1f}")
+        screen.print(table)
+
+
+def follow(path: Path, journal_path: Path, last: int) -> tuple[float, float]:
+    """How many seconds it takes until all is there, by the clock and of the processor."""
+    began, busy = time.perf_counter(), time.process_time()
+    stop = threading.Event()
+    follower = Follower(path, journal_path, PAYLOAD_BYTES_MAX)
+    thread = threading.Thread(target=follower.run, args=(stop,))
+    thread.start()
+    while followed(path) < last:
+        stop.wait(0.5)
+    taken = time.perf_counter() - began, time.process_time() - busy
+    stop.set()
+    thread.join()
+    return taken
+
+
+def followed(path: Path) -> int:
+    """The offset up to which all is there."""
+    with contextlib.suppress(AlmanacUnready), contextlib.closing(Almanac(path)) as almanac:
+        return almanac.progress().offset
+    return 0
+
+
+def questions(path: Path) -> Mapping[str, Question]:
+    """What pages ask, under names for people."""
+    now_ms = time.time_ns() // 1_000_000
+    zone = ZoneInfo("Australia/Adelaide")
+    with contextlib.closing(Almanac(path)) as almanac:
+        node = almanac.node_names(1)[0]
+        species = almanac.species(1)[0].species
+        group = almanac.refused()[0]
+        deep = almanac.calls(CallFilter(), 500)[-1].offset
+
+    def nodes(**asked: Any) -> Question:
+        return lambda almanac: almanac.nodes(now_ms, now_ms - DAY_MS, **asked)
+
+    def calls(before: int | None = None, **wanted: Any) -> Question:
+        return lambda almanac: almanac.calls(CallFilter(**wanted), before=before)
+
+    def nights(nights_max: int, **wanted: Any) -> Question:
+        return lambda almanac: almanac.nights(CallFilter(**wanted), zone, nights_max)
+
+    return {
+        "counts of nodes": lambda almanac: almanac.count_nodes(now_ms),
+        "50 nodes by name": nodes(),
+        "50 nodes by clock error": nodes(order="clock", descending=True),
+        "50 nodes by records today": nodes(order="records_today", descending=True),
+        "50 nodes by dead letters": nodes(order="dead_letters", descending=True),
+        "50 nodes with 77 in their name": nodes(text="77"),
+        "the last 50 of all nodes": nodes(skip=NODES - 50),
+        "all nodes on the map": lambda almanac: almanac.points(),
+        "a node's calendar, 60 days": lambda a: a.calendar(node, now_ms - 60 * DAY_MS, now_ms),
+        "a node's health, 60 days": lambda a: a.health(node, now_ms - 60 * DAY_MS, now_ms),
+        "50 newest calls": calls(),
+        "50 calls further on": calls(before=deep),
+        "50 calls of a species, 90 % and more": calls(species=species, confidence_percent_min=90),
+        "50 calls of a node": calls(node=node),
+        "50 calls of a node and a species": calls(node=node, species=species),
+        "14 nights": nights(14),
+        "14 nights, 70 % and more": nights(14, confidence_percent_min=70),
+        "14 nights of a species": nights(14, species=species),
+        "14 nights of a node": nights(14, node=node),
+        "31 nights": nights(31),
+        "species": lambda almanac: almanac.species(),
+        "refused, by reason": lambda almanac: almanac.refused(),
+        "50 of a reason": lambda almanac: almanac.refused_ones(group),
+    }
+
+
+def ask(path: Path, question: Question) -> float:
+    """How long the answer takes in milliseconds, from opening the file on."""
+    began = time.perf_counter()
+    with contextlib.closing(Almanac(path)) as almanac:
+        question(almanac)
+    return (time.perf_counter() - began) * 1000
+
+
+if __name__ == "__main__":
+    main()
