@@ -1,10 +1,9 @@
 """`python -m bench.almanac`: how long pages wait for the almanac, and what it costs.
 
-A journal of so many records of 10,000 nodes is made, followed as the web process does it, and asked
-what the console asks.
+A journal of 1,000,000 records of 10,000 nodes is made, followed as the web process does it, and the
+almanac asked what the console asks.
 """
 
-import argparse
 import contextlib
 import tempfile
 import threading
@@ -20,7 +19,8 @@ from rich.table import Table
 
 from echo_ingest.almanac import Almanac, AlmanacUnready, CallFilter, Follower, almanac_path
 from echo_ingest.journal.archive import Archive
-from tests.browser.big import NODES, PAYLOAD_BYTES_MAX, fill
+from tests.browser.forest import PAYLOAD_BYTES_MAX
+from tests.browser.huge import NODES, RECORDS, fill
 from tests.machine import machine
 
 ROUNDS = 9
@@ -33,13 +33,10 @@ screen = Console(width=100)
 
 def main() -> None:
     """Measure and show."""
-    parser = argparse.ArgumentParser(prog="python -m bench.almanac", description=__doc__)
-    parser.add_argument("--records", type=int, default=1_000_000)
-    records = parser.parse_args().records
     with tempfile.TemporaryDirectory(prefix="almanac-") as folder:
         path, journal_path = almanac_path(Path(folder)), Path(folder) / "journal.db"
-        screen.print(f"{machine()}\n{records:,} records of {NODES:,} nodes …")
-        fill(journal_path, records=records)
+        screen.print(f"{machine()}\n{RECORDS:,} records of {NODES:,} nodes …")
+        fill(journal_path)
         with contextlib.closing(Archive(journal_path)) as archive:
             last = archive.last_offset()
         seconds, processor_seconds = follow(path, journal_path, last)

@@ -32,11 +32,11 @@ def make(data_dir: Path) -> None:
     """The data folder of a service that has had much."""
     data_dir.mkdir(mode=0o700)
     journal_path = data_dir / "journal.db"
-    _fill(journal_path)
+    fill(journal_path)
     follow(data_dir)
 
 
-def _fill(path: Path) -> None:
+def fill(path: Path) -> None:
     """All the records, spread over `DAYS` up to now, with dead letters, and a sink behind."""
     with contextlib.closing(Journal(path)) as journal:
         journal.add_sink(SINK)

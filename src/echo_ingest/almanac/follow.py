@@ -101,14 +101,16 @@ class Follower:
         seldom = time.monotonic() - self._seldom_at >= SELDOM_SECONDS
         if version == self._version and not seldom:
             return
-        marks = self._journal.marks()
-        if marks.trimmed_offset > self._db.execute("SELECT offset FROM progress").get:
-            self._copies.heard()  # of some, no record was seen before it was gone
-        yield from self._records()
-        yield from self._copies.letters(marks)
-        yield from self._copies.parked(marks)
-        if (marks.trimmed_offset, marks.left_behind) != self._trimmed:
-            yield from self._trim(marks)
+        more = True
+        while more:  # a long way behind, what is refused does not wait for all records
+            marks = self._journal.marks()
+            if marks.trimmed_offset > self._db.execute("SELECT offset FROM progress").get:
+                self._copies.heard()  # of some, no record was seen before it was gone
+            more = yield from self._records()
+            yield from self._copies.letters(marks)
+            yield from self._copies.parked(marks)
+            if (marks.trimmed_offset, marks.left_behind) != self._trimmed:
+                yield from self._trim(marks)
         if seldom:
             yield from self._copies.last_heard()
             self._copies.tidy()
@@ -171,20 +173,19 @@ class Follower:
 
     # ------------------------------------------------------------------ records
 
-    def _records(self) -> Iterator[None]:
-        more = True
-        while more:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                more = yield from self._batch()
-                self._db.execute("COMMIT")
-            except BaseException:
-                self.close()  # nothing of it was written
-                raise
-            yield
+    def _records(self) -> Generator[None, None, bool]:
+        """Some records in one transaction; whether there may be more."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            more = yield from self._batch()
+            self._db.execute("COMMIT")
+        except BaseException:
+            self.close()  # nothing of it was written
+            raise
+        yield
+        return more
 
     def _batch(self) -> Generator[None, None, bool]:
-        """Some records in one transaction; whether there may be more."""
         began = time.monotonic()
         offset, first_hour = self._db.execute("SELECT offset, first_hour FROM progress").get
         key = None
