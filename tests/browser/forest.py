@@ -35,6 +35,7 @@ class Forest:
         data_dir.mkdir(mode=0o700)
         remember(data_dir / "journal.db", self.began_at)
         follow(data_dir)
+        (folder / "audio").mkdir()
         self.api = Api()
         self.house = House(
             data_dir,

@@ -85,10 +85,10 @@ def fleet(prefix: str, began_at: datetime) -> tuple[Device, ...]:
         device("gully-02", forms.edge_prediction, 9.0, 17),
         device("creek-03", forms.detection, 9.0, 18),
         device("gully-01", forms.detection, 12.0, 21),
-        device("creek-02", forms.esp32_audio, 14.0, 60),
-        device("coast-01", forms.esp32_audio, 18.0, 75),
-        device("swamp-01", forms.recorder, 20.0, 90),
-        device("swamp-02", forms.raspberry_pi, 16.0, 120),
+        device("creek-02", forms.esp32_audio, 14.0, 45),
+        device("coast-01", forms.esp32_audio, 18.0, 45),
+        device("swamp-01", forms.recorder, 20.0, 60),
+        device("swamp-02", forms.raspberry_pi, 16.0, 36),
         *(
             device(name, forms.sensor_health, 15.0, 30)
             for name in forest
@@ -96,7 +96,7 @@ def fleet(prefix: str, began_at: datetime) -> tuple[Device, ...]:
         ),
         device("swamp-01", forms.heartbeat, 5.0, 30),
         device("collar-7", forms.movement, 4.0, 20),
-        device("broken-9", forms.careless, 13.0, 240),
+        device("broken-9", forms.careless, 13.0, 38),
     )
 
 

@@ -10,14 +10,14 @@ from random import Random
 
 from echo_ingest.fleet import Device
 from echo_ingest.fleet.forest import calling, is_silent
-from echo_ingest.fleet.forms import careless, heartbeat, movement, sensor_health
+from echo_ingest.fleet.forms import detection, edge_prediction
 from echo_ingest.record import Message
 
 DAYS = 5
-ALWAYS = (sensor_health, heartbeat, movement, careless)
-"""What is said whether an animal calls or not."""
+NAMING = (edge_prediction, detection)
+"""What is said when an animal calls; all else comes by the clock."""
 QUIET = 0.15
-"""How much is recorded of an hour in which nothing calls."""
+"""How much is named in an hour in which nothing calls, rightly or not."""
 CATCHING_UP = timedelta(seconds=0.2)
 
 Event = tuple[datetime, datetime, Device]
@@ -55,7 +55,7 @@ def _moments(device: Device, ends_at: datetime, rng: Random) -> Iterator[datetim
         if when >= ends_at or is_silent(device.node, when):
             return
         share = max(len(calling(device.node, when)) / len(device.node.hears), QUIET)
-        if device.say in ALWAYS or rng.random() < share:
+        if device.say not in NAMING or rng.random() < share:
             yield when
 
 
