@@ -1,17 +1,17 @@
 """A service with the fleet's past in its journal, two sinks and a broker: what pages show."""
 
 import contextlib
-import itertools
 import json
 import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from random import Random
 
 from echo_ingest.almanac import Follower, almanac_path
-from echo_ingest.decode import decode, identify
-from echo_ingest.fleet import fleet, nodes, past
-from echo_ingest.journal import Journal
+from echo_ingest.cli.demo import remember
+from echo_ingest.decode import decode
+from echo_ingest.fleet import fleet, nodes
+from echo_ingest.journal import Entry, Journal
 from echo_ingest.record import Detection
 from tests.api import Api
 from tests.house import Device, House, eventually
@@ -22,8 +22,8 @@ BATCH = 500
 PAYLOAD_BYTES_MAX = 1_000_000
 REFUSED_SPECIES = "Ninox strenua"
 REASON = f"422: species: {REFUSED_SPECIES} is not a species that this API knows"
-WAITING = 300
-"""So many of the newest records the Echo API has not had yet when the service starts."""
+AWAY = timedelta(minutes=50)
+"""Since when the Echo API cannot be reached when the service starts."""
 
 
 class Forest:
@@ -33,7 +33,7 @@ class Forest:
         self.began_at = datetime.now(UTC)
         data_dir = folder / "data"
         data_dir.mkdir(mode=0o700)
-        remember(data_dir / "journal.db", self.began_at)
+        live_through(data_dir, self.began_at)
         follow(data_dir)
         (folder / "audio").mkdir()
         self.api = Api()
@@ -68,24 +68,27 @@ class Forest:
         self.api.stop()
 
 
-def remember(path: Path, ends_at: datetime) -> None:
-    """The fleet's past, as `demo` has it; the Echo API has refused some, and waits for the rest."""
-    rng = Random(0)
-    messages = past.messages(past.events(fleet(PREFIX, ends_at), ends_at, rng), rng)
-    with contextlib.closing(Journal(path)) as journal:
-        while batch := list(itertools.islice(messages, BATCH)):
-            journal.append([(each, identify(each, PAYLOAD_BYTES_MAX)) for each in batch])
-        journal.acknowledged()
+def live_through(data_dir: Path, began_at: datetime) -> None:
+    """The fleet's past, as `demo` has it; the Echo API refused some, and was away in the end."""
+    devices = fleet(PREFIX, began_at)
+    with contextlib.closing(Journal(data_dir / "journal.db")) as journal:
         journal.add_sink("echo_api")
-        left = journal.ledger().stored - WAITING
-        while left > 0 and (entries := journal.read("echo_api", min(BATCH, left))):
-            refused = {}
-            for entry in entries:
-                record = decode(entry.message, PAYLOAD_BYTES_MAX)
-                if isinstance(record, Detection) and record.species == REFUSED_SPECIES:
-                    refused[entry.offset] = REASON
-            journal.settle("echo_api", [entry.offset for entry in entries], refused)
-            left -= len(entries)
+        went_ms = (began_at - AWAY).timestamp() * 1_000
+        for _ in remember(journal, almanac_path(data_dir), devices, began_at, PAYLOAD_BYTES_MAX):
+            entries = journal.read("echo_api", BATCH)
+            while entries and entries[-1].message.received_at_ms < went_ms:
+                journal.settle("echo_api", [entry.offset for entry in entries], refused(entries))
+                entries = journal.read("echo_api", BATCH)
+
+
+def refused(entries: Sequence[Entry]) -> dict[int, str]:
+    """What the Echo API does not want of these, and why."""
+    found = {}
+    for entry in entries:
+        record = decode(entry.message, PAYLOAD_BYTES_MAX)
+        if isinstance(record, Detection) and record.species == REFUSED_SPECIES:
+            found[entry.offset] = REASON
+    return found
 
 
 def follow(data_dir: Path) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import groupby
+from pathlib import Path
 from random import Random
 
 from rich.console import Group, RenderableType
@@ -12,11 +14,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from echo_ingest.almanac import Figures, almanac_path, note_sample
 from echo_ingest.cli.records import what
 from echo_ingest.cli.screen import cells, moment, out, progress, table
 from echo_ingest.decode import decode, identify
 from echo_ingest.fleet import Device, fleet, past, publish_for_ever
-from echo_ingest.journal import Ledger
+from echo_ingest.journal import Journal, Ledger
 from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Rejected, kind
@@ -26,7 +29,7 @@ from echo_ingest.settings import Settings
 REFRESH_SECONDS = 0.5
 RATE_REFRESHES = 20
 NEWEST = 10
-PAST_BATCH = 100
+LOOK_MS, STEP_MS, DAY_MS = 120_000, 600_000, 86_400_000
 
 
 async def demonstrate(house: House) -> None:
@@ -64,20 +67,50 @@ def console_address(settings: Settings) -> str:
     return f"http://{host}:{settings.http_port}/console"
 
 
-async def _remember(house: House, devices: tuple[Device, ...], began_at: datetime) -> None:
-    """Put the days before into the journal; the house goes on beside it."""
+def remember(
+    journal: Journal,
+    almanac: Path,
+    devices: Sequence[Device],
+    began_at: datetime,
+    payload_bytes_max: int,
+) -> Iterator[tuple[int, int]]:
+    """Put the days before into `journal`, ten minutes at a time; tell how many, and of how many.
+
+    As the web process would have, look at it now and then in the last day, for the console's curves.
+    """
     rng = Random(0)  # noqa: S311
     events = past.events(devices, began_at, rng)
-    messages = past.messages(events, rng)
     total = sum(device.repeats for _, _, device in events)
+    looked_at_from_ms = began_at.timestamp() * 1_000 - DAY_MS
+    spans = groupby(past.messages(events, rng), lambda each: each.received_at_ms // STEP_MS)
+    for span, messages in spans:
+        arrivals = [(message, identify(message, payload_bytes_max)) for message in messages]
+        journal.append(arrivals)
+        journal.acknowledged()
+        yield len(arrivals), total
+        if span * STEP_MS >= looked_at_from_ms:
+            room = journal.used_bytes(), journal.disk_free_bytes(), journal.room_bytes()
+            for at_ms in range(span * STEP_MS, (span + 1) * STEP_MS, LOOK_MS):
+                note_sample(almanac, at_ms, journal.ledger(), Figures(*room))
+
+
+async def _remember(house: House, devices: Sequence[Device], began_at: datetime) -> None:
+    """The same, while the house goes on beside it."""
+    settings = house.settings
+    past_of = remember(
+        house.journal,
+        almanac_path(settings.data_dir),
+        devices,
+        began_at,
+        settings.payload_bytes_max,
+    )
+    count, total = next(past_of)
     with progress(total, f"{past.DAYS} simulated days") as advance:
-        while batch := list(islice(messages, PAST_BATCH)):
-            limit = house.settings.payload_bytes_max
-            house.journal.append([(message, identify(message, limit)) for message in batch])
+        advance(count)
+        for count, _ in past_of:
+            advance(count)
             house.wake_sinks()
-            advance(len(batch))
             await asyncio.sleep(0)
-    house.journal.acknowledged()
 
 
 async def _show(house: House) -> None:

@@ -17,8 +17,8 @@ from echo_ingest.fleet.forest import (
     temperature_celsius,
 )
 
-SONG_SECONDS = 5.0
-"""A call is made once; each clip is cut out of it somewhere else."""
+SONG_CLIPS = 1.5
+"""A song is made once, so many times as long as a clip; each is cut out of it somewhere else."""
 
 
 class Outgoing(Struct, frozen=True):
@@ -209,15 +209,15 @@ def _lla(node: Node) -> dict[str, float]:
 
 
 def _clip(call: Call, seconds: float, sample_rate_hz: int, rng: Random, guano: str = "") -> bytes:
-    song = _song(call, sample_rate_hz)
+    song = _song(call, seconds * SONG_CLIPS, sample_rate_hz)
     samples = int(seconds * sample_rate_hz)
     start = rng.randrange(len(song) // 2 - samples)
     return wav_file(song[2 * start : 2 * (start + samples)], sample_rate_hz, guano)
 
 
 @functools.cache
-def _song(call: Call, sample_rate_hz: int) -> bytes:
-    return sound(call, SONG_SECONDS, sample_rate_hz, Random(call.species))  # noqa: S311
+def _song(call: Call, seconds: float, sample_rate_hz: int) -> bytes:
+    return sound(call, seconds, sample_rate_hz, Random(call.species))  # noqa: S311
 
 
 def _json(topic: str, fields: dict[str, object]) -> Outgoing:
