@@ -23,6 +23,8 @@ WIDE = (1024, 800)
 EXTRA_STOPS = 12
 """Boxes that scroll can be come to as well, and players have controls within."""
 
+DRAWN = """() => !document.querySelector('.skeleton')
+  && (!document.querySelector('[data-clip]') || document.querySelector('[role=slider]'))"""
 OVERFLOWING = """() => {
   const wide = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= wide) return [];
@@ -79,7 +81,7 @@ class Tab:
         response = self.page.goto(self.origin + path)
         assert response is not None
         self.policies.append(response.headers.get("content-security-policy", ""))
-        self.page.locator(".skeleton").first.wait_for(state="detached", timeout=10_000)
+        self.page.wait_for_function(DRAWN)
         return response
 
     def forgive(self, words: str) -> None:

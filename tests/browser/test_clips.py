@@ -98,6 +98,6 @@ def test_a_clip_plays_and_can_be_had(browser: Browser, forest: Forest, tmp_path:
         one.page.get_by_role("slider").press(" ")
         one.page.wait_for_function("() => document.querySelector('audio').currentTime > 0.2")
         with one.page.expect_download() as downloading:
-            one.page.get_by_role("link", name="Download").click()
+            one.page.get_by_role("link", name="Download", exact=True).click()
         downloading.value.save_as(tmp_path / "clip.wav")
         assert (tmp_path / "clip.wav").read_bytes() == clip

@@ -76,7 +76,7 @@ def remember(
 ) -> Iterator[tuple[int, int]]:
     """Put the days before into `journal`, ten minutes at a time; tell how many, and of how many.
 
-    As the web process would have, look at it now and then in the last day, for the console's curves.
+    For the console's curves, its last day is looked at as the web process would have.
     """
     rng = Random(0)  # noqa: S311
     events = past.events(devices, began_at, rng)
