@@ -100,6 +100,7 @@ function legible(map: L.Map, groups: Mark[][]): Map<Mark[], Side> {
     const width = LETTER_PIXELS * (group[0]?.[0].length ?? 0) + 4;
     for (const [side, left] of [["right", x + 10], ["left", x - 10 - width]] as const) {
       const name = L.bounds([left, y - 7], [left + width, y + 7]);
+      if (left < 0 || left + width > map.getSize().x) continue;
       if (taken.some((each, other) => other !== index && each.intersects(name))) continue;
       taken.push(name);
       sides.set(group, side);
