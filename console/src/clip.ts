@@ -41,7 +41,9 @@ async function open(place: HTMLElement): Promise<void> {
   const hertz = element("div", "clip-hertz");
   const times = element("div", "clip-times");
   const reach = reachOf(top);
-  const drawn = element("div", "clip-drawn", hertz, view, times);
+  // Beside the slider and not within it: what is heard in the clip may be a link.
+  const stage = element("div", "clip-stage", view);
+  const drawn = element("div", "clip-drawn", hertz, stage, times);
   const head = element("div", "clip-head");
 
   // Given a player that has a file, it would load that by itself, once more.
@@ -63,7 +65,8 @@ async function open(place: HTMLElement): Promise<void> {
   media.replaceWith(player);
   const seconds = wave.getDuration();
   times.replaceChildren(...ticks(seconds, (each) => clock(startsAtMs, each)));
-  view.append(head, ...marks.map((mark) => marked(mark, seconds)));
+  view.append(head);
+  stage.append(...marks.map((mark) => marked(mark, seconds)));
 
   let spectrogram: Spectrogram | null = null;
   const draw = () => {

@@ -41,7 +41,8 @@ islands<MapData>("map", (place, data) => {
   if (data.tiles === null) graticule(map);
   else {
     // Some who give tiles want to know which site asks: its name, and no page of it.
-    L.tileLayer(data.tiles, { maxZoom: ZOOM_MAX, referrerPolicy: "strict-origin", attribution: `Map: ${new URL(data.tiles).host}` }).addTo(map);
+    const attribution = `Map: ${new URL(data.tiles).host}`;
+    L.tileLayer(data.tiles, { maxZoom: ZOOM_MAX, referrerPolicy: "strict-origin", attribution }).addTo(map);
     map.attributionControl.setPrefix(false);
   }
   // A wheel scrolls the page until the map was clicked or reached by keyboard.
@@ -55,7 +56,8 @@ islands<MapData>("map", (place, data) => {
   else map.fitBounds(bounds, { paddingTopLeft: [40, 30], paddingBottomRight: [64, 30], maxZoom: 14, animate: false });
 
   const draw = () => {
-    const held = place.contains(document.activeElement) ? document.activeElement?.getAttribute("data-mark") : null;
+    const focused = document.activeElement;
+    const held = place.contains(focused) ? focused?.getAttribute("data-mark") : null;
     marks.clearLayers();
     const groups = grouped(map, nodes);
     const sides = groups.length <= NAMED_MAX ? legible(map, groups) : new Map<Mark[], Side>();
@@ -139,8 +141,8 @@ function mark(map: L.Map, group: Mark[], side: Side | undefined): L.Marker {
     const key = (event as L.LeafletKeyboardEvent).originalEvent?.key;
     if (event.type === "keypress" && key !== "Enter" && key !== " ") return;
     const around = boundsOf(group);
-    const canPart = !isOne && map.getZoom() < ZOOM_MAX && around !== null && !around.getNorthEast().equals(around.getSouthWest());
-    if (canPart) map.fitBounds(around, { padding: [60, 60], maxZoom: ZOOM_MAX });
+    const isSpread = around !== null && !around.getNorthEast().equals(around.getSouthWest());
+    if (isSpread && map.getZoom() < ZOOM_MAX) map.fitBounds(around, { padding: [60, 60], maxZoom: ZOOM_MAX });
     else L.popup({ autoPanPadding: [20, 20] }).setLatLng(middle).setContent(listed(group)).openOn(map);
   });
   return marker;

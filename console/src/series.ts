@@ -71,7 +71,10 @@ islands<SeriesData>("series", (place, data) => {
 
 function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement, legend: HTMLElement): uPlot.Options {
   const zone = pageZone();
-  const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+  const axis: uPlot.Axis = {
+    stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false },
+    font: "12px system-ui, sans-serif",
+  };
   const units = [...new Set(data.lines.map((line) => line.unit))];
   return {
     width: place.clientWidth,
@@ -84,7 +87,10 @@ function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement, leg
     },
     legend: { show: false },
     axes: [
-      { ...axis, space: 64, size: (_, values) => (values?.some((each) => each.includes("\n")) ? 38 : 22), values: timesOf(zone) },
+      {
+        ...axis, space: 64, values: timesOf(zone),
+        size: (_, values) => (values?.some((each) => each.includes("\n")) ? 38 : 22),
+      },
       ...units.map((unit, index): uPlot.Axis => ({
         ...axis, scale: unit || "count", side: index === 0 ? 3 : 1, size: 64, space: 30,
         values: (_, splits, __, ___, apart) => splits.map((each) => `${short(each, apart)}${unit ? ` ${unit}` : ""}`),
@@ -153,8 +159,9 @@ function short(value: number, apart: number): string {
 
 // The day stands where it begins; its hours need no zone of their own: the legend gives it.
 function timesOf(zone: string): uPlot.Axis.Values {
-  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: zone });
-  const seconds = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone: zone });
+  const hours = { hour: "2-digit", minute: "2-digit", timeZone: zone } as const;
+  const clock = new Intl.DateTimeFormat("en-GB", hours);
+  const seconds = new Intl.DateTimeFormat("en-GB", { ...hours, second: "2-digit" });
   const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: zone });
   return (_, splits, __, ___, apart) => {
     let last = "";
