@@ -386,7 +386,7 @@ def test_a_dead_letter_is_shown_readably_and_raw(cli: Cli, journal: Journal) -> 
             (message("b", b"RIFF\x00\xff" * 100), Rejected("cut off")),
         ]
     )
-    assert '… (5,000 characters)"' in cli("dead-letters", "show", "3").stdout
+    assert '… (5,000 characters of base64: 3.8 kB)"' in cli("dead-letters", "show", "3").stdout
     assert "52 49 46 46 00 ff" in cli("dead-letters", "show", "4").stdout
     raw = subprocess.run(
         [*COMMAND, "dead-letters", "show", "4", "--raw"],

@@ -15,7 +15,7 @@ from echo_ingest.journal import Journal
 from echo_ingest.settings import Settings
 from echo_ingest.web.console import live as live_module
 from echo_ingest.web.console import sessions
-from echo_ingest.web.console.guard import COOKIE
+from echo_ingest.web.console.guard import COOKIE, Viewer
 from echo_ingest.web.console.live import Live
 from tests.house import TOKENS, free_port
 from tests.test_web import Fine, serving
@@ -35,7 +35,7 @@ class Site:
         self.live.offer("pond", self.parts)
         self._file = file
 
-    async def parts(self, zone: ZoneInfo) -> dict[str, str]:
+    async def parts(self, zone: ZoneInfo, _: Viewer) -> dict[str, str]:
         self.made.append(zone.key)
         if self.problem is not None:
             raise self.problem
@@ -173,7 +173,7 @@ async def test_a_slow_tab_skips_and_holds_up_nobody(
 async def test_what_fails_ends_its_tabs_and_no_others_and_they_may_come_again(
     site: Site,
 ) -> None:
-    async def fine(zone: ZoneInfo) -> dict[str, str]:
+    async def fine(zone: ZoneInfo, _: Viewer) -> dict[str, str]:
         return {"fine": "yes"}
 
     site.live.offer("meadow", fine)

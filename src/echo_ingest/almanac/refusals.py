@@ -20,7 +20,7 @@ _STATUS = re.compile(r"[1-5]\d\d\b")
 _SAID = re.compile(r'\b(near|found|text) ".*"$')
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _BYTES = re.compile(r"\b[0-9a-f]{2}(?: [0-9a-f]{2}){2,}\b")
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:[.,]\d+)*(?!\w)")
+_NUMBER = re.compile(r"(?<![\w.])(?<!UTF-)-?\d+(?:[.,]\d+)*(?!\w)")
 _HEX = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{2,}(?:-[0-9a-f]{2,})*\b", re.IGNORECASE)
 _SEVERAL = re.compile(r"…(?:[ ,-]+…)+")
 

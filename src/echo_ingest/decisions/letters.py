@@ -1,5 +1,6 @@
 """Dead letters are decoded again, with this version; those that are valid now are stored."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from echo_ingest.decode import identify
@@ -14,6 +15,14 @@ GONE = "replayed by someone else"
 def verdict(letter: DeadLetter, payload_bytes_max: int) -> Identity | Rejected:
     """What would come of it now."""
     return DAMAGED if letter.damaged else identify(letter.message, payload_bytes_max)
+
+
+def preview(letters: Iterable[DeadLetter], payload_bytes_max: int) -> Counter[str | None]:
+    """What would come of a replay: how many are valid now (None), and why others are not."""
+    return Counter(
+        its.reason if isinstance(its, Rejected) else None
+        for its in (verdict(letter, payload_bytes_max) for letter in letters)
+    )
 
 
 def replay(

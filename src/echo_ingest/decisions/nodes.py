@@ -9,6 +9,7 @@ from msgspec import Struct
 from echo_ingest.broker.nodes import Node, change_nodes, check_name, now, own_filters
 from echo_ingest.decisions import Mistyped, NotPossible
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
+from echo_ingest.settings.endpoint import is_loopback
 
 NAME_SHOWN_MAX = 50  # a client id has 64 characters, as IOT_CLIENT_ID
 
@@ -22,6 +23,14 @@ class Given(Struct, frozen=True):
     client_id: str
     topic: str
     receipts: str
+
+
+def are_here(settings: Settings) -> bool:
+    """Is the file of nodes that of the broker that we use?"""
+    if settings.endpoint is None or settings.nodes_file is not None:
+        return True
+    endpoint = parse_endpoint(settings.endpoint)
+    return is_loopback(endpoint.host) and endpoint.port == settings.mqtt_port
 
 
 def check(settings: Settings, name: str) -> None:

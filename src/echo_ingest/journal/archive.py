@@ -321,6 +321,23 @@ class Archive:
             (sink, sink, *_matching(node, reason)),
         )
 
+    def replays(
+        self, sink: str, first: int, last: int, since_ms: int
+    ) -> tuple[int, int, str | None]:
+        """Of what `sink` has parked from offset `first` to `last`, how far a replay has come.
+
+        How many are to be offered again yet; how many were refused anew since that time, and one
+        of the reasons.
+        """
+        ((waiting, again, why),) = self._rows(
+            "SELECT coalesce(sum(replay), 0),"
+            " coalesce(sum(replay = 0 AND parked_at_ms >= ?1), 0),"
+            " max(CASE WHEN replay = 0 AND parked_at_ms >= ?1 THEN reason END)"
+            " FROM parked WHERE sink = ?2 AND offset BETWEEN ?3 AND ?4",
+            (since_ms, sink, first, last),
+        )
+        return int(waiting), int(again), why
+
     # ------------------------------------------------------------------ rows
 
     def _entries(self, sql: str, bindings: Bindings) -> list[Entry]:

@@ -15,13 +15,14 @@ from litestar.params import FromPath
 
 from echo_ingest.settings import Settings, Tokens
 from echo_ingest.web.access import Refusals
-from echo_ingest.web.console import calls, login, nodes, overview, refused
+from echo_ingest.web.console import actions, calls, login, nodes, overview, refused
 from echo_ingest.web.console.bundle import bundle_page, read_bundle
 from echo_ingest.web.console.calls.asked import Show
-from echo_ingest.web.console.guard import Guard
+from echo_ingest.web.console.guard import Guard, Viewer
 from echo_ingest.web.console.live import Live, Parts, live_stream
 from echo_ingest.web.console.page import Pages
 from echo_ingest.web.console.problems import problem_pages
+from echo_ingest.web.console.replaying import Replaying
 from echo_ingest.web.console.sessions import Sessions
 from echo_ingest.web.console.sources import Sources
 from echo_ingest.web.forms import BODY_BYTES_MAX
@@ -45,8 +46,13 @@ def create_console(
     pages = Pages(bundle, settings.map_tiles)
     sessions = Sessions(tokens)
     sources = Sources(service, journal, almanac, pages, settings)
-    live.offer("overview", lambda zone: overview.fragments(sources, zone))
-    live.offer("nodes", lambda zone: nodes.fragments(sources, zone))
+    replaying = Replaying()
+    live.offer("overview", lambda zone, viewer: overview.fragments(sources, zone, viewer))
+    live.offer("nodes", lambda zone, _: nodes.fragments(sources, zone))
+    live.offer(
+        "refused",
+        lambda zone, viewer: refused.fragments(sources, replaying, zone, viewer),
+    )
     for show in get_args(Show):
         live.offer(show, _calls(sources, show))
     return Router(
@@ -55,7 +61,8 @@ def create_console(
             *overview.routes(sources),
             *nodes.routes(sources),
             *calls.routes(sources),
-            *refused.routes(sources),
+            *refused.routes(sources, replaying),
+            *actions.routes(sources, replaying),
             live_stream(live),
             *login.routes(pages, sessions, refusals, is_open=settings.console_access == "open"),
             bundle_page(bundle),
@@ -69,7 +76,7 @@ def create_console(
 
 
 def _calls(sources: Sources, show: Show) -> Parts:
-    async def parts(zone: ZoneInfo) -> dict[str, str]:
+    async def parts(zone: ZoneInfo, _: Viewer) -> dict[str, str]:
         return await sources.almanac.ask(
             lambda almanac: calls.fragments(sources, almanac, show, zone)
         )

@@ -1,6 +1,7 @@
 """Who may look at the console and who may act: asked before every page."""
 
 import hmac
+import time
 
 from litestar.exceptions import (
     HTTPException,
@@ -36,6 +37,11 @@ class Viewer(Struct, frozen=True):
     def may_act(self) -> bool:
         """With the operator's token."""
         return self.role == "operator"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the log-in holds yet; None: there is none that would end."""
+        return None if self.ends_at is None else max(0.0, self.ends_at - time.time())
 
 
 NOBODY = Viewer()

@@ -30,12 +30,12 @@ from litestar.types import Receive, Scope, Send
 from echo_ingest.almanac import AlmanacUnready
 from echo_ingest.intercom import NoAnswer
 from echo_ingest.journal import JournalUnusable
-from echo_ingest.web.console.guard import viewer_of
+from echo_ingest.web.console.guard import Viewer, viewer_of
 from echo_ingest.web.console.page import AnyRequest
 from echo_ingest.web.console.words import zone_called
 
-Parts = Callable[[ZoneInfo], Awaitable[dict[str, str]]]
-"""Makes all parts of a topic as they are now."""
+Parts = Callable[[ZoneInfo, Viewer], Awaitable[dict[str, str]]]
+"""Makes all parts of a topic as they are now, for those who may act or those who may not."""
 
 TABS_MAX = 1_000
 LOOK_SECONDS = 0.2
@@ -91,7 +91,8 @@ class Tab:
 class Watched:
     """A topic in a zone, while there are tabs that show it."""
 
-    def __init__(self) -> None:
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
         self.tabs: set[Tab] = set()
         self.html: dict[str, str] = {}
         self.events: dict[str, tuple[int, bytes]] = {}
@@ -115,7 +116,7 @@ class Live:
         """Something has changed when one of `files` was written."""
         self._files = files
         self._topics: dict[str, Parts] = {}
-        self._watched: dict[tuple[str, str], Watched] = {}
+        self._watched: dict[tuple[str, str, bool], Watched] = {}
         self._epoch = secrets.token_hex(4)
         self._number = 0
         self._rng = Random()  # noqa: S311
@@ -136,7 +137,7 @@ class Live:
             while True:
                 began = time.monotonic()
                 changed = tuple(map(_written_at, self._files))
-                for (topic, zone), watched in list(self._watched.items()):
+                for (topic, zone, _), watched in list(self._watched.items()):
                     if watched.is_due(changed):
                         watched.seen = changed
                         await self._make(topic, ZoneInfo(zone), watched)
@@ -147,7 +148,7 @@ class Live:
                 _end(watched)
 
     async def _make(self, topic: str, zone: ZoneInfo, watched: Watched) -> None:
-        making = asyncio.ensure_future(self._topics[topic](zone))
+        making = asyncio.ensure_future(self._topics[topic](zone, watched.viewer))
         done, _ = await asyncio.wait((making,), timeout=MAKE_SECONDS_MAX)
         watched.made_at = time.monotonic()
         if not done:
@@ -190,8 +191,9 @@ class Live:
                 "then instead, or close some of them.",
                 headers={"Retry-After": "60"},
             )
-        key = topic, zone_called(zone).key
-        watched = self._watched.setdefault(key, Watched())
+        viewer = viewer_of(request)
+        key = topic, zone_called(zone).key, viewer.may_act
+        watched = self._watched.setdefault(key, Watched(viewer))
         tab = Tab()
         watched.tabs.add(tab)
         tab.put(self._missed(watched, request.headers.get("last-event-id", "")))
@@ -199,10 +201,10 @@ class Live:
             asyncio.create_task(self._send(tab, send)),
             asyncio.create_task(_closed(receive)),
         ]
-        ends_at = viewer_of(request).ends_at
-        left_seconds = None if ends_at is None else ends_at - time.time()
         try:
-            await asyncio.wait(tasks, timeout=left_seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                tasks, timeout=viewer.seconds_left, return_when=asyncio.FIRST_COMPLETED
+            )
             tab.end()
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:

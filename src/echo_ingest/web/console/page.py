@@ -22,9 +22,10 @@ from markupsafe import Markup
 from msgspec import json
 
 import echo_ingest
-from echo_ingest.web.console import words
+from echo_ingest.web.console import told, words
 from echo_ingest.web.console.bundle import Bundle
 from echo_ingest.web.console.guard import NOBODY, viewer_of
+from echo_ingest.web.console.told import Told
 
 AnyRequest = Request[object, object, State]
 
@@ -46,6 +47,7 @@ class Pages:
         """`tiles` is `IOT_MAP_TILES`: the only other host that a page may load from."""
         self.bundle = bundle
         self.tiles = tiles
+        self.told = Told()
         self._tiles_host = ""
         if tiles is not None:
             self._tiles_host = " https://" + urlsplit(tiles).netloc.replace("{s}", "*")
@@ -62,6 +64,7 @@ class Pages:
     ) -> Response[bytes]:
         """The whole page, gzipped if the browser takes that."""
         nonce = secrets.token_urlsafe(16)
+        words_told = self.told.by(request.cookies.get(told.COOKIE))
         html = self.fragment(
             template,
             {
@@ -69,6 +72,7 @@ class Pages:
                 "nonce": nonce,
                 "tiles": self.tiles,
                 "viewer": viewer_of(request),
+                "told": words_told,
                 **values,
             },
             zone_of(request),
@@ -77,13 +81,25 @@ class Pages:
         if len(html) >= GZIP_FROM_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
             html = gzip.compress(html, GZIP_LEVEL, mtime=0)
             sent["Content-Encoding"] = "gzip"
-        return Response(html, status_code=status_code, headers=sent, media_type=HTML)
+        return Response(
+            html,
+            status_code=status_code,
+            headers=sent,
+            media_type=HTML,
+            cookies=[told.said()] if words_told else [],
+        )
 
     def fragment(
         self, template: str, values: dict[str, Any], zone: ZoneInfo, now: datetime | None = None
     ) -> str:
         """A part of a page, as it stands in the page and comes again by the stream of changes."""
-        shown = {"viewer": NOBODY, "zone": zone, "now": now or datetime.now(UTC), **values}
+        shown = {
+            "viewer": NOBODY,
+            "told": None,
+            "zone": zone,
+            "now": now or datetime.now(UTC),
+            **values,
+        }
         return self._templates.get_template(template).render(shown)
 
     def _policy(self, nonce: str) -> str:

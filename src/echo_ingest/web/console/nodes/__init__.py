@@ -9,6 +9,7 @@ from litestar.exceptions import ValidationException
 from litestar.handlers import HTTPRouteHandler
 
 from echo_ingest.almanac import Almanac
+from echo_ingest.decisions.nodes import are_here, place_of
 from echo_ingest.web.console.nodes import one
 from echo_ingest.web.console.nodes.asked import PAGE_NODES, WORDS, Asked, read
 from echo_ingest.web.console.nodes.lines import line, mark
@@ -39,6 +40,7 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
         except ValueError as error:
             raise ValidationException(str(error)) from None
         values = await sources.almanac.ask(lambda almanac: found(almanac, asked, now, zone))
+        values["place"] = place_of(sources.settings) if are_here(sources.settings) else None
         values["hostname"] = request.url.hostname or "localhost"
         if asked == Asked():
             values["live"] = "nodes"

@@ -14,6 +14,7 @@ from echo_ingest.intercom import NoAnswer
 from echo_ingest.journal import Ledger
 from echo_ingest.sinks import SinkState
 from echo_ingest.web.console.calls.lines import of_calls
+from echo_ingest.web.console.guard import Viewer
 from echo_ingest.web.console.names import known_as
 from echo_ingest.web.console.overview import facts
 from echo_ingest.web.console.overview.curve import curve
@@ -65,9 +66,9 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
     return [overview]
 
 
-async def fragments(sources: Sources, zone: ZoneInfo) -> dict[str, str]:
+async def fragments(sources: Sources, zone: ZoneInfo, viewer: Viewer) -> dict[str, str]:
     """The parts of the page that change by themselves, by their names."""
-    values = await look(sources, zone, datetime.now(UTC))
+    values = await look(sources, zone, datetime.now(UTC)) | {"viewer": viewer}
     # Until something has come, the page tells how to send it, to the host that it was asked at.
     names = ("sentence",) if values["is_new"] else FRAGMENTS
     return {

@@ -18,6 +18,7 @@ Badge = Literal["good", "look", "bad", "off", "unknown"]
 class Row(Struct, frozen=True):
     """A line of the table."""
 
+    name: str
     title: str
     badge: Badge
     word: str
@@ -28,6 +29,11 @@ class Row(Struct, frozen=True):
     refused: int
     curve: Curve
 
+    @property
+    def can_pause(self) -> bool:
+        """It runs, and is not paused yet."""
+        return self.word not in ("paused", "not set up any more", "not known")
+
 
 def store_rows(
     stores: Sequence[Store], samples: Sequence[Sample], now: datetime, zone: ZoneInfo, first: int
@@ -35,6 +41,7 @@ def store_rows(
     """A line for each store; curves begin with step `first` of the last day."""
     return [
         Row(
+            store.name,
             store_title(store.name),
             *_state(store),
             store.since,

@@ -1,0 +1,172 @@
+"""What an operator does: each a form that is sent, and a page that says what came of it.
+
+They do what the command line does, by the same functions, in a thread of their own.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import apsw
+import segno
+import structlog
+from litestar import Response, post
+from litestar.exceptions import ClientException, HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Redirect
+from msgspec import json
+
+from echo_ingest.broker import BrokerError
+from echo_ingest.broker.nodes import new_password
+from echo_ingest.decisions import NotPossible, nodes, sinks
+from echo_ingest.journal import JournalFull
+from echo_ingest.web.console.guard import acting_form
+from echo_ingest.web.console.overview.sentence import store_name
+from echo_ingest.web.console.page import AnyRequest
+from echo_ingest.web.console.refused import chosen
+from echo_ingest.web.console.replaying import Replaying
+from echo_ingest.web.console.sources import Sources
+from echo_ingest.web.console.words import counted
+from echo_ingest.web.origin import own_page
+
+REFUSED = "/console/refused"
+BUSY = "someone else is writing to the journal for more than 10 s; try again"
+
+T = TypeVar("T")
+
+log = structlog.get_logger("web")
+
+
+def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
+    """One for each action."""
+    settings, told = sources.settings, sources.pages.told
+    threads = ThreadPoolExecutor(1, thread_name_prefix="action")
+
+    async def decide(what: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, what)
+        except NotPossible as error:
+            raise ClientException(str(error)) from None
+        except apsw.BusyError:
+            raise HTTPException(BUSY, status_code=503) from None
+        except (BrokerError, JournalFull) as error:
+            raise HTTPException(str(error), status_code=503) from None
+
+    def back(form: dict[str, str], words: str, otherwise: str) -> Redirect:
+        where = own_page(form.get("back", ""), otherwise)
+        return Redirect(where, status_code=303, cookies=[told.note(words)])
+
+    @post("/actions/replay", status_code=303)
+    async def replay(request: AnyRequest) -> Redirect:
+        """Try one refused message again, or all of a group."""
+        form = await acting_form(request)
+        its, steps = await chosen.replay_of(sources, form)
+        replaying.start(its, steps)
+        log.info(
+            "operator acts", action="replay", reason=its.reason, sink=its.sink, total=its.total
+        )
+        return Redirect(f"{REFUSED}#replay", status_code=303)
+
+    @post("/actions/stop-replay", status_code=303)
+    async def stop_replay(request: AnyRequest) -> Redirect:
+        """End the replay that is under way."""
+        await acting_form(request)
+        replaying.stop()
+        log.info("operator acts", action="stop replay")
+        return Redirect(f"{REFUSED}#replay", status_code=303)
+
+    @post("/actions/pause", status_code=303)
+    async def pause(request: AnyRequest) -> Redirect:
+        """Have a store wait."""
+        form = await acting_form(request)
+        sink = _field(form, "sink")
+        since = await decide(lambda: sinks.pause(settings, sink))
+        log.info("operator acts", action="pause", sink=sink)
+        name = store_name(sink)
+        if since is not None:
+            return back(form, f"{_capital(name)} is paused already.", "/console")
+        words = (
+            "it gets nothing more once the write it is in has ended. What comes in waits for it."
+        )
+        return back(form, f"{_capital(name)} is paused: {words}", "/console")
+
+    @post("/actions/resume", status_code=303)
+    async def resume(request: AnyRequest) -> Redirect:
+        """Let a store go on."""
+        form = await acting_form(request)
+        sink = _field(form, "sink")
+        backlog = await decide(lambda: sinks.resume(settings, sink))
+        log.info("operator acts", action="resume", sink=sink)
+        words = "was not paused." if backlog is None else f"goes on: {counted(backlog, 'records')} "
+        if backlog is not None:
+            words += "waits for it." if backlog == 1 else "wait for it."
+        return back(form, f"{_capital(store_name(sink))} {words}", "/console")
+
+    @post("/actions/add-node", status_code=200)
+    async def add_node(request: AnyRequest) -> Response[bytes]:
+        """Make credentials for a device, and show them this once."""
+        form = await acting_form(request)
+        name, url = _field(form, "node"), form.get("url", "").strip() or None
+
+        def add() -> nodes.Given:
+            _require_nodes(sources)
+            nodes.check(settings, name)
+            place = nodes.place_of(settings, url)
+            password, hashed = new_password()
+            nodes.add(settings, name, hashed)
+            return nodes.given(settings, name, password, place)
+
+        given = await decide(add)
+        log.info("operator acts", action="add node", node=name)
+        code = segno.make(json.encode(given), micro=False)
+        drawn = code.svg_data_uri(scale=4, border=3, light="#fff")
+        return sources.pages.page(request, "node_added.html", {"given": given, "code": drawn})
+
+    @post("/actions/disable-node", status_code=303)
+    async def disable_node(request: AnyRequest) -> Redirect:
+        """Shut a device out."""
+        form = await acting_form(request)
+        return await set_disabled(form, True)
+
+    @post("/actions/enable-node", status_code=303)
+    async def enable_node(request: AnyRequest) -> Redirect:
+        """Let a device in again."""
+        form = await acting_form(request)
+        return await set_disabled(form, False)
+
+    async def set_disabled(form: dict[str, str], disabled: bool) -> Redirect:
+        name = _field(form, "node")
+
+        def change() -> None:
+            _require_nodes(sources)
+            nodes.set_disabled(settings, name, disabled)
+
+        await decide(change)
+        log.info("operator acts", action="disable node" if disabled else "enable node", node=name)
+        words = (
+            f"{name} is shut out within two seconds; what it has sent stays."
+            if disabled
+            else f"{name} may come in again, with the credentials that it had."
+        )
+        return back(form, words, f"/console/nodes/{name}")
+
+    return [replay, stop_replay, pause, resume, add_node, disable_node, enable_node]
+
+
+def _require_nodes(sources: Sources) -> None:
+    if not nodes.are_here(sources.settings):
+        raise NotPossible(
+            "the broker runs elsewhere, and so do its nodes: type `echo-ingest nodes` there"
+        )
+
+
+def _field(form: dict[str, str], name: str) -> str:
+    value = form.get(name, "").strip()
+    if not value:
+        raise ClientException(f"{name} is missing: go back and fill it in")
+    return value
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]

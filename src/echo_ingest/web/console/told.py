@@ -1,0 +1,43 @@
+"""What is said to a person after an action: kept for the next page, by a name in a cookie.
+
+It is not in the page's address, where anybody could put words into our mouth.
+"""
+
+import secrets
+from collections import OrderedDict
+
+from litestar.datastructures import Cookie
+
+COOKIE = "told"
+SECONDS = 60
+TOLD_MAX = 100
+
+
+class Told:
+    """The last of them, by name."""
+
+    def __init__(self) -> None:
+        self._words: OrderedDict[str, str] = OrderedDict()
+
+    def note(self, words: str) -> Cookie:
+        """Keep it for whoever gets this cookie."""
+        name = secrets.token_urlsafe(9)
+        self._words[name] = words
+        if len(self._words) > TOLD_MAX:
+            self._words.popitem(last=False)
+        return _cookie(name, SECONDS)
+
+    def by(self, name: str | None) -> str | None:
+        """What was said, if it is still known."""
+        return self._words.get(name) if name else None
+
+
+def said() -> Cookie:
+    """It is shown once."""
+    return _cookie("", 0)
+
+
+def _cookie(name: str, seconds: int) -> Cookie:
+    return Cookie(
+        key=COOKIE, value=name, max_age=seconds, path="/console", httponly=True, samesite="strict"
+    )
