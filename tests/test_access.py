@@ -273,7 +273,7 @@ def test_no_secret_is_in_a_log_an_error_or_a_metric(one_house: House, tmp_path: 
         "IOT_TLS_CERT_FILE": str(authority.certificate),
         "IOT_TLS_KEY_FILE": str(authority.key),
     }
-    for made in ("IOT_PUB_PASSWORD", "IOT_SUB_PASSWORD", "IOT_HTTP_TOKEN"):
+    for made in ("IOT_PUB_PASSWORD", "IOT_SUB_PASSWORD", "IOT_HTTP_TOKEN", "IOT_OPERATOR_TOKEN"):
         del house.settings[made]
     node_password = make_node(house, "ridge-07")
     program = house.start("up")
@@ -281,7 +281,8 @@ def test_no_secret_is_in_a_log_an_error_or_a_metric(one_house: House, tmp_path: 
     eventually(lambda: (kept / "http").exists(), seconds=30)
     house.wait_healthy(program)
     service = house.data_dir / "broker" / "service.json"
-    passwords = {name: (kept / name).read_text().strip() for name in ("echopub", "echosub", "http")}
+    names = ("echopub", "echosub", "http", "operator")
+    passwords = {name: (kept / name).read_text().strip() for name in names}
     secrets = {
         *passwords.values(),
         node_password,

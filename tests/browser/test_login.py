@@ -69,7 +69,7 @@ def test_reading_is_not_acting(browser: Browser, forest: Forest) -> None:
                 log_in(one.page, token)
                 expect(one.page.locator("h1")).not_to_have_text("Log in")
             answer = one.page.request.post(
-                forest.origin + "/console/actions/sinks/pause",
+                forest.origin + "/console/actions/pause",
                 form={"sink": "echo_api"},
                 headers={"Origin": forest.origin, "Sec-Fetch-Site": "same-origin"},
             )
@@ -81,7 +81,7 @@ def test_reading_is_not_acting(browser: Browser, forest: Forest) -> None:
 def stranger(forest: Forest) -> Iterator[str]:
     """Another site, on this machine: a page of it sends a form of ours as soon as it is loaded."""
     form = (
-        f'<form method="post" action="{forest.origin}/console/actions/sinks/pause">'
+        f'<form method="post" action="{forest.origin}/console/actions/pause">'
         '<input name="sink" value="echo_api"></form>'
         "<script>document.forms[0].submit()</script>"
     ).encode()

@@ -228,7 +228,7 @@ def _environment(cluster: Cluster, manifest: Manifest, tmp_path: Path) -> Iterat
     used = {variable: environ[variable] for variable in environ.keys() & files}
     yield from _secrets(cluster, name, pod, at.get("secrets"), used)
     for variable in used:  # what is in them is not in the repository
-        (tmp_path / variable).write_text("what-the-secret-says-is-not-here")
+        (tmp_path / variable).write_text(f"what-the-secret-says-of-{variable}")
         environ[variable] = str(tmp_path / variable)
     if str(Path(environ.get("IOT_DATA_DIR", "")).parent) != at.get("data"):
         yield f"{name} keeps its data where no volume is"

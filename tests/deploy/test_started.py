@@ -33,7 +33,7 @@ def environment(workload: str, folder: Path, moved: dict[str, str]) -> dict[str,
 
 
 def test_the_halves_of_split_work_together_and_without_echopub(tmp_path: Path) -> None:
-    for key in ("echopub", "echosub", "http-token", "service"):
+    for key in ("echopub", "echosub", "http-token", "operator-token", "service"):
         (tmp_path / key).write_text(f"what-the-secret-says-of-{key}")
     credentials = tmp_path / "ridge-07.env"
     words = f"nodes add ridge-07 --env-file {credentials}".split()

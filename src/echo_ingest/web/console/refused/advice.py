@@ -147,19 +147,13 @@ LETTERS: tuple[tuple[str, str], ...] = (
 
 SINKS: tuple[tuple[str, str], ...] = (
     (
-        r"^damaged: |does not decode it any more",
+        r": damaged: |does not decode it any more",
         "This record cannot be read any more: its bytes changed on the disk, or this version "
         "reads that form differently. docs/reliability.md says what is kept.",
     ),
     (
-        r"answered (?:…|\d+).*(?:unknown node|not found|no such node)|no node id",
+        r"(?:unknown node|not found|no such node)|no node id",
         "The Echo API does not know that node. Make it known there, and then try these again.",
-    ),
-    (
-        r"the Echo API answered|the Echo API refused it",
-        "The Echo API has rules of its own and says which one. Where the device is at fault, "
-        "mend it there: what was refused stays as it is. Where the API has changed its rules "
-        "since, try these again.",
     ),
     (
         r"the Echo API takes|which the Echo API",
@@ -167,17 +161,23 @@ SINKS: tuple[tuple[str, str], ...] = (
         " needs to be done, unless the API learns to take it.",
     ),
     (
-        r"^PostgreSQL ",
+        r"^echo_api: ",
+        "The Echo API has rules of its own and says which one. Where the device is at fault, "
+        "mend it there: what was refused stays as it is. Where the API has changed its rules "
+        "since, try these again.",
+    ),
+    (
+        r"^postgres: ",
         "A rule of your database says no: a constraint or a trigger that was added there, or "
         "a value that it cannot hold. Mend the rule, and then try these again.",
     ),
     (
-        r"MongoDB",
+        r"^mongodb: ",
         "A rule of your database says no: a validator or an index that was added there, or a "
         "document that is too large. Mend the rule, and then try these again.",
     ),
     (
-        r"audio|clip|bucket|object",
+        r"^objects: ",
         "The store for audio will not take this clip under its name. Look at its rules "
         "(retention, locks, sizes), and then try these again.",
     ),
@@ -188,7 +188,8 @@ OTHERWISE = "The words above are all that is known. Once the cause is mended, tr
 
 def advice(sink: str | None, reason: str) -> str:
     """What to do about a reason of `sink`, or, of none, of messages that could not be read."""
+    given = reason if sink is None else f"{sink}: {reason}"
     for pattern, words in LETTERS if sink is None else SINKS:
-        if re.search(pattern, reason):
+        if re.search(pattern, given):
             return words
     return OTHERWISE

@@ -11,7 +11,7 @@ from echo_ingest.almanac import Almanac, Refused
 from echo_ingest.decisions.letters import preview
 from echo_ingest.journal.archive import Archive
 from echo_ingest.journal.entries import DeadLetter
-from echo_ingest.web.console.overview.stores import store_title
+from echo_ingest.web.console.overview.sentence import store_name
 from echo_ingest.web.console.page import AnyRequest
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.refused.chosen import group_of
@@ -68,7 +68,7 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
                 "node": node,
                 "before": before,
                 "advice": advice(sink, its.reason),
-                "store_title": store_title,
+                "store_name": store_name,
                 "at_once": min(its.count, ONES_MAX),
                 "earlier": numbers[len(ones) - 1] if 0 < len(ones) < len(numbers) else None,
                 **values,

@@ -15,7 +15,7 @@ from echo_ingest.journal.entries import DeadLetter
 from echo_ingest.readable import lines_of
 from echo_ingest.record import Message, Rejected
 from echo_ingest.web.api import BYTES, Number
-from echo_ingest.web.console.overview.stores import store_title
+from echo_ingest.web.console.overview.sentence import store_name
 from echo_ingest.web.console.page import AnyRequest
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.sources import Sources
@@ -104,5 +104,5 @@ def _shown(message: Message, sink: str | None, reason: str) -> dict[str, object]
         "advice": advice(sink, alike(reason)),
         "lines": lines_of(message.payload, reason),
         "size_bytes": len(message.payload),
-        "store_title": store_title,
+        "store_name": store_name,
     }
