@@ -6,13 +6,15 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.cli.demo import remember
 from echo_ingest.decode import decode
 from echo_ingest.fleet import fleet, nodes
-from echo_ingest.journal import Entry, Journal
-from echo_ingest.record import Detection
+from echo_ingest.fleet.forms import edge_prediction
+from echo_ingest.journal import Arrival, Entry, Journal
+from echo_ingest.record import Detection, Message, Rejected
 from tests.api import Api
 from tests.house import Device, House, eventually
 
@@ -24,6 +26,11 @@ REFUSED_SPECIES = "Ninox strenua"
 REASON = f"422: species: {REFUSED_SPECIES} is not a species that this API knows"
 AWAY = timedelta(minutes=50)
 """Since when the Echo API cannot be reached when the service starts."""
+
+
+OUTDATED = "gps_uncertainty: an earlier version did not know this field"
+OUTDATED_COUNT = 40
+"""So many messages were refused that would be stored today."""
 
 
 class Forest:
@@ -72,6 +79,7 @@ def live_through(data_dir: Path, began_at: datetime) -> None:
     """The fleet's past, as `demo` has it; the Echo API refused some, and was away in the end."""
     devices = fleet(PREFIX, began_at)
     with contextlib.closing(Journal(data_dir / "journal.db")) as journal:
+        outdate(journal, began_at)
         journal.add_sink("echo_api")
         went_ms = (began_at - AWAY).timestamp() * 1_000
         for _ in remember(journal, almanac_path(data_dir), devices, began_at, PAYLOAD_BYTES_MAX):
@@ -79,6 +87,21 @@ def live_through(data_dir: Path, began_at: datetime) -> None:
             while entries and entries[-1].message.received_at_ms < went_ms:
                 journal.settle("echo_api", [entry.offset for entry in entries], refused(entries))
                 entries = journal.read("echo_api", BATCH)
+
+
+def outdate(journal: Journal, began_at: datetime) -> None:
+    """What an earlier version could not read, and this one can."""
+    rng = Random(2)
+    node = nodes(began_at)["creek-01"]
+    arrivals: list[Arrival] = []
+    for number in range(OUTDATED_COUNT):
+        when = began_at - timedelta(days=4, minutes=3 * number)
+        said = edge_prediction(f"{PREFIX}/{node.name}", node, when, rng)
+        received_at_ms = int(when.timestamp() * 1_000)
+        message = Message(said.topic, said.payload, received_at_ms, node.name)
+        arrivals.append((message, Rejected(OUTDATED)))
+    journal.append(arrivals)
+    journal.acknowledged()
 
 
 def refused(entries: Sequence[Entry]) -> dict[int, str]:

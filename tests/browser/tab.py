@@ -84,6 +84,11 @@ class Tab:
         self.page.wait_for_function(DRAWN)
         return response
 
+    def log_in(self, token: str) -> None:
+        """On the page that asks for it."""
+        self.page.get_by_label("Token").fill(token)
+        self.page.get_by_role("button", name="Log in").click()
+
     def forgive(self, words: str) -> None:
         """That one was meant: a browser calls every refusal an error."""
         kept = [problem for problem in self.problems if words not in problem]

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from tests.browser.forest import OPERATOR_TOKEN, Forest
 from tests.browser.tab import tab
@@ -19,18 +19,13 @@ def origin(closed: House) -> str:
     return f"http://127.0.0.1:{closed.http_port}"
 
 
-def log_in(page: Page, token: str) -> None:
-    page.get_by_label("Token").fill(token)
-    page.get_by_role("button", name="Log in").click()
-
-
 @pytest.mark.parametrize("path", PAGES)
 def test_nothing_is_shown_before_the_log_in(browser: Browser, origin: str, path: str) -> None:
     with tab(browser, origin) as one:
         one.open(path)
         expect(one.page.locator("h1")).to_have_text("Log in")
         expect(one.page.get_by_label("Token")).to_be_focused()
-        log_in(one.page, HTTP_TOKEN)
+        one.log_in(HTTP_TOKEN)
         expect(one.page.locator("h1")).not_to_have_text("Log in")
         assert one.page.url == origin + path
         one.problems = [each for each in one.problems if "status of 401" not in each]
@@ -39,7 +34,7 @@ def test_nothing_is_shown_before_the_log_in(browser: Browser, origin: str, path:
 def test_a_wrong_token_is_said_and_the_page_stays_closed(browser: Browser, origin: str) -> None:
     with tab(browser, origin) as one:
         one.open("/console/login")
-        log_in(one.page, "guessed")
+        one.log_in("guessed")
         expect(one.page.get_by_role("alert")).to_contain_text("neither of the tokens")
         one.page.goto(origin + "/console")
         expect(one.page.locator("h1")).to_have_text("Log in")
@@ -49,7 +44,7 @@ def test_a_wrong_token_is_said_and_the_page_stays_closed(browser: Browser, origi
 def test_after_the_log_out_nothing_is_shown(browser: Browser, origin: str) -> None:
     with tab(browser, origin) as one:
         one.open("/console/login")
-        log_in(one.page, OPERATOR_TOKEN)
+        one.log_in(OPERATOR_TOKEN)
         expect(one.page.locator("h1")).not_to_have_text("Log in")
         (cookie,) = [c for c in one.page.context.cookies() if c["name"] == "echo-ingest"]
         assert cookie["httpOnly"] and cookie["sameSite"] == "Strict"
@@ -66,7 +61,7 @@ def test_reading_is_not_acting(browser: Browser, forest: Forest) -> None:
         for token in (None, HTTP_TOKEN):
             if token is not None:
                 one.open("/console/login")
-                log_in(one.page, token)
+                one.log_in(token)
                 expect(one.page.locator("h1")).not_to_have_text("Log in")
             answer = one.page.request.post(
                 forest.origin + "/console/actions/pause",
@@ -110,7 +105,7 @@ def test_a_form_on_another_site_does_nothing(
 ) -> None:
     with tab(browser, forest.origin) as one:
         one.open("/console/login")
-        log_in(one.page, OPERATOR_TOKEN)
+        one.log_in(OPERATOR_TOKEN)
         expect(one.page.locator("h1")).not_to_have_text("Log in")
         one.page.goto(stranger)
         expect(one.page.locator("body")).to_contain_text("another site")

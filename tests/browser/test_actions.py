@@ -1,0 +1,106 @@
+"""What an operator does on the pages is done: replays, pauses, who may come in."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.forest import (
+    OPERATOR_TOKEN,
+    OUTDATED,
+    PREFIX,
+    REFUSED_SPECIES,
+    Forest,
+)
+from tests.browser.tab import Tab, tab
+from tests.house import Device, House, eventually
+
+
+@pytest.fixture
+def operator(browser: Browser, forest: Forest) -> Iterator[Tab]:
+    """A tab of somebody who has logged in with the operator's token."""
+    with tab(browser, forest.origin) as one:
+        one.open("/console/login")
+        one.log_in(OPERATOR_TOKEN)
+        expect(one.page.get_by_role("button", name="Log out")).to_be_visible()
+        yield one
+
+
+def test_a_dead_letter_is_replayed_until_it_is_stored(operator: Tab, forest: Forest) -> None:
+    before = forest.house.ledger_now()
+    operator.open("/console/refused")
+    operator.page.get_by_role("link", name=OUTDATED).click()
+    operator.page.locator("tbody a").first.click()
+    expect(operator.page.locator("main")).to_contain_text("It can be read now")
+    operator.page.get_by_role("button", name="Try it again").click()
+    expect(operator.page.locator("#replay")).to_contain_text("1 of 1: 1 record stored")
+    after = forest.house.ledger_now()
+    assert after["stored"] == before["stored"] + 1
+    assert after["dead_letters"] == before["dead_letters"] - 1
+
+
+def test_a_group_is_replayed_after_a_preview(operator: Tab, forest: Forest) -> None:
+    before = forest.house.ledger_now()
+    operator.open("/console/refused")
+    operator.page.get_by_role("link", name=OUTDATED).click()
+    preview = operator.page.locator("#preview")
+    expect(preview).to_contain_text("would be stored")
+    (count,) = map(int, re.findall(r"(\d+) would be stored", preview.inner_text()))
+    assert count > 10
+    preview.get_by_role("button", name=f"Try all {count} again").click()
+    expect(operator.page.locator("#replay")).to_contain_text(f"{count} records stored")
+    expect(operator.page.get_by_role("link", name=OUTDATED)).to_have_count(0)
+    assert forest.house.ledger_now()["stored"] == before["stored"] + count
+
+
+def test_parked_records_are_offered_again_with_progress(operator: Tab, forest: Forest) -> None:
+    parked = forest.house.ledger_now()["sinks"]["echo_api"]["parked"]
+    assert parked > 100
+    operator.open("/console/refused")
+    operator.page.get_by_role("link", name=REFUSED_SPECIES).click()
+    forest.api.freeze()
+    try:
+        operator.page.get_by_role("button", name=f"Try all {parked} again").click()
+        bar = operator.page.get_by_role("progressbar")
+        expect(bar).to_have_attribute("max", str(parked))
+    finally:
+        forest.api.thaw()
+    expect(operator.page.locator("#replay")).to_contain_text(f"{parked} taken", timeout=15_000)
+    expect(bar).to_have_count(0)
+    assert forest.house.ledger_now()["sinks"]["echo_api"]["parked"] == 0
+
+
+def test_a_store_is_paused_and_goes_on(operator: Tab, forest: Forest) -> None:
+    operator.open("/console")
+    operator.page.get_by_role("button", name="Pause the Echo API").click()
+    expect(operator.page.locator("main")).to_contain_text("paused")
+    forest.hear("ridge-01", "Crinia signifera")
+    eventually(lambda: forest.house.ledger_now()["sinks"]["echo_api"]["backlog"] == 1)
+    operator.page.get_by_role("button", name="go on").click()
+    eventually(lambda: forest.house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0)
+    expect(operator.page.get_by_role("button", name="Pause the Echo API")).to_be_visible()
+
+
+def test_a_node_is_added_and_shut_out(operator: Tab, forest: Forest) -> None:
+    operator.open("/console/nodes")
+    operator.page.get_by_label("name of the new node").fill("fern-09")
+    operator.page.get_by_role("button", name="Make its credentials").click()
+    expect(operator.page.locator("h1")).to_contain_text("fern-09")
+    password = operator.page.locator("dt:text-is('password') + dd").inner_text()
+
+    def may_come_in() -> bool:
+        return not device(forest.house, password).refused
+
+    eventually(may_come_in, seconds=5)
+    device(forest.house, password).publish([(f"{PREFIX}/fern-09", b'{"status": "online"}')])
+    operator.open("/console/nodes/fern-09")
+    operator.page.get_by_role("button", name="Shut it out").click()
+    expect(operator.page.locator("main")).to_contain_text("shut out")
+    eventually(lambda: not may_come_in(), seconds=5)
+    expect(operator.page.get_by_role("button", name="Let it in again")).to_be_visible()
+
+
+def device(house: House, password: str) -> Device:
+    """The node that was added, which logs in by its own name."""
+    return Device(house.mqtt_port, "fern-09", password, client_id="fern-09")
