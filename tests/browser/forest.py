@@ -53,9 +53,10 @@ class Forest:
         )
         self.origin = f"http://127.0.0.1:{self.house.http_port}"
 
-    def start(self, **api: object) -> None:
-        """Run it; it is healthy, and its pages know all of the past."""
-        self.api.start(nodes=list(nodes(self.began_at)), **api)
+    def start(self, *, away: bool = False) -> None:
+        """Run it; its pages know all of the past. The Echo API is there again, or still `away`."""
+        if not away:
+            self.api.start(nodes=list(nodes(self.began_at)))
         self.program = self.house.up()
 
     def device(self) -> Device:

@@ -27,7 +27,7 @@ def main() -> int:
         forest = Forest(Path(scratch))
         browser = chromium.start(playwright)
         try:
-            forest.start(requests_per_minute=120)
+            forest.start(away=True)
             for name, shown in PAGES.items():
                 for dark in (False, True):
                     shoot(browser, forest, shown, folder / f"{name}-{scheme(dark)}.png", dark=dark)
