@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=_needs_much)
+    """First those that only look, then those that act, then those that need much."""
+    items.sort(key=lambda item: (_needs_much(item), "operator" in item.fixturenames))  # type: ignore[attr-defined]
 
 
 def _needs_much(item: pytest.Item) -> bool:

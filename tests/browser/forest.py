@@ -36,7 +36,7 @@ OUTDATED_COUNT = 40
 class Forest:
     """The service, what it stores into, and a device."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, bulk: bool = True) -> None:
         self.began_at = datetime.now(UTC)
         data_dir = folder / "data"
         data_dir.mkdir(mode=0o700)
@@ -48,15 +48,14 @@ class Forest:
             data_dir,
             IOT_OPERATOR_TOKEN=OPERATOR_TOKEN,
             IOT_API_URL=self.api.url,
-            IOT_API_BULK="true",
+            IOT_API_BULK=str(bulk).lower(),
             IOT_OBJECTS_URL=(folder / "audio").as_uri(),
         )
         self.origin = f"http://127.0.0.1:{self.house.http_port}"
 
-    def start(self, *, away: bool = False) -> None:
-        """Run it; its pages know all of the past. The Echo API is there again, or still `away`."""
-        if not away:
-            self.api.start(nodes=list(nodes(self.began_at)))
+    def start(self, **api: object) -> None:
+        """Run it; its pages know all of the past. `api` are options of the Echo API's replica."""
+        self.api.start(nodes=list(nodes(self.began_at)), **api)
         self.program = self.house.up()
 
     def device(self) -> Device:

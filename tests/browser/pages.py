@@ -1,10 +1,12 @@
 """The pages of the console, and where the forest has one of each."""
 
+import html
+import re
 from collections.abc import Callable
 
 from msgspec import Struct
 
-from tests.browser.forest import Forest
+from tests.browser.forest import REFUSED_SPECIES, Forest
 
 
 def a_call(forest: Forest) -> str:
@@ -12,6 +14,26 @@ def a_call(forest: Forest) -> str:
     records = forest.house.http("/api/records?kind=detection&limit=500")[1]["records"]
     offsets = [each["offset"] for each in records if "clip" in each["record"]]
     return f"/console/calls/{offsets[0]}"
+
+
+def a_group(forest: Forest) -> str:
+    """Where all that were refused for one reason are."""
+    page = forest.house.http_bytes("/console/refused").decode()
+    found = re.search(r'href="(/console/refused/group[^"]*)"', page)
+    assert found, page
+    return html.unescape(found[1])
+
+
+def a_letter(forest: Forest) -> str:
+    """Where the first message is that could not be read."""
+    (letter,) = forest.house.http("/api/dead-letters?limit=1&node=broken-9")[1]["dead_letters"]
+    return f"/console/refused/letters/{letter['id']}"
+
+
+def a_parked_record(forest: Forest) -> str:
+    """Where the first record is that the Echo API refused."""
+    (parked,) = forest.house.http("/api/parked?limit=1&sink=echo_api")[1]["parked"]
+    return f"/console/refused/parked/echo_api/{parked['offset']}"
 
 
 class Shown(Struct, frozen=True):
@@ -32,5 +54,8 @@ PAGES = {
     "call": Shown(a_call, ("kHz", "byte for byte", "microphone")),
     "recordings": Shown("/console/calls?show=recordings", ("length", "Recordings")),
     "refused": Shown("/console/refused", ("NaN",)),
+    "refused-group": Shown(a_group, ("What to do", "Each of them")),
+    "refused-letter": Shown(a_letter, ("What to do", "as it came")),
+    "refused-record": Shown(a_parked_record, ("What to do", REFUSED_SPECIES)),
     "log-in": Shown("/console/login", ("token",)),
 }

@@ -9,12 +9,12 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser import tab as chromium
-from tests.browser.forest import Forest
+from tests.browser.forest import Forest, ledger_when
 from tests.browser.pages import PAGES, Shown
 
 HEIGHT_MAX = 1_400
 PHONE = (390, 844)
-COLOURS = 200
+COLOURS = 64
 BYTES_MAX = 250_000
 """A spectrogram is noise, and noise does not shrink."""
 TOTAL_BYTES_MAX = 2_500_000
@@ -24,10 +24,11 @@ def main() -> int:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/console")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
-        forest = Forest(Path(scratch))
+        forest = Forest(Path(scratch), bulk=False)
         browser = chromium.start(playwright)
         try:
-            forest.start(away=True)
+            forest.start(requests_per_minute=1)
+            ledger_when(forest.house, "objects", backlog=0)
             for name, shown in PAGES.items():
                 for dark in (False, True):
                     shoot(browser, forest, shown, folder / f"{name}-{scheme(dark)}.png", dark=dark)

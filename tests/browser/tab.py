@@ -39,14 +39,15 @@ CONTROLS = """() => {
       'a[href], button, input, select, textarea, summary, audio[controls], [tabindex="0"]')]
     .filter(e => e.type !== 'hidden' && !e.disabled && e.checkVisibility({visibilityProperty: true})
       && !e.closest('[inert]') && !(e.type === 'radio' && !e.checked));
-  window.unreached = new Map(found.map(e => [e, e.outerHTML.slice(0, 120)]));
+  const same = (e) => e.dataset.mark ?? e;  // what is on a map is drawn anew, and stays the same
+  window.unreached = new Map(found.map(e => [same(e), e.outerHTML.slice(0, 120)]));
   window.bare = [];
   document.addEventListener('focusin', ({target}) => {
     const style = getComputedStyle(target);
     const ring = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
-    if (!ring && style.boxShadow === 'none' && window.unreached.has(target))
-      window.bare.push('no ring: ' + window.unreached.get(target));
-    window.unreached.delete(target);
+    if (!ring && style.boxShadow === 'none' && window.unreached.has(same(target)))
+      window.bare.push('no ring: ' + window.unreached.get(same(target)));
+    window.unreached.delete(same(target));
   });
   return found.length;
 }"""

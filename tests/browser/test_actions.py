@@ -73,13 +73,13 @@ def test_parked_records_are_offered_again_with_progress(operator: Tab, forest: F
 
 def test_a_store_is_paused_and_goes_on(operator: Tab, forest: Forest) -> None:
     operator.open("/console")
-    operator.page.get_by_role("button", name="Pause the Echo API").click()
+    operator.page.get_by_role("button", name="Pause Echo API").click()
     expect(operator.page.locator("main")).to_contain_text("paused")
     forest.hear("ridge-01", "Crinia signifera")
     eventually(lambda: forest.house.ledger_now()["sinks"]["echo_api"]["backlog"] == 1)
-    operator.page.get_by_role("button", name="go on").click()
+    operator.page.get_by_role("button", name="Have Echo API go on").click()
     eventually(lambda: forest.house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0)
-    expect(operator.page.get_by_role("button", name="Pause the Echo API")).to_be_visible()
+    expect(operator.page.get_by_role("button", name="Pause Echo API")).to_be_visible()
 
 
 def test_a_node_is_added_and_shut_out(operator: Tab, forest: Forest) -> None:

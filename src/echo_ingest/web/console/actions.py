@@ -32,6 +32,7 @@ from echo_ingest.web.origin import own_page
 
 REFUSED = "/console/refused"
 BUSY = "someone else is writing to the journal for more than 10 s; try again"
+FOLLOWED_SECONDS, FOLLOWED_POLLS = 0.05, 40
 
 T = TypeVar("T")
 
@@ -143,6 +144,7 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
             nodes.set_disabled(settings, name, disabled)
 
         await decide(change)
+        await followed(name, "disabled" if disabled else "enabled")
         log.info("operator acts", action="disable node" if disabled else "enable node", node=name)
         words = (
             f"{name} is shut out within two seconds; what it has sent stays."
@@ -150,6 +152,14 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
             else f"{name} may come in again, with the credentials that it had."
         )
         return back(form, words, f"/console/nodes/{name}")
+
+    async def followed(name: str, account: str) -> None:
+        """Until the pages show it too: they would offer to do again what was just done."""
+        for _ in range(FOLLOWED_POLLS):
+            node = await sources.almanac.ask(lambda almanac: almanac.node(name, 0, 0))
+            if node is not None and node.account == account:
+                return
+            await asyncio.sleep(FOLLOWED_SECONDS)
 
     return [replay, stop_replay, pause, resume, add_node, disable_node, enable_node]
 

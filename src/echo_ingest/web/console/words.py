@@ -57,10 +57,12 @@ def size(size_bytes: float) -> str:
 
 
 def per_second(rate: float) -> str:
-    """`1 204 /s`, `3.2 /s`, `0.05 /s`; by the hour if less than one a minute."""
-    if 0 < rate < 1 / 60:
-        return with_unit(rate * 3600, "/h", 0 if rate * 3600 >= 9.95 else 1)
-    return with_unit(rate, "/s", 0 if rate >= 9.95 or rate == 0 else 1 if rate >= 0.95 else 2)
+    """`1 204 /s`, `3.2 /s`; by the minute if less than one a second, by the hour if still less."""
+    for unit, seconds in (("/s", 1), ("/min", 60), ("/h", 3_600)):
+        count = rate * seconds
+        if count >= 0.95 or rate == 0 or unit == "/h":
+            break
+    return with_unit(count, unit, 0 if count >= 9.95 or rate == 0 else 1)
 
 
 # ---------------------------------------------------------------------- spans
