@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser import tab as chromium
-from tests.browser.forest import OPERATOR_TOKEN, Forest
+from tests.browser.forest import Forest
 from tests.house import House
 
 MAKING_SECONDS_MAX = 240
@@ -77,7 +77,7 @@ def forest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forest]:
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Nothing has come yet, and looking takes a token."""
     folder: Path = tmp_path_factory.mktemp("closed")
-    house = House(folder / "data", IOT_CONSOLE="token", IOT_OPERATOR_TOKEN=OPERATOR_TOKEN)
+    house = House(folder / "data", IOT_CONSOLE="token")
     try:
         house.up()
         yield house

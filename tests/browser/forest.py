@@ -19,7 +19,6 @@ from tests.api import Api
 from tests.house import Device, House, eventually
 
 PREFIX = "iotingestion"
-OPERATOR_TOKEN = "token-of-the-operator-for-tests"
 BATCH = 500
 PAYLOAD_BYTES_MAX = 1_000_000
 REFUSED_SPECIES = "Ninox strenua"
@@ -46,7 +45,6 @@ class Forest:
         self.api = Api()
         self.house = House(
             data_dir,
-            IOT_OPERATOR_TOKEN=OPERATOR_TOKEN,
             IOT_API_URL=self.api.url,
             IOT_API_BULK=str(bulk).lower(),
             IOT_OBJECTS_URL=(folder / "audio").as_uri(),

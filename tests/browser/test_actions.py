@@ -7,14 +7,13 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.forest import (
-    OPERATOR_TOKEN,
     OUTDATED,
     PREFIX,
     REFUSED_SPECIES,
     Forest,
 )
 from tests.browser.tab import Tab, tab
-from tests.house import Device, House, eventually
+from tests.house import OPERATOR_TOKEN, Device, House, eventually
 
 
 @pytest.fixture

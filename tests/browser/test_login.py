@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.forest import OPERATOR_TOKEN, Forest
+from tests.browser.forest import Forest
 from tests.browser.tab import tab
-from tests.house import HTTP_TOKEN, House
+from tests.house import HTTP_TOKEN, OPERATOR_TOKEN, House
 
 PAGES = ("/console", "/console/nodes", "/console/calls", "/console/refused")
 
