@@ -1,4 +1,4 @@
-"""HTTP: how the house is, its figures, and what the journal holds. Read-only, docs/http.md.
+"""HTTP: how the house is, its figures, what the journal holds, and the console. docs/http.md.
 
 It runs in a process of its own (`__main__.py`): how the house is it asks over the intercom, and
 whatever reads the journal does so in a thread, a few at a time, for those who send the token.
