@@ -1,12 +1,14 @@
-"""`python -m bench`: measure, show, write bench/results/ and the plots of docs/performance.md."""
+"""`python -m bench`: measure, show, write bench/results/ and the plots of docs/performance.md.
+
+What is there is written after each round. A part that fails is noted and shown at the end, and the
+run ends with 1; when time is up, what has not been begun is left out, and said to be.
+"""
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
-from datetime import UTC, datetime
+import time
 from pathlib import Path
-from statistics import median
 
 import msgspec
 from rich.console import Console
@@ -14,21 +16,18 @@ from rich.progress import Progress
 
 from bench import growth
 from bench.contestants import AIOMQTT, COUNTER, MOSQUITTO_SUB, PAHO, Contestant, ours
-from bench.disk import synced_bytes_per_second
 from bench.figures import Row, ratio, table
-from bench.latency import Latency, latencies
-from bench.payloads import CLIP_BYTES, Form
+from bench.latency import latencies
+from bench.payloads import Form
 from bench.peers import MQTTWARN, NODE_RED
 from bench.plots import draw
 from bench.profiling import profile
-from bench.rounds import Mode, Round, measure
+from bench.results import Results, line, results_of, screen, show
+from bench.rounds import Mode, measure
 from tests.crash.__main__ import program_of
-from tests.machine import machine, versions
 
 ROOT = Path(__file__).parents[1]
 RATES = (100, 1_000, 10_000)
-
-screen = Console(width=150)
 
 
 class Contest(msgspec.Struct, frozen=True):
@@ -39,47 +38,59 @@ class Contest(msgspec.Struct, frozen=True):
     mode: Mode
     form: Form
     messages: int
-    quick_messages: int
+    quick_messages: int = 0
+    settings: dict[str, str] = {}
 
 
 CONTESTS = (
-    Contest("drain: echo-ingest", ours(), "drain", "detections", 400_000, 100_000),
-    Contest("drain: mosquitto_sub", MOSQUITTO_SUB, "drain", "detections", 400_000, 100_000),
-    Contest("drain: counter", COUNTER, "drain", "detections", 400_000, 0),
+    Contest("drain: echo-ingest", ours(), "drain", "detections", 400_000, 200_000),
+    Contest("drain: mosquitto_sub", MOSQUITTO_SUB, "drain", "detections", 400_000, 200_000),
+    Contest("drain: counter", COUNTER, "drain", "detections", 400_000),
     Contest("drain: paho", PAHO, "drain", "detections", 60_000, 15_000),
     Contest("drain: aiomqtt", AIOMQTT, "drain", "detections", 30_000, 10_000),
-    Contest("live: echo-ingest", ours(), "live", "detections", 300_000, 100_000),
-    Contest("live: counter", COUNTER, "live", "detections", 300_000, 100_000),
-    Contest(
-        "socket beside the broker: echo-ingest", ours("unix"), "drain", "detections", 200_000, 0
-    ),
-    Contest("mix: echo-ingest", ours(), "drain", "mix", 150_000, 0),
-    Contest("WebSocket: echo-ingest", ours("ws"), "drain", "detections", 200_000, 0),
-    Contest("TLS: echo-ingest", ours("mqtts"), "drain", "detections", 200_000, 0),
-    Contest("clips as JSON: echo-ingest", ours(), "drain", "clips", 300, 0),
-    Contest("clips as bytes: echo-ingest", ours(), "drain", "raw clips", 300, 0),
+    Contest("live: echo-ingest", ours(), "live", "detections", 300_000, 150_000),
+    Contest("live: counter", COUNTER, "live", "detections", 300_000, 150_000),
+    Contest("socket beside the broker: echo-ingest", ours("unix"), "drain", "detections", 200_000),
+    Contest("mix: echo-ingest", ours(), "drain", "mix", 150_000),
+    Contest("WebSocket: echo-ingest", ours("ws"), "drain", "detections", 200_000),
+    Contest("TLS: echo-ingest", ours("mqtts"), "drain", "detections", 200_000),
+    Contest("clips as JSON: echo-ingest", ours(), "drain", "clips", 300),
+    Contest("clips as bytes: echo-ingest", ours(), "drain", "raw clips", 300),
 )
-GROWN = "grown journal: echo-ingest"
+NO_CONSOLE = {"IOT_CONSOLE": "off"}
+"""Its almanac would first read through the whole journal that lies ready, beside the drain."""
+EMPTY = "empty journal, console off: echo-ingest"
+GROWN = "grown journal, console off: echo-ingest"
 """A drain into a journal that holds `GROWN_RECORDS`."""
 RETAINING = "grown journal, retention on: echo-ingest"
 DELIVERING = "with delivery on: echo-ingest"
+GROWN_MESSAGES = 400_000
 GROWN_RECORDS = 10_000_000
+GROWN_ROUNDS_MAX = 3
 BACKLOG_RECORDS = 1_000_000
+GROWTH_SHARE = 0.45
+"""Of the time, kept for all that comes after the rounds."""
 
 
-class Results(msgspec.Struct):
-    """All that was measured: what is written to bench/results/."""
+class Course(msgspec.Struct, frozen=True):
+    """How much is measured, and where it goes."""
 
-    line: str
-    date: str
-    machine: dict[str, object]
-    versions: dict[str, str]
-    rounds: dict[str, list[Round]]
-    latency: list[list[Latency]]
-    disk_bytes_per_second: list[float]
-    start_seconds: dict[str, float]
-    delivered_per_second: float | None
-    profile: dict[str, float]
+    mosquitto: Path
+    quick: bool
+    rounds: int
+    scale: float
+    began: float
+    seconds_max: float
+    results: Path
+    pictures: Path
+
+    def of(self, number: int) -> int:
+        """So many, on a smaller scale."""
+        return max(int(number * self.scale), min(number, 300))
+
+    def is_over(self, share: float = 1.0) -> bool:
+        """Has this share of the time gone by?"""
+        return time.monotonic() - self.began > self.seconds_max * share
 
 
 def main() -> int:
@@ -87,189 +98,167 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, no growth")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=40, help="begin nothing after that")
+    parser.add_argument("--scale", type=float, default=1, help="share of the messages: a rehearsal")
     parser.add_argument("--broker", choices=("2.0", "2.1"), default="2.0")
     parser.add_argument("--peers", action="store_true", help="beside Node-RED and mqttwarn")
     options = parser.parse_args()
     mosquitto, version = program_of(options.broker)
-    if options.peers:
-        return _with_peers(mosquitto, version, options.rounds)
-    rounds = 1 if options.quick else options.rounds
-    results = Results(
-        "",
-        datetime.now(UTC).date().isoformat(),
-        machine(),
-        versions(version),
-        {},
-        [],
-        [],
-        {},
-        None,
-        {},
+    results = results_of(version)
+    name = "bench-peers" if options.peers else f"bench-{options.broker}"
+    kept, pictures = ROOT / "bench" / "results", ROOT / "docs" / "performance"
+    if options.quick or options.scale != 1:  # what is published comes from whole runs
+        kept = pictures = Path(tempfile.gettempdir()) / "echo-ingest-bench"
+    course = Course(
+        mosquitto,
+        options.quick,
+        1 if options.quick else options.rounds,
+        options.scale,
+        time.monotonic(),
+        options.minutes * 60,
+        kept / f"{name}.json",
+        pictures,
     )
-    contests = [c for c in CONTESTS if c.quick_messages or not options.quick]
+    if options.peers:
+        _with_peers(course, results)
+    else:
+        _alone(course, results)
+    results.write(course.results)
+    for failure in results.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    print(results.line)
+    return 1 if results.failures else 0
+
+
+def _alone(course: Course, results: Results) -> None:
     with Progress(console=Console(stderr=True)) as progress:
-        steps = progress.add_task("rounds", total=rounds * (len(contests) + 1))
-        for _ in range(rounds):
-            for contest in contests:
-                progress.update(steps, description=contest.label)
-                number = contest.quick_messages if options.quick else contest.messages
-                done = measure(contest.contestant, contest.mode, contest.form, number, mosquitto)
-                results.rounds.setdefault(contest.label, []).append(done)
-                progress.advance(steps)
-            progress.update(steps, description="latency")
-            seconds = 5.0 if options.quick else 20.0
-            rates = (1_000,) if options.quick else RATES
-            results.latency.append(latencies(rates, seconds, mosquitto))
-            if not options.quick:
-                results.disk_bytes_per_second.append(synced_bytes_per_second(CLIP_BYTES, 400))
-            progress.advance(steps)
-        if not options.quick:
-            _grow(results, mosquitto, min(rounds, 3), progress)
-    if not options.quick:
-        flame = ROOT / "bench" / "results" / "flame.svg"
-        results.profile = profile(400_000, mosquitto, flame)
+        _rounds(course, results, progress)
+        if not course.quick:
+            _grow(course, results, progress)
+    if not course.quick:
+        flame = course.results.with_name("flame.svg")
+        with results.part("profile"):
+            results.profile = profile(course.of(400_000), course.mosquitto, flame)
     results.line = line(results)
     show(results)
-    if not options.quick:
-        _write(results, f"bench-{options.broker}")
-        draw(results.rounds, results.latency, results.profile, ROOT / "docs" / "performance")
-    print(results.line)
-    return 0
+    if not course.quick:
+        with results.part("pictures"):
+            draw(results.rounds, results.latency, results.profile, course.pictures)
 
 
-def _with_peers(mosquitto: Path, version: tuple[int, int, int], rounds: int) -> int:
+def _rounds(course: Course, results: Results, progress: Progress) -> None:
+    """All contests in turn, and again."""
+    contests = [c for c in CONTESTS if c.quick_messages or not course.quick]
+    steps = progress.add_task("rounds", total=course.rounds * (len(contests) + 1))
+    for number in range(course.rounds):
+        if course.is_over(1 - GROWTH_SHARE):
+            results.left_out.append(f"rounds {number + 1} to {course.rounds}")
+            return
+        for contest in contests:
+            progress.update(steps, description=contest.label)
+            _once(course, results, contest)
+            progress.advance(steps)
+        progress.update(steps, description="latency")
+        with results.part("latency"):
+            seconds = 5.0 if course.quick else max(20.0 * course.scale, 2.0)
+            rates = (1_000,) if course.quick else RATES
+            results.latency.append(latencies(rates, seconds, course.mosquitto))
+        if not course.quick:
+            results.measure_disk()
+        progress.advance(steps)
+        results.line = line(results)
+        results.write(course.results)
+
+
+def _once(
+    course: Course,
+    results: Results,
+    contest: Contest,
+    journal: Path | None = None,
+    seed: int = 1,
+) -> None:
+    number = course.of(contest.quick_messages if course.quick else contest.messages)
+    with results.part(contest.label):
+        done = measure(
+            contest.contestant,
+            contest.mode,
+            contest.form,
+            number,
+            course.mosquitto,
+            journal,
+            seed,
+            **contest.settings,
+        )
+        results.rounds.setdefault(contest.label, []).append(done)
+
+
+def _with_peers(course: Course, results: Results) -> None:
     """The same drain by programs that people set up rather than write."""
-    contests = ((ours(), 200_000), (NODE_RED, 10_000), (MQTTWARN, 2_000))
-    done: dict[str, list[Round]] = {contestant.name: [] for contestant, _ in contests}
-    for _ in range(rounds):
-        for contestant, number in contests:
-            each = measure(contestant, "drain", "detections", number, mosquitto)
-            done[contestant.name].append(each)
-    screen.print(table("A backlog drained", [Row(name, each) for name, each in done.items()]))
+    contests = [
+        Contest(each.name, each, "drain", "detections", messages)
+        for each, messages in ((ours(), 200_000), (NODE_RED, 10_000), (MQTTWARN, 2_000))
+    ]
+    for _ in range(course.rounds):
+        for contest in contests:
+            _once(course, results, contest)
+        results.write(course.results)
+    rows = [Row(name, each) for name, each in results.rounds.items()]
+    screen.print(table("A backlog drained", rows))
+    own = results.rounds.get("echo-ingest", [])
     ratios = {
-        name: ratio(
-            [(a.per_second, b.per_second) for a, b in zip(done["echo-ingest"], each, strict=True)]
-        )
-        for name, each in done.items()
-        if name != "echo-ingest"
+        name: ratio([(a.per_second, b.per_second) for a, b in zip(own, each, strict=False)])
+        for name, each in results.rounds.items()
+        if name != "echo-ingest" and own
     }
-    said = " ".join(f"drain/{name}={each.median:.0f}" for name, each in ratios.items())
-    results = Results(
-        said,
-        datetime.now(UTC).date().isoformat(),
-        machine(),
-        versions(version),
-        done,
-        [],
-        [],
-        {},
-        None,
-        {},
-    )
-    _write(results, "bench-peers")
-    print(said)
-    return 0
+    results.line = " ".join(f"drain/{name}={each.median:.0f}" for name, each in ratios.items())
 
 
-def _grow(results: Results, mosquitto: Path, rounds: int, progress: Progress) -> None:
+def _grow(course: Course, results: Results, progress: Progress) -> None:
     """Everything about a journal that has grown."""
-    small = next(contest for contest in CONTESTS if contest.contestant.name == "echo-ingest")
     with tempfile.TemporaryDirectory(prefix="echo-ingest-bench-") as folder:
-        backlog = Path(folder) / "backlog.db"
-        _ready(backlog, BACKLOG_RECORDS, progress)
-        results.delivered_per_second = growth.delivered_per_second(
-            mosquitto, backlog, BACKLOG_RECORDS
-        )
-        grown = Path(folder) / "grown.db"
-        _ready(grown, GROWN_RECORDS, progress)
-        results.start_seconds = {
-            "empty": growth.start_seconds(mosquitto),
-            f"{GROWN_RECORDS:,} records": growth.start_seconds(mosquitto, grown),
-        }
-        audio = Path(folder) / "audio"
+        backlog, grown, audio = (Path(folder) / n for n in ("backlog.db", "grown.db", "audio"))
+        with results.part("delivery of a backlog"):
+            records = course.of(BACKLOG_RECORDS)
+            _make(backlog, records, progress)
+            results.delivered_per_second = growth.delivered_per_second(
+                course.mosquitto, backlog, records, **NO_CONSOLE
+            )
+        with results.part("a grown journal"):
+            _make(grown, course.of(GROWN_RECORDS), progress)
         audio.mkdir(mode=0o700)  # the sink does not make it, and would wait for it
-        for _ in range(rounds):
-            for label, journal, more in (
-                (small.label, None, {}),
-                (GROWN, grown, {}),
-                (RETAINING, grown, {"IOT_RETENTION_DAYS": "1"}),
-                (DELIVERING, None, {"IOT_OBJECTS_URL": audio.as_uri()}),
-            ):
-                done = measure(
-                    small.contestant,
-                    "drain",
-                    "detections",
-                    small.messages,
-                    mosquitto,
-                    journal,
-                    **more,
+        for label, journal in (("empty", None), (f"{course.of(GROWN_RECORDS):,} records", grown)):
+            with results.part(f"start with a journal, {label}"):
+                results.start_seconds[label] = growth.start_seconds(
+                    course.mosquitto, journal, **NO_CONSOLE
                 )
-                results.rounds.setdefault(label, []).append(done)
+        rounds = min(course.rounds, GROWN_ROUNDS_MAX)
+        contests = (
+            (EMPTY, None, NO_CONSOLE),
+            (GROWN, grown, NO_CONSOLE),
+            (RETAINING, grown, {**NO_CONSOLE, "IOT_RETENTION_DAYS": "1"}),
+            (DELIVERING, None, {"IOT_OBJECTS_URL": audio.as_uri()}),
+        )
+        steps = progress.add_task("growth", total=rounds * len(contests))
+        seed = 1
+        for number in range(rounds):
+            if course.is_over():
+                results.left_out.append(f"growth, rounds {number + 1} to {rounds}")
+                return
+            for label, journal, settings in contests:
+                seed += 1  # what has been drained into a journal once would be a duplicate
+                progress.update(steps, description=label)
+                contest = Contest(
+                    label, ours(), "drain", "detections", GROWN_MESSAGES, settings=settings
+                )
+                _once(course, results, contest, journal, seed)
+                progress.advance(steps)
+            results.write(course.results)
 
 
-def _ready(path: Path, records: int, progress: Progress) -> None:
+def _make(path: Path, records: int, progress: Progress) -> None:
     task = progress.add_task(f"a journal of {records:,} records", total=records)
     growth.make_journal(path, records, lambda made: progress.advance(task, made))
     progress.remove_task(task)
-
-
-# ---------------------------------------------------------------------- what came of it
-
-
-def _write(results: Results, name: str) -> None:
-    text = msgspec.json.format(msgspec.json.encode(results))
-    (ROOT / "bench" / "results" / f"{name}.json").write_bytes(text + b"\n")
-
-
-def line(results: Results) -> str:
-    """The whole run in one line."""
-    drain = results.rounds["drain: echo-ingest"]
-    at_1000 = [each for run in results.latency for each in run if each.rate == 1_000]
-    every = [each for rounds in results.rounds.values() for each in rounds]
-    rss = max(each.rss_peak_bytes for each in every if each.contestant.startswith("echo-ingest"))
-    return " ".join(
-        (
-            f"drain/mosquitto_sub={_over(results, 'drain: echo-ingest', 'drain: mosquitto_sub')}",
-            f"drain/paho={_over(results, 'drain: echo-ingest', 'drain: paho')}",
-            f"drain/aiomqtt={_over(results, 'drain: echo-ingest', 'drain: aiomqtt')}",
-            f"live/counter={_over(results, 'live: echo-ingest', 'live: counter')}",
-            f"cpu_us={median(each.cpu_us for each in drain):.2f}",
-            f"p99_ms={median(each.p99_ms for each in at_1000):.1f}",
-            f"rss_mb={rss / 1e6:.0f}",
-        )
-    )
-
-
-def _over(results: Results, one: str, other: str) -> str:
-    """Their ratio, round by round."""
-    pairs = zip(results.rounds[one], results.rounds[other], strict=False)
-    return f"{ratio([(a.per_second, b.per_second) for a, b in pairs]).median:.2f}"
-
-
-def show(results: Results) -> None:
-    """Tables of everything."""
-    rows = [Row(label, rounds) for label, rounds in results.rounds.items()]
-    screen.print(table("Throughput", rows))
-    for run in results.latency:
-        _show_latency(run)
-    if results.disk_bytes_per_second:
-        disk = median(results.disk_bytes_per_second)
-        screen.print(f"Disk, 500 kB written and synced one after the other: {disk / 1e6:,.0f} MB/s")
-    if results.delivered_per_second is not None:
-        screen.print(f"Delivery of a backlog: {results.delivered_per_second:,.0f} records/s")
-    for what, seconds in results.start_seconds.items():
-        screen.print(f"Start with a journal, {what}: {seconds:.1f} s")
-    for step, share in results.profile.items():
-        screen.print(f"{share:6.1%}  {step}")
-
-
-def _show_latency(run: Sequence[Latency]) -> None:
-    for each in run:
-        screen.print(
-            f"Receipt after, at {each.rate:,} messages/s: p50 {each.p50_ms:.1f} ms, "
-            f"p99 {each.p99_ms:.1f} ms, p99.9 {each.p999_ms:.1f} ms "
-            f"({each.receipts:,} receipts for {each.sent:,} messages)"
-        )
 
 
 if __name__ == "__main__":

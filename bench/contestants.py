@@ -1,6 +1,7 @@
 """Who is measured: each a program of its own, started on the same broker with the same messages."""
 
 import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ class Contestant(Struct, frozen=True):
     """Start it on that session; it may end by itself after so many messages."""
     counted: Callable[[House], int]
     """How many it has had so far: stored, where it stores."""
+    last_signal: int = signal.SIGTERM
+    """What ends it."""
 
 
 # ---------------------------------------------------------------------- ours
@@ -106,6 +109,7 @@ MOSQUITTO_SUB = Contestant(
     _subscribe_mosquitto_sub,
     _start_mosquitto_sub,
     lambda house: _size_bytes(log_of(house, "mosquitto_sub")) // 2,  # an x and a line's end each
+    signal.SIGKILL,  # told to end while it ends by itself, it may wait for itself for ever
 )
 
 

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 from bench.contestants import start_service
-from bench.payloads import messages
+from bench.payloads import detections
 from bench.rounds import broker_of
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal
@@ -17,7 +18,6 @@ from tests.house import House, eventually
 
 BATCH = 1_000
 SEED = 77
-"""Not that of what is drained into it: those must be new."""
 OLD_DAYS = 2
 START_SECONDS_MAX = 600.0
 
@@ -27,7 +27,7 @@ def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -
     settings = Settings()
     journal = Journal(path)
     received_at_ms = (time.time_ns() - OLD_DAYS * 86_400 * 10**9) // 10**6
-    made = messages("detections", records, SEED)
+    made = islice(detections(Random(SEED), SEED, -records), records)
     while batch := list(islice(made, BATCH)):
         arrived = [
             Message(topic, payload, received_at_ms, settings.node_of(topic))
@@ -39,9 +39,9 @@ def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -
     journal.close()
 
 
-def start_seconds(mosquitto: Path, journal: Path | None = None) -> float:
+def start_seconds(mosquitto: Path, journal: Path | None = None, **settings: str) -> float:
     """From the start of the service to its first healthy answer."""
-    with broker_of(mosquitto, journal) as (house, _):
+    with broker_of(mosquitto, journal, **settings) as (house, _):
         began = time.perf_counter()
         program = start_service(house)
         try:
@@ -52,14 +52,15 @@ def start_seconds(mosquitto: Path, journal: Path | None = None) -> float:
             program.wait(timeout=120)
 
 
-def delivered_per_second(mosquitto: Path, journal: Path, records: int) -> float:
+def delivered_per_second(mosquitto: Path, journal: Path, records: int, **settings: str) -> float:
     """Records a second to a sink that is no bottleneck: audio storage, which has nothing to store.
 
     Detections without a clip need nothing there: what is left is reading, decoding and settling.
     """
     objects = journal.parent / "objects"
     objects.mkdir(mode=0o700)
-    with broker_of(mosquitto, journal, IOT_OBJECTS_URL=objects.as_uri()) as (house, _):
+    settings |= {"IOT_OBJECTS_URL": objects.as_uri()}
+    with broker_of(mosquitto, journal, **settings) as (house, _):
         program = start_service(house)
         try:
             first = eventually(lambda: _settled(house), seconds=START_SECONDS_MAX)

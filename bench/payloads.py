@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, islice
 from random import Random
 from typing import Literal
@@ -20,34 +20,41 @@ CLIPS = 8
 """Different ones; each message is made its own by a number in it."""
 EPOCH_SECONDS = 1_795_451_157
 
+DETECTION = (
+    '{"type": "prediction", "timestamp": "%d", "sensor_id": "%s", "species": "%s", '
+    '"confidence": %.2f, "top5": [{"label": "Litoria ewingii ", "confidence": %.2f}], '
+    '"gps_data": {"lat": -37.8136, "lon": 144.9631}, "gps_uncertainty": %.7f}'
+)
+
 Outgoing = tuple[str, bytes]
 
 
 def messages(form: Form, number: int, seed: int = 1) -> Iterator[Outgoing]:
     """So many messages; the same for the same seed, and no two alike."""
     rng = Random(f"{form} {seed}")
-    made = {"detections": _detections, "mix": _mix, "clips": _clips, "raw clips": _raw_clips}
+    made: dict[Form, Callable[[Random, int], Iterator[Outgoing]]] = {
+        "detections": detections,
+        "mix": _mix,
+        "clips": _clips,
+        "raw clips": _raw_clips,
+    }
     return islice(made[form](rng, seed), number)
 
 
-def _detections(rng: Random, _seed: int) -> Iterator[Outgoing]:
-    """The form `edge-prediction`, as devices in the field send it most."""
-    for number in count():
-        node = rng.choice(NODES)
-        confidence = round(rng.uniform(50, 99), 2)
-        top = {"label": "Litoria ewingii ", "confidence": confidence}
-        fields: dict[str, object] = {
-            "type": "prediction",
-            "timestamp": str(EPOCH_SECONDS + number // 200),
-            "sensor_id": node,
-            "species": rng.choice(CALLS).species,
-            "confidence": confidence,
-            "top5": [top],
-            "gps_data": {"lat": -37.8136, "lon": 144.9631},
-            "gps_uncertainty": 4 + number / 10_000_000,
-        }
-        top["label"] = "Litoria ewingii ".ljust(16 + DETECTION_BYTES - len(json.dumps(fields)), "I")
-        yield f"{PREFIX}/{node}", json.dumps(fields).encode()
+def detections(rng: Random, _seed: int, first: int = 0) -> Iterator[Outgoing]:
+    """The form `edge-prediction`, as devices in the field send it most, 200 a second.
+
+    Those with a number below 0 are from before all others.
+    """
+    species = [call.species for call in CALLS]
+    for number in count(first):
+        node, heard = rng.choice(NODES), rng.choice(species)
+        confidence = 50 + 49 * rng.random()
+        at_seconds = EPOCH_SECONDS + number // 200
+        where = 4 + number / 10_000_000
+        text = DETECTION % (at_seconds, node, heard, confidence, confidence, where)
+        label = "Litoria ewingii ".ljust(16 + DETECTION_BYTES - len(text), "I")
+        yield f"{PREFIX}/{node}", text.replace("Litoria ewingii ", label).encode()
 
 
 def _mix(_rng: Random, seed: int) -> Iterator[Outgoing]:

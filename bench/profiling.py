@@ -1,6 +1,7 @@
 """Where the time goes: the service sampled by py-spy while it drains a backlog."""
 
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -10,13 +11,14 @@ from bench.contestants import ours
 from bench.rounds import Publisher, broker_of, publisher_of
 from tests.house import eventually
 
+PY_SPY = Path(sys.executable).with_name("py-spy")
 SAMPLES_PER_SECOND = 500
 STEPS: Mapping[str, tuple[str, ...]] = {
     "SQLite: rows, keys, commit, sync": ("_insert_records", "_insert", "__exit__", "_writing"),
-    "hash of the payload": ("payload_hash",),
+    "hash of the payload": ("payload_hash", "_topic_hash"),
     "plan: keys and rows": ("plan", "_record_row", "message_key", "checksum", "properties_text"),
     "identify: is it valid, and which": ("identify", "decode", "_detection", "read"),
-    "read packets from the socket": ("_feed", "_on_publish", "put", "puback", "data_received"),
+    "read packets from the socket": ("_feed", "put", "data_received", "_read_ready"),
     "ledger of nodes and days": ("tally",),
     "look for receipts": ("receipt", "_give_receipts"),
 }
@@ -45,7 +47,7 @@ def _drain(messages: int, mosquitto: Path, path: Path, kind: str) -> None:
             eventually(lambda: contestant.counted(house) > 0, seconds=30)
             subprocess.run(
                 [
-                    *("py-spy", "record", "--pid", str(program.pid), "--output", str(path)),
+                    *(str(PY_SPY), "record", "--pid", str(program.pid), "--output", str(path)),
                     *("--format", kind, "--rate", str(SAMPLES_PER_SECOND), "--duration", "2"),
                 ],
                 check=True,
@@ -63,12 +65,17 @@ def _publish(publisher: Publisher) -> None:
 
 
 def _shares(stacks: str) -> dict[str, float]:
-    """By step, from lines of `outer;…;inner (file:line) count`."""
+    """By step, from lines of `outer;…;Class.inner (file:line) count`.
+
+    Of the event loop only: the other threads wait, and may look busy from outside while they do.
+    """
     spent: Counter[str] = Counter()
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
-        names = [frame.partition(" ")[0] for frame in reversed(stack.split(";"))]
-        spent[_step(names)] += int(count)
+        frames = (frame.partition(" ")[0] for frame in reversed(stack.split(";")))
+        names = [frame.rpartition(".")[2] for frame in frames]
+        if "run_forever" in names:
+            spent[_step(names)] += int(count)
     return {step: round(count / spent.total(), 3) for step, count in spent.most_common()}
 
 

@@ -21,9 +21,9 @@ from statistics import median
 from msgspec import Struct
 from rich.table import Table
 
-from bench.__main__ import screen
 from bench.contestants import received, start_service
 from bench.growth import make_journal
+from bench.results import screen
 from bench.rounds import broker_of, publisher_of
 from bench.usage import usage_of
 from echo_ingest.almanac import Follower, almanac_path

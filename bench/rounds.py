@@ -25,6 +25,8 @@ Mode = Literal["drain", "live"]
 
 POLL_SECONDS = 0.01
 ROUND_SECONDS_MAX = 300.0
+WARMING_SHARE = 0.1
+"""Of the messages, before anything is counted: who starts has caches to fill and files to make."""
 
 
 class Round(Struct, frozen=True):
@@ -36,7 +38,7 @@ class Round(Struct, frozen=True):
     messages: int
     payload_bytes: int
     seconds: float
-    """From the first message that was counted to the last."""
+    """From when a tenth of the messages was counted to the last."""
     counted: int
     """Messages within that time."""
     cpu_seconds: float
@@ -107,12 +109,13 @@ def measure(
     messages: int,
     mosquitto: Path,
     journal: Path | None = None,
+    seed: int = 1,
     **settings: str,
 ) -> Round:
-    """Run it once."""
+    """Run it once; messages of another seed are other messages."""
     with (
         broker_of(mosquitto, journal, **settings) as (house, broker_pid),
-        publisher_of(house, form, messages) as publisher,
+        publisher_of(house, form, messages, seed) as publisher,
     ):
         return _measure(contestant, mode, form, house, broker_pid, publisher, messages)
 
@@ -144,13 +147,13 @@ class Publisher(Struct):
 
 
 @contextlib.contextmanager
-def publisher_of(house: House, form: Form, messages: int) -> Iterator[Publisher]:
+def publisher_of(house: House, form: Form, messages: int, seed: int = 1) -> Iterator[Publisher]:
     """A publisher that is connected and has all its messages ready."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "bench.publisher", "--port", str(house.mqtt_port)),
             *("--user", PUBLISHER, "--password", PUB_PASSWORD),
-            *("--form", form, "--messages", str(messages)),
+            *("--form", form, "--messages", str(messages), "--seed", str(seed)),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -192,7 +195,7 @@ def _measure(
         if mode == "live":
             published = publisher.figures()
     finally:
-        program.terminate()
+        program.send_signal(contestant.last_signal)
         program.wait(timeout=60)
     return Round(
         contestant.name,
@@ -228,13 +231,13 @@ class Sample(Struct, frozen=True):
 def _watch(
     counted: Callable[[], int], program: subprocess.Popen[bytes], broker_pid: int, messages: int
 ) -> tuple[Sample, Sample]:
-    """The sample in which it had begun, and the one in which it had all."""
+    """The first sample after it has warmed up, and the one in which it had all."""
     pause = threading.Event()
     ends = time.monotonic() + ROUND_SECONDS_MAX
     first = last = None
     while time.monotonic() < ends:
         count = counted()
-        if count > 0 and (first is None or count > (last or first).count):
+        if count > messages * WARMING_SHARE and (first is None or count > (last or first).count):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, KeyError):
                 # One that ends by itself may be gone between two looks: then the last one counts.
                 sample = Sample(

@@ -101,7 +101,7 @@ def test_when_the_service_is_killed_its_web_process_goes_and_the_next_has_the_po
         os.kill(web, signal.SIGSTOP)
     house.kill(program)
     if not frozen:
-        eventually(lambda: is_gone(web), seconds=5)
+        eventually(lambda: is_gone(web))
     house.up()
     assert is_gone(web)
 
@@ -148,6 +148,7 @@ def test_the_web_process_has_the_settings_of_the_service_and_a_lower_priority(
 async def opened(tmp_path: Path, answers: Answers) -> AsyncIterator[int]:
     """A door in this process; the port."""
     port = free_port()
+    others = set(children(os.getpid()))  # such as a server that other tests share
     settings = Settings(data_dir=tmp_path, console="off")
     with listen("127.0.0.1", port) as listener, lock_file(tmp_path / "web.pid") as lock:
         running = asyncio.create_task(Door(settings, TOKENS, listener, lock, answers).run())
@@ -155,7 +156,7 @@ async def opened(tmp_path: Path, answers: Answers) -> AsyncIterator[int]:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-    assert children(os.getpid()) == []
+    assert set(children(os.getpid())) <= others
 
 
 async def become(look: Callable[[], bool]) -> None:
