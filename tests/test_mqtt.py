@@ -381,7 +381,7 @@ async def test_a_publish_the_codec_refuses_is_kept_with_what_can_be_read(
         batch = await batch_of(session, 1)
         assert batch.messages[0].topic == topic.decode(errors="replace")
         assert batch.messages[0].payload == b"the payload"
-        assert batch.acks == [b"\x40\x02\x00\x07"]
+        assert batch.packet_ids == [7]
 
 
 async def test_qos_0_messages_outlive_the_connection_they_came_by() -> None:

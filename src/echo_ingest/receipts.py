@@ -39,19 +39,16 @@ def receipt(message: Message, verdict: Identity | Rejected, outcome: str) -> byt
     """
     if message.node is None:
         return None
-    own = f"{RECEIPTS_PREFIX}/{message.node}"
-    known_id = message_id(message) if isinstance(verdict, Rejected) else verdict.message_id
-    if message.response_topic is not None:
-        # Another node's receipts, and anything that is no receipt, are not the device's to have.
-        if message.response_topic != own and not message.response_topic.startswith(f"{own}/"):
-            return None
-        if "+" in message.response_topic or "#" in message.response_topic:
-            return None  # [MQTT-3.3.2-14]
-        topic = message.response_topic
-    elif known_id is not None:
-        topic = own
-    else:
+    known_id = message_id(message) if type(verdict) is Rejected else verdict.message_id
+    if message.response_topic is None and known_id is None:
         return None
+    own = f"{RECEIPTS_PREFIX}/{message.node}"
+    topic = own if message.response_topic is None else message.response_topic
+    # Another node's receipts, and anything that is no receipt, are not the device's to have.
+    if topic != own and not topic.startswith(f"{own}/"):
+        return None
+    if "+" in topic or "#" in topic:
+        return None  # [MQTT-3.3.2-14]
     if len(topic.encode()) > TOPIC_BYTES_MAX:
         return None
     match outcome:

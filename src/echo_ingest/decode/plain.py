@@ -18,8 +18,7 @@ PAYLOAD_BYTES_MAX = 1024
 """The least that `IOT_PAYLOAD_BYTES_MAX` can be, so that no message is too large here."""
 SECONDS_FROM = 365 * 86_400
 """1971: a clock that says 1970 was never set."""
-PRINTABLE = bytes(each for each in range(0x20, 0x7F) if each != ord("\\"))
-"""Of ASCII; a backslash may stand for anything."""
+BACKSLASH, DELETE = ord("\\"), 0x7F
 
 Text = Annotated[str, Meta(min_length=1, max_length=256)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -60,8 +59,11 @@ def identify(payload: bytes) -> Identity | None:
     """Which message this is, if that can be told at a glance; else None."""
     if (
         len(payload) > PAYLOAD_BYTES_MAX
-        or payload.translate(None, PRINTABLE)
-        or b'" ' in payload  # a text that begins with a space may hold nothing else
+        # All text is printable: of control characters, JSON itself lets only the last one pass.
+        or not payload.isascii()
+        or BACKSLASH in payload  # it may stand for anything
+        or DELETE in payload
+        or payload.rfind(b'" ') >= 0  # a text that begins with a space may hold nothing else
     ):
         return None
     try:

@@ -41,21 +41,24 @@ class NodeDay(Struct, frozen=True):
 
 def tally(arrivals: Sequence[Arrival], outcomes: Sequence[str]) -> Iterable[Row]:
     """What a batch adds to `node_day`, a row for each node and day in it."""
-    sums: dict[tuple[str, int], list[int]] = {}
+    alike: dict[tuple[str | None, int, str], list[int]] = {}
     for (message, _), outcome in zip(arrivals, outcomes, strict=True):
-        heard_at_ms = message.received_at_ms
-        of = message.node or "", heard_at_ms // DAY_MS
-        counts = sums.get(of)
+        of = message.node, message.received_at_ms, outcome
+        counts = alike.get(of)
         if counts is None:
-            counts = sums[of] = [0, 0, 0, 0, 0, heard_at_ms, heard_at_ms]
+            counts = alike[of] = [0, 0]
         counts[0] += 1
-        counts[1 if outcome == STORED else 2 if outcome == DUPLICATE else 3] += 1
-        counts[4] += len(message.payload)
-        if heard_at_ms >= counts[6]:
-            counts[6] = heard_at_ms
-        elif heard_at_ms < counts[5]:  # the clock was set back
-            counts[5] = heard_at_ms
-    return ((*of, *counts) for of, counts in sums.items())
+        counts[1] += len(message.payload)
+    sums: dict[tuple[str, int], list[int]] = {}
+    for (node, heard_at_ms, outcome), (count, size_bytes) in alike.items():
+        day = node or "", heard_at_ms // DAY_MS
+        sum_ = sums.setdefault(day, [0, 0, 0, 0, 0, heard_at_ms, heard_at_ms])
+        sum_[0] += count
+        sum_[1 if outcome == STORED else 2 if outcome == DUPLICATE else 3] += count
+        sum_[4] += size_bytes
+        sum_[5] = min(sum_[5], heard_at_ms)
+        sum_[6] = max(sum_[6], heard_at_ms)
+    return ((*of, *sum_) for of, sum_ in sums.items())
 
 
 def replayed(message: Message, outcome: str) -> Row:

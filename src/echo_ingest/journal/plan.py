@@ -47,32 +47,32 @@ def plan(
     made = Plan([], [], [], Counter(), Counter())
     digests = dict(stored)
     offset = first_offset
+    outcome: str
     for message, verdict in arrivals:
         digest = payload_hash(message)
-        if isinstance(verdict, Rejected):
+        if type(verdict) is Rejected:
             outcome, identified = verdict.reason, False
         else:
             outcome, identified = STORED, verdict.is_certain
-            key = message_key(message, verdict, digest, offset)
+            kind, key = verdict.kind, message_key(message, verdict, digest, offset)
             known = digests.get(key)
             if known == digest:
                 outcome = DUPLICATE
             elif known is not None:
                 outcome = f"the id {verdict.message_id!r:.80} was used before, for another message"
                 identified = False
-        redelivery = message.redelivered and not identified
-        if redelivery and unacknowledged[digest] > made.answered[digest]:
-            made.answered[digest] += 1
-            made.outcomes.append(DUPLICATE)
-            continue
-        if not isinstance(verdict, Rejected) and outcome == STORED:
+        if not identified:
+            if message.redelivered and unacknowledged[digest] > made.answered[digest]:
+                made.answered[digest] += 1
+                made.outcomes.append(DUPLICATE)
+                continue
+            made.opened[digest] += 1
+        if outcome == STORED:
             digests[key] = digest
-            made.records.append(_record_row(offset, key, digest, message, verdict.kind))
+            made.records.append(_record_row(offset, key, digest, message, kind))
             offset += 1
         elif outcome != DUPLICATE:
             made.dead_letters.append(_dead_letter_row(digest, message, outcome))
-        if not identified:
-            made.opened[digest] += 1
         made.outcomes.append(outcome)
     return made
 

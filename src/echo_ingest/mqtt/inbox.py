@@ -14,8 +14,8 @@ class Batch(Struct, frozen=True):
     """Messages in order of arrival, to be acknowledged together."""
 
     messages: list[Message]
-    acks: list[bytes]
-    """Their PUBACK packets, in the same order; QoS 0 messages have none."""
+    packet_ids: list[int]
+    """Theirs, in the same order; QoS 0 messages have none."""
     connection: int
     size_bytes: int
 
@@ -29,18 +29,17 @@ class Inbox:
     def __init__(self) -> None:
         self.is_full = False
         self._messages: list[Message] = []
-        self._acks: list[bytes | None] = []
-        self._held_messages = 0
+        self._packet_ids: list[int] = []
+        self._taken_messages = 0
         self._held_bytes = 0
         self._wanted = 1
         self._arrived = asyncio.Event()
         self._enough = asyncio.Event()
 
-    def put(self, message: Message, ack: bytes | None) -> None:
-        """Add a message and its PUBACK; call `settle` after the last of them."""
+    def put(self, message: Message, packet_id: int) -> None:
+        """Add a message (QoS 0: its packet id is 0); call `settle` after the last of them."""
         self._messages.append(message)
-        self._acks.append(ack)
-        self._held_messages += 1
+        self._packet_ids.append(packet_id)
         self._held_bytes += len(message.payload)
 
     def settle(self) -> None:
@@ -48,14 +47,15 @@ class Inbox:
         if not self._messages:
             return
         self._arrived.set()
-        if self._held_messages >= HELD_MESSAGES_MAX or self._held_bytes >= HELD_BYTES_MAX:
+        held_messages = self._taken_messages + len(self._messages)
+        if held_messages >= HELD_MESSAGES_MAX or self._held_bytes >= HELD_BYTES_MAX:
             self.is_full = True
         if self.is_full or len(self._messages) >= self._wanted:
             self._enough.set()
 
     async def take(
         self, messages_max: int, linger_seconds: float
-    ) -> tuple[list[Message], list[bytes]]:
+    ) -> tuple[list[Message], list[int]]:
         """Wait for a message, then `linger_seconds` or until `messages_max` are there."""
         while True:
             await self._arrived.wait()
@@ -67,19 +67,20 @@ class Inbox:
                 timer.cancel()
             if self._messages:  # a connection lost meanwhile has taken its messages with it
                 break
-        messages, acks = self._messages[:messages_max], self._acks[:messages_max]
-        del self._messages[:messages_max], self._acks[:messages_max]
+        messages, packet_ids = self._messages[:messages_max], self._packet_ids[:messages_max]
+        del self._messages[:messages_max], self._packet_ids[:messages_max]
+        self._taken_messages += len(messages)
         if not self._messages:
             self._arrived.clear()
-        return messages, [ack for ack in acks if ack is not None]
+        return messages, [packet_id for packet_id in packet_ids if packet_id]
 
     def release(self, messages: int, size_bytes: int) -> bool:
-        """So many are settled; True if there is room again where there was none."""
-        self._held_messages -= messages
+        """So many of those taken are settled; True if there is room again where there was none."""
+        self._taken_messages -= messages
         self._held_bytes -= size_bytes
         if (
             self.is_full
-            and self._held_messages <= HELD_MESSAGES_MAX // 2
+            and self._taken_messages + len(self._messages) <= HELD_MESSAGES_MAX // 2
             and self._held_bytes <= HELD_BYTES_MAX // 2
         ):
             self.is_full = False
@@ -88,9 +89,9 @@ class Inbox:
 
     def forget_connection(self) -> None:
         """Drop what the broker will send again. QoS 0 messages never come again: they stay."""
-        kept = [m for m, a in zip(self._messages, self._acks, strict=True) if a is None]
-        dropped = [m for m, a in zip(self._messages, self._acks, strict=True) if a is not None]
-        self._messages, self._acks = kept, [None] * len(kept)
-        if not kept:
+        waiting = list(zip(self._messages, self._packet_ids, strict=True))
+        self._messages = [message for message, packet_id in waiting if not packet_id]
+        self._packet_ids = [0] * len(self._messages)
+        if not self._messages:
             self._arrived.clear()
-        self.release(len(dropped), sum(len(message.payload) for message in dropped))
+        self.release(0, sum(len(message.payload) for message, packet_id in waiting if packet_id))

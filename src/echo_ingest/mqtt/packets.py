@@ -1,14 +1,23 @@
 """What the codec leaves to us: subscriptions, where a packet ends, a PUBLISH it will not read."""
 
+import sys
+from array import array
+from collections.abc import Sequence
+
 import mqtt5
 
 PUBLISH = 3
+PUBACK_OF_TWO_BYTES = 0x4002
 PINGREQ = mqtt5.PingReqPacket().write()
 
 
-def puback(packet_id: int) -> bytes:
-    """A PUBACK that says success, by leaving the reason code out [MQTT-3.4.2-1]."""
-    return b"\x40\x02" + packet_id.to_bytes(2)
+def pubacks(packet_ids: Sequence[int]) -> bytes:
+    """PUBACKs that say success, by leaving the reason code out [MQTT-3.4.2-1]."""
+    words = array("H", [PUBACK_OF_TWO_BYTES]) * (2 * len(packet_ids))
+    words[1::2] = array("H", packet_ids)
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words.tobytes()
 
 
 def subscriptions(

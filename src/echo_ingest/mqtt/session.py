@@ -92,8 +92,10 @@ class Session:
 
     async def receive(self, messages_max: int, linger_seconds: float) -> Batch:
         """Wait for a message, then `linger_seconds` or until `messages_max` are there."""
-        messages, acks = await self._inbox.take(messages_max, linger_seconds)
-        return Batch(messages, acks, self._connection, sum(len(m.payload) for m in messages))
+        messages, packet_ids = await self._inbox.take(messages_max, linger_seconds)
+        return Batch(
+            messages, packet_ids, self._connection, sum([len(m.payload) for m in messages])
+        )
 
     def ack(self, batch: Batch) -> bool:
         """Send the PUBACKs of a batch. Batches are acknowledged in the order they were received.
@@ -108,8 +110,8 @@ class Session:
             self._link.resume()
         if batch.connection != self._connection:
             return False
-        if batch.acks:
-            self._link.write(b"".join(batch.acks))
+        if batch.packet_ids:
+            self._link.write(packets.pubacks(batch.packet_ids))
         return True
 
     # ------------------------------------------------------------------ messages out
@@ -336,7 +338,6 @@ class Session:
         if packet_id is None and topic == self.options.echo_topic:
             self._on_echo(payload)
             return
-        ack = None if packet_id is None else packets.puback(packet_id)
         self._inbox.put(
             Message(
                 topic,
@@ -348,7 +349,7 @@ class Session:
                 packet.response_topic,
                 packet.correlation_data,
             ),
-            ack,
+            packet_id or 0,
         )
 
     def _on_answer(self, packet: mqtt5.Packet) -> None:

@@ -17,11 +17,10 @@ from echo_ingest.journal import Journal, JournalFull, Ledger
 from echo_ingest.journal.salvage import report_of
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import Pulse
+from echo_ingest.record import TOPICS_REMEMBERED
 from echo_ingest.settings import Endpoint, LocalEndpoint, Settings
 from echo_ingest.sinks import SinkState
 from echo_ingest.sinks.configured import sinks_of
-
-TOPICS_REMEMBERED = 10_000
 
 log = structlog.get_logger("service")
 
