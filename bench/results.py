@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from subprocess import SubprocessError
 
 import msgspec
 from msgspec import Struct, field
@@ -46,7 +47,7 @@ class Results(Struct):
         """A part that fails is noted, and the run goes on."""
         try:
             yield
-        except Exception as error:
+        except (AssertionError, OSError, RuntimeError, SubprocessError, ValueError) as error:
             self.failures.append(f"{what}: {type(error).__name__}: {error}")
             screen.print(f"[bold]{what} failed[/]", traceback.format_exc(limit=-3), sep="\n")
 
