@@ -36,6 +36,7 @@ NOW = datetime(2026, 9, 14, 5, 45, tzinfo=UTC)
         (words.per_second(1_204), "1\u202f204\u00a0/s"),
         (words.per_second(3.24), "3.2\u00a0/s"),
         (words.per_second(0.05), "3.0\u00a0/min"),
+        (words.per_second(0.01, beside=0.05), "0.6\u00a0/min"),
         (words.per_second(10 / 3600), "10\u00a0/h"),
         (words.span(0.4), "less than a second"),
         (words.span(1), "1 second"),

@@ -14,7 +14,7 @@ from tests.browser.pages import PAGES, Shown
 
 HEIGHT_MAX = 1_400
 PHONE = (390, 844)
-COLOURS = 64
+COLOURS = 224
 BYTES_MAX = 250_000
 """A spectrogram is noise, and noise does not shrink."""
 TOTAL_BYTES_MAX = 2_500_000
@@ -23,7 +23,10 @@ TOTAL_BYTES_MAX = 2_500_000
 def main() -> int:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/console")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory(prefix="echo-ingest-") as scratch,
+        sync_playwright() as playwright,
+    ):
         forest = Forest(Path(scratch), bulk=False)
         browser = chromium.start(playwright)
         try:

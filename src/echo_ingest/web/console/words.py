@@ -56,13 +56,18 @@ def size(size_bytes: float) -> str:
     return with_unit(size_bytes, "B")
 
 
-def per_second(rate: float) -> str:
-    """`1 204 /s`, `3.2 /s`; by the minute if less than one a second, by the hour if still less."""
-    for unit, seconds in (("/s", 1), ("/min", 60), ("/h", 3_600)):
-        count = rate * seconds
-        if count >= 0.95 or rate == 0 or unit == "/h":
-            break
-    return with_unit(count, unit, 0 if count >= 9.95 or rate == 0 else 1)
+def per_second(rate: float, beside: float | None = None) -> str:
+    """`1 204 /s`, `3.2 /s`; by the minute if less than one a second, by the hour if still less.
+
+    In the unit of the rate that it stands `beside`, where there is one.
+    """
+    measure = rate if beside is None else beside
+    unit, seconds = next(
+        (unit, seconds)
+        for unit, seconds in (("/s", 1), ("/min", 60), ("/h", 3_600))
+        if measure * seconds >= 0.95 or measure == 0 or unit == "/h"
+    )
+    return with_unit(rate * seconds, unit, 0 if rate * seconds >= 9.95 or rate == 0 else 1)
 
 
 # ---------------------------------------------------------------------- spans
