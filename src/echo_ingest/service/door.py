@@ -87,9 +87,8 @@ class Door:
                 preexec_fn=noting_number(self._lock),
             )
         assert process.stdin is not None
-        process.stdin.write(
-            pickle.dumps(handed)
-        )  # stays open: that it closes is how it sees our end
+        # It stays open: that it closes is how the web process sees our end.
+        process.stdin.write(pickle.dumps(handed))
         ended = asyncio.create_task(process.wait())
         answering = asyncio.create_task(answer(ours, self._answers))
         try:
