@@ -99,12 +99,16 @@ class Link(asyncio.Protocol):
             self._on_bytes(data)
             return
         self._frames.receive_data(data)
+        pieces = []
         for event in self._frames.events_received():
             if isinstance(event, Response):
                 self._finish_handshake(self._frames)
             elif isinstance(event, Frame) and event.opcode in (Opcode.BINARY, Opcode.CONT):
-                # [MQTT-6.0.0-2] packets need not begin or end where frames do
-                self._on_bytes(bytes(event.data))
+                pieces.append(event.data)
+        if pieces:
+            # [MQTT-6.0.0-2] packets need not begin or end where frames do; mosquitto gives each
+            # its own, and a look at each by itself would cost more than what it holds.
+            self._on_bytes(b"".join(pieces))
         self._flush(self._frames)
         if self._frames.close_expected():
             self._transport.close()
