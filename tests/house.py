@@ -227,6 +227,11 @@ def children(pid: int, name: str = "") -> list[int]:
     return [int(each) for each in numbers if name in Path(f"/proc/{each}/cmdline").read_text()]
 
 
+def is_gone(pid: int) -> bool:
+    """It has ended, and holds no file any more."""
+    return not Path(f"/proc/{pid}/exe").exists()
+
+
 def closes(ledger: Mapping[str, Any]) -> bool:
     """`received = stored + duplicates + dead letters`, and the same for each sink."""
     return ledger["received"] == sum(

@@ -21,7 +21,16 @@ from echo_ingest.service.door import Door, listen
 from echo_ingest.settings import Settings
 from echo_ingest.survivor import lock_file
 from echo_ingest.web.console.live import TABS_MAX
-from tests.house import HTTP_TOKEN, TOKENS, Device, House, children, eventually, free_port
+from tests.house import (
+    HTTP_TOKEN,
+    TOKENS,
+    Device,
+    House,
+    children,
+    eventually,
+    free_port,
+    is_gone,
+)
 from tests.tabs import Tabs
 from tests.test_line import detection
 
@@ -31,10 +40,6 @@ def house(tmp_path: Path) -> Iterator[House]:
     house = House(tmp_path / "data")
     yield house
     house.close()
-
-
-def is_gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}/exe").exists()
 
 
 def is_healthy(house: House) -> bool:

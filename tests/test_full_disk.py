@@ -18,7 +18,7 @@ from echo_ingest.journal import Journal
 from echo_ingest.record import Message
 from tests.api import Api
 from tests.conftest import DISK_BYTES
-from tests.house import Device, House, eventually
+from tests.house import Device, House, eventually, is_gone
 from tests.test_delivery import detection
 
 pytestmark = pytest.mark.slow
@@ -221,7 +221,9 @@ def test_a_start_on_a_full_disk_ends_in_words_and_the_next_one_works(
     house.wait_healthy(program)
     Device(broker.mqtt_port).publish([heartbeat(n) for n in range(100)])
     eventually(lambda: house.ledger_now()["stored"] == 100)
+    web = house.web_pid(program)
     house.kill(program)
+    eventually(lambda: is_gone(web))  # what it has open would take room until it ends
     for name in ("journal.db-shm", "lock"):
         (house.data_dir / name).unlink(missing_ok=True)
     filler = fill(disk)
