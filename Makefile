@@ -1,6 +1,6 @@
 # One command each; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup console up demo test check sinks console-test screenshots image crash fuzz outage bench bench-sinks bench-peers lock clean
+.PHONY: help setup console up demo test check sinks console-test screenshots image crash fuzz outage bench bench-reading bench-sinks bench-peers lock clean
 
 # Tests start hundreds of programs: compiled once, each is there sooner.
 unexport PYTHONDONTWRITEBYTECODE
@@ -81,6 +81,10 @@ bench: ## beside others, in turn: QUICK=1 (a minute), ROUNDS=5, BROKER=2.1
 bench-sinks: ## each sink beside its store's own bare write
 	@scripts/setup dev
 	@$(BIN)/python -m bench.sinks --json bench/results/sinks.json
+
+bench-reading: ## a backlog drained while people look and programs ask: ROUNDS=3
+	@scripts/setup dev
+	@$(BIN)/python -m bench.reading --rounds $(or $(ROUNDS),3)
 
 bench-peers: ## beside Node-RED and mqttwarn, which it installs in bench/peers: ROUNDS=3
 	@scripts/setup peers

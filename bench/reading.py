@@ -34,7 +34,10 @@ from tests.tabs import Tabs
 
 RECORDS = 200_000
 TABS = 1_000
+CHECKS = 16
 SCANS = 4
+SCAN = "/api/records?kind=movement"
+"""There are none: all records are looked at."""
 POLL_SECONDS = 0.01
 SECONDS_MAX = 120.0
 
@@ -64,33 +67,34 @@ def tabs(house: House) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def scans(house: House) -> Iterator[None]:
-    """Questions that go through the whole journal, as many at a time as may be."""
-    stop, answered = threading.Event(), [0] * SCANS
+def asking(house: House, path: str, at_a_time: int) -> Iterator[None]:
+    """So many clients that ask the same, each again once it has its answer."""
+    stop, answered = threading.Event(), [0] * at_a_time
 
     def ask(which: int) -> None:
         while not stop.is_set():
             with contextlib.suppress(urllib.error.URLError, TimeoutError):
-                house.http("/api/records?kind=movement")
+                house.http(path)
                 answered[which] += 1
 
-    asking = [threading.Thread(target=ask, args=(which,)) for which in range(SCANS)]
-    for each in asking:
+    clients = [threading.Thread(target=ask, args=(which,)) for which in range(at_a_time)]
+    for each in clients:
         each.start()
     try:
         eventually(lambda: all(answered), seconds=60)
         yield
     finally:
         stop.set()
-        for each in asking:
+        for each in clients:
             each.join()
 
 
 READINGS: dict[str, tuple[Reading, dict[str, str]]] = {
-    "the console off": (lambda _: contextlib.nullcontext(), {"IOT_CONSOLE": "off"}),
+    "the console is off": (lambda _: contextlib.nullcontext(), {"IOT_CONSOLE": "off"}),
     "nobody reads": (lambda _: contextlib.nullcontext(), {}),
-    f"{TABS:,} tabs": (tabs, {}),
-    f"{SCANS} scans of the journal at a time": (scans, {}),
+    f"{TABS:,} tabs are open": (tabs, {}),
+    f"{CHECKS} clients ask for health": (lambda house: asking(house, "/healthz", CHECKS), {}),
+    f"{SCANS} clients scan the journal": (lambda house: asking(house, SCAN, SCANS), {}),
 }
 
 
