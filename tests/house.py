@@ -228,8 +228,11 @@ def children(pid: int, name: str = "") -> list[int]:
 
 
 def is_gone(pid: int) -> bool:
-    """It has ended, and holds no file any more."""
-    return not Path(f"/proc/{pid}/exe").exists()
+    """It has ended, and holds no file any more: its memory goes first, so that does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def closes(ledger: Mapping[str, Any]) -> bool:
