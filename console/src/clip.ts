@@ -67,6 +67,9 @@ async function open(place: HTMLElement): Promise<void> {
   times.replaceChildren(...ticks(seconds, (each) => clock(startsAtMs, each)));
   view.append(head);
   stage.append(...marks.map((mark) => marked(mark, seconds)));
+  const names = [...stage.querySelectorAll<HTMLElement>(".clip-mark > *")]
+    .sort((a, b) => Number(b.matches(".is-this > *")) - Number(a.matches(".is-this > *")));
+  new ResizeObserver(() => [names, [...times.children] as HTMLElement[]].forEach(thin)).observe(stage);
 
   let spectrogram: Spectrogram | null = null;
   const draw = () => {
@@ -114,6 +117,18 @@ async function open(place: HTMLElement): Promise<void> {
     wave.setOptions(inks());
     draw();
   });
+}
+
+/** Hides what would lie over an earlier one, or stick out: all of it stands in the list below too. */
+function thin(labels: HTMLElement[]): void {
+  const taken: DOMRect[] = [];
+  for (const label of labels) {
+    label.style.display = "";
+    const [box, room] = [label.getBoundingClientRect(), label.closest(".clip-drawn")?.getBoundingClientRect()];
+    const isFree = box.right <= (room?.right ?? Infinity) && taken.every((each) => box.right < each.left || each.right < box.left);
+    if (isFree) taken.push(box);
+    else label.style.display = "none";
+  }
 }
 
 /** Words in place of the picture: the player and the download are still there. */
