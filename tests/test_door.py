@@ -56,7 +56,7 @@ def test_when_the_web_process_dies_records_go_on_and_health_is_back_in_a_moment(
         web = house.web_pid(program)
         os.kill(web, how)
         device.publish([detection(kills)])
-        eventually(lambda: is_healthy(house), seconds=10)
+        eventually(lambda: is_healthy(house))
         eventually(lambda kills=kills: house.ledger_now()["stored"] == kills)  # type: ignore[misc]
         assert web not in children(program.pid), "not even as a zombie"
         restarts = f"\necho_ingest_web_restarts_total {kills}.0\n"
@@ -81,12 +81,12 @@ def test_a_thousand_tabs_hold_up_neither_records_nor_health_also_when_they_are_c
         eventually(lambda: (tabs.open, tabs.refused) == (TABS_MAX, 5))
         told = tabs.parts
         device.publish([detection(number) for number in range(1_000)])
-        eventually(lambda: house.ledger_now()["stored"] == 1_000, seconds=5)
+        eventually(lambda: house.ledger_now()["stored"] == 1_000)
         assert is_healthy(house)
-        eventually(lambda: tabs.parts >= told + TABS_MAX, seconds=5)
+        eventually(lambda: tabs.parts >= told + TABS_MAX)
         os.kill(house.web_pid(program), signal.SIGKILL)
         device.publish([detection(number) for number in range(1_000, 2_000)])
-        eventually(lambda: is_healthy(house), seconds=10)
+        eventually(lambda: is_healthy(house))
         eventually(lambda: tabs.open == 0)
     with Tabs(house.http_port, TABS_MAX) as tabs:
         eventually(lambda: tabs.open == TABS_MAX)
@@ -124,7 +124,7 @@ def test_a_service_that_stands_still_is_not_called_well(house: House) -> None:
         assert house.http("/api/records")[0] == 200, "what is on disk can still be read"
     finally:
         os.kill(program.pid, signal.SIGCONT)
-    eventually(lambda: is_healthy(house), seconds=5)
+    eventually(lambda: is_healthy(house))
     assert house.http("/livez")[0] == 200
 
 

@@ -17,6 +17,7 @@ import structlog
 
 KILLED_SECONDS_MAX = 5.0
 POLL_SECONDS = 0.05
+NUMBER_BYTES = 20
 
 log = structlog.get_logger("survivor")
 
@@ -36,10 +37,12 @@ def noting_number(lock: int) -> Callable[[], None]:
 
     Were that for us to do, and we were killed before we could, nobody would know whom to end.
     """
-    os.truncate(lock, 0)  # a number that stays from before would be that of a stranger
+    # A number that stays from before would be that of a stranger. Written over rather than cut off:
+    # that takes no room on a disk that has become full.
+    os.pwrite(lock, b" " * NUMBER_BYTES, 0)
 
     def in_the_child() -> None:
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        os.ftruncate(lock, os.pwrite(lock, str(os.getpid()).encode(), 0))
 
     return in_the_child
 
@@ -51,7 +54,7 @@ async def end_survivor(lock: int, program: str, stop_seconds_max: float) -> bool
     """
     if try_lock(lock):
         return True
-    number = os.pread(lock, 20, 0)
+    number = os.pread(lock, NUMBER_BYTES, 0).strip()
     for how, seconds_max in (
         (signal.SIGTERM, stop_seconds_max),
         (signal.SIGKILL, KILLED_SECONDS_MAX),

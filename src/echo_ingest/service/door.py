@@ -76,19 +76,11 @@ class Door:
         """Until it ends: how it did."""
         ours, theirs = socket.socketpair()
         with theirs:
-            handed = Handed(
-                self._settings, self._tokens, self._listener.fileno(), theirs.fileno(), log_level()
-            )
-            process = await asyncio.create_subprocess_exec(
-                *COMMAND,
-                stdin=asyncio.subprocess.PIPE,
-                pass_fds=(handed.listener, handed.line, self._lock),
-                process_group=0,  # Ctrl-C in a terminal is for us: it ends when we say so
-                preexec_fn=noting_number(self._lock),
-            )
-        assert process.stdin is not None
-        # It stays open: that it closes is how the web process sees our end.
-        process.stdin.write(pickle.dumps(handed))
+            try:
+                process = await self._start(theirs.fileno())
+            except OSError as error:  # no memory, or no process more: the line goes on
+                ours.close()
+                return f"could not be started ({error.strerror})"
         ended = asyncio.create_task(process.wait())
         answering = asyncio.create_task(answer(ours, self._answers))
         try:
@@ -111,6 +103,20 @@ class Door:
             await asyncio.gather(answering, return_exceptions=True)
         code = ended.result()
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    async def _start(self, line: int) -> asyncio.subprocess.Process:
+        handed = Handed(self._settings, self._tokens, self._listener.fileno(), line, log_level())
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=(handed.listener, handed.line, self._lock),
+            process_group=0,  # Ctrl-C in a terminal is for us: it ends when we say so
+            preexec_fn=noting_number(self._lock),
+        )
+        assert process.stdin is not None
+        # It stays open: that it closes is how the web process sees our end.
+        process.stdin.write(pickle.dumps(handed))
+        return process
 
 
 def listen(host: str, port: int) -> socket.socket:
