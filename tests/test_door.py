@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from echo_ingest import intercom, metrics
-from echo_ingest.almanac import Almanac, almanac_path
+from echo_ingest.almanac import Almanac, Sample, almanac_path
 from echo_ingest.intercom import Answers
 from echo_ingest.service import door
 from echo_ingest.service.door import Door, listen
@@ -42,6 +42,11 @@ def house(tmp_path: Path) -> Iterator[House]:
     house.close()
 
 
+def samples(house: House) -> list[Sample]:
+    with contextlib.closing(Almanac(almanac_path(house.data_dir))) as almanac:
+        return almanac.samples(0, time.time_ns() // 1_000_000)
+
+
 def is_healthy(house: House) -> bool:
     return house.http("/healthz")[0] == 200
 
@@ -62,9 +67,7 @@ def test_when_the_web_process_dies_records_go_on_and_health_is_back_in_a_moment(
         restarts = f"\necho_ingest_web_restarts_total {kills}.0\n"
         assert restarts in house.http_bytes("/metrics").decode()
     assert house.log("up").count("web process ended") == 2
-    almanac = Almanac(almanac_path(house.data_dir))
-    (*_, sample) = almanac.samples(0, time.time_ns() // 1_000_000)
-    almanac.close()
+    sample = eventually(lambda: samples(house)[-1:])[0]
     assert sample.answered and sample.room_bytes and sample.disk_free_bytes
     web = house.web_pid(program)
     assert house.stop(program) == 0

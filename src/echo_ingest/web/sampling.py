@@ -18,6 +18,7 @@ from echo_ingest.journal import Ledger
 from echo_ingest.web.health import Service
 
 MINUTE_SECONDS = 60
+AGAIN_SECONDS = 2
 
 
 async def sample_each_minute(service: Service, almanac_path: Path) -> NoReturn:
@@ -28,10 +29,13 @@ async def sample_each_minute(service: Service, almanac_path: Path) -> NoReturn:
         with contextlib.suppress(NoAnswer):
             ledger, figures = await service.ledger(), figures_in(await service.metrics())
         now_ms = time.time_ns() // 1_000_000
-        # A full disk leaves a gap in a curve; the almanac's follower says why.
-        with contextlib.suppress(apsw.BusyError, apsw.FullError, apsw.IOError, OSError):
+        try:
             await asyncio.to_thread(note_sample, almanac_path, now_ms, ledger, figures)
-        await asyncio.sleep(MINUTE_SECONDS - time.time() % MINUTE_SECONDS)
+        except (apsw.BusyError, apsw.FullError, apsw.IOError, OSError):
+            # A full disk leaves a gap in a curve; the almanac's follower says why.
+            await asyncio.sleep(AGAIN_SECONDS)
+        else:
+            await asyncio.sleep(MINUTE_SECONDS - time.time() % MINUTE_SECONDS)
 
 
 def figures_in(metrics: str) -> Figures:
