@@ -228,9 +228,14 @@ def children(pid: int, name: str = "") -> list[int]:
 
 
 def is_gone(pid: int) -> bool:
-    """It has ended, and holds no file any more: its memory goes first, so that does not tell."""
+    """It has ended with all its threads, and holds no file any more.
+
+    Its memory goes before, so that does not tell; and its first thread may end before the others.
+    """
+    process = Path(f"/proc/{pid}")
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return state in "ZX" and len(list((process / "task").iterdir())) == 1
     except (FileNotFoundError, ProcessLookupError):
         return True
 
