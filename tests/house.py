@@ -191,6 +191,10 @@ class House:
         (pid,) = children(program.pid, "echo_ingest.web")
         return pid
 
+    def delivery_pid(self, program: subprocess.Popen[str]) -> int:
+        """The process that delivers, which `program` has started; 0 while there is none."""
+        return next(iter(children(program.pid, "echo_ingest.deliver")), 0)
+
     def stop(self, program: subprocess.Popen[str]) -> int:
         """SIGTERM, and wait for the orderly end; return the exit code."""
         program.send_signal(signal.SIGTERM)

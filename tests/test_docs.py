@@ -12,7 +12,7 @@ from echo_ingest import web
 from echo_ingest.export.camtrap.project import read
 from echo_ingest.export.rows import COLUMNS
 from echo_ingest.flat import TABLES
-from echo_ingest.metrics import REGISTRY
+from echo_ingest.metrics import DELIVERY, REGISTRY
 from echo_ingest.settings import Settings
 from tests.house import TOKENS
 
@@ -80,7 +80,7 @@ def test_each_metric_has_its_heading_type_and_labels() -> None:
         if name.startswith(("echo_ingest_", "process_"))
     }
     exposed: dict[str, str] = {}
-    for family in REGISTRY.collect():
+    for family in (*REGISTRY.collect(), *DELIVERY.collect()):
         kind = {"info": "gauge"}.get(family.type, family.type)
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         exposed[family.name + suffix] = kind

@@ -4,20 +4,21 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from echo_ingest import intercom, metrics
 from echo_ingest.almanac import Almanac, Sample, almanac_path
 from echo_ingest.intercom import Answers
-from echo_ingest.service import door
-from echo_ingest.service.door import Door, listen
+from echo_ingest.service import process
+from echo_ingest.service.door import listen, web_process
+from echo_ingest.service.process import keep_running
 from echo_ingest.settings import Settings
 from echo_ingest.survivor import lock_file
 from echo_ingest.web.console.live import TABS_MAX
@@ -64,7 +65,7 @@ def test_when_the_web_process_dies_records_go_on_and_health_is_back_in_a_moment(
         eventually(lambda: is_healthy(house))
         eventually(lambda kills=kills: house.ledger_now()["stored"] == kills)  # type: ignore[misc]
         assert web not in children(program.pid), "not even as a zombie"
-        restarts = f"\necho_ingest_web_restarts_total {kills}.0\n"
+        restarts = f'\necho_ingest_process_restarts_total{{process="web"}} {kills}.0\n'
         assert restarts in house.http_bytes("/metrics").decode()
     assert house.log("up").count("web process ended") == 2
     sample = eventually(lambda: samples(house)[-1:])[0]
@@ -153,14 +154,16 @@ def test_the_web_process_has_the_settings_of_the_service_and_a_lower_priority(
 
 
 @contextlib.asynccontextmanager
-async def opened(tmp_path: Path, answers: Answers) -> AsyncIterator[int]:
-    """A door in this process; the port."""
-    port = free_port()
+async def opened(tmp_path: Path, answers: Answers, module: str = "") -> AsyncIterator[None]:
+    """A web process, or `module` in its place, kept running by this process."""
     others = set(children(os.getpid()))  # such as a server that other tests share
     settings = Settings(data_dir=tmp_path, console="off")
-    with listen("127.0.0.1", port) as listener, lock_file(tmp_path / "web.pid") as lock:
-        running = asyncio.create_task(Door(settings, TOKENS, listener, lock, answers).run())
-        yield port
+    with listen("127.0.0.1", free_port()) as listener, lock_file(tmp_path / "web.pid") as lock:
+        wanted = web_process(settings, TOKENS, listener, lock, answers)
+        if module:
+            wanted = structs.replace(wanted, module=module)
+        running = asyncio.create_task(keep_running(wanted))
+        yield
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
@@ -176,14 +179,14 @@ async def become(look: Callable[[], bool]) -> None:
 async def test_one_that_dies_again_and_again_is_told_each_time_and_less_and_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "COMMAND", (sys.executable, "-S", "-c", "raise SystemExit(3)"))
-    monkeypatch.setattr(door, "FIRST_PAUSE_SECONDS", 0.02)
-    before = metrics.WEB_RESTARTS._value.get()
+    monkeypatch.setattr(process, "FIRST_PAUSE_SECONDS", 0.02)
+    restarts = metrics.RESTARTS.labels("web")._value
+    before = restarts.get()
     with capture_logs() as log:
-        async with opened(tmp_path, {}):
+        async with opened(tmp_path, {}, module="not_there"):
             await become(lambda: len(log) >= 5)
-    assert {line["how"] for line in log} == {"exit code 3"}
-    assert metrics.WEB_RESTARTS._value.get() - before == len(log)
+    assert {line["how"] for line in log} == {"exit code 1"}
+    assert restarts.get() - before == len(log)
 
 
 @pytest.mark.slow

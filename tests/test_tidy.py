@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "echo_ingest"
 
 LAYERS = (
-    ("record", "backoff", "metrics", "calls", "readable", "log", "survivor"),
+    ("record", "backoff", "metrics", "calls", "readable", "log", "child", "ending", "survivor"),
     ("settings", "decode", "flat"),
     ("mqtt", "journal", "sinks", "broker", "receipts"),
     ("decisions", "almanac"),

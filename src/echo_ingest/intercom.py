@@ -63,7 +63,7 @@ async def answer(end: socket.socket, answers: Answers) -> bool:
     reader, writer = await asyncio.open_connection(sock=end)
     known = {f"{question}\n".encode(): question for question in answers}
     try:
-        while question := known.get(await _next(reader)):
+        while question := known.get(await next_line(reader)):
             writer.write(msgspec.json.encode(_answer(question, answers[question])) + b"\n")
             await writer.drain()
     except TimeoutError:
@@ -75,8 +75,11 @@ async def answer(end: socket.socket, answers: Answers) -> bool:
     return True
 
 
-async def _next(reader: asyncio.StreamReader) -> bytes:
-    """The next line, in two attempts: after a long commit of ours it may just not be read yet."""
+async def next_line(reader: asyncio.StreamReader) -> bytes:
+    """The next line; raises `TimeoutError` if none comes for `SILENT_SECONDS_MAX`.
+
+    In two attempts: after a long commit of ours it may just not be read yet.
+    """
     with contextlib.suppress(TimeoutError):
         return await asyncio.wait_for(reader.readline(), SILENT_SECONDS_MAX / 2)
     return await asyncio.wait_for(reader.readline(), SILENT_SECONDS_MAX / 2)

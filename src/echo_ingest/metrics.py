@@ -116,18 +116,6 @@ ECHO_AGE_SECONDS = Gauge(
     "Time since the newest message to ourselves that came back through the broker was sent.",
     registry=REGISTRY,
 )
-SINK_DELIVERED = Counter(
-    "echo_ingest_sink_delivered_records", "Records a sink took.", ["sink"], registry=REGISTRY
-)
-SINK_REFUSED = Counter(
-    "echo_ingest_sink_refused_records", "Records a sink refused.", ["sink"], registry=REGISTRY
-)
-SINK_UNAVAILABLE = Gauge(
-    "echo_ingest_sink_unavailable",
-    "Attempts in a row that found the sink unavailable; 0 when it takes records.",
-    ["sink"],
-    registry=REGISTRY,
-)
 SINK_PAUSED = Gauge(
     "echo_ingest_sink_paused",
     "1 while a person has the sink wait.",
@@ -149,12 +137,32 @@ SINK_LAG_SECONDS = Gauge(
     ["sink"],
     registry=REGISTRY,
 )
-WEB_RESTARTS = Counter(
-    "echo_ingest_web_restarts",
-    "Times the web process has ended by itself and was started again.",
+RESTARTS = Counter(
+    "echo_ingest_process_restarts",
+    "Times a process beside the line has ended by itself and was started again.",
+    ["process"],
     registry=REGISTRY,
 )
+for process in ("web", "delivery"):
+    RESTARTS.labels(process)
 
+# ---------------------------------------------------------------------- of the delivery process
+
+DELIVERY = CollectorRegistry()
+"""What is counted where records are delivered, in a process of its own."""
+
+SINK_DELIVERED = Counter(
+    "echo_ingest_sink_delivered_records", "Records a sink took.", ["sink"], registry=DELIVERY
+)
+SINK_REFUSED = Counter(
+    "echo_ingest_sink_refused_records", "Records a sink refused.", ["sink"], registry=DELIVERY
+)
+SINK_UNAVAILABLE = Gauge(
+    "echo_ingest_sink_unavailable",
+    "Attempts in a row that found the sink unavailable; 0 when it takes records.",
+    ["sink"],
+    registry=DELIVERY,
+)
 
 BROKER_CLIENTS = "echo_ingest_broker_clients"
 BROKER_HELD_MESSAGES = "echo_ingest_broker_held_messages"

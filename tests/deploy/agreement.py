@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import echo_ingest
-from echo_ingest import broker, service
+from echo_ingest import broker
+from echo_ingest.service import delivery, door
 from echo_ingest.settings import (
     SECRETS,
     Settings,
@@ -49,7 +50,6 @@ COLLECTORS = {
 QUANTITY = re.compile(r"\d+(m|Mi|Gi)?")
 COMMANDS = ("up", "run", "broker")
 NOWHERE: Manifest = {"metadata": {}, "spec": {"ports": [], "selector": {"nobody": ""}}}
-WEB_GRACE_SECONDS = 5
 
 
 class Cluster:
@@ -145,7 +145,7 @@ def _workload(cluster: Cluster, manifest: Manifest, tmp_path: Path) -> Iterator[
         yield from _page(which, container[which]["httpGet"]["path"])
     if container["livenessProbe"]["httpGet"]["path"] != "/livez":
         yield f"{name} is restarted for what a restart does not help"
-    stopping_seconds = service.DRAIN_SECONDS + broker.STOP_SECONDS_MAX + WEB_GRACE_SECONDS
+    stopping_seconds = delivery.STOP_SECONDS_MAX + broker.STOP_SECONDS_MAX + door.STOP_SECONDS_MAX
     if pod["terminationGracePeriodSeconds"] < stopping_seconds:
         yield f"{name} is killed while it stops"
     yield from _restrictions(name, pod, container)

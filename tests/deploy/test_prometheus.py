@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import yaml
 
-from echo_ingest.metrics import REGISTRY
+from echo_ingest.metrics import DELIVERY, REGISTRY
 from tests.test_docs import ROOT, anchors
 from tests.tools import tool
 
@@ -34,6 +34,7 @@ LAG, BACKLOG = (
 )
 HOUR, DAY, WEEK = (f'echo_ingest_nodes_heard{{within="{w}"}}' for w in ("hour", "day", "week"))
 ROOM = "echo_ingest_journal_room_bytes"
+RESTARTS = 'echo_ingest_process_restarts_total{process="delivery"}'
 DROPPED = 'echo_ingest_receipts_total{outcome="dropped"}'
 
 # alert → stories in which it fires, and stories in which it does not
@@ -46,9 +47,9 @@ STORIES: dict[str, tuple[list[Story], list[Story]]] = {
         [Story(60, {STARTED: "0x9 600x9 1200x9 1800x9 2400x29"})],
         [Story(60, {STARTED: "0x9 600x9 1200x49"})],
     ),
-    "EchoIngestWebRestarting": (
-        [Story(60, {"echo_ingest_web_restarts_total": "0x9 1x9 2x9 5x29"})],
-        [Story(60, {"echo_ingest_web_restarts_total": "0x9 1x9 2x39"})],
+    "EchoIngestProcessRestarting": (
+        [Story(60, {RESTARTS: "0x9 1x9 2x9 5x29"})],
+        [Story(60, {RESTARTS: "0x9 1x9 2x39"})],
     ),
     "EchoIngestMessagesDoNotPass": (
         [
@@ -230,7 +231,8 @@ def unknown(query: str) -> set[str]:
     }
     known = {
         family.name + suffix
-        for family in REGISTRY.collect()
+        for registry in (REGISTRY, DELIVERY)
+        for family in registry.collect()
         for suffix in suffixes.get(family.type, ("",))
     }
     return set(re.findall(r"\b(?:echo_ingest|process)[\w:]+", query)) - known

@@ -109,7 +109,7 @@ async def _remember(house: House, devices: Sequence[Device], began_at: datetime)
         advance(count)
         for count, _ in past_of:
             advance(count)
-            house.wake_sinks()
+            house.delivery.wake()
             await asyncio.sleep(0)
 
 

@@ -32,12 +32,13 @@ After a crash
   that a redelivered message without identity may be counted as a duplicate of the last commit's.
 
 Every call is meant for one thread. Other processes may read at any time, and write in short
-transactions (`replay`); this one waits for them up to ten seconds.
+transactions (`settle`, `replay`); this one waits for them up to ten seconds, and raises
+`JournalBusy` then.
 """
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -53,6 +54,7 @@ from echo_ingest.journal.opening import (
     JournalUnusable,
     connect,
     needing_room,
+    writing,
 )
 from echo_ingest.journal.places import place_of
 from echo_ingest.journal.plan import Arrival, Plan, Row, plan
@@ -121,11 +123,8 @@ class Journal:
         """Bring the WAL into the file and let go of it."""
         self._db.close()
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction: all of it or nothing, on disk when it ends."""
-        with needing_room(self.path, self._db), self._db:
-            yield
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return writing(self.path, self._db)
 
     # ------------------------------------------------------------------ first half: in
 

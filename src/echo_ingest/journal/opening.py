@@ -18,6 +18,10 @@ class JournalFull(Exception):
     """There is no room; nothing was written. It passes when there is room."""
 
 
+class JournalBusy(JournalFull):
+    """Not room is wanting but a turn: another process writes for more than `BUSY_TIMEOUT_MS`."""
+
+
 class JournalUnusable(Exception):
     """The file cannot be opened as a journal; the message says why and what to do."""
 
@@ -61,6 +65,19 @@ def needing_room(path: Path, db: apsw.Connection) -> Iterator[None]:
             raise
         raise JournalFull(
             f"the disk that holds {path} is full: make room; it goes on by itself"
+        ) from error
+
+
+@contextlib.contextmanager
+def writing(path: Path, db: apsw.Connection) -> Iterator[None]:
+    """One transaction: all of it or nothing, on disk when it ends."""
+    try:
+        with needing_room(path, db), db:
+            yield
+    except apsw.BusyError as error:
+        raise JournalBusy(
+            f"someone else has been writing to {path} for more than {BUSY_TIMEOUT_MS // 1000} s:"
+            " try again, or end it if it hangs"
         ) from error
 
 

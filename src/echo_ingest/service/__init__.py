@@ -1,27 +1,29 @@
 """What starts, in which order, and how it ends; `house` is what runs meanwhile.
 
-Start: data folder, journal, broker (`up`), HTTP, sinks, session. Stop: first nothing new comes in
-(the batch at hand is stored and acknowledged), then the broker stops and saves what it holds,
+Start: data folder, broker (`up`), journal, HTTP, delivery, session. Stop: first nothing new comes
+in (the batch at hand is stored and acknowledged), then the broker stops and saves what it holds,
 then each sink finishes and settles the write it is in, then HTTP and the journal close.
 """
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import structlog
+from msgspec import Struct
 
 from echo_ingest import broker
 from echo_ingest.census import count_nodes
+from echo_ingest.ending import cancel, first_error, stop_signal
 from echo_ingest.journal import Journal
 from echo_ingest.journal.damage import noting
 from echo_ingest.journal.salvage import mend
 from echo_ingest.retain import retain
-from echo_ingest.service.door import STOP_SECONDS_MAX, Door, listen
+from echo_ingest.service.door import listen, web_process
 from echo_ingest.service.house import House
+from echo_ingest.service.process import keep_running
 from echo_ingest.settings import (
     Endpoint,
     LocalEndpoint,
@@ -35,7 +37,8 @@ from echo_ingest.watch import Watch
 
 __all__ = ["House", "Stopped", "run_broker", "run_ingest", "run_up"]
 
-DRAIN_SECONDS = 20.0
+SURVIVOR_SECONDS_MAX = 6.0
+"""The line waits for it, so less than a write to a sink that has become slow may take."""
 
 TellToken = Callable[[str, str], None]
 
@@ -67,7 +70,11 @@ async def run_up(
             "use that one: type `echo-ingest run`, or leave IOT_ENDPOINT unset"
         )
     with _sole_owner(settings.data_dir):
-        async with broker.running(settings) as own, _journal(settings) as journal:
+        async with (
+            broker.running(settings) as own,
+            _survivors_ended(settings.data_dir) as locks,
+            _journal(settings) as journal,
+        ):
             house = House(
                 settings,
                 journal,
@@ -76,7 +83,7 @@ async def run_up(
                 own.publisher,
             )
             started(own)
-            await _serve(house, own, beside, tell_token)
+            await _serve(house, locks, own, beside, tell_token)
 
 
 async def run_ingest(settings: Settings, tell_token: TellToken) -> None:
@@ -85,14 +92,17 @@ async def run_ingest(settings: Settings, tell_token: TellToken) -> None:
     if settings.endpoint is not None:
         endpoint = parse_endpoint(settings.endpoint)
     with _sole_owner(settings.data_dir):
-        async with _journal(settings) as journal:
+        async with (
+            _survivors_ended(settings.data_dir) as locks,
+            _journal(settings) as journal,
+        ):
             house = House(settings, journal, endpoint, lambda: broker.login(settings))
-            await _serve(house, None, None, tell_token)
+            await _serve(house, locks, None, None, tell_token)
 
 
 async def run_broker(settings: Settings, started: Callable[[broker.Broker], None]) -> None:
     """The broker alone, until told to stop; as `run_up`."""
-    stopping = _stop_signal()
+    stopping = stop_signal()
     try:
         async with broker.running(settings) as own, asyncio.TaskGroup() as tasks:
             started(own)
@@ -109,9 +119,9 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
                     tasks.create_task(watch.run()),
                 ]
             await _until_either(stopping, own)
-            await _cancel(beside)
+            await cancel(beside)
     except BaseExceptionGroup as group:
-        raise _first(group) from group
+        raise first_error(group) from group
 
 
 # ---------------------------------------------------------------------- start, run, drain
@@ -119,47 +129,47 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
 
 async def _serve(
     house: House,
+    locks: "_Locks",
     own: broker.Broker | None,
     beside: Callable[[House], Awaitable[None]] | None,
     tell_token: TellToken,
 ) -> None:
     settings = house.settings
-    stopping, drained = _stop_signal(), asyncio.Event()
+    stopping = stop_signal()
     tokens = _tokens(settings, tell_token)
     try:
-        async with _door(house, tokens) as door, asyncio.TaskGroup() as tasks:
-            http = tasks.create_task(door.run())
-            deliveries = [tasks.create_task(d.run(drained)) for d in house.deliveries]
-            aside = [
-                tasks.create_task(retain(house.journal, settings.retention_days)),
-                tasks.create_task(count_nodes(house.journal.path)),
-            ]
-            session = tasks.create_task(house.session.run())
-            intake = [
-                tasks.create_task(house.ingest.run()),
-                tasks.create_task(house.pulse.run(house.session)),
-            ]
-            if own is not None or settings.user == broker.SERVICE:  # a broker of ours, elsewhere
-                intake.append(tasks.create_task(house.figures.run()))
-            if beside is not None:
-                intake.append(tasks.create_task(_beside(house, beside)))
-            await _until_either(stopping, own)
+        with listen(settings.bind, settings.http_port) as listener:
+            web = web_process(settings, tokens, listener, locks.web, house.answers)
+            async with asyncio.TaskGroup() as tasks:
+                http = tasks.create_task(keep_running(web))
+                delivery = []
+                if house.delivery.names:
+                    delivery.append(tasks.create_task(house.delivery.run(locks.delivery)))
+                aside = [
+                    tasks.create_task(retain(house.journal, settings.retention_days)),
+                    tasks.create_task(count_nodes(house.journal.path)),
+                ]
+                session = tasks.create_task(house.session.run())
+                intake = [
+                    tasks.create_task(house.ingest.run()),
+                    tasks.create_task(house.pulse.run(house.session)),
+                ]
+                if own is not None or settings.user == broker.SERVICE:  # a broker of ours
+                    intake.append(tasks.create_task(house.figures.run()))
+                if beside is not None:
+                    intake.append(tasks.create_task(_beside(house, beside)))
+                await _until_either(stopping, own)
 
-            log.info("stopping")
-            house.draining = True
-            await _cancel(intake)
-            await _cancel([session])
-            if own is not None:
-                await own.stop()
-            drained.set()
-            house.wake_sinks()
-            await _finish(deliveries)
-            await _cancel([*aside, http])
+                log.info("stopping")
+                house.draining = True
+                await cancel(intake)
+                await cancel([session])
+                if own is not None:
+                    await own.stop()
+                await cancel(delivery)
+                await cancel([*aside, http])
     except BaseExceptionGroup as group:
-        raise _first(group) from group
-    finally:
-        for sink in house.sinks:
-            await sink.close()
+        raise first_error(group) from group
     log.info("stopped")
 
 
@@ -174,18 +184,24 @@ def _tokens(settings: Settings, tell_token: TellToken) -> Tokens:
     return Tokens(reader, operator)
 
 
+class _Locks(Struct, frozen=True):
+    """Each is held by a process beside ours for as long as it lives."""
+
+    web: int
+    delivery: int
+
+
 @contextlib.asynccontextmanager
-async def _door(house: House, tokens: Tokens) -> AsyncIterator[Door]:
-    """The port is ours, and the web process of an earlier start, killed with it, has gone."""
-    settings = house.settings
-    with lock_file(settings.data_dir / "web.pid") as lock:
-        if not await end_survivor(lock, "web process", STOP_SECONDS_MAX):
-            raise Stopped(
-                "the web process of an earlier start does not end and still holds web.pid in the "
-                "data folder: end it, or restart the machine"
-            )
-        with listen(settings.bind, settings.http_port) as listener:
-            yield Door(settings, tokens, listener, lock, house.answers)
+async def _survivors_ended(data_dir: Path) -> AsyncIterator[_Locks]:
+    """The processes of an earlier start, which was killed, have gone: they had its journal open."""
+    with lock_file(data_dir / "web.pid") as web, lock_file(data_dir / "delivery.pid") as delivery:
+        for name, lock in (("web", web), ("delivery", delivery)):
+            if not await end_survivor(lock, f"{name} process", SURVIVOR_SECONDS_MAX):
+                raise Stopped(
+                    f"the {name} process of an earlier start does not end and still holds "
+                    f"{name}.pid in the data folder: end it, or restart the machine"
+                )
+        yield _Locks(web, delivery)
 
 
 async def _until_either(stopping: asyncio.Event, own: broker.Broker | None) -> None:
@@ -198,39 +214,11 @@ async def _until_either(stopping: asyncio.Event, own: broker.Broker | None) -> N
         if not stopping.is_set():
             raise Stopped(done.pop().result())
     finally:
-        await _cancel(waiting)
+        await cancel(waiting)
 
 
 async def _beside(house: House, beside: Callable[[House], Awaitable[None]]) -> None:
     await beside(house)
-
-
-async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _finish(deliveries: list[asyncio.Task[None]]) -> None:
-    """Let each sink end the write it is in: cut off, it would be repeated at the next start."""
-    if deliveries:
-        _, unfinished = await asyncio.wait(deliveries, timeout=DRAIN_SECONDS)
-        await _cancel(list(unfinished))
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The reason why a task group ended: one is enough to act on."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _stop_signal() -> asyncio.Event:
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    return stopping
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""Everything that runs in one process, wired: session, line, sinks, and how all of it is."""
+"""Everything that runs in the process of the line, wired, and how all of it is."""
 
 import contextlib
 import functools
@@ -9,7 +9,6 @@ import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
-from echo_ingest.deliver import Deliver
 from echo_ingest.figures import Figures
 from echo_ingest.ingest import Ingest
 from echo_ingest.intercom import Answers
@@ -18,9 +17,9 @@ from echo_ingest.journal.salvage import report_of
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pulse import Pulse
 from echo_ingest.record import TOPICS_REMEMBERED
+from echo_ingest.service.delivery import Delivery
 from echo_ingest.settings import Endpoint, LocalEndpoint, Settings
 from echo_ingest.sinks import SinkState
-from echo_ingest.sinks.configured import sinks_of
 
 log = structlog.get_logger("service")
 
@@ -58,15 +57,14 @@ class House:
             on_echo=self.pulse.on_echo,
         )
         self.figures = Figures(self.session.options)
-        self.sinks = sinks_of(settings)
-        self.deliveries = self._deliveries()
+        self.delivery = Delivery(settings)
         self.ingest = Ingest(
             self.session,
             journal,
             payload_bytes_max=settings.payload_bytes_max,
             batch_records_max=settings.batch_records_max,
             linger_seconds=settings.batch_linger_ms / 1000,
-            on_stored=self.wake_sinks,
+            on_stored=self.delivery.wake,
         )
 
     # ------------------------------------------------------------------ what the web process asks
@@ -108,8 +106,7 @@ class House:
 
     def sink_states(self) -> dict[str, SinkState]:
         """What each sink does, also those that the journal knows from before."""
-        running = {deliver.name: deliver.state for deliver in self.deliveries}
-        states = {}
+        running, states = self.delivery.states, {}
         for name, figures in self.journal.ledger().sinks.items():
             states[name] = running.get(name, SinkState("not configured"))
             if figures.paused_at_ms is not None and name in running:
@@ -135,25 +132,9 @@ class House:
             metrics.SINK_BACKLOG.labels(name).set(sink.backlog)
             metrics.SINK_PARKED.labels(name).set(sink.parked)
             metrics.SINK_LAG_SECONDS.labels(name).set(sink.lag_seconds)
-        return generate_latest(metrics.REGISTRY).decode()
+        return generate_latest(metrics.REGISTRY).decode() + self.delivery.metrics
 
     # ------------------------------------------------------------------ what happens inside
-
-    def _deliveries(self) -> list[Deliver]:
-        """One for each sink. Those that are to name clips stay behind the one that keeps them."""
-        deliver = functools.partial(
-            Deliver, self.journal, payload_bytes_max=self.settings.payload_bytes_max
-        )
-        if self.settings.audio == "embedded":
-            return [deliver(sink) for sink in self.sinks]
-        objects, *others = self.sinks
-        keeper = deliver(objects, on_settled=self.wake_sinks)
-        return [keeper, *(deliver(sink, keeper=keeper) for sink in others)]
-
-    def wake_sinks(self) -> None:
-        """There is something new for them, or it is time to stop."""
-        for deliver in self.deliveries:
-            deliver.wake()
 
     def _on_connected(self, session_present: bool) -> None:
         metrics.CONNECTIONS.inc()

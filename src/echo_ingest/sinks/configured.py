@@ -4,6 +4,17 @@ from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink
 
 
+def sink_names(settings: Settings) -> list[str]:
+    """Of the sinks that are configured, in their order; without a library of any."""
+    wanted = {
+        "objects": settings.objects_url,
+        "echo_api": settings.api_url,
+        "postgres": settings.postgres_url,
+        "mongodb": settings.mongodb_url,
+    }
+    return [name for name, url in wanted.items() if url is not None]
+
+
 def sinks_of(settings: Settings) -> list[Sink]:
     """The sinks that are configured, the one that keeps audio first."""
     sinks: list[Sink] = []

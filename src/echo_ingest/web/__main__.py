@@ -7,7 +7,6 @@ that, however busy the rest is.
 import asyncio
 import contextlib
 import os
-import pickle
 import resource
 import signal
 import socket
@@ -20,6 +19,7 @@ import structlog
 
 from echo_ingest import web
 from echo_ingest.almanac import Follower, almanac_path
+from echo_ingest.child import begin
 from echo_ingest.intercom import Handed, Intercom
 from echo_ingest.log import configure_log
 from echo_ingest.web.console.live import Live
@@ -27,7 +27,7 @@ from echo_ingest.web.sampling import sample_each_minute
 
 NICENESS = 10
 """Where both want the processor, the line has it."""
-OOM_SCORE_FILE, OOM_SCORE = Path("/proc/self/oom_score_adj"), "500"
+OOM_SCORE = 500
 """Where memory is short, the kernel ends this process and neither the line nor the broker."""
 FILES_BESIDE_CONNECTIONS = 200
 
@@ -36,11 +36,8 @@ log = structlog.get_logger("web")
 
 def main() -> None:
     """Answer until told to stop, or until the parent is gone."""
-    handed: Handed = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent
+    handed: Handed = begin(NICENESS, OOM_SCORE)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.nice(NICENESS)
-    with contextlib.suppress(OSError):  # only Linux has it
-        OOM_SCORE_FILE.write_text(OOM_SCORE)
     _allow_files()
     configure_log(handed.log_level)
     asyncio.run(_serve(handed))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import apsw
 import segno
 import structlog
 from litestar import Response, post
@@ -31,7 +30,6 @@ from echo_ingest.web.console.words import counted
 from echo_ingest.web.origin import own_page
 
 REFUSED = "/console/refused"
-BUSY = "someone else is writing to the journal for more than 10 s; try again"
 FOLLOWED_SECONDS, FOLLOWED_POLLS = 0.05, 40
 
 T = TypeVar("T")
@@ -49,8 +47,6 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
             return await asyncio.get_running_loop().run_in_executor(threads, what)
         except NotPossible as error:
             raise ClientException(str(error)) from None
-        except apsw.BusyError:
-            raise HTTPException(BUSY, status_code=503) from None
         except (BrokerError, JournalFull) as error:
             raise HTTPException(str(error), status_code=503) from None
 

@@ -107,9 +107,7 @@ class Replaying:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         trouble, error = None, None if task.cancelled() else task.exception()
-        if isinstance(error, apsw.BusyError):
-            trouble = "someone else is writing to the journal for more than 10 s; try again"
-        elif isinstance(error, WORLD):
+        if isinstance(error, WORLD):
             trouble = str(error)
         elif error is not None:
             trouble = "a mistake of this service; its log says more"

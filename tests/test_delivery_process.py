@@ -1,0 +1,101 @@
+"""Delivery is a process of its own: whatever becomes of it, the line goes on, and the reverse."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api import Api
+from tests.house import Device, House, children, eventually, is_gone
+from tests.test_delivery import detection, sink
+from tests.test_door import is_healthy
+
+pytestmark = pytest.mark.slow
+
+DELIVERED = 'echo_ingest_sink_delivered_records_total{sink="echo_api"}'
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    api = Api()
+    api.start()
+    yield api
+    api.stop()
+
+
+@pytest.fixture
+def house(tmp_path: Path, api: Api) -> Iterator[House]:
+    house = House(tmp_path / "data", IOT_API_URL=api.url)
+    yield house
+    house.close()
+
+
+def publish(house: House, numbers: range) -> None:
+    Device(house.mqtt_port).publish([detection(number) for number in numbers])
+
+
+def metric(house: House, series: str) -> float:
+    lines = house.http_bytes("/metrics").decode().splitlines()
+    (line,) = [each for each in lines if each.startswith(f"{series} ")]
+    return float(line.rpartition(" ")[2])
+
+
+def test_it_gives_way_and_without_a_sink_there_is_none(house: House) -> None:
+    program = house.up()
+    delivery = eventually(lambda: house.delivery_pid(program))
+    own = os.getpriority(os.PRIO_PROCESS, program.pid)
+    eventually(lambda: os.getpriority(os.PRIO_PROCESS, delivery) == own + 5)
+    eventually(lambda: Path(f"/proc/{delivery}/oom_score_adj").read_text() == "250\n")
+    assert house.stop(program) == 0
+    assert is_gone(delivery)
+    del house.settings["IOT_API_URL"]
+    assert not children(house.up().pid, "echo_ingest.deliver")
+
+
+def test_when_it_dies_the_line_goes_on_and_it_is_back_with_each_record_once(
+    house: House, api: Api
+) -> None:
+    program = house.up()
+    for kills, how in enumerate((signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM), 1):
+        publish(house, range(20 * (kills - 1), 20 * kills))
+        eventually(lambda kills=kills: sink(house)["delivered"] == 20 * kills)  # type: ignore[misc]
+        os.kill(killed := house.delivery_pid(program), how)
+        eventually(lambda: is_healthy(house))
+        eventually(lambda: house.delivery_pid(program) not in (0, killed))
+    publish(house, range(60, 80))
+    eventually(lambda: metric(house, DELIVERED) == 20)
+    assert metric(house, 'echo_ingest_process_restarts_total{process="delivery"}') == 3
+    assert house.http("/api/sinks")[1]["echo_api"]["state"] == "delivering"
+    assert api.numbers() == {f"n{number}": 1 for number in range(80)}
+    assert house.log("up").count("delivery process ended") == 3
+
+
+def test_of_a_service_that_is_killed_it_finishes_what_it_is_in_and_nothing_comes_twice(
+    house: House, api: Api
+) -> None:
+    program = house.up()
+    delivery = eventually(lambda: house.delivery_pid(program))
+    api.freeze()
+    publish(house, range(20))
+    eventually(lambda: f":{api.port:04X} 01 " in Path("/proc/net/tcp").read_text())
+    house.kill(program)
+    api.thaw()
+    eventually(lambda: is_gone(delivery))
+    assert house.ledger()["sinks"]["echo_api"]["delivered"] == 20
+    house.up()
+    assert api.numbers() == {f"n{number}": 1 for number in range(20)}
+
+
+def test_one_that_stands_still_when_the_service_is_killed_is_ended_by_the_next_start(
+    house: House,
+) -> None:
+    program = house.up()
+    delivery = eventually(lambda: house.delivery_pid(program))
+    os.kill(delivery, signal.SIGSTOP)
+    house.kill(program)
+    house.up()
+    assert is_gone(delivery)
+    publish(house, range(20))
+    eventually(lambda: sink(house)["delivered"] == 20)
