@@ -58,6 +58,8 @@ class House:
         )
         self.figures = Figures(self.session.options)
         self.delivery = Delivery(settings)
+        for name in self.delivery.names:
+            journal.add_sink(name)  # before retention looks: what a new sink wants must stay
         self.ingest = Ingest(
             self.session,
             journal,
