@@ -130,6 +130,27 @@ async def test_over_tls_the_cookie_goes_over_tls_alone_and_no_other_site_can_put
     assert await closed.get("/console/nodes", **ours) == 200
 
 
+async def test_what_is_said_after_an_action_goes_the_way_of_the_session(closed: Browser) -> None:
+    closed.journal.add_sink("postgres")
+    by_tls = {"Host": "iot.example.org", "X-Forwarded-Proto": "https"}
+    origin = "https://iot.example.org"
+    await closed.post("/console/login", {"token": OPERATOR_TOKEN}, **by_tls, Origin=origin)
+    session = closed.reply.headers["Set-Cookie"].partition(";")[0]
+    form = {"form_token": FORM_TOKEN, "sink": "postgres"}
+    sent = {**by_tls, "Origin": origin, "Cookie": session}
+    assert await closed.post("/console/actions/pause", form, **sent) == 303
+    told = closed.reply.headers["Set-Cookie"]
+    assert told.startswith("told=") and "Secure" in told
+    shown = {**by_tls, "Cookie": f"{session}; {told.partition(';')[0]}"}
+    assert await closed.get("/console", **shown) == 200
+    assert "PostgreSQL is paused" in closed.text
+    assert 'told=""' in closed.reply.headers["Set-Cookie"]
+    assert "Secure" in closed.reply.headers["Set-Cookie"]
+    await closed.log_in()
+    await closed.post("/console/actions/pause", form)
+    assert "Secure" not in closed.reply.headers["Set-Cookie"]
+
+
 async def test_an_open_console_on_this_machine_is_under_no_name_of_a_stranger(
     opened: Browser,
 ) -> None:

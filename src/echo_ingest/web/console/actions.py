@@ -27,7 +27,7 @@ from echo_ingest.web.console.refused import chosen
 from echo_ingest.web.console.replaying import Replaying
 from echo_ingest.web.console.sources import Sources
 from echo_ingest.web.console.words import counted
-from echo_ingest.web.origin import own_page
+from echo_ingest.web.origin import is_by_tls, own_page
 
 REFUSED = "/console/refused"
 FOLLOWED_SECONDS, FOLLOWED_POLLS = 0.05, 40
@@ -50,9 +50,10 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
         except (BrokerError, JournalFull) as error:
             raise HTTPException(str(error), status_code=503) from None
 
-    def back(form: dict[str, str], words: str, otherwise: str) -> Redirect:
+    def back(request: AnyRequest, form: dict[str, str], words: str, otherwise: str) -> Redirect:
         where = own_page(form.get("back", ""), otherwise)
-        return Redirect(where, status_code=303, cookies=[told.note(words)])
+        cookie = told.note(words, by_tls=is_by_tls(request.headers))
+        return Redirect(where, status_code=303, cookies=[cookie])
 
     @post("/actions/replay", status_code=303)
     async def replay(request: AnyRequest) -> Redirect:
@@ -82,11 +83,11 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
         log.info("operator acts", action="pause", sink=sink)
         name = store_name(sink)
         if since is not None:
-            return back(form, f"{_capital(name)} is paused already.", "/console")
+            return back(request, form, f"{_capital(name)} is paused already.", "/console")
         words = (
             "it gets nothing more once the write it is in has ended. What comes in waits for it."
         )
-        return back(form, f"{_capital(name)} is paused: {words}", "/console")
+        return back(request, form, f"{_capital(name)} is paused: {words}", "/console")
 
     @post("/actions/resume", status_code=303)
     async def resume(request: AnyRequest) -> Redirect:
@@ -98,7 +99,7 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
         words = "was not paused." if backlog is None else f"goes on: {counted(backlog, 'records')} "
         if backlog is not None:
             words += "waits for it." if backlog == 1 else "wait for it."
-        return back(form, f"{_capital(store_name(sink))} {words}", "/console")
+        return back(request, form, f"{_capital(store_name(sink))} {words}", "/console")
 
     @post("/actions/add-node", status_code=200)
     async def add_node(request: AnyRequest) -> Response[bytes]:
@@ -124,15 +125,15 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
     async def disable_node(request: AnyRequest) -> Redirect:
         """Shut a device out."""
         form = await acting_form(request)
-        return await set_disabled(form, True)
+        return await set_disabled(request, form, True)
 
     @post("/actions/enable-node", status_code=303)
     async def enable_node(request: AnyRequest) -> Redirect:
         """Let a device in again."""
         form = await acting_form(request)
-        return await set_disabled(form, False)
+        return await set_disabled(request, form, False)
 
-    async def set_disabled(form: dict[str, str], disabled: bool) -> Redirect:
+    async def set_disabled(request: AnyRequest, form: dict[str, str], disabled: bool) -> Redirect:
         name = _field(form, "node")
 
         def change() -> None:
@@ -147,7 +148,7 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
             if disabled
             else f"{name} may come in again, with the credentials that it had."
         )
-        return back(form, words, f"/console/nodes/{name}")
+        return back(request, form, words, f"/console/nodes/{name}")
 
     async def followed(name: str, account: str) -> None:
         """Until the pages show it too: they would offer to do again what was just done."""

@@ -26,6 +26,7 @@ from echo_ingest.web.console import told, words
 from echo_ingest.web.console.bundle import Bundle
 from echo_ingest.web.console.guard import NOBODY, viewer_of
 from echo_ingest.web.console.told import Told
+from echo_ingest.web.origin import is_by_tls
 
 AnyRequest = Request[object, object, State]
 
@@ -86,7 +87,7 @@ class Pages:
             status_code=status_code,
             headers=sent,
             media_type=HTML,
-            cookies=[told.said()] if words_told else [],
+            cookies=[told.said(by_tls=is_by_tls(request.headers))] if words_told else [],
         )
 
     def fragment(

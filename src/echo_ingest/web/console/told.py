@@ -19,25 +19,31 @@ class Told:
     def __init__(self) -> None:
         self._words: OrderedDict[str, str] = OrderedDict()
 
-    def note(self, words: str) -> Cookie:
-        """Keep it for whoever gets this cookie."""
+    def note(self, words: str, *, by_tls: bool) -> Cookie:
+        """Keep it for whoever gets this cookie, which goes over TLS alone if it came `by_tls`."""
         name = secrets.token_urlsafe(9)
         self._words[name] = words
         if len(self._words) > TOLD_MAX:
             self._words.popitem(last=False)
-        return _cookie(name, SECONDS)
+        return _cookie(name, SECONDS, by_tls)
 
     def by(self, name: str | None) -> str | None:
         """What was said, if it is still known."""
         return self._words.get(name) if name else None
 
 
-def said() -> Cookie:
+def said(*, by_tls: bool) -> Cookie:
     """It is shown once."""
-    return _cookie("", 0)
+    return _cookie("", 0, by_tls)
 
 
-def _cookie(name: str, seconds: int) -> Cookie:
+def _cookie(name: str, seconds: int, by_tls: bool) -> Cookie:
     return Cookie(
-        key=COOKIE, value=name, max_age=seconds, path="/console", httponly=True, samesite="strict"
+        key=COOKIE,
+        value=name,
+        max_age=seconds,
+        path="/console",
+        secure=by_tls,
+        httponly=True,
+        samesite="strict",
     )
