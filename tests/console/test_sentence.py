@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from msgspec.structs import replace
 
+from echo_ingest.sinks.echo_api.replies import Reply
 from echo_ingest.web.console.overview.sentence import (
     URGENCIES,
     LastNight,
@@ -14,6 +15,7 @@ from echo_ingest.web.console.overview.sentence import (
     Store,
     sentence,
 )
+from echo_ingest.web.console.overview.stores import store_rows
 
 ZONE = ZoneInfo("Australia/Melbourne")
 NOW = datetime(2026, 9, 14, 8, 0, tzinfo=ZONE)
@@ -89,6 +91,12 @@ def test_nodes(standing: Standing, urgency: str, text: str) -> None:
     assert said(standing) == [(urgency, text)]
 
 
+def answering(status: int, body: bytes) -> Store:
+    """The Echo API takes nothing, in the words of whoever asked it."""
+    reason = Reply(status, body).text()
+    return Store("echo_api", "unavailable", 1_204, 3.0, 0, since=at("07:59"), reason=reason)
+
+
 STORES = {
     "well": (DELIVERING, "fine", "The Echo API has everything."),
     "a moment behind": (
@@ -107,6 +115,17 @@ STORES = {
         Store("postgres", "unavailable", 12, 9e4, 0, since=at("05:12", 1)),
         "stuck",
         "PostgreSQL cannot be reached since yesterday 05:12 AEST; 12 records waiting.",
+    ),
+    "asked too often": (
+        answering(429, b'{"error": "Rate limit exceeded: 120 per 1 minute"}'),
+        "look",
+        "The Echo API answers that it is asked too often (429) since 07:59 AEST; "
+        "1,204 records waiting.",
+    ),
+    "answering, and taking nothing": (
+        answering(503, b""),
+        "look",
+        "The Echo API answers, but takes nothing (503) since 07:59 AEST; 1,204 records waiting.",
     ),
     "paused": (
         Store("mongodb", "paused", 7, 60.0, 0, since=at("05:12")),
@@ -131,6 +150,21 @@ STORES = {
 def test_stores(store: Store, urgency: str, text: str) -> None:
     assert (urgency, text) in said(replace(WELL, stores=(store,)))
     assert len(said(replace(WELL, stores=(store,)))) == 2
+
+
+@pytest.mark.parametrize(
+    ("store", "word"),
+    [
+        (STORES["unavailable"][0], ("bad", "cannot be reached")),
+        (STORES["asked too often"][0], ("look", "asked too often")),
+        (STORES["answering, and taking nothing"][0], ("bad", "takes nothing")),
+    ],
+)
+def test_the_table_says_of_a_store_that_answers_that_it_does(
+    store: Store, word: tuple[str, str]
+) -> None:
+    (row,) = store_rows([store], [], NOW, ZONE, 0)
+    assert (row.badge, row.word) == word
 
 
 def test_stores_that_are_well_are_told_together_and_one_of_before_that_wants_nothing_not() -> None:

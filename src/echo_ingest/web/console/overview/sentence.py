@@ -4,6 +4,7 @@ It is made of clauses, the most urgent first. *Stuck* is what a person has to me
 lost; *look* what a person should know today; *fine* the rest.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
@@ -35,6 +36,8 @@ STORES = {
     "mongodb": "MongoDB",
     "objects": "the store of audio",
 }
+ANSWERED = re.compile(r" answered (\d{3})\b")
+TOO_OFTEN = 429
 
 
 class Clause(Struct, frozen=True):
@@ -122,6 +125,12 @@ def sentence(standing: Standing, zone: ZoneInfo) -> list[Clause]:
 def store_name(sink: str) -> str:
     """What people call a sink."""
     return STORES.get(sink, sink)
+
+
+def answered(store: Store) -> int | None:
+    """The status of HTTP with which it takes nothing; None: it does not even answer."""
+    found = ANSWERED.search(store.reason or "")
+    return int(found[1]) if found else None
 
 
 def _intake(standing: Standing, zone: ZoneInfo) -> Iterator[Clause]:
@@ -235,7 +244,7 @@ def _held_up(store: Store, now: datetime, zone: ZoneInfo) -> Clause | None:
         case "unavailable":
             lasting = store.since is not None and now - store.since >= STUCK_AFTER
             urgency: Urgency = "stuck" if lasting else "look"
-            return Clause(urgency, f"{name} cannot be reached{since}; {waiting}.", "#stores")
+            return Clause(urgency, f"{name} {_takes_nothing(store)}{since}; {waiting}.", "#stores")
         case "paused":
             return Clause("look", f"{name} is paused{since}; {waiting}.", "#stores")
         case "not configured":
@@ -246,6 +255,16 @@ def _held_up(store: Store, now: datetime, zone: ZoneInfo) -> Clause | None:
     if store.waiting and store.lag_seconds >= BEHIND_SECONDS:
         return Clause("look", f"{name} is {late} behind; {waiting}.", "#stores")
     return None
+
+
+def _takes_nothing(store: Store) -> str:
+    match answered(store):
+        case None:
+            return "cannot be reached"
+        case status if status == TOO_OFTEN:
+            return f"answers that it is asked too often ({TOO_OFTEN})"
+        case status:
+            return f"answers, but takes nothing ({status})"
 
 
 def _night(standing: Standing) -> Iterator[Clause]:

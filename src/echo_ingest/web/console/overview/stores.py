@@ -10,7 +10,13 @@ from msgspec import Struct
 from echo_ingest.almanac import Sample
 from echo_ingest.web.console.overview import facts
 from echo_ingest.web.console.overview.curve import Curve, curve
-from echo_ingest.web.console.overview.sentence import BEHIND_SECONDS, Store, store_name
+from echo_ingest.web.console.overview.sentence import (
+    BEHIND_SECONDS,
+    TOO_OFTEN,
+    Store,
+    answered,
+    store_name,
+)
 
 Badge = Literal["good", "look", "bad", "off", "unknown"]
 
@@ -73,7 +79,10 @@ def _state(store: Store) -> tuple[Badge, str]:
         case "delivering":
             return "good", "up to date"
         case "unavailable":
-            return "bad", "cannot be reached"
+            status = answered(store)
+            if status == TOO_OFTEN:
+                return "look", "asked too often"
+            return "bad", "cannot be reached" if status is None else "takes nothing"
         case "paused":
             return "off", "paused"
         case "waiting":
