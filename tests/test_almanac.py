@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from zoneinfo import ZoneInfo
 
+import apsw
 import pytest
 
 from echo_ingest.almanac import (
@@ -428,6 +430,27 @@ def test_it_keeps_up_in_a_thread_and_waits_for_a_journal(tmp_path: Path) -> None
         thread.join(10)
     assert not thread.is_alive()
     site.journal.close()
+
+
+@pytest.mark.parametrize("writer", ["follower", "sampling", "journal"])
+def test_who_waits_to_write_lets_all_others_go_on(site: Site, writer: str) -> None:
+    """Also the one who writes, in another thread: else both would wait until one gives up."""
+    site.call("a", NOON_MS)
+    site.follow().close()
+    site.nodes_path.write_text("")
+    writers: dict[str, tuple[Path, Callable[[], object]]] = {
+        "follower": (site.path, lambda: list(site.follower.round())),
+        "sampling": (site.path, lambda: note_sample(site.path, NOON_MS, None, None)),
+        "journal": (site.journal_path, lambda: site.call("b", NOON_MS)),
+    }
+    path, write = writers[writer]
+    with contextlib.closing(apsw.Connection(str(path))) as other, ThreadPoolExecutor(1) as threads:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = threads.submit(write)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.2)
+        other.execute("COMMIT")
+        waiting.result(timeout=20)
 
 
 FOLLOW = """

@@ -12,6 +12,7 @@ from echo_ingest.almanac.refusals import alike
 from echo_ingest.almanac.tally import Tally
 from echo_ingest.broker.nodes import NodesUnusable, read_nodes
 from echo_ingest.journal.following import Following, Letter, Marks, Row
+from echo_ingest.journal.opening import transaction
 
 STEP_ROWS = 200
 STEP_PARKED = 2_000
@@ -41,14 +42,14 @@ class Copies:
 
     def heard(self) -> None:
         """When each node was first and last heard, as the journal's own ledger has it."""
-        with self._db:
+        with transaction(self._db):
             self._db.executemany(HEARD, self._journal.heard())
 
     def last_heard(self) -> Iterator[None]:
         """The same again: what came twice is in no record, but its node was heard."""
         heard = self._journal.last_heard()
         for start in range(0, len(heard), STEP_ROWS):
-            with self._db:
+            with transaction(self._db):
                 self._db.executemany(
                     HEARD, ((name, at, at) for name, at in heard[start : start + STEP_ROWS])
                 )
@@ -69,7 +70,7 @@ class Copies:
         except NodesUnusable as error:
             log.warning("accounts not taken over", reason=str(error))
             return
-        with self._db:
+        with transaction(self._db):
             self._db.execute("UPDATE node SET account = NULL WHERE account IS NOT NULL")
             self._db.executemany(
                 "INSERT INTO node (name, account) VALUES (?, ?)"
@@ -90,7 +91,7 @@ class Copies:
         while after < marks.last_dead_letter and (
             letters := self._journal.letters(after, STEP_ROWS)
         ):
-            with self._db:
+            with transaction(self._db):
                 self._add_letters(letters, first_hour)
                 after = letters[-1].id
                 self._db.execute("UPDATE progress SET dead_letter = ?", (after,))
@@ -128,7 +129,7 @@ class Copies:
         ):
             there = set(self._journal.letter_ids(after, len(ours)))
             gone = [row for row in ours if row[0] not in there]
-            with self._db:
+            with transaction(self._db):
                 self._drop("", [number for number, _, _ in gone])
                 of = [(node_id, at_ms // HOUR_MS) for _, node_id, at_ms in gone]
                 self._db.executemany(
@@ -176,7 +177,7 @@ class Copies:
         new = [row for row in changed if parked_at_ms.get(row[0]) != row[1]]
         gone = parked_at_ms.keys() - {row[0] for row in theirs}
         if gone or asked:
-            with self._db:
+            with transaction(self._db):
                 self._drop(sink, sorted(gone))
                 self._db.executemany(
                     "UPDATE refusal SET replay_requested = ?3 WHERE sink = ?1 AND number = ?2",
@@ -184,7 +185,7 @@ class Copies:
                 )
             yield
         for start in range(0, len(new), STEP_ROWS):
-            with self._db:
+            with transaction(self._db):
                 for row in new[start : start + STEP_ROWS]:
                     self._park(sink, *row)
             yield

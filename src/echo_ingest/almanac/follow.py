@@ -165,11 +165,10 @@ class Follower:
 
     def _begin(self, marks: Marks) -> None:
         hour = _first_hour(marks) if marks.trimmed_offset else 0
-        with self._db:
-            self._db.execute(
-                "INSERT INTO progress VALUES (1, ?, 0, x'', 0, ?)", (self._journal.file, hour)
-            )
-            self._copies.heard()
+        self._copies.heard()
+        self._db.execute(
+            "INSERT INTO progress VALUES (1, ?, 0, x'', 0, ?)", (self._journal.file, hour)
+        )
 
     # ------------------------------------------------------------------ records
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import apsw
 
+from echo_ingest.journal.opening import transaction
+
 SCHEMA = Path(__file__).with_name("schema.sql")
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_MS = 5_000
@@ -65,13 +67,12 @@ def _open(path: Path) -> apsw.Connection:
     path.touch(mode=0o600, exist_ok=True)
     db = apsw.Connection(str(path))
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
-    db.transaction_mode = "IMMEDIATE"
     db.execute("PRAGMA journal_mode = WAL")
     # A power cut may take the last seconds, and then they are read from the journal again.
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-    with db:
+    with transaction(db):
         version = db.execute("PRAGMA user_version").get
         if version == 0:
             db.execute(SCHEMA.read_text())

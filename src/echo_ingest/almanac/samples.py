@@ -15,6 +15,7 @@ from msgspec import Struct
 from echo_ingest.almanac.heard import HOUR_MS
 from echo_ingest.almanac.opening import open_to_write, rows_of
 from echo_ingest.journal import Ledger
+from echo_ingest.journal.opening import transaction
 
 MINUTE_MS = 60_000
 KEPT_MINUTES = 8 * 24 * 60
@@ -85,7 +86,7 @@ def note_sample(path: Path, at_ms: int, ledger: Ledger | None, figures: Figures 
     answered = ledger is not None and figures is not None
     db = open_to_write(path)
     try:
-        with db:
+        with transaction(db):
             is_new = not db.execute("SELECT 1 FROM sample WHERE minute = ?", (minute,)).fetchone()
             values: tuple[int | None, ...] = (None,) * 8
             if ledger is not None and figures is not None:

@@ -9,6 +9,7 @@ from echo_ingest.almanac.heard import HOUR_MS
 from echo_ingest.almanac.nights import recount
 from echo_ingest.almanac.opening import rows_of
 from echo_ingest.journal.following import Following
+from echo_ingest.journal.opening import transaction
 
 STEP_OFFSETS = 500
 
@@ -34,7 +35,7 @@ def drop_trimmed(db: apsw.Connection, journal: Following, trimmed_offset: int) -
         if not offsets:
             return
         gone = journal.gone(offsets)
-        with db:
+        with transaction(db):
             _drop(db, gone)
         after = offsets[-1]
         yield
@@ -66,7 +67,7 @@ def _drop(db: apsw.Connection, gone: list[int]) -> None:
 
 def drop_hours(db: apsw.Connection, first_hour: int) -> None:
     """Nothing by the hour is kept from before that one; a look at all of it once an hour."""
-    with db:
+    with transaction(db):
         if first_hour > db.execute("SELECT first_hour FROM progress").get:
             for table in ("node_hour", "health_hour"):
                 db.execute(f"DELETE FROM {table} WHERE hour < ?", (first_hour,))  # noqa: S608

@@ -103,8 +103,6 @@ class Journal:
         self._room = Room(path, bytes_max, disk_free_bytes_min)
         path.touch(mode=0o600, exist_ok=True)
         self._db = connect(path)
-        # Writers take their turn at BEGIN: a read that turns into a write could not wait for it.
-        self._db.transaction_mode = "IMMEDIATE"
         with needing_room(path, self._db):
             self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")

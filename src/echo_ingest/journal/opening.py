@@ -72,13 +72,31 @@ def needing_room(path: Path, db: apsw.Connection) -> Iterator[None]:
 def writing(path: Path, db: apsw.Connection) -> Iterator[None]:
     """One transaction: all of it or nothing, on disk when it ends."""
     try:
-        with needing_room(path, db), db:
+        with needing_room(path, db), transaction(db):
             yield
     except apsw.BusyError as error:
         raise JournalBusy(
             f"someone else has been writing to {path} for more than {BUSY_TIMEOUT_MS // 1000} s:"
             " try again, or end it if it hangs"
         ) from error
+
+
+@contextlib.contextmanager
+def transaction(db: apsw.Connection) -> Iterator[None]:
+    """All of it or nothing; it waits for its turn to write, while other threads go on.
+
+    `with db` would wait holding the interpreter's lock: everything in this process stands still
+    then, also the thread that it waits for.
+    """
+    # The turn is taken now: a read that turns into a write could not wait for it.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # for want of room SQLite ends some by itself
+            db.execute("ROLLBACK")
+        raise
 
 
 def sync(path: Path) -> None:
