@@ -47,7 +47,7 @@ def test_a_seed_replays_the_plan() -> None:
     assert faults != plan(SEED + 1, 100, 10_000)
     assert sum(fault.kind == "kill" for fault in faults) == 100
     assert {target for fault in faults for target in fault.targets} >= {
-        *("mosquitto", "broker", "service", "api", "devices")
+        *("mosquitto", "broker", "service", "delivery", "api", "devices")
     }
     assert [fault.after for fault in faults] == sorted(fault.after for fault in faults)
 

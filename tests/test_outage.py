@@ -101,10 +101,10 @@ def names_in_journal_order(house: House) -> list[str]:
 
 
 class Memory:
-    """Samples what a process has in memory, until it is closed."""
+    """Samples what some processes have in memory together, until it is closed."""
 
-    def __init__(self, pid: int) -> None:
-        self._file = Path(f"/proc/{pid}/statm")
+    def __init__(self, *pids: int) -> None:
+        self._files = [Path(f"/proc/{pid}/statm") for pid in pids]
         self.start_bytes = self.most_bytes = self._now()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -119,7 +119,8 @@ class Memory:
         return self.most_bytes - self.start_bytes
 
     def _now(self) -> int:
-        return int(self._file.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        pages = sum(int(file.read_text().split()[1]) for file in self._files)
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def _sample(self) -> None:
         while not self._done.wait(0.1):
@@ -151,7 +152,7 @@ def test_an_api_that_is_gone_for_a_day_costs_no_memory_and_is_caught_up_in_order
     program = house.up()
     publish(house, range(WARM_UP))
     eventually(lambda: sink(house)["backlog"] == WARM_UP)
-    memory = Memory(program.pid)
+    memory = Memory(program.pid, house.delivery_pid(program))
     started = time.monotonic()
     half = (WARM_UP + MESSAGES) // 2
     publish(house, range(WARM_UP, half))
@@ -232,7 +233,7 @@ def test_whatever_ails_the_api_each_record_is_there_and_each_repeat_has_its_reas
         api.plan(troubles(rng))
         if number == 0:
             api.listen(api_port)
-        memory = Memory(program.pid)
+        memory = Memory(program.pid, house.delivery_pid(program))
         Device(house.mqtt_port).publish(messages)
         sent += messages
         eventually(lambda: house.ledger_now()["received"] == len(sent))  # noqa: B023

@@ -5,8 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-PROGRAMS = ("mosquitto", "broker", "service", "api", "postgres")
-"""`broker` is `echo-ingest broker`, the parent of mosquitto."""
+PROGRAMS = ("mosquitto", "broker", "service", "delivery", "api", "postgres")
+"""`broker` is `echo-ingest broker`, the parent of mosquitto; `service` that of `delivery`."""
 LINKS = ("devices", "service", "api", "postgres")
 """The proxies: devices → broker, service → broker, service → API, service → PostgreSQL."""
 PAUSE_SECONDS = (0.1, 2.5)
@@ -16,14 +16,15 @@ FURTHER_FAULTS = 0.5
 
 Kind = Literal["kill", "stop", "cut", "stall", "half open"]
 KILLED: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (32, ("service",)),
+    (22, ("service",)),
+    (10, ("delivery",)),
     (18, ("mosquitto",)),
     (10, ("api",)),
     (6, ("postgres",)),
     (8, ("broker",)),
     (8, ("broker", "mosquitto")),
     (6, ("service", "mosquitto")),
-    (4, ("service", "api")),
+    (4, ("service", "delivery")),
     (2, ("service", "postgres")),
     (6, PROGRAMS),
 )

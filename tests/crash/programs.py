@@ -90,6 +90,15 @@ def mosquitto_of(data_dir: Path) -> int | None:
     return None
 
 
+def delivery_of(data_dir: Path) -> int | None:
+    """The process that delivers from a data folder, whoever its parent is now."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int((data_dir / "delivery.pid").read_text())
+        if b"echo_ingest.deliver" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    return None
+
+
 def send(pid: int, number: signal.Signals) -> bool:
     """Send a signal; False if the process is not there any more."""
     try:

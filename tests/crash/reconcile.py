@@ -308,5 +308,5 @@ def _breaks_delivery(done: Done) -> bool:
     """May a call be repeated for it? One that was given, but its answer not noted."""
     fault = done.fault
     if fault.kind == "kill":
-        return done.hit > 0 and bool({"service", "api"} & set(fault.targets))
+        return done.hit > 0 and bool({"service", "delivery", "api"} & set(fault.targets))
     return fault.kind in ("cut", "half open") and "api" in fault.targets

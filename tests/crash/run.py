@@ -21,7 +21,7 @@ from tests.crash.devices import Answers, Device, WaitsFor
 from tests.crash.evidence import NODES, Done, Evidence
 from tests.crash.faults import Fault, plan
 from tests.crash.messages import REFUSED_SPECIES
-from tests.crash.programs import Program, mosquitto_of, send
+from tests.crash.programs import Program, delivery_of, mosquitto_of, send
 from tests.house import House, free_port
 from tests.postgres import DATABASE, Cluster
 from tests.proxy import Proxy
@@ -180,8 +180,9 @@ class Run:
             if program.pid is not None:
                 program.kill()
                 await program.stop()
-        if (pid := mosquitto_of(self._house.data_dir)) is not None:
-            send(pid, signal.SIGKILL)
+        for pid in map(self._pid, ("mosquitto", "delivery")):
+            if pid is not None:
+                send(pid, signal.SIGKILL)
         for link in self._links.values():
             await link.stop()
         self._postgres.close()
@@ -255,6 +256,8 @@ class Run:
     def _pid(self, name: str) -> int | None:
         if name == "mosquitto":
             return mosquitto_of(self._house.data_dir)
+        if name == "delivery":
+            return delivery_of(self._house.data_dir)
         return self._programs[name].pid
 
     async def _halt(self, pids: list[int], seconds: float) -> None:
