@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from bench.contestants import Contestant
 from bench.payloads import Form
-from bench.usage import Usage, usage_of
+from bench.usage import Usage, shared_bytes, usage_of
 from echo_ingest.broker import PUBLISHER
 from tests.crash.programs import mosquitto_of
 from tests.house import PUB_PASSWORD, House, eventually, free_port
@@ -48,7 +48,7 @@ class Round(Struct, frozen=True):
     publisher_cpu_seconds: float
     written_bytes: int
     rss_peak_bytes: int
-    """Of the contestant, with the processes that it has started."""
+    """Of the contestant, with the processes that it has started; what they share counts once."""
 
     @property
     def per_second(self) -> float:
@@ -194,6 +194,9 @@ def _measure(
         )
         if mode == "live":
             published = publisher.figures()
+        shared = 0
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, KeyError):  # it has ended
+            shared = shared_bytes(program.pid)
     finally:
         program.send_signal(contestant.last_signal)
         program.wait(timeout=60)
@@ -210,7 +213,7 @@ def _measure(
         last.broker.cpu_seconds - first.broker.cpu_seconds,
         published["cpu_seconds"],
         last.usage.written_bytes - first.usage.written_bytes,
-        last.usage.memory_peak_bytes,
+        last.usage.memory_peak_bytes - shared,
     )
 
 

@@ -16,13 +16,13 @@ class Usage(Struct, frozen=True):
     rss_peak_bytes: int
     """Its own."""
     children_rss_peak_bytes: int
-    """Of the processes that it has started and that run: our web process."""
+    """Of the processes that it has started and that run: ours for HTTP and for delivery."""
     written_bytes: int
     """To the disk, or on their way there."""
 
     @property
     def memory_peak_bytes(self) -> int:
-        """Both; what they share is in it twice."""
+        """All of them; what they share is in it more than once: see `shared_bytes`."""
         return self.rss_peak_bytes + self.children_rss_peak_bytes
 
     @property
@@ -34,7 +34,6 @@ class Usage(Struct, frozen=True):
 def usage_of(pid: int) -> Usage:
     """All threads of one process; of its children, the memory."""
     process = Path(f"/proc/{pid}")
-    beside = (process / "task" / str(pid) / "children").read_text().split()
     fields = (process / "stat").read_text().rpartition(")")[2].split()
     user, system = (int(fields[at]) / TICKS_PER_SECOND for at in (11, 12))
     io = dict(_pairs((process / "io").read_text()))
@@ -42,9 +41,24 @@ def usage_of(pid: int) -> Usage:
         user,
         system,
         _rss_peak_bytes(pid),
-        sum(_rss_peak_bytes(int(child)) for child in beside),
+        sum(map(_rss_peak_bytes, _children(pid))),
         int(io["write_bytes"]),
     )
+
+
+def shared_bytes(pid: int) -> int:
+    """What adding up counts too often: pages of programs and libraries that all of them map."""
+    each = [_clean_shared_bytes(number) for number in (pid, *_children(pid))]
+    return sum(each) - max(each)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _clean_shared_bytes(pid: int) -> int:
+    sizes = dict(_pairs(Path(f"/proc/{pid}/smaps_rollup").read_text()))
+    return int(sizes["Shared_Clean"].split()[0]) * 1024
 
 
 def _rss_peak_bytes(pid: int) -> int:
