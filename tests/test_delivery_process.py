@@ -1,16 +1,23 @@
 """Delivery is a process of its own: whatever becomes of it, the line goes on, and the reverse."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from echo_ingest import intercom
+from echo_ingest.ending import cancel
+from echo_ingest.service.delivery import Delivery
+from echo_ingest.settings import Settings
+from echo_ingest.survivor import lock_file
 from tests.api import Api
 from tests.house import Device, House, children, eventually, is_gone
 from tests.test_delivery import detection, sink
-from tests.test_door import is_healthy
+from tests.test_door import become, is_healthy
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +106,24 @@ def test_one_that_stands_still_when_the_service_is_killed_is_ended_by_the_next_s
     assert is_gone(delivery)
     publish(house, range(20))
     eventually(lambda: sink(house)["delivered"] == 20)
+
+
+async def test_one_that_stands_still_is_killed_and_started_again_and_is_not_called_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intercom, "SILENT_SECONDS_MAX", 2.0)
+    settings = Settings(data_dir=tmp_path, api_url="http://127.0.0.1:9")
+    delivery = Delivery(settings)
+    assert delivery.states["echo_api"].reason == "the process that delivers is starting"
+    with lock_file(tmp_path / "delivery.pid") as lock, capture_logs() as log:
+        running = asyncio.create_task(delivery.run(lock))
+        await become(lambda: delivery.states["echo_api"].state == "delivering")
+        (frozen,) = children(os.getpid(), "echo_ingest.deliver")
+        os.kill(frozen, signal.SIGSTOP)
+        await become(lambda: delivery.states["echo_api"].state == "unavailable")
+        assert "starting" in str(delivery.states["echo_api"].reason)
+        await become(lambda: delivery.states["echo_api"].state == "delivering")
+        await cancel([running])
+    assert is_gone(frozen) and not children(os.getpid(), "echo_ingest.deliver")
+    assert [line["event"] for line in log] == ["delivery process ended"]
+    assert "stood still" in log[0]["how"]
