@@ -46,6 +46,7 @@ CLIP = base64.b64encode(wav()).decode()
         (b'{"other":"\xff"}', "not UTF-8"),
         (b'{"a":' * 3_000, "too deep"),
         (b'{"a":' + b"[" * 300 + b"]" * 300 + b"}", "too deep"),
+        (b'{"a":[' + (b'"' + b"x" * 3_000 + b'",[[]],') * 150 + b"1]}", "parts: 302 objects"),
         (b'{"a":[' + b"1," * 20_000 + b"1]}", "too many values"),
         (b"\x89PNG\r\n\x1a\n", "a PNG image"),
         (b"\xff\xfe{\0}\0", "UTF-16 text; send UTF-8"),

@@ -17,27 +17,32 @@ def decode(message: Message, payload_bytes_max: int) -> AnyRecord | Rejected:
 
     The reason is at most 200 characters long and repeats at most 60 of the payload's.
     """
-    payload = message.payload
-    try:
-        if len(payload) > payload_bytes_max:
-            raise Unfit(f"too large: {len(payload):,} bytes; the limit is {payload_bytes_max:,}")
-        if payload.startswith(b"{") or audio.container(payload) is None:
-            return echo.decode(message)
-        return audio_file.decode(message)
-    except Unfit as unfit:
-        return Rejected(str(unfit))
+    return _decode(message, payload_bytes_max, hashed=True)
 
 
 def identify(message: Message, payload_bytes_max: int) -> Identity | Rejected:
     """Decode as far as the first half of the line needs: valid or not, and which message it is.
 
-    The same as `decode`, for every message; most of them are plain enough to be told at a glance.
+    The same as `decode`, for every message; most of them are plain enough to be told at a glance,
+    and which message it is does not depend on the hash of its clip.
     """
     at_a_glance = plain.identify(message.payload)
     if at_a_glance is not None:
         return at_a_glance
-    verdict = decode(message, payload_bytes_max)
+    verdict = _decode(message, payload_bytes_max, hashed=False)
     return verdict if isinstance(verdict, Rejected) else identity(verdict)
+
+
+def _decode(message: Message, payload_bytes_max: int, *, hashed: bool) -> AnyRecord | Rejected:
+    payload = message.payload
+    try:
+        if len(payload) > payload_bytes_max:
+            raise Unfit(f"too large: {len(payload):,} bytes; the limit is {payload_bytes_max:,}")
+        if payload.startswith(b"{") or audio.container(payload) is None:
+            return echo.decode(message, hashed=hashed)
+        return audio_file.decode(message, hashed=hashed)
+    except Unfit as unfit:
+        return Rejected(str(unfit))
 
 
 def message_id(message: Message) -> str | None:

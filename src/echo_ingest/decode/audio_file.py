@@ -24,10 +24,13 @@ PROPERTIES = (
 """The user properties that are read; others are left alone."""
 
 
-def decode(message: Message) -> Recording:
-    """Make a recording of a message whose payload is an audio file; raise `Unfit` if it is none."""
+def decode(message: Message, *, hashed: bool) -> Recording:
+    """Make a recording of a message whose payload is an audio file; raise `Unfit` if it is none.
+
+    `hashed` as in `audio.describe`.
+    """
     said_so = _properties(message)
-    clip = audio.describe(message.payload)
+    clip = audio.describe(message.payload, hashed=hashed)
     written = notes(clip.metadata)
     observed_at = written.recorded_at
     for name in ("timestamp", "recorded_at"):

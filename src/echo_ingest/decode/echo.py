@@ -33,19 +33,24 @@ HEALTH_KEYS = frozenset(
 NOTHING_KNOWN = Health()
 
 
-def decode(message: Message) -> AnyRecord:
-    """Make a record of a JSON message; raise `Unfit` where it is none of the forms."""
+def decode(message: Message, *, hashed: bool) -> AnyRecord:
+    """Make a record of a JSON message; raise `Unfit` where it is none of the forms.
+
+    `hashed` as in `audio.describe`.
+    """
     fields = read(message.payload)
     if fields.animalId is not None:
         return _movement(message, fields, fields.animalId)
     if fields.species is not None:
-        return _detection(message, fields, fields.species)
+        return _detection(message, fields, fields.species, hashed=hashed)
     if fields.audioClip is not None:
         as_objects = fields.sourceType is not None or isinstance(fields.microphoneLLA, Lla)
         form = "engine-audio-objects" if as_objects else "engine-audio"
-        return _recording(message, fields, form, "audioClip", fields.audioClip)
+        return _recording(message, fields, form, "audioClip", fields.audioClip, hashed=hashed)
     if fields.audio_file is not None:
-        return _recording(message, fields, "node-audio", "audio_file", fields.audio_file)
+        return _recording(
+            message, fields, "node-audio", "audio_file", fields.audio_file, hashed=hashed
+        )
     return _telemetry(message, fields)
 
 
@@ -58,7 +63,7 @@ def clip_bytes(payload: bytes) -> bytes | None:
     return audio.from_base64(text, field)
 
 
-def _detection(message: Message, fields: Fields, species: str) -> Detection:
+def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) -> Detection:
     """Forms `edge-prediction` and `detection`."""
     confidence = fields.confidence
     if fields.source_model is not None:
@@ -82,7 +87,7 @@ def _detection(message: Message, fields: Fields, species: str) -> Detection:
         if audio.is_reference(text):
             reference = values.text(text, field, audio.REFERENCE_CHARACTERS_MAX)
         else:
-            clip = audio.describe(audio.from_base64(text, field))
+            clip = audio.describe(audio.from_base64(text, field), hashed=hashed)
     return Detection(
         form=form,
         node=message.node,
@@ -104,7 +109,9 @@ def _detection(message: Message, fields: Fields, species: str) -> Detection:
     )
 
 
-def _recording(message: Message, fields: Fields, form: str, field: str, text: str) -> Recording:
+def _recording(
+    message: Message, fields: Fields, form: str, field: str, text: str, *, hashed: bool
+) -> Recording:
     """Forms `engine-audio`, `engine-audio-objects` and `node-audio`."""
     observed_at, time_source = _observed_at(message, fields)
     named = values.optional_text(fields.audioFile, "audioFile")
@@ -120,7 +127,7 @@ def _recording(message: Message, fields: Fields, form: str, field: str, text: st
         time_source=time_source,
         place=_sensor_place(fields),
         source_type=values.source_type(fields.sourceType),
-        clip=audio.describe(audio.from_base64(text, field)),
+        clip=audio.describe(audio.from_base64(text, field), hashed=hashed),
         mode=mode,
         clip_reference=named,
         animal_place=_animal_place(fields),
