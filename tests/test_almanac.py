@@ -1,5 +1,6 @@
 """What the almanac tells pages, and that it can be thrown away, killed and led astray."""
 
+import base64
 import contextlib
 import functools
 import json
@@ -111,6 +112,54 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 # ---------------------------------------------------------------------- what is told
+
+
+def steps(almanac: Almanac, ask: Callable[..., object], *asked: object) -> int:
+    """How much SQLite does for an answer, in steps of its machine."""
+    taken = 0
+
+    def count() -> bool:
+        nonlocal taken
+        taken += 1
+        return False
+
+    almanac._db.set_progress_handler(count, 1)
+    ask(*asked)
+    almanac._db.set_progress_handler(None)
+    return taken
+
+
+def test_what_is_rare_costs_no_more_than_what_is_common(site: Site) -> None:
+    """However long ago it was: nothing is looked at that is not shown."""
+    sound = base64.b64encode(wav(CALLS[0], 0.05, 8_000, Random(1))).decode()
+    site.call("pond", NOON_MS - 90_000 * MINUTE_MS, "Ninox strenua", audioClip=sound)
+    site.hear("pond", NOON_MS - 90_000 * MINUTE_MS, wav(CALLS[0], 0.1, 8_000, Random(1)))
+    for ago in range(1_000):
+        at_ms = NOON_MS - 60 * ago * MINUTE_MS
+        site.call("pond", at_ms, "Litoria ewingii", audioClip=sound)
+    common, rare = CallFilter(node="pond", species="Litoria ewingii"), "Ninox strenua"
+    with contextlib.closing(site.follow()) as almanac:
+        assert len(almanac.calls(CallFilter(species=rare))) == 1
+        assert len(almanac.recordings(CallFilter())) == 1
+        most = steps(almanac, almanac.calls, common)
+        for wanted in (CallFilter(species=rare), CallFilter(species=rare, node="pond")):
+            assert steps(almanac, almanac.calls, wanted) < most
+        for wanted in (CallFilter(), CallFilter(node="pond")):
+            assert steps(almanac, almanac.recordings, wanted) < most
+        assert steps(almanac, almanac.nights, common, ZoneInfo("UTC"), 1) < most
+
+
+def test_the_surest_call_of_a_node_is_that_of_its_nights(site: Site) -> None:
+    offsets = [
+        site.call("pond", NOON_MS + minute * MINUTE_MS, confidence=confidence)
+        for minute, confidence in enumerate((81, 89, 85, 82))
+    ]
+    site.call("creek", NOON_MS, confidence=95)
+    with contextlib.closing(site.follow()) as almanac:
+        (night,) = almanac.nights(CallFilter(node="pond"), ZoneInfo("UTC"))
+        (told,) = night.species
+        assert (told.calls, told.best_confidence) == (4, 0.89)
+        assert told.best_offset == offsets[1]
 
 
 def test_a_node_says_how_it_is(site: Site) -> None:

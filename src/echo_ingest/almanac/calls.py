@@ -147,22 +147,24 @@ def newest(
     calls_max: int,
 ) -> list[tuple[int, int]]:
     """Time and offset of the newest before `until`, each tenth of confidence by its own index."""
-    if node_id is not None:
-        index, terms, ids = "call_by_node", "node_id = ?1 AND", node_id
-    elif species_id is not None:
-        index, terms, ids = "call_by_species", "species_id = ?1 AND", species_id
-    else:
-        index, terms, ids = "call_by_time", "", 0
-    also = "AND species_id = ?6" if node_id is not None and species_id is not None else ""
+    match node_id, species_id:
+        case None, None:
+            index, terms = "call_by_time", ""
+        case None, _:
+            index, terms = "call_by_species", "species_id = ?2 AND"
+        case _, None:
+            index, terms = "call_by_node", "node_id = ?1 AND"
+        case _:
+            index, terms = "call_by_both", "node_id = ?1 AND species_id = ?2 AND"
     sql = (
         f"SELECT observed_at_ms, offset FROM call INDEXED BY {index}"  # noqa: S608
-        f" WHERE {terms} tenth = ?2 AND observed_at_ms >= ?3 AND observed_at_ms <= ?4"
-        f" AND (observed_at_ms, offset) < (?4, ?5) {also}"
+        f" WHERE {terms} tenth = ?3 AND observed_at_ms >= ?4 AND observed_at_ms <= ?5"
+        " AND (observed_at_ms, offset) < (?5, ?6)"
         " ORDER BY observed_at_ms DESC, offset DESC LIMIT ?7"
     )
     since_ms = -END_MS if wanted.since_ms is None else wanted.since_ms
     by_tenth = [
-        rows_of(db, sql, (ids, tenth, since_ms, *until, species_id, calls_max))
+        rows_of(db, sql, (node_id, species_id, tenth, since_ms, *until, calls_max))
         for tenth in range(wanted.least_tenth, TENTHS + 1)
     ]
     return list(islice(heapq.merge(*by_tenth, reverse=True), calls_max))
@@ -189,8 +191,9 @@ def _under_way(db: apsw.Connection, node_id: int, at_ms: int) -> int | None:
     """The recording that the node was making at that moment, as far as its form tells."""
     rows = rows_of(
         db,
-        "SELECT offset, started_at_ms + duration_ms FROM clip INDEXED BY clip_by_start"
-        " WHERE node_id = ? AND tells_start = 1 AND started_at_ms <= ? AND started_at_ms > ?"
+        "SELECT offset, started_at_ms + duration_ms FROM clip INDEXED BY recording_by_node"
+        " WHERE node_id = ? AND named = 0 AND tells_start = 1"
+        " AND started_at_ms <= ? AND started_at_ms > ?"
         " ORDER BY started_at_ms DESC LIMIT 1",
         (node_id, at_ms, at_ms - 24 * HOUR_MS),
     )

@@ -14,12 +14,14 @@ import apsw
 import msgspec
 from msgspec import Struct, structs
 
-from echo_ingest.almanac.calls import END_MS, CallFilter, ids_of, newest
+from echo_ingest.almanac.calls import END_MS, TENTHS, CallFilter, ids_of, newest
 from echo_ingest.almanac.heard import HOUR_MS
 from echo_ingest.almanac.opening import rows_of
 
 NIGHTS_MAX = 31
 NODE_IDS = "I"
+EACH_TENTH = f"tenth IN ({', '.join(map(str, range(-1, TENTHS + 1)))})"
+"""For an index with the time behind the tenth: a range of both would be read from end to end."""
 
 
 class SpeciesNight(Struct, frozen=True):
@@ -107,8 +109,8 @@ def recount(db: apsw.Connection, hour: int, species_id: int) -> None:
     first = hour * HOUR_MS
     left = rows_of(
         db,
-        "SELECT offset, observed_at_ms, node_id, species_id, tenth, confidence, has_clip,"
-        " tells_time FROM call WHERE species_id = ? AND tenth BETWEEN -1 AND 10"
+        "SELECT offset, observed_at_ms, node_id, species_id, tenth, confidence, has_clip,"  # noqa: S608
+        f" tells_time FROM call WHERE species_id = ? AND {EACH_TENTH}"
         " AND observed_at_ms >= ? AND observed_at_ms < ? ORDER BY offset",
         (species_id, first, first + HOUR_MS),
     )
@@ -212,18 +214,31 @@ def _of_node(
     end_ms: int,
 ) -> dict[int, list[Tenth]]:
     """A node's own calls are few enough to be counted one by one."""
-    rows = rows_of(
-        db,
-        "SELECT species_id, tenth, count(*), max(confidence), offset,"
-        " min(observed_at_ms), max(observed_at_ms) FROM call INDEXED BY call_by_node"
-        " WHERE node_id = ?1 AND tenth BETWEEN ?2 AND 10 AND observed_at_ms >= ?3"
-        " AND observed_at_ms < ?4 AND (?5 IS NULL OR species_id = ?5) GROUP BY species_id, tenth",
-        (node_id, least, first_ms, end_ms, species_id),
+    its_own = (
+        f"FROM call INDEXED BY call_by_node WHERE node_id = ?1 AND {EACH_TENTH} AND tenth >= ?2"
+        " AND observed_at_ms >= ?3 AND observed_at_ms < ?4 AND (?5 IS NULL OR species_id = ?5)"
+        " GROUP BY species_id, tenth"
     )
+    asked = node_id, least, first_ms, end_ms, species_id
+    counted = rows_of(
+        db,
+        f"SELECT species_id, tenth, count(*), min(observed_at_ms), max(observed_at_ms) {its_own}",
+        asked,
+    )
+    # Alone: only beside a single max is what else is selected of the row that has it.
+    best = {
+        (its, tenth): (confidence, offset)
+        for its, tenth, confidence, offset in rows_of(
+            db, f"SELECT species_id, tenth, max(confidence), offset {its_own}", asked
+        )
+    }
     parts: dict[int, list[Tenth]] = {}
     nodes = array(NODE_IDS, [node_id]).tobytes()
-    for its, *values in rows:
-        parts.setdefault(its, []).append(Tenth(*(*values, nodes)))
+    for its, tenth, calls, first_at_ms, last_at_ms in counted:
+        its_best = best[its, tenth]
+        parts.setdefault(its, []).append(
+            Tenth(tenth, calls, *its_best, first_at_ms, last_at_ms, nodes)
+        )
     return parts
 
 

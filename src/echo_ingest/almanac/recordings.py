@@ -6,8 +6,6 @@ from msgspec import Struct
 from echo_ingest.almanac.calls import CALLS_MAX, END_MS, CallFilter, ids_of
 from echo_ingest.almanac.opening import rows_of
 
-OF_A_RECORDING = "NOT EXISTS (SELECT 1 FROM call WHERE call.offset = clip.offset)"
-
 
 class Recorded(Struct, frozen=True):
     """A recording."""
@@ -38,12 +36,14 @@ def recordings(
             return []
         until = min((at[0][0], before), until)
     node_id, since_ms = ids[0], -END_MS if wanted.since_ms is None else wanted.since_ms
-    index, term = ("clip_by_time", "") if node_id is None else ("clip_by_start", "node_id = ?1 AND")
+    index, term = "recording_by_time", ""
+    if node_id is not None:
+        index, term = "recording_by_node", "node_id = ?1 AND"
     rows = rows_of(
         db,
         f"SELECT offset, started_at_ms, node.name, duration_ms FROM clip INDEXED BY {index}"  # noqa: S608
         f" JOIN node ON node.id = node_id WHERE {term} started_at_ms >= ?2 AND started_at_ms <= ?3"
-        f" AND (started_at_ms, offset) < (?3, ?4) AND {OF_A_RECORDING}"
+        " AND (started_at_ms, offset) < (?3, ?4) AND named = 0"
         " ORDER BY started_at_ms DESC, offset DESC LIMIT ?5",
         (node_id, since_ms, *until, min(recordings_max, CALLS_MAX)),
     )
@@ -57,9 +57,9 @@ def neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None
     for beyond, order in (("<", "DESC"), (">", "ASC")) if here else ():
         rows = rows_of(
             db,
-            "SELECT offset FROM clip INDEXED BY clip_by_start"  # noqa: S608
+            "SELECT offset FROM clip INDEXED BY recording_by_node"  # noqa: S608
             f" WHERE node_id = ?1 AND started_at_ms {beyond}= ?2"
-            f" AND (started_at_ms, offset) {beyond} (?2, ?3) AND {OF_A_RECORDING}"
+            f" AND (started_at_ms, offset) {beyond} (?2, ?3) AND named = 0"
             f" ORDER BY started_at_ms {order}, offset {order} LIMIT 1",
             (*here[0], offset),
         )

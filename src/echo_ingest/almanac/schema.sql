@@ -82,6 +82,7 @@ CREATE TABLE call (
 CREATE INDEX call_by_time ON call (tenth, observed_at_ms);
 CREATE INDEX call_by_species ON call (species_id, tenth, observed_at_ms);
 CREATE INDEX call_by_node ON call (node_id, tenth, observed_at_ms, species_id);
+CREATE INDEX call_by_both ON call (node_id, species_id, tenth, observed_at_ms);
 
 -- What nights are made of: all calls of a species observed in an hour.
 CREATE TABLE species_hour (
@@ -96,11 +97,12 @@ CREATE TABLE clip (
     node_id       INTEGER NOT NULL,
     started_at_ms INTEGER NOT NULL,
     duration_ms   INTEGER NOT NULL,
-    tells_start   INTEGER NOT NULL -- 1: a recording whose time is known to be that of its start
+    tells_start   INTEGER NOT NULL, -- 1: a recording whose time is known to be that of its start
+    named         INTEGER NOT NULL  -- 1: of a call; 0: of a recording
 ) STRICT;
 CREATE INDEX clip_by_node ON clip (node_id, offset);
-CREATE INDEX clip_by_start ON clip (node_id, started_at_ms);
-CREATE INDEX clip_by_time ON clip (started_at_ms);
+CREATE INDEX recording_by_node ON clip (node_id, started_at_ms) WHERE named = 0;
+CREATE INDEX recording_by_time ON clip (started_at_ms) WHERE named = 0;
 
 -- Dead letters (sink '') and what sinks have parked.
 CREATE TABLE refusal (

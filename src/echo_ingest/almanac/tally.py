@@ -105,7 +105,10 @@ class Tally:
             self._add_readings(node_id, received_at_ms, at_ms, its.readings)
         if its.sound is not None:
             sound = its.sound
-            self._clips.append((offset, node_id, at_ms, sound.duration_ms, sound.tells_start))
+            is_named = its.call is not None
+            self._clips.append(
+                (offset, node_id, at_ms, sound.duration_ms, sound.tells_start, is_named)
+            )
         if its.call is not None:
             call = its.call
             species_id = self.species_id(call.species, call.common_name)
@@ -195,7 +198,7 @@ class Tally:
         yield
         for what, rows in self._latest.items():
             db.executemany(UPDATE_LATEST[what], rows.values())
-        db.executemany("INSERT INTO clip VALUES (?, ?, ?, ?, ?)", self._clips)
+        db.executemany("INSERT INTO clip VALUES (?, ?, ?, ?, ?, ?)", self._clips)
         db.executemany("INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._calls)
         yield
         add_calls(db, self._calls)
