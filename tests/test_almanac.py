@@ -129,7 +129,7 @@ def steps(almanac: Almanac, ask: Callable[..., object], *asked: object) -> int:
     return taken
 
 
-def test_what_is_rare_costs_no_more_than_what_is_common(site: Site) -> None:
+def test_what_is_rare_costs_no_more_than_what_is_frequent(site: Site) -> None:
     """However long ago it was: nothing is looked at that is not shown."""
     sound = base64.b64encode(wav(CALLS[0], 0.05, 8_000, Random(1))).decode()
     site.call("pond", NOON_MS - 90_000 * MINUTE_MS, "Ninox strenua", audioClip=sound)
@@ -147,6 +147,19 @@ def test_what_is_rare_costs_no_more_than_what_is_common(site: Site) -> None:
         for wanted in (CallFilter(), CallFilter(node="pond")):
             assert steps(almanac, almanac.recordings, wanted) < most
         assert steps(almanac, almanac.nights, common, ZoneInfo("UTC"), 1) < most
+
+
+def test_what_a_broken_node_sent_is_found_by_its_reason(site: Site) -> None:
+    site.hear("broken", NOON_MS, b"21.4 degrees")
+    site.call("broken", NOON_MS)
+    for number in range(1_000):
+        site.hear("broken", NOON_MS, b'{"lat": 999', waited_ms=number)
+    with contextlib.closing(site.follow()) as almanac:
+        (common, rare) = sorted(almanac.refused("broken"), key=lambda its: -its.count)
+        assert (common.count, rare.count) == (1_000, 1)
+        few = functools.partial(almanac.refused_ones, node="broken", ones_max=50)
+        assert steps(almanac, few, rare) < common.count
+        assert steps(almanac, few, common) < common.count
 
 
 def test_the_surest_call_of_a_node_is_that_of_its_nights(site: Site) -> None:

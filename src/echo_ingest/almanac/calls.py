@@ -12,6 +12,8 @@ from echo_ingest.almanac.opening import rows_of
 CALLS_MAX = 500
 SPECIES_MAX = 500
 TENTHS = 10
+EACH_TENTH = f"tenth IN ({', '.join(map(str, range(-1, TENTHS + 1)))})"
+"""For an index with the time behind the tenth: a range of both would be read from end to end."""
 END_MS = 2**62
 
 

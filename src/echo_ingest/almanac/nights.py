@@ -14,14 +14,12 @@ import apsw
 import msgspec
 from msgspec import Struct, structs
 
-from echo_ingest.almanac.calls import END_MS, TENTHS, CallFilter, ids_of, newest
+from echo_ingest.almanac.calls import EACH_TENTH, END_MS, CallFilter, ids_of, newest
 from echo_ingest.almanac.heard import HOUR_MS
 from echo_ingest.almanac.opening import rows_of
 
 NIGHTS_MAX = 31
 NODE_IDS = "I"
-EACH_TENTH = f"tenth IN ({', '.join(map(str, range(-1, TENTHS + 1)))})"
-"""For an index with the time behind the tenth: a range of both would be read from end to end."""
 
 
 class SpeciesNight(Struct, frozen=True):

@@ -5,6 +5,7 @@ from typing import Literal
 import apsw
 from msgspec import Struct
 
+from echo_ingest.almanac.calls import EACH_TENTH
 from echo_ingest.almanac.heard import HOUR_MS
 from echo_ingest.almanac.opening import rows_of
 from echo_ingest.almanac.tally import SPAN_MS
@@ -133,7 +134,7 @@ ORDERS: dict[Order, str] = {
     "clock": "(SELECT abs(least_delay_ms) FROM node_hour WHERE node_id = id AND hour > :clock"
     " AND least_delay_ms IS NOT NULL ORDER BY hour DESC LIMIT 1)",
     "records_today": "(SELECT sum(received) FROM node_hour WHERE node_id = id AND hour >= :today)",
-    "dead_letters": "(SELECT nullif(count(*), 0) FROM refusal INDEXED BY refusal_by_node"
+    "dead_letters": "(SELECT nullif(count(*), 0) FROM refusal INDEXED BY refusal_by_time"
     " WHERE node_id = id AND sink = '' AND at_ms > :day)",
 }
 WHICH: dict[Which, str] = {
@@ -143,7 +144,7 @@ WHICH: dict[Which, str] = {
     "silent": "last_heard_at_ms <= :hour AND account IS NOT 'disabled'",
     "never": "last_heard_at_ms IS NULL",
 }
-NODE = """
+NODE = f"""
     SELECT name, account, first_heard_at_ms, last_heard_at_ms,
      latitude, longitude, uncertainty_metres, place_at_ms, battery_percent, battery_at_ms,
      temperature_celsius, temperature_at_ms, disk_percent, disk_at_ms, firmware,
@@ -152,10 +153,11 @@ NODE = """
      (SELECT coalesce(sum(calls), 0) FROM node_hour WHERE node_id = id AND hour >= :today),
      (SELECT coalesce(sum(records), 0) FROM lately WHERE node_id = id
        AND span IN (:span - 6, :span - 5, :span - 4, :span - 3, :span - 2, :span - 1, :span)),
-     (SELECT count(*) FROM call WHERE node_id = id AND tenth BETWEEN -1 AND 10
+     (SELECT count(*) FROM call WHERE node_id = id AND {EACH_TENTH}
        AND observed_at_ms > :hour AND observed_at_ms <= :now),
-     (SELECT count(*) FROM refusal WHERE node_id = id AND sink = '' AND at_ms > :day)
-    FROM node WHERE id = :id"""
+     (SELECT count(*) FROM refusal INDEXED BY refusal_by_time
+       WHERE node_id = id AND sink = '' AND at_ms > :day)
+    FROM node WHERE id = :id"""  # noqa: S608
 CLOCK = """
     SELECT least_delay_ms, hour FROM node_hour WHERE node_id = :id AND hour > :clock
     AND least_delay_ms IS NOT NULL ORDER BY hour DESC LIMIT 1"""

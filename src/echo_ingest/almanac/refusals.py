@@ -62,7 +62,7 @@ def alike(reason: str) -> str:
 def refused(db: apsw.Connection, node: str | None, groups_max: int) -> list[Refused]:
     """All groups, the largest first; at most `GROUPS_MAX`, those of `node` alone if given.
 
-    A walk along an index, 50 ms for 100,000.
+    A walk along an index, 120 ms for 1,000,000.
     """
     index, term = "refusal_by_reason", "true"
     if node is not None:
@@ -91,13 +91,13 @@ def members(
     members_max: int,
 ) -> list[int]:
     """Ids of dead letters, or offsets, of a group: the newest first, those below `before`."""
-    index, term = "", "true"
+    index, term = "NOT INDEXED", "true"  # by its key: all in order, those of other reasons skipped
     if node is not None:
         index = "INDEXED BY refusal_by_node"
         term = "node_id = (SELECT id FROM node WHERE name = ?4)"
     rows = rows_of(
         db,
-        f"SELECT number FROM refusal {index} WHERE sink = ?1 AND +reason_id = ?2 AND number < ?3"  # noqa: S608
+        f"SELECT number FROM refusal {index} WHERE sink = ?1 AND reason_id = ?2 AND number < ?3"  # noqa: S608
         f" AND {term} ORDER BY number DESC LIMIT ?5",
         (
             *(sink or "", reason_id, END if before is None else before),

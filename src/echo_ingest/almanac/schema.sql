@@ -115,7 +115,9 @@ CREATE TABLE refusal (
     PRIMARY KEY (sink, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX refusal_by_reason ON refusal (sink, reason_id, node_id, at_ms, replay_requested);
-CREATE INDEX refusal_by_node ON refusal (node_id, sink, at_ms);
+CREATE INDEX refusal_by_node
+    ON refusal (node_id, sink, reason_id, number, at_ms, replay_requested);
+CREATE INDEX refusal_by_time ON refusal (node_id, sink, at_ms);
 
 CREATE TABLE reason (
     id   INTEGER PRIMARY KEY,
