@@ -67,11 +67,20 @@ def _subscribe_service(house: House, scheme: Scheme) -> None:
 
 def received(house: House) -> int:
     """What the journal's ledger says: committed, whatever became of it."""
+    return _of_journal(house, "SELECT received FROM ledger")
+
+
+def delivered(house: House) -> int:
+    """What its sinks have had; 0 where there is none, or another journal than ours."""
+    return _of_journal(house, "SELECT coalesce(sum(delivered), 0) FROM sink")
+
+
+def _of_journal(house: House, sql: str) -> int:
     with contextlib.suppress(apsw.Error):
         path = house.data_dir / "journal.db"
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         with contextlib.closing(db):
-            return int(db.execute("SELECT received FROM ledger").get)
+            return int(db.execute(sql).get)
     return 0
 
 

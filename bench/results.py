@@ -110,6 +110,9 @@ def show(results: Results) -> None:
         screen.print(f"Disk, 500 kB written and synced one after the other: {disk / 1e6:,.0f} MB/s")
     if results.delivered_per_second is not None:
         screen.print(f"Delivery of a backlog: {results.delivered_per_second:,.0f} records/s")
+    for label, rounds in results.rounds.items():
+        if passed_on := [each.delivered / each.seconds for each in rounds if each.delivered]:
+            screen.print(f"{label}: {median(passed_on):,.0f} records/s delivered meanwhile")
     for what, seconds in results.start_seconds.items():
         screen.print(f"Start with a journal, {what}: {seconds:.1f} s")
     for step, share in results.profile.items():

@@ -14,7 +14,7 @@ from typing import Literal
 import trustme
 from msgspec import Struct
 
-from bench.contestants import Contestant
+from bench.contestants import Contestant, delivered
 from bench.payloads import Form
 from bench.usage import Usage, shared_bytes, usage_of
 from echo_ingest.broker import PUBLISHER
@@ -49,6 +49,8 @@ class Round(Struct, frozen=True):
     written_bytes: int
     rss_peak_bytes: int
     """Of the contestant, with the processes that it has started; what they share counts once."""
+    delivered: int = 0
+    """Records that its sinks had when it had received all."""
 
     @property
     def per_second(self) -> float:
@@ -194,7 +196,7 @@ def _measure(
         )
         if mode == "live":
             published = publisher.figures()
-        shared = 0
+        passed_on, shared = delivered(house), 0
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, KeyError):  # it has ended
             shared = shared_bytes(program.pid)
     finally:
@@ -214,6 +216,7 @@ def _measure(
         published["cpu_seconds"],
         last.usage.written_bytes - first.usage.written_bytes,
         last.usage.memory_peak_bytes - shared,
+        passed_on,
     )
 
 
