@@ -12,7 +12,7 @@ import pytest
 from echo_ingest import deliver as deliver_room
 from echo_ingest.decode import identify
 from echo_ingest.deliver import Deliver
-from echo_ingest.journal import Arrival, Journal, SinkLedger
+from echo_ingest.journal import Arrival, Journal, SinkLedger, connect
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
 
@@ -201,3 +201,21 @@ async def test_when_told_to_stop_it_settles_the_write_it_is_in(journal: Journal)
         await task
     assert 0 < len(sink.taken) < 3_000
     assert figures(journal).delivered == len(sink.taken)
+
+
+async def test_while_another_process_holds_the_journal_it_waits_and_repeats_nothing(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver_room, "ROOM_POLL_SECONDS", 0.01)
+    journal._db.set_busy_timeout(10)
+    journal.append([message(1)])
+    sink = ScriptedSink()
+    other = connect(journal.path)
+    async with delivering(journal, sink) as deliver:
+        other.execute("BEGIN IMMEDIATE")
+        await until(lambda: deliver.unavailable is not None)
+        assert "someone else has been writing" in str(deliver.unavailable)
+        other.execute("COMMIT")
+        await until(lambda: figures(journal).delivered == 1)
+    other.close()
+    assert len(sink.offered) == 1

@@ -19,6 +19,7 @@ from echo_ingest.journal import (
     Journal,
     JournalFull,
     JournalUnusable,
+    connect,
 )
 from echo_ingest.record import (
     DUPLICATE,
@@ -339,6 +340,19 @@ def test_it_keeps_free_disk_free(path: Path) -> None:
     with pytest.raises(JournalFull, match="IOT_DISK_FREE_BYTES_MIN"):
         journal.append([detection(1)])
     journal.close()
+
+
+def test_where_another_process_writes_for_too_long_nothing_is_changed_and_it_passes(
+    journal: Journal, path: Path
+) -> None:
+    journal._db.set_busy_timeout(10)
+    with contextlib.closing(connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalFull, match=r"someone else has been writing to .* end it"):
+            journal.append([detection(1)])
+        assert journal.ledger().received == 0
+        other.execute("ROLLBACK")
+    assert journal.append([detection(1)]).stored == 1
 
 
 def test_a_flipped_bit_is_found_when_it_is_read(path: Path) -> None:
