@@ -20,6 +20,7 @@ GRAVE = ("serious", "critical")
 LOUD = ("error", "warning")
 ZONE = "Australia/Melbourne"
 WIDE = (1024, 800)
+STOPS_MAX = 40
 EXTRA_STOPS = 12
 """Boxes that scroll can be come to as well, and players have controls within."""
 
@@ -112,6 +113,14 @@ class Tab:
         """What makes the page scroll sideways."""
         return list(self.page.evaluate(OVERFLOWING))
 
+    def tab_to(self, selector: str) -> None:
+        """By the Tab key alone, from where the focus is."""
+        for _ in range(STOPS_MAX):
+            self.page.keyboard.press("Tab")
+            if self.page.evaluate("(to) => document.activeElement.matches(to)", selector):
+                return
+        raise AssertionError(f"{STOPS_MAX} times Tab does not come to {selector}")
+
     def unreached(self) -> list[str]:
         """Controls that the Tab key does not come to, or that do not show that it did."""
         controls: int = self.page.evaluate(CONTROLS)
@@ -138,13 +147,18 @@ def tab(
     size: tuple[int, int] = WIDE,
     pixels: float = 1,
     scripts: bool = True,
+    trusting: bool = False,
 ) -> Iterator[Tab]:
-    """A tab in a context of its own; at its end it must have had nothing to complain of."""
+    """A tab in a context of its own; at its end it must have had nothing to complain of.
+
+    One that is `trusting` takes any certificate.
+    """
     context = browser.new_context(
         color_scheme="dark" if dark else "light",
         viewport={"width": size[0], "height": size[1]},
         device_scale_factor=pixels,
         java_script_enabled=scripts,
+        ignore_https_errors=trusting,
         locale="en-AU",
         timezone_id=ZONE,
         reduced_motion="reduce",

@@ -1,12 +1,11 @@
 """Who may look, and who may act: by log-in, and never by a form of somebody else's page."""
 
-import http.server
-import threading
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.browser.elsewhere import elsewhere
 from tests.browser.forest import Forest
 from tests.browser.tab import tab
 from tests.house import HTTP_TOKEN, OPERATOR_TOKEN, House
@@ -80,24 +79,8 @@ def stranger(forest: Forest) -> Iterator[str]:
         '<input name="sink" value="echo_api"></form>'
         "<script>document.forms[0].submit()</script>"
     ).encode()
-
-    class Form(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(form)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Form)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with elsewhere("text/html", form) as site:
+        yield site.origin
 
 
 def test_a_form_on_another_site_does_nothing(

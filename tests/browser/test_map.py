@@ -1,0 +1,79 @@
+"""The map asks nobody, unless tiles are switched on: then that one host, and no other."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, expect
+
+from tests.browser.elsewhere import Elsewhere, elsewhere
+from tests.browser.forest import PREFIX, Forest
+from tests.browser.tab import tab
+from tests.house import Device, House, eventually
+
+LOADED = ".leaflet-tile-loaded"
+TILE = re.compile(r"/\d+/\d+/\d+\.png")
+BLOCKED = """(address) => new Promise((resolve) => {
+  document.addEventListener('securitypolicyviolation', (event) => resolve(event.violatedDirective));
+  const image = new Image();
+  image.onload = () => resolve('was loaded');
+  image.src = address;
+})"""
+
+
+@pytest.fixture
+def tiles() -> Iterator[Elsewhere]:
+    """A host that gives tiles, all of them green."""
+    tile = io.BytesIO()
+    Image.new("RGB", (256, 256), "#b8d8a8").save(tile, "png")
+    with elsewhere("image/png", tile.getvalue(), by_tls=True) as host:
+        yield host
+
+
+@pytest.fixture
+def mapped(tmp_path: Path, tiles: Elsewhere) -> Iterator[House]:
+    """A service with its map switched on, and a node on it."""
+    house = House(tmp_path / "data", IOT_MAP_TILES=tiles.origin + "/{z}/{x}/{y}.png")
+    try:
+        house.up()
+        place = {"sensorId": "ridge-07", "status": "online", "microphoneLLA": [-38.6, 143.7, 487]}
+        payload = json.dumps(place).encode()
+        Device(house.mqtt_port).publish([(f"{PREFIX}/ridge-07", payload)])
+        eventually(lambda: "143.7" in house.http_bytes("/console/nodes").decode())
+        yield house
+    finally:
+        house.close()
+
+
+def test_tiles_come_from_their_host_and_nothing_from_another(
+    browser: Browser, mapped: House, tiles: Elsewhere
+) -> None:
+    origin = f"http://127.0.0.1:{mapped.http_port}"
+    with tab(browser, origin, trusting=True) as one:
+        one.open("/console/nodes")
+        expect(one.page.locator(LOADED).first).to_be_visible()
+        expect(one.page.locator(".leaflet-control-attribution")).to_contain_text(tiles.host)
+        asked = list(tiles.asked)
+        assert asked and all(TILE.fullmatch(path) for path, _ in asked)
+        assert {referer for _, referer in asked} == {f"{origin}/"}, "its name, and no page of it"
+        one.forgive(f"asked {tiles.origin}/")
+        other = tiles.origin.replace("127.0.0.1", "localhost")
+        assert one.page.evaluate(BLOCKED, f"{other}/0/0/0.png") == "img-src"
+        one.forgive("Content Security Policy")
+        one.problems = [each for each in one.problems if each != f"asked {other}/0/0/0.png"]
+        assert tiles.asked == asked
+
+
+def test_without_tiles_there_is_a_grid_and_nobody_is_asked(
+    browser: Browser, forest: Forest
+) -> None:
+    with tab(browser, forest.origin) as one:
+        response = one.open("/console/nodes")
+        policy = response.headers["content-security-policy"]
+        assert "img-src 'self' data: blob:;" in policy and "https" not in policy
+        expect(one.page.locator(".leaflet-control-scale-line")).to_be_visible()
+        expect(one.page.locator(".leaflet-tile")).to_have_count(0)
