@@ -181,6 +181,7 @@ def test_an_environment_file_is_for_its_owner_and_never_replaces_another(tmp_pat
     assert not other.exists()  # it would hold a password that nobody takes
 
 
+@pytest.mark.slow
 def test_nodes_are_listed_with_their_state(tmp_path: Path) -> None:
     house = House(tmp_path / "data")
     house.cli("nodes", "add", "ridge-07")

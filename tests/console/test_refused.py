@@ -121,6 +121,7 @@ async def test_a_group_says_before_it_is_tried_again_what_would_come_of_it(
 # ---------------------------------------------------------------------- replaying
 
 
+@pytest.mark.slow
 async def test_a_group_is_replayed_with_its_progress_and_its_end_in_words(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +221,7 @@ async def test_a_store_is_paused_and_goes_on(browser: Browser) -> None:
     assert "here is no sink" in browser.text and "nowhere" not in browser.journal.ledger().sinks
 
 
+@pytest.mark.slow
 async def test_a_node_is_let_in_with_a_password_that_is_shown_once_and_shut_out(
     browser: Browser, capfd: pytest.CaptureFixture[str]
 ) -> None:
