@@ -34,6 +34,7 @@ ROUNDS = 5
 DISK_CHUNKS = 200
 SIZES: dict[Form, tuple[int, int]] = {
     "detections": (50_000, 1_000),
+    "mix": (50_000, 1_000),
     "clips": (60, 20),
     "raw clips": (60, 30),
 }
@@ -50,7 +51,7 @@ def main() -> None:
         shown.add_row(row, *(f"{column[row]:,.2f}" for column in columns))
     disk = median(synced_bytes_per_second(CLIP_BYTES, DISK_CHUNKS) for _ in range(ROUNDS))
     shown.add_row(
-        "the disk: a clip written and synced", "", *2 * (f"{CLIP_BYTES / disk * 1e6:,.2f}",)
+        "the disk: a clip written and synced", "", "", *2 * (f"{CLIP_BYTES / disk * 1e6:,.2f}",)
     )
     screen.print(shown)
 

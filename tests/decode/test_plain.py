@@ -22,6 +22,16 @@ PREDICTION: dict[str, Any] = {
     "gps_data": {"lat": -37.8136, "lon": 144.9631},
     "gps_uncertainty": 10.0,
 }
+
+
+def deep(parts: int) -> list[Any]:
+    """So many lists, one in the other."""
+    made: list[Any] = []
+    for _ in range(parts - 1):
+        made = [made]
+    return made
+
+
 EDGES: dict[str, list[Any]] = {
     "type": ["prediction", None, "other", 3],
     "timestamp": [
@@ -44,7 +54,11 @@ EDGES: dict[str, list[Any]] = {
     ],
     "gps_uncertainty": [0, -0.1, None, "10"],
     "audioClip": ["", None, "clip.wav"],
-    "firmware": ["1.2"],
+    "firmware": ["1.2", " ", "\x7f", {"a": [1, None]}, *(deep(50), deep(300))],
+    "animalId": ["7", 7, None],
+    "source_model": ["m", "", None],
+    "sensorId": ["n", None, []],
+    "mode": ["Animal_Mode", None, 1],
 }
 
 
@@ -64,6 +78,7 @@ def test_an_ordinary_prediction_is_told_at_a_glance() -> None:
     assert same({**PREDICTION, "id": "m1"}) == Identity(
         "detection", 1_795_451_157, "m1", "rpi_edge_node_1"
     )
+    assert same({**PREDICTION, "firmware": {"version": [1, 2]}, "sensorId": None}) == said
 
 
 @pytest.mark.parametrize("field", EDGES)

@@ -10,6 +10,8 @@ from echo_ingest.decode.reasons import Unfit, not_json, wrong_value
 
 PARTS_MAX = 256
 """Objects and lists in one message, and so the depth to which they can nest."""
+UNCOUNTED_BYTES_MAX = 2 * PARTS_MAX
+"""Shorter messages cannot nest deeply enough to matter."""
 VALUES_MAX = 10_000
 """Commas in one message, and so its values and keys."""
 STRIDE_BYTES = 1_024
@@ -108,7 +110,7 @@ def read_id(payload: bytes) -> str | int | None:
 
 def _read(payload: bytes, decode: Callable[[bytes], T]) -> T:
     payload = payload.removeprefix(BOM)
-    if len(payload) > 2 * PARTS_MAX:  # shorter ones cannot nest deeply enough to matter
+    if len(payload) > UNCOUNTED_BYTES_MAX:
         parts = _count(payload, b"{") + _count(payload, b"[")
         if parts > PARTS_MAX and payload.lstrip()[:1] in (b"{", b"["):
             raise Unfit(
