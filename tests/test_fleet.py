@@ -10,7 +10,14 @@ import pytest
 from echo_ingest.decode import decode
 from echo_ingest.fleet import fleet, nodes, past
 from echo_ingest.fleet.forest import battery_percent, is_silent, sun_hour
-from echo_ingest.record import AnyRecord, Detection, Message, Rejected, Telemetry
+from echo_ingest.record import (
+    AnyRecord,
+    Detection,
+    Message,
+    Recording,
+    Rejected,
+    Telemetry,
+)
 from tests.house import House, eventually
 
 BEGAN_AT = datetime(2026, 9, 14, 5, 45, tzinfo=UTC)
@@ -33,6 +40,16 @@ def test_all_but_the_careless_one_send_records(
     assert {m.node for m, _ in remembered} == nodes(BEGAN_AT).keys()
     sounding = [r for _, r in remembered if isinstance(r, Detection) and r.clip is not None]
     assert len({record.species for record in sounding}) > 3
+
+
+def test_a_recorder_names_what_it_records(
+    remembered: list[tuple[Message, AnyRecord | Rejected]],
+) -> None:
+    its = [record for message, record in remembered if message.node == "swamp-01"]
+    began = {r.observed_at for r in its if isinstance(r, Recording)}
+    named = {r.observed_at - timedelta(seconds=1) for r in its if isinstance(r, Detection)}
+    assert len(began) > 50
+    assert named == began
 
 
 def test_the_past_comes_in_order_and_each_node_has_its_story(

@@ -10,10 +10,9 @@ from tests.browser.forest import REFUSED_SPECIES, Forest
 
 
 def a_call(forest: Forest) -> str:
-    """Where the newest call with a clip is."""
-    records = forest.house.http("/api/records?kind=detection&limit=500")[1]["records"]
-    offsets = [each["offset"] for each in records if "clip" in each["record"]]
-    return f"/console/calls/{offsets[0]}"
+    """Where the newest call is that was named in a recording."""
+    (newest,) = forest.house.http("/api/records?kind=detection&node=swamp-01&limit=1")[1]["records"]
+    return f"/console/calls/{newest['offset']}"
 
 
 def a_group(forest: Forest) -> str:

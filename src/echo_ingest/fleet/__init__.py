@@ -31,13 +31,19 @@ class Device(Struct, frozen=True):
 
     topic: str
     node: Node
-    say: Say
+    says: tuple[Say, ...]
+    """One message each, of the same moment and the same animal."""
     interval_seconds: float
     """How often now; people do not watch a forest for hours."""
     past_minutes: float
     """How often in the days before."""
     repeats: int = 1
     """How often it publishes each message: some never trust an acknowledgement."""
+
+    def messages(self, when: datetime, rng: Random) -> list[Outgoing]:
+        """What it says at that moment."""
+        luck = rng.random()
+        return [say(self.topic, self.node, when, Random(luck)) for say in self.says]  # noqa: S311
 
 
 def nodes(began_at: datetime) -> dict[str, Node]:
@@ -70,10 +76,16 @@ def fleet(prefix: str, began_at: datetime) -> tuple[Device, ...]:
     forest = nodes(began_at)
 
     def device(
-        name: str, say: Say, interval_seconds: float, past_minutes: float, repeats: int = 1
+        name: str,
+        says: Say | tuple[Say, ...],
+        interval_seconds: float,
+        past_minutes: float,
+        repeats: int = 1,
     ) -> Device:
-        node = forest[name]
-        return Device(f"{prefix}/{name}", node, say, interval_seconds, past_minutes, repeats)
+        each = says if isinstance(says, tuple) else (says,)
+        return Device(
+            f"{prefix}/{name}", forest[name], each, interval_seconds, past_minutes, repeats
+        )
 
     return (
         device("ridge-01", forms.edge_prediction, 3.0, 9),
@@ -87,7 +99,7 @@ def fleet(prefix: str, began_at: datetime) -> tuple[Device, ...]:
         device("gully-01", forms.detection, 12.0, 21),
         device("creek-02", forms.esp32_audio, 14.0, 45),
         device("coast-01", forms.esp32_audio, 18.0, 45),
-        device("swamp-01", forms.recorder, 20.0, 60),
+        device("swamp-01", (forms.recorder, forms.named_in_recording), 20.0, 60),
         device("swamp-02", forms.raspberry_pi, 16.0, 36),
         *(
             device(name, forms.sensor_health, 15.0, 30)
@@ -107,11 +119,11 @@ async def publish_for_ever(session: Session, device: Device, rng: Random) -> Non
         now = datetime.now(UTC)
         if is_silent(device.node, now):
             return
-        outgoing = device.say(device.topic, device.node, now, rng)
-        acknowledged = 0
-        while acknowledged < device.repeats:
-            with contextlib.suppress(ConnectionLost):  # publish waits for the next connection
-                await session.publish(
-                    outgoing.topic, outgoing.payload, properties=outgoing.properties
-                )
-                acknowledged += 1
+        for outgoing in device.messages(now, rng):
+            acknowledged = 0
+            while acknowledged < device.repeats:
+                with contextlib.suppress(ConnectionLost):  # publish waits for the next connection
+                    await session.publish(
+                        outgoing.topic, outgoing.payload, properties=outgoing.properties
+                    )
+                    acknowledged += 1

@@ -17,6 +17,7 @@ from echo_ingest.fleet.forest import (
     temperature_celsius,
 )
 
+RECORDING_SECONDS = 3.0
 SONG_CLIPS = 1.5
 """A song is made once, so many times as long as a clip; each is cut out of it somewhere else."""
 
@@ -104,14 +105,19 @@ def recorder(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
             "Model: Recorder 2",
             "Firmware Version: 1.8.1",
             f"Serial: {node.name}",
-            f"Timestamp: {_its_time(node, when).isoformat()}",
+            f"Timestamp: {_its_time(node, when).isoformat(timespec='seconds')}",
             f"Loc Position: {latitude} {longitude}",
             f"Loc Elevation: {altitude}",
             f"Temperature Int: {temperature_celsius(node, when)}",
         )
     )
-    clip = _clip(_heard(node, when, rng)[0], 2.0, 32_000, rng, guano)
+    clip = _clip(_heard(node, when, rng)[0], RECORDING_SECONDS, 32_000, rng, guano)
     return Outgoing(f"{topic}/recording", clip, (("sensor_id", node.name),))
+
+
+def named_in_recording(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """The same recorder's model: what it named in the middle of that recording."""
+    return edge_prediction(topic, node, when + timedelta(seconds=RECORDING_SECONDS // 2), rng)
 
 
 def raspberry_pi(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:

@@ -37,15 +37,15 @@ def events(devices: Sequence[Device], ends_at: datetime, rng: Random) -> list[Ev
 def messages(found: Sequence[Event], rng: Random) -> Iterator[Message]:
     """The message of each event, as often as its device repeats it."""
     for received_at, when, device in found:
-        said = device.say(device.topic, device.node, when, rng)
-        for repeat in range(device.repeats):
-            yield Message(
-                said.topic,
-                said.payload,
-                int(received_at.timestamp() * 1000) + repeat,
-                device.node.name,
-                said.properties,
-            )
+        for said in device.messages(when, rng):
+            for repeat in range(device.repeats):
+                yield Message(
+                    said.topic,
+                    said.payload,
+                    int(received_at.timestamp() * 1000) + repeat,
+                    device.node.name,
+                    said.properties,
+                )
 
 
 def _moments(device: Device, ends_at: datetime, rng: Random) -> Iterator[datetime]:
@@ -55,7 +55,7 @@ def _moments(device: Device, ends_at: datetime, rng: Random) -> Iterator[datetim
         if when >= ends_at or is_silent(device.node, when):
             return
         share = max(len(calling(device.node, when)) / len(device.node.hears), QUIET)
-        if device.say not in NAMING or rng.random() < share:
+        if device.says[0] not in NAMING or rng.random() < share:
             yield when
 
 
