@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from echo_ingest import intercom
+from echo_ingest.deliver.line import REPORT_SECONDS
 from echo_ingest.ending import cancel
 from echo_ingest.service.delivery import Delivery
 from echo_ingest.settings import Settings
@@ -87,6 +89,9 @@ def test_of_a_service_that_is_killed_it_finishes_what_it_is_in_and_nothing_comes
     api.freeze()
     publish(house, range(20))
     eventually(lambda: f":{api.port:04X} 01 " in Path("/proc/net/tcp").read_text())
+    os.kill(program.pid, signal.SIGSTOP)
+    stopped_at = time.monotonic()
+    eventually(lambda: time.monotonic() > stopped_at + 2 * REPORT_SECONDS)  # that nobody reads
     house.kill(program)
     api.thaw()
     eventually(lambda: is_gone(delivery))

@@ -108,8 +108,9 @@ async def _wake(
     reader: asyncio.StreamReader, deliveries: list[Deliver], stopping: asyncio.Event
 ) -> None:
     """Pass on that there is something new; when the parent is gone, that it is time to stop."""
-    while await reader.read(WAKES_BYTES_MAX):
-        wake(deliveries)
+    with contextlib.suppress(ConnectionError):  # it was killed with reports of ours unread
+        while await reader.read(WAKES_BYTES_MAX):
+            wake(deliveries)
     stopping.set()
 
 
