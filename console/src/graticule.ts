@@ -4,6 +4,7 @@ import { element } from "./island";
 
 const STEPS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 45];
 const APART_PIXELS = 110;
+const LETTER_PIXELS = 7;
 
 export function graticule(map: L.Map): void {
   const lines = L.layerGroup().addTo(map);
@@ -36,8 +37,10 @@ export function graticule(map: L.Map): void {
       made.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px)`;
       labels.append(made);
     };
-    for (const at of multiples(bounds.getWest(), bounds.getEast(), apart))
-      label(degrees(at, apart, "E", "W"), "at-top", map.latLngToContainerPoint([bounds.getNorth(), at]).x, 0);
+    for (const at of multiples(bounds.getWest(), bounds.getEast(), apart)) {
+      const [text, { x }] = [degrees(at, apart, "E", "W"), map.latLngToContainerPoint([bounds.getNorth(), at])];
+      if (x + LETTER_PIXELS * (text.length + 1) < map.getSize().x) label(text, "at-top", x, 0);
+    }
     for (const at of multiples(Math.max(-85, bounds.getSouth()), Math.min(85, bounds.getNorth()), apart))
       label(degrees(at, apart, "N", "S"), "at-left", 0, map.latLngToContainerPoint([at, bounds.getWest()]).y);
   };
