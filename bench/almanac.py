@@ -1,7 +1,8 @@
 """`python -m bench.almanac`: how long pages wait for the almanac, and what it costs.
 
 A journal of 1,000,000 records of 10,000 nodes is made, followed as the web process does it, and the
-almanac asked what the console asks.
+almanac asked what the console asks. Then the same of one with 1,000,000 refused messages, half of
+them by one node.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,13 +20,26 @@ from rich.console import Console
 from rich.table import Table
 
 from echo_ingest.almanac import Almanac, AlmanacUnready, CallFilter, Follower, almanac_path
+from echo_ingest.decode import identify
+from echo_ingest.journal import Journal
 from echo_ingest.journal.archive import Archive
-from tests.browser.forest import PAYLOAD_BYTES_MAX
+from echo_ingest.record import Message
+from tests.browser import forest
+from tests.browser.forest import PAYLOAD_BYTES_MAX, PREFIX
 from tests.browser.huge import NODES, RECORDS, fill
 from tests.machine import machine
 
 ROUNDS = 9
 DAY_MS = 86_400_000
+BATCH = 5_000
+BROKEN = "broken"
+UNREADABLE = (
+    b"21.4 degrees",
+    b'{"lat": 999',
+    b'{"sensorId": "node", "temp": NaN}',
+    b'{"species": "Ninox boobook", "confidence": 870}',
+    b'{"species": "Ninox boobook", "timestamp": "yesterday"}',
+)
 
 Question = Callable[[Almanac], object]
 
@@ -45,11 +60,23 @@ def main() -> None:
             f"followed in {seconds:.0f} s, {processor_seconds:.0f} s of them on the processor;"
             f" {mebibytes:.0f} MiB, {path.stat().st_size / last:.0f} bytes a record"
         )
-        table = Table("asked", "median ms", "most ms")
-        for name, question in questions(path).items():
-            taken_ms = [ask(path, question) for _ in range(ROUNDS)]
-            table.add_row(name, f"{median(taken_ms):.1f}", f"{max(taken_ms):.1f}")
-        screen.print(table)
+        show(path, questions(path))
+    with tempfile.TemporaryDirectory(prefix="almanac-") as folder:
+        path, journal_path = almanac_path(Path(folder)), Path(folder) / "journal.db"
+        screen.print(f"{RECORDS:,} refused messages, half of them of one node …")
+        refuse(journal_path)
+        forest.follow(Path(folder))
+        show(path, questions_of_refused(path))
+
+
+def show(path: Path, asked: Mapping[str, Question]) -> None:
+    """How long each answer takes."""
+    table = Table("asked", "first ms", "median ms", "most ms")
+    for name, question in asked.items():
+        taken_ms = [ask(path, question) for _ in range(ROUNDS)]
+        first, middle, most = taken_ms[0], median(taken_ms), max(taken_ms)
+        table.add_row(name, f"{first:.1f}", f"{middle:.1f}", f"{most:.1f}")
+    screen.print(table)
 
 
 def follow(path: Path, journal_path: Path, last: int) -> tuple[float, float]:
@@ -72,6 +99,39 @@ def followed(path: Path) -> int:
     with contextlib.suppress(AlmanacUnready), contextlib.closing(Almanac(path)) as almanac:
         return almanac.progress().offset
     return 0
+
+
+def refuse(journal_path: Path) -> None:
+    """Messages that cannot be read, for five reasons: one of them rare, and long ago."""
+    rng = Random(3)
+    now_ms = time.time_ns() // 1_000_000
+    with contextlib.closing(Journal(journal_path)) as journal:
+        for start in range(0, RECORDS, BATCH):
+            arrivals = []
+            for number in range(start, start + BATCH):
+                node = BROKEN if number % 2 else f"node-{rng.randrange(NODES):05}"
+                said = UNREADABLE[0] if number < BATCH // 100 else rng.choice(UNREADABLE[1:])
+                received_at_ms = now_ms - (RECORDS - number) * 2_000
+                message = Message(f"{PREFIX}/{node}", said, received_at_ms, node)
+                arrivals.append((message, identify(message, PAYLOAD_BYTES_MAX)))
+            journal.append(arrivals)
+            journal.acknowledged()
+
+
+def questions_of_refused(path: Path) -> Mapping[str, Question]:
+    """What pages ask of what was refused."""
+    with contextlib.closing(Almanac(path)) as almanac:
+        groups = almanac.refused()
+    frequent, rare = groups[0], groups[-1]
+    now_ms = time.time_ns() // 1_000_000
+    return {
+        "refused, by reason": lambda almanac: almanac.refused(),
+        "of one node, by reason": lambda almanac: almanac.refused(BROKEN),
+        "50 of a frequent reason": lambda almanac: almanac.refused_ones(frequent),
+        "50 of a rare one": lambda almanac: almanac.refused_ones(rare),
+        "50 of a rare one, of one node": lambda a: a.refused_ones(rare, node=BROKEN),
+        "that node": lambda almanac: almanac.node(BROKEN, now_ms, now_ms - DAY_MS),
+    }
 
 
 def questions(path: Path) -> Mapping[str, Question]:
@@ -109,6 +169,7 @@ def questions(path: Path) -> Mapping[str, Question]:
         "50 calls of a species, 90 % and more": calls(species=species, confidence_percent_min=90),
         "50 calls of a node": calls(node=node),
         "50 calls of a node and a species": calls(node=node, species=species),
+        "50 recordings": lambda almanac: almanac.recordings(CallFilter()),
         "14 nights": nights(14),
         "14 nights, 70 % and more": nights(14, confidence_percent_min=70),
         "14 nights of a species": nights(14, species=species),

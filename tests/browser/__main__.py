@@ -15,7 +15,7 @@ class Pages(Tally):
     def __init__(self) -> None:
         super().__init__()
         self.pages: set[object] = set()
-        self.figures: list[tuple[str, float, float, int]] = []
+        self.figures: list[tuple[str, float, float, float, int]] = []
 
     def called(self, report: pytest.TestReport) -> None:
         for name, value in report.user_properties:
@@ -27,9 +27,10 @@ class Pages(Tally):
     def table(self) -> Iterator[str]:
         """How long the server took for pages of 10,000 nodes, and how large they were."""
         if self.figures:
-            yield f"{'page':24} {'median ms':>10} {'most ms':>8} {'kB':>6}"
-        for page, median_ms, most_ms, size_bytes in self.figures:
-            yield f"{page:24} {median_ms:10.0f} {most_ms:8.0f} {size_bytes / 1e3:6.0f}"
+            yield f"{'page':24} {'first ms':>9} {'median ms':>10} {'most ms':>8} {'kB':>6}"
+        for page, *each_ms, size_bytes in self.figures:
+            first, median, most = each_ms
+            yield f"{page:24} {first:9.0f} {median:10.0f} {most:8.0f} {size_bytes / 1e3:6.0f}"
 
 
 def main() -> int:

@@ -1,5 +1,7 @@
 """10,000 nodes and 1,000,000 records: no page takes the server 300 ms, or the network 1 MB."""
 
+import html
+import re
 import statistics
 import time
 import urllib.request
@@ -16,15 +18,22 @@ BYTES_MAX = 1_000_000
 REQUESTS = 7
 
 
+PARKED = r"/console/refused/group\?[^\"]*sink=echo_api"
 PAGES = {
-    "overview": "/console",
-    "nodes": "/console/nodes",
-    "node": "/console/nodes/node-00042",
-    "calls": "/console/calls",
-    "calls of a species": "/console/calls?species=Ninox+strenua",
-    "calls of a node": "/console/calls?node=node-00042",
-    "refused": "/console/refused",
+    "overview": ("/console",),
+    "nodes": ("/console/nodes",),
+    "node": ("/console/nodes/node-00042",),
+    "calls": ("/console/calls",),
+    "calls of a species": ("/console/calls?species=Ninox+strenua",),
+    "calls of a node": ("/console/calls?node=node-00042",),
+    "call": ("/console/calls", r"/console/calls/\d"),
+    "refused": ("/console/refused",),
+    "refused for a reason": ("/console/refused", "/console/refused/group"),
+    "refused message": ("/console/refused", "/console/refused/group", "/console/refused/letters/"),
+    "refused by a store": ("/console/refused", PARKED),
+    "refused record": ("/console/refused", PARKED, "/console/refused/parked/"),
 }
+"""Where each is: a page, and what begins the address of the link on it that leads further."""
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -32,12 +41,21 @@ def test_a_page_of_much_is_as_quick(
     browser: Browser, huge: House, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     origin = f"http://127.0.0.1:{huge.http_port}"
-    took_ms = [milliseconds(origin + PAGES[name]) for _ in range(REQUESTS)]
-    size_bytes = transferred(browser, origin, PAGES[name])
+    path = found(huge, *PAGES[name])
+    took_ms = [milliseconds(origin + path) for _ in range(REQUESTS)]
+    size_bytes = transferred(browser, origin, path)
     median = statistics.median(took_ms)
-    record_property("figure", (name, median, max(took_ms), size_bytes))
+    record_property("figure", (name, took_ms[0], median, max(took_ms), size_bytes))
     assert median < MILLISECONDS_MAX, took_ms
     assert size_bytes < BYTES_MAX
+
+
+def found(house: House, path: str, *links: str) -> str:
+    """Where one comes to by these links."""
+    for link in links:
+        (href, *_) = re.findall(f'href="({link}[^"]*)"', house.http_bytes(path).decode())
+        path = html.unescape(href)
+    return path
 
 
 def milliseconds(address: str) -> float:
