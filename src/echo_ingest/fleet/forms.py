@@ -17,7 +17,7 @@ from echo_ingest.fleet.forest import (
     temperature_celsius,
 )
 
-RECORDING_SECONDS = 3.0
+RECORDING = timedelta(seconds=3)
 SONG_CLIPS = 1.5
 """A song is made once, so many times as long as a clip; each is cut out of it somewhere else."""
 
@@ -96,7 +96,8 @@ def esp32_audio(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing
 
 
 def recorder(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
-    """A recorder that sends the file itself; what it knows besides is in its GUANO chunk."""
+    """A recorder that sends the file once it is whole; what else it knows is in its GUANO chunk."""
+    began = when - RECORDING
     latitude, longitude, altitude = node.place
     guano = "\n".join(
         (
@@ -105,19 +106,19 @@ def recorder(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
             "Model: Recorder 2",
             "Firmware Version: 1.8.1",
             f"Serial: {node.name}",
-            f"Timestamp: {_its_time(node, when).isoformat(timespec='seconds')}",
+            f"Timestamp: {_its_time(node, began).isoformat(timespec='seconds')}",
             f"Loc Position: {latitude} {longitude}",
             f"Loc Elevation: {altitude}",
             f"Temperature Int: {temperature_celsius(node, when)}",
         )
     )
-    clip = _clip(_heard(node, when, rng)[0], RECORDING_SECONDS, 32_000, rng, guano)
+    clip = _clip(_heard(node, began, rng)[0], RECORDING.total_seconds(), 32_000, rng, guano)
     return Outgoing(f"{topic}/recording", clip, (("sensor_id", node.name),))
 
 
 def named_in_recording(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
-    """The same recorder's model: what it named in the middle of that recording."""
-    return edge_prediction(topic, node, when + timedelta(seconds=RECORDING_SECONDS // 2), rng)
+    """The same recorder's model: what it named a second into that recording."""
+    return edge_prediction(topic, node, when - RECORDING + RECORDING // 3, rng)
 
 
 def raspberry_pi(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
