@@ -75,9 +75,9 @@ def test_a_call_is_marked_where_it_is_in_a_recording(browser: Browser, forest: F
     began_at = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=30)
     guano = f"GUANO|Version: 1.0\nTimestamp: {began_at.isoformat()}"
     clip = wav(CALLS[1], 20.0, 8_000, Random(2), guano)
-    forest.device().publish([(f"{PREFIX}/swamp-01/recording", clip)])
-    forest.hear("swamp-01", CALLS[1].species, timestamp=began_at.timestamp() + 5)
-    path = "/console/calls?node=swamp-01"
+    forest.device().publish([(f"{PREFIX}/swamp-02/recording", clip)])
+    forest.hear("swamp-02", CALLS[1].species, timestamp=began_at.timestamp() + 5)
+    path = "/console/calls?node=swamp-02"
     eventually(lambda: "♪" in forest.house.http_bytes(path).decode())
     with tab(browser, forest.origin) as one:
         one.open(path)
