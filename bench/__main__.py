@@ -48,8 +48,8 @@ CONTESTS = (
     Contest("drain: counter", COUNTER, "drain", "detections", 400_000),
     Contest("drain: paho", PAHO, "drain", "detections", 60_000, 15_000),
     Contest("drain: aiomqtt", AIOMQTT, "drain", "detections", 30_000, 10_000),
-    Contest("live: echo-ingest", ours(), "live", "detections", 300_000, 150_000),
-    Contest("live: counter", COUNTER, "live", "detections", 300_000, 150_000),
+    Contest("live: echo-ingest", ours(), "live", "detections", 300_000, 100_000),
+    Contest("live: counter", COUNTER, "live", "detections", 300_000, 100_000),
     Contest("socket beside the broker: echo-ingest", ours("unix"), "drain", "detections", 200_000),
     Contest("mix: echo-ingest", ours(), "drain", "mix", 150_000),
     Contest("WebSocket: echo-ingest", ours("ws"), "drain", "detections", 200_000),
@@ -160,7 +160,7 @@ def _rounds(course: Course, results: Results, progress: Progress) -> None:
             progress.advance(steps)
         progress.update(steps, description="latency")
         with results.part("latency"):
-            seconds = 5.0 if course.quick else max(20.0 * course.scale, 2.0)
+            seconds = 3.0 if course.quick else max(20.0 * course.scale, 2.0)
             rates = (1_000,) if course.quick else RATES
             results.latency.append(latencies(rates, seconds, course.mosquitto))
         if not course.quick:
