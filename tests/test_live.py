@@ -129,6 +129,7 @@ async def test_each_zone_has_its_own_and_one_that_is_none_is_utc(site: Site) -> 
         assert (await stranger.parts())["word"] == "<p>quiet in UTC</p>"
 
 
+@pytest.mark.slow
 async def test_one_that_comes_back_gets_what_it_has_missed(site: Site) -> None:
     async with tab(site) as kept:
         await kept.parts()
@@ -153,6 +154,7 @@ async def test_nobody_looking_costs_nothing(site: Site) -> None:
     assert len(site.made) == made
 
 
+@pytest.mark.slow
 async def test_a_slow_tab_skips_and_holds_up_nobody(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +172,7 @@ async def test_a_slow_tab_skips_and_holds_up_nobody(
         assert len(got) < len(news) - 10
 
 
+@pytest.mark.slow
 async def test_what_fails_ends_its_tabs_and_no_others_and_they_may_come_again(
     site: Site,
 ) -> None:
@@ -220,6 +223,7 @@ async def test_a_tab_hears_a_beat_while_nothing_happens(
             await one.source.readuntil(b"event: beat\ndata: {}\n\n")
 
 
+@pytest.mark.slow
 async def test_what_a_tab_is_told_ends_with_its_log_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -465,6 +465,7 @@ def test_an_orderly_stop_a_kill_and_a_cut_off_commit_are_no_damage(
         assert Archive(path).audit() == []
 
 
+@pytest.mark.slow
 def test_a_salvage_that_is_killed_begins_anew_and_one_that_is_complete_is_brought_to_its_end(
     lived: Path, tmp_path: Path
 ) -> None:

@@ -157,6 +157,7 @@ async def test_a_health_page_fails_with_the_reason_and_recovers(
         assert reply.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.slow
 async def test_health_is_answered_while_every_turn_to_read_is_taken(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +178,7 @@ async def test_health_is_answered_while_every_turn_to_read_is_taken(
     assert (await site.get("/api/records"))[0] == 200
 
 
+@pytest.mark.slow
 async def test_a_request_that_takes_too_long_is_ended_and_gives_its_turn_back(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,7 @@ def checked(folder: Path, rules: str) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_each_alert_fires_when_it_should_and_not_else(tmp_path: Path) -> None:
     assert STORIES.keys() == alerts().keys()
     assert all(firing and quiet for firing, quiet in STORIES.values())
