@@ -5,7 +5,7 @@ from echo_ingest.sinks import Sink
 
 
 def sink_names(settings: Settings) -> list[str]:
-    """Of the sinks that are configured, in their order; without a library of any."""
+    """Of the sinks that are configured, the one that keeps audio first; loads no library of any."""
     wanted = {
         "objects": settings.objects_url,
         "echo_api": settings.api_url,
@@ -16,23 +16,30 @@ def sink_names(settings: Settings) -> list[str]:
 
 
 def sinks_of(settings: Settings) -> list[Sink]:
-    """The sinks that are configured, the one that keeps audio first."""
-    sinks: list[Sink] = []
-    if settings.objects_url is not None:
-        from echo_ingest.sinks.objects import Objects
+    """The sinks that are configured, in the order of `sink_names`."""
+    return [_sink(name, settings) for name in sink_names(settings)]
 
-        sinks.append(Objects(settings.objects_url))
-    if settings.api_url is not None:
-        from echo_ingest.sinks.echo_api import EchoApi
 
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        sinks.append(EchoApi(settings.api_url, key, settings.api_schema, settings.api_bulk))
-    if settings.postgres_url is not None:
-        from echo_ingest.sinks.postgres import Postgres
+def _sink(name: str, settings: Settings) -> Sink:
+    match name:
+        case "objects":
+            from echo_ingest.sinks.objects import Objects
 
-        sinks.append(Postgres(settings.postgres_url.get_secret_value()))
-    if settings.mongodb_url is not None:
-        from echo_ingest.sinks.mongodb import MongoDb
+            assert settings.objects_url is not None
+            return Objects(settings.objects_url)
+        case "echo_api":
+            from echo_ingest.sinks.echo_api import EchoApi
 
-        sinks.append(MongoDb(settings.mongodb_url.get_secret_value(), settings.api_schema))
-    return sinks
+            assert settings.api_url is not None
+            key = settings.api_key.get_secret_value() if settings.api_key else None
+            return EchoApi(settings.api_url, key, settings.api_schema, settings.api_bulk)
+        case "postgres":
+            from echo_ingest.sinks.postgres import Postgres
+
+            assert settings.postgres_url is not None
+            return Postgres(settings.postgres_url.get_secret_value())
+        case _:
+            from echo_ingest.sinks.mongodb import MongoDb
+
+            assert settings.mongodb_url is not None
+            return MongoDb(settings.mongodb_url.get_secret_value(), settings.api_schema)
