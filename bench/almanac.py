@@ -22,7 +22,7 @@ from rich.table import Table
 from echo_ingest.almanac import Almanac, AlmanacUnready, CallFilter, Follower, almanac_path
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal
-from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.reader import Archive
 from echo_ingest.record import Message
 from tests.browser import forest
 from tests.browser.forest import PAYLOAD_BYTES_MAX, PREFIX

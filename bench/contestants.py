@@ -12,7 +12,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.broker import SUBSCRIBER, service_credentials
-from tests.house import SUB_PASSWORD, House, eventually
+from tests.harness import SUB_PASSWORD, House, eventually
 
 TOPIC = "iotingestion/#"
 CLIENT_ID = "bench-mosquitto-sub"

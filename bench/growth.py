@@ -11,10 +11,10 @@ from bench.payloads import detections
 from bench.rounds import broker_of
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal
-from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.reader import Archive
 from echo_ingest.record import Message
 from echo_ingest.settings import Settings
-from tests.house import House, eventually
+from tests.harness import House, eventually
 
 BATCH = 1_000
 SEED = 77

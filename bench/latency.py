@@ -11,7 +11,7 @@ from msgspec import Struct
 from bench.contestants import start_service
 from bench.rounds import broker_of
 from echo_ingest.broker import PUBLISHER
-from tests.house import PUB_PASSWORD, eventually
+from tests.harness import PUB_PASSWORD, eventually
 
 
 class Latency(Struct, frozen=True):

@@ -7,7 +7,7 @@ from itertools import count, islice
 from random import Random
 from typing import Literal
 
-from echo_ingest.calls import CALLS, wav
+from echo_ingest.simulator.sounds import CALLS, wav
 from tests.crash.messages import message_of
 
 Form = Literal["detections", "mix", "clips", "raw clips"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.contestants import ours
 from bench.rounds import Publisher, broker_of, publisher_of
-from tests.house import eventually
+from tests.harness import eventually
 
 PY_SPY = Path(sys.executable).with_name("py-spy")
 SAMPLES_PER_SECOND = 500

@@ -29,7 +29,7 @@ from bench.usage import usage_of
 from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.settings import Settings
 from tests.crash.__main__ import program_of
-from tests.house import House, children, eventually
+from tests.harness import House, children, eventually
 from tests.tabs import Tabs
 
 RECORDS = 200_000

@@ -19,7 +19,7 @@ from bench.payloads import Form
 from bench.usage import Usage, shared_bytes, usage_of
 from echo_ingest.broker import PUBLISHER
 from tests.crash.programs import mosquitto_of
-from tests.house import PUB_PASSWORD, House, eventually, free_port
+from tests.harness import PUB_PASSWORD, House, eventually, free_port
 
 Mode = Literal["drain", "live"]
 

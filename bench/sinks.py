@@ -36,7 +36,7 @@ from echo_ingest.sinks.objects import PUTS_AT_ONCE, Objects, facts
 from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.rows import COLUMNS, table_rows
 from tests import mongodb, postgres, s3
-from tests.house import free_port
+from tests.harness import free_port
 from tests.machine import machine
 
 PAYLOAD_BYTES_MAX = 1_048_576

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.house import free_port
+from tests.harness import free_port
 from tests.server import Server
 
 

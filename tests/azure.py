@@ -11,7 +11,7 @@ from pathlib import Path
 
 from obstore.store import AzureStore
 
-from tests.house import free_port
+from tests.harness import free_port
 from tests.server import Server
 
 CONTAINER = "reserve"

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.house import eventually, free_port
+from tests.harness import eventually, free_port
 from tests.server import Server
 
 PASSWORD = "kept from every log"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from tests.house import free_port
+from tests.harness import free_port
 
 CHUNK_BYTES = 65_536
 

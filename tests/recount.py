@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 from msgspec import structs
 
 from echo_ingest.almanac import Almanac, Call, CallFilter, Night
-from echo_ingest.almanac.heard import MEASURES
+from echo_ingest.almanac.observation import MEASURES
 from echo_ingest.decode import decode
-from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.reader import Archive, Selection
 from echo_ingest.record import AnyRecord, Detection, Recording, Rejected, Telemetry
 
 PAYLOAD_BYTES_MAX = 1_000_000

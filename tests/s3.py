@@ -13,7 +13,7 @@ from pathlib import Path
 import obstore
 from obstore.store import ObjectStore, S3Store
 
-from tests.house import free_port
+from tests.harness import free_port
 from tests.proxy import Proxy
 from tests.server import Server
 

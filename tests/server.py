@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.house import eventually
+from tests.harness import eventually
 
 STOP_SECONDS_MAX = 20.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.house import PUB_PASSWORD, SUB_PASSWORD, Device, House, eventually, free_port
+from tests.harness import PUB_PASSWORD, SUB_PASSWORD, Device, House, eventually, free_port
 
 pytestmark = pytest.mark.slow
 

@@ -30,15 +30,15 @@ from echo_ingest.almanac import (
     almanac_path,
     note_sample,
 )
-from echo_ingest.almanac.heard import names_of
+from echo_ingest.almanac.observation import names_of
 from echo_ingest.almanac.refusals import alike
 from echo_ingest.almanac.samples import per_hour
-from echo_ingest.calls import CALLS, wav
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal, Ledger, SinkLedger
-from echo_ingest.journal.salvage import salvage
+from echo_ingest.journal.recovery.salvage import salvage
 from echo_ingest.record import Message
-from tests.house import eventually
+from echo_ingest.simulator.sounds import CALLS, wav
+from tests.harness import eventually
 from tests.recount import HOUR_MS, PAYLOAD_BYTES_MAX, check
 from tests.test_almanac_model import payload
 

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from echo_ingest.almanac import Follower
-from echo_ingest.almanac.opening import begin_anew
-from echo_ingest.calls import CALLS, wav
+from echo_ingest.almanac.database import begin_anew
 from echo_ingest.decode import identify
 from echo_ingest.journal import Arrival, Journal
-from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.reader import Archive
 from echo_ingest.record import Message, Rejected
+from echo_ingest.simulator.sounds import CALLS, wav
 from tests.recount import HOUR_MS, PAYLOAD_BYTES_MAX, check
 
 STEPS = int(os.environ.get("STEPS", "800"))

@@ -25,7 +25,7 @@ from echo_ingest.broker import BrokerError, Credentials, MosquittoMissing
 from echo_ingest.broker.configuration import password_line
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.settings import Endpoint, Settings
-from tests.house import free_port
+from tests.harness import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -27,14 +27,14 @@ import pytest
 import typer
 
 from echo_ingest.cli import app
-from echo_ingest.cli.receipted import NoReceipt, Receipted
+from echo_ingest.cli.confirmed_publish import NoReceipt, Receipted
 from echo_ingest.decode import decode, identify
 from echo_ingest.journal import Journal
-from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.reader import Archive
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Message, Rejected
 from echo_ingest.settings import Endpoint
-from tests.house import House, eventually
+from tests.harness import House, eventually
 
 pytestmark = pytest.mark.slow
 

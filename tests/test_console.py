@@ -11,8 +11,8 @@ import pytest
 from echo_ingest import web
 from echo_ingest.journal import Journal
 from echo_ingest.settings import Settings
-from echo_ingest.web.console.bundle import read_bundle
-from tests.house import TOKENS, free_port
+from echo_ingest.web.console.assets import read_bundle
+from tests.harness import TOKENS, free_port
 from tests.test_web import Fine, serving
 
 ROOT = Path(__file__).parents[1]

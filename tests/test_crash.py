@@ -9,7 +9,7 @@ import pytest
 
 from echo_ingest.broker import find_mosquitto, version
 from echo_ingest.decode import decode
-from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.reader import Archive, Selection
 from echo_ingest.record import Message, Rejected, identity
 from tests import postgres
 from tests.crash import messages
@@ -18,7 +18,7 @@ from tests.crash.faults import plan
 from tests.crash.programs import mosquitto_of
 from tests.crash.reconcile import near, reconcile
 from tests.crash.run import Run
-from tests.house import House, eventually
+from tests.harness import House, eventually
 from tests.tools import without
 
 SEED = 3

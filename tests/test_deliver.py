@@ -9,10 +9,10 @@ from random import Random
 import apsw
 import pytest
 
-from echo_ingest import deliver as deliver_room
 from echo_ingest.decode import identify
-from echo_ingest.deliver import Deliver
 from echo_ingest.journal import Arrival, Journal, SinkLedger, connect
+from echo_ingest.pipeline import deliver as deliver_room
+from echo_ingest.pipeline.deliver import Deliver
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
 

@@ -19,8 +19,8 @@ import apsw
 import pytest
 
 from echo_ingest.decode import identify
-from echo_ingest.deliver import IDLE_POLL_SECONDS, Deliver
 from echo_ingest.journal import Arrival, Entry, Journal, JournalFull
+from echo_ingest.pipeline.deliver import IDLE_POLL_SECONDS, Deliver
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
 from tests.lossy_storage import recording

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.api import Api
-from tests.house import AUDIO, Device, House, eventually
+from tests.harness import AUDIO, Device, House, eventually
 
 pytestmark = pytest.mark.slow
 

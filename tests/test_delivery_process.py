@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from echo_ingest import intercom
-from echo_ingest.deliver.line import REPORT_SECONDS
-from echo_ingest.ending import cancel
-from echo_ingest.service.delivery import Delivery
+from echo_ingest import ipc
+from echo_ingest.pipeline.deliver.ipc import REPORT_SECONDS
+from echo_ingest.process.orphans import lock_file
+from echo_ingest.process.shutdown import cancel
+from echo_ingest.service.delivery_process import Delivery
 from echo_ingest.settings import Settings
-from echo_ingest.survivor import lock_file
 from tests.api import Api
-from tests.house import Device, House, children, eventually, is_gone
+from tests.harness import Device, House, children, eventually, is_gone
 from tests.test_delivery import detection, sink
-from tests.test_door import become, is_healthy
+from tests.test_web_process import become, is_healthy
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def test_it_gives_way_and_without_a_sink_there_is_none(house: House) -> None:
     assert house.stop(program) == 0
     assert is_gone(delivery)
     del house.settings["IOT_API_URL"]
-    assert not children(house.up().pid, "echo_ingest.deliver")
+    assert not children(house.up().pid, "echo_ingest.pipeline.deliver")
 
 
 def test_when_it_dies_the_line_goes_on_and_it_is_back_with_each_record_once(
@@ -116,19 +116,19 @@ def test_one_that_stands_still_when_the_service_is_killed_is_ended_by_the_next_s
 async def test_one_that_stands_still_is_killed_and_started_again_and_is_not_called_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intercom, "SILENT_SECONDS_MAX", 2.0)
+    monkeypatch.setattr(ipc, "SILENT_SECONDS_MAX", 2.0)
     settings = Settings(data_dir=tmp_path, api_url="http://127.0.0.1:9")
     delivery = Delivery(settings)
     assert delivery.states["echo_api"].reason == "the process that delivers is starting"
     with lock_file(tmp_path / "delivery.pid") as lock, capture_logs() as log:
         running = asyncio.create_task(delivery.run(lock))
         await become(lambda: delivery.states["echo_api"].state == "delivering")
-        (frozen,) = children(os.getpid(), "echo_ingest.deliver")
+        (frozen,) = children(os.getpid(), "echo_ingest.pipeline.deliver")
         os.kill(frozen, signal.SIGSTOP)
         await become(lambda: delivery.states["echo_api"].state == "unavailable")
         assert "starting" in str(delivery.states["echo_api"].reason)
         await become(lambda: delivery.states["echo_api"].state == "delivering")
         await cancel([running])
-    assert is_gone(frozen) and not children(os.getpid(), "echo_ingest.deliver")
+    assert is_gone(frozen) and not children(os.getpid(), "echo_ingest.pipeline.deliver")
     assert [line["event"] for line in log] == ["delivery process ended"]
     assert "stood still" in log[0]["how"]

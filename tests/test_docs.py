@@ -9,12 +9,12 @@ from typing import cast
 import pytest
 
 from echo_ingest import web
+from echo_ingest.columns import TABLES
 from echo_ingest.export.camtrap.project import read
 from echo_ingest.export.rows import COLUMNS
-from echo_ingest.flat import TABLES
 from echo_ingest.metrics import DELIVERY, REGISTRY
 from echo_ingest.settings import Settings
-from tests.house import TOKENS
+from tests.harness import TOKENS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

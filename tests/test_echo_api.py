@@ -22,7 +22,6 @@ import msgspec
 import pytest
 
 from echo_ingest import __version__
-from echo_ingest.calls import CALLS, wav
 from echo_ingest.decode import decode
 from echo_ingest.record import (
     AnyRecord,
@@ -36,6 +35,7 @@ from echo_ingest.record import (
     Rejected,
     Telemetry,
 )
+from echo_ingest.simulator.sounds import CALLS, wav
 from echo_ingest.sinks import Delivery, Unavailable, Written
 from echo_ingest.sinks.echo_api import FAILURES_MAX, EchoApi, replies
 from echo_ingest.sinks.echo_api.bodies import Schema

@@ -19,7 +19,7 @@ from echo_ingest.journal import Journal
 from echo_ingest.record import Message
 from tests.api import Api
 from tests.conftest import DISK_BYTES
-from tests.house import Device, House, eventually, is_gone
+from tests.harness import Device, House, eventually, is_gone
 from tests.test_delivery import detection
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ import mqtt5
 import pytest
 
 from echo_ingest.broker.nodes import Node, change_nodes, new_password, now
-from tests.house import PUB_PASSWORD, Device, House, eventually
+from tests.harness import PUB_PASSWORD, Device, House, eventually
 
 pytestmark = pytest.mark.slow
 

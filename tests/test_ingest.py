@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from echo_ingest.ingest import pace
-from tests.house import Device, House, eventually
+from echo_ingest.pipeline.ingest import pace
+from tests.harness import Device, House, eventually
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from echo_ingest.journal import Arrival, Journal
-from echo_ingest.journal.archive import Archive, Selection
-from echo_ingest.journal.nodes import NodeDay
+from echo_ingest.journal.node_days import NodeDay
+from echo_ingest.journal.reader import Archive, Selection
 from echo_ingest.record import (
     DUPLICATE,
     STORED,

@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tests.house import (
+from tests.harness import (
     PAYLOADS,
     SUB_PASSWORD,
     Device,

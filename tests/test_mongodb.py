@@ -35,10 +35,10 @@ from pymongo.errors import (
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Unavailable, Written
 from echo_ingest.sinks.echo_api.bodies import Schema
-from echo_ingest.sinks.mongodb import MongoDb, trouble
+from echo_ingest.sinks.mongodb import MongoDb, errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
 from tests import mongodb
-from tests.house import House, free_port
+from tests.harness import House, free_port
 from tests.sinks.messages import MORNING, PLACE, clip, detection, message, record_of, said
 
 PAPER = Path(__file__).parents[1] / "docs" / "mongodb.md"
@@ -157,7 +157,7 @@ def bulk(*errors: dict[str, Any], majority: bool = True) -> dict[str, Any]:
 def test_errors_of_single_writes_are_those_records_own() -> None:
     invalid = {"index": 3, "code": 121, "errmsg": "Document failed validation",
                "errInfo": {"details": {"operatorName": "$jsonSchema"}}}  # fmt: skip
-    assert trouble.refusals(bulk(invalid)) == {
+    assert errors.refusals(bulk(invalid)) == {
         3: 'MongoDB refused it (121): Document failed validation {"operatorName":"$jsonSchema"}'
     }
 
@@ -166,12 +166,12 @@ def test_errors_of_single_writes_are_those_records_own() -> None:
 def test_what_is_true_of_the_world_parks_nothing(code: int) -> None:
     own = {"index": 0, "code": 121, "errmsg": "Document failed validation"}
     with pytest.raises(Unavailable):
-        trouble.refusals(bulk(own, {"index": 1, "code": code, "errmsg": "no"}))
+        errors.refusals(bulk(own, {"index": 1, "code": code, "errmsg": "no"}))
 
 
 def test_what_no_majority_has_is_not_delivered() -> None:
     with pytest.raises(Unavailable, match="majority"):
-        trouble.refusals(bulk(majority=False))
+        errors.refusals(bulk(majority=False))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_what_no_majority_has_is_not_delivered() -> None:
     ],
 )
 def test_each_trouble_has_its_remedy(error: PyMongoError | TimeoutError, remedy: str) -> None:
-    said_ = str(trouble.unavailable(error, "echo@db.example.org/EchoNet"))
+    said_ = str(errors.unavailable(error, "echo@db.example.org/EchoNet"))
     assert remedy in said_
     assert "\n" not in said_
 

@@ -18,7 +18,7 @@ from echo_ingest.mqtt import Batch, ConnectionLost, PublishRefused, Session, Ses
 from echo_ingest.mqtt.inbox import HELD_MESSAGES_MAX
 from echo_ingest.settings import Endpoint
 from echo_ingest.settings.endpoint import Scheme
-from tests.house import Device, free_port
+from tests.harness import Device, free_port
 
 FILTER = "iotingestion/#"
 

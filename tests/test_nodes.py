@@ -20,7 +20,7 @@ from echo_ingest.broker.nodes import (
     read_nodes,
 )
 from echo_ingest.settings import Settings
-from tests.house import House
+from tests.harness import House
 
 MADE_AT = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
 HASH = new_password()[1]

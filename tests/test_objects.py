@@ -17,7 +17,7 @@ from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.objects import PROBE_NAME, Facts, Objects
 from tests.azure import CONTAINER, Azure
-from tests.house import AUDIO
+from tests.harness import AUDIO
 from tests.s3 import ACCOUNT, BUCKET, S3, clear, objects
 from tests.sinks.messages import MORNING, clip, detection, record_of
 from tests.test_full_disk import fill

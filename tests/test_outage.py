@@ -16,7 +16,7 @@ from typing import Any
 import apsw
 import pytest
 
-from tests.house import Device, House, eventually, free_port
+from tests.harness import Device, House, eventually, free_port
 from tests.watched_api import STORED_BUT_NOT_SAID, Trouble, WatchedApi
 
 pytestmark = pytest.mark.slow

@@ -27,7 +27,7 @@ from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.months import Months
 from echo_ingest.sinks.postgres.rows import COLUMNS
-from tests.house import House, eventually, free_port
+from tests.harness import House, eventually, free_port
 from tests.postgres import PASSWORD, Cluster
 from tests.sinks.delivering import settle
 from tests.sinks.messages import MORNING, arrivals, clip, detection, message, record_of, said

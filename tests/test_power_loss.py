@@ -24,8 +24,8 @@ import pytest
 
 from echo_ingest import journal as journal_room
 from echo_ingest.journal import Arrival, Journal
-from echo_ingest.journal.archive import Archive, Selection
-from echo_ingest.journal.damage import find_damage
+from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.recovery.detect import find_damage
 from echo_ingest.record import (
     STORED,
     Identity,

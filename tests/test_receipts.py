@@ -8,9 +8,9 @@ import mqtt5
 import pytest
 
 from echo_ingest.decode import identify
-from echo_ingest.receipts import receipt
+from echo_ingest.pipeline.receipts import receipt
 from echo_ingest.record import DUPLICATE, STORED, Message, Rejected
-from tests.house import Device, House, eventually
+from tests.harness import Device, House, eventually
 
 NODE = "ridge-07"
 STATUS = b'{"status": "online", "id": "m1"}'

@@ -11,16 +11,16 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from echo_ingest import deliver as deliver_room
-from echo_ingest.deliver import Deliver
 from echo_ingest.journal import Journal
-from echo_ingest.journal.archive import Archive
-from echo_ingest.journal.salvage import salvage
+from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.recovery.salvage import salvage
+from echo_ingest.pipeline import deliver as deliver_room
+from echo_ingest.pipeline.deliver import Deliver
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Written, clips
 from echo_ingest.sinks.objects import Objects
 from tests.api import Api
-from tests.house import Device, House, eventually
+from tests.harness import Device, House, eventually
 from tests.s3 import BUCKET, S3, objects
 from tests.sinks.delivering import assert_closes, until
 from tests.sinks.messages import (

@@ -21,13 +21,13 @@ import apsw
 import pytest
 
 from echo_ingest.journal import Arrival, Entry, Journal, JournalUnusable
-from echo_ingest.journal.archive import Archive, Selection
-from echo_ingest.journal.damage import find_damage, noted, noting
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
-from echo_ingest.journal.salvage import mend, report_of, salvage
+from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.recovery.detect import find_damage, noted, noting
+from echo_ingest.journal.recovery.salvage import mend, report_of, salvage
 from echo_ingest.record import Identity, Message, Rejected
 from tests.api import Api
-from tests.house import Device, House, eventually
+from tests.harness import Device, House, eventually
 from tests.test_delivery import detection
 
 DAMAGES = int(os.environ.get("DAMAGES", "46"))

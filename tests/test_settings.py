@@ -18,9 +18,9 @@ from echo_ingest.settings import (
     parse_endpoint,
 )
 from echo_ingest.settings.mongodb import mongodb_address
-from echo_ingest.settings.objects import ObjectsUrl, parse_objects_url
 from echo_ingest.settings.postgres import postgres_address
 from echo_ingest.settings.topics import overlap, parse_topics
+from echo_ingest.settings.urls import ObjectsUrl, parse_objects_url
 
 PAPER = Path(__file__).parents[1] / "docs" / "settings.md"
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from echo_ingest.journal import Journal
 from tests.api import Api
-from tests.house import Device, House, eventually
+from tests.harness import Device, House, eventually
 from tests.sinks.messages import arrivals, messages
 from tests.test_delivery import detection
 

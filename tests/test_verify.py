@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from echo_ingest.cli.found import Found, SinkFound
 from echo_ingest.cli.probes import Run, new_run
 from echo_ingest.cli.verify import _may_come, _missing, _percentiles
-from echo_ingest.receipts import Receipt
-from tests.house import House, eventually, free_port
+from echo_ingest.cli.verify_lookup import Found, SinkFound
+from echo_ingest.pipeline.receipts import Receipt
+from tests.harness import House, eventually, free_port
 
 Verify = Callable[..., tuple[int, str]]
 

@@ -22,11 +22,11 @@ from echo_ingest import web
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.record import KINDS, Message
-from echo_ingest.service.door import listen
+from echo_ingest.service.web_process import listen
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import SinkState
 from echo_ingest.web import access, api, ranges, reader
-from tests.house import HTTP_TOKEN, TOKENS, free_port
+from tests.harness import HTTP_TOKEN, TOKENS, free_port
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
 RECEIVED_AT_MS = 1_789_365_000_123

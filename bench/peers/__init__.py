@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.contestants import TOPIC, Contestant, log_of, start
 from echo_ingest.broker import PUBLISHER, SUBSCRIBER
-from tests.house import PUB_PASSWORD, SUB_PASSWORD, House, eventually, free_port
+from tests.harness import PUB_PASSWORD, SUB_PASSWORD, House, eventually, free_port
 
 FOLDER = Path(__file__).parent
 START_SECONDS_MAX = 60.0

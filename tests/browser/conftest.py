@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser import tab as chromium
 from tests.browser.forest import Forest
-from tests.house import House
+from tests.harness import House
 
 MAKING_SECONDS_MAX = 240
 ROOT = Path(__file__).parents[2]

@@ -11,12 +11,12 @@ from random import Random
 from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.cli.demo import remember
 from echo_ingest.decode import decode
-from echo_ingest.fleet import fleet, nodes
-from echo_ingest.fleet.forms import edge_prediction
 from echo_ingest.journal import Arrival, Entry, Journal
 from echo_ingest.record import Detection, Message, Rejected
+from echo_ingest.simulator import fleet, nodes
+from echo_ingest.simulator.payloads import edge_prediction
 from tests.api import Api
-from tests.house import Device, House, eventually
+from tests.harness import Device, House, eventually
 
 PREFIX = "iotingestion"
 BATCH = 500

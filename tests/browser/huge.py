@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from echo_ingest.calls import CALLS, wav
 from echo_ingest.decode import identify
 from echo_ingest.journal import Arrival, Journal
 from echo_ingest.record import Message
+from echo_ingest.simulator.sounds import CALLS, wav
 from tests.browser.forest import PAYLOAD_BYTES_MAX, PREFIX, follow
 
 NODES = 10_000

@@ -13,7 +13,7 @@ from tests.browser.forest import (
     Forest,
 )
 from tests.browser.tab import Tab, tab
-from tests.house import OPERATOR_TOKEN, Device, House, eventually
+from tests.harness import OPERATOR_TOKEN, Device, House, eventually
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Browser, expect
 
-from echo_ingest.calls import CALLS, Call, wav
+from echo_ingest.simulator.sounds import CALLS, Call, wav
 from tests.browser.forest import PREFIX, Forest
 from tests.browser.tab import ZONE, tab
-from tests.house import eventually
+from tests.harness import eventually
 
 SAMPLE_RATE_HZ = 16_000
 SECONDS = 2.0

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Request
 
 from tests.browser.tab import tab
-from tests.house import House
+from tests.harness import House
 
 MILLISECONDS_MAX = 300
 BYTES_MAX = 1_000_000

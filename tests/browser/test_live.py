@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.forest import Forest
 from tests.browser.tab import Tab, tab
-from tests.house import eventually
+from tests.harness import eventually
 
 WITHIN_MS = 2_000
 WATCH = """(words) => {

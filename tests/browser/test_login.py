@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.elsewhere import elsewhere
 from tests.browser.forest import Forest
 from tests.browser.tab import tab
-from tests.house import HTTP_TOKEN, OPERATOR_TOKEN, House
+from tests.harness import HTTP_TOKEN, OPERATOR_TOKEN, House
 
 PAGES = ("/console", "/console/nodes", "/console/calls", "/console/refused")
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.elsewhere import Elsewhere, elsewhere
 from tests.browser.forest import PREFIX, Forest
 from tests.browser.tab import tab
-from tests.house import Device, House, eventually
+from tests.harness import Device, House, eventually
 
 LOADED = ".leaflet-tile-loaded"
 TILE = re.compile(r"/\d+/\d+/\d+\.png")

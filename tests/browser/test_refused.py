@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.forest import Forest
 from tests.browser.tab import tab
-from tests.house import OPERATOR_TOKEN
+from tests.harness import OPERATOR_TOKEN
 
 
 @pytest.mark.parametrize("size", [(390, 844), (1024, 800)], ids=["phone", "wide"])

@@ -12,7 +12,7 @@ from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.journal import Journal
 from echo_ingest.settings import Settings
 from echo_ingest.web.console.sessions import Sessions
-from tests.house import OPERATOR_TOKEN, TOKENS, free_port
+from tests.harness import OPERATOR_TOKEN, TOKENS, free_port
 from tests.test_web import Fine, serving
 
 FORM_TOKEN = Sessions(TOKENS).form_token()

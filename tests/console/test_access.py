@@ -9,9 +9,9 @@ import pytest
 from echo_ingest.settings import Tokens
 from echo_ingest.web import access
 from echo_ingest.web.console.sessions import SESSION_SECONDS, Sessions
-from echo_ingest.web.origin import own_page
+from echo_ingest.web.same_origin import own_page
 from tests.console.browsing import FORM_TOKEN, Browser, browsing
-from tests.house import HTTP_TOKEN, OPERATOR_TOKEN, TOKENS
+from tests.harness import HTTP_TOKEN, OPERATOR_TOKEN, TOKENS
 
 PAGES = ("/console", "/console/nodes", "/console/calls", "/console/refused")
 
@@ -305,7 +305,7 @@ async def test_a_form_that_is_too_large_late_or_none_is_refused_in_words(
         async with opened.http.post(url, data=body, headers=headers) as reply:
             assert reply.status == status, body[:40]
             assert "<h1>" in await reply.text()
-    monkeypatch.setattr("echo_ingest.web.forms.BODY_SECONDS_MAX", 0.1)
+    monkeypatch.setattr("echo_ingest.web.form_body.BODY_SECONDS_MAX", 0.1)
 
     source, sink = await asyncio.open_connection("127.0.0.1", opened.port)
     sink.write(

@@ -9,7 +9,7 @@ from echo_ingest.almanac.refusals import alike
 from echo_ingest.decode import decode
 from echo_ingest.record import Message, Rejected
 from echo_ingest.web.console.refused.advice import LETTERS, OTHERWISE, SINKS, advice
-from tests.decode.arrived import wav
+from tests.decode.messages import wav
 from tests.decode.test_reasons import CLIP, DETECTION, PREDICTION
 
 TOO_LARGE = 200_000

@@ -15,13 +15,13 @@ import pytest
 from yarl import URL
 
 from echo_ingest.almanac import Night, SpeciesNight
-from echo_ingest.calls import CALLS, wav
 from echo_ingest.decode import identify
 from echo_ingest.record import Message
-from echo_ingest.web.console.calls.asked import Asked
+from echo_ingest.simulator.sounds import CALLS, wav
 from echo_ingest.web.console.calls.nights import SHADES, night_name, shade, table
+from echo_ingest.web.console.calls.query import Asked
 from tests.console.browsing import Browser, browsing
-from tests.house import House
+from tests.harness import House
 
 MELBOURNE = ZoneInfo("Australia/Melbourne")
 HEARD = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=30)

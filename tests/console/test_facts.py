@@ -13,7 +13,7 @@ from echo_ingest.settings import load
 from echo_ingest.sinks import SinkState
 from echo_ingest.web.console.overview import facts
 from echo_ingest.web.console.overview.facts import Facts
-from echo_ingest.web.console.overview.first import first_message
+from echo_ingest.web.console.overview.quickstart import first_message
 
 NOW = datetime(2026, 9, 14, 8, 4, 30, tzinfo=UTC)
 

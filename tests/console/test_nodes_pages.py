@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from echo_ingest.almanac import Clock, Health, NodeHour, Point, Reading
-from echo_ingest.web.console.nodes.asked import Asked, read
-from echo_ingest.web.console.nodes.lines import clock_error, mark, state
-from echo_ingest.web.console.nodes.measures import graphs
+from echo_ingest.web.console.nodes.graphs import graphs
+from echo_ingest.web.console.nodes.query import Asked, read
+from echo_ingest.web.console.nodes.rows import clock_error, mark, state
 
 NOW = datetime(2026, 9, 14, 8, 0, tzinfo=UTC)
 HOUR_MS = 3_600_000

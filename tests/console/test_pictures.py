@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.ledger import SinkLedger
-from echo_ingest.web.console.overview.curve import Gap, curve
-from echo_ingest.web.console.overview.shares import VISIBLE, WIDTH, bar, ledger_bars
+from echo_ingest.web.console.overview.ledger_bars import VISIBLE, WIDTH, bar, ledger_bars
+from echo_ingest.web.console.overview.sparkline import Gap, curve
 
 AT = datetime(2026, 9, 13, 22, 10, tzinfo=UTC)
 STEP = timedelta(minutes=10)

@@ -14,9 +14,9 @@ import pytest
 from echo_ingest.broker.nodes import read_nodes
 from echo_ingest.decode import identify
 from echo_ingest.record import Message, Rejected
-from echo_ingest.web.console import replaying
+from echo_ingest.web.console import replay_job
 from tests.console.browsing import FORM_TOKEN, Browser, browsing
-from tests.house import HTTP_TOKEN, OPERATOR_TOKEN
+from tests.harness import HTTP_TOKEN, OPERATOR_TOKEN
 
 RECEIVED_AT_MS = 1_789_365_000_123
 SINK = "echo_api"
@@ -125,7 +125,7 @@ async def test_a_group_says_before_it_is_tried_again_what_would_come_of_it(
 async def test_a_group_is_replayed_with_its_progress_and_its_end_in_words(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "SLICE_SECONDS", 0.005)
+    monkeypatch.setattr(replay_job, "SLICE_SECONDS", 0.005)
     refuse(browser, 100)
     refuse(browser, 1, confidence="high")
     browser.journal.append([(message(5), identify(message(5), 10_000))])
@@ -153,7 +153,7 @@ async def until_shown(browser: Browser, words: str) -> None:
 async def test_a_replay_can_be_stopped_and_leaves_the_rest_as_it_is(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "SLICE_SECONDS", 0.001)
+    monkeypatch.setattr(replay_job, "SLICE_SECONDS", 0.001)
     refuse(browser, 300)
     await browser.log_in()
     await browser.act("replay", reason=OLD_REASON)
@@ -183,7 +183,7 @@ async def test_one_dead_letter_is_replayed(browser: Browser) -> None:
 async def test_parked_records_are_offered_again_and_watched_until_they_are_done(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(replay_job, "WATCH_SECONDS", 0.02)
     park(browser, 3, "the Echo API answered 422: species: unknown")
     await browser.log_in()
     group = re.search(

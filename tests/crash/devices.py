@@ -16,7 +16,7 @@ import mqtt5
 
 from echo_ingest.settings import RECEIPTS_PREFIX
 from tests.crash.messages import is_published_twice, message_of
-from tests.house import PUB_PASSWORD
+from tests.harness import PUB_PASSWORD
 
 WINDOW = 100
 """How many messages a device has under way at once."""

@@ -14,9 +14,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from echo_ingest.calls import CALLS, wav
-from echo_ingest.fleet import forms
-from echo_ingest.fleet.forest import Node
+from echo_ingest.simulator import payloads
+from echo_ingest.simulator.forest import Node
+from echo_ingest.simulator.sounds import CALLS, wav
 
 EPOCH_SECONDS = 1_790_000_000
 """The time of message 0; each number has a second of its own."""
@@ -79,7 +79,7 @@ def number_of(payload: bytes) -> int | None:
 
 
 def edge_prediction(number: int, node: str, rng: Random) -> bytes:
-    said = forms.edge_prediction(PREFIX, _node(node), WHEN, rng)
+    said = payloads.edge_prediction(PREFIX, _node(node), WHEN, rng)
     return _json(json.loads(said.payload), number, timestamp=str(EPOCH_SECONDS + number))
 
 
@@ -103,12 +103,12 @@ def detection(number: int, node: str, rng: Random) -> bytes:
 
 
 def movement(number: int, node: str, rng: Random) -> bytes:
-    said = forms.movement(PREFIX, _node(node), WHEN, rng)
+    said = payloads.movement(PREFIX, _node(node), WHEN, rng)
     return _json(json.loads(said.payload), number, timestamp=EPOCH_SECONDS + number)
 
 
 def sensor_health(number: int, node: str, rng: Random) -> bytes:
-    said = forms.sensor_health(PREFIX, _node(node), WHEN, rng)
+    said = payloads.sensor_health(PREFIX, _node(node), WHEN, rng)
     moment = EPOCH_SECONDS + number
     return _json(json.loads(said.payload), number, timestamp=moment, status=f"number={number};")
 

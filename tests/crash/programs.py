@@ -94,7 +94,7 @@ def delivery_of(data_dir: Path) -> int | None:
     """The process that delivers from a data folder, whoever its parent is now."""
     with contextlib.suppress(OSError, ValueError):
         pid = int((data_dir / "delivery.pid").read_text())
-        if b"echo_ingest.deliver" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if b"echo_ingest.pipeline.deliver" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid
     return None
 

@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from echo_ingest.decode import clip_bytes, decode
 from echo_ingest.journal import Entry
-from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.reader import Archive, Selection
 from echo_ingest.record import Rejected
 from echo_ingest.sinks import clips
 from tests.crash.evidence import Done, Evidence
 from tests.crash.faults import PAUSE_SECONDS
 from tests.crash.messages import EPOCH_SECONDS, Outgoing, message_of, number_of
-from tests.house import closes
+from tests.harness import closes
 
 MOMENT_SECONDS = 0.5
 LATE_SECONDS = PAUSE_SECONDS[1] + MOMENT_SECONDS

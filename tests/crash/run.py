@@ -15,14 +15,14 @@ import apsw
 
 from echo_ingest.broker import SERVICE
 from echo_ingest.journal import JournalUnusable
-from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.reader import Archive
 from echo_ingest.sinks.postgres.rows import COLUMNS
 from tests.crash.devices import Answers, Device, WaitsFor
 from tests.crash.evidence import NODES, Done, Evidence
 from tests.crash.faults import Fault, plan
 from tests.crash.messages import REFUSED_SPECIES
 from tests.crash.programs import Program, delivery_of, mosquitto_of, send
-from tests.house import House, free_port
+from tests.harness import House, free_port
 from tests.postgres import DATABASE, Cluster
 from tests.proxy import Proxy
 

@@ -6,7 +6,7 @@ import pytest
 
 from echo_ingest.decode import clip_bytes
 from echo_ingest.record import Place, Recording
-from tests.decode.arrived import CLIPS, chunk, message, reason, record, recording, wav
+from tests.decode.messages import CLIPS, chunk, message, reason, record, recording, wav
 
 AT = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
 RECEIVED = datetime(2026, 9, 14, 5, 45, 12, 500_000, tzinfo=UTC)

@@ -8,7 +8,7 @@ from binascii import a2b_base64
 import pytest
 
 from echo_ingest.decode import audio
-from echo_ingest.decode.reasons import Unfit
+from echo_ingest.decode.errors import Unfit
 
 LONG = base64.b64encode(random.Random(1).randbytes(250)).decode()
 """More letters than any processor reads at once, and padding at the end."""

@@ -21,7 +21,7 @@ from echo_ingest.record import (
     Rejected,
     Telemetry,
 )
-from tests.decode.arrived import BYTES_MAX, PAYLOADS, RECEIVED_AT_MS
+from tests.decode.messages import BYTES_MAX, PAYLOADS, RECEIVED_AT_MS
 
 pytestmark = pytest.mark.skipif(not PAYLOADS.exists(), reason="no example payloads here")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from echo_ingest.decode import clip_bytes, decode, identify
 from echo_ingest.decode.fields import Fields
 from echo_ingest.record import KINDS, Message, Rejected, identity, kind
-from tests.decode.arrived import BYTES_MAX, CLIPS, PAYLOADS, RECEIVED_AT_MS, wav
+from tests.decode.messages import BYTES_MAX, CLIPS, PAYLOADS, RECEIVED_AT_MS, wav
 
 CLIP = base64.b64encode(wav(samples=20)).decode()
 SEEDS = [path.read_bytes() for path in sorted(CLIPS.glob("*.*")) if path.suffix != ".md"]

@@ -9,7 +9,7 @@ import pytest
 
 from echo_ingest.decode import clip_bytes
 from echo_ingest.record import Recording
-from tests.decode.arrived import AUDIO, message, reason, record, recording
+from tests.decode.messages import AUDIO, message, reason, record, recording
 
 pytestmark = pytest.mark.skipif(not AUDIO.exists(), reason="no real recordings here")
 

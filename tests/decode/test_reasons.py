@@ -6,7 +6,7 @@ import pytest
 
 from echo_ingest.decode import decode
 from echo_ingest.record import Detection, Place, Recording, Rejected, Telemetry
-from tests.decode.arrived import BYTES_MAX, message, reason, record, wav
+from tests.decode.messages import BYTES_MAX, message, reason, record, wav
 
 PREDICTION: dict[str, object] = {
     "type": "prediction",

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from echo_ingest.record import Clip
-from tests.decode.arrived import CLIPS, chunk, reason, recording, wav
+from tests.decode.messages import CLIPS, chunk, reason, recording, wav
 
 
 def clip(data: bytes) -> Clip:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from echo_ingest.record import Telemetry
-from tests.decode.arrived import message, reason, record
+from tests.decode.messages import message, reason, record
 
 AT = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
 RECEIVED = datetime(2026, 9, 14, 5, 45, 12, 500_000, tzinfo=UTC)

@@ -8,7 +8,7 @@ from typing import Any
 
 import echo_ingest
 from echo_ingest import broker
-from echo_ingest.service import delivery, door
+from echo_ingest.service import delivery_process, web_process
 from echo_ingest.settings import (
     SECRETS,
     Settings,
@@ -145,7 +145,9 @@ def _workload(cluster: Cluster, manifest: Manifest, tmp_path: Path) -> Iterator[
         yield from _page(which, container[which]["httpGet"]["path"])
     if container["livenessProbe"]["httpGet"]["path"] != "/livez":
         yield f"{name} is restarted for what a restart does not help"
-    stopping_seconds = delivery.STOP_SECONDS_MAX + broker.STOP_SECONDS_MAX + door.STOP_SECONDS_MAX
+    stopping_seconds = (
+        delivery_process.STOP_SECONDS_MAX + broker.STOP_SECONDS_MAX + web_process.STOP_SECONDS_MAX
+    )
     if pod["terminationGracePeriodSeconds"] < stopping_seconds:
         yield f"{name} is killed while it stops"
     yield from _restrictions(name, pod, container)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.manifests import build
-from tests.house import Device, House, eventually, free_port
-from tests.test_figures import metrics
+from tests.harness import Device, House, eventually, free_port
+from tests.test_broker_stats import metrics
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,9 @@ import pytest
 
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal
-from tests.export.taking import files, journal_of
+from tests.export.exporting import files, journal_of
 from tests.export.test_package import PROJECT
-from tests.house import eventually
+from tests.harness import eventually
 from tests.sinks.messages import PAYLOAD_BYTES_MAX, detection, message, messages
 from tests.test_full_disk import fill
 

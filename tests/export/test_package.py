@@ -15,7 +15,7 @@ import pytest
 from echo_ingest.export.camtrap.project import ProjectError, read
 from echo_ingest.export.partial import Refused
 from echo_ingest.record import kind
-from tests.export.taking import asked, files, journal_of, pack
+from tests.export.exporting import asked, files, journal_of, pack
 from tests.sinks.messages import (
     LIMITS,
     MORNING,

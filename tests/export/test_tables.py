@@ -14,15 +14,15 @@ import apsw
 import duckdb
 import pytest
 
+from echo_ingest.columns import TABLES
 from echo_ingest.decode import decode
 from echo_ingest.export import parquet, reading
 from echo_ingest.export.clips import path_of, write
 from echo_ingest.export.rows import COLUMNS
-from echo_ingest.flat import TABLES
 from echo_ingest.journal import Journal
-from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.reader import Archive, Selection
 from echo_ingest.record import KINDS, Clip, Message, Rejected, identity, kind
-from tests.export.taking import EVERYTHING, asked, files, journal_of, take_out
+from tests.export.exporting import EVERYTHING, asked, files, journal_of, take_out
 from tests.sinks.messages import (
     LIMITS,
     MORNING,

@@ -7,7 +7,7 @@ from random import Random
 
 from echo_ingest.record import Message
 from echo_ingest.settings import node_of
-from tests.decode.arrived import RECEIVED_AT_MS
+from tests.decode.messages import RECEIVED_AT_MS
 from tests.fuzz import sounds
 from tests.fuzz.seeds import OBJECTS, REAL
 from tests.fuzz.vocabulary import (

@@ -8,7 +8,7 @@ import msgspec
 
 from echo_ingest.decode import clip_bytes, decode, identify
 from echo_ingest.journal.entries import properties_of, properties_text
-from echo_ingest.receipts import receipt
+from echo_ingest.pipeline.receipts import receipt
 from echo_ingest.record import (
     KINDS,
     STORED,

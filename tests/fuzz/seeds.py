@@ -5,7 +5,7 @@ import json
 
 from echo_ingest.decode import decode
 from echo_ingest.record import Rejected
-from tests.decode.arrived import BYTES_MAX, PAYLOADS, message, wav
+from tests.decode.messages import BYTES_MAX, PAYLOADS, message, wav
 
 CLIP = base64.b64encode(wav(samples=20)).decode()
 WHERE = {"latitude": -38.77, "longitude": 143.5, "altitude": 112}

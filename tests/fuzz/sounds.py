@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable
 from random import Random
 
-from tests.decode.arrived import CLIPS, chunk, wav
+from tests.decode.messages import CLIPS, chunk, wav
 
 GOOD = [path.read_bytes() for path in sorted(CLIPS.glob("*.*")) if path.suffix != ".md"]
 GOOD += [wav(samples=20), wav(samples=1, rate=384_000)]

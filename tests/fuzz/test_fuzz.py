@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from echo_ingest.record import KINDS, Message
-from tests.decode.arrived import RECEIVED_AT_MS, chunk, wav
+from tests.decode.messages import RECEIVED_AT_MS, chunk, wav
 from tests.fuzz.campaign import judge_range, weigh
 from tests.fuzz.judge import PAYLOAD_BYTES_MAX, REJECTED, is_plain, judge
 

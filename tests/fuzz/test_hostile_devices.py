@@ -16,7 +16,7 @@ from echo_ingest.record import Message
 from tests.fuzz.inputs import input_of
 from tests.fuzz.judge import is_plain
 from tests.fuzz.vocabulary import PREFIXES
-from tests.house import Device, House, eventually, free_port
+from tests.harness import Device, House, eventually, free_port
 from tests.watched_api import WatchedApi
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A container of the image, with the calls that `tests.house.House` has for a program."""
+"""A container of the image, with the calls that `tests.harness.House` has for a program."""
 
 import json
 import secrets
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.house import PUB_PASSWORD, SUB_PASSWORD, House, eventually
+from tests.harness import PUB_PASSWORD, SUB_PASSWORD, House, eventually
 from tests.image.engine import docker
 
 # As strict as the image can be run; every test runs it so.

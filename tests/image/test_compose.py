@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import PUB_PASSWORD, Device, House, eventually
+from tests.harness import PUB_PASSWORD, Device, House, eventually
 from tests.image.container import detections
 from tests.image.engine import ROOT, docker
 

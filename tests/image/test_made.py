@@ -67,7 +67,7 @@ def test_pymongo_is_compiled(image: str) -> None:
 
 def test_the_console_is_built(image: str) -> None:
     program = (
-        "from echo_ingest.web.console.bundle import read_bundle\n"
+        "from echo_ingest.web.console.assets import read_bundle\n"
         "bundle = read_bundle()\n"
         "assert {bundle.names[name] for name in ('console.js', 'clip.css')} <= {*bundle.files}\n"
     )

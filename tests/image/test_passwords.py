@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from tests.house import Device, eventually
+from tests.harness import Device, eventually
 from tests.image.conftest import Start
 from tests.image.container import Container, detections
 from tests.image.engine import ROOT, docker, network_of_build

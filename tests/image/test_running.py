@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import PUB_PASSWORD, Device, eventually
+from tests.harness import PUB_PASSWORD, Device, eventually
 from tests.image.conftest import Start
 from tests.image.container import MESSAGES, STRICT, Container, detections
 from tests.image.engine import docker

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from echo_ingest import deliver as deliver_room
+from echo_ingest.pipeline import deliver as deliver_room
 from tests.proxy import Proxy
 from tests.sinks.backend import Backend
 from tests.sinks.backends import BACKENDS

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from pathlib import Path
 from random import Random
 
-from echo_ingest.deliver import Deliver
 from echo_ingest.journal import Entry, Journal, Ledger, SinkLedger
-from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.pipeline.deliver import Deliver
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Sink, Unavailable, Written
 from tests.sinks.backend import Backend

@@ -10,7 +10,6 @@ from random import Random
 
 import msgspec
 
-from echo_ingest.calls import CALLS, wav
 from echo_ingest.decode import decode
 from echo_ingest.journal.plan import Arrival
 from echo_ingest.record import (
@@ -24,6 +23,7 @@ from echo_ingest.record import (
     identity,
 )
 from echo_ingest.record import Health as NodeHealth
+from echo_ingest.simulator.sounds import CALLS, wav
 
 NODES = ("ridge-01", "ridge-02", "creek-03")
 PAYLOAD_BYTES_MAX = 64 * 1_048_576

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.reader import Archive
 from echo_ingest.record import kind
 from echo_ingest.sinks import Delivery
 from tests.sinks.backend import Backend

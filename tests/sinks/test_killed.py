@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import House, free_port
+from tests.harness import House, free_port
 from tests.proxy import Proxy
 from tests.sinks.backend import Backend
 from tests.sinks.delivering import Line, until

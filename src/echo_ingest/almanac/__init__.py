@@ -24,7 +24,8 @@ from msgspec import Struct
 
 from echo_ingest.almanac import calls, hours, nights, nodes, recordings, refusals, samples
 from echo_ingest.almanac.calls import Call, CallFilter, Species
-from echo_ingest.almanac.follow import Follower
+from echo_ingest.almanac.database import AlmanacUnready, open_to_read
+from echo_ingest.almanac.follower import Follower
 from echo_ingest.almanac.hours import Health, Listening, NodeHour, Reading
 from echo_ingest.almanac.nights import Night, SpeciesNight
 from echo_ingest.almanac.nodes import (
@@ -39,7 +40,6 @@ from echo_ingest.almanac.nodes import (
     Told,
     Which,
 )
-from echo_ingest.almanac.opening import AlmanacUnready, open_to_read
 from echo_ingest.almanac.recordings import Recorded
 from echo_ingest.almanac.refusals import Refused
 from echo_ingest.almanac.samples import Figures, Room, Sample, SinkSample, note_sample

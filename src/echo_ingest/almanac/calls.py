@@ -6,8 +6,8 @@ from itertools import islice
 import apsw
 from msgspec import Struct
 
-from echo_ingest.almanac.heard import HOUR_MS
-from echo_ingest.almanac.opening import rows_of
+from echo_ingest.almanac.database import rows_of
+from echo_ingest.almanac.observation import HOUR_MS
 
 CALLS_MAX = 500
 SPECIES_MAX = 500

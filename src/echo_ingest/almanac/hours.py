@@ -3,8 +3,8 @@
 import apsw
 from msgspec import Struct
 
-from echo_ingest.almanac.heard import HOUR_MS, MEASURES
-from echo_ingest.almanac.opening import rows_of
+from echo_ingest.almanac.database import rows_of
+from echo_ingest.almanac.observation import HOUR_MS, MEASURES
 
 HOURS_MAX = 24 * 400
 WITNESSES = 50

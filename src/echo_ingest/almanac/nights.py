@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Struct, structs
 
 from echo_ingest.almanac.calls import EACH_TENTH, END_MS, CallFilter, ids_of, newest
-from echo_ingest.almanac.heard import HOUR_MS
-from echo_ingest.almanac.opening import rows_of
+from echo_ingest.almanac.database import rows_of
+from echo_ingest.almanac.observation import HOUR_MS
 
 NIGHTS_MAX = 31
 NODE_IDS = "I"

@@ -5,10 +5,10 @@ from typing import Literal
 import apsw
 from msgspec import Struct
 
+from echo_ingest.almanac.aggregate import SPAN_MS
 from echo_ingest.almanac.calls import EACH_TENTH
-from echo_ingest.almanac.heard import HOUR_MS
-from echo_ingest.almanac.opening import rows_of
-from echo_ingest.almanac.tally import SPAN_MS
+from echo_ingest.almanac.database import rows_of
+from echo_ingest.almanac.observation import HOUR_MS
 
 NODES_PAGE_MAX = 500
 SILENT_MAX = 100

@@ -4,7 +4,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.almanac.calls import CALLS_MAX, END_MS, CallFilter, ids_of
-from echo_ingest.almanac.opening import rows_of
+from echo_ingest.almanac.database import rows_of
 
 
 class Recorded(Struct, frozen=True):

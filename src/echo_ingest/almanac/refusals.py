@@ -9,7 +9,7 @@ import re
 import apsw
 from msgspec import Struct
 
-from echo_ingest.almanac.opening import rows_of
+from echo_ingest.almanac.database import rows_of
 
 GROUPS_MAX = 200
 PAGE_MAX = 1_000

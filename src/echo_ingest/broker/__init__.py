@@ -18,7 +18,6 @@ from pathlib import Path
 
 import structlog
 
-from echo_ingest.broker.changes import follow
 from echo_ingest.broker.configuration import (
     CONFIGURATION_FILE,
     PUBLISHER,
@@ -27,20 +26,20 @@ from echo_ingest.broker.configuration import (
     Credentials,
     severity,
 )
-from echo_ingest.broker.folder import (
+from echo_ingest.broker.files import (
     Accounts,
     make_folder,
     not_ours,
     prepare,
 )
-from echo_ingest.broker.nodes import Node, read_nodes
-from echo_ingest.broker.own import (
+from echo_ingest.broker.local_login import (
     login,
     own_endpoint,
     own_login,
     service_credentials,
     session_name,
 )
+from echo_ingest.broker.nodes import Node, read_nodes
 from echo_ingest.broker.program import (
     BrokerError,
     MosquittoMissing,
@@ -48,8 +47,9 @@ from echo_ingest.broker.program import (
     find_mosquitto,
     version,
 )
+from echo_ingest.broker.reload import follow
+from echo_ingest.process.orphans import end_survivor, lock_file, noting_number, try_lock
 from echo_ingest.settings import Settings
-from echo_ingest.survivor import end_survivor, lock_file, noting_number, try_lock
 
 __all__ = [
     "PUBLISHER",

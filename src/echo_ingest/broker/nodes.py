@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.broker.program import BrokerError
-from echo_ingest.settings.kept import write_private
+from echo_ingest.settings.secrets import write_private
 
 NODES_MAX = 10_000
 FILE_BYTES_MAX = 4 * 1024 * 1024

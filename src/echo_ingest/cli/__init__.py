@@ -8,24 +8,24 @@ import apsw
 import typer
 
 import echo_ingest
+from echo_ingest.admin import Mistyped, NotPossible
 from echo_ingest.broker import BrokerError
 from echo_ingest.cli import (
     check,
+    dead_letters,
     export,
-    ledger,
-    letters,
     migrate,
     nodes,
     parked,
     publish,
     records,
     sinks,
+    status,
     verify,
 )
+from echo_ingest.cli.confirmed_publish import NoReceipt
 from echo_ingest.cli.options import settings_of
-from echo_ingest.cli.receipted import NoReceipt
-from echo_ingest.cli.screen import say_error
-from echo_ingest.decisions import Mistyped, NotPossible
+from echo_ingest.cli.output import say_error
 from echo_ingest.journal import JournalFull, JournalUnusable
 from echo_ingest.mqtt import ConnectionLost
 from echo_ingest.settings import SettingsError
@@ -100,10 +100,10 @@ def _serve(command: Literal["up", "run", "broker", "demo"], context: typer.Conte
 
 app.command(rich_help_panel=RUNNING)(check.check)
 app.command(rich_help_panel=RUNNING)(verify.verify)
-app.command(rich_help_panel=READING)(ledger.status)
+app.command(rich_help_panel=READING)(status.status)
 app.add_typer(records.app, name="records", rich_help_panel=READING)
 app.command(rich_help_panel=READING)(export.export)
-app.add_typer(letters.app, name="dead-letters", no_args_is_help=True, rich_help_panel=MENDING)
+app.add_typer(dead_letters.app, name="dead-letters", no_args_is_help=True, rich_help_panel=MENDING)
 app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=MENDING)
 app.add_typer(sinks.app, name="sinks", no_args_is_help=True, rich_help_panel=MENDING)
 app.command(rich_help_panel=MENDING)(publish.publish)

@@ -17,8 +17,7 @@ from rich.text import Text
 
 from echo_ingest import broker
 from echo_ingest.broker.nodes import read_nodes
-from echo_ingest.cli.options import archive_of, log_from, settings_of
-from echo_ingest.cli.reach import (
+from echo_ingest.cli.connection import (
     ask_service,
     connected,
     is_own,
@@ -26,15 +25,16 @@ from echo_ingest.cli.reach import (
     publisher_options,
     service_options,
 )
-from echo_ingest.cli.screen import out
+from echo_ingest.cli.options import archive_of, log_from, settings_of
+from echo_ingest.cli.output import out
 from echo_ingest.journal import JournalUnusable
-from echo_ingest.journal.damage import note_of, noted
-from echo_ingest.journal.salvage import report_of
+from echo_ingest.journal.recovery.detect import note_of, noted
+from echo_ingest.journal.recovery.salvage import report_of
 from echo_ingest.mqtt import ConnectionLost, Session
-from echo_ingest.readable import printable, size
+from echo_ingest.payload_view import printable, size
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, Unavailable
-from echo_ingest.sinks.configured import sinks_of
+from echo_ingest.sinks.registry import sinks_of
 
 NOT_RUNNING = "not running; `echo-ingest up` or `echo-ingest broker` starts it"
 MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("–", "dim")}

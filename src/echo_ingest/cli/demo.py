@@ -15,16 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from echo_ingest.almanac import Figures, almanac_path, note_sample
+from echo_ingest.cli.output import cells, moment, out, progress, table
 from echo_ingest.cli.records import what
-from echo_ingest.cli.screen import cells, moment, out, progress, table
 from echo_ingest.decode import decode, identify
-from echo_ingest.fleet import Device, fleet, past, publish_for_ever
 from echo_ingest.journal import Journal, Ledger
-from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.reader import Archive, Selection
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Rejected, kind
 from echo_ingest.service import House, Stopped
 from echo_ingest.settings import Settings
+from echo_ingest.simulator import Device, fleet, history, publish_for_ever
 
 REFRESH_SECONDS = 0.5
 RATE_REFRESHES = 20
@@ -79,10 +79,10 @@ def remember(
     For the console's curves, its last day is looked at as the web process would have.
     """
     rng = Random(0)  # noqa: S311
-    events = past.events(devices, began_at, rng)
+    events = history.events(devices, began_at, rng)
     total = sum(len(device.says) * device.repeats for _, _, device in events)
     looked_at_from_ms = began_at.timestamp() * 1_000 - DAY_MS
-    spans = groupby(past.messages(events, rng), lambda each: each.received_at_ms // STEP_MS)
+    spans = groupby(history.messages(events, rng), lambda each: each.received_at_ms // STEP_MS)
     for span, messages in spans:
         arrivals = [(message, identify(message, payload_bytes_max)) for message in messages]
         journal.append(arrivals)
@@ -105,7 +105,7 @@ async def _remember(house: House, devices: Sequence[Device], began_at: datetime)
         settings.payload_bytes_max,
     )
     count, total = next(past_of)
-    with progress(total, f"{past.DAYS} simulated days") as advance:
+    with progress(total, f"{history.DAYS} simulated days") as advance:
         advance(count)
         for count, _ in past_of:
             advance(count)

@@ -17,18 +17,18 @@ from echo_ingest.cli.options import (
     archive_of,
     settings_of,
 )
-from echo_ingest.cli.screen import counted, fail, out, progress, say
+from echo_ingest.cli.output import counted, fail, out, progress, say
+from echo_ingest.columns import TABLES
 from echo_ingest.export import gather, stream, write_tables
 from echo_ingest.export.camtrap import package
 from echo_ingest.export.camtrap.package import Packed
 from echo_ingest.export.camtrap.project import ProjectError, read
 from echo_ingest.export.partial import Gathered, Refused, begin, folder_of, go_on
 from echo_ingest.export.reading import REJECTED, Request, kinds, start
-from echo_ingest.flat import TABLES
 from echo_ingest.journal import JournalFull
-from echo_ingest.journal.archive import Archive, Selection
-from echo_ingest.journal.opening import NO_ROOM
-from echo_ingest.readable import size
+from echo_ingest.journal.database import NO_ROOM
+from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.payload_view import size
 
 STANDARD_OUTPUT = Path("-")
 

@@ -6,7 +6,7 @@ import logging
 import typer
 
 from echo_ingest.cli.options import log_from, settings_of
-from echo_ingest.cli.screen import fail, out, say
+from echo_ingest.cli.output import fail, out, say
 from echo_ingest.sinks import Unavailable
 
 

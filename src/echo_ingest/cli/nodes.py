@@ -13,12 +13,12 @@ import segno
 import typer
 from msgspec import Struct
 
+from echo_ingest.admin import nodes as decided
 from echo_ingest.broker.nodes import Node, new_password, read_nodes
 from echo_ingest.cli.options import archive_of, settings_of
-from echo_ingest.cli.screen import cells, counted, duration, fail, moment, out, say, table
-from echo_ingest.decisions import nodes as decided
+from echo_ingest.cli.output import cells, counted, duration, fail, moment, out, say, table
 from echo_ingest.journal import JournalUnusable
-from echo_ingest.journal.nodes import Heard
+from echo_ingest.journal.node_days import Heard
 from echo_ingest.settings import Settings
 
 app = typer.Typer(help="Credentials of their own for devices.")

@@ -12,7 +12,7 @@ import structlog
 import typer
 
 from echo_ingest import settings
-from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.reader import Archive
 from echo_ingest.settings import Settings
 
 

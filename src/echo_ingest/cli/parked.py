@@ -11,14 +11,14 @@ import msgspec
 import typer
 from rich.text import Text
 
+from echo_ingest.admin import journal_of
+from echo_ingest.admin.parked import request_replay
 from echo_ingest.cli.options import archive_of, settings_of
-from echo_ingest.cli.screen import cells, fail, moment, out, progressed, say, table, write_lines
-from echo_ingest.decisions import journal_of
-from echo_ingest.decisions.parked import request_replay
+from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
 from echo_ingest.decode import decode
 from echo_ingest.journal import Entry
-from echo_ingest.journal.archive import Archive, Parked
-from echo_ingest.readable import readable, size
+from echo_ingest.journal.reader import Archive, Parked
+from echo_ingest.payload_view import readable, size
 from echo_ingest.record import Rejected
 
 Sink = Annotated[str | None, typer.Option(help="Only what this sink refused.")]

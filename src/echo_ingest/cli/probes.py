@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from echo_ingest.cli.receipted import NoReceipt, Receipted
+from echo_ingest.cli.confirmed_publish import NoReceipt, Receipted
 from echo_ingest.mqtt import ConnectionLost, PublishRefused, SessionOptions
-from echo_ingest.receipts import Receipt
+from echo_ingest.pipeline.receipts import Receipt
 
 STATUS = "verify"
 IN_FLIGHT_MAX = 1_000

@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 from msgspec import Struct
 
+from echo_ingest.cli.confirmed_publish import Receipted
+from echo_ingest.cli.connection import connected, publish_acknowledged, require_publisher
 from echo_ingest.cli.options import log_from, settings_of
-from echo_ingest.cli.reach import connected, publish_acknowledged, require_publisher
-from echo_ingest.cli.receipted import Receipted
-from echo_ingest.cli.screen import fail, progress, say, say_error
+from echo_ingest.cli.output import fail, progress, say, say_error
 from echo_ingest.mqtt import PublishRefused, Session, SessionOptions
 from echo_ingest.record import DUPLICATE, STORED
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings

@@ -10,13 +10,13 @@ import msgspec
 import typer
 from rich.text import Text
 
-from echo_ingest.cli.lines import Seen, csv_rows, json_lines
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, archive_of, settings_of
-from echo_ingest.cli.screen import cells, duration, fail, moment, out, say, table
+from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
+from echo_ingest.cli.record_output import Seen, csv_rows, json_lines
 from echo_ingest.decode import clip_bytes, decode
 from echo_ingest.journal import Entry
-from echo_ingest.journal.archive import PAGE_ROWS, Archive, Selection
-from echo_ingest.readable import readable, size
+from echo_ingest.journal.reader import PAGE_ROWS, Archive, Selection
+from echo_ingest.payload_view import readable, size
 from echo_ingest.record import (
     AnyRecord,
     Clip,

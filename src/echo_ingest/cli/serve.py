@@ -8,9 +8,9 @@ from typing import Literal
 from echo_ingest import service
 from echo_ingest.broker import Broker, BrokerError
 from echo_ingest.cli.demo import console_address, demonstrate
-from echo_ingest.cli.screen import fail, say
+from echo_ingest.cli.output import fail, say
 from echo_ingest.journal import JournalFull, JournalUnusable
-from echo_ingest.log import configure_log
+from echo_ingest.process.log import configure_log
 from echo_ingest.settings import Settings
 
 CONSOLE = {

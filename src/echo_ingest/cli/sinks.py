@@ -11,16 +11,16 @@ import msgspec
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from echo_ingest.admin import journal_of
+from echo_ingest.admin import sinks as decided
+from echo_ingest.cli.connection import ask_service
 from echo_ingest.cli.options import archive_of, given_time, settings_of
-from echo_ingest.cli.reach import ask_service
-from echo_ingest.cli.screen import cells, counted, duration, err, fail, moment, out, say, table
-from echo_ingest.decisions import journal_of
-from echo_ingest.decisions import sinks as decided
+from echo_ingest.cli.output import cells, counted, duration, err, fail, moment, out, say, table
 from echo_ingest.journal import SinkLedger
-from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.reader import Archive
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, SinkState
-from echo_ingest.sinks.configured import sinks_of
+from echo_ingest.sinks.registry import sinks_of
 
 POLL_SECONDS = 0.25
 STATE_POLL_SECONDS = 2.0

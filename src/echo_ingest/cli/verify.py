@@ -10,7 +10,11 @@ from typing import Annotated
 
 import typer
 
-from echo_ingest.cli.found import (
+from echo_ingest.cli.connection import http_token, require_publisher
+from echo_ingest.cli.options import archive_of, log_from, settings_of
+from echo_ingest.cli.output import cells, fail, out, say, say_error, table
+from echo_ingest.cli.probes import Probe, Run, new_run, send
+from echo_ingest.cli.verify_lookup import (
     Found,
     NotAnswered,
     ReadApi,
@@ -18,10 +22,6 @@ from echo_ingest.cli.found import (
     in_journal,
     over_http,
 )
-from echo_ingest.cli.options import archive_of, log_from, settings_of
-from echo_ingest.cli.probes import Probe, Run, new_run, send
-from echo_ingest.cli.reach import http_token, require_publisher
-from echo_ingest.cli.screen import cells, fail, out, say, say_error, table
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.settings import Settings
 from echo_ingest.settings.endpoint import check_http_url

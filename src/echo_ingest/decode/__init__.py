@@ -4,9 +4,9 @@ Two dialects: JSON as Project Echo's devices send it (`echo`), and audio files a
 (`audio_file`). The bytes tell which; the topic does not.
 """
 
-from echo_ingest.decode import audio, audio_file, echo, plain
+from echo_ingest.decode import audio, audio_file, echo, fast_path
+from echo_ingest.decode.errors import Unfit
 from echo_ingest.decode.forms import FORMS, Form
-from echo_ingest.decode.reasons import Unfit
 from echo_ingest.record import AnyRecord, Identity, Message, Rejected, identity
 
 __all__ = ["FORMS", "Form", "clip_bytes", "decode", "identify", "message_id"]
@@ -26,7 +26,7 @@ def identify(message: Message, payload_bytes_max: int) -> Identity | Rejected:
     The same as `decode`, for every message; most of them are plain enough to be told at a glance,
     and which message it is does not depend on the hash of its clip.
     """
-    at_a_glance = plain.identify(message.payload)
+    at_a_glance = fast_path.identify(message.payload)
     if at_a_glance is not None:
         return at_a_glance
     verdict = _decode(message, payload_bytes_max, hashed=False)

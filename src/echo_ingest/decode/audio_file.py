@@ -7,8 +7,8 @@ the file's own header.
 from math import isfinite, nan
 
 from echo_ingest.decode import audio, times, values
-from echo_ingest.decode.reasons import Unfit, said
-from echo_ingest.decode.recorder import notes
+from echo_ingest.decode.errors import Unfit, said
+from echo_ingest.decode.recorder_notes import notes
 from echo_ingest.record import Message, Place, Recording, TimeSource
 
 FORM = "audio-file"

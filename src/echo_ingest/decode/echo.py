@@ -7,8 +7,8 @@ are left alone. `forms.py` has the table of forms; docs/forms.md tells it to dev
 from datetime import datetime
 
 from echo_ingest.decode import audio, times, values
+from echo_ingest.decode.errors import Unfit, none_of_the_forms
 from echo_ingest.decode.fields import Fields, Lla, Ranked, keys, read, read_id
-from echo_ingest.decode.reasons import Unfit, none_of_the_forms
 from echo_ingest.record import (
     Alternative,
     AnyRecord,

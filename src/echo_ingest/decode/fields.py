@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from echo_ingest.decode.reasons import Unfit, not_json, wrong_value
+from echo_ingest.decode.errors import Unfit, not_json, wrong_value
 
 PARTS_MAX = 256
 """Objects and lists in one message, and so the depth to which they can nest."""

@@ -6,7 +6,7 @@ A clock that was never set says 1970. Such a time is no time: the functions retu
 import re
 from datetime import UTC, datetime, timedelta
 
-from echo_ingest.decode.reasons import Unfit, said
+from echo_ingest.decode.errors import Unfit, said
 
 CLOCK_FAILED_YEAR = 1970
 YEAR_MAX = 2105

@@ -6,8 +6,8 @@ Each function raises `Unfit` for a value that cannot be true, naming its field.
 from functools import lru_cache
 
 from echo_ingest.decode.audio.sound import SAMPLE_RATE_HZ_MAX
+from echo_ingest.decode.errors import Unfit, said
 from echo_ingest.decode.fields import Lla
-from echo_ingest.decode.reasons import Unfit, said
 from echo_ingest.record import Place, SourceType
 
 TEXT_CHARACTERS_MAX = 256

@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
+from echo_ingest.columns import TABLES, Row
 from echo_ingest.export import csv_table, json_lines, parquet, reading
 from echo_ingest.export.csv_table import CsvTable
 from echo_ingest.export.partial import REASONS_MAX, Gathered, Partial, Progress
 from echo_ingest.export.reading import Page, Request, Walk
 from echo_ingest.export.rows import COLUMNS, row
-from echo_ingest.flat import TABLES, Row
-from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.reader import Archive
 from echo_ingest.record import kind
 
 WRITERS = {"csv": csv_table.write, "jsonl": json_lines.write, "parquet": parquet.write}

@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import msgspec
 
+from echo_ingest.columns import Row
 from echo_ingest.export.rows import Column, Type, written
-from echo_ingest.flat import Row
 
 FORMULA_OPENINGS = ("=", "+", "-", "@", "\t", "\r", "\n")
 

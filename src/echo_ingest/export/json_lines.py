@@ -6,8 +6,8 @@ from typing import IO
 
 import msgspec
 
+from echo_ingest.columns import Row
 from echo_ingest.export.rows import Column, written
-from echo_ingest.flat import Row
 
 
 def write(file: IO[bytes], columns: Sequence[Column], rows: Iterable[Row]) -> None:

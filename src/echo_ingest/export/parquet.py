@@ -11,9 +11,9 @@ from typing import IO, Any, cast
 from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_parquet
 
+from echo_ingest.columns import Row
 from echo_ingest.export.csv_table import json_text
 from echo_ingest.export.rows import Column, Type
-from echo_ingest.flat import Row
 
 ROW_GROUP_ROWS = 100_000
 BATCH_ROWS = 10_000

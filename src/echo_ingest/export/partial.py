@@ -23,14 +23,14 @@ import msgspec
 from msgspec import Struct
 
 import echo_ingest
+from echo_ingest.columns import Row
 from echo_ingest.decode import clip_bytes
 from echo_ingest.export import clips
 from echo_ingest.export.camtrap.deployments import device_of
 from echo_ingest.export.reading import Page, Request, Walk, is_wanted
 from echo_ingest.export.rows import row
-from echo_ingest.flat import Row
 from echo_ingest.journal import Entry
-from echo_ingest.journal.opening import needing_room, sync
+from echo_ingest.journal.database import needing_room, sync
 from echo_ingest.record import AnyRecord, Clip, kind
 
 SUFFIX = ".partial"

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from echo_ingest.decode import decode
 from echo_ingest.journal import Entry
-from echo_ingest.journal.archive import Archive, Selection
+from echo_ingest.journal.reader import Archive, Selection
 from echo_ingest.record import KINDS, AnyRecord, Movement, Rejected, kind
 
 Format = Literal["csv", "jsonl", "parquet", "camtrap-dp"]

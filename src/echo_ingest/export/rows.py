@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from echo_ingest.columns import COLUMNS as FLAT
+from echo_ingest.columns import Row, flat
 from echo_ingest.decode.times import received
-from echo_ingest.flat import COLUMNS as FLAT
-from echo_ingest.flat import Row, flat
 from echo_ingest.journal import Entry
 from echo_ingest.record import AnyRecord, kind
 

@@ -45,10 +45,8 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.journal import cursors
-from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
-from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
-from echo_ingest.journal.nodes import UPSERT_NODE_DAY, replayed, tally
-from echo_ingest.journal.opening import (
+from echo_ingest.journal.capacity import Room
+from echo_ingest.journal.database import (
     SCHEMA,
     JournalFull,
     JournalUnusable,
@@ -56,9 +54,11 @@ from echo_ingest.journal.opening import (
     needing_room,
     writing,
 )
-from echo_ingest.journal.places import place_of
+from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
+from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
+from echo_ingest.journal.locations import place_of
+from echo_ingest.journal.node_days import UPSERT_NODE_DAY, replayed, tally
 from echo_ingest.journal.plan import Arrival, Plan, Row, plan
-from echo_ingest.journal.room import Room
 from echo_ingest.record import DUPLICATE, STORED, Identity, Message
 
 __all__ = [

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import apsw
 
 from echo_ingest.journal.ledger import lost_between, without_gap
-from echo_ingest.journal.places import note_place
+from echo_ingest.journal.locations import note_place
 
 
 def add(db: apsw.Connection, sink: str) -> None:

@@ -15,15 +15,17 @@ import structlog
 from msgspec import Struct
 
 from echo_ingest import broker
-from echo_ingest.census import count_nodes
-from echo_ingest.ending import cancel, first_error, stop_signal
 from echo_ingest.journal import Journal
-from echo_ingest.journal.damage import noting
-from echo_ingest.journal.salvage import mend
-from echo_ingest.retain import retain
-from echo_ingest.service.door import listen, web_process
-from echo_ingest.service.house import House
-from echo_ingest.service.process import keep_running
+from echo_ingest.journal.recovery.detect import noting
+from echo_ingest.journal.recovery.salvage import mend
+from echo_ingest.monitoring.broker_health import Watch
+from echo_ingest.monitoring.node_counts import count_nodes
+from echo_ingest.pipeline.retention import retain
+from echo_ingest.process.orphans import end_survivor, lock_file, try_lock
+from echo_ingest.process.shutdown import cancel, first_error, stop_signal
+from echo_ingest.service.runtime import House
+from echo_ingest.service.supervisor import keep_running
+from echo_ingest.service.web_process import listen, web_process
 from echo_ingest.settings import (
     Endpoint,
     LocalEndpoint,
@@ -32,8 +34,6 @@ from echo_ingest.settings import (
     kept_secret,
     parse_endpoint,
 )
-from echo_ingest.survivor import end_survivor, lock_file, try_lock
-from echo_ingest.watch import Watch
 
 __all__ = ["House", "Stopped", "run_broker", "run_ingest", "run_up"]
 

@@ -24,7 +24,7 @@ from echo_ingest.settings import Settings, Tokens
 from echo_ingest.web.access import Refusals, only_with
 from echo_ingest.web.api import read_api
 from echo_ingest.web.console import create_console
-from echo_ingest.web.console.live import TABS_MAX, Live
+from echo_ingest.web.console.live_updates import TABS_MAX, Live
 from echo_ingest.web.errors import ERRORS
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
 from echo_ingest.web.reader import AlmanacReader, Reader

@@ -1,4 +1,4 @@
-"""`python -m echo_ingest.web`: the web process, as `service/door.py` starts it; nobody types it.
+"""`python -m echo_ingest.web`: the web process, as `service/web_process.py` starts it; nobody types it.
 
 Whatever becomes of its parent, it ends too: its standard input closes then, and a thread waits for
 that, however busy the rest is.
@@ -19,10 +19,10 @@ import structlog
 
 from echo_ingest import web
 from echo_ingest.almanac import Follower, almanac_path
-from echo_ingest.child import begin
-from echo_ingest.intercom import Handed, Intercom
-from echo_ingest.log import configure_log
-from echo_ingest.web.console.live import Live
+from echo_ingest.ipc import Handed, Intercom
+from echo_ingest.process.child import begin
+from echo_ingest.process.log import configure_log
+from echo_ingest.web.console.live_updates import Live
 from echo_ingest.web.sampling import sample_each_minute
 
 NICENESS = 10

@@ -10,12 +10,12 @@ from litestar.exceptions import HTTPException, NotFoundException, ValidationExce
 from litestar.params import FromQuery, PathParameter, QueryParameter, SkipValidation
 from litestar.response import Stream
 
-from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.journal.reader import Archive, Selection
 from echo_ingest.web.errors import AnyRequest, Problem, problem
-from echo_ingest.web.found import clip_file, entry_at, shown
+from echo_ingest.web.lookup import clip_file, entry_at, shown
 from echo_ingest.web.reader import Reader, download, in_turn
-from echo_ingest.web.views import (
+from echo_ingest.web.schemas import (
     DeadLetterPage,
     DeadMessage,
     NodeDays,

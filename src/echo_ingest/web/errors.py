@@ -9,7 +9,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ExceptionHandlersMap
 from msgspec import Struct
 
-from echo_ingest.intercom import NoAnswer
+from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import JournalUnusable
 
 AnyRequest = Request[object, object, State]

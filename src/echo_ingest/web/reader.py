@@ -16,7 +16,7 @@ from litestar.response import Stream
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from echo_ingest.almanac import Almanac
-from echo_ingest.journal.archive import Archive
+from echo_ingest.journal.reader import Archive
 from echo_ingest.web.ranges import NOWHERE, part_of
 
 REQUESTS_MAX = 4

@@ -13,7 +13,7 @@ import apsw
 from prometheus_client.parser import text_string_to_metric_families
 
 from echo_ingest.almanac import Figures, note_sample
-from echo_ingest.intercom import NoAnswer
+from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import Ledger
 from echo_ingest.web.health import Service
 

@@ -10,7 +10,7 @@ from echo_ingest.sinks import Sink
 from echo_ingest.sinks.mongodb import MongoDb
 from echo_ingest.sinks.mongodb.documents import AUDIO_UPLOADS, COLLECTIONS, EVENTS, MOVEMENTS
 from tests import mongodb
-from tests.house import free_port
+from tests.harness import free_port
 from tests.server import Server
 from tests.sinks.messages import MORNING, detection
 

@@ -7,7 +7,7 @@ from binascii import a2b_base64
 import pybase64
 
 from echo_ingest.decode.audio import flac, mp3, ogg, wav
-from echo_ingest.decode.reasons import Unfit, looks_like
+from echo_ingest.decode.errors import Unfit, looks_like
 from echo_ingest.record import Clip, Container
 
 REFERENCE_CHARACTERS_MAX = 1_024

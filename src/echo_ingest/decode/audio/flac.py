@@ -6,7 +6,7 @@ comment block as metadata.
 """
 
 from echo_ingest.decode.audio.sound import U32, Sound, measured, note
-from echo_ingest.decode.reasons import Unfit
+from echo_ingest.decode.errors import Unfit
 
 BLOCKS_MAX = 128
 COMMENTS_MAX = 1_000

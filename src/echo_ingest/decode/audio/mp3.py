@@ -8,7 +8,7 @@ duration. Tags (ID3v2, ID3v1, APE) are stepped over.
 from typing import NamedTuple
 
 from echo_ingest.decode.audio.sound import Sound, measured
-from echo_ingest.decode.reasons import Unfit
+from echo_ingest.decode.errors import Unfit
 
 FRAMES_MAX = 200_000
 JUNK_BYTES_MAX = 4_096

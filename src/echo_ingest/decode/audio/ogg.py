@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from echo_ingest.decode.audio.flac import STREAMINFO_BYTES, streaminfo
 from echo_ingest.decode.audio.sound import U16, U32, U64, Sound, measured
-from echo_ingest.decode.reasons import Unfit
+from echo_ingest.decode.errors import Unfit
 
 PAGES_MAX = 100_000
 OPUS_GRANULES_HZ = 48_000

@@ -4,7 +4,7 @@ from struct import Struct as Layout
 
 from msgspec import Struct
 
-from echo_ingest.decode.reasons import Unfit
+from echo_ingest.decode.errors import Unfit
 
 SAMPLE_RATE_HZ_MAX = 10_000_000
 CHANNELS_MAX = 64

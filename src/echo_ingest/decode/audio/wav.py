@@ -7,7 +7,7 @@ under their four-letter names, and the fields of a GUANO chunk under their own.
 from collections.abc import Iterator
 
 from echo_ingest.decode.audio.sound import U16, U32, U64, Sound, measured, note
-from echo_ingest.decode.reasons import Unfit
+from echo_ingest.decode.errors import Unfit
 
 CHUNKS_MAX = 1_000
 METADATA_CHUNKS_MAX = 8

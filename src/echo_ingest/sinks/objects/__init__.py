@@ -20,9 +20,9 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.record import AnyRecord
-from echo_ingest.settings.objects import parse_objects_url
+from echo_ingest.settings.urls import parse_objects_url
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written, clips
-from echo_ingest.sinks.objects.answers import TooLarge
+from echo_ingest.sinks.objects.errors import TooLarge
 from echo_ingest.sinks.objects.folder import Folder
 
 BATCH_RECORDS_MAX = 1_000

@@ -9,9 +9,9 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from echo_ingest import __version__
-from echo_ingest.settings.objects import ObjectsUrl
+from echo_ingest.settings.urls import ObjectsUrl
 from echo_ingest.sinks import Unavailable
-from echo_ingest.sinks.objects.answers import trouble
+from echo_ingest.sinks.objects.errors import trouble
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig

@@ -24,10 +24,10 @@ from datetime import UTC, datetime
 import asyncpg
 import structlog
 
-from echo_ingest.flat import Row
+from echo_ingest.columns import Row
 from echo_ingest.settings.postgres import postgres_address
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
-from echo_ingest.sinks.postgres import statements, trouble
+from echo_ingest.sinks.postgres import errors, statements
 from echo_ingest.sinks.postgres.migrate import is_current, migrate
 from echo_ingest.sinks.postgres.months import Months
 from echo_ingest.sinks.postgres.rows import COLUMNS, node_rows, table_rows
@@ -85,7 +85,7 @@ class Postgres:
                 may_create = await connection.fetchval(statements.MAY_CREATE)
                 lacking = [] if may_create else ["CREATE ON DATABASE"]
         if lacking:
-            raise Unavailable(f"the role lacks {', '.join(lacking)}: {trouble.GRANT}")
+            raise Unavailable(f"the role lacks {', '.join(lacking)}: {errors.GRANT}")
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -150,10 +150,10 @@ class Postgres:
                 server_settings={"application_name": "echo-ingest"},
             )
         except Exception as error:
-            raise trouble.unavailable(error, self.address) or error from None
+            raise errors.unavailable(error, self.address) or error from None
         async with self._watching(connection, self._timeout_seconds):
             if await connection.fetchval("SELECT pg_is_in_recovery()"):
-                raise Unavailable(trouble.PRIMARY)
+                raise Unavailable(errors.PRIMARY)
         return connection
 
     @contextlib.asynccontextmanager
@@ -166,7 +166,7 @@ class Postgres:
                 yield
         except BaseException as error:
             connection.terminate()
-            known = trouble.unavailable(error, self.address)
+            known = errors.unavailable(error, self.address)
             if known is None:
                 raise
             raise known from None
@@ -197,7 +197,7 @@ async def _take(connection: asyncpg.Connection, part: Sequence[Delivery]) -> str
     error = await _attempt(connection, _copy, tables, nodes)
     if isinstance(error, asyncpg.UniqueViolationError):
         error = await _attempt(connection, _copy_new, tables, nodes)
-    return None if error is None else trouble.refusal(error)
+    return None if error is None else errors.refusal(error)
 
 
 async def _attempt(
@@ -214,7 +214,7 @@ async def _attempt(
             await connection.fetch(statements.HEAR, *zip(*nodes, strict=True))
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         refused: Exception = error
-        if trouble.refusal(refused) is None:
+        if errors.refusal(refused) is None:
             raise
         await connection.execute(statements.UNDO)
         return refused

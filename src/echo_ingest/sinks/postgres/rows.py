@@ -10,9 +10,9 @@ from operator import itemgetter
 import msgspec
 from msgspec import Struct
 
+from echo_ingest.columns import COLUMNS as FLAT
+from echo_ingest.columns import PLACE, TABLES, Row, flat, flat_place
 from echo_ingest.decode.times import received
-from echo_ingest.flat import COLUMNS as FLAT
-from echo_ingest.flat import PLACE, TABLES, Row, flat, flat_place
 from echo_ingest.record import Place, kind
 from echo_ingest.sinks import Delivery
 

@@ -16,16 +16,16 @@ from litestar.params import FromPath
 from echo_ingest.settings import Settings, Tokens
 from echo_ingest.web.access import Refusals
 from echo_ingest.web.console import actions, calls, login, nodes, overview, refused
-from echo_ingest.web.console.bundle import bundle_page, read_bundle
-from echo_ingest.web.console.calls.asked import Show
-from echo_ingest.web.console.guard import Guard, Viewer
-from echo_ingest.web.console.live import Live, Parts, live_stream
-from echo_ingest.web.console.page import Pages
-from echo_ingest.web.console.problems import problem_pages
-from echo_ingest.web.console.replaying import Replaying
+from echo_ingest.web.console.assets import bundle_page, read_bundle
+from echo_ingest.web.console.auth import Guard, Viewer
+from echo_ingest.web.console.calls.query import Show
+from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.error_pages import problem_pages
+from echo_ingest.web.console.live_updates import Live, Parts, live_stream
+from echo_ingest.web.console.rendering import Pages
+from echo_ingest.web.console.replay_job import Replaying
 from echo_ingest.web.console.sessions import Sessions
-from echo_ingest.web.console.sources import Sources
-from echo_ingest.web.forms import BODY_BYTES_MAX
+from echo_ingest.web.form_body import BODY_BYTES_MAX
 from echo_ingest.web.health import Service
 from echo_ingest.web.reader import AlmanacReader, Reader
 

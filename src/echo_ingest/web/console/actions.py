@@ -16,18 +16,18 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 from msgspec import json
 
+from echo_ingest.admin import NotPossible, nodes, sinks
 from echo_ingest.broker import BrokerError
 from echo_ingest.broker.nodes import new_password
-from echo_ingest.decisions import NotPossible, nodes, sinks
 from echo_ingest.journal import JournalFull
-from echo_ingest.web.console.guard import acting_form
-from echo_ingest.web.console.overview.sentence import store_name
-from echo_ingest.web.console.page import AnyRequest
-from echo_ingest.web.console.refused import chosen
-from echo_ingest.web.console.replaying import Replaying
-from echo_ingest.web.console.sources import Sources
-from echo_ingest.web.console.words import counted
-from echo_ingest.web.origin import is_by_tls, own_page
+from echo_ingest.web.console.auth import acting_form
+from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.formatting import counted
+from echo_ingest.web.console.overview.summary import store_name
+from echo_ingest.web.console.refused import replay_form
+from echo_ingest.web.console.rendering import AnyRequest
+from echo_ingest.web.console.replay_job import Replaying
+from echo_ingest.web.same_origin import is_by_tls, own_page
 
 REFUSED = "/console/refused"
 FOLLOWED_SECONDS, FOLLOWED_POLLS = 0.05, 40
@@ -59,7 +59,7 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
     async def replay(request: AnyRequest) -> Redirect:
         """Try one refused message again, or all of a group."""
         form = await acting_form(request)
-        its, steps = await chosen.replay_of(sources, form)
+        its, steps = await replay_form.replay_of(sources, form)
         replaying.start(its, steps)
         log.info(
             "operator acts", action="replay", reason=its.reason, sink=its.sink, total=its.total

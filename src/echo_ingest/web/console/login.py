@@ -9,12 +9,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 
 from echo_ingest.web.access import Refusals
-from echo_ingest.web.console.guard import cookie_name
-from echo_ingest.web.console.page import AnyRequest, Pages
+from echo_ingest.web.console.auth import cookie_name
+from echo_ingest.web.console.rendering import AnyRequest, Pages
 from echo_ingest.web.console.sessions import SESSION_SECONDS, Sessions
 from echo_ingest.web.errors import log
-from echo_ingest.web.forms import form_of
-from echo_ingest.web.origin import is_by_tls, is_private, own_page
+from echo_ingest.web.form_body import form_of
+from echo_ingest.web.same_origin import is_by_tls, is_private, own_page
 
 ADDRESS = "/console/login"
 NOT_PRIVATE = (

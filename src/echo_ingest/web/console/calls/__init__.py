@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from echo_ingest.almanac import Almanac, CallFilter
 from echo_ingest.record import SECONDS_MAX
-from echo_ingest.web.console.calls import nights, one
-from echo_ingest.web.console.calls.asked import (
+from echo_ingest.web.console.calls import detail, nights
+from echo_ingest.web.console.calls.query import (
     NAMES,
     PERCENTS,
     Asked,
@@ -25,10 +25,10 @@ from echo_ingest.web.console.calls.asked import (
     parameters,
     read,
 )
-from echo_ingest.web.console.calls.lines import export_command, of_calls, of_recordings
-from echo_ingest.web.console.names import known_as
-from echo_ingest.web.console.page import AnyRequest, zone_of
-from echo_ingest.web.console.sources import Sources
+from echo_ingest.web.console.calls.rows import export_command, of_calls, of_recordings
+from echo_ingest.web.console.common_names import known_as
+from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.rendering import AnyRequest, zone_of
 
 LINES_MAX = 50
 KNOWN_MAX = 300
@@ -76,7 +76,7 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
             values["live"] = asked.show
         return sources.pages.page(request, "calls.html", values, status_code=400 if wrong else 200)
 
-    return [calls, *one.routes(sources)]
+    return [calls, *detail.routes(sources)]
 
 
 def fragments(sources: Sources, almanac: Almanac, show: Show, zone: ZoneInfo) -> dict[str, str]:

@@ -13,9 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from echo_ingest.almanac import Night, SpeciesNight
-from echo_ingest.web.console import words
-from echo_ingest.web.console.calls.asked import Asked, address
-from echo_ingest.web.console.names import known_as
+from echo_ingest.web.console import formatting
+from echo_ingest.web.console.calls.query import Asked, address
+from echo_ingest.web.console.common_names import known_as
 
 NIGHTS = 14
 ROWS_MAX = 60
@@ -91,7 +91,7 @@ def table(found: Sequence[Night], asked: Asked, now: datetime, zone: ZoneInfo) -
     so too where only a part of all time is asked for.
     """
     by_evening = {night.evening: night for night in found}
-    newest = words.night_of(now, zone)
+    newest = formatting.night_of(now, zone)
     last = max(by_evening, default=newest)
     if last <= newest - timedelta(days=NIGHTS) or asked.since or asked.until:
         newest = last
@@ -116,7 +116,7 @@ def table(found: Sequence[Night], asked: Asked, now: datetime, zone: ZoneInfo) -
 def night_name(evening: date, now: datetime, zone: ZoneInfo) -> str:
     """What people call it at `now`: from the morning on, the one that still runs is the last."""
     is_morning = MORNING_HOUR <= now.astimezone(zone).hour < NOON_HOUR
-    match (words.night_of(now, zone) - evening).days + is_morning:
+    match (formatting.night_of(now, zone) - evening).days + is_morning:
         case 0:
             return "tonight"
         case 1:
@@ -172,7 +172,7 @@ def _column(
     return Column(
         evening,
         night_name(evening, now, zone),
-        words.night_name(evening),
+        formatting.night_name(evening),
         sum(each.calls for each in night.species) if night else 0,
         len(night.species) if night else 0,
         address(_within(night, asked), zone) if night else None,

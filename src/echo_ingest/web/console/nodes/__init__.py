@@ -8,13 +8,13 @@ from litestar import Response, get
 from litestar.exceptions import ValidationException
 from litestar.handlers import HTTPRouteHandler
 
+from echo_ingest.admin.nodes import are_here, place_of
 from echo_ingest.almanac import Almanac
-from echo_ingest.decisions.nodes import are_here, place_of
-from echo_ingest.web.console.nodes import one
-from echo_ingest.web.console.nodes.asked import PAGE_NODES, WORDS, Asked, read
-from echo_ingest.web.console.nodes.lines import line, mark
-from echo_ingest.web.console.page import AnyRequest, zone_of
-from echo_ingest.web.console.sources import Sources
+from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.nodes import detail
+from echo_ingest.web.console.nodes.query import PAGE_NODES, WORDS, Asked, read
+from echo_ingest.web.console.nodes.rows import line, mark
+from echo_ingest.web.console.rendering import AnyRequest, zone_of
 
 MARKS_MAX = 20_000
 MARKS_LIVE_MAX = 500
@@ -46,7 +46,7 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
             values["live"] = "nodes"
         return sources.pages.page(request, "nodes.html", values)
 
-    return [nodes, *one.routes(sources)]
+    return [nodes, *detail.routes(sources)]
 
 
 async def fragments(sources: Sources, zone: ZoneInfo) -> dict[str, str]:
@@ -68,7 +68,7 @@ def found(
     counts = almanac.count_nodes(now_ms)
     page = almanac.nodes(
         now_ms,
-        one.began_ms(now, zone),
+        detail.began_ms(now, zone),
         text=asked.text,
         which=asked.which,
         order=asked.order,

@@ -10,22 +10,22 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from echo_ingest.almanac import Almanac, Call, CallFilter, Night, NodeCounts, Room, Sample
-from echo_ingest.intercom import NoAnswer
+from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import Ledger
 from echo_ingest.sinks import SinkState
-from echo_ingest.web.console.calls.lines import of_calls
-from echo_ingest.web.console.guard import Viewer
-from echo_ingest.web.console.names import known_as
+from echo_ingest.web.console.auth import Viewer
+from echo_ingest.web.console.calls.rows import of_calls
+from echo_ingest.web.console.common_names import known_as
+from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.formatting import night_bounds, night_of
 from echo_ingest.web.console.overview import facts
-from echo_ingest.web.console.overview.curve import curve
 from echo_ingest.web.console.overview.facts import DAY, STEP, Facts
-from echo_ingest.web.console.overview.first import first_message
-from echo_ingest.web.console.overview.sentence import LastNight, sentence
-from echo_ingest.web.console.overview.shares import ledger_bars
-from echo_ingest.web.console.overview.stores import store_rows, store_title
-from echo_ingest.web.console.page import AnyRequest, zone_of
-from echo_ingest.web.console.sources import Sources
-from echo_ingest.web.console.words import night_bounds, night_of
+from echo_ingest.web.console.overview.ledger_bars import ledger_bars
+from echo_ingest.web.console.overview.quickstart import first_message
+from echo_ingest.web.console.overview.sink_table import store_rows, store_title
+from echo_ingest.web.console.overview.sparkline import curve
+from echo_ingest.web.console.overview.summary import LastNight, sentence
+from echo_ingest.web.console.rendering import AnyRequest, zone_of
 
 LATEST = 6
 FRAGMENTS = ("sentence", "parts", "pictures")

@@ -16,7 +16,7 @@ from echo_ingest.almanac import NodeCounts, Room, Sample
 from echo_ingest.journal import Ledger
 from echo_ingest.metrics import BROKER_CLIENTS
 from echo_ingest.sinks import SinkState
-from echo_ingest.web.console.overview.sentence import LastNight, Silence, Standing, Store
+from echo_ingest.web.console.overview.summary import LastNight, Silence, Standing, Store
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

@@ -8,14 +8,14 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from echo_ingest.almanac import Almanac
-from echo_ingest.intercom import NoAnswer
-from echo_ingest.web.console.guard import Viewer
-from echo_ingest.web.console.overview.stores import store_title
-from echo_ingest.web.console.page import AnyRequest
-from echo_ingest.web.console.refused import group, one
+from echo_ingest.ipc import NoAnswer
+from echo_ingest.web.console.auth import Viewer
+from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.overview.sink_table import store_title
+from echo_ingest.web.console.refused import detail, group
 from echo_ingest.web.console.refused.advice import advice
-from echo_ingest.web.console.replaying import Replaying
-from echo_ingest.web.console.sources import Sources
+from echo_ingest.web.console.rendering import AnyRequest
+from echo_ingest.web.console.replay_job import Replaying
 
 SHOWN_AFTER_END = timedelta(hours=1)
 FRAGMENTS = ("replay", "groups")
@@ -33,7 +33,7 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
             values["live"] = "refused"
         return sources.pages.page(request, "refused.html", values)
 
-    return [refused, *group.routes(sources), *one.routes(sources)]
+    return [refused, *group.routes(sources), *detail.routes(sources)]
 
 
 async def fragments(

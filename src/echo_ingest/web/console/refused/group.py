@@ -7,16 +7,16 @@ from litestar.exceptions import ClientException
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from echo_ingest.admin.dead_letters import preview
 from echo_ingest.almanac import Almanac, Refused
-from echo_ingest.decisions.letters import preview
-from echo_ingest.journal.archive import Archive
 from echo_ingest.journal.entries import DeadLetter
-from echo_ingest.web.console.overview.sentence import store_name
-from echo_ingest.web.console.page import AnyRequest
+from echo_ingest.journal.reader import Archive
+from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.overview.summary import store_name
 from echo_ingest.web.console.refused.advice import advice
-from echo_ingest.web.console.refused.chosen import group_of
-from echo_ingest.web.console.replaying import ONES_MAX
-from echo_ingest.web.console.sources import Sources
+from echo_ingest.web.console.refused.replay_form import group_of
+from echo_ingest.web.console.rendering import AnyRequest
+from echo_ingest.web.console.replay_job import ONES_MAX
 
 PAGE = 25
 TRIED_MAX = 200

@@ -1,0 +1,221 @@
+"""What a number of records adds up to, before it is written: sums in memory, rows in the end."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import apsw
+from msgspec import Struct
+
+from echo_ingest.almanac.nights import CallRow, add_calls, tenth_of
+from echo_ingest.almanac.observation import HOUR_MS, MEASURES, Heard
+
+SPAN_MS = 600_000
+LATEST = ("place", "battery", "temperature", "disk", "firmware")
+NAMES_MAX = 50_000
+"""Ids that are remembered; more nodes or species than that are looked up."""
+
+
+class NodeHour(Struct, gc=False):
+    """As the table `node_hour`."""
+
+    received: int = 0
+    observed: int = 0
+    calls: int = 0
+    least_delay_ms: int | None = None
+    most_delay_ms: int | None = None
+
+
+class Tally:
+    """Adds up records; `write` brings the sums into the almanac, and begins anew."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+        self._nodes: dict[str, int] = {}
+        self._species: dict[tuple[str, str | None], int] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the sums."""
+        self.records = 0
+        self._calls: list[CallRow] = []
+        self._clips: list[tuple[int, ...]] = []
+        self._heard: dict[int, tuple[int, int]] = {}
+        self._lately: dict[tuple[int, int], int] = {}
+        self._hours: dict[tuple[int, int], NodeHour] = {}
+        self._health: dict[tuple[int, int, int], list[int]] = {}
+        self._latest: dict[str, dict[int, tuple[Any, ...]]] = {what: {} for what in LATEST}
+        self._of_species: dict[int, int] = {}
+
+    def node_id(self, name: str) -> int:
+        """The id of a node, which gets one now if it has none."""
+        found = self._nodes.get(name)
+        if found is None:
+            if len(self._nodes) > NAMES_MAX:
+                self._nodes.clear()
+            self._db.execute("INSERT INTO node (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+            found = int(self._db.execute("SELECT id FROM node WHERE name = ?", (name,)).get)
+            self._nodes[name] = found
+        return found
+
+    def species_id(self, name: str, common_name: str | None) -> int:
+        """The id of a species, which gets one now if it has none."""
+        found = self._species.get((name, common_name))
+        if found is None:
+            if len(self._species) > NAMES_MAX:
+                self._species.clear()
+            self._db.execute(
+                "INSERT INTO species (name, common_name, calls) VALUES (?, ?, 0)"
+                " ON CONFLICT DO UPDATE"
+                " SET common_name = coalesce(excluded.common_name, common_name)",
+                (name, common_name),
+            )
+            found = int(self._db.execute("SELECT id FROM species WHERE name = ?", (name,)).get)
+            self._species[name, common_name] = found
+        return found
+
+    def forget_ids(self) -> None:
+        """A transaction in which ids were given was not committed."""
+        self._nodes.clear()
+        self._species.clear()
+
+    def add(self, offset: int, node: str, received_at_ms: int, its: Heard | None) -> None:
+        """Count a record; `its` is None where it cannot be read (any more)."""
+        self.records += 1
+        node_id = self.node_id(node)
+        first, last = self._heard.get(node_id, (received_at_ms, received_at_ms))
+        self._heard[node_id] = min(first, received_at_ms), max(last, received_at_ms)
+        span = received_at_ms // SPAN_MS, node_id
+        self._lately[span] = self._lately.get(span, 0) + 1
+        received_in = self._hour(node_id, received_at_ms)
+        received_in.received += 1
+        if its is None:
+            return
+        at_ms = its.observed_at_ms
+        if its.tells_time:
+            delay_ms = received_at_ms - at_ms
+            least, most = received_in.least_delay_ms, received_in.most_delay_ms
+            received_in.least_delay_ms = delay_ms if least is None else min(least, delay_ms)
+            received_in.most_delay_ms = delay_ms if most is None else max(most, delay_ms)
+            self._hour(node_id, at_ms).observed += 1
+        if its.place is not None:
+            self._note(node_id, "place", received_at_ms, at_ms, its.place)
+        if its.firmware is not None:
+            self._note(node_id, "firmware", received_at_ms, at_ms, (its.firmware,))
+        if its.readings is not None:
+            self._add_readings(node_id, received_at_ms, at_ms, its.readings)
+        if its.sound is not None:
+            sound = its.sound
+            is_named = its.call is not None
+            self._clips.append(
+                (offset, node_id, at_ms, sound.duration_ms, sound.tells_start, is_named)
+            )
+        if its.call is not None:
+            call = its.call
+            species_id = self.species_id(call.species, call.common_name)
+            self._hour(node_id, at_ms).calls += 1
+            self._of_species[species_id] = self._of_species.get(species_id, 0) + 1
+            self._calls.append(
+                (
+                    *(offset, at_ms, node_id, species_id, tenth_of(call.confidence)),
+                    *(call.confidence, call.has_clip, its.tells_time),
+                )
+            )
+
+    def _hour(self, node_id: int, at_ms: int) -> NodeHour:
+        of = node_id, at_ms // HOUR_MS
+        found = self._hours.get(of)
+        if found is None:
+            found = self._hours[of] = NodeHour()
+        return found
+
+    def _note(
+        self, node_id: int, what: str, received_at_ms: int, at_ms: int, values: tuple[object, ...]
+    ) -> None:
+        """The latest counts; a clock that is ahead makes nothing later than its receipt."""
+        at_ms = min(at_ms, received_at_ms)
+        latest = self._latest[what]
+        known = latest.get(node_id)
+        if known is None or at_ms >= known[1]:
+            latest[node_id] = node_id, at_ms, *values
+
+    def _add_readings(
+        self, node_id: int, received_at_ms: int, at_ms: int, readings: tuple[float | None, ...]
+    ) -> None:
+        for measure, value in enumerate(readings):
+            if value is None:
+                continue
+            what = MEASURES[measure].partition("_")[0]
+            if what in LATEST:
+                self._note(node_id, what, received_at_ms, at_ms, (value,))
+            of = node_id, measure, at_ms // HOUR_MS
+            scaled = round(value * 1000)
+            sums = self._health.get(of)
+            if sums is None:
+                self._health[of] = [1, scaled, scaled, scaled]
+            else:
+                sums[0] += 1
+                sums[1] += scaled
+                sums[2] = min(sums[2], scaled)
+                sums[3] = max(sums[3], scaled)
+
+    def write(self, first_hour: int, first_span: int) -> Iterator[None]:
+        """Part of a transaction of the caller; hours and spans before these are left out."""
+        db = self._db
+        db.executemany(
+            "UPDATE node SET first_heard_at_ms = min(coalesce(first_heard_at_ms, ?2), ?2),"
+            " last_heard_at_ms = max(coalesce(last_heard_at_ms, ?3), ?3) WHERE id = ?1",
+            ((node_id, *heard) for node_id, heard in self._heard.items()),
+        )
+        db.executemany(
+            "INSERT INTO lately VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET records = records + excluded.records",
+            ((*of, n) for of, n in self._lately.items() if of[0] >= first_span),
+        )
+        db.executemany(
+            "INSERT INTO node_hour VALUES (?, ?, ?, 0, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " received = received + excluded.received, observed = observed + excluded.observed,"
+            " calls = calls + excluded.calls,"
+            " least_delay_ms = min(coalesce(least_delay_ms, excluded.least_delay_ms),"
+            "  coalesce(excluded.least_delay_ms, least_delay_ms)),"
+            " most_delay_ms = max(coalesce(most_delay_ms, excluded.most_delay_ms),"
+            "  coalesce(excluded.most_delay_ms, most_delay_ms))",
+            (
+                (
+                    *(*of, hour.received, hour.observed, hour.calls),
+                    *(hour.least_delay_ms, hour.most_delay_ms),
+                )
+                for of, hour in self._hours.items()
+                if of[1] >= first_hour
+            ),
+        )
+        yield
+        db.executemany(
+            "INSERT INTO health_hour VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " readings = readings + excluded.readings, total = total + excluded.total,"
+            " least = min(least, excluded.least), most = max(most, excluded.most)",
+            ((*of, *sums) for of, sums in self._health.items() if of[2] >= first_hour),
+        )
+        yield
+        for what, rows in self._latest.items():
+            db.executemany(UPDATE_LATEST[what], rows.values())
+        db.executemany("INSERT INTO clip VALUES (?, ?, ?, ?, ?, ?)", self._clips)
+        db.executemany("INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._calls)
+        yield
+        add_calls(db, self._calls)
+        db.executemany(
+            "UPDATE species SET calls = calls + ?2 WHERE id = ?1", self._of_species.items()
+        )
+        self.clear()
+
+
+UPDATE_LATEST = {
+    what: f"UPDATE node SET {what}_at_ms = ?2, {assigned} WHERE id = ?1"  # noqa: S608
+    f" AND coalesce({what}_at_ms, ?2) <= ?2"
+    for what, assigned in {
+        "place": "latitude = ?3, longitude = ?4, uncertainty_metres = ?5",
+        "battery": "battery_percent = ?3",
+        "temperature": "temperature_celsius = ?3",
+        "disk": "disk_percent = ?3",
+        "firmware": "firmware = ?3",
+    }.items()
+}

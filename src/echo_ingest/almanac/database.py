@@ -1,0 +1,82 @@
+"""Opening `almanac.db`, and beginning it anew where it is not ours, is damaged or gone."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from echo_ingest.journal.database import transaction
+
+SCHEMA = Path(__file__).with_name("schema.sql")
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_MS = 5_000
+CACHE_KIB = 8 * 1024
+WAL_BYTES = 8 * 1024 * 1024
+UNUSABLE = (apsw.CorruptError, apsw.NotADBError)
+
+
+Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types
+
+
+class AlmanacUnready(Exception):
+    """There is no almanac to be read yet; the message says why. It passes by itself."""
+
+
+def open_to_write(path: Path) -> apsw.Connection:
+    """Open or create it; what another version wrote, or a disk has changed, is begun anew."""
+    try:
+        return _open(path)
+    except UNUSABLE:
+        begin_anew(path)
+        return _open(path)
+
+
+def open_to_read(path: Path) -> apsw.Connection:
+    """Raise `AlmanacUnready` if it is not there, or not ours."""
+    try:
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        db.set_busy_timeout(BUSY_TIMEOUT_MS)
+        version = db.execute("PRAGMA user_version").get
+    except (apsw.CantOpenError, *UNUSABLE) as error:
+        raise AlmanacUnready(
+            f"{path.name} is being made anew from the journal; ask again in a few seconds"
+        ) from error
+    if version != SCHEMA_VERSION:
+        db.close()
+        raise AlmanacUnready(f"{path.name} is of another version; it is being made anew")
+    return db
+
+
+def rows_of(
+    db: apsw.Connection, sql: str, bindings: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[Row]:
+    """All rows of an answer."""
+    return db.execute(sql, bindings).fetchall()
+
+
+def begin_anew(path: Path) -> None:
+    """Remove it, and what SQLite keeps beside it; whoever reads it goes on with the old one."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(name).unlink()
+
+
+def _open(path: Path) -> apsw.Connection:
+    path.touch(mode=0o600, exist_ok=True)
+    db = apsw.Connection(str(path))
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    db.execute("PRAGMA journal_mode = WAL")
+    # A power cut may take the last seconds, and then they are read from the journal again.
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    with transaction(db):
+        version = db.execute("PRAGMA user_version").get
+        if version == 0:
+            db.execute(SCHEMA.read_text())
+    if version not in (0, SCHEMA_VERSION):
+        db.close()
+        raise apsw.NotADBError(f"{path.name} is of version {version}")
+    return db

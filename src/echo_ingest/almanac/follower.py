@@ -1,0 +1,228 @@
+"""Keeps the almanac up to date with the journal, a little at a time.
+
+`Follower.round` goes on from where it was. Each of its steps takes a few milliseconds, so that
+whoever runs it in a thread can pause between them. What belongs together is one transaction, with
+how far it has come: whatever is killed goes on there. A journal that is not the one it knows, or
+does not hold what it held, has the almanac begun anew.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import apsw
+import structlog
+
+from echo_ingest.almanac.aggregate import SPAN_MS, Tally
+from echo_ingest.almanac.database import UNUSABLE, begin_anew, open_to_write, rows_of
+from echo_ingest.almanac.mirror import Copies
+from echo_ingest.almanac.observation import HOUR_MS, heard
+from echo_ingest.almanac.prune import drop_hours, drop_trimmed
+from echo_ingest.decode import decode
+from echo_ingest.journal import Entry, JournalFull, JournalUnusable
+from echo_ingest.journal.changes import Following, Marks, file_of
+from echo_ingest.record import Rejected
+
+STEP_RECORDS = 25
+"""Less than a millisecond of Python: pages are answered in the same process, in turns with us."""
+STEP_BYTES = 512 * 1024
+WRITE_RECORDS = 4_000
+WRITE_SECONDS = 1.0
+PAUSE_SECONDS = 0.001
+ROUND_SECONDS = 0.5
+TROUBLE_SECONDS = 1.0
+SELDOM_SECONDS = 60.0
+LATELY_SPANS = 7
+WORLD = (JournalUnusable, JournalFull, apsw.BusyError, apsw.FullError, apsw.IOError, OSError)
+
+Steps = Generator[None, None, None]
+
+log = structlog.get_logger("almanac")
+
+
+class Follower:
+    """The one that writes the almanac at `path`; all its calls are made from one thread."""
+
+    def __init__(
+        self, path: Path, journal_path: Path, payload_bytes_max: int, nodes_path: Path | None = None
+    ) -> None:
+        self._path = path
+        self._journal_path = journal_path
+        self._payload_bytes_max = payload_bytes_max
+        self._nodes_path = nodes_path
+        self._closing = contextlib.ExitStack()
+        self._version = -1
+        self._seldom_at = 0.0
+        self._trimmed: tuple[int, int] | None = None
+        self._is_open = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Follow until `stop` is set; say when that is not possible, and try again."""
+        trouble = ""
+        while not stop.is_set():
+            pause = ROUND_SECONDS
+            try:
+                with contextlib.closing(self.round()) as steps:
+                    for _ in steps:
+                        if stop.wait(PAUSE_SECONDS):
+                            break
+                if trouble:
+                    log.info("almanac goes on")
+                trouble = ""
+            except WORLD as error:
+                if str(error) != trouble:
+                    log.warning("almanac waits", reason=str(error))
+                trouble, pause = str(error), TROUBLE_SECONDS
+                self.close()
+            stop.wait(pause)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of both files; what was not written yet is read again."""
+        self._closing.close()
+        self._is_open = False
+
+    def round(self) -> Steps:
+        """All that is new now, in steps; raises `JournalUnusable` where there is no journal."""
+        try:
+            yield from self._round()
+        except UNUSABLE as error:
+            self._begin_anew(str(error))
+            yield from self._round()
+
+    def _round(self) -> Steps:
+        if not self._is_open or self._changed_hands():
+            self._open()
+        if self._nodes_path is not None:
+            self._copies.accounts(self._nodes_path)
+        version = self._journal.version()
+        seldom = time.monotonic() - self._seldom_at >= SELDOM_SECONDS
+        if version == self._version and not seldom:
+            return
+        more = True
+        while more:  # a long way behind, what is refused does not wait for all records
+            marks = self._journal.marks()
+            if marks.trimmed_offset > self._db.execute("SELECT offset FROM progress").get:
+                self._copies.heard()  # of some, no record was seen before it was gone
+            more = yield from self._records()
+            yield from self._copies.letters(marks)
+            yield from self._copies.parked(marks)
+            if (marks.trimmed_offset, marks.left_behind) != self._trimmed:
+                yield from self._trim(marks)
+        if seldom:
+            yield from self._copies.last_heard()
+            self._copies.tidy()
+            span = time.time_ns() // 1_000_000 // SPAN_MS - LATELY_SPANS
+            self._db.execute("DELETE FROM lately WHERE span < ?", (span,))
+            self._seldom_at = time.monotonic()
+        self._version = version
+
+    # ------------------------------------------------------------------ opening
+
+    def _changed_hands(self) -> bool:
+        return (
+            file_of(self._journal_path) != self._journal.file or file_of(self._path) != self._file
+        )
+
+    def _open(self) -> None:
+        self.close()
+        self._journal = self._closing.enter_context(
+            contextlib.closing(Following(self._journal_path))
+        )
+        self._db = self._closing.enter_context(contextlib.closing(open_to_write(self._path)))
+        self._file = file_of(self._path)
+        self._tally = Tally(self._db)
+        self._copies = Copies(self._db, self._journal, self._tally)
+        self._version = -1
+        self._trimmed = None
+        self._seldom_at = time.monotonic()
+        marks = self._journal.marks()
+        known = rows_of(self._db, "SELECT journal, offset, key FROM progress")
+        if not known:
+            self._begin(marks)
+        elif (why := self._contradiction(marks, *known[0])) is not None:
+            self._begin_anew(why)
+            self._open()
+        self._is_open = True
+
+    def _contradiction(self, marks: Marks, file: str, offset: int, key: bytes) -> str | None:
+        """Why the almanac is of another journal than this one; None if it is of this."""
+        if file != self._journal.file:
+            return "it is of another journal"
+        if offset > marks.last_offset:
+            return f"the journal ends at offset {marks.last_offset:,}, before {offset:,}"
+        there = self._journal.key(offset)
+        if offset and there != key and (there is not None or offset > marks.trimmed_offset):
+            return f"the journal holds another record at offset {offset:,}"
+        return None
+
+    def _begin_anew(self, why: str) -> None:
+        log.warning("almanac begun anew", reason=why)
+        self.close()
+        begin_anew(self._path)
+
+    def _begin(self, marks: Marks) -> None:
+        hour = _first_hour(marks) if marks.trimmed_offset else 0
+        self._copies.heard()
+        self._db.execute(
+            "INSERT INTO progress VALUES (1, ?, 0, x'', 0, ?)", (self._journal.file, hour)
+        )
+
+    # ------------------------------------------------------------------ records
+
+    def _records(self) -> Generator[None, None, bool]:
+        """Some records in one transaction; whether there may be more."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            more = yield from self._batch()
+            self._db.execute("COMMIT")
+        except BaseException:
+            self.close()  # nothing of it was written
+            raise
+        yield
+        return more
+
+    def _batch(self) -> Generator[None, None, bool]:
+        began = time.monotonic()
+        offset, first_hour = self._db.execute("SELECT offset, first_hour FROM progress").get
+        key = None
+        more = True
+        while self._tally.records < WRITE_RECORDS and time.monotonic() < began + WRITE_SECONDS:
+            entries = self._journal.entries(offset, STEP_RECORDS, STEP_BYTES)
+            if not entries:
+                more = False
+                break
+            for entry in entries:
+                self._add(entry)
+            offset, key = entries[-1].offset, entries[-1].key
+            yield
+        if key is not None:
+            span = time.time_ns() // 1_000_000 // SPAN_MS - LATELY_SPANS
+            yield from self._tally.write(first_hour, span)
+            self._db.execute("UPDATE progress SET offset = ?, key = ?", (offset, key))
+        return more
+
+    def _add(self, entry: Entry) -> None:
+        message = entry.message
+        if entry.damaged:
+            return
+        record = decode(message, self._payload_bytes_max)
+        its = None if isinstance(record, Rejected) else heard(record)
+        self._tally.add(entry.offset, message.node or "", message.received_at_ms, its)
+
+    # ------------------------------------------------------------------ retention
+
+    def _trim(self, marks: Marks) -> Iterator[None]:
+        yield from drop_trimmed(self._db, self._journal, marks.trimmed_offset)
+        hour = _first_hour(marks) if marks.trimmed_offset else 0
+        drop_hours(self._db, hour)
+        self._trimmed = marks.trimmed_offset, marks.left_behind
+
+
+def _first_hour(marks: Marks) -> int:
+    """The hour in which the oldest record that retention has left was received."""
+    now_ms = time.time_ns() // 1_000_000
+    first_ms = now_ms if marks.first_received_at_ms is None else marks.first_received_at_ms
+    return min(first_ms, now_ms) // HOUR_MS

@@ -1,0 +1,74 @@
+"""What retention has removed from the journal goes from the almanac too."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import apsw
+
+from echo_ingest.almanac.database import rows_of
+from echo_ingest.almanac.nights import recount
+from echo_ingest.almanac.observation import HOUR_MS
+from echo_ingest.journal.changes import Following
+from echo_ingest.journal.database import transaction
+
+STEP_OFFSETS = 500
+
+
+def drop_trimmed(db: apsw.Connection, journal: Following, trimmed_offset: int) -> Iterator[None]:
+    """Calls and clips up to that offset whose records are gone, in steps of one transaction.
+
+    Some before it may be there still, for a sink that has parked them.
+    """
+    after = 0
+    while True:
+        offsets = [
+            offset
+            for (offset,) in rows_of(
+                db,
+                "SELECT offset FROM (SELECT * FROM (SELECT offset FROM call WHERE offset > ?1"
+                " AND offset <= ?2 ORDER BY offset LIMIT ?3) UNION SELECT * FROM (SELECT offset"
+                " FROM clip WHERE offset > ?1 AND offset <= ?2 ORDER BY offset LIMIT ?3))"
+                " ORDER BY offset LIMIT ?3",
+                (after, trimmed_offset, STEP_OFFSETS),
+            )
+        ]
+        if not offsets:
+            return
+        gone = journal.gone(offsets)
+        with transaction(db):
+            _drop(db, gone)
+        after = offsets[-1]
+        yield
+
+
+def _drop(db: apsw.Connection, gone: list[int]) -> None:
+    of_species: Counter[int] = Counter()
+    of_nodes: Counter[tuple[int, int]] = Counter()
+    hours: set[tuple[int, int]] = set()
+    for offset in gone:
+        for node_id, species_id, observed_at_ms in rows_of(
+            db,
+            "DELETE FROM call WHERE offset = ? RETURNING node_id, species_id, observed_at_ms",
+            (offset,),
+        ):
+            hour = observed_at_ms // HOUR_MS
+            of_species[species_id] += 1
+            of_nodes[node_id, hour] += 1
+            hours.add((hour, species_id))
+    db.executemany("DELETE FROM clip WHERE offset = ?", ((offset,) for offset in gone))
+    db.executemany("UPDATE species SET calls = calls - ?2 WHERE id = ?1", of_species.items())
+    db.executemany(
+        "UPDATE node_hour SET calls = calls - ?3 WHERE node_id = ?1 AND hour = ?2",
+        ((*of, calls) for of, calls in of_nodes.items()),
+    )
+    for hour, species_id in hours:
+        recount(db, hour, species_id)
+
+
+def drop_hours(db: apsw.Connection, first_hour: int) -> None:
+    """Nothing by the hour is kept from before that one; a look at all of it once an hour."""
+    with transaction(db):
+        if first_hour > db.execute("SELECT first_hour FROM progress").get:
+            for table in ("node_hour", "health_hour"):
+                db.execute(f"DELETE FROM {table} WHERE hour < ?", (first_hour,))  # noqa: S608
+            db.execute("UPDATE progress SET first_hour = ?", (first_hour,))

@@ -1,0 +1,108 @@
+"""Publishing with receipts: a message counts when the service says what became of it."""
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import NoReturn
+
+import msgspec
+
+from echo_ingest.cli.connection import connected, publish_acknowledged
+from echo_ingest.mqtt import Session, SessionOptions
+from echo_ingest.pipeline.receipts import Receipt
+from echo_ingest.record import DUPLICATE, STORED
+from echo_ingest.settings import RECEIPTS_PREFIX
+
+RESEND_SECONDS = 5.0
+"""A receipt that takes longer may be lost: receipts are QoS 0."""
+RECEIPTS_MAX = 1_000
+LINGER_SECONDS = 0.001
+
+
+class NoReceipt(Exception):
+    """The service does not answer; the message says what to look at."""
+
+
+class Receipted:
+    """A session that hears, below `iotreceipts/<node>`, what became of each of its messages."""
+
+    def __init__(self, options: SessionOptions, node: str, patience_seconds: float) -> None:
+        """Give up on a message when none has had a receipt for `patience_seconds`."""
+        self._topic = f"{RECEIPTS_PREFIX}/{node}/{secrets.token_hex(8)}"
+        self._session = Session(msgspec.structs.replace(options, topic_filters=(self._topic,)))
+        self._patience_seconds = patience_seconds
+        self._numbers = itertools.count(1)
+        self._waiting: dict[bytes, asyncio.Future[Receipt]] = {}
+        self._heard_at = 0.0
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """Connected and listening inside the block; raises `ConnectionLost` if it cannot begin."""
+        async with connected(self._session):
+            hearing = asyncio.create_task(self._hear())
+            try:
+                yield
+            finally:
+                hearing.cancel()
+
+    async def publish(
+        self, topic: str, payload: bytes, on_acknowledged: Callable[[], None] = lambda: None
+    ) -> Receipt:
+        """Publish, wait for the receipt, and send again while none comes.
+
+        Of what was sent more than once, a duplicate is our own: it says that the message is stored.
+        `on_acknowledged` is called at the first PUBACK. Raises `PublishRefused`, `ConnectionLost`
+        or `NoReceipt`.
+        """
+        correlation_data = next(self._numbers).to_bytes(8)
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting[correlation_data] = answer
+        began_at = time.monotonic()
+        published, wait_seconds = 0, min(RESEND_SECONDS, self._patience_seconds)
+        try:
+            while not answer.done():
+                if published:
+                    self._require_life(began_at)
+                attempts = await publish_acknowledged(
+                    self._session,
+                    topic,
+                    payload,
+                    response_topic=self._topic,
+                    correlation_data=correlation_data,
+                )
+                if published == 0:
+                    on_acknowledged()
+                published += attempts
+                await asyncio.wait((answer,), timeout=wait_seconds)
+                wait_seconds = min(2 * wait_seconds, self._patience_seconds)
+        finally:
+            del self._waiting[correlation_data]
+        receipt: Receipt = answer.result()
+        if receipt.outcome == DUPLICATE and published > 1:
+            return msgspec.structs.replace(receipt, outcome=STORED)
+        return receipt
+
+    def _require_life(self, began_at: float) -> None:
+        silent_seconds = time.monotonic() - max(self._heard_at, began_at)
+        if silent_seconds >= self._patience_seconds:
+            raise NoReceipt(
+                f"no receipt came for {silent_seconds:.0f} s; what was sent may be stored all the "
+                "same. `echo-ingest check`, where the service runs, says whether it takes messages "
+                "from this broker; the account used here must be allowed to read "
+                f"{RECEIPTS_PREFIX}/#"
+            )
+
+    async def _hear(self) -> NoReturn:
+        while True:
+            batch = await self._session.receive(RECEIPTS_MAX, LINGER_SECONDS)
+            self._session.ack(batch)
+            self._heard_at = time.monotonic()
+            for message in batch.messages:
+                answer = self._waiting.get(message.correlation_data or b"")
+                if answer is None or answer.done():
+                    continue  # it was sent twice, and this is its second receipt
+                with contextlib.suppress(msgspec.DecodeError):
+                    answer.set_result(msgspec.json.decode(message.payload, type=Receipt))

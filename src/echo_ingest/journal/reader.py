@@ -1,0 +1,389 @@
+"""Reading what the journal holds, for people: the command line and the read API.
+
+Opens the file read-only, beside the service that writes it. Payloads may be large, so they come in
+pages of about `READ_BYTES_MAX` bytes, at least one row: a page may hold fewer rows than asked for,
+and the last page is the empty one. Each page is one short transaction.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from echo_ingest.journal import LATEST, READ_BYTES_MAX, JournalUnusable, connect
+from echo_ingest.journal.entries import (
+    DEAD_LETTER_COLUMNS,
+    ENTRY_COLUMNS,
+    DeadLetter,
+    Entry,
+    text_of,
+    to_dead_letter,
+    to_entry,
+)
+from echo_ingest.journal.ledger import Ledger, contradictions, read_ledger
+from echo_ingest.journal.locations import place_of
+from echo_ingest.journal.node_days import (
+    Heard,
+    NodeDay,
+    nodes_heard,
+    read_last_heard,
+    read_node_days,
+)
+from echo_ingest.journal.recovery.detect import check_pages, check_schema, noted, noting
+from echo_ingest.journal.selection import Bindings, Selection, where_of
+
+__all__ = ["PAGE_ROWS", "Archive", "Parked", "Selection", "Stretch"]
+
+PAGE_ROWS = 200
+STRETCH_OFFSETS = 1_000
+
+Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types
+T = TypeVar("T")
+
+
+class Parked(Struct, frozen=True):
+    """A record that one sink refused, and why."""
+
+    sink: str
+    offset: int
+    reason: str
+    """The sink's own words."""
+    parked_at_ms: int
+    attempts: int
+    replay_requested: bool
+    """It will be offered again as soon as the service gets to it."""
+    node: str | None
+    topic: str
+    size_bytes: int
+
+
+class Stretch(Struct, frozen=True):
+    """What a journal holds between two offsets, as of one moment."""
+
+    entries: list[Entry]
+    """The selected records."""
+    up_to: int
+    """Where it ends: what to read on after."""
+    gone: int
+    """Offsets in it whose record is not there any more, whoever they were of."""
+
+
+class Archive:
+    """A read-only view of a journal."""
+
+    def __init__(self, path: Path) -> None:
+        """Raise `JournalUnusable` if there is no journal at `path`."""
+        if not path.exists():
+            raise JournalUnusable(
+                f"there is no journal at {path}; start `echo-ingest up`, or set IOT_DATA_DIR "
+                "to the folder of the one that runs"
+            )
+        self._path = path
+        self._db = connect(path, read_only=True)
+        if self._number("PRAGMA user_version") == 0:
+            raise JournalUnusable(
+                f"{path} holds no journal yet; start `echo-ingest up`, or set IOT_DATA_DIR "
+                "to the folder of the one that runs"
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    # ------------------------------------------------------------------ figures
+
+    def ledger(self) -> Ledger:
+        """As `Journal.ledger`."""
+        with noting(self._path):
+            return read_ledger(self._db)
+
+    def node_days(
+        self, node: str | None = None, since: date | None = None, limit: int = LATEST
+    ) -> list[NodeDay]:
+        """The ledger of each node and day, the newest days first; `since` is a day in UTC."""
+        with noting(self._path):
+            return read_node_days(self._db, node, since, limit)
+
+    def nodes_heard(self, now_ms: int) -> dict[str, int]:
+        """How many nodes were heard within the last `hour`, `day` and `week`."""
+        with noting(self._path):
+            return nodes_heard(self._db, now_ms)
+
+    def last_heard(self, today: date) -> dict[str, Heard]:
+        """When each node was heard, and how often today, a day in UTC."""
+        with noting(self._path):
+            return read_last_heard(self._db, today)
+
+    def audit(self) -> list[str]:
+        """Compare the ledger's counters with the rows; return what disagrees, in words.
+
+        Looks at the structure of the file too, which takes about a second for each GB, and raises
+        `JournalUnusable` if that is damaged.
+        """
+        with noting(self._path):
+            if wrong := check_schema(self._db) or check_pages(self._db):
+                raise noted(self._path, wrong)
+            return contradictions(self._db, count_rows=True)
+
+    def last_offset(self) -> int:
+        """The newest record's, 0 if there is none."""
+        return self._number("SELECT coalesce(max(offset), 0) FROM record")
+
+    def cursor(self, sink: str) -> int | None:
+        """Up to which offset `sink` has settled all; None if it is not known."""
+        rows = self._rows("SELECT cursor FROM sink WHERE name = ?", (sink,))
+        return next((int(cursor) for (cursor,) in rows), None)
+
+    def first_received(self, since: datetime) -> int | None:
+        """The offset of the first record received at that time or later; None if there is none.
+
+        Looks at one record after the other: about a second for a few million.
+        """
+        rows = self._rows(
+            "SELECT offset FROM record WHERE received_at_ms >= ? ORDER BY offset LIMIT 1",
+            (int(since.timestamp() * 1000),),
+        )
+        return next((int(offset) for (offset,) in rows), None)
+
+    # ------------------------------------------------------------------ records
+
+    def newest(self, selection: Selection, limit: int, before: int | None = None) -> list[Entry]:
+        """A page of the newest selected records, newest first, with offsets below `before`."""
+        where, bindings = where_of(selection)
+        return self._entries(
+            f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset < ?"  # noqa: S608
+            " ORDER BY offset DESC LIMIT ?",
+            (*bindings, LATEST if before is None else before, limit),
+        )
+
+    def after(self, selection: Selection, offset: int, limit: int = PAGE_ROWS) -> list[Entry]:
+        """A page of the selected records that follow `offset`, in order of arrival."""
+        where, bindings = where_of(selection)
+        return self._entries(
+            f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset > ?"  # noqa: S608
+            " ORDER BY offset LIMIT ?",
+            (*bindings, offset, limit),
+        )
+
+    def stretch(self, selection: Selection, after: int, up_to: int, trimmed_before: int) -> Stretch:
+        """The selected records that follow `after`, at most up to `up_to`, for a long walk.
+
+        What retention had removed before, up to offset `trimmed_before`, does not count as gone.
+        """
+        where, bindings = where_of(selection)
+        end = min(up_to, after + STRETCH_OFFSETS)
+        self._db.execute("BEGIN DEFERRED")
+        try:
+            entries = self._entries(
+                f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where}"  # noqa: S608
+                " AND offset > ? AND offset <= ? ORDER BY offset",
+                (*bindings, after, end),
+            )
+            if sum(len(entry.message.payload) for entry in entries) >= READ_BYTES_MAX:
+                end = entries[-1].offset
+            first = max(after, min(trimmed_before, end))
+            there = self._number(
+                "SELECT count(*) FROM record WHERE offset > ? AND offset <= ?", (first, end)
+            )
+        finally:
+            self._db.execute("COMMIT")
+        return Stretch(entries, end, end - first - there)
+
+    def span(self, since: datetime | None, until: datetime | None) -> tuple[int, int]:
+        """The first and the last offset of what was observed in this time; 0 and 0 if nothing was.
+
+        Found by the index of keys, in about a second for a million records.
+        """
+        if since is None and until is None:
+            ((first, last),) = self._rows(
+                "SELECT (SELECT min(offset) FROM record), max(offset) FROM record"
+            )
+        else:
+            where, bindings = where_of(Selection(since=since, until=until))
+            ((first, last),) = self._rows(
+                f"SELECT min(offset), max(offset) FROM record WHERE {where}",  # noqa: S608
+                bindings,
+            )
+        return first or 0, last or 0
+
+    def trimmed_offset(self) -> int:
+        """Up to where retention has removed records; some before may be there, for a sink."""
+        return self._number("SELECT trimmed_offset FROM ledger")
+
+    def record(self, offset: int) -> Entry | None:
+        """The record at `offset`."""
+        rows = self._entries(
+            f"SELECT {ENTRY_COLUMNS} FROM record WHERE offset = ?",  # noqa: S608
+            (offset,),
+        )
+        return rows[0] if rows else None
+
+    def place_of(self, sink: str, offset: int) -> str | None:
+        """As `Journal.place_of`."""
+        with noting(self._path):
+            return place_of(self._db, sink, offset)
+
+    # ------------------------------------------------------------------ dead letters
+
+    def dead_letters(
+        self,
+        after: int = 0,
+        node: str | None = None,
+        reason: str | None = None,
+        *,
+        newest_first: bool = False,
+    ) -> Iterator[DeadLetter]:
+        """Dead letters with ids above `after`, in order of arrival; `reason` is part of its text.
+
+        Read a page at a time as they are asked for.
+        """
+        low, high = after, LATEST
+        while page := self._dead_letter_page(low, high, node, reason, newest_first):
+            yield from page
+            if newest_first:
+                high = page[-1].id
+            else:
+                low = page[-1].id
+
+    def _dead_letter_page(
+        self, low: int, high: int, node: str | None, reason: str | None, newest_first: bool
+    ) -> list[DeadLetter]:
+        rows = self._rows(
+            f"SELECT {DEAD_LETTER_COLUMNS}"  # noqa: S608
+            f" FROM dead_letter WHERE id > ? AND id < ? AND {MATCHES}"
+            f" ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?",
+            (low, high, *_matching(node, reason), PAGE_ROWS),
+        )
+        read = (to_dead_letter(row) for row in rows)
+        letters = list(_up_to_bytes_max((each, len(each.message.payload)) for each in read))
+        self._require_order([letter.id for letter in letters])
+        return letters
+
+    def dead_letter(self, number: int) -> DeadLetter | None:
+        """The dead letter with this id."""
+        page = self._dead_letter_page(number - 1, number + 1, None, None, False)
+        return page[0] if page else None
+
+    def count_dead_letters(self, node: str | None = None, reason: str | None = None) -> int:
+        """How many `dead_letters` would give."""
+        return self._number(
+            f"SELECT count(*) FROM dead_letter WHERE {MATCHES}",  # noqa: S608
+            _matching(node, reason),
+        )
+
+    # ------------------------------------------------------------------ parked
+
+    def parked(
+        self,
+        sink: str | None = None,
+        node: str | None = None,
+        reason: str | None = None,
+        *,
+        after: int = 0,
+        newest_first: bool = False,
+    ) -> Iterator[Parked]:
+        """What sinks have refused, by sink and offset; `reason` is part of its text.
+
+        Only of records that follow `after`. Read a page at a time as they are asked for.
+        """
+        order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
+        sql = (
+            f"SELECT {PARKED_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
+            f" WHERE (? IS NULL OR sink = ?) AND offset > ? AND {MATCHES} AND {{}}"
+            f" ORDER BY sink {order}, offset {order} LIMIT ?"
+        )
+        bindings = (sink, sink, after, *_matching(node, reason))
+        rows = list(self._rows(sql.format("true"), (*bindings, PAGE_ROWS)))
+        while rows:
+            for row in rows:
+                yield _parked(row)
+            further = sql.format(f"(sink, offset) {beyond} (?, ?)")
+            rows = list(self._rows(further, (*bindings, *rows[-1][:2], PAGE_ROWS)))
+
+    def parked_at(self, offset: int, sink: str | None = None) -> list[Parked]:
+        """The refusals of one record, at most one for each sink."""
+        rows = self._rows(
+            f"SELECT {PARKED_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
+            " WHERE offset = ? AND (? IS NULL OR sink = ?) ORDER BY sink",
+            (offset, sink, sink),
+        )
+        return [_parked(row) for row in rows]
+
+    def count_parked(
+        self, sink: str | None = None, node: str | None = None, reason: str | None = None
+    ) -> int:
+        """How many `parked` would give."""
+        return self._number(
+            "SELECT count(*) FROM parked JOIN record USING (offset)"  # noqa: S608
+            f" WHERE (? IS NULL OR sink = ?) AND {MATCHES}",
+            (sink, sink, *_matching(node, reason)),
+        )
+
+    def replays(
+        self, sink: str, first: int, last: int, since_ms: int
+    ) -> tuple[int, int, str | None]:
+        """Of what `sink` has parked from offset `first` to `last`, how far a replay has come.
+
+        How many are to be offered again yet; how many were refused anew since that time, and one
+        of the reasons.
+        """
+        ((waiting, again, why),) = self._rows(
+            "SELECT coalesce(sum(replay), 0),"
+            " coalesce(sum(replay = 0 AND parked_at_ms >= ?1), 0),"
+            " max(CASE WHEN replay = 0 AND parked_at_ms >= ?1 THEN reason END)"
+            " FROM parked WHERE sink = ?2 AND offset BETWEEN ?3 AND ?4",
+            (since_ms, sink, first, last),
+        )
+        return int(waiting), int(again), why
+
+    # ------------------------------------------------------------------ rows
+
+    def _entries(self, sql: str, bindings: Bindings) -> list[Entry]:
+        read = (to_entry(row) for row in self._rows(sql, bindings))
+        entries = list(_up_to_bytes_max((each, len(each.message.payload)) for each in read))
+        self._require_order([entry.offset for entry in entries])
+        return entries
+
+    def _require_order(self, numbers: list[int]) -> None:
+        """Where rows come in another order than that of their tree, paging would never end."""
+        if numbers not in (sorted(numbers), sorted(numbers, reverse=True)):
+            raise noted(self._path, "rows are out of order")
+
+    def _number(self, sql: str, bindings: Bindings = ()) -> int:
+        ((value,),) = self._rows(sql, bindings)
+        return int(value)
+
+    def _rows(self, sql: str, bindings: Bindings = ()) -> Iterator[Row]:
+        with noting(self._path):
+            yield from self._db.execute(sql, bindings)
+
+
+PARKED_COLUMNS = (
+    "sink, offset, reason, parked_at_ms, attempts, replay, CAST(node AS BLOB),"
+    " CAST(topic AS BLOB), length(payload)"
+)
+MATCHES = "(? IS NULL OR node = ?) AND (? IS NULL OR instr(reason, ?) > 0)"
+
+
+def _matching(node: str | None, reason: str | None) -> Bindings:
+    return node, node, reason, reason
+
+
+def _up_to_bytes_max(sized: Iterable[tuple[T, int]]) -> Iterator[T]:
+    """Rows until about `READ_BYTES_MAX` bytes of payload are reached; one at least."""
+    size_bytes = 0
+    for row, row_bytes in sized:
+        yield row
+        size_bytes += row_bytes
+        if size_bytes >= READ_BYTES_MAX:
+            return
+
+
+def _parked(row: Row) -> Parked:
+    sink, offset, reason, parked_at_ms, attempts, replay, node, topic, size_bytes = row
+    return Parked(
+        *(sink, offset, reason, parked_at_ms, attempts, bool(replay)),
+        *(text_of(node), text_of(topic) or "", size_bytes),
+    )

@@ -1,0 +1,275 @@
+"""A damaged journal is set aside, and all that can still be read of it goes on in a new one.
+
+What is saved
+  Every record and dead letter whose hash and checksum prove it whole, under its own offset and
+  key, from wherever in the file or its WAL it lies; and the rows of the small tables, as far as
+  the figures of the new ledger close with them.
+
+What is lost, and how the ledger says so
+  The `lost` table has the offsets that were given to records and cannot be read any more. They
+  count as stored; a sink that had not come to them yet counts them as skipped when it passes. If
+  the newest is among them, an empty row stands in its place, so that no offset is used twice; that
+  one is parked, since it is no message. Dead letters are lost by number.
+
+Twice rather than never
+  A sink whose cursor cannot be read starts again at the beginning. Where its figures disagree, the
+  lower cursor counts. Parked records that cannot be read count as skipped.
+
+The damaged file is never changed and never deleted. A salvage that is cut short begins anew, or,
+once its result is complete, is brought to its end at the next start.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import apsw
+import structlog
+
+from echo_ingest.journal import INSERT_RECORD
+from echo_ingest.journal.database import (
+    NO_ROOM,
+    SCHEMA,
+    JournalFull,
+    JournalUnusable,
+    needing_room,
+    sync,
+)
+from echo_ingest.journal.entries import checksum
+from echo_ingest.journal.recovery.detect import find_damage, note_of
+from echo_ingest.journal.recovery.repair_ledger import Salvage, close_ledger
+from echo_ingest.journal.recovery.sqlite_pages import Cell, Pages, Row
+from echo_ingest.record import Message, payload_hash
+
+BATCH_ROWS = 1_000
+BATCH_BYTES = 8 * 1024 * 1024
+LARGE_TABLES = ("record", "dead_letter")
+
+log = structlog.get_logger("journal")
+
+
+def report_of(path: Path) -> Path:
+    """Where `Salvage.words` are written for the journal at `path`; a person removes it."""
+    return path.with_name(path.name + ".salvage.txt")
+
+
+def mend(path: Path) -> None:
+    """At a start: see to it that the journal at `path` can be used; logs what had to be done."""
+    finish(path)
+    reason = find_damage(path)
+    if reason is None:
+        return
+    log.error("journal damaged", reason=reason, meaning="saving what can be read of it")
+    found = salvage(path, reason)
+    log.error(
+        "journal salvaged",
+        records_saved=found.records,
+        records_lost=found.lost_records,
+        all_lost_are_known=found.all_lost_are_known,
+        offsets_lost=found.lost_offsets,
+        dead_letters_saved=found.dead_letters,
+        dead_letters_lost=found.lost_dead_letters,
+        notes=found.notes,
+        damaged_file=found.kept_as,
+        report=str(report_of(path)),
+    )
+
+
+def salvage(path: Path, reason: str) -> Salvage:
+    """Put a new journal in the place of the damaged one at `path`; return what came of it.
+
+    Takes about a minute for five million records. Raises `JournalUnusable` if the disk has no
+    room for a second file; nothing is changed then.
+    """
+    moment = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    needed = sum(each.stat().st_size for each in _files(path) if each.exists())
+    no_room = JournalUnusable(
+        f"{path} is damaged ({reason}), and saving what can be read takes up to {needed:,} bytes "
+        "more on its disk: make room, and start again; nothing was changed"
+    )
+    if shutil.disk_usage(path.parent).free < needed:
+        raise no_room
+    building = path.with_name(path.name + ".salvaging")
+    building.unlink(missing_ok=True)
+    building.touch(mode=0o600)
+    found = Salvage(reason, f"{path.name}.damaged-{moment}")
+    try:
+        with contextlib.closing(Pages(path)) as pages:
+            _rebuild(pages, building, found)
+        with report_of(path).open("a") as report:
+            report.write(found.words())
+    except (JournalFull, OSError) as error:
+        building.unlink()
+        if isinstance(error, OSError) and error.errno not in NO_ROOM:
+            raise
+        raise no_room from error
+    sync(building)
+    building.rename(path.with_name(f"{path.name}.salvaged-{moment}"))
+    finish(path)
+    return found
+
+
+def finish(path: Path) -> None:
+    """Let a complete salvage take its place; at a start, one that was cut short just before."""
+    for salvaged in path.parent.glob(f"{path.name}.salvaged-*"):
+        moment = salvaged.name.rpartition("-")[2]
+        for file in _files(path):
+            if file.exists():
+                suffix = file.name.removeprefix(path.name)
+                file.rename(path.with_name(f"{path.name}.damaged-{moment}{suffix}"))
+        note_of(path).unlink(missing_ok=True)
+        salvaged.rename(path)
+        sync(path.parent)
+
+
+def _files(path: Path) -> list[Path]:
+    """The journal's, itself last: it stays until all else is done."""
+    return [path.with_name(path.name + suffix) for suffix in ("-shm", "-wal", "")]
+
+
+# ---------------------------------------------------------------------- rows
+
+
+def _rebuild(pages: Pages, building: Path, found: Salvage) -> None:
+    """Make a journal of what `pages` give, and note in `found` what came of it."""
+    with contextlib.closing(apsw.Connection(str(building))) as db:
+        db.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
+        with needing_room(building, db), db:
+            db.execute(SCHEMA.read_text())
+            db.execute("DELETE FROM ledger")
+            roots = _roots(db, pages)
+            is_whole = {
+                name: _copy_small(db, name, pages.tree(root))
+                for name, root in roots.items()
+                if name not in LARGE_TABLES
+            }
+            _copy_large(db, pages, roots)
+            close_ledger(db, is_whole, found)
+
+
+def _roots(db: apsw.Connection, pages: Pages) -> dict[str, int]:
+    """Where each table begins: as the damaged file says, or else as in a new one."""
+    tables = "SELECT name, rootpage FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'"
+    rows: list[Any] = db.execute(tables).fetchall()
+    roots: dict[str, int] = dict(rows)
+    for cell in pages.tree(1):
+        match cell:
+            case (_, ("table", str(name), _, int(root), _)) if name in roots:
+                roots[name] = root
+    return roots
+
+
+def _copy_small(db: apsw.Connection, table: str, cells: Iterable[Cell]) -> bool:
+    """Copy what fits the schema; return whether that was all."""
+    columns = len(db.execute(f"PRAGMA table_info({table})").fetchall())
+    insert = f"INSERT OR IGNORE INTO {table} VALUES ({','.join('?' * columns)})"  # noqa: S608
+    is_whole = True
+    for cell in cells:
+        if cell is None or len(cell[1]) != columns:
+            is_whole = False
+            continue
+        rowid, values = cell
+        try:  # a rowid is stored beside its row, whose own column is NULL
+            db.execute(insert, (rowid if values[0] is None else values[0], *values[1:]))
+        except apsw.ConstraintError:
+            is_whole = False
+    return is_whole
+
+
+def _copy_large(db: apsw.Connection, pages: Pages, roots: dict[str, int]) -> None:
+    """Copy records and dead letters by their trees, and where those are broken from every page."""
+    is_whole = not pages.wal_is_cut()
+    for table in LARGE_TABLES:
+        for cells in _batches(pages.tree(roots[table])):
+            is_whole = _store(db, cells) and is_whole
+    if is_whole:
+        return
+    trimmed, still_parked = _removed(db)
+    for cells in _batches(pages.leaves()):
+        _store(db, [cell for cell in cells if cell and _is_wanted(cell, trimmed, still_parked)])
+
+
+def _removed(db: apsw.Connection) -> tuple[int, set[int]]:
+    """Up to where retention has removed records, and those it has left for they are parked.
+
+    0 where that is not certain: what was removed may then come back.
+    """
+    trimmed: int | None = db.execute(
+        "SELECT trimmed_offset FROM ledger WHERE received = stored + duplicates + dead_letters"
+        " AND trimmed_offset <= (SELECT coalesce(min(cursor), trimmed_offset) FROM sink)"
+    ).get
+    rows: list[Any] = db.execute("SELECT offset FROM parked").fetchall()
+    return trimmed or 0, {offset for (offset,) in rows}
+
+
+def _is_wanted(cell: tuple[int, Row], trimmed: int, still_parked: set[int]) -> bool:
+    rowid, row = cell
+    return rowid > trimmed or rowid in still_parked or _record(rowid, row) is None
+
+
+def _store(db: apsw.Connection, cells: list[Cell]) -> bool:
+    """Store rows that prove to be whole; return whether all do."""
+    whole = [cell for cell in cells if cell is not None]
+    records = [record for cell in whole if (record := _record(*cell)) is not None]
+    letters = [letter for cell in whole if (letter := _dead_letter(*cell)) is not None]
+    db.executemany(INSERT_RECORD.replace("INSERT", "INSERT OR IGNORE"), records)
+    db.executemany("INSERT OR IGNORE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", letters)
+    return len(records) + len(letters) == len(cells)
+
+
+def _record(rowid: int, row: Row) -> Row | None:
+    """A row of the `record` table, if it is one and whole."""
+    if len(row) != 10:
+        return None
+    _, key, digest, received_at_ms, kind, node, topic, properties, payload, expected = row
+    columns = (
+        *(rowid, _bytes(key), _bytes(digest), received_at_ms),
+        *(_text(kind), _text(node), _text(topic), _text(properties)),
+    )
+    hashed = columns[2] if columns[2] is not None else (columns[1] or b"")[4:]
+    if checksum(columns) != expected or _hash(topic, payload) != hashed:
+        return None
+    return (*columns, _bytes(payload), expected)
+
+
+def _dead_letter(rowid: int, row: Row) -> Row | None:
+    """A row of the `dead_letter` table, if it is one and whole."""
+    if len(row) != 9:
+        return None
+    _, digest, received_at_ms, node, topic, properties, reason, payload, expected = row
+    columns = (
+        *(_bytes(digest), received_at_ms),
+        *(_text(node), _text(topic), _text(properties), _text(reason)),
+    )
+    if checksum(columns) != expected or _hash(topic, payload) != columns[0]:
+        return None
+    return (rowid, *columns, _bytes(payload), expected)
+
+
+def _hash(topic: object, payload: object) -> bytes:
+    return payload_hash(Message(_text(topic) or "", _bytes(payload) or b"", 0))
+
+
+def _text(value: Any) -> Any:
+    """Text whose type has become bytes, a matter of one bit, is text again."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _bytes(value: Any) -> Any:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _batches(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
+    batch: list[Cell] = []
+    size_bytes = 0
+    for cell in cells:
+        batch.append(cell)
+        row = cell[1] if cell is not None else ()
+        size_bytes += sum(len(value) for value in row if isinstance(value, bytes))
+        if len(batch) >= BATCH_ROWS or size_bytes >= BATCH_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+    yield batch

@@ -1,0 +1,131 @@
+"""`python -m echo_ingest.pipeline.deliver`: the process that delivers, as `service/delivery_process.py` starts it.
+
+Nobody types it. Told to stop, or left alone by its parent, each sink finishes and settles the write
+that it is in: cut off, it would be repeated at the next start.
+"""
+
+import asyncio
+import contextlib
+import functools
+import socket
+import sys
+
+import msgspec
+import structlog
+from prometheus_client import generate_latest
+
+from echo_ingest import metrics
+from echo_ingest.journal import Journal, JournalFull, JournalUnusable
+from echo_ingest.journal.recovery.detect import noting
+from echo_ingest.pipeline.deliver import Deliver
+from echo_ingest.pipeline.deliver.ipc import (
+    DRAIN_SECONDS,
+    REPORT_SECONDS,
+    WAKES_BYTES_MAX,
+    Handed,
+    Report,
+)
+from echo_ingest.process.child import begin
+from echo_ingest.process.log import configure_log
+from echo_ingest.process.shutdown import cancel, first_error, stop_signal
+from echo_ingest.settings import Settings
+from echo_ingest.sinks import Sink
+from echo_ingest.sinks.registry import sinks_of
+
+NICENESS = 5
+"""Between the line, which comes first, and the web process, which comes last."""
+OOM_SCORE = 250
+"""Likewise."""
+
+log = structlog.get_logger("deliver")
+
+
+def main() -> int:
+    """Deliver until told to stop, or until the parent is gone."""
+    handed: Handed = begin(NICENESS, OOM_SCORE)
+    configure_log(handed.log_level)
+    return asyncio.run(_run(handed))
+
+
+async def _run(handed: Handed) -> int:
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=handed.line))
+    try:
+        await _deliver(handed.settings, reader, writer)
+    except JournalFull as error:  # we are started again, and there may be room then
+        log.error("delivery waits", reason=str(error))
+        return 1
+    except JournalUnusable as error:
+        await _tell(writer, Report(unusable=str(error)))
+        return 1
+    return 0
+
+
+async def _deliver(
+    settings: Settings, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    path = settings.journal_path
+    stopping = stop_signal()
+    with noting(path), contextlib.closing(Journal(path)) as journal:
+        sinks = sinks_of(settings)
+        deliveries = wired(journal, sinks, settings)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(deliver.run(stopping)) for deliver in deliveries]
+                beside = [
+                    tasks.create_task(_wake(reader, deliveries, stopping)),
+                    tasks.create_task(_report(writer, deliveries)),
+                ]
+                await stopping.wait()
+                wake(deliveries)
+                _, unfinished = await asyncio.wait(running, timeout=DRAIN_SECONDS)
+                await cancel([*unfinished, *beside])
+        except BaseExceptionGroup as group:
+            raise first_error(group) from group
+        finally:
+            for sink in sinks:
+                await sink.close()
+
+
+def wired(journal: Journal, sinks: list[Sink], settings: Settings) -> list[Deliver]:
+    """One for each sink. Those that are to name clips stay behind the one that keeps them."""
+    deliver = functools.partial(Deliver, journal, payload_bytes_max=settings.payload_bytes_max)
+    if settings.audio == "embedded":
+        return [deliver(sink) for sink in sinks]
+    objects, *others = sinks
+    behind: list[Deliver] = []
+    keeper = deliver(objects, on_settled=lambda: wake(behind))
+    behind += [deliver(sink, keeper=keeper) for sink in others]
+    return [keeper, *behind]
+
+
+def wake(deliveries: list[Deliver]) -> None:
+    """There is something new for them, or it is time to stop."""
+    for deliver in deliveries:
+        deliver.wake()
+
+
+async def _wake(
+    reader: asyncio.StreamReader, deliveries: list[Deliver], stopping: asyncio.Event
+) -> None:
+    """Pass on that there is something new; when the parent is gone, that it is time to stop."""
+    with contextlib.suppress(ConnectionError):  # it was killed with reports of ours unread
+        while await reader.read(WAKES_BYTES_MAX):
+            wake(deliveries)
+    stopping.set()
+
+
+async def _report(writer: asyncio.StreamWriter, deliveries: list[Deliver]) -> None:
+    while True:
+        states = {deliver.name: deliver.state for deliver in deliveries}
+        await _tell(writer, Report(states, generate_latest(metrics.DELIVERY).decode()))
+        await asyncio.sleep(REPORT_SECONDS)
+
+
+async def _tell(writer: asyncio.StreamWriter, report: Report) -> None:
+    with contextlib.suppress(ConnectionError):  # the parent is gone
+        writer.write(msgspec.json.encode(report) + b"\n")
+        await writer.drain()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The process that delivers, as the one that ingests sees it: told of new records, asked nothing.
+
+It is a process of its own, so that decoding records again and writing them to a store, which takes
+longer than to store them here, does not hold up the line, nor a library of a store that crashes.
+"""
+
+import asyncio
+import socket
+from datetime import UTC, datetime
+from typing import NoReturn
+
+import msgspec
+
+from echo_ingest.ipc import LINE_BYTES_MAX, next_line
+from echo_ingest.journal import JournalUnusable
+from echo_ingest.pipeline.deliver.ipc import DRAIN_SECONDS, WAKE, Handed, Report
+from echo_ingest.process.log import log_level
+from echo_ingest.service.supervisor import Process, keep_running
+from echo_ingest.settings import Settings
+from echo_ingest.sinks import SinkState
+from echo_ingest.sinks.registry import sink_names
+
+STOP_SECONDS_MAX = DRAIN_SECONDS + 5.0
+PAUSE_SECONDS_MAX = 60.0
+
+
+class Delivery:
+    """What delivers to the sinks of `settings`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.names = sink_names(settings)
+        self.metrics = ""
+        """Of the sinks, in Prometheus' text format."""
+        self._settings = settings
+        self._states: dict[str, SinkState] = {}
+        self._away_since = datetime.now(UTC)
+        self._line: asyncio.StreamWriter | None = None
+
+    @property
+    def states(self) -> dict[str, SinkState]:
+        """What each sink does just now, unless it is paused: that is in the journal."""
+        away = SinkState("unavailable", self._away_since, "the process that delivers is starting")
+        return {name: self._states.get(name, away) for name in self.names}
+
+    def wake(self) -> None:
+        """There is something new in the journal."""
+        if self._line is not None and not self._line.transport.get_write_buffer_size():
+            self._line.write(WAKE)
+
+    async def run(self, lock: int) -> NoReturn:
+        """Keep it running until cancelled; then let each sink end the write that it is in.
+
+        Raises `JournalUnusable` if the journal must be mended first.
+        """
+        await keep_running(
+            Process(
+                name="delivery",
+                module="echo_ingest.pipeline.deliver",
+                lock=lock,
+                hand=lambda line: Handed(self._settings, line, log_level()),
+                speak=self._listen,
+                stop_seconds_max=STOP_SECONDS_MAX,
+                pause_seconds_max=PAUSE_SECONDS_MAX,
+            )
+        )
+
+    async def _listen(self, end: socket.socket) -> bool:
+        reader, self._line = await asyncio.open_connection(sock=end, limit=LINE_BYTES_MAX)
+        try:
+            while line := await next_line(reader):
+                report = msgspec.json.decode(line, type=Report)
+                if report.unusable is not None:
+                    raise JournalUnusable(report.unusable)
+                self._states, self.metrics = report.states, report.metrics
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            pass  # it is gone
+        finally:
+            self._line.close()
+            self._line, self._states, self._away_since = None, {}, datetime.now(UTC)
+        return True

@@ -1,0 +1,122 @@
+"""A process beside the line: started, spoken with, started again when it dies, ended in order.
+
+What breaks in it does not break the line, and what it does holds nobody up.
+"""
+
+import asyncio
+import pickle
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import NoReturn
+
+import structlog
+from msgspec import Struct
+
+from echo_ingest import metrics
+from echo_ingest.backoff import delay_seconds
+from echo_ingest.ipc import SILENT_SECONDS_MAX
+from echo_ingest.process.orphans import noting_number
+
+STEADY_SECONDS = 60.0
+FIRST_PAUSE_SECONDS = 0.2
+
+log = structlog.get_logger("service")
+
+
+class Process(Struct, frozen=True):
+    """What is to run, and how."""
+
+    name: str
+    """For people: `web` or `delivery`."""
+    module: str
+    """What `python -m` runs."""
+    lock: int
+    """Held, and by the process too for as long as it lives."""
+    hand: Callable[[int], object]
+    """What it is handed, given the descriptor of its end of a pair of sockets."""
+    speak: Callable[[socket.socket], Awaitable[bool]]
+    """Speaks with it at our end until it has gone; False if it stands still, and is to be killed.
+    What this raises ends it, and us."""
+    stop_seconds_max: float
+    """How long it may take to end in order."""
+    pause_seconds_max: float
+    """How long it may be away, if it dies again and again."""
+    passed: tuple[int, ...] = ()
+    """Other descriptors that it gets."""
+
+
+async def keep_running(process: Process) -> NoReturn:
+    """Until cancelled; then end it in order."""
+    rng = Random()  # noqa: S311 - jitter, not a secret
+    attempt = 0
+    while True:
+        started_at = time.monotonic()
+        how = await _run_once(process)
+        lived_seconds = time.monotonic() - started_at
+        metrics.RESTARTS.labels(process.name).inc()
+        attempt = 1 if lived_seconds > STEADY_SECONDS else attempt + 1
+        pause_seconds = delay_seconds(
+            attempt, rng, first=FIRST_PAUSE_SECONDS, most=process.pause_seconds_max
+        )
+        log.error(
+            f"{process.name} process ended",
+            how=how,
+            lived_seconds=round(lived_seconds, 1),
+            again_in_seconds=round(pause_seconds, 1),
+        )
+        await asyncio.sleep(pause_seconds)
+
+
+async def _run_once(process: Process) -> str:
+    """Until it ends: how it did."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            program = await _start(process, theirs.fileno())
+        except OSError as error:  # no memory, or no process more: the line goes on
+            ours.close()
+            return f"could not be started ({error.strerror})"
+    ended = asyncio.create_task(program.wait())
+    speaking = asyncio.ensure_future(process.speak(ours))
+    try:
+        await asyncio.wait((ended, speaking), return_when=asyncio.FIRST_COMPLETED)
+        if speaking.done() and not speaking.result():
+            program.kill()
+            await ended
+            return f"it stood still for {SILENT_SECONDS_MAX:.0f} s, and was killed"
+    except BaseException:
+        if program.returncode is None:
+            program.terminate()  # in order: it finishes what it has begun
+        raise
+    finally:
+        await asyncio.wait((ended,), timeout=process.stop_seconds_max)
+        if not ended.done():
+            log.error(
+                f"{process.name} process does not stop: killed",
+                waited_seconds=process.stop_seconds_max,
+            )
+            program.kill()
+            await ended
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
+    code = ended.result()
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+async def _start(process: Process, line: int) -> asyncio.subprocess.Process:
+    handed = process.hand(line)
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", process.module),
+        stdin=asyncio.subprocess.PIPE,
+        pass_fds=(line, process.lock, *process.passed),
+        process_group=0,  # Ctrl-C in a terminal is for us: it ends when we say so
+        preexec_fn=noting_number(process.lock),
+    )
+    assert program.stdin is not None
+    # It stays open: that it closes is how a process can see our end.
+    program.stdin.write(pickle.dumps(handed))
+    return program

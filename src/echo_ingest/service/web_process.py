@@ -1,0 +1,53 @@
+"""The web process: given the port, answered.
+
+It is a process of its own so that nothing that anybody asks over HTTP can hold up the line, and
+nothing that breaks there breaks it. We listen and it answers: while it is started again, whoever
+comes waits instead of being turned away.
+"""
+
+import errno
+import socket
+
+from echo_ingest.ipc import Answers, Handed, answer
+from echo_ingest.process.log import log_level
+from echo_ingest.service.supervisor import Process
+from echo_ingest.settings import Settings, Tokens
+
+STOP_SECONDS_MAX = 6.0
+PAUSE_SECONDS_MAX = 5.0  # whoever asks for health waits for so long at most
+
+
+def web_process(
+    settings: Settings, tokens: Tokens, listener: socket.socket, lock: int, answers: Answers
+) -> Process:
+    """The one of `settings`, which answers at `listener` with `answers`."""
+    return Process(
+        name="web",
+        module="echo_ingest.web",
+        lock=lock,
+        hand=lambda line: Handed(settings, tokens, listener.fileno(), line, log_level()),
+        speak=lambda ours: answer(ours, answers),
+        stop_seconds_max=STOP_SECONDS_MAX,
+        pause_seconds_max=PAUSE_SECONDS_MAX,
+        passed=(listener.fileno(),),
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; raises `OSError` in words if none can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        remedy = "set IOT_HTTP_PORT to a free port, or stop what listens there"
+        if error.errno != errno.EADDRINUSE:
+            remedy = (
+                "set IOT_BIND to an address of this machine and IOT_HTTP_PORT to a port we may use"
+            )
+        raise OSError(
+            f"HTTP cannot listen on {host} port {port} ({error.strerror}); {remedy}"
+        ) from error
+    # A reply is two writes; without this the second waits for the client's delayed acknowledgement.
+    # asyncio sets it by itself only on sockets it has made.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

@@ -1,0 +1,231 @@
+"""What the simulated devices say: each payload form as a device of that kind sends it."""
+
+import base64
+import functools
+import json
+from datetime import datetime, timedelta
+from random import Random
+
+from msgspec import Struct
+
+from echo_ingest.simulator.forest import (
+    Node,
+    battery_percent,
+    calling,
+    disk_percent,
+    temperature_celsius,
+)
+from echo_ingest.simulator.sounds import CALLS, Call, sound, wav_file
+
+RECORDING = timedelta(seconds=3)
+SONG_CLIPS = 1.5
+"""A song is made once, so many times as long as a clip; each is cut out of it somewhere else."""
+
+
+class Outgoing(Struct, frozen=True):
+    """One message a device publishes."""
+
+    topic: str
+    payload: bytes
+    properties: tuple[tuple[str, str], ...] = ()
+
+
+def edge_prediction(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """A Raspberry Pi that names species on the device."""
+    first, *others = _heard(node, when, rng)
+    score = _confidence(rng)
+    top = [{"label": first.species, "confidence": score}] + [
+        {"label": call.species, "confidence": round((100 - score) * share, 2)}
+        for call, share in zip(others, (0.7, 0.3), strict=True)
+    ]
+    return _json(
+        topic,
+        {
+            "type": "prediction",
+            "timestamp": str(int(_its_time(node, when).timestamp())),
+            "sensor_id": node.name,
+            "species": first.species,
+            "confidence": score,
+            "top5": top,
+            "gps_data": {"lat": node.place[0], "lon": node.place[1]},
+            "gps_uncertainty": 10.0,
+        },
+    )
+
+
+def detection(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """A node with a model of its own, that sends what it heard along."""
+    heard = _heard(node, when, rng)[0]
+    return _json(
+        topic,
+        {
+            "timestamp": _its_time(node, when).isoformat(),
+            "sensorId": node.name,
+            "species": heard.species,
+            "confidence": _confidence(rng),
+            "sourceType": "simulator",
+            "microphoneLLA": _lla(node),
+            "animalEstLLA": None,
+            "animalTrueLLA": None,
+            "animalLLAUncertainty": None,
+            "audioClip": base64.b64encode(_clip(heard, 2.0, 16_000, rng)).decode(),
+            "sampleRate": 16_000,
+            "source_model": "efficientnetv2",
+        },
+    )
+
+
+def esp32_audio(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """An ESP32 with a microphone: a clip as base64 in JSON, its clock not always set."""
+    stamp = _its_time(node, when).isoformat() if rng.random() < 0.9 else "1970-01-01T00:00:07"
+    heard = _heard(node, when, rng)[0]
+    return _json(
+        topic,
+        {
+            "sourceType": "simulator",
+            "timestamp": stamp,
+            "sensorId": node.name,
+            "microphoneLLA": _lla(node),
+            "animalEstLLA": None,
+            "animalTrueLLA": None,
+            "animalLLAUncertainty": None,
+            "audioClip": base64.b64encode(_clip(heard, 1.0, 16_000, rng)).decode(),
+            "sampleRate": 16_000,
+        },
+    )
+
+
+def recorder(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """A recorder that sends the file once it is whole; what else it knows is in its GUANO chunk."""
+    began = when - RECORDING
+    latitude, longitude, altitude = node.place
+    guano = "\n".join(
+        (
+            "GUANO|Version: 1.0",
+            "Make: Otway Instruments",
+            "Model: Recorder 2",
+            "Firmware Version: 1.8.1",
+            f"Serial: {node.name}",
+            f"Timestamp: {_its_time(node, began).isoformat(timespec='seconds')}",
+            f"Loc Position: {latitude} {longitude}",
+            f"Loc Elevation: {altitude}",
+            f"Temperature Int: {temperature_celsius(node, when)}",
+        )
+    )
+    clip = _clip(_heard(node, began, rng)[0], RECORDING.total_seconds(), 32_000, rng, guano)
+    return Outgoing(f"{topic}/recording", clip, (("sensor_id", node.name),))
+
+
+def named_in_recording(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """The same recorder's model: what it named a second into that recording."""
+    return edge_prediction(topic, node, when - RECORDING + RECORDING // 3, rng)
+
+
+def raspberry_pi(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """The earlier Raspberry Pi client: audio, health and GPS, but no id and no time."""
+    heard = _heard(node, when, rng)[0]
+    return _json(
+        topic,
+        {
+            "health_data": {
+                "cpu": round(rng.uniform(5, 60), 1),
+                "ram": 41.0,
+                "disk": disk_percent(node, when),
+                "uptime": round(when.timestamp() % 864_000, 1),
+            },
+            "gps_data": {"lat": node.place[0], "lon": node.place[1]},
+            "audio_file": base64.b64encode(_clip(heard, 0.5, 44_100, rng)).decode(),
+        },
+    )
+
+
+def sensor_health(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """Battery, processor, memory and disk, with a time."""
+    return _json(
+        topic,
+        {
+            "timestamp": _its_time(node, when).isoformat(),
+            "sensorId": node.name,
+            "status": "Online",
+            "batteryPct": battery_percent(node, when),
+            "cpu": round(rng.uniform(5, 60), 1),
+            "ram": round(rng.uniform(20, 60), 1),
+            "disk": disk_percent(node, when),
+        },
+    )
+
+
+def heartbeat(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """The same bytes each time: not a duplicate of itself."""
+    return _json(topic, {"status": "online"})
+
+
+def movement(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """A wild boar with a collar."""
+    latitude, longitude, altitude = node.place
+    place = (latitude + rng.gauss(0, 0.002), longitude + rng.gauss(0, 0.002), altitude)
+    return _json(
+        topic,
+        {
+            "timestamp": _its_time(node, when).isoformat(),
+            "animalId": "7",
+            "species": "Sus scrofa",
+            "animalTrueLLA": [round(value, 6) for value in place],
+        },
+    )
+
+
+def careless(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+    """A device with a bug: its messages are dead letters, kept with their reason."""
+    return Outgoing(
+        topic,
+        rng.choice(
+            (
+                b'{"sensorId": "broken-9", "temp": NaN}',
+                b"node3 temp 21.4",
+                b'{"lat": 999',
+                json.dumps(
+                    {"sensor_id": node.name, "species": "Ninox boobook", "confidence": 870}
+                ).encode(),
+                json.dumps(
+                    {"sensorId": node.name, "audioClip": "UklGRiQAAABXQVZFZm10IBAAAAAB" * 40}
+                ).encode(),
+            )
+        ),
+    )
+
+
+def _heard(node: Node, when: datetime, rng: Random) -> list[Call]:
+    """Three different species, the one that called first."""
+    its_own = [call for call in CALLS if call.species in node.hears]
+    first = rng.choice(calling(node, when) or its_own)
+    return [first, *rng.sample([call for call in CALLS if call != first], 2)]
+
+
+def _confidence(rng: Random) -> float:
+    """Percent; a model is mostly sure, or it would not say so."""
+    return round(40 + 59 * rng.betavariate(4, 2), 2)
+
+
+def _its_time(node: Node, when: datetime) -> datetime:
+    return when + timedelta(seconds=node.clock_error_seconds)
+
+
+def _lla(node: Node) -> dict[str, float]:
+    return dict(zip(("latitude", "longitude", "altitude"), node.place, strict=True))
+
+
+def _clip(call: Call, seconds: float, sample_rate_hz: int, rng: Random, guano: str = "") -> bytes:
+    song = _song(call, seconds * SONG_CLIPS, sample_rate_hz)
+    samples = int(seconds * sample_rate_hz)
+    start = rng.randrange(len(song) // 2 - samples)
+    return wav_file(song[2 * start : 2 * (start + samples)], sample_rate_hz, guano)
+
+
+@functools.cache
+def _song(call: Call, seconds: float, sample_rate_hz: int) -> bytes:
+    return sound(call, seconds, sample_rate_hz, Random(call.species))  # noqa: S311
+
+
+def _json(topic: str, fields: dict[str, object]) -> Outgoing:
+    return Outgoing(topic, json.dumps(fields).encode())

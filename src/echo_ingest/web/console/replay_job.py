@@ -1,0 +1,185 @@
+"""Replays: one at a time, in slices, so that the line and the pages go on beside it.
+
+A replay is a generator of how far it is, run in a thread of its own for `SLICE_SECONDS` at a time,
+with a pause as long between two slices: each step of it may be a commit, for which the line would
+wait. It lives in this process; where that ends, the rest is as it was.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import apsw
+import structlog
+from litestar.exceptions import HTTPException
+from msgspec import Struct
+from msgspec.structs import replace
+
+from echo_ingest.admin import dead_letters, journal_of, parked
+from echo_ingest.journal import JournalFull, JournalUnusable
+from echo_ingest.journal.reader import Archive
+from echo_ingest.record import DUPLICATE, STORED
+from echo_ingest.settings import Settings
+
+ONES_MAX = 100_000
+"""Of a larger group, so many of the newest; the rest can be replayed then."""
+SLICE_SECONDS = 0.05
+WATCH_SECONDS = 0.5
+WATCH_SECONDS_MAX = 3_600.0
+WORLD = (JournalFull, JournalUnusable, apsw.BusyError, apsw.FullError, apsw.IOError, OSError)
+
+log = structlog.get_logger("web")
+
+
+class Step(Struct, frozen=True):
+    """How far a replay is."""
+
+    done: int
+    stored: int = 0
+    """Dead letters that are records now; parked records that their sink has taken."""
+    duplicates: int = 0
+    refused: int = 0
+    """Still not valid; refused again."""
+    why: tuple[tuple[str, int], ...] = ()
+    """The most frequent reasons for that."""
+    pause_seconds: float = SLICE_SECONDS
+
+
+class Replay(Struct, frozen=True):
+    """One that is under way, or the last there was."""
+
+    reason: str
+    """What those that are replayed have in common."""
+    sink: str | None
+    """Which sink they are offered to; None: they are dead letters."""
+    total: int
+    began_at_ms: int
+    step: Step = Step(0)
+    ended_at_ms: int | None = None
+    is_stopped: bool = False
+    """A person has ended it."""
+    trouble: str | None = None
+    """Why it could not go on."""
+
+
+Steps = Generator[Step, None, None]
+
+
+class Replaying:
+    """Runs them."""
+
+    def __init__(self) -> None:
+        self.replay: Replay | None = None
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="replay")
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Another has to wait."""
+        return self._task is not None and not self._task.done()
+
+    def start(self, replay: Replay, steps: Steps) -> None:
+        """Begin; raises `HTTPException` where one is under way."""
+        if self.is_under_way:
+            raise HTTPException(
+                "another replay is under way: wait for its end, or stop it", status_code=409
+            )
+        self.replay = replay
+        self._task = asyncio.create_task(self._run(steps))
+        self._task.add_done_callback(self._ended)
+
+    def stop(self) -> None:
+        """End it where it is."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self, steps: Steps) -> None:
+        in_thread = asyncio.get_running_loop().run_in_executor
+        try:
+            while (step := await in_thread(self._threads, _slice, steps)) is not None:
+                self._note(step=step)
+                await asyncio.sleep(step.pause_seconds)
+        finally:
+            await in_thread(self._threads, steps.close)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        trouble, error = None, None if task.cancelled() else task.exception()
+        if isinstance(error, WORLD):
+            trouble = str(error)
+        elif error is not None:
+            trouble = "a mistake of this service; its log says more"
+            log.error("replay failed", exc_info=error)
+        self._note(
+            ended_at_ms=time.time_ns() // 1_000_000, is_stopped=task.cancelled(), trouble=trouble
+        )
+        assert self.replay is not None
+        step = self.replay.step
+        log.info(
+            "replay ended",
+            done=step.done,
+            stored=step.stored,
+            duplicates=step.duplicates,
+            refused=step.refused,
+            stopped=task.cancelled(),
+            trouble=trouble,
+        )
+
+    def _note(self, **changed: object) -> None:
+        assert self.replay is not None
+        self.replay = replace(self.replay, **changed)
+
+
+def _slice(steps: Steps) -> Step | None:
+    """The last of as many steps as there is time for; None when there are no more."""
+    end = time.monotonic() + SLICE_SECONDS
+    last = None
+    for step in steps:
+        last = step
+        if time.monotonic() >= end or step.pause_seconds > SLICE_SECONDS:
+            break
+    return last
+
+
+# ---------------------------------------------------------------------- what is replayed
+
+
+def of_letters(settings: Settings, numbers: Sequence[int]) -> Steps:
+    """Decode these dead letters again, and store what is valid now."""
+    outcomes: Counter[str] = Counter()
+    with (
+        closing(Archive(settings.journal_path)) as archive,
+        closing(journal_of(settings)) as journal,
+    ):
+        for done, number in enumerate(numbers, 1):
+            letter = archive.dead_letter(number)
+            given = [] if letter is None else [letter]  # somebody else has replayed it meanwhile
+            outcomes.update(dead_letters.replay(journal, given, settings.payload_bytes_max))
+            still = Counter(outcomes)
+            stored, duplicates = still.pop(STORED, 0), still.pop(DUPLICATE, 0)
+            del still[dead_letters.GONE]
+            yield Step(done, stored, duplicates, still.total(), tuple(still.most_common(5)))
+
+
+def of_parked(settings: Settings, sink: str, offsets: Sequence[int]) -> Steps:
+    """Have these records offered to their sink again, and watch what comes of it."""
+    if not offsets:
+        return
+    first, last = min(offsets), max(offsets)
+    with closing(Archive(settings.journal_path)) as archive:
+        since_ms = time.time_ns() // 1_000_000
+        with closing(journal_of(settings)) as journal:
+            rows = (row for offset in offsets for row in archive.parked_at(offset, sink))
+            for _ in parked.request_replay(journal, rows):
+                yield Step(0)
+        until = time.monotonic() + WATCH_SECONDS_MAX
+        while time.monotonic() < until:
+            waiting, again, why = archive.replays(sink, first, last, since_ms)
+            done = max(0, len(offsets) - waiting)
+            stored = max(0, done - again)
+            reasons = ((why, again),) if why is not None else ()
+            yield Step(done, stored, 0, again, reasons, pause_seconds=WATCH_SECONDS)
+            if not waiting:
+                return
