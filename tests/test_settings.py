@@ -17,10 +17,13 @@ from echo_ingest.settings import (
     node_of,
     parse_endpoint,
 )
-from echo_ingest.settings.mongodb import mongodb_address
-from echo_ingest.settings.postgres import postgres_address
 from echo_ingest.settings.topics import overlap, parse_topics
-from echo_ingest.settings.urls import ObjectsUrl, parse_objects_url
+from echo_ingest.settings.urls import (
+    ObjectsUrl,
+    mongodb_address,
+    parse_objects_url,
+    postgres_address,
+)
 
 PAPER = Path(__file__).parents[1] / "docs" / "settings.md"
 

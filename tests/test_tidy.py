@@ -12,17 +12,16 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "echo_ingest"
 
 LAYERS = (
-    ("record", "backoff", "metrics", "calls", "readable", "log", "child", "ending", "survivor"),
-    ("settings", "decode", "flat"),
-    ("mqtt", "journal", "sinks", "broker", "receipts"),
-    ("decisions", "almanac"),
-    ("ingest", "deliver", "retain", "intercom", "export", "pulse", "figures", "census", "fleet"),
-    ("watch", "web"),
+    ("record", "backoff", "metrics", "payload_view", "process"),
+    ("settings", "decode", "columns"),
+    ("mqtt", "journal", "sinks", "broker"),
+    ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator"),
+    ("web",),
     ("service",),
     ("cli",),
 )
 FORBIDDEN = {
-    *("util", "utils", "helper", "helpers", "common", "base", "builder", "factory"),
+    *("util", "utils", "helper", "helpers", "base", "builder", "factory"),
     *("manager", "handler", "processor"),
 }
 REGISTRIES = re.compile(
@@ -40,7 +39,7 @@ REGISTRIES = re.compile(
         )
     )
 )
-LINES_MAX = 400
+LINES_MAX = 600
 
 
 def complaints(path: Path, text: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ from echo_ingest.ipc import Answers
 from echo_ingest.process.orphans import lock_file
 from echo_ingest.service import supervisor
 from echo_ingest.service.supervisor import keep_running
-from echo_ingest.service.web_process import listen, web_process
+from echo_ingest.service.web_process import listen, web_child
 from echo_ingest.settings import Settings
 from echo_ingest.web.console.live_updates import TABS_MAX
 from tests.harness import (
@@ -159,7 +159,7 @@ async def opened(tmp_path: Path, answers: Answers, module: str = "") -> AsyncIte
     others = set(children(os.getpid()))  # such as a server that other tests share
     settings = Settings(data_dir=tmp_path, console="off")
     with listen("127.0.0.1", free_port()) as listener, lock_file(tmp_path / "web.pid") as lock:
-        wanted = web_process(settings, TOKENS, listener, lock, answers)
+        wanted = web_child(settings, TOKENS, listener, lock, answers)
         if module:
             wanted = structs.replace(wanted, module=module)
         running = asyncio.create_task(keep_running(wanted))

@@ -1,15 +1,23 @@
-"""Dead letters are decoded again, with this version; those that are valid now are stored."""
+"""Replay what was rejected or refused.
+
+Dead letters are decoded again, with this version; those that are valid now are stored. Parked
+records are offered to their sink again, by the service that runs.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal
 from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.journal.reader import Parked
 from echo_ingest.record import Identity, Rejected
 
 DAMAGED = Rejected("damaged: what the disk gives back is not what was stored")
 GONE = "replayed by someone else"
+REQUEST_OFFSETS = 1_000
+"""How many parked records are asked for in one transaction."""
 
 
 def verdict(letter: DeadLetter, payload_bytes_max: int) -> Identity | Rejected:
@@ -38,3 +46,13 @@ def replay(
             yield journal.replay_dead_letter(letter.id, letter.message, its)
         except KeyError:
             yield GONE
+
+
+def request_replay(journal: Journal, chosen: Iterable[Parked]) -> Iterator[int]:
+    """Ask for it in short transactions; of each, how many were parked and not asked for yet."""
+    rows = iter(chosen)
+    while some := list(islice(rows, REQUEST_OFFSETS)):
+        yield sum(
+            journal.request_replay(name, [each.offset for each in some if each.sink == name])
+            for name in {each.sink for each in some}
+        )

@@ -1,7 +1,7 @@
 """What was refused: dead letters, and what sinks have parked, grouped by reason.
 
 Kept beside the journal because there it vanishes when it is replayed, and has no index. A copy of
-what is there now: `follow.py` brings in what is new, `drop_gone` takes out what has gone.
+what is there now: `follower.py` brings in what is new, `drop_gone` takes out what has gone.
 """
 
 import re

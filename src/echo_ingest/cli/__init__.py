@@ -14,7 +14,6 @@ from echo_ingest.cli import (
     check,
     dead_letters,
     export,
-    migrate,
     nodes,
     parked,
     publish,
@@ -107,7 +106,7 @@ app.add_typer(dead_letters.app, name="dead-letters", no_args_is_help=True, rich_
 app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=MENDING)
 app.add_typer(sinks.app, name="sinks", no_args_is_help=True, rich_help_panel=MENDING)
 app.command(rich_help_panel=MENDING)(publish.publish)
-app.command(rich_help_panel=MENDING)(migrate.migrate)
+app.command(rich_help_panel=MENDING)(sinks.migrate)
 app.add_typer(nodes.app, name="nodes", no_args_is_help=True, rich_help_panel=ACCESS)
 
 

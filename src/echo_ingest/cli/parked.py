@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from echo_ingest.admin import journal_of
-from echo_ingest.admin.parked import request_replay
+from echo_ingest.admin.dead_letters import request_replay
 from echo_ingest.cli.options import archive_of, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
 from echo_ingest.decode import decode

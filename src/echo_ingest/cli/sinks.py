@@ -1,5 +1,7 @@
 """`sinks`: where records go; to watch one, have it wait, go on, begin anew, or be forgotten."""
 
+import asyncio
+import logging
 import time
 from contextlib import closing
 from datetime import datetime
@@ -14,12 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from echo_ingest.admin import journal_of
 from echo_ingest.admin import sinks as decided
 from echo_ingest.cli.connection import ask_service
-from echo_ingest.cli.options import archive_of, given_time, settings_of
+from echo_ingest.cli.options import archive_of, given_time, log_from, settings_of
 from echo_ingest.cli.output import cells, counted, duration, err, fail, moment, out, say, table
 from echo_ingest.journal import SinkLedger
 from echo_ingest.journal.reader import Archive
 from echo_ingest.settings import Settings
-from echo_ingest.sinks import Sink, SinkState
+from echo_ingest.sinks import Sink, SinkState, Unavailable
 from echo_ingest.sinks.registry import sinks_of
 
 POLL_SECONDS = 0.25
@@ -267,3 +269,26 @@ def _require_progress(settings: Settings, archive: Archive, name: str) -> str:
     if state.state == "paused":
         fail(f"not waited for: {name} is paused; `echo-ingest sinks resume {name}` goes on")
     return "" if state.state == "delivering" else _words(state)
+
+
+def migrate(context: typer.Context) -> None:
+    """Bring the tables in [b]IOT_POSTGRES_URL[/] up to date.
+
+    The service does it by itself, if its role may. This is for a role that it does not have.
+    """
+    settings = settings_of(context)
+    if settings.postgres_url is None:
+        fail("IOT_POSTGRES_URL is not set: type the database, and a role that may make tables", 2)
+    log_from(logging.CRITICAL)  # what was applied is the result
+    from echo_ingest.sinks.postgres import Postgres  # heavy: see cli/__init__.py
+
+    sink = Postgres(settings.postgres_url.get_secret_value())
+    say(f"{sink.address}: this may take a while where there are many rows")
+    try:
+        applied = asyncio.run(sink.migrate())
+    except Unavailable as error:
+        fail(f"{sink.address}: {error}")
+    for file in applied:
+        out.print(f"applied {file}")
+    if not applied:
+        say("there was nothing to do")

@@ -25,7 +25,7 @@ from echo_ingest.process.orphans import end_survivor, lock_file, try_lock
 from echo_ingest.process.shutdown import cancel, first_error, stop_signal
 from echo_ingest.service.runtime import House
 from echo_ingest.service.supervisor import keep_running
-from echo_ingest.service.web_process import listen, web_process
+from echo_ingest.service.web_process import listen, web_child
 from echo_ingest.settings import (
     Endpoint,
     LocalEndpoint,
@@ -139,7 +139,7 @@ async def _serve(
     tokens = _tokens(settings, tell_token)
     try:
         with listen(settings.bind, settings.http_port) as listener:
-            web = web_process(settings, tokens, listener, locks.web, house.answers)
+            web = web_child(settings, tokens, listener, locks.web, house.answers)
             async with asyncio.TaskGroup() as tasks:
                 http = tasks.create_task(keep_running(web))
                 delivery = []

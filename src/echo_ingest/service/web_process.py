@@ -17,7 +17,7 @@ STOP_SECONDS_MAX = 6.0
 PAUSE_SECONDS_MAX = 5.0  # whoever asks for health waits for so long at most
 
 
-def web_process(
+def web_child(
     settings: Settings, tokens: Tokens, listener: socket.socket, lock: int, answers: Answers
 ) -> Process:
     """The one of `settings`, which answers at `listener` with `answers`."""

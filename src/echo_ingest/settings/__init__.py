@@ -31,10 +31,7 @@ from echo_ingest.settings.endpoint import (
     parse_endpoint,
 )
 from echo_ingest.settings.loader import ENVIRONMENT_PREFIX, Expected, SettingsError, read
-from echo_ingest.settings.mongodb import check_mongodb_url
-from echo_ingest.settings.postgres import check_postgres_url
 from echo_ingest.settings.secrets import Tokens, kept_secret
-from echo_ingest.settings.tiles import check_tiles_url
 from echo_ingest.settings.topics import (
     PROBE_PREFIX,
     RECEIPTS_PREFIX,
@@ -42,7 +39,12 @@ from echo_ingest.settings.topics import (
     parse_topics,
     prefixes,
 )
-from echo_ingest.settings.urls import check_objects_url
+from echo_ingest.settings.urls import (
+    check_mongodb_url,
+    check_objects_url,
+    check_postgres_url,
+    check_tiles_url,
+)
 
 __all__ = [
     "PACKET_OVERHEAD_BYTES",

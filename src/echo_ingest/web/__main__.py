@@ -1,4 +1,4 @@
-"""`python -m echo_ingest.web`: the web process, as `service/web_process.py` starts it; nobody types it.
+"""The web process: `python -m echo_ingest.web`; `service/web_process.py` starts it.
 
 Whatever becomes of its parent, it ends too: its standard input closes then, and a thread waits for
 that, however busy the rest is.

@@ -1,7 +1,7 @@
-"""`python -m echo_ingest.pipeline.deliver`: the process that delivers, as `service/delivery_process.py` starts it.
+"""The delivery process: `python -m echo_ingest.pipeline.deliver`.
 
-Nobody types it. Told to stop, or left alone by its parent, each sink finishes and settles the write
-that it is in: cut off, it would be repeated at the next start.
+`service/delivery_process.py` starts it; nobody types it. When it is told to stop, or its parent
+has gone, each sink finishes and settles its current write, which would otherwise be repeated.
 """
 
 import asyncio

@@ -24,7 +24,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from echo_ingest import __version__
-from echo_ingest.settings.mongodb import mongodb_address
+from echo_ingest.settings.urls import mongodb_address
 from echo_ingest.sinks import Delivery, Refusal, Written
 from echo_ingest.sinks.echo_api.bodies import Schema
 from echo_ingest.sinks.mongodb import errors

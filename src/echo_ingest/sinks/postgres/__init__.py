@@ -25,7 +25,7 @@ import asyncpg
 import structlog
 
 from echo_ingest.columns import Row
-from echo_ingest.settings.postgres import postgres_address
+from echo_ingest.settings.urls import postgres_address
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
 from echo_ingest.sinks.postgres import errors, statements
 from echo_ingest.sinks.postgres.migrate import is_current, migrate

@@ -18,7 +18,7 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 from msgspec.structs import replace
 
-from echo_ingest.admin import dead_letters, journal_of, parked
+from echo_ingest.admin import dead_letters, journal_of
 from echo_ingest.journal import JournalFull, JournalUnusable
 from echo_ingest.journal.reader import Archive
 from echo_ingest.record import DUPLICATE, STORED
@@ -172,7 +172,7 @@ def of_parked(settings: Settings, sink: str, offsets: Sequence[int]) -> Steps:
         since_ms = time.time_ns() // 1_000_000
         with closing(journal_of(settings)) as journal:
             rows = (row for offset in offsets for row in archive.parked_at(offset, sink))
-            for _ in parked.request_replay(journal, rows):
+            for _ in dead_letters.request_replay(journal, rows):
                 yield Step(0)
         until = time.monotonic() + WATCH_SECONDS_MAX
         while time.monotonic() < until:
