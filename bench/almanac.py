@@ -22,7 +22,7 @@ from rich.table import Table
 from echo_ingest.almanac import Almanac, AlmanacUnready, CallFilter, Follower, almanac_path
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import Message
 from tests.browser import forest
 from tests.browser.forest import PAYLOAD_BYTES_MAX, PREFIX
@@ -52,7 +52,7 @@ def main() -> None:
         path, journal_path = almanac_path(Path(folder)), Path(folder) / "journal.db"
         screen.print(f"{machine()}\n{RECORDS:,} records of {NODES:,} nodes …")
         fill(journal_path)
-        with contextlib.closing(Archive(journal_path)) as archive:
+        with contextlib.closing(JournalReader(journal_path)) as archive:
             last = archive.last_offset()
         seconds, processor_seconds = follow(path, journal_path, last)
         mebibytes = path.stat().st_size / 2**20

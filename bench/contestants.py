@@ -12,7 +12,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.broker import SUBSCRIBER, service_credentials
-from tests.harness import SUB_PASSWORD, House, eventually
+from tests.harness import SUB_PASSWORD, Harness, eventually
 
 TOPIC = "iotingestion/#"
 CLIENT_ID = "bench-mosquitto-sub"
@@ -25,11 +25,11 @@ class Contestant(Struct, frozen=True):
     """One consumer of messages."""
 
     name: str
-    subscribe: Callable[[House], None]
+    subscribe: Callable[[Harness], None]
     """Make its session at the broker, and leave."""
-    start: Callable[[House, int], subprocess.Popen[bytes]]
+    start: Callable[[Harness, int], subprocess.Popen[bytes]]
     """Start it on that session; it may end by itself after so many messages."""
-    counted: Callable[[House], int]
+    counted: Callable[[Harness], int]
     """How many it has had so far: stored, where it stores."""
     last_signal: int = signal.SIGTERM
     """What ends it."""
@@ -38,7 +38,7 @@ class Contestant(Struct, frozen=True):
 # ---------------------------------------------------------------------- ours
 
 
-def start_service(house: House, scheme: Scheme = "unix") -> subprocess.Popen[bytes]:
+def start_service(house: Harness, scheme: Scheme = "unix") -> subprocess.Popen[bytes]:
     """`echo-ingest run`, all of its durability on."""
     environment = house.environment()
     if scheme != "unix":
@@ -58,24 +58,24 @@ def start_service(house: House, scheme: Scheme = "unix") -> subprocess.Popen[byt
     return start(house, command, "service", environment)
 
 
-def _subscribe_service(house: House, scheme: Scheme) -> None:
+def _subscribe_service(house: Harness, scheme: Scheme) -> None:
     program = start_service(house, scheme)
     eventually(lambda: house.http("/healthz")[0] == 200, seconds=SESSION_SECONDS_MAX)
     program.terminate()
     assert program.wait(timeout=60) == 0
 
 
-def received(house: House) -> int:
+def received(house: Harness) -> int:
     """What the journal's ledger says: committed, whatever became of it."""
     return _of_journal(house, "SELECT received FROM ledger")
 
 
-def delivered(house: House) -> int:
+def delivered(house: Harness) -> int:
     """What its sinks have had; 0 where there is none, or another journal than ours."""
     return _of_journal(house, "SELECT coalesce(sum(delivered), 0) FROM sink")
 
 
-def _of_journal(house: House, sql: str) -> int:
+def _of_journal(house: Harness, sql: str) -> int:
     with contextlib.suppress(apsw.Error):
         path = house.data_dir / "journal.db"
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
@@ -97,18 +97,18 @@ def ours(scheme: Scheme = "mqtt") -> Contestant:
 # ---------------------------------------------------------------------- the others
 
 
-def _mosquitto_sub(house: House) -> list[str]:
+def _mosquitto_sub(house: Harness) -> list[str]:
     return [
         *("mosquitto_sub", "-h", "127.0.0.1", "-p", str(house.mqtt_port)),
         *("-u", SUBSCRIBER, "-P", SUB_PASSWORD, "-c", "-i", CLIENT_ID, "-q", "1", "-t", TOPIC),
     ]
 
 
-def _subscribe_mosquitto_sub(house: House) -> None:
+def _subscribe_mosquitto_sub(house: Harness) -> None:
     subprocess.run([*_mosquitto_sub(house), "-E"], check=True, timeout=20)
 
 
-def _start_mosquitto_sub(house: House, messages: int) -> subprocess.Popen[bytes]:
+def _start_mosquitto_sub(house: Harness, messages: int) -> subprocess.Popen[bytes]:
     command = [*_mosquitto_sub(house), "-C", str(messages), "-F", "x"]
     return start(house, command, "mosquitto_sub")
 
@@ -122,21 +122,21 @@ MOSQUITTO_SUB = Contestant(
 )
 
 
-def _python(name: str, command: Callable[[House, int], list[str]]) -> Contestant:
+def _python(name: str, command: Callable[[Harness, int], list[str]]) -> Contestant:
     """A consumer of `bench` that prints how many it has had, and ends after so many."""
 
-    def begin(house: House, messages: int) -> subprocess.Popen[bytes]:
+    def begin(house: Harness, messages: int) -> subprocess.Popen[bytes]:
         account = ["--user", SUBSCRIBER, "--password", SUB_PASSWORD, "--messages", str(messages)]
         return start(house, [sys.executable, "-m", *command(house, messages), *account], name)
 
-    def subscribe(house: House) -> None:
+    def subscribe(house: Harness) -> None:
         assert begin(house, 0).wait(timeout=SESSION_SECONDS_MAX) == 0
 
     return Contestant(name, subscribe, begin, lambda house: _last_number(log_of(house, name)))
 
 
 def _plain(library: str) -> Contestant:
-    def command(house: House, _messages: int) -> list[str]:
+    def command(house: Harness, _messages: int) -> list[str]:
         store = house.data_dir.with_suffix(f".{library}.db")
         return [
             *("bench.plain_consumer", library, "--port", str(house.mqtt_port)),
@@ -158,7 +158,7 @@ COUNTER = _python(
 
 
 def start(
-    house: House, command: list[str], name: str, environment: Mapping[str, str] | None = None
+    house: Harness, command: list[str], name: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a contestant's program; what it prints is in `log_of(house, name)`."""
     with log_of(house, name).open("wb") as output:
@@ -171,7 +171,7 @@ def start(
         )
 
 
-def log_of(house: House, name: str) -> Path:
+def log_of(house: Harness, name: str) -> Path:
     """What a contestant's program has printed."""
     return house.data_dir.with_suffix(f".{name}.out")
 

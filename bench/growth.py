@@ -11,10 +11,10 @@ from bench.payloads import detections
 from bench.rounds import broker_of
 from echo_ingest.decode import identify
 from echo_ingest.journal import Journal
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import Message
 from echo_ingest.settings import Settings
-from tests.harness import House, eventually
+from tests.harness import Harness, eventually
 
 BATCH = 1_000
 SEED = 77
@@ -73,8 +73,8 @@ def delivered_per_second(mosquitto: Path, journal: Path, records: int, **setting
             objects.rmdir()
 
 
-def _settled(house: House) -> int:
-    archive = Archive(house.data_dir / "journal.db")
+def _settled(house: Harness) -> int:
+    archive = JournalReader(house.data_dir / "journal.db")
     try:
         sink = archive.ledger().sinks.get("objects")
     finally:

@@ -29,7 +29,7 @@ from bench.usage import usage_of
 from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.settings import Settings
 from tests.crash.__main__ import program_of
-from tests.harness import House, children, eventually
+from tests.harness import Harness, children, eventually
 from tests.tabs import Tabs
 
 RECORDS = 200_000
@@ -41,7 +41,7 @@ SCAN = "/api/records?kind=movement"
 POLL_SECONDS = 0.01
 SECONDS_MAX = 120.0
 
-Reading = Callable[[House], contextlib.AbstractContextManager[object]]
+Reading = Callable[[Harness], contextlib.AbstractContextManager[object]]
 
 
 class Drained(Struct, frozen=True):
@@ -58,7 +58,7 @@ class Drained(Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def tabs(house: House) -> Iterator[None]:
+def tabs(house: Harness) -> Iterator[None]:
     """As many as may be open."""
     with Tabs(house.http_port, TABS) as opened:
         eventually(lambda: opened.open == TABS, seconds=60)
@@ -67,7 +67,7 @@ def tabs(house: House) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def asking(house: House, path: str, at_a_time: int) -> Iterator[None]:
+def asking(house: Harness, path: str, at_a_time: int) -> Iterator[None]:
     """So many clients that ask the same, each again once it has its answer."""
     stop, answered = threading.Event(), [0] * at_a_time
 
@@ -165,7 +165,7 @@ def _drain(
             program.wait(timeout=60)
 
 
-def _watch(house: House, program: subprocess.Popen[bytes], count: int) -> Drained:
+def _watch(house: Harness, program: subprocess.Popen[bytes], count: int) -> Drained:
     (web,) = children(program.pid, "echo_ingest.web")
     messages = count - received(house)
     line, beside, began = usage_of(program.pid), usage_of(web), time.monotonic()

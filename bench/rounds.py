@@ -19,7 +19,7 @@ from bench.payloads import Form
 from bench.usage import Usage, shared_bytes, usage_of
 from echo_ingest.broker import PUBLISHER
 from tests.crash.programs import mosquitto_of
-from tests.harness import PUB_PASSWORD, House, eventually, free_port
+from tests.harness import PUB_PASSWORD, Harness, eventually, free_port
 
 Mode = Literal["drain", "live"]
 
@@ -66,14 +66,14 @@ class Round(Struct, frozen=True):
 @contextlib.contextmanager
 def broker_of(
     mosquitto: Path, journal: Path | None = None, **settings: str
-) -> Iterator[tuple[House, int]]:
+) -> Iterator[tuple[Harness, int]]:
     """A house with its broker running, and the broker's process id.
 
     `journal` is a journal that lies ready on the same disk: it is used where it is, and grows.
     """
     parent = journal.parent if journal is not None else None
     with tempfile.TemporaryDirectory(prefix="echo-ingest-bench-", dir=parent) as folder:
-        house = House(
+        house = Harness(
             Path(folder) / "data", mosquitto=mosquitto, **_certificates(Path(folder)), **settings
         )
         house.data_dir.mkdir(mode=0o700)
@@ -122,7 +122,7 @@ def measure(
         return _measure(contestant, mode, form, house, broker_pid, publisher, messages)
 
 
-def _listening(house: House) -> int:
+def _listening(house: Harness) -> int:
     pid = mosquitto_of(house.data_dir)
     assert pid is not None
     assert "MQTT " in house.log("broker")  # what `broker` prints once it listens
@@ -149,7 +149,7 @@ class Publisher(Struct):
 
 
 @contextlib.contextmanager
-def publisher_of(house: House, form: Form, messages: int, seed: int = 1) -> Iterator[Publisher]:
+def publisher_of(house: Harness, form: Form, messages: int, seed: int = 1) -> Iterator[Publisher]:
     """A publisher that is connected and has all its messages ready."""
     process = subprocess.Popen(
         [
@@ -174,7 +174,7 @@ def _measure(
     contestant: Contestant,
     mode: Mode,
     form: Form,
-    house: House,
+    house: Harness,
     broker_pid: int,
     publisher: Publisher,
     messages: int,
@@ -220,7 +220,7 @@ def _measure(
     )
 
 
-def _connections(house: House) -> int:
+def _connections(house: Harness) -> int:
     """How many the broker has let in so far."""
     return house.log("broker").count("New client connected")
 

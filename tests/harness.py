@@ -71,7 +71,7 @@ def eventually(look: Callable[[], T], *, seconds: float = 20.0) -> T:
         pause.wait(0.05)
 
 
-class House:
+class Harness:
     """The settings of one installation, and the processes of it that a test has started."""
 
     def __init__(self, data_dir: Path, *, mosquitto: Path | None = None, **settings: str) -> None:

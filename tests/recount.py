@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
-from echo_ingest.almanac import Almanac, Call, CallFilter, Night
+from echo_ingest.almanac import Almanac, CallFilter, ListedCall, Night
 from echo_ingest.almanac.observation import MEASURES
 from echo_ingest.decode import decode
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import AnyRecord, Detection, Recording, Rejected, Telemetry
 
 PAYLOAD_BYTES_MAX = 1_000_000
@@ -51,7 +51,7 @@ class Found:
         return None if clip is None else int(clip.duration_seconds * 1000)
 
 
-def records(archive: Archive) -> Iterator[Found]:
+def records(archive: JournalReader) -> Iterator[Found]:
     offset = 0
     while page := archive.after(Selection(), offset):
         for entry in page:
@@ -64,7 +64,7 @@ def records(archive: Archive) -> Iterator[Found]:
 def check(almanac_path: Path, journal_path: Path) -> None:
     """The almanac says what a recount of the journal says."""
     with contextlib.ExitStack() as closing:
-        archive = closing.enter_context(contextlib.closing(Archive(journal_path)))
+        archive = closing.enter_context(contextlib.closing(JournalReader(journal_path)))
         almanac = closing.enter_context(contextlib.closing(Almanac(almanac_path)))
         found = list(records(archive))
         assert almanac.progress().offset == archive.last_offset()
@@ -104,14 +104,14 @@ def check_calls(almanac: Almanac, found: list[Found]) -> None:
     )
 
 
-def paged(almanac: Almanac, wanted: CallFilter) -> list[Call]:
-    calls: list[Call] = []
+def paged(almanac: Almanac, wanted: CallFilter) -> list[ListedCall]:
+    calls: list[ListedCall] = []
     while page := almanac.calls(wanted, 7, calls[-1].offset if calls else None):
         calls += page
     return calls
 
 
-def is_wanted(call: Call, wanted: CallFilter) -> bool:
+def is_wanted(call: ListedCall, wanted: CallFilter) -> bool:
     least = wanted.confidence_percent_min
     return (
         wanted.species in (None, call.species)
@@ -122,7 +122,7 @@ def is_wanted(call: Call, wanted: CallFilter) -> bool:
     )
 
 
-def call_of(its: Found, recordings: list[Found]) -> Call:
+def call_of(its: Found, recordings: list[Found]) -> ListedCall:
     record = its.record
     assert isinstance(record, Detection)
     species, _, common_name = record.species.partition("_")
@@ -138,7 +138,7 @@ def call_of(its: Found, recordings: list[Found]) -> Call:
             and each.observed_at_ms <= its.observed_at_ms < each.observed_at_ms + each.clip_ms
         ]
         clip_offset = max(under_way)[1] if under_way else None
-    return Call(
+    return ListedCall(
         *(its.offset, its.observed_at_ms, its.node, species, common_name or None),
         *(record.confidence, clip_offset),
     )
@@ -151,7 +151,7 @@ def check_nights(almanac: Almanac, found: list[Found], zone: ZoneInfo) -> None:
     all_calls = [call_of(each, []) for each in found if isinstance(each.record, Detection)]
     for wanted in FILTERS:
         calls = [call for call in all_calls if is_wanted(call, wanted)]
-        by_night: dict[date, dict[str, list[Call]]] = defaultdict(lambda: defaultdict(list))
+        by_night: dict[date, dict[str, list[ListedCall]]] = defaultdict(lambda: defaultdict(list))
         for call in calls:
             by_night[evening_of(call.observed_at_ms, zone)][call.species].append(call)
         nights = all_nights(almanac, wanted, zone)
@@ -189,7 +189,7 @@ def evening_of(at_ms: int, zone: ZoneInfo) -> date:
 # ---------------------------------------------------------------------- refused
 
 
-def check_refused(almanac: Almanac, archive: Archive) -> None:
+def check_refused(almanac: Almanac, archive: JournalReader) -> None:
     expected: dict[tuple[str | None, str], list[tuple[int, str, bool]]] = defaultdict(list)
     for letter in archive.dead_letters():
         ones = expected[None, letter.reason.partition(" ")[0]]
@@ -215,7 +215,7 @@ def check_refused(almanac: Almanac, archive: Archive) -> None:
 # ---------------------------------------------------------------------- nodes and hours
 
 
-def check_nodes(almanac: Almanac, archive: Archive, found: list[Found]) -> None:
+def check_nodes(almanac: Almanac, archive: JournalReader, found: list[Found]) -> None:
     heard: dict[str, tuple[int, int]] = {}
     for day in archive.node_days():
         first, last = heard.get(day.node, (day.first_heard_at_ms, day.last_heard_at_ms))
@@ -231,7 +231,7 @@ def check_nodes(almanac: Almanac, archive: Archive, found: list[Found]) -> None:
         assert node.last_clip_offset == max(clips, default=None)
 
 
-def check_hours(almanac: Almanac, archive: Archive, found: list[Found]) -> None:
+def check_hours(almanac: Almanac, archive: JournalReader, found: list[Found]) -> None:
     """Whole hours since the one that retention has come to, of which it may have removed some."""
     trimmed = archive.trimmed_offset() > 0
     first_ms = almanac.progress().first_hour_ms + (HOUR_MS if trimmed else 0)

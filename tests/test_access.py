@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.harness import PUB_PASSWORD, SUB_PASSWORD, Device, House, eventually, free_port
+from tests.harness import PUB_PASSWORD, SUB_PASSWORD, Device, Harness, eventually, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -17,21 +17,21 @@ STATUS = b'{"id": "m1", "status": "online"}'
 
 
 @pytest.fixture
-def house(tmp_path: Path, mosquitto: Path) -> Iterator[House]:
-    house = House(tmp_path / "data", mosquitto=mosquitto)
+def house(tmp_path: Path, mosquitto: Path) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data", mosquitto=mosquitto)
     yield house
     house.close()
 
 
 @pytest.fixture
-def one_house(tmp_path: Path) -> Iterator[House]:
+def one_house(tmp_path: Path) -> Iterator[Harness]:
     """For what is ours and not the broker's: one version will do."""
-    house = House(tmp_path / "data")
+    house = Harness(tmp_path / "data")
     yield house
     house.close()
 
 
-def make_node(house: House, name: str, command: str = "add") -> str:
+def make_node(house: Harness, name: str, command: str = "add") -> str:
     """The password of a node that is made, or given another one."""
     done = house.cli("nodes", command, name)
     assert done.returncode == 0, done.stderr
@@ -41,13 +41,13 @@ def make_node(house: House, name: str, command: str = "add") -> str:
     return password
 
 
-def refused(house: House, user: str, password: str) -> bool:
+def refused(house: Harness, user: str, password: str) -> bool:
     device = Device(house.mqtt_port, user, password)
     device.close()
     return device.refused
 
 
-def test_a_node_comes_and_goes_while_the_broker_runs_and_nobody_else_minds(house: House) -> None:
+def test_a_node_comes_and_goes_while_the_broker_runs_and_nobody_else_minds(house: Harness) -> None:
     house.up()
     bystander = Device(house.mqtt_port)
     password = make_node(house, "ridge-07")
@@ -90,13 +90,13 @@ def test_a_node_comes_and_goes_while_the_broker_runs_and_nobody_else_minds(house
 
 
 def test_a_mounted_secret_is_taken_over_and_a_broken_one_is_not(
-    one_house: House, tmp_path: Path
+    one_house: Harness, tmp_path: Path
 ) -> None:
     """As the kubelet does it: files in a folder of their own, and a link that is exchanged."""
     house = one_house
     mount, made = tmp_path / "mount", tmp_path / "made.jsonl"
     mount.mkdir()
-    elsewhere = House(tmp_path / "elsewhere", IOT_NODES_FILE=str(made))
+    elsewhere = Harness(tmp_path / "elsewhere", IOT_NODES_FILE=str(made))
 
     def publish(version: str, text: str) -> None:
         (mount / version).mkdir()
@@ -152,7 +152,7 @@ class Authority:
         return context
 
 
-def test_a_certificate_is_a_node_until_it_is_removed(house: House, tmp_path: Path) -> None:
+def test_a_certificate_is_a_node_until_it_is_removed(house: Harness, tmp_path: Path) -> None:
     authority, port = Authority(tmp_path), free_port()
     house.settings |= {
         "IOT_TLS_PORT": str(port),
@@ -197,7 +197,7 @@ def stranger(authority: Authority) -> ssl.SSLContext:
 
 def test_certificates_that_do_not_fit_are_said_at_the_start(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    house = House(tmp_path / "data", IOT_TLS_CERT_FILE=str(authority.certificate))
+    house = Harness(tmp_path / "data", IOT_TLS_CERT_FILE=str(authority.certificate))
     done = house.cli("broker")
     assert (done.returncode, "IOT_TLS_KEY_FILE" in done.stderr) == (2, True)
     house.settings["IOT_TLS_KEY_FILE"] = str(authority.ca)
@@ -209,7 +209,7 @@ def test_certificates_that_do_not_fit_are_said_at_the_start(tmp_path: Path) -> N
 
 
 def test_without_echopub_there_are_only_nodes_with_one_session_each(
-    house: House, tmp_path: Path
+    house: Harness, tmp_path: Path
 ) -> None:
     house.settings["IOT_ECHOPUB"] = "false"
     password, other_password = make_node(house, "ridge-07"), make_node(house, "creek-02")
@@ -248,7 +248,7 @@ def test_without_echopub_there_are_only_nodes_with_one_session_each(
 # ---------------------------------------------------------------------- our own session
 
 
-def test_nobody_can_take_over_the_service_or_have_it_forgotten(house: House) -> None:
+def test_nobody_can_take_over_the_service_or_have_it_forgotten(house: Harness) -> None:
     """What can be guessed of its name is not enough; with an account, it would be."""
     house.up()
     ours = (house.data_dir / "secrets" / "session").read_text().strip()
@@ -265,7 +265,7 @@ def test_nobody_can_take_over_the_service_or_have_it_forgotten(house: House) -> 
 # ---------------------------------------------------------------------- secrets
 
 
-def test_no_secret_is_in_a_log_an_error_or_a_metric(one_house: House, tmp_path: Path) -> None:
+def test_no_secret_is_in_a_log_an_error_or_a_metric(one_house: Harness, tmp_path: Path) -> None:
     house = one_house
     authority, port = Authority(tmp_path), free_port()
     house.settings |= {

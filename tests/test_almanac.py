@@ -24,9 +24,9 @@ from echo_ingest.almanac import (
     Almanac,
     AlmanacUnready,
     CallFilter,
-    Figures,
     Follower,
-    Node,
+    NodeSummary,
+    ServiceStatus,
     almanac_path,
     note_sample,
 )
@@ -345,7 +345,7 @@ def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: S
     def sample(minute: int, received: int, room_bytes: int) -> None:
         sinks = {"api": SinkLedger(received - 7, 3, 4, 0, 1.5, None)}
         ledger = Ledger(received, received, 0, 0, 0, sinks)
-        figures = Figures(1_000, 10**12, room_bytes, 2)
+        figures = ServiceStatus(1_000, 10**12, room_bytes, 2)
         note_sample(site.path, NOON_MS + minute * MINUTE_MS, ledger, figures)
 
     site.follow().close()
@@ -479,7 +479,7 @@ def test_it_keeps_up_in_a_thread_and_waits_for_a_journal(tmp_path: Path) -> None
     try:
         site = Site(tmp_path)
 
-        def heard(name: str) -> Node | None:
+        def heard(name: str) -> NodeSummary | None:
             with contextlib.suppress(AlmanacUnready), contextlib.closing(Almanac(path)) as almanac:
                 return almanac.node(name, NOON_MS, NOON_MS)
             return None

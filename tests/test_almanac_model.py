@@ -22,7 +22,7 @@ from echo_ingest.almanac import Follower
 from echo_ingest.almanac.database import begin_anew
 from echo_ingest.decode import identify
 from echo_ingest.journal import Arrival, Journal
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import Message, Rejected
 from echo_ingest.simulator.sounds import CALLS, wav
 from tests.recount import HOUR_MS, PAYLOAD_BYTES_MAX, check
@@ -109,14 +109,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule(sink=st.sampled_from(SINKS), share=st.integers(1, 3))
     def ask_for_replay(self, sink: str, share: int) -> None:
-        archive = Archive(self.journal_path)
+        archive = JournalReader(self.journal_path)
         offsets = [parked.offset for parked in archive.parked(sink)][::share]
         archive.close()
         self.journal.request_replay(sink, offsets)
 
     @rule(share=st.integers(1, 3))
     def replay_dead_letters(self, share: int) -> None:
-        archive = Archive(self.journal_path)
+        archive = JournalReader(self.journal_path)
         letters = list(archive.dead_letters())[::share]
         archive.close()
         for letter in letters:

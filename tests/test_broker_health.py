@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import House, eventually
+from tests.harness import Harness, eventually
 
 pytestmark = pytest.mark.slow
 
 
 def test_it_is_well_while_messages_pass_and_only_then(mosquitto: Path, tmp_path: Path) -> None:
-    house = House(tmp_path / "data", mosquitto=mosquitto, IOT_BROKER_HTTP="true")
+    house = Harness(tmp_path / "data", mosquitto=mosquitto, IOT_BROKER_HTTP="true")
     try:
         program = house.start("broker")
         eventually(lambda: house.http("/healthz") == (200, {"status": "ok"}))
@@ -30,7 +30,7 @@ def test_it_is_well_while_messages_pass_and_only_then(mosquitto: Path, tmp_path:
 
 
 def test_beside_an_ingestion_it_leaves_the_port_to_that_one(tmp_path: Path) -> None:
-    house = House(tmp_path / "data")
+    house = Harness(tmp_path / "data")
     try:
         broker = house.start("broker")
         ingestion = house.start("run")

@@ -9,14 +9,14 @@ import pytest
 
 from echo_ingest import broker
 from echo_ingest.journal import Journal
-from echo_ingest.monitoring.broker_stats import FIGURES, Figures, figures
+from echo_ingest.monitoring.broker_stats import FIGURES, BrokerStats, figures
 from echo_ingest.mqtt import SessionOptions
 from echo_ingest.record import Message
 from echo_ingest.settings import Settings
-from tests.harness import Device, House, eventually, free_port
+from tests.harness import Device, Harness, eventually, free_port
 
 
-def metrics(house: House) -> dict[str, float]:
+def metrics(house: Harness) -> dict[str, float]:
     """Each series by its name and labels, as exposed."""
     url = f"http://127.0.0.1:{house.http_port}/metrics"
     with urllib.request.urlopen(url, timeout=5) as reply:
@@ -38,7 +38,9 @@ async def test_figures_are_the_brokers_and_go_when_it_goes(mosquitto: Path, tmp_
     )
     async with broker.running(settings) as own:
         login = (own.service.user, own.service.password)
-        heard = Figures(SessionOptions(endpoint=own.endpoint, client_id="us", login=lambda: login))
+        heard = BrokerStats(
+            SessionOptions(endpoint=own.endpoint, client_id="us", login=lambda: login)
+        )
         assert heard.known == {}
         listening = asyncio.create_task(heard.run())
         async with asyncio.timeout(20):
@@ -64,7 +66,7 @@ def test_what_is_no_figure_is_left_out() -> None:
 def test_the_metrics_page_tells_of_broker_and_nodes_and_none_of_it_is_a_message(
     tmp_path: Path,
 ) -> None:
-    house = House(tmp_path / "data")
+    house = Harness(tmp_path / "data")
     try:
         first = house.up()
         device = Device(house.mqtt_port)

@@ -27,14 +27,14 @@ import pytest
 import typer
 
 from echo_ingest.cli import app
-from echo_ingest.cli.confirmed_publish import NoReceipt, Receipted
+from echo_ingest.cli.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.decode import decode, identify
 from echo_ingest.journal import Journal
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Message, Rejected
 from echo_ingest.settings import Endpoint
-from tests.harness import House, eventually
+from tests.harness import Harness, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -251,7 +251,7 @@ def test_what_a_node_sent_is_known_after_its_records_are_gone(cli: Cli, journal:
     before = cli("status", "--by-node", "--json").stdout
     assert journal.trim(NOON_MS + DAY_MS) == 3
     assert cli("status", "--by-node", "--json").stdout == before
-    with contextlib.closing(Archive(journal.path)) as archive:
+    with contextlib.closing(JournalReader(journal.path)) as archive:
         days = archive.node_days("ridge-01")
         assert [(day.day, day.stored) for day in days] == [(date(2026, 9, 14), 1)]
         assert archive.record(1) is None
@@ -633,8 +633,8 @@ def test_audio_needs_a_node(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "data")
+def house(tmp_path: Path) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data")
     yield house
     house.close()
 
@@ -648,7 +648,7 @@ def detections(path: Path, count: int) -> Path:
     return path
 
 
-def test_wait_ends_with_what_became_of_each_message(house: House, tmp_path: Path) -> None:
+def test_wait_ends_with_what_became_of_each_message(house: Harness, tmp_path: Path) -> None:
     file = detections(tmp_path / "many.jsonl", 300)
     house.up()
     publish = ("publish", "--wait", "--lines", str(file), "--node", "ridge-01")
@@ -665,7 +665,7 @@ def test_wait_ends_with_what_became_of_each_message(house: House, tmp_path: Path
     assert house.ledger()["stored"] == 301
 
 
-def test_wait_goes_through_sigkill_of_the_service(house: House, tmp_path: Path) -> None:
+def test_wait_goes_through_sigkill_of_the_service(house: Harness, tmp_path: Path) -> None:
     program = house.up()
     file = detections(tmp_path / "many.jsonl", 3_000)
     publishing = subprocess.Popen(
@@ -720,7 +720,7 @@ async def test_without_any_receipt_it_gives_up_and_says_what_to_look_at(broker: 
         login=lambda: ("field", "right"),
     )
     acknowledged = []
-    receipted = Receipted(options, "x", patience_seconds=0.2)
+    receipted = ReceiptSession(options, "x", patience_seconds=0.2)
     async with receipted.connected(), asyncio.timeout(DEADLINE_SECONDS):
         with pytest.raises(NoReceipt, match="echo-ingest check"):
             await receipted.publish("iotingestion/x", b"{}", lambda: acknowledged.append(1))

@@ -9,7 +9,7 @@ import pytest
 
 from echo_ingest.broker import find_mosquitto, version
 from echo_ingest.decode import decode
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import Message, Rejected, identity
 from tests import postgres
 from tests.crash import messages
@@ -18,7 +18,7 @@ from tests.crash.faults import plan
 from tests.crash.programs import mosquitto_of
 from tests.crash.reconcile import near, reconcile
 from tests.crash.run import Run
-from tests.harness import House, eventually
+from tests.harness import Harness, eventually
 from tests.tools import without
 
 SEED = 3
@@ -62,7 +62,7 @@ def test_mosquitto_has_noted_its_number_before_it_runs(tmp_path: Path) -> None:
         f'exec {find_mosquitto(None)} "$@"\n'
     )
     program.chmod(0o755)
-    house = House(tmp_path / "data", mosquitto=program)
+    house = Harness(tmp_path / "data", mosquitto=program)
     try:
         house.start("broker")
         noted = eventually(lambda: (tmp_path / "noted").read_text())
@@ -130,7 +130,7 @@ def _plant(evidence: Evidence) -> tuple[int, int, int, int]:
 
 def _plant_rows(evidence: Evidence) -> int:
     """Take a row out of PostgreSQL and have another twice; say whose the first was."""
-    archive = Archive(evidence.journal)
+    archive = JournalReader(evidence.journal)
     gone, again = archive.after(Selection(), 0, limit=2)
     archive.close()
     evidence.keys.remove(gone.key)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.api import Api
-from tests.harness import AUDIO, Device, House, eventually
+from tests.harness import AUDIO, Device, Harness, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +26,8 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, api: Api) -> Iterator[House]:
-    house = House(tmp_path / "data", IOT_API_URL=api.url)
+def house(tmp_path: Path, api: Api) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data", IOT_API_URL=api.url)
     yield house
     house.close()
 
@@ -45,7 +45,7 @@ def detection(number: int) -> tuple[str, bytes]:
     ).encode()
 
 
-def sink(house: House) -> dict[str, Any]:
+def sink(house: Harness) -> dict[str, Any]:
     figures: dict[str, Any] = house.ledger_now()["sinks"]["echo_api"]
     return figures
 
@@ -53,7 +53,7 @@ def sink(house: House) -> dict[str, Any]:
 @pytest.mark.parametrize("schema", ["objects", "arrays"])
 @pytest.mark.parametrize("bulk", ["true", "false"])
 def test_each_record_arrives_once_also_what_came_while_the_api_was_away(
-    house: House, api: Api, schema: str, bulk: str
+    house: Harness, api: Api, schema: str, bulk: str
 ) -> None:
     house.settings |= {"IOT_API_SCHEMA": schema, "IOT_API_BULK": bulk}
     api.start(schema=schema)
@@ -73,7 +73,7 @@ def test_each_record_arrives_once_also_what_came_while_the_api_was_away(
 
 
 def test_what_is_refused_is_parked_with_the_apis_words_and_a_replay_delivers_it(
-    house: House, api: Api
+    house: Harness, api: Api
 ) -> None:
     api.start(refuse_species=SPECIES[1])
     house.up()
@@ -89,7 +89,7 @@ def test_what_is_refused_is_parked_with_the_apis_words_and_a_replay_delivers_it(
     assert api.numbers() == Counter(f"n{n}" for n in range(9))
 
 
-def test_a_rate_limit_is_kept_to_and_everything_arrives(house: House, api: Api) -> None:
+def test_a_rate_limit_is_kept_to_and_everything_arrives(house: Harness, api: Api) -> None:
     house.settings["IOT_API_BULK"] = "false"
     api.start(trouble=429, trouble_times=2, retry_after="1")
     house.up()
@@ -98,7 +98,7 @@ def test_a_rate_limit_is_kept_to_and_everything_arrives(house: House, api: Api) 
     assert api.numbers() == Counter(f"n{n}" for n in range(100))
 
 
-def test_every_kind_of_record_goes_where_the_api_wants_it(house: House, api: Api) -> None:
+def test_every_kind_of_record_goes_where_the_api_wants_it(house: Harness, api: Api) -> None:
     api.start(nodes=["node_3"])
     house.up()
     clip = b"RIFF" + (36 + 320).to_bytes(4, "little") + b"WAVEfmt " + bytes.fromhex(
@@ -127,7 +127,7 @@ def test_every_kind_of_record_goes_where_the_api_wants_it(house: House, api: Api
 
 
 @pytest.mark.skipif(not AUDIO.exists(), reason="needs the real recordings")
-def test_real_recordings_come_out_as_they_went_in(house: House) -> None:
+def test_real_recordings_come_out_as_they_went_in(house: Harness) -> None:
     del house.settings["IOT_API_URL"]
     house.up()
     device = Device(house.mqtt_port)
@@ -153,7 +153,7 @@ def test_real_recordings_come_out_as_they_went_in(house: House) -> None:
 
 
 def test_a_session_that_the_broker_has_forgotten_is_reported_as_a_possible_loss(
-    house: House,
+    house: Harness,
 ) -> None:
     del house.settings["IOT_API_URL"]
     house.stop(house.up())

@@ -14,10 +14,10 @@ from echo_ingest import ipc
 from echo_ingest.pipeline.deliver.ipc import REPORT_SECONDS
 from echo_ingest.process.orphans import lock_file
 from echo_ingest.process.shutdown import cancel
-from echo_ingest.service.delivery_process import Delivery
+from echo_ingest.service.delivery_process import DeliveryProcess
 from echo_ingest.settings import Settings
 from tests.api import Api
-from tests.harness import Device, House, children, eventually, is_gone
+from tests.harness import Device, Harness, children, eventually, is_gone
 from tests.test_delivery import detection, sink
 from tests.test_web_process import become, is_healthy
 
@@ -35,23 +35,23 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, api: Api) -> Iterator[House]:
-    house = House(tmp_path / "data", IOT_API_URL=api.url)
+def house(tmp_path: Path, api: Api) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data", IOT_API_URL=api.url)
     yield house
     house.close()
 
 
-def publish(house: House, numbers: range) -> None:
+def publish(house: Harness, numbers: range) -> None:
     Device(house.mqtt_port).publish([detection(number) for number in numbers])
 
 
-def metric(house: House, series: str) -> float:
+def metric(house: Harness, series: str) -> float:
     lines = house.http_bytes("/metrics").decode().splitlines()
     (line,) = [each for each in lines if each.startswith(f"{series} ")]
     return float(line.rpartition(" ")[2])
 
 
-def test_it_gives_way_and_without_a_sink_there_is_none(house: House) -> None:
+def test_it_gives_way_and_without_a_sink_there_is_none(house: Harness) -> None:
     program = house.up()
     delivery = eventually(lambda: house.delivery_pid(program))
     own = os.getpriority(os.PRIO_PROCESS, program.pid)
@@ -64,7 +64,7 @@ def test_it_gives_way_and_without_a_sink_there_is_none(house: House) -> None:
 
 
 def test_when_it_dies_the_line_goes_on_and_it_is_back_with_each_record_once(
-    house: House, api: Api
+    house: Harness, api: Api
 ) -> None:
     program = house.up()
     for kills, how in enumerate((signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM), 1):
@@ -82,7 +82,7 @@ def test_when_it_dies_the_line_goes_on_and_it_is_back_with_each_record_once(
 
 
 def test_of_a_service_that_is_killed_it_finishes_what_it_is_in_and_nothing_comes_twice(
-    house: House, api: Api
+    house: Harness, api: Api
 ) -> None:
     program = house.up()
     delivery = eventually(lambda: house.delivery_pid(program))
@@ -101,7 +101,7 @@ def test_of_a_service_that_is_killed_it_finishes_what_it_is_in_and_nothing_comes
 
 
 def test_one_that_stands_still_when_the_service_is_killed_is_ended_by_the_next_start(
-    house: House,
+    house: Harness,
 ) -> None:
     program = house.up()
     delivery = eventually(lambda: house.delivery_pid(program))
@@ -118,7 +118,7 @@ async def test_one_that_stands_still_is_killed_and_started_again_and_is_not_call
 ) -> None:
     monkeypatch.setattr(ipc, "SILENT_SECONDS_MAX", 2.0)
     settings = Settings(data_dir=tmp_path, api_url="http://127.0.0.1:9")
-    delivery = Delivery(settings)
+    delivery = DeliveryProcess(settings)
     assert delivery.states["echo_api"].reason == "the process that delivers is starting"
     with lock_file(tmp_path / "delivery.pid") as lock, capture_logs() as log:
         running = asyncio.create_task(delivery.run(lock))

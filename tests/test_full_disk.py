@@ -19,7 +19,7 @@ from echo_ingest.journal import Journal
 from echo_ingest.record import Message
 from tests.api import Api
 from tests.conftest import DISK_BYTES
-from tests.harness import Device, House, eventually, is_gone
+from tests.harness import Device, Harness, eventually, is_gone
 from tests.test_delivery import detection
 
 pytestmark = pytest.mark.slow
@@ -29,8 +29,8 @@ RSS_GROWTH_BYTES_MAX = 48 * 1024 * 1024
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "elsewhere")
+def broker(tmp_path: Path) -> Iterator[Harness]:
+    house = Harness(tmp_path / "elsewhere")
     house.start("broker")
     eventually(lambda: (house.data_dir / "broker" / "service.json").exists())
     yield house
@@ -38,9 +38,9 @@ def broker(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def house(disk: Path, broker: House) -> Iterator[House]:
+def house(disk: Path, broker: Harness) -> Iterator[Harness]:
     account = json.loads((broker.data_dir / "broker" / "service.json").read_text())
-    house = House(
+    house = Harness(
         disk / "data",
         IOT_ENDPOINT=f"127.0.0.1:{broker.mqtt_port}",
         IOT_USER=account["user"],
@@ -77,7 +77,7 @@ def rss_bytes(program: subprocess.Popen[str]) -> int:
     raise AssertionError("no VmRSS")
 
 
-def problems(house: House, path: str) -> dict[str, Any]:
+def problems(house: Harness, path: str) -> dict[str, Any]:
     status, body = house.http(path)
     assert (status == 200) == (body.get("problems", {}) == {})
     found: dict[str, Any] = body.get("problems", {})
@@ -88,7 +88,7 @@ def problems(house: House, path: str) -> dict[str, Any]:
     ("free_bytes_min", "words"), [(4_194_304, "IOT_DISK_FREE_BYTES_MIN"), (0, "is full: make room")]
 )
 def test_on_a_full_disk_acknowledgements_stop_memory_stays_flat_and_it_goes_on_by_itself(
-    house: House, broker: House, disk: Path, free_bytes_min: int, words: str
+    house: Harness, broker: Harness, disk: Path, free_bytes_min: int, words: str
 ) -> None:
     house.settings["IOT_DISK_FREE_BYTES_MIN"] = str(free_bytes_min)
     program = house.start("run")
@@ -122,7 +122,7 @@ def test_on_a_full_disk_acknowledgements_stop_memory_stays_flat_and_it_goes_on_b
 
 
 def test_what_a_sink_took_while_the_disk_was_full_is_settled_later_and_not_sent_twice(
-    house: House, broker: House, disk: Path
+    house: Harness, broker: Harness, disk: Path
 ) -> None:
     api = Api()
     house.settings["IOT_API_URL"] = api.url
@@ -154,7 +154,7 @@ def test_at_the_journals_cap_it_goes_on_by_itself_once_a_sink_lets_retention_mak
     tmp_path: Path,
 ) -> None:
     api = Api()
-    house = House(
+    house = Harness(
         tmp_path / "data",
         IOT_API_URL=api.url,
         IOT_RETENTION_DAYS="1",
@@ -185,7 +185,7 @@ def test_at_the_journals_cap_it_goes_on_by_itself_once_a_sink_lets_retention_mak
 
 
 def test_a_damaged_journal_is_not_touched_before_there_is_room_to_save_it(
-    house: House, broker: House, disk: Path
+    house: Harness, broker: Harness, disk: Path
 ) -> None:
     program = house.start("run")
     house.wait_healthy(program)
@@ -208,7 +208,9 @@ def test_a_damaged_journal_is_not_touched_before_there_is_room_to_save_it(
     assert house.ledger()["lost"] == 0
 
 
-def test_a_log_that_cannot_be_written_does_not_end_the_service(house: House, broker: House) -> None:
+def test_a_log_that_cannot_be_written_does_not_end_the_service(
+    house: Harness, broker: Harness
+) -> None:
     program = house.start("run", Path("/dev/full"))  # each write: no space left on device
     eventually(lambda: house.http("/healthz")[0] == 200, seconds=30)
     Device(broker.mqtt_port).publish([heartbeat(n) for n in range(100)])
@@ -217,7 +219,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_service(house: House, bro
 
 
 def test_a_start_on_a_full_disk_ends_in_words_and_the_next_one_works(
-    house: House, broker: House, disk: Path
+    house: Harness, broker: Harness, disk: Path
 ) -> None:
     program = house.start("run")
     house.wait_healthy(program)

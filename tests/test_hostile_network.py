@@ -20,8 +20,8 @@ from pathlib import Path
 import mqtt5
 import pytest
 
-from echo_ingest.broker.nodes import Node, change_nodes, new_password, now
-from tests.harness import PUB_PASSWORD, Device, House, eventually
+from echo_ingest.broker.nodes import NodeAccount, change_nodes, new_password, now
+from tests.harness import PUB_PASSWORD, Device, Harness, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ PAUSE_SECONDS = 0.02
 MEASURED_MIN = 30
 
 
-class Site(House):
+class Site(Harness):
     """An installation with two nodes: one that behaves, and one whose password a stranger has."""
 
     def __init__(self, folder: Path, mosquitto: Path) -> None:
@@ -48,7 +48,7 @@ class Site(House):
         made = {}
         for name in ("good", "bad"):
             self.passwords[name], hashed = new_password()
-            made[name] = Node(name, now(), hashed)
+            made[name] = NodeAccount(name, now(), hashed)
         change_nodes(self.data_dir / "nodes.jsonl", lambda nodes: nodes.update(made))
         self.program = self.up()
         self.mosquitto = self.broker_pid(self.program)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from echo_ingest.pipeline.ingest import pace
-from tests.harness import Device, House, eventually
+from tests.harness import Device, Harness, eventually
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "data")
+def house(tmp_path: Path) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data")
     yield house
     house.close()
 
@@ -42,7 +42,7 @@ def test_a_long_linger_is_kept_to() -> None:
 
 
 @pytest.mark.slow
-def test_at_the_journals_cap_acknowledgements_stop_and_nothing_is_lost(house: House) -> None:
+def test_at_the_journals_cap_acknowledgements_stop_and_nothing_is_lost(house: Harness) -> None:
     house.settings["IOT_JOURNAL_BYTES_MAX"] = "500000"
     program = house.up()
     total = 3_000

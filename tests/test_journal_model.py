@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from echo_ingest.journal import Arrival, Journal
 from echo_ingest.journal.node_days import NodeDay
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import (
     DUPLICATE,
     STORED,
@@ -232,7 +232,7 @@ class Beside(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.journal = Journal(self.path)
-        self.archive = Archive(self.path)
+        self.archive = JournalReader(self.path)
 
     def close(self) -> None:
         self.archive.close()

@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from echo_ingest.journal import READ_BYTES_MAX, Arrival, Journal, JournalUnusable
-from echo_ingest.journal.reader import PAGE_ROWS, Archive, Selection
+from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
 from echo_ingest.record import (
     Identity,
     Message,
@@ -48,13 +48,13 @@ def journal(path: Path) -> Iterator[Journal]:
 
 
 @pytest.fixture
-def archive(journal: Journal, path: Path) -> Iterator[Archive]:
-    archive = Archive(path)
+def archive(journal: Journal, path: Path) -> Iterator[JournalReader]:
+    archive = JournalReader(path)
     yield archive
     archive.close()
 
 
-def test_the_newest_come_first_and_pages_join(journal: Journal, archive: Archive) -> None:
+def test_the_newest_come_first_and_pages_join(journal: Journal, archive: JournalReader) -> None:
     journal.append([telemetry(n) for n in range(10)])
     first = archive.newest(Selection(), 4)
     second = archive.newest(Selection(), 100, before=first[-1].offset)
@@ -62,7 +62,7 @@ def test_the_newest_come_first_and_pages_join(journal: Journal, archive: Archive
     assert [e.offset for e in archive.after(Selection(), 7)] == [8, 9, 10]
 
 
-def test_a_selection_narrows_by_node_and_kind(journal: Journal, archive: Archive) -> None:
+def test_a_selection_narrows_by_node_and_kind(journal: Journal, archive: JournalReader) -> None:
     journal.append([telemetry(0, "n1"), telemetry(1, "n2"), movement(2)])
     assert [e.message.node for e in archive.newest(Selection(node="n2"), 9)] == ["n2"]
     assert [e.offset for e in archive.newest(Selection(kind="movement"), 9)] == [3]
@@ -70,7 +70,7 @@ def test_a_selection_narrows_by_node_and_kind(journal: Journal, archive: Archive
 
 
 def test_times_select_by_the_devices_clock_or_else_by_receipt(
-    journal: Journal, archive: Archive
+    journal: Journal, archive: JournalReader
 ) -> None:
     long_ago = datetime(2024, 1, 1, tzinfo=UTC)
     journal.append([telemetry(0, at=long_ago), telemetry(1), telemetry(2, at=NOON)])
@@ -85,7 +85,9 @@ def test_times_select_by_the_devices_clock_or_else_by_receipt(
     assert found(NOON + timedelta(seconds=2), None) == []
 
 
-def test_the_span_of_a_time_is_where_its_records_are(journal: Journal, archive: Archive) -> None:
+def test_the_span_of_a_time_is_where_its_records_are(
+    journal: Journal, archive: JournalReader
+) -> None:
     assert archive.span(None, None) == (0, 0)
     long_ago = datetime(2024, 1, 1, tzinfo=UTC)
     journal.append([telemetry(0), telemetry(1, at=long_ago), telemetry(2), telemetry(3, at=NOON)])
@@ -96,7 +98,7 @@ def test_the_span_of_a_time_is_where_its_records_are(journal: Journal, archive: 
     assert archive.span(NOON + timedelta(days=1), None) == (0, 0)
 
 
-def test_a_stretch_tells_what_is_gone(journal: Journal, archive: Archive) -> None:
+def test_a_stretch_tells_what_is_gone(journal: Journal, archive: JournalReader) -> None:
     journal.append([telemetry(number, f"n{number % 2}") for number in range(10)])
     journal.trim(NOON_MS + 2_000)
     journal.add_sink("api")
@@ -111,7 +113,7 @@ def test_a_stretch_tells_what_is_gone(journal: Journal, archive: Archive) -> Non
 
 
 def test_a_page_holds_about_8_mib_however_many_rows_are_asked_for(
-    journal: Journal, archive: Archive
+    journal: Journal, archive: JournalReader
 ) -> None:
     payload = b"x" * (READ_BYTES_MAX // 3)
     for number in range(8):
@@ -124,7 +126,9 @@ def test_a_page_holds_about_8_mib_however_many_rows_are_asked_for(
     assert [letter.id for letter in archive.dead_letters()] == list(range(1, 9))
 
 
-def test_dead_letters_are_found_by_node_reason_and_id(journal: Journal, archive: Archive) -> None:
+def test_dead_letters_are_found_by_node_reason_and_id(
+    journal: Journal, archive: JournalReader
+) -> None:
     journal.append([rejected(n, f"reason {n % 2}", node=f"n{n % 3}") for n in range(PAGE_ROWS * 2)])
     assert sum(1 for _ in archive.dead_letters(reason="reason 1")) == PAGE_ROWS
     assert archive.count_dead_letters("n0", "reason 0") == len(
@@ -139,7 +143,7 @@ def test_dead_letters_are_found_by_node_reason_and_id(journal: Journal, archive:
 
 
 def test_dead_letters_may_be_replayed_while_they_are_read(
-    journal: Journal, archive: Archive
+    journal: Journal, archive: JournalReader
 ) -> None:
     journal.append([rejected(n, "unknown") for n in range(PAGE_ROWS + 5)])
     for letter in archive.dead_letters():
@@ -152,7 +156,7 @@ def test_dead_letters_may_be_replayed_while_they_are_read(
 
 
 def test_parked_records_are_found_by_sink_node_and_reason(
-    journal: Journal, archive: Archive
+    journal: Journal, archive: JournalReader
 ) -> None:
     rows = PAGE_ROWS + 10
     journal.append([telemetry(n, f"n{n % 2}") for n in range(rows)])
@@ -175,7 +179,7 @@ def test_parked_records_are_found_by_sink_node_and_reason(
 
 
 def test_the_audit_names_the_sum_that_does_not_close(
-    journal: Journal, archive: Archive, path: Path
+    journal: Journal, archive: JournalReader, path: Path
 ) -> None:
     journal.add_sink("api")
     journal.append([telemetry(n) for n in range(10)] + [rejected(0, "unknown")])
@@ -192,7 +196,7 @@ def test_the_audit_names_the_sum_that_does_not_close(
     ]
 
 
-def test_the_audit_closes_after_retention_too(journal: Journal, archive: Archive) -> None:
+def test_the_audit_closes_after_retention_too(journal: Journal, archive: JournalReader) -> None:
     journal.append([telemetry(n) for n in range(10)])
     journal.trim(NOON_MS + 5_000)
     journal.add_sink("late")
@@ -202,13 +206,13 @@ def test_the_audit_closes_after_retention_too(journal: Journal, archive: Archive
 
 def test_it_reads_while_the_service_writes_and_after_it_has_gone(path: Path) -> None:
     journal = Journal(path)
-    archive = Archive(path)
+    archive = JournalReader(path)
     for number in range(3):
         journal.append([telemetry(number)])
         assert archive.last_offset() == number + 1
     archive.close()
     journal.close()
-    late = Archive(path)
+    late = JournalReader(path)
     assert late.ledger().stored == 3
     late.close()
 
@@ -227,10 +231,12 @@ def test_what_is_no_journal_is_said_with_a_remedy(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(JournalUnusable, match=words):
-        Archive(path)
+        JournalReader(path)
 
 
-def test_nodes_are_counted_by_when_they_were_last_heard(journal: Journal, archive: Archive) -> None:
+def test_nodes_are_counted_by_when_they_were_last_heard(
+    journal: Journal, archive: JournalReader
+) -> None:
     minute_ms, hour_ms, day_ms = 60_000, 3_600_000, 86_400_000
     assert archive.nodes_heard(NOON_MS) == {"hour": 0, "day": 0, "week": 0}
     ages_ms = {

@@ -1,6 +1,6 @@
 """The whole line with real programs: devices → mosquitto → journal → ack → sinks.
 
-Every test ends with a ledger that closes (`House.ledger` checks it).
+Every test ends with a ledger that closes (`Harness.ledger` checks it).
 """
 
 import json
@@ -17,7 +17,7 @@ from tests.harness import (
     PAYLOADS,
     SUB_PASSWORD,
     Device,
-    House,
+    Harness,
     eventually,
     free_port,
 )
@@ -29,8 +29,8 @@ ACCEPTED = ("01", "02", "03", "05", "07", "08", "09", "10", "15", "16", "17", "1
 
 
 @pytest.fixture
-def house(tmp_path: Path, mosquitto: Path) -> Iterator[House]:
-    house = House(tmp_path / "data", mosquitto=mosquitto)
+def house(tmp_path: Path, mosquitto: Path) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data", mosquitto=mosquitto)
     yield house
     house.close()
 
@@ -47,7 +47,7 @@ def detection(number: int) -> tuple[str, bytes]:
     return f"{PREFIX}/node-{number % 7}", json.dumps(fields).encode()
 
 
-def stored_numbers(house: House) -> list[int]:
+def stored_numbers(house: Harness) -> list[int]:
     """The `number` field of every stored payload, in journal order."""
     db = apsw.Connection(str(house.data_dir / "journal.db"), flags=apsw.SQLITE_OPEN_READONLY)
     rows = db.execute("SELECT payload ->> 'number' FROM record ORDER BY offset").fetchall()
@@ -57,7 +57,7 @@ def stored_numbers(house: House) -> list[int]:
 @pytest.mark.skipif(not PAYLOADS.exists(), reason="needs the contract's example payloads")
 @pytest.mark.parametrize("over", ["tcp", "ws"])
 def test_every_example_payload_becomes_a_record_or_a_dead_letter_with_a_reason(
-    house: House, over: str
+    house: Harness, over: str
 ) -> None:
     house.up()
     examples = sorted(p for p in PAYLOADS.iterdir() if p.name != "manifest.json")
@@ -71,7 +71,7 @@ def test_every_example_payload_becomes_a_record_or_a_dead_letter_with_a_reason(
     assert letters.returncode == 0
 
 
-def test_strangers_are_refused_and_each_account_may_only_do_its_own(house: House) -> None:
+def test_strangers_are_refused_and_each_account_may_only_do_its_own(house: Harness) -> None:
     house.up()
     assert Device(house.mqtt_port, None).refused
     assert Device(house.mqtt_port, "echopub", "wrong").refused
@@ -89,7 +89,7 @@ def test_strangers_are_refused_and_each_account_may_only_do_its_own(house: House
     eventually(lambda: house.ledger_now()["stored"] == 1)
 
 
-def test_sigkill_in_the_middle_three_times_loses_nothing(house: House) -> None:
+def test_sigkill_in_the_middle_three_times_loses_nothing(house: Harness) -> None:
     total = 100_000
     broker = house.start("broker")
     ingest = house.start("run")
@@ -119,7 +119,7 @@ def test_sigkill_in_the_middle_three_times_loses_nothing(house: House) -> None:
     house.stop(broker)
 
 
-def test_an_orderly_stop_under_load_loses_nothing(house: House) -> None:
+def test_an_orderly_stop_under_load_loses_nothing(house: Harness) -> None:
     total = 20_000
     program = house.up()
     acknowledged = threading.Event()
@@ -150,7 +150,7 @@ def test_an_orderly_stop_under_load_loses_nothing(house: House) -> None:
     house.ledger()
 
 
-def test_health_follows_the_broker_that_stands_still(house: House) -> None:
+def test_health_follows_the_broker_that_stands_still(house: Harness) -> None:
     program = house.up()
     mosquitto = house.broker_pid(program)
     os.kill(mosquitto, signal.SIGSTOP)
@@ -163,7 +163,7 @@ def test_health_follows_the_broker_that_stands_still(house: House) -> None:
     assert house.http("/livez")[0] == 200
 
 
-def test_health_follows_a_broker_that_is_gone_and_comes_back(house: House) -> None:
+def test_health_follows_a_broker_that_is_gone_and_comes_back(house: Harness) -> None:
     broker, ingest = house.start("broker"), house.start("run")
     house.wait_healthy(ingest)
     house.stop(broker)
@@ -173,7 +173,7 @@ def test_health_follows_a_broker_that_is_gone_and_comes_back(house: House) -> No
     eventually(lambda: house.http("/healthz")[0] == 200, seconds=15)
 
 
-def test_when_mosquitto_dies_up_ends_with_its_last_words(house: House) -> None:
+def test_when_mosquitto_dies_up_ends_with_its_last_words(house: Harness) -> None:
     program = house.up()
     os.kill(house.broker_pid(program), signal.SIGKILL)
     assert program.wait(timeout=30) == 1
@@ -181,10 +181,10 @@ def test_when_mosquitto_dies_up_ends_with_its_last_words(house: House) -> None:
 
 
 def test_a_second_service_with_the_same_name_takes_over_and_there_is_no_war(
-    house: House, tmp_path: Path
+    house: Harness, tmp_path: Path
 ) -> None:
     house.up()
-    second = House(tmp_path / "second", IOT_ENDPOINT=f"127.0.0.1:{house.mqtt_port}")
+    second = Harness(tmp_path / "second", IOT_ENDPOINT=f"127.0.0.1:{house.mqtt_port}")
     account = json.loads((house.data_dir / "broker" / "service.json").read_text())
     second.settings |= {"IOT_USER": account["user"], "IOT_PASSWORD": account["password"]}
     # which nobody else can know
@@ -202,7 +202,7 @@ def test_a_second_service_with_the_same_name_takes_over_and_there_is_no_war(
         second.close()
 
 
-def test_the_names_of_the_earlier_deployment_keep_working(house: House) -> None:
+def test_the_names_of_the_earlier_deployment_keep_working(house: Harness) -> None:
     house.settings |= {
         "IOT_ENDPOINT": "localhost",
         "IOT_TOPIC": PREFIX,
@@ -217,7 +217,7 @@ def test_the_names_of_the_earlier_deployment_keep_working(house: House) -> None:
 
 
 def test_a_port_that_is_taken_ends_it_with_a_remedy_and_leaves_nothing_behind(
-    house: House,
+    house: Harness,
 ) -> None:
     house.up()
     house.settings |= {
@@ -232,7 +232,7 @@ def test_a_port_that_is_taken_ends_it_with_a_remedy_and_leaves_nothing_behind(
     assert "not running" in again.stdout
 
 
-def test_a_second_service_on_the_same_data_folder_is_refused(house: House) -> None:
+def test_a_second_service_on_the_same_data_folder_is_refused(house: Harness) -> None:
     house.up()
     house.settings["IOT_HTTP_PORT"] = str(free_port())
     done = house.cli("run")

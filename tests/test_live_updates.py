@@ -16,7 +16,7 @@ from echo_ingest.settings import Settings
 from echo_ingest.web.console import live_updates as live_module
 from echo_ingest.web.console import sessions
 from echo_ingest.web.console.auth import COOKIE, Viewer
-from echo_ingest.web.console.live_updates import Live
+from echo_ingest.web.console.live_updates import LiveUpdates
 from tests.harness import TOKENS, free_port
 from tests.test_web import Fine, serving
 
@@ -31,7 +31,7 @@ class Site:
         self.word = "quiet"
         self.made: list[str] = []
         self.problem: Exception | None = None
-        self.live = Live(file)
+        self.live = LiveUpdates(file)
         self.live.offer("pond", self.parts)
         self._file = file
 
@@ -234,7 +234,7 @@ async def test_what_a_tab_is_told_ends_with_its_log_in(
         Fine(journal), Settings(data_dir=tmp_path, console="token"), TOKENS, site.live
     )
     running = asyncio.create_task(site.live.run())
-    cookie = sessions.Sessions(TOKENS).begin("reader")
+    cookie = sessions.LoginSessions(TOKENS).begin("reader")
     async with serving(app, site.port):
         async with tab(site) as stranger:
             assert await status(stranger) in (303, 401)

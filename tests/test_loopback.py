@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from echo_ingest.monitoring.loopback import PERIOD_SECONDS, Pulse
+from echo_ingest.monitoring.loopback import PERIOD_SECONDS, LoopbackCheck
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.settings import Endpoint
 from tests.harness import free_port
@@ -61,8 +61,8 @@ async def eventually(condition: Callable[[], bool], *, seconds: float = 30.0) ->
 
 
 @contextlib.asynccontextmanager
-async def beating(broker: Broker) -> AsyncIterator[tuple[Pulse, Session]]:
-    pulse = Pulse("ingest")
+async def beating(broker: Broker) -> AsyncIterator[tuple[LoopbackCheck, Session]]:
+    pulse = LoopbackCheck("ingest")
     options = SessionOptions(
         endpoint=Endpoint("mqtt", "127.0.0.1", broker.port),
         client_id="ingest",
@@ -112,7 +112,7 @@ async def test_a_probe_is_not_a_message(broker: Broker) -> None:
 async def test_what_this_process_did_not_send_does_not_count(broker: Broker) -> None:
     async with beating(broker) as (pulse, session):
         await eventually(lambda: pulse.age_seconds < PERIOD_SECONDS / 2)
-        stranger = Pulse("ingest")
+        stranger = LoopbackCheck("ingest")
         heard: list[bytes] = []
         options = SessionOptions(
             endpoint=session.options.endpoint, client_id="other", echo_topic=pulse.topic
@@ -127,6 +127,6 @@ async def test_what_this_process_did_not_send_does_not_count(broker: Broker) -> 
 
 @pytest.mark.parametrize("payload", [b"", b"x", b" ", b"\xff \xff", b"token nan", b"token 1e999"])
 def test_a_payload_that_is_no_probe_is_passed_over(payload: bytes) -> None:
-    pulse = Pulse("ingest")
+    pulse = LoopbackCheck("ingest")
     pulse.on_echo(payload.replace(b"token", pulse._token))
     assert pulse.age_seconds == math.inf

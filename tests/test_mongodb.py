@@ -38,7 +38,7 @@ from echo_ingest.sinks.echo_api.bodies import Schema
 from echo_ingest.sinks.mongodb import MongoDb, errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
 from tests import mongodb
-from tests.harness import House, free_port
+from tests.harness import Harness, free_port
 from tests.sinks.messages import MORNING, PLACE, clip, detection, message, record_of, said
 
 PAPER = Path(__file__).parents[1] / "docs" / "mongodb.md"
@@ -310,7 +310,7 @@ def query() -> list[dict[str, Any]]:
 def test_check_says_if_it_is_there_and_that_it_may_be_the_apis_own(
     tmp_path: Path, port: int
 ) -> None:
-    house = House(tmp_path / "data", IOT_MONGODB_URL=mongodb.url(port))
+    house = Harness(tmp_path / "data", IOT_MONGODB_URL=mongodb.url(port))
     house.settings["IOT_API_URL"] = f"http://127.0.0.1:{free_port()}"
     shown = house.cli("check").stdout
     assert re.search(r"✓ mongodb +\S+/echo_ingest_test answers", shown), shown

@@ -11,7 +11,7 @@ import pytest
 
 from echo_ingest.broker.nodes import (
     FILE_BYTES_MAX,
-    Node,
+    NodeAccount,
     NodesUnusable,
     change_nodes,
     check_name,
@@ -20,7 +20,7 @@ from echo_ingest.broker.nodes import (
     read_nodes,
 )
 from echo_ingest.settings import Settings
-from tests.harness import House
+from tests.harness import Harness
 
 MADE_AT = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
 HASH = new_password()[1]
@@ -76,8 +76,8 @@ def test_what_is_written_is_read_again_by_its_owner_alone(tmp_path: Path) -> Non
     path = tmp_path / "deep" / "nodes.jsonl"
     assert read_nodes(path) == ()
     nodes = {
-        "b": Node("b", MADE_AT, HASH, disabled=True),
-        "a": Node("a", MADE_AT, None),
+        "b": NodeAccount("b", MADE_AT, HASH, disabled=True),
+        "a": NodeAccount("a", MADE_AT, None),
     }
     change_nodes(path, lambda there: there.update(nodes))
     assert read_nodes(path) == (nodes["a"], nodes["b"])
@@ -90,7 +90,7 @@ def test_changes_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
     path = tmp_path / "nodes.jsonl"
 
     def add(name: str) -> None:
-        change_nodes(path, lambda nodes: nodes.update({name: Node(name, MADE_AT, HASH)}))
+        change_nodes(path, lambda nodes: nodes.update({name: NodeAccount(name, MADE_AT, HASH)}))
 
     adding = [threading.Thread(target=add, args=(f"n{number}",)) for number in range(20)]
     for thread in adding:
@@ -143,7 +143,7 @@ def test_a_mounted_secret_is_left_to_kubernetes(tmp_path: Path) -> None:
 
 
 def test_credentials_are_shown_once_and_only_their_hash_is_kept(tmp_path: Path) -> None:
-    house = House(tmp_path / "data")
+    house = Harness(tmp_path / "data")
     shown = house.cli("nodes", "add", "ridge-07", "--url", "wss://iot.example.org/mqtt", "--qr")
     assert shown.returncode == 0, shown.stderr
     rows = (row.rsplit(maxsplit=1) for row in shown.stdout.splitlines()[:6])
@@ -161,7 +161,7 @@ def test_credentials_are_shown_once_and_only_their_hash_is_kept(tmp_path: Path) 
 
 
 def test_an_environment_file_is_for_its_owner_and_never_replaces_another(tmp_path: Path) -> None:
-    house, path = House(tmp_path / "data"), tmp_path / "ridge-07.env"
+    house, path = Harness(tmp_path / "data"), tmp_path / "ridge-07.env"
     done = house.cli("nodes", "add", "ridge-07", "--env-file", str(path))
     assert done.returncode == 0, done.stderr
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -183,7 +183,7 @@ def test_an_environment_file_is_for_its_owner_and_never_replaces_another(tmp_pat
 
 @pytest.mark.slow
 def test_nodes_are_listed_with_their_state(tmp_path: Path) -> None:
-    house = House(tmp_path / "data")
+    house = Harness(tmp_path / "data")
     house.cli("nodes", "add", "ridge-07")
     house.cli("nodes", "add", "swamp-01", "--certificate")
     house.cli("nodes", "add", "creek-02")
@@ -205,13 +205,13 @@ def test_nodes_are_listed_with_their_state(tmp_path: Path) -> None:
 def test_what_cannot_be_is_said_and_nothing_is_written(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    house = House(tmp_path / "data")
+    house = Harness(tmp_path / "data")
     assert house.cli("nodes", *arguments).returncode == 2
     assert not (house.data_dir / "nodes.jsonl").exists()
 
 
 def test_a_start_with_a_file_that_cannot_be_used_ends_with_its_line(tmp_path: Path) -> None:
-    house = House(tmp_path / "data", IOT_NODES_FILE=str(tmp_path / "nodes"))
+    house = Harness(tmp_path / "data", IOT_NODES_FILE=str(tmp_path / "nodes"))
     (tmp_path / "nodes").write_text(line(hash="secret"))
     done = house.cli("broker")
     assert done.returncode == 1

@@ -15,7 +15,7 @@ from obstore.store import AzureStore, LocalStore, S3Store
 
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Unavailable, Written, clips
-from echo_ingest.sinks.objects import PROBE_NAME, Facts, Objects
+from echo_ingest.sinks.objects import PROBE_NAME, ClipSidecar, Objects
 from tests.azure import CONTAINER, Azure
 from tests.harness import AUDIO
 from tests.s3 import ACCOUNT, BUCKET, S3, clear, objects
@@ -129,7 +129,7 @@ async def test_a_clip_lies_there_as_it_came_with_what_is_known_of_it(place: Plac
     assert there.keys() == {name(each) for each in batch[:2] for name in (clip_name, facts_name)}
     for each in batch[:2]:
         assert there[clip_name(each)] == heard
-        facts = msgspec.json.decode(there[facts_name(each)], type=Facts)
+        facts = msgspec.json.decode(there[facts_name(each)], type=ClipSidecar)
         assert facts.record == each.record
         assert (facts.key, facts.topic) == (each.key.hex(), each.message.topic)
         assert clip_name(each).endswith(f"/{facts.audio}")

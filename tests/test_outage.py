@@ -16,7 +16,7 @@ from typing import Any
 import apsw
 import pytest
 
-from tests.harness import Device, House, eventually, free_port
+from tests.harness import Device, Harness, eventually, free_port
 from tests.watched_api import STORED_BUT_NOT_SAID, Trouble, WatchedApi
 
 pytestmark = pytest.mark.slow
@@ -59,8 +59,8 @@ def api_port() -> int:
 
 
 @pytest.fixture
-def house(tmp_path: Path, api_port: int) -> Iterator[House]:
-    house = House(tmp_path / "data", IOT_API_URL=f"http://127.0.0.1:{api_port}")
+def house(tmp_path: Path, api_port: int) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data", IOT_API_URL=f"http://127.0.0.1:{api_port}")
     yield house
     house.close()
 
@@ -83,18 +83,18 @@ def heartbeat(number: int, node: str) -> tuple[str, bytes]:
     return f"iotingestion/{node}", json.dumps(fields).encode()
 
 
-def sink(house: House) -> dict[str, Any]:
+def sink(house: Harness) -> dict[str, Any]:
     """As HTTP says it; the journal itself is asked at the end."""
     figures: dict[str, Any] = house.ledger_now()["sinks"]["echo_api"]
     return figures
 
 
-def metric(house: House, series: str) -> float:
+def metric(house: Harness, series: str) -> float:
     lines = house.http_bytes("/metrics").decode().splitlines()
     return float(next(line for line in lines if line.startswith(series)).rpartition(" ")[2])
 
 
-def names_in_journal_order(house: House) -> list[str]:
+def names_in_journal_order(house: Harness) -> list[str]:
     db = apsw.Connection(str(house.data_dir / "journal.db"), flags=apsw.SQLITE_OPEN_READONLY)
     rows = db.execute("SELECT payload ->> 'sensor_id' FROM record ORDER BY offset").fetchall()
     return [str(name) for (name,) in rows]
@@ -127,7 +127,7 @@ class Memory:
             self.most_bytes = max(self.most_bytes, self._now())
 
 
-def publish(house: House, numbers: range) -> None:
+def publish(house: Harness, numbers: range) -> None:
     """From several devices at once; return when all are acknowledged."""
 
     def be_a_device(share: range) -> None:
@@ -147,7 +147,7 @@ def publish(house: House, numbers: range) -> None:
 
 
 def test_an_api_that_is_gone_for_a_day_costs_no_memory_and_is_caught_up_in_order(
-    house: House, api: WatchedApi, api_port: int
+    house: Harness, api: WatchedApi, api_port: int
 ) -> None:
     program = house.up()
     publish(house, range(WARM_UP))
@@ -219,7 +219,7 @@ def troubles(rng: Random) -> list[Trouble]:
 
 
 def test_whatever_ails_the_api_each_record_is_there_and_each_repeat_has_its_reason(
-    house: House, api: WatchedApi, api_port: int
+    house: Harness, api: WatchedApi, api_port: int
 ) -> None:
     rng = Random(SEED)
     broker = house.start("broker")

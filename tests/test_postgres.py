@@ -25,9 +25,9 @@ from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Unavailable, Written
 from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
-from echo_ingest.sinks.postgres.months import Months
+from echo_ingest.sinks.postgres.months import MonthPartitions
 from echo_ingest.sinks.postgres.rows import COLUMNS
-from tests.harness import House, eventually, free_port
+from tests.harness import Harness, eventually, free_port
 from tests.postgres import PASSWORD, Cluster
 from tests.sinks.delivering import settle
 from tests.sinks.messages import MORNING, arrivals, clip, detection, message, record_of, said
@@ -310,7 +310,7 @@ async def test_rows_move_into_the_partition_of_their_month_once_there_is_one(
 
 
 def test_months_are_asked_for_once_and_again_when_a_new_one_begins() -> None:
-    months = Months()
+    months = MonthPartitions()
     may, december = datetime(2003, 5, 31, 23, tzinfo=UTC), datetime(2026, 12, 31, tzinfo=UTC)
     asked = months.missing([may, may], december)
     assert asked == [date(2003, 5, 1), date(2026, 12, 1), date(2027, 1, 1)]
@@ -553,7 +553,7 @@ async def test_the_first_host_that_is_up_is_taken(database: Database) -> None:
 async def test_check_and_migrate_say_what_to_do_and_never_the_password(
     database: Database, tmp_path: Path
 ) -> None:
-    house = House(tmp_path / "data", IOT_ENDPOINT=f"127.0.0.1:{free_port()}")
+    house = Harness(tmp_path / "data", IOT_ENDPOINT=f"127.0.0.1:{free_port()}")
     house.data_dir.mkdir(mode=0o700)
     where = f"postgres@127.0.0.1:{database.cluster.port}/echo"
     unset = house.cli("migrate")

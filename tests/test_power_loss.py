@@ -24,7 +24,7 @@ import pytest
 
 from echo_ingest import journal as journal_room
 from echo_ingest.journal import Arrival, Journal
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.journal.recovery.detect import find_damage
 from echo_ingest.record import (
     STORED,
@@ -200,7 +200,7 @@ def check(path: Path, before: Held, after: Held, rng: Random) -> Held:
         assert found in (before, after), differences(found, before, after)
         db = opened.enter_context(contextlib.closing(apsw.Connection(str(path))))
         assert db.execute("PRAGMA integrity_check").get == "ok"
-        archive = opened.enter_context(contextlib.closing(Archive(path)))
+        archive = opened.enter_context(contextlib.closing(JournalReader(path)))
         assert archive.audit() == []
         last, offset = archive.last_offset(), 0
         while entries := archive.after(Selection(), offset):

@@ -10,7 +10,7 @@ import pytest
 from echo_ingest.decode import identify
 from echo_ingest.pipeline.receipts import receipt
 from echo_ingest.record import DUPLICATE, STORED, Message, Rejected
-from tests.harness import Device, House, eventually
+from tests.harness import Device, Harness, eventually
 
 NODE = "ridge-07"
 STATUS = b'{"status": "online", "id": "m1"}'
@@ -87,8 +87,8 @@ def test_without_a_node_there_is_nobody_to_answer() -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "data")
+def house(tmp_path: Path) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data")
     yield house
     house.close()
 
@@ -105,7 +105,7 @@ def detection(number: int) -> bytes:
 
 
 @pytest.mark.slow
-def test_receipts_come_for_all_and_again_for_what_is_sent_again(house: House) -> None:
+def test_receipts_come_for_all_and_again_for_what_is_sent_again(house: Harness) -> None:
     house.up()
     listener = Device(house.mqtt_port)
     listener.subscribe(f"iotreceipts/{NODE}/#")
@@ -123,7 +123,7 @@ def test_receipts_come_for_all_and_again_for_what_is_sent_again(house: House) ->
 
 
 @pytest.mark.slow
-def test_what_was_receipted_survives_sigkill_of_everything(house: House) -> None:
+def test_what_was_receipted_survives_sigkill_of_everything(house: Harness) -> None:
     program = house.up()
     listener = Device(house.mqtt_port)
     listener.subscribe(f"iotreceipts/{NODE}/#")

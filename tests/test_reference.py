@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from echo_ingest.journal import Journal
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.journal.recovery.salvage import salvage
 from echo_ingest.pipeline import deliver as deliver_room
 from echo_ingest.pipeline.deliver import Deliver
@@ -20,7 +20,7 @@ from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Written, clips
 from echo_ingest.sinks.objects import Objects
 from tests.api import Api
-from tests.harness import Device, House, eventually
+from tests.harness import Device, Harness, eventually
 from tests.s3 import BUCKET, S3, objects
 from tests.sinks.delivering import assert_closes, until
 from tests.sinks.messages import (
@@ -132,7 +132,7 @@ def backlog(journal: Journal, sink: str) -> int:
 
 
 def parked(journal: Journal, sink: str) -> dict[int, str]:
-    with contextlib.closing(Archive(journal.path)) as archive:
+    with contextlib.closing(JournalReader(journal.path)) as archive:
         return {each.offset: each.reason for each in archive.parked(sink)}
 
 
@@ -241,7 +241,7 @@ async def test_where_clips_are_survives_a_salvage(journal: Journal, tmp_path: Pa
 def test_the_api_is_told_where_each_clip_is_and_gets_no_audio(tmp_path: Path) -> None:
     """With the real service, killed while clips are under way to a bucket that comes and goes."""
     s3, api = S3(tmp_path / "s3.log"), Api()
-    house = House(
+    house = Harness(
         tmp_path / "data",
         IOT_API_URL=api.url,
         IOT_OBJECTS_URL=f"s3://{BUCKET}/otway",

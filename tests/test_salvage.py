@@ -22,12 +22,12 @@ import pytest
 
 from echo_ingest.journal import Arrival, Entry, Journal, JournalUnusable
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.journal.recovery.detect import find_damage, noted, noting
 from echo_ingest.journal.recovery.salvage import mend, report_of, salvage
 from echo_ingest.record import Identity, Message, Rejected
 from tests.api import Api
-from tests.harness import Device, House, eventually
+from tests.harness import Device, Harness, eventually
 from tests.test_delivery import detection
 
 DAMAGES = int(os.environ.get("DAMAGES", "46"))
@@ -114,7 +114,7 @@ def parked(path: Path) -> set[tuple[str, int]]:
 
 
 def truth_of(path: Path) -> Truth:
-    with contextlib.closing(Archive(path)) as archive:
+    with contextlib.closing(JournalReader(path)) as archive:
         assert archive.audit() == []
         return Truth(
             {entry.offset: entry.message for entry in entries(archive)},
@@ -129,7 +129,7 @@ def truth_of(path: Path) -> Truth:
         )
 
 
-def entries(archive: Archive) -> Iterator[Entry]:
+def entries(archive: JournalReader) -> Iterator[Entry]:
     offset = 0
     while page := archive.after(Selection(), offset):
         yield from page
@@ -255,7 +255,7 @@ def live(path: Path) -> tuple[int, dict[str, set[int]], dict[int, Message]]:
         mend(path)
         with contextlib.suppress(JournalUnusable), noting(path):
             journal = Journal(path)
-            with contextlib.closing(journal), contextlib.closing(Archive(path)) as archive:
+            with contextlib.closing(journal), contextlib.closing(JournalReader(path)) as archive:
                 for name in offered:
                     journal.add_sink(name)
                     while batch := journal.read(name, 90):
@@ -274,7 +274,7 @@ def live(path: Path) -> tuple[int, dict[str, set[int]], dict[int, Message]]:
 
 def check(path: Path, truth: Truth) -> tuple[set[int], set[int]]:
     """Hold what the journal has against the truth; return what was saved and what was not."""
-    with contextlib.closing(Archive(path)) as archive:
+    with contextlib.closing(JournalReader(path)) as archive:
         found = {entry.offset: entry for entry in entries(archive)}
         letters = {each.id: each for each in archive.dead_letters()}
         lost = {
@@ -306,7 +306,7 @@ def works(path: Path, used: set[int]) -> None:
     assert [entry.offset for entry in journal.read("api", 9)] == [newest + 1]
     journal.settle("api", [newest + 1], {})
     journal.close()
-    with contextlib.closing(Archive(path)) as archive:
+    with contextlib.closing(JournalReader(path)) as archive:
         assert archive.audit() == []
         assert archive.ledger().sinks["api"].backlog == 0
 
@@ -399,7 +399,7 @@ def test_a_change_in_any_column_of_a_record_is_known_when_it_is_read(
     assert changed
     read = journal.read("api", 500)
     assert sum(entry.damaged for entry in read) == changed
-    with contextlib.closing(Archive(journal.path)) as archive:
+    with contextlib.closing(JournalReader(journal.path)) as archive:
         assert [entry.damaged for entry in entries(archive)] == [e.damaged for e in read]
     journal.close()
 
@@ -415,7 +415,7 @@ def test_a_change_in_a_dead_letter_is_known_when_it_is_read(tmp_path: Path, colu
     change = change.format("BLOB" if column == "digest" else "TEXT")
     db.execute(f"UPDATE dead_letter SET {column} = {change} WHERE id = 2")  # noqa: S608
     db.close()
-    with contextlib.closing(Archive(path)) as archive:
+    with contextlib.closing(JournalReader(path)) as archive:
         assert [letter.damaged for letter in archive.dead_letters()] == [False, True]
 
 
@@ -462,7 +462,7 @@ def test_an_orderly_stop_a_kill_and_a_cut_off_commit_are_no_damage(
     for cut in (1, 20, 24 + PAGE, 5 * (24 + PAGE) + 100):
         os.truncate(wal_of(path), size - cut)
         assert find_damage(path) is None
-        assert Archive(path).audit() == []
+        assert JournalReader(path).audit() == []
 
 
 @pytest.mark.slow
@@ -510,15 +510,15 @@ def test_a_salvage_that_is_killed_begins_anew_and_one_that_is_complete_is_brough
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "data")
+def house(tmp_path: Path) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data")
     yield house
     house.close()
 
 
 @pytest.mark.slow
 def test_the_service_starts_on_a_damaged_journal_says_so_and_check_fails_until_it_is_read(
-    house: House,
+    house: Harness,
 ) -> None:
     program = house.up()
     device = Device(house.mqtt_port)
@@ -551,7 +551,7 @@ def test_the_service_starts_on_a_damaged_journal_says_so_and_check_fails_until_i
 
 @pytest.mark.slow
 def test_damage_met_while_running_ends_the_service_in_words_and_the_next_start_salvages(
-    house: House,
+    house: Harness,
 ) -> None:
     api = Api()
     house.settings["IOT_API_URL"] = api.url

@@ -18,7 +18,7 @@ from echo_ingest.record import (
 )
 from echo_ingest.simulator import fleet, history, nodes
 from echo_ingest.simulator.forest import battery_percent, is_silent, sun_hour
-from tests.harness import House, eventually
+from tests.harness import Harness, eventually
 
 BEGAN_AT = datetime(2026, 9, 14, 5, 45, tzinfo=UTC)
 PAYLOAD_BYTES_MAX = 1_000_000
@@ -97,7 +97,7 @@ def test_health_says_what_the_sun_did(
 
 @pytest.mark.slow
 def test_a_demonstration_begins_with_some_days_and_goes_on(tmp_path: Path) -> None:
-    house = House(tmp_path / "data")
+    house = Harness(tmp_path / "data")
     started_at = datetime.now(UTC)
     try:
         house.wait_healthy(house.start("demo"))

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from echo_ingest.journal import Journal
 from tests.api import Api
-from tests.harness import Device, House, eventually
+from tests.harness import Device, Harness, eventually
 from tests.sinks.messages import arrivals, messages
 from tests.test_delivery import detection
 
@@ -32,36 +32,36 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, api: Api) -> Iterator[House]:
+def house(tmp_path: Path, api: Api) -> Iterator[Harness]:
     folder = tmp_path / "objects"
     folder.mkdir()
-    house = House(tmp_path / "data", IOT_API_URL=api.url, IOT_OBJECTS_URL=folder.as_uri())
+    house = Harness(tmp_path / "data", IOT_API_URL=api.url, IOT_OBJECTS_URL=folder.as_uri())
     yield house
     house.close()
 
 
-def sinks(house: House) -> Any:
+def sinks(house: Harness) -> Any:
     return house.ledger_now()["sinks"]
 
 
-def says(house: House, *arguments: str, code: int = 0) -> str:
+def says(house: Harness, *arguments: str, code: int = 0) -> str:
     done = house.cli("sinks", *arguments)
     assert done.returncode == code, done
     return done.stdout + done.stderr
 
 
-def row(house: House, name: str) -> str:
+def row(house: Harness, name: str) -> str:
     """What `sinks list` says of one."""
     return next(line for line in says(house, "list").splitlines() if line.startswith(name))
 
 
-def metrics(house: House) -> list[str]:
+def metrics(house: Harness) -> list[str]:
     with urllib.request.urlopen(f"http://127.0.0.1:{house.http_port}/metrics", timeout=5) as reply:
         text: str = reply.read().decode()
         return text.splitlines()
 
 
-def test_a_pause_is_obeyed_seen_everywhere_and_outlives_a_restart(house: House, api: Api) -> None:
+def test_a_pause_is_obeyed_seen_everywhere_and_outlives_a_restart(house: Harness, api: Api) -> None:
     program = house.up()
     assert "is paused" in says(house, "pause", "echo_api")
     assert "paused already, since" in says(house, "pause", "echo_api")
@@ -87,7 +87,7 @@ def test_a_pause_is_obeyed_seen_everywhere_and_outlives_a_restart(house: House, 
 
 
 def test_one_that_is_away_is_said_to_be_since_when_and_why_and_the_other_goes_on(
-    house: House, api: Api
+    house: Harness, api: Api
 ) -> None:
     house.up()
     api.stop()
@@ -114,7 +114,7 @@ def test_one_that_is_away_is_said_to_be_since_when_and_why_and_the_other_goes_on
 
 
 def test_a_store_that_lost_what_it_had_is_filled_again_from_the_beginning_or_from_a_time(
-    house: House,
+    house: Harness,
 ) -> None:
     program = house.up()
     device = Device(house.mqtt_port)
@@ -140,7 +140,7 @@ def test_a_store_that_lost_what_it_had_is_filled_again_from_the_beginning_or_fro
     assert "it goes on when it does" in says(house, "backfill", "objects", code=1)
 
 
-def test_one_that_is_not_configured_any_more_is_kept_until_it_is_forgotten(house: House) -> None:
+def test_one_that_is_not_configured_any_more_is_kept_until_it_is_forgotten(house: Harness) -> None:
     program = house.up()
     Device(house.mqtt_port).publish([detection(n) for n in range(3)])
     eventually(lambda: sinks(house)["objects"]["delivered"] == 3)
@@ -163,7 +163,7 @@ def test_one_that_is_not_configured_any_more_is_kept_until_it_is_forgotten(house
 
 
 def test_one_that_has_never_run_may_be_paused_and_told_where_to_begin(
-    house: House, api: Api
+    house: Harness, api: Api
 ) -> None:
     house.data_dir.mkdir(mode=0o700)
     with closing(Journal(house.data_dir / "journal.db")) as journal:

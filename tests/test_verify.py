@@ -12,22 +12,22 @@ import pytest
 
 from echo_ingest.cli.probes import Run, new_run
 from echo_ingest.cli.verify import _may_come, _missing, _percentiles
-from echo_ingest.cli.verify_lookup import Found, SinkFound
+from echo_ingest.cli.verify_lookup import RunResults, SinkFound
 from echo_ingest.pipeline.receipts import Receipt
-from tests.harness import House, eventually, free_port
+from tests.harness import Harness, eventually, free_port
 
 Verify = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "data")
+def house(tmp_path: Path) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data")
     yield house
     house.close()
 
 
 @pytest.fixture
-def verify(house: House) -> Verify:
+def verify(house: Harness) -> Verify:
     """Run `verify` with 200 probes; its exit code and report, blanks made single."""
 
     def run(*options: str) -> tuple[int, str]:
@@ -40,7 +40,7 @@ def verify(house: House) -> Verify:
 
 
 @pytest.fixture
-def api(house: House) -> Iterator[Callable[..., None]]:
+def api(house: Harness) -> Iterator[Callable[..., None]]:
     """Start the Echo API's replica where `house` will look for it, with these options."""
     port = free_port()
     house.settings["IOT_API_URL"] = f"http://127.0.0.1:{port}"
@@ -67,7 +67,7 @@ def api(house: House) -> Iterator[Callable[..., None]]:
 
 @pytest.mark.slow
 def test_nothing_is_missing_though_the_service_is_killed_and_started_again(
-    house: House, verify: Verify, tmp_path: Path
+    house: Harness, verify: Verify, tmp_path: Path
 ) -> None:
     program = house.up()
     restarted = tmp_path / "pid"
@@ -87,7 +87,7 @@ def test_nothing_is_missing_though_the_service_is_killed_and_started_again(
 
 
 @pytest.mark.slow
-def test_a_loss_that_was_planted_is_found(house: House, verify: Verify, tmp_path: Path) -> None:
+def test_a_loss_that_was_planted_is_found(house: Harness, verify: Verify, tmp_path: Path) -> None:
     house.up()
     plant = tmp_path / "plant.py"
     plant.write_text(
@@ -109,7 +109,7 @@ def test_a_loss_that_was_planted_is_found(house: House, verify: Verify, tmp_path
 
 @pytest.mark.slow
 def test_what_a_sink_has_not_is_missing_until_it_has_it(
-    house: House, verify: Verify, api: Callable[..., None]
+    house: Harness, verify: Verify, api: Callable[..., None]
 ) -> None:
     house.up()
     code, report = verify("--timeout", "2")
@@ -129,7 +129,7 @@ def test_what_a_sink_has_not_is_missing_until_it_has_it(
 
 
 @pytest.mark.slow
-def test_it_ends_in_time_and_says_what_it_knows(house: House, verify: Verify) -> None:
+def test_it_ends_in_time_and_says_what_it_knows(house: Harness, verify: Verify) -> None:
     program = house.up()
     during = f"kill -STOP {program.pid}; sleep 60"
     code, report = verify("--timeout", "3", "--during", during)
@@ -140,7 +140,7 @@ def test_it_ends_in_time_and_says_what_it_knows(house: House, verify: Verify) ->
 
 
 @pytest.mark.slow
-def test_where_it_cannot_look_it_does_not_begin(house: House, verify: Verify) -> None:
+def test_where_it_cannot_look_it_does_not_begin(house: Harness, verify: Verify) -> None:
     code, report = verify()
     assert code == 1
     assert "there is no journal" in report
@@ -154,13 +154,13 @@ def test_where_it_cannot_look_it_does_not_begin(house: House, verify: Verify) ->
 # ---------------------------------------------------------------------- what counts as missing
 
 
-def finished_run(count: int) -> tuple[Run, Found]:
+def finished_run(count: int) -> tuple[Run, RunResults]:
     """Every probe has its receipt, and is in the journal and in one sink."""
     run = new_run("iotingestion/#", "verify", count, 100.0, None)
     for probe in run.probes:
         probe.acknowledged, probe.receipt = True, Receipt("stored", probe.id)
     offsets = {probe.id: [number] for number, probe in enumerate(run.probes, 1)}
-    return run, Found(offsets, {"api": SinkFound(count, {})})
+    return run, RunResults(offsets, {"api": SinkFound(count, {})})
 
 
 def test_nothing_is_missing_that_is_everywhere() -> None:

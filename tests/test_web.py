@@ -697,7 +697,7 @@ async def test_an_address_that_guesses_has_to_wait_and_others_do_not(site: Site)
 
 def test_what_was_refused_is_forgotten_in_time_and_never_grows() -> None:
     seconds = [0.0]
-    refusals = access.Refusals(lambda: seconds[0])
+    refusals = access.FailedAttempts(lambda: seconds[0])
     for _ in range(access.REFUSED_MAX):
         assert refusals.wait_seconds("a") == 0
         refusals.count("a")

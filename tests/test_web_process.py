@@ -26,7 +26,7 @@ from tests.harness import (
     HTTP_TOKEN,
     TOKENS,
     Device,
-    House,
+    Harness,
     children,
     eventually,
     free_port,
@@ -37,24 +37,24 @@ from tests.test_line import detection
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path / "data")
+def house(tmp_path: Path) -> Iterator[Harness]:
+    house = Harness(tmp_path / "data")
     yield house
     house.close()
 
 
-def samples(house: House) -> list[Sample]:
+def samples(house: Harness) -> list[Sample]:
     with contextlib.closing(Almanac(almanac_path(house.data_dir))) as almanac:
         return almanac.samples(0, time.time_ns() // 1_000_000)
 
 
-def is_healthy(house: House) -> bool:
+def is_healthy(house: Harness) -> bool:
     return house.http("/healthz")[0] == 200
 
 
 @pytest.mark.slow
 def test_when_the_web_process_dies_records_go_on_and_health_is_back_in_a_moment(
-    house: House,
+    house: Harness,
 ) -> None:
     program = house.up()
     device = Device(house.mqtt_port)
@@ -77,7 +77,7 @@ def test_when_the_web_process_dies_records_go_on_and_health_is_back_in_a_moment(
 
 @pytest.mark.slow
 def test_a_thousand_tabs_hold_up_neither_records_nor_health_also_when_they_are_cut_off(
-    house: House,
+    house: Harness,
 ) -> None:
     program = house.up()
     device = Device(house.mqtt_port)
@@ -102,7 +102,7 @@ def test_a_thousand_tabs_hold_up_neither_records_nor_health_also_when_they_are_c
 @pytest.mark.slow
 @pytest.mark.parametrize("frozen", [False, True])
 def test_when_the_service_is_killed_its_web_process_goes_and_the_next_has_the_port(
-    house: House, frozen: bool
+    house: Harness, frozen: bool
 ) -> None:
     program = house.up()
     web = house.web_pid(program)
@@ -116,7 +116,7 @@ def test_when_the_service_is_killed_its_web_process_goes_and_the_next_has_the_po
 
 
 @pytest.mark.slow
-def test_a_service_that_stands_still_is_not_called_well(house: House) -> None:
+def test_a_service_that_stands_still_is_not_called_well(house: Harness) -> None:
     program = house.up()
     os.kill(program.pid, signal.SIGSTOP)
     try:
@@ -134,7 +134,7 @@ def test_a_service_that_stands_still_is_not_called_well(house: House) -> None:
 
 @pytest.mark.slow
 def test_the_web_process_has_the_settings_of_the_service_and_a_lower_priority(
-    house: House, tmp_path: Path
+    house: Harness, tmp_path: Path
 ) -> None:
     config = tmp_path / "site.toml"
     config.write_text(f'http_token = "{HTTP_TOKEN}"\n')

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.contestants import TOPIC, Contestant, log_of, start
 from echo_ingest.broker import PUBLISHER, SUBSCRIBER
-from tests.harness import PUB_PASSWORD, SUB_PASSWORD, House, eventually, free_port
+from tests.harness import PUB_PASSWORD, SUB_PASSWORD, Harness, eventually, free_port
 
 FOLDER = Path(__file__).parent
 START_SECONDS_MAX = 60.0
@@ -26,26 +26,26 @@ return msg;
 """
 
 
-def _table_of(house: House, name: str) -> Path:
+def _table_of(house: Harness, name: str) -> Path:
     return house.data_dir.with_suffix(f".{name}.db")
 
 
-def _make_table(house: House, name: str, columns: str) -> None:
+def _make_table(house: Harness, name: str, columns: str) -> None:
     """A database in WAL, which is faster for both than what they would make themselves."""
     with contextlib.closing(sqlite3.connect(_table_of(house, name))) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"CREATE TABLE IF NOT EXISTS message ({columns})")
 
 
-def _stored_by(name: str, begin: Callable[[House, int], subprocess.Popen[bytes]]) -> Contestant:
-    def counted(house: House) -> int:
+def _stored_by(name: str, begin: Callable[[Harness, int], subprocess.Popen[bytes]]) -> Contestant:
+    def counted(house: Harness) -> int:
         with contextlib.suppress(sqlite3.Error):
             address = f"file:{_table_of(house, name)}?mode=ro"
             with contextlib.closing(sqlite3.connect(address, uri=True)) as db:
                 return int(db.execute("SELECT coalesce(max(rowid), 0) FROM message").fetchone()[0])
         return 0
 
-    def subscribe(house: House) -> None:
+    def subscribe(house: Harness) -> None:
         """Let it come up once, so that the broker has its session: it has when a message comes."""
         command = [*("mosquitto_pub", "-h", "127.0.0.1", "-p", str(house.mqtt_port), "-q", "1")]
         command += ["-u", PUBLISHER, "-P", PUB_PASSWORD, "-t", "iotingestion/first", "-m", "{}"]
@@ -63,7 +63,7 @@ def _stored_by(name: str, begin: Callable[[House, int], subprocess.Popen[bytes]]
 # ---------------------------------------------------------------------- Node-RED
 
 
-def _start_node_red(house: House, _messages: int) -> subprocess.Popen[bytes]:
+def _start_node_red(house: Harness, _messages: int) -> subprocess.Popen[bytes]:
     folder = house.data_dir.with_suffix(".node-red")
     folder.mkdir(exist_ok=True)
     _make_table(house, "Node-RED", "topic TEXT, payload TEXT")
@@ -108,7 +108,7 @@ NODE_RED = _stored_by("Node-RED", _start_node_red)
 # ---------------------------------------------------------------------- mqttwarn
 
 
-def _start_mqttwarn(house: House, _messages: int) -> subprocess.Popen[bytes]:
+def _start_mqttwarn(house: Harness, _messages: int) -> subprocess.Popen[bytes]:
     _make_table(house, "mqttwarn", "payload TEXT")
     path = log_of(house, "mqttwarn").with_suffix(".ini")
     path.write_text(

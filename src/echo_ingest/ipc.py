@@ -36,7 +36,7 @@ class NoAnswer(Exception):
     """The ingest process does not answer, or cannot; the text says why, for people."""
 
 
-class Handed(Struct, frozen=True):
+class WebBootstrap(Struct, frozen=True):
     """What the web process is given at its start, by its standard input, which ends with us."""
 
     settings: Settings
@@ -92,7 +92,7 @@ def _answer(question: Question, make: Callable[[], object]) -> _Answer:
         return _Answer(question, problem=f"the journal cannot be read: {error}")
 
 
-class Intercom:
+class IngestClient:
     """The end that asks: a `web.health.Service`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,7 +101,7 @@ class Intercom:
         self._asked: dict[str, asyncio.Future[_Answer]] = {}
 
     @classmethod
-    async def at(cls, end: socket.socket) -> "Intercom":
+    async def at(cls, end: socket.socket) -> "IngestClient":
         """The one at this end of the pair."""
         return cls(*await asyncio.open_connection(sock=end, limit=LINE_BYTES_MAX))
 

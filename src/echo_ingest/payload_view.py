@@ -30,7 +30,7 @@ OF_CLIP = re.compile(r"\b(?:the clip|the (?:WAV|FLAC|MP3|Ogg)|the header says)\b
 NO_NUMBER = ("NaN", "Infinity", "-Infinity")
 
 
-class Line(Struct, frozen=True):
+class PayloadLine(Struct, frozen=True):
     """One line of it."""
 
     text: str
@@ -42,7 +42,7 @@ class _Number(str):
     """As it stands in the payload: a float would round it."""
 
 
-class _Node(Struct, frozen=True):
+class _JsonNode(Struct, frozen=True):
     """A value of JSON on its line."""
 
     text: str
@@ -55,10 +55,10 @@ def readable(payload: bytes) -> str:
     return "\n".join(line.text for line in lines_of(payload))
 
 
-def lines_of(payload: bytes, reason: str = "") -> list[Line]:
+def lines_of(payload: bytes, reason: str = "") -> list[PayloadLine]:
     """At most `LINES_MAX` lines of it, and one that says how many more there are."""
     if not payload:
-        return [Line("(empty)")]
+        return [PayloadLine("(empty)")]
     try:
         text = payload.decode()
     except UnicodeDecodeError:
@@ -101,7 +101,7 @@ def size(size_bytes: int) -> str:
 
 def _nodes(
     value: object, path: tuple[str, ...] = (), before: str = "", after: str = ""
-) -> Iterator[_Node]:
+) -> Iterator[_JsonNode]:
     """Its lines, indented; `before` and `after` stand on the first and the last of them."""
     indent = "  " * len(path)
     match value:
@@ -112,12 +112,12 @@ def _nodes(
             opening, closing = "[", "]"
             inner = [(str(index), "", each) for index, each in enumerate(value)]
         case _:
-            yield _Node(f"{indent}{before}{_scalar(value)}{after}", path, value)
+            yield _JsonNode(f"{indent}{before}{_scalar(value)}{after}", path, value)
             return
-    yield _Node(f"{indent}{before}{opening}", path, None)
+    yield _JsonNode(f"{indent}{before}{opening}", path, None)
     for index, (step, name, each) in enumerate(inner):
         yield from _nodes(each, (*path, step), name, "," if index + 1 < len(inner) else "")
-    yield _Node(f"{indent}{closing}{after}", (), None)
+    yield _JsonNode(f"{indent}{closing}{after}", (), None)
 
 
 def _scalar(value: object) -> str:
@@ -157,16 +157,16 @@ def _is_base64(text: str) -> bool:
 # ---------------------------------------------------------------------- what is marked
 
 
-def _marked(nodes: list[_Node], reason: str) -> list[Line]:
+def _marked(nodes: list[_JsonNode], reason: str) -> list[PayloadLine]:
     chosen = _spoken_of(nodes, reason)
-    lines = [Line(node.text, at in chosen) for at, node in enumerate(nodes[:LINES_MAX])]
+    lines = [PayloadLine(node.text, at in chosen) for at, node in enumerate(nodes[:LINES_MAX])]
     if (left := len(nodes) - LINES_MAX) > 0:
         at_least = "at least " if len(nodes) == LINES_COUNTED_MAX else ""
-        lines.append(Line(f"… ({at_least}{left:,} more lines)"))
+        lines.append(PayloadLine(f"… ({at_least}{left:,} more lines)"))
     return lines
 
 
-def _spoken_of(nodes: list[_Node], reason: str) -> set[int]:
+def _spoken_of(nodes: list[_JsonNode], reason: str) -> set[int]:
     """Which of them the reason speaks of; none, where that cannot be told."""
     if "NaN" in reason:
         return {at for at, node in enumerate(nodes) if _is(node, *NO_NUMBER)}
@@ -195,11 +195,11 @@ def _alike(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-def _is(node: _Node, *numbers: str) -> bool:
+def _is(node: _JsonNode, *numbers: str) -> bool:
     return isinstance(node.value, _Number) and node.value in numbers
 
 
-def _says(node: _Node, word: str) -> bool:
+def _says(node: _JsonNode, word: str) -> bool:
     if not isinstance(node.value, _Number):
         return False
     try:
@@ -221,39 +221,39 @@ def _place(payload: bytes, text: str, reason: str) -> int | None:
     return min(len(payload[:at_byte].decode(errors="replace")), max(0, len(text) - 1))
 
 
-def _text(text: str, place: int | None) -> list[Line]:
+def _text(text: str, place: int | None) -> list[PayloadLine]:
     if place is None:
         return _first_lines(_fold(text, TEXT_CHARACTERS_MAX).splitlines())
     start, end = max(0, place - NEAR_CHARACTERS), place + NEAR_CHARACTERS
     shown = []
     if start:
-        shown.append(Line(f"… ({start:,} characters before)"))
+        shown.append(PayloadLine(f"… ({start:,} characters before)"))
     at = start
     for line in text[start:end].splitlines(keepends=True):
         # A line that is as long as a message would be marked as a whole.
         around = (min(max(0, place - at + step), len(line)) for step in (-20, 20))
         for first, last in pairwise(sorted({0, *around, len(line)})):
             piece = line[first:last].rstrip("\r\n")
-            shown.append(Line(printable(piece), at + first <= place < at + last))
+            shown.append(PayloadLine(printable(piece), at + first <= place < at + last))
         at += len(line)
     if end < len(text):
-        shown.append(Line(f"… ({len(text) - end:,} characters after)"))
+        shown.append(PayloadLine(f"… ({len(text) - end:,} characters after)"))
     return shown
 
 
-def _first_lines(lines: list[str]) -> list[Line]:
-    shown = [Line(printable(line)) for line in lines[:LINES_MAX]]
+def _first_lines(lines: list[str]) -> list[PayloadLine]:
+    shown = [PayloadLine(printable(line)) for line in lines[:LINES_MAX]]
     if len(lines) > LINES_MAX:
-        shown.append(Line(f"… ({len(lines) - LINES_MAX:,} more lines)"))
+        shown.append(PayloadLine(f"… ({len(lines) - LINES_MAX:,} more lines)"))
     return shown
 
 
-def _hex(payload: bytes) -> list[Line]:
+def _hex(payload: bytes) -> list[PayloadLine]:
     lines = []
     for start in range(0, min(len(payload), HEX_BYTES_MAX), 16):
         part = payload[start : start + 16]
         text = "".join(chr(b) if 32 <= b < 127 else "." for b in part)
-        lines.append(Line(f"{start:08x}  {part.hex(' '):<47}  {text}"))
+        lines.append(PayloadLine(f"{start:08x}  {part.hex(' '):<47}  {text}"))
     if len(payload) > HEX_BYTES_MAX:
-        lines.append(Line(f"… ({size(len(payload))} in all)"))
+        lines.append(PayloadLine(f"… ({size(len(payload))} in all)"))
     return lines

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser import tab as chromium
 from tests.browser.forest import Forest
-from tests.harness import House
+from tests.harness import Harness
 
 MAKING_SECONDS_MAX = 240
 ROOT = Path(__file__).parents[2]
@@ -42,11 +42,11 @@ def making(
 
 
 @pytest.fixture(scope="session")
-def huge(making: tuple[subprocess.Popen[bytes], Path]) -> Iterator[House]:
+def huge(making: tuple[subprocess.Popen[bytes], Path]) -> Iterator[Harness]:
     """10,000 nodes, 1,000,000 records, and one sink that is far behind."""
     program, data_dir = making
     assert program.wait(MAKING_SECONDS_MAX) == 0
-    house = House(data_dir, IOT_API_URL="http://127.0.0.1:9")
+    house = Harness(data_dir, IOT_API_URL="http://127.0.0.1:9")
     try:
         house.up()
         yield house
@@ -74,10 +74,10 @@ def forest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forest]:
 
 
 @pytest.fixture(scope="session")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """Nothing has come yet, and looking takes a token."""
     folder: Path = tmp_path_factory.mktemp("closed")
-    house = House(folder / "data", IOT_CONSOLE="token")
+    house = Harness(folder / "data", IOT_CONSOLE="token")
     try:
         house.up()
         yield house

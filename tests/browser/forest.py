@@ -16,7 +16,7 @@ from echo_ingest.record import Detection, Message, Rejected
 from echo_ingest.simulator import fleet, nodes
 from echo_ingest.simulator.payloads import edge_prediction
 from tests.api import Api
-from tests.harness import Device, House, eventually
+from tests.harness import Device, Harness, eventually
 
 PREFIX = "iotingestion"
 BATCH = 500
@@ -43,7 +43,7 @@ class Forest:
         follow(data_dir)
         (folder / "audio").mkdir()
         self.api = Api()
-        self.house = House(
+        self.house = Harness(
             data_dir,
             IOT_API_URL=self.api.url,
             IOT_API_BULK=str(bulk).lower(),
@@ -121,7 +121,7 @@ def follow(data_dir: Path) -> None:
             pass
 
 
-def ledger_when(house: House, sink: str, **wanted: int) -> None:
+def ledger_when(house: Harness, sink: str, **wanted: int) -> None:
     """Wait until the figures of `sink` are these."""
 
     def as_wanted() -> bool:

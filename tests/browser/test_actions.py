@@ -13,7 +13,7 @@ from tests.browser.forest import (
     Forest,
 )
 from tests.browser.tab import Tab, tab
-from tests.harness import OPERATOR_TOKEN, Device, House, eventually
+from tests.harness import OPERATOR_TOKEN, Device, Harness, eventually
 
 
 @pytest.fixture
@@ -102,6 +102,6 @@ def test_a_node_is_added_and_shut_out(operator: Tab, forest: Forest) -> None:
     expect(operator.page.get_by_role("button", name="Let it in again")).to_be_visible()
 
 
-def device(house: House, password: str) -> Device:
+def device(house: Harness, password: str) -> Device:
     """The node that was added, which logs in by its own name."""
     return Device(house.mqtt_port, "fern-09", password, client_id="fern-09")

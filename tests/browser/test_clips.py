@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Browser, expect
 
-from echo_ingest.simulator.sounds import CALLS, Call, wav
+from echo_ingest.simulator.sounds import CALLS, SpeciesSound, wav
 from tests.browser.forest import PREFIX, Forest
 from tests.browser.tab import ZONE, tab
 from tests.harness import eventually
@@ -40,7 +40,7 @@ LOUDEST_HZ = """() => {
 }"""
 
 
-def heard(forest: Forest, call: Call) -> tuple[int, bytes]:
+def heard(forest: Forest, call: SpeciesSound) -> tuple[int, bytes]:
     """A clip of `call` that a node has just sent: its record, and its bytes."""
     clip = wav(call, SECONDS, SAMPLE_RATE_HZ, Random(call.species))
     digest = hashlib.sha256(clip).hexdigest()
@@ -59,7 +59,7 @@ def heard(forest: Forest, call: Call) -> tuple[int, bytes]:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("call", [CALLS[1], CALLS[5]], ids=lambda call: call.species)
 def test_a_spectrogram_has_the_call_where_it_is(
-    browser: Browser, forest: Forest, call: Call, dark: bool
+    browser: Browser, forest: Forest, call: SpeciesSound, dark: bool
 ) -> None:
     offset, _ = heard(forest, call)
     with tab(browser, forest.origin, dark=dark) as one:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Request
 
 from tests.browser.tab import tab
-from tests.harness import House
+from tests.harness import Harness
 
 MILLISECONDS_MAX = 300
 BYTES_MAX = 1_000_000
@@ -38,7 +38,7 @@ PAGES = {
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_of_much_is_as_quick(
-    browser: Browser, huge: House, name: str, record_property: Callable[[str, object], None]
+    browser: Browser, huge: Harness, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     origin = f"http://127.0.0.1:{huge.http_port}"
     path = found(huge, *PAGES[name])
@@ -50,7 +50,7 @@ def test_a_page_of_much_is_as_quick(
     assert size_bytes < BYTES_MAX
 
 
-def found(house: House, path: str, *links: str) -> str:
+def found(house: Harness, path: str, *links: str) -> str:
     """Where one comes to by these links."""
     for link in links:
         (href, *_) = re.findall(f'href="({link}[^"]*)"', house.http_bytes(path).decode())

@@ -8,13 +8,13 @@ from playwright.sync_api import Browser, expect
 from tests.browser.elsewhere import elsewhere
 from tests.browser.forest import Forest
 from tests.browser.tab import tab
-from tests.harness import HTTP_TOKEN, OPERATOR_TOKEN, House
+from tests.harness import HTTP_TOKEN, OPERATOR_TOKEN, Harness
 
 PAGES = ("/console", "/console/nodes", "/console/calls", "/console/refused")
 
 
 @pytest.fixture
-def origin(closed: House) -> str:
+def origin(closed: Harness) -> str:
     return f"http://127.0.0.1:{closed.http_port}"
 
 

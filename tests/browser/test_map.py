@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.elsewhere import Elsewhere, elsewhere
 from tests.browser.forest import PREFIX, Forest
 from tests.browser.tab import tab
-from tests.harness import Device, House, eventually
+from tests.harness import Device, Harness, eventually
 
 LOADED = ".leaflet-tile-loaded"
 TILE = re.compile(r"/\d+/\d+/\d+\.png")
@@ -35,9 +35,9 @@ def tiles() -> Iterator[Elsewhere]:
 
 
 @pytest.fixture
-def mapped(tmp_path: Path, tiles: Elsewhere) -> Iterator[House]:
+def mapped(tmp_path: Path, tiles: Elsewhere) -> Iterator[Harness]:
     """A service with its map switched on, and a node on it."""
-    house = House(tmp_path / "data", IOT_MAP_TILES=tiles.origin + "/{z}/{x}/{y}.png")
+    house = Harness(tmp_path / "data", IOT_MAP_TILES=tiles.origin + "/{z}/{x}/{y}.png")
     try:
         house.up()
         place = {"sensorId": "ridge-07", "status": "online", "microphoneLLA": [-38.6, 143.7, 487]}
@@ -50,7 +50,7 @@ def mapped(tmp_path: Path, tiles: Elsewhere) -> Iterator[House]:
 
 
 def test_tiles_come_from_their_host_and_nothing_from_another(
-    browser: Browser, mapped: House, tiles: Elsewhere
+    browser: Browser, mapped: Harness, tiles: Elsewhere
 ) -> None:
     origin = f"http://127.0.0.1:{mapped.http_port}"
     with tab(browser, origin, trusting=True) as one:

@@ -11,11 +11,11 @@ from echo_ingest import web
 from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.journal import Journal
 from echo_ingest.settings import Settings
-from echo_ingest.web.console.sessions import Sessions
+from echo_ingest.web.console.sessions import LoginSessions
 from tests.harness import OPERATOR_TOKEN, TOKENS, free_port
 from tests.test_web import Fine, serving
 
-FORM_TOKEN = Sessions(TOKENS).form_token()
+FORM_TOKEN = LoginSessions(TOKENS).form_token()
 
 
 class Browser:

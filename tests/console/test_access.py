@@ -8,7 +8,7 @@ import pytest
 
 from echo_ingest.settings import Tokens
 from echo_ingest.web import access
-from echo_ingest.web.console.sessions import SESSION_SECONDS, Sessions
+from echo_ingest.web.console.sessions import SESSION_SECONDS, LoginSessions
 from echo_ingest.web.same_origin import own_page
 from tests.console.browsing import FORM_TOKEN, Browser, browsing
 from tests.harness import HTTP_TOKEN, OPERATOR_TOKEN, TOKENS
@@ -237,7 +237,7 @@ async def test_the_log_in_leads_to_pages_of_the_console_alone(
 
 def test_a_session_is_of_its_token_and_its_time_and_cannot_be_made_up() -> None:
     seconds = [1_789_365_000.0]
-    sessions = Sessions(TOKENS, lambda: seconds[0])
+    sessions = LoginSessions(TOKENS, lambda: seconds[0])
     for role, lasts in SESSION_SECONDS.items():
         cookie = sessions.begin(role)
         assert cookie != sessions.begin(role)
@@ -267,8 +267,8 @@ def test_a_session_is_of_its_token_and_its_time_and_cannot_be_made_up() -> None:
 
 
 def test_a_token_that_is_changed_ends_the_sessions_begun_with_it_and_no_others() -> None:
-    before = Sessions(TOKENS)
-    after = Sessions(Tokens(HTTP_TOKEN, "another-token-of-the-operator"))
+    before = LoginSessions(TOKENS)
+    after = LoginSessions(Tokens(HTTP_TOKEN, "another-token-of-the-operator"))
     assert after.read(before.begin("operator")) is None
     assert after.read(before.begin("reader")) is not None
     assert after.form_token() != before.form_token()

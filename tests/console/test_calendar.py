@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from echo_ingest.almanac import Listening, NodeHour
+from echo_ingest.almanac import NodeHour, ServiceHour
 from echo_ingest.web.console.nodes.calendar import SHADES, Calendar, Hour, bounds, calendar
 
 ZONE = ZoneInfo("Australia/Melbourne")
@@ -21,13 +21,13 @@ def heard(at_ms: int, received: int = 1, observed: int = 0, refused: int = 0) ->
     return NodeHour(at_ms, received, refused, observed, 0, None, None)
 
 
-def listened(first_ms: int, hours: int, share: float = 1.0) -> list[Listening]:
-    return [Listening(first_ms + hour * 3_600_000, share, 60) for hour in range(hours)]
+def listened(first_ms: int, hours: int, share: float = 1.0) -> list[ServiceHour]:
+    return [ServiceHour(first_ms + hour * 3_600_000, share, 60) for hour in range(hours)]
 
 
 def shown(
     hours: list[NodeHour],
-    listening: list[Listening],
+    listening: list[ServiceHour],
     first_heard_at_ms: int | None,
     witnessed: frozenset[int] = frozenset(),
     zone: ZoneInfo = ZONE,

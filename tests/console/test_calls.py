@@ -19,9 +19,9 @@ from echo_ingest.decode import identify
 from echo_ingest.record import Message
 from echo_ingest.simulator.sounds import CALLS, wav
 from echo_ingest.web.console.calls.nights import SHADES, night_name, shade, table
-from echo_ingest.web.console.calls.query import Asked
+from echo_ingest.web.console.calls.query import CallsQuery
 from tests.console.browsing import Browser, browsing
-from tests.harness import House
+from tests.harness import Harness
 
 MELBOURNE = ZoneInfo("Australia/Melbourne")
 HEARD = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=30)
@@ -230,7 +230,7 @@ async def test_the_command_that_is_shown_exports_what_is_shown(
     (shown,) = re.findall(r"<code>(echo-ingest export .*?)</code>", browser.text)
     program, command, folder, *options = shlex.split(html.unescape(shown))
     assert (program, folder) == ("echo-ingest", "calls")
-    done = House(browser.settings.data_dir).cli(command, str(tmp_path / folder), *options)
+    done = Harness(browser.settings.data_dir).cli(command, str(tmp_path / folder), *options)
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / folder / "detections.csv").read_text().splitlines()
     assert len(rows) == 1 + len(listed(browser.text)) == 2
@@ -249,7 +249,7 @@ def heard(evening: int, **calls: int) -> Night:
 
 
 def test_nights_without_a_call_have_their_column_too() -> None:
-    laid = table([heard(13, frog=4, owl=1), heard(11, frog=100)], Asked(), NOW, MELBOURNE)
+    laid = table([heard(13, frog=4, owl=1), heard(11, frog=100)], CallsQuery(), NOW, MELBOURNE)
     assert [(column.name, column.calls) for column in laid.columns] == [
         ("last night", 5),
         ("Sat 12 Sep", 0),
@@ -266,9 +266,9 @@ def test_nights_without_a_call_have_their_column_too() -> None:
 def test_where_all_is_long_silent_the_last_nights_with_a_call_are_shown() -> None:
     long_ago = [heard(2, owl=1)]
     later = NOW + timedelta(days=40)
-    laid = table(long_ago, Asked(), later, MELBOURNE)
+    laid = table(long_ago, CallsQuery(), later, MELBOURNE)
     assert [column.name for column in laid.columns] == ["Wed 2 Sep"]
-    assert table([], Asked(), later, MELBOURNE).rows == []
+    assert table([], CallsQuery(), later, MELBOURNE).rows == []
 
 
 @pytest.mark.parametrize(

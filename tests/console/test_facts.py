@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from echo_ingest.almanac import NodeCounts, Room, Sample, Silent, SinkSample
+from echo_ingest.almanac import NodeCounts, Sample, SilentNode, SinkSample, TimeUntilFull
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.ledger import SinkLedger
 from echo_ingest.settings import load
 from echo_ingest.sinks import SinkState
 from echo_ingest.web.console.overview import facts
-from echo_ingest.web.console.overview.facts import Facts
+from echo_ingest.web.console.overview.facts import OverviewFacts
 from echo_ingest.web.console.overview.quickstart import first_message
 
 NOW = datetime(2026, 9, 14, 8, 4, 30, tzinfo=UTC)
@@ -91,16 +91,18 @@ def test_clients_are_what_the_metrics_say() -> None:
     assert facts.clients("") is None
 
 
-def known(ledger: Ledger) -> Facts:
-    return Facts(
+def known(ledger: Ledger) -> OverviewFacts:
+    return OverviewFacts(
         now=NOW,
         ledger=ledger,
         sink_states={"echo_api": SinkState("delivering")},
         problems={},
         away_since=None,
-        nodes=NodeCounts(17, 14, 15, 1, [Silent("ridge-07", 1_000), Silent("creek-03", 500)]),
+        nodes=NodeCounts(
+            17, 14, 15, 1, [SilentNode("ridge-07", 1_000), SilentNode("creek-03", 500)]
+        ),
         samples=[],
-        room=Room(10, 5.0, 2.0),
+        room=TimeUntilFull(10, 5.0, 2.0),
         last_night=None,
     )
 

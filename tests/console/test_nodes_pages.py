@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from echo_ingest.almanac import Clock, Health, NodeHour, Point, Reading
+from echo_ingest.almanac import Clock, HealthHistory, HourlyMeasure, MapPoint, NodeHour
 from echo_ingest.web.console.nodes.graphs import graphs
-from echo_ingest.web.console.nodes.query import Asked, read
+from echo_ingest.web.console.nodes.query import NodesQuery, read
 from echo_ingest.web.console.nodes.rows import clock_error, mark, state
 
 NOW = datetime(2026, 9, 14, 8, 0, tzinfo=UTC)
@@ -15,21 +15,21 @@ HOUR_MS = 3_600_000
 
 def test_an_address_leads_back_to_what_it_was_made_of() -> None:
     for asked in (
-        Asked(),
-        Asked("ridge", "silent", "last_heard", True, 3),
-        Asked(order="battery"),
-        Asked(descending=True),
+        NodesQuery(),
+        NodesQuery("ridge", "silent", "last_heard", True, 3),
+        NodesQuery(order="battery"),
+        NodesQuery(descending=True),
     ):
         given = {name: str(value) for name, value in asked.parameters.items() if value != ""}
         assert read(given) == asked
-    assert not any(Asked().parameters.values())
+    assert not any(NodesQuery().parameters.values())
 
 
 def test_a_heading_turns_its_order_round_and_begins_where_people_look() -> None:
-    assert Asked().ordered("name")["down"] == "1"
-    assert Asked(descending=True).ordered("name")["down"] == ""
-    assert Asked().ordered("dead_letters")["down"] == "1"
-    assert Asked(page=7).ordered("battery") == Asked(order="battery").parameters
+    assert NodesQuery().ordered("name")["down"] == "1"
+    assert NodesQuery(descending=True).ordered("name")["down"] == ""
+    assert NodesQuery().ordered("dead_letters")["down"] == "1"
+    assert NodesQuery(page=7).ordered("battery") == NodesQuery(order="battery").parameters
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,13 @@ def test_how_a_node_is() -> None:
     assert state(now_ms - HOUR_MS + 1, NOW, disabled=False) == ("good", "heard")
     assert state(now_ms - HOUR_MS, NOW, disabled=False) == ("look", "silent")
     assert state(now_ms, NOW, disabled=True) == ("off", "disabled")
-    assert mark(Point("a", -38.123456, 143.5, None, now_ms - 120_000), NOW) == (
+    assert mark(MapPoint("a", -38.123456, 143.5, None, now_ms - 120_000), NOW) == (
         *("a", -38.12346, 143.5, "good"),
         "heard, last 2 minutes ago",
     )
-    assert mark(Point("a", 1, 2, None, now_ms - 3 * HOUR_MS), NOW)[4] == "silent, last 3 hours ago"
+    assert (
+        mark(MapPoint("a", 1, 2, None, now_ms - 3 * HOUR_MS), NOW)[4] == "silent, last 3 hours ago"
+    )
 
 
 def test_what_is_wrong_with_a_clock() -> None:
@@ -73,13 +75,13 @@ def test_what_is_wrong_with_a_clock() -> None:
     assert late == "clock behind, or messages late, by 2 hours"
 
 
-def reading(hour: int, value: float) -> Reading:
-    return Reading(hour * HOUR_MS, value, value, value, 1)
+def reading(hour: int, value: float) -> HourlyMeasure:
+    return HourlyMeasure(hour * HOUR_MS, value, value, value, 1)
 
 
 def test_a_graph_has_a_gap_where_the_node_said_nothing() -> None:
     battery = [reading(hour, 80.0 - hour) for hour in (0, 1, 2, 12, 13)]
-    (graph,) = graphs(Health(battery, [], [], [], []), [])
+    (graph,) = graphs(HealthHistory(battery, [], [], [], []), [])
     assert graph.id == "series-battery"
     assert graph.times == [hour * 3_600 for hour in (0, 1, 2, 3, 12, 13)]
     assert graph.line["values"] == [80.0, 79.0, 78.0, None, 68.0, 67.0]
@@ -87,7 +89,7 @@ def test_a_graph_has_a_gap_where_the_node_said_nothing() -> None:
 
 def test_a_node_that_speaks_thrice_a_day_is_no_row_of_gaps() -> None:
     battery = [reading(hour, 50.0) for hour in (0, 8, 16, 24, 72)]
-    (graph,) = graphs(Health(battery, [], [], [], []), [])
+    (graph,) = graphs(HealthHistory(battery, [], [], [], []), [])
     values = graph.line["values"]
     assert isinstance(values, list) and values.count(None) == 1
 
@@ -100,11 +102,11 @@ def test_a_clock_that_is_ahead_stands_above_nought(
     delay_seconds: float, unit: str, value: float
 ) -> None:
     hours = [NodeHour(0, 1, 0, 1, 0, delay_seconds, delay_seconds)]
-    (graph,) = graphs(Health([], [], [], [], []), hours)
+    (graph,) = graphs(HealthHistory([], [], [], [], []), hours)
     assert graph.line["unit"] == unit
     assert graph.line["values"] == [value]
 
 
 def test_a_node_that_told_nothing_has_no_graph() -> None:
     hours = [NodeHour(0, 1, 0, 1, 0, None, None)]
-    assert graphs(Health([], [], [], [], []), hours) == []
+    assert graphs(HealthHistory([], [], [], [], []), hours) == []

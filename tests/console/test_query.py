@@ -6,23 +6,23 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from echo_ingest.web.console.calls.query import Asked, address, read
+from echo_ingest.web.console.calls.query import CallsQuery, address, read
 from echo_ingest.web.console.common_names import known_as
 
 MELBOURNE = ZoneInfo("Australia/Melbourne")
 
 ASKED = [
-    ("", Asked()),
-    ("species=&node=&confidence=&from=&to=", Asked()),
-    ("show=recordings&node=creek-02", Asked(show="recordings", node="creek-02")),
-    ("species=+Litoria+ewingii+", Asked(species="Litoria ewingii")),
-    ("confidence=70&before=12", Asked(confidence_percent=70, before=12)),
-    ("confidence=0", Asked()),
-    ("from=2026-09-14", Asked(since=datetime(2026, 9, 13, 14, tzinfo=UTC))),
-    ("to=2026-09-14", Asked(until=datetime(2026, 9, 14, 14, tzinfo=UTC))),
-    ("from=2026-09-14T18:00", Asked(since=datetime(2026, 9, 14, 8, tzinfo=UTC))),
-    ("from=2026-09-14T18:00&zone=UTC", Asked(since=datetime(2026, 9, 14, 18, tzinfo=UTC))),
-    ("from=2026-09-14T18:00%2B02:00", Asked(since=datetime(2026, 9, 14, 16, tzinfo=UTC))),
+    ("", CallsQuery()),
+    ("species=&node=&confidence=&from=&to=", CallsQuery()),
+    ("show=recordings&node=creek-02", CallsQuery(show="recordings", node="creek-02")),
+    ("species=+Litoria+ewingii+", CallsQuery(species="Litoria ewingii")),
+    ("confidence=70&before=12", CallsQuery(confidence_percent=70, before=12)),
+    ("confidence=0", CallsQuery()),
+    ("from=2026-09-14", CallsQuery(since=datetime(2026, 9, 13, 14, tzinfo=UTC))),
+    ("to=2026-09-14", CallsQuery(until=datetime(2026, 9, 14, 14, tzinfo=UTC))),
+    ("from=2026-09-14T18:00", CallsQuery(since=datetime(2026, 9, 14, 8, tzinfo=UTC))),
+    ("from=2026-09-14T18:00&zone=UTC", CallsQuery(since=datetime(2026, 9, 14, 18, tzinfo=UTC))),
+    ("from=2026-09-14T18:00%2B02:00", CallsQuery(since=datetime(2026, 9, 14, 16, tzinfo=UTC))),
 ]
 
 WRONG = [
@@ -45,7 +45,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("query", "asked"), ASKED)
-def test_what_an_address_asks_for_and_that_it_comes_back(query: str, asked: Asked) -> None:
+def test_what_an_address_asks_for_and_that_it_comes_back(query: str, asked: CallsQuery) -> None:
     found, _, wrong = read(parse_qsl(query, keep_blank_values=True), MELBOURNE)
     assert (found, wrong) == (asked, {})
     for zone in (MELBOURNE, ZoneInfo("America/St_Johns")):
@@ -56,7 +56,7 @@ def test_what_an_address_asks_for_and_that_it_comes_back(query: str, asked: Aske
 @pytest.mark.parametrize(("query", "name", "words"), WRONG)
 def test_what_cannot_be_asked_is_said_with_what_to_write(query: str, name: str, words: str) -> None:
     asked, _, wrong = read(parse_qsl(query), MELBOURNE)
-    assert asked == Asked()
+    assert asked == CallsQuery()
     assert list(wrong) == [name]
     assert words in wrong[name]
 

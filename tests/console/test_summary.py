@@ -11,16 +11,16 @@ from echo_ingest.web.console.overview.sink_table import store_rows
 from echo_ingest.web.console.overview.summary import (
     URGENCIES,
     LastNight,
-    Silence,
-    Standing,
-    Store,
+    SilenceNotice,
+    SinkStatus,
+    SystemState,
     sentence,
 )
 
 ZONE = ZoneInfo("Australia/Melbourne")
 NOW = datetime(2026, 9, 14, 8, 0, tzinfo=ZONE)
-WELL = Standing(now=NOW, heard=15)
-DELIVERING = Store("echo_api", "delivering", waiting=0, lag_seconds=0.0, refused=0)
+WELL = SystemState(now=NOW, heard=15)
+DELIVERING = SinkStatus("echo_api", "delivering", waiting=0, lag_seconds=0.0, refused=0)
 
 
 def at(clock: str, days_ago: int = 0) -> datetime:
@@ -28,11 +28,11 @@ def at(clock: str, days_ago: int = 0) -> datetime:
     return NOW.replace(hour=int(hour), minute=int(minute)) - timedelta(days=days_ago)
 
 
-def silences(*nodes: tuple[str, str]) -> tuple[Silence, ...]:
-    return tuple(Silence(node, at(clock)) for node, clock in nodes)
+def silences(*nodes: tuple[str, str]) -> tuple[SilenceNotice, ...]:
+    return tuple(SilenceNotice(node, at(clock)) for node, clock in nodes)
 
 
-def said(standing: Standing) -> list[tuple[str, str]]:
+def said(standing: SystemState) -> list[tuple[str, str]]:
     clauses = sentence(standing, ZONE)
     return [(clause.urgency, clause.text.replace("\u202f", ",")) for clause in clauses]
 
@@ -40,46 +40,49 @@ def said(standing: Standing) -> list[tuple[str, str]]:
 SILENT = silences(("ridge-07", "03:12"), ("creek-02", "02:40"), ("swamp-01", "01:05"))
 
 NODES = {
-    "nobody ever": (Standing(now=NOW), "look", "No node has published yet."),
+    "nobody ever": (SystemState(now=NOW), "look", "No node has published yet."),
     "the only one": (
-        Standing(now=NOW, heard=1),
+        SystemState(now=NOW, heard=1),
         *("fine", "The only node was heard in the last hour."),
     ),
     "the only one is silent": (
-        Standing(now=NOW, silent=1, latest_silences=SILENT[:1]),
+        SystemState(now=NOW, silent=1, latest_silences=SILENT[:1]),
         *("stuck", "The only node, ridge-07, is silent since 03:12 AEST."),
     ),
     "all": (WELL, "fine", "All 15 nodes heard in the last hour."),
     "thousands": (
-        Standing(now=NOW, heard=10_000),
+        SystemState(now=NOW, heard=10_000),
         *("fine", "All 10,000 nodes heard in the last hour."),
     ),
     "one silent": (
-        Standing(now=NOW, heard=14, silent=1, latest_silences=SILENT[:1]),
+        SystemState(now=NOW, heard=14, silent=1, latest_silences=SILENT[:1]),
         "look",
         "14 of 15 nodes heard in the last hour; ridge-07 silent since 03:12 AEST.",
     ),
     "silent since another day": (
-        Standing(
-            now=NOW, heard=14, silent=1, latest_silences=(Silence("ridge-07", at("22:10", 1)),)
+        SystemState(
+            now=NOW,
+            heard=14,
+            silent=1,
+            latest_silences=(SilenceNotice("ridge-07", at("22:10", 1)),),
         ),
         "look",
         "14 of 15 nodes heard in the last hour; ridge-07 silent since yesterday 22:10 AEST.",
     ),
     "two silent": (
-        Standing(now=NOW, heard=13, silent=2, latest_silences=SILENT[:2]),
+        SystemState(now=NOW, heard=13, silent=2, latest_silences=SILENT[:2]),
         "look",
         "13 of 15 nodes heard in the last hour; "
         "silent: ridge-07 since 03:12 AEST and creek-02 since 02:40 AEST.",
     ),
     "many silent": (
-        Standing(now=NOW, heard=1_000, silent=15, latest_silences=SILENT),
+        SystemState(now=NOW, heard=1_000, silent=15, latest_silences=SILENT),
         "look",
         "1,000 of 1,015 nodes heard in the last hour; silent: ridge-07 since 03:12 AEST, "
         "creek-02 since 02:40 AEST, swamp-01 since 01:05 AEST and 12 more.",
     ),
     "none of many": (
-        Standing(now=NOW, silent=15, latest_silences=SILENT),
+        SystemState(now=NOW, silent=15, latest_silences=SILENT),
         "stuck",
         "None of 15 nodes heard in the last hour; the last was ridge-07, 03:12 AEST.",
     ),
@@ -87,14 +90,14 @@ NODES = {
 
 
 @pytest.mark.parametrize(("standing", "urgency", "text"), NODES.values(), ids=NODES)
-def test_nodes(standing: Standing, urgency: str, text: str) -> None:
+def test_nodes(standing: SystemState, urgency: str, text: str) -> None:
     assert said(standing) == [(urgency, text)]
 
 
-def answering(status: int, body: bytes) -> Store:
+def answering(status: int, body: bytes) -> SinkStatus:
     """The Echo API takes nothing, in the words of whoever asked it."""
     reason = Reply(status, body).text()
-    return Store("echo_api", "unavailable", 1_204, 3.0, 0, since=at("07:59"), reason=reason)
+    return SinkStatus("echo_api", "unavailable", 1_204, 3.0, 0, since=at("07:59"), reason=reason)
 
 
 STORES = {
@@ -108,11 +111,11 @@ STORES = {
         *("look", "The Echo API is 2 minutes behind; 1,204 records waiting."),
     ),
     "unavailable": (
-        Store("postgres", "unavailable", 1, 3.0, 0, since=at("07:59")),
+        SinkStatus("postgres", "unavailable", 1, 3.0, 0, since=at("07:59")),
         *("look", "PostgreSQL cannot be reached since 07:59 AEST; 1 record waiting."),
     ),
     "unavailable for long": (
-        Store("postgres", "unavailable", 12, 9e4, 0, since=at("05:12", 1)),
+        SinkStatus("postgres", "unavailable", 12, 9e4, 0, since=at("05:12", 1)),
         "stuck",
         "PostgreSQL cannot be reached since yesterday 05:12 AEST; 12 records waiting.",
     ),
@@ -128,26 +131,28 @@ STORES = {
         "The Echo API answers, but takes nothing (503) since 07:59 AEST; 1,204 records waiting.",
     ),
     "paused": (
-        Store("mongodb", "paused", 7, 60.0, 0, since=at("05:12")),
+        SinkStatus("mongodb", "paused", 7, 60.0, 0, since=at("05:12")),
         *("look", "MongoDB is paused since 05:12 AEST; 7 records waiting."),
     ),
     "waits for another": (
-        Store("mongodb", "waiting", 7, 60.0, 0, reason="waits until objects has the clips: no"),
+        SinkStatus(
+            "mongodb", "waiting", 7, 60.0, 0, reason="waits until objects has the clips: no"
+        ),
         *("look", "MongoDB waits until objects has the clips: no; 7 records waiting."),
     ),
     "of before, still wanting": (
-        Store("objects", "not configured", 5, 60.0, 0),
+        SinkStatus("objects", "not configured", 5, 60.0, 0),
         *("look", "The store of audio is not configured any more; 5 records waiting."),
     ),
     "unheard of": (
-        Store("attic", "unavailable", 0, 0.0, 0),
+        SinkStatus("attic", "unavailable", 0, 0.0, 0),
         *("look", "Attic cannot be reached; 0 records waiting."),
     ),
 }
 
 
 @pytest.mark.parametrize(("store", "urgency", "text"), STORES.values(), ids=STORES)
-def test_stores(store: Store, urgency: str, text: str) -> None:
+def test_stores(store: SinkStatus, urgency: str, text: str) -> None:
     assert (urgency, text) in said(replace(WELL, stores=(store,)))
     assert len(said(replace(WELL, stores=(store,)))) == 2
 
@@ -161,14 +166,14 @@ def test_stores(store: Store, urgency: str, text: str) -> None:
     ],
 )
 def test_the_table_says_of_a_store_that_answers_that_it_does(
-    store: Store, word: tuple[str, str]
+    store: SinkStatus, word: tuple[str, str]
 ) -> None:
     (row,) = store_rows([store], [], NOW, ZONE, 0)
     assert (row.badge, row.word) == word
 
 
 def test_stores_that_are_well_are_told_together_and_one_of_before_that_wants_nothing_not() -> None:
-    gone = Store("objects", "not configured", 0, 0.0, 0)
+    gone = SinkStatus("objects", "not configured", 0, 0.0, 0)
     stores = (DELIVERING, replace(DELIVERING, name="postgres"), gone)
     assert said(replace(WELL, stores=stores))[1:] == [
         ("fine", "The Echo API and PostgreSQL have everything.")
@@ -255,7 +260,7 @@ REST = {
 
 
 @pytest.mark.parametrize(("standing", "urgency", "text"), REST.values(), ids=REST)
-def test_the_rest(standing: Standing, urgency: str, text: str) -> None:
+def test_the_rest(standing: SystemState, urgency: str, text: str) -> None:
     assert (urgency, text) in said(standing)
     assert len(said(standing)) == 2
 
@@ -265,7 +270,7 @@ def test_room_for_months_is_no_news() -> None:
 
 
 def test_the_most_urgent_comes_first() -> None:
-    everything = Standing(
+    everything = SystemState(
         now=NOW,
         heard=14,
         silent=1,
@@ -274,7 +279,7 @@ def test_the_most_urgent_comes_first() -> None:
         problems={"broker": "no answer"},
         disk_days=1.0,
         refused_this_hour=3,
-        stores=(DELIVERING, Store("postgres", "unavailable", 9, 9.0, 0, since=at("01:00"))),
+        stores=(DELIVERING, SinkStatus("postgres", "unavailable", 9, 9.0, 0, since=at("01:00"))),
         last_night=LastNight(214, 6, "Litoria ewingii"),
     )
     urgencies = [urgency for urgency, _ in said(everything)]

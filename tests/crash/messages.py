@@ -15,7 +15,7 @@ from typing import Literal
 from msgspec import Struct
 
 from echo_ingest.simulator import payloads
-from echo_ingest.simulator.forest import Node
+from echo_ingest.simulator.forest import SimulatedNode
 from echo_ingest.simulator.sounds import CALLS, wav
 
 EPOCH_SECONDS = 1_790_000_000
@@ -153,8 +153,8 @@ FORMS = (
 WEIGHTED = [form for form in FORMS for _ in range(form.share)]
 
 
-def _node(name: str) -> Node:
-    return Node(name, (-38.7712, 143.5021, 112.0), tuple(call.species for call in CALLS))
+def _node(name: str) -> SimulatedNode:
+    return SimulatedNode(name, (-38.7712, 143.5021, 112.0), tuple(call.species for call in CALLS))
 
 
 def _clip(number: int, rng: Random) -> bytes:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from echo_ingest.decode import clip_bytes, decode
 from echo_ingest.journal import Entry
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import Rejected
 from echo_ingest.sinks import clips
 from tests.crash.evidence import Done, Evidence
@@ -186,7 +186,7 @@ def _kept(evidence: Evidence, problems: list[str]) -> Kept:
 
 
 def _check_ledger(evidence: Evidence, problems: list[str]) -> None:
-    archive = Archive(evidence.journal)
+    archive = JournalReader(evidence.journal)
     ledger = archive.ledger()
     problems += archive.audit()
     archive.close()
@@ -254,7 +254,7 @@ def _missing_rows(evidence: Evidence, problems: list[str]) -> list[int]:
 
 
 def _entries(evidence: Evidence, selection: Selection) -> Iterator[Entry]:
-    archive = Archive(evidence.journal)
+    archive = JournalReader(evidence.journal)
     offset = 0
     while page := archive.after(selection, offset):
         yield from page

@@ -15,14 +15,14 @@ import apsw
 
 from echo_ingest.broker import SERVICE
 from echo_ingest.journal import JournalUnusable
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.sinks.postgres.rows import COLUMNS
 from tests.crash.devices import Answers, Device, WaitsFor
 from tests.crash.evidence import NODES, Done, Evidence
 from tests.crash.faults import Fault, plan
 from tests.crash.messages import REFUSED_SPECIES
 from tests.crash.programs import Program, delivery_of, mosquitto_of, send
-from tests.harness import House, free_port
+from tests.harness import Harness, free_port
 from tests.postgres import DATABASE, Cluster
 from tests.proxy import Proxy
 
@@ -50,7 +50,7 @@ class Run:
         self._seed = seed
         self._version = version
         self._folder = folder
-        self._house = House(folder / "data", mosquitto=mosquitto)
+        self._house = Harness(folder / "data", mosquitto=mosquitto)
         api_port = free_port()
         mqtt_port = self._house.mqtt_port
         self._postgres = Cluster()
@@ -301,7 +301,7 @@ class Run:
 
     def _counts(self) -> tuple[int, int]:
         with contextlib.suppress(JournalUnusable, apsw.Error):
-            archive = Archive(self._house.data_dir / "journal.db")
+            archive = JournalReader(self._house.data_dir / "journal.db")
             try:
                 ledger = archive.ledger()
             finally:

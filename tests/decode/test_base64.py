@@ -8,7 +8,7 @@ from binascii import a2b_base64
 import pytest
 
 from echo_ingest.decode import audio
-from echo_ingest.decode.errors import Unfit
+from echo_ingest.decode.errors import DecodeError
 
 LONG = base64.b64encode(random.Random(1).randbytes(250)).decode()
 """More letters than any processor reads at once, and padding at the end."""
@@ -26,7 +26,7 @@ def standard(text: str) -> bytes | None:
 def ours(text: str) -> bytes | None:
     try:
         return audio.from_base64(text, "audioClip")
-    except Unfit:
+    except DecodeError:
         return None
 
 

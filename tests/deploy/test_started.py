@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.manifests import build
-from tests.harness import Device, House, eventually, free_port
+from tests.harness import Device, Harness, eventually, free_port
 from tests.test_broker_stats import metrics
 
 pytestmark = pytest.mark.slow
@@ -47,8 +47,8 @@ def test_the_halves_of_split_work_together_and_without_echopub(tmp_path: Path) -
     assert password is not None
     port = str(free_port())
     here = {"IOT_BIND": "127.0.0.1", "IOT_ECHOPUB": "false"}
-    broker = House(tmp_path / "broker")
-    ingest = House(tmp_path / "ingest")
+    broker = Harness(tmp_path / "broker")
+    ingest = Harness(tmp_path / "ingest")
     for house, workload, moved in (
         (broker, "echo-ingest-broker", {"IOT_SERVICE_PORT": port}),
         (ingest, "echo-ingest", {"IOT_ENDPOINT": f"mqtt://127.0.0.1:{port}"}),

@@ -7,12 +7,12 @@ from pathlib import Path
 from echo_ingest.decode import identify
 from echo_ingest.export import gather, write_tables
 from echo_ingest.export.camtrap import package
-from echo_ingest.export.camtrap.package import Packed
+from echo_ingest.export.camtrap.package import PackageSummary
 from echo_ingest.export.camtrap.project import Project
-from echo_ingest.export.partial import Gathered, begin
+from echo_ingest.export.partial import ExportSummary, begin
 from echo_ingest.export.reading import Format, Request, start
 from echo_ingest.journal import Journal
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import Message
 from tests.sinks.messages import PAYLOAD_BYTES_MAX
 
@@ -48,9 +48,9 @@ def unseen(_total: int, _doing: str) -> AbstractContextManager[Callable[[int], N
     return nullcontext(lambda _count: None)
 
 
-def take_out(journal: Path, target: Path, request: Request) -> Gathered:
+def take_out(journal: Path, target: Path, request: Request) -> ExportSummary:
     """Tables, in the folder `target`."""
-    with closing(Archive(journal)) as archive:
+    with closing(JournalReader(journal)) as archive:
         partial = begin(target, request, start(archive, request))
         gather(archive, partial, unseen)
     write_tables(partial, unseen)
@@ -61,9 +61,9 @@ def take_out(journal: Path, target: Path, request: Request) -> Gathered:
 
 def pack(
     journal: Path, target: Path, request: Request, project: Project
-) -> tuple[Gathered, Packed]:
+) -> tuple[ExportSummary, PackageSummary]:
     """A data package, in the folder `target`."""
-    with closing(Archive(journal)) as archive:
+    with closing(JournalReader(journal)) as archive:
         partial = begin(target, request, start(archive, request))
         gather(archive, partial, unseen)
     packed = package.write(partial, project, unseen)

@@ -8,9 +8,9 @@ import pytest
 from echo_ingest.export.camtrap.deployments import (
     MOVED_METRES,
     Deployment,
-    Heard,
-    Placed,
-    Unplaced,
+    PlacedRecord,
+    Presence,
+    UnplacedDevice,
     deploy,
     device_of,
     metres,
@@ -22,9 +22,11 @@ RIDGE, CREEK = Place(-38.7712, 143.5021), Place(-38.7812, 143.5021)
 METRES_PER_DEGREE = 111_195.0  # of latitude, on the sphere
 
 
-def heard(minute: int, place: Place | None, device: str = "n1", seconds: float = 0) -> Heard[int]:
+def heard(
+    minute: int, place: Place | None, device: str = "n1", seconds: float = 0
+) -> Presence[int]:
     at = DAWN + timedelta(minutes=minute)
-    return Heard(device, at, at + timedelta(seconds=seconds), place, minute)
+    return Presence(device, at, at + timedelta(seconds=seconds), place, minute)
 
 
 def north_of(place: Place, distance_metres: float) -> Place:
@@ -32,8 +34,8 @@ def north_of(place: Place, distance_metres: float) -> Place:
 
 
 def told(
-    records: Iterable[Heard[int]], given: dict[str, Place] | None = None
-) -> tuple[list[Deployment], dict[int, str], list[Unplaced]]:
+    records: Iterable[Presence[int]], given: dict[str, Place] | None = None
+) -> tuple[list[Deployment], dict[int, str], list[UnplacedDevice]]:
     """Deployments, which record belongs to which, and who has none."""
     ordered = sorted(records, key=lambda each: (each.device, each.at))
 
@@ -46,9 +48,9 @@ def told(
         match each:
             case Deployment():
                 deployments.append(each)
-            case Placed():
+            case PlacedRecord():
                 belongs[each.heard.of] = each.deployment
-            case Unplaced():
+            case UnplacedDevice():
                 unplaced.append(each)
     return deployments, belongs, unplaced
 
@@ -99,7 +101,7 @@ def test_who_never_said_where_has_no_deployment_unless_a_person_knows() -> None:
     records = [heard(0, None), heard(1, None), heard(2, CREEK, "n2"), heard(3, None, "n2")]
     deployments, belongs, unplaced = told(records)
     assert [each.id for each in deployments] == ["n2/1"]
-    assert unplaced == [Unplaced("n1", 2)]
+    assert unplaced == [UnplacedDevice("n1", 2)]
     deployments, belongs, unplaced = told(records, {"n1": RIDGE})
     assert [(each.id, each.place) for each in deployments] == [("n1/1", RIDGE), ("n2/1", CREEK)]
     assert len(belongs) == 4

@@ -13,7 +13,7 @@ import frictionless
 import pytest
 
 from echo_ingest.export.camtrap.project import ProjectError, read
-from echo_ingest.export.partial import Refused
+from echo_ingest.export.partial import ExportRefused
 from echo_ingest.record import kind
 from tests.export.exporting import asked, files, journal_of, pack
 from tests.sinks.messages import (
@@ -271,7 +271,7 @@ def test_without_any_place_there_is_no_package_until_one_is_given(
 ) -> None:
     journal = journal_of(tmp_path / "journal.db", [detection(0, microphoneLLA=None)])
     target = tmp_path / "out"
-    with pytest.raises(Refused, match=r"\[locations\]"):
+    with pytest.raises(ExportRefused, match=r"\[locations\]"):
         pack(journal, target, asked("camtrap-dp"), read(project))
     assert not target.exists()
 

@@ -20,7 +20,7 @@ from echo_ingest.export import parquet, reading
 from echo_ingest.export.clips import path_of, write
 from echo_ingest.export.rows import COLUMNS
 from echo_ingest.journal import Journal
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import KINDS, Clip, Message, Rejected, identity, kind
 from tests.export.exporting import EVERYTHING, asked, files, journal_of, take_out
 from tests.sinks.messages import (
@@ -78,7 +78,7 @@ def test_each_row_is_what_decode_says(journal: Path, tmp_path: Path) -> None:
         for table in TABLES.values()
         for row in json_rows(tmp_path / "out", table)
     }
-    with closing(Archive(journal)) as archive:
+    with closing(JournalReader(journal)) as archive:
         offset = 0
         while entries := archive.after(EVERYTHING, offset):
             for entry in entries:
@@ -211,7 +211,7 @@ def test_damaged_records_and_those_that_do_not_decode_are_left_out_and_counted(
 
 def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 2_500))
-    with closing(Archive(journal)) as archive, closing(Journal(journal)) as writing:
+    with closing(JournalReader(journal)) as archive, closing(Journal(journal)) as writing:
         walk = reading.start(archive, asked())
         pages = reading.pages(archive, asked(), walk)
         first = next(pages)
@@ -228,13 +228,13 @@ def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
     assert sum(page.gone for page in again) == 0  # that was before it began
 
 
-def pages_of(archive: Archive) -> list[reading.Page]:
+def pages_of(archive: JournalReader) -> list[reading.JournalPage]:
     return list(reading.pages(archive, asked(), reading.start(archive, asked())))
 
 
 def test_what_arrives_meanwhile_is_for_the_next_export(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 1_010))
-    with closing(Archive(journal)) as archive:
+    with closing(JournalReader(journal)) as archive:
         pages = reading.pages(archive, asked(), reading.start(archive, asked()))
         read = len(next(pages).records)
         journal_of(journal, messages(1_010, 10))

@@ -117,5 +117,5 @@ def _judge_bodies(message: Message, record: AnyRecord) -> None:
                         bodies.heartbeat(record)
                 case telemetry:
                     bodies.heartbeat(telemetry)
-        except bodies.Refused as refused:
+        except bodies.EventRefused as refused:
             assert is_plain(str(refused)), f"not in plain words: {refused}"

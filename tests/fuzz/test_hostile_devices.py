@@ -16,7 +16,7 @@ from echo_ingest.record import Message
 from tests.fuzz.inputs import input_of
 from tests.fuzz.judge import is_plain
 from tests.fuzz.vocabulary import PREFIXES
-from tests.harness import Device, House, eventually, free_port
+from tests.harness import Device, Harness, eventually, free_port
 from tests.watched_api import WatchedApi
 
 pytestmark = pytest.mark.slow
@@ -125,10 +125,10 @@ def api() -> Iterator[WatchedApi]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, mosquitto: Path, api: WatchedApi) -> Iterator[House]:
+def house(tmp_path: Path, mosquitto: Path, api: WatchedApi) -> Iterator[Harness]:
     port = free_port()
     api.listen(port)
-    house = House(
+    house = Harness(
         tmp_path / "data",
         mosquitto=mosquitto,
         IOT_TOPIC=",".join(PREFIXES),
@@ -138,7 +138,7 @@ def house(tmp_path: Path, mosquitto: Path, api: WatchedApi) -> Iterator[House]:
     house.close()
 
 
-def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(house: House) -> None:
+def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(house: Harness) -> None:
     program = house.up()
     codes: Counter[int | None] = Counter()
     device = Device(house.mqtt_port)
@@ -169,7 +169,7 @@ def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(house: Hous
     assert_all_can_be_read(house, ledger)
 
 
-def assert_all_can_be_read(house: House, ledger: dict[str, Any]) -> None:
+def assert_all_can_be_read(house: Harness, ledger: dict[str, Any]) -> None:
     """By the command line all of them, by HTTP every tenth."""
     records = house.records()
     assert len(records) == ledger["stored"]

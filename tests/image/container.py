@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.harness import PUB_PASSWORD, SUB_PASSWORD, House, eventually
+from tests.harness import PUB_PASSWORD, SUB_PASSWORD, Harness, eventually
 from tests.image.engine import docker
 
 # As strict as the image can be run; every test runs it so.
@@ -18,7 +18,7 @@ GRACE_SECONDS = 30
 MESSAGES = 5_000
 
 
-class Container(House):
+class Container(Harness):
     """One container, its three ports on free ones of this machine's loopback address."""
 
     def __init__(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import PUB_PASSWORD, Device, House, eventually
+from tests.harness import PUB_PASSWORD, Device, Harness, eventually
 from tests.image.container import detections
 from tests.image.engine import ROOT, docker
 
@@ -26,7 +26,7 @@ networks:
 """
 
 
-class Composed(House):
+class Composed(Harness):
     """The services of compose.yaml, under a name of their own."""
 
     def __init__(self, folder: Path) -> None:

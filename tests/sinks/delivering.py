@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from echo_ingest.journal import Entry, Journal, Ledger, SinkLedger
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.pipeline.deliver import Deliver
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Sink, Unavailable, Written
@@ -110,7 +110,7 @@ class Line:
 
         Where the store cannot tell a repeat, each repeat has a write that explains it.
         """
-        with contextlib.closing(Archive(self.path)) as archive:
+        with contextlib.closing(JournalReader(self.path)) as archive:
             ledger, entries = archive.ledger(), list(every_entry(archive))
             parked = {each.offset: each.reason for each in archive.parked(self.backend.name)}
         assert_closes(ledger)
@@ -132,7 +132,7 @@ class Line:
         assert repeats <= allowed, f"{repeats} repeats, {allowed} writes may explain one"
 
 
-def every_entry(archive: Archive) -> Iterator[Entry]:
+def every_entry(archive: JournalReader) -> Iterator[Entry]:
     offset = 0
     while page := archive.after(Selection(), offset):
         yield from page

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import kind
 from echo_ingest.sinks import Delivery
 from tests.sinks.backend import Backend
@@ -44,7 +44,7 @@ async def test_a_store_that_cannot_tell_a_repeat_takes_them_in_order(
     line.append(messages(0, 40))
     async with line.delivering():
         await line.until_settled()
-    with contextlib.closing(Archive(line.path)) as archive:
+    with contextlib.closing(JournalReader(line.path)) as archive:
         assert await backend.stored() == [entry.key for entry in every_entry(archive)]
 
 
@@ -128,7 +128,7 @@ async def test_a_sink_may_be_closed_unused_and_twice(backend: Backend) -> None:
 
 def deliveries(line: Line, count: int) -> list[Delivery]:
     line.append(messages(0, count))
-    with contextlib.closing(Archive(line.path)) as archive:
+    with contextlib.closing(JournalReader(line.path)) as archive:
         return [
             Delivery(entry.offset, entry.key, entry.message, record_of(entry.message))
             for entry in every_entry(archive)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import House, free_port
+from tests.harness import Harness, free_port
 from tests.proxy import Proxy
 from tests.sinks.backend import Backend
 from tests.sinks.delivering import Line, until
@@ -24,7 +24,7 @@ async def test_the_service_is_killed_in_the_middle(
     line = Line(data_dir, backend)
     line.append(messages(0, 60))
     line.close()
-    house = House(data_dir)
+    house = Harness(data_dir)
     house.settings |= {
         "IOT_ENDPOINT": f"127.0.0.1:{free_port()}",  # no broker: what is stored is enough
         **backend.settings(proxy.port),

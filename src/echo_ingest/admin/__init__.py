@@ -8,16 +8,16 @@ from echo_ingest.journal import Journal
 from echo_ingest.settings import Settings
 
 
-class NotPossible(Exception):
+class ActionError(Exception):
     """It cannot be done as asked; the text says why, and what to do."""
 
 
-class Mistyped(NotPossible):
+class InvalidInput(ActionError):
     """What was typed can mean nothing here: a name, an address."""
 
 
 def journal_of(settings: Settings) -> Journal:
-    """The journal, to be written beside the service. Only where `Archive` has found it."""
+    """The journal, to be written beside the service. Only where `JournalReader` has found it."""
     return Journal(
         settings.journal_path,
         bytes_max=settings.journal_bytes_max,

@@ -6,15 +6,15 @@ import socket
 import msgspec
 from msgspec import Struct
 
-from echo_ingest.admin import Mistyped, NotPossible
-from echo_ingest.broker.nodes import Node, change_nodes, check_name, now, own_filters
+from echo_ingest.admin import ActionError, InvalidInput
+from echo_ingest.broker.nodes import NodeAccount, change_nodes, check_name, now, own_filters
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
 from echo_ingest.settings.endpoint import is_loopback
 
 NAME_SHOWN_MAX = 50  # a client id has 64 characters, as IOT_CLIENT_ID
 
 
-class Given(Struct, frozen=True):
+class NodeCredentials(Struct, frozen=True):
     """All that a device needs: what the QR code holds, as JSON."""
 
     url: str
@@ -34,13 +34,13 @@ def are_here(settings: Settings) -> bool:
 
 
 def check(settings: Settings, name: str) -> None:
-    """Raise `Mistyped` where no node may be called that."""
+    """Raise `InvalidInput` where no node may be called that."""
     try:
         check_name(name)
     except ValueError as error:
-        raise Mistyped(str(error)) from None
+        raise InvalidInput(str(error)) from None
     if not own_filters(settings.topic_filters, settings.topic_prefixes, name):
-        raise Mistyped(
+        raise InvalidInput(
             f"IOT_TOPIC is {settings.topic}, which has no place for a node called {name}"
         )
 
@@ -53,14 +53,14 @@ def place_of(settings: Settings, url: str | None = None) -> str:
     try:
         return str(parse_endpoint(url))
     except ValueError as error:
-        raise Mistyped(f"{url:.200}: {error}") from None
+        raise InvalidInput(f"{url:.200}: {error}") from None
 
 
-def given(settings: Settings, name: str, password: str, url: str) -> Given:
+def given(settings: Settings, name: str, password: str, url: str) -> NodeCredentials:
     """What a device called `name` is told."""
     own = own_filters(settings.topic_filters, settings.topic_prefixes, name)
     # With a client id that others cannot guess, they cannot throw the device out by using it.
-    return Given(
+    return NodeCredentials(
         url,
         name,
         password,
@@ -73,12 +73,12 @@ def given(settings: Settings, name: str, password: str, url: str) -> Given:
 def add(settings: Settings, name: str, hashed: str | None) -> None:
     """Let a new node in, with the password of this hash; None: with a certificate alone."""
 
-    def change(nodes: dict[str, Node]) -> None:
+    def change(nodes: dict[str, NodeAccount]) -> None:
         if name in nodes:
-            raise NotPossible(
+            raise ActionError(
                 f"{name} is there already; `echo-ingest nodes rotate {name}` makes a new password"
             )
-        nodes[name] = Node(name, now(), hashed)
+        nodes[name] = NodeAccount(name, now(), hashed)
 
     change_nodes(settings.nodes_path, change)
 
@@ -86,7 +86,7 @@ def add(settings: Settings, name: str, hashed: str | None) -> None:
 def rotate(settings: Settings, name: str, hashed: str) -> None:
     """Give it another password."""
 
-    def change(nodes: dict[str, Node]) -> None:
+    def change(nodes: dict[str, NodeAccount]) -> None:
         nodes[name] = msgspec.structs.replace(_known(nodes, name), hash=hashed)
 
     change_nodes(settings.nodes_path, change)
@@ -95,7 +95,7 @@ def rotate(settings: Settings, name: str, hashed: str) -> None:
 def set_disabled(settings: Settings, name: str, disabled: bool) -> None:
     """Shut it out, or let it in again with the credentials that it had."""
 
-    def change(nodes: dict[str, Node]) -> None:
+    def change(nodes: dict[str, NodeAccount]) -> None:
         nodes[name] = msgspec.structs.replace(_known(nodes, name), disabled=disabled)
 
     change_nodes(settings.nodes_path, change)
@@ -104,16 +104,16 @@ def set_disabled(settings: Settings, name: str, disabled: bool) -> None:
 def remove(settings: Settings, name: str) -> None:
     """Forget its credentials."""
 
-    def change(nodes: dict[str, Node]) -> None:
+    def change(nodes: dict[str, NodeAccount]) -> None:
         _known(nodes, name)
         del nodes[name]
 
     change_nodes(settings.nodes_path, change)
 
 
-def _known(nodes: dict[str, Node], name: str) -> Node:
+def _known(nodes: dict[str, NodeAccount], name: str) -> NodeAccount:
     if name not in nodes:
-        raise NotPossible(
+        raise ActionError(
             f"there is no node {name!r:.80}; `echo-ingest nodes list` shows those there are"
         )
     return nodes[name]

@@ -3,21 +3,24 @@
 from collections.abc import Collection
 from contextlib import closing
 
-from echo_ingest.admin import Mistyped, journal_of
+from echo_ingest.admin import InvalidInput, journal_of
 from echo_ingest.journal import SinkLedger
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.settings import Settings
 
 
 def figures_of(
     settings: Settings, name: str, configured: Collection[str] = ()
 ) -> SinkLedger | None:
-    """The figures of a sink; None if it is `configured` and has never run; raises `Mistyped`."""
-    with closing(Archive(settings.journal_path)) as archive:
+    """Return the figures of a sink; None if it is `configured` and has never run.
+
+    Raises `InvalidInput` for a sink that is neither known nor configured.
+    """
+    with closing(JournalReader(settings.journal_path)) as archive:
         known = archive.ledger().sinks
     there_are = dict.fromkeys([*known, *configured])
     if name not in there_are:
-        raise Mistyped(
+        raise InvalidInput(
             f"there is no sink {name!r:.80}; there are: {', '.join(there_are) or 'none'}"
         )
     return known.get(name)

@@ -23,56 +23,62 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from echo_ingest.almanac import calls, hours, nights, nodes, recordings, refusals, samples
-from echo_ingest.almanac.calls import Call, CallFilter, Species
+from echo_ingest.almanac.calls import CallFilter, ListedCall, Species
 from echo_ingest.almanac.database import AlmanacUnready, open_to_read
 from echo_ingest.almanac.follower import Follower
-from echo_ingest.almanac.hours import Health, Listening, NodeHour, Reading
+from echo_ingest.almanac.hours import HealthHistory, HourlyMeasure, NodeHour, ServiceHour
 from echo_ingest.almanac.nights import Night, SpeciesNight
 from echo_ingest.almanac.nodes import (
     Clock,
-    Node,
+    MapPoint,
     NodeCounts,
     NodePage,
     NodePlace,
+    NodeSummary,
     Order,
-    Point,
-    Silent,
-    Told,
+    ReportedValue,
+    SilentNode,
     Which,
 )
-from echo_ingest.almanac.recordings import Recorded
-from echo_ingest.almanac.refusals import Refused
-from echo_ingest.almanac.samples import Figures, Room, Sample, SinkSample, note_sample
+from echo_ingest.almanac.recordings import ListedRecording
+from echo_ingest.almanac.refusals import RefusedGroup
+from echo_ingest.almanac.samples import (
+    Sample,
+    ServiceStatus,
+    SinkSample,
+    TimeUntilFull,
+    note_sample,
+)
 
 __all__ = [
     "Almanac",
     "AlmanacUnready",
-    "Call",
     "CallFilter",
     "Clock",
-    "Figures",
     "Follower",
-    "Health",
-    "Listening",
+    "HealthHistory",
+    "HourlyMeasure",
+    "ListedCall",
+    "ListedRecording",
+    "MapPoint",
     "Night",
-    "Node",
     "NodeCounts",
     "NodeHour",
     "NodePage",
     "NodePlace",
+    "NodeSummary",
     "Order",
-    "Point",
     "Progress",
-    "Reading",
-    "Recorded",
-    "Refused",
-    "Room",
+    "RefusedGroup",
+    "ReportedValue",
     "Sample",
-    "Silent",
+    "ServiceHour",
+    "ServiceStatus",
+    "SilentNode",
     "SinkSample",
     "Species",
     "SpeciesNight",
-    "Told",
+    "TimeUntilFull",
     "Which",
     "almanac_path",
     "note_sample",
@@ -141,7 +147,7 @@ class Almanac:
             skip=skip,
         )
 
-    def node(self, name: str, now_ms: int, today_ms: int) -> Node | None:
+    def node(self, name: str, now_ms: int, today_ms: int) -> NodeSummary | None:
         """One node; None if it was never heard and has no account."""
         return nodes.node(self._db, name, now_ms, today_ms)
 
@@ -153,7 +159,7 @@ class Almanac:
         """How many nodes there are, how many were heard, and since when others are silent."""
         return nodes.count_nodes(self._db, now_ms)
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[MapPoint]:
         """Every node that has said where it is, by name; at most 20,000."""
         return nodes.points(self._db)
 
@@ -164,7 +170,7 @@ class Almanac:
         """
         return hours.calendar(self._db, node, since_ms, until_ms)
 
-    def health(self, node: str, since_ms: int, until_ms: int) -> Health:
+    def health(self, node: str, since_ms: int, until_ms: int) -> HealthHistory:
         """A node's battery, temperature, disk, processor and memory by the hour.
 
         Its clock is in `calendar`.
@@ -175,7 +181,7 @@ class Almanac:
 
     def calls(
         self, wanted: CallFilter, calls_max: int = 50, before: int | None = None
-    ) -> list[Call]:
+    ) -> list[ListedCall]:
         """Calls by when they were observed, the newest first; a page of at most 500.
 
         `before` is the last offset of the page before. A device whose clock is ahead comes first,
@@ -183,13 +189,13 @@ class Almanac:
         """
         return calls.calls(self._db, wanted, calls_max, before)
 
-    def call(self, offset: int) -> Call | None:
+    def call(self, offset: int) -> ListedCall | None:
         """The call whose record is at `offset`; None if there is no detection."""
         return calls.call_at(self._db, offset)
 
     def recordings(
         self, wanted: CallFilter, recordings_max: int = 50, before: int | None = None
-    ) -> list[Recorded]:
+    ) -> list[ListedRecording]:
         """Sound in which no animal was named, by node and time; pages as those of `calls`."""
         return recordings.recordings(self._db, wanted, recordings_max, before)
 
@@ -216,7 +222,7 @@ class Almanac:
         """How the service was, the oldest first; the last sample of each `every_minutes`."""
         return samples.samples(self._db, since_ms, until_ms, every_minutes)
 
-    def listening(self, since_ms: int, until_ms: int) -> list[Listening]:
+    def listening(self, since_ms: int, until_ms: int) -> list[ServiceHour]:
         """In which hours the service itself was there, as far as that is known."""
         return hours.listening(self._db, since_ms, until_ms)
 
@@ -227,19 +233,19 @@ class Almanac:
         """
         return hours.witnessed(self._db, since_ms, until_ms)
 
-    def room(self) -> Room:
+    def room(self) -> TimeUntilFull:
         """How long the room for records lasts."""
         return samples.room_left(self._db)
 
     # ------------------------------------------------------------------ refused
 
-    def refused(self, node: str | None = None, groups_max: int = 200) -> list[Refused]:
+    def refused(self, node: str | None = None, groups_max: int = 200) -> list[RefusedGroup]:
         """Dead letters and parked records by reason, the most first; at most 200 groups."""
         return refusals.refused(self._db, node, groups_max)
 
     def refused_ones(
         self,
-        group: Refused,
+        group: RefusedGroup,
         *,
         node: str | None = None,
         before: int | None = None,

@@ -7,7 +7,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.almanac.nights import CallRow, add_calls, tenth_of
-from echo_ingest.almanac.observation import HOUR_MS, MEASURES, Heard
+from echo_ingest.almanac.observation import HOUR_MS, MEASURES, Observation
 
 SPAN_MS = 600_000
 LATEST = ("place", "battery", "temperature", "disk", "firmware")
@@ -15,7 +15,7 @@ NAMES_MAX = 50_000
 """Ids that are remembered; more nodes or species than that are looked up."""
 
 
-class NodeHour(Struct, gc=False):
+class NodeHourRow(Struct, gc=False):
     """As the table `node_hour`."""
 
     received: int = 0
@@ -25,7 +25,7 @@ class NodeHour(Struct, gc=False):
     most_delay_ms: int | None = None
 
 
-class Tally:
+class Aggregate:
     """Adds up records; `write` brings the sums into the almanac, and begins anew."""
 
     def __init__(self, db: apsw.Connection) -> None:
@@ -41,7 +41,7 @@ class Tally:
         self._clips: list[tuple[int, ...]] = []
         self._heard: dict[int, tuple[int, int]] = {}
         self._lately: dict[tuple[int, int], int] = {}
-        self._hours: dict[tuple[int, int], NodeHour] = {}
+        self._hours: dict[tuple[int, int], NodeHourRow] = {}
         self._health: dict[tuple[int, int, int], list[int]] = {}
         self._latest: dict[str, dict[int, tuple[Any, ...]]] = {what: {} for what in LATEST}
         self._of_species: dict[int, int] = {}
@@ -78,7 +78,7 @@ class Tally:
         self._nodes.clear()
         self._species.clear()
 
-    def add(self, offset: int, node: str, received_at_ms: int, its: Heard | None) -> None:
+    def add(self, offset: int, node: str, received_at_ms: int, its: Observation | None) -> None:
         """Count a record; `its` is None where it cannot be read (any more)."""
         self.records += 1
         node_id = self.node_id(node)
@@ -121,11 +121,11 @@ class Tally:
                 )
             )
 
-    def _hour(self, node_id: int, at_ms: int) -> NodeHour:
+    def _hour(self, node_id: int, at_ms: int) -> NodeHourRow:
         of = node_id, at_ms // HOUR_MS
         found = self._hours.get(of)
         if found is None:
-            found = self._hours[of] = NodeHour()
+            found = self._hours[of] = NodeHourRow()
         return found
 
     def _note(

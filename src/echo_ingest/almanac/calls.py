@@ -42,7 +42,7 @@ class CallFilter(Struct, frozen=True):
         return -1 if self.confidence_percent_min is None else self.confidence_percent_min // 10
 
 
-class Call(Struct, frozen=True):
+class ListedCall(Struct, frozen=True):
     """A detection."""
 
     offset: int
@@ -74,7 +74,7 @@ class Species(Struct, frozen=True):
 
 def calls(
     db: apsw.Connection, wanted: CallFilter, calls_max: int, before: int | None
-) -> list[Call]:
+) -> list[ListedCall]:
     """A page of calls by the time they were observed at, the newest first.
 
     `before` is the last page's last offset; empty if that is not there any more.
@@ -92,7 +92,7 @@ def calls(
     return [_call(db, offset) for _, offset in rows]
 
 
-def call_at(db: apsw.Connection, offset: int) -> Call | None:
+def call_at(db: apsw.Connection, offset: int) -> ListedCall | None:
     """The call whose record is at `offset`; None if there is no such call."""
     there = db.execute("SELECT 1 FROM call WHERE offset = ?", (offset,)).fetchone()
     return _call(db, offset) if there else None
@@ -179,14 +179,14 @@ CALL = """
     WHERE offset = ?"""
 
 
-def _call(db: apsw.Connection, offset: int) -> Call:
+def _call(db: apsw.Connection, offset: int) -> ListedCall:
     observed_at_ms, node_id, node, species, common_name, confidence, has_clip, tells_time = (
         db.execute(CALL, (offset,)).get
     )
     clip_offset = offset if has_clip else None
     if clip_offset is None and node and tells_time:
         clip_offset = _under_way(db, node_id, observed_at_ms)
-    return Call(offset, observed_at_ms, node, species, common_name, confidence, clip_offset)
+    return ListedCall(offset, observed_at_ms, node, species, common_name, confidence, clip_offset)
 
 
 def _under_way(db: apsw.Connection, node_id: int, at_ms: int) -> int | None:

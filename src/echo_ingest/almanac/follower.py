@@ -15,14 +15,14 @@ from pathlib import Path
 import apsw
 import structlog
 
-from echo_ingest.almanac.aggregate import SPAN_MS, Tally
+from echo_ingest.almanac.aggregate import SPAN_MS, Aggregate
 from echo_ingest.almanac.database import UNUSABLE, begin_anew, open_to_write, rows_of
-from echo_ingest.almanac.mirror import Copies
+from echo_ingest.almanac.mirror import Mirror
 from echo_ingest.almanac.observation import HOUR_MS, heard
 from echo_ingest.almanac.prune import drop_hours, drop_trimmed
 from echo_ingest.decode import decode
 from echo_ingest.journal import Entry, JournalFull, JournalUnusable
-from echo_ingest.journal.changes import Following, Marks, file_of
+from echo_ingest.journal.changes import JournalChanges, JournalMarks, file_of
 from echo_ingest.record import Rejected
 
 STEP_RECORDS = 25
@@ -129,12 +129,12 @@ class Follower:
     def _open(self) -> None:
         self.close()
         self._journal = self._closing.enter_context(
-            contextlib.closing(Following(self._journal_path))
+            contextlib.closing(JournalChanges(self._journal_path))
         )
         self._db = self._closing.enter_context(contextlib.closing(open_to_write(self._path)))
         self._file = file_of(self._path)
-        self._tally = Tally(self._db)
-        self._copies = Copies(self._db, self._journal, self._tally)
+        self._tally = Aggregate(self._db)
+        self._copies = Mirror(self._db, self._journal, self._tally)
         self._version = -1
         self._trimmed = None
         self._seldom_at = time.monotonic()
@@ -147,7 +147,7 @@ class Follower:
             self._open()
         self._is_open = True
 
-    def _contradiction(self, marks: Marks, file: str, offset: int, key: bytes) -> str | None:
+    def _contradiction(self, marks: JournalMarks, file: str, offset: int, key: bytes) -> str | None:
         """Why the almanac is of another journal than this one; None if it is of this."""
         if file != self._journal.file:
             return "it is of another journal"
@@ -163,7 +163,7 @@ class Follower:
         self.close()
         begin_anew(self._path)
 
-    def _begin(self, marks: Marks) -> None:
+    def _begin(self, marks: JournalMarks) -> None:
         hour = _first_hour(marks) if marks.trimmed_offset else 0
         self._copies.heard()
         self._db.execute(
@@ -214,14 +214,14 @@ class Follower:
 
     # ------------------------------------------------------------------ retention
 
-    def _trim(self, marks: Marks) -> Iterator[None]:
+    def _trim(self, marks: JournalMarks) -> Iterator[None]:
         yield from drop_trimmed(self._db, self._journal, marks.trimmed_offset)
         hour = _first_hour(marks) if marks.trimmed_offset else 0
         drop_hours(self._db, hour)
         self._trimmed = marks.trimmed_offset, marks.left_behind
 
 
-def _first_hour(marks: Marks) -> int:
+def _first_hour(marks: JournalMarks) -> int:
     """The hour in which the oldest record that retention has left was received."""
     now_ms = time.time_ns() // 1_000_000
     first_ms = now_ms if marks.first_received_at_ms is None else marks.first_received_at_ms

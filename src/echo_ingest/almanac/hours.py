@@ -32,7 +32,7 @@ class NodeHour(Struct, frozen=True):
     """The same of the one that took longest; far from the least: they waited on the node."""
 
 
-class Reading(Struct, frozen=True):
+class HourlyMeasure(Struct, frozen=True):
     """One measure of a node in one hour."""
 
     hour_ms: int
@@ -43,19 +43,19 @@ class Reading(Struct, frozen=True):
     readings: int
 
 
-class Health(Struct, frozen=True):
+class HealthHistory(Struct, frozen=True):
     """A node's measures over time, hours without one left out; the oldest first."""
 
-    battery_percent: list[Reading]
-    temperature_celsius: list[Reading]
+    battery_percent: list[HourlyMeasure]
+    temperature_celsius: list[HourlyMeasure]
     """Of the recorder itself."""
-    disk_percent: list[Reading]
+    disk_percent: list[HourlyMeasure]
     """In use."""
-    cpu_percent: list[Reading]
-    ram_percent: list[Reading]
+    cpu_percent: list[HourlyMeasure]
+    ram_percent: list[HourlyMeasure]
 
 
-class Listening(Struct, frozen=True):
+class ServiceHour(Struct, frozen=True):
     """Whether the service itself was there in one hour. An hour that is not told is not known."""
 
     hour_ms: int
@@ -81,9 +81,9 @@ def calendar(db: apsw.Connection, node: str, since_ms: int, until_ms: int) -> li
     ]
 
 
-def health(db: apsw.Connection, node: str, since_ms: int, until_ms: int) -> Health:
+def health(db: apsw.Connection, node: str, since_ms: int, until_ms: int) -> HealthHistory:
     """A node's measures from one time to before another."""
-    its: tuple[list[Reading], ...] = tuple([] for _ in MEASURES)
+    its: tuple[list[HourlyMeasure], ...] = tuple([] for _ in MEASURES)
     rows = rows_of(
         db,
         "SELECT measure, hour, readings, total, least, most FROM health_hour"
@@ -93,12 +93,14 @@ def health(db: apsw.Connection, node: str, since_ms: int, until_ms: int) -> Heal
     )
     for measure, hour, readings, total, least, most in rows:
         its[measure].append(
-            Reading(*(hour * HOUR_MS, least / 1000, total / readings / 1000, most / 1000, readings))
+            HourlyMeasure(
+                *(hour * HOUR_MS, least / 1000, total / readings / 1000, most / 1000, readings)
+            )
         )
-    return Health(*its)
+    return HealthHistory(*its)
 
 
-def listening(db: apsw.Connection, since_ms: int, until_ms: int) -> list[Listening]:
+def listening(db: apsw.Connection, since_ms: int, until_ms: int) -> list[ServiceHour]:
     """Hours in which it is known whether the service answered, the oldest first."""
     rows = rows_of(
         db,
@@ -106,7 +108,7 @@ def listening(db: apsw.Connection, since_ms: int, until_ms: int) -> list[Listeni
         " ORDER BY hour LIMIT ?",
         (*_hours(since_ms, until_ms), HOURS_MAX),
     )
-    return [Listening(hour * HOUR_MS, yes / minutes, minutes) for hour, yes, minutes in rows]
+    return [ServiceHour(hour * HOUR_MS, yes / minutes, minutes) for hour, yes, minutes in rows]
 
 
 def witnessed(db: apsw.Connection, since_ms: int, until_ms: int) -> list[int]:

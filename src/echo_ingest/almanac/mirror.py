@@ -6,12 +6,12 @@ from pathlib import Path
 import apsw
 import structlog
 
-from echo_ingest.almanac.aggregate import Tally
+from echo_ingest.almanac.aggregate import Aggregate
 from echo_ingest.almanac.database import rows_of
 from echo_ingest.almanac.observation import HOUR_MS
 from echo_ingest.almanac.refusals import alike
 from echo_ingest.broker.nodes import NodesUnusable, read_nodes
-from echo_ingest.journal.changes import Following, Letter, Marks, Row
+from echo_ingest.journal.changes import DeadLetterChange, JournalChanges, JournalMarks, Row
 from echo_ingest.journal.database import transaction
 
 STEP_ROWS = 200
@@ -27,10 +27,10 @@ HEARD = """
 log = structlog.get_logger("almanac")
 
 
-class Copies:
+class Mirror:
     """Brings in what is new and takes out what is gone, in steps of one transaction."""
 
-    def __init__(self, db: apsw.Connection, journal: Following, tally: Tally) -> None:
+    def __init__(self, db: apsw.Connection, journal: JournalChanges, tally: Aggregate) -> None:
         self._db = db
         self._journal = journal
         self._tally = tally
@@ -85,7 +85,7 @@ class Copies:
 
     # ------------------------------------------------------------------ dead letters
 
-    def letters(self, marks: Marks) -> Iterator[None]:
+    def letters(self, marks: JournalMarks) -> Iterator[None]:
         """Dead letters: the new ones, and if it is not as many as the journal has, those gone."""
         after, first_hour = self._db.execute("SELECT dead_letter, first_hour FROM progress").get
         while after < marks.last_dead_letter and (
@@ -99,7 +99,7 @@ class Copies:
         if self._count("") != marks.dead_letters:
             yield from self._drop_letters()
 
-    def _add_letters(self, letters: list[Letter], first_hour: int) -> None:
+    def _add_letters(self, letters: list[DeadLetterChange], first_hour: int) -> None:
         rows = [
             (letter.id, self._reason_id(letter.reason), self._tally.node_id(letter.node), at_ms)
             for letter in letters
@@ -147,7 +147,7 @@ class Copies:
 
     # ------------------------------------------------------------------ parked
 
-    def parked(self, marks: Marks) -> Iterator[None]:
+    def parked(self, marks: JournalMarks) -> Iterator[None]:
         """What sinks have parked, if that is not what it was."""
         if marks.parked == self._parked:
             return

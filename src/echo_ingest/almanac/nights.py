@@ -52,7 +52,7 @@ class Night(Struct, frozen=True):
     """The most calls first."""
 
 
-class Tenth(Struct, array_like=True, gc=False):
+class ConfidenceBin(Struct, array_like=True, gc=False):
     """Calls of one species in one hour, with a confidence from one tenth up to the next."""
 
     tenth: int
@@ -80,7 +80,7 @@ CallRow = tuple[int, int, int, int, int, float | None, int, int]
 """A row of the table `call`."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Tenth]).decode
+_decode = msgspec.msgpack.Decoder(list[ConfidenceBin]).decode
 
 
 def tenth_of(confidence: float | None) -> int:
@@ -119,14 +119,20 @@ def recount(db: apsw.Connection, hour: int, species_id: int) -> None:
 
 
 def _write(
-    db: apsw.Connection, hour: int, species_id: int, known: list[Tenth], calls: Iterable[CallRow]
+    db: apsw.Connection,
+    hour: int,
+    species_id: int,
+    known: list[ConfidenceBin],
+    calls: Iterable[CallRow],
 ) -> None:
     tenths = {tenth.tenth: tenth for tenth in known}
     nodes: dict[int, set[int]] = {}
     for offset, observed_at_ms, node_id, _, tenth, confidence, *_ in calls:
         its = tenths.get(tenth)
         if its is None:
-            its = tenths[tenth] = Tenth(tenth, 0, None, offset, observed_at_ms, observed_at_ms, b"")
+            its = tenths[tenth] = ConfidenceBin(
+                tenth, 0, None, offset, observed_at_ms, observed_at_ms, b""
+            )
         its.add(offset, observed_at_ms, confidence)
         nodes.setdefault(tenth, set()).add(node_id)
     for tenth, new in nodes.items():
@@ -187,7 +193,7 @@ def hours_of(evening: date, zone: ZoneInfo) -> tuple[int, int]:
 
 def _of_all(
     db: apsw.Connection, species_id: int | None, least: int, first_ms: int, end_ms: int
-) -> dict[int, list[Tenth]]:
+) -> dict[int, list[ConfidenceBin]]:
     """What is to be added up for each species."""
     rows = rows_of(
         db,
@@ -195,7 +201,7 @@ def _of_all(
         " AND (?3 IS NULL OR species_id = ?3)",
         (first_ms // HOUR_MS, end_ms // HOUR_MS, species_id),
     )
-    parts: dict[int, list[Tenth]] = {}
+    parts: dict[int, list[ConfidenceBin]] = {}
     for its, tenths in rows:
         wanted = [tenth for tenth in _decode(tenths) if tenth.tenth >= least]
         if wanted:
@@ -210,7 +216,7 @@ def _of_node(
     least: int,
     first_ms: int,
     end_ms: int,
-) -> dict[int, list[Tenth]]:
+) -> dict[int, list[ConfidenceBin]]:
     """A node's own calls are few enough to be counted one by one."""
     its_own = (
         f"FROM call INDEXED BY call_by_node WHERE node_id = ?1 AND {EACH_TENTH} AND tenth >= ?2"
@@ -230,17 +236,17 @@ def _of_node(
             db, f"SELECT species_id, tenth, max(confidence), offset {its_own}", asked
         )
     }
-    parts: dict[int, list[Tenth]] = {}
+    parts: dict[int, list[ConfidenceBin]] = {}
     nodes = array(NODE_IDS, [node_id]).tobytes()
     for its, tenth, calls, first_at_ms, last_at_ms in counted:
         its_best = best[its, tenth]
         parts.setdefault(its, []).append(
-            Tenth(tenth, calls, *its_best, first_at_ms, last_at_ms, nodes)
+            ConfidenceBin(tenth, calls, *its_best, first_at_ms, last_at_ms, nodes)
         )
     return parts
 
 
-def _told(db: apsw.Connection, parts: dict[int, list[Tenth]]) -> list[SpeciesNight]:
+def _told(db: apsw.Connection, parts: dict[int, list[ConfidenceBin]]) -> list[SpeciesNight]:
     """Added up, the most calls first."""
     told = []
     for species_id, its in parts.items():
@@ -260,5 +266,5 @@ def _told(db: apsw.Connection, parts: dict[int, list[Tenth]]) -> list[SpeciesNig
     return sorted(told, key=lambda each: (-each.calls, each.species))
 
 
-def _sureness(tenth: Tenth) -> float:
+def _sureness(tenth: ConfidenceBin) -> float:
     return -1.0 if tenth.best_confidence is None else tenth.best_confidence

@@ -24,7 +24,7 @@ Which = Literal["all", "hour", "day", "silent", "never"]
 """All; heard within the last hour, or day; heard once but not within the last hour; never heard."""
 
 
-class Told(Struct, frozen=True):
+class ReportedValue(Struct, frozen=True):
     """A value that a node gave, and when."""
 
     value: float
@@ -56,7 +56,7 @@ class Clock(Struct, frozen=True):
     """When that hour begins: milliseconds since 1970, UTC."""
 
 
-class Node(Struct, frozen=True):
+class NodeSummary(Struct, frozen=True):
     """One node."""
 
     name: str
@@ -67,9 +67,9 @@ class Node(Struct, frozen=True):
     """Of any message, also those that were refused or came twice: milliseconds since 1970, UTC.
     None: never."""
     place: NodePlace | None
-    battery_percent: Told | None
-    temperature_celsius: Told | None
-    disk_percent: Told | None
+    battery_percent: ReportedValue | None
+    temperature_celsius: ReportedValue | None
+    disk_percent: ReportedValue | None
     """In use."""
     clock: Clock | None
     """None: it has told no time within a week."""
@@ -91,11 +91,11 @@ class Node(Struct, frozen=True):
 class NodePage(Struct, frozen=True):
     """Some nodes, and how many there are of them."""
 
-    nodes: list[Node]
+    nodes: list[NodeSummary]
     total: int
 
 
-class Silent(Struct, frozen=True):
+class SilentNode(Struct, frozen=True):
     """A node that was heard before, but not within the last hour."""
 
     name: str
@@ -111,11 +111,11 @@ class NodeCounts(Struct, frozen=True):
     heard_last_day: int
     never: int
     """They have an account and were never heard."""
-    silent: list[Silent]
+    silent: list[SilentNode]
     """The latest to fall silent first; at most 100."""
 
 
-class Point(Struct, frozen=True, array_like=True):
+class MapPoint(Struct, frozen=True, array_like=True):
     """A node on the map."""
 
     name: str
@@ -190,7 +190,7 @@ def nodes(
     return NodePage([_node(db, number, times) for (number,) in ids], total)
 
 
-def node(db: apsw.Connection, name: str, now_ms: int, today_ms: int) -> Node | None:
+def node(db: apsw.Connection, name: str, now_ms: int, today_ms: int) -> NodeSummary | None:
     """One node by its name; None if it is not known."""
     rows = rows_of(db, "SELECT id FROM node WHERE name = ? AND name != ''", (name,))
     return _node(db, rows[0][0], _times(now_ms, today_ms)) if rows else None
@@ -223,10 +223,10 @@ def count_nodes(db: apsw.Connection, now_ms: int) -> NodeCounts:
         " ORDER BY last_heard_at_ms DESC, name LIMIT :max",
         {**times, "max": SILENT_MAX},
     )
-    return NodeCounts(known, hour, day, never, [Silent(*row) for row in silent])
+    return NodeCounts(known, hour, day, never, [SilentNode(*row) for row in silent])
 
 
-def points(db: apsw.Connection) -> list[Point]:
+def points(db: apsw.Connection) -> list[MapPoint]:
     """Every node that has said where it is, by name; at most 20,000."""
     rows = rows_of(
         db,
@@ -234,7 +234,7 @@ def points(db: apsw.Connection) -> list[Point]:
         " WHERE latitude IS NOT NULL AND name != '' ORDER BY name LIMIT ?",
         (PLACES_MAX,),
     )
-    return [Point(*row) for row in rows]
+    return [MapPoint(*row) for row in rows]
 
 
 def _times(now_ms: int, today_ms: int) -> dict[str, int]:
@@ -248,12 +248,12 @@ def _times(now_ms: int, today_ms: int) -> dict[str, int]:
     }
 
 
-def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> Node:
+def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> NodeSummary:
     bindings = {**times, "id": number}
     row = db.execute(NODE, bindings).get
     name, account, first, last, latitude, longitude, uncertainty, place_at, *told = row
     battery, temperature, disk = (
-        None if value is None else Told(value, at_ms)
+        None if value is None else ReportedValue(value, at_ms)
         for value, at_ms in zip(told[0:6:2], told[1:6:2], strict=True)
     )
     firmware, clip, *counts = told[6:]
@@ -261,7 +261,7 @@ def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> Node:
     if latitude is not None:
         place = NodePlace(latitude, longitude, uncertainty, place_at)
     clock = rows_of(db, CLOCK, bindings)
-    return Node(
+    return NodeSummary(
         *(name, account, first, last, place, battery, temperature, disk),
         *(_clock(*clock[0]) if clock else None, firmware, clip, *counts),
     )

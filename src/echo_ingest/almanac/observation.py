@@ -21,7 +21,7 @@ _LABEL = re.compile(r"([A-Z][a-z-]+(?: [a-z-]+){1,2})_(\S.*)")
 Readings = tuple[float | None, ...]
 
 
-class Call(Struct, frozen=True, gc=False):
+class ObservedCall(Struct, frozen=True, gc=False):
     """A detection, as far as it is noted."""
 
     species: str
@@ -30,7 +30,7 @@ class Call(Struct, frozen=True, gc=False):
     has_clip: bool
 
 
-class Sound(Struct, frozen=True, gc=False):
+class ObservedClip(Struct, frozen=True, gc=False):
     """Audio that a message carries."""
 
     duration_ms: int
@@ -38,7 +38,7 @@ class Sound(Struct, frozen=True, gc=False):
     """The record's time is known to be that of its start."""
 
 
-class Heard(Struct, frozen=True, gc=False):
+class Observation(Struct, frozen=True, gc=False):
     """All that is noted of a record."""
 
     observed_at_ms: int
@@ -49,11 +49,11 @@ class Heard(Struct, frozen=True, gc=False):
     readings: Readings | None
     """In the order of `MEASURES`; None where nothing of it was said."""
     firmware: str | None
-    call: Call | None
-    sound: Sound | None
+    call: ObservedCall | None
+    sound: ObservedClip | None
 
 
-def heard(record: AnyRecord) -> Heard:
+def heard(record: AnyRecord) -> Observation:
     """Reduce a record to what is noted of it."""
     place = record.place
     clip = record.clip if isinstance(record, Detection | Recording) else None
@@ -62,8 +62,8 @@ def heard(record: AnyRecord) -> Heard:
     call = None
     if isinstance(record, Detection):
         species, common_name = names_of(record.species)
-        call = Call(species, common_name, record.confidence, clip is not None)
-    return Heard(
+        call = ObservedCall(species, common_name, record.confidence, clip is not None)
+    return Observation(
         int(record.observed_at.timestamp() * 1000),
         record.time_source == "device",
         None if place is None else (place.latitude, place.longitude, place.uncertainty_metres),
@@ -83,9 +83,9 @@ def names_of(species: str) -> tuple[str, str | None]:
     return (label[1], label[2]) if label is not None else (species, None)
 
 
-def _sound(clip: Clip, record: AnyRecord) -> Sound:
+def _sound(clip: Clip, record: AnyRecord) -> ObservedClip:
     tells_start = record.form in TELLS_START and record.time_source == "device"
-    return Sound(int(clip.duration_seconds * 1000), tells_start)
+    return ObservedClip(int(clip.duration_seconds * 1000), tells_start)
 
 
 def _readings(health: Health | None, said: dict[str, str]) -> Readings | None:

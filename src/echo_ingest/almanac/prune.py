@@ -8,13 +8,15 @@ import apsw
 from echo_ingest.almanac.database import rows_of
 from echo_ingest.almanac.nights import recount
 from echo_ingest.almanac.observation import HOUR_MS
-from echo_ingest.journal.changes import Following
+from echo_ingest.journal.changes import JournalChanges
 from echo_ingest.journal.database import transaction
 
 STEP_OFFSETS = 500
 
 
-def drop_trimmed(db: apsw.Connection, journal: Following, trimmed_offset: int) -> Iterator[None]:
+def drop_trimmed(
+    db: apsw.Connection, journal: JournalChanges, trimmed_offset: int
+) -> Iterator[None]:
     """Calls and clips up to that offset whose records are gone, in steps of one transaction.
 
     Some before it may be there still, for a sink that has parked them.

@@ -7,7 +7,7 @@ from echo_ingest.almanac.calls import CALLS_MAX, END_MS, CallFilter, ids_of
 from echo_ingest.almanac.database import rows_of
 
 
-class Recorded(Struct, frozen=True):
+class ListedRecording(Struct, frozen=True):
     """A recording."""
 
     offset: int
@@ -21,7 +21,7 @@ class Recorded(Struct, frozen=True):
 
 def recordings(
     db: apsw.Connection, wanted: CallFilter, recordings_max: int, before: int | None
-) -> list[Recorded]:
+) -> list[ListedRecording]:
     """A page of recordings by the time they were observed at; as `calls.calls`.
 
     Species and confidence are none of theirs.
@@ -47,7 +47,7 @@ def recordings(
         " ORDER BY started_at_ms DESC, offset DESC LIMIT ?5",
         (node_id, since_ms, *until, min(recordings_max, CALLS_MAX)),
     )
-    return [Recorded(*row) for row in rows]
+    return [ListedRecording(*row) for row in rows]
 
 
 def neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None]:

@@ -25,7 +25,7 @@ _HEX = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{2,}(?:-[0-9a-f]{2,})*\b", re.IGNORECA
 _SEVERAL = re.compile(r"…(?:[ ,-]+…)+")
 
 
-class Refused(Struct, frozen=True):
+class RefusedGroup(Struct, frozen=True):
     """All that was refused for one reason, by devices' own fault or by one sink."""
 
     sink: str | None
@@ -59,7 +59,7 @@ def alike(reason: str) -> str:
     return (reason[:begin] + text)[:ALIKE_CHARACTERS_MAX]
 
 
-def refused(db: apsw.Connection, node: str | None, groups_max: int) -> list[Refused]:
+def refused(db: apsw.Connection, node: str | None, groups_max: int) -> list[RefusedGroup]:
     """All groups, the largest first; at most `GROUPS_MAX`, those of `node` alone if given.
 
     A walk along an index, 120 ms for 1,000,000.
@@ -79,7 +79,7 @@ def refused(db: apsw.Connection, node: str | None, groups_max: int) -> list[Refu
         " JOIN reason ON reason.id = reason_id ORDER BY ones DESC, sink, reason_id LIMIT ?2",
         (node, min(groups_max, GROUPS_MAX)),
     )
-    return [Refused(sink or None, *row) for sink, *row in rows]
+    return [RefusedGroup(sink or None, *row) for sink, *row in rows]
 
 
 def members(

@@ -24,7 +24,7 @@ ROOM_HOURS_MIN = 6
 DAYS_MAX = 3_650
 
 
-class Figures(Struct, frozen=True):
+class ServiceStatus(Struct, frozen=True):
     """What the service says besides its ledger."""
 
     journal_bytes: int
@@ -68,7 +68,7 @@ class Sample(Struct, frozen=True):
     sinks: dict[str, SinkSample]
 
 
-class Room(Struct, frozen=True):
+class TimeUntilFull(Struct, frozen=True):
     """How long the room lasts."""
 
     room_bytes: int | None
@@ -80,7 +80,9 @@ class Room(Struct, frozen=True):
     it does not fill, or not within ten years."""
 
 
-def note_sample(path: Path, at_ms: int, ledger: Ledger | None, figures: Figures | None) -> None:
+def note_sample(
+    path: Path, at_ms: int, ledger: Ledger | None, figures: ServiceStatus | None
+) -> None:
     """Note how the service was in this minute; without a ledger, that it did not answer."""
     minute = at_ms // MINUTE_MS
     answered = ledger is not None and figures is not None
@@ -140,7 +142,7 @@ def samples(db: apsw.Connection, since_ms: int, until_ms: int, every_minutes: in
     ]
 
 
-def room_left(db: apsw.Connection) -> Room:
+def room_left(db: apsw.Connection) -> TimeUntilFull:
     """How long the room lasts, if it goes on as in the hours of the last eight days."""
     rows = rows_of(
         db,
@@ -148,14 +150,16 @@ def room_left(db: apsw.Connection) -> Room:
     )
     by_hour: dict[int, int] = dict(rows)  # the last of each hour
     if not by_hour:
-        return Room(None, None, None)
+        return TimeUntilFull(None, None, None)
     room_bytes = list(by_hour.values())[-1]
     change = per_hour(by_hour)
     if change is None:
-        return Room(room_bytes, None, None)
+        return TimeUntilFull(room_bytes, None, None)
     filling = -change * 24
     days = room_bytes / filling if filling > 0 else None
-    return Room(room_bytes, filling, days if days is not None and days <= DAYS_MAX else None)
+    return TimeUntilFull(
+        room_bytes, filling, days if days is not None and days <= DAYS_MAX else None
+    )
 
 
 def per_hour(values: Mapping[int, int]) -> float | None:

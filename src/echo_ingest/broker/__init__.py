@@ -39,7 +39,7 @@ from echo_ingest.broker.local_login import (
     service_credentials,
     session_name,
 )
-from echo_ingest.broker.nodes import Node, read_nodes
+from echo_ingest.broker.nodes import NodeAccount, read_nodes
 from echo_ingest.broker.program import (
     BrokerError,
     MosquittoMissing,
@@ -91,7 +91,7 @@ class Broker:
         program_version: Version,
         settings: Settings,
         accounts: Accounts,
-        nodes: tuple[Node, ...],
+        nodes: tuple[NodeAccount, ...],
     ) -> None:
         self.version = program_version
         self.pid = process.pid

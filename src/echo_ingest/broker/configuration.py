@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from echo_ingest.broker.nodes import Node, hash_of, own_filters
+from echo_ingest.broker.nodes import NodeAccount, hash_of, own_filters
 from echo_ingest.broker.program import Version
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES, PROBE_PREFIX, RECEIPTS_PREFIX, Settings
 
@@ -141,7 +141,7 @@ def configuration(
     return "\n".join([*lines, ""])
 
 
-def access_rules(settings: Settings, nodes: Iterable[Node]) -> str:
+def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
     """The access file: devices write and get receipts, readers read, we do what we must.
 
     A rule for each node, and none for all by a pattern: who is not in the file may do nothing,
@@ -184,7 +184,7 @@ def password_line(account: Credentials, salt: bytes, rounds: int = HASH_ROUNDS) 
     return f"{account.user}:{hash_of(account.password, salt, rounds)}\n"
 
 
-def node_lines(nodes: Iterable[Node]) -> str:
+def node_lines(nodes: Iterable[NodeAccount]) -> str:
     """Those of the nodes, whose passwords are not."""
     return "".join(f"{n.name}:{n.hash}\n" for n in nodes if n.hash and not n.disabled)
 

@@ -32,7 +32,7 @@ from echo_ingest.broker.configuration import (
     password_line,
 )
 from echo_ingest.broker.local_login import SERVICE_FILE, broker_folder
-from echo_ingest.broker.nodes import GENERATED_HASH_ROUNDS, SALT_BYTES, Node
+from echo_ingest.broker.nodes import GENERATED_HASH_ROUNDS, SALT_BYTES, NodeAccount
 from echo_ingest.broker.program import BrokerError, Version, find_plugin
 from echo_ingest.settings import Settings, kept_secret
 from echo_ingest.settings.secrets import SECRET_BYTES, write_private
@@ -84,7 +84,7 @@ def prepare(
     program: Path,
     version: Version,
     connections_max: int,
-    nodes: Iterable[Node],
+    nodes: Iterable[NodeAccount],
 ) -> Accounts:
     """Write all that mosquitto reads, for its owner's eyes only; generate what is missing."""
     folder = broker_folder(settings.data_dir)
@@ -109,7 +109,7 @@ def prepare(
     return accounts
 
 
-def write_access(settings: Settings, accounts: Accounts, nodes: Iterable[Node]) -> None:
+def write_access(settings: Settings, accounts: Accounts, nodes: Iterable[NodeAccount]) -> None:
     """Write passwords and rules: who may come in, and what they may do there."""
     folder, nodes = broker_folder(settings.data_dir), tuple(nodes)
     _write(folder / ACCESS_FILE, access_rules(settings, nodes))

@@ -48,7 +48,7 @@ class NodesUnusable(BrokerError):
     """The file of nodes cannot be read or written; the text says where and what to do."""
 
 
-class Node(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class NodeAccount(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A device with credentials of its own."""
 
     name: str
@@ -103,7 +103,7 @@ def hash_of(password: str, salt: bytes, rounds: int) -> str:
 # ---------------------------------------------------------------------- the file
 
 
-def read_nodes(path: Path) -> tuple[Node, ...]:
+def read_nodes(path: Path) -> tuple[NodeAccount, ...]:
     """The nodes in `path`, by name; none if it is not there. Raises `NodesUnusable`."""
     try:
         with path.open("rb") as file:
@@ -117,12 +117,12 @@ def read_nodes(path: Path) -> tuple[Node, ...]:
         ) from error
     if len(text) > FILE_BYTES_MAX:
         raise NodesUnusable(f"{path} is larger than {FILE_BYTES_MAX:,} bytes: remove nodes from it")
-    nodes: dict[str, Node] = {}
+    nodes: dict[str, NodeAccount] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            node = _checked(msgspec.json.decode(line, type=Node))
+            node = _checked(msgspec.json.decode(line, type=NodeAccount))
             if node.name in nodes:
                 raise ValueError(f"{node.name} is there twice: leave one out")
         except (msgspec.DecodeError, ValueError) as error:
@@ -133,7 +133,7 @@ def read_nodes(path: Path) -> tuple[Node, ...]:
     return tuple(nodes[name] for name in sorted(nodes))
 
 
-def _checked(node: Node) -> Node:
+def _checked(node: NodeAccount) -> NodeAccount:
     """A hash that is none would end mosquitto 2.1."""
     check_name(node.name)
     if node.made_at.tzinfo is None:
@@ -155,7 +155,7 @@ def _checked(node: Node) -> Node:
     return node
 
 
-def change_nodes(path: Path, change: Callable[[dict[str, Node]], None]) -> None:
+def change_nodes(path: Path, change: Callable[[dict[str, NodeAccount]], None]) -> None:
     """Have `change` alter the nodes by name, and write them; one process at a time.
 
     Raises `NodesUnusable`, and what `change` raises; then nothing is written.

@@ -20,7 +20,7 @@ import structlog
 from echo_ingest.broker.configuration import Credentials
 from echo_ingest.broker.files import Accounts, write_access, write_certificates
 from echo_ingest.broker.local_login import own_endpoint
-from echo_ingest.broker.nodes import Node, read_nodes
+from echo_ingest.broker.nodes import NodeAccount, read_nodes
 from echo_ingest.broker.program import BrokerError
 from echo_ingest.settings import LocalEndpoint, Settings
 
@@ -34,7 +34,10 @@ log = structlog.get_logger("broker")
 
 
 async def follow(
-    settings: Settings, accounts: Accounts, nodes: tuple[Node, ...], reload: Callable[[], None]
+    settings: Settings,
+    accounts: Accounts,
+    nodes: tuple[NodeAccount, ...],
+    reload: Callable[[], None],
 ) -> None:
     """Take changes over until cancelled, and call `reload` after each; `nodes` are known already.
 
@@ -62,8 +65,11 @@ async def follow(
 
 
 def _take_over(
-    settings: Settings, accounts: Accounts, known: tuple[Node, ...], reload: Callable[[], None]
-) -> tuple[Node, ...]:
+    settings: Settings,
+    accounts: Accounts,
+    known: tuple[NodeAccount, ...],
+    reload: Callable[[], None],
+) -> tuple[NodeAccount, ...]:
     nodes = read_nodes(settings.nodes_path)
     if nodes != known:
         write_access(settings, accounts, nodes)
@@ -75,7 +81,7 @@ def _take_over(
     return nodes
 
 
-def _let_in(nodes: tuple[Node, ...]) -> set[str]:
+def _let_in(nodes: tuple[NodeAccount, ...]) -> set[str]:
     return {node.name for node in nodes if not node.disabled}
 
 
@@ -98,7 +104,9 @@ async def _forget(endpoint: LocalEndpoint, account: Credentials, client_id: str)
             writer.close()
 
 
-def _differences(known: tuple[Node, ...], nodes: tuple[Node, ...]) -> dict[str, list[str]]:
+def _differences(
+    known: tuple[NodeAccount, ...], nodes: tuple[NodeAccount, ...]
+) -> dict[str, list[str]]:
     before, after = ({each.name: each for each in some} for some in (known, nodes))
     said = {
         "added": sorted(after.keys() - before.keys()),

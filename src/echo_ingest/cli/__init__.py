@@ -8,7 +8,7 @@ import apsw
 import typer
 
 import echo_ingest
-from echo_ingest.admin import Mistyped, NotPossible
+from echo_ingest.admin import ActionError, InvalidInput
 from echo_ingest.broker import BrokerError
 from echo_ingest.cli import (
     check,
@@ -119,9 +119,9 @@ def main() -> None:
     except SettingsError as error:
         say_error(str(error))
         sys.exit(2)
-    except NotPossible as error:
+    except ActionError as error:
         say_error(str(error))
-        sys.exit(2 if isinstance(error, Mistyped) else 1)
+        sys.exit(2 if isinstance(error, InvalidInput) else 1)
     except (JournalUnusable, JournalFull, ConnectionLost, NoReceipt, BrokerError) as error:
         say_error(str(error))
         sys.exit(1)

@@ -50,7 +50,7 @@ class Finding(Struct, frozen=True):
     """What was found, with its remedy where something is wrong."""
 
 
-class _Health(Struct):
+class _HealthReply(Struct):
     """What /healthz says when it is not well."""
 
     problems: dict[str, str]
@@ -158,7 +158,7 @@ def _service(settings: Settings) -> Finding:
     if status == 200:
         return Finding("service", True, f"healthy at http://{host}:{port}/healthz")
     try:
-        problems = msgspec.json.decode(body, type=_Health).problems
+        problems = msgspec.json.decode(body, type=_HealthReply).problems
     except msgspec.DecodeError:
         return Finding(
             "service", False, f"another program answers at {host}:{port}; set IOT_HTTP_PORT"

@@ -26,7 +26,7 @@ class NoReceipt(Exception):
     """The service does not answer; the message says what to look at."""
 
 
-class Receipted:
+class ReceiptSession:
     """A session that hears, below `iotreceipts/<node>`, what became of each of its messages."""
 
     def __init__(self, options: SessionOptions, node: str, patience_seconds: float) -> None:

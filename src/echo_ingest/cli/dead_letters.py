@@ -16,7 +16,7 @@ from echo_ingest.admin import journal_of
 from echo_ingest.cli.options import archive_of, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
 from echo_ingest.journal.entries import DeadLetter
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable, size
 from echo_ingest.record import DUPLICATE, STORED
 
@@ -161,7 +161,7 @@ def _line(letter: DeadLetter) -> dict[str, object]:
     }
 
 
-def _letter(archive: Archive, number: int) -> DeadLetter:
+def _letter(archive: JournalReader, number: int) -> DeadLetter:
     letter = archive.dead_letter(number)
     if letter is None:
         fail(f"there is no dead letter {number:,}; it may have been replayed")

@@ -14,15 +14,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from echo_ingest.almanac import Figures, almanac_path, note_sample
+from echo_ingest.almanac import ServiceStatus, almanac_path, note_sample
 from echo_ingest.cli.output import cells, moment, out, progress, table
 from echo_ingest.cli.records import what
 from echo_ingest.decode import decode, identify
 from echo_ingest.journal import Journal, Ledger
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import Rejected, kind
-from echo_ingest.service import House, Stopped
+from echo_ingest.service import Runtime, ServiceStopped
 from echo_ingest.settings import Settings
 from echo_ingest.simulator import Device, fleet, history, publish_for_ever
 
@@ -32,14 +32,14 @@ NEWEST = 10
 LOOK_MS, STEP_MS, DAY_MS = 120_000, 600_000, 86_400_000
 
 
-async def demonstrate(house: House) -> None:
+async def demonstrate(house: Runtime) -> None:
     """Run the fleet against `house`, as echopub, and show what comes of it, until cancelled.
 
     A journal that has had nothing yet gets some days to begin with.
     """
     publisher = house.publisher
     if publisher is None:
-        raise Stopped(
+        raise ServiceStopped(
             "the password of echopub is not known here, only its hash: set IOT_PUB_PASSWORD"
         )
     session = Session(
@@ -91,10 +91,10 @@ def remember(
         if span * STEP_MS >= looked_at_from_ms:
             room = journal.used_bytes(), journal.disk_free_bytes(), journal.room_bytes()
             for at_ms in range(span * STEP_MS, (span + 1) * STEP_MS, LOOK_MS):
-                note_sample(almanac, at_ms, journal.ledger(), Figures(*room))
+                note_sample(almanac, at_ms, journal.ledger(), ServiceStatus(*room))
 
 
-async def _remember(house: House, devices: Sequence[Device], began_at: datetime) -> None:
+async def _remember(house: Runtime, devices: Sequence[Device], began_at: datetime) -> None:
     """The same, while the house goes on beside it."""
     settings = house.settings
     past_of = remember(
@@ -113,8 +113,8 @@ async def _remember(house: House, devices: Sequence[Device], began_at: datetime)
             await asyncio.sleep(0)
 
 
-async def _show(house: House) -> None:
-    archive = Archive(house.journal.path)
+async def _show(house: Runtime) -> None:
+    archive = JournalReader(house.journal.path)
     received: deque[int] = deque(maxlen=RATE_REFRESHES + 1)
     where = Text.assemble(("console ", "dim"), console_address(house.settings))
     with contextlib.closing(archive), Live(console=out, auto_refresh=False) as live:
@@ -146,7 +146,7 @@ def _ledger(ledger: Ledger, rate: float) -> RenderableType:
     return line
 
 
-def _newest(house: House, archive: Archive) -> Table:
+def _newest(house: Runtime, archive: JournalReader) -> Table:
     rows = table("observed", "node", "kind", "what+")
     for entry in archive.newest(Selection(), NEWEST):
         record = decode(entry.message, house.settings.payload_bytes_max)

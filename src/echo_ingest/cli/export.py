@@ -21,13 +21,13 @@ from echo_ingest.cli.output import counted, fail, out, progress, say
 from echo_ingest.columns import TABLES
 from echo_ingest.export import gather, stream, write_tables
 from echo_ingest.export.camtrap import package
-from echo_ingest.export.camtrap.package import Packed
+from echo_ingest.export.camtrap.package import PackageSummary
 from echo_ingest.export.camtrap.project import ProjectError, read
-from echo_ingest.export.partial import Gathered, Refused, begin, folder_of, go_on
+from echo_ingest.export.partial import ExportRefused, ExportSummary, begin, folder_of, go_on
 from echo_ingest.export.reading import REJECTED, Request, kinds, start
 from echo_ingest.journal import JournalFull
 from echo_ingest.journal.database import NO_ROOM
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.payload_view import size
 
 STANDARD_OUTPUT = Path("-")
@@ -91,7 +91,7 @@ def export(
             _to_standard_output(archive_of(settings), request)
         else:
             _into_folder(target, archive_of(settings), request, resume)
-    except (Refused, ProjectError) as error:
+    except (ExportRefused, ProjectError) as error:
         fail(str(error))
     except (JournalFull, OSError) as error:
         if isinstance(error, OSError) and error.errno not in NO_ROOM:
@@ -139,7 +139,7 @@ def _how_to_go_on(target: Path) -> str:
     return f"`echo-ingest export {target} --resume` goes on"
 
 
-def _to_standard_output(archive: Archive, request: Request) -> None:
+def _to_standard_output(archive: JournalReader, request: Request) -> None:
     show = _unseen if out.is_terminal else progress
     gathered = stream(archive, request, sys.stdout.buffer, show)
     _say_why(gathered)
@@ -152,7 +152,7 @@ def _unseen(_total: int, _doing: str) -> AbstractContextManager[Callable[[int], 
     return nullcontext(lambda _count: None)
 
 
-def _into_folder(target: Path, archive: Archive, request: Request, resume: bool) -> None:
+def _into_folder(target: Path, archive: JournalReader, request: Request, resume: bool) -> None:
     if resume:
         partial = go_on(target, request.journal)
         walk, request = partial.walk, partial.request
@@ -162,7 +162,7 @@ def _into_folder(target: Path, archive: Archive, request: Request, resume: bool)
         project = None if request.project is None else read(Path(request.project))
         partial = begin(target, request, start(archive, request))
     gather(archive, partial, progress)
-    packed = Packed()
+    packed = PackageSummary()
     if project is None:
         rows = write_tables(partial, progress)
     else:
@@ -191,7 +191,7 @@ def _into_folder(target: Path, archive: Archive, request: Request, resume: bool)
     )
 
 
-def _say_why(gathered: Gathered) -> None:
+def _say_why(gathered: ExportSummary) -> None:
     """What this version makes of records that it does not decode: each reason is another."""
     for why, records in gathered.reasons:
         if why.startswith(REJECTED):
@@ -202,7 +202,7 @@ def _amounts(rows: dict[str, int]) -> str:
     return ", ".join(counted(count, table) for table, count in rows.items() if table != "audio")
 
 
-def _left_out(gathered: Gathered, packed: Packed | None = None) -> str:
+def _left_out(gathered: ExportSummary, packed: PackageSummary | None = None) -> str:
     parts = [f"{count:,} {why}" for why, count in gathered.left_out.items()]
     if gathered.gone:
         parts.append(

@@ -14,11 +14,11 @@ import typer
 from msgspec import Struct
 
 from echo_ingest.admin import nodes as decided
-from echo_ingest.broker.nodes import Node, new_password, read_nodes
+from echo_ingest.broker.nodes import NodeAccount, new_password, read_nodes
 from echo_ingest.cli.options import archive_of, settings_of
 from echo_ingest.cli.output import cells, counted, duration, fail, moment, out, say, table
 from echo_ingest.journal import JournalUnusable
-from echo_ingest.journal.node_days import Heard
+from echo_ingest.journal.node_days import NodeContact
 from echo_ingest.settings import Settings
 
 app = typer.Typer(help="Credentials of their own for devices.")
@@ -164,7 +164,7 @@ def _place(url: str | None, settings: Settings) -> str:
 @contextlib.contextmanager
 def _written(
     env_file: Path | None, name: str, password: str | None, url: str, settings: Settings
-) -> Iterator[decided.Given | None]:
+) -> Iterator[decided.NodeCredentials | None]:
     """What the device is given; in a new file, if one is named, that stays only if all went well.
 
     The file comes first: a password that is in force and nowhere to be read would help nobody.
@@ -192,7 +192,7 @@ def _written(
         raise
 
 
-def _show(given: decided.Given | None, env_file: Path | None, qr: bool) -> None:
+def _show(given: decided.NodeCredentials | None, env_file: Path | None, qr: bool) -> None:
     if given is None:
         return
     if env_file is not None:
@@ -212,7 +212,7 @@ def _show(given: decided.Given | None, env_file: Path | None, qr: bool) -> None:
 # ---------------------------------------------------------------------- what was heard of them
 
 
-def _heard(settings: Settings) -> dict[str, Heard]:
+def _heard(settings: Settings) -> dict[str, NodeContact]:
     try:
         with contextlib.closing(archive_of(settings)) as archive:
             return archive.last_heard(datetime.now(UTC).date())
@@ -221,7 +221,7 @@ def _heard(settings: Settings) -> dict[str, Heard]:
         return {}
 
 
-def _listed(node: Node, heard: Heard | None) -> Listed:
+def _listed(node: NodeAccount, heard: NodeContact | None) -> Listed:
     return Listed(
         node.name,
         "disabled" if node.disabled else "enabled",

@@ -12,7 +12,7 @@ import structlog
 import typer
 
 from echo_ingest import settings
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.settings import Settings
 
 
@@ -35,9 +35,9 @@ def settings_of(context: typer.Context) -> Settings:
     return settings.load(os.environ, config)
 
 
-def archive_of(chosen: Settings) -> Archive:
+def archive_of(chosen: Settings) -> JournalReader:
     """The journal, to be read; raises `JournalUnusable` if there is none."""
-    return Archive(chosen.journal_path)
+    return JournalReader(chosen.journal_path)
 
 
 def given_time(text: str) -> datetime:

@@ -17,7 +17,7 @@ from echo_ingest.cli.options import archive_of, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
 from echo_ingest.decode import decode
 from echo_ingest.journal import Entry
-from echo_ingest.journal.reader import Archive, Parked
+from echo_ingest.journal.reader import JournalReader, Parked
 from echo_ingest.payload_view import readable, size
 from echo_ingest.record import Rejected
 
@@ -154,14 +154,14 @@ def _line(parked: Parked, entry: Entry, payload_bytes_max: int) -> dict[str, obj
     }
 
 
-def _parked(archive: Archive, offset: int, sink: str | None) -> list[Parked]:
+def _parked(archive: JournalReader, offset: int, sink: str | None) -> list[Parked]:
     found = archive.parked_at(offset, sink)
     if not found:
         fail(f"record {offset:,} is not parked; `echo-ingest parked list` shows those that are")
     return found
 
 
-def _entry(archive: Archive, offset: int) -> Entry:
+def _entry(archive: JournalReader, offset: int) -> Entry:
     entry = archive.record(offset)
     if entry is None:  # delivered since, and removed by retention
         fail(f"record {offset:,} is not there any more; try again")

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from echo_ingest.cli.confirmed_publish import NoReceipt, Receipted
+from echo_ingest.cli.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.mqtt import ConnectionLost, PublishRefused, SessionOptions
 from echo_ingest.pipeline.receipts import Receipt
 
@@ -64,7 +64,7 @@ async def send(run: Run, options: SessionOptions, timeout_seconds: float) -> Non
     Returns `timeout_seconds` after the last probe was due at the latest, with what is known then.
     Raises `ConnectionLost` if it cannot begin.
     """
-    receipted = Receipted(options, run.node, timeout_seconds)
+    receipted = ReceiptSession(options, run.node, timeout_seconds)
     commands: list[asyncio.Task[None]] = []
     waiting = iter(enumerate(run.probes))
     turn = asyncio.Lock()
@@ -94,7 +94,7 @@ async def send(run: Run, options: SessionOptions, timeout_seconds: float) -> Non
             await asyncio.gather(*commands, return_exceptions=True)
 
 
-async def _send(run: Run, probe: Probe, receipted: Receipted) -> None:
+async def _send(run: Run, probe: Probe, receipted: ReceiptSession) -> None:
     def acknowledged() -> None:
         probe.acknowledged = True
 

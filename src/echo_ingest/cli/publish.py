@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from msgspec import Struct
 
-from echo_ingest.cli.confirmed_publish import Receipted
+from echo_ingest.cli.confirmed_publish import ReceiptSession
 from echo_ingest.cli.connection import connected, publish_acknowledged, require_publisher
 from echo_ingest.cli.options import log_from, settings_of
 from echo_ingest.cli.output import fail, progress, say, say_error
@@ -148,7 +148,7 @@ class _Sending:
         """`receiver` is the node that gets receipts; without one acknowledgements will do."""
         self.outcomes: Counter[str] = Counter()
         self._session = Session(options)
-        self._receipted = Receipted(options, receiver, PATIENCE_SECONDS) if receiver else None
+        self._receipted = ReceiptSession(options, receiver, PATIENCE_SECONDS) if receiver else None
         self._payload_bytes_max = payload_bytes_max
         self._interval_seconds = 1 / rate if rate else 0.0
         self._due_at = 0.0

@@ -15,7 +15,7 @@ from echo_ingest.cli.output import cells, duration, fail, moment, out, say, tabl
 from echo_ingest.cli.record_output import Seen, csv_rows, json_lines
 from echo_ingest.decode import clip_bytes, decode
 from echo_ingest.journal import Entry
-from echo_ingest.journal.reader import PAGE_ROWS, Archive, Selection
+from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
 from echo_ingest.payload_view import readable, size
 from echo_ingest.record import (
     AnyRecord,
@@ -74,7 +74,7 @@ def records(
         say("no records" if selection == Selection() else "no records match")
 
 
-def _newest(archive: Archive, selection: Selection, limit: int) -> Iterator[Entry]:
+def _newest(archive: JournalReader, selection: Selection, limit: int) -> Iterator[Entry]:
     before = None
     while limit and (page := archive.newest(selection, min(limit, PAGE_ROWS), before)):
         yield from page
@@ -82,7 +82,7 @@ def _newest(archive: Archive, selection: Selection, limit: int) -> Iterator[Entr
         before = page[-1].offset
 
 
-def _following(archive: Archive, selection: Selection, limit: int) -> Iterator[list[Entry]]:
+def _following(archive: JournalReader, selection: Selection, limit: int) -> Iterator[list[Entry]]:
     last = archive.last_offset()
     yield list(_newest(archive, selection, limit))[::-1]
     while True:
@@ -154,14 +154,14 @@ def clip(
     say(f"{path}: {_of_clip(described)}, SHA-256 {described.sha256}")
 
 
-def _kept_at(archive: Archive, offset: int, record: AnyRecord | Rejected) -> str | None:
+def _kept_at(archive: JournalReader, offset: int, record: AnyRecord | Rejected) -> str | None:
     place = archive.place_of(clips.KEEPER, offset)
     if place is None or isinstance(record, Rejected):
         return None
     return clips.reference(place, record)
 
 
-def _entry(archive: Archive, offset: int) -> Entry:
+def _entry(archive: JournalReader, offset: int) -> Entry:
     entry = archive.record(offset)
     if entry is None:
         fail(f"there is no record at offset {offset:,}; the newest is {archive.last_offset():,}")

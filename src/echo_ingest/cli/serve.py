@@ -41,7 +41,7 @@ def serve(command: Literal["up", "run", "broker", "demo"], settings: Settings) -
                 asyncio.run(service.run_broker(settings, started))
             case "demo":
                 asyncio.run(service.run_up(settings, started, tell_token, demonstrate))
-    except (service.Stopped, BrokerError, JournalFull, JournalUnusable, OSError) as error:
+    except (service.ServiceStopped, BrokerError, JournalFull, JournalUnusable, OSError) as error:
         fail(str(error))
     return 0
 

@@ -19,7 +19,7 @@ from echo_ingest.cli.connection import ask_service
 from echo_ingest.cli.options import archive_of, given_time, log_from, settings_of
 from echo_ingest.cli.output import cells, counted, duration, err, fail, moment, out, say, table
 from echo_ingest.journal import SinkLedger
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, SinkState, Unavailable
 from echo_ingest.sinks.registry import sinks_of
@@ -165,7 +165,7 @@ def forget(context: typer.Context, name: Name) -> None:
     )
 
 
-def _first(archive: Archive, since: datetime | None) -> int:
+def _first(archive: JournalReader, since: datetime | None) -> int:
     """The offset to begin at."""
     if since is None:
         return 1
@@ -222,7 +222,7 @@ def _words(state: SinkState) -> str:
     return f"{state.state}{since}{reason}"
 
 
-def _watch(settings: Settings, archive: Archive, name: str, end: int) -> None:
+def _watch(settings: Settings, archive: JournalReader, name: str, end: int) -> None:
     """Show how the sink comes to offset `end`; return when it has, or cannot now."""
     start = archive.cursor(name) or 0
     total = end - start
@@ -260,7 +260,7 @@ def _watch(settings: Settings, archive: Archive, name: str, end: int) -> None:
     say(f"{name} has them: {total:,} in {duration(seconds)}, {total / seconds:,.0f}/s")
 
 
-def _require_progress(settings: Settings, archive: Archive, name: str) -> str:
+def _require_progress(settings: Settings, archive: JournalReader, name: str) -> str:
     """What the sink does, where that is not plain; end in words if to wait would be in vain."""
     running = _running(settings)
     state = running.get(name) if running is not None else None

@@ -15,9 +15,9 @@ from echo_ingest.cli.options import archive_of, log_from, settings_of
 from echo_ingest.cli.output import cells, fail, out, say, say_error, table
 from echo_ingest.cli.probes import Probe, Run, new_run, send
 from echo_ingest.cli.verify_lookup import (
-    Found,
     NotAnswered,
     ReadApi,
+    RunResults,
     SinkFound,
     in_journal,
     over_http,
@@ -30,7 +30,7 @@ POLL_SECONDS = 0.5
 MISSING_SHOWN_MAX = 20
 COUNT_MAX = 100_000
 
-Look = Callable[[], Found]
+Look = Callable[[], RunResults]
 
 
 def verify(
@@ -103,7 +103,7 @@ def _place(settings: Settings, node: str, http: str | None) -> Callable[[datetim
     return lambda began_at: partial(over_http, api, node, began_at)
 
 
-def _follow(look: Look, run: Run, timeout_seconds: float) -> Found:
+def _follow(look: Look, run: Run, timeout_seconds: float) -> RunResults:
     """Look until all that can still come is there, or time is up."""
     deadline = time.monotonic() + timeout_seconds
     while True:
@@ -118,14 +118,14 @@ def _follow(look: Look, run: Run, timeout_seconds: float) -> Found:
         time.sleep(POLL_SECONDS)
 
 
-def _may_come(run: Run, found: Found) -> bool:
+def _may_come(run: Run, found: RunResults) -> bool:
     """Is anything under way? What has a receipt and is not in the journal will never come."""
     offsets = [each for probe in run.probes for each in found.offsets.get(probe.id, ())]
     on_the_way = any(p.receipt is None and p.id not in found.offsets for p in run.probes)
     return on_the_way or any(sink.cursor < max(offsets, default=0) for sink in found.sinks.values())
 
 
-def _missing(run: Run, found: Found) -> Iterator[str]:
+def _missing(run: Run, found: RunResults) -> Iterator[str]:
     """A line for each probe that is not everywhere where it must be."""
     for probe in run.probes:
         where = found.offsets.get(probe.id, [])
@@ -149,7 +149,7 @@ def _on_the_way_in(probe: Probe, where: list[int]) -> Iterator[str]:
         yield f"stored {len(where)} times, at offsets {', '.join(f'{each:,}' for each in where)}"
 
 
-def _on_the_way_out(where: list[int], found: Found) -> Iterator[str]:
+def _on_the_way_out(where: list[int], found: RunResults) -> Iterator[str]:
     for name, sink in found.sinks.items():
         for offset in where:
             if offset in sink.parked:
@@ -158,7 +158,7 @@ def _on_the_way_out(where: list[int], found: Found) -> Iterator[str]:
                 yield f"waits for {name} (record {offset:,})"
 
 
-def _report(run: Run, found: Found) -> None:
+def _report(run: Run, found: RunResults) -> None:
     stored = [where for probe in run.probes if (where := found.offsets.get(probe.id))]
     receipted = [probe for probe in run.probes if probe.receipt is not None]
     lines = {

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from echo_ingest.decode import message_id
 from echo_ingest.journal import Ledger
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 
 HTTP_TIMEOUT_SECONDS = 15.0
 PAGE = 500
@@ -39,7 +39,7 @@ class SinkFound(Struct):
     """Offset → the sink's own words."""
 
 
-class Found(Struct):
+class RunResults(Struct):
     """What there is of a run."""
 
     offsets: dict[str, list[int]]
@@ -47,9 +47,9 @@ class Found(Struct):
     sinks: dict[str, SinkFound]
 
 
-def in_journal(path: Path, node: str, after: int) -> Found:
+def in_journal(path: Path, node: str, after: int) -> RunResults:
     """Look into the journal at `path`, at records behind offset `after`."""
-    with closing(Archive(path)) as archive:
+    with closing(JournalReader(path)) as archive:
         offsets: dict[str, list[int]] = {}
         last = after
         while page := archive.after(Selection(node=node), last):
@@ -59,7 +59,7 @@ def in_journal(path: Path, node: str, after: int) -> Found:
                     offsets.setdefault(name, []).append(entry.offset)
         newest, ledger = archive.last_offset(), archive.ledger()
         parked = list(archive.parked(node=node, after=after))
-    return Found(
+    return RunResults(
         offsets,
         {
             name: SinkFound(
@@ -73,27 +73,27 @@ def in_journal(path: Path, node: str, after: int) -> Found:
 # ---------------------------------------------------------------------- over HTTP
 
 
-class _Record(Struct):
+class _RecordFields(Struct):
     message_id: str | None = None
 
 
-class _StoredRecord(Struct):
+class _RecordItem(Struct):
     offset: int
-    record: _Record | None
+    record: _RecordFields | None
 
 
-class _RecordPage(Struct):
-    records: list[_StoredRecord]
+class _RecordsReply(Struct):
+    records: list[_RecordItem]
     next: int | None
 
 
-class _RefusedRecord(Struct):
+class _ParkedItem(Struct):
     offset: int
     reason: str
 
 
-class _ParkedPage(Struct):
-    parked: list[_RefusedRecord]
+class _ParkedReply(Struct):
+    parked: list[_ParkedItem]
 
 
 class ReadApi(Struct, frozen=True):
@@ -103,13 +103,13 @@ class ReadApi(Struct, frozen=True):
     token: str
 
 
-def over_http(api: ReadApi, node: str, since: datetime) -> Found:
+def over_http(api: ReadApi, node: str, since: datetime) -> RunResults:
     """Ask it for records observed since then; raises `NotAnswered`."""
     offsets: dict[str, list[int]] = {}
     before: int | None = None
     while True:
         page = _get(
-            api, "records", _RecordPage,
+            api, "records", _RecordsReply,
             node=node, since=since.isoformat(), before=before, limit=PAGE,
         )  # fmt: skip
         for stored in page.records:
@@ -118,10 +118,10 @@ def over_http(api: ReadApi, node: str, since: datetime) -> Found:
         before = page.next
         if before is None:
             break
-    newest = _get(api, "records", _RecordPage, limit=1).records
+    newest = _get(api, "records", _RecordsReply, limit=1).records
     ledger = _get(api, "ledger", Ledger)
     after = min((each[0] for each in offsets.values()), default=1) - 1
-    return Found(
+    return RunResults(
         offsets,
         {
             name: SinkFound(
@@ -136,7 +136,7 @@ def over_http(api: ReadApi, node: str, since: datetime) -> Found:
 def _parked(api: ReadApi, sink: str, node: str, after: int) -> dict[int, str]:
     parked: dict[int, str] = {}
     while page := _get(
-        api, "parked", _ParkedPage, sink=sink, node=node, after=after, limit=PAGE
+        api, "parked", _ParkedReply, sink=sink, node=node, after=after, limit=PAGE
     ).parked:
         parked |= {each.offset: each.reason for each in page}
         after = page[-1].offset

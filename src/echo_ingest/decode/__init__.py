@@ -5,7 +5,7 @@ Two dialects: JSON as Project Echo's devices send it (`echo`), and audio files a
 """
 
 from echo_ingest.decode import audio, audio_file, echo, fast_path
-from echo_ingest.decode.errors import Unfit
+from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.record import AnyRecord, Identity, Message, Rejected, identity
 
@@ -37,11 +37,13 @@ def _decode(message: Message, payload_bytes_max: int, *, hashed: bool) -> AnyRec
     payload = message.payload
     try:
         if len(payload) > payload_bytes_max:
-            raise Unfit(f"too large: {len(payload):,} bytes; the limit is {payload_bytes_max:,}")
+            raise DecodeError(
+                f"too large: {len(payload):,} bytes; the limit is {payload_bytes_max:,}"
+            )
         if payload.startswith(b"{") or audio.container(payload) is None:
             return echo.decode(message, hashed=hashed)
         return audio_file.decode(message, hashed=hashed)
-    except Unfit as unfit:
+    except DecodeError as unfit:
         return Rejected(str(unfit))
 
 
@@ -51,7 +53,7 @@ def message_id(message: Message) -> str | None:
         if not message.payload.startswith(b"{") and audio.container(message.payload) is not None:
             return audio_file.message_id(message)
         return echo.message_id(message.payload)
-    except Unfit:
+    except DecodeError:
         return None
 
 
@@ -62,5 +64,5 @@ def clip_bytes(message: Message) -> bytes | None:
         return payload
     try:
         return echo.clip_bytes(payload)
-    except Unfit:
+    except DecodeError:
         return None

@@ -7,7 +7,7 @@ the file's own header.
 from math import isfinite, nan
 
 from echo_ingest.decode import audio, times, values
-from echo_ingest.decode.errors import Unfit, said
+from echo_ingest.decode.errors import DecodeError, said
 from echo_ingest.decode.recorder_notes import notes
 from echo_ingest.record import Message, Place, Recording, TimeSource
 
@@ -25,9 +25,9 @@ PROPERTIES = (
 
 
 def decode(message: Message, *, hashed: bool) -> Recording:
-    """Make a recording of a message whose payload is an audio file; raise `Unfit` if it is none.
+    """Make a recording of a message whose payload is an audio file.
 
-    `hashed` as in `audio.describe`.
+    Raises `DecodeError` if it is none. `hashed` as in `audio.describe`.
     """
     said_so = _properties(message)
     clip = audio.describe(message.payload, hashed=hashed)
@@ -51,7 +51,7 @@ def decode(message: Message, *, hashed: bool) -> Recording:
 
 
 def message_id(message: Message) -> str | None:
-    """Read the id alone; raise `Unfit` where the user properties are none of ours."""
+    """Read the id alone; raise `DecodeError` where the user properties are none of ours."""
     return _properties(message).get("id")
 
 
@@ -61,7 +61,7 @@ def _properties(message: Message) -> dict[str, str]:
         if name in PROPERTIES:
             values.text(value, f"user property {name}")
             if found.setdefault(name, value) != value:
-                raise Unfit(f"user property {name} was given twice, with different values")
+                raise DecodeError(f"user property {name} was given twice, with different values")
     return found
 
 
@@ -81,5 +81,5 @@ def _number(said_so: dict[str, str], name: str) -> float | None:
     except ValueError:
         number = nan
     if not isfinite(number):
-        raise Unfit(f"user property {name}: a number was expected, found {said(text)}")
+        raise DecodeError(f"user property {name}: a number was expected, found {said(text)}")
     return number

@@ -7,7 +7,7 @@ are left alone. `forms.py` has the table of forms; docs/forms.md tells it to dev
 from datetime import datetime
 
 from echo_ingest.decode import audio, times, values
-from echo_ingest.decode.errors import Unfit, none_of_the_forms
+from echo_ingest.decode.errors import DecodeError, none_of_the_forms
 from echo_ingest.decode.fields import Fields, Lla, Ranked, keys, read, read_id
 from echo_ingest.record import (
     Alternative,
@@ -34,7 +34,7 @@ NOTHING_KNOWN = Health()
 
 
 def decode(message: Message, *, hashed: bool) -> AnyRecord:
-    """Make a record of a JSON message; raise `Unfit` where it is none of the forms.
+    """Make a record of a JSON message; raise `DecodeError` where it is none of the forms.
 
     `hashed` as in `audio.describe`.
     """
@@ -75,7 +75,7 @@ def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) 
     ):
         form = "edge-prediction"
     else:
-        raise Unfit(
+        raise DecodeError(
             "a species that no model and no node answers for: send source_model (form detection),"
             " or sensor_id and confidence (form edge-prediction)"
         )
@@ -141,7 +141,7 @@ def _movement(message: Message, fields: Fields, animal_id: str | int) -> Movemen
     animal_place = values.lla(fields.animalTrueLLA, "animalTrueLLA")
     if fields.species is None or animal_place is None:
         missing = "species" if fields.species is None else "animalTrueLLA"
-        raise Unfit(
+        raise DecodeError(
             f"a movement needs species, animalId and animalTrueLLA; {missing} is missing"
             " or not known"
         )
@@ -169,9 +169,9 @@ def _telemetry(message: Message, fields: Fields) -> Telemetry:
         # Where only the topic says who, another program's reply must not pass for a status.
         names = keys(message.payload)
         if health is None or not HEALTH_KEYS.issuperset(names):
-            raise Unfit(none_of_the_forms(names))
+            raise DecodeError(none_of_the_forms(names))
     if sensor_id is None and message.node is None:
-        raise Unfit(
+        raise DecodeError(
             "a status that does not say whose: publish it under <prefix>/<node>/…,"
             " or send nodeId or sensorId"
         )
@@ -237,7 +237,7 @@ def _animal_place(fields: Fields) -> Place | None:
 
 def _alternatives(ranked: list[Ranked]) -> tuple[Alternative, ...]:
     if len(ranked) > ALTERNATIVES_MAX:
-        raise Unfit(f"top5: {len(ranked):,} entries; {ALTERNATIVES_MAX} can be read")
+        raise DecodeError(f"top5: {len(ranked):,} entries; {ALTERNATIVES_MAX} can be read")
     return tuple(
         [
             Alternative(values.text(one.label, "label"), values.fraction(one.confidence))
@@ -257,7 +257,7 @@ def _sensor_id(fields: Fields) -> str | None:
 
 
 def message_id(payload: bytes) -> str | None:
-    """Read the id alone; raise `Unfit` where it cannot be."""
+    """Read the id alone; raise `DecodeError` where it cannot be."""
     said = read_id(payload)
     return None if said is None else values.name(said, "id")
 

@@ -40,7 +40,7 @@ _OPENINGS = (
 )
 
 
-class Unfit(Exception):
+class DecodeError(Exception):
     """A message that cannot become a record; its text is the reason."""
 
 

@@ -25,14 +25,14 @@ Text = Annotated[str, Meta(min_length=1, max_length=256)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
-class Ranked(Struct, frozen=True, gc=False):
+class FastRanked(Struct, frozen=True, gc=False):
     """As `fields.Ranked`."""
 
     label: Text
     confidence: Percent
 
 
-class Gps(Struct, frozen=True, gc=False):
+class FastGps(Struct, frozen=True, gc=False):
     """As `fields.Gps`."""
 
     lat: Annotated[float, Meta(ge=-90, le=90)]
@@ -48,8 +48,8 @@ class EdgePrediction(Struct, frozen=True, gc=False):
     confidence: Percent
     id: Text | None = None
     type: Literal["prediction"] | None = None
-    top5: list[Ranked] | None = None
-    gps_data: Gps | None = None
+    top5: list[FastRanked] | None = None
+    gps_data: FastGps | None = None
     gps_uncertainty: Annotated[float, Meta(ge=0)] | None = None
 
 

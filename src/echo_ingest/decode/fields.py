@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from echo_ingest.decode.errors import Unfit, not_json, wrong_value
+from echo_ingest.decode.errors import DecodeError, not_json, wrong_value
 
 PARTS_MAX = 256
 """Objects and lists in one message, and so the depth to which they can nest."""
@@ -85,7 +85,7 @@ class Fields(Struct, frozen=True, gc=False):
     health_data: HealthData | None = None
 
 
-class Identified(Struct, frozen=True, gc=False):
+class MessageIdField(Struct, frozen=True, gc=False):
     """A message's own id."""
 
     id: str | int | None = None
@@ -93,18 +93,21 @@ class Identified(Struct, frozen=True, gc=False):
 
 T = TypeVar("T")
 
-_decode_id = msgspec.json.Decoder(Identified).decode
+_decode_id = msgspec.json.Decoder(MessageIdField).decode
 _decode_fields = msgspec.json.Decoder(Fields).decode
 _decode_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read(payload: bytes) -> Fields:
-    """Read a JSON payload; raise `Unfit` where it is no JSON object or a field's type is wrong."""
+    """Read a JSON payload.
+
+    Raises `DecodeError` where it is no JSON object or a field's type is wrong.
+    """
     return _read(payload, _decode_fields)
 
 
 def read_id(payload: bytes) -> str | int | None:
-    """Read the field `id` alone, whatever the others are; raise `Unfit` as `read` does."""
+    """Read the field `id` alone, whatever the others are; raise `DecodeError` as `read` does."""
     return _read(payload, _decode_id).id
 
 
@@ -113,22 +116,22 @@ def _read(payload: bytes, decode: Callable[[bytes], T]) -> T:
     if len(payload) > UNCOUNTED_BYTES_MAX:
         parts = _count(payload, b"{") + _count(payload, b"[")
         if parts > PARTS_MAX and payload.lstrip()[:1] in (b"{", b"["):
-            raise Unfit(
+            raise DecodeError(
                 f"too deep or in too many parts: {parts:,} objects and lists in one message;"
                 f" {PARTS_MAX} can be read"
             )
         if _count(payload, b",") > VALUES_MAX:
-            raise Unfit(f"too many values in one message: {VALUES_MAX:,} can be read")
+            raise DecodeError(f"too many values in one message: {VALUES_MAX:,} can be read")
     try:
         if not payload.isascii():
             payload.decode()
         return decode(payload)
     except msgspec.ValidationError as error:
-        raise Unfit(wrong_value(payload, error)) from None
+        raise DecodeError(wrong_value(payload, error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unfit(not_json(payload, error)) from None
+        raise DecodeError(not_json(payload, error)) from None
     except RecursionError:
-        raise Unfit("too deep: objects and lists nest without end") from None
+        raise DecodeError("too deep: objects and lists nest without end") from None
 
 
 def _count(payload: bytes, mark: bytes) -> int:

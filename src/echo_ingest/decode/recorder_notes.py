@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.decode import times, values
-from echo_ingest.decode.errors import Unfit
+from echo_ingest.decode.errors import DecodeError
 from echo_ingest.record import Place
 
 _AUDIOMOTH_SERIAL = re.compile(r"AudioMoth ([0-9A-F]{16})\b")
@@ -63,5 +63,5 @@ def _guano_place(text: str) -> Place | None:
     try:
         latitude, longitude = map(float, text.split())
         return values.place(latitude, longitude, None, None, "Loc Position")
-    except (ValueError, Unfit):
+    except (ValueError, DecodeError):
         return None

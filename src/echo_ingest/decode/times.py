@@ -6,7 +6,7 @@ A clock that was never set says 1970. Such a time is no time: the functions retu
 import re
 from datetime import UTC, datetime, timedelta
 
-from echo_ingest.decode.errors import Unfit, said
+from echo_ingest.decode.errors import DecodeError, said
 
 CLOCK_FAILED_YEAR = 1970
 YEAR_MAX = 2105
@@ -27,12 +27,12 @@ _AUDIOMOTH = re.compile(
 def from_device(stamp: str | int | float, field: str) -> datetime | None:
     """Read ISO 8601 or epoch seconds or milliseconds, as number or text.
 
-    A time without a zone is meant as UTC. Raises `Unfit` for anything else, naming `field`.
+    A time without a zone is meant as UTC. Raises `DecodeError` for anything else, naming `field`.
     """
     if not isinstance(stamp, str):
         return _from_epoch(stamp, field, stamp)
     if len(stamp) > STAMP_CHARACTERS_MAX:
-        raise Unfit(_unreadable(field, stamp))
+        raise DecodeError(_unreadable(field, stamp))
     try:
         if stamp.isdigit():
             return _from_epoch(int(stamp), field, stamp)
@@ -41,7 +41,7 @@ def from_device(stamp: str | int | float, field: str) -> datetime | None:
             return _from_calendar(datetime.fromisoformat(text.upper()), field, text)
         return _from_epoch(float(text), field, text)
     except ValueError:
-        raise Unfit(_unreadable(field, stamp)) from None
+        raise DecodeError(_unreadable(field, stamp)) from None
 
 
 def with_zone(text: str) -> datetime | None:
@@ -49,7 +49,7 @@ def with_zone(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text.strip())
         return None if moment.tzinfo is None else _from_calendar(moment, "", text)
-    except (ValueError, Unfit):
+    except (ValueError, DecodeError):
         return None
 
 
@@ -68,7 +68,7 @@ def from_audiomoth(comment: str) -> datetime | None:
     try:
         moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - shift
         return _from_calendar(moment, "", comment)
-    except (ValueError, OverflowError, Unfit):
+    except (ValueError, OverflowError, DecodeError):
         return None
 
 
@@ -81,14 +81,14 @@ def _from_epoch(number: int | float, field: str, stamp: object) -> datetime | No
     in_milliseconds = number >= MILLISECONDS_FROM
     # Before it is divided: an integer in JSON may be larger than any float.
     if not SECONDS_MIN <= number <= SECONDS_MAX * (1000 if in_milliseconds else 1):
-        raise Unfit(f"{field}: {said(stamp)} is no time between the years 1 and {YEAR_MAX}")
+        raise DecodeError(f"{field}: {said(stamp)} is no time between the years 1 and {YEAR_MAX}")
     moment = datetime.fromtimestamp(number / 1000 if in_milliseconds else number, UTC)
     return None if moment.year <= CLOCK_FAILED_YEAR else moment
 
 
 def _from_calendar(moment: datetime, field: str, stamp: str) -> datetime | None:
     if moment.year > YEAR_MAX:
-        raise Unfit(f"{field}: {said(stamp)} is no time between the years 1 and {YEAR_MAX}")
+        raise DecodeError(f"{field}: {said(stamp)} is no time between the years 1 and {YEAR_MAX}")
     if moment.year < CLOCK_FAILED_YEAR:
         return None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

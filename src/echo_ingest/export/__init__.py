@@ -16,23 +16,23 @@ from typing import IO
 from echo_ingest.columns import TABLES, Row
 from echo_ingest.export import csv_table, json_lines, parquet, reading
 from echo_ingest.export.csv_table import CsvTable
-from echo_ingest.export.partial import REASONS_MAX, Gathered, Partial, Progress
-from echo_ingest.export.reading import Page, Request, Walk
+from echo_ingest.export.partial import REASONS_MAX, ExportSummary, PartialExport, Progress
+from echo_ingest.export.reading import JournalPage, Request, Walk
 from echo_ingest.export.rows import COLUMNS, row
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import kind
 
 WRITERS = {"csv": csv_table.write, "jsonl": json_lines.write, "parquet": parquet.write}
 REASONS_COUNTED_MAX = 1_000
 
 
-def gather(archive: Archive, partial: Partial, progress: Progress) -> None:
+def gather(archive: JournalReader, partial: PartialExport, progress: Progress) -> None:
     """Read what is still to be read."""
     for page in _read(archive, partial.request, partial.walk, progress):
         partial.add(page)
 
 
-def write_tables(partial: Partial, progress: Progress) -> dict[str, int]:
+def write_tables(partial: PartialExport, progress: Progress) -> dict[str, int]:
     """Write a file for each kind of record that was asked for; return how many rows each has."""
     request, gathered = partial.request, partial.gathered().rows
     with progress(sum(gathered.values()), "writing") as advance:
@@ -43,7 +43,9 @@ def write_tables(partial: Partial, progress: Progress) -> dict[str, int]:
     return {TABLES[each]: gathered.get(each, 0) for each in reading.kinds(request)}
 
 
-def stream(archive: Archive, request: Request, file: IO[bytes], progress: Progress) -> Gathered:
+def stream(
+    archive: JournalReader, request: Request, file: IO[bytes], progress: Progress
+) -> ExportSummary:
     """Write rows to `file` as they are read: CSV of one kind, or JSON Lines of any."""
     rows: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
@@ -63,12 +65,14 @@ def stream(archive: Archive, request: Request, file: IO[bytes], progress: Progre
             reasons[why if len(reasons) < REASONS_COUNTED_MAX else "other reasons"] += 1
         gone += page.gone
     file.flush()
-    return Gathered(
+    return ExportSummary(
         dict(rows), 0, 0, gone, dict(sorted(left_out.items())), reasons.most_common(REASONS_MAX)
     )
 
 
-def _read(archive: Archive, request: Request, walk: Walk, progress: Progress) -> Iterator[Page]:
+def _read(
+    archive: JournalReader, request: Request, walk: Walk, progress: Progress
+) -> Iterator[JournalPage]:
     with progress(walk.last - walk.position, "reading") as advance:
         position = walk.position
         for page in reading.pages(archive, request, walk):

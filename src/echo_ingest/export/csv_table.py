@@ -12,7 +12,7 @@ from typing import IO, Any
 import msgspec
 
 from echo_ingest.columns import Row
-from echo_ingest.export.rows import Column, Type, written
+from echo_ingest.export.rows import TableColumn, Type, written
 
 FORMULA_OPENINGS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -20,7 +20,7 @@ FORMULA_OPENINGS = ("=", "+", "-", "@", "\t", "\r", "\n")
 class CsvTable:
     """A table that grows row by row, from its header on."""
 
-    def __init__(self, file: IO[bytes], columns: Sequence[Column]) -> None:
+    def __init__(self, file: IO[bytes], columns: Sequence[TableColumn]) -> None:
         self._ways = [WAYS[column.type] for column in columns]
         self._writer = csv.writer(_Utf8(file))
         self._names = [column.name for column in columns]
@@ -46,7 +46,7 @@ class _Utf8:
         return self._file.write(text.encode())
 
 
-def write(file: IO[bytes], columns: Sequence[Column], rows: Iterable[Row]) -> None:
+def write(file: IO[bytes], columns: Sequence[TableColumn], rows: Iterable[Row]) -> None:
     """Write a header and all `rows`."""
     table = CsvTable(file, columns)
     for row in rows:

@@ -7,16 +7,16 @@ from typing import IO
 import msgspec
 
 from echo_ingest.columns import Row
-from echo_ingest.export.rows import Column, written
+from echo_ingest.export.rows import TableColumn, written
 
 
-def write(file: IO[bytes], columns: Sequence[Column], rows: Iterable[Row]) -> None:
+def write(file: IO[bytes], columns: Sequence[TableColumn], rows: Iterable[Row]) -> None:
     """Write all `rows`."""
     for row in rows:
         file.write(line(columns, row))
 
 
-def line(columns: Sequence[Column], row: Row) -> bytes:
+def line(columns: Sequence[TableColumn], row: Row) -> bytes:
     """One row."""
     fields = {
         column.name: written(value) if isinstance(value, datetime) else value

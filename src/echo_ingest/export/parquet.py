@@ -13,7 +13,7 @@ from arro3.io import write_parquet
 
 from echo_ingest.columns import Row
 from echo_ingest.export.csv_table import json_text
-from echo_ingest.export.rows import Column, Type
+from echo_ingest.export.rows import TableColumn, Type
 
 ROW_GROUP_ROWS = 100_000
 BATCH_ROWS = 10_000
@@ -28,10 +28,10 @@ TYPES: dict[Type, DataType] = {
 }
 
 
-def write(file: IO[bytes], columns: Sequence[Column], rows: Iterable[Row]) -> None:
+def write(file: IO[bytes], columns: Sequence[TableColumn], rows: Iterable[Row]) -> None:
     """Write all `rows`."""
     schema = Schema([Field(column.name, TYPES[column.type]) for column in columns])
-    output = _Output(file)
+    output = _ParquetOutput(file)
     try:
         write_parquet(
             RecordBatchReader.from_batches(schema, output.guarded(_batches(schema, columns, rows))),
@@ -46,7 +46,7 @@ def write(file: IO[bytes], columns: Sequence[Column], rows: Iterable[Row]) -> No
         raise output.trouble
 
 
-class _Output:
+class _ParquetOutput:
     """Keeps what goes wrong on either side: arro3 hides it in another error, or panics."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -77,7 +77,7 @@ class _Output:
 
 
 def _batches(
-    schema: Schema, columns: Sequence[Column], rows: Iterable[Row]
+    schema: Schema, columns: Sequence[TableColumn], rows: Iterable[Row]
 ) -> Iterator[RecordBatch]:
     ordered = iter(rows)
     while some := list(islice(ordered, BATCH_ROWS)):
@@ -86,7 +86,7 @@ def _batches(
         yield RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _array(column: Column, values: tuple[Any, ...]) -> Array:
+def _array(column: TableColumn, values: tuple[Any, ...]) -> Array:
     match column.type:
         case "time":
             whole = [None if each is None else (each - EPOCH) // MICROSECOND for each in values]

@@ -27,7 +27,7 @@ from echo_ingest.columns import Row
 from echo_ingest.decode import clip_bytes
 from echo_ingest.export import clips
 from echo_ingest.export.camtrap.deployments import device_of
-from echo_ingest.export.reading import Page, Request, Walk, is_wanted
+from echo_ingest.export.reading import JournalPage, Request, Walk, is_wanted
 from echo_ingest.export.rows import row
 from echo_ingest.journal import Entry
 from echo_ingest.journal.database import needing_room, sync
@@ -74,11 +74,11 @@ Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 """Shows how far it is: so many in all, doing what; gives what to call for each that are done."""
 
 
-class Refused(Exception):
+class ExportRefused(Exception):
     """An export that must not be made; the message says why and what to type."""
 
 
-class Gathered(Struct, frozen=True):
+class ExportSummary(Struct, frozen=True):
     """What an export holds, and what it had to leave out."""
 
     rows: dict[str, int]
@@ -93,7 +93,7 @@ class Gathered(Struct, frozen=True):
     """The whole reasons, and how many of each; the `REASONS_MAX` most frequent."""
 
 
-class Partial:
+class PartialExport:
     """What is gathered so far; see the module's docstring."""
 
     def __init__(self, target: Path, db: apsw.Connection) -> None:
@@ -113,7 +113,7 @@ class Partial:
 
     # ------------------------------------------------------------------ gathering
 
-    def add(self, page: Page) -> None:
+    def add(self, page: JournalPage) -> None:
         """Gather a page: all of it or nothing."""
         taken = [(entry, record, *self._audio(entry, record)) for entry, record in page.records]
         with needing_room(folder_of(self.target), self._db), self._db:
@@ -149,7 +149,7 @@ class Partial:
 
     # ------------------------------------------------------------------ what was gathered
 
-    def gathered(self) -> Gathered:
+    def gathered(self) -> ExportSummary:
         """How much there is."""
         ((gone,),) = self._all("SELECT gone FROM asked")
         left_out = self._all(
@@ -159,7 +159,7 @@ class Partial:
         ((count, size_bytes),) = self._all(
             "SELECT count(*), coalesce(sum(size_bytes), 0) FROM clip WHERE kept"
         )
-        return Gathered(
+        return ExportSummary(
             rows=dict(self._all("SELECT kind, count(*) FROM row GROUP BY kind")),
             clips=count,
             clip_bytes=size_bytes,
@@ -235,13 +235,13 @@ class Partial:
         shutil.rmtree(folder_of(self.target))
 
 
-def begin(target: Path, request: Request, walk: Walk) -> Partial:
-    """Begin an export; raise `Refused` if there is one, or the beginnings of one."""
+def begin(target: Path, request: Request, walk: Walk) -> PartialExport:
+    """Begin an export; raise `ExportRefused` if there is one, or the beginnings of one."""
     if os.path.lexists(target):
         raise _exists(target)
     folder = folder_of(target)
     if _is_under_way(target):
-        raise Refused(
+        raise ExportRefused(
             f"{folder} holds an export that was cut short: `echo-ingest export {target} --resume` "
             "goes on with it; to begin anew, remove that folder"
         )
@@ -253,10 +253,12 @@ def begin(target: Path, request: Request, walk: Walk) -> Partial:
         folder.mkdir()
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise Refused(f"{folder} is in the way; remove it, or name another folder") from None
+            raise ExportRefused(
+                f"{folder} is in the way; remove it, or name another folder"
+            ) from None
         if error.errno != errno.ENOENT:
             raise
-        raise Refused(
+        raise ExportRefused(
             f"there is no folder {target.absolute().parent}; make it, or name another"
         ) from None
     db = _open(target)
@@ -271,24 +273,24 @@ def begin(target: Path, request: Request, walk: Walk) -> Partial:
             ),
         )
     _files(target).mkdir()
-    return Partial(target, db)
+    return PartialExport(target, db)
 
 
-def go_on(target: Path, journal: str) -> Partial:
-    """Open an export that was cut short; raise `Refused` if there is none."""
+def go_on(target: Path, journal: str) -> PartialExport:
+    """Open an export that was cut short; raise `ExportRefused` if there is none."""
     if os.path.lexists(target):
         raise _exists(target)
     folder = folder_of(target)
     if not _is_under_way(target):
-        raise Refused(f"there is no {folder} to go on with; leave --resume out to begin")
-    partial = Partial(target, _open(target))
+        raise ExportRefused(f"there is no {folder} to go on with; leave --resume out to begin")
+    partial = PartialExport(target, _open(target))
     if partial.request.journal != journal:
-        raise Refused(
+        raise ExportRefused(
             f"{folder} was begun with the journal at {partial.request.journal}, and this is "
             f"{journal}: set IOT_DATA_DIR, or remove that folder and begin anew"
         )
     if partial.version != echo_ingest.__version__:
-        raise Refused(
+        raise ExportRefused(
             f"{folder} was begun by echo-ingest {partial.version}, and this is "
             f"{echo_ingest.__version__}: rows may differ; remove that folder and begin anew"
         )
@@ -315,13 +317,15 @@ def _open(target: Path) -> apsw.Connection:
         db.execute("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL; BEGIN EXCLUSIVE; COMMIT")
     except apsw.BusyError:
-        raise Refused(f"another export is writing {folder_of(target)}; wait for its end") from None
+        raise ExportRefused(
+            f"another export is writing {folder_of(target)}; wait for its end"
+        ) from None
     except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise Refused(
+        raise ExportRefused(
             f"{folder_of(target)} is damaged ({error}); remove that folder and begin anew"
         ) from None
     return db
 
 
-def _exists(target: Path) -> Refused:
-    return Refused(f"{target} exists already; name another folder, or remove it")
+def _exists(target: Path) -> ExportRefused:
+    return ExportRefused(f"{target} exists already; name another folder, or remove it")

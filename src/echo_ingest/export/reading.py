@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from echo_ingest.decode import decode
 from echo_ingest.journal import Entry
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import KINDS, AnyRecord, Movement, Rejected, kind
 
 Format = Literal["csv", "jsonl", "parquet", "camtrap-dp"]
@@ -52,7 +52,7 @@ class Walk(Struct, frozen=True):
     """Up to where it has come."""
 
 
-class Page(Struct, frozen=True):
+class JournalPage(Struct, frozen=True):
     """A stretch of the journal."""
 
     records: list[tuple[Entry, AnyRecord]]
@@ -74,14 +74,14 @@ def is_wanted(request: Request, species: str | None) -> bool:
     return not request.species or (species is not None and species.casefold() in request.species)
 
 
-def start(archive: Archive, request: Request) -> Walk:
+def start(archive: JournalReader, request: Request) -> Walk:
     """A walk from the first to the last that there is now of the time that is asked for."""
     trimmed = archive.trimmed_offset()
     first, last = archive.span(request.selection.since, request.selection.until)
     return Walk(last, trimmed, max(first - 1, 0))
 
 
-def pages(archive: Archive, request: Request, walk: Walk) -> Iterator[Page]:
+def pages(archive: JournalReader, request: Request, walk: Walk) -> Iterator[JournalPage]:
     """What follows the walk's position, in order of arrival; the same each time.
 
     For a package also what tells of deployments alone: a device is not silent because the species
@@ -101,7 +101,7 @@ def pages(archive: Archive, request: Request, walk: Walk) -> Iterator[Page]:
                 kind(verdict) in chosen and is_wanted(request, getattr(verdict, "species", None))
             ):
                 records.append((entry, verdict))
-        yield Page(records, left_out, position, stretch.gone)
+        yield JournalPage(records, left_out, position, stretch.gone)
 
 
 def _verdict(entry: Entry, request: Request) -> AnyRecord | str:

@@ -27,7 +27,7 @@ TYPES: dict[str, Type] = {
 NUMBERS = ("latitude", "longitude", "_metres", "_percent", "_celsius")
 
 
-class Column(Struct, frozen=True):
+class TableColumn(Struct, frozen=True):
     """A column of a table."""
 
     name: str
@@ -35,11 +35,11 @@ class Column(Struct, frozen=True):
     """`whole` is a whole number; `json` what text holds as JSON where there is nothing better."""
 
 
-def _column(name: str) -> Column:
-    return Column(name, TYPES.get(name, "number" if name.endswith(NUMBERS) else "text"))
+def _column(name: str) -> TableColumn:
+    return TableColumn(name, TYPES.get(name, "number" if name.endswith(NUMBERS) else "text"))
 
 
-def _columns(of_kind: str, names: tuple[str, ...]) -> tuple[Column, ...]:
+def _columns(of_kind: str, names: tuple[str, ...]) -> tuple[TableColumn, ...]:
     audio = ("audio_path",) if of_kind in ("detection", "recording") else ()
     journal = ("received_at", "topic", "offset", "key")
     return tuple(map(_column, ("kind", *names, *audio, *journal)))

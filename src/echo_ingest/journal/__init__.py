@@ -45,7 +45,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.journal import cursors
-from echo_ingest.journal.capacity import Room
+from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.database import (
     SCHEMA,
     JournalFull,
@@ -58,7 +58,7 @@ from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.node_days import UPSERT_NODE_DAY, replayed, tally
-from echo_ingest.journal.plan import Arrival, Plan, Row, plan
+from echo_ingest.journal.plan import AppendPlan, Arrival, Row, plan
 from echo_ingest.record import DUPLICATE, STORED, Identity, Message
 
 __all__ = [
@@ -100,7 +100,7 @@ class Journal:
     def __init__(self, path: Path, *, bytes_max: int = 0, disk_free_bytes_min: int = 0) -> None:
         """Open or create `path`. `bytes_max` 0 means no cap of our own."""
         self.path = path
-        self._room = Room(path, bytes_max, disk_free_bytes_min)
+        self._room = Capacity(path, bytes_max, disk_free_bytes_min)
         path.touch(mode=0o600, exist_ok=True)
         self._db = connect(path)
         with needing_room(path, self._db):
@@ -144,7 +144,7 @@ class Journal:
         self._unacknowledged.clear()
         self._acknowledged = (self._last_offset(), self._last_dead_letter())
 
-    def _insert(self, arrivals: Sequence[Arrival]) -> Plan:
+    def _insert(self, arrivals: Sequence[Arrival]) -> AppendPlan:
         made = self._insert_records(arrivals)
         self._db.executemany(INSERT_DEAD_LETTER, made.dead_letters)
         stored, dead_letters = len(made.records), len(made.dead_letters)
@@ -161,7 +161,7 @@ class Journal:
         self._db.executemany(UPSERT_NODE_DAY, tally(arrivals, made.outcomes))
         return made
 
-    def _insert_records(self, arrivals: Sequence[Arrival]) -> Plan:
+    def _insert_records(self, arrivals: Sequence[Arrival]) -> AppendPlan:
         first_offset = self._last_offset() + 1
         made = plan(arrivals, first_offset, {}, self._unacknowledged)
         self._db.execute("SAVEPOINT batch")

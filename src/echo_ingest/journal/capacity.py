@@ -8,7 +8,7 @@ from msgspec import Struct
 from echo_ingest.journal.database import JournalFull
 
 
-class Room(Struct, frozen=True):
+class Capacity(Struct, frozen=True):
     """The limits of the journal at `path`; `bytes_max` 0 means no cap of our own."""
 
     path: Path

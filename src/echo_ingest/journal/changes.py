@@ -18,7 +18,7 @@ from echo_ingest.journal.recovery.detect import noting
 Row = tuple[Any, ...]
 
 
-class Marks(Struct, frozen=True):
+class JournalMarks(Struct, frozen=True):
     """How far a journal has come, as of one moment: what differs has changed."""
 
     last_offset: int
@@ -35,7 +35,7 @@ class Marks(Struct, frozen=True):
     """Of each sink: its name, how many are parked and to be replayed, and the last attempt."""
 
 
-class Letter(Struct, frozen=True):
+class DeadLetterChange(Struct, frozen=True):
     """A dead letter without its message."""
 
     id: int
@@ -45,7 +45,7 @@ class Letter(Struct, frozen=True):
     reason: str
 
 
-class Following:
+class JournalChanges:
     """A read-only view of what changes in the journal at `path`."""
 
     def __init__(self, path: Path) -> None:
@@ -68,7 +68,7 @@ class Following:
         """Another number whenever somebody has committed something."""
         return int(self._db.execute("PRAGMA data_version").get)
 
-    def marks(self) -> Marks:
+    def marks(self) -> JournalMarks:
         """How far it has come; takes longer the more is parked, 10 ms for 100,000."""
         with self._at_one_moment():
             last, trimmed, left, first_ms, letters, last_letter = self._db.execute(
@@ -82,7 +82,7 @@ class Following:
                 "SELECT sink, count(*), sum(replay), sum(attempts), max(parked_at_ms) FROM parked"
                 " GROUP BY sink"
             ).fetchall()
-        return Marks(last, trimmed, left, first_ms, last_letter, letters, tuple(parked))
+        return JournalMarks(last, trimmed, left, first_ms, last_letter, letters, tuple(parked))
 
     def entries(self, after: int, records_max: int, bytes_max: int) -> list[Entry]:
         """Records that follow an offset, in order: at most so many, and about so many bytes."""
@@ -110,7 +110,7 @@ class Following:
         with self._at_one_moment():
             return [each for each in offsets if not self._db.execute(there, (each,)).fetchone()]
 
-    def letters(self, after: int, letters_max: int) -> list[Letter]:
+    def letters(self, after: int, letters_max: int) -> list[DeadLetterChange]:
         """Dead letters that follow an id, in order."""
         rows = self._rows(
             "SELECT id, received_at_ms, CAST(node AS BLOB), CAST(reason AS BLOB) FROM dead_letter"
@@ -118,7 +118,8 @@ class Following:
             (after, letters_max),
         )
         return [
-            Letter(id, ms, text_of(node) or "", text_of(why) or "") for id, ms, node, why in rows
+            DeadLetterChange(id, ms, text_of(node) or "", text_of(why) or "")
+            for id, ms, node, why in rows
         ]
 
     def letter_ids(self, after: int, letters_max: int) -> list[int]:

@@ -71,21 +71,21 @@ def replayed(message: Message, outcome: str) -> Row:
     )
 
 
-class Heard(Struct, frozen=True):
+class NodeContact(Struct, frozen=True):
     """When a node was heard."""
 
     last_heard_at_ms: int
     received_today: int
 
 
-def read_last_heard(db: apsw.Connection, today: date) -> dict[str, Heard]:
+def read_last_heard(db: apsw.Connection, today: date) -> dict[str, NodeContact]:
     """Every node that was ever heard, by name."""
     rows = db.execute(
         "SELECT node, max(last_heard_at_ms), sum(iif(day = ?, received, 0)) FROM node_day"
         " GROUP BY node",
         ((today - EPOCH).days,),
     )
-    return {node: Heard(*counts) for node, *counts in rows}
+    return {node: NodeContact(*counts) for node, *counts in rows}
 
 
 def read_node_days(

@@ -20,7 +20,7 @@ Arrival = tuple[Message, Identity | Rejected]
 Row = tuple[object, ...]
 
 
-class Plan(Struct):
+class AppendPlan(Struct):
     """One transaction, before it is written."""
 
     outcomes: list[str]
@@ -38,13 +38,13 @@ def plan(
     first_offset: int,
     stored: Mapping[bytes, bytes],
     unacknowledged: Counter[bytes],
-) -> Plan:
+) -> AppendPlan:
     """Decide on a batch whose first record would get `first_offset`.
 
     `stored` has the keys known to be in the journal, with their digests; `unacknowledged` what
     `opened` says, for all that the broker may still redeliver.
     """
-    made = Plan([], [], [], Counter(), Counter())
+    made = AppendPlan([], [], [], Counter(), Counter())
     digests = dict(stored)
     offset = first_offset
     outcome: str

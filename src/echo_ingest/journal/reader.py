@@ -25,7 +25,7 @@ from echo_ingest.journal.entries import (
 from echo_ingest.journal.ledger import Ledger, contradictions, read_ledger
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.node_days import (
-    Heard,
+    NodeContact,
     NodeDay,
     nodes_heard,
     read_last_heard,
@@ -34,7 +34,7 @@ from echo_ingest.journal.node_days import (
 from echo_ingest.journal.recovery.detect import check_pages, check_schema, noted, noting
 from echo_ingest.journal.selection import Bindings, Selection, where_of
 
-__all__ = ["PAGE_ROWS", "Archive", "Parked", "Selection", "Stretch"]
+__all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "Selection"]
 
 PAGE_ROWS = 200
 STRETCH_OFFSETS = 1_000
@@ -59,7 +59,7 @@ class Parked(Struct, frozen=True):
     size_bytes: int
 
 
-class Stretch(Struct, frozen=True):
+class OffsetRange(Struct, frozen=True):
     """What a journal holds between two offsets, as of one moment."""
 
     entries: list[Entry]
@@ -70,7 +70,7 @@ class Stretch(Struct, frozen=True):
     """Offsets in it whose record is not there any more, whoever they were of."""
 
 
-class Archive:
+class JournalReader:
     """A read-only view of a journal."""
 
     def __init__(self, path: Path) -> None:
@@ -111,7 +111,7 @@ class Archive:
         with noting(self._path):
             return nodes_heard(self._db, now_ms)
 
-    def last_heard(self, today: date) -> dict[str, Heard]:
+    def last_heard(self, today: date) -> dict[str, NodeContact]:
         """When each node was heard, and how often today, a day in UTC."""
         with noting(self._path):
             return read_last_heard(self._db, today)
@@ -167,7 +167,9 @@ class Archive:
             (*bindings, offset, limit),
         )
 
-    def stretch(self, selection: Selection, after: int, up_to: int, trimmed_before: int) -> Stretch:
+    def stretch(
+        self, selection: Selection, after: int, up_to: int, trimmed_before: int
+    ) -> OffsetRange:
         """The selected records that follow `after`, at most up to `up_to`, for a long walk.
 
         What retention had removed before, up to offset `trimmed_before`, does not count as gone.
@@ -189,7 +191,7 @@ class Archive:
             )
         finally:
             self._db.execute("COMMIT")
-        return Stretch(entries, end, end - first - there)
+        return OffsetRange(entries, end, end - first - there)
 
     def span(self, since: datetime | None, until: datetime | None) -> tuple[int, int]:
         """The first and the last offset of what was observed in this time; 0 and 0 if nothing was.

@@ -7,19 +7,19 @@ devices' messages from it, and whether anyone does, is not looked at.
 import asyncio
 import secrets
 
-from echo_ingest.monitoring.loopback import Pulse
+from echo_ingest.monitoring.loopback import LoopbackCheck
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.settings import LocalEndpoint
 
 
-class Watch:
+class BrokerHealth:
     """What the health pages may ask about a broker: as `web.health.Conditions`."""
 
     def __init__(self, client_id: str, endpoint: LocalEndpoint, login: tuple[str, str]) -> None:
         # Another name than that of an ingestion at this broker, which no device can guess either:
         # by taking our session over it could make a broker look unwell that is not.
         name = f"{client_id}-broker-{secrets.token_hex(8)}"
-        self.pulse = Pulse(name)
+        self.pulse = LoopbackCheck(name)
         self.session = Session(
             SessionOptions(
                 endpoint=endpoint,

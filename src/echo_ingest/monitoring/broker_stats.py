@@ -25,7 +25,7 @@ FIGURES = {
 LINGER_SECONDS = 0.01
 
 
-class Figures:
+class BrokerStats:
     """Listens to the broker of the line."""
 
     def __init__(self, line: SessionOptions) -> None:

@@ -18,7 +18,7 @@ PERIOD_SECONDS = 2.0
 ECHO_AGE_SECONDS_MAX = 8.0
 
 
-class Pulse:
+class LoopbackCheck:
     """Sends probes and knows the newest that came back."""
 
     def __init__(self, client_id: str) -> None:

@@ -19,7 +19,7 @@ class ConnectionClosed(ConnectionLost):
     """The broker closed the connection without a word."""
 
 
-class TakenOver(ConnectionLost):
+class SessionTakenOver(ConnectionLost):
     """Another client with our client id connected [MQTT-3.1.4-3]."""
 
 

@@ -33,7 +33,7 @@ from echo_ingest.mqtt.reasons import (
     ConnectionClosed,
     ConnectionLost,
     PublishRefused,
-    TakenOver,
+    SessionTakenOver,
     reason,
     words,
 )
@@ -190,11 +190,11 @@ class Session:
                 lasted_seconds = time.monotonic() - opened_at
                 short = type(error) is ConnectionClosed and lasted_seconds < SHORT_LIFE_SECONDS
                 cut_short = cut_short + 1 if short else 0
-                if (sure := isinstance(error, TakenOver)) or cut_short == CUT_SHORT_MAX:
+                if (sure := isinstance(error, SessionTakenOver)) or cut_short == CUT_SHORT_MAX:
                     cut_short = 0
                     self._end(TAKEN_OVER)
                     self._log.error("taken over", reason=TAKEN_OVER)
-                    sure = isinstance(error, TakenOver)
+                    sure = isinstance(error, SessionTakenOver)
                     await asyncio.sleep(TAKEN_OVER_SECONDS if sure else SUSPECTED_SECONDS)
                     continue
                 attempt += 1
@@ -357,7 +357,7 @@ class Session:
             self._outbox.take(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             if packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER:
-                self._lose(TakenOver(TAKEN_OVER))
+                self._lose(SessionTakenOver(TAKEN_OVER))
             else:
                 self._lose(ConnectionLost(f"the broker disconnected us: {words(packet)}"))
         elif (answer := self._answers.get(type(packet))) is not None and not answer.done():

@@ -18,7 +18,7 @@ def configure_log(level: int = logging.INFO) -> None:
             structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Output())),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _LogOutput())),
     )
 
 
@@ -27,7 +27,7 @@ def log_level() -> int:
     return int(structlog.get_logger().get_effective_level())
 
 
-class _Output:
+class _LogOutput:
     """Standard output, for the log: on a full disk a line may be lost, but nothing ends for it."""
 
     def write(self, text: str) -> None:

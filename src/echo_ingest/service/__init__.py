@@ -18,12 +18,12 @@ from echo_ingest import broker
 from echo_ingest.journal import Journal
 from echo_ingest.journal.recovery.detect import noting
 from echo_ingest.journal.recovery.salvage import mend
-from echo_ingest.monitoring.broker_health import Watch
+from echo_ingest.monitoring.broker_health import BrokerHealth
 from echo_ingest.monitoring.node_counts import count_nodes
 from echo_ingest.pipeline.retention import retain
 from echo_ingest.process.orphans import end_survivor, lock_file, try_lock
 from echo_ingest.process.shutdown import cancel, first_error, stop_signal
-from echo_ingest.service.runtime import House
+from echo_ingest.service.runtime import Runtime
 from echo_ingest.service.supervisor import keep_running
 from echo_ingest.service.web_process import listen, web_child
 from echo_ingest.settings import (
@@ -35,7 +35,7 @@ from echo_ingest.settings import (
     parse_endpoint,
 )
 
-__all__ = ["House", "Stopped", "run_broker", "run_ingest", "run_up"]
+__all__ = ["Runtime", "ServiceStopped", "run_broker", "run_ingest", "run_up"]
 
 SURVIVOR_SECONDS_MAX = 6.0
 """The line waits for it, so less than a write to a sink that has become slow may take."""
@@ -45,7 +45,7 @@ TellToken = Callable[[str, str], None]
 log = structlog.get_logger("service")
 
 
-class Stopped(Exception):
+class ServiceStopped(Exception):
     """The process cannot start or go on; the text says why and what to do, for people."""
 
 
@@ -56,16 +56,16 @@ async def run_up(
     settings: Settings,
     started: Callable[[broker.Broker], None],
     tell_token: TellToken,
-    beside: Callable[[House], Awaitable[None]] | None = None,
+    beside: Callable[[Runtime], Awaitable[None]] | None = None,
 ) -> None:
     """Broker, ingestion and HTTP, until told to stop. `beside` runs along with them.
 
     `started` is called once the broker listens, `tell_token` with each token of HTTP that was made
-    just now, and whose it is. Raises `Stopped`, `BrokerError`, `JournalFull`, `JournalUnusable` or
-    `OSError`, each with a remedy in its text.
+    just now, and whose it is. Raises `ServiceStopped`, `BrokerError`, `JournalFull`,
+    `JournalUnusable` or `OSError`, each with a remedy in its text.
     """
     if settings.endpoint is not None and not _is_this_machine(settings.endpoint):
-        raise Stopped(
+        raise ServiceStopped(
             f"IOT_ENDPOINT is {settings.endpoint}, but `up` runs a broker of its own and would not "
             "use that one: type `echo-ingest run`, or leave IOT_ENDPOINT unset"
         )
@@ -75,7 +75,7 @@ async def run_up(
             _survivors_ended(settings.data_dir) as locks,
             _journal(settings) as journal,
         ):
-            house = House(
+            house = Runtime(
                 settings,
                 journal,
                 own.endpoint,
@@ -96,7 +96,7 @@ async def run_ingest(settings: Settings, tell_token: TellToken) -> None:
             _survivors_ended(settings.data_dir) as locks,
             _journal(settings) as journal,
         ):
-            house = House(settings, journal, endpoint, lambda: broker.login(settings))
+            house = Runtime(settings, journal, endpoint, lambda: broker.login(settings))
             await _serve(house, locks, None, None, tell_token)
 
 
@@ -109,7 +109,7 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
             beside = []
             if settings.broker_http:
                 service = (own.service.user, own.service.password)
-                watch = Watch(settings.client_id, own.endpoint, service)
+                watch = BrokerHealth(settings.client_id, own.endpoint, service)
                 # As the web process would; it takes a while to import, and only this needs it here.
                 from echo_ingest import web
 
@@ -128,10 +128,10 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
 
 
 async def _serve(
-    house: House,
+    house: Runtime,
     locks: "_Locks",
     own: broker.Broker | None,
-    beside: Callable[[House], Awaitable[None]] | None,
+    beside: Callable[[Runtime], Awaitable[None]] | None,
     tell_token: TellToken,
 ) -> None:
     settings = house.settings
@@ -197,7 +197,7 @@ async def _survivors_ended(data_dir: Path) -> AsyncIterator[_Locks]:
     with lock_file(data_dir / "web.pid") as web, lock_file(data_dir / "delivery.pid") as delivery:
         for name, lock in (("web", web), ("delivery", delivery)):
             if not await end_survivor(lock, f"{name} process", SURVIVOR_SECONDS_MAX):
-                raise Stopped(
+                raise ServiceStopped(
                     f"the {name} process of an earlier start does not end and still holds "
                     f"{name}.pid in the data folder: end it, or restart the machine"
                 )
@@ -205,19 +205,22 @@ async def _survivors_ended(data_dir: Path) -> AsyncIterator[_Locks]:
 
 
 async def _until_either(stopping: asyncio.Event, own: broker.Broker | None) -> None:
-    """Wait for the signal to stop; raise `Stopped` with its last words if our broker ends."""
+    """Wait for the signal to stop.
+
+    Raises `ServiceStopped` with the last words of our broker if that ends.
+    """
     waiting: list[asyncio.Task[Any]] = [asyncio.create_task(stopping.wait())]
     if own is not None:
         waiting += [asyncio.create_task(own.wait()), asyncio.create_task(own.follow())]
     try:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not stopping.is_set():
-            raise Stopped(done.pop().result())
+            raise ServiceStopped(done.pop().result())
     finally:
         await cancel(waiting)
 
 
-async def _beside(house: House, beside: Callable[[House], Awaitable[None]]) -> None:
+async def _beside(house: Runtime, beside: Callable[[Runtime], Awaitable[None]]) -> None:
     await beside(house)
 
 
@@ -249,10 +252,10 @@ def _sole_owner(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (data_dir / "lock").open("w")
     except PermissionError:
-        raise Stopped(broker.not_ours(data_dir)) from None
+        raise ServiceStopped(broker.not_ours(data_dir)) from None
     with file as lock:
         if not try_lock(lock.fileno()):
-            raise Stopped(
+            raise ServiceStopped(
                 f"another echo-ingest runs on {data_dir}: stop it, or give this one its own "
                 "IOT_DATA_DIR"
             )

@@ -13,9 +13,9 @@ import msgspec
 
 from echo_ingest.ipc import LINE_BYTES_MAX, next_line
 from echo_ingest.journal import JournalUnusable
-from echo_ingest.pipeline.deliver.ipc import DRAIN_SECONDS, WAKE, Handed, Report
+from echo_ingest.pipeline.deliver.ipc import DRAIN_SECONDS, WAKE, DeliveryBootstrap, DeliveryReport
 from echo_ingest.process.log import log_level
-from echo_ingest.service.supervisor import Process, keep_running
+from echo_ingest.service.supervisor import ChildProcess, keep_running
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import SinkState
 from echo_ingest.sinks.registry import sink_names
@@ -24,7 +24,7 @@ STOP_SECONDS_MAX = DRAIN_SECONDS + 5.0
 PAUSE_SECONDS_MAX = 60.0
 
 
-class Delivery:
+class DeliveryProcess:
     """What delivers to the sinks of `settings`."""
 
     def __init__(self, settings: Settings) -> None:
@@ -53,11 +53,11 @@ class Delivery:
         Raises `JournalUnusable` if the journal must be mended first.
         """
         await keep_running(
-            Process(
+            ChildProcess(
                 name="delivery",
                 module="echo_ingest.pipeline.deliver",
                 lock=lock,
-                hand=lambda line: Handed(self._settings, line, log_level()),
+                hand=lambda line: DeliveryBootstrap(self._settings, line, log_level()),
                 speak=self._listen,
                 stop_seconds_max=STOP_SECONDS_MAX,
                 pause_seconds_max=PAUSE_SECONDS_MAX,
@@ -68,7 +68,7 @@ class Delivery:
         reader, self._line = await asyncio.open_connection(sock=end, limit=LINE_BYTES_MAX)
         try:
             while line := await next_line(reader):
-                report = msgspec.json.decode(line, type=Report)
+                report = msgspec.json.decode(line, type=DeliveryReport)
                 if report.unusable is not None:
                     raise JournalUnusable(report.unusable)
                 self._states, self.metrics = report.states, report.metrics

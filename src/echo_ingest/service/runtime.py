@@ -12,19 +12,19 @@ from echo_ingest import broker, metrics
 from echo_ingest.ipc import Answers
 from echo_ingest.journal import Journal, JournalFull, Ledger
 from echo_ingest.journal.recovery.salvage import report_of
-from echo_ingest.monitoring.broker_stats import Figures
-from echo_ingest.monitoring.loopback import Pulse
+from echo_ingest.monitoring.broker_stats import BrokerStats
+from echo_ingest.monitoring.loopback import LoopbackCheck
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pipeline.ingest import Ingest
 from echo_ingest.record import TOPICS_REMEMBERED
-from echo_ingest.service.delivery_process import Delivery
+from echo_ingest.service.delivery_process import DeliveryProcess
 from echo_ingest.settings import Endpoint, LocalEndpoint, Settings
 from echo_ingest.sinks import SinkState
 
 log = structlog.get_logger("service")
 
 
-class House:
+class Runtime:
     """Everything that runs in this process, and how it is: what the web process may ask."""
 
     def __init__(
@@ -41,7 +41,7 @@ class House:
         self.endpoint = endpoint
         self.publisher = publisher
         self.draining = False
-        self.pulse = Pulse(settings.client_id)
+        self.pulse = LoopbackCheck(settings.client_id)
         self.session = Session(
             SessionOptions(
                 endpoint=endpoint,
@@ -56,8 +56,8 @@ class House:
             on_connected=self._on_connected,
             on_echo=self.pulse.on_echo,
         )
-        self.figures = Figures(self.session.options)
-        self.delivery = Delivery(settings)
+        self.figures = BrokerStats(self.session.options)
+        self.delivery = DeliveryProcess(settings)
         for name in self.delivery.names:
             journal.add_sink(name)  # before retention looks: what a new sink wants must stay
         self.ingest = Ingest(

@@ -27,7 +27,7 @@ FIRST_PAUSE_SECONDS = 0.2
 log = structlog.get_logger("service")
 
 
-class Process(Struct, frozen=True):
+class ChildProcess(Struct, frozen=True):
     """What is to run, and how."""
 
     name: str
@@ -49,7 +49,7 @@ class Process(Struct, frozen=True):
     """Other descriptors that it gets."""
 
 
-async def keep_running(process: Process) -> NoReturn:
+async def keep_running(process: ChildProcess) -> NoReturn:
     """Until cancelled; then end it in order."""
     rng = Random()  # noqa: S311 - jitter, not a secret
     attempt = 0
@@ -71,7 +71,7 @@ async def keep_running(process: Process) -> NoReturn:
         await asyncio.sleep(pause_seconds)
 
 
-async def _run_once(process: Process) -> str:
+async def _run_once(process: ChildProcess) -> str:
     """Until it ends: how it did."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -107,7 +107,7 @@ async def _run_once(process: Process) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-async def _start(process: Process, line: int) -> asyncio.subprocess.Process:
+async def _start(process: ChildProcess, line: int) -> asyncio.subprocess.Process:
     handed = process.hand(line)
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", process.module),

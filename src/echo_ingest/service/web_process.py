@@ -8,9 +8,9 @@ comes waits instead of being turned away.
 import errno
 import socket
 
-from echo_ingest.ipc import Answers, Handed, answer
+from echo_ingest.ipc import Answers, WebBootstrap, answer
 from echo_ingest.process.log import log_level
-from echo_ingest.service.supervisor import Process
+from echo_ingest.service.supervisor import ChildProcess
 from echo_ingest.settings import Settings, Tokens
 
 STOP_SECONDS_MAX = 6.0
@@ -19,13 +19,13 @@ PAUSE_SECONDS_MAX = 5.0  # whoever asks for health waits for so long at most
 
 def web_child(
     settings: Settings, tokens: Tokens, listener: socket.socket, lock: int, answers: Answers
-) -> Process:
+) -> ChildProcess:
     """The one of `settings`, which answers at `listener` with `answers`."""
-    return Process(
+    return ChildProcess(
         name="web",
         module="echo_ingest.web",
         lock=lock,
-        hand=lambda line: Handed(settings, tokens, listener.fileno(), line, log_level()),
+        hand=lambda line: WebBootstrap(settings, tokens, listener.fileno(), line, log_level()),
         speak=lambda ours: answer(ours, answers),
         stop_seconds_max=STOP_SECONDS_MAX,
         pause_seconds_max=PAUSE_SECONDS_MAX,

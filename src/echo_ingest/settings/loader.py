@@ -32,7 +32,7 @@ class Expected(Struct, frozen=True):
     text: str
 
 
-class Found(Struct, frozen=True):
+class RawValue(Struct, frozen=True):
     """A value, and what the place it came from calls it."""
 
     label: str
@@ -50,7 +50,7 @@ def read(
     names = [*model.model_fields, *(secret + FILE_SUFFIX for secret in secrets)]
     if toml_path is None and environ.get(CONFIG_VARIABLE):
         toml_path = Path(environ[CONFIG_VARIABLE])
-    found: dict[str, Found] = {}
+    found: dict[str, RawValue] = {}
     if toml_path is not None:
         found |= _with_secrets(_from_file(toml_path, names, problems), secrets, problems)
     found |= _with_secrets(_from_environment(environ, names), secrets, problems)
@@ -63,16 +63,16 @@ def read(
     return settings
 
 
-def _from_environment(environ: Mapping[str, str], names: list[str]) -> dict[str, Found]:
+def _from_environment(environ: Mapping[str, str], names: list[str]) -> dict[str, RawValue]:
     given = {}
     for name in names:
         label = ENVIRONMENT_PREFIX + name.upper()
         if environ.get(label):
-            given[name] = Found(label, environ[label])
+            given[name] = RawValue(label, environ[label])
     return given
 
 
-def _from_file(path: Path, names: list[str], problems: list[str]) -> dict[str, Found]:
+def _from_file(path: Path, names: list[str], problems: list[str]) -> dict[str, RawValue]:
     try:
         table = tomllib.loads(path.read_text())
     except OSError as error:
@@ -84,7 +84,7 @@ def _from_file(path: Path, names: list[str], problems: list[str]) -> dict[str, F
     given = {}
     for name, value in table.items():
         if name in names:
-            given[name] = Found(f"{name} in {path}", value)
+            given[name] = RawValue(f"{name} in {path}", value)
         else:
             nearest = difflib.get_close_matches(name.lower(), names, n=1)
             remedy = f"type {nearest[0]}" if nearest else "leave it out"
@@ -93,8 +93,8 @@ def _from_file(path: Path, names: list[str], problems: list[str]) -> dict[str, F
 
 
 def _with_secrets(
-    given: dict[str, Found], secrets: Collection[str], problems: list[str]
-) -> dict[str, Found]:
+    given: dict[str, RawValue], secrets: Collection[str], problems: list[str]
+) -> dict[str, RawValue]:
     """The same, with the content of secret files in place of their names."""
     settled = dict(given)
     for secret in secrets:
@@ -113,13 +113,13 @@ def _with_secrets(
                 "type the path of a file with the secret in it"
             )
         else:
-            settled[secret] = Found(file.label, text.removesuffix("\n"))
+            settled[secret] = RawValue(file.label, text.removesuffix("\n"))
     return settled
 
 
 def _invalid(
     error: ValidationError,
-    found: dict[str, Found],
+    found: dict[str, RawValue],
     model: type[BaseModel],
     secrets: Collection[str],
 ) -> list[str]:

@@ -14,10 +14,10 @@ from msgspec import Struct
 
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.simulator import payloads
-from echo_ingest.simulator.forest import HOURS, Node, is_silent
+from echo_ingest.simulator.forest import HOURS, SimulatedNode, is_silent
 from echo_ingest.simulator.payloads import Outgoing
 
-Say = Callable[[str, Node, datetime, Random], Outgoing]
+Say = Callable[[str, SimulatedNode, datetime, Random], Outgoing]
 
 FROGS = ("Litoria ewingii", "Crinia signifera", "Limnodynastes dumerilii", "Geocrinia victoriana")
 OWLS = ("Ninox boobook", "Ninox strenua")
@@ -30,7 +30,7 @@ class Device(Struct, frozen=True):
     """One simulated device: what it says, and how often."""
 
     topic: str
-    node: Node
+    node: SimulatedNode
     says: tuple[Say, ...]
     """One message each, of the same moment and the same animal."""
     interval_seconds: float
@@ -46,27 +46,35 @@ class Device(Struct, frozen=True):
         return [say(self.topic, self.node, when, Random(luck)) for say in self.says]  # noqa: S311
 
 
-def nodes(began_at: datetime) -> dict[str, Node]:
+def nodes(began_at: datetime) -> dict[str, SimulatedNode]:
     """Fifteen, some kilometres apart in the ranges; the stories of some hang on the beginning."""
     away = (began_at - timedelta(days=2, hours=9), began_at - timedelta(days=1, hours=22))
     return {
         node.name: node
         for node in (
-            Node("ridge-01", (-38.7431, 143.4262, 402.0), OWLS + BIRDS),
-            Node("ridge-02", (-38.7018, 143.4897, 455.0), (*OWLS, *BIRDS, "Litoria ewingii")),
-            Node("ridge-03", (-38.6442, 143.6013, 511.0), OWLS + BIRDS, clock_error_seconds=2_832),
-            Node("ridge-07", (-38.5899, 143.7246, 487.0), OWLS, empty_at=began_at - SILENT_SINCE),
-            Node("creek-01", (-38.7712, 143.5021, 112.0), FROGS + BIRDS),
-            Node("creek-02", (-38.6701, 143.5673, 231.0), FROGS),
-            Node("creek-03", (-38.6355, 143.8310, 74.0), FROGS + OWLS, away=away),
-            Node("gully-01", (-38.6928, 143.3725, 188.0), (*FROGS, "Ninox strenua")),
-            Node("gully-02", (-38.5542, 143.7511, 203.0), BIRDS, empty_at=began_at + SILENT_IN),
-            Node("swamp-01", (-38.7836, 143.4679, 8.0), (*FROGS, "Uperoleia mimula")),
-            Node("swamp-02", (-38.7603, 143.3768, 11.0), FROGS),
-            Node("coast-01", (-38.8540, 143.5187, 63.0), BIRDS),
-            Node("coast-02", (-38.7304, 143.6790, 39.0), ("Crinia signifera", *BIRDS)),
-            Node("collar-7", (-38.7155, 143.5420, 290.0), ("Sus scrofa",)),
-            Node("broken-9", (-38.6120, 143.6620, 330.0), tuple(HOURS)),
+            SimulatedNode("ridge-01", (-38.7431, 143.4262, 402.0), OWLS + BIRDS),
+            SimulatedNode(
+                "ridge-02", (-38.7018, 143.4897, 455.0), (*OWLS, *BIRDS, "Litoria ewingii")
+            ),
+            SimulatedNode(
+                "ridge-03", (-38.6442, 143.6013, 511.0), OWLS + BIRDS, clock_error_seconds=2_832
+            ),
+            SimulatedNode(
+                "ridge-07", (-38.5899, 143.7246, 487.0), OWLS, empty_at=began_at - SILENT_SINCE
+            ),
+            SimulatedNode("creek-01", (-38.7712, 143.5021, 112.0), FROGS + BIRDS),
+            SimulatedNode("creek-02", (-38.6701, 143.5673, 231.0), FROGS),
+            SimulatedNode("creek-03", (-38.6355, 143.8310, 74.0), FROGS + OWLS, away=away),
+            SimulatedNode("gully-01", (-38.6928, 143.3725, 188.0), (*FROGS, "Ninox strenua")),
+            SimulatedNode(
+                "gully-02", (-38.5542, 143.7511, 203.0), BIRDS, empty_at=began_at + SILENT_IN
+            ),
+            SimulatedNode("swamp-01", (-38.7836, 143.4679, 8.0), (*FROGS, "Uperoleia mimula")),
+            SimulatedNode("swamp-02", (-38.7603, 143.3768, 11.0), FROGS),
+            SimulatedNode("coast-01", (-38.8540, 143.5187, 63.0), BIRDS),
+            SimulatedNode("coast-02", (-38.7304, 143.6790, 39.0), ("Crinia signifera", *BIRDS)),
+            SimulatedNode("collar-7", (-38.7155, 143.5420, 290.0), ("Sus scrofa",)),
+            SimulatedNode("broken-9", (-38.6120, 143.6620, 330.0), tuple(HOURS)),
         )
     }
 

@@ -9,7 +9,7 @@ from random import Random
 
 from msgspec import Struct
 
-from echo_ingest.simulator.sounds import CALLS, Call
+from echo_ingest.simulator.sounds import CALLS, SpeciesSound
 
 DAWN_HOUR, WARMEST_HOUR = 6.0, 15.0
 SINKS_PERCENT_PER_HOUR = 0.9
@@ -31,7 +31,7 @@ HOURS = {
 """When a species calls, in hours of the sun's day, beyond 24 into the next."""
 
 
-class Node(Struct, frozen=True):
+class SimulatedNode(Struct, frozen=True):
     """One simulated node: where it stands, and what it hears there."""
 
     name: str
@@ -47,18 +47,18 @@ class Node(Struct, frozen=True):
     """From when until when it could not reach the broker; it sent what it had kept afterwards."""
 
 
-def sun_hour(node: Node, when: datetime) -> float:
+def sun_hour(node: SimulatedNode, when: datetime) -> float:
     """The hour by the sun where the node stands, 0 to 24; needs no time zone."""
     utc = when.astimezone(UTC)
     return (utc.hour + utc.minute / 60 + utc.second / 3600 + node.place[1] / 15) % 24
 
 
-def is_silent(node: Node, when: datetime) -> bool:
+def is_silent(node: SimulatedNode, when: datetime) -> bool:
     """Its battery is empty."""
     return node.empty_at is not None and when >= node.empty_at
 
 
-def battery_percent(node: Node, when: datetime) -> float:
+def battery_percent(node: SimulatedNode, when: datetime) -> float:
     """Charged from dawn on, more on a clear day, and used up through the night."""
     if node.empty_at is not None:
         left = (node.empty_at - when) / timedelta(hours=1) * SINKS_PERCENT_PER_HOUR
@@ -78,26 +78,26 @@ def _charge(hour: float) -> float:
     return 1 - (since_dawn - day_hours) / (24 - day_hours)
 
 
-def temperature_celsius(node: Node, when: datetime) -> float:
+def temperature_celsius(node: SimulatedNode, when: datetime) -> float:
     """Cooler higher up; warmest in the afternoon."""
     mild = _of_the_day(node, when, "air").uniform(-2, 2)
     swing = 5 * math.cos(2 * math.pi * (sun_hour(node, when) - WARMEST_HOUR) / 24)
     return round(14.5 - node.place[2] / 120 + mild + swing, 1)
 
 
-def disk_percent(node: Node, when: datetime) -> float:
+def disk_percent(node: SimulatedNode, when: datetime) -> float:
     """It fills, and is emptied when someone comes by, each fortnight."""
     days = when.timestamp() / 86_400 + Random(node.name).uniform(0, 14)  # noqa: S311
     return round(18 + days % 14 * 3.1, 1)
 
 
-def _of_the_day(node: Node, when: datetime, what: str) -> Random:
+def _of_the_day(node: SimulatedNode, when: datetime, what: str) -> Random:
     """Luck that holds from dawn to dawn."""
     day = int((when.timestamp() / 3600 + node.place[1] / 15 - DAWN_HOUR) // 24)
     return Random(f"{node.name} {what} {day}")  # noqa: S311
 
 
-def calling(node: Node, when: datetime) -> list[Call]:
+def calling(node: SimulatedNode, when: datetime) -> list[SpeciesSound]:
     """What of all that the node may hear is to be heard at this hour."""
     hour = sun_hour(node, when)
     return [

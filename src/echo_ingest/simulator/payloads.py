@@ -9,13 +9,13 @@ from random import Random
 from msgspec import Struct
 
 from echo_ingest.simulator.forest import (
-    Node,
+    SimulatedNode,
     battery_percent,
     calling,
     disk_percent,
     temperature_celsius,
 )
-from echo_ingest.simulator.sounds import CALLS, Call, sound, wav_file
+from echo_ingest.simulator.sounds import CALLS, SpeciesSound, sound, wav_file
 
 RECORDING = timedelta(seconds=3)
 SONG_CLIPS = 1.5
@@ -30,7 +30,7 @@ class Outgoing(Struct, frozen=True):
     properties: tuple[tuple[str, str], ...] = ()
 
 
-def edge_prediction(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+def edge_prediction(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
     """A Raspberry Pi that names species on the device."""
     first, *others = _heard(node, when, rng)
     score = _confidence(rng)
@@ -53,7 +53,7 @@ def edge_prediction(topic: str, node: Node, when: datetime, rng: Random) -> Outg
     )
 
 
-def detection(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+def detection(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
     """A node with a model of its own, that sends what it heard along."""
     heard = _heard(node, when, rng)[0]
     return _json(
@@ -75,7 +75,7 @@ def detection(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
     )
 
 
-def esp32_audio(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+def esp32_audio(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
     """An ESP32 with a microphone: a clip as base64 in JSON, its clock not always set."""
     stamp = _its_time(node, when).isoformat() if rng.random() < 0.9 else "1970-01-01T00:00:07"
     heard = _heard(node, when, rng)[0]
@@ -95,7 +95,7 @@ def esp32_audio(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing
     )
 
 
-def recorder(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+def recorder(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
     """A recorder that sends the file once it is whole; what else it knows is in its GUANO chunk."""
     began = when - RECORDING
     latitude, longitude, altitude = node.place
@@ -116,12 +116,12 @@ def recorder(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
     return Outgoing(f"{topic}/recording", clip, (("sensor_id", node.name),))
 
 
-def named_in_recording(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+def named_in_recording(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
     """The same recorder's model: what it named a second into that recording."""
     return edge_prediction(topic, node, when - RECORDING + RECORDING // 3, rng)
 
 
-def raspberry_pi(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+def raspberry_pi(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
     """The earlier Raspberry Pi client: audio, health and GPS, but no id and no time."""
     heard = _heard(node, when, rng)[0]
     return _json(
@@ -139,7 +139,7 @@ def raspberry_pi(topic: str, node: Node, when: datetime, rng: Random) -> Outgoin
     )
 
 
-def sensor_health(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+def sensor_health(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
     """Battery, processor, memory and disk, with a time."""
     return _json(
         topic,
@@ -155,12 +155,12 @@ def sensor_health(topic: str, node: Node, when: datetime, rng: Random) -> Outgoi
     )
 
 
-def heartbeat(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+def heartbeat(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
     """The same bytes each time: not a duplicate of itself."""
     return _json(topic, {"status": "online"})
 
 
-def movement(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+def movement(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
     """A wild boar with a collar."""
     latitude, longitude, altitude = node.place
     place = (latitude + rng.gauss(0, 0.002), longitude + rng.gauss(0, 0.002), altitude)
@@ -175,7 +175,7 @@ def movement(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
     )
 
 
-def careless(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
+def careless(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
     """A device with a bug: its messages are dead letters, kept with their reason."""
     return Outgoing(
         topic,
@@ -195,7 +195,7 @@ def careless(topic: str, node: Node, when: datetime, rng: Random) -> Outgoing:
     )
 
 
-def _heard(node: Node, when: datetime, rng: Random) -> list[Call]:
+def _heard(node: SimulatedNode, when: datetime, rng: Random) -> list[SpeciesSound]:
     """Three different species, the one that called first."""
     its_own = [call for call in CALLS if call.species in node.hears]
     first = rng.choice(calling(node, when) or its_own)
@@ -207,15 +207,17 @@ def _confidence(rng: Random) -> float:
     return round(40 + 59 * rng.betavariate(4, 2), 2)
 
 
-def _its_time(node: Node, when: datetime) -> datetime:
+def _its_time(node: SimulatedNode, when: datetime) -> datetime:
     return when + timedelta(seconds=node.clock_error_seconds)
 
 
-def _lla(node: Node) -> dict[str, float]:
+def _lla(node: SimulatedNode) -> dict[str, float]:
     return dict(zip(("latitude", "longitude", "altitude"), node.place, strict=True))
 
 
-def _clip(call: Call, seconds: float, sample_rate_hz: int, rng: Random, guano: str = "") -> bytes:
+def _clip(
+    call: SpeciesSound, seconds: float, sample_rate_hz: int, rng: Random, guano: str = ""
+) -> bytes:
     song = _song(call, seconds * SONG_CLIPS, sample_rate_hz)
     samples = int(seconds * sample_rate_hz)
     start = rng.randrange(len(song) // 2 - samples)
@@ -223,7 +225,7 @@ def _clip(call: Call, seconds: float, sample_rate_hz: int, rng: Random, guano: s
 
 
 @functools.cache
-def _song(call: Call, seconds: float, sample_rate_hz: int) -> bytes:
+def _song(call: SpeciesSound, seconds: float, sample_rate_hz: int) -> bytes:
     return sound(call, seconds, sample_rate_hz, Random(call.species))  # noqa: S311
 
 

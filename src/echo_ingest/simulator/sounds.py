@@ -11,7 +11,7 @@ VOLUME = 9_000
 NOISE = 120
 
 
-class Call(Struct, frozen=True):
+class SpeciesSound(Struct, frozen=True):
     """How a species sounds, simplified to one tone in pulses."""
 
     species: str
@@ -24,26 +24,28 @@ class Call(Struct, frozen=True):
 
 
 CALLS = (
-    Call("Litoria ewingii", 2_400, 2_700, 7.0, 0.5),
-    Call("Crinia signifera", 2_900, 3_100, 4.0, 0.25),
-    Call("Dacelo novaeguineae", 600, 1_500, 5.0, 0.8),
-    Call("Uperoleia mimula", 2_000, 2_200, 12.0, 0.4),
-    Call("Sus scrofa", 180, 140, 2.0, 0.6),
-    Call("Limnodynastes dumerilii", 560, 480, 0.9, 0.2),
-    Call("Geocrinia victoriana", 2_600, 2_400, 10.0, 0.5),
-    Call("Ninox boobook", 880, 720, 1.4, 0.5),
-    Call("Ninox strenua", 420, 370, 0.8, 0.6),
-    Call("Eopsaltria australis", 3_500, 2_600, 3.0, 0.3),
-    Call("Strepera graculina", 900, 1_900, 1.2, 0.5),
+    SpeciesSound("Litoria ewingii", 2_400, 2_700, 7.0, 0.5),
+    SpeciesSound("Crinia signifera", 2_900, 3_100, 4.0, 0.25),
+    SpeciesSound("Dacelo novaeguineae", 600, 1_500, 5.0, 0.8),
+    SpeciesSound("Uperoleia mimula", 2_000, 2_200, 12.0, 0.4),
+    SpeciesSound("Sus scrofa", 180, 140, 2.0, 0.6),
+    SpeciesSound("Limnodynastes dumerilii", 560, 480, 0.9, 0.2),
+    SpeciesSound("Geocrinia victoriana", 2_600, 2_400, 10.0, 0.5),
+    SpeciesSound("Ninox boobook", 880, 720, 1.4, 0.5),
+    SpeciesSound("Ninox strenua", 420, 370, 0.8, 0.6),
+    SpeciesSound("Eopsaltria australis", 3_500, 2_600, 3.0, 0.3),
+    SpeciesSound("Strepera graculina", 900, 1_900, 1.2, 0.5),
 )
 
 
-def wav(call: Call, seconds: float, sample_rate_hz: int, rng: Random, guano: str = "") -> bytes:
+def wav(
+    call: SpeciesSound, seconds: float, sample_rate_hz: int, rng: Random, guano: str = ""
+) -> bytes:
     """A WAV file of the call in quiet noise; as `wav_file`."""
     return wav_file(sound(call, seconds, sample_rate_hz, rng), sample_rate_hz, guano)
 
 
-def sound(call: Call, seconds: float, sample_rate_hz: int, rng: Random) -> bytes:
+def sound(call: SpeciesSound, seconds: float, sample_rate_hz: int, rng: Random) -> bytes:
     """The call in quiet noise, as 16-bit samples, the low byte first."""
     samples = array.array("h")
     phase = 0.0

@@ -21,13 +21,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 import echo_ingest
 from echo_ingest.almanac import almanac_path
 from echo_ingest.settings import Settings, Tokens
-from echo_ingest.web.access import Refusals, only_with
+from echo_ingest.web.access import FailedAttempts, only_with
 from echo_ingest.web.api import read_api
 from echo_ingest.web.console import create_console
-from echo_ingest.web.console.live_updates import TABS_MAX, Live
+from echo_ingest.web.console.live_updates import TABS_MAX, LiveUpdates
 from echo_ingest.web.errors import ERRORS
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
-from echo_ingest.web.reader import AlmanacReader, Reader
+from echo_ingest.web.reader import AlmanacThreads, JournalThreads
 
 __all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
 
@@ -55,20 +55,22 @@ def create_health_app(conditions: Conditions) -> Litestar:
 
 
 def create_app(
-    service: Service, settings: Settings, tokens: Tokens, live: Live | None = None
+    service: Service, settings: Settings, tokens: Tokens, live: LiveUpdates | None = None
 ) -> Litestar:
     """All routes. A token is asked for by all but health and metrics, by the console as set.
 
     `live` tells open tabs what is new, if somebody runs it.
     """
-    refusals = Refusals()
+    refusals = FailedAttempts()
     with_token = only_with(tokens.reader, refusals)
     console = []
     if settings.console_access != "off":
-        almanac = AlmanacReader(almanac_path(settings.data_dir))
+        almanac = AlmanacThreads(almanac_path(settings.data_dir))
         journal = _reader(settings)
         console = [
-            create_console(service, journal, almanac, live or Live(), settings, tokens, refusals)
+            create_console(
+                service, journal, almanac, live or LiveUpdates(), settings, tokens, refusals
+            )
         ]
     return Litestar(
         route_handlers=[
@@ -103,9 +105,9 @@ def create_app(
     )
 
 
-def _reader(settings: Settings) -> Reader:
+def _reader(settings: Settings) -> JournalThreads:
     """One for each side, so that neither waits for what the other asks."""
-    return Reader(settings.journal_path, settings.payload_bytes_max)
+    return JournalThreads(settings.journal_path, settings.payload_bytes_max)
 
 
 async def serve(

@@ -19,10 +19,10 @@ import structlog
 
 from echo_ingest import web
 from echo_ingest.almanac import Follower, almanac_path
-from echo_ingest.ipc import Handed, Intercom
+from echo_ingest.ipc import IngestClient, WebBootstrap
 from echo_ingest.process.child import begin
 from echo_ingest.process.log import configure_log
-from echo_ingest.web.console.live_updates import Live
+from echo_ingest.web.console.live_updates import LiveUpdates
 from echo_ingest.web.sampling import sample_each_minute
 
 NICENESS = 10
@@ -36,17 +36,17 @@ log = structlog.get_logger("web")
 
 def main() -> None:
     """Answer until told to stop, or until the parent is gone."""
-    handed: Handed = begin(NICENESS, OOM_SCORE)
+    handed: WebBootstrap = begin(NICENESS, OOM_SCORE)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _allow_files()
     configure_log(handed.log_level)
     asyncio.run(_serve(handed))
 
 
-async def _serve(handed: Handed) -> None:
+async def _serve(handed: WebBootstrap) -> None:
     settings, almanac = handed.settings, almanac_path(handed.settings.data_dir)
-    intercom = await Intercom.at(socket.socket(fileno=handed.line))
-    live = Live(_changes_of(settings.journal_path), _changes_of(almanac))
+    intercom = await IngestClient.at(socket.socket(fileno=handed.line))
+    live = LiveUpdates(_changes_of(settings.journal_path), _changes_of(almanac))
     app = web.create_app(intercom, settings, handed.tokens, live)
     started, ending = asyncio.Event(), threading.Event()
     async with asyncio.TaskGroup() as tasks, _set_in_the_end(ending):

@@ -26,7 +26,7 @@ REMEDY = (
 )
 
 
-class Refusals:
+class FailedAttempts:
     """How many wrong tokens each address has sent of late: a bucket that drains by itself."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +63,7 @@ class Refusals:
         return max(0.0, level - (self._clock() - at) * REFUSED_PER_SECOND)
 
 
-def only_with(token: str, refusals: Refusals) -> Callable[[ASGIApp], ASGIApp]:
+def only_with(token: str, refusals: FailedAttempts) -> Callable[[ASGIApp], ASGIApp]:
     """Litestar middleware for routes that show what the journal holds.
 
     Hashes are compared, in constant time, so that not even the token's length is told.

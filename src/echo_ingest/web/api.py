@@ -11,10 +11,10 @@ from litestar.params import FromQuery, PathParameter, QueryParameter, SkipValida
 from litestar.response import Stream
 
 from echo_ingest.journal.entries import DeadLetter
-from echo_ingest.journal.reader import Archive, Selection
+from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.web.errors import AnyRequest, Problem, problem
 from echo_ingest.web.lookup import clip_file, entry_at, shown
-from echo_ingest.web.reader import Reader, download, in_turn
+from echo_ingest.web.reader import JournalThreads, download, in_turn
 from echo_ingest.web.schemas import (
     DeadLetterPage,
     DeadMessage,
@@ -54,10 +54,10 @@ Number = Annotated[int, PathParameter(ge=1, le=NUMBER_MAX)]
 Before = Annotated[int | None, QueryParameter(ge=1, le=NUMBER_MAX)]
 After = Annotated[int, QueryParameter(ge=0, le=NUMBER_MAX)]
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]
-Journal = NamedDependency[SkipValidation[Reader]]
+Journal = NamedDependency[SkipValidation[JournalThreads]]
 
 
-def read_api(reader: Reader) -> Router:
+def read_api(reader: JournalThreads) -> Router:
     """All routes that read the journal."""
     return Router(
         "/api",
@@ -93,7 +93,7 @@ async def list_records(
     """The newest records, by when they were received; `since` and `until` are observed times."""
     selection = Selection(node, kind, _instant("since", since), _instant("until", until))
 
-    def question(archive: Archive) -> list[StoredRecord]:
+    def question(archive: JournalReader) -> list[StoredRecord]:
         entries = archive.newest(selection, limit, before)
         return [shown(archive, entry, journal.payload_bytes_max) for entry in entries]
 
@@ -129,7 +129,7 @@ async def list_dead_letters(
 ) -> DeadLetterPage:
     """Messages that were never valid, in order of arrival."""
 
-    def question(archive: Archive) -> list[DeadMessage]:
+    def question(archive: JournalReader) -> list[DeadMessage]:
         return [dead_message(d) for d in islice(archive.dead_letters(after, node, reason), limit)]
 
     dead = await journal.ask(question)
@@ -155,7 +155,7 @@ async def list_parked(
 ) -> ParkedPage:
     """Records that a sink refused, by sink and offset."""
 
-    def question(archive: Archive) -> ParkedPage:
+    def question(archive: JournalReader) -> ParkedPage:
         sinks = archive.ledger().sinks
         if sink is not None and sink not in sinks:
             there_are = ", ".join(sinks) or "none"
@@ -175,7 +175,7 @@ async def list_nodes(journal: Journal, node: Text = None, since: Day = None) -> 
     return NodeDays([node_on_day(day) for day in days[:NODE_DAYS_MAX]], len(days) > NODE_DAYS_MAX)
 
 
-def _dead_letter(archive: Archive, number: int) -> DeadLetter:
+def _dead_letter(archive: JournalReader, number: int) -> DeadLetter:
     dead_letter = archive.dead_letter(number)
     if dead_letter is None:
         raise NotFoundException(f"there is no dead letter {number}; it may have been replayed")

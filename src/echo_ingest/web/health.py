@@ -52,7 +52,7 @@ class Service(Conditions, Protocol):
         ...
 
 
-class Health(Struct, frozen=True, omit_defaults=True):
+class HealthReport(Struct, frozen=True, omit_defaults=True):
     """`ok`, or what is wrong, by part."""
 
     status: Literal["ok", "failing"]
@@ -63,17 +63,17 @@ def health_pages(conditions: Conditions) -> list[HTTPRouteHandler]:
     """How it is: for whoever restarts it, waits for it, or sends devices to it."""
 
     @route("/livez", http_method=METHODS, tags=["health"])
-    async def live() -> Response[Health]:
+    async def live() -> Response[HealthReport]:
         """Is the process alive? If not, it should be started again."""
         return await _answer(conditions.live())
 
     @route("/readyz", http_method=METHODS, tags=["health"])
-    async def ready() -> Response[Health]:
+    async def ready() -> Response[HealthReport]:
         """Are messages made durable?"""
         return await _answer(conditions.ready())
 
     @route(["/healthz", "/"], http_method=METHODS, tags=["health"])
-    async def healthy() -> Response[Health]:
+    async def healthy() -> Response[HealthReport]:
         """Does a message sent to the broker reach us? For the load balancer."""
         return await _answer(conditions.healthy())
 
@@ -107,11 +107,11 @@ def figures_pages(service: Service) -> list[HTTPRouteHandler]:
     return [ledger, sinks]
 
 
-async def _answer(asked: Awaitable[dict[str, str]]) -> Response[Health]:
+async def _answer(asked: Awaitable[dict[str, str]]) -> Response[HealthReport]:
     try:
         problems = await asked
     except NoAnswer as error:
         problems = {"service": str(error)}
     if problems:
-        return Response(Health("failing", problems), status_code=503)
-    return Response(Health("ok"), status_code=200)
+        return Response(HealthReport("failing", problems), status_code=503)
+    return Response(HealthReport("ok"), status_code=200)

@@ -4,7 +4,7 @@ from litestar.exceptions import NotFoundException
 from msgspec import Struct
 
 from echo_ingest.journal import Entry
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import AnyRecord
 from echo_ingest.sinks import clips
 from echo_ingest.web.schemas import StoredRecord, stored_record
@@ -19,7 +19,7 @@ class ClipFile(Struct, frozen=True):
     """For those who save it: safe as the name of a file."""
 
 
-def entry_at(archive: Archive, offset: int) -> Entry:
+def entry_at(archive: JournalReader, offset: int) -> Entry:
     """The message as it came; raises `NotFoundException` if there is none."""
     entry = archive.record(offset)
     if entry is None:
@@ -33,13 +33,13 @@ def entry_at(archive: Archive, offset: int) -> Entry:
     return entry
 
 
-def shown(archive: Archive, entry: Entry, payload_bytes_max: int) -> StoredRecord:
+def shown(archive: JournalReader, entry: Entry, payload_bytes_max: int) -> StoredRecord:
     """The record of `entry`, decoded, and where its clip is kept besides."""
     place = archive.place_of(clips.KEEPER, entry.offset)
     return stored_record(entry, payload_bytes_max, place)
 
 
-def clip_file(archive: Archive, offset: int, payload_bytes_max: int) -> ClipFile:
+def clip_file(archive: JournalReader, offset: int, payload_bytes_max: int) -> ClipFile:
     """The clip of a record; raises `NotFoundException` if it has none."""
     entry = entry_at(archive, offset)
     stored = shown(archive, entry, payload_bytes_max)

@@ -16,7 +16,7 @@ from litestar.response import Stream
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from echo_ingest.almanac import Almanac
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.web.ranges import NOWHERE, part_of
 
 REQUESTS_MAX = 4
@@ -24,11 +24,11 @@ WAIT_SECONDS_MAX = 10.0
 REQUEST_SECONDS_MAX = 300.0
 CHUNK_BYTES = 64 * 1024
 
-A = TypeVar("A", Almanac, Archive)
+A = TypeVar("A", Almanac, JournalReader)
 T = TypeVar("T")
 
 
-class Reader:
+class JournalThreads:
     """Asks the journal at `path`, in threads of its own."""
 
     def __init__(self, path: Path, payload_bytes_max: int) -> None:
@@ -37,12 +37,12 @@ class Reader:
         # Not asyncio's own threads: those look up host names for the session and the sinks.
         self._threads = ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="read-api")
 
-    async def ask(self, question: Callable[[Archive], T]) -> T:
+    async def ask(self, question: Callable[[JournalReader], T]) -> T:
         """Return the answer of an archive that is opened for this question."""
-        return await _answer(self._threads, lambda: Archive(self._path), question)
+        return await _answer(self._threads, lambda: JournalReader(self._path), question)
 
 
-class AlmanacReader:
+class AlmanacThreads:
     """Asks the almanac at `path`, in threads of its own: it waits for no scan of the journal."""
 
     def __init__(self, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import apsw
 from prometheus_client.parser import text_string_to_metric_families
 
-from echo_ingest.almanac import Figures, note_sample
+from echo_ingest.almanac import ServiceStatus, note_sample
 from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import Ledger
 from echo_ingest.web.health import Service
@@ -25,7 +25,7 @@ async def sample_each_minute(service: Service, almanac_path: Path) -> NoReturn:
     """Note how `service` is, now and at each full minute, until cancelled."""
     while True:
         ledger: Ledger | None = None
-        figures: Figures | None = None
+        figures: ServiceStatus | None = None
         with contextlib.suppress(NoAnswer):
             ledger, figures = await service.ledger(), figures_in(await service.metrics())
         now_ms = time.time_ns() // 1_000_000
@@ -38,7 +38,7 @@ async def sample_each_minute(service: Service, almanac_path: Path) -> NoReturn:
             await asyncio.sleep(MINUTE_SECONDS - time.time() % MINUTE_SECONDS)
 
 
-def figures_in(metrics: str) -> Figures:
+def figures_in(metrics: str) -> ServiceStatus:
     """What the almanac notes of the metrics, in Prometheus' text format."""
     values = {
         sample.name: sample.value
@@ -47,7 +47,7 @@ def figures_in(metrics: str) -> Figures:
         if not sample.labels
     }
     dropped = values.get("echo_ingest_broker_dropped_messages_total")
-    return Figures(
+    return ServiceStatus(
         journal_bytes=int(values["echo_ingest_journal_bytes"]),
         disk_free_bytes=int(values["echo_ingest_disk_free_bytes"]),
         room_bytes=int(values["echo_ingest_journal_room_bytes"]),

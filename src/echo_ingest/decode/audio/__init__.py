@@ -7,7 +7,7 @@ from binascii import a2b_base64
 import pybase64
 
 from echo_ingest.decode.audio import flac, mp3, ogg, wav
-from echo_ingest.decode.errors import Unfit, looks_like
+from echo_ingest.decode.errors import DecodeError, looks_like
 from echo_ingest.record import Clip, Container
 
 REFERENCE_CHARACTERS_MAX = 1_024
@@ -32,15 +32,15 @@ def container(data: bytes) -> Container | None:
 
 
 def describe(data: bytes, *, hashed: bool) -> Clip:
-    """Measure a clip; raise `Unfit` where it is broken, cut off, empty or no audio at all.
+    """Measure a clip; raise `DecodeError` where it is broken, cut off, empty or no audio at all.
 
     Unless it is to be `hashed`, its SHA-256, which costs a hundred times the rest, is left empty.
     """
     if not data:
-        raise Unfit("the clip is empty: 0 bytes")
+        raise DecodeError("the clip is empty: 0 bytes")
     kind = container(data)
     if kind is None:
-        raise Unfit(f"the clip is not WAV, FLAC, MP3 or Ogg audio but {looks_like(data)}")
+        raise DecodeError(f"the clip is not WAV, FLAC, MP3 or Ogg audio but {looks_like(data)}")
     sound = _MEASURES[kind](data)
     return Clip(
         container=kind,
@@ -54,20 +54,23 @@ def describe(data: bytes, *, hashed: bool) -> Clip:
 
 
 def from_base64(text: str, field: str) -> bytes:
-    """Decode a clip sent as base64 (RFC 4648, 4), line breaks allowed; raise `Unfit` if broken."""
+    """Decode a clip sent as base64 (RFC 4648, 4), line breaks allowed.
+
+    Raises `DecodeError` if it is broken.
+    """
     try:
         # In a fortieth of the time that `binascii` takes, and what it reads, that reads the same.
         return pybase64.b64decode(text, validate=True)
     except ValueError:
         pass
     if text.lstrip().startswith("data:"):
-        raise Unfit(f'{field}: send the base64 alone, without the "data:…;base64," before it')
+        raise DecodeError(f'{field}: send the base64 alone, without the "data:…;base64," before it')
     try:
         return a2b_base64(text.encode("ascii").translate(None, WHITE_SPACE), strict_mode=True)
     except BrokenBase64 as error:
-        raise Unfit(f"{field}: broken base64 ({str(error).lower()})") from None
+        raise DecodeError(f"{field}: broken base64 ({str(error).lower()})") from None
     except ValueError:
-        raise Unfit(f"{field}: broken base64 (it holds letters that are not ASCII)") from None
+        raise DecodeError(f"{field}: broken base64 (it holds letters that are not ASCII)") from None
 
 
 def is_reference(text: str) -> bool:

@@ -5,8 +5,8 @@ header says the sound ends. Frames in the middle are not decoded. Read: STREAMIN
 comment block as metadata.
 """
 
-from echo_ingest.decode.audio.sound import U32, Sound, measured, note
-from echo_ingest.decode.errors import Unfit
+from echo_ingest.decode.audio.sound import U32, AudioMeasure, measured, note
+from echo_ingest.decode.errors import DecodeError
 
 BLOCKS_MAX = 128
 COMMENTS_MAX = 1_000
@@ -15,8 +15,8 @@ SEARCHED_BYTES_MAX = 500_000
 STREAMINFO_BYTES = 34
 
 
-def measure(data: bytes) -> Sound:
-    """Measure a FLAC file; raise `Unfit` where it is broken, cut off or empty."""
+def measure(data: bytes) -> AudioMeasure:
+    """Measure a FLAC file; raise `DecodeError` where it is broken, cut off or empty."""
     info = b""
     metadata: dict[str, str] = {}
     at = 4
@@ -25,7 +25,7 @@ def measure(data: bytes) -> Sound:
         size = int.from_bytes(head[1:])
         body = data[at + 4 : at + 4 + size]
         if len(head) < 4 or len(body) < size:
-            raise Unfit(f"the FLAC is cut off in its header, after {len(data):,} bytes")
+            raise DecodeError(f"the FLAC is cut off in its header, after {len(data):,} bytes")
         at += 4 + size
         if head[0] & 0x7F == 0 and not info:
             info = body
@@ -34,13 +34,13 @@ def measure(data: bytes) -> Sound:
         if head[0] & 0x80:
             break
     if len(info) < STREAMINFO_BYTES:
-        raise Unfit("the FLAC has no whole STREAMINFO block")
+        raise DecodeError("the FLAC has no whole STREAMINFO block")
     rate, channels, samples_said = streaminfo(info)
     if at >= len(data):
-        raise Unfit("the FLAC is cut off or empty: a header and no sound")
+        raise DecodeError("the FLAC is cut off or empty: a header and no sound")
     samples = _samples_by_last_frame(data, at, int.from_bytes(info[:2]))
     if samples is None or (samples_said and samples < samples_said):
-        raise Unfit(
+        raise DecodeError(
             f"the FLAC is cut off: its last frame is not whole,"
             f" or comes before the last of the {samples_said:,} samples that its header says"
         )

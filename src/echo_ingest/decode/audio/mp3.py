@@ -7,8 +7,8 @@ duration. Tags (ID3v2, ID3v1, APE) are stepped over.
 
 from typing import NamedTuple
 
-from echo_ingest.decode.audio.sound import Sound, measured
-from echo_ingest.decode.errors import Unfit
+from echo_ingest.decode.audio.sound import AudioMeasure, measured
+from echo_ingest.decode.errors import DecodeError
 
 FRAMES_MAX = 200_000
 JUNK_BYTES_MAX = 4_096
@@ -20,7 +20,7 @@ _RATES_HZ = (44_100, 48_000, 32_000)
 _TRAILERS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 
 
-class Frame(NamedTuple):
+class Mp3Frame(NamedTuple):
     """What a frame header says."""
 
     size_bytes: int
@@ -30,7 +30,7 @@ class Frame(NamedTuple):
     xing_at: int
 
 
-def frame(data: bytes, at: int) -> Frame | None:
+def frame(data: bytes, at: int) -> Mp3Frame | None:
     """Read the frame header at `at`; None if there is none of layer III."""
     head = data[at : at + 4]
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
@@ -44,22 +44,22 @@ def frame(data: bytes, at: int) -> Frame | None:
     size = (144 if first else 72) * bits // rate + (head[2] >> 1 & 1)
     mono = head[3] >> 6 == 3
     side_bytes = (17 if mono else 32) if first else (9 if mono else 17)
-    return Frame(size, 1_152 if first else 576, rate, 1 if mono else 2, 4 + side_bytes)
+    return Mp3Frame(size, 1_152 if first else 576, rate, 1 if mono else 2, 4 + side_bytes)
 
 
-def measure(data: bytes) -> Sound:
-    """Measure an MP3 file; raise `Unfit` where it is broken, cut off or empty."""
+def measure(data: bytes) -> AudioMeasure:
+    """Measure an MP3 file; raise `DecodeError` where it is broken, cut off or empty."""
     at = _after_tag(data)
     head = frame(data, at)
     if head is None or at + head.size_bytes > len(data):
-        raise Unfit("the MP3 is cut off or empty: it holds no whole frame of sound")
+        raise DecodeError("the MP3 is cut off or empty: it holds no whole frame of sound")
     promised = _promised(data[at : at + head.size_bytes], head)
     if promised is None:
         samples = _walk(data, at) * head.samples
     else:
         samples, size = promised
         if size > len(data) - at:
-            raise Unfit(
+            raise DecodeError(
                 f"the MP3 is cut off: its header says {size:,} bytes of sound"
                 f" and {len(data) - at:,} arrived"
             )
@@ -83,7 +83,7 @@ def _after_tag(data: bytes) -> int:
     return at
 
 
-def _promised(first: bytes, head: Frame) -> tuple[int, int] | None:
+def _promised(first: bytes, head: Mp3Frame) -> tuple[int, int] | None:
     """Samples and bytes by the encoder's own count: a Xing, Info or VBRI header."""
     if first[36:40] == b"VBRI" and len(first) >= 54:
         frames, size = int.from_bytes(first[50:54]), int.from_bytes(first[46:50])
@@ -107,9 +107,11 @@ def _walk(data: bytes, at: int) -> int:
         if found is None or at + found.size_bytes > len(data):
             rest = data[at : at + JUNK_BYTES_MAX]
             if found is None and rest.strip(b"\0") and not rest.startswith(_TRAILERS):
-                raise Unfit(f"the MP3 is broken after {count:,} frames, at byte {at:,}")
+                raise DecodeError(f"the MP3 is broken after {count:,} frames, at byte {at:,}")
             if found is not None:
-                raise Unfit(f"the MP3 is cut off in its last frame, after {count:,} whole ones")
+                raise DecodeError(
+                    f"the MP3 is cut off in its last frame, after {count:,} whole ones"
+                )
             return count
         at += found.size_bytes
-    raise Unfit(f"the MP3 has more than {FRAMES_MAX:,} frames and no header that counts them")
+    raise DecodeError(f"the MP3 has more than {FRAMES_MAX:,} frames and no header that counts them")

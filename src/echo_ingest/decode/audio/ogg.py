@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from echo_ingest.decode.audio.flac import STREAMINFO_BYTES, streaminfo
-from echo_ingest.decode.audio.sound import U16, U32, U64, Sound, measured
-from echo_ingest.decode.errors import Unfit
+from echo_ingest.decode.audio.sound import U16, U32, U64, AudioMeasure, measured
+from echo_ingest.decode.errors import DecodeError
 
 PAGES_MAX = 100_000
 OPUS_GRANULES_HZ = 48_000
 NO_PACKET_ENDS = 2**64 - 1
 
 
-class Page(NamedTuple):
+class OggPage(NamedTuple):
     """One page."""
 
     granule: int
@@ -25,18 +25,20 @@ class Page(NamedTuple):
     body_bytes: int
 
 
-def measure(data: bytes) -> Sound:
-    """Measure an Ogg file; raise `Unfit` where it is broken, cut off or empty."""
-    first: Page | None = None
+def measure(data: bytes) -> AudioMeasure:
+    """Measure an Ogg file; raise `DecodeError` where it is broken, cut off or empty."""
+    first: OggPage | None = None
     last_granule = 0
     for page in _pages(data):
         first = first or page
         if page.stream != first.stream:
-            raise Unfit("the Ogg file holds more than one stream; send one recording per message")
+            raise DecodeError(
+                "the Ogg file holds more than one stream; send one recording per message"
+            )
         if page.granule != NO_PACKET_ENDS:
             last_granule = page.granule
     if first is None:
-        raise Unfit("the Ogg file is empty")
+        raise DecodeError("the Ogg file is empty")
     rate, channels, granules_hz, skipped = _identify(
         data[first.body_at : first.body_at + first.body_bytes]
     )
@@ -44,25 +46,25 @@ def measure(data: bytes) -> Sound:
     return measured(rate, channels, duration, {})
 
 
-def _pages(data: bytes) -> Iterator[Page]:
+def _pages(data: bytes) -> Iterator[OggPage]:
     at = 0
     for _ in range(PAGES_MAX):
         if at == len(data):
             return
         head = data[at : at + 27]
         if not head.startswith(b"OggS\0"[: len(head)]):
-            raise Unfit(f"the Ogg file is broken: no page begins at byte {at:,}")
+            raise DecodeError(f"the Ogg file is broken: no page begins at byte {at:,}")
         body_at = at + 27 + head[26] if len(head) == 27 else len(data) + 1
         size = sum(data[at + 27 : body_at])
         if body_at + size > len(data):
-            raise Unfit(
+            raise DecodeError(
                 f"the Ogg file is cut off: of its last page, {len(data) - at:,} bytes arrived"
             )
-        yield Page(
+        yield OggPage(
             U64.unpack_from(data, at + 6)[0], U32.unpack_from(data, at + 14)[0], body_at, size
         )
         at = body_at + size
-    raise Unfit(f"the Ogg file has more than {PAGES_MAX:,} pages")
+    raise DecodeError(f"the Ogg file has more than {PAGES_MAX:,} pages")
 
 
 def _identify(packet: bytes) -> tuple[int, int, int, int]:
@@ -77,4 +79,4 @@ def _identify(packet: bytes) -> tuple[int, int, int, int]:
     if packet.startswith(b"\x7fFLAC") and len(packet) >= 17 + STREAMINFO_BYTES:
         rate, channels, _ = streaminfo(packet[17:])
         return rate, channels, rate, 0
-    raise Unfit("the Ogg file holds neither Vorbis nor Opus nor FLAC")
+    raise DecodeError("the Ogg file holds neither Vorbis nor Opus nor FLAC")

@@ -4,7 +4,7 @@ from struct import Struct as Layout
 
 from msgspec import Struct
 
-from echo_ingest.decode.errors import Unfit
+from echo_ingest.decode.errors import DecodeError
 
 SAMPLE_RATE_HZ_MAX = 10_000_000
 CHANNELS_MAX = 64
@@ -17,7 +17,7 @@ U32 = Layout("<I")
 U64 = Layout("<Q")
 
 
-class Sound(Struct, frozen=True, gc=False):
+class AudioMeasure(Struct, frozen=True, gc=False):
     """The measure of a sound."""
 
     sample_rate_hz: int
@@ -28,17 +28,21 @@ class Sound(Struct, frozen=True, gc=False):
 
 def measured(
     sample_rate_hz: int, channels: int, duration_seconds: float, metadata: dict[str, str]
-) -> Sound:
-    """Return the sound, or raise `Unfit` for what no recorder makes (or nothing at all)."""
+) -> AudioMeasure:
+    """Return the sound, or raise `DecodeError` for what no recorder makes (or nothing at all)."""
     if not 1 <= sample_rate_hz <= SAMPLE_RATE_HZ_MAX:
-        raise Unfit(f"the header says {sample_rate_hz:,} samples a second; no recorder does that")
+        raise DecodeError(
+            f"the header says {sample_rate_hz:,} samples a second; no recorder does that"
+        )
     if not 1 <= channels <= CHANNELS_MAX:
-        raise Unfit(f"the header says {channels:,} channels; 1 to {CHANNELS_MAX} can be right")
+        raise DecodeError(
+            f"the header says {channels:,} channels; 1 to {CHANNELS_MAX} can be right"
+        )
     if duration_seconds <= 0:
-        raise Unfit("the clip is empty: a header and no sound")
+        raise DecodeError("the clip is empty: a header and no sound")
     if duration_seconds > DURATION_SECONDS_MAX:
-        raise Unfit(f"the header says the clip lasts {duration_seconds:,.0f} s, over a week")
-    return Sound(sample_rate_hz, channels, duration_seconds, metadata)
+        raise DecodeError(f"the header says the clip lasts {duration_seconds:,.0f} s, over a week")
+    return AudioMeasure(sample_rate_hz, channels, duration_seconds, metadata)
 
 
 def note(metadata: dict[str, str], name: str, text: bytes) -> None:

@@ -6,8 +6,8 @@ under their four-letter names, and the fields of a GUANO chunk under their own.
 
 from collections.abc import Iterator
 
-from echo_ingest.decode.audio.sound import U16, U32, U64, Sound, measured, note
-from echo_ingest.decode.errors import Unfit
+from echo_ingest.decode.audio.sound import U16, U32, U64, AudioMeasure, measured, note
+from echo_ingest.decode.errors import DecodeError
 
 CHUNKS_MAX = 1_000
 METADATA_CHUNKS_MAX = 8
@@ -18,8 +18,8 @@ FIXED_SIZE_FORMATS = frozenset({1, 3, 6, 7})
 EXTENSIBLE = 0xFFFE
 
 
-def measure(data: bytes) -> Sound:
-    """Measure a WAV file; raise `Unfit` where it is broken, cut off or empty."""
+def measure(data: bytes) -> AudioMeasure:
+    """Measure a WAV file; raise `DecodeError` where it is broken, cut off or empty."""
     layout = b""
     samples_said: int | None = None
     sound_bytes: int | None = None
@@ -31,7 +31,7 @@ def measure(data: bytes) -> Sound:
             size = wide_size
         there = len(data) - start
         if name == b"data" and size > there:
-            raise Unfit(
+            raise DecodeError(
                 f"the clip is cut off: its data chunk says {size:,} bytes of sound"
                 f" and {there:,} arrived"
             )
@@ -51,32 +51,32 @@ def measure(data: bytes) -> Sound:
             elif body[:4] == b"INFO":
                 _note_info(metadata, body)
     if len(layout) < 16:
-        raise Unfit(f'the WAV has no whole "fmt " chunk in its {len(data):,} bytes')
+        raise DecodeError(f'the WAV has no whole "fmt " chunk in its {len(data):,} bytes')
     if sound_bytes is None:
-        raise Unfit(f"the WAV has no data chunk in its {len(data):,} bytes: cut off or empty")
+        raise DecodeError(f"the WAV has no data chunk in its {len(data):,} bytes: cut off or empty")
     return _measure(layout, sound_bytes, samples_said, metadata)
 
 
 def _measure(
     layout: bytes, sound_bytes: int, samples_said: int | None, metadata: dict[str, str]
-) -> Sound:
+) -> AudioMeasure:
     (kind,), (channels,) = U16.unpack_from(layout), U16.unpack_from(layout, 2)
     (rate,), (bytes_a_second,) = U32.unpack_from(layout, 4), U32.unpack_from(layout, 8)
     (frame_bytes,) = U16.unpack_from(layout, 12)
     if kind == EXTENSIBLE and len(layout) >= 26:
         (kind,) = U16.unpack_from(layout, 24)
     if sound_bytes == 0:
-        raise Unfit("the clip is empty: its data chunk holds 0 bytes of sound")
+        raise DecodeError("the clip is empty: its data chunk holds 0 bytes of sound")
     if kind in FIXED_SIZE_FORMATS:
         if frame_bytes == 0 or rate == 0:
-            raise Unfit("the WAV header says 0 bytes a sample or 0 samples a second")
+            raise DecodeError("the WAV header says 0 bytes a sample or 0 samples a second")
         duration = sound_bytes // frame_bytes / rate
     elif samples_said and rate:
         duration = samples_said / rate
     elif bytes_a_second:
         duration = sound_bytes / bytes_a_second
     else:
-        raise Unfit(f"the WAV header does not say how long sound of format {kind} lasts")
+        raise DecodeError(f"the WAV header does not say how long sound of format {kind} lasts")
     return measured(rate, channels, duration, metadata)
 
 
@@ -88,7 +88,7 @@ def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         (size,) = U32.unpack_from(data, at + 4)
         yield data[at : at + 4], at + 8, size
         at += 8 + size + (size & 1)
-    raise Unfit(f"the WAV has more than {CHUNKS_MAX:,} chunks")
+    raise DecodeError(f"the WAV has more than {CHUNKS_MAX:,} chunks")
 
 
 def _note_info(metadata: dict[str, str], body: bytes) -> None:

@@ -24,7 +24,7 @@ EARTH_RADIUS_METRES = 6_371_008.8  # mean, IUGG
 T = TypeVar("T")
 
 
-class Heard(Struct, Generic[T], frozen=True):
+class Presence(Struct, Generic[T], frozen=True):
     """A record that tells that a device was there."""
 
     device: str
@@ -47,14 +47,14 @@ class Deployment(Struct, frozen=True):
     end: datetime
 
 
-class Placed(Struct, Generic[T], frozen=True):
+class PlacedRecord(Struct, Generic[T], frozen=True):
     """A record, and the deployment that it belongs to, which comes when it is over."""
 
-    heard: Heard[T]
+    heard: Presence[T]
     deployment: str
 
 
-class Unplaced(Struct, frozen=True):
+class UnplacedDevice(Struct, frozen=True):
     """A device that nobody knows the place of, and so no deployment."""
 
     device: str
@@ -69,8 +69,10 @@ def device_of(node: str | None, sensor_id: str | None) -> str:
 
 
 def deploy(
-    heard: Iterable[Heard[T]], first_place: Callable[[str], Place | None], given: dict[str, Place]
-) -> Iterator[Placed[T] | Deployment | Unplaced]:
+    heard: Iterable[Presence[T]],
+    first_place: Callable[[str], Place | None],
+    given: dict[str, Place],
+) -> Iterator[PlacedRecord[T] | Deployment | UnplacedDevice]:
     """Tell deployments from what was heard, sorted by device and time.
 
     `first_place` is the first that a device names, `given` has those that a person has.
@@ -78,14 +80,14 @@ def deploy(
     for device, records in groupby(heard, key=attrgetter("device")):
         place = given.get(device) or first_place(device)
         if place is None:
-            yield Unplaced(device, sum(1 for _ in records))
+            yield UnplacedDevice(device, sum(1 for _ in records))
         else:
             yield from _of_device(device, records, place, device in given)
 
 
 def _of_device(
-    device: str, records: Iterable[Heard[T]], place: Place, stays: bool
-) -> Iterator[Placed[T] | Deployment]:
+    device: str, records: Iterable[Presence[T]], place: Place, stays: bool
+) -> Iterator[PlacedRecord[T] | Deployment]:
     number = 0
     current: Deployment | None = None
     for heard in records:
@@ -99,7 +101,7 @@ def _of_device(
             current = Deployment(f"{device}/{number}", device, place, heard.at, heard.until)
         elif heard.until > current.end:
             current = Deployment(current.id, device, place, current.start, heard.until)
-        yield Placed(heard, current.id)
+        yield PlacedRecord(heard, current.id)
     if current is not None:
         yield current
 

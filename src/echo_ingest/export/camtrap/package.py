@@ -9,12 +9,18 @@ from typing import Any, cast
 
 from msgspec import Struct
 
-from echo_ingest.export.camtrap.deployments import Deployment, Heard, Placed, Unplaced, deploy
+from echo_ingest.export.camtrap.deployments import (
+    Deployment,
+    PlacedRecord,
+    Presence,
+    UnplacedDevice,
+    deploy,
+)
 from echo_ingest.export.camtrap.descriptor import DESCRIPTOR, Coverage, describe
 from echo_ingest.export.camtrap.project import Project
 from echo_ingest.export.camtrap.schemas import TABLES, columns
 from echo_ingest.export.csv_table import CsvTable, json_text
-from echo_ingest.export.partial import Partial, Progress, Refused
+from echo_ingest.export.partial import ExportRefused, PartialExport, Progress
 from echo_ingest.export.reading import is_wanted
 from echo_ingest.export.rows import named
 from echo_ingest.record import Place
@@ -26,7 +32,7 @@ UNPLACED_NAMED_MAX = 20
 Fields = dict[str, Any]
 
 
-class Packed(Struct):
+class PackageSummary(Struct):
     """What became of what was gathered."""
 
     rows: dict[str, int] = {}
@@ -38,7 +44,7 @@ class Packed(Struct):
     """The first `UNPLACED_NAMED_MAX` of them."""
 
 
-def write(partial: Partial, project: Project, progress: Progress) -> Packed:
+def write(partial: PartialExport, project: Project, progress: Progress) -> PackageSummary:
     """Write all files of the package but the clips, which are there."""
     given = {device: location.place for device, location in project.locations.items()}
     total = sum(partial.gathered().rows.values())
@@ -52,16 +58,16 @@ def write(partial: Partial, project: Project, progress: Progress) -> Packed:
         heard = _heard(partial)
         for each in deploy(heard, lambda device: _first_place(partial, device), given):
             match each:
-                case Placed():
+                case PlacedRecord():
                     package.add_record(each.heard, each.deployment)
                     advance(1)
                 case Deployment():
                     package.add_deployment(each)
-                case Unplaced():
+                case UnplacedDevice():
                     package.leave_out(each)
                     advance(each.records)
     if not package.packed.rows["deployments"]:
-        raise Refused(
+        raise ExportRefused(
             f"nothing for a package: of {package.packed.unplaced_devices:,} devices nobody knows "
             f"the place. Give it in {partial.request.project} under [locations]; then "
             f"`echo-ingest export {partial.target} --resume` goes on"
@@ -71,15 +77,15 @@ def write(partial: Partial, project: Project, progress: Progress) -> Packed:
     return package.packed
 
 
-def _heard(partial: Partial) -> Iterator[Heard[Fields]]:
+def _heard(partial: PartialExport) -> Iterator[Presence[Fields]]:
     for device, row in partial.by_device():
         fields = named(row)
         at = fields["observed_at"]
         until = at + timedelta(seconds=fields.get("clip_duration_seconds") or 0.0)
-        yield Heard(device, at, until, _place(fields), fields)
+        yield Presence(device, at, until, _place(fields), fields)
 
 
-def _first_place(partial: Partial, device: str) -> Place | None:
+def _first_place(partial: PartialExport, device: str) -> Place | None:
     row = partial.first_placed(device)
     return None if row is None else _place(named(row))
 
@@ -93,8 +99,10 @@ def _place(fields: Fields) -> Place | None:
 class _Package:
     """The tables as they grow."""
 
-    def __init__(self, tables: dict[str, CsvTable], project: Project, partial: Partial) -> None:
-        self.packed = Packed(dict.fromkeys(tables, 0))
+    def __init__(
+        self, tables: dict[str, CsvTable], project: Project, partial: PartialExport
+    ) -> None:
+        self.packed = PackageSummary(dict.fromkeys(tables, 0))
         self.coverage = Coverage()
         self._tables = tables
         self._project = project
@@ -104,7 +112,7 @@ class _Package:
         self._media: dict[str, str] = {}
         """Of one device and second, so that there are few: path of a clip → its id."""
 
-    def add_record(self, heard: Heard[Fields], deployment: str) -> None:
+    def add_record(self, heard: Presence[Fields], deployment: str) -> None:
         fields = heard.of
         self.coverage.note_receipt(fields["received_at"])
         if fields["kind"] == "telemetry" or not is_wanted(
@@ -118,7 +126,7 @@ class _Package:
         if medium is not None or fields["kind"] == "detection":
             self._has_times_of_receipt |= fields["time_source"] == "received"
 
-    def _medium(self, heard: Heard[Fields], deployment: str) -> str | None:
+    def _medium(self, heard: Presence[Fields], deployment: str) -> str | None:
         """The id of the record's clip; several records may have the same."""
         path = heard.of["audio_path"]
         if path is None:
@@ -165,7 +173,7 @@ class _Package:
         self._has_times_of_receipt = False
         self.coverage.note_deployment(deployment)
 
-    def leave_out(self, unplaced: Unplaced) -> None:
+    def leave_out(self, unplaced: UnplacedDevice) -> None:
         self.packed.unplaced_devices += 1
         self.packed.unplaced_records += unplaced.records
         if len(self.packed.unplaced) < UNPLACED_NAMED_MAX:
@@ -176,7 +184,7 @@ class _Package:
         self.packed.rows[table] += 1
 
 
-def _observation(heard: Heard[Fields], deployment: str, medium: str | None) -> Fields:
+def _observation(heard: Presence[Fields], deployment: str, medium: str | None) -> Fields:
     fields = heard.of
     return {
         "observationID": fields["key"],

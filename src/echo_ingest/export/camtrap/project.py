@@ -18,14 +18,14 @@ class ProjectError(Exception):
     """A project file that cannot be used: a line for each thing wrong, with its remedy."""
 
 
-class _Table(BaseModel):
+class _ProjectTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 Text = Annotated[str, Field(min_length=1)]
 
 
-class Study(_Table):
+class Study(_ProjectTable):
     """The table `[project]`."""
 
     title: Text
@@ -47,7 +47,7 @@ class Study(_Table):
     path: Text | None = None
 
 
-class Contributor(_Table):
+class Contributor(_ProjectTable):
     """One of `[[contributors]]`."""
 
     title: Text
@@ -59,7 +59,7 @@ class Contributor(_Table):
     organization: Text | None = None
 
 
-class Licence(_Table):
+class Licence(_ProjectTable):
     """One of `[[licenses]]`."""
 
     name: Text
@@ -68,7 +68,7 @@ class Licence(_Table):
     path: Text | None = None
 
 
-class Location(_Table):
+class Location(_ProjectTable):
     """One of `[locations]`: where a device is, as surveyed by a person."""
 
     latitude: Annotated[float, Field(ge=-90, le=90)]
@@ -83,7 +83,7 @@ class Location(_Table):
         return Place(self.latitude, self.longitude, None, self.coordinateUncertainty)
 
 
-class Project(_Table):
+class Project(_ProjectTable):
     """A project file."""
 
     project: Study

@@ -7,7 +7,7 @@ stand in the package itself, so that it can be checked without a network, and on
 is a missing value.
 """
 
-from echo_ingest.export.rows import Column, Type
+from echo_ingest.export.rows import TableColumn, Type
 
 VERSION = "1.0.2"
 Json = dict[str, object]
@@ -166,11 +166,11 @@ TABLES = {
 }
 
 
-def columns(schema: Json) -> tuple[Column, ...]:
+def columns(schema: Json) -> tuple[TableColumn, ...]:
     """The columns of a table in the package; what is not given for one stays empty."""
     fields = schema["fields"]
     assert isinstance(fields, list)
-    return tuple(Column(field["name"], NUMERIC.get(field["type"], "text")) for field in fields)
+    return tuple(TableColumn(field["name"], NUMERIC.get(field["type"], "text")) for field in fields)
 
 
 NUMERIC: dict[str, Type] = {"number": "number", "integer": "whole"}

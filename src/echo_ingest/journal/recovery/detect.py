@@ -14,7 +14,7 @@ import apsw
 
 from echo_ingest.journal.database import BUSY_TIMEOUT_MS, SCHEMA, SCHEMA_VERSION, JournalUnusable
 from echo_ingest.journal.ledger import contradictions
-from echo_ingest.journal.recovery.sqlite_pages import Pages
+from echo_ingest.journal.recovery.sqlite_pages import SqlitePages
 
 LOOK_SECONDS_MAX = 10.0
 PROGRESS_STEPS = 1_000
@@ -125,7 +125,7 @@ def _look(db: apsw.Connection, seconds_max: float) -> str | None:
 
 
 def _damage_of_wal(path: Path) -> str | None:
-    pages = Pages(path)
+    pages = SqlitePages(path)
     try:
         if pages.wal_is_cut():
             return f"{path.name}-wal is damaged: SQLite would not read all that was committed"

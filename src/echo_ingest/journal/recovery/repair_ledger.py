@@ -11,7 +11,7 @@ RANGES_SHOWN_MAX = 50
 STAND_IN = b"lost: a damaged journal did not give back the record of this offset"
 
 
-class Salvage(Struct):
+class SalvageReport(Struct):
     """What was saved of a damaged journal, and what was not."""
 
     reason: str
@@ -47,7 +47,7 @@ class Salvage(Struct):
         return "\n".join(lines) + "\n"
 
 
-def close_ledger(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage) -> None:
+def close_ledger(db: apsw.Connection, is_whole: dict[str, bool], found: SalvageReport) -> None:
     """Bring the small tables in line with the rows that were saved.
 
     `is_whole` says of which small tables all was read.
@@ -71,7 +71,7 @@ def close_ledger(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage)
     _mend_places(db, newest, is_whole, found)
 
 
-def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage) -> None:
+def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], found: SalvageReport) -> None:
     db.execute(
         "DELETE FROM node_day WHERE received <> stored + duplicates + dead_letters"
         " OR min(received, stored, duplicates, received_bytes, first_heard_at_ms) < 0"
@@ -84,7 +84,9 @@ def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], found: Salva
         )
 
 
-def _mend_ledger(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage) -> tuple[int, int]:
+def _mend_ledger(
+    db: apsw.Connection, is_whole: dict[str, bool], found: SalvageReport
+) -> tuple[int, int]:
     """Write the one row; return the newest offset there was, and the newest that was trimmed."""
     top = db.execute("SELECT coalesce(max(offset), 0) FROM record").get
     last_letter = db.execute("SELECT coalesce(max(id), 0) FROM dead_letter").get
@@ -124,7 +126,7 @@ def _mend_ledger(db: apsw.Connection, is_whole: dict[str, bool], found: Salvage)
 
 
 def _mend_sinks(
-    db: apsw.Connection, newest: int, is_whole: dict[str, bool], found: Salvage
+    db: apsw.Connection, newest: int, is_whole: dict[str, bool], found: SalvageReport
 ) -> None:
     """Give each sink a cursor that is not too high, and figures that add up to it."""
     if not is_whole["sink"]:
@@ -172,7 +174,7 @@ def _mend_sinks(
 
 
 def _mend_places(
-    db: apsw.Connection, newest: int, is_whole: dict[str, bool], found: Salvage
+    db: apsw.Connection, newest: int, is_whole: dict[str, bool], found: SalvageReport
 ) -> None:
     """Forget what was said of offsets that may be used a second time."""
     db.execute("DELETE FROM place WHERE first < 1 OR last < first OR last > ?", (newest,))
@@ -183,7 +185,7 @@ def _mend_places(
         )
 
 
-def _note_lost(db: apsw.Connection, newest: int, trimmed: int, found: Salvage) -> None:
+def _note_lost(db: apsw.Connection, newest: int, trimmed: int, found: SalvageReport) -> None:
     """Write down which offsets have no record, and put something in the place of the newest."""
     db.execute("DELETE FROM lost WHERE first < 1 OR last < first OR last > ?", (newest,))
     length = "SELECT coalesce(sum(last - max(first, ?1 + 1) + 1), 0) FROM lost WHERE last > ?1"

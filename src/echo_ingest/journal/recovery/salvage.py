@@ -40,8 +40,8 @@ from echo_ingest.journal.database import (
 )
 from echo_ingest.journal.entries import checksum
 from echo_ingest.journal.recovery.detect import find_damage, note_of
-from echo_ingest.journal.recovery.repair_ledger import Salvage, close_ledger
-from echo_ingest.journal.recovery.sqlite_pages import Cell, Pages, Row
+from echo_ingest.journal.recovery.repair_ledger import SalvageReport, close_ledger
+from echo_ingest.journal.recovery.sqlite_pages import Cell, Row, SqlitePages
 from echo_ingest.record import Message, payload_hash
 
 BATCH_ROWS = 1_000
@@ -52,7 +52,7 @@ log = structlog.get_logger("journal")
 
 
 def report_of(path: Path) -> Path:
-    """Where `Salvage.words` are written for the journal at `path`; a person removes it."""
+    """Where `SalvageReport.words` are written for the journal at `path`; a person removes it."""
     return path.with_name(path.name + ".salvage.txt")
 
 
@@ -78,7 +78,7 @@ def mend(path: Path) -> None:
     )
 
 
-def salvage(path: Path, reason: str) -> Salvage:
+def salvage(path: Path, reason: str) -> SalvageReport:
     """Put a new journal in the place of the damaged one at `path`; return what came of it.
 
     Takes about a minute for five million records. Raises `JournalUnusable` if the disk has no
@@ -95,9 +95,9 @@ def salvage(path: Path, reason: str) -> Salvage:
     building = path.with_name(path.name + ".salvaging")
     building.unlink(missing_ok=True)
     building.touch(mode=0o600)
-    found = Salvage(reason, f"{path.name}.damaged-{moment}")
+    found = SalvageReport(reason, f"{path.name}.damaged-{moment}")
     try:
-        with contextlib.closing(Pages(path)) as pages:
+        with contextlib.closing(SqlitePages(path)) as pages:
             _rebuild(pages, building, found)
         with report_of(path).open("a") as report:
             report.write(found.words())
@@ -133,7 +133,7 @@ def _files(path: Path) -> list[Path]:
 # ---------------------------------------------------------------------- rows
 
 
-def _rebuild(pages: Pages, building: Path, found: Salvage) -> None:
+def _rebuild(pages: SqlitePages, building: Path, found: SalvageReport) -> None:
     """Make a journal of what `pages` give, and note in `found` what came of it."""
     with contextlib.closing(apsw.Connection(str(building))) as db:
         db.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
@@ -150,7 +150,7 @@ def _rebuild(pages: Pages, building: Path, found: Salvage) -> None:
             close_ledger(db, is_whole, found)
 
 
-def _roots(db: apsw.Connection, pages: Pages) -> dict[str, int]:
+def _roots(db: apsw.Connection, pages: SqlitePages) -> dict[str, int]:
     """Where each table begins: as the damaged file says, or else as in a new one."""
     tables = "SELECT name, rootpage FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'"
     rows: list[Any] = db.execute(tables).fetchall()
@@ -179,7 +179,7 @@ def _copy_small(db: apsw.Connection, table: str, cells: Iterable[Cell]) -> bool:
     return is_whole
 
 
-def _copy_large(db: apsw.Connection, pages: Pages, roots: dict[str, int]) -> None:
+def _copy_large(db: apsw.Connection, pages: SqlitePages, roots: dict[str, int]) -> None:
     """Copy records and dead letters by their trees, and where those are broken from every page."""
     is_whole = not pages.wal_is_cut()
     for table in LARGE_TABLES:

@@ -34,11 +34,11 @@ Cell = tuple[int, Row] | None
 """A row and its rowid, or None for a place that is unreadable."""
 
 
-class Unreadable(Exception):
+class CorruptPage(Exception):
     """A page or row that is not what it must be."""
 
 
-class Frame(Struct, frozen=True):
+class WalFrame(Struct, frozen=True):
     """A page in the WAL (4.1)."""
 
     page: int
@@ -60,7 +60,7 @@ class WalHeader(Struct, frozen=True):
     checksum: tuple[int, int]
 
 
-class Pages:
+class SqlitePages:
     """The pages of a file and of its WAL: the newest of each, and all there are."""
 
     def __init__(self, path: Path) -> None:
@@ -157,7 +157,7 @@ class Pages:
                 if kind == TABLE_LEAF:
                     rowid, at = _varint(page, at)
                 yield rowid, _columns(self._content(page, at, size, local_max))
-            except (Unreadable, IndexError):
+            except (CorruptPage, IndexError):
                 yield None
 
     def _content(self, page: bytes, at: int, size: int, local_max: int) -> bytes:
@@ -168,14 +168,14 @@ class Pages:
             if local > local_max:
                 local = LOCAL_BYTES_MIN
         if not 0 <= size <= self.count * PAGE_BYTES or at + local > PAGE_BYTES:
-            raise Unreadable
+            raise CorruptPage
         parts = [page[at : at + local]]
         following = int.from_bytes(page[at + local : at + local + 4])
         rest = size - local
         while rest:
             overflow = self._page(following)
             if not overflow:
-                raise Unreadable
+                raise CorruptPage
             following = int.from_bytes(overflow[:4])
             parts.append(overflow[4 : 4 + min(rest, OVERFLOW_BYTES)])
             rest -= len(parts[-1])
@@ -230,7 +230,7 @@ def _columns(content: bytes) -> Row:
         serial, at = _varint(content, at)
         types.append(serial)
     if at != end:
-        raise Unreadable
+        raise CorruptPage
     values: list[object] = []
     for serial in types:
         if serial == 0:
@@ -247,9 +247,9 @@ def _columns(content: bytes) -> Row:
             values.append(_text(text) if serial % 2 else text)
             at += size
         else:
-            raise Unreadable  # a fraction, which no column of ours is, or nothing that is known
+            raise CorruptPage  # a fraction, which no column of ours is, or nothing that is known
     if at > len(content):
-        raise Unreadable
+        raise CorruptPage
     return tuple(values)
 
 
@@ -274,7 +274,7 @@ def _wal_header(wal: int | None) -> WalHeader:
     return WalHeader(False, order, tuple(salt), (sum_1, sum_2))
 
 
-def _frames(wal: int | None, header: WalHeader) -> Iterator[Frame]:
+def _frames(wal: int | None, header: WalHeader) -> Iterator[WalFrame]:
     """Every frame that fits into the WAL, and whether it may be believed (4.1, 4.2)."""
     words = struct.Struct(f"{header.byte_order}{PAGE_BYTES // 4}I")
     sums = header.checksum
@@ -289,7 +289,7 @@ def _frames(wal: int | None, header: WalHeader) -> Iterator[Frame]:
             is_whole = after == (sum_1, sum_2)
         sums = sum_1, sum_2
         content = position + FRAME_HEADER.size
-        yield Frame(page, content, bool(commit_pages), is_current, is_whole)
+        yield WalFrame(page, content, bool(commit_pages), is_current, is_whole)
 
 
 def _checksum(words: tuple[int, ...], sums: tuple[int, int]) -> tuple[int, int]:

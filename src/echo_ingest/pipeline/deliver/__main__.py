@@ -22,8 +22,8 @@ from echo_ingest.pipeline.deliver.ipc import (
     DRAIN_SECONDS,
     REPORT_SECONDS,
     WAKES_BYTES_MAX,
-    Handed,
-    Report,
+    DeliveryBootstrap,
+    DeliveryReport,
 )
 from echo_ingest.process.child import begin
 from echo_ingest.process.log import configure_log
@@ -42,12 +42,12 @@ log = structlog.get_logger("deliver")
 
 def main() -> int:
     """Deliver until told to stop, or until the parent is gone."""
-    handed: Handed = begin(NICENESS, OOM_SCORE)
+    handed: DeliveryBootstrap = begin(NICENESS, OOM_SCORE)
     configure_log(handed.log_level)
     return asyncio.run(_run(handed))
 
 
-async def _run(handed: Handed) -> int:
+async def _run(handed: DeliveryBootstrap) -> int:
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=handed.line))
     try:
         await _deliver(handed.settings, reader, writer)
@@ -55,7 +55,7 @@ async def _run(handed: Handed) -> int:
         log.error("delivery waits", reason=str(error))
         return 1
     except JournalUnusable as error:
-        await _tell(writer, Report(unusable=str(error)))
+        await _tell(writer, DeliveryReport(unusable=str(error)))
         return 1
     return 0
 
@@ -117,11 +117,11 @@ async def _wake(
 async def _report(writer: asyncio.StreamWriter, deliveries: list[Deliver]) -> None:
     while True:
         states = {deliver.name: deliver.state for deliver in deliveries}
-        await _tell(writer, Report(states, generate_latest(metrics.DELIVERY).decode()))
+        await _tell(writer, DeliveryReport(states, generate_latest(metrics.DELIVERY).decode()))
         await asyncio.sleep(REPORT_SECONDS)
 
 
-async def _tell(writer: asyncio.StreamWriter, report: Report) -> None:
+async def _tell(writer: asyncio.StreamWriter, report: DeliveryReport) -> None:
     with contextlib.suppress(ConnectionError):  # the parent is gone
         writer.write(msgspec.json.encode(report) + b"\n")
         await writer.drain()

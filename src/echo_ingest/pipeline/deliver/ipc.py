@@ -16,7 +16,7 @@ WAKE = b"\n"
 WAKES_BYTES_MAX = 4096
 
 
-class Handed(Struct, frozen=True):
+class DeliveryBootstrap(Struct, frozen=True):
     """What the process that delivers is given at its start."""
 
     settings: Settings
@@ -25,7 +25,7 @@ class Handed(Struct, frozen=True):
     log_level: int
 
 
-class Report(Struct, frozen=True):
+class DeliveryReport(Struct, frozen=True):
     """How it is."""
 
     states: dict[str, SinkState] = {}

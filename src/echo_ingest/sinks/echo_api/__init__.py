@@ -27,7 +27,7 @@ from echo_ingest import __version__
 from echo_ingest.record import Clip, Detection, Movement, Recording, Telemetry
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written, clips
 from echo_ingest.sinks.echo_api import bodies, replies
-from echo_ingest.sinks.echo_api.bodies import Refused, Schema
+from echo_ingest.sinks.echo_api.bodies import EventRefused, Schema
 from echo_ingest.sinks.echo_api.replies import Reply
 
 EVENT, BULK, MOVEMENT, UPLOAD = (
@@ -58,7 +58,7 @@ HIDDEN_404 = re.compile(r"\b404\b|Error updating node connection:$")
 log = structlog.get_logger("echo_api")
 
 
-class Head:
+class HeadOfLine:
     """What has been tried for the record at the head of the line, while it is offered again."""
 
     def __init__(self, key: bytes) -> None:
@@ -100,7 +100,7 @@ class EchoApi:
         self._has_bulk = bulk
         self._singly_through = 0
         """Up to this offset, detections go one by one: as many at once they were refused."""
-        self._head = Head(b"")
+        self._head = HeadOfLine(b"")
         self._failures_max = FAILURES_MAX
 
     # ------------------------------------------------------------------ the Sink protocol
@@ -114,10 +114,10 @@ class EchoApi:
                 return written
         delivery = batch[0]
         if self._head.key != delivery.key:
-            self._head = Head(delivery.key)
+            self._head = HeadOfLine(delivery.key)
         try:
             await self._deliver(delivery)
-        except Refused as refused:
+        except EventRefused as refused:
             return Written(1, (Refusal(0, str(refused)),))
         return Written(1)
 
@@ -170,7 +170,7 @@ class EchoApi:
         if has_heartbeat and not self._head.heartbeat_settled:
             try:
                 await self._deliver_heartbeat(delivery, recording)
-            except Refused as refused:  # the audio need not wait for what can be heard from it
+            except EventRefused as refused:  # the audio need not wait for what can be heard from it
                 log.warning("heartbeat refused", offset=delivery.offset, reason=str(refused))
             self._head.heartbeat_settled = True
         if delivery.audio_reference is None:  # else it is kept already, and no call names it
@@ -179,12 +179,12 @@ class EchoApi:
     async def _deliver_heartbeat(self, delivery: Delivery, record: Telemetry | Recording) -> None:
         node = bodies.require_node_id(record)
         if not node.strip("."):
-            raise Refused(f"no node id: {node!r} cannot be part of an address")
+            raise EventRefused(f"no node id: {node!r} cannot be part of an address")
         path = f"/iot/nodes/{quote(node, safe='')}/heartbeat"
         reply = await self._call("PUT", path, bodies.heartbeat(record), delivery.key)
         unknown = f"register the node {node!r} at the Echo API, then replay"
         if reply.status == 500 and HIDDEN_404.search(replies.plain_words(reply.body)):
-            raise Refused(f"{reply.text()}: {unknown}")
+            raise EventRefused(f"{reply.text()}: {unknown}")
         await self._judge(reply, remedy_of_404=unknown)
 
     async def _upload(self, delivery: Delivery, clip: Clip) -> Reply:
@@ -217,7 +217,7 @@ class EchoApi:
                 body = bodies.event_with_clip(
                     record, delivery.message, "arrays", delivery.audio_reference
                 )
-            except Refused:
+            except EventRefused:
                 break
             size_bytes += len(body or b"") + len(",")
             if body is None or size_bytes > bodies.JSON_BYTES_MAX:
@@ -264,21 +264,24 @@ class EchoApi:
     async def _judge(
         self, reply: Reply, *, is_event: bool = False, remedy_of_404: str = NOT_OFFERED
     ) -> None:
-        """Return if it says that the record was taken, else raise `Refused` or `Unavailable`."""
+        """Return if the reply says that the record was taken.
+
+        Otherwise raise `EventRefused` or `Unavailable`.
+        """
         if reply.is_success:
             self._failures_max = FAILURES_MAX
             return
         if reply.status in (401, 403, 404, 405) and not is_event:
             await self._try_the_door()
             remedy = remedy_of_404 if reply.status == 404 else NOT_OFFERED
-            raise Refused(f"{reply.text()}: {remedy}")
+            raise EventRefused(f"{reply.text()}: {remedy}")
         if reply.status == 500:
             await self._fail(reply)
         _raise_for_the_world(reply)
-        raise Refused(reply.text())
+        raise EventRefused(reply.text())
 
     async def _fail(self, reply: Reply) -> None:
-        """Count a 500; raise `Refused` when it must be this record's own.
+        """Count a 500; raise `EventRefused` when it must be this record's own.
 
         A 500 may be the API's trouble or one record's that it cannot digest; waiting without end
         for the second would block all others behind it. As long as nothing is taken in between,
@@ -288,7 +291,7 @@ class EchoApi:
         if self._head.failures >= self._failures_max:
             await self.probe()
             self._failures_max = min(2 * self._failures_max, FAILURES_LIMIT)
-            raise Refused(
+            raise EventRefused(
                 f"{reply.text()}, {self._head.failures} times in a row, while nothing else is "
                 "wrong with it: look into its log, then replay"
             )

@@ -47,7 +47,7 @@ CONTENT_TYPES: dict[Container, str] = {
 """What the upload call takes; there is none for Ogg."""
 
 
-class Refused(Exception):
+class EventRefused(Exception):
     """The API will not take this record as it is; the text says why."""
 
 
@@ -112,26 +112,26 @@ def node_id(record: Record) -> str | None:
 
 
 def require_node_id(record: Record) -> str:
-    """As `node_id`, for what a node says of itself. Raises `Refused` if there is none."""
+    """As `node_id`, for what a node says of itself. Raises `EventRefused` if there is none."""
     node = node_id(record)
     if node is None:
-        raise Refused("no node id: publish below <prefix>/<node>, or send nodeId or sensorId")
+        raise EventRefused("no node id: publish below <prefix>/<node>, or send nodeId or sensorId")
     return node
 
 
 def event(detection: Detection, schema: Schema, audio: str = "") -> bytes:
-    """The body for a detection, as `event_form` has it. Raises `Refused`."""
+    """The body for a detection, as `event_form` has it. Raises `EventRefused`."""
     return msgspec.json.encode(event_form(detection, schema, audio))
 
 
 def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent | ObjectsEvent:
     """A detection in the words of Project Echo; `audio` is base64, or says where the audio is.
 
-    Raises `Refused` for a detection that the form cannot express.
+    Raises `EventRefused` for a detection that the form cannot express.
     """
     sensor_id = node_id(detection)
     if sensor_id is None:
-        raise Refused(
+        raise EventRefused(
             "Project Echo takes no event without a sensor id, and neither the payload nor the "
             "topic names one: publish below <prefix>/<node>, or send sensor_id"
         )
@@ -155,7 +155,7 @@ def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent 
             source_model=detection.model or UNSET,
         )
     if percent is None:
-        raise Refused(
+        raise EventRefused(
             "no confidence: an event in the arrays form has one, and to make one up would be a "
             "guess"
         )
@@ -192,7 +192,7 @@ def event_with_clip(
 
 
 def movement(record: Movement) -> bytes:
-    """The body for a movement. Raises `Refused`."""
+    """The body for a movement. Raises `EventRefused`."""
     check_finite(record)
     return msgspec.json.encode(
         MovementBody(
@@ -205,7 +205,7 @@ def movement(record: Movement) -> bytes:
 
 
 def heartbeat(record: Telemetry | Recording) -> bytes:
-    """The body for a node's report. Raises `Refused`."""
+    """The body for a node's report. Raises `EventRefused`."""
     return msgspec.json.encode(HeartbeatBody(heartbeat_line(record)))
 
 
@@ -213,7 +213,7 @@ def heartbeat_line(record: Telemetry | Recording) -> str:
     """What a node said of itself, and when.
 
     The API keeps the line, and its own time as that of the last contact: after an outage, only
-    the line says when the node was really heard. Raises `Refused`.
+    the line says when the node was really heard. Raises `EventRefused`.
     """
     check_finite(record)
     health = record.health
@@ -234,11 +234,14 @@ def heartbeat_line(record: Telemetry | Recording) -> str:
 
 
 def check_upload(clip: Clip) -> None:
-    """Raise `Refused` for a clip that the upload call does not take: its bytes need not travel."""
+    """Raise `EventRefused` for a clip that the upload call does not take.
+
+    The bytes of such a clip need not travel.
+    """
     if clip.container not in CONTENT_TYPES:
-        raise Refused("the Echo API takes WAV, MP3 and FLAC; this clip is Ogg")
+        raise EventRefused("the Echo API takes WAV, MP3 and FLAC; this clip is Ogg")
     if clip.size_bytes > UPLOAD_BYTES_MAX:
-        raise Refused(
+        raise EventRefused(
             f"the Echo API takes clips of at most {UPLOAD_BYTES_MAX:,} bytes; this one has "
             f"{clip.size_bytes:,}: let the recorder cut shorter pieces"
         )
@@ -252,9 +255,9 @@ def upload_name(record: Record, clip: Clip) -> str:
 
 
 def check_finite(record: Record) -> None:
-    """Raise `Refused` for NaN or infinity: the API stores them and answers 500, each time."""
+    """Raise `EventRefused` for NaN or infinity: the API stores them and answers 500, each time."""
     if not _is_finite(record):
-        raise Refused("holds NaN or infinity, which the Echo API stores but cannot answer")
+        raise EventRefused("holds NaN or infinity, which the Echo API stores but cannot answer")
 
 
 def _is_finite(value: object) -> bool:

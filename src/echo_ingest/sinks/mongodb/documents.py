@@ -28,7 +28,7 @@ from echo_ingest.record import (
 )
 from echo_ingest.sinks import Delivery, clips
 from echo_ingest.sinks.echo_api import bodies
-from echo_ingest.sinks.echo_api.bodies import Refused, Schema
+from echo_ingest.sinks.echo_api.bodies import EventRefused, Schema
 
 EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES = (
     "events",
@@ -67,7 +67,7 @@ class Write(Struct, frozen=True, gc=False):
         return not self.condition
 
 
-class Plan(Struct, frozen=True, gc=False):
+class WritePlan(Struct, frozen=True, gc=False):
     """What a batch becomes."""
 
     refusals: dict[int, str]
@@ -78,7 +78,7 @@ class Plan(Struct, frozen=True, gc=False):
     themselves, the newest of each."""
 
 
-def plan(batch: Sequence[Delivery], schema: Schema) -> Plan:
+def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
     """The writes for a batch; `schema` is how Project Echo's version at hand wants places."""
     refusals: dict[int, str] = {}
     joins: dict[tuple[str, str], list[int]] = {}
@@ -90,7 +90,7 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> Plan:
         try:
             documents.extend(_own_documents(index, delivery, schema))
             reporter = _reporter(record)
-        except Refused as refused:
+        except EventRefused as refused:
             refusals[index] = str(refused)
             continue
         for name in _joined(record):
@@ -114,7 +114,7 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> Plan:
         for (collection, name), indexes in joins.items()
         for fields in [_species(name) if collection == SPECIES else _node(name)]
     ]
-    return Plan(refusals, joined, documents + located + reported)
+    return WritePlan(refusals, joined, documents + located + reported)
 
 
 def document_id(key: bytes) -> ObjectId:
@@ -128,7 +128,10 @@ def document_id(key: bytes) -> ObjectId:
 
 
 def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[Write]:
-    """The document of the record's own; none for what a node says of itself. Raises `Refused`."""
+    """Yield the record's own document; none for what a node says of itself.
+
+    Raises `EventRefused`.
+    """
     match delivery.record:
         case Detection() as detection:
             audio = _audio(delivery, detection.clip) or detection.clip_reference or ""
@@ -158,14 +161,14 @@ def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[W
 
 
 def _encoded(fields: Fields) -> RawBSONDocument:
-    """As BSON, once, so that its size is known. Raises `Refused`."""
+    """As BSON, once, so that its size is known. Raises `EventRefused`."""
     try:
         encoded = bson.encode(fields)
     except (BSONError, OverflowError, UnicodeEncodeError) as error:
-        raise Refused(f"MongoDB cannot hold it: {error}") from None
+        raise EventRefused(f"MongoDB cannot hold it: {error}") from None
     size_bytes = len(encoded) + ID_BYTES
     if size_bytes > DOCUMENT_BYTES_MAX:
-        raise Refused(
+        raise EventRefused(
             f"with its clip it has {size_bytes:,} bytes, and a document of MongoDB at most "
             f"{DOCUMENT_BYTES_MAX:,}: keep audio in object storage (IOT_OBJECTS_URL and "
             "IOT_AUDIO=reference), then replay"
@@ -237,7 +240,7 @@ def _location(node: str, place: Place, records: tuple[int, ...]) -> Write:
 
 
 def _reporter(record: AnyRecord) -> str | None:
-    """Which node says how it is, if the record says that. Raises `Refused`."""
+    """Which node says how it is, if the record says that. Raises `EventRefused`."""
     match record:
         case Telemetry():
             bodies.check_finite(record)

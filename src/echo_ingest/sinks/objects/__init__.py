@@ -41,7 +41,7 @@ Days and times are in UTC. The store of records names clips by these addresses.
 """
 
 
-class Store(Protocol):
+class ObjectStore(Protocol):
     """Where objects are: a folder or a bucket. All of it may raise `Unavailable`."""
 
     async def put(self, name: str, content: bytes, content_type: str) -> int | None:
@@ -57,7 +57,7 @@ class Store(Protocol):
         """Begin nothing more."""
 
 
-class Facts(Struct, frozen=True):
+class ClipSidecar(Struct, frozen=True):
     """What lies beside a clip: who heard it when and where, and what was said of it."""
 
     audio: str
@@ -136,7 +136,7 @@ class Objects:
 class _Puts:
     """The objects of one batch, each put once, a few at a time and in order."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self.failed: Unavailable | None = None
         """The first that was met; nothing more is begun then."""
         self.size_bytes = 0
@@ -204,9 +204,9 @@ class _Puts:
 
 
 def facts(delivery: Delivery, clip_name: str) -> bytes:
-    """The content of the `.json` beside a clip: `Facts`."""
+    """The content of the `.json` beside a clip: `ClipSidecar`."""
     message = delivery.message
-    said = Facts(
+    said = ClipSidecar(
         audio=clip_name.rpartition("/")[2],
         key=delivery.key.hex(),
         received_at=datetime.fromtimestamp(message.received_at_ms / 1000, UTC),
@@ -217,7 +217,7 @@ def facts(delivery: Delivery, clip_name: str) -> bytes:
     return msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n"
 
 
-def _store(url: str) -> Store:
+def _store(url: str) -> ObjectStore:
     place = parse_objects_url(url)
     if place.scheme == "file":
         return Folder(Path(place.path))

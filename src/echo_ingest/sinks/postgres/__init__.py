@@ -29,7 +29,7 @@ from echo_ingest.settings.urls import postgres_address
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
 from echo_ingest.sinks.postgres import errors, statements
 from echo_ingest.sinks.postgres.migrate import is_current, migrate
-from echo_ingest.sinks.postgres.months import Months
+from echo_ingest.sinks.postgres.months import MonthPartitions
 from echo_ingest.sinks.postgres.rows import COLUMNS, node_rows, table_rows
 
 CLOSE_SECONDS = 2.0
@@ -57,7 +57,7 @@ class Postgres:
         self.address = postgres_address(url)
         self._timeout_seconds = timeout_seconds
         self._connection: asyncpg.Connection | None = None
-        self._months = Months()
+        self._months = MonthPartitions()
 
     # ------------------------------------------------------------------ the Sink protocol
 
@@ -131,7 +131,7 @@ class Postgres:
                 await migrate(connection)
         async with self._watching(connection, self._timeout_seconds):
             await connection.execute(statements.SESSION.format(seconds=self._timeout_seconds))
-        self._months = Months()  # it may be another database than before
+        self._months = MonthPartitions()  # it may be another database than before
         return connection
 
     @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 AGAIN_SECONDS = 60.0
 
 
-class Months:
+class MonthPartitions:
     """What has been asked for."""
 
     def __init__(self) -> None:

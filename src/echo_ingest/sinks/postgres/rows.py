@@ -46,13 +46,13 @@ def table_rows(batch: Sequence[Delivery]) -> dict[str, list[Row]]:
 
 def node_rows(batch: Iterable[Delivery]) -> list[Row]:
     """Rows in `NODE_COLUMNS`, sorted: who locks them in one order cannot lock out another."""
-    nodes: dict[str, _Heard] = {}
+    nodes: dict[str, _NodeUpdate] = {}
     for delivery in batch:
         node, place = delivery.record.node, delivery.record.place
         if node is None:
             continue
         at_ms = delivery.message.received_at_ms
-        heard = nodes.setdefault(node, _Heard(at_ms, at_ms))
+        heard = nodes.setdefault(node, _NodeUpdate(at_ms, at_ms))
         heard.first_at_ms = min(heard.first_at_ms, at_ms)
         heard.last_at_ms = max(heard.last_at_ms, at_ms)
         if place is not None and at_ms >= heard.placed_at_ms:
@@ -69,7 +69,7 @@ def node_rows(batch: Iterable[Delivery]) -> list[Row]:
     ]
 
 
-class _Heard(Struct):
+class _NodeUpdate(Struct):
     """What a batch tells of one node: when it was heard, and its newest place."""
 
     first_at_ms: int

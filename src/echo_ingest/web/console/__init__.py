@@ -14,39 +14,39 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from echo_ingest.settings import Settings, Tokens
-from echo_ingest.web.access import Refusals
+from echo_ingest.web.access import FailedAttempts
 from echo_ingest.web.console import actions, calls, login, nodes, overview, refused
 from echo_ingest.web.console.assets import bundle_page, read_bundle
-from echo_ingest.web.console.auth import Guard, Viewer
+from echo_ingest.web.console.auth import LoginGuard, Viewer
 from echo_ingest.web.console.calls.query import Show
-from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.error_pages import problem_pages
-from echo_ingest.web.console.live_updates import Live, Parts, live_stream
-from echo_ingest.web.console.rendering import Pages
-from echo_ingest.web.console.replay_job import Replaying
-from echo_ingest.web.console.sessions import Sessions
+from echo_ingest.web.console.live_updates import LiveUpdates, Parts, live_stream
+from echo_ingest.web.console.rendering import PageRenderer
+from echo_ingest.web.console.replay_job import ReplayJobs
+from echo_ingest.web.console.sessions import LoginSessions
 from echo_ingest.web.form_body import BODY_BYTES_MAX
 from echo_ingest.web.health import Service
-from echo_ingest.web.reader import AlmanacReader, Reader
+from echo_ingest.web.reader import AlmanacThreads, JournalThreads
 
 __all__ = ["create_console"]
 
 
 def create_console(
     service: Service,
-    journal: Reader,
-    almanac: AlmanacReader,
-    live: Live,
+    journal: JournalThreads,
+    almanac: AlmanacThreads,
+    live: LiveUpdates,
     settings: Settings,
     tokens: Tokens,
-    refusals: Refusals,
+    refusals: FailedAttempts,
 ) -> Router:
     """All routes below /console, for those who may."""
     bundle = read_bundle()
-    pages = Pages(bundle, settings.map_tiles)
-    sessions = Sessions(tokens)
-    sources = Sources(service, journal, almanac, pages, settings)
-    replaying = Replaying()
+    pages = PageRenderer(bundle, settings.map_tiles)
+    sessions = LoginSessions(tokens)
+    sources = ConsoleContext(service, journal, almanac, pages, settings)
+    replaying = ReplayJobs()
     live.offer("overview", lambda zone, viewer: overview.fragments(sources, zone, viewer))
     live.offer("nodes", lambda zone, _: nodes.fragments(sources, zone))
     live.offer(
@@ -68,14 +68,14 @@ def create_console(
             bundle_page(bundle),
             nothing_here,
         ],
-        middleware=[Guard(settings, sessions)],
+        middleware=[LoginGuard(settings, sessions)],
         request_max_body_size=BODY_BYTES_MAX,
         exception_handlers=problem_pages(pages),
         include_in_schema=False,
     )
 
 
-def _calls(sources: Sources, show: Show) -> Parts:
+def _calls(sources: ConsoleContext, show: Show) -> Parts:
     async def parts(zone: ZoneInfo, _: Viewer) -> dict[str, str]:
         return await sources.almanac.ask(
             lambda almanac: calls.fragments(sources, almanac, show, zone)

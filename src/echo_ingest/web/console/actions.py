@@ -16,17 +16,17 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 from msgspec import json
 
-from echo_ingest.admin import NotPossible, nodes, sinks
+from echo_ingest.admin import ActionError, nodes, sinks
 from echo_ingest.broker import BrokerError
 from echo_ingest.broker.nodes import new_password
 from echo_ingest.journal import JournalFull
 from echo_ingest.web.console.auth import acting_form
-from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.formatting import counted
 from echo_ingest.web.console.overview.summary import store_name
 from echo_ingest.web.console.refused import replay_form
 from echo_ingest.web.console.rendering import AnyRequest
-from echo_ingest.web.console.replay_job import Replaying
+from echo_ingest.web.console.replay_job import ReplayJobs
 from echo_ingest.web.same_origin import is_by_tls, own_page
 
 REFUSED = "/console/refused"
@@ -37,7 +37,7 @@ T = TypeVar("T")
 log = structlog.get_logger("web")
 
 
-def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
+def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHandler]:
     """One for each action."""
     settings, told = sources.settings, sources.pages.told
     threads = ThreadPoolExecutor(1, thread_name_prefix="action")
@@ -45,7 +45,7 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
     async def decide(what: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(threads, what)
-        except NotPossible as error:
+        except ActionError as error:
             raise ClientException(str(error)) from None
         except (BrokerError, JournalFull) as error:
             raise HTTPException(str(error), status_code=503) from None
@@ -107,7 +107,7 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
         form = await acting_form(request)
         name, url = _field(form, "node"), form.get("url", "").strip() or None
 
-        def add() -> nodes.Given:
+        def add() -> nodes.NodeCredentials:
             _require_nodes(sources)
             nodes.check(settings, name)
             place = nodes.place_of(settings, url)
@@ -161,9 +161,9 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
     return [replay, stop_replay, pause, resume, add_node, disable_node, enable_node]
 
 
-def _require_nodes(sources: Sources) -> None:
+def _require_nodes(sources: ConsoleContext) -> None:
     if not nodes.are_here(sources.settings):
-        raise NotPossible(
+        raise ActionError(
             "the broker runs elsewhere, and so do its nodes: type `echo-ingest nodes` there"
         )
 

@@ -28,7 +28,7 @@ TYPES = {
 }
 
 
-class Bundle(Struct, frozen=True):
+class AssetBundle(Struct, frozen=True):
     """The files that were built, and their names in the manifest."""
 
     names: Mapping[str, str] = {}
@@ -47,16 +47,16 @@ class Bundle(Struct, frozen=True):
         return f"{ADDRESS}/{found}" if found else None
 
 
-def read_bundle(folder: Path = FOLDER) -> Bundle:
+def read_bundle(folder: Path = FOLDER) -> AssetBundle:
     """What lies in `folder`; empty if nothing was built there."""
     try:
         names = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=dict[str, str])
     except FileNotFoundError:
-        return Bundle()
-    return Bundle(names, {path.stem: path.read_bytes() for path in folder.glob("*.gz")})
+        return AssetBundle()
+    return AssetBundle(names, {path.stem: path.read_bytes() for path in folder.glob("*.gz")})
 
 
-def bundle_page(bundle: Bundle) -> HTTPRouteHandler:
+def bundle_page(bundle: AssetBundle) -> HTTPRouteHandler:
     """The files of `bundle`, and nothing else that lies there."""
 
     @get("/static/{name:str}", sync_to_thread=False)

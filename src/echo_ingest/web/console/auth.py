@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from echo_ingest.settings import Settings
 from echo_ingest.settings.endpoint import is_loopback
-from echo_ingest.web.console.sessions import Role, Session, Sessions
+from echo_ingest.web.console.sessions import LoginSession, LoginSessions, Role
 from echo_ingest.web.errors import AnyRequest
 from echo_ingest.web.form_body import form_of
 from echo_ingest.web.same_origin import comes_from_here, is_by_tls, is_for_this_machine
@@ -63,10 +63,10 @@ def cookie_name(request: AnyRequest) -> str:
     return COOKIE_BY_TLS if is_by_tls(request.headers) else COOKIE
 
 
-class Guard:
+class LoginGuard:
     """Litestar middleware for all routes of the console."""
 
-    def __init__(self, settings: Settings, sessions: Sessions) -> None:
+    def __init__(self, settings: Settings, sessions: LoginSessions) -> None:
         self._is_open = settings.console_access == "open"
         self._for_this_machine = self._is_open and is_loopback(settings.bind)
         self._sessions = sessions
@@ -103,9 +103,9 @@ class Guard:
         match session:
             case None:
                 return NOBODY
-            case Session("operator", ends_at):
+            case LoginSession("operator", ends_at):
                 return Viewer("operator", ends_at, self._sessions.form_token())
-            case Session(role, ends_at):
+            case LoginSession(role, ends_at):
                 return Viewer(role, ends_at)
 
 

@@ -13,7 +13,7 @@ from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.web.console.auth import LogInFirst
 from echo_ingest.web.console.login import next_of
-from echo_ingest.web.console.rendering import AnyRequest, Pages
+from echo_ingest.web.console.rendering import AnyRequest, PageRenderer
 from echo_ingest.web.errors import log
 from echo_ingest.web.same_origin import is_elsewheres_link
 
@@ -29,7 +29,7 @@ TITLES = {
 }
 
 
-def problem_pages(pages: Pages) -> ExceptionHandlersMap:
+def problem_pages(pages: PageRenderer) -> ExceptionHandlersMap:
     """How each kind of error is shown."""
 
     def shown(

@@ -13,7 +13,7 @@ SECONDS = 60
 TOLD_MAX = 100
 
 
-class Told:
+class FlashMessages:
     """The last of them, by name."""
 
     def __init__(self) -> None:

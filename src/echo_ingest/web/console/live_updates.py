@@ -88,7 +88,7 @@ class Tab:
         return sent
 
 
-class Watched:
+class WatchedTopic:
     """A topic in a zone, while there are tabs that show it."""
 
     def __init__(self, viewer: Viewer) -> None:
@@ -109,14 +109,14 @@ class Watched:
         )
 
 
-class Live:
+class LiveUpdates:
     """All tabs of this process."""
 
     def __init__(self, *files: Path) -> None:
         """Something has changed when one of `files` was written."""
         self._files = files
         self._topics: dict[str, Parts] = {}
-        self._watched: dict[tuple[str, str, bool], Watched] = {}
+        self._watched: dict[tuple[str, str, bool], WatchedTopic] = {}
         self._epoch = secrets.token_hex(4)
         self._number = 0
         self._rng = Random()  # noqa: S311
@@ -147,7 +147,7 @@ class Live:
             for watched in self._watched.values():
                 _end(watched)
 
-    async def _make(self, topic: str, zone: ZoneInfo, watched: Watched) -> None:
+    async def _make(self, topic: str, zone: ZoneInfo, watched: WatchedTopic) -> None:
         making = asyncio.ensure_future(self._topics[topic](zone, watched.viewer))
         done, _ = await asyncio.wait((making,), timeout=MAKE_SECONDS_MAX)
         watched.made_at = time.monotonic()
@@ -193,7 +193,7 @@ class Live:
             )
         viewer = viewer_of(request)
         key = topic, zone_called(zone).key, viewer.may_act
-        watched = self._watched.setdefault(key, Watched(viewer))
+        watched = self._watched.setdefault(key, WatchedTopic(viewer))
         tab = Tab()
         watched.tabs.add(tab)
         tab.put(self._missed(watched, request.headers.get("last-event-id", "")))
@@ -215,7 +215,7 @@ class Live:
             if not watched.tabs and self._watched.get(key) is watched:
                 del self._watched[key]
 
-    def _missed(self, watched: Watched, last_id: str) -> list[tuple[str, bytes]]:
+    def _missed(self, watched: WatchedTopic, last_id: str) -> list[tuple[str, bytes]]:
         """What a tab has not had yet: all, unless it was here before."""
         epoch, _, number = last_id.partition("-")
         last = int(number) if epoch == self._epoch and number.isdecimal() else 0
@@ -231,7 +231,7 @@ class Live:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def live_stream(live: Live) -> ASGIRouteHandler:
+def live_stream(live: LiveUpdates) -> ASGIRouteHandler:
     """Its route."""
 
     @asgi("/live", copy_scope=True)
@@ -241,7 +241,7 @@ def live_stream(live: Live) -> ASGIRouteHandler:
     return stream
 
 
-def _end(watched: Watched) -> None:
+def _end(watched: WatchedTopic) -> None:
     for tab in watched.tabs:
         tab.end()
 

@@ -8,10 +8,10 @@ from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 
-from echo_ingest.web.access import Refusals
+from echo_ingest.web.access import FailedAttempts
 from echo_ingest.web.console.auth import cookie_name
-from echo_ingest.web.console.rendering import AnyRequest, Pages
-from echo_ingest.web.console.sessions import SESSION_SECONDS, Sessions
+from echo_ingest.web.console.rendering import AnyRequest, PageRenderer
+from echo_ingest.web.console.sessions import SESSION_SECONDS, LoginSessions
 from echo_ingest.web.errors import log
 from echo_ingest.web.form_body import form_of
 from echo_ingest.web.same_origin import is_by_tls, is_private, own_page
@@ -31,7 +31,7 @@ def next_of(request: AnyRequest) -> str:
 
 
 def routes(
-    pages: Pages, sessions: Sessions, refusals: Refusals, *, is_open: bool
+    pages: PageRenderer, sessions: LoginSessions, refusals: FailedAttempts, *, is_open: bool
 ) -> list[HTTPRouteHandler]:
     """The page to log in, and what its form and that of every page's head do."""
 

@@ -23,9 +23,9 @@ from msgspec import json
 
 import echo_ingest
 from echo_ingest.web.console import flash, formatting
-from echo_ingest.web.console.assets import Bundle
+from echo_ingest.web.console.assets import AssetBundle
 from echo_ingest.web.console.auth import NOBODY, viewer_of
-from echo_ingest.web.console.flash import Told
+from echo_ingest.web.console.flash import FlashMessages
 from echo_ingest.web.same_origin import is_by_tls
 
 AnyRequest = Request[object, object, State]
@@ -41,14 +41,14 @@ def zone_of(request: AnyRequest) -> ZoneInfo:
     return formatting.zone_called(unquote(request.cookies.get(ZONE_COOKIE, "")))
 
 
-class Pages:
+class PageRenderer:
     """Makes pages of templates."""
 
-    def __init__(self, bundle: Bundle, tiles: str | None = None) -> None:
+    def __init__(self, bundle: AssetBundle, tiles: str | None = None) -> None:
         """`tiles` is `IOT_MAP_TILES`: the only other host that a page may load from."""
         self.bundle = bundle
         self.tiles = tiles
-        self.told = Told()
+        self.told = FlashMessages()
         self._tiles_host = ""
         if tiles is not None:
             self._tiles_host = " https://" + urlsplit(tiles).netloc.replace("{s}", "*")
@@ -136,7 +136,7 @@ PLAIN: Iterable[Callable[..., object]] = (
 )
 
 
-def _environment(bundle: Bundle) -> Environment:
+def _environment(bundle: AssetBundle) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

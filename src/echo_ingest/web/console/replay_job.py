@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from echo_ingest.admin import dead_letters, journal_of
 from echo_ingest.journal import JournalFull, JournalUnusable
-from echo_ingest.journal.reader import Archive
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import DUPLICATE, STORED
 from echo_ingest.settings import Settings
 
@@ -34,7 +34,7 @@ WORLD = (JournalFull, JournalUnusable, apsw.BusyError, apsw.FullError, apsw.IOEr
 log = structlog.get_logger("web")
 
 
-class Step(Struct, frozen=True):
+class ReplayStep(Struct, frozen=True):
     """How far a replay is."""
 
     done: int
@@ -48,7 +48,7 @@ class Step(Struct, frozen=True):
     pause_seconds: float = SLICE_SECONDS
 
 
-class Replay(Struct, frozen=True):
+class ReplayJob(Struct, frozen=True):
     """One that is under way, or the last there was."""
 
     reason: str
@@ -57,7 +57,7 @@ class Replay(Struct, frozen=True):
     """Which sink they are offered to; None: they are dead letters."""
     total: int
     began_at_ms: int
-    step: Step = Step(0)
+    step: ReplayStep = ReplayStep(0)
     ended_at_ms: int | None = None
     is_stopped: bool = False
     """A person has ended it."""
@@ -65,14 +65,14 @@ class Replay(Struct, frozen=True):
     """Why it could not go on."""
 
 
-Steps = Generator[Step, None, None]
+Steps = Generator[ReplayStep, None, None]
 
 
-class Replaying:
+class ReplayJobs:
     """Runs them."""
 
     def __init__(self) -> None:
-        self.replay: Replay | None = None
+        self.replay: ReplayJob | None = None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="replay")
         self._task: asyncio.Task[None] | None = None
 
@@ -81,7 +81,7 @@ class Replaying:
         """Another has to wait."""
         return self._task is not None and not self._task.done()
 
-    def start(self, replay: Replay, steps: Steps) -> None:
+    def start(self, replay: ReplayJob, steps: Steps) -> None:
         """Begin; raises `HTTPException` where one is under way."""
         if self.is_under_way:
             raise HTTPException(
@@ -132,7 +132,7 @@ class Replaying:
         self.replay = replace(self.replay, **changed)
 
 
-def _slice(steps: Steps) -> Step | None:
+def _slice(steps: Steps) -> ReplayStep | None:
     """The last of as many steps as there is time for; None when there are no more."""
     end = time.monotonic() + SLICE_SECONDS
     last = None
@@ -150,7 +150,7 @@ def of_letters(settings: Settings, numbers: Sequence[int]) -> Steps:
     """Decode these dead letters again, and store what is valid now."""
     outcomes: Counter[str] = Counter()
     with (
-        closing(Archive(settings.journal_path)) as archive,
+        closing(JournalReader(settings.journal_path)) as archive,
         closing(journal_of(settings)) as journal,
     ):
         for done, number in enumerate(numbers, 1):
@@ -160,7 +160,7 @@ def of_letters(settings: Settings, numbers: Sequence[int]) -> Steps:
             still = Counter(outcomes)
             stored, duplicates = still.pop(STORED, 0), still.pop(DUPLICATE, 0)
             del still[dead_letters.GONE]
-            yield Step(done, stored, duplicates, still.total(), tuple(still.most_common(5)))
+            yield ReplayStep(done, stored, duplicates, still.total(), tuple(still.most_common(5)))
 
 
 def of_parked(settings: Settings, sink: str, offsets: Sequence[int]) -> Steps:
@@ -168,18 +168,18 @@ def of_parked(settings: Settings, sink: str, offsets: Sequence[int]) -> Steps:
     if not offsets:
         return
     first, last = min(offsets), max(offsets)
-    with closing(Archive(settings.journal_path)) as archive:
+    with closing(JournalReader(settings.journal_path)) as archive:
         since_ms = time.time_ns() // 1_000_000
         with closing(journal_of(settings)) as journal:
             rows = (row for offset in offsets for row in archive.parked_at(offset, sink))
             for _ in dead_letters.request_replay(journal, rows):
-                yield Step(0)
+                yield ReplayStep(0)
         until = time.monotonic() + WATCH_SECONDS_MAX
         while time.monotonic() < until:
             waiting, again, why = archive.replays(sink, first, last, since_ms)
             done = max(0, len(offsets) - waiting)
             stored = max(0, done - again)
             reasons = ((why, again),) if why is not None else ()
-            yield Step(done, stored, 0, again, reasons, pause_seconds=WATCH_SECONDS)
+            yield ReplayStep(done, stored, 0, again, reasons, pause_seconds=WATCH_SECONDS)
             if not waiting:
                 return

@@ -26,7 +26,7 @@ NONCE_BYTES = 12
 COOKIE = re.compile(r"(reader|operator)\.(\d{1,12})\.([0-9A-Za-z_-]{16})\.([0-9a-f]{64})", re.ASCII)
 
 
-class Session(Struct, frozen=True):
+class LoginSession(Struct, frozen=True):
     """A log-in that holds."""
 
     role: Role
@@ -34,7 +34,7 @@ class Session(Struct, frozen=True):
     """Seconds since 1970."""
 
 
-class Sessions:
+class LoginSessions:
     """Begins sessions, and knows those that it has begun."""
 
     def __init__(self, tokens: Tokens, clock: Callable[[], float] = time.time) -> None:
@@ -60,7 +60,7 @@ class Sessions:
         text = f"{role}.{ends_at}.{secrets.token_urlsafe(NONCE_BYTES)}"
         return f"{text}.{_signed(self._keys[role], text).hex()}"
 
-    def read(self, cookie: str) -> Session | None:
+    def read(self, cookie: str) -> LoginSession | None:
         """The session of that cookie; None where it is none of ours, or has ended."""
         found = COOKIE.fullmatch(cookie)
         if found is None:
@@ -69,7 +69,7 @@ class Sessions:
         wanted = _signed(self._keys[role], cookie.rpartition(".")[0]).hex()
         if not hmac.compare_digest(wanted, found[4]) or int(found[2]) <= self._clock():
             return None
-        return Session(role, int(found[2]))
+        return LoginSession(role, int(found[2]))
 
     def form_token(self) -> str:
         """What every form that acts has in it: no page of anybody else can know it."""

@@ -19,7 +19,7 @@ from echo_ingest.web.console.calls import detail, nights
 from echo_ingest.web.console.calls.query import (
     NAMES,
     PERCENTS,
-    Asked,
+    CallsQuery,
     Show,
     address,
     parameters,
@@ -27,7 +27,7 @@ from echo_ingest.web.console.calls.query import (
 )
 from echo_ingest.web.console.calls.rows import export_command, of_calls, of_recordings
 from echo_ingest.web.console.common_names import known_as
-from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.rendering import AnyRequest, zone_of
 
 LINES_MAX = 50
@@ -50,7 +50,7 @@ NOTHING: dict[str, Any] = {
 """What is shown of a question that cannot be asked."""
 
 
-def routes(sources: Sources) -> list[HTTPRouteHandler]:
+def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     """The page of calls, and those of `one`."""
 
     @get("/calls")
@@ -69,7 +69,7 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
             "stored": await sources.journal.ask(lambda archive: archive.last_offset()),
             "wrong": wrong,
             "typed": typed_again(asked, typed, wrong, zone),
-            "unnarrowed": address(Asked(show=asked.show), zone),
+            "unnarrowed": address(CallsQuery(show=asked.show), zone),
             "now": now,
         }
         if values["is_live"]:
@@ -79,10 +79,12 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
     return [calls, *detail.routes(sources)]
 
 
-def fragments(sources: Sources, almanac: Almanac, show: Show, zone: ZoneInfo) -> dict[str, str]:
+def fragments(
+    sources: ConsoleContext, almanac: Almanac, show: Show, zone: ZoneInfo
+) -> dict[str, str]:
     """The parts of the page that change by themselves, by their names, where all is shown."""
     now = datetime.now(UTC)
-    values = found(almanac, Asked(show=show), now, zone)
+    values = found(almanac, CallsQuery(show=show), now, zone)
     parts = ("list",) if show == "recordings" else ("lead", "nights", "list")
     return {
         f"calls-{part}": sources.pages.fragment(f"calls_{part}.html", values, zone, now)
@@ -90,7 +92,7 @@ def fragments(sources: Sources, almanac: Almanac, show: Show, zone: ZoneInfo) ->
     }
 
 
-def found(almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
+def found(almanac: Almanac, asked: CallsQuery, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
     """What the templates show of the nights and the calls that were asked for."""
     soon = now + CLOCKS_APART
     asked = replace(asked, species=as_heard(asked.species, almanac))
@@ -112,7 +114,7 @@ def found(almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo) -> dict
     return {
         **NOTHING,
         "recordings": asked.show == "recordings",
-        "is_live": asked == Asked(show=asked.show),
+        "is_live": asked == CallsQuery(show=asked.show),
         "narrowed": asked.is_narrowed,
         "ahead": ahead,
         "table": table,
@@ -139,7 +141,7 @@ def offered(almanac: Almanac) -> dict[str, Any]:
 
 
 def typed_again(
-    asked: Asked, typed: Mapping[str, str], wrong: Mapping[str, str], zone: ZoneInfo
+    asked: CallsQuery, typed: Mapping[str, str], wrong: Mapping[str, str], zone: ZoneInfo
 ) -> dict[str, str]:
     """What stands in the fields: what was asked, in the viewer's zone; what is wrong as it was."""
     return dict.fromkeys(NAMES, "") | (dict(typed) if wrong else parameters(asked, zone))
@@ -160,12 +162,12 @@ def as_heard(name: str | None, almanac: Almanac) -> str | None:
     return name
 
 
-def of_the_future(asked: Asked, soon: datetime) -> Asked:
+def of_the_future(asked: CallsQuery, soon: datetime) -> CallsQuery:
     """The same, observed when it was not yet: by a clock that is ahead."""
     return replace(asked, since=max(soon, asked.since or soon), until=NEVER, before=None)
 
 
-def wanted_of(asked: Asked) -> CallFilter:
+def wanted_of(asked: CallsQuery) -> CallFilter:
     """As the almanac has it."""
     return CallFilter(
         species=asked.species,

@@ -9,12 +9,12 @@ from litestar.params import FromPath
 from litestar.response import Stream
 from msgspec import Struct
 
-from echo_ingest.almanac import Almanac, Call, CallFilter
-from echo_ingest.journal.reader import Archive
+from echo_ingest.almanac import Almanac, CallFilter, ListedCall
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable
 from echo_ingest.record import Detection, Recording
 from echo_ingest.web.console.calls.detail_view import page_of, sound_of, span_of
-from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.rendering import AnyRequest
 from echo_ingest.web.lookup import clip_file, entry_at, shown
 from echo_ingest.web.reader import download, in_turn
@@ -27,17 +27,17 @@ READABLE_BYTES_MAX = 2_000_000
 BYTES = "application/octet-stream"
 
 
-class Around(Struct, frozen=True):
+class CallContext(Struct, frozen=True):
     """What the almanac knows of a record."""
 
-    call: Call | None
+    call: ListedCall | None
     """None: it is no call."""
     earlier: int | None
     later: int | None
     """The one before, and the one after, of the same kind and node."""
 
 
-class Told(Struct, frozen=True):
+class StoredFacts(Struct, frozen=True):
     """What the journal holds of a record."""
 
     stored: StoredRecord
@@ -48,7 +48,7 @@ class Told(Struct, frozen=True):
     """The record that carries its sound, if any does: itself, or a recording of the same time."""
 
 
-def routes(sources: Sources) -> list[HTTPRouteHandler]:
+def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     """The page, the clip and the message of a record."""
     turns = [in_turn()]
     bytes_max = sources.journal.payload_bytes_max
@@ -59,7 +59,7 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
         _require(offset)
         around = await sources.almanac.ask(lambda almanac: around_of(almanac, offset))
         told = await sources.journal.ask(lambda archive: tell(archive, offset, around, bytes_max))
-        calls: Sequence[Call] = ()
+        calls: Sequence[ListedCall] = ()
         if (wanted := calls_within(told.carrier)) is not None:
             calls = await sources.almanac.ask(lambda almanac: almanac.calls(wanted, MARKS_MAX))
         sound = sound_of(told.carrier, calls, offset)
@@ -84,12 +84,14 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
     return [call, clip, message]
 
 
-def around_of(almanac: Almanac, offset: int) -> Around:
+def around_of(almanac: Almanac, offset: int) -> CallContext:
     """Look up what lies around a record."""
-    return Around(almanac.call(offset), *almanac.neighbours(offset))
+    return CallContext(almanac.call(offset), *almanac.neighbours(offset))
 
 
-def tell(archive: Archive, offset: int, around: Around, payload_bytes_max: int) -> Told:
+def tell(
+    archive: JournalReader, offset: int, around: CallContext, payload_bytes_max: int
+) -> StoredFacts:
     """Read a record, and the one with its sound.
 
     Raises `NotFoundException` where it is not there, or is neither a call nor a recording.
@@ -105,7 +107,7 @@ def tell(archive: Archive, offset: int, around: Around, payload_bytes_max: int) 
         carrier = shown(archive, other, payload_bytes_max)
     payload = entry.message.payload
     is_shown = payload.startswith(b"{") and len(payload) <= READABLE_BYTES_MAX
-    return Told(stored, len(payload), readable(payload) if is_shown else None, carrier)
+    return StoredFacts(stored, len(payload), readable(payload) if is_shown else None, carrier)
 
 
 def calls_within(carrier: StoredRecord) -> CallFilter | None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from echo_ingest.almanac import Call
+from echo_ingest.almanac import ListedCall
 from echo_ingest.almanac.observation import TELLS_START, names_of
 from echo_ingest.record import AnyRecord, Clip, Detection, Place, Recording
 from echo_ingest.web.console.common_names import known_as
@@ -20,7 +20,7 @@ CLOCK_FINE_SECONDS = 120
 """A message takes a while, and waits for the network: no less says anything of a clock."""
 
 
-class Named(Struct, frozen=True):
+class NamedSpecies(Struct, frozen=True):
     """A name that a device gave, and how sure it was."""
 
     species: str
@@ -42,7 +42,7 @@ class Mark(Struct, frozen=True):
     """The call that the page is about."""
 
 
-class Sound(Struct, frozen=True):
+class ClipPlayer(Struct, frozen=True):
     """A clip to listen to."""
 
     offset: int
@@ -73,13 +73,13 @@ class Timing(Struct, frozen=True):
         return "late" if self.late_seconds > CLOCK_FINE_SECONDS else "fine"
 
 
-class Page(Struct, frozen=True):
+class DetailView(Struct, frozen=True):
     """All that is said of a call or a recording."""
 
     offset: int
-    named: Named | None
+    named: NamedSpecies | None
     """None of a recording: nobody has named what is in it."""
-    alternatives: Sequence[Named]
+    alternatives: Sequence[NamedSpecies]
     node: str | None
     sensor_id: str | None
     place: Place | None
@@ -90,15 +90,15 @@ class Page(Struct, frozen=True):
     is_simulated: bool
     reference: str | None
     """The device's own word for where its audio is."""
-    sound: Sound | None
+    sound: ClipPlayer | None
     topic: str
     message_bytes: int
 
 
-def named(species: str, confidence: float | None) -> Named:
+def named(species: str, confidence: float | None) -> NamedSpecies:
     """As people read it."""
     name, said = names_of(species)
-    return Named(name, known_as(name, said), confidence, name.casefold() not in NOISE)
+    return NamedSpecies(name, known_as(name, said), confidence, name.casefold() not in NOISE)
 
 
 def timing(record: AnyRecord, received_at: datetime) -> Timing:
@@ -107,7 +107,7 @@ def timing(record: AnyRecord, received_at: datetime) -> Timing:
     return Timing(record.observed_at, received_at, record.time_source, late)
 
 
-def sound_of(stored: StoredRecord, calls: Iterable[Call], this: int) -> Sound | None:
+def sound_of(stored: StoredRecord, calls: Iterable[ListedCall], this: int) -> ClipPlayer | None:
     """The clip in a record, with the `calls` of its node that fall into it marked."""
     record = stored.record
     if not isinstance(record, Detection | Recording) or record.clip is None:
@@ -115,7 +115,7 @@ def sound_of(stored: StoredRecord, calls: Iterable[Call], this: int) -> Sound | 
     starts_at = None
     if record.form in TELLS_START and record.time_source == "device":
         starts_at = record.observed_at
-    return Sound(
+    return ClipPlayer(
         stored.offset,
         record.clip,
         starts_at,
@@ -124,7 +124,9 @@ def sound_of(stored: StoredRecord, calls: Iterable[Call], this: int) -> Sound | 
     )
 
 
-def _marks(starts_at: datetime, clip: Clip, calls: Iterable[Call], this: int) -> Iterable[Mark]:
+def _marks(
+    starts_at: datetime, clip: Clip, calls: Iterable[ListedCall], this: int
+) -> Iterable[Mark]:
     starts_at_ms = starts_at.timestamp() * 1000
     for call in calls:
         at = (call.observed_at_ms - starts_at_ms) / 1000
@@ -142,12 +144,12 @@ def span_of(record: AnyRecord) -> tuple[int, int] | None:
     return int(record.observed_at.timestamp() * 1000), int(end.timestamp() * 1000) + 1
 
 
-def page_of(stored: StoredRecord, message_bytes: int, sound: Sound | None) -> Page:
+def page_of(stored: StoredRecord, message_bytes: int, sound: ClipPlayer | None) -> DetailView:
     """What to show of a record that is a call or a recording."""
     record = stored.record
     assert isinstance(record, Detection | Recording)
     call = record if isinstance(record, Detection) else None
-    return Page(
+    return DetailView(
         offset=stored.offset,
         named=named(call.species, call.confidence) if call else None,
         alternatives=[named(a.species, a.confidence) for a in call.alternatives] if call else [],

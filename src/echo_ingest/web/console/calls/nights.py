@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from echo_ingest.almanac import Night, SpeciesNight
 from echo_ingest.web.console import formatting
-from echo_ingest.web.console.calls.query import Asked, address
+from echo_ingest.web.console.calls.query import CallsQuery, address
 from echo_ingest.web.console.common_names import known_as
 
 NIGHTS = 14
@@ -23,7 +23,7 @@ SHADES = 4
 MORNING_HOUR, NOON_HOUR = 5, 12
 
 
-class Column(Struct, frozen=True):
+class NightColumn(Struct, frozen=True):
     """A night."""
 
     evening: date
@@ -37,7 +37,7 @@ class Column(Struct, frozen=True):
     """Its calls; None where there are none."""
 
 
-class Cell(Struct, frozen=True):
+class NightCell(Struct, frozen=True):
     """A species in a night."""
 
     calls: int
@@ -54,28 +54,28 @@ class Cell(Struct, frozen=True):
     last_at_ms: int
 
 
-class Row(Struct, frozen=True):
+class SpeciesRow(Struct, frozen=True):
     """A species, and a cell for each night; None where it was not heard."""
 
     species: str
     common_name: str | None
-    cells: Sequence[Cell | None]
+    cells: Sequence[NightCell | None]
     calls: int
     href: str
     """All its calls."""
 
 
-class Table(Struct, frozen=True):
+class NightsTable(Struct, frozen=True):
     """Species by night."""
 
-    columns: Sequence[Column]
+    columns: Sequence[NightColumn]
     """The newest first."""
-    rows: Sequence[Row]
+    rows: Sequence[SpeciesRow]
     """The species with the most calls first."""
     left_out: int
     """Species with fewer calls, for which there is no row."""
 
-    def called(self, name: str) -> tuple[Column, Row | None] | None:
+    def called(self, name: str) -> tuple[NightColumn, SpeciesRow | None] | None:
         """The column of that name, and the species that called most often in it."""
         for index, column in enumerate(self.columns):
             if column.name == name:
@@ -84,7 +84,7 @@ class Table(Struct, frozen=True):
         return None
 
 
-def table(found: Sequence[Night], asked: Asked, now: datetime, zone: ZoneInfo) -> Table:
+def table(found: Sequence[Night], asked: CallsQuery, now: datetime, zone: ZoneInfo) -> NightsTable:
     """Lay out the nights in which something called, those between, and this one.
 
     Where nothing has called for so long that it would not be seen, with the last in which it did;
@@ -110,7 +110,7 @@ def table(found: Sequence[Night], asked: Asked, now: datetime, zone: ZoneInfo) -
         rows.append(_row(species, cells, heard, asked, zone))
     rows.sort(key=lambda row: (-row.calls, row.species))
     columns = [_column(evening, by_evening.get(evening), asked, now, zone) for evening in evenings]
-    return Table(columns, rows[:ROWS_MAX], max(0, len(rows) - ROWS_MAX))
+    return NightsTable(columns, rows[:ROWS_MAX], max(0, len(rows) - ROWS_MAX))
 
 
 def night_name(evening: date, now: datetime, zone: ZoneInfo) -> str:
@@ -132,19 +132,19 @@ def shade(calls: int, most: int) -> int:
     return 1 + round((SHADES - 1) * math.pow(calls / most, 0.7))
 
 
-def _calls(cell: Cell | None) -> int:
+def _calls(cell: NightCell | None) -> int:
     return 0 if cell is None else cell.calls
 
 
 def _row(
     species: str,
-    cells: Sequence[Cell | None],
+    cells: Sequence[NightCell | None],
     heard: Sequence[Mapping[str, SpeciesNight]],
-    asked: Asked,
+    asked: CallsQuery,
     zone: ZoneInfo,
-) -> Row:
+) -> SpeciesRow:
     said = (night[species].common_name for night in heard if species in night)
-    return Row(
+    return SpeciesRow(
         species,
         known_as(species, next(filter(None, said), None)),
         cells,
@@ -153,8 +153,10 @@ def _row(
     )
 
 
-def _cell(night: Night, its: SpeciesNight, asked: Asked, most: int, zone: ZoneInfo) -> Cell:
-    return Cell(
+def _cell(
+    night: Night, its: SpeciesNight, asked: CallsQuery, most: int, zone: ZoneInfo
+) -> NightCell:
+    return NightCell(
         its.calls,
         its.nodes,
         shade(its.calls, most),
@@ -167,9 +169,9 @@ def _cell(night: Night, its: SpeciesNight, asked: Asked, most: int, zone: ZoneIn
 
 
 def _column(
-    evening: date, night: Night | None, asked: Asked, now: datetime, zone: ZoneInfo
-) -> Column:
-    return Column(
+    evening: date, night: Night | None, asked: CallsQuery, now: datetime, zone: ZoneInfo
+) -> NightColumn:
+    return NightColumn(
         evening,
         night_name(evening, now, zone),
         formatting.night_name(evening),
@@ -179,7 +181,7 @@ def _column(
     )
 
 
-def _within(night: Night, asked: Asked) -> Asked:
+def _within(night: Night, asked: CallsQuery) -> CallsQuery:
     """The same, of that night alone, or of the part of it that was asked for."""
     since, until = (
         datetime.fromtimestamp(ms / 1000, UTC) for ms in (night.since_ms, night.until_ms)

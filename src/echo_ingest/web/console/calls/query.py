@@ -28,7 +28,7 @@ YEARS = range(1970, 2200)
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class CallsQuery(Struct, frozen=True, kw_only=True):
     """Which calls: every field narrows it down."""
 
     show: Show = "calls"
@@ -46,12 +46,12 @@ class Asked(Struct, frozen=True, kw_only=True):
     @property
     def is_narrowed(self) -> bool:
         """Is anything left out? A further page of the list leaves nothing out."""
-        return replace(self, before=None) != Asked(show=self.show)
+        return replace(self, before=None) != CallsQuery(show=self.show)
 
 
 def read(
     parameters: Iterable[tuple[str, str]], zone: ZoneInfo
-) -> tuple[Asked, Mapping[str, str], Mapping[str, str]]:
+) -> tuple[CallsQuery, Mapping[str, str], Mapping[str, str]]:
     """What is asked, what was typed, and what is wrong with it, in words, by parameter.
 
     Where anything is wrong, nothing is asked. `zone` is the viewer's, for an address without one.
@@ -83,11 +83,11 @@ def read(
     if isinstance(since, datetime) and isinstance(until, datetime) and since >= until:
         wrong["to"] = "is not after from; swap the two"
     if wrong:
-        return Asked(), typed, wrong
-    return Asked(**fields), typed, wrong  # type: ignore[arg-type]
+        return CallsQuery(), typed, wrong
+    return CallsQuery(**fields), typed, wrong  # type: ignore[arg-type]
 
 
-def parameters(asked: Asked, zone: ZoneInfo) -> dict[str, str]:
+def parameters(asked: CallsQuery, zone: ZoneInfo) -> dict[str, str]:
     """The same as an address has it, with times of `zone`; `read` gives back what was asked."""
     said = {
         "show": asked.show if asked.show != "calls" else "",
@@ -103,7 +103,7 @@ def parameters(asked: Asked, zone: ZoneInfo) -> dict[str, str]:
     return {name: text for name, text in said.items() if text}
 
 
-def address(asked: Asked, zone: ZoneInfo) -> str:
+def address(asked: CallsQuery, zone: ZoneInfo) -> str:
     """The page that shows it."""
     said = parameters(asked, zone)
     return f"{PAGE}?{urlencode(said)}" if said else PAGE

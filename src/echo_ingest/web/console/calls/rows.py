@@ -7,13 +7,13 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.almanac import Call, Recorded
+from echo_ingest.almanac import ListedCall, ListedRecording
 from echo_ingest.web.console import formatting
-from echo_ingest.web.console.calls.query import Asked
+from echo_ingest.web.console.calls.query import CallsQuery
 from echo_ingest.web.console.common_names import known_as
 
 
-class Line(Struct, frozen=True):
+class CallRow(Struct, frozen=True):
     """A call, or a recording without a species."""
 
     href: str
@@ -33,19 +33,19 @@ class Line(Struct, frozen=True):
     """Of a recording: how long it is."""
 
 
-class Lines(Struct, frozen=True):
+class CallRows(Struct, frozen=True):
     """A page of the list."""
 
-    lines: Sequence[Line]
+    lines: Sequence[CallRow]
     zone_name: str | None
     """The zone of all of them; None where the clocks were changed in between."""
 
 
-def of_calls(calls: Sequence[Call], zone: ZoneInfo) -> Lines:
+def of_calls(calls: Sequence[ListedCall], zone: ZoneInfo) -> CallRows:
     """A line for each call."""
     name = zone_name([call.observed_at_ms for call in calls], zone)
     lines = [
-        Line(
+        CallRow(
             f"/console/calls/{call.offset}",
             call.observed_at_ms,
             time_of(call.observed_at_ms, zone, name),
@@ -58,14 +58,14 @@ def of_calls(calls: Sequence[Call], zone: ZoneInfo) -> Lines:
         )
         for call in calls
     ]
-    return Lines(lines, name)
+    return CallRows(lines, name)
 
 
-def of_recordings(recordings: Sequence[Recorded], zone: ZoneInfo) -> Lines:
+def of_recordings(recordings: Sequence[ListedRecording], zone: ZoneInfo) -> CallRows:
     """A line for each recording."""
     name = zone_name([each.observed_at_ms for each in recordings], zone)
     lines = [
-        Line(
+        CallRow(
             f"/console/calls/{each.offset}",
             each.observed_at_ms,
             time_of(each.observed_at_ms, zone, name),
@@ -75,7 +75,7 @@ def of_recordings(recordings: Sequence[Recorded], zone: ZoneInfo) -> Lines:
         )
         for each in recordings
     ]
-    return Lines(lines, name)
+    return CallRows(lines, name)
 
 
 def zone_name(times: Sequence[int], zone: ZoneInfo) -> str | None:
@@ -90,7 +90,7 @@ def time_of(at_ms: int, zone: ZoneInfo, name: str | None) -> str:
     return text.partition(" ")[0] if name is not None else text
 
 
-def export_command(asked: Asked) -> str:
+def export_command(asked: CallsQuery) -> str:
     """What to type to have the same as a table."""
     kind = "recording" if asked.show == "recordings" else "detection"
     parts = ["echo-ingest", "export", asked.show, "--kind", kind]

@@ -10,9 +10,9 @@ from litestar.handlers import HTTPRouteHandler
 
 from echo_ingest.admin.nodes import are_here, place_of
 from echo_ingest.almanac import Almanac
-from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.nodes import detail
-from echo_ingest.web.console.nodes.query import PAGE_NODES, WORDS, Asked, read
+from echo_ingest.web.console.nodes.query import PAGE_NODES, WORDS, NodesQuery, read
 from echo_ingest.web.console.nodes.rows import line, mark
 from echo_ingest.web.console.rendering import AnyRequest, zone_of
 
@@ -28,7 +28,7 @@ COLUMNS = (
 """By which order, its heading, and whether it is aligned to the right."""
 
 
-def routes(sources: Sources) -> list[HTTPRouteHandler]:
+def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     """The table with its map, and the page of each node."""
 
     @get("/nodes")
@@ -42,18 +42,18 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
         values = await sources.almanac.ask(lambda almanac: found(almanac, asked, now, zone))
         values["place"] = place_of(sources.settings) if are_here(sources.settings) else None
         values["hostname"] = request.url.hostname or "localhost"
-        if asked == Asked():
+        if asked == NodesQuery():
             values["live"] = "nodes"
         return sources.pages.page(request, "nodes.html", values)
 
     return [nodes, *detail.routes(sources)]
 
 
-async def fragments(sources: Sources, zone: ZoneInfo) -> dict[str, str]:
+async def fragments(sources: ConsoleContext, zone: ZoneInfo) -> dict[str, str]:
     """The parts of the page that change by themselves, by their names, where all is shown."""
     now = datetime.now(UTC)
     values = await sources.almanac.ask(
-        lambda almanac: found(almanac, Asked(), now, zone, MARKS_LIVE_MAX)
+        lambda almanac: found(almanac, NodesQuery(), now, zone, MARKS_LIVE_MAX)
     )
     values["tiles"] = sources.pages.tiles
     names = ("counts", "table", "marks") if values["marks"] else ("counts", "table")
@@ -61,7 +61,7 @@ async def fragments(sources: Sources, zone: ZoneInfo) -> dict[str, str]:
 
 
 def found(
-    almanac: Almanac, asked: Asked, now: datetime, zone: ZoneInfo, marks_max: int = MARKS_MAX
+    almanac: Almanac, asked: NodesQuery, now: datetime, zone: ZoneInfo, marks_max: int = MARKS_MAX
 ) -> dict[str, Any]:
     """What the templates show of what was asked for; no marks where there are too many nodes."""
     now_ms = int(now.timestamp() * 1000)

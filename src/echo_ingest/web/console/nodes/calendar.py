@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.almanac import Listening, NodeHour
+from echo_ingest.almanac import NodeHour, ServiceHour
 
 HOUR_MS = 3_600_000
 SHADES = 4
@@ -81,7 +81,7 @@ def bounds(newest: date, days: int, zone: ZoneInfo) -> tuple[int, int]:
 
 def calendar(
     heard: Iterable[NodeHour],
-    listening: Iterable[Listening],
+    listening: Iterable[ServiceHour],
     witnessed: Collection[int],
     first_heard_at_ms: int | None,
     newest: date,

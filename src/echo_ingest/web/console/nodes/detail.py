@@ -12,7 +12,7 @@ from litestar.params import FromPath
 from echo_ingest.almanac import Almanac, CallFilter
 from echo_ingest.record import Place
 from echo_ingest.web.console.calls.rows import of_calls
-from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.nodes.calendar import bounds, calendar
 from echo_ingest.web.console.nodes.graphs import graphs
 from echo_ingest.web.console.nodes.rows import line
@@ -26,7 +26,7 @@ DAY_MS = 86_400_000
 FIRST_DAY = date(2000, 1, 1)
 
 
-def routes(sources: Sources) -> list[HTTPRouteHandler]:
+def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     """The page."""
 
     @get("/nodes/{name:str}")

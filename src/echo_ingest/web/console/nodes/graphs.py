@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from echo_ingest.almanac import Health, NodeHour
+from echo_ingest.almanac import HealthHistory, NodeHour
 
 HOUR_SECONDS = 3_600
 GAP_HOURS_MIN = 3
@@ -27,7 +27,7 @@ class Graph(Struct, frozen=True):
     """As `parts.series` takes it."""
 
 
-def graphs(health: Health, hours: Sequence[NodeHour]) -> list[Graph]:
+def graphs(health: HealthHistory, hours: Sequence[NodeHour]) -> list[Graph]:
     """Of what the node has told; what it never told has none."""
     told: list[tuple[str, str, str, int, dict[int, float]]] = [
         (name, title, unit, decimals, {each.hour_ms // 1000: each.mean for each in readings})

@@ -23,7 +23,7 @@ DESCENDING_FIRST: frozenset[Order] = frozenset(
 """Where people look for the most; of the others, for the least."""
 
 
-class Asked(Struct, frozen=True):
+class NodesQuery(Struct, frozen=True):
     """What the table is to show."""
 
     text: str = ""
@@ -53,10 +53,10 @@ class Asked(Struct, frozen=True):
         """What the heading of a column leads to: its order, or the other way round."""
         first = order in DESCENDING_FIRST
         down = not self.descending if order == self.order else first
-        return Asked(self.text, self.which, order, down).parameters
+        return NodesQuery(self.text, self.which, order, down).parameters
 
 
-def read(given: Mapping[str, str]) -> Asked:
+def read(given: Mapping[str, str]) -> NodesQuery:
     """Raises `ValueError` in words."""
     text, which = given.get("q", "").strip(), given.get("which", "all") or "all"
     order, page = given.get("order", "name") or "name", given.get("page", "1") or "1"
@@ -70,4 +70,6 @@ def read(given: Mapping[str, str]) -> Asked:
         raise ValueError(f"order is {order!r:.40}: it must be one of {', '.join(get_args(Order))}")
     if not (page.isascii() and page.isdecimal() and 1 <= int(page) <= PAGE_MAX):
         raise ValueError(f"page is {page!r:.40}: it must be a whole number from 1 to {PAGE_MAX}")
-    return Asked(text, cast(Which, which), cast(Order, order), given.get("down") == "1", int(page))
+    return NodesQuery(
+        text, cast(Which, which), cast(Order, order), given.get("down") == "1", int(page)
+    )

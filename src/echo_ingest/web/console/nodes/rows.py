@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from echo_ingest.almanac import Clock, Node, Point
+from echo_ingest.almanac import Clock, MapPoint, NodeSummary
 from echo_ingest.web.console.formatting import ago, span
 
 Badge = Literal["good", "look", "bad", "off", "unknown"]
@@ -16,10 +16,10 @@ HEARD_WITHIN = timedelta(hours=1)
 BATTERY_LOW_PERCENT = 20.0
 
 
-class Line(Struct, frozen=True):
+class NodeRow(Struct, frozen=True):
     """A line of the table."""
 
-    node: Node
+    node: NodeSummary
     badge: Badge
     word: str
     clock: str | None
@@ -27,12 +27,12 @@ class Line(Struct, frozen=True):
     battery_low: bool
 
 
-def line(node: Node, now: datetime) -> Line:
+def line(node: NodeSummary, now: datetime) -> NodeRow:
     """How a node is."""
     badge, word = state(node.last_heard_at_ms, now, disabled=node.account == "disabled")
     battery = node.battery_percent
     battery_low = battery is not None and battery.value < BATTERY_LOW_PERCENT
-    return Line(node, badge, word, clock_error(node.clock), battery_low)
+    return NodeRow(node, badge, word, clock_error(node.clock), battery_low)
 
 
 def state(last_heard_at_ms: int | None, now: datetime, *, disabled: bool) -> tuple[Badge, str]:
@@ -56,7 +56,7 @@ def clock_error(clock: Clock | None) -> str | None:
     return f"clock behind, or messages late, by {by}"
 
 
-def mark(point: Point, now: datetime) -> Mark:
+def mark(point: MapPoint, now: datetime) -> Mark:
     """A node on the map."""
     badge, word = state(point.last_heard_at_ms, now, disabled=False)
     if point.last_heard_at_ms is not None:

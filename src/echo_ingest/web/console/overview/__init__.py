@@ -9,17 +9,25 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from echo_ingest.almanac import Almanac, Call, CallFilter, Night, NodeCounts, Room, Sample
+from echo_ingest.almanac import (
+    Almanac,
+    CallFilter,
+    ListedCall,
+    Night,
+    NodeCounts,
+    Sample,
+    TimeUntilFull,
+)
 from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import Ledger
 from echo_ingest.sinks import SinkState
 from echo_ingest.web.console.auth import Viewer
 from echo_ingest.web.console.calls.rows import of_calls
 from echo_ingest.web.console.common_names import known_as
-from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.formatting import night_bounds, night_of
 from echo_ingest.web.console.overview import facts
-from echo_ingest.web.console.overview.facts import DAY, STEP, Facts
+from echo_ingest.web.console.overview.facts import DAY, STEP, OverviewFacts
 from echo_ingest.web.console.overview.ledger_bars import ledger_bars
 from echo_ingest.web.console.overview.quickstart import first_message
 from echo_ingest.web.console.overview.sink_table import store_rows, store_title
@@ -31,7 +39,7 @@ LATEST = 6
 FRAGMENTS = ("sentence", "parts", "pictures")
 
 
-class Said(Struct, frozen=True):
+class ServiceReport(Struct, frozen=True):
     """What the process that ingests says of itself, or what the journal says in its place."""
 
     ledger: Ledger
@@ -41,18 +49,18 @@ class Said(Struct, frozen=True):
     is_away: bool = False
 
 
-class Remembered(Struct, frozen=True):
+class AlmanacReport(Struct, frozen=True):
     """What the almanac tells."""
 
     nodes: NodeCounts
     samples: list[Sample]
-    room: Room
+    room: TimeUntilFull
     last_night: Night | None
-    latest: list[Call]
+    latest: list[ListedCall]
     offset: int
 
 
-def routes(sources: Sources) -> list[HTTPRouteHandler]:
+def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     """The page."""
 
     @get("/")
@@ -66,7 +74,7 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
     return [overview]
 
 
-async def fragments(sources: Sources, zone: ZoneInfo, viewer: Viewer) -> dict[str, str]:
+async def fragments(sources: ConsoleContext, zone: ZoneInfo, viewer: Viewer) -> dict[str, str]:
     """The parts of the page that change by themselves, by their names."""
     values = await look(sources, zone, datetime.now(UTC)) | {"viewer": viewer}
     # Until something has come, the page tells how to send it, to the host that it was asked at.
@@ -77,7 +85,7 @@ async def fragments(sources: Sources, zone: ZoneInfo, viewer: Viewer) -> dict[st
     }
 
 
-async def look(sources: Sources, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+async def look(sources: ConsoleContext, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
     """Ask everybody at once; what the templates show."""
     said, remembered = await asyncio.gather(
         ask_service(sources), sources.almanac.ask(lambda almanac: remember(almanac, zone, now))
@@ -85,27 +93,27 @@ async def look(sources: Sources, zone: ZoneInfo, now: datetime) -> dict[str, Any
     return shown(said, remembered, zone, now)
 
 
-async def ask_service(sources: Sources) -> Said:
+async def ask_service(sources: ConsoleContext) -> ServiceReport:
     """What it says; where it does not answer, the ledger is read from the journal."""
     service = sources.service
     try:
-        return Said(
+        return ServiceReport(
             *await asyncio.gather(
                 service.ledger(), service.sink_states(), service.healthy(), service.metrics()
             )
         )
     except NoAnswer:
         ledger = await sources.journal.ask(lambda archive: archive.ledger())
-        return Said(ledger, {}, {}, "", is_away=True)
+        return ServiceReport(ledger, {}, {}, "", is_away=True)
 
 
-def remember(almanac: Almanac, zone: ZoneInfo, now: datetime) -> Remembered:
+def remember(almanac: Almanac, zone: ZoneInfo, now: datetime) -> AlmanacReport:
     """What of the past is shown."""
     now_ms = _ms(now)
     evening = night_of(now - DAY, zone)
     began, ended = night_bounds(evening, zone)
     nights = almanac.nights(CallFilter(since_ms=_ms(began), until_ms=_ms(ended)), zone, 1)
-    return Remembered(
+    return AlmanacReport(
         almanac.count_nodes(now_ms),
         almanac.samples(_ms(now - DAY), now_ms),
         almanac.room(),
@@ -115,10 +123,12 @@ def remember(almanac: Almanac, zone: ZoneInfo, now: datetime) -> Remembered:
     )
 
 
-def shown(said: Said, remembered: Remembered, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+def shown(
+    said: ServiceReport, remembered: AlmanacReport, zone: ZoneInfo, now: datetime
+) -> dict[str, Any]:
     """What the templates show. Pure."""
     ledger, samples, night = said.ledger, remembered.samples, remembered.last_night
-    known = Facts(
+    known = OverviewFacts(
         now=now,
         ledger=ledger,
         sink_states=said.sink_states,

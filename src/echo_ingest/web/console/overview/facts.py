@@ -12,11 +12,16 @@ from itertools import pairwise
 from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
 
-from echo_ingest.almanac import NodeCounts, Room, Sample
+from echo_ingest.almanac import NodeCounts, Sample, TimeUntilFull
 from echo_ingest.journal import Ledger
 from echo_ingest.metrics import BROKER_CLIENTS
 from echo_ingest.sinks import SinkState
-from echo_ingest.web.console.overview.summary import LastNight, Silence, Standing, Store
+from echo_ingest.web.console.overview.summary import (
+    LastNight,
+    SilenceNotice,
+    SinkStatus,
+    SystemState,
+)
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -27,7 +32,7 @@ NEXT_WITHIN_MS = 3 * MINUTE_MS
 """Between samples further apart nothing is known."""
 
 
-class Facts(Struct, frozen=True, kw_only=True):
+class OverviewFacts(Struct, frozen=True, kw_only=True):
     """What the overview is made of, as of one moment."""
 
     now: datetime
@@ -40,11 +45,11 @@ class Facts(Struct, frozen=True, kw_only=True):
     nodes: NodeCounts
     samples: Sequence[Sample]
     """Of the last day, the oldest first."""
-    room: Room
+    room: TimeUntilFull
     last_night: LastNight | None
 
 
-def standing(facts: Facts) -> Standing:
+def standing(facts: OverviewFacts) -> SystemState:
     """What the sentence is made of."""
     ledger, nodes, now_ms = facts.ledger, facts.nodes, _ms(facts.now)
     hour_ms = _ms(facts.now - HOUR)
@@ -53,7 +58,7 @@ def standing(facts: Facts) -> Standing:
         missing = missing or (
             ledger.stored - sink.skipped - sink.delivered - sink.parked - sink.backlog
         )
-    return Standing(
+    return SystemState(
         now=facts.now,
         away_since=facts.away_since,
         problems=facts.problems,
@@ -62,7 +67,7 @@ def standing(facts: Facts) -> Standing:
         disk_days=facts.room.days,
         heard=nodes.heard_last_hour,
         silent=nodes.known - nodes.never - nodes.heard_last_hour,
-        latest_silences=[Silence(each.name, _at(each.since_ms)) for each in nodes.silent],
+        latest_silences=[SilenceNotice(each.name, _at(each.since_ms)) for each in nodes.silent],
         refused_this_hour=refused_between(facts.samples, hour_ms, now_ms) or 0,
         refused_hour_before=refused_between(facts.samples, hour_ms - 60 * MINUTE_MS, hour_ms),
         stores=[_store(name, facts) for name in ledger.sinks],
@@ -70,10 +75,10 @@ def standing(facts: Facts) -> Standing:
     )
 
 
-def _store(name: str, facts: Facts) -> Store:
+def _store(name: str, facts: OverviewFacts) -> SinkStatus:
     figures = facts.ledger.sinks[name]
     does = facts.sink_states.get(name, SinkState("not configured"))
-    return Store(
+    return SinkStatus(
         name,
         does.state,
         figures.backlog,
@@ -167,7 +172,7 @@ def _first_ms(now: datetime) -> int:
     return (_ms(now) // _STEP_MS - _STEPS + 1) * _STEP_MS
 
 
-class _Step(Struct, frozen=True):
+class _SampleStep(Struct, frozen=True):
     """A figure from one sample to the next that has it."""
 
     at_ms: int
@@ -182,10 +187,12 @@ class _Step(Struct, frozen=True):
         return max(self.is_now - self.was, 0)
 
 
-def _steps(samples: Sequence[Sample], figure: Callable[[Sample], int | None]) -> Iterator[_Step]:
+def _steps(
+    samples: Sequence[Sample], figure: Callable[[Sample], int | None]
+) -> Iterator[_SampleStep]:
     known = [(sample.at_ms, value) for sample in samples if (value := figure(sample)) is not None]
     for (before_ms, was), (at_ms, is_now) in pairwise(known):
-        yield _Step(at_ms, at_ms - before_ms, was, is_now)
+        yield _SampleStep(at_ms, at_ms - before_ms, was, is_now)
 
 
 def _at(ms: int) -> datetime:

@@ -12,7 +12,7 @@ VISIBLE = 0.8
 """What there is at all is at least so wide."""
 
 
-class Share(Struct, frozen=True):
+class LedgerBarPart(Struct, frozen=True):
     """A part of a bar."""
 
     name: str
@@ -21,20 +21,20 @@ class Share(Struct, frozen=True):
     width: float
 
 
-class Bar(Struct, frozen=True):
+class LedgerBar(Struct, frozen=True):
     """A whole and its parts, that are to be the same."""
 
     name: str
     """What the whole is."""
     whole: int
-    shares: tuple[Share, ...]
+    shares: tuple[LedgerBarPart, ...]
     missing: int
     """By how much the parts fall short of the whole; less than 0 where they are more than it."""
-    gap: Share | None
+    gap: LedgerBarPart | None
     """Where the bar is broken, if it is."""
 
 
-def ledger_bars(ledger: Ledger) -> tuple[Bar, dict[str, Bar]]:
+def ledger_bars(ledger: Ledger) -> tuple[LedgerBar, dict[str, LedgerBar]]:
     """What became of all that was received; and of what is stored, by sink."""
     received = bar(
         "received",
@@ -61,7 +61,7 @@ def ledger_bars(ledger: Ledger) -> tuple[Bar, dict[str, Bar]]:
     return received, sinks
 
 
-def bar(name: str, whole: int, parts: Mapping[str, int]) -> Bar:
+def bar(name: str, whole: int, parts: Mapping[str, int]) -> LedgerBar:
     """Lay out `parts` beside each other; those of nothing have no width."""
     together = sum(parts.values())
     missing = whole - together
@@ -70,10 +70,10 @@ def bar(name: str, whole: int, parts: Mapping[str, int]) -> Bar:
     shares = []
     x = 0.0
     for (part, count), width in zip(drawn.items(), widths, strict=True):
-        shares.append(Share(part, count, round(x, 2), round(width, 2)))
+        shares.append(LedgerBarPart(part, count, round(x, 2), round(width, 2)))
         x += width
     gap = shares.pop() if missing else None
-    return Bar(name, whole, tuple(shares), missing, gap)
+    return LedgerBar(name, whole, tuple(shares), missing, gap)
 
 
 def _widths(counts: list[int]) -> list[float]:

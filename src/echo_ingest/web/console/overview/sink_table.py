@@ -9,11 +9,11 @@ from msgspec import Struct
 
 from echo_ingest.almanac import Sample
 from echo_ingest.web.console.overview import facts
-from echo_ingest.web.console.overview.sparkline import Curve, curve
+from echo_ingest.web.console.overview.sparkline import Sparkline, curve
 from echo_ingest.web.console.overview.summary import (
     BEHIND_SECONDS,
     TOO_OFTEN,
-    Store,
+    SinkStatus,
     answered,
     store_name,
 )
@@ -21,7 +21,7 @@ from echo_ingest.web.console.overview.summary import (
 Badge = Literal["good", "look", "bad", "off", "unknown"]
 
 
-class Row(Struct, frozen=True):
+class SinkRow(Struct, frozen=True):
     """A line of the table."""
 
     name: str
@@ -33,7 +33,7 @@ class Row(Struct, frozen=True):
     waiting: int
     lag_seconds: float
     refused: int
-    curve: Curve
+    curve: Sparkline
 
     @property
     def can_pause(self) -> bool:
@@ -42,11 +42,15 @@ class Row(Struct, frozen=True):
 
 
 def store_rows(
-    stores: Sequence[Store], samples: Sequence[Sample], now: datetime, zone: ZoneInfo, first: int
-) -> list[Row]:
+    stores: Sequence[SinkStatus],
+    samples: Sequence[Sample],
+    now: datetime,
+    zone: ZoneInfo,
+    first: int,
+) -> list[SinkRow]:
     """A line for each store; curves begin with step `first` of the last day."""
     return [
-        Row(
+        SinkRow(
             store.name,
             store_title(store.name),
             *_state(store),
@@ -72,7 +76,7 @@ def store_title(sink: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def _state(store: Store) -> tuple[Badge, str]:
+def _state(store: SinkStatus) -> tuple[Badge, str]:
     match store.state:
         case "delivering" if store.waiting and store.lag_seconds >= BEHIND_SECONDS:
             return "look", "behind"

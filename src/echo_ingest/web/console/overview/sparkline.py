@@ -32,7 +32,7 @@ class Tick(Struct, frozen=True):
     at: datetime
 
 
-class Curve(Struct, frozen=True):
+class Sparkline(Struct, frozen=True):
     """What is drawn."""
 
     width: int
@@ -51,7 +51,7 @@ class Curve(Struct, frozen=True):
 
 def curve(
     values: Sequence[float | None], first_at: datetime, step: timedelta, zone: ZoneInfo
-) -> Curve:
+) -> Sparkline:
     """Draw `values`, the first of which is of `first_at`; none of them is below 0."""
     known = [value for value in values if value is not None]
     highest = max(known, default=0.0)
@@ -65,7 +65,7 @@ def curve(
         ]
         line.append(f"M{'L'.join(points)}")
         area.append(f"M{first} {HEIGHT}L{'L'.join(points)}L{first + len(run)} {HEIGHT}Z")
-    return Curve(
+    return Sparkline(
         width=max(len(values), 1),
         line="".join(line),
         area="".join(area),

@@ -50,14 +50,14 @@ class Clause(Struct, frozen=True):
     """The page that says more."""
 
 
-class Silence(Struct, frozen=True):
+class SilenceNotice(Struct, frozen=True):
     """A node that is not heard any more."""
 
     node: str
     last_heard_at: datetime
 
 
-class Store(Struct, frozen=True):
+class SinkStatus(Struct, frozen=True):
     """A sink: what it does, and what waits for it."""
 
     name: str
@@ -80,7 +80,7 @@ class LastNight(Struct, frozen=True):
     """The species heard most."""
 
 
-class Standing(Struct, frozen=True, kw_only=True):
+class SystemState(Struct, frozen=True, kw_only=True):
     """All that the sentence is made of, as of one moment."""
 
     now: datetime
@@ -98,17 +98,17 @@ class Standing(Struct, frozen=True, kw_only=True):
     """Nodes heard within the last hour."""
     silent: int = 0
     """Nodes known, but not heard within the last hour."""
-    latest_silences: Sequence[Silence] = ()
+    latest_silences: Sequence[SilenceNotice] = ()
     """The silences that began last, newest first; `NAMED_MAX` of them are enough."""
     refused_this_hour: int = 0
     """Messages of the last hour that were no valid ones."""
     refused_hour_before: int | None = None
     """None: nobody looked then."""
-    stores: Sequence[Store] = ()
+    stores: Sequence[SinkStatus] = ()
     last_night: LastNight | None = None
 
 
-def sentence(standing: Standing, zone: ZoneInfo) -> list[Clause]:
+def sentence(standing: SystemState, zone: ZoneInfo) -> list[Clause]:
     """Every clause, the most urgent first; never empty. Times are those of `zone`."""
     clauses = [
         *_intake(standing, zone),
@@ -127,13 +127,13 @@ def store_name(sink: str) -> str:
     return STORES.get(sink, sink)
 
 
-def answered(store: Store) -> int | None:
+def answered(store: SinkStatus) -> int | None:
     """The status of HTTP with which it takes nothing; None: it does not even answer."""
     found = ANSWERED.search(store.reason or "")
     return int(found[1]) if found else None
 
 
-def _intake(standing: Standing, zone: ZoneInfo) -> Iterator[Clause]:
+def _intake(standing: SystemState, zone: ZoneInfo) -> Iterator[Clause]:
     if standing.away_since is not None:
         since = moment_short(standing.away_since, standing.now, zone)
         yield Clause(
@@ -146,7 +146,7 @@ def _intake(standing: Standing, zone: ZoneInfo) -> Iterator[Clause]:
         yield Clause("stuck", text if text[-1] in ".?!" else f"{text}.")
 
 
-def _ledger(standing: Standing) -> Iterator[Clause]:
+def _ledger(standing: SystemState) -> Iterator[Clause]:
     if standing.missing:
         yield Clause(
             "stuck",
@@ -164,7 +164,7 @@ def _ledger(standing: Standing) -> Iterator[Clause]:
         )
 
 
-def _room(standing: Standing) -> Iterator[Clause]:
+def _room(standing: SystemState) -> Iterator[Clause]:
     days = standing.disk_days
     if days is not None and days < DISK_LOOK_DAYS:
         urgency: Urgency = "stuck" if days < DISK_STUCK_DAYS else "look"
@@ -172,7 +172,7 @@ def _room(standing: Standing) -> Iterator[Clause]:
         yield Clause(urgency, f"Room on the disk for {left} more at this pace.", "#room")
 
 
-def _nodes(standing: Standing, zone: ZoneInfo) -> Clause:
+def _nodes(standing: SystemState, zone: ZoneInfo) -> Clause:
     heard, silent = standing.heard, standing.silent
     known = heard + silent
     if not known:
@@ -205,7 +205,7 @@ def _nodes(standing: Standing, zone: ZoneInfo) -> Clause:
     return Clause("look" if heard else "stuck", text, href)
 
 
-def _refused(standing: Standing) -> Iterator[Clause]:
+def _refused(standing: SystemState) -> Iterator[Clause]:
     count, before = standing.refused_this_hour, standing.refused_hour_before
     if before is not None and count >= RISING_MIN and count > 2 * before:
         text = (
@@ -218,7 +218,7 @@ def _refused(standing: Standing) -> Iterator[Clause]:
         yield Clause("look", text, "/console/refused")
 
 
-def _stores(standing: Standing, zone: ZoneInfo) -> Iterator[Clause]:
+def _stores(standing: SystemState, zone: ZoneInfo) -> Iterator[Clause]:
     well = []
     for store in standing.stores:
         held_up = _held_up(store, standing.now, zone)
@@ -235,7 +235,7 @@ def _stores(standing: Standing, zone: ZoneInfo) -> Iterator[Clause]:
         yield Clause("fine", _capital(f"{_listed(well)} {has} everything."), "#stores")
 
 
-def _held_up(store: Store, now: datetime, zone: ZoneInfo) -> Clause | None:
+def _held_up(store: SinkStatus, now: datetime, zone: ZoneInfo) -> Clause | None:
     name = _capital(store_name(store.name))
     waiting = f"{counted(store.waiting, 'records')} waiting"
     since = "" if store.since is None else f" since {moment_short(store.since, now, zone)}"
@@ -257,7 +257,7 @@ def _held_up(store: Store, now: datetime, zone: ZoneInfo) -> Clause | None:
     return None
 
 
-def _takes_nothing(store: Store) -> str:
+def _takes_nothing(store: SinkStatus) -> str:
     match answered(store):
         case None:
             return "cannot be reached"
@@ -267,7 +267,7 @@ def _takes_nothing(store: Store) -> str:
             return f"answers, but takes nothing ({status})"
 
 
-def _night(standing: Standing) -> Iterator[Clause]:
+def _night(standing: SystemState) -> Iterator[Clause]:
     night = standing.last_night
     if night is None:
         return

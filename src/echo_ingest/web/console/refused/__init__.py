@@ -10,18 +10,18 @@ from litestar.handlers import HTTPRouteHandler
 from echo_ingest.almanac import Almanac
 from echo_ingest.ipc import NoAnswer
 from echo_ingest.web.console.auth import Viewer
-from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.overview.sink_table import store_title
 from echo_ingest.web.console.refused import detail, group
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.rendering import AnyRequest
-from echo_ingest.web.console.replay_job import Replaying
+from echo_ingest.web.console.replay_job import ReplayJobs
 
 SHOWN_AFTER_END = timedelta(hours=1)
 FRAGMENTS = ("replay", "groups")
 
 
-def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
+def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHandler]:
     """The page of all groups, that of each, and that of each message."""
 
     @get("/refused")
@@ -37,7 +37,7 @@ def routes(sources: Sources, replaying: Replaying) -> list[HTTPRouteHandler]:
 
 
 async def fragments(
-    sources: Sources, replaying: Replaying, zone: ZoneInfo, viewer: Viewer
+    sources: ConsoleContext, replaying: ReplayJobs, zone: ZoneInfo, viewer: Viewer
 ) -> dict[str, str]:
     """The parts of the page that change by themselves, by their names, where all is shown."""
     now = datetime.now(UTC)
@@ -49,7 +49,7 @@ async def fragments(
 
 
 async def look(
-    sources: Sources, replaying: Replaying, node: str | None, now: datetime
+    sources: ConsoleContext, replaying: ReplayJobs, node: str | None, now: datetime
 ) -> dict[str, Any]:
     """What the templates show."""
     values = await sources.almanac.ask(lambda almanac: found(almanac, node))
@@ -69,7 +69,9 @@ def found(almanac: Almanac, node: str | None) -> dict[str, Any]:
     }
 
 
-async def under_way(sources: Sources, replaying: Replaying, now: datetime) -> dict[str, Any]:
+async def under_way(
+    sources: ConsoleContext, replaying: ReplayJobs, now: datetime
+) -> dict[str, Any]:
     """The replay that runs, or has ended lately; and how the store is that it waits for."""
     replay, waits_for = replaying.replay, None
     if replay is not None and replay.ended_at_ms is not None:

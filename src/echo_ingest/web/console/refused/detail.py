@@ -11,11 +11,11 @@ from litestar.response import Stream
 from echo_ingest.admin.dead_letters import verdict
 from echo_ingest.almanac.refusals import alike
 from echo_ingest.journal.entries import DeadLetter
-from echo_ingest.journal.reader import Archive, Parked
+from echo_ingest.journal.reader import JournalReader, Parked
 from echo_ingest.payload_view import lines_of
 from echo_ingest.record import Message, Rejected
 from echo_ingest.web.api import BYTES, Number
-from echo_ingest.web.console.context import Sources
+from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.overview.summary import store_name
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.rendering import AnyRequest
@@ -25,7 +25,7 @@ from echo_ingest.web.reader import download
 Name = Annotated[str, PathParameter(max_length=100)]
 
 
-def routes(sources: Sources) -> list[HTTPRouteHandler]:
+def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     """The page of a dead letter, that of a parked record, and what came, to be downloaded."""
     payload_bytes_max = sources.settings.payload_bytes_max
 
@@ -77,7 +77,7 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
     return [letter, parked, letter_payload, parked_payload]
 
 
-def _letter(archive: Archive, number: int) -> DeadLetter:
+def _letter(archive: JournalReader, number: int) -> DeadLetter:
     letter = archive.dead_letter(number)
     if letter is None:
         raise NotFoundException(
@@ -86,7 +86,7 @@ def _letter(archive: Archive, number: int) -> DeadLetter:
     return letter
 
 
-def _parked(archive: Archive, sink: str, offset: int) -> tuple[Message, Parked]:
+def _parked(archive: JournalReader, sink: str, offset: int) -> tuple[Message, Parked]:
     rows = archive.parked_at(offset, sink)
     if not rows:
         raise NotFoundException(

@@ -8,10 +8,10 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from echo_ingest.admin.dead_letters import preview
-from echo_ingest.almanac import Almanac, Refused
+from echo_ingest.almanac import Almanac, RefusedGroup
 from echo_ingest.journal.entries import DeadLetter
-from echo_ingest.journal.reader import Archive
-from echo_ingest.web.console.context import Sources
+from echo_ingest.journal.reader import JournalReader
+from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.overview.summary import store_name
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.refused.replay_form import group_of
@@ -26,7 +26,7 @@ NUMBER_DIGITS_MAX = 15
 WHY_MAX = 5
 
 
-class One(Struct, frozen=True):
+class RefusedRow(Struct, frozen=True):
     """A line of the table."""
 
     address: str
@@ -40,7 +40,7 @@ class One(Struct, frozen=True):
     """It is offered again as soon as the service gets to it."""
 
 
-def routes(sources: Sources) -> list[HTTPRouteHandler]:
+def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     """Its page."""
 
     @get("/refused/group")
@@ -59,7 +59,7 @@ def routes(sources: Sources) -> list[HTTPRouteHandler]:
                 else _parked(archive, sink, numbers[:PAGE])
             )
         )
-        ones: list[One] = values["ones"]
+        ones: list[RefusedRow] = values["ones"]
         return sources.pages.page(
             request,
             "refused_group.html",
@@ -87,13 +87,13 @@ def _before(request: AnyRequest) -> int | None:
 
 def _members(
     almanac: Almanac, sink: str | None, reason: str, node: str | None, before: int | None
-) -> tuple[Refused, list[int]]:
+) -> tuple[RefusedGroup, list[int]]:
     group = group_of(almanac, sink, reason, node)
     return group, almanac.refused_ones(group, node=node, before=before, ones_max=TRIED_MAX)
 
 
 def _letters(
-    archive: Archive, numbers: list[int], payload_bytes_max: int, tries: bool
+    archive: JournalReader, numbers: list[int], payload_bytes_max: int, tries: bool
 ) -> dict[str, Any]:
     """The first of them, as lines; and, if that `tries`, what would come of them now."""
     letters: list[DeadLetter] = []
@@ -109,7 +109,7 @@ def _letters(
     valid = outcomes.pop(None, 0)
     return {
         "ones": [
-            One(
+            RefusedRow(
                 f"/console/refused/letters/{each.id}",
                 each.message.received_at_ms,
                 each.message.node,
@@ -124,11 +124,11 @@ def _letters(
     }
 
 
-def _parked(archive: Archive, sink: str, offsets: list[int]) -> dict[str, Any]:
+def _parked(archive: JournalReader, sink: str, offsets: list[int]) -> dict[str, Any]:
     rows = [row for offset in offsets for row in archive.parked_at(offset, sink)]
     return {
         "ones": [
-            One(
+            RefusedRow(
                 f"/console/refused/parked/{row.sink}/{row.offset}",
                 row.parked_at_ms,
                 row.node,

@@ -4,15 +4,15 @@ import time
 
 from litestar.exceptions import ClientException, NotFoundException
 
-from echo_ingest.almanac import Almanac, Refused
-from echo_ingest.web.console.context import Sources
-from echo_ingest.web.console.replay_job import ONES_MAX, Replay, Steps, of_letters, of_parked
+from echo_ingest.almanac import Almanac, RefusedGroup
+from echo_ingest.web.console.context import ConsoleContext
+from echo_ingest.web.console.replay_job import ONES_MAX, ReplayJob, Steps, of_letters, of_parked
 
 PAGE = 1_000
 GONE = "Nothing is refused for that reason any more: it was replayed, or the reason has changed."
 
 
-def group_of(almanac: Almanac, sink: str | None, reason: str, node: str | None) -> Refused:
+def group_of(almanac: Almanac, sink: str | None, reason: str, node: str | None) -> RefusedGroup:
     """The group, as it is now; raises `NotFoundException`."""
     for group in almanac.refused(node):
         if (group.sink, group.reason) == (sink, reason):
@@ -20,7 +20,7 @@ def group_of(almanac: Almanac, sink: str | None, reason: str, node: str | None) 
     raise NotFoundException(GONE)
 
 
-async def replay_of(sources: Sources, form: dict[str, str]) -> tuple[Replay, Steps]:
+async def replay_of(sources: ConsoleContext, form: dict[str, str]) -> tuple[ReplayJob, Steps]:
     """What a form asks for: `number` of one, or the `reason` of a group, of `sink` and `node`."""
     sink, node = form.get("sink") or None, form.get("node") or None
     reason = form.get("reason", "")
@@ -43,14 +43,14 @@ async def replay_of(sources: Sources, form: dict[str, str]) -> tuple[Replay, Ste
         numbers = await sources.almanac.ask(
             lambda almanac: _members(almanac, group_of(almanac, sink, reason, node), node)
         )
-    replay = Replay(reason, sink, len(numbers), time.time_ns() // 1_000_000)
+    replay = ReplayJob(reason, sink, len(numbers), time.time_ns() // 1_000_000)
     numbers.reverse()  # in order of arrival
     if sink is None:
         return replay, of_letters(sources.settings, numbers)
     return replay, of_parked(sources.settings, sink, numbers)
 
 
-def _members(almanac: Almanac, group: Refused, node: str | None) -> list[int]:
+def _members(almanac: Almanac, group: RefusedGroup, node: str | None) -> list[int]:
     found: list[int] = []
     before: int | None = None
     while len(found) < ONES_MAX:
