@@ -155,7 +155,7 @@ def clip(
 
 
 def _kept_at(archive: JournalReader, offset: int, record: AnyRecord | Rejected) -> str | None:
-    place = archive.place_of(clips.KEEPER, offset)
+    place = archive.place_of(clips.CLIP_STORE, offset)
     if place is None or isinstance(record, Rejected):
         return None
     return clips.reference(place, record)

@@ -35,7 +35,7 @@ def entry_at(archive: JournalReader, offset: int) -> Entry:
 
 def shown(archive: JournalReader, entry: Entry, payload_bytes_max: int) -> StoredRecord:
     """The record of `entry`, decoded, and where its clip is kept besides."""
-    place = archive.place_of(clips.KEEPER, entry.offset)
+    place = archive.place_of(clips.CLIP_STORE, entry.offset)
     return stored_record(entry, payload_bytes_max, place)
 
 
