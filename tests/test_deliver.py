@@ -14,7 +14,7 @@ from echo_ingest.journal import Arrival, Journal, SinkLedger, connect
 from echo_ingest.pipeline import deliver as deliver_room
 from echo_ingest.pipeline.deliver import Deliver
 from echo_ingest.record import Message
-from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
 
 LIMIT = 1_000_000
 Answer = Callable[[Sequence[Delivery]], Written]
@@ -57,7 +57,7 @@ def refuse(*indexes: int) -> Answer:
 
 
 def unavailable(batch: Sequence[Delivery]) -> Written:
-    raise Unavailable("it sleeps", 0.01)
+    raise Unavailable("it sleeps", cause=Cause.OVERLOADED, retry_after_seconds=0.01)
 
 
 def message(number: int) -> Arrival:

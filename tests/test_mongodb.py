@@ -24,6 +24,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
     AutoReconnect,
+    ConfigurationError,
     NetworkTimeout,
     NotPrimaryError,
     OperationFailure,
@@ -32,8 +33,9 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message
-from echo_ingest.sinks import Delivery, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
 from echo_ingest.sinks.echo_api.bodies import Schema
 from echo_ingest.sinks.mongodb import MongoDb, errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
@@ -70,7 +72,7 @@ def report(node: str, minute: int, status: str) -> Message:
 def own_document(arrived: Message, schema: Schema = "objects", **how: Any) -> dict[str, Any]:
     """What a record becomes besides species and nodes, without what an update says around it."""
     planned = plan([delivery(arrived, **how)], schema)
-    assert planned.refusals == {}
+    assert planned.refusals == []
     (write,) = [each for each in planned.documents if each.key]
     fields = write.update["$setOnInsert"]
     assert isinstance(fields, RawBSONDocument)
@@ -124,8 +126,9 @@ def test_a_clip_that_no_document_can_hold_is_refused_by_itself() -> None:
     planned = plan(
         [delivery(detection(0)), delivery(long, 1), delivery(detection(2), 2)], "objects"
     )
-    assert planned.refusals.keys() == {1}
-    assert "IOT_AUDIO=reference" in planned.refusals[1]
+    (refusal,) = planned.refusals
+    assert (refusal.index, refusal.code) == (1, ReasonCode.TOO_LARGE_FOR_SINK)
+    assert "IOT_AUDIO=reference" in refusal.reason
     assert [each.records for each in planned.documents if each.key] == [(0,), (2,)]
     assert own_document(long, reference="s3://a/b.wav")["audioClip"] == "s3://a/b.wav"
 
@@ -141,9 +144,9 @@ def test_what_bson_cannot_hold_is_refused() -> None:
     """No form can say it today."""
     plain = delivery(detection(0))
     wide = msgspec.structs.replace(plain.record, sample_rate_hz=2**63)
-    refusals = plan([msgspec.structs.replace(plain, record=wide), plain], "objects").refusals
-    assert refusals.keys() == {0}
-    assert "8-byte ints" in refusals[0]
+    (refusal,) = plan([msgspec.structs.replace(plain, record=wide), plain], "objects").refusals
+    assert (refusal.index, refusal.code) == (0, ReasonCode.NOT_SUPPORTED_BY_SINK)
+    assert "8-byte ints" in refusal.reason
 
 
 # ---------------------------------------------------------------------- in which words it fails
@@ -162,11 +165,25 @@ def test_errors_of_single_writes_are_those_records_own() -> None:
     }
 
 
-@pytest.mark.parametrize("code", [10107, 189, 91, 11602, 14031, 13, 112])
-def test_what_is_true_of_the_world_parks_nothing(code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (10107, Cause.NO_PRIMARY),
+        (189, Cause.NO_PRIMARY),
+        (91, Cause.NO_PRIMARY),
+        (11602, Cause.NO_PRIMARY),
+        (14031, Cause.DISK_FULL),
+        (13, Cause.CREDENTIALS),
+        (112, Cause.OVERLOADED),
+        (89, Cause.UNREACHABLE),
+        (73, Cause.MISCONFIGURED),
+    ],
+)
+def test_what_is_true_of_the_world_parks_nothing(code: int, cause: Cause) -> None:
     own = {"index": 0, "code": 121, "errmsg": "Document failed validation"}
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as raised:
         errors.refusals(bulk(own, {"index": 1, "code": code, "errmsg": "no"}))
+    assert raised.value.cause == cause
 
 
 def test_what_no_majority_has_is_not_delivered() -> None:
@@ -175,24 +192,45 @@ def test_what_no_majority_has_is_not_delivered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "remedy"),
+    ("error", "remedy", "cause"),
     [
-        (ServerSelectionTimeoutError("db:27017: refused, Timeout: 30s"), "IOT_MONGODB_URL"),
-        (NotPrimaryError("not primary", {"code": 10107}), "by itself once there is one"),
-        (NetworkTimeout("db:27017: timed out"), "does not answer in time"),
-        (TimeoutError(), "does not answer in time"),
-        (AutoReconnect("connection closed"), "by itself"),
-        (WTimeoutError("waiting", 64), "majority"),
-        (OperationFailure("Authentication failed.", 18), "authSource"),
-        (OperationFailure("not authorized on EchoNet", 13), "let the account find, insert"),
-        (OperationFailure("you are over your space quota", 8000), "see to it there"),
-        (OperationFailure("something", 4711), "look into the server's log"),
+        (
+            ServerSelectionTimeoutError("db:27017: refused, Timeout: 30s"),
+            "IOT_MONGODB_URL",
+            Cause.UNREACHABLE,
+        ),
+        (
+            NotPrimaryError("not primary", {"code": 10107}),
+            "goes on once there is one",
+            Cause.NO_PRIMARY,
+        ),
+        (NetworkTimeout("db:27017: timed out"), "does not answer in time", Cause.NO_ANSWER),
+        (TimeoutError(), "does not answer in time", Cause.NO_ANSWER),
+        (AutoReconnect("connection closed"), "by itself", Cause.UNREACHABLE),
+        (WTimeoutError("waiting", 64), "majority", Cause.NO_PRIMARY),
+        (OperationFailure("Authentication failed.", 18), "authSource", Cause.CREDENTIALS),
+        (
+            OperationFailure("not authorized on EchoNet", 13),
+            "let the account find, insert",
+            Cause.CREDENTIALS,
+        ),
+        (
+            OperationFailure("you are over your space quota", 8000),
+            "forbids it: change that there",
+            Cause.CREDENTIALS,
+        ),
+        (OperationFailure("something", 4711), "look into the server's log", Cause.ANSWERS_ERRORS),
+        (ConfigurationError("the DNS has no such name"), "IOT_MONGODB_URL", Cause.MISCONFIGURED),
+        (PyMongoError("something else"), "look into the server's log", Cause.ANSWERS_ERRORS),
     ],
 )
-def test_each_trouble_has_its_remedy(error: PyMongoError | TimeoutError, remedy: str) -> None:
-    said_ = str(errors.unavailable(error, "echo@db.example.org/EchoNet"))
-    assert remedy in said_
-    assert "\n" not in said_
+def test_each_error_has_its_remedy_and_its_cause(
+    error: PyMongoError | TimeoutError, remedy: str, cause: Cause
+) -> None:
+    unavailable = errors.unavailable(error, "echo@db.example.org/EchoNet")
+    assert remedy in str(unavailable)
+    assert "\n" not in str(unavailable)
+    assert unavailable.cause == cause
 
 
 # ---------------------------------------------------------------------- a real server
@@ -287,7 +325,7 @@ async def test_an_id_that_somebody_else_has_is_refused_in_words(
     batch = [delivery(detection(number), number) for number in range(3)]
     await database["events"].insert_one({"_id": document_id(batch[1].key), "species": "Mine"})
     (refusal,) = (await sink.write(batch)).refusals
-    assert refusal.index == 1
+    assert (refusal.index, refusal.code) == (1, ReasonCode.NAME_TAKEN_AT_SINK)
     assert "another document" in refusal.reason
     assert {each["species"] for each in await found(database, "events")} == {
         "Mine",
@@ -384,8 +422,8 @@ async def test_what_the_stores_own_rules_refuse_is_parked_one_by_one(
         ({"errorCode": 91}, "primary"),
         ({"errorCode": 262}, "by itself"),
         ({"errorCode": 13}, "let the account find, insert and update"),
-        ({"errorCode": 8000}, "see to it there"),
-        ({"closeConnection": True}, "broke off"),
+        ({"errorCode": 8000}, "forbids it"),
+        ({"closeConnection": True}, "closed the connection"),
         ({"writeConcernError": {"code": 64, "errmsg": "no majority"}}, "majority"),
         ({"writeConcernError": {"code": 91, "errmsg": "shutting down"}}, "primary"),
     ],

@@ -22,7 +22,7 @@ import trustme
 
 from echo_ingest.journal import Journal
 from echo_ingest.record import Message
-from echo_ingest.sinks import Delivery, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
 from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.months import MonthPartitions
@@ -440,19 +440,47 @@ async def test_postgis_that_comes_later_is_used_from_the_next_migrate_on(
 
 
 @pytest.mark.parametrize(
-    ("trouble", "words"),
+    ("change", "words", "cause"),
     [
-        ("", "password authentication failed .*: set IOT_POSTGRES_URL to a role"),
-        ("ALTER ROLE frog NOLOGIN", "not permitted to log in: set IOT_POSTGRES_URL"),
-        ("ALTER ROLE frog CONNECTION LIMIT 0", "too many connections .*: let it take more"),
-        ("ALTER ROLE frog SET default_transaction_read_only = on", "it only reads"),
-        ("DROP DATABASE echo WITH (FORCE)", '"echo" does not exist: create that database'),
-        ("DROP TABLE echo.movements CASCADE", "the schema echo is not as echo-ingest made it"),
-        ("DROP FUNCTION echo.make_months", "the schema echo is not as echo-ingest made it"),
+        (
+            "",
+            "password authentication failed .*: set IOT_POSTGRES_URL to a role",
+            Cause.CREDENTIALS,
+        ),
+        (
+            "ALTER ROLE frog NOLOGIN",
+            "not permitted to log in: set IOT_POSTGRES_URL",
+            Cause.CREDENTIALS,
+        ),
+        (
+            "ALTER ROLE frog CONNECTION LIMIT 0",
+            "too many connections .*: let it take more",
+            Cause.OVERLOADED,
+        ),
+        (
+            "ALTER ROLE frog SET default_transaction_read_only = on",
+            "it only reads",
+            Cause.NO_PRIMARY,
+        ),
+        (
+            "DROP DATABASE echo WITH (FORCE)",
+            '"echo" does not exist: create that database',
+            Cause.MISCONFIGURED,
+        ),
+        (
+            "DROP TABLE echo.movements CASCADE",
+            "the schema echo is not as echo-ingest made it",
+            Cause.MISCONFIGURED,
+        ),
+        (
+            "DROP FUNCTION echo.make_months",
+            "the schema echo is not as echo-ingest made it",
+            Cause.MISCONFIGURED,
+        ),
     ],
 )
-async def test_each_trouble_is_told_with_its_remedy_and_without_the_password(
-    database: Database, trouble: str, words: str
+async def test_each_error_has_its_remedy_and_its_cause_and_hides_the_password(
+    database: Database, change: str, words: str, cause: Cause
 ) -> None:
     await database.sink.migrate()
     await database.cluster.execute("postgres", "DROP ROLE IF EXISTS frog")
@@ -460,15 +488,16 @@ async def test_each_trouble_is_told_with_its_remedy_and_without_the_password(
     rights = "pg_read_all_data, pg_write_all_data"
     months = "EXECUTE ON FUNCTION echo.make_months"
     await database.execute(f"GRANT {rights} TO frog", f"GRANT {months} TO frog")
-    if trouble:
-        where = "postgres" if "DATABASE" in trouble else "echo"
-        await database.cluster.execute(where, trouble)
-    sink = Postgres(database.cluster.url("echo", "frog", PASSWORD if trouble else "hunter2"))
-    with pytest.raises(Unavailable, match=words) as told:
+    if change:
+        where = "postgres" if "DATABASE" in change else "echo"
+        await database.cluster.execute(where, change)
+    sink = Postgres(database.cluster.url("echo", "frog", PASSWORD if change else "hunter2"))
+    with pytest.raises(Unavailable, match=words) as raised:
         await sink.write([delivery(3, message(3))])
     await sink.close()
-    assert "hunter2" not in str(told.value)
-    assert PASSWORD not in str(told.value)
+    assert raised.value.cause == cause
+    assert "hunter2" not in str(raised.value)
+    assert PASSWORD not in str(raised.value)
 
 
 async def test_a_server_is_held_to_its_certificate(database: Database, tmp_path: Path) -> None:
@@ -491,8 +520,11 @@ async def test_a_server_is_held_to_its_certificate(database: Database, tmp_path:
         used = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
         assert await database.rows(f"{used} WHERE application_name = 'echo-ingest'") == [(True,)]
         await sink.close()
-        with pytest.raises(Unavailable, match=r"certificate verify failed.*IOT_POSTGRES_URL"):
+        with pytest.raises(
+            Unavailable, match=r"certificate verify failed.*IOT_POSTGRES_URL"
+        ) as raised:
             await Postgres(f"{strict}/other").probe()
+        assert raised.value.cause == Cause.MISCONFIGURED
     finally:
         off = ("ALTER SYSTEM RESET ssl", "SELECT pg_reload_conf()")
         await database.cluster.execute("postgres", *off)

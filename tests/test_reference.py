@@ -90,22 +90,22 @@ class Pair:
 
     def __init__(self, journal: Journal, folder: Path) -> None:
         self.objects, self.names = Objects(folder.as_uri()), Names()
-        self.keeper = Deliver(
+        self.clip_store = Deliver(
             journal, self.objects, payload_bytes_max=PAYLOAD_BYTES_MAX, on_settled=self.wake
         )
         self.namer = Deliver(
-            journal, self.names, payload_bytes_max=PAYLOAD_BYTES_MAX, keeper=self.keeper
+            journal, self.names, payload_bytes_max=PAYLOAD_BYTES_MAX, clip_store=self.clip_store
         )
 
     def wake(self) -> None:
-        for deliver in (self.keeper, self.namer):
+        for deliver in (self.clip_store, self.namer):
             deliver.wake()
 
 
 @asynccontextmanager
 async def delivering(journal: Journal, folder: Path) -> AsyncIterator[Pair]:
     pair, stopping = Pair(journal, folder), asyncio.Event()
-    tasks = [asyncio.create_task(each.run(stopping)) for each in (pair.keeper, pair.namer)]
+    tasks = [asyncio.create_task(each.run(stopping)) for each in (pair.clip_store, pair.namer)]
     try:
         yield pair
     finally:
@@ -116,9 +116,9 @@ async def delivering(journal: Journal, folder: Path) -> AsyncIterator[Pair]:
         assert_closes(journal.ledger())
 
 
-async def bring_up_to_date(journal: Journal, sink: Names, keeper: Deliver | None = None) -> None:
+async def bring_up_to_date(journal: Journal, sink: Names, clip_store: Deliver | None = None) -> None:
     """Deliver to one more sink until it has all."""
-    deliver = Deliver(journal, sink, payload_bytes_max=PAYLOAD_BYTES_MAX, keeper=keeper)
+    deliver = Deliver(journal, sink, payload_bytes_max=PAYLOAD_BYTES_MAX, clip_store=clip_store)
     stopping = asyncio.Event()
     task = asyncio.create_task(deliver.run(stopping))
     await until(lambda: backlog(journal, sink.name) == 0)
@@ -141,7 +141,7 @@ async def test_nothing_goes_on_before_its_clip_is_there(journal: Journal, tmp_pa
     journal.append(arrivals([detection(1), heard(2), detection(3), recording(4)]))
     async with delivering(journal, folder) as pair:
         await until(lambda: pair.namer.held_up)
-        assert pair.namer.held_up == f"waits until objects has the clips: {pair.keeper.unavailable}"
+        assert pair.namer.held_up == f"waits until objects has the clips: {pair.clip_store.unavailable}"
         assert str(folder) in pair.namer.held_up
         await until(lambda: backlog(journal, "names") == 3)
         assert pair.names.told == {1: None}, "it went past a clip that is not there"
@@ -197,7 +197,7 @@ async def test_an_address_leads_to_where_the_clip_was_put_then(
         await until(lambda: backlog(journal, "objects") == 0)
         late = Names()
         late.name = "late"
-        await bring_up_to_date(journal, late, pair.keeper)
+        await bring_up_to_date(journal, late, pair.clip_store)
     folders = [str(late.told[offset]).partition("/audio/")[0] for offset in (1, 2, 3, 4)]
     assert folders == [first.as_uri(), second.as_uri(), second.as_uri(), second.as_uri()]
 
