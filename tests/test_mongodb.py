@@ -351,8 +351,8 @@ def test_check_says_if_it_is_there_and_that_it_may_be_the_apis_own(
     house = Harness(tmp_path / "data", IOT_MONGODB_URL=mongodb.url(port))
     house.settings["IOT_API_URL"] = f"http://127.0.0.1:{free_port()}"
     shown = house.cli("check").stdout
-    assert re.search(r"✓ mongodb +\S+/echo_ingest_test answers", shown), shown
-    assert re.search(r"– mongodb +IOT_API_URL is set too: .*twice; leave one", shown), shown
+    assert re.search(r"✓ MongoDB +\S+/echo_ingest_test answers", shown), shown
+    assert re.search(r"– MongoDB +IOT_API_URL is set too: .*twice; leave one", shown), shown
 
 
 @pytest.mark.slow

@@ -591,7 +591,7 @@ async def test_check_and_migrate_say_what_to_do_and_never_the_password(
     unset = house.cli("migrate")
     assert (unset.returncode, "IOT_POSTGRES_URL is not set" in unset.stderr) == (2, True)
     house.settings["IOT_POSTGRES_URL"] = database.url
-    assert f"✓ postgres    {where} answers" in house.cli("check").stdout
+    assert f"✓ PostgreSQL  {where} answers" in house.cli("check").stdout
     assert await database.rows("SELECT to_regnamespace('echo')") == [(None,)]
     first, second = house.cli("migrate"), house.cli("migrate")
     assert first.stdout.splitlines() == [f"applied {file}" for file in FILES]

@@ -369,8 +369,7 @@ class EchoApi:
                 )
         except TimeoutError:
             raise Unavailable(
-                f"no answer from the Echo API within {total_seconds:.0f} s: look into its log; "
-                f"{WAITS}",
+                f"no answer from the Echo API within {total_seconds:.0f} s: {WAITS}",
                 cause=Cause.NO_ANSWER,
             ) from None
         except (aiohttp.ClientError, OSError) as error:
