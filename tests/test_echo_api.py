@@ -39,7 +39,7 @@ from echo_ingest.record import (
 from echo_ingest.simulator.sounds import CALLS, wav
 from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
 from echo_ingest.sinks.echo_api import FAILURES_MAX, EchoApi, replies
-from echo_ingest.sinks.echo_api.bodies import Schema
+from echo_ingest.sinks.project_echo import Schema
 from tests.replica import Replica
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "contract" / "payloads"

@@ -36,9 +36,9 @@ from pymongo.errors import (
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
-from echo_ingest.sinks.echo_api.bodies import Schema
 from echo_ingest.sinks.mongodb import MongoDb, errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
+from echo_ingest.sinks.project_echo import Schema
 from tests import mongodb
 from tests.harness import Harness, free_port
 from tests.sinks.messages import MORNING, PLACE, clip, detection, message, record_of, said

@@ -2,8 +2,8 @@
 
 The API cannot tell a repeat: a POST repeated after a lost reply makes a second event. So one
 `write` is one such call, and a crash repeats at most that one; only a detection whose clip is too
-large for an event takes two (upload, then event). `bodies` has what is sent, `replies` what answers
-mean, and docs/echo-api.md describes both to people.
+large for an event takes two (upload, then event). `project_echo` has what is sent, `replies` what
+answers mean, and docs/echo-api.md describes both to people.
 
 - A 2xx that is no web page: taken. Of many events, all but those that the answer names.
 - 401, 403, 404, 405: the key or the address is wrong, so the API is unavailable. But where it takes
@@ -26,10 +26,10 @@ import structlog
 from echo_ingest import __version__
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Clip, Detection, Movement, Recording, Telemetry
-from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
-from echo_ingest.sinks.echo_api import bodies, replies
-from echo_ingest.sinks.echo_api.bodies import EventRefused, Schema
+from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips, project_echo
+from echo_ingest.sinks.echo_api import replies
 from echo_ingest.sinks.echo_api.replies import Reply
+from echo_ingest.sinks.project_echo import EventRefused, Schema
 
 EVENT, BULK, MOVEMENT, UPLOAD = (
     "/engine/event",
@@ -156,11 +156,11 @@ class EchoApi:
             case Telemetry() as telemetry:
                 await self._deliver_heartbeat(delivery, telemetry)
             case Movement() as movement:
-                body = bodies.movement(movement)
+                body = project_echo.movement(movement)
                 await self._judge(await self._call("POST", MOVEMENT, body, delivery.key))
 
     async def _deliver_event(self, delivery: Delivery, detection: Detection) -> None:
-        body = bodies.event_with_clip(
+        body = project_echo.event_with_clip(
             detection, delivery.message, self._schema, delivery.audio_reference
         )
         if body is None:
@@ -168,11 +168,11 @@ class EchoApi:
             if self._head.audio is None:
                 reply = await self._upload(delivery, detection.clip)
                 self._head.audio = replies.upload_reference(reply.body)
-            body = bodies.event(detection, self._schema, self._head.audio)
+            body = project_echo.event(detection, self._schema, self._head.audio)
         await self._judge(await self._call("POST", EVENT, body, delivery.key), is_event=True)
 
     async def _deliver_recording(self, delivery: Delivery, recording: Recording) -> None:
-        has_heartbeat = recording.health is not None and bodies.node_id(recording) is not None
+        has_heartbeat = recording.health is not None and project_echo.node_id(recording) is not None
         if has_heartbeat and not self._head.heartbeat_settled:
             try:
                 await self._deliver_heartbeat(delivery, recording)
@@ -185,7 +185,7 @@ class EchoApi:
             await self._upload(delivery, recording.clip)
 
     async def _deliver_heartbeat(self, delivery: Delivery, record: Telemetry | Recording) -> None:
-        node = bodies.require_node_id(record)
+        node = project_echo.require_node_id(record)
         if not node.strip("."):
             raise EventRefused(
                 f"the record has no node id, since {node!r} cannot be part of an address: let the "
@@ -193,21 +193,21 @@ class EchoApi:
                 ReasonCode.NODE_ID_MISSING,
             )
         path = f"/iot/nodes/{quote(node, safe='')}/heartbeat"
-        reply = await self._call("PUT", path, bodies.heartbeat(record), delivery.key)
+        reply = await self._call("PUT", path, project_echo.heartbeat(record), delivery.key)
         unknown = f"register the node {node!r} at the Echo API, then replay"
         if reply.status == 500 and HIDDEN_404.search(replies.plain_words(reply.body)):
             raise EventRefused(f"{reply.text()}: {unknown}", ReasonCode.NODE_UNKNOWN_TO_SINK)
         await self._judge(reply, remedy_of_404=unknown, code_of_404=ReasonCode.NODE_UNKNOWN_TO_SINK)
 
     async def _upload(self, delivery: Delivery, clip: Clip) -> Reply:
-        bodies.check_upload(clip)
+        project_echo.check_upload(clip)
         assert clip.container != "ogg"
         form = aiohttp.FormData()
         form.add_field(
             "file",
             BytesIO(clips.audio_of(delivery.message)),
-            filename=bodies.upload_name(delivery.record, clip),
-            content_type=bodies.CONTENT_TYPES[clip.container],
+            filename=project_echo.upload_name(delivery.record, clip),
+            content_type=project_echo.CONTENT_TYPES[clip.container],
         )
         reply = await self._call("POST", UPLOAD, form, delivery.key, body_bytes=clip.size_bytes)
         await self._judge(reply)
@@ -226,13 +226,13 @@ class EchoApi:
             if delivery.offset <= self._singly_through or not isinstance(record, Detection):
                 break
             try:
-                body = bodies.event_with_clip(
+                body = project_echo.event_with_clip(
                     record, delivery.message, "arrays", delivery.audio_reference
                 )
             except EventRefused:
                 break
             size_bytes += len(body or b"") + len(",")
-            if body is None or size_bytes > bodies.JSON_BYTES_MAX:
+            if body is None or size_bytes > project_echo.JSON_BYTES_MAX:
                 break
             events.append(body)
         return events

@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.sinks import Refusal
+from echo_ingest.sinks.plain_text import one_line
 
-REASON_CHARACTERS_MAX = 300
 RETRY_AFTER_SECONDS_MAX = 3600.0
 PROBLEMS_MAX = 5
 
@@ -171,9 +171,3 @@ def _path(error: object) -> str:
         case {"loc": [*path]}:
             return ".".join(str(step) for step in path if step != "body")
     return ""
-
-
-def one_line(text: str) -> str:
-    """Return a text in one line that can be shown, cut off where it is long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= REASON_CHARACTERS_MAX else f"{line[: REASON_CHARACTERS_MAX - 1]}…"

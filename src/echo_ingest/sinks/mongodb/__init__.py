@@ -27,9 +27,9 @@ from echo_ingest import __version__
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.settings.urls import mongodb_address
 from echo_ingest.sinks import Delivery, Refusal, Written
-from echo_ingest.sinks.echo_api.bodies import Schema
 from echo_ingest.sinks.mongodb import errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, Fields, Write, plan
+from echo_ingest.sinks.project_echo import Schema
 
 CLOSE_SECONDS = 2.0
 FOUND_SECONDS_MAX = 5.0

@@ -27,9 +27,8 @@ from echo_ingest.record import (
     Recording,
     Telemetry,
 )
-from echo_ingest.sinks import Delivery, Refusal, clips
-from echo_ingest.sinks.echo_api import bodies
-from echo_ingest.sinks.echo_api.bodies import EventRefused, Schema
+from echo_ingest.sinks import Delivery, Refusal, clips, project_echo
+from echo_ingest.sinks.project_echo import EventRefused, Schema
 
 EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES = (
     "events",
@@ -96,7 +95,7 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
             continue
         for name in _joined(record):
             joins.setdefault(name, []).append(index)
-        node = bodies.node_id(record)
+        node = project_echo.node_id(record)
         if node is not None and record.place is not None and (NODES, node) in joins:
             places.setdefault(node, (record.place, []))[1].append(index)
         if reporter is not None and isinstance(record, Telemetry | Recording):
@@ -136,20 +135,20 @@ def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[W
     match delivery.record:
         case Detection() as detection:
             audio = _audio(delivery, detection.clip) or detection.clip_reference or ""
-            form = bodies.event_form(detection, schema, audio)
+            form = project_echo.event_form(detection, schema, audio)
             fields = msgspec.to_builtins(form, builtin_types=(datetime,))
             collection = EVENTS
         case Recording() as recording:
-            bodies.check_finite(recording)
+            project_echo.check_finite(recording)
             fields = _upload(recording, delivery, schema)
             collection = AUDIO_UPLOADS
         case Movement() as movement:
-            bodies.check_finite(movement)
+            project_echo.check_finite(movement)
             fields = {
                 "timestamp": movement.observed_at,
                 "species": movement.species,
                 "animalId": movement.animal_id,
-                "animalTrueLLA": bodies.lla(movement.animal_place),
+                "animalTrueLLA": project_echo.lla(movement.animal_place),
             }
             collection = MOVEMENTS
         case _:
@@ -189,19 +188,19 @@ def _audio(delivery: Delivery, clip: Clip | None) -> str:
 
 def _upload(recording: Recording, delivery: Delivery, schema: Schema) -> Fields:
     clip = recording.clip
-    name = bodies.upload_name(recording, clip)
-    place = bodies.lla(recording.place)
+    name = project_echo.upload_name(recording, clip)
+    place = project_echo.lla(recording.place)
     return {
         "filename": name,
         "original_filename": name,
-        "content_type": bodies.CONTENT_TYPES.get(clip.container, f"audio/{clip.container}"),
+        "content_type": project_echo.CONTENT_TYPES.get(clip.container, f"audio/{clip.container}"),
         "size_bytes": clip.size_bytes,
         "sha256": clip.sha256,
         "timestamp": recording.observed_at,
-        "sensorId": bodies.node_id(recording),
+        "sensorId": project_echo.node_id(recording),
         "microphoneLLA": place
         if schema == "arrays"
-        else msgspec.to_builtins(bodies.LlaObject(*place)),
+        else msgspec.to_builtins(project_echo.LlaObject(*place)),
         "sampleRate": clip.sample_rate_hz,
         "channels": clip.channels,
         "durationSeconds": clip.duration_seconds,
@@ -216,7 +215,7 @@ def _joined(record: AnyRecord) -> Iterator[tuple[str, str]]:
     """Yield the species and the node that the record names."""
     if isinstance(record, Detection | Movement):
         yield SPECIES, record.species
-    node = bodies.node_id(record)
+    node = project_echo.node_id(record)
     if node is not None and not isinstance(record, Movement):
         yield NODES, node
 
@@ -247,10 +246,10 @@ def _reporter(record: AnyRecord) -> str | None:
     """Return the node whose health the record reports, if it does. Raises `EventRefused`."""
     match record:
         case Telemetry():
-            bodies.check_finite(record)
-            return bodies.require_node_id(record)
+            project_echo.check_finite(record)
+            return project_echo.require_node_id(record)
         case Recording(health=Health()):
-            return bodies.node_id(record)
+            return project_echo.node_id(record)
     return None
 
 
@@ -278,7 +277,7 @@ def _report(node: str, record: Telemetry | Recording, records: tuple[int, ...]) 
         "$set": {
             "health": {"observedAt": at, **known},
             "lastSeen": at.isoformat(),
-            "lastMessage": bodies.heartbeat_line(record),
+            "lastMessage": project_echo.heartbeat_line(record),
         }
     }
     for condition in ({"$exists": False}, {"$lt": at}):

@@ -21,7 +21,7 @@ from pymongo.errors import (
 )
 
 from echo_ingest.sinks import Cause, Remedy, Unavailable
-from echo_ingest.sinks.echo_api.replies import one_line
+from echo_ingest.sinks.plain_text import one_line
 
 SET_URL = "set IOT_MONGODB_URL"
 GRANT = "let the account find, insert and update in this database, as docs/mongodb.md says"

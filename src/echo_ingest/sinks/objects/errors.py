@@ -8,8 +8,9 @@ import re
 
 from echo_ingest.settings.urls import Scheme
 from echo_ingest.sinks import Cause, Unavailable
+from echo_ingest.sinks.plain_text import one_line
 
-WORDS_CHARACTERS_MAX = 200
+MESSAGE_CHARACTERS_MAX = 200
 
 STATUS = re.compile(r"[^\n]* status code: (\d{3})[^:\n]*: ?(.*?)(?:\n\nDebug|\Z)", re.DOTALL)
 CODE = re.compile(r"<Code>([^<]{1,100})|\"(?:code|reason)\": ?\"([^\"]{1,100})\"")
@@ -68,7 +69,7 @@ def failure(error: Exception, scheme: Scheme, url: str) -> Unavailable | TooLarg
             f"what answers for {url} is no object storage: is it the log-in page of a network?",
             cause=Cause.MISCONFIGURED,
         )
-    reason = _one_line(line.partition("error: ")[2] or line)
+    reason = one_line(line.partition("error: ")[2] or line, MESSAGE_CHARACTERS_MAX)
     return Unavailable(
         f"{url} cannot be used ({reason}): {CREDENTIALS[scheme]}", cause=Cause.CREDENTIALS
     )
@@ -76,7 +77,7 @@ def failure(error: Exception, scheme: Scheme, url: str) -> Unavailable | TooLarg
 
 def _answer(status: int, body: str, scheme: Scheme, url: str) -> Unavailable | TooLarge:
     code = _first(CODE, body)
-    message = _one_line(" ".join(part for part in (code, _first(MESSAGE, body)) if part))
+    message = one_line(f"{code} {_first(MESSAGE, body)}", MESSAGE_CHARACTERS_MAX)
     answer = f"the object storage answered {status}" + (f" ({message})" if message else "")
     if status == 413 or code in TOO_LARGE:
         return TooLarge(answer, status)
@@ -95,11 +96,6 @@ def _answer(status: int, body: str, scheme: Scheme, url: str) -> Unavailable | T
             cause = Cause.OVERLOADED
         remedy = ": the service tries again by itself"
     return Unavailable(answer + remedy, cause=cause, http_status=status)
-
-
-def _one_line(text: str) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= WORDS_CHARACTERS_MAX else f"{line[: WORDS_CHARACTERS_MAX - 1]}…"
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

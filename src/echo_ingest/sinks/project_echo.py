@@ -1,7 +1,8 @@
-"""Records as the Echo API wants them: pure, one function for each call.
+"""Records in the forms of Project Echo: pure, one function for each call of its API.
 
-Sources: the API's own `EventSchema` and `MovementSchema`, in the form with arrays (2023 to August
-2026) and the form with objects (since September 2026), and its upload call.
+The Echo API takes them, and its database keeps almost the same, so MongoDB gets them too. Sources:
+the API's own `EventSchema` and `MovementSchema`, in the form with arrays (2023 to August 2026) and
+the form with objects (since September 2026), and its upload call.
 """
 
 import base64
