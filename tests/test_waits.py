@@ -46,7 +46,7 @@ class Extreme(Random):
 
 
 def ceiling(attempt: int, first: float = FIRST, most: float = MOST) -> float:
-    """As the docs say it: doubled each time, up to the most."""
+    """Return the longest wait before an attempt: doubled each time, never over `most`."""
     seconds = first
     for _ in range(attempt - 1):
         seconds = min(2 * seconds, most)
@@ -142,7 +142,7 @@ def pauses(times: Sequence[float]) -> list[float]:
 
 
 def assert_backs_off(waits: Sequence[float], most: float = MOST) -> None:
-    """The waits are those before attempts 1, 2, 3 …"""
+    """Check the waits before attempts 1, 2, 3 …"""
     for attempt, wait in enumerate(waits, 1):
         top = ceiling(attempt, most=most)
         assert top / 2 - 1e-6 <= wait <= top + 1e-6, (attempt, wait)
@@ -233,6 +233,24 @@ def test_once_a_sink_has_taken_something_backoff_begins_anew(tmp_path: Path) -> 
     assert_backs_off(pauses(clock.run(play())))
 
 
+def test_new_records_do_not_shorten_the_wait_and_a_stop_does(tmp_path: Path) -> None:
+    async def play() -> tuple[list[float], float]:
+        sink = TimedSink(600.0, 600.0)
+        with contextlib.closing(Journal(tmp_path / "journal.db")) as journal:
+            store(journal)
+            async with delivering(journal, sink) as deliver:
+                for number in range(1, 71):
+                    await asyncio.sleep(10)
+                    store(journal, number)
+                    deliver.wake()
+                stopped_at = now_seconds()
+            return sink.offered_at, now_seconds() - stopped_at
+
+    offered, stop_seconds = clock.run(play())
+    assert offered == pytest.approx([0.0, 600.0])
+    assert stop_seconds < 1.0
+
+
 def test_where_there_is_nothing_or_a_pause_it_looks_once_a_second(tmp_path: Path) -> None:
     async def play() -> None:
         sink = TimedSink()
@@ -310,7 +328,6 @@ def asked_at(path: Path, *, bulk: bool = False, **options: object) -> list[float
         (429, True, "7", 7.0),
         (503, False, "120", 120.0),
         (503, True, "120", 120.0),
-        (429, False, "86400", 3_600.0),
     ],
 )
 def test_the_api_is_asked_again_when_it_has_said_and_hardly_later(
