@@ -219,8 +219,8 @@ def main() -> None:
         print(speeds[-1], flush=True)
     if arguments.json is not None:
         date = datetime.now(UTC).date().isoformat()
-        found = {"date": date, "machine": machine(), "speeds": speeds}
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+        results = {"date": date, "machine": machine(), "speeds": speeds}
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
 
 
 if __name__ == "__main__":

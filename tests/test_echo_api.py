@@ -357,11 +357,11 @@ async def test_arrays_say_unknown_places_as_the_devices_do(start: Start, connect
     ]
     assert await settle(connect(replica), batch) == {}
     ridge, nowhere, frog = [-38.7712, 143.5021, 112.0], [0.0, 0.0, 0.0], [-38.7719, 143.5034, 0.0]
-    found = [
+    places = [
         (d["microphoneLLA"], d["animalEstLLA"], d["animalTrueLLA"])
         for d in replica.documents("events")
     ]
-    assert found == [(ridge, ridge, ridge), (nowhere, nowhere, nowhere), (ridge, frog, frog)]
+    assert places == [(ridge, ridge, ridge), (nowhere, nowhere, nowhere), (ridge, frog, frog)]
 
 
 async def test_objects_say_null_for_an_unknown_animal(start: Start, connect: Connect) -> None:

@@ -41,7 +41,7 @@ from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
 from echo_ingest.sinks.project_echo import Schema
 from tests import mongodb
 from tests.harness import Harness, free_port
-from tests.sinks.messages import MORNING, PLACE, clip, detection, message, record_of, said
+from tests.sinks.messages import MORNING, PLACE, clip, detection, json_message, message, record_of
 
 PAPER = Path(__file__).parents[1] / "docs" / "mongodb.md"
 PATIENCE_SECONDS = 1.5
@@ -63,7 +63,9 @@ def delivery(arrived: Message, number: int = 0, reference: str | None = None) ->
 
 def report(node: str, minute: int, status: str) -> Message:
     at = datetime.fromtimestamp(MORNING, UTC) + timedelta(minutes=minute)
-    return said(node, {"nodeId": node, "status": status, "timestamp": at.isoformat(), "cpu": 3})
+    return json_message(
+        node, {"nodeId": node, "status": status, "timestamp": at.isoformat(), "cpu": 3}
+    )
 
 
 # ---------------------------------------------------------------------- documents
@@ -263,7 +265,7 @@ async def sink(port: int, database: Database) -> AsyncIterator[MongoDb]:
     await sink.close()
 
 
-async def found(database: Database, collection: str) -> list[dict[str, Any]]:
+async def documents(database: Database, collection: str) -> list[dict[str, Any]]:
     return [each async for each in database[collection].find().sort("_id", 1)]
 
 
@@ -274,10 +276,10 @@ async def test_what_the_hmi_changed_stays_changed(sink: MongoDb, database: Datab
     await database["events"].update_one({"sensorId": "ridge-01"}, {"$set": {"species": "Crinia"}})
     await database["species"].update_one({}, {"$set": {"commonName": "Brown tree frog"}})
     await database["nodes"].update_one({"_id": "ridge-01"}, {"$set": {"name": "Ridge, north"}})
-    before = {name: await found(database, name) for name in COLLECTIONS}
+    before = {name: await documents(database, name) for name in COLLECTIONS}
     assert all(before.values())
     assert await sink.write(batch) == Written(10)
-    assert {name: await found(database, name) for name in COLLECTIONS} == before
+    assert {name: await documents(database, name) for name in COLLECTIONS} == before
 
 
 @pytest.mark.slow
@@ -296,7 +298,7 @@ async def test_health_never_goes_back(sink: MongoDb, database: Database, seed: i
         size = rng.randint(1, 7)
         assert (await sink.write(reports[:size])).refusals == ()
         del reports[:size]
-    nodes = await found(database, "nodes")
+    nodes = await documents(database, "nodes")
     assert [node["health"]["status"] for node in nodes] == ["a 7", "b 7", "c 7"]
     last = datetime.fromtimestamp(MORNING, UTC) + timedelta(minutes=7)
     assert {node["lastSeen"] for node in nodes} == {last.isoformat()}
@@ -312,7 +314,7 @@ async def test_a_node_is_where_it_was_first_said_to_be(sink: MongoDb, database: 
     batch = [detection(0), detection(3, microphoneLLA=[1, 2, 3]), detection(1)]
     for number, arrived in enumerate(batch, 1):
         assert (await sink.write([delivery(arrived, number)])).refusals == ()
-    assert {node["_id"]: node["location"] for node in await found(database, "nodes")} == {
+    assert {node["_id"]: node["location"] for node in await documents(database, "nodes")} == {
         "ridge-01": {"latitude": PLACE[0], "longitude": PLACE[1]},
         "ridge-02": {"latitude": 1.0},
     }
@@ -327,7 +329,7 @@ async def test_an_id_that_somebody_else_has_is_refused_in_words(
     (refusal,) = (await sink.write(batch)).refusals
     assert (refusal.index, refusal.code) == (1, ReasonCode.NAME_TAKEN_AT_SINK)
     assert "another document" in refusal.reason
-    assert {each["species"] for each in await found(database, "events")} == {
+    assert {each["species"] for each in await documents(database, "events")} == {
         "Mine",
         "Litoria ewingii",
     }
@@ -391,10 +393,10 @@ async def test_dates_are_dates_and_ids_are_what_the_hmi_looks_up(
 ) -> None:
     await sink.write([delivery(message(number), number) for number in range(5)])
     for name in ("events", "movements", "audio_uploads"):
-        for each in await found(database, name):
+        for each in await documents(database, name):
             assert isinstance(each["timestamp"], datetime)
             assert await database[name].count_documents({"_id": ObjectId(str(each["_id"]))}) == 1
-    (node,) = [each for each in await found(database, "nodes") if "health" in each]
+    (node,) = [each for each in await documents(database, "nodes") if "health" in each]
     assert isinstance(node["health"]["observedAt"], datetime)
     assert isinstance(node["lastSeen"], str)  # as the API writes it and reads it again
 
@@ -410,7 +412,7 @@ async def test_what_the_stores_own_rules_refuse_is_parked_one_by_one(
     written = await sink.write(batch)
     assert [refusal.index for refusal in written.refusals] == [2, 7]
     assert all("121" in r.reason and "validation" in r.reason for r in written.refusals)
-    assert len(await found(database, "events")) == 8
+    assert len(await documents(database, "events")) == 8
 
 
 @pytest.mark.slow
@@ -440,7 +442,7 @@ async def test_while_the_server_ails_nothing_is_parked_and_afterwards_all_is_the
     finally:
         await ail(database, None)
     assert await sink.write(batch) == Written(10)
-    assert len(await found(database, "events")) == 4
+    assert len(await documents(database, "events")) == 4
 
 
 @pytest.mark.slow
@@ -460,13 +462,13 @@ async def test_a_primary_that_steps_down_in_the_middle(
                 break
             except Unavailable:
                 await asyncio.sleep(0.05)
-    assert len(await found(database, "events")) == 10
+    assert len(await documents(database, "events")) == 10
 
 
 @pytest.mark.slow
 @needs_faults
 async def test_the_least_account_is_enough_and_a_wrong_one_is_said_in_words(tmp_path: Path) -> None:
-    """The least that the papers name is enough; less, or a wrong password, is said in words."""
+    """The least account of docs/mongodb.md is enough; the error names what a lesser one lacks."""
     number = free_port()
     open_to_all, server = (
         mongodb.server(tmp_path, number),

@@ -41,15 +41,15 @@ def file(number: int, content: bytes, node: str = "ridge-07") -> Delivery:
 
 
 def clip_name(each: Delivery) -> str:
-    found = clips.clip_of(each.record)
-    assert found is not None
-    return clips.clip_name(each.record, found)
+    clip_of_record = clips.clip_of(each.record)
+    assert clip_of_record is not None
+    return clips.clip_name(each.record, clip_of_record)
 
 
 def sidecar_name(each: Delivery) -> str:
-    found = clips.clip_of(each.record)
-    assert found is not None
-    return clips.sidecar_name(each.record, found, each.key)
+    clip_of_record = clips.clip_of(each.record)
+    assert clip_of_record is not None
+    return clips.sidecar_name(each.record, clip_of_record, each.key)
 
 
 def large_clip(size_bytes: int) -> bytes:
@@ -401,9 +401,9 @@ async def test_google_is_asked_to_create_only_what_is_not_there(
 
     def answering(request: Request) -> Answer:
         if request.method == "HEAD":
-            found = kept.get(request.path)
-            size = {"Content-Length": str(len(found))} if found is not None else {}
-            return Answer(200, b"", {**DATE, **size}) if found is not None else Answer(404)
+            content = kept.get(request.path)
+            size = {"Content-Length": str(len(content))} if content is not None else {}
+            return Answer(200, b"", {**DATE, **size}) if content is not None else Answer(404)
         assert request.method == "PUT"
         assert request.headers["x-goog-if-generation-match"] == "0"
         if request.path in kept:
