@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "echo_ingest"
 
 LAYERS = (
+    ("reasons",),
     ("record", "backoff", "metrics", "payload_view", "process"),
     ("settings", "decode", "columns"),
     ("mqtt", "journal", "sinks", "broker"),

@@ -12,6 +12,8 @@ from typing import Literal, final
 
 from msgspec import Struct
 
+from echo_ingest.reasons import ReasonCode
+
 Container = Literal["wav", "flac", "mp3", "ogg"]
 TimeSource = Literal["device", "received"]
 SourceType = Literal["real", "simulator"]
@@ -19,11 +21,6 @@ SourceType = Literal["real", "simulator"]
 SECONDS_MAX = 2**32 - 1
 TOPICS_REMEMBERED = 1_000
 """Of each of these something is kept in memory; one can be 64 kB long."""
-
-STORED: Literal["stored"] = "stored"
-"""Outcome of a message: it is in the journal now."""
-DUPLICATE: Literal["duplicate"] = "duplicate"
-"""Outcome of a message: it was there before. Any other outcome is why it is a dead letter."""
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -167,10 +164,42 @@ KINDS = ("detection", "recording", "telemetry", "movement")
 
 @final
 class Rejected(Struct, frozen=True, gc=False):
-    """A message that is not, and never was, a valid record."""
+    """A message that is not, and never was, a valid record, and why."""
 
-    reason: str
-    """In words a biologist can act on."""
+    code: ReasonCode
+    detail: str
+    """What is wrong, in words a biologist can act on; after `field` and a colon, where given."""
+    field: str | None = None
+    """The field it is about, as a path with the names that the device uses (`top5[0].label`)."""
+    position: int | None = None
+    """The byte of the payload at which its JSON is broken."""
+
+    def render(self) -> str:
+        """Return the whole reason, for people: at most 200 characters. Nothing parses it."""
+        return self.detail if self.field is None else f"{self.field}: {self.detail}"
+
+
+class Stored(Struct, frozen=True, gc=False):
+    """Outcome of a message: it is a record of the journal now."""
+
+    offset: int
+
+
+class Duplicate(Struct, frozen=True, gc=False):
+    """Outcome of a message: the journal had it before."""
+
+    offset: int | None = None
+    """Where it is; None for a redelivered message that nothing but its bytes identifies."""
+
+
+class DeadLetter(Struct, frozen=True, gc=False):
+    """Outcome of a message: it is kept as it came, but is no record."""
+
+    rejected: Rejected
+
+
+Outcome = Stored | Duplicate | DeadLetter
+"""What became of a message that is on disk."""
 
 
 def kind(record: AnyRecord) -> str:

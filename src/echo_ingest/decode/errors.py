@@ -7,6 +7,9 @@ import re
 
 import msgspec
 
+from echo_ingest.reasons import ReasonCode
+from echo_ingest.record import Rejected
+
 SAID_CHARACTERS_MAX = 40
 KEYS_SHOWN_MAX = 4
 
@@ -41,7 +44,18 @@ _OPENINGS = (
 
 
 class DecodeError(Exception):
-    """A message that cannot become a record; its text is the reason."""
+    """A message cannot become a record; `rejected` says why."""
+
+    def __init__(
+        self,
+        code: ReasonCode,
+        detail: str,
+        field: str | None = None,
+        position: int | None = None,
+    ) -> None:
+        """Take what `Rejected` holds."""
+        self.rejected = Rejected(code, detail, field, position)
+        super().__init__(self.rejected.render())
 
 
 def said(value: object) -> str:
