@@ -1,4 +1,5 @@
--- Version 1. What each table promises is said in __init__.py.
+-- Version 1. journal/__init__.py says what each table promises. A later version is a file of its
+-- own that alters this one: old journals and new ones then have the same schema, to the letter.
 
 CREATE TABLE record (
     offset         INTEGER PRIMARY KEY,  -- 1, 2, 3 … without gaps
