@@ -207,8 +207,3 @@ class ReasonCode(StrEnum):
         "The record is kept here and in the other sinks. Nothing needs to be done, unless that"
         " sink learns to take it.",
     )
-
-
-def summary_of(code: str) -> str:
-    """Return the summary of a stored code; of one that this version does not know, the code."""
-    return ReasonCode(code).summary if code in set(ReasonCode) else code

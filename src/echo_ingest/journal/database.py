@@ -8,8 +8,8 @@ from pathlib import Path
 
 import apsw
 
-SCHEMA = Path(__file__).with_name("schema")
 SCHEMA_VERSION = 2
+"""There is a file `schema_N.sql` for each version up to this one."""
 BUSY_TIMEOUT_MS = 10_000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -52,6 +52,8 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
             f"{path} was written by a newer echo-ingest (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); install that version"
         )
+    if read_only:
+        _show_as_newest(connection, version)
     return connection
 
 
@@ -106,13 +108,12 @@ def bring_up_to_date(db: apsw.Connection, version: int = SCHEMA_VERSION) -> None
     """
     known: int = db.execute("PRAGMA user_version").get
     for step in range(known + 1, version + 1):
-        db.execute((SCHEMA / f"{step}.sql").read_text())
+        db.execute(Path(__file__).with_name(f"schema_{step}.sql").read_text())
 
 
-def show_as_newest(db: apsw.Connection) -> None:
-    """Let a reader of an older journal, which it must not alter, read it as a newer one."""
-    known: int = db.execute("PRAGMA user_version").get
-    if known == 1:
+def _show_as_newest(db: apsw.Connection, version: int) -> None:
+    """Let a reader see an older journal, which it must not alter, as one of the newest version."""
+    if version == 1:
         for table in ("dead_letter", "parked"):
             db.execute(
                 f"CREATE TEMP VIEW {table} AS"  # noqa: S608

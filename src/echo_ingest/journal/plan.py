@@ -64,7 +64,7 @@ def plan(
             outcome, is_certain = DeadLetter(decoded), False
         else:
             outcome, is_certain = Stored(offset), decoded.is_certain
-            key = message_key(message, decoded, digest, offset)
+            kind, key = decoded.kind, message_key(message, decoded, digest, offset)
             known = known_keys.get(key)
             if known is not None:
                 if known.digest == digest:
@@ -81,7 +81,7 @@ def plan(
         match outcome:
             case Stored():
                 known_keys[key] = StoredKey(digest, offset)
-                planned.records.append(_record_row(offset, key, digest, message, decoded))
+                planned.records.append(_record_row(offset, key, digest, message, kind))
                 offset += 1
             case DeadLetter(rejected):
                 planned.dead_letters.append(_dead_letter_row(digest, message, rejected))
@@ -96,15 +96,13 @@ def _id_reused(identity: Identity) -> Rejected:
     )
 
 
-def _record_row(
-    offset: int, key: bytes, digest: bytes, message: Message, identity: Identity
-) -> Row:
+def _record_row(offset: int, key: bytes, digest: bytes, message: Message, kind: str) -> Row:
     columns = (
         offset,
         key,
         None if key.endswith(digest) else digest,
         message.received_at_ms,
-        identity.kind,
+        kind,
         message.node,
         message.topic,
         properties_text(message),

@@ -1,5 +1,5 @@
--- Version 1. journal/__init__.py says what each table promises. A later version is a file of its
--- own that alters this one: old journals and new ones then have the same schema, to the letter.
+-- Version 1. journal/__init__.py says what each table promises. Each later version is a file of its
+-- own that alters the one before, so that old journals and new ones have the same schema.
 
 CREATE TABLE record (
     offset         INTEGER PRIMARY KEY,  -- 1, 2, 3 … without gaps
