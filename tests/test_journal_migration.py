@@ -114,10 +114,13 @@ def test_a_migrated_journal_takes_reasons_with_code_and_field(path: Path) -> Non
 
 def test_a_migration_that_is_cut_off_changes_nothing(path: Path) -> None:
     before = contents(path)
-    with contextlib.closing(apsw.Connection(str(path))) as db:
-        with pytest.raises(ZeroDivisionError), transaction(db):
-            bring_up_to_date(db)
-            raise ZeroDivisionError
+    with (
+        contextlib.closing(apsw.Connection(str(path))) as db,
+        pytest.raises(ZeroDivisionError),
+        transaction(db),
+    ):
+        bring_up_to_date(db)
+        raise ZeroDivisionError
     assert version(path) == 1
     assert contents(path) == before
 
