@@ -89,7 +89,7 @@ class Mirror:
         """Dead letters: the new ones, and if it is not as many as the journal has, those gone."""
         after, first_hour = self._db.execute("SELECT dead_letter, first_hour FROM progress").get
         while after < marks.last_dead_letter and (
-            letters := self._journal.letters(after, STEP_ROWS)
+            letters := self._journal.dead_letters_after(after, STEP_ROWS)
         ):
             with transaction(self._db):
                 self._add_letters(letters, first_hour)
