@@ -4,7 +4,7 @@ Invariants
   - `append` returns only after its rows, its dead letters and the ledger are on disk: one
     transaction, one fsync (WAL, `synchronous=FULL`). What it did not return for is not there.
   - Offsets are 1, 2, 3 … in order of arrival, without gaps, and never used twice: one that is
-    missing is damage, unless `salvage.py` has noted it as lost. The newest record is never
+    missing is damage, unless `recovery/salvage.py` has noted it as lost. The newest record is never
     trimmed, so that the next offset is always the highest plus one.
   - Keys are unique: a message is stored once, however often it comes (`record.message_key`).
   - The payload is kept as it came, and nothing derived from it: a record is decoded again when it
@@ -46,10 +46,11 @@ from msgspec import Struct
 
 from echo_ingest.journal import cursors
 from echo_ingest.journal.capacity import Capacity
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.database import (
-    SCHEMA,
     JournalFull,
     JournalUnusable,
+    bring_up_to_date,
     connect,
     needing_room,
     writing,
@@ -58,8 +59,8 @@ from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.node_days import UPSERT_NODE_DAY, replayed, tally
-from echo_ingest.journal.plan import AppendPlan, Arrival, Row, plan
-from echo_ingest.record import DUPLICATE, STORED, Identity, Message
+from echo_ingest.journal.plan import AppendPlan, Arrival, Row, StoredKey, plan
+from echo_ingest.record import Duplicate, Identity, Message, Outcome, Stored
 
 __all__ = [
     "Appended",
@@ -81,8 +82,8 @@ WAL_CHECKPOINT_PAGES = 4_000
 class Appended(Struct, frozen=True):
     """What became of a batch, message by message."""
 
-    outcomes: list[str]
-    """For each arrival `STORED`, `DUPLICATE`, or why it is a dead letter."""
+    outcomes: list[Outcome]
+    """One for each arrival, in order."""
     stored: int
     duplicates: int
     dead_letters: int
@@ -91,14 +92,17 @@ class Appended(Struct, frozen=True):
 INSERT_RECORD = """
     INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_DEAD_LETTER = """
-    INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class Journal:
     """The writing side; see the module's docstring for what it promises."""
 
     def __init__(self, path: Path, *, bytes_max: int = 0, disk_free_bytes_min: int = 0) -> None:
-        """Open or create `path`. `bytes_max` 0 means no cap of our own."""
+        """Open or create `path`, and bring an older journal up to date.
+
+        `bytes_max` 0 means no cap of our own.
+        """
         self.path = path
         self._room = Capacity(path, bytes_max, disk_free_bytes_min)
         path.touch(mode=0o600, exist_ok=True)
@@ -108,8 +112,7 @@ class Journal:
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}")
         with self._writing():
-            if self._one("PRAGMA user_version") == 0:
-                self._db.execute(SCHEMA.read_text())
+            bring_up_to_date(self._db)
         self._page_bytes = self._one("PRAGMA page_size")
         self._acknowledged = (
             self._one("SELECT acknowledged_offset FROM ledger"),
@@ -133,11 +136,12 @@ class Journal:
         """
         self._room.require(self.used_bytes())
         with self._writing():
-            made = self._insert(arrivals)
-        self._unacknowledged -= made.answered
-        self._unacknowledged += made.opened
-        stored, dead_letters = len(made.records), len(made.dead_letters)
-        return Appended(made.outcomes, stored, len(arrivals) - stored - dead_letters, dead_letters)
+            planned = self._insert(arrivals)
+        self._unacknowledged -= planned.answered
+        self._unacknowledged += planned.opened
+        stored, dead_letters = len(planned.records), len(planned.dead_letters)
+        duplicates = len(arrivals) - stored - dead_letters
+        return Appended(planned.outcomes, stored, duplicates, dead_letters)
 
     def acknowledged(self) -> None:
         """All that was appended has been acknowledged: a redelivery of it is a new message."""
@@ -145,10 +149,10 @@ class Journal:
         self._acknowledged = (self._last_offset(), self._last_dead_letter())
 
     def _insert(self, arrivals: Sequence[Arrival]) -> AppendPlan:
-        made = self._insert_records(arrivals)
-        self._db.executemany(INSERT_DEAD_LETTER, made.dead_letters)
-        stored, dead_letters = len(made.records), len(made.dead_letters)
-        duplicates = made.outcomes.count(DUPLICATE)
+        planned = self._insert_records(arrivals)
+        self._db.executemany(INSERT_DEAD_LETTER, planned.dead_letters)
+        stored, dead_letters = len(planned.records), len(planned.dead_letters)
+        duplicates = sum(type(outcome) is Duplicate for outcome in planned.outcomes)
         self._db.execute(
             "UPDATE ledger SET received = received + ?, stored = stored + ?,"
             " duplicates = duplicates + ?, dead_letters = dead_letters + ?,"
@@ -158,36 +162,37 @@ class Journal:
         )
         if self._db.changes() == 0:
             raise apsw.CorruptError("the newest offset is not the number of records stored")
-        self._db.executemany(UPSERT_NODE_DAY, tally(arrivals, made.outcomes))
-        return made
+        self._db.executemany(UPSERT_NODE_DAY, tally(arrivals, planned.outcomes))
+        return planned
 
     def _insert_records(self, arrivals: Sequence[Arrival]) -> AppendPlan:
         first_offset = self._last_offset() + 1
-        made = plan(arrivals, first_offset, {}, self._unacknowledged)
+        planned = plan(arrivals, first_offset, {}, self._unacknowledged)
         self._db.execute("SAVEPOINT batch")
         try:
-            self._db.executemany(INSERT_RECORD, made.records)
+            self._db.executemany(INSERT_RECORD, planned.records)
         except apsw.ConstraintError:
             # Some are there already. Rare, so looked up only now: new batches pay nothing for it.
             self._db.execute("ROLLBACK TO batch")
-            made = plan(
-                arrivals, first_offset, self._stored_digests(made.records), self._unacknowledged
+            planned = plan(
+                arrivals, first_offset, self._stored_keys(planned.records), self._unacknowledged
             )
-            self._db.executemany(INSERT_RECORD, made.records)
+            self._db.executemany(INSERT_RECORD, planned.records)
         self._db.execute("RELEASE batch")
-        return made
+        return planned
 
-    def _stored_digests(self, records: Iterable[Row]) -> dict[bytes, bytes]:
-        found = {}
+    def _stored_keys(self, records: Iterable[Row]) -> dict[bytes, StoredKey]:
+        """Look up which keys of these rows the journal holds already."""
+        stored = {}
+        sql = "SELECT digest, offset FROM record WHERE key = ?"
         for record in records:
             key = record[1]
             assert isinstance(key, bytes)
-            row = self._db.execute("SELECT digest FROM record WHERE key = ?", (key,)).fetchone()
+            row = self._db.execute(sql, (key,)).fetchone()
             if row is not None:
-                digest = row[0] or key[4:]
-                assert isinstance(digest, bytes)
-                found[key] = digest
-        return found
+                digest, offset = row
+                stored[key] = StoredKey(digest or key[4:], offset)
+        return stored
 
     def _read_unacknowledged(self) -> Counter[bytes]:
         offset, dead_letter = self._acknowledged
@@ -236,7 +241,7 @@ class Journal:
         self,
         sink: str,
         offsets: Sequence[int],
-        refusals: Mapping[int, str],
+        refusals: Mapping[int, Refused],
         place: str | None = None,
     ) -> int:
         """These offsets, as `read` gave them, are done: delivered, or parked for a reason.
@@ -316,24 +321,24 @@ class Journal:
         with self._writing():
             cursors.forget(self._db, sink)
 
-    def replay_dead_letter(self, dead_letter: int, message: Message, its: Identity) -> str:
-        """A dead letter that decodes now becomes a record; return its outcome.
+    def replay_dead_letter(self, dead_letter: int, message: Message, identity: Identity) -> Outcome:
+        """Make a record of a dead letter that decodes now; return the outcome.
 
-        In the ledger it was one dead letter and is now one stored record, or one duplicate. An
-        outcome other than these leaves it as it is. `KeyError` if it is not there any more.
+        In the ledger it was one dead letter and is now one stored record, or one duplicate. Where
+        the outcome is a dead letter again, nothing changes. Raises `KeyError` if the dead letter
+        is not there any more.
         """
         self._room.require(self.used_bytes())
         with self._writing():
-            made = self._insert_records([(message, its)])
-            outcome = made.outcomes[0]
-            if outcome in (STORED, DUPLICATE):
+            outcome = self._insert_records([(message, identity)]).outcomes[0]
+            if isinstance(outcome, Stored | Duplicate):
                 self._db.execute("DELETE FROM dead_letter WHERE id = ?", (dead_letter,))
                 if self._db.changes() == 0:
                     raise KeyError(dead_letter)
                 self._db.execute(
                     "UPDATE ledger SET dead_letters = dead_letters - 1,"
                     " stored = stored + ?, duplicates = duplicates + ?",
-                    (outcome == STORED, outcome == DUPLICATE),
+                    (isinstance(outcome, Stored), isinstance(outcome, Duplicate)),
                 )
                 self._db.execute(UPSERT_NODE_DAY, replayed(message, outcome))
         return outcome

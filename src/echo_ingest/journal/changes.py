@@ -43,6 +43,20 @@ class DeadLetterChange(Struct, frozen=True):
     node: str
     """Empty where the topic named none."""
     reason: str
+    code: str | None = None
+    """The `ReasonCode`; None in a journal of version 1."""
+    field: str | None = None
+
+
+class ParkedReason(Struct, frozen=True):
+    """Why a sink refused a record, and whose record it is."""
+
+    reason: str
+    code: str | None
+    """The `ReasonCode`; None where the reason is in the words of another system."""
+    field: str | None
+    node: str
+    """Empty where the topic named none."""
 
 
 class JournalChanges:
@@ -113,13 +127,13 @@ class JournalChanges:
     def letters(self, after: int, letters_max: int) -> list[DeadLetterChange]:
         """Dead letters that follow an id, in order."""
         rows = self._rows(
-            "SELECT id, received_at_ms, CAST(node AS BLOB), CAST(reason AS BLOB) FROM dead_letter"
+            "SELECT id, received_at_ms, CAST(node AS BLOB), CAST(reason AS BLOB), code, field FROM dead_letter"
             " WHERE id > ? ORDER BY id LIMIT ?",
             (after, letters_max),
         )
         return [
-            DeadLetterChange(id, ms, text_of(node) or "", text_of(why) or "")
-            for id, ms, node, why in rows
+            DeadLetterChange(id, ms, text_of(node) or "", text_of(reason) or "", code, field)
+            for id, ms, node, reason, code, field in rows
         ]
 
     def letter_ids(self, after: int, letters_max: int) -> list[int]:
@@ -138,15 +152,16 @@ class JournalChanges:
         )
         return list(rows)
 
-    def why_parked(self, sink: str, offset: int) -> tuple[str, str]:
-        """The reason, and the node; both empty if it is not parked any more."""
+    def why_parked(self, sink: str, offset: int) -> ParkedReason | None:
+        """Return why a record is parked; None if it is not parked any more."""
         rows = self._rows(
-            "SELECT CAST(reason AS BLOB), CAST(node AS BLOB) FROM parked JOIN record USING (offset)"
-            " WHERE sink = ? AND offset = ?",
+            "SELECT CAST(reason AS BLOB), code, field, CAST(node AS BLOB)"
+            " FROM parked JOIN record USING (offset) WHERE sink = ? AND offset = ?",
             (sink, offset),
         )
-        reason, node = next(rows, (None, None))
-        return text_of(reason) or "", text_of(node) or ""
+        for reason, code, field, node in rows:
+            return ParkedReason(text_of(reason) or "", code, field, text_of(node) or "")
+        return None
 
     def heard(self) -> Iterator[tuple[str, int, int]]:
         """Every node with when it was first and last heard: a look at each of its days."""

@@ -8,9 +8,21 @@ import time
 from collections.abc import Mapping, Sequence
 
 import apsw
+from msgspec import Struct
 
 from echo_ingest.journal.ledger import lost_between, without_gap
 from echo_ingest.journal.locations import note_place
+
+
+class Refused(Struct, frozen=True):
+    """Why a sink refused a record, as it is parked."""
+
+    reason: str
+    """In the sink's own words."""
+    code: str | None = None
+    """The `ReasonCode`, where the reason is one of ours and not of the system behind the sink."""
+    field: str | None = None
+    """The field of the record that the reason is about, if it is about one."""
 
 
 def add(db: apsw.Connection, sink: str) -> None:
@@ -27,7 +39,7 @@ def settle(
     db: apsw.Connection,
     sink: str,
     offsets: Sequence[int],
-    refusals: Mapping[int, str],
+    refusals: Mapping[int, Refused],
     place: str | None,
 ) -> int:
     """Note what was delivered and park what was refused; return for how many that counts.
@@ -47,10 +59,15 @@ def settle(
         ((sink, offset) for offset in delivered),
     )
     db.executemany(
-        "INSERT INTO parked (sink, offset, reason, parked_at_ms, attempts)"
-        " VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
-        " parked_at_ms = excluded.parked_at_ms, attempts = attempts + 1, replay = 0",
-        ((sink, offset, refusals[offset], _now_ms()) for offset in refused),
+        "INSERT INTO parked (sink, offset, reason, parked_at_ms, attempts, code, field)"
+        " VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
+        " parked_at_ms = excluded.parked_at_ms, attempts = attempts + 1, replay = 0,"
+        " code = excluded.code, field = excluded.field",
+        (
+            (sink, offset, why.reason, _now_ms(), why.code, why.field)
+            for offset in refused
+            for why in (refusals[offset],)
+        ),
     )
     end = max(following, default=cursor)
     db.execute(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import apsw
 
-SCHEMA = Path(__file__).with_name("schema.sql")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""There is a file `schema_N.sql` for each version up to this one."""
 BUSY_TIMEOUT_MS = 10_000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -52,6 +52,8 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
             f"{path} was written by a newer echo-ingest (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); install that version"
         )
+    if read_only:
+        _show_as_newest(connection, version)
     return connection
 
 
@@ -97,6 +99,26 @@ def transaction(db: apsw.Connection) -> Iterator[None]:
         if db.in_transaction:  # for want of room SQLite ends some by itself
             db.execute("ROLLBACK")
         raise
+
+
+def bring_up_to_date(db: apsw.Connection, version: int = SCHEMA_VERSION) -> None:
+    """Make the tables, or alter those of an older journal; part of a transaction of its caller.
+
+    One transaction for all steps: a journal is of the old version or of the new one.
+    """
+    known: int = db.execute("PRAGMA user_version").get
+    for step in range(known + 1, version + 1):
+        db.execute(Path(__file__).with_name(f"schema_{step}.sql").read_text())
+
+
+def _show_as_newest(db: apsw.Connection, version: int) -> None:
+    """Let a reader see an older journal, which it must not alter, as one of the newest version."""
+    if version == 1:
+        for table in ("dead_letter", "parked"):
+            db.execute(
+                f"CREATE TEMP VIEW {table} AS"  # noqa: S608
+                f" SELECT *, NULL AS code, NULL AS field FROM main.{table}"
+            )
 
 
 def sync(path: Path) -> None:

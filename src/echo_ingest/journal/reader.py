@@ -16,7 +16,7 @@ from echo_ingest.journal import LATEST, READ_BYTES_MAX, JournalUnusable, connect
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
     ENTRY_COLUMNS,
-    DeadLetter,
+    DeadLetterEntry,
     Entry,
     text_of,
     to_dead_letter,
@@ -57,6 +57,10 @@ class Parked(Struct, frozen=True):
     node: str | None
     topic: str
     size_bytes: int
+    code: str | None = None
+    """The `ReasonCode`; None where the reason is in the words of another system."""
+    field: str | None = None
+    """The field of the record that the reason is about, if it is about one."""
 
 
 class OffsetRange(Struct, frozen=True):
@@ -236,7 +240,7 @@ class JournalReader:
         reason: str | None = None,
         *,
         newest_first: bool = False,
-    ) -> Iterator[DeadLetter]:
+    ) -> Iterator[DeadLetterEntry]:
         """Dead letters with ids above `after`, in order of arrival; `reason` is part of its text.
 
         Read a page at a time as they are asked for.
@@ -251,7 +255,7 @@ class JournalReader:
 
     def _dead_letter_page(
         self, low: int, high: int, node: str | None, reason: str | None, newest_first: bool
-    ) -> list[DeadLetter]:
+    ) -> list[DeadLetterEntry]:
         rows = self._rows(
             f"SELECT {DEAD_LETTER_COLUMNS}"  # noqa: S608
             f" FROM dead_letter WHERE id > ? AND id < ? AND {MATCHES}"
@@ -263,7 +267,7 @@ class JournalReader:
         self._require_order([letter.id for letter in letters])
         return letters
 
-    def dead_letter(self, number: int) -> DeadLetter | None:
+    def dead_letter(self, number: int) -> DeadLetterEntry | None:
         """The dead letter with this id."""
         page = self._dead_letter_page(number - 1, number + 1, None, None, False)
         return page[0] if page else None
@@ -364,7 +368,7 @@ class JournalReader:
 
 PARKED_COLUMNS = (
     "sink, offset, reason, parked_at_ms, attempts, replay, CAST(node AS BLOB),"
-    " CAST(topic AS BLOB), length(payload)"
+    " CAST(topic AS BLOB), length(payload), code, field"
 )
 MATCHES = "(? IS NULL OR node = ?) AND (? IS NULL OR instr(reason, ?) > 0)"
 
@@ -384,8 +388,18 @@ def _up_to_bytes_max(sized: Iterable[tuple[T, int]]) -> Iterator[T]:
 
 
 def _parked(row: Row) -> Parked:
-    sink, offset, reason, parked_at_ms, attempts, replay, node, topic, size_bytes = row
+    sink, offset, reason, parked_at_ms, attempts, replay, node, topic, size_bytes, *why = row
+    code, field = why
     return Parked(
-        *(sink, offset, reason, parked_at_ms, attempts, bool(replay)),
-        *(text_of(node), text_of(topic) or "", size_bytes),
+        sink=sink,
+        offset=offset,
+        reason=reason,
+        code=code,
+        field=field,
+        parked_at_ms=parked_at_ms,
+        attempts=attempts,
+        replay_requested=bool(replay),
+        node=text_of(node),
+        topic=text_of(topic) or "",
+        size_bytes=size_bytes,
     )

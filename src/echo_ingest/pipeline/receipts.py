@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.decode import message_id
-from echo_ingest.record import DUPLICATE, STORED, Identity, Message, Rejected
+from echo_ingest.record import DeadLetter, Duplicate, Identity, Message, Outcome, Rejected, Stored
 from echo_ingest.settings import RECEIPTS_PREFIX
 
 TOPIC_BYTES_MAX = 65_535  # [MQTT-1.5.4]
@@ -28,18 +28,17 @@ class Receipt(Struct, frozen=True, omit_defaults=True):
     outcome: Literal["stored", "duplicate", "rejected"]
     id: str | None = None
     """The device's own id of the message, where it has one."""
+    offset: int | None = None
+    """Where the record is in the journal; of a duplicate, where the first one is, if known."""
     reason: str | None = None
     """Why it was rejected."""
 
 
-def receipt(message: Message, verdict: Identity | Rejected, outcome: str) -> bytes | None:
-    """The PUBLISH packet that answers `message`; None if nobody asked, or may not have it.
-
-    `outcome` is the journal's: `STORED`, `DUPLICATE`, or why it is a dead letter.
-    """
+def receipt(message: Message, decoded: Identity | Rejected, outcome: Outcome) -> bytes | None:
+    """Return the PUBLISH packet that answers `message`; None if nobody asked, or may not have it."""
     if message.node is None:
         return None
-    known_id = message_id(message) if type(verdict) is Rejected else verdict.message_id
+    known_id = message_id(message) if type(decoded) is Rejected else decoded.message_id
     if message.response_topic is None and known_id is None:
         return None
     own = f"{RECEIPTS_PREFIX}/{message.node}"
@@ -52,12 +51,12 @@ def receipt(message: Message, verdict: Identity | Rejected, outcome: str) -> byt
     if len(topic.encode()) > TOPIC_BYTES_MAX:
         return None
     match outcome:
-        case "stored":
-            said = Receipt(STORED, known_id)
-        case "duplicate":
-            said = Receipt(DUPLICATE, known_id)
-        case reason:
-            said = Receipt("rejected", known_id, reason)
+        case Stored(offset):
+            answer = Receipt("stored", known_id, offset)
+        case Duplicate(offset):
+            answer = Receipt("duplicate", known_id, offset)
+        case DeadLetter(rejected):
+            answer = Receipt("rejected", known_id, reason=rejected.render())
     return mqtt5.PublishPacket(
-        topic, msgspec.json.encode(said), correlation_data=message.correlation_data
+        topic, msgspec.json.encode(answer), correlation_data=message.correlation_data
     ).write()

@@ -95,7 +95,7 @@ async def list_records(
 
     def question(archive: JournalReader) -> list[StoredRecord]:
         entries = archive.newest(selection, limit, before)
-        return [shown(archive, entry, journal.payload_bytes_max) for entry in entries]
+        return [shown(archive, entry, journal.decoder) for entry in entries]
 
     records = await journal.ask(question)
     return RecordPage(records, records[-1].offset if records else None)
@@ -105,14 +105,14 @@ async def list_records(
 async def show_record(journal: Journal, offset: Number) -> StoredRecord:
     """One record."""
     return await journal.ask(
-        lambda archive: shown(archive, entry_at(archive, offset), journal.payload_bytes_max)
+        lambda archive: shown(archive, entry_at(archive, offset), journal.decoder)
     )
 
 
 @get("/records/{offset:int}/clip", raises=[NotFoundException])
 async def download_clip(request: AnyRequest, journal: Journal, offset: Number) -> Stream:
     """The audio file of a record, byte for byte as the device sent it; or a part of it."""
-    file = await journal.ask(lambda archive: clip_file(archive, offset, journal.payload_bytes_max))
+    file = await journal.ask(lambda archive: clip_file(archive, offset, journal.decoder))
     return download(file.audio, file.media_type, file.name, request.headers)
 
 

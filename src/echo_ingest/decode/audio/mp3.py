@@ -1,8 +1,8 @@
 """MP3: MPEG-1, 2 and 2.5 audio, layer III (ISO 11172-3, 13818-3).
 
-Checked: a frame is there and whole, and no fewer bytes arrived than a Xing or VBRI header announces;
-without such a header, that whole frames follow each other to the end. Read: sample rate, channels,
-duration. Tags (ID3v2, ID3v1, APE) are skipped.
+Checked: a frame is there and whole, and no fewer bytes arrived than a Xing or VBRI header
+announces; without such a header, that whole frames follow each other to the end. Read: sample rate,
+channels, duration. Tags (ID3v2, ID3v1, APE) are skipped.
 """
 
 from typing import NamedTuple

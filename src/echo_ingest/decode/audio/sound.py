@@ -30,7 +30,7 @@ class AudioMeasure(Struct, frozen=True, gc=False):
 def measured(
     sample_rate_hz: int, channels: int, duration_seconds: float, metadata: dict[str, str]
 ) -> AudioMeasure:
-    """Return the measures; raise `DecodeError` where no recorder makes them or there is no sound."""
+    """Return the measures; raise `DecodeError` where they are impossible or there is no sound."""
     if not 1 <= sample_rate_hz <= SAMPLE_RATE_HZ_MAX:
         raise DecodeError(
             ReasonCode.AUDIO_BROKEN,

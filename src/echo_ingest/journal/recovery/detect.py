@@ -12,7 +12,12 @@ from pathlib import Path
 
 import apsw
 
-from echo_ingest.journal.database import BUSY_TIMEOUT_MS, SCHEMA, SCHEMA_VERSION, JournalUnusable
+from echo_ingest.journal.database import (
+    BUSY_TIMEOUT_MS,
+    SCHEMA_VERSION,
+    JournalUnusable,
+    bring_up_to_date,
+)
 from echo_ingest.journal.ledger import contradictions
 from echo_ingest.journal.recovery.sqlite_pages import SqlitePages
 
@@ -85,10 +90,10 @@ def find_damage(path: Path) -> str | None:
 
 
 def check_schema(db: apsw.Connection) -> str | None:
-    """Which table is not what it must be: a bit in the text of the schema is enough."""
+    """Say which table is not what it must be: a bit in the text of the schema is enough."""
     select = "SELECT tbl_name, type, name, sql FROM sqlite_schema"
     with contextlib.closing(apsw.Connection(":memory:")) as new:
-        new.execute(SCHEMA.read_text())
+        bring_up_to_date(new, db.execute("PRAGMA user_version").get)
         missing = set(new.execute(select).fetchall()) - set(db.execute(select).fetchall())
     return f"the schema of {min(missing)[0]} is not what it was" if missing else None
 

@@ -32,13 +32,13 @@ import structlog
 from echo_ingest.journal import INSERT_RECORD
 from echo_ingest.journal.database import (
     NO_ROOM,
-    SCHEMA,
     JournalFull,
     JournalUnusable,
+    bring_up_to_date,
     needing_room,
     sync,
 )
-from echo_ingest.journal.entries import checksum
+from echo_ingest.journal.entries import checksum, dead_letter_checksum
 from echo_ingest.journal.recovery.detect import find_damage, note_of
 from echo_ingest.journal.recovery.repair_ledger import SalvageReport, close_ledger
 from echo_ingest.journal.recovery.sqlite_pages import Cell, Row, SqlitePages
@@ -47,6 +47,8 @@ from echo_ingest.record import Message, payload_hash
 BATCH_ROWS = 1_000
 BATCH_BYTES = 8 * 1024 * 1024
 LARGE_TABLES = ("record", "dead_letter")
+ADDED = {"parked": 2}
+"""How many columns a later version added to a table: rows from before end earlier."""
 
 log = structlog.get_logger("journal")
 
@@ -138,7 +140,7 @@ def _rebuild(pages: SqlitePages, building: Path, found: SalvageReport) -> None:
     with contextlib.closing(apsw.Connection(str(building))) as db:
         db.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
         with needing_room(building, db), db:
-            db.execute(SCHEMA.read_text())
+            bring_up_to_date(db)
             db.execute("DELETE FROM ledger")
             roots = _roots(db, pages)
             is_whole = {
@@ -168,10 +170,11 @@ def _copy_small(db: apsw.Connection, table: str, cells: Iterable[Cell]) -> bool:
     insert = f"INSERT OR IGNORE INTO {table} VALUES ({','.join('?' * columns)})"  # noqa: S608
     is_whole = True
     for cell in cells:
-        if cell is None or len(cell[1]) != columns:
+        if cell is None or not columns - ADDED.get(table, 0) <= len(cell[1]) <= columns:
             is_whole = False
             continue
         rowid, values = cell
+        values += (None,) * (columns - len(values))
         try:  # a rowid is stored beside its row, whose own column is NULL
             db.execute(insert, (rowid if values[0] is None else values[0], *values[1:]))
         except apsw.ConstraintError:
@@ -216,7 +219,8 @@ def _store(db: apsw.Connection, cells: list[Cell]) -> bool:
     records = [record for cell in whole if (record := _record(*cell)) is not None]
     letters = [letter for cell in whole if (letter := _dead_letter(*cell)) is not None]
     db.executemany(INSERT_RECORD.replace("INSERT", "INSERT OR IGNORE"), records)
-    db.executemany("INSERT OR IGNORE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", letters)
+    insert = f"INSERT OR IGNORE INTO dead_letter VALUES ({', '.join('?' * 11)})"  # noqa: S608
+    db.executemany(insert, letters)
     return len(records) + len(letters) == len(cells)
 
 
@@ -237,16 +241,17 @@ def _record(rowid: int, row: Row) -> Row | None:
 
 def _dead_letter(rowid: int, row: Row) -> Row | None:
     """A row of the `dead_letter` table, if it is one and whole."""
-    if len(row) != 9:
+    if len(row) == 9:  # of version 1
+        row = (*row, None, None)
+    if len(row) != 11:
         return None
-    _, digest, received_at_ms, node, topic, properties, reason, payload, expected = row
-    columns = (
-        *(_bytes(digest), received_at_ms),
-        *(_text(node), _text(topic), _text(properties), _text(reason)),
-    )
-    if checksum(columns) != expected or _hash(topic, payload) != columns[0]:
+    _, digest, received_at_ms, *texts, payload, expected, code, field = row
+    columns = (_bytes(digest), received_at_ms, *map(_text, texts))
+    code, field = _text(code), _text(field)
+    is_whole = dead_letter_checksum(columns, code, field) == expected
+    if not is_whole or _hash(topic=texts[1], payload=payload) != columns[0]:
         return None
-    return (rowid, *columns, _bytes(payload), expected)
+    return (rowid, *columns, _bytes(payload), expected, code, field)
 
 
 def _hash(topic: object, payload: object) -> bytes:

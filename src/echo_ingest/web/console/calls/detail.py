@@ -51,14 +51,14 @@ class StoredFacts(Struct, frozen=True):
 def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     """The page, the clip and the message of a record."""
     turns = [in_turn()]
-    bytes_max = sources.journal.payload_bytes_max
+    decoder = sources.journal.decoder
 
     @get("/calls/{offset:int}")
     async def call(request: AnyRequest, offset: FromPath[int]) -> Response[bytes]:
         """One call, or one recording."""
         _require(offset)
         around = await sources.almanac.ask(lambda almanac: around_of(almanac, offset))
-        told = await sources.journal.ask(lambda archive: tell(archive, offset, around, bytes_max))
+        told = await sources.journal.ask(lambda archive: tell(archive, offset, around, decoder))
         calls: Sequence[ListedCall] = ()
         if (wanted := calls_within(told.carrier)) is not None:
             calls = await sources.almanac.ask(lambda almanac: almanac.calls(wanted, MARKS_MAX))
@@ -71,7 +71,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     async def clip(request: AnyRequest, offset: FromPath[int]) -> Stream:
         """The audio file, byte for byte as the device sent it; or a part of it."""
         _require(offset)
-        file = await sources.journal.ask(lambda archive: clip_file(archive, offset, bytes_max))
+        file = await sources.journal.ask(lambda archive: clip_file(archive, offset, decoder))
         return download(file.audio, file.media_type, file.name, request.headers)
 
     @get("/calls/{offset:int}/message", middleware=turns)
@@ -89,22 +89,20 @@ def around_of(almanac: Almanac, offset: int) -> CallContext:
     return CallContext(almanac.call(offset), *almanac.neighbours(offset))
 
 
-def tell(
-    archive: JournalReader, offset: int, around: CallContext, payload_bytes_max: int
-) -> StoredFacts:
+def tell(archive: JournalReader, offset: int, around: CallContext, decoder: Decoder) -> StoredFacts:
     """Read a record, and the one with its sound.
 
     Raises `NotFoundException` where it is not there, or is neither a call nor a recording.
     """
     entry = entry_at(archive, offset)
-    stored = carrier = shown(archive, entry, payload_bytes_max)
+    stored = carrier = shown(archive, entry, decoder)
     if stored.record is None:
         raise NotFoundException(f"record {offset} is {stored.problem}")
     if not isinstance(stored.record, Detection | Recording):
         raise NotFoundException(f"record {offset} is neither a call nor a recording")
     sound = around.call.clip_offset if around.call else None
     if sound is not None and sound != offset and (other := archive.record(sound)) is not None:
-        carrier = shown(archive, other, payload_bytes_max)
+        carrier = shown(archive, other, decoder)
     payload = entry.message.payload
     is_shown = payload.startswith(b"{") and len(payload) <= READABLE_BYTES_MAX
     return StoredFacts(stored, len(payload), readable(payload) if is_shown else None, carrier)
