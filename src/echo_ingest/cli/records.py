@@ -154,15 +154,9 @@ def clip(
     say(f"{path}: {_of_clip(described)}, SHA-256 {described.sha256}")
 
 
-<<<<<<< HEAD
 def _kept_at(archive: JournalReader, offset: int, record: AnyRecord | Unreadable) -> str | None:
-    place = archive.place_of(clips.KEEPER, offset)
-    if place is None or isinstance(record, Unreadable):
-=======
-def _kept_at(archive: JournalReader, offset: int, record: AnyRecord | Rejected) -> str | None:
     place = archive.place_of(clips.CLIP_STORE, offset)
-    if place is None or isinstance(record, Rejected):
->>>>>>> sinks
+    if place is None or isinstance(record, Unreadable):
         return None
     return clips.reference(place, record)
 

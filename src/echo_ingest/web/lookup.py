@@ -36,13 +36,8 @@ def entry_at(archive: JournalReader, offset: int) -> Entry:
 
 def shown(archive: JournalReader, entry: Entry, decoder: Decoder) -> StoredRecord:
     """The record of `entry`, decoded, and where its clip is kept besides."""
-<<<<<<< HEAD
-    place = archive.place_of(clips.KEEPER, entry.offset)
-    return stored_record(entry, decoder, place)
-=======
     place = archive.place_of(clips.CLIP_STORE, entry.offset)
-    return stored_record(entry, payload_bytes_max, place)
->>>>>>> sinks
+    return stored_record(entry, decoder, place)
 
 
 def clip_file(archive: JournalReader, offset: int, decoder: Decoder) -> ClipFile:
