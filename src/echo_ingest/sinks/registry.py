@@ -114,18 +114,6 @@ def configured(settings: Settings) -> list[SinkSpec]:
     """Return the entries of the sinks that are configured, in the order of delivery."""
     return [spec for spec in SPECS if getattr(settings, spec.setting) is not None]
 
-TITLES = {
-    "objects": "Audio storage",
-    "echo_api": "Echo API",
-    "postgres": "PostgreSQL",
-    "mongodb": "MongoDB",
-}
-
-
-def title_of(name: str) -> str:
-    """Return what people call the sink `name`; an unknown name is its own title."""
-    return TITLES.get(name, name)
-
 
 def sink_names(settings: Settings) -> list[str]:
     """Return the names of the sinks that are configured, in the order of delivery."""
