@@ -11,12 +11,12 @@ from litestar.params import FromPath
 
 from echo_ingest.almanac import Almanac, CallFilter
 from echo_ingest.record import Place
+from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.calls.rows import of_calls
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.nodes.calendar import bounds, calendar
 from echo_ingest.web.console.nodes.graphs import graphs
 from echo_ingest.web.console.nodes.rows import line
-from echo_ingest.web.console.overview.sink_table import store_title
 from echo_ingest.web.console.rendering import AnyRequest, zone_of
 
 DAYS = 30
@@ -83,7 +83,7 @@ def found(
         "later": min(newest + timedelta(days=DAYS), today) if newest < today else None,
         "graphs": graphs(almanac.health(name, since_ms, until_ms), hours),
         "calls": of_calls(almanac.calls(CallFilter(node=name, until_ms=_ms(now)), CALLS), zone),
-        "store_title": store_title,
+        "store_title": title_of,
         "refused": almanac.refused(name, REASONS),
     }
 
