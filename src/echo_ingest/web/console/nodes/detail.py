@@ -11,7 +11,7 @@ from litestar.params import FromPath
 
 from echo_ingest.almanac import Almanac, CallFilter
 from echo_ingest.record import Place
-from echo_ingest.web.console.calls.rows import of_calls
+from echo_ingest.web.console.call_rows import of_calls
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.nodes.calendar import bounds, calendar
 from echo_ingest.web.console.nodes.graphs import graphs

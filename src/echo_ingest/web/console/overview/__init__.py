@@ -22,7 +22,7 @@ from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import Ledger
 from echo_ingest.sinks import SinkState
 from echo_ingest.web.console.auth import Viewer
-from echo_ingest.web.console.calls.rows import of_calls
+from echo_ingest.web.console.call_rows import of_calls
 from echo_ingest.web.console.common_names import known_as
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.formatting import night_bounds, night_of
