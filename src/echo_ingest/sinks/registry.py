@@ -3,6 +3,18 @@
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink
 
+TITLES = {
+    "objects": "Audio storage",
+    "echo_api": "Echo API",
+    "postgres": "PostgreSQL",
+    "mongodb": "MongoDB",
+}
+
+
+def title_of(name: str) -> str:
+    """Return what people call the sink `name`; an unknown name is its own title."""
+    return TITLES.get(name, name)
+
 
 def sink_names(settings: Settings) -> list[str]:
     """Of the sinks that are configured, the one that keeps audio first; loads no library of any."""

@@ -39,7 +39,7 @@ log = structlog.get_logger("web")
 
 def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHandler]:
     """One for each action."""
-    settings, told = sources.settings, sources.pages.told
+    settings, flash = sources.settings, sources.pages.flash
     threads = ThreadPoolExecutor(1, thread_name_prefix="action")
 
     async def decide(what: Callable[[], T]) -> T:
@@ -52,7 +52,7 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
 
     def back(request: AnyRequest, form: dict[str, str], words: str, otherwise: str) -> Redirect:
         where = own_page(form.get("back", ""), otherwise)
-        cookie = told.note(words, by_tls=is_by_tls(request.headers))
+        cookie = flash.keep(words, by_tls=is_by_tls(request.headers))
         return Redirect(where, status_code=303, cookies=[cookie])
 
     @post("/actions/replay", status_code=303)
