@@ -78,7 +78,6 @@ class CallsFragments(Struct, frozen=True, kw_only=True):
 class CallsView(CallsFragments, frozen=True, kw_only=True):
     """What `calls.html` shows."""
 
-    now: datetime
     live: Show | None
     """The topic of changes that the page follows; None where it stays as it is."""
     unread: int
@@ -110,7 +109,6 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
             shown = CallsFragments() if wrong else fragments_of(almanac, query, now, zone)
             return CallsView(
                 **asdict(shown),
-                now=now,
                 live=query.show if shown.is_live else None,
                 unread=max(0, stored - almanac.progress().offset),
                 stored=stored,
@@ -126,6 +124,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
             "calls.html",
             await sources.almanac.ask(view),
             status_code=400 if wrong else 200,
+            now=now,
         )
 
     return [calls, *detail.routes(sources)]
@@ -171,8 +170,8 @@ def fragments_of(
         is_live=query == CallsQuery(show=query.show),
         narrowed=query.is_narrowed,
         table=table,
-        last_night=table and table.called("last night"),
-        tonight=table and table.called("tonight"),
+        last_night=None if table is None else table.called("last night"),
+        tonight=None if table is None else table.called("tonight"),
         lines=page.lines,
         zone_name=page.zone_name,
         earlier=earlier,
