@@ -24,7 +24,7 @@ from echo_ingest.journal import Ledger
 from echo_ingest.sinks import SinkState
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.auth import Viewer
-from echo_ingest.web.console.calls.rows import CallRows, of_calls
+from echo_ingest.web.console.call_rows import CallRows, of_calls
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.formatting import night_bounds, night_of
 from echo_ingest.web.console.overview import facts
