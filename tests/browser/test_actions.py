@@ -96,10 +96,10 @@ def test_a_node_is_added_and_shut_out(operator: Tab, forest: Forest) -> None:
     eventually(may_come_in, seconds=5)
     device(forest.house, password).publish([(f"{PREFIX}/fern-09", b'{"status": "online"}')])
     operator.open("/console/nodes/fern-09")
-    operator.page.get_by_role("button", name="Shut it out").click()
+    operator.page.get_by_role("button", name="Block this node").click()
     expect(operator.page.locator("main")).to_contain_text("shut out")
     eventually(lambda: not may_come_in(), seconds=5)
-    expect(operator.page.get_by_role("button", name="Let it in again")).to_be_visible()
+    expect(operator.page.get_by_role("button", name="Unblock")).to_be_visible()
 
 
 def device(house: Harness, password: str) -> Device:

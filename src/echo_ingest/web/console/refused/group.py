@@ -11,8 +11,8 @@ from echo_ingest.admin.dead_letters import preview
 from echo_ingest.almanac import Almanac, RefusedGroup
 from echo_ingest.journal.entries import DeadLetter
 from echo_ingest.journal.reader import JournalReader
+from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.context import ConsoleContext
-from echo_ingest.web.console.overview.summary import store_name
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.refused.replay_form import group_of
 from echo_ingest.web.console.rendering import AnyRequest
@@ -68,7 +68,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
                 "node": node,
                 "before": before,
                 "advice": advice(sink, its.reason),
-                "store_name": store_name,
+                "store_name": title_of,
                 "at_once": min(its.count, ONES_MAX),
                 "earlier": numbers[len(ones) - 1] if 0 < len(ones) < len(numbers) else None,
                 **values,
