@@ -202,13 +202,16 @@ def _lines_at(nodes: list[_JsonNode], field: str | None) -> set[int]:
 
 
 def _lines_at_sinks_name(nodes: list[_JsonNode], field: str | None) -> set[int]:
-    """Find a field that a sink names: where there is none at that path, the only one that ends so.
+    """Find a field that a sink names: the one at that path, else the only one that ends with it.
 
     A sink may write the name in another way, and may have the field in another place.
     """
-    path = tuple(map(_folded, _steps(field)))
-    if not path:
+    steps = _steps(field)
+    if not steps:
         return set()
+    if lines := {index for index, node in enumerate(nodes) if node.path == steps}:
+        return lines
+    path = tuple(map(_folded, steps))
     endings = {
         index: len(node.path)
         for index, node in enumerate(nodes)

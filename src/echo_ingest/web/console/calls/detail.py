@@ -10,6 +10,7 @@ from litestar.response import Stream
 from msgspec import Struct
 
 from echo_ingest.almanac import Almanac, CallFilter, ListedCall
+from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable
 from echo_ingest.record import Detection, Recording
