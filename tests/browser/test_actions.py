@@ -31,7 +31,7 @@ def test_a_dead_letter_is_replayed_until_it_is_stored(operator: Tab, forest: For
     operator.open("/console/refused")
     operator.page.get_by_role("link", name=OUTDATED).click()
     operator.page.locator("tbody a").first.click()
-    expect(operator.page.locator("main")).to_contain_text("It can be read now")
+    expect(operator.page.locator("main")).to_contain_text("This version can read the message")
     operator.page.get_by_role("button", name="Retry").click()
     expect(operator.page.locator("#replay")).to_contain_text("1 of 1: 1 record stored")
     after = forest.house.ledger_now()
@@ -67,7 +67,7 @@ def test_parked_records_are_offered_again_with_progress(operator: Tab, forest: F
         expect(bar).to_have_attribute("max", str(count))
     finally:
         forest.api.thaw()
-    expect(operator.page.locator("#replay")).to_contain_text(f"{count} taken", timeout=20_000)
+    expect(operator.page.locator("#replay")).to_contain_text(f"{count} accepted", timeout=20_000)
     expect(bar).to_have_count(0)
     assert forest.house.ledger_now()["sinks"]["echo_api"]["parked"] == before["parked"] - count
 

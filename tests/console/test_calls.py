@@ -15,7 +15,7 @@ import pytest
 from yarl import URL
 
 from echo_ingest.almanac import Night, SpeciesNight
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.record import Message
 from echo_ingest.simulator.sounds import CALLS, wav
 from echo_ingest.web.console.calls.nights import SHADES, night_name, shade, table
@@ -82,7 +82,7 @@ async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
     async with browsing(tmp_path) as browser:
         address = URL(f"http://127.0.0.1:{browser.port}")
         browser.http.cookie_jar.update_cookies({"zone": MELBOURNE.key}, address)
-        browser.journal.append([(m, identify(m, 1_000_000)) for m in STORED])
+        browser.journal.append([(m, Decoder(1_000_000).identify(m)) for m in STORED])
         browser.catch_up()
         yield browser
 
@@ -136,7 +136,7 @@ async def test_each_number_of_the_nights_leads_to_as_many_calls(browser: Browser
 
 async def test_a_clock_that_is_ahead_does_not_lead_the_list(browser: Browser) -> None:
     ahead = call("Ninox strenua", 30 * 3_600 + 86_400)
-    browser.journal.append([(ahead, identify(ahead, 1_000_000))])
+    browser.journal.append([(ahead, Decoder(1_000_000).identify(ahead))])
     browser.catch_up()
     assert await browser.get("/console/calls") == 200
     assert listed(browser.text)[0] == "3"
@@ -149,7 +149,7 @@ async def test_a_species_that_was_published_is_not_looked_up_by_common_name(
     browser: Browser,
 ) -> None:
     other = call("LITORIA EWINGII", 20)
-    browser.journal.append([(other, identify(other, 1_000_000))])
+    browser.journal.append([(other, Decoder(1_000_000).identify(other))])
     browser.catch_up()
     assert await browser.get("/console/calls?species=LITORIA+EWINGII") == 200
     assert listed(browser.text) == ["8"]

@@ -17,7 +17,9 @@ from rich.text import Text
 from echo_ingest.almanac import ServiceStatus, almanac_path, note_sample
 from echo_ingest.cli.output import cells, moment, out, progress, table
 from echo_ingest.cli.records import what
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, Ledger
+from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import kind

@@ -13,8 +13,9 @@ from rich.text import Text
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, archive_of, settings_of
 from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
 from echo_ingest.cli.record_output import Seen, csv_rows, json_lines
-from echo_ingest.decode import clip_bytes
+from echo_ingest.decode import Decoder, clip_bytes
 from echo_ingest.journal import Entry
+from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
 from echo_ingest.payload_view import readable, size
 from echo_ingest.record import (
@@ -140,7 +141,8 @@ def clip(
     """Write a record's audio to a file, byte for byte as the device recorded it."""
     settings = settings_of(context)
     entry = _entry(archive_of(settings), offset)
-    record = decode_entry(Decoder(settings.payload_bytes_max), entry)
+    # Not `decode_entry`: what is left of a damaged clip may be all that its owner can still have.
+    record = Decoder(settings.payload_bytes_max).decode(entry.message)
     audio = clip_bytes(entry.message)
     described = getattr(record, "clip", None)
     if audio is None or not isinstance(described, Clip):
@@ -193,8 +195,8 @@ def _table_rows() -> Callable[[Iterable[Seen]], int]:
 def _row(entry: Entry, record: AnyRecord | Unreadable) -> tuple[object, ...]:
     if isinstance(record, Unreadable):
         observed_at = moment(entry.message.received_at_ms)
-        return entry.offset, observed_at, entry.message.node, None, "?", record.reason
-    said = what(record) + (" (damaged)" if entry.damaged else "")
+        return entry.offset, observed_at, entry.message.node, None, "?", record.render()
+    said = what(record)
     observed_at = moment(record.observed_at)
     return f"{entry.offset:,}", observed_at, record.node, record.sensor_id, kind(record), said
 

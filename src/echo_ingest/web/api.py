@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException, NotFoundException, ValidationExce
 from litestar.params import FromQuery, PathParameter, QueryParameter, SkipValidation
 from litestar.response import Stream
 
-from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.web.errors import AnyRequest, Problem, problem
 from echo_ingest.web.lookup import clip_file, entry_at, shown
@@ -175,7 +175,7 @@ async def list_nodes(journal: Journal, node: Text = None, since: Day = None) -> 
     return NodeDays([node_on_day(day) for day in days[:NODE_DAYS_MAX]], len(days) > NODE_DAYS_MAX)
 
 
-def _dead_letter(archive: JournalReader, number: int) -> DeadLetter:
+def _dead_letter(archive: JournalReader, number: int) -> DeadLetterEntry:
     dead_letter = archive.dead_letter(number)
     if dead_letter is None:
         raise NotFoundException(f"there is no dead letter {number}; it may have been replayed")
