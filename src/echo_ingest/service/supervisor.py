@@ -39,8 +39,8 @@ class ChildProcess(Struct, frozen=True):
     hand: Callable[[int], object]
     """Makes what the process is given at its start, from the descriptor of its socket."""
     speak: Callable[[socket.socket], Awaitable[bool]]
-    """Talks to the process at our end of the sockets until it has gone. Returns False if the process
-    does not respond and must be killed; what it raises ends the process, and us."""
+    """Talks to the process at our end of the sockets until it has gone. Returns False if the
+    process does not respond and must be killed; what it raises ends the process, and us."""
     stop_seconds_max: float
     """How many seconds it may take to end in order."""
     pause_seconds_max: float

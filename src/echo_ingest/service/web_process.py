@@ -42,8 +42,8 @@ def listen(host: str, port: int) -> socket.socket:
         remedy = "set IOT_HTTP_PORT to a free port, or stop what listens there"
         if error.errno != errno.EADDRINUSE:
             remedy = (
-                "set IOT_BIND to an address of this machine, and IOT_HTTP_PORT to a port that this user "
-                "may use"
+                "set IOT_BIND to an address of this machine, and IOT_HTTP_PORT to a port that "
+                "this user may use"
             )
         raise OSError(
             f"HTTP cannot listen on {host} port {port} ({error.strerror}); {remedy}"
