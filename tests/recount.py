@@ -12,7 +12,7 @@ from msgspec import structs
 
 from echo_ingest.almanac import Almanac, CallFilter, ListedCall, Night
 from echo_ingest.almanac.observation import MEASURES
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import AnyRecord, Detection, Recording, Rejected, Telemetry
 
@@ -56,7 +56,7 @@ def records(archive: JournalReader) -> Iterator[Found]:
     while page := archive.after(Selection(), offset):
         for entry in page:
             offset, message = entry.offset, entry.message
-            record = decode(message, PAYLOAD_BYTES_MAX)
+            record = Decoder(PAYLOAD_BYTES_MAX).decode(message)
             assert not isinstance(record, Rejected)
             yield Found(offset, message.node or "", message.received_at_ms, record)
 
@@ -248,7 +248,7 @@ def check_hours(almanac: Almanac, archive: JournalReader, found: list[Found]) ->
             delays[each.node, hour].append(each.received_at_ms - each.observed_at_ms)
         if isinstance(each.record, Recording | Telemetry) and each.record.health is not None:
             for measure in MEASURES:
-                value = getattr(each.record.health, measure.replace("ram_", "memory_"))
+                value = getattr(each.record.health, measure)
                 if value is not None:
                     readings[each.node, observed, measure].append(value)
     for letter in archive.dead_letters():

@@ -33,8 +33,9 @@ from echo_ingest.almanac import (
 from echo_ingest.almanac.observation import names_of
 from echo_ingest.almanac.refusals import alike
 from echo_ingest.almanac.samples import per_hour
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, Ledger, SinkLedger
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.recovery.salvage import salvage
 from echo_ingest.record import Message
 from echo_ingest.simulator.sounds import CALLS, wav
@@ -58,7 +59,7 @@ class Site:
         self.follower = self.new_follower()
 
     def new_follower(self) -> Follower:
-        return Follower(self.path, self.journal_path, PAYLOAD_BYTES_MAX, self.nodes_path)
+        return Follower(self.path, self.journal_path, Decoder(PAYLOAD_BYTES_MAX), self.nodes_path)
 
     def hear(
         self,
@@ -71,7 +72,7 @@ class Site:
         """One message; the journal's newest offset after it."""
         payload = said if isinstance(said, bytes) else json.dumps(said).encode()
         message = Message(f"iotingestion/{node}", payload, at_ms + waited_ms, node, properties)
-        self.journal.append([(message, identify(message, PAYLOAD_BYTES_MAX))])
+        self.journal.append([(message, Decoder(PAYLOAD_BYTES_MAX).identify(message))])
         return self.journal.ledger().stored
 
     def call(self, node: str, at_ms: int, species: str = "Ninox strenua", **more: object) -> int:
@@ -89,7 +90,7 @@ class Site:
             said, properties = payload(kind, at_ms - rng.randrange(HOUR_MS), self.number)
             node = f"n{rng.randrange(9)}"
             message = Message(f"iotingestion/{node}", said, at_ms, node, properties)
-            arrivals.append((message, identify(message, PAYLOAD_BYTES_MAX)))
+            arrivals.append((message, Decoder(PAYLOAD_BYTES_MAX).identify(message)))
         self.journal.append(arrivals)
 
     def follow(self) -> Almanac:
@@ -327,7 +328,7 @@ def test_a_night_is_from_noon_to_noon_where_it_is_asked_for(site: Site) -> None:
 def test_reasons_that_differ_in_numbers_are_one(site: Site) -> None:
     site.journal.add_sink("api")
     offsets = [site.call("a", NOON_MS + n) for n in range(3)]
-    words = {offset: f'422: species "x{offset}" is not known' for offset in offsets}
+    words = {offset: Refused(f'422: species "x{offset}" is not known') for offset in offsets}
     site.journal.settle("api", [entry.offset for entry in site.journal.read("api", 9)], words)
     for n in range(4):
         site.hear("b", NOON_MS + n, b"node%d temp 2%d.4" % (n, n))
@@ -473,7 +474,7 @@ def test_it_keeps_up_in_a_thread_and_waits_for_a_journal(tmp_path: Path) -> None
     path, journal_path = tmp_path / "almanac.db", tmp_path / "journal.db"
     stop = threading.Event()
     thread = threading.Thread(
-        target=Follower(path, journal_path, PAYLOAD_BYTES_MAX).run, args=(stop,)
+        target=Follower(path, journal_path, Decoder(PAYLOAD_BYTES_MAX)).run, args=(stop,)
     )
     thread.start()
     try:

@@ -14,8 +14,9 @@ import apsw
 import pytest
 
 from echo_ingest import broker
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.monitoring.broker_stats import FIGURES, BrokerStats, figures
 from echo_ingest.mqtt import SessionOptions
 from echo_ingest.record import Message
@@ -118,13 +119,15 @@ def fill(path: Path) -> None:
             fields = {"nodeId": "n", "status": "online", "timestamp": 1_795_000_000 + offset}
             payload = json.dumps(fields | {"note": "x" * 5_000}).encode()
             message = Message("iotingestion/n", payload, now_ms - age_ms, "n")
-            assert journal.append([(message, identify(message, 1_000_000))]).stored == 1
+            assert journal.append([(message, Decoder(1_000_000).identify(message))]).stored == 1
         for number in range(7):
             rubbish = Message("iotingestion/n", b"?%d" % number, now_ms, "n")
-            journal.append([(rubbish, identify(rubbish, 1_000_000))])
+            journal.append([(rubbish, Decoder(1_000_000).identify(rubbish))])
         journal.acknowledged()
         for name, settled, parked in (("echo_api", 25, 2), ("objects", 30, 4)):
-            refusals = {offset: "not known" for offset in range(settled - parked + 1, settled + 1)}
+            refusals = {
+                offset: Refused("not known") for offset in range(settled - parked + 1, settled + 1)
+            }
             journal.settle(name, range(1, settled + 1), refusals)
             journal.pause(name)
     with contextlib.closing(apsw.Connection(str(path))) as db:

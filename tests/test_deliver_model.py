@@ -17,8 +17,9 @@ from random import Random
 import apsw
 import pytest
 
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Arrival, Entry, Journal, JournalFull
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.pipeline.deliver import IDLE_POLL_SECONDS, Deliver
 from echo_ingest.record import Message
 from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
@@ -59,7 +60,7 @@ class TightJournal(Journal):
         self,
         sink: str,
         offsets: Sequence[int],
-        refusals: Mapping[int, str],
+        refusals: Mapping[int, Refused],
         place: str | None = None,
     ) -> int:
         if self.full:
@@ -219,7 +220,7 @@ class Days:
         self._sink.met_anew()
         self._stopping = asyncio.Event()
         self._deliver = Deliver(
-            self._journal, self._sink, payload_bytes_max=LIMIT, rng=Random(self._rng.random())
+            self._journal, self._sink, decoder=Decoder(LIMIT), rng=Random(self._rng.random())
         )
         self._task = group.create_task(self._deliver.run(self._stopping))
         self._starts += 1
@@ -258,7 +259,7 @@ class Days:
 def arrival(number: int) -> Arrival:
     payload = b'{"nodeId": "n", "status": "online", "timestamp": %d}' % (1_795_000_000 + number)
     message = Message("iotingestion/n", payload, 1_000, "n")
-    return message, identify(message, LIMIT)
+    return message, Decoder(LIMIT).identify(message)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, connect
 from echo_ingest.pipeline.retention import PAUSE_SECONDS, POLL_SECONDS, cutoff_ms, retain
 from echo_ingest.record import Message
@@ -41,7 +41,7 @@ def store(journal: Journal, *ages_seconds: float) -> None:
     for number, age_seconds in enumerate((*ages_seconds, 0.0)):
         payload = b'{"nodeId": "n", "status": "online", "timestamp": %d}' % (1_795_000_000 + number)
         message = Message("iotingestion/n", payload, now_ms - round(age_seconds * 1000), "n")
-        journal.append([(message, identify(message, 1_000_000))])
+        journal.append([(message, Decoder(1_000_000).identify(message))])
 
 
 def offsets(path: Path) -> list[int]:

@@ -15,8 +15,9 @@ import pytest
 from aiohttp import web
 
 from echo_ingest.backoff import delay_seconds
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry, Journal, JournalFull
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pipeline.deliver import (
     IDLE_POLL_SECONDS,
@@ -135,7 +136,7 @@ class TimedJournal(Journal):
         self,
         sink: str,
         offsets: Sequence[int],
-        refusals: Mapping[int, str],
+        refusals: Mapping[int, Refused],
         place: str | None = None,
     ) -> int:
         self.settled_at.append(now_seconds())
@@ -161,7 +162,7 @@ def store(journal: Journal, number: int = 0) -> None:
         % (1_795_000_000 + number)
     )
     message = Message("iotingestion/n", payload, 1_000, "n")
-    assert journal.append([(message, identify(message, LIMIT))]).stored == 1
+    assert journal.append([(message, Decoder(LIMIT).identify(message))]).stored == 1
 
 
 @contextlib.asynccontextmanager
@@ -172,7 +173,7 @@ async def delivering(
     rng: Random | None = None,
     on_settled: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Deliver]:
-    deliver = Deliver(journal, sink, payload_bytes_max=LIMIT, rng=rng, on_settled=on_settled)
+    deliver = Deliver(journal, sink, decoder=Decoder(LIMIT), rng=rng, on_settled=on_settled)
     stopping = asyncio.Event()
     task = asyncio.create_task(deliver.run(stopping))
     try:

@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException, NotFoundException, ValidationExce
 from litestar.params import FromQuery, PathParameter, QueryParameter, SkipValidation
 from litestar.response import Stream
 
-from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.web.errors import AnyRequest, Problem, problem
 from echo_ingest.web.lookup import clip_file, entry_at, shown
@@ -95,7 +95,7 @@ async def list_records(
 
     def question(archive: JournalReader) -> list[StoredRecord]:
         entries = archive.newest(selection, limit, before)
-        return [shown(archive, entry, journal.payload_bytes_max) for entry in entries]
+        return [shown(archive, entry, journal.decoder) for entry in entries]
 
     records = await journal.ask(question)
     return RecordPage(records, records[-1].offset if records else None)
@@ -105,14 +105,14 @@ async def list_records(
 async def show_record(journal: Journal, offset: Number) -> StoredRecord:
     """One record."""
     return await journal.ask(
-        lambda archive: shown(archive, entry_at(archive, offset), journal.payload_bytes_max)
+        lambda archive: shown(archive, entry_at(archive, offset), journal.decoder)
     )
 
 
 @get("/records/{offset:int}/clip", raises=[NotFoundException])
 async def download_clip(request: AnyRequest, journal: Journal, offset: Number) -> Stream:
     """The audio file of a record, byte for byte as the device sent it; or a part of it."""
-    file = await journal.ask(lambda archive: clip_file(archive, offset, journal.payload_bytes_max))
+    file = await journal.ask(lambda archive: clip_file(archive, offset, journal.decoder))
     return download(file.audio, file.media_type, file.name, request.headers)
 
 
@@ -175,7 +175,7 @@ async def list_nodes(journal: Journal, node: Text = None, since: Day = None) -> 
     return NodeDays([node_on_day(day) for day in days[:NODE_DAYS_MAX]], len(days) > NODE_DAYS_MAX)
 
 
-def _dead_letter(archive: JournalReader, number: int) -> DeadLetter:
+def _dead_letter(archive: JournalReader, number: int) -> DeadLetterEntry:
     dead_letter = archive.dead_letter(number)
     if dead_letter is None:
         raise NotFoundException(f"there is no dead letter {number}; it may have been replayed")

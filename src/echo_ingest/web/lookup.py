@@ -3,6 +3,7 @@
 from litestar.exceptions import NotFoundException
 from msgspec import Struct
 
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import AnyRecord
@@ -33,16 +34,16 @@ def entry_at(archive: JournalReader, offset: int) -> Entry:
     return entry
 
 
-def shown(archive: JournalReader, entry: Entry, payload_bytes_max: int) -> StoredRecord:
+def shown(archive: JournalReader, entry: Entry, decoder: Decoder) -> StoredRecord:
     """The record of `entry`, decoded, and where its clip is kept besides."""
     place = archive.place_of(clips.CLIP_STORE, entry.offset)
-    return stored_record(entry, payload_bytes_max, place)
+    return stored_record(entry, decoder, place)
 
 
-def clip_file(archive: JournalReader, offset: int, payload_bytes_max: int) -> ClipFile:
+def clip_file(archive: JournalReader, offset: int, decoder: Decoder) -> ClipFile:
     """The clip of a record; raises `NotFoundException` if it has none."""
     entry = entry_at(archive, offset)
-    stored = shown(archive, entry, payload_bytes_max)
+    stored = shown(archive, entry, decoder)
     if stored.record is None:
         raise NotFoundException(f"record {offset} is {stored.problem}")
     clip = clips.clip_of(stored.record)

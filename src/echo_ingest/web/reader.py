@@ -16,6 +16,7 @@ from litestar.response import Stream
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from echo_ingest.almanac import Almanac
+from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.web.ranges import NOWHERE, part_of
 
@@ -31,8 +32,8 @@ T = TypeVar("T")
 class JournalThreads:
     """Asks the journal at `path`, in threads of its own."""
 
-    def __init__(self, path: Path, payload_bytes_max: int) -> None:
-        self.payload_bytes_max = payload_bytes_max
+    def __init__(self, path: Path, decoder: Decoder) -> None:
+        self.decoder = decoder
         self._path = path
         # Not asyncio's own threads: those look up host names for the session and the sinks.
         self._threads = ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="read-api")

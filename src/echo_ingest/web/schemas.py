@@ -4,12 +4,13 @@ from datetime import UTC, date, datetime
 
 from msgspec import Struct
 
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry
-from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.journal.decoding import Unreadable, decode_entry
+from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.journal.reader import Parked
-from echo_ingest.record import AnyRecord, Rejected
+from echo_ingest.record import AnyRecord
 from echo_ingest.sinks import clips
 
 
@@ -103,18 +104,12 @@ class NodeDays(Struct, frozen=True):
     """There are more than one answer holds: name a node, or a later `since`."""
 
 
-def stored_record(entry: Entry, payload_bytes_max: int, place: str | None) -> StoredRecord:
+def stored_record(entry: Entry, decoder: Decoder, place: str | None) -> StoredRecord:
     """Decode `entry` again, or say why that cannot be done; `place` has its clip, if it has one."""
     message = entry.message
-    record, problem = None, None
-    if entry.damaged:
-        problem = "damaged: what the disk gives back is not what was stored"
-    else:
-        verdict = decode(message, payload_bytes_max)
-        if isinstance(verdict, Rejected):
-            problem = f"not decoded by this version any more: {verdict.reason}"
-        else:
-            record = verdict
+    decoded = decode_entry(decoder, entry)
+    record = None if isinstance(decoded, Unreadable) else decoded
+    problem = decoded.render() if isinstance(decoded, Unreadable) else None
     return StoredRecord(
         entry.offset,
         entry.key.hex(),
@@ -126,7 +121,7 @@ def stored_record(entry: Entry, payload_bytes_max: int, place: str | None) -> St
     )
 
 
-def dead_message(dead_letter: DeadLetter) -> DeadMessage:
+def dead_message(dead_letter: DeadLetterEntry) -> DeadMessage:
     """Show `dead_letter` without its payload."""
     message = dead_letter.message
     return DeadMessage(
