@@ -214,7 +214,8 @@ async def test_while_another_process_holds_the_journal_it_waits_and_repeats_noth
     async with delivering(journal, sink) as deliver:
         other.execute("BEGIN IMMEDIATE")
         await until(lambda: deliver.unavailable is not None)
-        assert "someone else has been writing" in str(deliver.unavailable)
+        assert "another process has been writing" in str(deliver.unavailable)
+        assert deliver.state.cause == Cause.JOURNAL_BLOCKED
         other.execute("COMMIT")
         await until(lambda: figures(journal).delivered == 1)
     other.close()

@@ -6,14 +6,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from echo_ingest import settings as settings_module
+from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.cli import app
 from echo_ingest.journal import Journal
 from echo_ingest.pipeline.deliver.__main__ import wired
@@ -21,6 +24,9 @@ from echo_ingest.settings import Settings
 from echo_ingest.settings.loader import Expected
 from echo_ingest.sinks import Cause, Delivery, Sink, Unavailable, Written, registry
 from echo_ingest.sinks.registry import SPECS, SinkSpec, sink_names, sinks_of, spec_of, title_of
+from echo_ingest.web.console.overview.sink_table import sink_rows
+from echo_ingest.web.console.overview.summary import SinkStatus, SystemState, clauses_of
+from echo_ingest.web.console.refused.advice import advice
 from tests.harness import free_port
 from tests.sinks.messages import arrivals, messages
 
@@ -121,6 +127,18 @@ def test_a_sink_that_is_registered_gets_records_and_its_title_is_shown(lines: Pa
     assert "10" in row
     checked = CliRunner().invoke(app, ["check"]).output
     assert f"✓ {TITLE} {lines} answers" in checked
+
+
+def test_the_console_shows_the_title_of_a_sink_that_is_registered(lines: Path) -> None:
+    now, zone = datetime(2026, 9, 14, 6, tzinfo=UTC), ZoneInfo("UTC")
+    away = SinkStatus(
+        name="lines", state="unavailable", waiting=3, lag_seconds=9.0, refused=1, since=now
+    )
+    (row,) = sink_rows([away], [], now, zone, 0)
+    assert row.title == TITLE
+    texts = [clause.text for clause in clauses_of(SystemState(now=now, sinks=[away]), zone)]
+    assert len([text for text in texts if text.startswith(TITLE)]) == 2
+    assert advice("lines", ReasonKey(text="the file says no")) == "Free the file."
 
 
 def test_a_title_is_what_the_registry_says_and_of_an_unknown_sink_its_name() -> None:

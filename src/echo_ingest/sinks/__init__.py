@@ -65,8 +65,8 @@ class Cause(StrEnum):
     """Its disk is full."""
     ANSWERS_ERRORS = "answers_errors"
     """It answers, with an error of its own that says nothing about a record."""
-    JOURNAL_FULL = "journal_full"
-    """Our own journal has no room to note what the sink took."""
+    JOURNAL_BLOCKED = "journal_blocked"
+    """Our own journal cannot note what the sink took: it has no room, or another program writes."""
     STARTING = "starting"
     """Our own process that delivers is starting."""
 

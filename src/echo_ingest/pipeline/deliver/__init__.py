@@ -161,7 +161,7 @@ class Deliver:
                 if not waited:
                     log.error("settling stopped", sink=self.name, reason=str(error))
                 waited = True
-                self._be_unavailable(Unavailable(str(error), cause=Cause.JOURNAL_FULL))
+                self._be_unavailable(Unavailable(str(error), cause=Cause.JOURNAL_BLOCKED))
                 await asyncio.sleep(ROOM_POLL_SECONDS)
         if waited:
             log.info("settling goes on", sink=self.name)
