@@ -31,7 +31,8 @@ from echo_ingest.almanac import (
     note_sample,
 )
 from echo_ingest.almanac.observation import names_of
-from echo_ingest.almanac.refusals import alike
+from echo_ingest.almanac.reason_text import alike
+from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.almanac.samples import per_hour
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, Ledger, SinkLedger
@@ -340,6 +341,25 @@ def test_reasons_that_differ_in_numbers_are_one(site: Site) -> None:
         assert parked.reason == "422: species … is not known"
         assert almanac.refused_ones(parked, ones_max=2) == [offsets[2], offsets[1]]
         assert almanac.refused(node="b") == [letters]
+
+
+def test_reasons_with_a_code_are_grouped_by_it_and_by_the_field(site: Site) -> None:
+    for number in range(3):
+        top5 = [{"label": "x", "confidence": 1}] * number + [{"label": "x", "confidence": 101}]
+        site.call("a", NOON_MS + number, top5=top5)
+    site.call("a", NOON_MS, confidence=120)
+    site.call("b", NOON_MS, confidence=-3)
+    site.call("b", NOON_MS, sampleRate=-3)
+    with contextlib.closing(site.follow()) as almanac:
+        groups = [(each.key, each.count, each.nodes) for each in almanac.refused()]
+        titles = {each.reason for each in almanac.refused()}
+    out_of_range = "confidence_out_of_range"
+    assert groups == [
+        (ReasonKey(code=out_of_range, field="top5[…].confidence"), 3, 1),
+        (ReasonKey(code=out_of_range, field="confidence"), 2, 2),
+        (ReasonKey(code="impossible_value", field="sampleRate"), 1, 1),
+    ]
+    assert "confidence: The confidence is not a percentage from 0 to 100." in titles
 
 
 def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: Site) -> None:
