@@ -89,7 +89,7 @@ class Mirror:
         """Copy new dead letters; where the journal has fewer than the copy, remove those gone."""
         after, first_hour = self._db.execute("SELECT dead_letter, first_hour FROM progress").get
         while after < marks.last_dead_letter and (
-            dead_letters := self._journal.letters(after, STEP_ROWS)
+            dead_letters := self._journal.dead_letters_after(after, STEP_ROWS)
         ):
             with transaction(self._db):
                 self._add_letters(dead_letters, first_hour)
