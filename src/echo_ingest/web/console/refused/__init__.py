@@ -9,7 +9,6 @@ from litestar.handlers import HTTPRouteHandler
 
 from echo_ingest.almanac import Almanac
 from echo_ingest.ipc import NoAnswer
-from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.auth import Viewer
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.refused import detail, group
@@ -65,7 +64,6 @@ def found(almanac: Almanac, node: str | None) -> dict[str, Any]:
         "parked": [each for each in groups if each.sink is not None],
         "total": sum(each.count for each in groups),
         "advice": advice,
-        "store_title": title_of,
     }
 
 

@@ -14,7 +14,6 @@ from echo_ingest.journal.entries import DeadLetter
 from echo_ingest.journal.reader import JournalReader, Parked
 from echo_ingest.payload_view import lines_of
 from echo_ingest.record import Message, Rejected
-from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.api import BYTES, Number
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.refused.advice import advice
@@ -104,5 +103,4 @@ def _shown(message: Message, sink: str | None, reason: str) -> dict[str, object]
         "advice": advice(sink, alike(reason)),
         "lines": lines_of(message.payload, reason),
         "size_bytes": len(message.payload),
-        "store_name": title_of,
     }
