@@ -25,9 +25,11 @@ from msgspec import Struct, json
 from msgspec.structs import asdict
 
 import echo_ingest
+from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console import flash, formatting
 from echo_ingest.web.console.assets import AssetBundle
 from echo_ingest.web.console.auth import NOBODY, Viewer, viewer_of
+from echo_ingest.web.console.common_names import known_as
 from echo_ingest.web.console.flash import FlashMessages
 from echo_ingest.web.same_origin import is_by_tls
 
@@ -156,9 +158,11 @@ def _environment(bundle: AssetBundle) -> Environment:
         "asset": bundle.address,
         "is_built": bundle.is_built,
         "version": echo_ingest.__version__,
+        "known_as": known_as,
         "query": query,
     }
     environment.filters |= {word.__name__: word for word in PLAIN}
+    environment.filters["sink_title"] = title_of
     environment.filters |= {
         "ago": _ago,
         "clock": _clock,

@@ -11,7 +11,6 @@ from echo_ingest.almanac import Almanac
 from echo_ingest.ipc import NoAnswer
 from echo_ingest.web.console.auth import Viewer
 from echo_ingest.web.console.context import ConsoleContext
-from echo_ingest.web.console.overview.sink_table import store_title
 from echo_ingest.web.console.refused import detail, group
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.rendering import AnyRequest
@@ -65,7 +64,6 @@ def found(almanac: Almanac, node: str | None) -> dict[str, Any]:
         "parked": [each for each in groups if each.sink is not None],
         "total": sum(each.count for each in groups),
         "advice": advice,
-        "store_title": store_title,
     }
 
 

@@ -16,7 +16,6 @@ from echo_ingest.payload_view import lines_of
 from echo_ingest.record import Message, Rejected
 from echo_ingest.web.api import BYTES, Number
 from echo_ingest.web.console.context import ConsoleContext
-from echo_ingest.web.console.overview.summary import store_name
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.rendering import AnyRequest
 from echo_ingest.web.lookup import entry_at
@@ -104,5 +103,4 @@ def _shown(message: Message, sink: str | None, reason: str) -> dict[str, object]
         "advice": advice(sink, alike(reason)),
         "lines": lines_of(message.payload, reason),
         "size_bytes": len(message.payload),
-        "store_name": store_name,
     }

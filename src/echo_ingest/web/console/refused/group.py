@@ -12,7 +12,6 @@ from echo_ingest.almanac import Almanac, RefusedGroup
 from echo_ingest.journal.entries import DeadLetter
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.web.console.context import ConsoleContext
-from echo_ingest.web.console.overview.summary import store_name
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.refused.replay_form import group_of
 from echo_ingest.web.console.rendering import AnyRequest
@@ -68,7 +67,6 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
                 "node": node,
                 "before": before,
                 "advice": advice(sink, its.reason),
-                "store_name": store_name,
                 "at_once": min(its.count, ONES_MAX),
                 "earlier": numbers[len(ones) - 1] if 0 < len(ones) < len(numbers) else None,
                 **values,
