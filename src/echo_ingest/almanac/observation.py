@@ -115,7 +115,7 @@ def _readings(health: Health | None, metadata: dict[str, str]) -> Readings | Non
 
 
 def _temperature(metadata: dict[str, str]) -> float | None:
-    """Return the recorder's temperature in °C: GUANO's `Temperature Int`, or AudioMoth's comment."""
+    """Return the temperature in °C from GUANO's `Temperature Int` or AudioMoth's comment."""
     comment = metadata.get("ICMT") or metadata.get("COMMENT") or ""
     match = _AUDIOMOTH_TEMPERATURE.search(comment)
     text = metadata.get("Temperature Int") or (match[1] if match else "")
