@@ -16,8 +16,9 @@ from echo_ingest.record import Detection, Recording
 from echo_ingest.web.console.calls.detail_view import call_view, player_of, span_of
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.rendering import AnyRequest
+from echo_ingest.web.downloads import download
 from echo_ingest.web.lookup import clip_file, entry_at, shown
-from echo_ingest.web.reader import download, in_turn
+from echo_ingest.web.reader import in_turn
 from echo_ingest.web.schemas import StoredRecord
 
 NUMBER_MAX = 2**53 - 1
