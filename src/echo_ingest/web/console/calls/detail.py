@@ -108,7 +108,7 @@ def facts_of(
     entry = entry_at(reader, offset)
     stored = carrier = shown(reader, entry, payload_bytes_max)
     if stored.record is None:
-        raise NotFoundException(f"record {offset} is {stored.problem}")
+        raise NotFoundException(f"record {offset} cannot be shown: it is {stored.problem}")
     if not isinstance(stored.record, Detection | Recording):
         raise NotFoundException(f"record {offset} is neither a call nor a recording")
     clip_offset = around.call.clip_offset if around.call else None
