@@ -233,7 +233,7 @@ async def test_a_missing_record_is_explained(browser: Browser) -> None:
 async def test_a_record_that_retention_removed_is_explained(browser: Browser) -> None:
     browser.journal.trim(int(datetime.now(UTC).timestamp() * 1000))
     assert await browser.get("/console/calls/2") == 404
-    assert "record 2 is gone" in browser.text
+    assert "Record 2 is gone" in browser.text
 
 
 async def test_the_command_that_is_shown_exports_what_is_shown(
