@@ -248,7 +248,7 @@ def check_hours(almanac: Almanac, archive: JournalReader, found: list[Found]) ->
             delays[each.node, hour].append(each.received_at_ms - each.observed_at_ms)
         if isinstance(each.record, Recording | Telemetry) and each.record.health is not None:
             for measure in MEASURES:
-                value = getattr(each.record.health, measure.replace("ram_", "memory_"))
+                value = getattr(each.record.health, measure)
                 if value is not None:
                     readings[each.node, observed, measure].append(value)
     for letter in archive.dead_letters():

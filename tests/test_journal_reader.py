@@ -195,7 +195,7 @@ def test_the_audit_names_the_sum_that_does_not_close(
     tampering.close()
     assert archive.audit() == [
         "stored less what retention removed: 10, but the records after it: 9",
-        "dead letters: 1, but the dead letters there are: 0",
+        "dead letters: 1, but rows of dead letters: 0",
         "what api has settled: 3, but skipped, delivered and parked together: 8",
     ]
 

@@ -20,6 +20,7 @@ from yarl import URL
 
 from echo_ingest import web
 from echo_ingest.decode import Decoder
+from echo_ingest.ipc import ServiceGauges
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.record import KINDS, Message
@@ -57,6 +58,13 @@ class Fine:
 
     async def sink_states(self) -> dict[str, SinkState]:
         return {SINK: SinkState("unavailable", datetime(2026, 9, 14, tzinfo=UTC), "gone fishing")}
+
+    async def gauges(self) -> ServiceGauges:
+        return ServiceGauges(
+            journal_bytes=self._journal.used_bytes(),
+            disk_free_bytes=self._journal.disk_free_bytes(),
+            room_bytes=self._journal.room_bytes(),
+        )
 
     async def metrics(self) -> str:
         self.samples += 1

@@ -20,7 +20,7 @@ from echo_ingest.journal import Ledger
 from echo_ingest.settings import Settings, Tokens
 from echo_ingest.sinks import SinkState
 
-Question = Literal["live", "ready", "healthy", "ledger", "sink_states", "metrics"]
+Question = Literal["live", "ready", "healthy", "ledger", "sink_states", "gauges", "metrics"]
 Answers = Mapping[Question, Callable[[], object]]
 """What makes each answer. Every call is cheap: it is made on the event loop that ingests."""
 
@@ -34,6 +34,20 @@ T = TypeVar("T")
 
 class NoAnswer(Exception):
     """The ingest process does not answer, or cannot; the text says why, for people."""
+
+
+class ServiceGauges(Struct, frozen=True, kw_only=True):
+    """The figures that the ingest process reports besides its ledger."""
+
+    journal_bytes: int
+    """In use by the journal's file."""
+    disk_free_bytes: int
+    room_bytes: int
+    """How much more can be written before acknowledgements stop."""
+    broker_clients: int | None = None
+    """Clients connected to the broker, ours among them; None: the broker does not tell."""
+    broker_dropped: int | None = None
+    """Messages that the broker has dropped since it started; None: it does not tell."""
 
 
 class WebBootstrap(Struct, frozen=True):
@@ -134,6 +148,10 @@ class IngestClient:
     async def sink_states(self) -> dict[str, SinkState]:
         """What each sink does just now."""
         return await self._ask("sink_states", dict[str, SinkState])
+
+    async def gauges(self) -> ServiceGauges:
+        """Return the figures of journal, disk and broker."""
+        return await self._ask("gauges", ServiceGauges)
 
     async def metrics(self) -> str:
         """For Prometheus, in its text format."""

@@ -1,7 +1,7 @@
 """Why a message or a record was not taken: codes, each with a summary and advice for people.
 
-`decode` gives a code to every message that it rejects, the journal and the sinks to what they
-refuse by rules of our own. What another system says in its own words has no code.
+`decode` gives a code to every message that it rejects, and the sinks to every record that they
+refuse by a rule of our own. What another system says in its own words has no code.
 """
 
 from enum import StrEnum
@@ -31,102 +31,104 @@ class ReasonCode(StrEnum):
     TOO_LARGE = (
         "too_large",
         "The message is larger than this service accepts.",
-        "Let the device send shorter clips, or raise IOT_PAYLOAD_BYTES_MAX, restart the service"
+        "Have the device send shorter clips, or raise IOT_PAYLOAD_BYTES_MAX, restart the service"
         " and retry these messages: they are kept whole.",
     )
     DAMAGED = (
         "damaged",
         "The disk returned other bytes than were stored.",
-        "Nobody knows any more what the device sent. Check the disk soon; `echo-ingest verify`"
+        "What the device sent cannot be recovered. Check the disk soon; `echo-ingest verify`"
         " and docs/reliability.md say more.",
     )
     EMPTY_MESSAGE = (
         "empty_message",
         "The message is empty.",
         "A program that clears a retained message publishes an empty one, and so does a device"
-        " whose sensor could not be read. Let it send nothing, or a status, instead.",
+        " whose sensor could not be read. Have it send nothing, or a status, instead.",
     )
     NEITHER_JSON_NOR_AUDIO = (
         "neither_json_nor_audio",
         "The message is neither JSON nor an audio file.",
-        "If another program sends it, let that publish on another topic. If it is one of your"
-        f" devices, look at what it sends. {FORMS}",
+        "If another program sends it, have that program publish on another topic. If it is one"
+        f" of your devices, look at what it sends. {FORMS}",
     )
     NOT_UTF8 = (
         "not_utf8",
         "The text is not encoded as UTF-8.",
-        "Let the device write its JSON as UTF-8; on Windows and in old versions of Python, the"
-        " program has to ask for that where it makes the text.",
+        "Have the device write its JSON as UTF-8. On Windows and in old versions of Python, the"
+        " program has to ask for that where it opens or encodes the text.",
     )
     JSON_CUT_OFF = (
         "json_cut_off",
         "The JSON ends in the middle.",
         "A buffer in the device or its modem is probably smaller than the message (PubSubClient"
-        " for Arduino holds 256 bytes unless told otherwise): make it larger. The missing end"
+        " for Arduino holds 256 bytes by default): make it larger. The missing end"
         " cannot be recovered, so a retry does not help.",
     )
     NOT_A_NUMBER = (
         "not_a_number",
-        "NaN and infinity are not numbers in JSON.",
-        "A sensor could not be read, and the device wrote that as NaN. Let it send null instead.",
+        "JSON has no NaN and no infinity.",
+        "A sensor could not be read, and the device wrote that as NaN. Have it send null instead.",
     )
     BROKEN_JSON = (
         "broken_json",
         "The JSON has a syntax error.",
-        "A comma, a quote or a bracket near the marked place is wrong. Let the device make its"
+        "A comma, a quote or a bracket near the marked place is wrong. Have the device build its"
         " JSON with a library instead of joining text.",
     )
     TOO_COMPLEX = (
         "too_complex",
-        "The message has more nested or more values than any device sends.",
+        "The message is nested more deeply, or holds more values, than any device sends.",
         "Look at the program that sends it.",
     )
     NOT_AN_OBJECT = (
         "not_an_object",
         "The message is JSON, but not a JSON object.",
-        f"Let the device send one JSON object in each message. {FORMS}",
+        f"Have the device send one JSON object in each message. {FORMS}",
     )
     UNKNOWN_FORM = (
         "unknown_form",
         "The fields of the message fit no known form.",
         "If it is one of your devices, compare its fields with the forms. If another program"
-        f" sends it, let that publish on another topic. {FORMS}",
+        f" sends it, have that program publish on another topic. {FORMS}",
     )
+
     ID_REUSED = (
         "id_reused",
         "The device used the id of an earlier message for a different one.",
-        "Its counter probably starts again after a restart. Let it make ids that never repeat.",
+        "The device probably starts counting again after a restart. Have it make ids that never"
+        " repeat.",
     )
 
     # ------------------------------------------------------------------ a field of the message
 
     MISSING_FIELD = (
         "missing_field",
-        "A field that this form needs is missing.",
-        f"Let the device send the field as the form shows it. {FORMS}",
+        "A required field is missing.",
+        f"Have the device send the field as the form shows it. {FORMS}",
     )
     WRONG_TYPE = (
         "wrong_type",
-        "A field holds another kind of value than its form has.",
-        "A number in quotes is the usual case. Let the device send the marked field as the form"
+        "The field holds another type of value than its form requires.",
+        "A number in quotes is the usual case. Have the device send the marked field as the form"
         f" shows it. {FORMS}",
     )
     IMPOSSIBLE_VALUE = (
         "impossible_value",
-        "A field holds a value that cannot be meant.",
-        "Let the device send a possible value in the marked field, or leave the field out.",
+        "The value is not possible.",
+        "Have the device send a possible value in the marked field, or leave the field out.",
     )
     UNREADABLE_TIME = (
         "unreadable_time",
         "The timestamp is not in a format we can read.",
-        "Let the device send a time like 2026-09-14T05:45:12Z, or seconds since 1970. A device"
+        "Have the device send a time like 2026-09-14T05:45:12Z, or seconds since 1970. A device"
         " whose clock is not set may leave the time out: then the time of receipt counts.",
     )
     IMPOSSIBLE_PLACE = (
         "impossible_place",
         "The position cannot be right.",
-        "Latitude and longitude may be swapped, or whole numbers may be meant as millionths of a"
-        " degree. Let the device send degrees, latitude first, and null where it does not know.",
+        "Latitude and longitude may be swapped, or the device may send millionths of a degree as"
+        " whole numbers. Have it send degrees, latitude first, and null where it has no position.",
     )
     CONFIDENCE_OUT_OF_RANGE = (
         "confidence_out_of_range",
@@ -136,22 +138,22 @@ class ReasonCode(StrEnum):
     SPECIES_WITHOUT_SOURCE = (
         "species_without_source",
         "The message names a species, but neither a node nor a model.",
-        "Let the device send sensor_id and confidence, or source_model.",
+        "Have the device send sensor_id and confidence, or source_model.",
     )
     STATUS_WITHOUT_NODE = (
         "status_without_node",
         "The status does not say which node it is about.",
-        "Let the device publish below its own name (iotingestion/NAME), or send sensorId.",
+        "Have the device publish below its own name (iotingestion/NAME), or send sensorId.",
     )
     INCOMPLETE_MOVEMENT = (
         "incomplete_movement",
         "A movement needs an animal and a position.",
-        "Let the sender add what is missing, or send no movement where the position is unknown.",
+        "Have the sender add what is missing, or send no movement where the position is unknown.",
     )
     PROPERTY_GIVEN_TWICE = (
         "property_given_twice",
         "An MQTT user property came twice, with different values.",
-        "Nobody can tell which value is right. Let the device send it once.",
+        "It is not known which value is right. Have the device send it once.",
     )
 
     # ------------------------------------------------------------------ the audio
@@ -159,28 +161,28 @@ class ReasonCode(StrEnum):
     BROKEN_BASE64 = (
         "broken_base64",
         "The clip is not valid base64.",
-        "The clip was cut off on its way into the message, or something stands before it. Let the"
-        " device send plain base64 of the whole file.",
+        "The clip was cut off on its way into the message, or something stands before it. Have"
+        " the device send plain base64 of the whole file.",
     )
     UNKNOWN_AUDIO_FORMAT = (
         "unknown_audio_format",
-        "The clip is in a format that cannot be read.",
-        "Let the device record WAV or FLAC, or MP3 or Ogg; raw samples need a WAV header.",
+        "The clip is in an audio format that cannot be read.",
+        "Have the device record WAV or FLAC, or MP3 or Ogg; raw samples need a WAV header.",
     )
     AUDIO_CUT_OFF = (
         "audio_cut_off",
-        "The recording stops before its end.",
+        "The clip stops before its end.",
         "The device may have published the file before it was complete, or run out of battery or"
-        " memory. Let it close the file first.",
+        " memory. Have it close the file first.",
     )
     AUDIO_EMPTY = (
         "audio_empty",
-        "The recording holds no sound.",
+        "The clip holds no sound.",
         "The microphone or the card delivered nothing: check the device.",
     )
     AUDIO_BROKEN = (
         "audio_broken",
-        "The recording is damaged, or differs from what its header says.",
+        "The clip is damaged, or differs from what its header says.",
         "Listen to the file on the device; another memory card is the first thing to try.",
     )
 
@@ -189,7 +191,7 @@ class ReasonCode(StrEnum):
     UNREADABLE_NOW = (
         "unreadable_now",
         "This version cannot decode the record any more.",
-        "Its form is read differently now. docs/reliability.md says what is kept.",
+        "This version reads that form differently. docs/reliability.md says what is kept.",
     )
     CLIP_NOT_STORED = (
         "clip_not_stored",
@@ -207,3 +209,11 @@ class ReasonCode(StrEnum):
         "The record is kept here and in the other sinks. Nothing needs to be done, unless that"
         " sink learns to take it.",
     )
+
+
+_BY_VALUE = {code.value: code for code in ReasonCode}
+
+
+def code_of(stored: str | None) -> ReasonCode | None:
+    """Return the code with this stored value; None for none, and for one of a later version."""
+    return _BY_VALUE.get(stored or "")

@@ -29,7 +29,7 @@ AWAY = timedelta(minutes=50)
 """Since when the Echo API cannot be reached when the service starts."""
 
 
-OUTDATED = "gps_uncertainty: an earlier version did not know this field"
+OUTDATED = f"gps_uncertainty: {ReasonCode.WRONG_TYPE.summary}"
 OUTDATED_COUNT = 40
 """So many messages were refused that would be stored today."""
 
@@ -101,7 +101,8 @@ def outdate(journal: Journal, began_at: datetime) -> None:
         said = edge_prediction(f"{PREFIX}/{node.name}", node, when, rng)
         received_at_ms = int(when.timestamp() * 1_000)
         message = Message(said.topic, said.payload, received_at_ms, node.name)
-        arrivals.append((message, Rejected(ReasonCode.UNKNOWN_FORM, OUTDATED)))
+        why = "an earlier version did not know this field"
+        arrivals.append((message, Rejected(ReasonCode.WRONG_TYPE, why, "gps_uncertainty")))
     journal.append(arrivals)
     journal.acknowledged()
 

@@ -31,7 +31,7 @@ GUANO = f"GUANO|Version: 1.0\nTimestamp: {HEARD.isoformat()}\nTemperature Int: 8
 
 
 def call(species: str, after: float, node: str = "ridge-07", **more: object) -> Message:
-    """An edge prediction, so many seconds after `HEARD`."""
+    """Return an edge prediction, observed `after` seconds from `HEARD`."""
     at = HEARD + timedelta(seconds=after)
     fields = {
         "sensor_id": "node-7",
@@ -49,7 +49,7 @@ def sent(node: str, payload: bytes, at: datetime = HEARD, rest: str = "") -> Mes
 
 
 def named_clip() -> Message:
-    """A call that brings its sound along, but not its name of people."""
+    """Return a call with a clip, of a species without a common name."""
     fields = {
         "timestamp": HEARD.isoformat(),
         "sensorId": "node-9",
@@ -88,7 +88,7 @@ async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
 
 
 def listed(text: str) -> list[str]:
-    """Where the lines of the list lead."""
+    """Return where the lines of the list lead."""
     return list(
         dict.fromkeys(re.findall(r'href="/console/calls/(\d+)"', text.split('id="list"')[-1]))
     )
@@ -117,10 +117,11 @@ async def test_calls_are_chosen_by_the_address(browser: Browser) -> None:
         assert listed(browser.text) == offsets, query
 
 
-async def test_what_was_asked_wrongly_is_said_and_nothing_shown(browser: Browser) -> None:
+async def test_a_wrong_filter_is_explained_and_nothing_shown(browser: Browser) -> None:
     assert await browser.get("/console/calls?confidence=0.7&from=%3Cb%3E&node=a&node=b") == 400
-    assert "steps of ten" in browser.text and "is no time" in browser.text
-    assert "given twice" in browser.text and "(it was &lt;b&gt;)" in browser.text
+    assert "steps of ten" in browser.text and "filter is not valid" in browser.text
+    assert "is not a time" in browser.text
+    assert "given twice" in browser.text and "(you gave &lt;b&gt;)" in browser.text
     assert EWINGII not in browser.text.split("</datalist>")[-1]
 
 
@@ -144,7 +145,9 @@ async def test_a_clock_that_is_ahead_does_not_lead_the_list(browser: Browser) ->
     assert listed(browser.text) == ["8"]
 
 
-async def test_a_species_is_taken_at_its_word_before_it_is_looked_up(browser: Browser) -> None:
+async def test_a_species_that_was_published_is_not_looked_up_by_common_name(
+    browser: Browser,
+) -> None:
     other = call("LITORIA EWINGII", 20)
     browser.journal.append([(other, Decoder(1_000_000).identify(other))])
     browser.catch_up()
@@ -160,14 +163,14 @@ async def test_an_empty_page_teaches(tmp_path: Path) -> None:
         assert "recording.wav" in browser.text
 
 
-async def test_a_call_says_what_when_where_and_how_sure(browser: Browser) -> None:
+async def test_a_call_shows_species_time_place_and_confidence(browser: Browser) -> None:
     assert await browser.get("/console/calls/2") == 200
     text = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", browser.text)).split())
     assert "Litoria ewingii Brown tree frog" in text
-    assert "64 %" in text and "23 %" in text and "Background no animal" in text
+    assert "64 %" in text and "23 %" in text and "Background not an animal" in text
     local = (HEARD + timedelta(seconds=5)).astimezone(MELBOURNE)
     assert f"{local.day} {local:%b %Y, %H:%M:%S %Z} , at ridge-07" in text
-    assert "calls itself node-7" in text
+    assert "its sensor id is node-7" in text
     assert 'rel="prev" href="/console/calls' not in browser.text
     assert '<a rel="next" href="/console/calls/3">' in browser.text
 
@@ -176,10 +179,10 @@ async def test_a_call_is_marked_in_the_recording_that_was_under_way(browser: Bro
     for offset, this in ((2, [True, False]), (3, [False, True]), (1, [False, False])):
         assert await browser.get(f"/console/calls/{offset}") == 200
         (marks,) = re.findall(r'id="clip-marks">(.*?)</script>', browser.text)
-        found = sorted(json.loads(marks), key=lambda mark: float(mark["from_seconds"]))
-        assert [mark["from_seconds"] for mark in found] == [5.0, 12.0]
-        assert [mark["species"] for mark in found] == [EWINGII, SIGNIFERA]
-        assert [mark["is_this"] for mark in found] == this
+        shown = sorted(json.loads(marks), key=lambda mark: float(mark["from_seconds"]))
+        assert [mark["from_seconds"] for mark in shown] == [5.0, 12.0]
+        assert [mark["species"] for mark in shown] == [EWINGII, SIGNIFERA]
+        assert [mark["is_this"] for mark in shown] == this
         assert 'data-clip="/console/calls/1/clip"' in browser.text
         assert f'data-starts-at-ms="{int(HEARD.timestamp() * 1000)}"' in browser.text
         assert 'data-sample-rate-hz="8000"' in browser.text
@@ -209,13 +212,13 @@ ABSENT = [
 ]
 
 
-async def test_what_is_not_there_is_said_in_words(browser: Browser) -> None:
+async def test_a_missing_record_is_explained(browser: Browser) -> None:
     for path, words in ABSENT:
         assert await browser.get(path) == 404, path
         assert words.casefold() in html.unescape(browser.text).casefold(), path
 
 
-async def test_what_retention_has_removed_is_said_so(browser: Browser) -> None:
+async def test_a_record_that_retention_removed_is_explained(browser: Browser) -> None:
     browser.journal.trim(int(datetime.now(UTC).timestamp() * 1000))
     assert await browser.get("/console/calls/2") == 404
     assert "is not here any more" in browser.text

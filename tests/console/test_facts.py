@@ -1,4 +1,4 @@
-"""What the overview makes of a look each minute: nothing made up where nobody looked."""
+"""What the overview derives from a sample each minute: nothing is filled in."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ def sample(minutes_ago: int, received: int, refused: int = 0, dropped: int | Non
     return Sample(at_ms, True, received, received, 0, refused, dropped, 1, 1, 1, waiting)
 
 
-def nobody(minutes_ago: int) -> Sample:
+def unanswered(minutes_ago: int) -> Sample:
     return replace(
         sample(minutes_ago, 0),
         answered=False,
@@ -38,7 +38,7 @@ def nobody(minutes_ago: int) -> Sample:
 def test_rates_are_by_the_second_and_gaps_stay_gaps() -> None:
     samples = [
         *(sample(m, 60_000 - 60 * m) for m in range(300, 200, -1)),
-        *(nobody(m) for m in range(200, 150, -1)),
+        *(unanswered(m) for m in range(200, 150, -1)),
         *(sample(m, 60_000 - 60 * m) for m in range(100, 0, -1)),
     ]
     rates = facts.rates(samples, NOW)
@@ -71,24 +71,18 @@ def test_refused_are_counted_also_across_a_replay() -> None:
     assert facts.refused_between([sample(m, 0, 60 - m) for m in range(59, 0, -1)], 0, now_ms) == 58
 
 
-def test_of_an_hour_in_which_nobody_looked_nothing_is_said() -> None:
+def test_an_hour_without_samples_has_no_count() -> None:
     hour_ms = int((NOW - timedelta(hours=1)).timestamp() * 1000)
-    samples = [nobody(80), *(sample(m, 0, 90 - m) for m in range(50, 0, -1))]
+    samples = [unanswered(80), *(sample(m, 0, 90 - m) for m in range(50, 0, -1))]
     assert facts.refused_between(samples, hour_ms - 3_600_000, hour_ms) is None
-    standing = facts.standing(replace(known(LEDGER), samples=samples))
-    assert (standing.refused_this_hour, standing.refused_hour_before) == (49, None)
+    state = facts.state_of(replace(known(LEDGER), samples=samples))
+    assert (state.refused_this_hour, state.refused_hour_before) == (49, None)
 
 
-def test_a_broker_that_was_started_anew_counts_from_nothing() -> None:
+def test_a_broker_that_was_restarted_counts_from_nothing() -> None:
     samples = [sample(3, 0, dropped=10), sample(2, 0, dropped=12), sample(1, 0, dropped=5)]
     assert facts.dropped(samples) == 2 + 5
-    assert facts.dropped([nobody(2), sample(1, 0, dropped=None)]) is None
-
-
-def test_clients_are_what_the_metrics_say() -> None:
-    text = "# TYPE echo_ingest_broker_clients gauge\necho_ingest_broker_clients 17.0\n"
-    assert facts.clients(text) == 17
-    assert facts.clients("") is None
+    assert facts.dropped([unanswered(2), sample(1, 0, dropped=None)]) is None
 
 
 def known(ledger: Ledger) -> OverviewFacts:
@@ -110,12 +104,12 @@ def known(ledger: Ledger) -> OverviewFacts:
 LEDGER = Ledger(10, 7, 2, 1, 0, {"echo_api": SinkLedger(5, 1, 1, 0, 3.0, None)})
 
 
-def test_the_standing_counts_the_silent_and_not_those_never_heard() -> None:
-    standing = facts.standing(known(LEDGER))
-    assert (standing.heard, standing.silent, standing.missing) == (14, 2, 0)
-    assert [each.node for each in standing.latest_silences] == ["ridge-07", "creek-03"]
-    assert standing.stores[0].state == "delivering" and standing.stores[0].refused == 1
-    assert standing.disk_days == 2.0
+def test_the_state_counts_the_silent_and_not_those_never_heard() -> None:
+    state = facts.state_of(known(LEDGER))
+    assert (state.heard, state.silent, state.missing) == (14, 2, 0)
+    assert [each.node for each in state.latest_silences] == ["ridge-07", "creek-03"]
+    assert state.sinks[0].state == "delivering" and state.sinks[0].refused == 1
+    assert state.disk_days == 2.0
 
 
 @pytest.mark.parametrize(
@@ -126,18 +120,18 @@ def test_the_standing_counts_the_silent_and_not_those_never_heard() -> None:
         (replace(LEDGER, sinks={"attic": SinkLedger(9, 1, 1, 0, 3.0, None)}), -4),
     ],
 )
-def test_a_ledger_that_does_not_close_is_seen_wherever_it_does_not(
+def test_a_ledger_that_does_not_add_up_is_seen_wherever_it_does_not(
     ledger: Ledger, missing: int
 ) -> None:
-    assert facts.standing(known(ledger)).missing == missing
+    assert facts.state_of(known(ledger)).missing == missing
 
 
 def test_the_first_message_goes_to_this_very_broker(tmp_path: Path) -> None:
     own = load({"IOT_DATA_DIR": str(tmp_path), "IOT_MQTT_PORT": "1999", "IOT_TOPIC": "reserve/#"})
-    told = first_message(own, "pond.example.org")
-    assert "-h pond.example.org -p 1999 -u echopub" in told.elsewhere
-    assert f'-P "$(cat {tmp_path}/secrets/echopub)"' in told.elsewhere
-    assert "-t reserve/ridge-07 " in told.elsewhere
+    commands = first_message(own, "pond.example.org")
+    assert "-h pond.example.org -p 1999 -u echopub" in commands.elsewhere
+    assert f'-P "$(cat {tmp_path}/secrets/echopub)"' in commands.elsewhere
+    assert "-t reserve/ridge-07 " in commands.elsewhere
     other = load(
         {
             "IOT_ENDPOINT": "mqtts://broker.example.org",
@@ -145,6 +139,6 @@ def test_the_first_message_goes_to_this_very_broker(tmp_path: Path) -> None:
             "IOT_PASSWORD": "never-to-be-shown",
         }
     )
-    told = first_message(other, "pond.example.org")
-    assert '-h broker.example.org -p 8883 -u frogs -P "$PASSWORD"' in told.elsewhere
-    assert "never-to-be-shown" not in told.elsewhere + told.here
+    commands = first_message(other, "pond.example.org")
+    assert '-h broker.example.org -p 8883 -u frogs -P "$PASSWORD"' in commands.elsewhere
+    assert "never-to-be-shown" not in commands.elsewhere + commands.here

@@ -1,4 +1,4 @@
-"""Nodes on their pages: their address, how they are in words, what they measured."""
+"""Nodes on their pages: their query, their state in words, their graphs."""
 
 from datetime import UTC, datetime
 
@@ -7,21 +7,21 @@ import pytest
 from echo_ingest.almanac import Clock, HealthHistory, HourlyMeasure, MapPoint, NodeHour
 from echo_ingest.web.console.nodes.graphs import graphs
 from echo_ingest.web.console.nodes.query import NodesQuery, read
-from echo_ingest.web.console.nodes.rows import clock_error, mark, state
+from echo_ingest.web.console.nodes.rows import clock_error, map_mark, state
 
 NOW = datetime(2026, 9, 14, 8, 0, tzinfo=UTC)
 HOUR_MS = 3_600_000
 
 
-def test_an_address_leads_back_to_what_it_was_made_of() -> None:
-    for asked in (
+def test_an_address_is_read_back() -> None:
+    for query in (
         NodesQuery(),
         NodesQuery("ridge", "silent", "last_heard", True, 3),
         NodesQuery(order="battery"),
         NodesQuery(descending=True),
     ):
-        given = {name: str(value) for name, value in asked.parameters.items() if value != ""}
-        assert read(given) == asked
+        given = {name: str(value) for name, value in query.parameters.items() if value != ""}
+        assert read(given) == query
     assert not any(NodesQuery().parameters.values())
 
 
@@ -42,7 +42,7 @@ def test_a_heading_turns_its_order_round_and_begins_where_people_look() -> None:
         ({"page": "²"}, "a whole number from 1"),
         ({"page": "2001"}, "to 2000"),
         ({"q": "x" * 65}, "at most 64"),
-        ({"quest": "x"}, "nothing is known of 'quest'"),
+        ({"quest": "x"}, "'quest' is not a parameter"),
     ],
 )
 def test_an_address_that_means_nothing_is_refused_in_words(
@@ -57,13 +57,14 @@ def test_how_a_node_is() -> None:
     assert state(None, NOW, disabled=False) == ("unknown", "never heard")
     assert state(now_ms - HOUR_MS + 1, NOW, disabled=False) == ("good", "heard")
     assert state(now_ms - HOUR_MS, NOW, disabled=False) == ("look", "silent")
-    assert state(now_ms, NOW, disabled=True) == ("off", "disabled")
-    assert mark(MapPoint("a", -38.123456, 143.5, None, now_ms - 120_000), NOW) == (
+    assert state(now_ms, NOW, disabled=True) == ("off", "blocked")
+    assert map_mark(MapPoint("a", -38.123456, 143.5, None, now_ms - 120_000), NOW) == (
         *("a", -38.12346, 143.5, "good"),
         "heard, last 2 minutes ago",
     )
     assert (
-        mark(MapPoint("a", 1, 2, None, now_ms - 3 * HOUR_MS), NOW)[4] == "silent, last 3 hours ago"
+        map_mark(MapPoint("a", 1, 2, None, now_ms - 3 * HOUR_MS), NOW)[4]
+        == "silent, last 3 hours ago"
     )
 
 
@@ -107,6 +108,6 @@ def test_a_clock_that_is_ahead_stands_above_nought(
     assert graph.line["values"] == [value]
 
 
-def test_a_node_that_told_nothing_has_no_graph() -> None:
+def test_a_node_that_reported_nothing_has_no_graph() -> None:
     hours = [NodeHour(0, 1, 0, 1, 0, None, None)]
     assert graphs(HealthHistory([], [], [], [], []), hours) == []

@@ -88,6 +88,7 @@ def test_parts_of_a_bar_stand_beside_each_other_and_fill_it(counts: list[int]) -
     ends = 0.0
     for share in drawn.shares:
         assert share.x == pytest.approx(ends, abs=0.02)
-        assert (share.width >= VISIBLE * 0.99) == (share.count > 0)
+        # What is hardly above `VISIBLE` pays for the smaller ones too.
+        assert (share.width >= VISIBLE * 0.95) == (share.count > 0)
         ends = share.x + share.width
     assert ends == pytest.approx(WIDTH if any(counts) else 0, abs=0.05)

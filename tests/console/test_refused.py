@@ -210,13 +210,13 @@ async def test_a_store_is_paused_and_goes_on(browser: Browser) -> None:
     await browser.log_in()
     assert await browser.act("pause", sink=SINK, back="/console/refused") == 303
     assert browser.journal.is_paused(SINK)
-    assert "The Echo API is paused" in browser.text and browser.reply.url.path == "/console/refused"
+    assert "Echo API is paused" in browser.text and browser.reply.url.path == "/console/refused"
     await browser.get("/console/refused")
-    assert "The Echo API is paused" not in browser.text, "said once"
+    assert "Echo API is paused" not in browser.text, "it is shown once"
     await browser.act("pause", sink=SINK)
     assert "paused already" in browser.text
     await browser.act("resume", sink=SINK)
-    assert not browser.journal.is_paused(SINK) and "goes on" in browser.text
+    assert not browser.journal.is_paused(SINK) and "is resumed" in browser.text
     assert await browser.act("pause", sink="nowhere") == 400
     assert "here is no sink" in browser.text and "nowhere" not in browser.journal.ledger().sinks
 

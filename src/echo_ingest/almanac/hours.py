@@ -52,7 +52,7 @@ class HealthHistory(Struct, frozen=True):
     disk_percent: list[HourlyMeasure]
     """In use."""
     cpu_percent: list[HourlyMeasure]
-    ram_percent: list[HourlyMeasure]
+    memory_percent: list[HourlyMeasure]
 
 
 class ServiceHour(Struct, frozen=True):

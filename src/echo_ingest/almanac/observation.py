@@ -7,7 +7,13 @@ from msgspec import Struct
 from echo_ingest.record import AnyRecord, Clip, Detection, Health, Recording, Telemetry
 
 HOUR_MS = 3_600_000
-MEASURES = ("battery_percent", "temperature_celsius", "disk_percent", "cpu_percent", "ram_percent")
+MEASURES = (
+    "battery_percent",
+    "temperature_celsius",
+    "disk_percent",
+    "cpu_percent",
+    "memory_percent",
+)
 """What is kept of a node's health by the hour, by their place in this list."""
 READING_MAX = 1e9
 """What is beyond it is no percentage or temperature of anything, and left out."""

@@ -157,7 +157,7 @@ def clip(
 
 
 def _kept_at(archive: JournalReader, offset: int, record: AnyRecord | Unreadable) -> str | None:
-    place = archive.place_of(clips.KEEPER, offset)
+    place = archive.place_of(clips.CLIP_STORE, offset)
     if place is None or isinstance(record, Unreadable):
         return None
     return clips.reference(place, record)

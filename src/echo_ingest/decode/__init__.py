@@ -1,7 +1,7 @@
-"""Bytes → `Record` or `Rejected`. Pure: no I/O, no clock, and the same answer every time.
+"""Decode bytes to a `Record` or `Rejected`. Pure: no I/O, no clock, always the same answer.
 
-Two dialects: JSON as Project Echo's devices send it (`echo`), and audio files as they are
-(`audio_file`). The bytes tell which; the topic does not.
+There are two dialects: JSON as Project Echo's devices send it (`echo`), and plain audio files
+(`audio_file`). The bytes decide which one a message is in; the topic does not.
 """
 
 from msgspec import Struct
@@ -16,23 +16,23 @@ __all__ = ["FORMS", "Decoder", "Form", "clip_bytes", "message_id"]
 
 
 class Decoder(Struct, frozen=True):
-    """Decodes messages; made once from the settings, and without state."""
+    """Decodes messages. It is made once from the settings and holds no state."""
 
     payload_bytes_max: int
     """A larger payload is rejected."""
 
     def decode(self, message: Message) -> AnyRecord | Rejected:
-        """Make a record of `message`, or say in plain words why it is none. Never raises.
+        """Make a record of `message`, or return why that is not possible. Never raises.
 
         The rendered reason is at most 200 characters long and repeats at most 60 of the payload's.
         """
         return self._decode(message, hashed=True)
 
     def identify(self, message: Message) -> Identity | Rejected:
-        """Decode as far as the first half of the line needs: valid or not, and which message it is.
+        """Decode as far as the journal needs: is the message valid, and which message is it?
 
-        The answer is that of `decode` for every message. Most messages are plain enough for the
-        fast path, and which message it is does not depend on the hash of its clip.
+        The answer agrees with that of `decode` for every message. Most messages are plain enough
+        for the fast path, and the identity does not depend on the hash of the clip.
         """
         identified = fast_path.identify(message.payload)
         if identified is not None:
@@ -45,7 +45,7 @@ class Decoder(Struct, frozen=True):
         if len(payload) > self.payload_bytes_max:
             return Rejected(
                 ReasonCode.TOO_LARGE,
-                f"too large: {len(payload):,} bytes; the limit is {self.payload_bytes_max:,}",
+                f"the message has {len(payload):,} bytes; the limit is {self.payload_bytes_max:,}",
             )
         try:
             if payload.startswith(b"{") or audio.container(payload) is None:
@@ -56,7 +56,7 @@ class Decoder(Struct, frozen=True):
 
 
 def message_id(message: Message) -> str | None:
-    """Return the id that a message gives itself, even where it is no valid record otherwise."""
+    """Return the id that a message gives itself, even where it is not valid otherwise."""
     try:
         if not message.payload.startswith(b"{") and audio.container(message.payload) is not None:
             return audio_file.message_id(message)
@@ -66,7 +66,7 @@ def message_id(message: Message) -> str | None:
 
 
 def clip_bytes(message: Message) -> bytes | None:
-    """Return the audio file's bytes out of a message whose record has a clip."""
+    """Return the bytes of the audio file in a message whose record has a clip."""
     payload = message.payload
     if not payload.startswith(b"{") and audio.container(payload) is not None:
         return payload

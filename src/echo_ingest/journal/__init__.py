@@ -1,39 +1,45 @@
-"""The durable boundary: one SQLite file that holds every message until everyone has it.
+"""The durable boundary: one SQLite file that holds every message until every sink has it.
 
 Invariants
-  - `append` returns only after its rows, its dead letters and the ledger are on disk: one
-    transaction, one fsync (WAL, `synchronous=FULL`). What it did not return for is not there.
-  - Offsets are 1, 2, 3 … in order of arrival, without gaps, and never used twice: one that is
-    missing is damage, unless `recovery/salvage.py` has noted it as lost. The newest record is never
-    trimmed, so that the next offset is always the highest plus one.
+  - `append` returns only after its records, its dead letters and the ledger are on disk: one
+    transaction, one fsync (WAL, `synchronous=FULL`). If it does not return, nothing was stored.
+  - Offsets are 1, 2, 3 … in order of arrival, without gaps, and never used twice: a missing one
+    is damage, unless `recovery/salvage.py` has noted it as lost. The newest record is never
+    trimmed, so the next offset is always the highest plus one.
   - Keys are unique: a message is stored once, however often it comes (`record.message_key`).
   - The payload is kept as it came, and nothing derived from it: a record is decoded again when it
     is read. Each row holds a hash of its payload, as part of its key or beside it, and a checksum
-    of all else in it: one that changed on disk is known, and never delivered.
+    of its other columns: a row that changed on disk is recognised and never delivered.
   - `received = stored + duplicates + dead letters`; per sink
     `stored = skipped + delivered + parked + backlog`. Both sides are counted separately.
   - A record is removed by retention only, and only when every sink has settled it and none has
     it parked. Without retention nothing is ever removed.
 
 Duplicates
-  A message with an id, a time of its own, or audio is a duplicate if its key is stored. One that
-  reuses an id for other content is a dead letter, not a duplicate. A message with none of the
-  three is one only if the broker redelivers it (DUP) and the same bytes were stored and not yet
-  acknowledged; each stored one answers for one redelivery. So is a dead letter.
+  A message with an id, a time of its own, or audio is a duplicate if its key is stored. A message
+  that reuses an id for other content is a dead letter, not a duplicate. A message with none of
+  the three is a duplicate only if the broker redelivers it (DUP) and the same bytes were stored
+  and not yet acknowledged; each stored message answers for one redelivery. The same holds for
+  dead letters.
 
 Limits
-  2^63 offsets; 1 GB a payload (SQLite's); the file may grow to `bytes_max`, and not into the last
-  `disk_free_bytes_min` of the disk: then `append` raises `JournalFull` and has changed nothing.
+  2^63 offsets; 1 GB for a payload (SQLite's limit). The file may grow to `bytes_max`, and not into
+  the last `disk_free_bytes_min` of the disk: then `append` raises `JournalFull`, and nothing has
+  changed.
 
 After a crash
   `journal.db-wal` may hold commits that are not yet in `journal.db`; opening it brings them in.
   A transaction that was cut off is gone as a whole: it was never acknowledged, so the broker
-  still has its messages. What had been acknowledged is known as of the last commit but one, so
-  that a redelivered message without identity may be counted as a duplicate of the last commit's.
+  still has its messages. The journal knows what had been acknowledged before the last commit, so
+  a redelivered message without identity may count as a duplicate of one in the last commit.
 
-Every call is meant for one thread. Other processes may read at any time, and write in short
-transactions (`settle`, `replay`); this one waits for them up to ten seconds, and raises
-`JournalBusy` then.
+Versions
+  `schema_1.sql` makes the tables, each later file alters them. A journal of an earlier version is
+  brought up to date when the service opens it, in one transaction; readers take it as it is.
+
+All calls on one `Journal` come from one thread. Other processes may read at any time, and write in
+short transactions (`settle`, `replay`); a call waits for them for up to ten seconds and then raises
+`JournalBusy`.
 """
 
 import contextlib
@@ -80,7 +86,7 @@ WAL_CHECKPOINT_PAGES = 4_000
 
 
 class Appended(Struct, frozen=True):
-    """What became of a batch, message by message."""
+    """What became of a batch."""
 
     outcomes: list[Outcome]
     """One for each arrival, in order."""
@@ -96,7 +102,7 @@ INSERT_DEAD_LETTER = """
 
 
 class Journal:
-    """The writing side; see the module's docstring for what it promises."""
+    """The writing side of the journal; the module's docstring says what it promises."""
 
     def __init__(self, path: Path, *, bytes_max: int = 0, disk_free_bytes_min: int = 0) -> None:
         """Open or create `path`, and bring an older journal up to date.
@@ -121,7 +127,7 @@ class Journal:
         self._unacknowledged = self._read_unacknowledged()
 
     def close(self) -> None:
-        """Bring the WAL into the file and let go of it."""
+        """Write the WAL back into the file and close it."""
         self._db.close()
 
     def _writing(self) -> contextlib.AbstractContextManager[None]:
@@ -130,9 +136,9 @@ class Journal:
     # ------------------------------------------------------------------ first half: in
 
     def append(self, arrivals: Sequence[Arrival]) -> Appended:
-        """Make a batch durable, in order; return when it is.
+        """Make a batch durable, in order, and return when it is.
 
-        Raises `JournalFull` if there is no room, and then has changed nothing.
+        Raises `JournalFull` if there is no room; then nothing has changed.
         """
         self._room.require(self.used_bytes())
         with self._writing():
@@ -144,7 +150,10 @@ class Journal:
         return Appended(planned.outcomes, stored, duplicates, dead_letters)
 
     def acknowledged(self) -> None:
-        """All that was appended has been acknowledged: a redelivery of it is a new message."""
+        """Note that all that was appended has been acknowledged.
+
+        A redelivery of it is a new message from now on.
+        """
         self._unacknowledged.clear()
         self._acknowledged = (self._last_offset(), self._last_dead_letter())
 
@@ -172,7 +181,8 @@ class Journal:
         try:
             self._db.executemany(INSERT_RECORD, planned.records)
         except apsw.ConstraintError:
-            # Some are there already. Rare, so looked up only now: new batches pay nothing for it.
+            # Some keys are there already. That is rare, so they are looked up only now, and batches
+            # of new messages pay nothing for it.
             self._db.execute("ROLLBACK TO batch")
             planned = plan(
                 arrivals, first_offset, self._stored_keys(planned.records), self._unacknowledged
@@ -206,19 +216,19 @@ class Journal:
     # ------------------------------------------------------------------ second half: out
 
     def add_sink(self, name: str) -> None:
-        """Make sure `name` has a cursor; a new sink starts where retention has stopped."""
+        """Make sure that `name` has a cursor; a new sink starts where retention has stopped."""
         with self._writing():
             cursors.add(self._db, name)
 
     def read(self, sink: str, records_max: int, behind: str | None = None) -> list[Entry]:
-        """What to offer `sink` next: what was asked to be replayed, else what follows its cursor.
+        """Return what to offer `sink` next: requested replays first, then what follows its cursor.
 
-        At most `records_max` and about 8 MiB of payload, at least one if there is any; only what
-        the sink `behind`, if given, has settled. Raises `apsw.CorruptError` if records that must
-        be there are not.
+        Gives at most `records_max` records with about 8 MiB of payload, and at least one if there
+        is any. With `behind`, gives only what that other sink has settled. Raises
+        `apsw.CorruptError` if records are missing.
         """
         last = LATEST if behind is None else self._cursor(behind)
-        # The cursor first: a backfill beside us moves it back, and never behind what is parked.
+        # The cursor comes first: a concurrent backfill moves it back, never behind what is parked.
         cursor = self._cursor(sink)
         replays = self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
@@ -244,32 +254,36 @@ class Journal:
         refusals: Mapping[int, Refused],
         place: str | None = None,
     ) -> int:
-        """These offsets, as `read` gave them, are done: delivered, or parked for a reason.
+        """Settle offsets that `read` gave: each is delivered, or parked where `refusals` has it.
 
-        `place` is where the delivered ones are now, for a sink that others name. Returns for how
-        many it counts: fewer if the sink has been told meanwhile to begin anew.
+        `place` says where a sink that stores clips has put the delivered ones. Returns how many
+        offsets count: fewer than given if somebody has moved the cursor of the sink meanwhile.
         """
         with self._writing():
             return cursors.settle(self._db, sink, offsets, refusals, place)
 
     def place_of(self, sink: str, offset: int) -> str | None:
-        """Where `sink` has put this record, if it has, and if others may name it."""
+        """Return where `sink` has put the clip of this record; None if it has not."""
         return place_of(self._db, sink, offset)
 
     def is_parked(self, sink: str, offset: int) -> bool:
-        """Whether `sink` has refused this record, replay asked for or not."""
+        """Return whether `sink` has refused this record, with or without a requested replay."""
         return cursors.is_parked(self._db, sink, offset)
 
     def is_paused(self, sink: str) -> bool:
-        """Nothing is to be offered to it now."""
+        """Return whether a person has paused the sink."""
         return cursors.is_paused(self._db, sink)
 
     def trim(self, received_before_ms: int, records_max: int = 10_000) -> int:
-        """Remove old records that no sink needs any more; return how many (call until 0)."""
+        """Remove old records that every sink has settled, and return how many.
+
+        The caller repeats this until it returns 0.
+        """
         with self._writing():
             offsets = self._db.execute(
                 "SELECT offset FROM ("
-                # The oldest suffice: times of receipt grow with offsets, but for a clock set back.
+                # The oldest offsets suffice: times of receipt grow with them, unless a clock is set
+                # back.
                 " SELECT offset, received_at_ms FROM record WHERE offset <= min("
                 "  coalesce((SELECT min(cursor) FROM sink), 9223372036854775807),"
                 "  (SELECT max(offset) FROM record) - 1)"
@@ -284,10 +298,10 @@ class Journal:
                 )
         return len(offsets)
 
-    # ------------------------------------------------------------------ a person's decisions
+    # ------------------------------------------------------------------ what a person decides
 
     def request_replay(self, sink: str, offsets: Sequence[int]) -> int:
-        """Have parked records offered to `sink` again; return how many were parked."""
+        """Let parked records be offered to `sink` again; return how many were parked."""
         with self._writing():
             before = self._db.total_changes()
             self._db.executemany(
@@ -298,26 +312,26 @@ class Journal:
         return requested
 
     def pause(self, sink: str) -> None:
-        """Offer nothing more to `sink`, from the next write on, until `resume`."""
+        """Offer nothing more to `sink` until `resume`; a write that has begun is finished."""
         with self._writing():
             cursors.pause(self._db, sink)
 
     def resume(self, sink: str) -> None:
-        """Go on where it was paused."""
+        """Continue where the sink was paused."""
         with self._writing():
             cursors.resume(self._db, sink)
 
     def backfill(self, sink: str, first: int, *, may_repeat: bool = True) -> int:
-        """Offer all from offset `first` on that is still there; return how many more wait.
+        """Offer again all records from offset `first` on; return how many more now wait.
 
-        A sink that has had nothing yet skips what comes before: then fewer wait. Unless it
-        `may_repeat`, one that has had something is left as it is.
+        A sink that has received nothing yet skips what comes before `first`; then fewer wait.
+        Without `may_repeat`, a sink that has received something is left as it is.
         """
         with self._writing():
             return cursors.begin_at(self._db, sink, first, may_repeat)
 
     def forget(self, sink: str) -> None:
-        """Remove its cursor and what it has parked; added again, it starts at the beginning."""
+        """Remove the cursor of `sink` and what it has parked; added again, it starts anew."""
         with self._writing():
             cursors.forget(self._db, sink)
 
@@ -344,7 +358,7 @@ class Journal:
         return outcome
 
     def remember_session(self, name: str) -> bool:
-        """Note that the broker holds a session `name`; return whether that was known before."""
+        """Note that the broker holds a session `name`; return whether it was known before."""
         if self._db.execute("SELECT 1 FROM session WHERE name = ?", (name,)).fetchone():
             return True
         with self._writing():
@@ -354,25 +368,25 @@ class Journal:
     # ------------------------------------------------------------------ figures
 
     def ledger(self) -> Ledger:
-        """The proof that nothing was dropped in silence."""
+        """Return the ledger: the proof that nothing was dropped in silence."""
         return read_ledger(self._db)
 
     def used_bytes(self) -> int:
-        """Bytes of the file that are in use; retention frees pages for new records."""
+        """Return how many bytes of the file are in use; retention frees pages for new records."""
         pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
         return int(pages * self._page_bytes)
 
     def disk_free_bytes(self) -> int:
-        """What the file system gives to us."""
+        """Return how many bytes the file system would still give us."""
         return self._room.disk_free_bytes()
 
     def room_bytes(self) -> int:
-        """How much more can be written before acknowledgements stop."""
+        """Return how many more bytes can be written before acknowledgements stop."""
         return self._room.left_bytes(self.used_bytes())
 
     def _cursor(self, sink: str) -> int:
         cursor: int | None = self._db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
-        assert cursor is not None, f"{sink} was forgotten while it is in use"
+        assert cursor is not None, f"{sink} was forgotten while it was in use"
         return cursor
 
     def _last_offset(self) -> int:

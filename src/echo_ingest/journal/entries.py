@@ -1,8 +1,8 @@
-"""Rows of the `record` and `dead_letter` tables, as data, and how it is known that they are whole.
+"""Rows of the `record` and `dead_letter` tables as data, and how a damaged row is recognised.
 
-A disk may give back other bytes than were stored. The payload and its topic are covered by their
-hash, all other columns by a checksum, so a row that has changed is `damaged` and never taken for
-what the device said. Columns are therefore read as bytes: reading them must not fail.
+A disk may return other bytes than were stored. A hash covers the payload and its topic, a checksum
+all other columns, so a row that has changed is `damaged` and never taken for what the device sent.
+Columns are read as bytes for the same reason: reading them must not fail.
 """
 
 import zlib
@@ -37,17 +37,17 @@ class Entry(Struct, frozen=True, gc=False):
     key: bytes
     message: Message
     damaged: bool
-    """It is not what was stored: its hash or its checksum differs."""
+    """Whether its hash or its checksum differs from what was stored."""
 
 
 class DeadLetterEntry(Struct, frozen=True):
-    """A message that was never valid, as it came, and why."""
+    """A message that was never valid, as it came, and the reason."""
 
     id: int
     reason: str
     message: Message
     damaged: bool
-    """As of an `Entry`."""
+    """As in an `Entry`."""
     code: str | None = None
     """The `ReasonCode`; None in a journal of version 1."""
     field: str | None = None

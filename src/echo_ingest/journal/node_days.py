@@ -1,4 +1,4 @@
-"""The ledger of each node and day: who was heard, when, and what became of it."""
+"""The ledger by node and day: which nodes sent messages, when, and what became of these."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
@@ -24,12 +24,12 @@ UPSERT_NODE_DAY = """
 
 
 class NodeDay(Struct, frozen=True):
-    """`received = stored + duplicates + dead_letters`, of one node on one day."""
+    """What one node sent on one day: `received = stored + duplicates + dead_letters`."""
 
     node: str
     """The topic level after the ingestion prefix; empty for messages without one."""
     day: date
-    """Of receipt, in UTC."""
+    """The day of receipt, in UTC."""
     received: int
     stored: int
     duplicates: int
@@ -72,14 +72,14 @@ def replayed(message: Message, outcome: Outcome) -> Row:
 
 
 class NodeContact(Struct, frozen=True):
-    """When a node was heard."""
+    """When a node was last heard, and how often today."""
 
     last_heard_at_ms: int
     received_today: int
 
 
 def read_last_heard(db: apsw.Connection, today: date) -> dict[str, NodeContact]:
-    """Every node that was ever heard, by name."""
+    """Return every node that was ever heard, by name."""
     rows = db.execute(
         "SELECT node, max(last_heard_at_ms), sum(iif(day = ?, received, 0)) FROM node_day"
         " GROUP BY node",
@@ -91,7 +91,7 @@ def read_last_heard(db: apsw.Connection, today: date) -> dict[str, NodeContact]:
 def read_node_days(
     db: apsw.Connection, node: str | None, since: date | None, limit: int
 ) -> list[NodeDay]:
-    """By day, the newest first, and node; `node` and `since` narrow it down."""
+    """Return the days, the newest first, then by node; `node` and `since` narrow them down."""
     rows = db.execute(
         "SELECT * FROM node_day WHERE (?1 IS NULL OR node = ?1) AND day >= ?2"
         " ORDER BY day DESC, node LIMIT ?3",
@@ -101,9 +101,9 @@ def read_node_days(
 
 
 def nodes_heard(db: apsw.Connection, now_ms: int) -> dict[str, int]:
-    """How many nodes were heard within each span of `HEARD_WITHIN_MS`.
+    """Return how many nodes were heard within each span of `HEARD_WITHIN_MS`.
 
-    Two steps down the primary key for each node, however many days it has.
+    It takes two steps down the primary key for each node, however many days that has.
     """
     rows = db.execute(
         "WITH RECURSIVE name(node) AS (SELECT min(node) FROM node_day WHERE node > ''"

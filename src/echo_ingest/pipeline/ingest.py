@@ -14,7 +14,7 @@ from echo_ingest.mqtt import Session
 from echo_ingest.pipeline.receipts import receipt
 
 ROOM_POLL_SECONDS = 1.0
-COMMIT_SHARE = 1 / 8  # how much of a commit's time counts at once towards the usual one
+COMMIT_SHARE = 1 / 8  # the weight of one commit's time in the running average
 PACE_SECONDS_MAX = 0.25
 
 log = structlog.get_logger("ingest")
@@ -34,7 +34,7 @@ class Ingest:
         on_stored: Callable[[], None],
     ) -> None:
         self.blocked: str | None = None
-        """Why acknowledgements have stopped, in words; None while they go on."""
+        """Why acknowledgements have stopped, in words; None while they continue."""
         self._session = session
         self._journal = journal
         self._decoder = decoder
@@ -74,7 +74,10 @@ class Ingest:
             metrics.RECEIPTS.labels("dropped").inc(len(packets) - sent)
 
     async def _append(self, arrivals: list[Arrival]) -> tuple[Appended, float]:
-        """Append, waiting for room as long as it takes; return the outcome and the commit's time."""
+        """Append, and wait for room as long as it takes.
+
+        Return what became of the batch, and how many seconds its commit took.
+        """
         while True:
             started = time.perf_counter()
             try:
@@ -86,7 +89,7 @@ class Ingest:
                 await asyncio.sleep(ROOM_POLL_SECONDS)
             else:
                 if self.blocked is not None:
-                    log.info("acknowledgements go on")
+                    log.info("acknowledgements continue")
                 self.blocked = None
                 return appended, time.perf_counter() - started
 
@@ -94,8 +97,8 @@ class Ingest:
 def pace(batch_records_max: int, linger_seconds: float, commit_seconds: float) -> tuple[int, float]:
     """Return how many messages to take at most, and how many seconds to wait for more.
 
-    Waiting takes as long as a commit usually does, so that a slow disk (an SD card takes 20 ms and
-    more) is asked half the time and gets batches that are larger in proportion.
+    The wait lasts as long as a commit usually takes. So a slow disk (an SD card takes 20 ms and
+    more) works half of the time, and gets batches that are larger in proportion.
     """
     wait_seconds = max(linger_seconds, min(commit_seconds, PACE_SECONDS_MAX))
     return round(batch_records_max * wait_seconds / linger_seconds), wait_seconds

@@ -1,12 +1,12 @@
-"""Receipts: telling a device that asked what became of its message, once that is on disk.
+"""Receipts: a device that asks is told what became of its message, once the message is on disk.
 
-A device on MQTT 5 asks with a Response Topic below `iotreceipts/<its node>`, and gets its
-Correlation Data back. One on MQTT 3.1.1 asks by putting an `id` into its JSON, and gets the receipt
-on `iotreceipts/<its node>`. Without a node in its topic there is nobody to answer.
+A device on MQTT 5 asks with a Response Topic below `iotreceipts/<node>`, and gets its Correlation
+Data back. A device on MQTT 3.1.1 asks by putting an `id` into its JSON, and gets the receipt on
+`iotreceipts/<node>`. A message whose topic names no node gets no receipt.
 
-Receipts are QoS 0 and are dropped where the broker does not take them as fast as they come: they
-must not slow down what they are about. A device that misses one sends its message again and gets
-another, which then says `duplicate`.
+Receipts have QoS 0 and are dropped when the broker does not take them fast enough: they must not
+slow down the messages they answer. A device that misses one sends its message again and gets
+another receipt, which then says `duplicate`.
 """
 
 from typing import Literal
@@ -35,7 +35,10 @@ class Receipt(Struct, frozen=True, omit_defaults=True):
 
 
 def receipt(message: Message, decoded: Identity | Rejected, outcome: Outcome) -> bytes | None:
-    """Return the PUBLISH packet that answers `message`; None if nobody asked, or may not have it."""
+    """Return the PUBLISH packet that answers `message`.
+
+    None if the device did not ask for a receipt, or may not have it on that topic.
+    """
     if message.node is None:
         return None
     known_id = message_id(message) if type(decoded) is Rejected else decoded.message_id
@@ -43,7 +46,7 @@ def receipt(message: Message, decoded: Identity | Rejected, outcome: Outcome) ->
         return None
     own = f"{RECEIPTS_PREFIX}/{message.node}"
     topic = own if message.response_topic is None else message.response_topic
-    # Another node's receipts, and anything that is no receipt, are not the device's to have.
+    # A device must not make us publish to another node's receipts, or to any other topic.
     if topic != own and not topic.startswith(f"{own}/"):
         return None
     if "+" in topic or "#" in topic:

@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
 from echo_ingest.decode import Decoder
-from echo_ingest.ipc import Answers
+from echo_ingest.ipc import Answers, ServiceGauges
 from echo_ingest.journal import Journal, JournalFull, Ledger
 from echo_ingest.journal.recovery.salvage import report_of
 from echo_ingest.monitoring.broker_stats import BrokerStats
@@ -81,6 +81,7 @@ class Runtime:
             "healthy": self.healthy,
             "ledger": self.ledger,
             "sink_states": self.sink_states,
+            "gauges": self.gauges,
             "metrics": self.metrics,
         }
 
@@ -116,6 +117,18 @@ class Runtime:
                 since = datetime.fromtimestamp(figures.paused_at_ms / 1000, UTC)
                 states[name] = SinkState("paused", since)
         return states
+
+    def gauges(self) -> ServiceGauges:
+        """Return the figures of journal, disk and broker, as of now."""
+        clients = self.figures.known.get(metrics.BROKER_CLIENTS)
+        dropped = self.figures.known.get(metrics.BROKER_DROPPED_MESSAGES)
+        return ServiceGauges(
+            journal_bytes=self.journal.used_bytes(),
+            disk_free_bytes=self.journal.disk_free_bytes(),
+            room_bytes=self.journal.room_bytes(),
+            broker_clients=None if clients is None else int(clients),
+            broker_dropped=None if dropped is None else int(dropped),
+        )
 
     def metrics(self) -> str:
         """All figures in Prometheus' text format, the gauges as of now."""

@@ -48,9 +48,17 @@ class Written(Struct, frozen=True):
 class Unavailable(Exception):
     """The sink cannot answer now: the same batch is offered again, after a while, without end."""
 
-    def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retry_after_seconds: float | None = None,
+        http_status: int | None = None,
+        cause: str | None = None,
+    ) -> None:
         super().__init__(reason)
         self.retry_after_seconds = retry_after_seconds
+        self.http_status = http_status
+        self.cause = cause
 
 
 class SinkState(Struct, frozen=True, omit_defaults=True):
@@ -61,6 +69,10 @@ class SinkState(Struct, frozen=True, omit_defaults=True):
     """UTC; of `unavailable` and `paused`."""
     reason: str | None = None
     """Why it waits or is unavailable, in words."""
+    http_status: int | None = None
+    """The HTTP status with which the other side refused to take records, if it answered."""
+    cause: str | None = None
+    """The kind of reason why it is unavailable, for programs."""
 
 
 class Sink(Protocol):

@@ -8,7 +8,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from echo_ingest.ipc import NoAnswer
+from echo_ingest.ipc import NoAnswer, ServiceGauges
 from echo_ingest.journal import Ledger
 from echo_ingest.sinks import SinkState
 
@@ -45,6 +45,10 @@ class Service(Conditions, Protocol):
 
     async def sink_states(self) -> dict[str, SinkState]:
         """What each sink does just now."""
+        ...
+
+    async def gauges(self) -> ServiceGauges:
+        """Return the figures of journal, disk and broker."""
         ...
 
     async def metrics(self) -> str:

@@ -36,7 +36,7 @@ def entry_at(archive: JournalReader, offset: int) -> Entry:
 
 def shown(archive: JournalReader, entry: Entry, decoder: Decoder) -> StoredRecord:
     """The record of `entry`, decoded, and where its clip is kept besides."""
-    place = archive.place_of(clips.KEEPER, entry.offset)
+    place = archive.place_of(clips.CLIP_STORE, entry.offset)
     return stored_record(entry, decoder, place)
 
 

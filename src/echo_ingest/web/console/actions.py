@@ -20,10 +20,10 @@ from echo_ingest.admin import ActionError, nodes, sinks
 from echo_ingest.broker import BrokerError
 from echo_ingest.broker.nodes import new_password
 from echo_ingest.journal import JournalFull
+from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.auth import acting_form
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.formatting import counted
-from echo_ingest.web.console.overview.summary import store_name
 from echo_ingest.web.console.refused import replay_form
 from echo_ingest.web.console.rendering import AnyRequest
 from echo_ingest.web.console.replay_job import ReplayJobs
@@ -39,7 +39,7 @@ log = structlog.get_logger("web")
 
 def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHandler]:
     """One for each action."""
-    settings, told = sources.settings, sources.pages.told
+    settings, flash = sources.settings, sources.pages.flash
     threads = ThreadPoolExecutor(1, thread_name_prefix="action")
 
     async def decide(what: Callable[[], T]) -> T:
@@ -52,7 +52,7 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
 
     def back(request: AnyRequest, form: dict[str, str], words: str, otherwise: str) -> Redirect:
         where = own_page(form.get("back", ""), otherwise)
-        cookie = told.note(words, by_tls=is_by_tls(request.headers))
+        cookie = flash.keep(words, by_tls=is_by_tls(request.headers))
         return Redirect(where, status_code=303, cookies=[cookie])
 
     @post("/actions/replay", status_code=303)
@@ -81,13 +81,13 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
         sink = _field(form, "sink")
         since = await decide(lambda: sinks.pause(settings, sink))
         log.info("operator acts", action="pause", sink=sink)
-        name = store_name(sink)
         if since is not None:
-            return back(request, form, f"{_capital(name)} is paused already.", "/console")
-        words = (
-            "it gets nothing more once the write it is in has ended. What comes in waits for it."
+            return back(request, form, f"{title_of(sink)} is paused already.", "/console")
+        message = (
+            f"{title_of(sink)} is paused: once the current write has ended, it gets no more "
+            "records. New records wait for it."
         )
-        return back(request, form, f"{_capital(name)} is paused: {words}", "/console")
+        return back(request, form, message, "/console")
 
     @post("/actions/resume", status_code=303)
     async def resume(request: AnyRequest) -> Redirect:
@@ -96,10 +96,11 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
         sink = _field(form, "sink")
         backlog = await decide(lambda: sinks.resume(settings, sink))
         log.info("operator acts", action="resume", sink=sink)
-        words = "was not paused." if backlog is None else f"goes on: {counted(backlog, 'records')} "
+        message = f"{title_of(sink)} was not paused."
         if backlog is not None:
-            words += "waits for it." if backlog == 1 else "wait for it."
-        return back(request, form, f"{_capital(store_name(sink))} {words}", "/console")
+            waits = "waits" if backlog == 1 else "wait"
+            message = f"{title_of(sink)} is resumed: {counted(backlog, 'records')} {waits} for it."
+        return back(request, form, message, "/console")
 
     @post("/actions/add-node", status_code=200)
     async def add_node(request: AnyRequest) -> Response[bytes]:
@@ -173,7 +174,3 @@ def _field(form: dict[str, str], name: str) -> str:
     if not value:
         raise ClientException(f"{name} is missing: go back and fill it in")
     return value
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]

@@ -1,4 +1,4 @@
-"""What is said to a person after an action: kept for the next page, by a name in a cookie.
+"""The message that a person sees after an action: kept for the next page, by a name in a cookie.
 
 It is not in the page's address, where anybody could put words into our mouth.
 """
@@ -10,30 +10,30 @@ from litestar.datastructures import Cookie
 
 COOKIE = "told"
 SECONDS = 60
-TOLD_MAX = 100
+MESSAGES_MAX = 100
 
 
 class FlashMessages:
-    """The last of them, by name."""
+    """The latest messages, by name."""
 
     def __init__(self) -> None:
-        self._words: OrderedDict[str, str] = OrderedDict()
+        self._messages: OrderedDict[str, str] = OrderedDict()
 
-    def note(self, words: str, *, by_tls: bool) -> Cookie:
-        """Keep it for whoever gets this cookie, which goes over TLS alone if it came `by_tls`."""
+    def keep(self, message: str, *, by_tls: bool) -> Cookie:
+        """Keep `message` for the browser that gets this cookie, over TLS alone if `by_tls`."""
         name = secrets.token_urlsafe(9)
-        self._words[name] = words
-        if len(self._words) > TOLD_MAX:
-            self._words.popitem(last=False)
+        self._messages[name] = message
+        if len(self._messages) > MESSAGES_MAX:
+            self._messages.popitem(last=False)
         return _cookie(name, SECONDS, by_tls)
 
-    def by(self, name: str | None) -> str | None:
-        """What was said, if it is still known."""
-        return self._words.get(name) if name else None
+    def read(self, name: str | None) -> str | None:
+        """Return the message of that name, if it is still known."""
+        return self._messages.get(name) if name else None
 
 
-def said(*, by_tls: bool) -> Cookie:
-    """It is shown once."""
+def expired(*, by_tls: bool) -> Cookie:
+    """Return a cookie that removes the message's: it is shown once."""
     return _cookie("", 0, by_tls)
 
 

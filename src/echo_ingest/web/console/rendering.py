@@ -1,13 +1,15 @@
-"""How a page is made: a template, the words it may use, and the headers that go with it.
+"""How a page is rendered: a template, the words it may use, and the headers that go with it.
 
-A page's handler asks for data and calls `page`; templates only show. In every template there are:
-all of `words` that makes text, with the viewer's zone filled in; `zone` and `now`; `asset(name)`,
-the address of a built file; `here`, the name of the page's section.
+A page's handler asks for data and hands its template one view: a frozen Struct, whose fields are
+the template's variables; `view` is the Struct itself, for its properties. Templates only show. In
+every template there are also: all of `formatting` that returns text, as filters that know the
+viewer's zone; `zone`, `now` and `viewer`; `asset(name)`, the address of a built file. A template
+sets `here`, the name of the page's section.
 """
 
 import gzip
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,21 @@ from jinja2.runtime import Context
 from litestar import Request, Response
 from litestar.datastructures import State
 from markupsafe import Markup
-from msgspec import json
+from msgspec import Struct, json
+from msgspec.structs import asdict
 
 import echo_ingest
+from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console import flash, formatting
 from echo_ingest.web.console.assets import AssetBundle
-from echo_ingest.web.console.auth import NOBODY, viewer_of
+from echo_ingest.web.console.auth import NOBODY, Viewer, viewer_of
+from echo_ingest.web.console.common_names import known_as
 from echo_ingest.web.console.flash import FlashMessages
 from echo_ingest.web.same_origin import is_by_tls
 
 AnyRequest = Request[object, object, State]
+View = Struct | Mapping[str, Any]
+"""What a template shows: a Struct, or variables by name."""
 
 ZONE_COOKIE = "zone"
 GZIP_FROM_BYTES = 1_000
@@ -37,18 +44,18 @@ HTML = "text/html"
 
 
 def zone_of(request: AnyRequest) -> ZoneInfo:
-    """The zone that the browser has said is its own; UTC until it has."""
+    """Return the zone that the browser has given as its own; UTC until it has."""
     return formatting.zone_called(unquote(request.cookies.get(ZONE_COOKIE, "")))
 
 
 class PageRenderer:
-    """Makes pages of templates."""
+    """Renders templates as pages and as parts of pages."""
 
     def __init__(self, bundle: AssetBundle, tiles: str | None = None) -> None:
-        """`tiles` is `IOT_MAP_TILES`: the only other host that a page may load from."""
+        """Take `IOT_MAP_TILES` as `tiles`: the only other host that a page may load from."""
         self.bundle = bundle
         self.tiles = tiles
-        self.told = FlashMessages()
+        self.flash = FlashMessages()
         self._tiles_host = ""
         if tiles is not None:
             self._tiles_host = " https://" + urlsplit(tiles).netloc.replace("{s}", "*")
@@ -58,50 +65,52 @@ class PageRenderer:
         self,
         request: AnyRequest,
         template: str,
-        values: dict[str, Any],
+        view: View,
         *,
         status_code: int = 200,
         headers: dict[str, str] | None = None,
+        now: datetime | None = None,
     ) -> Response[bytes]:
-        """The whole page, gzipped if the browser takes that."""
+        """Return the whole page, gzipped if the browser takes that."""
         nonce = secrets.token_urlsafe(16)
-        words_told = self.told.by(request.cookies.get(flash.COOKIE))
-        html = self.fragment(
+        flash_message = self.flash.read(request.cookies.get(flash.COOKIE))
+        html = self._render(
             template,
             {
                 "path": request.url.path,
                 "nonce": nonce,
                 "tiles": self.tiles,
                 "viewer": viewer_of(request),
-                "told": words_told,
-                **values,
+                "flash_message": flash_message,
+                "zone": zone_of(request),
+                "now": now or datetime.now(UTC),
             },
-            zone_of(request),
+            view,
         ).encode()
         sent = {"Content-Security-Policy": self._policy(nonce), **POLICIES, **(headers or {})}
         if len(html) >= GZIP_FROM_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
             html = gzip.compress(html, GZIP_LEVEL, mtime=0)
             sent["Content-Encoding"] = "gzip"
+        cookies = [flash.expired(by_tls=is_by_tls(request.headers))] if flash_message else []
         return Response(
-            html,
-            status_code=status_code,
-            headers=sent,
-            media_type=HTML,
-            cookies=[flash.said(by_tls=is_by_tls(request.headers))] if words_told else [],
+            html, status_code=status_code, headers=sent, media_type=HTML, cookies=cookies
         )
 
     def fragment(
-        self, template: str, values: dict[str, Any], zone: ZoneInfo, now: datetime | None = None
+        self,
+        template: str,
+        view: View,
+        zone: ZoneInfo,
+        now: datetime | None = None,
+        viewer: Viewer = NOBODY,
     ) -> str:
-        """A part of a page, as it stands in the page and comes again by the stream of changes."""
-        shown = {
-            "viewer": NOBODY,
-            "told": None,
-            "zone": zone,
-            "now": now or datetime.now(UTC),
-            **values,
-        }
-        return self._templates.get_template(template).render(shown)
+        """Return a part of a page, for the page itself and for the stream of changes."""
+        shared = {"viewer": viewer, "zone": zone, "now": now or datetime.now(UTC)}
+        return self._render(template, shared, view)
+
+    def _render(self, template: str, shared: Mapping[str, Any], view: View) -> str:
+        values = asdict(view) if isinstance(view, Struct) else view
+        return self._templates.get_template(template).render({**shared, "view": view, **values})
 
     def _policy(self, nonce: str) -> str:
         """Nothing from another host but tiles where they are switched on, nothing inline.
@@ -149,9 +158,11 @@ def _environment(bundle: AssetBundle) -> Environment:
         "asset": bundle.address,
         "is_built": bundle.is_built,
         "version": echo_ingest.__version__,
+        "known_as": known_as,
         "query": query,
     }
     environment.filters |= {word.__name__: word for word in PLAIN}
+    environment.filters["sink_title"] = title_of
     environment.filters |= {
         "ago": _ago,
         "clock": _clock,

@@ -1,31 +1,33 @@
-"""Calls: what called last night, and one by one; a page for each, with its sound.
+"""Calls: species by night and the list of all calls; a page for each call, with its clip.
 
-Which calls, how often and when comes from the almanac; what one of them said, and its sound, from
-the journal.
+The almanac knows which calls there were, how often and when; the journal has what a message said,
+and its clip.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
-from msgspec.structs import replace
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from echo_ingest.almanac import Almanac, CallFilter
 from echo_ingest.record import SECONDS_MAX
+from echo_ingest.web.console.call_rows import CallRow, of_calls, of_recordings
 from echo_ingest.web.console.calls import detail, nights
+from echo_ingest.web.console.calls.nights import NightColumn, NightsTable, SpeciesRow
 from echo_ingest.web.console.calls.query import (
     NAMES,
     PERCENTS,
     CallsQuery,
     Show,
     address,
+    export_command,
     parameters,
     read,
 )
-from echo_ingest.web.console.calls.rows import export_command, of_calls, of_recordings
 from echo_ingest.web.console.common_names import known_as
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.rendering import AnyRequest, zone_of
@@ -33,48 +35,97 @@ from echo_ingest.web.console.rendering import AnyRequest, zone_of
 LINES_MAX = 50
 KNOWN_MAX = 300
 SPECIES_MAX = 500
-CLOCKS_APART = timedelta(minutes=2)
-"""What is observed later than that from now was told by a clock that is ahead."""
+CLOCK_TOLERANCE = timedelta(minutes=2)
+"""A call observed later than that from now comes from a clock that is ahead."""
 NEVER = datetime.fromtimestamp(SECONDS_MAX, UTC)
-"""No device is believed that says it is later."""
+"""No record has a later time than this: decode rejects it."""
 EXAMPLE = """{"sensor_id": "ridge-07", "timestamp": "2026-09-14T05:45:12Z",
  "species": "Litoria ewingii", "confidence": 63.64}
 
 echo-ingest publish --wait --node ridge-07 frog.json"""
+CONFIDENCES = (("", "any"), *((str(percent), f"{percent} % or more") for percent in PERCENTS[1:]))
 
-NOTHING: dict[str, Any] = {
-    **{"recordings": False, "is_live": False, "narrowed": True, "lines": [], "zone_name": None},
-    **{"table": None, "last_night": None, "tonight": None, "earlier": None, "newest": None},
-    **{"command": "", "least": None, "ahead": None},
-}
-"""What is shown of a question that cannot be asked."""
+
+class CallsFragments(Struct, frozen=True, kw_only=True):
+    """What `calls_lead.html`, `calls_nights.html` and `calls_list.html` show.
+
+    Nothing, where the query is wrong.
+    """
+
+    recordings: bool = False
+    """Whether the list has recordings rather than calls."""
+    is_live: bool = False
+    """Whether everything is shown, so that the page may be brought up to date."""
+    narrowed: bool = True
+    """Whether a filter leaves something out."""
+    table: NightsTable | None = None
+    last_night: tuple[NightColumn, SpeciesRow | None] | None = None
+    tonight: tuple[NightColumn, SpeciesRow | None] | None = None
+    """The night and the species with the most calls; None where the table has no such night."""
+    lines: Sequence[CallRow] = ()
+    zone_name: str | None = None
+    """The zone of all lines; None where each names its own."""
+    earlier: str | None = None
+    newest: str | None = None
+    """Addresses of the next page and of the first; None where there is none."""
+    ahead: str | None = None
+    """Where the calls are that are dated in the future."""
+    command: str = ""
+    """Exports the same calls as a table."""
+    confidence_percent_min: int | None = None
+
+
+class CallsView(CallsFragments, frozen=True, kw_only=True):
+    """What `calls.html` shows."""
+
+    live: Show | None
+    """The topic of changes that the page follows; None where it stays as it is."""
+    unread: int
+    """Records that the almanac has not read yet."""
+    stored: int
+    wrong: Mapping[str, str]
+    """What is wrong with the query, by parameter."""
+    typed: Mapping[str, str]
+    """What the fields of the form contain."""
+    unnarrowed: str
+    """The address without any filter."""
+    known_species: Sequence[str]
+    known_nodes: Sequence[str]
+    confidences: Sequence[tuple[str, str]] = CONFIDENCES
+    example: str = EXAMPLE
 
 
 def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
-    """The page of calls, and those of `one`."""
+    """Return the page of calls and the pages of each one."""
 
     @get("/calls")
     async def calls(request: AnyRequest) -> Response[bytes]:
-        """Calls, or recordings that wait for a name."""
+        """Show calls, or recordings in which nothing was identified."""
         zone, now = zone_of(request), datetime.now(UTC)
-        asked, typed, wrong = read(request.query_params.multi_items(), zone)
-        values = await sources.almanac.ask(
-            lambda almanac: {
-                **(NOTHING if wrong else found(almanac, asked, now, zone)),
-                **offered(almanac),
-                "followed": almanac.progress().offset,
-            }
+        query, typed, wrong = read(request.query_params.multi_items(), zone)
+        stored = await sources.journal.ask(lambda reader: reader.last_offset())
+
+        def view(almanac: Almanac) -> CallsView:
+            shown = CallsFragments() if wrong else fragments_of(almanac, query, now, zone)
+            return CallsView(
+                **asdict(shown),
+                live=query.show if shown.is_live else None,
+                unread=max(0, stored - almanac.progress().offset),
+                stored=stored,
+                wrong=wrong,
+                typed=fields_of(query, typed, wrong, zone),
+                unnarrowed=address(CallsQuery(show=query.show), zone),
+                known_species=[each.species for each in almanac.species(KNOWN_MAX)],
+                known_nodes=almanac.node_names(KNOWN_MAX),
+            )
+
+        return sources.pages.page(
+            request,
+            "calls.html",
+            await sources.almanac.ask(view),
+            status_code=400 if wrong else 200,
+            now=now,
         )
-        values |= {
-            "stored": await sources.journal.ask(lambda archive: archive.last_offset()),
-            "wrong": wrong,
-            "typed": typed_again(asked, typed, wrong, zone),
-            "unnarrowed": address(CallsQuery(show=asked.show), zone),
-            "now": now,
-        }
-        if values["is_live"]:
-            values["live"] = asked.show
-        return sources.pages.page(request, "calls.html", values, status_code=400 if wrong else 200)
 
     return [calls, *detail.routes(sources)]
 
@@ -82,73 +133,67 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
 def fragments(
     sources: ConsoleContext, almanac: Almanac, show: Show, zone: ZoneInfo
 ) -> dict[str, str]:
-    """The parts of the page that change by themselves, by their names, where all is shown."""
+    """Render the parts of the page that change by themselves, by name, without any filter."""
     now = datetime.now(UTC)
-    values = found(almanac, CallsQuery(show=show), now, zone)
+    shown = fragments_of(almanac, CallsQuery(show=show), now, zone)
     parts = ("list",) if show == "recordings" else ("lead", "nights", "list")
     return {
-        f"calls-{part}": sources.pages.fragment(f"calls_{part}.html", values, zone, now)
+        f"calls-{part}": sources.pages.fragment(f"calls_{part}.html", shown, zone, now)
         for part in parts
     }
 
 
-def found(almanac: Almanac, asked: CallsQuery, now: datetime, zone: ZoneInfo) -> dict[str, Any]:
-    """What the templates show of the nights and the calls that were asked for."""
-    soon = now + CLOCKS_APART
-    asked = replace(asked, species=as_heard(asked.species, almanac))
-    wanted = wanted_of(asked if asked.until else replace(asked, until=soon))
+def fragments_of(
+    almanac: Almanac, query: CallsQuery, now: datetime, zone: ZoneInfo
+) -> CallsFragments:
+    """Read the nights and the calls of a query."""
+    soon = now + CLOCK_TOLERANCE
+    query = replace(query, species=as_published(query.species, almanac))
+    wanted = filter_of(query if query.until else replace(query, until=soon))
     table = ahead = None
-    if asked.show == "recordings":
-        recordings = almanac.recordings(wanted, LINES_MAX + 1, asked.before)
-        page, offsets = of_recordings(recordings[:LINES_MAX], zone), [r.offset for r in recordings]
+    if query.show == "recordings":
+        recordings = almanac.recordings(wanted, LINES_MAX + 1, query.before)
+        page = of_recordings(recordings[:LINES_MAX], zone)
+        offsets = [recording.offset for recording in recordings]
     else:
-        calls = almanac.calls(wanted, LINES_MAX + 1, asked.before)
+        calls = almanac.calls(wanted, LINES_MAX + 1, query.before)
         page, offsets = of_calls(calls[:LINES_MAX], zone), [call.offset for call in calls]
-        if asked.before is None:
-            table = nights.table(almanac.nights(wanted, zone, nights.NIGHTS), asked, now, zone)
-        if asked.until is None and almanac.calls(wanted_of(of_the_future(asked, soon)), 1):
-            ahead = address(of_the_future(asked, soon), zone)
+        if query.before is None:
+            table = nights.table(almanac.nights(wanted, zone, nights.NIGHTS), query, now, zone)
+        if query.until is None and almanac.calls(filter_of(in_future(query, soon)), 1):
+            ahead = address(in_future(query, soon), zone)
     earlier = None
     if len(offsets) > LINES_MAX:
-        earlier = address(replace(asked, before=offsets[LINES_MAX - 1]), zone)
-    return {
-        **NOTHING,
-        "recordings": asked.show == "recordings",
-        "is_live": asked == CallsQuery(show=asked.show),
-        "narrowed": asked.is_narrowed,
-        "ahead": ahead,
-        "table": table,
-        "last_night": table and table.called("last night"),
-        "tonight": table and table.called("tonight"),
-        "lines": page.lines,
-        "zone_name": page.zone_name,
-        "earlier": earlier,
-        "newest": address(replace(asked, before=None), zone) if asked.before else None,
-        "command": export_command(asked),
-        "least": asked.confidence_percent,
-    }
+        earlier = address(replace(query, before=offsets[LINES_MAX - 1]), zone)
+    return CallsFragments(
+        recordings=query.show == "recordings",
+        is_live=query == CallsQuery(show=query.show),
+        narrowed=query.is_narrowed,
+        table=table,
+        last_night=None if table is None else table.called("last night"),
+        tonight=None if table is None else table.called("tonight"),
+        lines=page.lines,
+        zone_name=page.zone_name,
+        earlier=earlier,
+        newest=address(replace(query, before=None), zone) if query.before else None,
+        ahead=ahead,
+        command=export_command(query),
+        confidence_percent_min=query.confidence_percent,
+    )
 
 
-def offered(almanac: Almanac) -> dict[str, Any]:
-    """What the fields of the form propose."""
-    return {
-        "known_species": [each.species for each in almanac.species(KNOWN_MAX)],
-        "known_nodes": almanac.node_names(KNOWN_MAX),
-        "confidences": [("", "any")]
-        + [(str(percent), f"{percent} % or more") for percent in PERCENTS[1:]],
-        "example": EXAMPLE,
-    }
-
-
-def typed_again(
-    asked: CallsQuery, typed: Mapping[str, str], wrong: Mapping[str, str], zone: ZoneInfo
+def fields_of(
+    query: CallsQuery, typed: Mapping[str, str], wrong: Mapping[str, str], zone: ZoneInfo
 ) -> dict[str, str]:
-    """What stands in the fields: what was asked, in the viewer's zone; what is wrong as it was."""
-    return dict.fromkeys(NAMES, "") | (dict(typed) if wrong else parameters(asked, zone))
+    """Return what the form's fields contain: the query in the viewer's zone, or what was typed."""
+    return dict.fromkeys(NAMES, "") | (dict(typed) if wrong else parameters(query, zone))
 
 
-def as_heard(name: str | None, almanac: Almanac) -> str | None:
-    """The species as devices give it, where `name` is what people call it, or in other letters."""
+def as_published(name: str | None, almanac: Almanac) -> str | None:
+    """Return the species as devices publish it; `name` may be its common name, in any case.
+
+    A name that no device has published stays as it is.
+    """
     if name is None:
         return None
     known = almanac.species(SPECIES_MAX)
@@ -156,23 +201,23 @@ def as_heard(name: str | None, almanac: Almanac) -> str | None:
         return name
     wanted = name.casefold()
     for each in known:
-        called = known_as(each.species, each.common_name) or ""
-        if wanted in (each.species.casefold(), called.casefold()):
+        common_name = known_as(each.species, each.common_name) or ""
+        if wanted in (each.species.casefold(), common_name.casefold()):
             return each.species
     return name
 
 
-def of_the_future(asked: CallsQuery, soon: datetime) -> CallsQuery:
-    """The same, observed when it was not yet: by a clock that is ahead."""
-    return replace(asked, since=max(soon, asked.since or soon), until=NEVER, before=None)
+def in_future(query: CallsQuery, soon: datetime) -> CallsQuery:
+    """Return the same query for calls dated after `soon`, by a clock that is ahead."""
+    return replace(query, since=max(soon, query.since or soon), until=NEVER, before=None)
 
 
-def wanted_of(asked: CallsQuery) -> CallFilter:
-    """As the almanac has it."""
+def filter_of(query: CallsQuery) -> CallFilter:
+    """Return the almanac's filter for a query."""
     return CallFilter(
-        species=asked.species,
-        node=asked.node,
-        confidence_percent_min=asked.confidence_percent,
-        since_ms=None if asked.since is None else int(asked.since.timestamp() * 1000),
-        until_ms=None if asked.until is None else int(asked.until.timestamp() * 1000),
+        species=query.species,
+        node=query.node,
+        confidence_percent_min=query.confidence_percent,
+        since_ms=None if query.since is None else int(query.since.timestamp() * 1000),
+        until_ms=None if query.until is None else int(query.until.timestamp() * 1000),
     )

@@ -1,4 +1,4 @@
-"""What the page of a call or of a recording says, made of records and nothing else."""
+"""What the page of a call or of a recording shows, computed from records and nothing else. Pure."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -13,15 +13,15 @@ from echo_ingest.web.console.common_names import known_as
 from echo_ingest.web.schemas import StoredRecord
 
 NOISE = frozenset({"background", "noise", "nothing", "none", "unknown"})
-"""What models call a sound that is no animal's."""
+"""What models call a sound that no animal makes."""
 MARK_SECONDS = 1.0
-"""Devices tell the time of a call in whole seconds."""
+"""Devices give the time of a call in whole seconds."""
 CLOCK_FINE_SECONDS = 120
-"""A message takes a while, and waits for the network: no less says anything of a clock."""
+"""A message takes a while and may wait for the network: less says nothing about a clock."""
 
 
 class NamedSpecies(Struct, frozen=True):
-    """A name that a device gave, and how sure it was."""
+    """A species that a device named, and its confidence."""
 
     species: str
     common_name: str | None
@@ -39,7 +39,7 @@ class Mark(Struct, frozen=True):
     species: str
     href: str
     is_this: bool
-    """The call that the page is about."""
+    """The page is about this call."""
 
 
 class ClipPlayer(Struct, frozen=True):
@@ -52,33 +52,33 @@ class ClipPlayer(Struct, frozen=True):
     """None where the message's form does not say what its time means."""
     marks: Sequence[Mark]
     kept_at: str | None
-    """Where it is kept besides, such as `s3://bucket/audio/…`."""
+    """Where a sink has put a copy, such as `s3://bucket/audio/…`."""
 
 
 class Timing(Struct, frozen=True):
-    """When it was heard, and when that was told."""
+    """When a record was observed, and when it was received."""
 
     observed_at: datetime
     received_at: datetime
-    told: Literal["device", "received"]
-    """Whose clock the first is of."""
+    source: Literal["device", "received"]
+    """Whose clock the time of observation is of."""
     late_seconds: float
-    """How long after; negative where the node's clock is ahead."""
+    """How long after it was received; negative where the node's clock is ahead."""
 
     @property
     def clock(self) -> Literal["fine", "ahead", "late"]:
-        """What that says of the node's clock: `late` may also be a message that had to wait."""
+        """Judge the node's clock: `late` may also be a message that had to wait."""
         if self.late_seconds < -CLOCK_FINE_SECONDS:
             return "ahead"
         return "late" if self.late_seconds > CLOCK_FINE_SECONDS else "fine"
 
 
-class DetailView(Struct, frozen=True):
-    """All that is said of a call or a recording."""
+class CallView(Struct, frozen=True, kw_only=True):
+    """What `call.html` shows of a call or a recording."""
 
     offset: int
     named: NamedSpecies | None
-    """None of a recording: nobody has named what is in it."""
+    """None for a recording: nothing in it has been identified."""
     alternatives: Sequence[NamedSpecies]
     node: str | None
     sensor_id: str | None
@@ -89,39 +89,40 @@ class DetailView(Struct, frozen=True):
     form: str
     is_simulated: bool
     reference: str | None
-    """The device's own word for where its audio is."""
-    sound: ClipPlayer | None
+    """Where the device says that its audio is."""
+    player: ClipPlayer | None
     topic: str
     message_bytes: int
+    readable: str | None
+    """The message as a person can read it; None where it is long, or only audio."""
+    earlier: int | None
+    later: int | None
+    """Offsets of the one before and the one after, of the same kind and node."""
 
 
 def named(species: str, confidence: float | None) -> NamedSpecies:
-    """As people read it."""
-    name, said = names_of(species)
-    return NamedSpecies(name, known_as(name, said), confidence, name.casefold() not in NOISE)
+    """Return a species as people read it."""
+    name, common_name = names_of(species)
+    return NamedSpecies(name, known_as(name, common_name), confidence, name.casefold() not in NOISE)
 
 
 def timing(record: AnyRecord, received_at: datetime) -> Timing:
-    """How the two times compare."""
+    """Compare the two times of a record."""
     late = (received_at - record.observed_at).total_seconds()
     return Timing(record.observed_at, received_at, record.time_source, late)
 
 
-def sound_of(stored: StoredRecord, calls: Iterable[ListedCall], this: int) -> ClipPlayer | None:
-    """The clip in a record, with the `calls` of its node that fall into it marked."""
+def player_of(stored: StoredRecord, calls: Iterable[ListedCall], this: int) -> ClipPlayer | None:
+    """Return the clip in a record, with the `calls` of its node that fall into it marked."""
     record = stored.record
     if not isinstance(record, Detection | Recording) or record.clip is None:
         return None
     starts_at = None
+    marks: list[Mark] = []
     if record.form in TELLS_START and record.time_source == "device":
         starts_at = record.observed_at
-    return ClipPlayer(
-        stored.offset,
-        record.clip,
-        starts_at,
-        [] if starts_at is None else list(_marks(starts_at, record.clip, calls, this)),
-        stored.audio_reference,
-    )
+        marks = list(_marks(starts_at, record.clip, calls, this))
+    return ClipPlayer(stored.offset, record.clip, starts_at, marks, stored.audio_reference)
 
 
 def _marks(
@@ -137,19 +138,30 @@ def _marks(
 
 
 def span_of(record: AnyRecord) -> tuple[int, int] | None:
-    """From when and before when calls may lie in its clip: ms since 1970; None if nothing tells."""
+    """Return from when to before when calls may lie in its clip, in ms since 1970.
+
+    None where the message does not say when the clip begins.
+    """
     if not isinstance(record, Recording) or record.form not in TELLS_START:
         return None
     end = record.observed_at + timedelta(seconds=record.clip.duration_seconds)
     return int(record.observed_at.timestamp() * 1000), int(end.timestamp() * 1000) + 1
 
 
-def page_of(stored: StoredRecord, message_bytes: int, sound: ClipPlayer | None) -> DetailView:
-    """What to show of a record that is a call or a recording."""
+def call_view(
+    stored: StoredRecord,
+    *,
+    player: ClipPlayer | None,
+    message_bytes: int,
+    readable: str | None,
+    earlier: int | None,
+    later: int | None,
+) -> CallView:
+    """Return what to show of a record that is a call or a recording."""
     record = stored.record
     assert isinstance(record, Detection | Recording)
     call = record if isinstance(record, Detection) else None
-    return DetailView(
+    return CallView(
         offset=stored.offset,
         named=named(call.species, call.confidence) if call else None,
         alternatives=[named(a.species, a.confidence) for a in call.alternatives] if call else [],
@@ -162,7 +174,10 @@ def page_of(stored: StoredRecord, message_bytes: int, sound: ClipPlayer | None) 
         form=record.form,
         is_simulated=record.source_type == "simulator",
         reference=record.clip_reference,
-        sound=sound,
+        player=player,
         topic=stored.topic,
         message_bytes=message_bytes,
+        readable=readable,
+        earlier=earlier,
+        later=later,
     )

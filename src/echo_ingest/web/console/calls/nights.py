@@ -1,7 +1,7 @@
-"""What called, night by night: the table that says in the morning what called last night. Pure.
+"""Species by night: the table that answers in the morning what called last night. Pure.
 
-A night goes from noon to noon. The newest comes first: it is what people ask for, and on a phone
-what they see. Nights in which nothing called have their column too, since silence is a finding.
+A night goes from noon to noon. The newest comes first: it is what people ask for, and what they see
+on a phone. Nights without a call have their column too, since silence is a finding.
 """
 
 import math
@@ -23,7 +23,7 @@ SHADES = 4
 MORNING_HOUR, NOON_HOUR = 5, 12
 
 
-class NightColumn(Struct, frozen=True):
+class NightColumn(Struct, frozen=True, kw_only=True):
     """A night."""
 
     evening: date
@@ -34,10 +34,10 @@ class NightColumn(Struct, frozen=True):
     calls: int
     species: int
     href: str | None
-    """Its calls; None where there are none."""
+    """The address of its calls; None where there are none."""
 
 
-class NightCell(Struct, frozen=True):
+class NightCell(Struct, frozen=True, kw_only=True):
     """A species in a night."""
 
     calls: int
@@ -45,9 +45,9 @@ class NightCell(Struct, frozen=True):
     shade: int
     """1 to `SHADES`."""
     href: str
-    """These calls."""
+    """The address of these calls."""
     best_href: str
-    """The one whose device was most confident."""
+    """The address of the call with the highest confidence."""
     best_confidence: float | None
     """Fraction, 0 to 1."""
     first_at_ms: int
@@ -55,14 +55,14 @@ class NightCell(Struct, frozen=True):
 
 
 class SpeciesRow(Struct, frozen=True):
-    """A species, and a cell for each night; None where it was not heard."""
+    """A species, with a cell for each night; None where it did not call."""
 
     species: str
     common_name: str | None
     cells: Sequence[NightCell | None]
     calls: int
     href: str
-    """All its calls."""
+    """The address of all its calls."""
 
 
 class NightsTable(Struct, frozen=True):
@@ -76,7 +76,7 @@ class NightsTable(Struct, frozen=True):
     """Species with fewer calls, for which there is no row."""
 
     def called(self, name: str) -> tuple[NightColumn, SpeciesRow | None] | None:
-        """The column of that name, and the species that called most often in it."""
+        """Return the column of that name, and the species with the most calls in it."""
         for index, column in enumerate(self.columns):
             if column.name == name:
                 rows = [row for row in self.rows if row.cells[index] is not None]
@@ -84,37 +84,43 @@ class NightsTable(Struct, frozen=True):
         return None
 
 
-def table(found: Sequence[Night], asked: CallsQuery, now: datetime, zone: ZoneInfo) -> NightsTable:
-    """Lay out the nights in which something called, those between, and this one.
+def table(
+    with_calls: Sequence[Night], query: CallsQuery, now: datetime, zone: ZoneInfo
+) -> NightsTable:
+    """Lay out the nights with calls, those between them, and the current one.
 
-    Where nothing has called for so long that it would not be seen, with the last in which it did;
-    so too where only a part of all time is asked for.
+    Where the last call is so long ago that its night would not be seen, the table ends with that
+    night; so too where the query is for a part of all time.
     """
-    by_evening = {night.evening: night for night in found}
+    by_evening = {night.evening: night for night in with_calls}
     newest = formatting.night_of(now, zone)
     last = max(by_evening, default=newest)
-    if last <= newest - timedelta(days=NIGHTS) or asked.since or asked.until:
+    if last <= newest - timedelta(days=NIGHTS) or query.since or query.until:
         newest = last
     evenings = [newest - timedelta(days=back) for back in range(NIGHTS)]
     oldest = min((evening for evening in evenings if evening in by_evening), default=newest)
     evenings = [evening for evening in evenings if evening >= oldest]
     nights = [by_evening.get(evening) for evening in evenings]
-    heard = [{each.species: each for each in night.species} if night else {} for night in nights]
-    most = max((each.calls for night in heard for each in night.values()), default=1)
+    by_species = [
+        {each.species: each for each in night.species} if night else {} for night in nights
+    ]
+    most = max((each.calls for night in by_species for each in night.values()), default=1)
     rows = []
-    for species in {name: None for night in heard for name in night}:
+    for species in {name: None for night in by_species for name in night}:
         cells = [
-            _cell(night, its[species], asked, most, zone) if night and species in its else None
-            for night, its in zip(nights, heard, strict=True)
+            _cell(night, called[species], query, most, zone)
+            if night and species in called
+            else None
+            for night, called in zip(nights, by_species, strict=True)
         ]
-        rows.append(_row(species, cells, heard, asked, zone))
+        rows.append(_row(species, cells, by_species, query, zone))
     rows.sort(key=lambda row: (-row.calls, row.species))
-    columns = [_column(evening, by_evening.get(evening), asked, now, zone) for evening in evenings]
+    columns = [_column(evening, by_evening.get(evening), query, now, zone) for evening in evenings]
     return NightsTable(columns, rows[:ROWS_MAX], max(0, len(rows) - ROWS_MAX))
 
 
 def night_name(evening: date, now: datetime, zone: ZoneInfo) -> str:
-    """What people call it at `now`: from the morning on, the one that still runs is the last."""
+    """Name a night as people do at `now`: from the morning on, the current one is last night."""
     is_morning = MORNING_HOUR <= now.astimezone(zone).hour < NOON_HOUR
     match (formatting.night_of(now, zone) - evening).days + is_morning:
         case 0:
@@ -125,9 +131,9 @@ def night_name(evening: date, now: datetime, zone: ZoneInfo) -> str:
 
 
 def shade(calls: int, most: int) -> int:
-    """1 for next to none, `SHADES` for as many as the `most` of any cell.
+    """Return 1 for next to none, `SHADES` for as many calls as the `most` of any cell.
 
-    Fewer calls are shaded more than in proportion: a chorus of frogs must not pale all the rest.
+    Few calls are darker than in proportion, so that a chorus of frogs does not pale the rest.
     """
     return 1 + round((SHADES - 1) * math.pow(calls / most, 0.7))
 
@@ -139,53 +145,53 @@ def _calls(cell: NightCell | None) -> int:
 def _row(
     species: str,
     cells: Sequence[NightCell | None],
-    heard: Sequence[Mapping[str, SpeciesNight]],
-    asked: CallsQuery,
+    by_species: Sequence[Mapping[str, SpeciesNight]],
+    query: CallsQuery,
     zone: ZoneInfo,
 ) -> SpeciesRow:
-    said = (night[species].common_name for night in heard if species in night)
+    names = (night[species].common_name for night in by_species if species in night)
     return SpeciesRow(
         species,
-        known_as(species, next(filter(None, said), None)),
+        known_as(species, next(filter(None, names), None)),
         cells,
         sum(map(_calls, cells)),
-        address(replace(asked, species=species, before=None), zone),
+        address(replace(query, species=species, before=None), zone),
     )
 
 
 def _cell(
-    night: Night, its: SpeciesNight, asked: CallsQuery, most: int, zone: ZoneInfo
+    night: Night, called: SpeciesNight, query: CallsQuery, most: int, zone: ZoneInfo
 ) -> NightCell:
     return NightCell(
-        its.calls,
-        its.nodes,
-        shade(its.calls, most),
-        address(replace(_within(night, asked), species=its.species), zone),
-        f"/console/calls/{its.best_offset}",
-        its.best_confidence,
-        its.first_at_ms,
-        its.last_at_ms,
+        calls=called.calls,
+        nodes=called.nodes,
+        shade=shade(called.calls, most),
+        href=address(replace(_within(night, query), species=called.species), zone),
+        best_href=f"/console/calls/{called.best_offset}",
+        best_confidence=called.best_confidence,
+        first_at_ms=called.first_at_ms,
+        last_at_ms=called.last_at_ms,
     )
 
 
 def _column(
-    evening: date, night: Night | None, asked: CallsQuery, now: datetime, zone: ZoneInfo
+    evening: date, night: Night | None, query: CallsQuery, now: datetime, zone: ZoneInfo
 ) -> NightColumn:
     return NightColumn(
-        evening,
-        night_name(evening, now, zone),
-        formatting.night_name(evening),
-        sum(each.calls for each in night.species) if night else 0,
-        len(night.species) if night else 0,
-        address(_within(night, asked), zone) if night else None,
+        evening=evening,
+        name=night_name(evening, now, zone),
+        in_full=formatting.night_name(evening),
+        calls=sum(each.calls for each in night.species) if night else 0,
+        species=len(night.species) if night else 0,
+        href=address(_within(night, query), zone) if night else None,
     )
 
 
-def _within(night: Night, asked: CallsQuery) -> CallsQuery:
-    """The same, of that night alone, or of the part of it that was asked for."""
+def _within(night: Night, query: CallsQuery) -> CallsQuery:
+    """Narrow a query down to a night, or to the part of it that the query covers."""
     since, until = (
         datetime.fromtimestamp(ms / 1000, UTC) for ms in (night.since_ms, night.until_ms)
     )
-    since = max(since, asked.since) if asked.since else since
-    until = min(until, asked.until) if asked.until else until
-    return replace(asked, since=since, until=until, before=None)
+    since = max(since, query.since) if query.since else since
+    until = min(until, query.until) if query.until else until
+    return replace(query, since=since, until=until, before=None)

@@ -1,10 +1,11 @@
-"""The address of the page of calls: what it asks for, in words where it is wrong, and back again.
+"""The query of the page of calls: read from its address and its form, and written back. Pure.
 
-Times of an address are those of the zone named in it, so that a link means the same to whoever
-opens it, wherever they are.
+Times in an address are those of the zone that it names, so that a link means the same to everyone
+who opens it, wherever they are.
 """
 
 import re
+import shlex
 import zoneinfo
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,7 +22,7 @@ Show = Literal["calls", "recordings"]
 NAMES = ("show", "species", "node", "confidence", "from", "to", "zone", "before")
 PAGE = "/console/calls"
 TEXT_MAX = 200
-WHEN = "write a day such as 2026-09-14, or a time such as 2026-09-14T05:45"
+WHEN = "write a day such as 2026-09-14 or a time such as 2026-09-14T05:45"
 OFFSET = re.compile(r"[1-9]\d{0,15}", re.ASCII)
 PERCENTS = range(0, 101, 10)
 YEARS = range(1970, 2200)
@@ -29,14 +30,14 @@ DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class CallsQuery(Struct, frozen=True, kw_only=True):
-    """Which calls: every field narrows it down."""
+    """Which calls to show: every field narrows them down."""
 
     show: Show = "calls"
-    """Calls have a name; recordings wait for one."""
+    """Calls have a species; in recordings nothing has been identified."""
     species: str | None = None
     node: str | None = None
     confidence_percent: int | None = None
-    """At least, one of `PERCENTS`; calls without any are left out."""
+    """The least confidence, one of `PERCENTS`; calls without one are left out."""
     since: datetime | None = None
     until: datetime | None = None
     """Before this moment."""
@@ -45,76 +46,90 @@ class CallsQuery(Struct, frozen=True, kw_only=True):
 
     @property
     def is_narrowed(self) -> bool:
-        """Is anything left out? A further page of the list leaves nothing out."""
+        """Return whether anything is left out; a further page of the list leaves nothing out."""
         return replace(self, before=None) != CallsQuery(show=self.show)
 
 
 def read(
     parameters: Iterable[tuple[str, str]], zone: ZoneInfo
 ) -> tuple[CallsQuery, Mapping[str, str], Mapping[str, str]]:
-    """What is asked, what was typed, and what is wrong with it, in words, by parameter.
+    """Return the query, what was typed, and what is wrong with it, in words, by parameter.
 
-    Where anything is wrong, nothing is asked. `zone` is the viewer's, for an address without one.
+    Where anything is wrong, the query is empty. `zone` is the viewer's, for an address without one.
     """
     given = [(name, text.strip()) for name, text in parameters]
     typed = {name: text for name, text in given if text and name in NAMES}
     wrong = {
-        name[:TEXT_MAX]: f"there is no such choice; there are {', '.join(NAMES)}"
+        name[:TEXT_MAX]: f"is not a filter; the filters are {', '.join(NAMES)}"
         for name, _ in given
         if name not in NAMES
     }
     twice = [name for name, count in Counter(name for name, _ in given).items() if count > 1]
-    wrong |= {name: "is given twice; once is enough" for name in twice if name in NAMES}
+    wrong |= {name: "is given twice; give it once" for name in twice if name in NAMES}
     if "zone" in typed:
         try:
             zone = ZoneInfo(typed["zone"])
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            wrong["zone"] = "is no time zone; write one such as Australia/Melbourne"
-    fields = {
-        "show": _show(typed, wrong),
-        "species": _text("species", typed, wrong),
-        "node": _text("node", typed, wrong),
-        "confidence_percent": _percent(typed, wrong),
-        "since": _moment("from", typed, wrong, zone),
-        "until": _moment("to", typed, wrong, zone),
-        "before": _offset(typed, wrong),
-    }
-    since, until = fields["since"], fields["until"]
-    if isinstance(since, datetime) and isinstance(until, datetime) and since >= until:
+            wrong["zone"] = "is not a time zone; write one such as Australia/Melbourne"
+    since, until = _moment("from", typed, wrong, zone), _moment("to", typed, wrong, zone)
+    query = CallsQuery(
+        show=_show(typed, wrong),
+        species=_text("species", typed, wrong),
+        node=_text("node", typed, wrong),
+        confidence_percent=_percent(typed, wrong),
+        since=since,
+        until=until,
+        before=_offset(typed, wrong),
+    )
+    if since is not None and until is not None and since >= until:
         wrong["to"] = "is not after from; swap the two"
-    if wrong:
-        return CallsQuery(), typed, wrong
-    return CallsQuery(**fields), typed, wrong  # type: ignore[arg-type]
+    return CallsQuery() if wrong else query, typed, wrong
 
 
-def parameters(asked: CallsQuery, zone: ZoneInfo) -> dict[str, str]:
-    """The same as an address has it, with times of `zone`; `read` gives back what was asked."""
-    said = {
-        "show": asked.show if asked.show != "calls" else "",
-        "species": asked.species or "",
-        "node": asked.node or "",
-        "confidence": str(asked.confidence_percent or ""),
-        "from": local(asked.since, zone),
-        "to": local(asked.until, zone),
-        "before": str(asked.before or ""),
+def parameters(query: CallsQuery, zone: ZoneInfo) -> dict[str, str]:
+    """Return the query as an address has it, with times of `zone`; `read` reads it back."""
+    texts = {
+        "show": query.show if query.show != "calls" else "",
+        "species": query.species or "",
+        "node": query.node or "",
+        "confidence": str(query.confidence_percent or ""),
+        "from": local(query.since, zone),
+        "to": local(query.until, zone),
+        "before": str(query.before or ""),
     }
-    if asked.since or asked.until:
-        said["zone"] = zone.key
-    return {name: text for name, text in said.items() if text}
+    if query.since or query.until:
+        texts["zone"] = zone.key
+    return {name: text for name, text in texts.items() if text}
 
 
-def address(asked: CallsQuery, zone: ZoneInfo) -> str:
-    """The page that shows it."""
-    said = parameters(asked, zone)
-    return f"{PAGE}?{urlencode(said)}" if said else PAGE
+def address(query: CallsQuery, zone: ZoneInfo) -> str:
+    """Return the address of the page that shows these calls."""
+    texts = parameters(query, zone)
+    return f"{PAGE}?{urlencode(texts)}" if texts else PAGE
 
 
 def local(when: datetime | None, zone: ZoneInfo) -> str:
-    """As a field for a date and a time has it: local, and without its zone."""
+    """Write a time as a form's field for a date and a time has it: local, without its zone."""
     if when is None:
         return ""
     shown = when.astimezone(zone).replace(tzinfo=None)
     return shown.isoformat(timespec="seconds" if shown.second else "minutes")
+
+
+def export_command(query: CallsQuery) -> str:
+    """Return the command that exports the same calls as a table."""
+    kind = "recording" if query.show == "recordings" else "detection"
+    parts = ["echo-ingest", "export", query.show, "--kind", kind]
+    if query.node:
+        parts += ["--node", query.node]
+    if query.species and query.show == "calls":
+        parts += ["--species", query.species]
+    for option, when in (("--since", query.since), ("--until", query.until)):
+        if when is not None:
+            parts += [option, when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")]
+    if query.show == "recordings":
+        parts.append("--audio")
+    return shlex.join(parts)
 
 
 def _show(typed: Mapping[str, str], wrong: dict[str, str]) -> Show:
@@ -123,14 +138,14 @@ def _show(typed: Mapping[str, str], wrong: dict[str, str]) -> Show:
             return "calls"
         case "recordings":
             return "recordings"
-    wrong["show"] = "is calls or recordings"
+    wrong["show"] = "must be calls or recordings"
     return "calls"
 
 
 def _text(name: str, typed: Mapping[str, str], wrong: dict[str, str]) -> str | None:
     text = typed.get(name)
     if text is not None and len(text) > TEXT_MAX:
-        wrong[name] = f"is longer than the {TEXT_MAX} characters that a name may have"
+        wrong[name] = f"is longer than {TEXT_MAX} characters, the most that a name may have"
     return text
 
 
@@ -140,14 +155,14 @@ def _percent(typed: Mapping[str, str], wrong: dict[str, str]) -> int | None:
         return None
     percent = int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else -1
     if percent not in PERCENTS:
-        wrong["confidence"] = "is in percent, in steps of ten; write 0, 10, 20 … or 100"
+        wrong["confidence"] = "must be a percentage in steps of ten: 0, 10, 20 … or 100"
     return percent or None
 
 
 def _moment(
     name: str, typed: Mapping[str, str], wrong: dict[str, str], zone: ZoneInfo
 ) -> datetime | None:
-    """A moment of `zone`, unless it names its own; a day alone is all of it."""
+    """Read a time of `zone`, unless it names its own; a day alone means the whole day."""
     text = typed.get(name)
     if text is None:
         return None
@@ -163,7 +178,7 @@ def _moment(
     except (ValueError, OverflowError):
         when = None
     if when is None or when.year not in YEARS:
-        wrong[name] = f"is no time; {WHEN}"
+        wrong[name] = f"is not a time; {WHEN}"
         return None
     return when
 
@@ -173,6 +188,8 @@ def _offset(typed: Mapping[str, str], wrong: dict[str, str]) -> int | None:
     if text is None:
         return None
     if OFFSET.fullmatch(text) is None:
-        wrong["before"] = "is no place in the list; follow the link at its end instead"
+        wrong["before"] = (
+            "is not a place in the list; follow the link at the end of the list instead"
+        )
         return None
     return int(text)

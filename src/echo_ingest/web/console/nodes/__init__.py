@@ -1,91 +1,125 @@
-"""Nodes: a map and a table of all, and a page for each with its days and how it is."""
+"""Nodes: a map and a table of all nodes, and a page for each with its activity and its health."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from litestar import Response, get
 from litestar.exceptions import ValidationException
 from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from echo_ingest.admin.nodes import are_here, place_of
-from echo_ingest.almanac import Almanac
+from echo_ingest.almanac import Almanac, NodeCounts
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.nodes import detail
-from echo_ingest.web.console.nodes.query import PAGE_NODES, WORDS, NodesQuery, read
-from echo_ingest.web.console.nodes.rows import line, mark
+from echo_ingest.web.console.nodes.query import COLUMNS, PAGE_NODES, STATES, NodesQuery, read
+from echo_ingest.web.console.nodes.rows import Mark, NodeRow, map_mark, node_row
 from echo_ingest.web.console.rendering import AnyRequest, zone_of
 
 MARKS_MAX = 20_000
 MARKS_LIVE_MAX = 500
-"""With more nodes than this the map stays as it was when the page was loaded."""
-COLUMNS = (
-    *(("name", "node", False), ("last_heard", "last heard", False)),
-    *(("battery", "battery", True), ("records_today", "messages today", True)),
-    *((None, "calls today", True), ("dead_letters", "refused, last day", True)),
-    ("clock", "clock", False),
-)
-"""By which order, its heading, and whether it is aligned to the right."""
+"""With more nodes than this, the map stays as it was when the page was loaded."""
+
+
+class NodesFragments(Struct, frozen=True, kw_only=True):
+    """What `nodes_counts.html`, `nodes_table.html` and `nodes_marks.html` show."""
+
+    chosen: NodesQuery
+    counts: NodeCounts
+    lines: Sequence[NodeRow]
+    """A page of the table."""
+    total: int
+    """Nodes that the query matches."""
+    pages: int
+    marks: Sequence[Mark]
+    """Empty where there are too many nodes for the map."""
+    tiles: str | None
+    """Where the tiles of the map come from; None where it has none."""
+    columns: Sequence[tuple[str | None, str, bool]] = COLUMNS
+
+
+class NodesView(NodesFragments, frozen=True, kw_only=True):
+    """What `nodes.html` shows."""
+
+    is_live: bool
+    """Whether everything is shown, so that the page may be brought up to date."""
+    live: str | None
+    """The topic of changes that the page follows; None where it stays as it is."""
+    place: str | None
+    """Where devices reach the broker; None where it is not ours."""
+    hostname: str
+    states: Sequence[tuple[str, str]] = STATES
 
 
 def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
-    """The table with its map, and the page of each node."""
+    """Return the page of all nodes and the page of each one."""
 
     @get("/nodes")
     async def nodes(request: AnyRequest) -> Response[bytes]:
-        """All of them."""
+        """Show all nodes, or those that the query matches."""
         zone, now = zone_of(request), datetime.now(UTC)
         try:
-            asked = read(dict(request.query_params.multi_items()))
+            query = read(dict(request.query_params.multi_items()))
         except ValueError as error:
             raise ValidationException(str(error)) from None
-        values = await sources.almanac.ask(lambda almanac: found(almanac, asked, now, zone))
-        values["place"] = place_of(sources.settings) if are_here(sources.settings) else None
-        values["hostname"] = request.url.hostname or "localhost"
-        if asked == NodesQuery():
-            values["live"] = "nodes"
-        return sources.pages.page(request, "nodes.html", values)
+        tiles = sources.pages.tiles
+        shown = await sources.almanac.ask(
+            lambda almanac: fragments_of(almanac, query, now, zone, tiles)
+        )
+        is_live = query == NodesQuery()
+        view = NodesView(
+            **asdict(shown),
+            is_live=is_live,
+            live="nodes" if is_live else None,
+            place=place_of(sources.settings) if are_here(sources.settings) else None,
+            hostname=request.url.hostname or "localhost",
+        )
+        return sources.pages.page(request, "nodes.html", view, now=now)
 
     return [nodes, *detail.routes(sources)]
 
 
 async def fragments(sources: ConsoleContext, zone: ZoneInfo) -> dict[str, str]:
-    """The parts of the page that change by themselves, by their names, where all is shown."""
-    now = datetime.now(UTC)
-    values = await sources.almanac.ask(
-        lambda almanac: found(almanac, NodesQuery(), now, zone, MARKS_LIVE_MAX)
+    """Render the parts of the page that change by themselves, by name, without any filter."""
+    now, tiles = datetime.now(UTC), sources.pages.tiles
+    shown = await sources.almanac.ask(
+        lambda almanac: fragments_of(almanac, NodesQuery(), now, zone, tiles, MARKS_LIVE_MAX)
     )
-    values["tiles"] = sources.pages.tiles
-    names = ("counts", "table", "marks") if values["marks"] else ("counts", "table")
-    return {name: sources.pages.fragment(f"nodes_{name}.html", values, zone, now) for name in names}
+    names = ("counts", "table", "marks") if shown.marks else ("counts", "table")
+    return {name: sources.pages.fragment(f"nodes_{name}.html", shown, zone, now) for name in names}
 
 
-def found(
-    almanac: Almanac, asked: NodesQuery, now: datetime, zone: ZoneInfo, marks_max: int = MARKS_MAX
-) -> dict[str, Any]:
-    """What the templates show of what was asked for; no marks where there are too many nodes."""
+def fragments_of(
+    almanac: Almanac,
+    query: NodesQuery,
+    now: datetime,
+    zone: ZoneInfo,
+    tiles: str | None,
+    marks_max: int = MARKS_MAX,
+) -> NodesFragments:
+    """Read the nodes of a query, and the marks of the map unless there are too many nodes."""
     now_ms = int(now.timestamp() * 1000)
     counts = almanac.count_nodes(now_ms)
     page = almanac.nodes(
         now_ms,
-        detail.began_ms(now, zone),
-        text=asked.text,
-        which=asked.which,
-        order=asked.order,
-        descending=asked.descending,
+        detail.day_began_ms(now, zone),
+        text=query.text,
+        which=query.which,
+        order=query.order,
+        descending=query.descending,
         nodes_max=PAGE_NODES,
-        skip=asked.skip,
+        skip=query.skip,
     )
-    return {
-        "now": now,
-        "asked": asked,
-        "columns": COLUMNS,
-        "words": WORDS,
-        "counts": counts,
-        "lines": [line(node, now) for node in page.nodes],
-        "total": page.total,
-        "pages": max(1, -(-page.total // PAGE_NODES)),
-        "marks": [mark(point, now) for point in almanac.points()]
+    return NodesFragments(
+        chosen=query,
+        counts=counts,
+        lines=[node_row(node, now) for node in page.nodes],
+        total=page.total,
+        pages=max(1, -(-page.total // PAGE_NODES)),
+        marks=[map_mark(point, now) for point in almanac.points()]
         if counts.known <= marks_max
         else [],
-    }
+        tiles=tiles,
+    )

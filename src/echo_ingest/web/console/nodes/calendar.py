@@ -1,7 +1,7 @@
-"""A node's calendar: local days by hour, and what each hour was. Pure.
+"""A node's activity by hour: local days, and the state of each of their hours. Pure.
 
-Heard wins over silent: a node is silent only in an hour in which the service listened. Hours are
-kept in UTC; where a zone is half an hour off, each counts to the local hour in which it begins.
+A node counts as silent only in an hour in which the service was running. Hours are kept in UTC;
+where a zone is half an hour off, each counts to the local hour in which it begins.
 """
 
 import math
@@ -20,25 +20,26 @@ DAYS_MIN = 7
 LISTENED_SHARE_MIN = 0.5
 
 State = Literal["heard", "silent", "away", "unknown", "before", "ahead", "none"]
-"""`away`: the service did not listen. `unknown`: nobody knows whether it did. `before`: the node
-had never been heard yet. `ahead`: it is not over yet. `none`: clocks were put forward over it."""
+"""`away`: the service was not running. `unknown`: it is not known whether it was. `before`: the
+node had never been heard yet. `ahead`: the hour is not over yet. `none`: clocks were put forward
+over the hour."""
 WEIGHT: tuple[State, ...] = ("none", "ahead", "before", "unknown", "away", "silent", "heard")
-"""Which counts where an hour came twice: the later."""
+"""From weak to strong: where an hour came twice, the stronger state counts."""
 
 
 class Hour(Struct, frozen=True):
-    """One hour of the calendar."""
+    """An hour of the calendar."""
 
     state: State
     messages: int = 0
-    """Of this hour by their own time, else by that of receipt, the refused with them."""
+    """Messages of this hour by their own time, or else by receipt; with those refused."""
     calls: int = 0
     refused: int = 0
     shade: int = 0
-    """1 to `SHADES`, the more messages the higher; 0 where none."""
+    """1 to `SHADES`, higher for more messages; 0 for none."""
 
     def __add__(self, other: "Hour") -> "Hour":
-        """Both, where clocks were put back and an hour came twice."""
+        """Add the same hour a second time, where clocks were put back."""
         state = max(self.state, other.state, key=WEIGHT.index)
         return Hour(
             state,
@@ -64,17 +65,17 @@ class Calendar(Struct, frozen=True):
     """The fewest messages of each shade; empty where nothing was heard."""
 
     def has(self, state: State) -> bool:
-        """Is any hour like that?"""
+        """Return whether any hour has that state."""
         return any(hour.state == state for day in self.days for hour in day.hours)
 
     @property
     def has_refused(self) -> bool:
-        """Was anything refused?"""
+        """Return whether anything was refused."""
         return any(hour.refused for day in self.days for hour in day.hours)
 
 
 def bounds(newest: date, days: int, zone: ZoneInfo) -> tuple[int, int]:
-    """From when to before when the calendar of so many days goes: milliseconds since 1970, UTC."""
+    """Return from when to before when a calendar goes: milliseconds since 1970, UTC."""
     first, end = newest - timedelta(days=days - 1), newest + timedelta(days=1)
     return _ms(datetime.combine(first, time(), zone)), _ms(datetime.combine(end, time(), zone))
 
@@ -89,17 +90,17 @@ def calendar(
     now: datetime,
     zone: ZoneInfo,
 ) -> Calendar:
-    """Put hours together by local day and hour; `first_heard_at_ms` None: it never was.
+    """Lay out the hours of a node by local day; `first_heard_at_ms` is None if it never was heard.
 
-    In an hour that was `witnessed`, some node was received: the service listened. Days before this
-    one was heard first are left out, but for the last `DAYS_MIN` of all.
+    In an hour that was `witnessed`, something was received from some node, so the service was
+    running. Days before this node was first heard are left out, except the last `DAYS_MIN`.
     """
     days = min(days, max(DAYS_MIN, _days_since(first_heard_at_ms, newest, zone)))
-    its = {hour.hour_ms: hour for hour in heard}
-    listened = {hour.hour_ms: hour.answered_share for hour in listening}
-    there = {at_ms for at_ms, share in listened.items() if share >= LISTENED_SHARE_MIN}
-    there.update(witnessed)
-    begun_ms = min(listened, default=math.inf)
+    heard_hours = {hour.hour_ms: hour for hour in heard}
+    shares = {hour.hour_ms: hour.answered_share for hour in listening}
+    running = {at_ms for at_ms, share in shares.items() if share >= LISTENED_SHARE_MIN}
+    running.update(witnessed)
+    sampled_from_ms = min(shares, default=math.inf)
     since_ms, until_ms = bounds(newest, days, zone)
     grid: dict[date, list[Hour]] = {
         newest - timedelta(days=back): [Hour("none")] * 24 for back in range(days)
@@ -108,18 +109,18 @@ def calendar(
         local = datetime.fromtimestamp(hour_ms / 1000, UTC).astimezone(zone)
         if local.date() not in grid:
             continue
-        found = its.get(hour_ms)
-        if found is not None:
-            messages = max(found.observed, found.received) + found.dead_letters
-            hour = Hour("heard", messages, found.calls, found.dead_letters)
+        known = heard_hours.get(hour_ms)
+        if known is not None:
+            messages = max(known.observed, known.received) + known.dead_letters
+            hour = Hour("heard", messages, known.calls, known.dead_letters)
         elif hour_ms + HOUR_MS > _ms(now):
             hour = Hour("ahead")
         elif first_heard_at_ms is None or hour_ms + HOUR_MS <= first_heard_at_ms:
             hour = Hour("before")
-        elif hour_ms in there:
+        elif hour_ms in running:
             hour = Hour("silent")
         else:
-            hour = Hour("away" if hour_ms >= begun_ms else "unknown")
+            hour = Hour("away" if hour_ms >= sampled_from_ms else "unknown")
         grid[local.date()][local.hour] += hour
     return _shaded(grid)
 
@@ -144,7 +145,7 @@ def _shaded(grid: Mapping[date, Sequence[Hour]]) -> Calendar:
 
 
 def _steps(most: int) -> Iterator[int]:
-    """By squares: a quiet hour and a busy one differ by the hundred."""
+    """Return the fewest messages of each shade, by squares: a busy hour has hundreds of them."""
     least = 0
     for shade in range(SHADES):
         least = max(least + 1, math.ceil(most * (shade / SHADES) ** 2))

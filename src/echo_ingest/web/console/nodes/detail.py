@@ -1,22 +1,23 @@
-"""The page of one node: its days by hour, how it is, what it said last, what of it was refused."""
+"""The page of one node: activity by hour, health, latest calls, refused messages."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from litestar import Response, get
 from litestar.exceptions import NotFoundException, ValidationException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
+from msgspec import Struct
 
-from echo_ingest.almanac import Almanac, CallFilter
+from echo_ingest.almanac import Almanac, CallFilter, NodeSummary
 from echo_ingest.record import Place
-from echo_ingest.web.console.calls.rows import of_calls
+from echo_ingest.sinks.registry import title_of
+from echo_ingest.web.console.call_rows import CallRows, of_calls
 from echo_ingest.web.console.context import ConsoleContext
-from echo_ingest.web.console.nodes.calendar import bounds, calendar
-from echo_ingest.web.console.nodes.graphs import graphs
-from echo_ingest.web.console.nodes.rows import line
-from echo_ingest.web.console.overview.sink_table import store_title
+from echo_ingest.web.console.nodes.calendar import Calendar, bounds, calendar
+from echo_ingest.web.console.nodes.graphs import Graph, graphs
+from echo_ingest.web.console.nodes.rows import NodeRow, node_row
 from echo_ingest.web.console.rendering import AnyRequest, zone_of
 
 DAYS = 30
@@ -26,46 +27,69 @@ DAY_MS = 86_400_000
 FIRST_DAY = date(2000, 1, 1)
 
 
+class RefusedReason(Struct, frozen=True):
+    """Messages of a node that were refused for one reason."""
+
+    reason: str
+    count: int
+    last_at_ms: int
+    refused_by: str | None
+    """The title of the sink; None: they are dead letters."""
+
+
+class NodeView(Struct, frozen=True, kw_only=True):
+    """What `node.html` shows."""
+
+    node: NodeSummary
+    row: NodeRow
+    place: Place | None
+    calendar: Calendar
+    newest: date
+    """The last day of the calendar."""
+    today: date
+    earlier: date | None
+    later: date | None
+    """The last days of the calendars before and after; None where there is none."""
+    graphs: Sequence[Graph]
+    since: int
+    until: int
+    """The time that graphs cover, in seconds since 1970."""
+    calls: CallRows
+    refused: Sequence[RefusedReason]
+
+
 def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
-    """The page."""
+    """Return the page of one node."""
 
     @get("/nodes/{name:str}")
     async def node(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
-        """One of them."""
+        """Show one node."""
         zone, now = zone_of(request), datetime.now(UTC)
         until = _day(request.query_params.get("until"), now.astimezone(zone).date())
-        values = await sources.almanac.ask(lambda almanac: found(almanac, name, until, now, zone))
-        return sources.pages.page(request, "node.html", values)
+        view = await sources.almanac.ask(lambda almanac: view_of(almanac, name, until, now, zone))
+        return sources.pages.page(request, "node.html", view, now=now)
 
     return [node]
 
 
-def found(
-    almanac: Almanac, name: str, newest: date, now: datetime, zone: ZoneInfo
-) -> dict[str, Any]:
-    """What the template shows; raises `NotFoundException` in words."""
-    node = almanac.node(name, _ms(now), began_ms(now, zone))
+def view_of(almanac: Almanac, name: str, newest: date, now: datetime, zone: ZoneInfo) -> NodeView:
+    """Read what the page shows; raise `NotFoundException`, in words, if there is no such node."""
+    node = almanac.node(name, _ms(now), day_began_ms(now, zone))
     if node is None:
         raise NotFoundException(
-            f"No node called {name!r:.80} was ever heard, and none has credentials. "
-            "The table of nodes has those there are."
+            f"No node called {name!r:.80} has ever been heard, and none has credentials. "
+            "The table of nodes lists them all."
         )
     since_ms, until_ms = bounds(newest, DAYS, zone)
     hours = almanac.calendar(name, since_ms, until_ms)
     today = now.astimezone(zone).date()
     earlier = newest - timedelta(days=DAYS)
     first_ms = node.first_heard_at_ms
-    return {
-        "now": now,
-        "its": line(node, now),
-        "node": node,
-        "place": node.place
-        and Place(
-            node.place.latitude,
-            node.place.longitude,
-            uncertainty_metres=node.place.uncertainty_metres,
-        ),
-        "calendar": calendar(
+    return NodeView(
+        node=node,
+        row=node_row(node, now),
+        place=_place(node),
+        calendar=calendar(
             hours,
             almanac.listening(since_ms, until_ms),
             frozenset(almanac.witnessed(since_ms, until_ms)),
@@ -75,22 +99,39 @@ def found(
             now,
             zone,
         ),
-        "since": max(since_ms, min(first_ms or since_ms, until_ms - DAY_MS)) // 1000,
-        "until": min(until_ms, _ms(now)) // 1000,
-        "today": today,
-        "newest": newest,
-        "earlier": earlier if first_ms is not None and first_ms < since_ms else None,
-        "later": min(newest + timedelta(days=DAYS), today) if newest < today else None,
-        "graphs": graphs(almanac.health(name, since_ms, until_ms), hours),
-        "calls": of_calls(almanac.calls(CallFilter(node=name, until_ms=_ms(now)), CALLS), zone),
-        "store_title": store_title,
-        "refused": almanac.refused(name, REASONS),
-    }
+        newest=newest,
+        today=today,
+        earlier=earlier if first_ms is not None and first_ms < since_ms else None,
+        later=min(newest + timedelta(days=DAYS), today) if newest < today else None,
+        graphs=graphs(almanac.health(name, since_ms, until_ms), hours),
+        since=max(since_ms, min(first_ms or since_ms, until_ms - DAY_MS)) // 1000,
+        until=min(until_ms, _ms(now)) // 1000,
+        calls=of_calls(almanac.calls(CallFilter(node=name, until_ms=_ms(now)), CALLS), zone),
+        refused=[
+            RefusedReason(
+                group.reason,
+                group.count,
+                group.last_at_ms,
+                None if group.sink is None else title_of(group.sink),
+            )
+            for group in almanac.refused(name, REASONS)
+        ],
+    )
 
 
-def began_ms(now: datetime, zone: ZoneInfo) -> int:
-    """When the day began in `zone`."""
+def day_began_ms(now: datetime, zone: ZoneInfo) -> int:
+    """Return when the day began in `zone`, in milliseconds since 1970."""
     return _ms(datetime.combine(now.astimezone(zone).date(), time(), zone))
+
+
+def _place(node: NodeSummary) -> Place | None:
+    if node.place is None:
+        return None
+    return Place(
+        node.place.latitude,
+        node.place.longitude,
+        uncertainty_metres=node.place.uncertainty_metres,
+    )
 
 
 def _day(text: str | None, today: date) -> date:

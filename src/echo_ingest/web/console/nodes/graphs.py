@@ -1,4 +1,4 @@
-"""What a node measured, as lines of a graph: a gap where it said nothing, never a bridge. Pure."""
+"""A node's measures as lines of a graph, with a gap wherever it reported nothing. Pure."""
 
 import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,9 +11,7 @@ from echo_ingest.almanac import HealthHistory, NodeHour
 HOUR_SECONDS = 3_600
 GAP_HOURS_MIN = 3
 GAP_STEPS = 3
-"""A gap is so many times longer than a node usually leaves between two hours with a reading."""
-
-CLOCK = "Clock against ours: above 0 it is ahead; below, it is behind or messages came late"
+"""A gap is this many times longer than the node usually leaves between hours with a reading."""
 
 
 class Graph(Struct, frozen=True):
@@ -21,52 +19,54 @@ class Graph(Struct, frozen=True):
 
     id: str
     title: str
+    note: str
+    """How to read it; empty where that is clear."""
     times: list[int]
     """Seconds since 1970, UTC."""
     line: dict[str, object]
-    """As `parts.series` takes it."""
+    """The line as `parts.series` takes it."""
 
 
 def graphs(health: HealthHistory, hours: Sequence[NodeHour]) -> list[Graph]:
-    """Of what the node has told; what it never told has none."""
-    told: list[tuple[str, str, str, int, dict[int, float]]] = [
-        (name, title, unit, decimals, {each.hour_ms // 1000: each.mean for each in readings})
-        for name, title, unit, decimals, readings in (
-            ("battery", "Battery", "%", 0, health.battery_percent),
-            ("temperature", "Temperature of the recorder", "°C", 1, health.temperature_celsius),
-            ("disk", "Disk in use", "%", 0, health.disk_percent),
-            ("processor", "Processor", "%", 0, health.cpu_percent),
-            ("memory", "Memory in use", "%", 0, health.ram_percent),
+    """Return a graph for each measure that the node has reported, and for its clock."""
+    measures = (
+        ("battery", "Battery", "%", 0, health.battery_percent),
+        ("temperature", "Temperature of the recorder", "°C", 1, health.temperature_celsius),
+        ("disk", "Disk in use", "%", 0, health.disk_percent),
+        ("processor", "Processor", "%", 0, health.cpu_percent),
+        ("memory", "Memory in use", "%", 0, health.memory_percent),
+    )
+    shown = [
+        _graph(
+            name, title, "", unit, decimals, {each.hour_ms // 1000: each.mean for each in hourly}
         )
+        for name, title, unit, decimals, hourly in measures
+        if hourly
     ]
     ahead = {
         hour.hour_ms // 1000: -hour.least_delay_seconds
         for hour in hours
         if hour.least_delay_seconds is not None
     }
-    unit, seconds, decimals = _clock_unit(ahead.values())
-    told.append(
-        (
-            *("clock", CLOCK, unit, decimals),
-            {at: value / seconds for at, value in ahead.items()},
-        )
-    )
-    return [
-        _graph(name, title, unit, decimals, values)
-        for name, title, unit, decimals, values in told
-        if values
-    ]
+    if ahead:
+        unit, seconds, decimals = _clock_unit(ahead.values())
+        offsets = {at: value / seconds for at, value in ahead.items()}
+        note = "above 0: ahead; below 0: behind, or messages came late"
+        shown.append(_graph("clock", "Clock offset", note, unit, decimals, offsets))
+    return shown
 
 
 def _clock_unit(errors: Collection[float]) -> tuple[str, int, int]:
-    """Seconds, minutes or hours, by the largest error."""
-    largest = max(map(abs, errors), default=0.0)
+    """Choose seconds, minutes or hours by the largest error: unit, seconds in it, decimals."""
+    largest = max(map(abs, errors))
     if largest < 300:
         return "s", 1, 1
     return ("min", 60, 1) if largest < 4 * HOUR_SECONDS else ("h", HOUR_SECONDS, 1)
 
 
-def _graph(name: str, title: str, unit: str, decimals: int, values: Mapping[int, float]) -> Graph:
+def _graph(
+    name: str, title: str, note: str, unit: str, decimals: int, values: Mapping[int, float]
+) -> Graph:
     points = list(_with_gaps(values))
     line = {
         "label": name,
@@ -74,7 +74,7 @@ def _graph(name: str, title: str, unit: str, decimals: int, values: Mapping[int,
         "decimals": decimals,
         "values": [None if value is None else round(value, 2) for _, value in points],
     }
-    return Graph(f"series-{name}", title, [at for at, _ in points], line)
+    return Graph(f"series-{name}", title, note, [at for at, _ in points], line)
 
 
 def _with_gaps(values: Mapping[int, float]) -> Iterator[tuple[int, float | None]]:

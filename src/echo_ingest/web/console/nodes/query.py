@@ -1,4 +1,4 @@
-"""The address of the table of nodes: which, in which order, and where in it. Pure."""
+"""The query of the table of nodes: which nodes, in which order, and which page of them. Pure."""
 
 from collections.abc import Mapping
 from typing import cast, get_args
@@ -10,24 +10,35 @@ from echo_ingest.almanac import Order, Which
 PAGE_NODES = 50
 PAGE_MAX = 2_000
 TEXT_MAX = 64
-WORDS: Mapping[Which, str] = {
-    "all": "all",
-    "hour": "heard in the last hour",
-    "day": "heard in the last day",
-    "silent": "silent",
-    "never": "never heard",
-}
+PARAMETERS = ("q", "which", "order", "down", "page")
+STATES: tuple[tuple[Which, str], ...] = (
+    ("all", "all"),
+    ("hour", "heard in the last hour"),
+    ("day", "heard in the last day"),
+    ("silent", "silent"),
+    ("never", "never heard"),
+)
+COLUMNS: tuple[tuple[Order | None, str, bool], ...] = (
+    ("name", "node", False),
+    ("last_heard", "last heard", False),
+    ("battery", "battery", True),
+    ("records_today", "messages today", True),
+    (None, "calls today", True),
+    ("dead_letters", "refused, last day", True),
+    ("clock", "clock offset", False),
+)
+"""The order that a column's heading leads to, its words, and whether it is aligned to the right."""
 DESCENDING_FIRST: frozenset[Order] = frozenset(
     ("last_heard", "records_today", "dead_letters", "clock")
 )
-"""Where people look for the most; of the others, for the least."""
+"""In these columns people look for the most; in the others, for the least."""
 
 
 class NodesQuery(Struct, frozen=True):
-    """What the table is to show."""
+    """Which nodes the table shows."""
 
     text: str = ""
-    """In the name, in upper or lower case."""
+    """A part of the name, in upper or lower case."""
     which: Which = "all"
     order: Order = "name"
     descending: bool = False
@@ -35,12 +46,12 @@ class NodesQuery(Struct, frozen=True):
 
     @property
     def skip(self) -> int:
-        """How many nodes come before."""
+        """Return how many nodes come before this page."""
         return (self.page - 1) * PAGE_NODES
 
     @property
     def parameters(self) -> dict[str, object]:
-        """As they stand in the address; what is as ever is left out."""
+        """Return the parameters of the address; defaults are left out."""
         return {
             "q": self.text,
             "which": "" if self.which == "all" else self.which,
@@ -50,20 +61,23 @@ class NodesQuery(Struct, frozen=True):
         }
 
     def ordered(self, order: Order) -> dict[str, object]:
-        """What the heading of a column leads to: its order, or the other way round."""
+        """Return where the heading of a column leads: to its order, or to the reverse."""
         first = order in DESCENDING_FIRST
         down = not self.descending if order == self.order else first
         return NodesQuery(self.text, self.which, order, down).parameters
 
 
 def read(given: Mapping[str, str]) -> NodesQuery:
-    """Raises `ValueError` in words."""
+    """Read the parameters of an address; raise `ValueError`, in words, where one is wrong."""
     text, which = given.get("q", "").strip(), given.get("which", "all") or "all"
     order, page = given.get("order", "name") or "name", given.get("page", "1") or "1"
-    if unknown := given.keys() - {"q", "which", "order", "down", "page"}:
-        raise ValueError(f"nothing is known of {min(unknown)!r:.40} here")
+    if unknown := given.keys() - set(PARAMETERS):
+        raise ValueError(
+            f"{min(unknown)!r:.40} is not a parameter of this page; they are "
+            + ", ".join(PARAMETERS)
+        )
     if len(text) > TEXT_MAX:
-        raise ValueError(f"a part of a node's name has at most {TEXT_MAX} characters")
+        raise ValueError(f"q is too long: a node's name has at most {TEXT_MAX} characters")
     if which not in get_args(Which):
         raise ValueError(f"which is {which!r:.40}: it must be one of {', '.join(get_args(Which))}")
     if order not in get_args(Order):

@@ -1,4 +1,4 @@
-"""A node as people see it: how it is in a word and a shape, what its clock is worth. Pure."""
+"""A node as people see it: its state, and what is wrong with its clock. Pure."""
 
 from datetime import datetime, timedelta
 from typing import Literal
@@ -10,14 +10,14 @@ from echo_ingest.web.console.formatting import ago, span
 
 Badge = Literal["good", "look", "bad", "off", "unknown"]
 Mark = tuple[str, float, float, Badge, str]
-"""Name, latitude, longitude, state, and in words how it is: what the map is made of."""
+"""A node on the map: name, latitude, longitude, state, and the state in words."""
 
 HEARD_WITHIN = timedelta(hours=1)
 BATTERY_LOW_PERCENT = 20.0
 
 
 class NodeRow(Struct, frozen=True):
-    """A line of the table."""
+    """A row of the table."""
 
     node: NodeSummary
     badge: Badge
@@ -27,8 +27,8 @@ class NodeRow(Struct, frozen=True):
     battery_low: bool
 
 
-def line(node: NodeSummary, now: datetime) -> NodeRow:
-    """How a node is."""
+def node_row(node: NodeSummary, now: datetime) -> NodeRow:
+    """Return the row of a node."""
     badge, word = state(node.last_heard_at_ms, now, disabled=node.account == "disabled")
     battery = node.battery_percent
     battery_low = battery is not None and battery.value < BATTERY_LOW_PERCENT
@@ -36,9 +36,9 @@ def line(node: NodeSummary, now: datetime) -> NodeRow:
 
 
 def state(last_heard_at_ms: int | None, now: datetime, *, disabled: bool) -> tuple[Badge, str]:
-    """A shape and a word; heard within the last hour, it is well."""
+    """Return a shape and a word; a node that was heard within the last hour is well."""
     if disabled:
-        return "off", "disabled"
+        return "off", "blocked"
     if last_heard_at_ms is None:
         return "unknown", "never heard"
     if _ms(now - HEARD_WITHIN) < last_heard_at_ms:
@@ -47,17 +47,17 @@ def state(last_heard_at_ms: int | None, now: datetime, *, disabled: bool) -> tup
 
 
 def clock_error(clock: Clock | None) -> str | None:
-    """What its messages tell of its clock, where it is not right."""
+    """Return what its messages show to be wrong with its clock; None where nothing is."""
     if clock is None or clock.verdict == "right":
         return None
-    by = span(abs(clock.least_delay_seconds))
+    offset = span(abs(clock.least_delay_seconds))
     if clock.verdict == "ahead":
-        return f"clock {by} ahead"
-    return f"clock behind, or messages late, by {by}"
+        return f"clock {offset} ahead"
+    return f"clock behind, or messages late, by {offset}"
 
 
-def mark(point: MapPoint, now: datetime) -> Mark:
-    """A node on the map."""
+def map_mark(point: MapPoint, now: datetime) -> Mark:
+    """Return the mark of a node on the map."""
     badge, word = state(point.last_heard_at_ms, now, disabled=False)
     if point.last_heard_at_ms is not None:
         word = f"{word}, last {ago(point.last_heard_at_ms, now)}"

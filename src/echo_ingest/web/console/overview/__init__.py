@@ -1,8 +1,8 @@
 """Overview: how everything is, in five seconds, and where to look further."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from litestar import Response, get
@@ -18,21 +18,22 @@ from echo_ingest.almanac import (
     Sample,
     TimeUntilFull,
 )
-from echo_ingest.ipc import NoAnswer
+from echo_ingest.formatting import milliseconds
+from echo_ingest.ipc import NoAnswer, ServiceGauges
 from echo_ingest.journal import Ledger
 from echo_ingest.sinks import SinkState
+from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.auth import Viewer
-from echo_ingest.web.console.calls.rows import of_calls
-from echo_ingest.web.console.common_names import known_as
+from echo_ingest.web.console.call_rows import CallRows, of_calls
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.formatting import night_bounds, night_of
 from echo_ingest.web.console.overview import facts
 from echo_ingest.web.console.overview.facts import DAY, STEP, OverviewFacts
-from echo_ingest.web.console.overview.ledger_bars import ledger_bars
-from echo_ingest.web.console.overview.quickstart import first_message
-from echo_ingest.web.console.overview.sink_table import store_rows, store_title
-from echo_ingest.web.console.overview.sparkline import curve
-from echo_ingest.web.console.overview.summary import LastNight, sentence
+from echo_ingest.web.console.overview.ledger_bars import LedgerBar, ledger_bars
+from echo_ingest.web.console.overview.quickstart import FirstMessage, first_message
+from echo_ingest.web.console.overview.sink_table import SinkRow, sink_rows
+from echo_ingest.web.console.overview.sparkline import Sparkline, curve
+from echo_ingest.web.console.overview.summary import Clause, LastNight, clauses_of
 from echo_ingest.web.console.rendering import AnyRequest, zone_of
 
 LATEST = 6
@@ -40,17 +41,17 @@ FRAGMENTS = ("sentence", "parts", "pictures")
 
 
 class ServiceReport(Struct, frozen=True):
-    """What the process that ingests says of itself, or what the journal says in its place."""
+    """What the ingest process reports, or the journal in its place."""
 
     ledger: Ledger
     sink_states: dict[str, SinkState]
     problems: dict[str, str]
-    metrics: str
-    is_away: bool = False
+    gauges: ServiceGauges | None
+    """None where the ingest process does not answer."""
 
 
 class AlmanacReport(Struct, frozen=True):
-    """What the almanac tells."""
+    """What the almanac tells of the past."""
 
     nodes: NodeCounts
     samples: list[Sample]
@@ -58,119 +59,143 @@ class AlmanacReport(Struct, frozen=True):
     last_night: Night | None
     latest: list[ListedCall]
     offset: int
+    """How far the almanac has read the journal."""
+
+
+class OverviewView(Struct, frozen=True, kw_only=True):
+    """What the templates of the overview show."""
+
+    clauses: Sequence[Clause]
+    is_new: bool
+    """No message has been received yet."""
+    first: FirstMessage
+    last_night: Night | None
+    latest: CallRows
+    sinks: Sequence[SinkRow]
+    room: TimeUntilFull
+    received_last_day: int
+    clients: int | None
+    """Connections to the broker; None: not known."""
+    dropped: int | None
+    """Messages that the broker dropped in the last day; None: not known."""
+    rate: Sparkline
+    """Messages per second over the last day."""
+    received: LedgerBar
+    sink_bars: Sequence[tuple[str, LedgerBar]]
+    """For each sink, its title and what became of the stored records."""
+    stored: int
+    unread: int
+    """Records that the almanac has not read yet."""
 
 
 def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
-    """The page."""
+    """Return the page's route."""
 
     @get("/")
     async def overview(request: AnyRequest) -> Response[bytes]:
-        """How everything is."""
-        zone = zone_of(request)
-        values = await look(sources, zone, datetime.now(UTC))
-        values["first"] = first_message(sources.settings, request.url.hostname or "localhost")
-        return sources.pages.page(request, "overview.html", values)
+        """Show how everything is."""
+        now = datetime.now(UTC)
+        view = await look(sources, zone_of(request), now, request.url.hostname or "localhost")
+        return sources.pages.page(request, "overview.html", view, now=now)
 
     return [overview]
 
 
 async def fragments(sources: ConsoleContext, zone: ZoneInfo, viewer: Viewer) -> dict[str, str]:
-    """The parts of the page that change by themselves, by their names."""
-    values = await look(sources, zone, datetime.now(UTC)) | {"viewer": viewer}
-    # Until something has come, the page tells how to send it, to the host that it was asked at.
-    names = ("sentence",) if values["is_new"] else FRAGMENTS
+    """Return the parts of the page that change by themselves, by name."""
+    now = datetime.now(UTC)
+    view = await look(sources, zone, now)
+    # Until a message has come, the page tells how to send one to the host that the browser asked.
+    names = ("sentence",) if view.is_new else FRAGMENTS
     return {
-        name: sources.pages.fragment(f"overview_{name}.html", values, zone, values["now"])
+        name: sources.pages.fragment(f"overview_{name}.html", view, zone, now, viewer)
         for name in names
     }
 
 
-async def look(sources: ConsoleContext, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
-    """Ask everybody at once; what the templates show."""
-    said, remembered = await asyncio.gather(
-        ask_service(sources), sources.almanac.ask(lambda almanac: remember(almanac, zone, now))
+async def look(
+    sources: ConsoleContext, zone: ZoneInfo, now: datetime, hostname: str = "localhost"
+) -> OverviewView:
+    """Ask the ingest process and the almanac at once, and return what the templates show."""
+    service, past = await asyncio.gather(
+        ask_service(sources), sources.almanac.ask(lambda almanac: ask_almanac(almanac, zone, now))
     )
-    return shown(said, remembered, zone, now)
+    return view_of(service, past, first_message(sources.settings, hostname), zone, now)
 
 
 async def ask_service(sources: ConsoleContext) -> ServiceReport:
-    """What it says; where it does not answer, the ledger is read from the journal."""
+    """Ask the ingest process; where it does not answer, read the ledger from the journal."""
     service = sources.service
     try:
         return ServiceReport(
             *await asyncio.gather(
-                service.ledger(), service.sink_states(), service.healthy(), service.metrics()
+                service.ledger(), service.sink_states(), service.healthy(), service.gauges()
             )
         )
     except NoAnswer:
-        ledger = await sources.journal.ask(lambda archive: archive.ledger())
-        return ServiceReport(ledger, {}, {}, "", is_away=True)
+        ledger = await sources.journal.ask(lambda reader: reader.ledger())
+        return ServiceReport(ledger, {}, {}, None)
 
 
-def remember(almanac: Almanac, zone: ZoneInfo, now: datetime) -> AlmanacReport:
-    """What of the past is shown."""
-    now_ms = _ms(now)
+def ask_almanac(almanac: Almanac, zone: ZoneInfo, now: datetime) -> AlmanacReport:
+    """Read from the almanac what the page shows of the past."""
+    now_ms = milliseconds(now)
     evening = night_of(now - DAY, zone)
     began, ended = night_bounds(evening, zone)
-    nights = almanac.nights(CallFilter(since_ms=_ms(began), until_ms=_ms(ended)), zone, 1)
+    last_night = CallFilter(since_ms=milliseconds(began), until_ms=milliseconds(ended))
+    nights = almanac.nights(last_night, zone, 1)
     return AlmanacReport(
-        almanac.count_nodes(now_ms),
-        almanac.samples(_ms(now - DAY), now_ms),
-        almanac.room(),
-        next((night for night in nights if night.evening == evening), None),
-        almanac.calls(CallFilter(until_ms=now_ms), LATEST),
-        almanac.progress().offset,
+        nodes=almanac.count_nodes(now_ms),
+        samples=almanac.samples(milliseconds(now - DAY), now_ms),
+        room=almanac.room(),
+        last_night=next((night for night in nights if night.evening == evening), None),
+        latest=almanac.calls(CallFilter(until_ms=now_ms), LATEST),
+        offset=almanac.progress().offset,
     )
 
 
-def shown(
-    said: ServiceReport, remembered: AlmanacReport, zone: ZoneInfo, now: datetime
-) -> dict[str, Any]:
-    """What the templates show. Pure."""
-    ledger, samples, night = said.ledger, remembered.samples, remembered.last_night
+def view_of(
+    service: ServiceReport, past: AlmanacReport, first: FirstMessage, zone: ZoneInfo, now: datetime
+) -> OverviewView:
+    """Return what the templates show. Pure."""
+    ledger, samples, gauges = service.ledger, past.samples, service.gauges
     known = OverviewFacts(
         now=now,
         ledger=ledger,
-        sink_states=said.sink_states,
-        problems=said.problems,
-        away_since=facts.last_answered(samples, now) if said.is_away else None,
-        nodes=remembered.nodes,
+        sink_states=service.sink_states,
+        problems=service.problems,
+        away_since=facts.last_answered(samples, now) if gauges is None else None,
+        nodes=past.nodes,
         samples=samples,
-        room=remembered.room,
-        last_night=_summed(night) if night is not None else None,
+        room=past.room,
+        last_night=_total(past.last_night) if past.last_night is not None else None,
     )
-    standing = facts.standing(known)
+    state = facts.state_of(known)
     rates = facts.rates(samples, now)
-    first = facts.begins(rates)
-    received, store_bars = ledger_bars(ledger)
-    return {
-        "now": now,
-        "is_new": ledger.received == 0,
-        "known_as": known_as,
-        "clauses": sentence(standing, zone),
-        "last_night": night,
-        "latest": of_calls(remembered.latest, zone),
-        "stores": store_rows(standing.stores, samples, now, zone, first),
-        "room": remembered.room,
-        "received_last_day": facts.received(samples),
-        "clients": facts.clients(said.metrics),
-        "dropped": facts.dropped(samples),
-        "rate": curve(rates[first:], facts.step_at(now, first), STEP, zone),
-        "received": received,
-        "store_bars": [(store_title(name), bar) for name, bar in store_bars.items()],
-        "stored": ledger.stored,
-        "unread": ledger.stored - remembered.offset,
-    }
+    begin = facts.begins(rates)
+    received, sink_bars = ledger_bars(ledger)
+    return OverviewView(
+        clauses=clauses_of(state, zone),
+        is_new=ledger.received == 0,
+        first=first,
+        last_night=past.last_night,
+        latest=of_calls(past.latest, zone),
+        sinks=sink_rows(state.sinks, samples, now, zone, begin),
+        room=past.room,
+        received_last_day=facts.received(samples),
+        clients=gauges.broker_clients if gauges is not None else None,
+        dropped=facts.dropped(samples),
+        rate=curve(rates[begin:], facts.step_at(now, begin), STEP, zone),
+        received=received,
+        sink_bars=[(title_of(name), bar) for name, bar in sink_bars.items()],
+        stored=ledger.stored,
+        unread=ledger.stored - past.offset,
+    )
 
 
-def _summed(night: Night) -> LastNight:
-    most = night.species[0]
+def _total(night: Night) -> LastNight:
     return LastNight(
         sum(each.calls for each in night.species),
         len(night.species),
-        most.species,
+        night.species[0].species,
     )
-
-
-def _ms(when: datetime) -> int:
-    return int(when.timestamp() * 1000)

@@ -1,20 +1,18 @@
-"""What the overview makes of samples and figures: rates, what waits, what was refused. Pure.
+"""What the overview derives from samples and figures: rates, what waits, what was refused. Pure.
 
-Samples are looks at the service, a minute apart. Where it did not answer, or nobody looked, nothing
-is known, and nothing is made up in between.
+Samples of the service are taken a minute apart. Where it did not answer, or no sample was taken,
+nothing is known, and nothing is filled in.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from msgspec import Struct
-from prometheus_client.parser import text_string_to_metric_families
 
 from echo_ingest.almanac import NodeCounts, Sample, TimeUntilFull
+from echo_ingest.formatting import milliseconds, utc
 from echo_ingest.journal import Ledger
-from echo_ingest.metrics import BROKER_CLIENTS
 from echo_ingest.sinks import SinkState
 from echo_ingest.web.console.overview.summary import (
     LastNight,
@@ -33,7 +31,7 @@ NEXT_WITHIN_MS = 3 * MINUTE_MS
 
 
 class OverviewFacts(Struct, frozen=True, kw_only=True):
-    """What the overview is made of, as of one moment."""
+    """What the overview is made from, as of one moment."""
 
     now: datetime
     ledger: Ledger
@@ -41,7 +39,7 @@ class OverviewFacts(Struct, frozen=True, kw_only=True):
     problems: Mapping[str, str]
     """What keeps messages from coming in, by part."""
     away_since: datetime | None
-    """Since when the process that ingests has not answered; None: it does."""
+    """Since when the ingest process has not answered; None: it does."""
     nodes: NodeCounts
     samples: Sequence[Sample]
     """Of the last day, the oldest first."""
@@ -49,10 +47,10 @@ class OverviewFacts(Struct, frozen=True, kw_only=True):
     last_night: LastNight | None
 
 
-def standing(facts: OverviewFacts) -> SystemState:
-    """What the sentence is made of."""
-    ledger, nodes, now_ms = facts.ledger, facts.nodes, _ms(facts.now)
-    hour_ms = _ms(facts.now - HOUR)
+def state_of(facts: OverviewFacts) -> SystemState:
+    """Return what the summary is made from."""
+    ledger, nodes, now_ms = facts.ledger, facts.nodes, milliseconds(facts.now)
+    hour_ms = milliseconds(facts.now - HOUR)
     missing = ledger.received - ledger.stored - ledger.duplicates - ledger.dead_letters
     for sink in ledger.sinks.values():
         missing = missing or (
@@ -67,32 +65,34 @@ def standing(facts: OverviewFacts) -> SystemState:
         disk_days=facts.room.days,
         heard=nodes.heard_last_hour,
         silent=nodes.known - nodes.never - nodes.heard_last_hour,
-        latest_silences=[SilenceNotice(each.name, _at(each.since_ms)) for each in nodes.silent],
+        latest_silences=[SilenceNotice(each.name, utc(each.since_ms)) for each in nodes.silent],
         refused_this_hour=refused_between(facts.samples, hour_ms, now_ms) or 0,
         refused_hour_before=refused_between(facts.samples, hour_ms - 60 * MINUTE_MS, hour_ms),
-        stores=[_store(name, facts) for name in ledger.sinks],
+        sinks=[_sink(name, facts) for name in ledger.sinks],
         last_night=facts.last_night,
     )
 
 
-def _store(name: str, facts: OverviewFacts) -> SinkStatus:
+def _sink(name: str, facts: OverviewFacts) -> SinkStatus:
     figures = facts.ledger.sinks[name]
-    does = facts.sink_states.get(name, SinkState("not configured"))
+    now = facts.sink_states.get(name, SinkState("not configured"))
     return SinkStatus(
-        name,
-        does.state,
-        figures.backlog,
-        figures.lag_seconds,
-        figures.parked,
-        does.since,
-        does.reason,
+        name=name,
+        state=now.state,
+        waiting=figures.backlog,
+        lag_seconds=figures.lag_seconds,
+        refused=figures.parked,
+        since=now.since,
+        reason=now.reason,
+        http_status=now.http_status,
+        cause=now.cause,
     )
 
 
 def refused_between(samples: Sequence[Sample], since_ms: int, until_ms: int) -> int | None:
-    """How many messages were refused as no valid ones; a replay takes none of them away.
+    """Count the messages that were refused as invalid; a replay takes none of them away.
 
-    None where nobody looked.
+    Return None where no sample was taken.
     """
     within = [sample for sample in samples if since_ms - MINUTE_MS <= sample.at_ms < until_ms]
     if not any(sample.answered for sample in within):
@@ -101,36 +101,27 @@ def refused_between(samples: Sequence[Sample], since_ms: int, until_ms: int) -> 
 
 
 def received(samples: Sequence[Sample]) -> int:
-    """How many messages came meanwhile, as far as anybody looked."""
+    """Count the messages that arrived meanwhile, as far as samples were taken."""
     return sum(step.rise for step in _steps(samples, lambda sample: sample.received))
 
 
 def dropped(samples: Sequence[Sample]) -> int | None:
-    """How many messages the broker has dropped meanwhile; None: it has not said."""
+    """Count the messages that the broker dropped meanwhile; None: it did not tell."""
     if all(sample.broker_dropped is None for sample in samples):
         return None
     steps = _steps(samples, lambda sample: sample.broker_dropped)
-    # Less than before: the broker was started anew, and counts from 0.
+    # Less than before: the broker was restarted, and counts from 0.
     return sum(step.is_now if step.is_now < step.was else step.rise for step in steps)
 
 
 def last_answered(samples: Sequence[Sample], now: datetime) -> datetime:
-    """When the service last answered, as far as anybody looked; `now` where nobody has."""
+    """Return when the service last answered a sample; `now` where there is none."""
     answered = [sample.at_ms for sample in samples if sample.answered]
-    return _at(answered[-1]) if answered else now
-
-
-def clients(metrics: str) -> int | None:
-    """Clients connected to the broker, ours among them; None: it does not say."""
-    for family in text_string_to_metric_families(metrics):
-        for sample in family.samples:
-            if sample.name == BROKER_CLIENTS and math.isfinite(sample.value):
-                return int(sample.value)
-    return None
+    return utc(answered[-1]) if answered else now
 
 
 def rates(samples: Sequence[Sample], now: datetime) -> list[float | None]:
-    """Messages a second over the last day, in steps of `STEP`; None where nothing is known."""
+    """Return messages per second over the last day, by `STEP`; None where nothing is known."""
     sums: dict[int, tuple[int, int]] = {}
     for step in _steps(samples, lambda sample: sample.received):
         if step.lasting_ms <= NEXT_WITHIN_MS:
@@ -143,7 +134,7 @@ def rates(samples: Sequence[Sample], now: datetime) -> list[float | None]:
 
 
 def waiting(samples: Sequence[Sample], now: datetime, sink: str) -> list[float | None]:
-    """Records that waited for a sink over the last day: the most in each step."""
+    """Return how many records waited for a sink over the last day: the most in each step."""
     most: list[float | None] = [None] * _STEPS
     for sample in samples:
         step = (sample.at_ms - _first_ms(now)) // _STEP_MS
@@ -153,12 +144,12 @@ def waiting(samples: Sequence[Sample], now: datetime, sink: str) -> list[float |
 
 
 def step_at(now: datetime, place: int) -> datetime:
-    """When this step of the last day begins."""
-    return _at(_first_ms(now) + place * _STEP_MS)
+    """Return when this step of the last day begins."""
+    return utc(_first_ms(now) + place * _STEP_MS)
 
 
 def begins(rates: Sequence[float | None]) -> int:
-    """The first step that is known, for a service that is younger than a day."""
+    """Return the first step that is known, for a service that is younger than a day."""
     known = (place for place, rate in enumerate(rates) if rate is not None)
     return min(next(known, 0), _STEPS - STEPS_MIN)
 
@@ -168,22 +159,22 @@ _STEPS = DAY // STEP
 
 
 def _first_ms(now: datetime) -> int:
-    """The steps end with full ones and the one that is under way."""
-    return (_ms(now) // _STEP_MS - _STEPS + 1) * _STEP_MS
+    """Return when the first step begins: the last one is the one that is under way."""
+    return (milliseconds(now) // _STEP_MS - _STEPS + 1) * _STEP_MS
 
 
 class _SampleStep(Struct, frozen=True):
     """A figure from one sample to the next that has it."""
 
     at_ms: int
-    """Of the second."""
+    """When the second of the two was taken."""
     lasting_ms: int
     was: int
     is_now: int
 
     @property
     def rise(self) -> int:
-        """By how much it rose; what falls was replayed."""
+        """Return by how much it rose; where it fell, messages were replayed."""
         return max(self.is_now - self.was, 0)
 
 
@@ -193,11 +184,3 @@ def _steps(
     known = [(sample.at_ms, value) for sample in samples if (value := figure(sample)) is not None]
     for (before_ms, was), (at_ms, is_now) in pairwise(known):
         yield _SampleStep(at_ms, at_ms - before_ms, was, is_now)
-
-
-def _at(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
-
-
-def _ms(when: datetime) -> int:
-    return int(when.timestamp() * 1000)

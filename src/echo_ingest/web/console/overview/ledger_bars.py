@@ -1,4 +1,4 @@
-"""The ledger as a picture: a bar for what there should be, and the parts of it beside. Pure."""
+"""The message ledger as a picture: a bar for each whole, and in it the parts. Pure."""
 
 from collections.abc import Mapping
 
@@ -7,9 +7,9 @@ from msgspec import Struct
 from echo_ingest.journal import Ledger
 
 WIDTH = 100.0
-"""Of a whole bar, in percent."""
+"""The width of a whole bar, in percent."""
 VISIBLE = 0.8
-"""What there is at all is at least so wide."""
+"""The least width of a part that is not empty."""
 
 
 class LedgerBarPart(Struct, frozen=True):
@@ -22,7 +22,7 @@ class LedgerBarPart(Struct, frozen=True):
 
 
 class LedgerBar(Struct, frozen=True):
-    """A whole and its parts, that are to be the same."""
+    """A whole and its parts, which should add up to it."""
 
     name: str
     """What the whole is."""
@@ -35,7 +35,7 @@ class LedgerBar(Struct, frozen=True):
 
 
 def ledger_bars(ledger: Ledger) -> tuple[LedgerBar, dict[str, LedgerBar]]:
-    """What became of all that was received; and of what is stored, by sink."""
+    """Return what became of all messages received, and of all stored ones by sink."""
     received = bar(
         "received",
         ledger.received,
@@ -62,9 +62,9 @@ def ledger_bars(ledger: Ledger) -> tuple[LedgerBar, dict[str, LedgerBar]]:
 
 
 def bar(name: str, whole: int, parts: Mapping[str, int]) -> LedgerBar:
-    """Lay out `parts` beside each other; those of nothing have no width."""
-    together = sum(parts.values())
-    missing = whole - together
+    """Lay out `parts` beside each other; empty ones have no width."""
+    total = sum(parts.values())
+    missing = whole - total
     drawn = {**parts, "missing": abs(missing)} if missing else dict(parts)
     widths = _widths(list(drawn.values()))
     shares = []
@@ -77,10 +77,10 @@ def bar(name: str, whole: int, parts: Mapping[str, int]) -> LedgerBar:
 
 
 def _widths(counts: list[int]) -> list[float]:
-    """Together `WIDTH`; the smallest are made wide enough to be seen, and the rest pays for it."""
-    there = [count for count in counts if count > 0]
-    total = sum(there)
-    small = [count for count in there if count / total * WIDTH < VISIBLE]
+    """Share `WIDTH` out; the smallest parts are widened to be seen, at the cost of the rest."""
+    positive = [count for count in counts if count > 0]
+    total = sum(positive)
+    small = [count for count in positive if count / total * WIDTH < VISIBLE]
     room = WIDTH - VISIBLE * len(small)
     large_total = total - sum(small)
     return [

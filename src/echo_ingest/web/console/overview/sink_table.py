@@ -1,4 +1,4 @@
-"""The stores in their table: how each is, and what waited over the last day. Pure."""
+"""The sinks in their table: how each one is, and what waited over the last day. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,89 +8,80 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from echo_ingest.almanac import Sample
+from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.overview import facts
 from echo_ingest.web.console.overview.sparkline import Sparkline, curve
-from echo_ingest.web.console.overview.summary import (
-    BEHIND_SECONDS,
-    TOO_OFTEN,
-    SinkStatus,
-    answered,
-    store_name,
-)
+from echo_ingest.web.console.overview.summary import BEHIND_SECONDS, SinkStatus
 
 Badge = Literal["good", "look", "bad", "off", "unknown"]
 
 
-class SinkRow(Struct, frozen=True):
-    """A line of the table."""
+class SinkRow(Struct, frozen=True, kw_only=True):
+    """A row of the table."""
 
     name: str
     title: str
     badge: Badge
     word: str
+    """The state, for people."""
     since: datetime | None
     reason: str | None
     waiting: int
     lag_seconds: float
     refused: int
+    can_pause: bool
+    can_resume: bool
     curve: Sparkline
 
-    @property
-    def can_pause(self) -> bool:
-        """It runs, and is not paused yet."""
-        return self.word not in ("paused", "not set up any more", "not known")
 
-
-def store_rows(
-    stores: Sequence[SinkStatus],
+def sink_rows(
+    sinks: Sequence[SinkStatus],
     samples: Sequence[Sample],
     now: datetime,
     zone: ZoneInfo,
     first: int,
 ) -> list[SinkRow]:
-    """A line for each store; curves begin with step `first` of the last day."""
-    return [
-        SinkRow(
-            store.name,
-            store_title(store.name),
-            *_state(store),
-            store.since,
-            store.reason,
-            store.waiting,
-            store.lag_seconds,
-            store.refused,
-            curve(
-                facts.waiting(samples, now, store.name)[first:],
-                facts.step_at(now, first),
-                facts.STEP,
-                zone,
-            ),
-        )
-        for store in stores
-    ]
+    """Return a row for each sink; curves begin with step `first` of the last day."""
+    return [_row(sink, samples, now, zone, first) for sink in sinks]
 
 
-def store_title(sink: str) -> str:
-    """Without its article, at the beginning of a line."""
-    name = store_name(sink).removeprefix("the ")
-    return name[:1].upper() + name[1:]
+def _row(
+    sink: SinkStatus, samples: Sequence[Sample], now: datetime, zone: ZoneInfo, first: int
+) -> SinkRow:
+    badge, word = _badge(sink)
+    waiting = facts.waiting(samples, now, sink.name)[first:]
+    return SinkRow(
+        name=sink.name,
+        title=title_of(sink.name),
+        badge=badge,
+        word=word,
+        since=sink.since,
+        reason=sink.reason,
+        waiting=sink.waiting,
+        lag_seconds=sink.lag_seconds,
+        refused=sink.refused,
+        can_pause=sink.state in ("delivering", "waiting", "unavailable"),
+        can_resume=sink.state == "paused",
+        curve=curve(waiting, facts.step_at(now, first), facts.STEP, zone),
+    )
 
 
-def _state(store: SinkStatus) -> tuple[Badge, str]:
-    match store.state:
-        case "delivering" if store.waiting and store.lag_seconds >= BEHIND_SECONDS:
+def _badge(sink: SinkStatus) -> tuple[Badge, str]:
+    match sink.state:
+        case "delivering" if sink.waiting and sink.lag_seconds >= BEHIND_SECONDS:
             return "look", "behind"
         case "delivering":
             return "good", "up to date"
+        case "unavailable" if sink.is_overloaded:
+            return "look", "overloaded"
+        case "unavailable" if sink.http_status is not None:
+            return "bad", "answers with errors"
         case "unavailable":
-            status = answered(store)
-            if status == TOO_OFTEN:
-                return "look", "asked too often"
-            return "bad", "cannot be reached" if status is None else "takes nothing"
+            return "bad", "unreachable"
         case "paused":
             return "off", "paused"
         case "waiting":
-            return "look", "held up"
+            return "look", "waiting"
         case "not configured":
-            return "off", "not set up any more"
-    return "unknown", "not known"
+            return "off", "not configured"
+    return "unknown", "unknown"

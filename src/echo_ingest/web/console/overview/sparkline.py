@@ -1,7 +1,7 @@
-"""A figure over the last day, as a small curve: what goes into its SVG. Pure.
+"""A figure over the last day as a small curve: what goes into its SVG. Pure.
 
-Values come by equal steps of time. Where there is none, because the service did not run or did not
-answer, the curve has a gap: it never joins what it does not know.
+Values come in equal steps of time. Where one is missing, because the service did not run or did not
+answer, the curve has a gap: it never joins what is not known.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 HEIGHT = 100
-"""Of the drawing, in its own units; its width is one for each step."""
+"""The height of the drawing in its own units; its width is one for each step."""
 TICK_HOURS = 6
 SHORT = timedelta(hours=12)
-"""Up to this length there is a tick each hour."""
+"""Up to this length there is a tick every hour."""
 
 
 class Gap(Struct, frozen=True):
-    """Steps of which nothing is known."""
+    """Steps for which no value is known."""
 
     first: int
     steps: int
@@ -28,7 +28,7 @@ class Tick(Struct, frozen=True):
     """A time on the axis."""
 
     percent: float
-    """Of the width, from the left."""
+    """Its place, in percent of the width from the left."""
     at: datetime
 
 
@@ -39,7 +39,7 @@ class Sparkline(Struct, frozen=True):
     line: str
     """SVG path data."""
     area: str
-    """Of what is below the line."""
+    """SVG path data of the area below the line."""
     gaps: tuple[Gap, ...]
     ticks: tuple[Tick, ...]
     top: float
@@ -52,7 +52,7 @@ class Sparkline(Struct, frozen=True):
 def curve(
     values: Sequence[float | None], first_at: datetime, step: timedelta, zone: ZoneInfo
 ) -> Sparkline:
-    """Draw `values`, the first of which is of `first_at`; none of them is below 0."""
+    """Draw `values`, the first of which belongs to `first_at`; none is below 0."""
     known = [value for value in values if value is not None]
     highest = max(known, default=0.0)
     line, area = [], []
@@ -82,7 +82,7 @@ def _y(value: float, highest: float) -> str:
 
 
 def _runs(values: Sequence[float | None]) -> Iterator[tuple[int, list[float]]]:
-    """Stretches of known values, with the place of the first."""
+    """Yield each stretch of known values, with the place of the first."""
     run: list[float] = []
     for place, value in enumerate((*values, None)):
         if value is not None:
@@ -103,11 +103,11 @@ def _gaps(values: Sequence[float | None]) -> Iterator[Gap]:
 
 
 def _ticks(first_at: datetime, length: timedelta, zone: ZoneInfo) -> Iterator[Tick]:
-    """Full hours of the zone, those that divide by `TICK_HOURS` where there are many."""
+    """Yield full hours of the zone; where there are many, only every `TICK_HOURS`-th."""
     hour = timedelta(hours=1)
-    apart = 1 if length <= SHORT else TICK_HOURS
+    every = 1 if length <= SHORT else TICK_HOURS
     at = first_at.astimezone(zone).replace(minute=0, second=0, microsecond=0)
     while at < first_at + length:
-        if at >= first_at and at.astimezone(zone).hour % apart == 0:
+        if at >= first_at and at.astimezone(zone).hour % every == 0:
             yield Tick(round(100 * ((at - first_at) / length), 2), at.astimezone(zone))
         at = (at.astimezone(UTC) + hour).astimezone(zone)

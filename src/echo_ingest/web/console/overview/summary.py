@@ -1,10 +1,9 @@
-"""The sentence that the overview begins with: how everything is, in plain words. Pure.
+"""The summary that the overview begins with: how everything is, in whole sentences. Pure.
 
-It is made of clauses, the most urgent first. *Stuck* is what a person has to mend now, or what is
-lost; *look* what a person should know today; *fine* the rest.
+It consists of clauses, the most urgent first. *Stuck* is what a person has to mend now, or what is
+lost; *look* is what a person should know today; *fine* is the rest.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
@@ -12,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.formatting import counted, moment_short, number, span
 
 Urgency = Literal["stuck", "look", "fine"]
@@ -23,25 +23,19 @@ STUCK_AFTER = timedelta(minutes=10)
 DISK_LOOK_DAYS = 14
 DISK_STUCK_DAYS = 2
 RISING_MIN = 10
+TOO_MANY_REQUESTS = 429
 
 INTAKE = {
-    "journal": "No message can be stored:",
-    "broker": "No message can come in:",
-    "echo": "No message passes through the broker:",
-    "service": "No message is taken in: the service is",
+    "journal": "No messages can be stored:",
+    "broker": "No messages arrive from the broker:",
+    "echo": "Messages do not pass through the broker:",
+    "service": "No messages are accepted: the service is",
 }
-STORES = {
-    "echo_api": "the Echo API",
-    "postgres": "PostgreSQL",
-    "mongodb": "MongoDB",
-    "objects": "the store of audio",
-}
-ANSWERED = re.compile(r" answered (\d{3})\b")
-TOO_OFTEN = 429
+"""How the sentence about a problem begins, by the part that has it."""
 
 
 class Clause(Struct, frozen=True):
-    """A part of the sentence."""
+    """A part of the summary."""
 
     urgency: Urgency
     text: str
@@ -51,13 +45,13 @@ class Clause(Struct, frozen=True):
 
 
 class SilenceNotice(Struct, frozen=True):
-    """A node that is not heard any more."""
+    """A node from which no messages arrive any more."""
 
     node: str
     last_heard_at: datetime
 
 
-class SinkStatus(Struct, frozen=True):
+class SinkStatus(Struct, frozen=True, kw_only=True):
     """A sink: what it does, and what waits for it."""
 
     name: str
@@ -67,8 +61,18 @@ class SinkStatus(Struct, frozen=True):
     lag_seconds: float
     refused: int
     since: datetime | None = None
-    """Of `unavailable` and `paused`."""
+    """When it became `unavailable` or `paused`."""
     reason: str | None = None
+    """Why it waits or is unavailable, for people."""
+    http_status: int | None = None
+    """The HTTP status with which it answers while it is unavailable."""
+    cause: str | None = None
+    """The kind of reason why it is unavailable, as `sinks.SinkState`."""
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Does it answer that it gets too many requests?"""
+        return self.http_status == TOO_MANY_REQUESTS or self.cause == "overloaded"
 
 
 class LastNight(Struct, frozen=True):
@@ -81,210 +85,206 @@ class LastNight(Struct, frozen=True):
 
 
 class SystemState(Struct, frozen=True, kw_only=True):
-    """All that the sentence is made of, as of one moment."""
+    """All that the summary is made from, as of one moment."""
 
     now: datetime
     away_since: datetime | None = None
-    """Since when the part that takes messages in has not answered; None: it does."""
+    """Since when the ingest process has not answered; None: it does."""
     problems: Mapping[str, str] = {}
-    """What keeps messages from coming in, in words, by part: `journal`, `broker`, `service`."""
+    """What keeps messages from coming in, for people, by part: `journal`, `broker`, `service`."""
     missing: int = 0
-    """By how many messages the ledger does not close."""
+    """By how many messages the ledger does not add up."""
     lost: int = 0
     """Messages that a damaged file did not give back."""
     disk_days: float | None = None
-    """How long the room lasts at the pace of the last week; None: nobody can tell."""
+    """How long the disk space lasts at the rate of the last week; None: it is not known."""
     heard: int = 0
     """Nodes heard within the last hour."""
     silent: int = 0
-    """Nodes known, but not heard within the last hour."""
+    """Nodes that are known, but were not heard within the last hour."""
     latest_silences: Sequence[SilenceNotice] = ()
-    """The silences that began last, newest first; `NAMED_MAX` of them are enough."""
+    """The silences that began last, newest first; `NAMED_MAX` are enough."""
     refused_this_hour: int = 0
-    """Messages of the last hour that were no valid ones."""
+    """Messages of the last hour that were not valid."""
     refused_hour_before: int | None = None
-    """None: nobody looked then."""
-    stores: Sequence[SinkStatus] = ()
+    """None: no sample was taken then."""
+    sinks: Sequence[SinkStatus] = ()
     last_night: LastNight | None = None
 
 
-def sentence(standing: SystemState, zone: ZoneInfo) -> list[Clause]:
-    """Every clause, the most urgent first; never empty. Times are those of `zone`."""
+def clauses_of(state: SystemState, zone: ZoneInfo) -> list[Clause]:
+    """Return every clause, the most urgent first; never empty. Times are those of `zone`."""
     clauses = [
-        *_intake(standing, zone),
-        *_ledger(standing),
-        *_room(standing),
-        _nodes(standing, zone),
-        *_refused(standing),
-        *_stores(standing, zone),
-        *_night(standing),
+        *_intake(state, zone),
+        *_ledger(state),
+        *_disk(state),
+        _nodes(state, zone),
+        *_refused(state),
+        *_sinks(state, zone),
+        *_night(state),
     ]
     return sorted(clauses, key=lambda clause: URGENCIES.index(clause.urgency))
 
 
-def store_name(sink: str) -> str:
-    """What people call a sink."""
-    return STORES.get(sink, sink)
-
-
-def answered(store: SinkStatus) -> int | None:
-    """The status of HTTP with which it takes nothing; None: it does not even answer."""
-    found = ANSWERED.search(store.reason or "")
-    return int(found[1]) if found else None
-
-
-def _intake(standing: SystemState, zone: ZoneInfo) -> Iterator[Clause]:
-    if standing.away_since is not None:
-        since = moment_short(standing.away_since, standing.now, zone)
+def _intake(state: SystemState, zone: ZoneInfo) -> Iterator[Clause]:
+    if state.away_since is not None:
+        since = moment_short(state.away_since, state.now, zone)
         yield Clause(
             "stuck",
-            f"Nothing is taken in: the ingestion has not answered since {since}; "
-            "what stands here is what was known then.",
+            f"No messages are accepted: the ingest process has not answered since {since}. "
+            "This page shows what was known then.",
         )
-    for part, problem in standing.problems.items():
+    for part, problem in state.problems.items():
         text = f"{INTAKE.get(part, f'{part}:')} {problem}"
         yield Clause("stuck", text if text[-1] in ".?!" else f"{text}.")
 
 
-def _ledger(standing: SystemState) -> Iterator[Clause]:
-    if standing.missing:
+def _ledger(state: SystemState) -> Iterator[Clause]:
+    if state.missing:
+        count = abs(state.missing)
         yield Clause(
             "stuck",
-            f"The ledger does not close: {counted(abs(standing.missing), 'messages')} "
-            f"{'missing' if standing.missing > 0 else 'too many'}; "
-            "type echo-ingest verify to see where.",
+            f"The message ledger does not add up: {counted(count, 'messages')} {_are(count)} "
+            f"{'missing' if state.missing > 0 else 'too many'}. "
+            "Run echo-ingest verify to see where.",
             "#ledger",
         )
-    if standing.lost:
+    if state.lost:
         yield Clause(
             "stuck",
-            f"{counted(standing.lost, 'messages')} lost to a damaged file; "
-            "journal.db.salvage.txt says which.",
+            f"{counted(state.lost, 'messages')} {_were(state.lost)} lost with a damaged file; "
+            "journal.db.salvage.txt lists what is missing.",
             "#ledger",
         )
 
 
-def _room(standing: SystemState) -> Iterator[Clause]:
-    days = standing.disk_days
+def _disk(state: SystemState) -> Iterator[Clause]:
+    days = state.disk_days
     if days is not None and days < DISK_LOOK_DAYS:
         urgency: Urgency = "stuck" if days < DISK_STUCK_DAYS else "look"
-        left = span(days * 86_400)
-        yield Clause(urgency, f"Room on the disk for {left} more at this pace.", "#room")
+        text = f"The disk will be full in about {span(days * 86_400)} at this rate."
+        yield Clause(urgency, text, "#disk")
 
 
-def _nodes(standing: SystemState, zone: ZoneInfo) -> Clause:
-    heard, silent = standing.heard, standing.silent
+def _nodes(state: SystemState, zone: ZoneInfo) -> Clause:
+    heard, silent = state.heard, state.silent
     known = heard + silent
     if not known:
-        return Clause("look", "No node has published yet.", "/console/nodes")
+        return Clause("look", "No node has sent a message yet.", "/console/nodes")
     if known == 1 and heard:
         return Clause("fine", "The only node was heard in the last hour.", "/console/nodes")
     if not silent:
-        return Clause(
-            "fine", f"All {number(known)} nodes heard in the last hour.", "/console/nodes"
-        )
-    href = "/console/nodes?state=silent"
+        text = f"All {number(known)} nodes were heard in the last hour."
+        return Clause("fine", text, "/console/nodes")
     latest = [
-        f"{each.node} {{}}since {moment_short(each.last_heard_at, standing.now, zone)}"
-        for each in standing.latest_silences[:NAMED_MAX]
+        (each.node, moment_short(each.last_heard_at, state.now, zone))
+        for each in state.latest_silences[:NAMED_MAX]
     ]
+    node, since = latest[0]
+    some = f"{number(heard)} of {number(known)} nodes {_were(heard)} heard in the last hour"
     if known == 1:
-        text = f"The only node, {latest[0].replace(' {}', ', is silent ')}."
+        text = f"The only node, {node}, has been silent since {since}."
     elif not heard:
-        newest = standing.latest_silences[0]
-        at = moment_short(newest.last_heard_at, standing.now, zone)
         text = (
-            f"None of {number(known)} nodes heard in the last hour; "
-            f"the last was {newest.node}, {at}."
+            f"None of the {number(known)} nodes was heard in the last hour; "
+            f"the last one was {node}, {since}."
         )
+    elif silent == 1:
+        text = f"{some}; {node} has been silent since {since}."
     else:
-        who = latest[0].format("silent ")
-        if silent > 1:
-            who = "silent: " + _listed([each.format("") for each in latest], silent - len(latest))
-        text = f"{number(heard)} of {number(known)} nodes heard in the last hour; {who}."
-    return Clause("look" if heard else "stuck", text, href)
+        named = [f"{node} (since {since})" for node, since in latest]
+        text = f"{some}; {_listed(named, silent - len(named))} are silent."
+    return Clause("look" if heard else "stuck", text, "/console/nodes?state=silent")
 
 
-def _refused(standing: SystemState) -> Iterator[Clause]:
-    count, before = standing.refused_this_hour, standing.refused_hour_before
+def _refused(state: SystemState) -> Iterator[Clause]:
+    count, before = state.refused_this_hour, state.refused_hour_before
     if before is not None and count >= RISING_MIN and count > 2 * before:
         text = (
-            f"Refused messages rise: {number(count)} in the last hour, "
-            f"{number(before)} in the one before."
+            f"Refused messages are rising: there were {number(count)} in the last hour and "
+            f"{number(before)} in the hour before."
         )
         yield Clause("look", text, "/console/refused")
     elif count:
-        text = f"{counted(count, 'messages')} refused in the last hour."
+        text = f"{counted(count, 'messages')} {_were(count)} refused in the last hour."
         yield Clause("look", text, "/console/refused")
 
 
-def _stores(standing: SystemState, zone: ZoneInfo) -> Iterator[Clause]:
-    well = []
-    for store in standing.stores:
-        held_up = _held_up(store, standing.now, zone)
+def _sinks(state: SystemState, zone: ZoneInfo) -> Iterator[Clause]:
+    up_to_date = []
+    for sink in state.sinks:
+        held_up = _held_up(sink, state.now, zone)
         if held_up is not None:
             yield held_up
-        elif store.state == "delivering":
-            well.append(store_name(store.name))
-        if store.refused:
-            name = _capital(store_name(store.name))
-            text = f"{name} has refused {counted(store.refused, 'records')}."
+        elif sink.state == "delivering":
+            up_to_date.append(title_of(sink.name))
+        if sink.refused:
+            text = f"{title_of(sink.name)} has refused {counted(sink.refused, 'records')}."
             yield Clause("look", text, "/console/refused")
-    if well:
-        has = "has" if len(well) == 1 else "have"
-        yield Clause("fine", _capital(f"{_listed(well)} {has} everything."), "#stores")
+    if up_to_date:
+        text = f"{_listed(up_to_date)} {_are(len(up_to_date))} up to date."
+        yield Clause("fine", text, "#delivery")
 
 
-def _held_up(store: SinkStatus, now: datetime, zone: ZoneInfo) -> Clause | None:
-    name = _capital(store_name(store.name))
-    waiting = f"{counted(store.waiting, 'records')} waiting"
-    since = "" if store.since is None else f" since {moment_short(store.since, now, zone)}"
-    late = span(store.lag_seconds)
-    match store.state:
+def _held_up(sink: SinkStatus, now: datetime, zone: ZoneInfo) -> Clause | None:
+    title = title_of(sink.name)
+    waiting = f"{counted(sink.waiting, 'records')} {_are(sink.waiting)} waiting"
+    since = "" if sink.since is None else f" since {moment_short(sink.since, now, zone)}"
+    has_been = "has been" if since else "is"
+    match sink.state:
         case "unavailable":
-            lasting = store.since is not None and now - store.since >= STUCK_AFTER
-            urgency: Urgency = "stuck" if lasting else "look"
-            return Clause(urgency, f"{name} {_takes_nothing(store)}{since}; {waiting}.", "#stores")
+            is_lasting = sink.since is not None and now - sink.since >= STUCK_AFTER
+            text = f"{title} {has_been} {_unavailable(sink)}{since}; {waiting}."
+            return Clause("stuck" if is_lasting else "look", text, "#delivery")
         case "paused":
-            return Clause("look", f"{name} is paused{since}; {waiting}.", "#stores")
+            return Clause("look", f"{title} {has_been} paused{since}; {waiting}.", "#delivery")
         case "not configured":
-            text = f"{name} is not configured any more; {waiting}."
-            return Clause("look", text, "#stores") if store.waiting else None
-        case "waiting" if store.waiting:
-            return Clause("look", f"{name} {store.reason or 'waits'}; {waiting}.", "#stores")
-    if store.waiting and store.lag_seconds >= BEHIND_SECONDS:
-        return Clause("look", f"{name} is {late} behind; {waiting}.", "#stores")
+            text = f"{title} is not configured any more; {waiting}."
+            return Clause("look", text, "#delivery") if sink.waiting else None
+        case "waiting" if sink.waiting:
+            return Clause("look", f"{title} {sink.reason or 'waits'}; {waiting}.", "#delivery")
+    if sink.waiting and sink.lag_seconds >= BEHIND_SECONDS:
+        text = f"{title} is {span(sink.lag_seconds)} behind; {waiting}."
+        return Clause("look", text, "#delivery")
     return None
 
 
-def _takes_nothing(store: SinkStatus) -> str:
-    match answered(store):
-        case None:
-            return "cannot be reached"
-        case status if status == TOO_OFTEN:
-            return f"answers that it is asked too often ({TOO_OFTEN})"
-        case status:
-            return f"answers, but takes nothing ({status})"
+def _unavailable(sink: SinkStatus) -> str:
+    """Say what an unavailable sink does instead of taking records."""
+    status = "" if sink.http_status is None else f" (HTTP {sink.http_status})"
+    if sink.is_overloaded:
+        return f"asking us to slow down{status}"
+    match sink.cause:
+        case "credentials":
+            return f"rejecting our credentials{status}"
+        case "disk_full":
+            return "held up by a full disk"
+    return f"answering with errors{status}" if status else "unreachable"
 
 
-def _night(standing: SystemState) -> Iterator[Clause]:
-    night = standing.last_night
+def _night(state: SystemState) -> Iterator[Clause]:
+    night = state.last_night
     if night is None:
         return
-    text = f"{counted(night.calls, 'calls')} of {night.most} last night."
+    calls = counted(night.calls, "calls")
+    text = f"{calls} of {night.most} {_were(night.calls)} heard last night."
     if night.species > 1:
         text = (
-            f"{counted(night.calls, 'calls')} of {number(night.species)} species last night, "
+            f"{calls} of {number(night.species)} species were heard last night, "
             f"most often {night.most}."
         )
     yield Clause("fine", text, "/console/calls")
 
 
 def _listed(names: Sequence[str], more: int = 0) -> str:
-    """`a, b and c`, or `a, b, c and 12 more`."""
+    """Return `a, b and c`, or `a, b, c and 12 more`."""
     *others, last = [*names, f"{number(more)} more"] if more else names
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
