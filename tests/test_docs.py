@@ -1,4 +1,4 @@
-"""The documents say what the code does, and their links lead somewhere."""
+"""The documents agree with the code, and their links lead somewhere."""
 
 import ast
 import contextlib
