@@ -169,7 +169,7 @@ class Harness:
         return ledger
 
     def ledger_now(self) -> dict[str, Any]:
-        """Return what the running service says, checked to add up; starts no program: for polling."""
+        """Return what the running service says, checked to add up; no program starts for it."""
         status, ledger = self.http("/api/ledger")
         assert status == 200, ledger
         assert closes(ledger), ledger
