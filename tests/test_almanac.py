@@ -1,4 +1,4 @@
-"""The answers of the almanac, and that it may be deleted, damaged or killed at any time."""
+"""The almanac: what it tells pages, and that it survives deletion, kills and a wrong journal."""
 
 import base64
 import contextlib

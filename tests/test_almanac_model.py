@@ -1,4 +1,4 @@
-"""The almanac compared with a plain recount of its journal, whatever is done to either.
+"""The almanac, compared with a plain recount of its journal, whatever is done to either.
 
 Hypothesis chooses what happens, and reduces a failure to the steps that matter.
 `STEPS=20000 pytest tests/test_almanac_model.py` searches for longer.
