@@ -539,9 +539,10 @@ def test_who_waits_to_write_lets_all_others_go_on(site: Site, writer: str) -> No
 FOLLOW = """
 import sys
 from pathlib import Path
-from echo_ingest.almanac import Follower, follow
-follow.WRITE_RECORDS = 200
-for step in Follower(Path(sys.argv[1]), Path(sys.argv[2]), 1_000_000).round():
+from echo_ingest.almanac import Follower, follower
+from echo_ingest.decode import Decoder
+follower.WRITE_RECORDS = 200
+for step in Follower(Path(sys.argv[1]), Path(sys.argv[2]), Decoder(1_000_000)).round():
     print(".", flush=True)
 """
 

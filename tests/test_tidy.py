@@ -13,8 +13,8 @@ SOURCE = ROOT / "src" / "echo_ingest"
 
 LAYERS = (
     ("reasons",),
-    ("record", "backoff", "metrics", "payload_view", "process"),
-    ("settings", "decode", "columns"),
+    ("record", "backoff", "metrics", "formatting", "process"),
+    ("settings", "decode", "columns", "payload_view"),
     ("mqtt", "journal", "sinks", "broker"),
     ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator"),
     ("web",),

@@ -1,4 +1,4 @@
-"""What the page says to do about a refused message: by its code, or by its words where it has none."""
+"""What the page says to do about a refused message, by its code or by its words."""
 
 import pytest
 
