@@ -513,7 +513,7 @@ ERRORS = [
     ("/api/dead-letters/9/payload", 404, "there is no dead letter 9"),
     ("/api/nodes?since=yesterday", 400, "since must be a day in UTC, such as 2026-09-14"),
     ("/api/nodes?limit=3", 400, "allowed, once each: node, since"),
-    ("/api/parked?sink=s3", 404, "there is no sink 's3'; there are: echo_api"),
+    ("/api/parked?sink=s3", 404, "there is no sink 's3'; known sinks: echo_api"),
     ("/api", 404, "/api/openapi.json lists"),
     ("/nothing%2Fhere", 404, "there is nothing at"),
     ("/api/records?node=%ff%00", 200, ""),

@@ -172,8 +172,8 @@ class IngestClient:
                 answer = await asyncio.shield(self._asked[question])
         except TimeoutError:
             raise NoAnswer(
-                f"the ingest process has not answered for {ANSWER_SECONDS_MAX:g} s: the disk may hang, "
-                "or the machine may be overloaded"
+                f"the ingest process has not answered for {ANSWER_SECONDS_MAX:g} s: the disk may "
+                "hang, or the machine may be overloaded"
             ) from None
         if answer.problem is not None:
             raise NoAnswer(answer.problem)

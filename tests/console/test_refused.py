@@ -109,9 +109,9 @@ async def test_a_group_says_before_it_is_tried_again_what_would_come_of_it(
     text = await shown(browser, page)
     assert "All 3 were looked at just now: 2 would be stored , 1 still cannot be read" in text
     assert "a number was expected, found text" in text
-    assert "Log in with the operator’s token" in text and "<button" not in browser.text
+    assert "Log in with the operator token" in text and "<button" not in browser.text
     await browser.log_in(HTTP_TOKEN)
-    assert "Log in with the operator’s token" in await shown(browser, page)
+    assert "Log in with the operator token" in await shown(browser, page)
     await browser.log_in()
     assert "Try all 3 again" in await shown(browser, page)
     assert f'name="form_token" value="{FORM_TOKEN}"' in browser.text
@@ -238,7 +238,7 @@ async def test_a_node_is_let_in_with_a_password_that_is_shown_once_and_shut_out(
     for wrong in ({"node": "a/b"}, {"node": "echopub"}, {"node": "x", "url": "nowhere:0"}, {}):
         assert await browser.act("add-node", **wrong) == 400
     assert await browser.act("disable-node", node="ridge-09", back="/console/refused") == 303
-    assert "shut out" in browser.text and read_nodes(browser.settings.nodes_path)[0].disabled
+    assert "is blocked" in browser.text and read_nodes(browser.settings.nodes_path)[0].disabled
     await browser.act("enable-node", node="ridge-09", back="/console/refused")
     assert not read_nodes(browser.settings.nodes_path)[0].disabled
     log = "".join(capfd.readouterr())
@@ -249,7 +249,7 @@ async def test_nodes_of_a_broker_elsewhere_are_not_made_here(tmp_path: Path) -> 
     async with browsing(tmp_path, endpoint="mqtt://broker.example:1884", user="x") as browser:
         await browser.log_in()
         assert await browser.act("add-node", node="ridge-09") == 400
-        assert "elsewhere" in browser.text and not browser.settings.nodes_path.exists()
+        assert "another machine" in browser.text and not browser.settings.nodes_path.exists()
 
 
 @pytest.mark.parametrize("token", [None, HTTP_TOKEN])

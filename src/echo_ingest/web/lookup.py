@@ -26,10 +26,10 @@ def entry_at(reader: JournalReader, offset: int) -> Entry:
         last = reader.last_offset()
         if offset <= last:
             raise NotFoundException(
-                f"record {offset} is gone: it was older than IOT_RETENTION_DAYS, or it was lost"
-                " with a damaged file"
+                f"record {offset} is not here any more: it was older than IOT_RETENTION_DAYS,"
+                " or it was lost with a damaged file"
             )
-        raise NotFoundException(f"there is no record {offset}; the newest one is {last}")
+        raise NotFoundException(f"there is no record {offset}; the newest is {last}")
     return entry
 
 
@@ -44,7 +44,7 @@ def clip_file(reader: JournalReader, offset: int, payload_bytes_max: int) -> Cli
     entry = entry_at(reader, offset)
     stored = shown(reader, entry, payload_bytes_max)
     if stored.record is None:
-        raise NotFoundException(f"record {offset} cannot be shown: it is {stored.problem}")
+        raise NotFoundException(f"record {offset} cannot be read: {stored.problem}")
     clip = clips.clip_of(stored.record)
     if clip is None:
         raise NotFoundException(_no_clip(stored.record, offset))

@@ -1,8 +1,8 @@
-"""Replays: one at a time, in slices, so that the line and the pages go on beside it.
+"""Replays: one at a time, in slices, so that ingestion and the pages go on meanwhile.
 
-A replay is a generator of how far it is, run in a thread of its own for `SLICE_SECONDS` at a time,
-with a pause as long between two slices: each step of it may be a commit, for which the line would
-wait. It lives in this process; where that ends, the rest is as it was.
+A replay is a generator of its progress. It runs in its own thread for `SLICE_SECONDS` at a time,
+with an equal pause between two slices: each step may be a commit, for which ingestion would wait.
+It lives in this process; if the process ends, the rest stays as it was.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from echo_ingest.record import DUPLICATE, STORED
 from echo_ingest.settings import Settings
 
 ONES_MAX = 100_000
-"""Of a larger group, so many of the newest; the rest can be replayed then."""
+"""Of a larger group, only this many of the newest are replayed; the rest can follow."""
 SLICE_SECONDS = 0.05
 WATCH_SECONDS = 0.5
 WATCH_SECONDS_MAX = 3_600.0
@@ -35,7 +35,7 @@ log = structlog.get_logger("web")
 
 
 class ReplayStep(Struct, frozen=True):
-    """How far a replay is."""
+    """The progress of a replay."""
 
     done: int
     stored: int = 0
@@ -49,18 +49,18 @@ class ReplayStep(Struct, frozen=True):
 
 
 class ReplayJob(Struct, frozen=True):
-    """One that is under way, or the last there was."""
+    """The replay that is under way, or the last one."""
 
     reason: str
-    """What those that are replayed have in common."""
+    """The reason that the replayed messages have in common."""
     sink: str | None
-    """Which sink they are offered to; None: they are dead letters."""
+    """The sink to which they are offered; None: they are dead letters."""
     total: int
     began_at_ms: int
     step: ReplayStep = ReplayStep(0)
     ended_at_ms: int | None = None
     is_stopped: bool = False
-    """A person has ended it."""
+    """A person has stopped it."""
     trouble: str | None = None
     """Why it could not go on."""
 
@@ -69,7 +69,7 @@ Steps = Generator[ReplayStep, None, None]
 
 
 class ReplayJobs:
-    """Runs them."""
+    """Runs replays."""
 
     def __init__(self) -> None:
         self.replay: ReplayJob | None = None
@@ -78,21 +78,21 @@ class ReplayJobs:
 
     @property
     def is_under_way(self) -> bool:
-        """Another has to wait."""
+        """Return whether a replay is running, so that another has to wait."""
         return self._task is not None and not self._task.done()
 
     def start(self, replay: ReplayJob, steps: Steps) -> None:
-        """Begin; raises `HTTPException` where one is under way."""
+        """Begin a replay; raise `HTTPException` if one is under way."""
         if self.is_under_way:
             raise HTTPException(
-                "another replay is under way: wait for its end, or stop it", status_code=409
+                "another replay is under way: wait until it ends, or stop it", status_code=409
             )
         self.replay = replay
         self._task = asyncio.create_task(self._run(steps))
         self._task.add_done_callback(self._ended)
 
     def stop(self) -> None:
-        """End it where it is."""
+        """Stop the replay where it is."""
         if self._task is not None:
             self._task.cancel()
 
@@ -110,7 +110,7 @@ class ReplayJobs:
         if isinstance(error, WORLD):
             trouble = str(error)
         elif error is not None:
-            trouble = "a mistake of this service; its log says more"
+            trouble = "the service failed; its log says more"
             log.error("replay failed", exc_info=error)
         self._note(
             ended_at_ms=time.time_ns() // 1_000_000, is_stopped=task.cancelled(), trouble=trouble
@@ -133,7 +133,7 @@ class ReplayJobs:
 
 
 def _slice(steps: Steps) -> ReplayStep | None:
-    """The last of as many steps as there is time for; None when there are no more."""
+    """Return the last of the steps for which there is time; None when there are no more."""
     end = time.monotonic() + SLICE_SECONDS
     last = None
     for step in steps:
@@ -164,7 +164,7 @@ def of_letters(settings: Settings, numbers: Sequence[int]) -> Steps:
 
 
 def of_parked(settings: Settings, sink: str, offsets: Sequence[int]) -> Steps:
-    """Have these records offered to their sink again, and watch what comes of it."""
+    """Offer these records to their sink again, and watch the result."""
     if not offsets:
         return
     first, last = min(offsets), max(offsets)
