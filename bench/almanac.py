@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from echo_ingest.almanac import Almanac, AlmanacUnready, CallFilter, Follower, almanac_path
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import Message
@@ -83,7 +83,7 @@ def follow(path: Path, journal_path: Path, last: int) -> tuple[float, float]:
     """How many seconds it takes until all is there, by the clock and of the processor."""
     began, busy = time.perf_counter(), time.process_time()
     stop = threading.Event()
-    follower = Follower(path, journal_path, PAYLOAD_BYTES_MAX)
+    follower = Follower(path, journal_path, Decoder(PAYLOAD_BYTES_MAX))
     thread = threading.Thread(target=follower.run, args=(stop,))
     thread.start()
     while followed(path) < last:
@@ -102,7 +102,8 @@ def followed(path: Path) -> int:
 
 
 def refuse(journal_path: Path) -> None:
-    """Messages that cannot be read, for five reasons: one of them rare, and long ago."""
+    """Append messages that cannot be read, for five reasons: one of them rare, and long ago."""
+    decoder = Decoder(PAYLOAD_BYTES_MAX)
     rng = Random(3)
     now_ms = time.time_ns() // 1_000_000
     with contextlib.closing(Journal(journal_path)) as journal:
@@ -113,7 +114,7 @@ def refuse(journal_path: Path) -> None:
                 said = UNREADABLE[0] if number < BATCH // 100 else rng.choice(UNREADABLE[1:])
                 received_at_ms = now_ms - (RECORDS - number) * 2_000
                 message = Message(f"{PREFIX}/{node}", said, received_at_ms, node)
-                arrivals.append((message, identify(message, PAYLOAD_BYTES_MAX)))
+                arrivals.append((message, decoder.identify(message)))
             journal.append(arrivals)
             journal.acknowledged()
 

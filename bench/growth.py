@@ -9,7 +9,7 @@ from random import Random
 from bench.contestants import start_service
 from bench.payloads import detections
 from bench.rounds import broker_of
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import Message
@@ -25,6 +25,7 @@ START_SECONDS_MAX = 600.0
 def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -> None:
     """Append so many detections, received two days ago, as ingestion would."""
     settings = Settings()
+    decoder = Decoder(settings.payload_bytes_max)
     journal = Journal(path)
     received_at_ms = (time.time_ns() - OLD_DAYS * 86_400 * 10**9) // 10**6
     made = islice(detections(Random(SEED), SEED, -records), records)
@@ -33,7 +34,7 @@ def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -
             Message(topic, payload, received_at_ms, settings.node_of(topic))
             for topic, payload in batch
         ]
-        journal.append([(m, identify(m, settings.payload_bytes_max)) for m in arrived])
+        journal.append([(m, decoder.identify(m)) for m in arrived])
         journal.acknowledged()
         on_progress(len(batch))
     journal.close()

@@ -18,7 +18,7 @@ from rich.table import Table
 from bench.disk import synced_bytes_per_second
 from bench.payloads import CLIP_BYTES, Form, messages
 from bench.results import screen
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import (
     INSERT_RECORD,
     WAL_CHECKPOINT_PAGES,
@@ -57,14 +57,14 @@ def main() -> None:
 
 
 def _measured(form: Form, number: int, batch: int) -> dict[str, float]:
-    limit = Settings().payload_bytes_max
+    identify = Decoder(Settings().payload_bytes_max).identify
     node_of = Settings().node_of
     received = [
         Message(topic, payload, 0, node_of(topic)) for topic, payload in messages(form, number)
     ]
-    arrivals: list[Arrival] = [(each, identify(each, limit)) for each in received]
+    arrivals: list[Arrival] = [(each, identify(each)) for each in received]
     steps: dict[str, Callable[[], object]] = {
-        "identify: is it valid, and which": lambda: [identify(each, limit) for each in received],
+        "identify: is it valid, and which": lambda: [identify(each) for each in received],
         "hash": lambda: [payload_hash(each) for each in received],
         "plan: keys and rows, with the hash": lambda: plan(arrivals, 1, {}, Counter()),
     }

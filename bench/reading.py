@@ -27,6 +27,7 @@ from bench.results import screen
 from bench.rounds import broker_of, publisher_of
 from bench.usage import usage_of
 from echo_ingest.almanac import Follower, almanac_path
+from echo_ingest.decode import Decoder
 from echo_ingest.settings import Settings
 from tests.crash.__main__ import program_of
 from tests.harness import Harness, children, eventually
@@ -136,7 +137,9 @@ def main() -> None:
 def _prepare(folder: Path) -> None:
     """A journal, and what the console makes of it."""
     make_journal(folder / "journal.db", RECORDS, lambda _: None)
-    follower = Follower(almanac_path(folder), folder / "journal.db", Settings().payload_bytes_max)
+    follower = Follower(
+        almanac_path(folder), folder / "journal.db", Decoder(Settings().payload_bytes_max)
+    )
     for _ in follower.round():
         pass
     follower.close()

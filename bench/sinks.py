@@ -26,7 +26,7 @@ from pymongo import AsyncMongoClient, UpdateOne, WriteConcern
 
 from bench.payloads import CLIP_BYTES, Form, messages
 from echo_ingest.cli.options import log_from
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import READ_BYTES_MAX
 from echo_ingest.record import Message, Rejected, identity, message_key, payload_hash
 from echo_ingest.sinks import Delivery, Sink, clips
@@ -149,12 +149,13 @@ CONTESTS: dict[str, Contest] = {
 
 
 def batches(form: Form, records: int, size: int, seed: int) -> Iterator[list[Delivery]]:
-    """Records, ready to be written."""
+    """Yield batches of records, ready to be written."""
+    decoder = Decoder(PAYLOAD_BYTES_MAX)
     batch: list[Delivery] = []
     for offset, (topic, payload) in enumerate(messages(form, records, seed), 1):
         arrived = Message(topic, payload, 1_795_451_157_000, topic.rpartition("/")[2])
-        record = decode(arrived, PAYLOAD_BYTES_MAX)
-        assert not isinstance(record, Rejected), record.reason
+        record = decoder.decode(arrived)
+        assert not isinstance(record, Rejected), record.render()
         key = message_key(arrived, identity(record), payload_hash(arrived), offset)
         batch.append(Delivery(offset, key, arrived, record))
         if len(batch) == size:

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from echo_ingest.almanac import Almanac, CallFilter, ListedCall, Night
 from echo_ingest.almanac.observation import MEASURES
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import AnyRecord, Detection, Recording, Rejected, Telemetry
 
@@ -56,7 +56,7 @@ def records(archive: JournalReader) -> Iterator[Found]:
     while page := archive.after(Selection(), offset):
         for entry in page:
             offset, message = entry.offset, entry.message
-            record = decode(message, PAYLOAD_BYTES_MAX)
+            record = Decoder(PAYLOAD_BYTES_MAX).decode(message)
             assert not isinstance(record, Rejected)
             yield Found(offset, message.node or "", message.received_at_ms, record)
 

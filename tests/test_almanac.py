@@ -31,10 +31,12 @@ from echo_ingest.almanac import (
     note_sample,
 )
 from echo_ingest.almanac.observation import names_of
-from echo_ingest.almanac.refusals import alike
+from echo_ingest.almanac.reason_text import alike
+from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.almanac.samples import per_hour
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, Ledger, SinkLedger
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.recovery.salvage import salvage
 from echo_ingest.record import Message
 from echo_ingest.simulator.sounds import CALLS, wav
@@ -58,7 +60,7 @@ class Site:
         self.follower = self.new_follower()
 
     def new_follower(self) -> Follower:
-        return Follower(self.path, self.journal_path, PAYLOAD_BYTES_MAX, self.nodes_path)
+        return Follower(self.path, self.journal_path, Decoder(PAYLOAD_BYTES_MAX), self.nodes_path)
 
     def hear(
         self,
@@ -71,7 +73,7 @@ class Site:
         """Append a message; return the journal's newest offset."""
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         message = Message(f"iotingestion/{node}", body, at_ms + waited_ms, node, properties)
-        self.journal.append([(message, identify(message, PAYLOAD_BYTES_MAX))])
+        self.journal.append([(message, Decoder(PAYLOAD_BYTES_MAX).identify(message))])
         return self.journal.ledger().stored
 
     def call(self, node: str, at_ms: int, species: str = "Ninox strenua", **more: object) -> int:
@@ -89,7 +91,7 @@ class Site:
             body, properties = payload(kind, at_ms - rng.randrange(HOUR_MS), self.number)
             node = f"n{rng.randrange(9)}"
             message = Message(f"iotingestion/{node}", body, at_ms, node, properties)
-            arrivals.append((message, identify(message, PAYLOAD_BYTES_MAX)))
+            arrivals.append((message, Decoder(PAYLOAD_BYTES_MAX).identify(message)))
         self.journal.append(arrivals)
 
     def follow(self) -> Almanac:
@@ -326,7 +328,7 @@ def test_a_night_is_from_noon_to_noon_where_it_is_asked_for(site: Site) -> None:
 def test_reasons_that_differ_in_numbers_are_one(site: Site) -> None:
     site.journal.add_sink("api")
     offsets = [site.call("a", NOON_MS + n) for n in range(3)]
-    words = {offset: f'422: species "x{offset}" is not known' for offset in offsets}
+    words = {offset: Refused(f'422: species "x{offset}" is not known') for offset in offsets}
     site.journal.settle("api", [entry.offset for entry in site.journal.read("api", 9)], words)
     for n in range(4):
         site.hear("b", NOON_MS + n, b"node%d temp 2%d.4" % (n, n))
@@ -338,6 +340,25 @@ def test_reasons_that_differ_in_numbers_are_one(site: Site) -> None:
         assert parked.reason == "422: species … is not known"
         assert almanac.refused_ones(parked, ones_max=2) == [offsets[2], offsets[1]]
         assert almanac.refused(node="b") == [letters]
+
+
+def test_reasons_with_a_code_are_grouped_by_it_and_by_the_field(site: Site) -> None:
+    for number in range(3):
+        top5 = [{"label": "x", "confidence": 1}] * number + [{"label": "x", "confidence": 101}]
+        site.call("a", NOON_MS + number, top5=top5)
+    site.call("a", NOON_MS, confidence=120)
+    site.call("b", NOON_MS, confidence=-3)
+    site.call("b", NOON_MS, sampleRate=-3)
+    with contextlib.closing(site.follow()) as almanac:
+        groups = [(each.key, each.count, each.nodes) for each in almanac.refused()]
+        titles = {each.reason for each in almanac.refused()}
+    out_of_range = "confidence_out_of_range"
+    assert groups == [
+        (ReasonKey(code=out_of_range, field="top5[…].confidence"), 3, 1),
+        (ReasonKey(code=out_of_range, field="confidence"), 2, 2),
+        (ReasonKey(code="impossible_value", field="sampleRate"), 1, 1),
+    ]
+    assert "confidence: The confidence is not a percentage from 0 to 100." in titles
 
 
 def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: Site) -> None:
@@ -471,7 +492,7 @@ def test_it_keeps_up_in_a_thread_and_waits_for_a_journal(tmp_path: Path) -> None
     path, journal_path = tmp_path / "almanac.db", tmp_path / "journal.db"
     stop = threading.Event()
     thread = threading.Thread(
-        target=Follower(path, journal_path, PAYLOAD_BYTES_MAX).run, args=(stop,)
+        target=Follower(path, journal_path, Decoder(PAYLOAD_BYTES_MAX)).run, args=(stop,)
     )
     thread.start()
     try:

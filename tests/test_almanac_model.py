@@ -20,9 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from echo_ingest.almanac import Follower
 from echo_ingest.almanac.database import begin_anew
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Arrival, Journal
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.reader import JournalReader
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message, Rejected
 from echo_ingest.simulator.sounds import CALLS, wav
 from tests.recount import HOUR_MS, PAYLOAD_BYTES_MAX, check
@@ -78,7 +80,7 @@ class Machine(RuleBasedStateMachine):
         self.now_ms = START_MS
 
     def new_follower(self) -> Follower:
-        return Follower(self.path, self.journal_path, PAYLOAD_BYTES_MAX)
+        return Follower(self.path, self.journal_path, Decoder(PAYLOAD_BYTES_MAX))
 
     def teardown(self) -> None:
         self.follower.close()
@@ -94,9 +96,9 @@ class Machine(RuleBasedStateMachine):
             body, properties = payload(kind, self.now_ms - waited_ms, self.number)
             topic = f"iotingestion/{node}" if node else "elsewhere"
             message = Message(topic, body, self.now_ms, node, properties)
-            verdict = identify(message, PAYLOAD_BYTES_MAX)
+            verdict = Decoder(PAYLOAD_BYTES_MAX).identify(message)
             if misread and self.number % 5 == 0:
-                verdict = Rejected(f"misread {self.number}")
+                verdict = Rejected(ReasonCode.UNKNOWN_FORM, f"misread {self.number}")
             arrivals.append((message, verdict))
         self.journal.append(arrivals)
         self.journal.acknowledged()
@@ -104,7 +106,11 @@ class Machine(RuleBasedStateMachine):
     @rule(sink=st.sampled_from(SINKS), refuse=st.sets(st.integers(0, 6)))
     def deliver(self, sink: str, refuse: set[int]) -> None:
         offsets = [entry.offset for entry in self.journal.read(sink, 1_000)]
-        words = {offset: f"unknown to us: {offset}" for offset in offsets if offset % 7 in refuse}
+        words = {
+            offset: Refused(f"unknown to us: {offset}")
+            for offset in offsets
+            if offset % 7 in refuse
+        }
         self.journal.settle(sink, offsets, words)
 
     @rule(sink=st.sampled_from(SINKS), share=st.integers(1, 3))
@@ -120,7 +126,7 @@ class Machine(RuleBasedStateMachine):
         dead_letters = list(reader.dead_letters())[::share]
         reader.close()
         for letter in dead_letters:
-            identity = identify(letter.message, PAYLOAD_BYTES_MAX)
+            identity = Decoder(PAYLOAD_BYTES_MAX).identify(letter.message)
             assert not isinstance(identity, Rejected)
             self.journal.replay_dead_letter(letter.id, letter.message, identity)
 

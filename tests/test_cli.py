@@ -28,10 +28,12 @@ import typer
 
 from echo_ingest.cli import app
 from echo_ingest.cli.confirmed_publish import NoReceipt, ReceiptSession
-from echo_ingest.decode import decode, identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.mqtt import Session, SessionOptions
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message, Rejected
 from echo_ingest.settings import Endpoint
 from tests.harness import Harness, eventually
@@ -126,13 +128,20 @@ def journal(data_dir: Path) -> Iterator[Journal]:
     """A journal with one record of each kind and two dead letters, still open for writing."""
     journal = Journal(data_dir / "journal.db")
     append(journal, DETECTION, CLIP, HEARTBEAT, MOVEMENT, HOSTILE)
-    journal.append([(message("old-1", {"form": "unknown"}), Rejected("not one of the forms"))])
+    journal.append(
+        [
+            (
+                message("old-1", {"form": "unknown"}),
+                Rejected(ReasonCode.UNKNOWN_FORM, "not one of the forms"),
+            )
+        ]
+    )
     yield journal
     journal.close()
 
 
 def append(journal: Journal, *messages: Message) -> None:
-    journal.append([(m, identify(m, PAYLOAD_BYTES_MAX)) for m in messages])
+    journal.append([(m, Decoder(PAYLOAD_BYTES_MAX).identify(m)) for m in messages])
 
 
 # ---------------------------------------------------------------------- help, errors
@@ -177,7 +186,7 @@ def test_a_settings_file_is_read(cli: Cli, journal: Journal, tmp_path: Path) -> 
 def test_status_as_json_is_the_ledger_of_the_http_api(cli: Cli, journal: Journal) -> None:
     journal.add_sink("echo_api")
     append(journal, DETECTION)
-    journal.settle("echo_api", [1, 2], {2: "no"})
+    journal.settle("echo_api", [1, 2], {2: Refused("no")})
     shown = json.loads(cli("status", "--json").stdout)
     lag_seconds = shown["sinks"]["echo_api"].pop("lag_seconds")
     assert lag_seconds > 0
@@ -296,7 +305,7 @@ def test_records_as_json_are_what_decode_says(cli: Cli, journal: Journal) -> Non
     assert len(bytes.fromhex(shown[3].pop("key"))) == 16
     assert shown[3].pop("received_at") == "2026-09-14T12:00:00Z"
     assert shown[3].pop("topic") == DETECTION.topic
-    assert shown[3] == json.loads(msgspec.json.encode(decode(DETECTION, PAYLOAD_BYTES_MAX)))
+    assert shown[3] == json.loads(msgspec.json.encode(Decoder(PAYLOAD_BYTES_MAX).decode(DETECTION)))
 
 
 def test_records_as_csv_have_flat_columns(cli: Cli, journal: Journal) -> None:
@@ -382,8 +391,11 @@ def test_nothing_a_device_says_controls_the_terminal(cli: Cli, journal: Journal)
 def test_a_dead_letter_is_shown_readably_and_raw(cli: Cli, journal: Journal) -> None:
     journal.append(
         [
-            (message("a", {"audioClip": "A" * 5_000}), Rejected("broken base64")),
-            (message("b", b"RIFF\x00\xff" * 100), Rejected("cut off")),
+            (
+                message("a", {"audioClip": "A" * 5_000}),
+                Rejected(ReasonCode.UNKNOWN_FORM, "broken base64"),
+            ),
+            (message("b", b"RIFF\x00\xff" * 100), Rejected(ReasonCode.UNKNOWN_FORM, "cut off")),
         ]
     )
     assert '… (5,000 characters of base64: 3.8 kB)"' in cli("dead-letters", "show", "3").stdout
@@ -400,8 +412,12 @@ def test_a_dead_letter_is_shown_readably_and_raw(cli: Cli, journal: Journal) -> 
 
 def test_a_dead_letter_that_is_valid_now_is_stored_by_replay(cli: Cli, journal: Journal) -> None:
     late = message("ridge-02", {**json.loads(DETECTION.payload), "species": "Menura"})
-    journal.append([(late, Rejected("an older version did not know this form"))])
-    journal.append([(DETECTION, Rejected("an older version did not know this form"))])
+    journal.append(
+        [(late, Rejected(ReasonCode.UNKNOWN_FORM, "an older version did not know this form"))]
+    )
+    journal.append(
+        [(DETECTION, Rejected(ReasonCode.UNKNOWN_FORM, "an older version did not know this form"))]
+    )
     assert cli("dead-letters", "replay").returncode == 2
     shown = cli("dead-letters", "replay", "--all")
     assert "1 stored, 1 were duplicates, 2 are still not valid" in shown.stderr
@@ -418,7 +434,7 @@ def test_a_dead_letter_that_is_valid_now_is_stored_by_replay(cli: Cli, journal: 
 def test_dead_letters_are_exported_with_their_bytes(
     cli: Cli, journal: Journal, tmp_path: Path
 ) -> None:
-    journal.append([(message("b", b"\x00\xff"), Rejected("no audio"))])
+    journal.append([(message("b", b"\x00\xff"), Rejected(ReasonCode.UNKNOWN_FORM, "no audio"))])
     file = tmp_path / "letters.jsonl"
     assert "3 written" in cli("dead-letters", "export", file).stderr
     lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -435,7 +451,9 @@ def test_dead_letters_are_exported_with_their_bytes(
 def parked(journal: Journal) -> Journal:
     """Two of the records are parked by a sink."""
     journal.add_sink("echo_api")
-    journal.settle("echo_api", [1, 2, 3, 4], {1: "unknown species", 2: "30 MB at most"})
+    journal.settle(
+        "echo_api", [1, 2, 3, 4], {1: Refused("unknown species"), 2: Refused("30 MB at most")}
+    )
     return journal
 
 
@@ -813,6 +831,6 @@ def test_what_the_paper_for_devices_shows_is_valid(data_dir: Path) -> None:
     shown = re.findall(r"-t (\S+) \\\n  -m '(\{.*?\})'", paper, re.DOTALL)
     assert shown
     for topic, payload in shown:
-        record = decode(Message(topic, payload.encode(), NOON_MS), PAYLOAD_BYTES_MAX)
+        record = Decoder(PAYLOAD_BYTES_MAX).decode(Message(topic, payload.encode(), NOON_MS))
         assert not isinstance(record, Rejected), record
         assert (record.message_id, record.time_source) == ("ridge-01-41", "device")

@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from echo_ingest.broker import find_mosquitto, version
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import Message, Rejected, identity
 from tests import postgres
@@ -31,8 +31,8 @@ def test_messages_are_what_they_say_and_the_same_each_time() -> None:
         sent = messages.message_of(SEED, number, NODES[0])
         assert sent == messages.message_of(SEED, number, NODES[0])
         assert messages.number_of(sent.payload) == number
-        verdict = decode(
-            Message(sent.topic, sent.payload, 0, NODES[0], sent.properties), PAYLOAD_BYTES_MAX
+        verdict = Decoder(PAYLOAD_BYTES_MAX).decode(
+            Message(sent.topic, sent.payload, 0, NODES[0], sent.properties)
         )
         assert isinstance(verdict, Rejected) == (sent.fate == "dead letter"), verdict
         if not isinstance(verdict, Rejected):

@@ -9,7 +9,7 @@ from random import Random
 import apsw
 import pytest
 
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Arrival, Journal, SinkLedger, connect
 from echo_ingest.pipeline import deliver as deliver_room
 from echo_ingest.pipeline.deliver import Deliver
@@ -63,7 +63,7 @@ def unavailable(batch: Sequence[Delivery]) -> Written:
 def message(number: int) -> Arrival:
     payload = b'{"nodeId": "n", "status": "online", "timestamp": %d}' % (1_795_000_000 + number)
     arrived = Message("iotingestion/n", payload, 1_000, "n")
-    return arrived, identify(arrived, LIMIT)
+    return arrived, Decoder(LIMIT).identify(arrived)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def delivering(journal: Journal, sink: ScriptedSink) -> AsyncIterator[Deliver]:
-    deliver = Deliver(journal, sink, payload_bytes_max=LIMIT, rng=Random(1))
+    deliver = Deliver(journal, sink, decoder=Decoder(LIMIT), rng=Random(1))
     stopping = asyncio.Event()
     task = asyncio.create_task(deliver.run(stopping))
     try:
@@ -183,7 +183,7 @@ async def test_a_mistake_of_ours_ends_it_and_settles_nothing(journal: Journal) -
         raise ZeroDivisionError
 
     journal.append([message(1)])
-    deliver = Deliver(journal, ScriptedSink(broken), payload_bytes_max=LIMIT)
+    deliver = Deliver(journal, ScriptedSink(broken), Decoder(LIMIT))
     with pytest.raises(ZeroDivisionError):
         await deliver.run(asyncio.Event())
     assert figures(journal).backlog == 1
@@ -192,7 +192,7 @@ async def test_a_mistake_of_ours_ends_it_and_settles_nothing(journal: Journal) -
 async def test_when_told_to_stop_it_settles_the_write_it_is_in(journal: Journal) -> None:
     journal.append([message(n) for n in range(3_000)])
     sink = ScriptedSink()
-    deliver = Deliver(journal, sink, payload_bytes_max=LIMIT)
+    deliver = Deliver(journal, sink, decoder=Decoder(LIMIT))
     stopping = asyncio.Event()
     task = asyncio.create_task(deliver.run(stopping))
     await until(lambda: bool(sink.offered))

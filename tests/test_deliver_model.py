@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import math
 import os
-import selectors
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,11 +17,14 @@ from random import Random
 import apsw
 import pytest
 
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Arrival, Entry, Journal, JournalFull
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.pipeline.deliver import IDLE_POLL_SECONDS, Deliver
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
+from tests import clock
+from tests.clock import now_seconds
 from tests.lossy_storage import recording
 
 SEEDS = int(os.environ.get("SEEDS", "200"))
@@ -44,36 +46,6 @@ SPOIL = """
     WHERE offset = ?"""
 
 
-class _Jump(selectors.DefaultSelector):
-    """Waits for nothing: the time goes by instead."""
-
-    now_seconds = 0.0
-    turns = 0
-    """Of the loop since the time last went on."""
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "nothing would ever happen again"
-        self.now_seconds += max(timeout, 0.0)
-        self.turns = 0 if timeout > 0 else self.turns + 1
-        assert self.turns < 10_000, "something goes on for ever in no time"
-        return super().select(0)
-
-
-class SimulatedLoop(asyncio.SelectorEventLoop):
-    """A loop that is never idle: its clock jumps to the next timer."""
-
-    def __init__(self) -> None:
-        self._jump = _Jump()
-        super().__init__(self._jump)
-
-    def time(self) -> float:
-        return self._jump.now_seconds
-
-
-def now_seconds() -> float:
-    return asyncio.get_running_loop().time()
-
-
 class TightJournal(Journal):
     """A journal whose disk is full at times, and that counts how often it is read."""
 
@@ -88,7 +60,7 @@ class TightJournal(Journal):
         self,
         sink: str,
         offsets: Sequence[int],
-        refusals: Mapping[int, str],
+        refusals: Mapping[int, Refused],
         place: str | None = None,
     ) -> int:
         if self.full:
@@ -246,7 +218,7 @@ class Days:
         self._sink.met_anew()
         self._stopping = asyncio.Event()
         self._deliver = Deliver(
-            self._journal, self._sink, payload_bytes_max=LIMIT, rng=Random(self._rng.random())
+            self._journal, self._sink, decoder=Decoder(LIMIT), rng=Random(self._rng.random())
         )
         self._task = group.create_task(self._deliver.run(self._stopping))
         self._starts += 1
@@ -285,7 +257,7 @@ class Days:
 def arrival(number: int) -> Arrival:
     payload = b'{"nodeId": "n", "status": "online", "timestamp": %d}' % (1_795_000_000 + number)
     message = Message("iotingestion/n", payload, 1_000, "n")
-    return message, identify(message, LIMIT)
+    return message, Decoder(LIMIT).identify(message)
 
 
 @pytest.mark.slow
@@ -294,7 +266,7 @@ def test_all_arrives_once_and_in_order_whatever_the_sink_does(tmp_path: Path) ->
         folder = tmp_path / str(seed)
         folder.mkdir()
         try:
-            with recording(folder), asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-                runner.run(Days(folder / "journal.db", seed).pass_by())
+            with recording(folder):
+                clock.run(Days(folder / "journal.db", seed).pass_by())
         except Exception as error:
             raise AssertionError(f"seed {seed}") from error

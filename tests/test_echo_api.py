@@ -22,7 +22,7 @@ import msgspec
 import pytest
 
 from echo_ingest import __version__
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.record import (
     AnyRecord,
     Clip,
@@ -323,7 +323,7 @@ async def test_every_example_payload_that_is_a_record_reaches_the_api(
     batch: list[Delivery] = []
     for path in sorted(PAYLOADS.glob("*.json")):
         message = Message("iotingestion/ridge-07", path.read_bytes(), 1_790_000_000_000, "ridge-07")
-        record = decode(message, 50_000_000)
+        record = Decoder(50_000_000).decode(message)
         if not isinstance(record, Rejected) and path.name < "60":
             batch.append(Delivery(len(batch) + 1, path.name.encode(), message, record))
     assert len(batch) > 10

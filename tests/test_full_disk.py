@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal
 from echo_ingest.record import Message
 from tests.api import Api
@@ -165,7 +165,7 @@ def test_at_the_journals_cap_it_goes_on_by_itself_once_a_sink_lets_retention_mak
     two_days_ago_ms = (time.time_ns() - 2 * 86_400 * 10**9) // 1_000_000
     messages = [Message(*detection(n), two_days_ago_ms, "ridge-01") for n in range(before)]
     old = Journal(house.data_dir / "journal.db")
-    old.append([(message, identify(message, 1_000_000)) for message in messages])
+    old.append([(message, Decoder(1_000_000).identify(message)) for message in messages])
     house.settings["IOT_JOURNAL_BYTES_MAX"] = str(old.used_bytes() + 100_000)
     old.close()
     try:

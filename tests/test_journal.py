@@ -21,12 +21,15 @@ from echo_ingest.journal import (
     JournalUnusable,
     connect,
 )
+from echo_ingest.journal.cursors import Refused
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
-    DUPLICATE,
-    STORED,
+    DeadLetter,
+    Duplicate,
     Identity,
     Message,
     Rejected,
+    Stored,
 )
 
 START_SECONDS = int(datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC).timestamp())
@@ -61,8 +64,11 @@ def heartbeat(*, redelivered: bool = False) -> Arrival:
     return Message("t", b'{"status":"online"}', 5, redelivered=redelivered), Identity("telemetry")
 
 
+UNREADABLE = Rejected(ReasonCode.BROKEN_JSON, "not JSON")
+
+
 def rubbish(*, redelivered: bool = False) -> Arrival:
-    return Message("t", b"Animal_Mode", 5, redelivered=redelivered), Rejected("not JSON")
+    return Message("t", b"Animal_Mode", 5, redelivered=redelivered), UNREADABLE
 
 
 def closes(journal: Journal) -> bool:
@@ -75,7 +81,7 @@ def closes(journal: Journal) -> bool:
 
 def test_a_batch_is_stored_in_order_with_its_dead_letters(journal: Journal) -> None:
     appended = journal.append([detection(1), rubbish(), detection(2)])
-    assert appended == Appended([STORED, "not JSON", STORED], 2, 0, 1)
+    assert appended == Appended([Stored(1), DeadLetter(UNREADABLE), Stored(2)], 2, 0, 1)
     journal.add_sink("api")
     assert [e.offset for e in journal.read("api", 10)] == [1, 2]
     assert closes(journal)
@@ -92,17 +98,17 @@ def test_the_message_comes_back_as_it_came(journal: Journal) -> None:
 
 
 def test_the_same_message_is_stored_once_within_and_across_batches(journal: Journal) -> None:
-    assert journal.append([detection(1), detection(1)]).outcomes == [STORED, DUPLICATE]
+    assert journal.append([detection(1), detection(1)]).outcomes == [Stored(1), Duplicate(1)]
     appended = journal.append([detection(0), detection(1), detection(2)])
-    assert appended.outcomes == [STORED, DUPLICATE, STORED]
+    assert appended.outcomes == [Stored(2), Duplicate(1), Stored(3)]
     journal.add_sink("api")
     assert [e.offset for e in journal.read("api", 10)] == [1, 2, 3]
     assert closes(journal)
 
 
 def test_a_heartbeat_is_not_a_duplicate_of_itself(journal: Journal) -> None:
-    assert journal.append([heartbeat(), heartbeat()]).outcomes == [STORED, STORED]
-    assert journal.append([heartbeat()]).outcomes == [STORED]
+    assert journal.append([heartbeat(), heartbeat()]).outcomes == [Stored(1), Stored(2)]
+    assert journal.append([heartbeat()]).outcomes == [Stored(3)]
 
 
 @pytest.mark.parametrize("arrival", [heartbeat, rubbish])
@@ -132,10 +138,12 @@ def test_a_redelivery_is_recognised_after_a_crash(path: Path, arrival: Arrive) -
 
 def test_an_id_used_for_another_message_is_a_dead_letter(journal: Journal) -> None:
     first, other = detection(1, message_id="7"), detection(1, message_id="7", text="other")
-    assert journal.append([first, first]).outcomes == [STORED, DUPLICATE]
+    assert journal.append([first, first]).outcomes == [Stored(1), Duplicate(1)]
     for batch in ([other], [detection(2), other]):
-        reason = journal.append(batch).outcomes[-1]
-        assert "'7' was used before" in reason
+        outcome = journal.append(batch).outcomes[-1]
+        assert isinstance(outcome, DeadLetter)
+        assert outcome.rejected.code is ReasonCode.ID_REUSED
+        assert "'7' was used before" in outcome.rejected.render()
     assert closes(journal)
 
 
@@ -150,7 +158,7 @@ def test_each_sink_has_its_own_cursor_and_the_ledger_closes(journal: Journal) ->
     journal.append([detection(n) for n in range(5)])
     for sink in ("api", "store"):
         journal.add_sink(sink)
-    journal.settle("api", [1, 2, 3], {2: "species: too long"})
+    journal.settle("api", [1, 2, 3], {2: Refused("species: too long")})
     assert [e.offset for e in journal.read("api", 10)] == [4, 5]
     assert [e.offset for e in journal.read("store", 10)] == [1, 2, 3, 4, 5]
     ledger = journal.ledger()
@@ -163,11 +171,11 @@ def test_each_sink_has_its_own_cursor_and_the_ledger_closes(journal: Journal) ->
 def test_a_replayed_record_is_offered_first_and_parked_again_if_refused(journal: Journal) -> None:
     journal.append([detection(n) for n in range(4)])
     journal.add_sink("api")
-    journal.settle("api", [1, 2, 3], {1: "no", 2: "no"})
+    journal.settle("api", [1, 2, 3], {1: Refused("no"), 2: Refused("no")})
     assert journal.request_replay("api", [1, 2, 3]) == 2
     assert journal.ledger().sinks["api"].backlog == 3
     assert [e.offset for e in journal.read("api", 10)] == [1, 2]
-    journal.settle("api", [1, 2], {2: "still no"})
+    journal.settle("api", [1, 2], {2: Refused("still no")})
     assert [e.offset for e in journal.read("api", 10)] == [4]
     assert journal.ledger().sinks["api"].delivered == 2
     assert closes(journal)
@@ -176,7 +184,7 @@ def test_a_replayed_record_is_offered_first_and_parked_again_if_refused(journal:
 def test_a_sink_is_offered_all_again_from_where_it_is_told(journal: Journal) -> None:
     journal.append([detection(n) for n in range(6)])
     journal.add_sink("store")
-    journal.settle("store", [1, 2, 3, 4, 5], {1: "no", 3: "no", 5: "no"})
+    journal.settle("store", [1, 2, 3, 4, 5], {1: Refused("no"), 3: Refused("no"), 5: Refused("no")})
     journal.request_replay("store", [5])
     assert journal.backfill("store", 3) == 2  # 3 and 4: 5 waited already
     figures = journal.ledger().sinks["store"]
@@ -184,7 +192,7 @@ def test_a_sink_is_offered_all_again_from_where_it_is_told(journal: Journal) -> 
     assert closes(journal)
     assert [e.offset for e in journal.read("store", 10)] == [3, 4, 5, 6]
     assert journal.backfill("store", 4) == 0  # it waits already
-    journal.settle("store", [3, 4, 5, 6], {3: "still no"})
+    journal.settle("store", [3, 4, 5, 6], {3: Refused("still no")})
     figures = journal.ledger().sinks["store"]
     assert (figures.delivered, figures.parked, figures.backlog) == (4, 2, 0)
     assert closes(journal)
@@ -195,7 +203,7 @@ def test_a_sink_that_has_had_nothing_may_begin_later_than_the_journal(journal: J
     journal.add_sink("store")
     in_flight = [e.offset for e in journal.read("store", 3)]
     assert journal.backfill("store", 4) == -3
-    assert journal.settle("store", in_flight, {1: "no"}) == 0
+    assert journal.settle("store", in_flight, {1: Refused("no")}) == 0
     figures = journal.ledger().sinks["store"]
     assert (figures.skipped, figures.backlog, figures.parked) == (3, 3, 0)
     assert closes(journal)
@@ -213,13 +221,13 @@ def test_what_is_written_while_a_sink_is_told_to_begin_anew_is_offered_again(
 ) -> None:
     journal.append([detection(n) for n in range(8)])
     journal.add_sink("store")
-    journal.settle("store", [1, 2, 3, 4, 5], {1: "no", 5: "no"})
+    journal.settle("store", [1, 2, 3, 4, 5], {1: Refused("no"), 5: Refused("no")})
     journal.request_replay("store", [1, 5] if in_flight == "replayed" else [])
     offsets = [e.offset for e in journal.read("store", 10)]
     assert offsets == ([1, 5] if in_flight == "replayed" else [6, 7, 8])
     journal.backfill("store", 2)
     # What was parked before that is still: only that is settled now.
-    counted = journal.settle("store", offsets, {offsets[-1]: "no"})
+    counted = journal.settle("store", offsets, {offsets[-1]: Refused("no")})
     assert counted == (1 if in_flight == "replayed" else 0)
     assert [e.offset for e in journal.read("store", 10)] == [2, 3, 4, 5, 6, 7, 8]
     assert closes(journal)
@@ -228,7 +236,7 @@ def test_what_is_written_while_a_sink_is_told_to_begin_anew_is_offered_again(
 def test_what_retention_has_removed_is_not_offered_again(journal: Journal) -> None:
     journal.append([detection(n) for n in range(6)])
     journal.add_sink("store")
-    journal.settle("store", [1, 2, 3, 4, 5], {2: "no"})
+    journal.settle("store", [1, 2, 3, 4, 5], {2: Refused("no")})
     assert journal.trim(1_004) == 3
     assert journal.backfill("store", 1) == 1
     assert [e.offset for e in journal.read("store", 10)] == [5, 6]
@@ -277,7 +285,7 @@ def test_a_sink_that_is_forgotten_holds_up_retention_no_longer(journal: Journal)
     for sink in ("api", "gone"):
         journal.add_sink(sink)
     journal.settle("api", [1, 2, 3, 4], {})
-    journal.settle("gone", [1], {1: "no"})
+    journal.settle("gone", [1], {1: Refused("no")})
     assert journal.trim(10**13) == 0
     journal.forget("gone")
     assert journal.trim(10**13) == 3
@@ -295,11 +303,11 @@ def test_a_read_is_bounded_in_bytes_but_never_empty(journal: Journal) -> None:
 def test_a_replayed_dead_letter_moves_in_the_ledger(journal: Journal) -> None:
     journal.append([rubbish(), detection(1)])
     message, its = detection(2)
-    assert journal.replay_dead_letter(1, message, its) == STORED
+    assert journal.replay_dead_letter(1, message, its) == Stored(2)
     ledger = journal.ledger()
     assert (ledger.received, ledger.stored, ledger.dead_letters) == (2, 2, 0)
     journal.append([rubbish()])
-    assert journal.replay_dead_letter(2, message, its) == DUPLICATE
+    assert journal.replay_dead_letter(2, message, its) == Duplicate(2)
     assert closes(journal)
 
 
@@ -308,7 +316,7 @@ def test_retention_keeps_what_a_sink_needs_what_is_parked_and_the_newest(journal
     journal.add_sink("api")
     far = 10**13
     assert journal.trim(far) == 0
-    journal.settle("api", [1, 2, 3, 4], {2: "no"})
+    journal.settle("api", [1, 2, 3, 4], {2: Refused("no")})
     assert journal.trim(1_002) == 1  # only the first was received before
     assert journal.trim(far) == 2
     assert journal.trim(far) == 0
@@ -348,7 +356,9 @@ def test_where_another_process_writes_for_too_long_nothing_is_changed_and_it_pas
     journal._db.set_busy_timeout(10)
     with contextlib.closing(connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(JournalFull, match=r"someone else has been writing to .* end it"):
+        with pytest.raises(
+            JournalFull, match=r"another process has been writing to .* end that process"
+        ):
             journal.append([detection(1)])
         assert journal.ledger().received == 0
         other.execute("ROLLBACK")

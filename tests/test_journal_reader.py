@@ -8,7 +8,9 @@ import apsw
 import pytest
 
 from echo_ingest.journal import READ_BYTES_MAX, Arrival, Journal, JournalUnusable
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     Identity,
     Message,
@@ -32,7 +34,9 @@ def movement(number: int) -> Arrival:
 
 
 def rejected(number: int, reason: str, payload: bytes = b"x", node: str = "n1") -> Arrival:
-    return Message(f"t/{node}", b"%d %s" % (number, payload), NOON_MS, node), Rejected(reason)
+    return Message(f"t/{node}", b"%d %s" % (number, payload), NOON_MS, node), Rejected(
+        ReasonCode.UNKNOWN_FORM, reason
+    )
 
 
 @pytest.fixture
@@ -102,7 +106,7 @@ def test_a_stretch_tells_what_is_gone(journal: Journal, archive: JournalReader) 
     journal.append([telemetry(number, f"n{number % 2}") for number in range(10)])
     journal.trim(NOON_MS + 2_000)
     journal.add_sink("api")
-    journal.settle("api", range(3, 8), {5: "parked"})
+    journal.settle("api", range(3, 8), {5: Refused("parked")})
     trimmed = archive.trimmed_offset()
     assert trimmed == 2
     journal.trim(NOON_MS + 7_000)
@@ -163,8 +167,8 @@ def test_parked_records_are_found_by_sink_node_and_reason(
     for sink in ("api", "other"):
         journal.add_sink(sink)
     offsets = range(1, rows + 1)
-    journal.settle("api", offsets, {o: f"HTTP {400 + o % 3}" for o in offsets})
-    journal.settle("other", offsets, {3: "no room"})
+    journal.settle("api", offsets, {o: Refused(f"HTTP {400 + o % 3}") for o in offsets})
+    journal.settle("other", offsets, {3: Refused("no room")})
     assert [p.offset for p in archive.parked("api")] == list(offsets)
     assert [p.offset for p in archive.parked(newest_first=True)][:2] == [3, rows]
     assert archive.count_parked(reason="HTTP 400") == rows // 3
@@ -183,7 +187,7 @@ def test_the_audit_names_the_sum_that_does_not_close(
 ) -> None:
     journal.add_sink("api")
     journal.append([telemetry(n) for n in range(10)] + [rejected(0, "unknown")])
-    journal.settle("api", [1, 2, 3], {2: "no"})
+    journal.settle("api", [1, 2, 3], {2: Refused("no")})
     assert archive.audit() == []
     tampering = apsw.Connection(str(path))
     tampering.execute("DELETE FROM record WHERE offset = 4; DELETE FROM dead_letter")
@@ -191,7 +195,7 @@ def test_the_audit_names_the_sum_that_does_not_close(
     tampering.close()
     assert archive.audit() == [
         "stored less what retention removed: 10, but the records after it: 9",
-        "dead letters: 1, but the dead letters there are: 0",
+        "dead letters: 1, but rows of dead letters: 0",
         "what api has settled: 3, but skipped, delivered and parked together: 8",
     ]
 

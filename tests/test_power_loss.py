@@ -24,13 +24,15 @@ import pytest
 
 from echo_ingest import journal as journal_room
 from echo_ingest.journal import Arrival, Journal
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.journal.recovery.detect import find_damage
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
-    STORED,
     Identity,
     Message,
     Rejected,
+    Stored,
 )
 from tests.lossy_storage import REAL_VFS, Disk, Noted, Tape, recording
 
@@ -78,7 +80,9 @@ def heartbeat(rng: Random) -> Arrival:
 
 
 def rubbish(rng: Random) -> Arrival:
-    return Message("t", rng.randbytes(rng.randrange(300)), 5), Rejected("not JSON")
+    return Message("t", rng.randbytes(rng.randrange(300)), 5), Rejected(
+        ReasonCode.UNKNOWN_FORM, "not JSON"
+    )
 
 
 class Life:
@@ -143,7 +147,7 @@ class Life:
         sink = self._rng.choice(("api", "store"))
         entries = self._journal.read(sink, 40)
         offsets = [entry.offset for entry in entries[: self._rng.randint(1, 40)]]
-        refusals = {offset: "no" for offset in offsets if self._rng.random() < 0.15}
+        refusals = {offset: Refused("no") for offset in offsets if self._rng.random() < 0.15}
         if offsets:
             self._journal.settle(sink, offsets, refusals)
         self._refused += [(sink, offset) for offset in refusals]
@@ -208,7 +212,7 @@ def check(path: Path, before: Held, after: Held, rng: Random) -> Held:
             assert not any(entry.damaged for entry in entries)
         assert offset == last
         if rng.random() < 0.1:
-            assert journal.append([detection(rng, 10**6)]).outcomes == [STORED]
+            assert journal.append([detection(rng, 10**6)]).outcomes == [Stored(last + 1)]
             journal.add_sink("late")
             assert journal.read("late", last + 1)[-1].offset == last + 1
     return found

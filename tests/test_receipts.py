@@ -7,17 +7,18 @@ from pathlib import Path
 import mqtt5
 import pytest
 
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.pipeline.receipts import receipt
-from echo_ingest.record import DUPLICATE, STORED, Message, Rejected
+from echo_ingest.record import DeadLetter, Duplicate, Message, Outcome, Rejected, Stored
 from tests.harness import Device, Harness, eventually
 
 NODE = "ridge-07"
+STORED = Stored(41)
 STATUS = b'{"status": "online", "id": "m1"}'
 
 
-def answer(message: Message, outcome: str = STORED) -> mqtt5.PublishPacket | None:
-    packet = receipt(message, identify(message, 10_000), outcome)
+def answer(message: Message, outcome: Outcome = STORED) -> mqtt5.PublishPacket | None:
+    packet = receipt(message, Decoder(10_000).identify(message), outcome)
     if packet is None:
         return None
     read, _ = mqtt5.read(memoryview(packet))
@@ -35,7 +36,7 @@ def test_a_device_gets_its_receipt_where_it_asked_with_its_correlation_data(topi
     assert packet is not None
     assert packet.topic == topic
     assert packet.correlation_data == b"\x00\x07"
-    assert json.loads(packet.payload) == {"outcome": "stored", "id": "m1"}
+    assert json.loads(packet.payload) == {"outcome": "stored", "id": "m1", "offset": 41}
 
 
 @pytest.mark.parametrize(
@@ -56,17 +57,17 @@ def test_nothing_is_published_where_the_device_has_no_business(topic: str) -> No
 
 
 def test_a_device_on_mqtt_3_asks_by_an_id_in_its_json() -> None:
-    packet = answer(asking(None), DUPLICATE)
+    packet = answer(asking(None), Duplicate(7))
     assert packet is not None
     assert packet.topic == f"iotreceipts/{NODE}"
-    assert json.loads(packet.payload) == {"outcome": "duplicate", "id": "m1"}
+    assert json.loads(packet.payload) == {"outcome": "duplicate", "id": "m1", "offset": 7}
 
 
 def test_what_is_rejected_says_why_and_which() -> None:
     message = asking(None, b'{"id": "m2", "species": 5}')
-    verdict = identify(message, 10_000)
+    verdict = Decoder(10_000).identify(message)
     assert isinstance(verdict, Rejected)
-    packet = answer(message, verdict.reason)
+    packet = answer(message, DeadLetter(verdict))
     assert packet is not None
     said = json.loads(packet.payload)
     assert (said["outcome"], said["id"]) == ("rejected", "m2")
@@ -75,7 +76,7 @@ def test_what_is_rejected_says_why_and_which() -> None:
 
 @pytest.mark.parametrize("payload", [b'{"status": "online"}', b"rubbish", b'{"id": NaN}', b""])
 def test_who_does_not_ask_gets_none(payload: bytes) -> None:
-    assert answer(asking(None, payload), "any outcome") is None
+    assert answer(asking(None, payload)) is None
 
 
 def test_without_a_node_there_is_nobody_to_answer() -> None:

@@ -11,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.journal.recovery.salvage import salvage
 from echo_ingest.pipeline import deliver as deliver_room
@@ -91,10 +93,10 @@ class Pair:
     def __init__(self, journal: Journal, folder: Path) -> None:
         self.objects, self.names = Objects(folder.as_uri()), Names()
         self.keeper = Deliver(
-            journal, self.objects, payload_bytes_max=PAYLOAD_BYTES_MAX, on_settled=self.wake
+            journal, self.objects, decoder=Decoder(PAYLOAD_BYTES_MAX), on_settled=self.wake
         )
         self.namer = Deliver(
-            journal, self.names, payload_bytes_max=PAYLOAD_BYTES_MAX, keeper=self.keeper
+            journal, self.names, decoder=Decoder(PAYLOAD_BYTES_MAX), keeper=self.keeper
         )
 
     def wake(self) -> None:
@@ -118,7 +120,7 @@ async def delivering(journal: Journal, folder: Path) -> AsyncIterator[Pair]:
 
 async def bring_up_to_date(journal: Journal, sink: Names, keeper: Deliver | None = None) -> None:
     """Deliver to one more sink until it has all."""
-    deliver = Deliver(journal, sink, payload_bytes_max=PAYLOAD_BYTES_MAX, keeper=keeper)
+    deliver = Deliver(journal, sink, decoder=Decoder(PAYLOAD_BYTES_MAX), keeper=keeper)
     stopping = asyncio.Event()
     task = asyncio.create_task(deliver.run(stopping))
     await until(lambda: backlog(journal, sink.name) == 0)
@@ -208,7 +210,7 @@ async def test_a_record_from_before_the_clips_were_kept_says_what_to_do(
     """It was parked elsewhere all that time, while retention removed those after it."""
     journal.append(arrivals([heard(1), heard(2), heard(3)]))
     journal.add_sink("names")
-    journal.settle("names", [1, 2, 3], {1: "not yet"})
+    journal.settle("names", [1, 2, 3], {1: Refused("not yet")})
     assert journal.trim(2**62) == 1
     async with delivering(journal, tmp_path) as pair:
         await until(lambda: backlog(journal, "objects") == 0)

@@ -21,10 +21,12 @@ import apsw
 import pytest
 
 from echo_ingest.journal import Arrival, Entry, Journal, JournalUnusable
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.journal.recovery.detect import find_damage, noted, noting
 from echo_ingest.journal.recovery.salvage import mend, report_of, salvage
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Identity, Message, Rejected
 from tests.api import Api
 from tests.harness import Device, Harness, eventually
@@ -55,7 +57,7 @@ def arrival(rng: Random, number: int) -> Arrival:
     properties = (("recorded_at", "2026-09-14"),) if number % 7 == 0 else ()
     message = Message(f"iotingestion/{node}", payload, START_MS + number, node, properties)
     if number % 11 == 0:
-        return message, Rejected("not JSON")
+        return message, Rejected(ReasonCode.UNKNOWN_FORM, "not JSON")
     if number % 13 == 0:
         return message, Identity("telemetry")
     message_id = str(number) if number % 3 == 0 else None
@@ -103,7 +105,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settle(journal: Journal, name: str, count: int) -> None:
     while count > 0:
         offsets = [entry.offset for entry in journal.read(name, min(count, 90))]
-        refused = {offset: "unknown species" for offset in offsets if offset % 50 == 0}
+        refused = {offset: Refused("unknown species") for offset in offsets if offset % 50 == 0}
         journal.settle(name, offsets, refused)
         count -= len(offsets)
 
@@ -262,7 +264,7 @@ def live(path: Path) -> tuple[int, dict[str, set[int]], dict[int, Message]]:
                         whole = {entry.offset for entry in batch if not entry.damaged}
                         offered[name] |= whole
                         messages |= {e.offset: e.message for e in batch if e.offset in whole}
-                        damaged = {e.offset: "damaged" for e in batch if e.damaged}
+                        damaged = {e.offset: Refused("damaged") for e in batch if e.damaged}
                         journal.settle(name, [entry.offset for entry in batch], damaged)
                 for _ in (*entries(archive), *archive.dead_letters(), *archive.parked()):
                     pass

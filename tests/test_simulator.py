@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.record import (
     AnyRecord,
     Detection,
@@ -29,7 +29,7 @@ def remembered() -> list[tuple[Message, AnyRecord | Rejected]]:
     devices = fleet("iotingestion", BEGAN_AT)
     rng = Random(1)
     found = history.messages(history.events(devices, BEGAN_AT, rng), rng)
-    return [(message, decode(message, PAYLOAD_BYTES_MAX)) for message in found]
+    return [(message, Decoder(PAYLOAD_BYTES_MAX).decode(message)) for message in found]
 
 
 def test_all_but_the_careless_one_send_records(

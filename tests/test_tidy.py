@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "echo_ingest"
 
 LAYERS = (
-    ("record", "backoff", "metrics", "formatting", "payload_view", "process"),
-    ("settings", "decode", "columns"),
+    ("reasons",),
+    ("record", "backoff", "metrics", "formatting", "process"),
+    ("payload_view", "settings", "decode", "columns"),
     ("mqtt", "journal", "sinks", "broker"),
     ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator"),
     ("web",),

@@ -177,7 +177,7 @@ def test_each_way_to_be_missing_has_its_words() -> None:
     run.probes[2].receipt, run.probes[2].acknowledged = None, False
     run.probes[2].trouble = "not authorized"
     found.offsets[twice].append(5)
-    run.probes[4].receipt = Receipt("rejected", rejected, "the form is not known")
+    run.probes[4].receipt = Receipt("rejected", rejected, reason="the form is not known")
     found.sinks["api"] = SinkFound(6, {6: "HTTP 422"})
     assert list(_missing(run, found)) == [
         f"{lost}: LOST: its receipt says stored, and it is not in the journal, or damaged",

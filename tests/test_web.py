@@ -19,9 +19,10 @@ from litestar import Litestar
 from yarl import URL
 
 from echo_ingest import web
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.ipc import ServiceGauges
 from echo_ingest.journal import Journal, Ledger
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.record import KINDS, Message
 from echo_ingest.service.web_process import listen
 from echo_ingest.settings import Settings
@@ -82,7 +83,7 @@ class Site:
         self.conditions = Fine(self.journal)
 
     def store(self, *messages: Message) -> None:
-        self.journal.append([(m, identify(m, PAYLOAD_BYTES_MAX)) for m in messages])
+        self.journal.append([(m, Decoder(PAYLOAD_BYTES_MAX).identify(m)) for m in messages])
 
     async def get(self, path: str, **query: str | int) -> tuple[int, Any]:
         async with self.http.get(path, params=query) as reply:
@@ -229,7 +230,7 @@ async def test_metrics_are_sampled_at_each_scrape(site: Site) -> None:
 
 async def test_the_ledger_is_the_journals(site: Site) -> None:
     site.store(detection(1), detection(2), detection(1), Message("t", b"{", RECEIVED_AT_MS))
-    site.journal.settle(SINK, [1], {1: "unknown species"})
+    site.journal.settle(SINK, [1], {1: Refused("unknown species")})
     status, ledger = await site.get("/api/ledger")
     lag_seconds = ledger["sinks"][SINK].pop("lag_seconds")
     assert status == 200
@@ -407,7 +408,7 @@ async def test_dead_letters_are_listed_shown_and_downloaded(site: Site) -> None:
 
 async def test_parked_records_are_listed_with_the_sinks_words(site: Site) -> None:
     site.store(*(detection(hour) for hour in range(3)))
-    site.journal.settle(SINK, [1, 2], {1: "unknown species", 2: "no such node"})
+    site.journal.settle(SINK, [1, 2], {1: Refused("unknown species"), 2: Refused("no such node")})
     site.journal.request_replay(SINK, [2])
     status, page = await site.get("/api/parked", sink=SINK, limit=1)
     assert (status, page["total"]) == (200, 2)
@@ -431,7 +432,7 @@ async def test_parked_records_are_listed_with_the_sinks_words(site: Site) -> Non
 
 async def test_parked_records_are_read_on_from_an_offset_and_by_node(site: Site) -> None:
     site.store(*(detection(hour, node=f"n{hour % 2}") for hour in range(6)))
-    site.journal.settle(SINK, range(1, 6), {offset: "no" for offset in range(1, 6)})
+    site.journal.settle(SINK, range(1, 6), {offset: Refused("no") for offset in range(1, 6)})
 
     async def offsets(**query: str | int) -> list[int]:
         return [p["offset"] for p in (await site.get("/api/parked", **query))[1]["parked"]]
@@ -503,7 +504,7 @@ ERRORS = [
         400,
         "'offset' is unknown or given twice; allowed, once each: none",
     ),
-    ("/api/records/7", 404, "there is no record 7; the newest is 1"),
+    ("/api/records/7", 404, "there is no record 7; the newest one is 1"),
     ("/api/records/0", 400, "offset must be a whole number from 1"),
     ("/api/records/99999999999999999999", 400, "offset must be a whole number from 1"),
     ("/api/records/one", 404, "there is nothing at /api/records/one"),

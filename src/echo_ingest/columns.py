@@ -1,6 +1,6 @@
-"""A record as one flat row: the same names in the same order wherever records become tables. Pure.
+"""Turn a record into a flat row, with the same columns wherever records become tables. Pure.
 
-What is nested gets a prefix: `clip_sha256`, `animal_latitude`. A sensor's own place has none.
+Nested fields get a prefix: `clip_sha256`, `animal_latitude`. The sensor's own place has none.
 """
 
 from msgspec.structs import astuple, fields
@@ -24,13 +24,20 @@ TABLES = {
     "telemetry": "telemetry",
     "movement": "movements",
 }
-"""Kind of record → what a table of them is called."""
+"""Kind of record → the name of its table."""
 
 PLACE = tuple(field.name for field in fields(Place))
-SEEN = (
-    *("observed_at", "time_source", "node", "sensor_id", *PLACE),
-    *("source_type", "form", "message_id"),
+SHARED = (
+    "observed_at",
+    "time_source",
+    "node",
+    "sensor_id",
+    *PLACE,
+    "source_type",
+    "form",
+    "message_id",
 )
+"""The columns that every kind of record has."""
 ANIMAL = tuple(f"animal_{name}" for name in PLACE)
 ANIMAL_TRUE = tuple(f"animal_true_{name}" for name in PLACE)
 CLIP = (*(f"clip_{field.name}" for field in fields(Clip)), "clip_reference")
@@ -38,14 +45,21 @@ HEALTH = tuple(field.name for field in fields(Health))
 
 COLUMNS = {
     "detection": (
-        *(*SEEN, "species", "confidence", "alternatives", "model", "sample_rate_hz"),
-        *(*ANIMAL, *ANIMAL_TRUE, *CLIP),
+        *SHARED,
+        "species",
+        "confidence",
+        "alternatives",
+        "model",
+        "sample_rate_hz",
+        *ANIMAL,
+        *ANIMAL_TRUE,
+        *CLIP,
     ),
-    "recording": (*SEEN, "mode", *ANIMAL, *ANIMAL_TRUE, *CLIP, *HEALTH),
-    "telemetry": (*SEEN, *HEALTH),
-    "movement": (*SEEN, "species", "animal_id", *ANIMAL),
+    "recording": (*SHARED, "mode", *ANIMAL, *ANIMAL_TRUE, *CLIP, *HEALTH),
+    "telemetry": (*SHARED, *HEALTH),
+    "movement": (*SHARED, "species", "animal_id", *ANIMAL),
 }
-"""Kind of record → the names of what `flat` gives for it."""
+"""Kind of record → the names of the values that `flat` returns for it."""
 
 NO_PLACE: Row = (None,) * len(PLACE)
 NO_CLIP: Row = (None,) * len(fields(Clip))
@@ -53,37 +67,57 @@ NO_HEALTH: Row = (None,) * len(HEALTH)
 
 
 def flat(record: AnyRecord) -> Row:
-    """The record's values in the `COLUMNS` of its kind; None for what is not known.
+    """Return the record's values in the `COLUMNS` of its kind; None for what is not known.
 
-    `alternatives` and `clip_metadata` stay what they are, where there are any.
+    `alternatives` and `clip_metadata` stay nested, where there are any.
     """
-    seen = (
-        *(record.observed_at, record.time_source, record.node, record.sensor_id),
+    shared = (
+        record.observed_at,
+        record.time_source,
+        record.node,
+        record.sensor_id,
         *flat_place(record.place),
-        *(record.source_type, record.form, record.message_id),
+        record.source_type,
+        record.form,
+        record.message_id,
     )
     match record:
         case Detection():
             return (
-                *(*seen, record.species, record.confidence, record.alternatives or None),
-                *(record.model, record.sample_rate_hz),
-                *(*flat_place(record.animal_place), *flat_place(record.animal_true_place)),
-                *(*_clip(record.clip), record.clip_reference),
+                *shared,
+                record.species,
+                record.confidence,
+                record.alternatives or None,
+                record.model,
+                record.sample_rate_hz,
+                *flat_place(record.animal_place),
+                *flat_place(record.animal_true_place),
+                *_clip(record.clip),
+                record.clip_reference,
             )
         case Recording():
             return (
-                *(*seen, record.mode),
-                *(*flat_place(record.animal_place), *flat_place(record.animal_true_place)),
-                *(*_clip(record.clip), record.clip_reference, *_health(record.health)),
+                *shared,
+                record.mode,
+                *flat_place(record.animal_place),
+                *flat_place(record.animal_true_place),
+                *_clip(record.clip),
+                record.clip_reference,
+                *_health(record.health),
             )
         case Telemetry():
-            return (*seen, *_health(record.health))
+            return (*shared, *_health(record.health))
         case Movement():
-            return (*seen, record.species, record.animal_id, *flat_place(record.animal_place))
+            return (
+                *shared,
+                record.species,
+                record.animal_id,
+                *flat_place(record.animal_place),
+            )
 
 
 def flat_place(place: Place | None) -> Row:
-    """A place in the columns `PLACE`."""
+    """Return a place in the columns `PLACE`."""
     return NO_PLACE if place is None else astuple(place)
 
 

@@ -1,7 +1,7 @@
-"""A payload as a person can read it: JSON indented, text as it is, else its first bytes. Pure.
+"""Show a payload so that a person can read it: indented JSON, plain text, or its first bytes. Pure.
 
-Long strings are folded, which is where clips are. What a reason speaks of is marked: a field by its
-path (`top5[0].confidence: …`), a place by its byte (`broken JSON at byte 8`), a clip by being one.
+Long strings, such as clips, are folded. What a reason is about is marked: a field by its path, and
+broken JSON by the position of the byte.
 """
 
 import json
@@ -11,6 +11,9 @@ from itertools import islice, pairwise
 
 from msgspec import Struct
 
+from echo_ingest.reasons import ReasonCode
+from echo_ingest.record import Rejected
+
 LINES_MAX = 200
 LINES_COUNTED_MAX = 10_000
 STRING_CHARACTERS_MAX = 72
@@ -19,31 +22,32 @@ HEX_BYTES_MAX = 256
 JSON_BYTES_MAX = 16 * 1024 * 1024
 JSON_COMMAS_MAX = 200_000
 NEAR_CHARACTERS = 400
-"""What is shown of a text before and after the place that is marked."""
+"""How many characters of a text are shown before and after the marked place."""
 
 BASE64_FROM_CHARACTERS = 200
 BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}\s*")
-FIELD = re.compile(r"(?:^|: )([A-Za-z_][\w-]*(?:\.[\w-]+|\[\d+\])*): (\S+)?")
-STEP = re.compile(r"[\w-]+")
-AT_BYTE = re.compile(r"at byte ([\d,]+), near")
-OF_CLIP = re.compile(r"\b(?:the clip|the (?:WAV|FLAC|MP3|Ogg)|the header says)\b")
-NO_NUMBER = ("NaN", "Infinity", "-Infinity")
+STEP = re.compile(r"[^.\[\]]+")
+"""A step of a field's path: `top5[0].confidence` has three."""
+NOT_NUMBERS = ("NaN", "Infinity", "-Infinity")
+
+Subject = Rejected | str | None
+"""What is to be marked: why a message is rejected, or a field by the name that a sink gives it."""
 
 
 class PayloadLine(Struct, frozen=True):
-    """One line of it."""
+    """A line of the payload as it is shown."""
 
     text: str
     is_marked: bool = False
-    """The reason speaks of what is here."""
+    """The reason is about what stands here."""
 
 
 class _Number(str):
-    """As it stands in the payload: a float would round it."""
+    """A number as it stands in the payload: a float would round it."""
 
 
 class _JsonNode(Struct, frozen=True):
-    """A value of JSON on its line."""
+    """A JSON value on its line."""
 
     text: str
     path: tuple[str, ...]
@@ -51,12 +55,12 @@ class _JsonNode(Struct, frozen=True):
 
 
 def readable(payload: bytes) -> str:
-    """The lines of it, as one text."""
+    """Return the payload's lines as one text."""
     return "\n".join(line.text for line in lines_of(payload))
 
 
-def lines_of(payload: bytes, reason: str = "") -> list[PayloadLine]:
-    """At most `LINES_MAX` lines of it, and one that says how many more there are."""
+def lines_of(payload: bytes, subject: Subject = None) -> list[PayloadLine]:
+    """Return at most `LINES_MAX` lines, and one that says how many more there are."""
     if not payload:
         return [PayloadLine("(empty)")]
     try:
@@ -65,7 +69,8 @@ def lines_of(payload: bytes, reason: str = "") -> list[PayloadLine]:
         if payload.lstrip()[:1] not in (b"{", b"["):
             return _hex(payload)
         text = payload.decode(errors="replace")
-    if len(payload) <= JSON_BYTES_MAX and payload.count(b",") <= JSON_COMMAS_MAX:
+    position = _position(payload, text, subject)
+    if position is None and _is_parsed(payload):
         try:
             parsed = json.loads(
                 text, parse_int=_Number, parse_float=_Number, parse_constant=_Number
@@ -74,19 +79,23 @@ def lines_of(payload: bytes, reason: str = "") -> list[PayloadLine]:
         except (ValueError, RecursionError):
             pass
         else:
-            return _marked(nodes, reason)
+            return _marked(nodes, subject)
     if "\0" in text:
         return _hex(payload)
-    return _text(text, _place(payload, text, reason))
+    return _text(text, position)
+
+
+def _is_parsed(payload: bytes) -> bool:
+    return len(payload) <= JSON_BYTES_MAX and payload.count(b",") <= JSON_COMMAS_MAX
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text from a device, unable to move the cursor or to set the title of the terminal."""
+    """Return a device's text, made unable to move a terminal's cursor or to set its title."""
     return "".join(c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in text)
 
 
 def size(size_bytes: int) -> str:
-    """Bytes, for people."""
+    """Return a number of bytes, for people."""
     if size_bytes < 1_000:
         return f"{size_bytes} B"
     if size_bytes < 1_000_000:
@@ -102,21 +111,21 @@ def size(size_bytes: int) -> str:
 def _nodes(
     value: object, path: tuple[str, ...] = (), before: str = "", after: str = ""
 ) -> Iterator[_JsonNode]:
-    """Its lines, indented; `before` and `after` stand on the first and the last of them."""
+    """Yield the lines of a value; `before` and `after` stand on the first and the last of them."""
     indent = "  " * len(path)
     match value:
         case dict() if value:
             opening, closing = "{", "}"
-            inner = [(str(name), f"{_quoted(str(name))}: ", value[name]) for name in value]
+            items = [(str(name), f"{_quoted(str(name))}: ", value[name]) for name in value]
         case list() if value:
             opening, closing = "[", "]"
-            inner = [(str(index), "", each) for index, each in enumerate(value)]
+            items = [(str(index), "", item) for index, item in enumerate(value)]
         case _:
             yield _JsonNode(f"{indent}{before}{_scalar(value)}{after}", path, value)
             return
     yield _JsonNode(f"{indent}{before}{opening}", path, None)
-    for index, (step, name, each) in enumerate(inner):
-        yield from _nodes(each, (*path, step), name, "," if index + 1 < len(inner) else "")
+    for index, (step, name, item) in enumerate(items):
+        yield from _nodes(item, (*path, step), name, "," if index + 1 < len(items) else "")
     yield _JsonNode(f"{indent}{closing}{after}", (), None)
 
 
@@ -147,7 +156,7 @@ def _fold(text: str, characters_max: int) -> str:
 
 
 def _is_base64(text: str) -> bool:
-    """By its beginning: to look at all of a long clip would take a while."""
+    """Judge by the beginning: to look at all of a long clip would take a while."""
     return (
         len(text) >= BASE64_FROM_CHARACTERS
         and BASE64.fullmatch(text[:BASE64_FROM_CHARACTERS]) is not None
@@ -157,95 +166,109 @@ def _is_base64(text: str) -> bool:
 # ---------------------------------------------------------------------- what is marked
 
 
-def _marked(nodes: list[_JsonNode], reason: str) -> list[PayloadLine]:
-    chosen = _spoken_of(nodes, reason)
-    lines = [PayloadLine(node.text, at in chosen) for at, node in enumerate(nodes[:LINES_MAX])]
+def _marked(nodes: list[_JsonNode], subject: Subject) -> list[PayloadLine]:
+    marked = _lines_about(nodes, subject)
+    lines = [
+        PayloadLine(node.text, index in marked) for index, node in enumerate(nodes[:LINES_MAX])
+    ]
     if (left := len(nodes) - LINES_MAX) > 0:
         at_least = "at least " if len(nodes) == LINES_COUNTED_MAX else ""
         lines.append(PayloadLine(f"… ({at_least}{left:,} more lines)"))
     return lines
 
 
-def _spoken_of(nodes: list[_JsonNode], reason: str) -> set[int]:
-    """Which of them the reason speaks of; none, where that cannot be told."""
-    if "NaN" in reason:
-        return {at for at, node in enumerate(nodes) if _is(node, *NO_NUMBER)}
-    for found in FIELD.finditer(reason):
-        steps = tuple(map(_alike, STEP.findall(found[1])))
-        ends = {
-            at: node
-            for at, node in enumerate(nodes)
-            if node.path and tuple(map(_alike, node.path))[-len(steps) :] == steps
-        }
-        # Of several that are called so, the one that has the value the reason says.
-        said = {at for at, node in ends.items() if found[2] and _says(node, found[2])}
-        whole = {at for at, node in ends.items() if len(node.path) == len(steps)}
-        if chosen := said or whole or set(ends):
-            return chosen
-    if OF_CLIP.search(reason):
-        return {at for at, node in enumerate(nodes) if node.path[-1:] in CLIPS}
+def _lines_about(nodes: list[_JsonNode], subject: Subject) -> set[int]:
+    """Return the numbers of the lines that the reason is about; none where that is not known."""
+    if isinstance(subject, Rejected):
+        if subject.code == ReasonCode.NOT_A_NUMBER:
+            return {
+                index
+                for index, node in enumerate(nodes)
+                if isinstance(node.value, _Number) and node.value in NOT_NUMBERS
+            }
+        return _lines_at(nodes, subject.field)
+    return _lines_at_sinks_name(nodes, subject)
+
+
+def _lines_at(nodes: list[_JsonNode], field: str | None) -> set[int]:
+    """Find the field at this path; where it is missing, the innermost object that lacks it."""
+    path = _steps(field)
+    while path:
+        lines = {index for index, node in enumerate(nodes) if node.path == path}
+        if lines:
+            return lines
+        path = path[:-1]
     return set()
 
 
-CLIPS = (("audioClip",), ("audio_file",))
+def _lines_at_sinks_name(nodes: list[_JsonNode], field: str | None) -> set[int]:
+    """Find a field that a sink names: the one at that path, else the only one that ends with it.
+
+    A sink may write the name in another way, and may have the field in another place.
+    """
+    steps = _steps(field)
+    if not steps:
+        return set()
+    if lines := {index for index, node in enumerate(nodes) if node.path == steps}:
+        return lines
+    path = tuple(map(_folded, steps))
+    endings = {
+        index: len(node.path)
+        for index, node in enumerate(nodes)
+        if tuple(map(_folded, node.path))[-len(path) :] == path
+    }
+    same_path = {index for index, length in endings.items() if length == len(path)}
+    return same_path or (set(endings) if len(endings) == 1 else set())
 
 
-def _alike(name: str) -> str:
-    """The Echo API calls a field `sensorId` that a device calls `sensor_id`."""
+def _steps(field: str | None) -> tuple[str, ...]:
+    return tuple(STEP.findall(field or ""))
+
+
+def _folded(name: str) -> str:
+    """Fold what names differ in: the Echo API calls `sensorId` what a device calls `sensor_id`."""
     return name.replace("_", "").lower()
-
-
-def _is(node: _JsonNode, *numbers: str) -> bool:
-    return isinstance(node.value, _Number) and node.value in numbers
-
-
-def _says(node: _JsonNode, word: str) -> bool:
-    if not isinstance(node.value, _Number):
-        return False
-    try:
-        return f"{float(node.value):g}" == word
-    except ValueError:
-        return False
 
 
 # ---------------------------------------------------------------------- other text, and bytes
 
 
-def _place(payload: bytes, text: str, reason: str) -> int | None:
-    """At which character the reason says that something is wrong."""
-    if "cut off" in reason:
-        return max(0, len(text) - 1)
-    if (found := AT_BYTE.search(reason)) is None:
+def _position(payload: bytes, text: str, subject: Subject) -> int | None:
+    """Return the character at which the JSON is broken, if it is."""
+    if not isinstance(subject, Rejected) or subject.position is None:
         return None
-    at_byte = int(found[1].replace(",", ""))
-    return min(len(payload[:at_byte].decode(errors="replace")), max(0, len(text) - 1))
+    if subject.code == ReasonCode.NOT_A_NUMBER and _is_parsed(payload):
+        return None  # Python's parser reads it, so that its line can be marked
+    before = len(payload[: subject.position].decode(errors="replace"))
+    return min(before, max(0, len(text) - 1))
 
 
-def _text(text: str, place: int | None) -> list[PayloadLine]:
-    if place is None:
+def _text(text: str, position: int | None) -> list[PayloadLine]:
+    if position is None:
         return _first_lines(_fold(text, TEXT_CHARACTERS_MAX).splitlines())
-    start, end = max(0, place - NEAR_CHARACTERS), place + NEAR_CHARACTERS
-    shown = []
+    start, end = max(0, position - NEAR_CHARACTERS), position + NEAR_CHARACTERS
+    lines = []
     if start:
-        shown.append(PayloadLine(f"… ({start:,} characters before)"))
-    at = start
+        lines.append(PayloadLine(f"… ({start:,} characters before)"))
+    line_start = start
     for line in text[start:end].splitlines(keepends=True):
-        # A line that is as long as a message would be marked as a whole.
-        around = (min(max(0, place - at + step), len(line)) for step in (-20, 20))
+        # A line can be as long as the whole message: only a piece of it is marked.
+        around = (min(max(0, position - line_start + step), len(line)) for step in (-20, 20))
         for first, last in pairwise(sorted({0, *around, len(line)})):
             piece = line[first:last].rstrip("\r\n")
-            shown.append(PayloadLine(printable(piece), at + first <= place < at + last))
-        at += len(line)
+            is_marked = line_start + first <= position < line_start + last
+            lines.append(PayloadLine(printable(piece), is_marked))
+        line_start += len(line)
     if end < len(text):
-        shown.append(PayloadLine(f"… ({len(text) - end:,} characters after)"))
-    return shown
+        lines.append(PayloadLine(f"… ({len(text) - end:,} characters after)"))
+    return lines
 
 
 def _first_lines(lines: list[str]) -> list[PayloadLine]:
-    shown = [PayloadLine(printable(line)) for line in lines[:LINES_MAX]]
+    first = [PayloadLine(printable(line)) for line in lines[:LINES_MAX]]
     if len(lines) > LINES_MAX:
-        shown.append(PayloadLine(f"… ({len(lines) - LINES_MAX:,} more lines)"))
-    return shown
+        first.append(PayloadLine(f"… ({len(lines) - LINES_MAX:,} more lines)"))
+    return first
 
 
 def _hex(payload: bytes) -> list[PayloadLine]:

@@ -1,8 +1,8 @@
 """The vocabulary: what travels along the line, as frozen data.
 
-A `Message` is what arrived. `decode` turns it into a `Record` (valid) or `Rejected` (never
-valid, with the reason). A record is never stored by itself: the journal keeps the message as it
-came, and decoding it again gives the same record, so one stored form cannot contradict another.
+A `Message` is what arrived. `decode` makes a `Record` of a valid one, and a `Rejected` with the
+reason of any other. The journal stores the message as it came and never the record: decoding the
+message again gives the same record, so two stored forms cannot contradict each other.
 """
 
 import functools
@@ -12,18 +12,15 @@ from typing import Literal, final
 
 from msgspec import Struct
 
+from echo_ingest.reasons import ReasonCode
+
 Container = Literal["wav", "flac", "mp3", "ogg"]
 TimeSource = Literal["device", "received"]
 SourceType = Literal["real", "simulator"]
 
 SECONDS_MAX = 2**32 - 1
 TOPICS_REMEMBERED = 1_000
-"""Of each of these something is kept in memory; one can be 64 kB long."""
-
-STORED: Literal["stored"] = "stored"
-"""Outcome of a message: it is in the journal now."""
-DUPLICATE: Literal["duplicate"] = "duplicate"
-"""Outcome of a message: it was there before. Any other outcome is why it is a dead letter."""
+"""For so many topics we keep something in memory; a topic can be 64 kB long."""
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -34,15 +31,15 @@ class Message(Struct, frozen=True, gc=False):
     received_at_ms: int
     """When this service read it: milliseconds since 1970, UTC."""
     node: str | None = None
-    """Who sent it: the topic level after the ingestion prefix, if there is one."""
+    """The node that sent it: the topic level after the ingestion prefix, if there is one."""
     properties: tuple[tuple[str, str], ...] = ()
     """MQTT 5 user properties, in order [MQTT-3.3.2-18]."""
     redelivered: bool = False
     """The broker's DUP flag [MQTT-3.3.1-1]; not stored."""
     response_topic: str | None = None
-    """Where the device wants its receipt [MQTT-3.3.2-13]; not stored."""
+    """The topic on which the device wants its receipt [MQTT-3.3.2-13]; not stored."""
     correlation_data: bytes | None = None
-    """What the receipt is to carry, so that the device knows which it is; not stored."""
+    """What the receipt carries back, so that the device can match it to its message; not stored."""
 
 
 class Place(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -57,7 +54,7 @@ class Place(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Clip(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A piece of audio, described from its own bytes and not from what was said of it.
+    """A piece of audio, described by its own bytes and not by what the message claims.
 
     The bytes stay in the message; `decode.clip_bytes` takes them out again.
     """
@@ -65,16 +62,16 @@ class Clip(Struct, frozen=True, gc=False, omit_defaults=True):
     container: Container
     size_bytes: int
     sha256: str
-    """Of the audio file's bytes (after base64), lower-case hex."""
+    """The hash of the audio file's bytes (after base64), in lower-case hex."""
     sample_rate_hz: int
     channels: int
     duration_seconds: float
     metadata: dict[str, str] = {}
-    """What the file says of itself: GUANO fields, an AudioMoth comment, tags."""
+    """What the file says about itself: GUANO fields, an AudioMoth comment, tags."""
 
 
 class Alternative(Struct, frozen=True, gc=False):
-    """Another species the model thought of."""
+    """Another species that the model considered."""
 
     species: str
     confidence: float
@@ -82,7 +79,7 @@ class Alternative(Struct, frozen=True, gc=False):
 
 
 class Health(Struct, frozen=True, gc=False, omit_defaults=True):
-    """How a node says it is."""
+    """What a node reports about its own state."""
 
     status: str | None = None
     battery_percent: float | None = None
@@ -96,42 +93,42 @@ class Health(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Record(Struct, frozen=True, kw_only=True, gc=False, tag_field="kind", omit_defaults=True):
-    """What every kind of record says: which form, who, when, where."""
+    """What every kind of record says: its form, and who observed it, when and where."""
 
     form: str
-    """The payload form it was decoded from; a heading of docs/forms.md."""
+    """The payload form that it was decoded from; a heading of docs/forms.md."""
     node: str | None = None
-    """Who sent it, by the topic."""
+    """The node that sent it, according to the topic."""
     sensor_id: str | None = None
-    """Who it claims to be, by the payload."""
+    """The sensor that observed it, according to the payload."""
     message_id: str | None = None
-    """The device's own id of this message, if it gave one."""
+    """The id that the device gave to this message, if it gave one."""
     observed_at: datetime
-    """UTC. When it happened, or when it was received if the device did not say."""
+    """When it happened, in UTC; when it was received, if the device did not say."""
     time_source: TimeSource
     place: Place | None = None
-    """Where the sensor is, as far as the message says."""
+    """The position of the sensor, if the message gives one."""
     source_type: SourceType | None = None
 
 
 class Detection(Record, frozen=True, kw_only=True, gc=False, tag="detection"):
-    """An animal was heard and named."""
+    """A device heard an animal and named it."""
 
     species: str
-    """As the device names it; the scientific name in every form known."""
+    """The name that the device gives; the scientific name in every known form."""
     confidence: float | None = None
     """Fraction, 0 to 1."""
     alternatives: tuple[Alternative, ...] = ()
     model: str | None = None
     animal_place: Place | None = None
-    """Where the animal is estimated to be."""
+    """The estimated position of the animal."""
     animal_true_place: Place | None = None
-    """Where it really is: only a simulator knows."""
+    """The real position of the animal: only a simulator knows it."""
     clip: Clip | None = None
     clip_reference: str | None = None
-    """Name or address of audio that is kept elsewhere."""
+    """The name or address of audio that is kept elsewhere."""
     sample_rate_hz: int | None = None
-    """As claimed by the message; `clip` has the measured one."""
+    """The rate that the message claims; `clip` has the measured one."""
 
 
 class Recording(Record, frozen=True, kw_only=True, gc=False, tag="recording"):
@@ -139,7 +136,7 @@ class Recording(Record, frozen=True, kw_only=True, gc=False, tag="recording"):
 
     clip: Clip
     mode: str | None = None
-    """The simulator's mode word, where it sends one."""
+    """The mode of a simulator, where it sends one."""
     clip_reference: str | None = None
     animal_place: Place | None = None
     animal_true_place: Place | None = None
@@ -147,13 +144,13 @@ class Recording(Record, frozen=True, kw_only=True, gc=False, tag="recording"):
 
 
 class Telemetry(Record, frozen=True, kw_only=True, gc=False, tag="telemetry"):
-    """A node's report about itself."""
+    """A node reported its own state."""
 
     health: Health
 
 
 class Movement(Record, frozen=True, kw_only=True, gc=False, tag="movement"):
-    """An animal was at a place."""
+    """An animal was at a position."""
 
     species: str
     animal_id: str
@@ -167,10 +164,42 @@ KINDS = ("detection", "recording", "telemetry", "movement")
 
 @final
 class Rejected(Struct, frozen=True, gc=False):
-    """A message that is not, and never was, a valid record."""
+    """A message that is not, and never was, a valid record, and why."""
 
-    reason: str
-    """In words a biologist can act on."""
+    code: ReasonCode
+    detail: str
+    """What is wrong, in words a biologist can act on; after `field` and a colon, where given."""
+    field: str | None = None
+    """The field it is about, as a path with the names that the device uses (`top5[0].label`)."""
+    position: int | None = None
+    """The byte of the payload at which its JSON is broken."""
+
+    def render(self) -> str:
+        """Return the whole reason, for people: at most 200 characters. Nothing parses it."""
+        return self.detail if self.field is None else f"{self.field}: {self.detail}"
+
+
+class Stored(Struct, frozen=True, gc=False):
+    """Outcome of a message: it is a record of the journal now."""
+
+    offset: int
+
+
+class Duplicate(Struct, frozen=True, gc=False):
+    """Outcome of a message: the journal had it before."""
+
+    offset: int | None = None
+    """Where it is; None for a redelivered message that nothing but its bytes identifies."""
+
+
+class DeadLetter(Struct, frozen=True, gc=False):
+    """Outcome of a message: it is kept as it came, but is no record."""
+
+    rejected: Rejected
+
+
+Outcome = Stored | Duplicate | DeadLetter
+"""What became of a message that is on disk."""
 
 
 def kind(record: AnyRecord) -> str:
@@ -179,28 +208,28 @@ def kind(record: AnyRecord) -> str:
 
 
 class Identity(Struct, frozen=True, gc=False):
-    """What the first half of the line needs to know of a valid message: which it is."""
+    """What tells one valid message from another: all that the first half of the line needs."""
 
     kind: str
     """One of `KINDS`."""
     seconds: int = 0
-    """The time that the message itself gives, in seconds since 1970; 0 where it gives none."""
+    """The time in the message itself, in seconds since 1970; 0 if it has none."""
     message_id: str | None = None
     sensor_id: str | None = None
     has_audio: bool = False
 
     @property
     def is_certain(self) -> bool:
-        """Can the same message, sent again, be told from a second one that says the same?
+        """Whether a repeat of the message can be told from a second message with the same content.
 
-        True if it carries an id, a time of its own, or audio. `{"status":"online"}`, sent each
-        minute, carries none: it is not a duplicate of itself.
+        It can if the message has an id, a time of its own, or audio. `{"status":"online"}`, sent
+        each minute, has none of these: it is not a duplicate of the one before.
         """
         return self.seconds > 0 or self.message_id is not None or self.has_audio
 
 
 def identity(record: AnyRecord) -> Identity:
-    """Which message a record was decoded from."""
+    """Return the identity of the message that a record was decoded from."""
     seconds = 0
     if record.time_source == "device":
         seconds = min(max(int(record.observed_at.timestamp()), 1), SECONDS_MAX)
@@ -209,7 +238,7 @@ def identity(record: AnyRecord) -> Identity:
 
 
 def payload_hash(message: Message) -> bytes:
-    """12 bytes of BLAKE2b over topic and payload; devices cannot make two that collide."""
+    """Return 12 bytes of BLAKE2b over topic and payload: devices cannot construct a collision."""
     digest = _topic_hash(message.topic).copy()
     digest.update(message.payload)
     return digest.digest()
@@ -217,23 +246,23 @@ def payload_hash(message: Message) -> bytes:
 
 @functools.lru_cache(TOPICS_REMEMBERED)
 def _topic_hash(topic: str) -> hashlib.blake2b:
-    """A hash that has taken in the topic: to go on from a copy is cheaper than to begin anew."""
+    """Return a hash of the topic alone: continuing a copy of it is cheaper than starting anew."""
     return hashlib.blake2b(topic.encode() + b"\0", digest_size=12)
 
 
-def message_key(message: Message, its: Identity, digest: bytes, offset: int) -> bytes:
-    """16 bytes: the same message always gets the same key. `digest` is its `payload_hash`.
+def message_key(message: Message, identity: Identity, digest: bytes, offset: int) -> bytes:
+    """Return the key of a message, 16 bytes: the same message always gets the same key.
 
-    The first four are the payload's own time in seconds (0 where it gives none), big-endian, so
-    that neighbours in time are neighbours on disk; the rest is the hash of what identifies it: the
-    device's message id, else topic and payload, and where that is not certain, the journal offset
-    besides.
+    `digest` is its `payload_hash`. The first four bytes are the time in the payload in seconds (0
+    if it has none), big-endian, so that neighbours in time are neighbours on disk. The others are
+    a hash of what identifies the message: its id if the device gave one, else its topic and
+    payload, and where these are not enough (`is_certain`), its offset as well.
     """
-    if its.message_id is not None:
-        said = f"{message.topic}\0{its.sensor_id}\0{its.message_id}"
-        tail = hashlib.blake2b(said.encode(), digest_size=12, person=b"id").digest()
-    elif its.is_certain:
+    if identity.message_id is not None:
+        name = f"{message.topic}\0{identity.sensor_id}\0{identity.message_id}"
+        tail = hashlib.blake2b(name.encode(), digest_size=12, person=b"id").digest()
+    elif identity.is_certain:
         tail = digest
     else:
         tail = hashlib.blake2b(digest + offset.to_bytes(8), digest_size=12).digest()
-    return its.seconds.to_bytes(4) + tail
+    return identity.seconds.to_bytes(4) + tail

@@ -10,8 +10,10 @@ from random import Random
 
 from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.cli.demo import remember
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Arrival, Entry, Journal
+from echo_ingest.journal.cursors import Refused
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Detection, Message, Rejected
 from echo_ingest.simulator import fleet, nodes
 from echo_ingest.simulator.payloads import edge_prediction
@@ -27,7 +29,7 @@ AWAY = timedelta(minutes=50)
 """Since when the Echo API cannot be reached when the service starts."""
 
 
-OUTDATED = "gps_uncertainty: an earlier version did not know this field"
+OUTDATED = f"gps_uncertainty: {ReasonCode.WRONG_TYPE.summary}"
 OUTDATED_COUNT = 40
 """So many messages were refused that would be stored today."""
 
@@ -80,7 +82,9 @@ def live_through(data_dir: Path, began_at: datetime) -> None:
         outdate(journal, began_at)
         journal.add_sink("echo_api")
         went_ms = (began_at - AWAY).timestamp() * 1_000
-        for _ in remember(journal, almanac_path(data_dir), devices, began_at, PAYLOAD_BYTES_MAX):
+        for _ in remember(
+            journal, almanac_path(data_dir), devices, began_at, Decoder(PAYLOAD_BYTES_MAX)
+        ):
             entries = journal.read("echo_api", BATCH)
             while entries and entries[-1].message.received_at_ms < went_ms:
                 journal.settle("echo_api", [entry.offset for entry in entries], refused(entries))
@@ -97,25 +101,26 @@ def outdate(journal: Journal, began_at: datetime) -> None:
         said = edge_prediction(f"{PREFIX}/{node.name}", node, when, rng)
         received_at_ms = int(when.timestamp() * 1_000)
         message = Message(said.topic, said.payload, received_at_ms, node.name)
-        arrivals.append((message, Rejected(OUTDATED)))
+        why = "an earlier version did not know this field"
+        arrivals.append((message, Rejected(ReasonCode.WRONG_TYPE, why, "gps_uncertainty")))
     journal.append(arrivals)
     journal.acknowledged()
 
 
-def refused(entries: Sequence[Entry]) -> dict[int, str]:
+def refused(entries: Sequence[Entry]) -> dict[int, Refused]:
     """What the Echo API does not want of these, and why."""
     found = {}
     for entry in entries:
-        record = decode(entry.message, PAYLOAD_BYTES_MAX)
+        record = Decoder(PAYLOAD_BYTES_MAX).decode(entry.message)
         if isinstance(record, Detection) and record.species == REFUSED_SPECIES:
-            found[entry.offset] = REASON
+            found[entry.offset] = Refused(REASON)
     return found
 
 
 def follow(data_dir: Path) -> None:
     """Make the almanac; the service would take its time, so as not to hold up what comes in."""
     journal_path = data_dir / "journal.db"
-    follower = Follower(almanac_path(data_dir), journal_path, PAYLOAD_BYTES_MAX)
+    follower = Follower(almanac_path(data_dir), journal_path, Decoder(PAYLOAD_BYTES_MAX))
     with contextlib.closing(follower):
         while sum(1 for _ in follower.round()) > 1:
             pass

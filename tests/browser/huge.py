@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Arrival, Journal
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.record import Message
 from echo_ingest.simulator.sounds import CALLS, wav
 from tests.browser.forest import PAYLOAD_BYTES_MAX, PREFIX, follow
@@ -48,7 +49,9 @@ def fill(path: Path) -> None:
             offsets = range(last + 1, last + 1 + stored)
             last += stored
             if last < RECORDS * 0.98:
-                refused = {offset: _reason(offset) for offset in offsets if _is_parked(offset)}
+                refused = {
+                    offset: Refused(_reason(offset)) for offset in offsets if _is_parked(offset)
+                }
                 journal.settle(SINK, offsets, refused)
 
 
@@ -62,7 +65,7 @@ def _arrivals() -> Iterator[Arrival]:
         received_at_ms = int(now_ms - (RECORDS - number) * step_ms)
         payload = _payload(number, node, received_at_ms / 1000, rng, clip)
         message = Message(f"{PREFIX}/{node}", payload, received_at_ms, node)
-        yield message, identify(message, PAYLOAD_BYTES_MAX)
+        yield message, Decoder(PAYLOAD_BYTES_MAX).identify(message)
 
 
 def _payload(number: int, node: str, seconds: float, rng: Random, clip: str) -> bytes:

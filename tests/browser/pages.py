@@ -53,8 +53,8 @@ PAGES = {
     "call": Shown(a_call, ("kHz", "byte for byte", "microphone")),
     "recordings": Shown("/console/calls?show=recordings", ("length", "Recordings")),
     "refused": Shown("/console/refused", ("NaN",)),
-    "refused-group": Shown(a_group, ("What to do", "Each of them")),
-    "refused-letter": Shown(a_letter, ("What to do", "as it came")),
+    "refused-group": Shown(a_group, ("What to do", "Retry")),
+    "refused-letter": Shown(a_letter, ("What to do", "download unchanged")),
     "refused-record": Shown(a_parked_record, ("What to do", REFUSED_SPECIES)),
     "log-in": Shown("/console/login", ("token",)),
 }

@@ -31,8 +31,8 @@ def test_a_dead_letter_is_replayed_until_it_is_stored(operator: Tab, forest: For
     operator.open("/console/refused")
     operator.page.get_by_role("link", name=OUTDATED).click()
     operator.page.locator("tbody a").first.click()
-    expect(operator.page.locator("main")).to_contain_text("It can be read now")
-    operator.page.get_by_role("button", name="Try it again").click()
+    expect(operator.page.locator("main")).to_contain_text("This version can read the message")
+    operator.page.get_by_role("button", name="Retry").click()
     expect(operator.page.locator("#replay")).to_contain_text("1 of 1: 1 record stored")
     after = forest.house.ledger_now()
     assert after["stored"] == before["stored"] + 1
@@ -47,7 +47,7 @@ def test_a_group_is_replayed_after_a_preview(operator: Tab, forest: Forest) -> N
     expect(preview).to_contain_text("would be stored")
     (count,) = map(int, re.findall(r"(\d+) would be stored", preview.inner_text()))
     assert count > 10
-    preview.get_by_role("button", name=f"Try all {count} again").click()
+    preview.get_by_role("button", name=f"Retry all {count}").click()
     expect(operator.page.locator("#replay")).to_contain_text(f"{count} records stored")
     expect(operator.page.get_by_role("link", name=OUTDATED)).to_have_count(0)
     assert forest.house.ledger_now()["stored"] == before["stored"] + count
@@ -57,7 +57,7 @@ def test_parked_records_are_offered_again_with_progress(operator: Tab, forest: F
     before = forest.house.ledger_now()["sinks"]["echo_api"]
     operator.open("/console/refused")
     operator.page.get_by_role("link", name=REFUSED_SPECIES).click()
-    button = operator.page.get_by_role("button", name=re.compile(r"Try all \d+ again"))
+    button = operator.page.get_by_role("button", name=re.compile(r"Retry all \d+"))
     (count,) = map(int, re.findall(r"\d+", button.inner_text()))
     assert count > 100
     forest.api.freeze()
@@ -67,7 +67,7 @@ def test_parked_records_are_offered_again_with_progress(operator: Tab, forest: F
         expect(bar).to_have_attribute("max", str(count))
     finally:
         forest.api.thaw()
-    expect(operator.page.locator("#replay")).to_contain_text(f"{count} taken", timeout=20_000)
+    expect(operator.page.locator("#replay")).to_contain_text(f"{count} accepted", timeout=20_000)
     expect(bar).to_have_count(0)
     assert forest.house.ledger_now()["sinks"]["echo_api"]["parked"] == before["parked"] - count
 

@@ -9,6 +9,7 @@ from yarl import URL
 
 from echo_ingest import web
 from echo_ingest.almanac import Follower, almanac_path
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal
 from echo_ingest.settings import Settings
 from echo_ingest.web.console.sessions import LoginSessions
@@ -29,7 +30,7 @@ class Browser:
         self.settings = settings
         self.journal = journal
         self._follower = Follower(
-            almanac_path(settings.data_dir), journal.path, settings.payload_bytes_max
+            almanac_path(settings.data_dir), journal.path, Decoder(settings.payload_bytes_max)
         )
         self.catch_up()
         self.text = ""

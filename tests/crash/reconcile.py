@@ -9,7 +9,7 @@ from datetime import datetime
 import apsw
 from msgspec import Struct
 
-from echo_ingest.decode import clip_bytes, decode
+from echo_ingest.decode import Decoder, clip_bytes
 from echo_ingest.journal import Entry
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import Rejected
@@ -216,7 +216,7 @@ def _missing_clips(evidence: Evidence, problems: list[str]) -> list[int]:
     missing = []
     expected = set()
     for entry in _entries(evidence, Selection(kind="recording")):
-        record = decode(entry.message, len(entry.message.payload))
+        record = Decoder(len(entry.message.payload)).decode(entry.message)
         clip = None if isinstance(record, Rejected) else clips.clip_of(record)
         if isinstance(record, Rejected) or clip is None:
             continue

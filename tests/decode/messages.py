@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 from typing import TypeVar
 
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.record import AnyRecord, Message, Recording, Rejected
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -14,6 +14,8 @@ AUDIO = SHARED / "audio"
 CLIPS = Path(__file__).parent / "clips"
 BYTES_MAX = 32_000_000
 RECEIVED_AT_MS = 1_789_364_712_500  # 2026-09-14T05:45:12.5Z
+
+DECODER = Decoder(BYTES_MAX)
 
 Kind = TypeVar("Kind", bound=AnyRecord)
 
@@ -28,7 +30,7 @@ def message(
 
 def record(kind: type[Kind], arrived: Message) -> Kind:
     """The record of a good message."""
-    result = decode(arrived, BYTES_MAX)
+    result = DECODER.decode(arrived)
     assert isinstance(result, kind), result
     return result
 
@@ -39,17 +41,24 @@ def recording(data: bytes, *properties: tuple[str, str]) -> Recording:
 
 
 def reason(payload: bytes | object, *properties: tuple[str, str], node: str | None = None) -> str:
-    """Why a bad message is none."""
-    result = decode(message(payload, properties, node), BYTES_MAX)
+    """The rendered reason why a bad message is rejected."""
+    return rejected(payload, *properties, node=node).render()
+
+
+def rejected(
+    payload: bytes | object, *properties: tuple[str, str], node: str | None = None
+) -> Rejected:
+    """Why a bad message is rejected."""
+    result = DECODER.decode(message(payload, properties, node))
     assert isinstance(result, Rejected), result
-    assert 0 < len(result.reason) <= 200
-    return result.reason
+    assert 0 < len(result.render()) <= 200
+    return result
 
 
 def chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:
     """A RIFF chunk; `size` is what it says of itself if that is not the truth."""
-    said = len(body) if size is None else size
-    return name + struct.pack("<I", said) + body + b"\0" * (len(body) & 1)
+    announced = len(body) if size is None else size
+    return name + struct.pack("<I", announced) + body + b"\0" * (len(body) & 1)
 
 
 def wav(*after: bytes, samples: int = 800, rate: int = 16_000, before: bytes = b"") -> bytes:

@@ -21,7 +21,7 @@ def test_each_section_names_what_it_becomes_and_what_it_needs() -> None:
         assert form.kind in KINDS
         assert f"Becomes a {form.kind}." in section, form.name
         assert f"Needs: {', '.join(form.required)}." in section.replace("`", ""), form.name
-        assert f"Bites: {form.bites}." in section.replace("`", ""), form.name
+        assert f"Pitfall: {form.pitfall}." in section.replace("`", ""), form.name
         assert all(number in section for number in form.examples), form.name
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.export import gather, write_tables
 from echo_ingest.export.camtrap import package
 from echo_ingest.export.camtrap.package import PackageSummary
@@ -22,8 +22,10 @@ EVERYTHING = Selection()
 def journal_of(path: Path, messages: Iterable[Message]) -> Path:
     """Make a journal that holds `messages`, at offsets 1, 2, 3 …"""
     with closing(Journal(path)) as journal:
-        outcomes = journal.append([(each, identify(each, PAYLOAD_BYTES_MAX)) for each in messages])
-    assert set(outcomes.outcomes) == {"stored"}, outcomes
+        outcomes = journal.append(
+            [(each, Decoder(PAYLOAD_BYTES_MAX).identify(each)) for each in messages]
+        )
+    assert outcomes.stored == len(outcomes.outcomes), outcomes
     return path
 
 

@@ -16,7 +16,7 @@ import apsw
 import duckdb
 import pytest
 
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal
 from tests.export.exporting import files, journal_of
 from tests.export.test_package import PROJECT
@@ -194,7 +194,7 @@ def test_the_last_line_says_what_there_is_and_what_was_left_out(
     journal_of(data / "journal.db", messages(0, 20))
     refused = message(20)
     with closing(Journal(data / "journal.db")) as journal:
-        its = identify(refused, PAYLOAD_BYTES_MAX)
+        its = Decoder(PAYLOAD_BYTES_MAX).identify(refused)
         broken = type(refused)(refused.topic, b"{", refused.received_at_ms, refused.node)
         journal.append([(broken, its)])
     with closing(apsw.Connection(str(data / "journal.db"))) as disk:

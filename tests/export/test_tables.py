@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from echo_ingest.columns import TABLES
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.export import parquet, reading
 from echo_ingest.export.clips import path_of, write
 from echo_ingest.export.rows import COLUMNS
@@ -82,7 +82,7 @@ def test_each_row_is_what_decode_says(journal: Path, tmp_path: Path) -> None:
         offset = 0
         while entries := archive.after(EVERYTHING, offset):
             for entry in entries:
-                record = decode(entry.message, PAYLOAD_BYTES_MAX)
+                record = Decoder(PAYLOAD_BYTES_MAX).decode(entry.message)
                 assert not isinstance(record, Rejected)
                 row = found.pop(entry.offset)
                 assert (row["kind"], row["topic"]) == (kind(record), entry.message.topic)
@@ -206,7 +206,7 @@ def test_damaged_records_and_those_that_do_not_decode_are_left_out_and_counted(
     gathered = take_out(journal, tmp_path / "out", asked("jsonl"))
     assert offsets(tmp_path / "out") == [1, 3, 5, 6]
     assert gathered.left_out == {"damaged": 2, "not decoded by this version any more": 1}
-    assert "send source_model" in gathered.reasons[-1][0] + gathered.reasons[0][0]
+    assert "send source_model" in gathered.reasons[-1][1] + gathered.reasons[0][1]
 
 
 def test_retention_may_run_meanwhile(tmp_path: Path) -> None:

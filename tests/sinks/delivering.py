@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from pathlib import Path
 from random import Random
 
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry, Journal, Ledger, SinkLedger
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.pipeline.deliver import Deliver
@@ -84,7 +85,7 @@ class Line:
     ) -> AsyncIterator[tuple[Deliver, Watched]]:
         """Deliver through a new sink; at the end it is cancelled, wherever it is."""
         sink = Watched(self.backend.sink(port or self.backend.port), batch_records_max)
-        deliver = Deliver(self.journal, sink, payload_bytes_max=PAYLOAD_BYTES_MAX, rng=Random(1))
+        deliver = Deliver(self.journal, sink, decoder=Decoder(PAYLOAD_BYTES_MAX), rng=Random(1))
         task = asyncio.create_task(deliver.run(asyncio.Event()))
         try:
             yield deliver, sink

@@ -10,7 +10,7 @@ from random import Random
 
 import msgspec
 
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal.plan import Arrival
 from echo_ingest.record import (
     AnyRecord,
@@ -107,8 +107,8 @@ def noise(number: int, seconds: int) -> bytes:
 
 
 def record_of(arrived: Message) -> AnyRecord:
-    record = decode(arrived, PAYLOAD_BYTES_MAX)
-    assert not isinstance(record, Rejected), record.reason
+    record = Decoder(PAYLOAD_BYTES_MAX).decode(arrived)
+    assert not isinstance(record, Rejected), record.render()
     return record
 
 

@@ -8,48 +8,63 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from echo_ingest.decode import identify
-from echo_ingest.journal import Journal
-from echo_ingest.journal.entries import DeadLetter
-from echo_ingest.journal.reader import Parked
-from echo_ingest.record import Identity, Rejected
+from msgspec import Struct
 
-DAMAGED = Rejected("damaged: what the disk gives back is not what was stored")
-GONE = "replayed by someone else"
+from echo_ingest.decode import Decoder
+from echo_ingest.journal import Journal
+from echo_ingest.journal.entries import DeadLetterEntry
+from echo_ingest.journal.reader import Parked
+from echo_ingest.reasons import ReasonCode
+from echo_ingest.record import DeadLetter, Identity, Outcome, Rejected
+
+DAMAGED = Rejected(ReasonCode.DAMAGED, "damaged: the disk returns other bytes than were stored")
 REQUEST_OFFSETS = 1_000
 """How many parked records are asked for in one transaction."""
 
 
-def verdict(letter: DeadLetter, payload_bytes_max: int) -> Identity | Rejected:
-    """What would come of it now."""
-    return DAMAGED if letter.damaged else identify(letter.message, payload_bytes_max)
+class Gone(Struct, frozen=True):
+    """Outcome of a replay: somebody else has replayed that dead letter."""
 
 
-def preview(letters: Iterable[DeadLetter], payload_bytes_max: int) -> Counter[str | None]:
-    """What would come of a replay: how many are valid now (None), and why others are not."""
-    return Counter(
-        its.reason if isinstance(its, Rejected) else None
-        for its in (verdict(letter, payload_bytes_max) for letter in letters)
-    )
+def decode_again(dead_letter: DeadLetterEntry, decoder: Decoder) -> Identity | Rejected:
+    """Return what a replay would make of a dead letter now."""
+    return DAMAGED if dead_letter.damaged else decoder.identify(dead_letter.message)
+
+
+def preview(
+    dead_letters: Iterable[DeadLetterEntry], decoder: Decoder
+) -> tuple[int, Counter[Rejected]]:
+    """Return how many dead letters are valid now, and why how many others are not."""
+    valid, rejected = 0, Counter[Rejected]()
+    for dead_letter in dead_letters:
+        decoded = decode_again(dead_letter, decoder)
+        if isinstance(decoded, Rejected):
+            rejected[decoded] += 1
+        else:
+            valid += 1
+    return valid, rejected
 
 
 def replay(
-    journal: Journal, letters: Iterable[DeadLetter], payload_bytes_max: int
-) -> Iterator[str]:
-    """Try each again; its outcome is `STORED`, `DUPLICATE`, `GONE`, or why it stays as it is."""
-    for letter in letters:
-        its = verdict(letter, payload_bytes_max)
-        if isinstance(its, Rejected):
-            yield its.reason
+    journal: Journal, dead_letters: Iterable[DeadLetterEntry], decoder: Decoder
+) -> Iterator[Outcome | Gone]:
+    """Try each dead letter again; those that stay give a `DeadLetter` that says why."""
+    for dead_letter in dead_letters:
+        decoded = decode_again(dead_letter, decoder)
+        if isinstance(decoded, Rejected):
+            yield DeadLetter(decoded)
             continue
         try:
-            yield journal.replay_dead_letter(letter.id, letter.message, its)
+            yield journal.replay_dead_letter(dead_letter.id, dead_letter.message, decoded)
         except KeyError:
-            yield GONE
+            yield Gone()
 
 
 def request_replay(journal: Journal, chosen: Iterable[Parked]) -> Iterator[int]:
-    """Ask for it in short transactions; of each, how many were parked and not asked for yet."""
+    """Ask for parked records to be offered again, in short transactions.
+
+    Yields for each transaction how many were parked, and not asked for before.
+    """
     rows = iter(chosen)
     while some := list(islice(rows, REQUEST_OFFSETS)):
         yield sum(

@@ -20,10 +20,10 @@ from echo_ingest.almanac.database import UNUSABLE, begin_anew, open_to_write, ro
 from echo_ingest.almanac.mirror import Mirror
 from echo_ingest.almanac.observation import HOUR_MS, observe
 from echo_ingest.almanac.prune import drop_hours, drop_trimmed
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry, JournalFull, JournalUnusable
 from echo_ingest.journal.changes import JournalChanges, JournalMarks, file_of
-from echo_ingest.record import Rejected
+from echo_ingest.journal.decoding import DAMAGED, Unreadable, decode_entry
 
 STEP_RECORDS = 25
 """They take less than a millisecond of Python: the same process answers pages in between."""
@@ -46,11 +46,11 @@ class Follower:
     """The writer of the almanac at `path`; all of its calls are made from one thread."""
 
     def __init__(
-        self, path: Path, journal_path: Path, payload_bytes_max: int, nodes_path: Path | None = None
+        self, path: Path, journal_path: Path, decoder: Decoder, nodes_path: Path | None = None
     ) -> None:
         self._path = path
         self._journal_path = journal_path
-        self._payload_bytes_max = payload_bytes_max
+        self._decoder = decoder
         self._nodes_path = nodes_path
         self._closing = contextlib.ExitStack()
         self._version = -1
@@ -205,11 +205,11 @@ class Follower:
         return more
 
     def _add(self, entry: Entry) -> None:
-        message = entry.message
-        if entry.damaged:
+        record = decode_entry(self._decoder, entry)
+        if record is DAMAGED:
             return
-        record = decode(message, self._payload_bytes_max)
-        observation = None if isinstance(record, Rejected) else observe(record)
+        message = entry.message
+        observation = None if isinstance(record, Unreadable) else observe(record)
         self._aggregate.add(entry.offset, message.node or "", message.received_at_ms, observation)
 
     # ------------------------------------------------------------------ retention

@@ -1,4 +1,4 @@
-"""Copies of what the journal and the file of nodes hold now, and may not hold a moment later."""
+"""Copies of what the journal and the file of nodes hold now but may lose at any moment."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import structlog
 from echo_ingest.almanac.aggregate import Aggregate
 from echo_ingest.almanac.database import rows_of
 from echo_ingest.almanac.observation import HOUR_MS
-from echo_ingest.almanac.refusals import alike
+from echo_ingest.almanac.refusals import ReasonKey, reason_key
 from echo_ingest.broker.nodes import NodesUnusable, read_nodes
 from echo_ingest.journal.changes import DeadLetterChange, JournalChanges, JournalMarks, Row
 from echo_ingest.journal.database import transaction
@@ -28,25 +28,25 @@ log = structlog.get_logger("almanac")
 
 
 class Mirror:
-    """Brings in what is new and takes out what is gone, in steps of one transaction."""
+    """Brings in what is new and removes what has gone, in steps of one transaction."""
 
     def __init__(self, db: apsw.Connection, journal: JournalChanges, tally: Aggregate) -> None:
         self._db = db
         self._journal = journal
         self._tally = tally
-        self._reasons: dict[str, int] = {}
+        self._reason_ids: dict[ReasonKey, int] = {}
         self._parked: tuple[Row, ...] | None = None
         self._nodes_stamp: tuple[int, ...] | None = None
 
     # ------------------------------------------------------------------ nodes
 
     def heard(self) -> None:
-        """When each node was first and last heard, as the journal's own ledger has it."""
+        """Copy when each node was first and last heard, as the journal's own ledger has it."""
         with transaction(self._db):
             self._db.executemany(HEARD, self._journal.heard())
 
     def last_heard(self) -> Iterator[None]:
-        """The same again: what came twice is in no record, but its node was heard."""
+        """Copy when each node was last heard: a duplicate makes no record, but counts here."""
         heard = self._journal.last_heard()
         for start in range(0, len(heard), STEP_ROWS):
             with transaction(self._db):
@@ -56,7 +56,7 @@ class Mirror:
             yield
 
     def accounts(self, path: Path) -> None:
-        """Who has an account, if the file has changed; one that cannot be read changes nothing."""
+        """Copy who has an account, if the file has changed; an unreadable file changes nothing."""
         try:
             stat = path.stat()
             stamp: tuple[int, ...] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
@@ -86,24 +86,28 @@ class Mirror:
     # ------------------------------------------------------------------ dead letters
 
     def letters(self, marks: JournalMarks) -> Iterator[None]:
-        """Dead letters: the new ones, and if it is not as many as the journal has, those gone."""
+        """Copy new dead letters; where the journal has fewer than the copy, remove those gone."""
         after, first_hour = self._db.execute("SELECT dead_letter, first_hour FROM progress").get
         while after < marks.last_dead_letter and (
-            letters := self._journal.letters(after, STEP_ROWS)
+            dead_letters := self._journal.dead_letters_after(after, STEP_ROWS)
         ):
             with transaction(self._db):
-                self._add_letters(letters, first_hour)
-                after = letters[-1].id
+                self._add_letters(dead_letters, first_hour)
+                after = dead_letters[-1].id
                 self._db.execute("UPDATE progress SET dead_letter = ?", (after,))
             yield
         if self._count("") != marks.dead_letters:
             yield from self._drop_letters()
 
-    def _add_letters(self, letters: list[DeadLetterChange], first_hour: int) -> None:
+    def _add_letters(self, dead_letters: list[DeadLetterChange], first_hour: int) -> None:
         rows = [
-            (letter.id, self._reason_id(letter.reason), self._tally.node_id(letter.node), at_ms)
-            for letter in letters
-            for at_ms in (letter.received_at_ms,)
+            (
+                each.id,
+                self._reason_id(reason_key(each.reason, each.code, each.field)),
+                self._tally.node_id(each.node),
+                each.received_at_ms,
+            )
+            for each in dead_letters
         ]
         self._db.executemany(
             "INSERT INTO refusal VALUES ('', ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING", rows
@@ -117,71 +121,73 @@ class Mirror:
                 if at_ms // HOUR_MS >= first_hour
             ),
         )
-        self._db.executemany(HEARD, ((each.node, *[each.received_at_ms] * 2) for each in letters))
+        self._db.executemany(
+            HEARD, ((each.node, *[each.received_at_ms] * 2) for each in dead_letters)
+        )
 
     def _drop_letters(self) -> Iterator[None]:
         after = 0
-        while ours := rows_of(
+        while copied := rows_of(
             self._db,
             "SELECT number, node_id, at_ms FROM refusal WHERE sink = '' AND number > ?"
             " ORDER BY number LIMIT ?",
             (after, STEP_ROWS),
         ):
-            there = set(self._journal.letter_ids(after, len(ours)))
-            gone = [row for row in ours if row[0] not in there]
+            remaining = set(self._journal.letter_ids(after, len(copied)))
+            gone = [row for row in copied if row[0] not in remaining]
             with transaction(self._db):
                 self._drop("", [number for number, _, _ in gone])
-                of = [(node_id, at_ms // HOUR_MS) for _, node_id, at_ms in gone]
+                node_hours = [(node_id, at_ms // HOUR_MS) for _, node_id, at_ms in gone]
                 self._db.executemany(
                     "UPDATE node_hour SET dead_letters = dead_letters - 1"
                     " WHERE node_id = ? AND hour = ?",
-                    of,
+                    node_hours,
                 )
                 self._db.executemany(
                     "DELETE FROM node_hour WHERE node_id = ? AND hour = ?"
                     " AND received + dead_letters + observed + calls = 0",
-                    of,
+                    node_hours,
                 )
-            after = ours[-1][0]
+            after = copied[-1][0]
             yield
 
     # ------------------------------------------------------------------ parked
 
     def parked(self, marks: JournalMarks) -> Iterator[None]:
-        """What sinks have parked, if that is not what it was."""
+        """Copy what sinks have parked, if it has changed."""
         if marks.parked == self._parked:
             return
-        ours = rows_of(self._db, "SELECT DISTINCT sink FROM refusal WHERE sink > ''")
-        for sink in sorted({row[0] for row in (*marks.parked, *ours)}):
+        sinks = rows_of(self._db, "SELECT DISTINCT sink FROM refusal WHERE sink > ''")
+        for sink in sorted({row[0] for row in (*marks.parked, *sinks)}):
             after = 0
             while True:
-                theirs = self._journal.parked(sink, after, STEP_PARKED)
-                end = theirs[-1][0] if len(theirs) == STEP_PARKED else END
-                ours = rows_of(
+                parked = self._journal.parked(sink, after, STEP_PARKED)
+                end = parked[-1][0] if len(parked) == STEP_PARKED else END
+                copied = rows_of(
                     self._db,
                     "SELECT number, at_ms, replay_requested FROM refusal"
                     " WHERE sink = ? AND number > ? AND number <= ?",
                     (sink, after, end),
                 )
                 yield
-                yield from self._copy_parked(sink, ours, theirs)
+                yield from self._copy_parked(sink, copied, parked)
                 if end == END:
                     break
                 after = end
         self._parked = marks.parked
 
-    def _copy_parked(self, sink: str, ours: list[Row], theirs: list[Row]) -> Iterator[None]:
-        changed = sorted(set(theirs).difference(ours))
-        parked_at_ms = {offset: at_ms for offset, at_ms, _ in ours}
-        asked = [row for row in changed if parked_at_ms.get(row[0]) == row[1]]
+    def _copy_parked(self, sink: str, copied: list[Row], parked: list[Row]) -> Iterator[None]:
+        changed = sorted(set(parked).difference(copied))
+        parked_at_ms = {offset: at_ms for offset, at_ms, _ in copied}
+        requested = [row for row in changed if parked_at_ms.get(row[0]) == row[1]]
         new = [row for row in changed if parked_at_ms.get(row[0]) != row[1]]
-        gone = parked_at_ms.keys() - {row[0] for row in theirs}
-        if gone or asked:
+        gone = parked_at_ms.keys() - {row[0] for row in parked}
+        if gone or requested:
             with transaction(self._db):
                 self._drop(sink, sorted(gone))
                 self._db.executemany(
                     "UPDATE refusal SET replay_requested = ?3 WHERE sink = ?1 AND number = ?2",
-                    ((sink, offset, replay) for offset, _, replay in asked),
+                    ((sink, offset, replay) for offset, _, replay in requested),
                 )
             yield
         for start in range(0, len(new), STEP_ROWS):
@@ -191,19 +197,20 @@ class Mirror:
             yield
 
     def _park(self, sink: str, offset: int, at_ms: int, replay: int) -> None:
-        reason, node = self._journal.why_parked(sink, offset)
-        if reason:  # else it is parked no more
-            ids = self._reason_id(reason), self._tally.node_id(node)
-            self._db.execute(
-                "INSERT OR REPLACE INTO refusal VALUES (?, ?, ?, ?, ?, ?)",
-                (sink, offset, *ids, at_ms, replay),
-            )
+        parked = self._journal.why_parked(sink, offset)
+        if parked is None:  # a replay has taken it out since
+            return
+        reason_id = self._reason_id(reason_key(parked.reason, parked.code, parked.field))
+        self._db.execute(
+            "INSERT OR REPLACE INTO refusal VALUES (?, ?, ?, ?, ?, ?)",
+            (sink, offset, reason_id, self._tally.node_id(parked.node), at_ms, replay),
+        )
 
     # ------------------------------------------------------------------ both
 
     def tidy(self) -> None:
-        """Forget reasons that nothing was refused for any more."""
-        self._reasons.clear()
+        """Remove reasons for which nothing is rejected or refused any more."""
+        self._reason_ids.clear()
         self._db.execute("DELETE FROM reason WHERE id NOT IN (SELECT reason_id FROM refusal)")
 
     def _count(self, sink: str) -> int:
@@ -215,13 +222,20 @@ class Mirror:
             ((sink, number) for number in numbers),
         )
 
-    def _reason_id(self, reason: str) -> int:
-        found = self._reasons.get(reason)
-        if found is None:
-            if len(self._reasons) > REASONS_MAX:
-                self._reasons.clear()
-            text = alike(reason)
-            self._db.execute("INSERT INTO reason (text) VALUES (?) ON CONFLICT DO NOTHING", (text,))
-            found = int(self._db.execute("SELECT id FROM reason WHERE text = ?", (text,)).get)
-            self._reasons[reason] = found
-        return found
+    def _reason_id(self, key: ReasonKey) -> int:
+        reason_id = self._reason_ids.get(key)
+        if reason_id is None:
+            if len(self._reason_ids) > REASONS_MAX:
+                self._reason_ids.clear()
+            columns = (key.code, key.field, key.text)
+            self._db.execute(
+                "INSERT INTO reason (code, field, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                columns,
+            )
+            reason_id = int(
+                self._db.execute(
+                    "SELECT id FROM reason WHERE code = ? AND field = ? AND text = ?", columns
+                ).get
+            )
+            self._reason_ids[key] = reason_id
+        return reason_id

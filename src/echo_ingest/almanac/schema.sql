@@ -1,4 +1,4 @@
--- Version 1 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
+-- Version 2 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
 -- since 1970.
 
 CREATE TABLE progress (
@@ -119,9 +119,13 @@ CREATE INDEX refusal_by_node
     ON refusal (node_id, sink, reason_id, number, at_ms, replay_requested);
 CREATE INDEX refusal_by_time ON refusal (node_id, sink, at_ms);
 
+-- What reasons have in common, as refusals.reason_key makes it.
 CREATE TABLE reason (
-    id   INTEGER PRIMARY KEY,
-    text TEXT NOT NULL UNIQUE -- as refusals.alike makes it
+    id    INTEGER PRIMARY KEY,
+    code  TEXT NOT NULL, -- a ReasonCode, or ''
+    field TEXT NOT NULL, -- the field that it is about, or ''
+    text  TEXT NOT NULL, -- where there is no code, the reason as reason_text.alike makes it
+    UNIQUE (code, field, text)
 ) STRICT;
 
 CREATE TABLE sample (
@@ -153,4 +157,4 @@ CREATE TABLE listening (
     answered INTEGER NOT NULL
 ) STRICT;
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

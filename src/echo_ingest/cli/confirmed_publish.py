@@ -13,7 +13,6 @@ import msgspec
 from echo_ingest.cli.connection import connected, publish_acknowledged
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pipeline.receipts import Receipt
-from echo_ingest.record import DUPLICATE, STORED
 from echo_ingest.settings import RECEIPTS_PREFIX
 
 RESEND_SECONDS = 5.0
@@ -81,8 +80,8 @@ class ReceiptSession:
         finally:
             del self._waiting[correlation_data]
         receipt: Receipt = answer.result()
-        if receipt.outcome == DUPLICATE and published > 1:
-            return msgspec.structs.replace(receipt, outcome=STORED)
+        if receipt.outcome == "duplicate" and published > 1:
+            return msgspec.structs.replace(receipt, outcome="stored")
         return receipt
 
     def _require_life(self, began_at: float) -> None:

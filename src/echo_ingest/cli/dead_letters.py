@@ -11,14 +11,15 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from echo_ingest.admin import dead_letters as decided
+from echo_ingest.admin import dead_letters as admin
 from echo_ingest.admin import journal_of
 from echo_ingest.cli.options import archive_of, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
-from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.decode import Decoder
+from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable, size
-from echo_ingest.record import DUPLICATE, STORED
+from echo_ingest.record import DeadLetter, Duplicate, Stored
 
 REASONS_SHOWN_MAX = 20
 
@@ -104,7 +105,7 @@ def replay(
     """
     settings = settings_of(context)
     archive = archive_of(settings)
-    chosen: Iterable[DeadLetter]
+    chosen: Iterable[DeadLetterEntry]
     if numbers and not (every or node or reason):
         chosen = [_letter(archive, number) for number in dict.fromkeys(numbers)]
         total = len(numbers)
@@ -114,21 +115,25 @@ def replay(
     else:
         fail("say which: either ids, or --all, --node or --reason TEXT", 2)
     with closing(journal_of(settings)) as journal:
-        letters = progressed(chosen, total, "replaying")
-        outcomes = Counter(decided.replay(journal, letters, settings.payload_bytes_max))
-    del outcomes[decided.GONE]
-    stored, duplicates = outcomes.pop(STORED, 0), outcomes.pop(DUPLICATE, 0)
+        dead_letters = progressed(chosen, total, "replaying")
+        stored = duplicates = 0
+        reasons = Counter[str]()
+        for outcome in admin.replay(journal, dead_letters, Decoder(settings.payload_bytes_max)):
+            stored += isinstance(outcome, Stored)
+            duplicates += isinstance(outcome, Duplicate)
+            if isinstance(outcome, DeadLetter):
+                reasons[outcome.rejected.render()] += 1
     say(
         f"{stored:,} stored, {duplicates:,} were duplicates, "
-        f"{outcomes.total():,} are still not valid"
+        f"{reasons.total():,} are still not valid"
     )
-    if outcomes:
+    if reasons:
         why = table("still not valid>", "reason+")
-        for text, times in outcomes.most_common(REASONS_SHOWN_MAX):
-            why.add_row(*cells(f"{times:,}", text))
+        for text, count in reasons.most_common(REASONS_SHOWN_MAX):
+            why.add_row(*cells(f"{count:,}", text))
         out.print(why)
-        if len(outcomes) > REASONS_SHOWN_MAX:
-            say(f"and {len(outcomes) - REASONS_SHOWN_MAX:,} more reasons")
+        if len(reasons) > REASONS_SHOWN_MAX:
+            say(f"and {len(reasons) - REASONS_SHOWN_MAX:,} more reasons")
 
 
 @app.command()
@@ -148,7 +153,7 @@ def export(
     write_lines(file, progressed(map(_line, letters), total, "exporting"))
 
 
-def _line(letter: DeadLetter) -> dict[str, object]:
+def _line(letter: DeadLetterEntry) -> dict[str, object]:
     message = letter.message
     return {
         "id": letter.id,
@@ -161,7 +166,7 @@ def _line(letter: DeadLetter) -> dict[str, object]:
     }
 
 
-def _letter(archive: JournalReader, number: int) -> DeadLetter:
+def _letter(archive: JournalReader, number: int) -> DeadLetterEntry:
     letter = archive.dead_letter(number)
     if letter is None:
         fail(f"there is no dead letter {number:,}; it may have been replayed")

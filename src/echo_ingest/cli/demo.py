@@ -17,11 +17,12 @@ from rich.text import Text
 from echo_ingest.almanac import ServiceStatus, almanac_path, note_sample
 from echo_ingest.cli.output import cells, moment, out, progress, table
 from echo_ingest.cli.records import what
-from echo_ingest.decode import decode, identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, Ledger
+from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.mqtt import Session, SessionOptions
-from echo_ingest.record import Rejected, kind
+from echo_ingest.record import kind
 from echo_ingest.service import Runtime, ServiceStopped
 from echo_ingest.settings import Settings
 from echo_ingest.simulator import Device, fleet, history, publish_for_ever
@@ -72,7 +73,7 @@ def remember(
     almanac: Path,
     devices: Sequence[Device],
     began_at: datetime,
-    payload_bytes_max: int,
+    decoder: Decoder,
 ) -> Iterator[tuple[int, int]]:
     """Put the days before into `journal`, ten minutes at a time; tell how many, and of how many.
 
@@ -84,7 +85,7 @@ def remember(
     looked_at_from_ms = began_at.timestamp() * 1_000 - DAY_MS
     spans = groupby(history.messages(events, rng), lambda each: each.received_at_ms // STEP_MS)
     for span, messages in spans:
-        arrivals = [(message, identify(message, payload_bytes_max)) for message in messages]
+        arrivals = [(message, decoder.identify(message)) for message in messages]
         journal.append(arrivals)
         journal.acknowledged()
         yield len(arrivals), total
@@ -102,7 +103,7 @@ async def _remember(house: Runtime, devices: Sequence[Device], began_at: datetim
         almanac_path(settings.data_dir),
         devices,
         began_at,
-        settings.payload_bytes_max,
+        Decoder(settings.payload_bytes_max),
     )
     count, total = next(past_of)
     with progress(total, f"{history.DAYS} simulated days") as advance:
@@ -147,10 +148,11 @@ def _ledger(ledger: Ledger, rate: float) -> RenderableType:
 
 
 def _newest(house: Runtime, archive: JournalReader) -> Table:
+    decoder = Decoder(house.settings.payload_bytes_max)
     rows = table("observed", "node", "kind", "what+")
     for entry in archive.newest(Selection(), NEWEST):
-        record = decode(entry.message, house.settings.payload_bytes_max)
-        if isinstance(record, Rejected):  # stored by a version that took it
+        record = decode_entry(decoder, entry)
+        if isinstance(record, Unreadable):
             continue
         node = record.node or record.sensor_id
         rows.add_row(*cells(moment(record.observed_at), node, kind(record), what(record)))

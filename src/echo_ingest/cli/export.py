@@ -24,7 +24,7 @@ from echo_ingest.export.camtrap import package
 from echo_ingest.export.camtrap.package import PackageSummary
 from echo_ingest.export.camtrap.project import ProjectError, read
 from echo_ingest.export.partial import ExportRefused, ExportSummary, begin, folder_of, go_on
-from echo_ingest.export.reading import REJECTED, Request, kinds, start
+from echo_ingest.export.reading import Request, kinds, start
 from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalFull
 from echo_ingest.journal.database import NO_ROOM
@@ -194,9 +194,9 @@ def _into_folder(target: Path, archive: JournalReader, request: Request, resume:
 
 def _say_why(gathered: ExportSummary) -> None:
     """What this version makes of records that it does not decode: each reason is another."""
-    for why, records in gathered.reasons:
-        if why.startswith(REJECTED):
-            say(f"left out {records:,}: {why}")
+    for cause, reason, records in gathered.reasons:
+        if cause == "not decoded by this version any more":
+            say(f"left out {records:,}: {reason}")
 
 
 def _amounts(rows: dict[str, int]) -> str:

@@ -15,11 +15,11 @@ from echo_ingest.admin import journal_of
 from echo_ingest.admin.dead_letters import request_replay
 from echo_ingest.cli.options import archive_of, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry
+from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import JournalReader, Parked
 from echo_ingest.payload_view import readable, size
-from echo_ingest.record import Rejected
 
 Sink = Annotated[str | None, typer.Option(help="Only what this sink refused.")]
 Node = Annotated[str | None, typer.Option(help="Only what this node sent.")]
@@ -137,19 +137,17 @@ def export(
     rows = progressed(
         archive.parked(sink, node, reason), archive.count_parked(sink, node, reason), "exporting"
     )
-    write_lines(
-        file,
-        (_line(row, _entry(archive, row.offset), settings.payload_bytes_max) for row in rows),
-    )
+    decoder = Decoder(settings.payload_bytes_max)
+    write_lines(file, (_line(row, _entry(archive, row.offset), decoder) for row in rows))
 
 
-def _line(parked: Parked, entry: Entry, payload_bytes_max: int) -> dict[str, object]:
-    record = decode(entry.message, payload_bytes_max)
+def _line(parked: Parked, entry: Entry, decoder: Decoder) -> dict[str, object]:
+    record = decode_entry(decoder, entry)
     return {
         **msgspec.structs.asdict(parked),
         "received_at_ms": entry.message.received_at_ms,
         "properties": entry.message.properties,
-        "record": None if isinstance(record, Rejected) else record,
+        "record": None if isinstance(record, Unreadable) else record,
         "payload_base64": base64.b64encode(entry.message.payload).decode(),
     }
 

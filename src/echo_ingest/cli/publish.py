@@ -16,7 +16,6 @@ from echo_ingest.cli.connection import connected, publish_acknowledged, require_
 from echo_ingest.cli.options import log_from, settings_of
 from echo_ingest.cli.output import fail, progress, say, say_error
 from echo_ingest.mqtt import PublishRefused, Session, SessionOptions
-from echo_ingest.record import DUPLICATE, STORED
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings
 
 IN_FLIGHT_MAX = 200
@@ -103,8 +102,8 @@ def _receiver(topic: str, settings: Settings) -> str:
 
 def _summary(outcomes: Counter[str]) -> str:
     return ", ".join(
-        f"{outcomes[name]:,} {name}{'s' * (name == DUPLICATE and outcomes[name] > 1)}"
-        for name in (ACKNOWLEDGED, STORED, DUPLICATE, REJECTED, NOT_TAKEN)
+        f"{outcomes[name]:,} {name}{'s' * (name == 'duplicate' and outcomes[name] > 1)}"
+        for name in (ACKNOWLEDGED, "stored", "duplicate", REJECTED, NOT_TAKEN)
         if outcomes[name]
     )
 

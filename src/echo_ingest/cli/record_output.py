@@ -10,9 +10,10 @@ from echo_ingest.decode.times import received
 from echo_ingest.export.csv_table import CsvTable
 from echo_ingest.export.rows import COLUMNS, named, row
 from echo_ingest.journal import Entry
-from echo_ingest.record import AnyRecord, Rejected
+from echo_ingest.journal.decoding import Unreadable
+from echo_ingest.record import AnyRecord
 
-Seen = tuple[Entry, AnyRecord | Rejected]
+Seen = tuple[Entry, AnyRecord | Unreadable]
 
 
 def json_lines(seen: Iterable[Seen]) -> int:
@@ -27,9 +28,9 @@ def json_lines(seen: Iterable[Seen]) -> int:
         }
         if entry.damaged:
             fields["damaged"] = True
-        if isinstance(record, Rejected):
-            fields["rejected"] = record.reason
-        else:
+        elif isinstance(record, Unreadable):
+            fields["rejected"] = record.render()
+        if not isinstance(record, Unreadable):
             fields |= msgspec.to_builtins(record, builtin_types=(datetime,))
         sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
         lines += 1
@@ -60,8 +61,8 @@ def csv_rows() -> Callable[[Iterable[Seen]], int]:
     return show
 
 
-def _fields(entry: Entry, record: AnyRecord | Rejected) -> dict[str, object]:
-    if not isinstance(record, Rejected):
+def _fields(entry: Entry, record: AnyRecord | Unreadable) -> dict[str, object]:
+    if not isinstance(record, Unreadable):
         return named(row(entry, record, None))
     return {
         "kind": "?",

@@ -13,8 +13,9 @@ from rich.text import Text
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, archive_of, settings_of
 from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
 from echo_ingest.cli.record_output import Seen, csv_rows, json_lines
-from echo_ingest.decode import clip_bytes, decode
+from echo_ingest.decode import Decoder, clip_bytes
 from echo_ingest.journal import Entry
+from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
 from echo_ingest.payload_view import readable, size
 from echo_ingest.record import (
@@ -24,7 +25,6 @@ from echo_ingest.record import (
     Health,
     Movement,
     Recording,
-    Rejected,
     Telemetry,
     kind,
 )
@@ -59,8 +59,10 @@ def records(
     archive = archive_of(settings)
     selection = Selection(node, kind and kind.value, since, until)
 
+    decoder = Decoder(settings.payload_bytes_max)
+
     def seen(entries: Iterable[Entry]) -> Iterator[Seen]:
-        return ((entry, decode(entry.message, settings.payload_bytes_max)) for entry in entries)
+        return ((entry, decode_entry(decoder, entry)) for entry in entries)
 
     show = json_lines if as_json else csv_rows() if as_csv else _table_rows()
     if follow:
@@ -106,7 +108,7 @@ def show(
     archive = archive_of(settings)
     entry = _entry(archive, offset)
     message = entry.message
-    record = decode(message, settings.payload_bytes_max)
+    record = decode_entry(Decoder(settings.payload_bytes_max), entry)
     about = table("", "+", header=False)
     for name, value in (
         ("offset", f"{offset:,}"),
@@ -116,14 +118,13 @@ def show(
         *((f"property {name}", value) for name, value in message.properties),
         ("size", size(len(message.payload))),
         ("key", entry.key.hex()),
-        ("damaged", "it is not what was stored" if entry.damaged else None),
-        ("not valid", record.reason if isinstance(record, Rejected) else None),
+        ("unreadable", record.render() if isinstance(record, Unreadable) else None),
         ("clip", _kept_at(archive, offset, record)),
     ):
         if value is not None:
             about.add_row(*cells(name, value))
     out.print(about)
-    if not isinstance(record, Rejected):
+    if not isinstance(record, Unreadable):
         out.print(Text("\n" + readable(msgspec.json.encode(record))))
     out.print(Text("\n" + readable(message.payload)))
 
@@ -140,7 +141,8 @@ def clip(
     """Write a record's audio to a file, byte for byte as the device recorded it."""
     settings = settings_of(context)
     entry = _entry(archive_of(settings), offset)
-    record = decode(entry.message, settings.payload_bytes_max)
+    # Not `decode_entry`: what is left of a damaged clip may be all that its owner can still have.
+    record = Decoder(settings.payload_bytes_max).decode(entry.message)
     audio = clip_bytes(entry.message)
     described = getattr(record, "clip", None)
     if audio is None or not isinstance(described, Clip):
@@ -154,9 +156,9 @@ def clip(
     say(f"{path}: {_of_clip(described)}, SHA-256 {described.sha256}")
 
 
-def _kept_at(archive: JournalReader, offset: int, record: AnyRecord | Rejected) -> str | None:
-    place = archive.place_of(clips.KEEPER, offset)
-    if place is None or isinstance(record, Rejected):
+def _kept_at(archive: JournalReader, offset: int, record: AnyRecord | Unreadable) -> str | None:
+    place = archive.place_of(clips.CLIP_STORE, offset)
+    if place is None or isinstance(record, Unreadable):
         return None
     return clips.reference(place, record)
 
@@ -190,11 +192,11 @@ def _table_rows() -> Callable[[Iterable[Seen]], int]:
     return show
 
 
-def _row(entry: Entry, record: AnyRecord | Rejected) -> tuple[object, ...]:
-    if isinstance(record, Rejected):
+def _row(entry: Entry, record: AnyRecord | Unreadable) -> tuple[object, ...]:
+    if isinstance(record, Unreadable):
         observed_at = moment(entry.message.received_at_ms)
-        return entry.offset, observed_at, entry.message.node, None, "?", record.reason
-    said = what(record) + (" (damaged)" if entry.damaged else "")
+        return entry.offset, observed_at, entry.message.node, None, "?", record.render()
+    said = what(record)
     observed_at = moment(record.observed_at)
     return f"{entry.offset:,}", observed_at, record.node, record.sensor_id, kind(record), said
 

@@ -1,14 +1,15 @@
-"""A clip sent as plain bytes: no JSON around it.
+"""Decode a clip that is sent as plain bytes, without JSON around it.
 
-What is known besides the sound comes from MQTT 5 user properties first [MQTT-3.3.2-18], then from
-the file's own header.
+What else is known of it comes from MQTT 5 user properties first [MQTT-3.3.2-18], and then from the
+file's own header.
 """
 
 from math import isfinite, nan
 
 from echo_ingest.decode import audio, times, values
-from echo_ingest.decode.errors import DecodeError, said
-from echo_ingest.decode.recorder_notes import notes
+from echo_ingest.decode.errors import DecodeError, quoted
+from echo_ingest.decode.recorder_notes import recorder_notes
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message, Place, Recording, TimeSource
 
 FORM = "audio-file"
@@ -21,59 +22,64 @@ PROPERTIES = (
     "longitude",
     "altitude",
 )
-"""The user properties that are read; others are left alone."""
+"""The user properties that are read; others are ignored."""
+_PLACE = values.PlacePaths("user properties", "user property latitude", "user property longitude")
 
 
 def decode(message: Message, *, hashed: bool) -> Recording:
     """Make a recording of a message whose payload is an audio file.
 
-    Raises `DecodeError` if it is none. `hashed` as in `audio.describe`.
+    Raise `DecodeError` where that is not possible. `hashed` as in `audio.describe`.
     """
-    said_so = _properties(message)
+    properties = _properties(message)
     clip = audio.describe(message.payload, hashed=hashed)
-    written = notes(clip.metadata)
-    observed_at = written.recorded_at
+    notes = recorder_notes(clip.metadata)
+    observed_at = notes.recorded_at
     for name in ("timestamp", "recorded_at"):
-        if name in said_so:
-            told = times.from_device(said_so[name], f"user property {name}")
-            observed_at = told or observed_at
+        if name in properties:
+            sent_at = times.from_device(properties[name], f"user property {name}")
+            observed_at = sent_at or observed_at
     source: TimeSource = "received" if observed_at is None else "device"
     return Recording(
         form=FORM,
         node=message.node,
-        sensor_id=said_so.get("sensor_id") or written.serial,
-        message_id=said_so.get("id"),
+        sensor_id=properties.get("sensor_id") or notes.serial,
+        message_id=properties.get("id"),
         observed_at=observed_at or times.received(message.received_at_ms),
         time_source=source,
-        place=_place(said_so) or written.place,
+        place=_place(properties) or notes.place,
         clip=clip,
     )
 
 
 def message_id(message: Message) -> str | None:
-    """Read the id alone; raise `DecodeError` where the user properties are none of ours."""
+    """Read the id alone; raise `DecodeError` where a user property cannot be read."""
     return _properties(message).get("id")
 
 
 def _properties(message: Message) -> dict[str, str]:
-    found: dict[str, str] = {}
+    properties: dict[str, str] = {}
     for name, value in message.properties:
         if name in PROPERTIES:
             values.text(value, f"user property {name}")
-            if found.setdefault(name, value) != value:
-                raise DecodeError(f"user property {name} was given twice, with different values")
-    return found
+            if properties.setdefault(name, value) != value:
+                raise DecodeError(
+                    ReasonCode.PROPERTY_GIVEN_TWICE,
+                    "it was given twice, with different values",
+                    f"user property {name}",
+                )
+    return properties
 
 
-def _place(said_so: dict[str, str]) -> Place | None:
+def _place(properties: dict[str, str]) -> Place | None:
     latitude, longitude, altitude = (
-        _number(said_so, name) for name in ("latitude", "longitude", "altitude")
+        _number(properties, name) for name in ("latitude", "longitude", "altitude")
     )
-    return values.place(latitude, longitude, altitude, None, "user properties")
+    return values.place(latitude, longitude, altitude, None, _PLACE)
 
 
-def _number(said_so: dict[str, str], name: str) -> float | None:
-    text = said_so.get(name)
+def _number(properties: dict[str, str], name: str) -> float | None:
+    text = properties.get(name)
     if text is None:
         return None
     try:
@@ -81,5 +87,9 @@ def _number(said_so: dict[str, str], name: str) -> float | None:
     except ValueError:
         number = nan
     if not isfinite(number):
-        raise DecodeError(f"user property {name}: a number was expected, found {said(text)}")
+        raise DecodeError(
+            ReasonCode.WRONG_TYPE,
+            f"a number was expected, not {quoted(text)}",
+            f"user property {name}",
+        )
     return number

@@ -1,17 +1,21 @@
-"""The dialect of Project Echo's own devices: one JSON object per message.
+"""Decode the dialect of Project Echo's own devices: one JSON object per message.
 
-The keys tell the form, never the topic, which each site chooses. Fields that a form does not know
-are left alone. `forms.py` has the table of forms; docs/forms.md tells it to device builders.
+The keys decide the form, never the topic, which each site chooses. Fields that a form does not know
+are ignored. `forms.py` has the table of forms; docs/forms.md explains it to device builders.
 """
 
 from datetime import datetime
 
+from msgspec import Struct
+
 from echo_ingest.decode import audio, times, values
-from echo_ingest.decode.errors import DecodeError, none_of_the_forms
-from echo_ingest.decode.fields import Fields, Lla, Ranked, keys, read, read_id
+from echo_ingest.decode.errors import DecodeError, no_known_form
+from echo_ingest.decode.fields import Fields, HealthData, Lla, Ranked, keys, read, read_id
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     Alternative,
     AnyRecord,
+    Clip,
     Detection,
     Health,
     Message,
@@ -22,19 +26,37 @@ from echo_ingest.record import (
     TimeSource,
 )
 
+
+class HealthPaths(Struct, frozen=True, gc=False):
+    """The paths of the fields that tell how a node is."""
+
+    cpu: str
+    memory: str
+    disk: str
+    uptime: str
+
+
 ALTERNATIVES_MAX = 100
 BOOT_TIME_FROM = 1e9
-"""An uptime from here on is the epoch second of the start: as a duration it would be 31 years."""
+"""An uptime from here on is the epoch second of the start: as a duration it is over 31 years."""
 MODES = frozenset({"Animal_Mode", "Recording_Mode", "Recording_Mode_V2"})
-"""The simulator's words, which some devices put where the name of a file belongs."""
+"""The simulator's mode words, which some devices put where a file name belongs."""
 HEALTH_KEYS = frozenset(
     ("id", "timestamp", "status", "batteryPct", "cpu", "ram", "disk", "uptime", "health_data")
 )
 NOTHING_KNOWN = Health()
+FLAT_HEALTH = HealthPaths("cpu", "ram", "disk", "uptime")
+NESTED_HEALTH = HealthPaths(
+    "health_data.cpu", "health_data.ram", "health_data.disk", "health_data.uptime"
+)
+GPS = values.PlacePaths("gps_data", "gps_data.lat", "gps_data.lon", "gps_uncertainty")
+MICROPHONE = values.lla_paths("microphoneLLA", "gps_uncertainty")
+ANIMAL_ESTIMATE = values.lla_paths("animalEstLLA", "animalLLAUncertainty")
+ANIMAL_TRUTH = values.lla_paths("animalTrueLLA")
 
 
 def decode(message: Message, *, hashed: bool) -> AnyRecord:
-    """Make a record of a JSON message; raise `DecodeError` where it is none of the forms.
+    """Make a record of a JSON message; raise `DecodeError` where it fits none of the forms.
 
     `hashed` as in `audio.describe`.
     """
@@ -55,7 +77,7 @@ def decode(message: Message, *, hashed: bool) -> AnyRecord:
 
 
 def clip_bytes(payload: bytes) -> bytes | None:
-    """Return the audio inside a JSON payload that `decode` accepts; None if it holds none."""
+    """Return the audio in a JSON payload that `decode` accepts; None where there is no audio."""
     fields = read(payload)
     field, text = _clip_text(fields)
     if not text or (fields.species is not None and audio.is_reference(text)):
@@ -64,7 +86,7 @@ def clip_bytes(payload: bytes) -> bytes | None:
 
 
 def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) -> Detection:
-    """Forms `edge-prediction` and `detection`."""
+    """Decode the forms `edge-prediction` and `detection`."""
     confidence = fields.confidence
     if fields.source_model is not None:
         form = "detection"
@@ -76,8 +98,9 @@ def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) 
         form = "edge-prediction"
     else:
         raise DecodeError(
-            "a species that no model and no node answers for: send source_model (form detection),"
-            " or sensor_id and confidence (form edge-prediction)"
+            ReasonCode.SPECIES_WITHOUT_SOURCE,
+            "no node and no model is given for the species: send source_model (form detection), or"
+            " sensor_id and confidence (form edge-prediction)",
         )
     observed_at, time_source = _observed_at(message, fields)
     field, text = _clip_text(fields)
@@ -87,7 +110,7 @@ def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) 
         if audio.is_reference(text):
             reference = values.text(text, field, audio.REFERENCE_CHARACTERS_MAX)
         else:
-            clip = audio.describe(audio.from_base64(text, field), hashed=hashed)
+            clip = _clip(text, field, hashed=hashed)
     return Detection(
         form=form,
         node=message.node,
@@ -102,7 +125,7 @@ def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) 
         alternatives=() if fields.top5 is None else _alternatives(fields.top5),
         model=values.optional_text(fields.source_model, "source_model"),
         animal_place=_animal_place(fields),
-        animal_true_place=values.lla(fields.animalTrueLLA, "animalTrueLLA"),
+        animal_true_place=values.lla(fields.animalTrueLLA, ANIMAL_TRUTH),
         clip=clip,
         clip_reference=reference,
         sample_rate_hz=None if fields.sampleRate is None else values.sample_rate(fields.sampleRate),
@@ -112,12 +135,12 @@ def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) 
 def _recording(
     message: Message, fields: Fields, form: str, field: str, text: str, *, hashed: bool
 ) -> Recording:
-    """Forms `engine-audio`, `engine-audio-objects` and `node-audio`."""
+    """Decode the forms `engine-audio`, `engine-audio-objects` and `node-audio`."""
     observed_at, time_source = _observed_at(message, fields)
-    named = values.optional_text(fields.audioFile, "audioFile")
+    reference = values.optional_text(fields.audioFile, "audioFile")
     mode = values.optional_text(fields.mode, "mode")
-    if named in MODES:
-        named, mode = None, mode or named
+    if reference in MODES:
+        reference, mode = None, mode or reference
     return Recording(
         form=form,
         node=message.node,
@@ -127,23 +150,24 @@ def _recording(
         time_source=time_source,
         place=_sensor_place(fields),
         source_type=values.source_type(fields.sourceType),
-        clip=audio.describe(audio.from_base64(text, field), hashed=hashed),
+        clip=_clip(text, field, hashed=hashed),
         mode=mode,
-        clip_reference=named,
+        clip_reference=reference,
         animal_place=_animal_place(fields),
-        animal_true_place=values.lla(fields.animalTrueLLA, "animalTrueLLA"),
+        animal_true_place=values.lla(fields.animalTrueLLA, ANIMAL_TRUTH),
         health=_health(fields),
     )
 
 
 def _movement(message: Message, fields: Fields, animal_id: str | int) -> Movement:
-    """Form `movement`."""
-    animal_place = values.lla(fields.animalTrueLLA, "animalTrueLLA")
+    """Decode the form `movement`."""
+    animal_place = values.lla(fields.animalTrueLLA, ANIMAL_TRUTH)
     if fields.species is None or animal_place is None:
         missing = "species" if fields.species is None else "animalTrueLLA"
         raise DecodeError(
-            f"a movement needs species, animalId and animalTrueLLA; {missing} is missing"
-            " or not known"
+            ReasonCode.INCOMPLETE_MOVEMENT,
+            "it is missing or unknown; a movement needs species, animalId and animalTrueLLA",
+            missing,
         )
     observed_at, time_source = _observed_at(message, fields)
     return Movement(
@@ -162,18 +186,19 @@ def _movement(message: Message, fields: Fields, animal_id: str | int) -> Movemen
 
 
 def _telemetry(message: Message, fields: Fields) -> Telemetry:
-    """Forms `sensor-health` and `node-status`."""
+    """Decode the forms `sensor-health` and `node-status`."""
     health = _health(fields)
     sensor_id = _sensor_id(fields)
     if health is None or sensor_id is None:
-        # Where only the topic says who, another program's reply must not pass for a status.
+        # Where only the topic names the node, another program's reply must not pass for a status.
         names = keys(message.payload)
         if health is None or not HEALTH_KEYS.issuperset(names):
-            raise DecodeError(none_of_the_forms(names))
+            raise no_known_form(names)
     if sensor_id is None and message.node is None:
         raise DecodeError(
-            "a status that does not say whose: publish it under <prefix>/<node>/…,"
-            " or send nodeId or sensorId"
+            ReasonCode.STATUS_WITHOUT_NODE,
+            "the status does not say which node it is about: publish it under <prefix>/<node>/…,"
+            " or send nodeId or sensorId",
         )
     by_sensor = fields.sensorId is not None or fields.sensor_id is not None
     observed_at, time_source = _observed_at(message, fields)
@@ -198,6 +223,14 @@ def _observed_at(message: Message, fields: Fields) -> tuple[datetime, TimeSource
     return times.received(message.received_at_ms), "received"
 
 
+def _clip(text: str, field: str, *, hashed: bool) -> Clip:
+    data = audio.from_base64(text, field)
+    try:
+        return audio.describe(data, hashed=hashed)
+    except DecodeError as error:
+        raise error.within(field) from None
+
+
 def _clip_text(fields: Fields) -> tuple[str, str | None]:
     if fields.audioClip is not None:
         return "audioClip", fields.audioClip
@@ -205,45 +238,57 @@ def _clip_text(fields: Fields) -> tuple[str, str | None]:
 
 
 def _health(fields: Fields) -> Health | None:
-    nested = fields.health_data or fields
-    uptime = values.not_negative(nested.uptime, "uptime")
+    source: Fields | HealthData
+    if fields.health_data is None:
+        source, paths = fields, FLAT_HEALTH
+    else:
+        source, paths = fields.health_data, NESTED_HEALTH
+    uptime = values.not_negative(source.uptime, paths.uptime)
     booted = uptime is not None and uptime >= BOOT_TIME_FROM
     health = Health(
         status=values.optional_text(fields.status, "status"),
         battery_percent=values.not_negative(fields.batteryPct, "batteryPct"),
-        cpu_percent=values.not_negative(nested.cpu, "cpu"),
-        memory_percent=values.not_negative(nested.ram, "ram"),
-        disk_percent=values.not_negative(nested.disk, "disk"),
+        cpu_percent=values.not_negative(source.cpu, paths.cpu),
+        memory_percent=values.not_negative(source.ram, paths.memory),
+        disk_percent=values.not_negative(source.disk, paths.disk),
         uptime_seconds=None if booted else uptime,
-        booted_at=times.from_device(uptime, "uptime") if booted and uptime is not None else None,
+        booted_at=times.from_device(uptime, paths.uptime)
+        if booted and uptime is not None
+        else None,
     )
     return None if health == NOTHING_KNOWN else health
 
 
 def _sensor_place(fields: Fields) -> Place | None:
     if fields.microphoneLLA is not None:
-        return values.lla(fields.microphoneLLA, "microphoneLLA", fields.gps_uncertainty)
+        return values.lla(fields.microphoneLLA, MICROPHONE, fields.gps_uncertainty)
     gps = fields.gps_data
     if gps is None:
         return None
-    return values.place(gps.lat, gps.lon, None, fields.gps_uncertainty, "gps_data")
+    return values.place(gps.lat, gps.lon, None, fields.gps_uncertainty, GPS)
 
 
 def _animal_place(fields: Fields) -> Place | None:
     if fields.animalEstLLA is None:
         return None
-    return values.lla(fields.animalEstLLA, "animalEstLLA", fields.animalLLAUncertainty)
+    return values.lla(fields.animalEstLLA, ANIMAL_ESTIMATE, fields.animalLLAUncertainty)
 
 
 def _alternatives(ranked: list[Ranked]) -> tuple[Alternative, ...]:
     if len(ranked) > ALTERNATIVES_MAX:
-        raise DecodeError(f"top5: {len(ranked):,} entries; {ALTERNATIVES_MAX} can be read")
-    return tuple(
-        [
-            Alternative(values.text(one.label, "label"), values.fraction(one.confidence))
-            for one in ranked
-        ]
-    )
+        raise DecodeError(
+            ReasonCode.IMPOSSIBLE_VALUE,
+            f"the list has {len(ranked):,} entries; at most {ALTERNATIVES_MAX} can be read",
+            "top5",
+        )
+    alternatives: list[Alternative] = []
+    add = alternatives.append
+    try:
+        for entry in ranked:
+            add(Alternative(values.text(entry.label, "label"), values.fraction(entry.confidence)))
+    except DecodeError as error:
+        raise error.within(f"top5[{len(alternatives)}]") from None
+    return tuple(alternatives)
 
 
 def _sensor_id(fields: Fields) -> str | None:
@@ -257,9 +302,9 @@ def _sensor_id(fields: Fields) -> str | None:
 
 
 def message_id(payload: bytes) -> str | None:
-    """Read the id alone; raise `DecodeError` where it cannot be."""
-    said = read_id(payload)
-    return None if said is None else values.name(said, "id")
+    """Read the id alone; raise `DecodeError` where that is not possible."""
+    given = read_id(payload)
+    return None if given is None else values.name(given, "id")
 
 
 def _message_id(fields: Fields) -> str | None:

@@ -1,22 +1,28 @@
 """Why a payload cannot become a record, in words its sender can act on.
 
-Every reason stays under 200 characters and repeats at most 60 characters of the payload.
+Every rendered reason stays under 200 characters and repeats at most 60 characters of the payload.
+The patterns here read the error messages of `msgspec`, which gives them as text alone.
 """
 
 import re
 
 import msgspec
 
-SAID_CHARACTERS_MAX = 40
+from echo_ingest.reasons import ReasonCode
+from echo_ingest.record import Rejected
+
+QUOTED_CHARACTERS_MAX = 40
 KEYS_SHOWN_MAX = 4
 
 _WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)`(?: - at `\$\.?([^`]*)`)?")
 _MISSING = re.compile(r"Object missing required field `([^`]+)` - at `\$\.?([^`]*)`")
 _OUT_OF_RANGE = re.compile(r"out of range - at `\$\.?([^`]*)`")
 _AT_BYTE = re.compile(r"\(byte (\d+)\)")
-_NO_NUMBER = re.compile(rb"-?(nan|inf)", re.IGNORECASE)
+_NOT_A_NUMBER = re.compile(rb"-?(nan|inf)", re.IGNORECASE)
 
-_WORDS = {
+_JSON_OPENINGS = (b"{", b"[", b'"')
+
+_TYPE_NAMES = {
     "str": "text",
     "int": "a whole number",
     "float": "a number",
@@ -41,15 +47,32 @@ _OPENINGS = (
 
 
 class DecodeError(Exception):
-    """A message that cannot become a record; its text is the reason."""
+    """A message cannot become a record; `rejected` says why."""
+
+    def __init__(
+        self,
+        code: ReasonCode,
+        detail: str,
+        field: str | None = None,
+        position: int | None = None,
+    ) -> None:
+        """Take what `Rejected` holds."""
+        self.rejected = Rejected(code, detail, field, position)
+        super().__init__(self.rejected.render())
+
+    def within(self, parent: str) -> "DecodeError":
+        """Return the same error about the same field, or about none, inside of `parent`."""
+        rejected = self.rejected
+        field = parent if rejected.field is None else f"{parent}.{rejected.field}"
+        return DecodeError(rejected.code, rejected.detail, field, rejected.position)
 
 
-def said(value: object) -> str:
-    """What the sender wrote, quoted, printable and short."""
+def quoted(value: object) -> str:
+    """Quote what the sender wrote, printable and short."""
     text = str(value)
-    shown = text[:SAID_CHARACTERS_MAX]
+    shown = text[:QUOTED_CHARACTERS_MAX]
     shown = "".join(letter if letter.isprintable() else "·" for letter in shown)
-    return f'"{shown}…"' if len(text) > SAID_CHARACTERS_MAX else f'"{shown}"'
+    return f'"{shown}…"' if len(text) > QUOTED_CHARACTERS_MAX else f'"{shown}"'
 
 
 def looks_like(data: bytes) -> str:
@@ -62,52 +85,92 @@ def looks_like(data: bytes) -> str:
     head = data[:200]
     text = head.decode(errors="ignore")
     if len(text.encode()) >= len(head) - 3 and text.replace("\n", " ").strip().isprintable():
-        return f"text {said(text.strip())}"
+        return f"text {quoted(text.strip())}"
     return f"binary data that starts with the bytes {head[:4].hex(' ')}"
 
 
-def not_json(payload: bytes, error: msgspec.DecodeError | UnicodeDecodeError) -> str:
-    """Say in which way `payload` is not JSON; `error` is what the parser found."""
-    start = payload.lstrip()[:1]
-    if not start:
-        return "the message is empty"
-    if start not in (b"{", b"[", b'"'):
-        return f"neither a JSON object nor WAV, FLAC, MP3 or Ogg audio but {looks_like(payload)}"
+def not_json(
+    payload: bytes, error: msgspec.DecodeError | UnicodeDecodeError, *, bytes_before: int = 0
+) -> DecodeError:
+    """Make the error that says in which way `payload` is not JSON; `error` is the parser's.
+
+    Positions count `bytes_before`, which the parser has not seen.
+    """
+    opening = payload.lstrip()[:1]
+    if not opening:
+        return DecodeError(ReasonCode.EMPTY_MESSAGE, "the message is empty")
+    if opening not in _JSON_OPENINGS:
+        return DecodeError(
+            ReasonCode.NEITHER_JSON_NOR_AUDIO,
+            "the message is neither a JSON object nor WAV, FLAC, MP3 or Ogg audio, but"
+            f" {looks_like(payload)}",
+        )
     if isinstance(error, UnicodeDecodeError):
-        return "the JSON is not UTF-8; send UTF-8"
-    found = _AT_BYTE.search(str(error))
-    if found is None:
-        return f"the JSON is cut off: it stops in the middle, after {len(payload):,} bytes"
-    at = int(found[1])
-    if _NO_NUMBER.match(payload, at) or _NO_NUMBER.match(payload, max(at - 1, 0)):
-        return "NaN and infinity are no numbers in JSON; send null where a value is not known"
-    near = payload[max(at - 10, 0) : at + 10].decode(errors="replace")
-    return f"broken JSON at byte {at:,}, near {said(near)}"
+        position = bytes_before + error.start
+        return DecodeError(
+            ReasonCode.NOT_UTF8,
+            f"the JSON is not UTF-8 at byte {position:,}; send UTF-8",
+            position=position,
+        )
+    at_byte = _AT_BYTE.search(str(error))
+    if at_byte is None:
+        position = bytes_before + len(payload)
+        return DecodeError(
+            ReasonCode.JSON_CUT_OFF,
+            f"the JSON is cut off: it stops in the middle, after {position:,} bytes",
+            position=position,
+        )
+    broken_at = int(at_byte[1])
+    position = bytes_before + broken_at
+    for start in (max(broken_at - 1, 0), broken_at):
+        if _NOT_A_NUMBER.match(payload, start):
+            return DecodeError(
+                ReasonCode.NOT_A_NUMBER,
+                "JSON has no NaN and no infinity; send null where a value is not known",
+                position=bytes_before + start,
+            )
+    near = payload[max(broken_at - 10, 0) : broken_at + 10].decode(errors="replace")
+    return DecodeError(
+        ReasonCode.BROKEN_JSON,
+        f"the JSON is broken at byte {position:,}, near {quoted(near)}",
+        position=position,
+    )
 
 
-def none_of_the_forms(keys: list[str]) -> str:
-    """Say that these keys make no form."""
-    shown = ", ".join(said(key[:10]) for key in keys[:KEYS_SHOWN_MAX]) or "no fields"
+def no_known_form(keys: list[str]) -> DecodeError:
+    """Make the error that says that an object with these keys has no known form."""
+    shown = ", ".join(quoted(key[:10]) for key in keys[:KEYS_SHOWN_MAX]) or "no fields"
     more = ", …" if len(keys) > KEYS_SHOWN_MAX else ""
-    return f"none of the forms in docs/forms.md: a JSON object with {shown}{more}"
+    return DecodeError(
+        ReasonCode.UNKNOWN_FORM,
+        f"a JSON object with {shown}{more} is none of the forms in docs/forms.md",
+    )
 
 
-def wrong_value(payload: bytes, error: msgspec.ValidationError) -> str:
-    """Turn the parser's words about one field into plain ones."""
-    if payload.lstrip()[:1] not in (b"{", b"[", b'"'):
+def wrong_value(payload: bytes, error: msgspec.ValidationError) -> DecodeError:
+    """Make the error that says in plain words what the parser has said about one field."""
+    if payload.lstrip()[:1] not in _JSON_OPENINGS:
         return not_json(payload, error)
     text = str(error)
-    if found := _WRONG_TYPE.search(text):
-        expected, got, field = found.groups()
+    if match := _WRONG_TYPE.search(text):
+        expected, actual, field = match.groups()
+        actual_name = _TYPE_NAMES.get(actual, actual)
         if not field:
-            return f"a device sends one JSON object per message; this is {_WORDS.get(got, got)}"
-        kinds = [kind for kind in expected.split(" | ") if kind != "null"]
-        if "float" in kinds and "int" in kinds:
-            kinds.remove("int")
-        wanted = " or ".join(_WORDS.get(kind, kind) for kind in kinds)
-        return f"{field}: {wanted} was expected, found {_WORDS.get(got, got)}"
-    if found := _MISSING.search(text):
-        return f'{found[2]}: "{found[1]}" is missing'
-    if found := _OUT_OF_RANGE.search(text):
-        return f"{found[1]}: the number is too large"
-    return f"a value cannot be read: {text[:100]}"
+            return DecodeError(
+                ReasonCode.NOT_AN_OBJECT,
+                f"a device sends one JSON object per message; this is {actual_name}",
+            )
+        types = [name for name in expected.split(" | ") if name != "null"]
+        if "float" in types and "int" in types:
+            types.remove("int")
+        expected_names = " or ".join(_TYPE_NAMES.get(name, name) for name in types)
+        return DecodeError(
+            ReasonCode.WRONG_TYPE, f"{expected_names} was expected, not {actual_name}", field
+        )
+    if match := _MISSING.search(text):
+        missing, parent = match.groups()
+        field = f"{parent}.{missing}" if parent else missing
+        return DecodeError(ReasonCode.MISSING_FIELD, "this field is missing", field)
+    if match := _OUT_OF_RANGE.search(text):
+        return DecodeError(ReasonCode.IMPOSSIBLE_VALUE, "the number is too large", match[1])
+    return DecodeError(ReasonCode.WRONG_TYPE, f"a value cannot be read: {text[:100]}")

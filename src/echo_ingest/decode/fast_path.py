@@ -1,9 +1,9 @@
-"""Edge predictions that need no second look: most of what a network in the field sends.
+"""Identify plain edge predictions, which are most of what a network in the field sends.
 
-Whatever is known at a glance here is exactly what `echo.decode` would say of it, at a sixth of the
-cost: one strict type says which fields there may be and in which range, and text is taken only
-where nothing in it can be unprintable or blank. All else is None, and left to `echo`: a field of
-another form, a value at the edge. `tests/fuzz` holds the two against each other.
+What the fast path identifies, `echo.decode` would identify in the same way at six times the cost:
+one strict type says which fields there may be and in which range, and text is accepted only where
+nothing in it can be unprintable or blank. Everything else (a field of another form, a value at the
+edge) gives None and is left to `echo`. `tests/fuzz` holds the two against each other.
 """
 
 from typing import Annotated, Literal, cast
@@ -26,21 +26,21 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
 class FastRanked(Struct, frozen=True, gc=False):
-    """As `fields.Ranked`."""
+    """`fields.Ranked`, with its limits."""
 
     label: Text
     confidence: Percent
 
 
 class FastGps(Struct, frozen=True, gc=False):
-    """As `fields.Gps`."""
+    """`fields.Gps`, with its limits."""
 
     lat: Annotated[float, Meta(ge=-90, le=90)]
     lon: Annotated[float, Meta(ge=-180, le=180)]
 
 
 class EdgePrediction(Struct, frozen=True, gc=False):
-    """The form `edge-prediction`, its values where they usually are."""
+    """The form `edge-prediction`, with its usual values only."""
 
     timestamp: str | int
     sensor_id: Text
@@ -53,44 +53,46 @@ class EdgePrediction(Struct, frozen=True, gc=False):
     gps_uncertainty: Annotated[float, Meta(ge=0)] | None = None
 
 
-_OTHERS = [
+_OTHER_FIELDS = [
     (name, None, None)
     for name in Fields.__struct_fields__
     if name not in EdgePrediction.__struct_fields__
 ]
-"""All other fields, null if they are there at all; what no form knows is left alone."""
-_Alone = cast(
+"""All other fields, which must be null where they are there; unknown ones are ignored."""
+_OnlyEdgePrediction = cast(
     type[EdgePrediction],
-    msgspec.defstruct("Alone", _OTHERS, bases=(EdgePrediction,), frozen=True, gc=False),
+    msgspec.defstruct(
+        "OnlyEdgePrediction", _OTHER_FIELDS, bases=(EdgePrediction,), frozen=True, gc=False
+    ),
 )
-_decode = msgspec.json.Decoder(_Alone).decode
+_decode = msgspec.json.Decoder(_OnlyEdgePrediction).decode
 
 
 def identify(payload: bytes) -> Identity | None:
-    """Which message this is, if that can be told at a glance; else None."""
+    """Return which message this is, or None if that takes a closer look."""
     if (
-        (len(payload) > UNCOUNTED_BYTES_MAX and _is_much(payload))
-        # All text is printable: of control characters, JSON itself lets only the last one pass.
+        (len(payload) > UNCOUNTED_BYTES_MAX and _is_large(payload))
+        # All text is printable: of the control characters, JSON itself lets only DEL pass.
         or not payload.isascii()
-        or BACKSLASH in payload  # it may stand for anything
+        or BACKSLASH in payload  # an escape may stand for anything
         or DELETE in payload
-        or payload.rfind(b'" ') >= 0  # a text that begins with a space may hold nothing else
+        or payload.rfind(b'" ') >= 0  # text that begins with a space may hold nothing else
     ):
         return None
     try:
-        found = _decode(payload)
+        prediction = _decode(payload)
     except (msgspec.DecodeError, RecursionError):
         return None
-    stamp = found.timestamp
+    stamp = prediction.timestamp
     if isinstance(stamp, str):
         if not stamp.isdigit():
             return None
         stamp = int(stamp)
     if not SECONDS_FROM <= stamp <= SECONDS_MAX:
         return None
-    return Identity("detection", stamp, found.id, found.sensor_id)
+    return Identity("detection", stamp, prediction.id, prediction.sensor_id)
 
 
-def _is_much(payload: bytes) -> bool:
-    """Is it long, or of too many parts?"""
+def _is_large(payload: bytes) -> bool:
+    """Return whether the payload is long, or has too many parts."""
     return len(payload) > PAYLOAD_BYTES_MAX or payload.count(b"{") + payload.count(b"[") > PARTS_MAX

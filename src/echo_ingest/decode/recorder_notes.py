@@ -1,7 +1,7 @@
-"""What a recorder wrote into its own file: AudioMoth comments, GUANO, OpenSoundscape's notes.
+"""Read what a recorder wrote into its own file: AudioMoth comments, GUANO, OpenSoundscape notes.
 
-Such notes are helpful, never required: one that cannot be read is left in the clip's metadata and
-otherwise passed over.
+Such notes are helpful, never required: one that cannot be read stays in the clip's metadata and is
+ignored otherwise.
 """
 
 import re
@@ -15,35 +15,38 @@ from echo_ingest.decode.errors import DecodeError
 from echo_ingest.record import Place
 
 _AUDIOMOTH_SERIAL = re.compile(r"AudioMoth ([0-9A-F]{16})\b")
-_OPSO = "opso_metadata"
+_OPENSOUNDSCAPE = "opso_metadata"
+_LOC_POSITION = values.PlacePaths("Loc Position", "Loc Position", "Loc Position")
 
 
-class Notes(Struct, frozen=True, gc=False):
-    """When, where and by which recorder."""
+class RecorderNotes(Struct, frozen=True, gc=False):
+    """When, where and by which recorder a clip was recorded."""
 
     recorded_at: datetime | None = None
     place: Place | None = None
     serial: str | None = None
 
 
-class _Opso(Struct, frozen=True, gc=False):
+class _OpenSoundscapeNote(Struct, frozen=True, gc=False):
+    """The part of an OpenSoundscape note that is read."""
+
     recording_start_time: str | None = None
     comment: str = ""
 
 
-def notes(metadata: dict[str, str]) -> Notes:
-    """Read the notes out of a clip's metadata. GUANO goes before comments."""
+def recorder_notes(metadata: dict[str, str]) -> RecorderNotes:
+    """Read the notes in a clip's metadata. GUANO goes before comments."""
     comment = metadata.get("ICMT") or metadata.get("COMMENT") or ""
     started = times.from_audiomoth(comment)
-    if comment.startswith(_OPSO):
-        # A cut of a longer recording: the comment inside tells when the whole one began.
-        opso = _opso(comment)
-        started = times.with_zone(opso.recording_start_time or "")
-        comment = opso.comment
-    named = f"{metadata.get('IART') or metadata.get('ARTIST') or ''} {comment}"
-    serial = _AUDIOMOTH_SERIAL.search(named)
-    return Notes(
-        # GUANO: a time without a zone is the recorder's local time, so nobody knows when.
+    if comment.startswith(_OPENSOUNDSCAPE):
+        # A cut of a longer recording: the comment inside the note tells when the whole one began.
+        note = _opensoundscape_note(comment)
+        started = times.with_zone(note.recording_start_time or "")
+        comment = note.comment
+    artist_and_comment = f"{metadata.get('IART') or metadata.get('ARTIST') or ''} {comment}"
+    serial = _AUDIOMOTH_SERIAL.search(artist_and_comment)
+    return RecorderNotes(
+        # A GUANO time without a zone is the recorder's local time, which cannot be placed.
         recorded_at=times.with_zone(metadata.get("Timestamp", "")) or started,
         place=_guano_place(metadata.get("Loc Position", "")),
         serial=metadata.get("Serial", "")[: values.TEXT_CHARACTERS_MAX]
@@ -51,17 +54,17 @@ def notes(metadata: dict[str, str]) -> Notes:
     )
 
 
-def _opso(comment: str) -> _Opso:
+def _opensoundscape_note(comment: str) -> _OpenSoundscapeNote:
     try:
-        return msgspec.json.decode(comment[len(_OPSO) :], type=_Opso)
+        return msgspec.json.decode(comment[len(_OPENSOUNDSCAPE) :], type=_OpenSoundscapeNote)
     except (msgspec.DecodeError, RecursionError):
-        return _Opso()
+        return _OpenSoundscapeNote()
 
 
 def _guano_place(text: str) -> Place | None:
     """Read "latitude longitude" in degrees (GUANO 1.0, `Loc Position`)."""
     try:
         latitude, longitude = map(float, text.split())
-        return values.place(latitude, longitude, None, None, "Loc Position")
+        return values.place(latitude, longitude, None, None, _LOC_POSITION)
     except (ValueError, DecodeError):
         return None

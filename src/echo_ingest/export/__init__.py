@@ -17,7 +17,7 @@ from echo_ingest.columns import TABLES, Row
 from echo_ingest.export import csv_table, json_lines, parquet, reading
 from echo_ingest.export.csv_table import CsvTable
 from echo_ingest.export.partial import REASONS_MAX, ExportSummary, PartialExport, Progress
-from echo_ingest.export.reading import JournalPage, Request, Walk
+from echo_ingest.export.reading import Cause, JournalPage, Request, Walk
 from echo_ingest.export.rows import COLUMNS, row
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import kind
@@ -49,7 +49,7 @@ def stream(
     """Write rows to `file` as they are read: CSV of one kind, or JSON Lines of any."""
     rows: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
+    reasons = Counter[tuple[Cause, str]]()
     gone = 0
     (of_kind, *more) = reading.kinds(request)
     table = CsvTable(file, COLUMNS[of_kind]) if request.format == "csv" and not more else None
@@ -60,13 +60,19 @@ def stream(
             else:
                 file.write(json_lines.line(COLUMNS[kind(record)], row(entry, record, None)))
             rows[kind(record)] += 1
-        for _, why in page.left_out:
-            left_out[why.partition(":")[0]] += 1
-            reasons[why if len(reasons) < REASONS_COUNTED_MAX else "other reasons"] += 1
+        for each in page.left_out:
+            left_out[each.cause] += 1
+            reason = each.reason if len(reasons) < REASONS_COUNTED_MAX else "other reasons"
+            reasons[each.cause, reason] += 1
         gone += page.gone
     file.flush()
     return ExportSummary(
-        dict(rows), 0, 0, gone, dict(sorted(left_out.items())), reasons.most_common(REASONS_MAX)
+        rows=dict(rows),
+        clips=0,
+        clip_bytes=0,
+        gone=gone,
+        left_out=dict(sorted(left_out.items())),
+        reasons=[(*why, count) for why, count in reasons.most_common(REASONS_MAX)],
     )
 
 

@@ -20,14 +20,14 @@ from typing import IO, Any
 
 import apsw
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 import echo_ingest
 from echo_ingest.columns import Row
 from echo_ingest.decode import clip_bytes
 from echo_ingest.export import clips
 from echo_ingest.export.camtrap.deployments import device_of
-from echo_ingest.export.reading import JournalPage, Request, Walk, is_wanted
+from echo_ingest.export.reading import Cause, JournalPage, Request, Walk, is_wanted
 from echo_ingest.export.rows import row
 from echo_ingest.journal import Entry
 from echo_ingest.journal.database import needing_room, sync
@@ -54,7 +54,8 @@ CREATE TABLE row (
 ) STRICT;
 CREATE TABLE left_out (
     offset INTEGER PRIMARY KEY,
-    why    TEXT NOT NULL
+    cause  TEXT NOT NULL,
+    reason TEXT NOT NULL
 ) STRICT;
 CREATE TABLE clip (
     path       TEXT PRIMARY KEY,
@@ -89,8 +90,8 @@ class ExportSummary(Struct, frozen=True):
     """As of `reading.Page`."""
     left_out: dict[str, int]
     """Records that cannot be given, by the first word or words of the reason."""
-    reasons: list[tuple[str, int]]
-    """The whole reasons, and how many of each; the `REASONS_MAX` most frequent."""
+    reasons: list[tuple[Cause, str, int]]
+    """Causes and whole reasons, and how many of each; the `REASONS_MAX` most frequent."""
 
 
 class PartialExport:
@@ -133,7 +134,9 @@ class PartialExport:
                 "INSERT OR IGNORE INTO clip (path, size_bytes) VALUES (?, ?)",
                 ((path, size_bytes) for _, _, path, size_bytes in taken if path is not None),
             )
-            self._db.executemany("INSERT INTO left_out VALUES (?, ?)", page.left_out)
+            self._db.executemany(
+                "INSERT INTO left_out VALUES (?, ?, ?)", map(structs.astuple, page.left_out)
+            )
             self._db.execute(
                 "UPDATE asked SET position = ?, gone = gone + ?", (page.up_to, page.gone)
             )
@@ -152,10 +155,7 @@ class PartialExport:
     def gathered(self) -> ExportSummary:
         """How much there is."""
         ((gone,),) = self._all("SELECT gone FROM asked")
-        left_out = self._all(
-            "SELECT substr(why, 1, instr(why, ':') - 1), count(*) FROM left_out"
-            " GROUP BY 1 ORDER BY 1"
-        )
+        left_out = self._all("SELECT cause, count(*) FROM left_out GROUP BY cause ORDER BY cause")
         ((count, size_bytes),) = self._all(
             "SELECT count(*), coalesce(sum(size_bytes), 0) FROM clip WHERE kept"
         )
@@ -166,7 +166,8 @@ class PartialExport:
             gone=gone,
             left_out=dict(left_out),
             reasons=self._all(
-                "SELECT why, count(*) FROM left_out GROUP BY why ORDER BY 2 DESC, 1 LIMIT ?",
+                "SELECT cause, reason, count(*) FROM left_out GROUP BY 1, 2"
+                " ORDER BY 3 DESC, 1, 2 LIMIT ?",
                 REASONS_MAX,
             ),
         )

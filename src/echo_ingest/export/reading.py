@@ -5,19 +5,19 @@ from typing import Literal
 
 from msgspec import Struct
 
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry
+from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import JournalReader, Selection
-from echo_ingest.record import KINDS, AnyRecord, Movement, Rejected, kind
+from echo_ingest.reasons import ReasonCode
+from echo_ingest.record import KINDS, AnyRecord, Movement, kind
 
 Format = Literal["csv", "jsonl", "parquet", "camtrap-dp"]
 
 NAMED = ("detection", "movement")
 """The kinds that name a species."""
-DAMAGED = "damaged: what the disk gives back is not what was stored"
-REJECTED = "not decoded by this version any more: "
-SIMULATED = "simulated: no animal was there"
-MOVED = "movements: a package has no table for them"
+Cause = Literal["damaged", "not decoded by this version any more", "simulated", "movements"]
+"""Why a record is left out of an export."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -52,12 +52,21 @@ class Walk(Struct, frozen=True):
     """Up to where it has come."""
 
 
+class LeftOut(Struct, frozen=True):
+    """A record that was selected and cannot be given."""
+
+    offset: int
+    cause: Cause
+    reason: str
+    """In words; many reasons may have one cause."""
+
+
 class JournalPage(Struct, frozen=True):
     """A stretch of the journal."""
 
     records: list[tuple[Entry, AnyRecord]]
-    left_out: list[tuple[int, str]]
-    """Offsets of records that were selected and cannot be given, and why."""
+    left_out: list[LeftOut]
+    """Records that were selected and cannot be given."""
     up_to: int
     gone: int
     """Records of anyone that retention has removed since the walk began, or damage has lost."""
@@ -87,6 +96,7 @@ def pages(archive: JournalReader, request: Request, walk: Walk) -> Iterator[Jour
     For a package also what tells of deployments alone: a device is not silent because the species
     that was asked for is.
     """
+    decoder = Decoder(request.payload_bytes_max)
     chosen = kinds(request)
     position = walk.position
     while position < walk.last:
@@ -94,25 +104,22 @@ def pages(archive: JournalReader, request: Request, walk: Walk) -> Iterator[Jour
         position = stretch.up_to
         records, left_out = [], []
         for entry in stretch.entries:
-            verdict = _verdict(entry, request)
-            if isinstance(verdict, str):
-                left_out.append((entry.offset, verdict))
+            record = decode_entry(decoder, entry)
+            if isinstance(record, Unreadable):
+                left_out.append(LeftOut(entry.offset, _cause(record), record.render()))
+            elif request.is_package and record.source_type == "simulator":
+                left_out.append(LeftOut(entry.offset, "simulated", "no animal was there"))
+            elif request.is_package and isinstance(record, Movement):
+                left_out.append(
+                    LeftOut(entry.offset, "movements", "a package has no table for them")
+                )
             elif request.is_package or (
-                kind(verdict) in chosen and is_wanted(request, getattr(verdict, "species", None))
+                kind(record) in chosen and is_wanted(request, getattr(record, "species", None))
             ):
-                records.append((entry, verdict))
+                records.append((entry, record))
         yield JournalPage(records, left_out, position, stretch.gone)
 
 
-def _verdict(entry: Entry, request: Request) -> AnyRecord | str:
-    """The record, or why it must be left out."""
-    if entry.damaged:
-        return DAMAGED
-    record = decode(entry.message, request.payload_bytes_max)
-    if isinstance(record, Rejected):
-        return REJECTED + record.reason
-    if request.is_package and record.source_type == "simulator":
-        return SIMULATED
-    if request.is_package and isinstance(record, Movement):
-        return MOVED
-    return record
+def _cause(unreadable: Unreadable) -> Cause:
+    is_damaged = unreadable.code is ReasonCode.DAMAGED
+    return "damaged" if is_damaged else "not decoded by this version any more"

@@ -1,39 +1,45 @@
-"""The durable boundary: one SQLite file that holds every message until everyone has it.
+"""The durable boundary: one SQLite file that holds every message until every sink has it.
 
 Invariants
-  - `append` returns only after its rows, its dead letters and the ledger are on disk: one
-    transaction, one fsync (WAL, `synchronous=FULL`). What it did not return for is not there.
-  - Offsets are 1, 2, 3 … in order of arrival, without gaps, and never used twice: one that is
-    missing is damage, unless `salvage.py` has noted it as lost. The newest record is never
-    trimmed, so that the next offset is always the highest plus one.
+  - `append` returns only after its records, its dead letters and the ledger are on disk: one
+    transaction, one fsync (WAL, `synchronous=FULL`). If it does not return, nothing was stored.
+  - Offsets are 1, 2, 3 … in order of arrival, without gaps, and never used twice: a missing one
+    is damage, unless `recovery/salvage.py` has noted it as lost. The newest record is never
+    trimmed, so the next offset is always the highest plus one.
   - Keys are unique: a message is stored once, however often it comes (`record.message_key`).
   - The payload is kept as it came, and nothing derived from it: a record is decoded again when it
     is read. Each row holds a hash of its payload, as part of its key or beside it, and a checksum
-    of all else in it: one that changed on disk is known, and never delivered.
+    of its other columns: a row that changed on disk is recognised and never delivered.
   - `received = stored + duplicates + dead letters`; per sink
     `stored = skipped + delivered + parked + backlog`. Both sides are counted separately.
   - A record is removed by retention only, and only when every sink has settled it and none has
     it parked. Without retention nothing is ever removed.
 
 Duplicates
-  A message with an id, a time of its own, or audio is a duplicate if its key is stored. One that
-  reuses an id for other content is a dead letter, not a duplicate. A message with none of the
-  three is one only if the broker redelivers it (DUP) and the same bytes were stored and not yet
-  acknowledged; each stored one answers for one redelivery. So is a dead letter.
+  A message with an id, a time of its own, or audio is a duplicate if its key is stored. A message
+  that reuses an id for other content is a dead letter, not a duplicate. A message with none of
+  the three is a duplicate only if the broker redelivers it (DUP) and the same bytes were stored
+  and not yet acknowledged; each stored message answers for one redelivery. The same holds for
+  dead letters.
 
 Limits
-  2^63 offsets; 1 GB a payload (SQLite's); the file may grow to `bytes_max`, and not into the last
-  `disk_free_bytes_min` of the disk: then `append` raises `JournalFull` and has changed nothing.
+  2^63 offsets; 1 GB for a payload (SQLite's limit). The file may grow to `bytes_max`, and not into
+  the last `disk_free_bytes_min` of the disk: then `append` raises `JournalFull`, and nothing has
+  changed.
 
 After a crash
   `journal.db-wal` may hold commits that are not yet in `journal.db`; opening it brings them in.
   A transaction that was cut off is gone as a whole: it was never acknowledged, so the broker
-  still has its messages. What had been acknowledged is known as of the last commit but one, so
-  that a redelivered message without identity may be counted as a duplicate of the last commit's.
+  still has its messages. The journal knows what had been acknowledged before the last commit, so
+  a redelivered message without identity may count as a duplicate of one in the last commit.
 
-Every call is meant for one thread. Other processes may read at any time, and write in short
-transactions (`settle`, `replay`); this one waits for them up to ten seconds, and raises
-`JournalBusy` then.
+Versions
+  `schema_1.sql` makes the tables, each later file alters them. A journal of an earlier version is
+  brought up to date when the service opens it, in one transaction; readers take it as it is.
+
+All calls on one `Journal` come from one thread. Other processes may read at any time, and write in
+short transactions (`settle`, `replay`); a call waits for them for up to ten seconds and then raises
+`JournalBusy`.
 """
 
 import contextlib
@@ -46,10 +52,11 @@ from msgspec import Struct
 
 from echo_ingest.journal import cursors
 from echo_ingest.journal.capacity import Capacity
+from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.database import (
-    SCHEMA,
     JournalFull,
     JournalUnusable,
+    bring_up_to_date,
     connect,
     needing_room,
     writing,
@@ -58,8 +65,8 @@ from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.node_days import UPSERT_NODE_DAY, replayed, tally
-from echo_ingest.journal.plan import AppendPlan, Arrival, Row, plan
-from echo_ingest.record import DUPLICATE, STORED, Identity, Message
+from echo_ingest.journal.plan import AppendPlan, Arrival, Row, StoredKey, plan
+from echo_ingest.record import Duplicate, Identity, Message, Outcome, Stored
 
 __all__ = [
     "Appended",
@@ -79,10 +86,10 @@ WAL_CHECKPOINT_PAGES = 4_000
 
 
 class Appended(Struct, frozen=True):
-    """What became of a batch, message by message."""
+    """What became of a batch."""
 
-    outcomes: list[str]
-    """For each arrival `STORED`, `DUPLICATE`, or why it is a dead letter."""
+    outcomes: list[Outcome]
+    """One for each arrival, in order."""
     stored: int
     duplicates: int
     dead_letters: int
@@ -91,14 +98,17 @@ class Appended(Struct, frozen=True):
 INSERT_RECORD = """
     INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_DEAD_LETTER = """
-    INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class Journal:
-    """The writing side; see the module's docstring for what it promises."""
+    """The writing side of the journal; the module's docstring says what it promises."""
 
     def __init__(self, path: Path, *, bytes_max: int = 0, disk_free_bytes_min: int = 0) -> None:
-        """Open or create `path`. `bytes_max` 0 means no cap of our own."""
+        """Open or create `path`, and bring an older journal up to date.
+
+        `bytes_max` 0 means no cap of our own.
+        """
         self.path = path
         self._room = Capacity(path, bytes_max, disk_free_bytes_min)
         path.touch(mode=0o600, exist_ok=True)
@@ -108,8 +118,7 @@ class Journal:
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}")
         with self._writing():
-            if self._one("PRAGMA user_version") == 0:
-                self._db.execute(SCHEMA.read_text())
+            bring_up_to_date(self._db)
         self._page_bytes = self._one("PRAGMA page_size")
         self._acknowledged = (
             self._one("SELECT acknowledged_offset FROM ledger"),
@@ -118,7 +127,7 @@ class Journal:
         self._unacknowledged = self._read_unacknowledged()
 
     def close(self) -> None:
-        """Bring the WAL into the file and let go of it."""
+        """Write the WAL back into the file and close it."""
         self._db.close()
 
     def _writing(self) -> contextlib.AbstractContextManager[None]:
@@ -127,28 +136,32 @@ class Journal:
     # ------------------------------------------------------------------ first half: in
 
     def append(self, arrivals: Sequence[Arrival]) -> Appended:
-        """Make a batch durable, in order; return when it is.
+        """Make a batch durable, in order, and return when it is.
 
-        Raises `JournalFull` if there is no room, and then has changed nothing.
+        Raises `JournalFull` if there is no room; then nothing has changed.
         """
         self._room.require(self.used_bytes())
         with self._writing():
-            made = self._insert(arrivals)
-        self._unacknowledged -= made.answered
-        self._unacknowledged += made.opened
-        stored, dead_letters = len(made.records), len(made.dead_letters)
-        return Appended(made.outcomes, stored, len(arrivals) - stored - dead_letters, dead_letters)
+            planned = self._insert(arrivals)
+        self._unacknowledged -= planned.answered
+        self._unacknowledged += planned.opened
+        stored, dead_letters = len(planned.records), len(planned.dead_letters)
+        duplicates = len(arrivals) - stored - dead_letters
+        return Appended(planned.outcomes, stored, duplicates, dead_letters)
 
     def acknowledged(self) -> None:
-        """All that was appended has been acknowledged: a redelivery of it is a new message."""
+        """Note that all that was appended has been acknowledged.
+
+        A redelivery of it is a new message from now on.
+        """
         self._unacknowledged.clear()
         self._acknowledged = (self._last_offset(), self._last_dead_letter())
 
     def _insert(self, arrivals: Sequence[Arrival]) -> AppendPlan:
-        made = self._insert_records(arrivals)
-        self._db.executemany(INSERT_DEAD_LETTER, made.dead_letters)
-        stored, dead_letters = len(made.records), len(made.dead_letters)
-        duplicates = made.outcomes.count(DUPLICATE)
+        planned = self._insert_records(arrivals)
+        self._db.executemany(INSERT_DEAD_LETTER, planned.dead_letters)
+        stored, dead_letters = len(planned.records), len(planned.dead_letters)
+        duplicates = sum(type(outcome) is Duplicate for outcome in planned.outcomes)
         self._db.execute(
             "UPDATE ledger SET received = received + ?, stored = stored + ?,"
             " duplicates = duplicates + ?, dead_letters = dead_letters + ?,"
@@ -158,36 +171,38 @@ class Journal:
         )
         if self._db.changes() == 0:
             raise apsw.CorruptError("the newest offset is not the number of records stored")
-        self._db.executemany(UPSERT_NODE_DAY, tally(arrivals, made.outcomes))
-        return made
+        self._db.executemany(UPSERT_NODE_DAY, tally(arrivals, planned.outcomes))
+        return planned
 
     def _insert_records(self, arrivals: Sequence[Arrival]) -> AppendPlan:
         first_offset = self._last_offset() + 1
-        made = plan(arrivals, first_offset, {}, self._unacknowledged)
+        planned = plan(arrivals, first_offset, {}, self._unacknowledged)
         self._db.execute("SAVEPOINT batch")
         try:
-            self._db.executemany(INSERT_RECORD, made.records)
+            self._db.executemany(INSERT_RECORD, planned.records)
         except apsw.ConstraintError:
-            # Some are there already. Rare, so looked up only now: new batches pay nothing for it.
+            # Some keys are there already. That is rare, so they are looked up only now, and batches
+            # of new messages pay nothing for it.
             self._db.execute("ROLLBACK TO batch")
-            made = plan(
-                arrivals, first_offset, self._stored_digests(made.records), self._unacknowledged
+            planned = plan(
+                arrivals, first_offset, self._stored_keys(planned.records), self._unacknowledged
             )
-            self._db.executemany(INSERT_RECORD, made.records)
+            self._db.executemany(INSERT_RECORD, planned.records)
         self._db.execute("RELEASE batch")
-        return made
+        return planned
 
-    def _stored_digests(self, records: Iterable[Row]) -> dict[bytes, bytes]:
-        found = {}
+    def _stored_keys(self, records: Iterable[Row]) -> dict[bytes, StoredKey]:
+        """Look up which keys of these rows the journal holds already."""
+        stored = {}
+        sql = "SELECT digest, offset FROM record WHERE key = ?"
         for record in records:
             key = record[1]
             assert isinstance(key, bytes)
-            row = self._db.execute("SELECT digest FROM record WHERE key = ?", (key,)).fetchone()
+            row = self._db.execute(sql, (key,)).fetchone()
             if row is not None:
-                digest = row[0] or key[4:]
-                assert isinstance(digest, bytes)
-                found[key] = digest
-        return found
+                digest, offset = row
+                stored[key] = StoredKey(digest or key[4:], offset)
+        return stored
 
     def _read_unacknowledged(self) -> Counter[bytes]:
         offset, dead_letter = self._acknowledged
@@ -201,19 +216,19 @@ class Journal:
     # ------------------------------------------------------------------ second half: out
 
     def add_sink(self, name: str) -> None:
-        """Make sure `name` has a cursor; a new sink starts where retention has stopped."""
+        """Make sure that `name` has a cursor; a new sink starts where retention has stopped."""
         with self._writing():
             cursors.add(self._db, name)
 
     def read(self, sink: str, records_max: int, behind: str | None = None) -> list[Entry]:
-        """What to offer `sink` next: what was asked to be replayed, else what follows its cursor.
+        """Return what to offer `sink` next: requested replays first, then what follows its cursor.
 
-        At most `records_max` and about 8 MiB of payload, at least one if there is any; only what
-        the sink `behind`, if given, has settled. Raises `apsw.CorruptError` if records that must
-        be there are not.
+        Gives at most `records_max` records with about 8 MiB of payload, and at least one if there
+        is any. With `behind`, gives only what that other sink has settled. Raises
+        `apsw.CorruptError` if records are missing.
         """
         last = LATEST if behind is None else self._cursor(behind)
-        # The cursor first: a backfill beside us moves it back, and never behind what is parked.
+        # The cursor comes first: a concurrent backfill moves it back, never behind what is parked.
         cursor = self._cursor(sink)
         replays = self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
@@ -236,35 +251,39 @@ class Journal:
         self,
         sink: str,
         offsets: Sequence[int],
-        refusals: Mapping[int, str],
+        refusals: Mapping[int, Refused],
         place: str | None = None,
     ) -> int:
-        """These offsets, as `read` gave them, are done: delivered, or parked for a reason.
+        """Settle offsets that `read` gave: each is delivered, or parked where `refusals` has it.
 
-        `place` is where the delivered ones are now, for a sink that others name. Returns for how
-        many it counts: fewer if the sink has been told meanwhile to begin anew.
+        `place` says where a sink that stores clips has put the delivered ones. Returns how many
+        offsets count: fewer than given if somebody has moved the cursor of the sink meanwhile.
         """
         with self._writing():
             return cursors.settle(self._db, sink, offsets, refusals, place)
 
     def place_of(self, sink: str, offset: int) -> str | None:
-        """Where `sink` has put this record, if it has, and if others may name it."""
+        """Return where `sink` has put the clip of this record; None if it has not."""
         return place_of(self._db, sink, offset)
 
     def is_parked(self, sink: str, offset: int) -> bool:
-        """Whether `sink` has refused this record, replay asked for or not."""
+        """Return whether `sink` has refused this record, with or without a requested replay."""
         return cursors.is_parked(self._db, sink, offset)
 
     def is_paused(self, sink: str) -> bool:
-        """Nothing is to be offered to it now."""
+        """Return whether a person has paused the sink."""
         return cursors.is_paused(self._db, sink)
 
     def trim(self, received_before_ms: int, records_max: int = 10_000) -> int:
-        """Remove old records that no sink needs any more; return how many (call until 0)."""
+        """Remove old records that every sink has settled, and return how many.
+
+        The caller repeats this until it returns 0.
+        """
         with self._writing():
             offsets = self._db.execute(
                 "SELECT offset FROM ("
-                # The oldest suffice: times of receipt grow with offsets, but for a clock set back.
+                # The oldest offsets suffice: times of receipt grow with them, unless a clock is set
+                # back.
                 " SELECT offset, received_at_ms FROM record WHERE offset <= min("
                 "  coalesce((SELECT min(cursor) FROM sink), 9223372036854775807),"
                 "  (SELECT max(offset) FROM record) - 1)"
@@ -279,10 +298,10 @@ class Journal:
                 )
         return len(offsets)
 
-    # ------------------------------------------------------------------ a person's decisions
+    # ------------------------------------------------------------------ what a person decides
 
     def request_replay(self, sink: str, offsets: Sequence[int]) -> int:
-        """Have parked records offered to `sink` again; return how many were parked."""
+        """Let parked records be offered to `sink` again; return how many were parked."""
         with self._writing():
             before = self._db.total_changes()
             self._db.executemany(
@@ -293,53 +312,53 @@ class Journal:
         return requested
 
     def pause(self, sink: str) -> None:
-        """Offer nothing more to `sink`, from the next write on, until `resume`."""
+        """Offer nothing more to `sink` until `resume`; a write that has begun is finished."""
         with self._writing():
             cursors.pause(self._db, sink)
 
     def resume(self, sink: str) -> None:
-        """Go on where it was paused."""
+        """Continue where the sink was paused."""
         with self._writing():
             cursors.resume(self._db, sink)
 
     def backfill(self, sink: str, first: int, *, may_repeat: bool = True) -> int:
-        """Offer all from offset `first` on that is still there; return how many more wait.
+        """Offer again all records from offset `first` on; return how many more now wait.
 
-        A sink that has had nothing yet skips what comes before: then fewer wait. Unless it
-        `may_repeat`, one that has had something is left as it is.
+        A sink that has received nothing yet skips what comes before `first`; then fewer wait.
+        Without `may_repeat`, a sink that has received something is left as it is.
         """
         with self._writing():
             return cursors.begin_at(self._db, sink, first, may_repeat)
 
     def forget(self, sink: str) -> None:
-        """Remove its cursor and what it has parked; added again, it starts at the beginning."""
+        """Remove the cursor of `sink` and what it has parked; added again, it starts anew."""
         with self._writing():
             cursors.forget(self._db, sink)
 
-    def replay_dead_letter(self, dead_letter: int, message: Message, its: Identity) -> str:
-        """A dead letter that decodes now becomes a record; return its outcome.
+    def replay_dead_letter(self, dead_letter: int, message: Message, identity: Identity) -> Outcome:
+        """Make a record of a dead letter that decodes now; return the outcome.
 
-        In the ledger it was one dead letter and is now one stored record, or one duplicate. An
-        outcome other than these leaves it as it is. `KeyError` if it is not there any more.
+        In the ledger it was one dead letter and is now one stored record, or one duplicate. Where
+        the outcome is a dead letter again, nothing changes. Raises `KeyError` if the dead letter
+        is not there any more.
         """
         self._room.require(self.used_bytes())
         with self._writing():
-            made = self._insert_records([(message, its)])
-            outcome = made.outcomes[0]
-            if outcome in (STORED, DUPLICATE):
+            outcome = self._insert_records([(message, identity)]).outcomes[0]
+            if isinstance(outcome, Stored | Duplicate):
                 self._db.execute("DELETE FROM dead_letter WHERE id = ?", (dead_letter,))
                 if self._db.changes() == 0:
                     raise KeyError(dead_letter)
                 self._db.execute(
                     "UPDATE ledger SET dead_letters = dead_letters - 1,"
                     " stored = stored + ?, duplicates = duplicates + ?",
-                    (outcome == STORED, outcome == DUPLICATE),
+                    (isinstance(outcome, Stored), isinstance(outcome, Duplicate)),
                 )
                 self._db.execute(UPSERT_NODE_DAY, replayed(message, outcome))
         return outcome
 
     def remember_session(self, name: str) -> bool:
-        """Note that the broker holds a session `name`; return whether that was known before."""
+        """Note that the broker holds a session `name`; return whether it was known before."""
         if self._db.execute("SELECT 1 FROM session WHERE name = ?", (name,)).fetchone():
             return True
         with self._writing():
@@ -349,25 +368,25 @@ class Journal:
     # ------------------------------------------------------------------ figures
 
     def ledger(self) -> Ledger:
-        """The proof that nothing was dropped in silence."""
+        """Return the ledger: the proof that nothing was dropped in silence."""
         return read_ledger(self._db)
 
     def used_bytes(self) -> int:
-        """Bytes of the file that are in use; retention frees pages for new records."""
+        """Return how many bytes of the file are in use; retention frees pages for new records."""
         pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
         return int(pages * self._page_bytes)
 
     def disk_free_bytes(self) -> int:
-        """What the file system gives to us."""
+        """Return how many bytes the file system would still give us."""
         return self._room.disk_free_bytes()
 
     def room_bytes(self) -> int:
-        """How much more can be written before acknowledgements stop."""
+        """Return how many more bytes can be written before acknowledgements stop."""
         return self._room.left_bytes(self.used_bytes())
 
     def _cursor(self, sink: str) -> int:
         cursor: int | None = self._db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
-        assert cursor is not None, f"{sink} was forgotten while it is in use"
+        assert cursor is not None, f"{sink} was forgotten while it was in use"
         return cursor
 
     def _last_offset(self) -> int:

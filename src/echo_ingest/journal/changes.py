@@ -1,7 +1,7 @@
-"""What is new in a journal, and what has gone from it: for whoever keeps a copy of some of it.
+"""What is new in a journal and what has gone from it, for the read model that follows it.
 
-Read-only, beside the service that writes. Payloads come with records alone, so that looking costs
-little; each call is one short transaction.
+The view is read-only, beside the service that writes. Only records come with their payloads, so
+that a look costs little. Each call is one short transaction.
 """
 
 from collections.abc import Iterator
@@ -19,20 +19,21 @@ Row = tuple[Any, ...]
 
 
 class JournalMarks(Struct, frozen=True):
-    """How far a journal has come, as of one moment: what differs has changed."""
+    """How far a journal has come at one moment; what differs from an earlier one has changed."""
 
     last_offset: int
     trimmed_offset: int
     """The highest that retention has removed."""
     left_behind: int
-    """Records before it that are there still: some sink has them parked."""
+    """How many records before that are still there, because a sink has them parked."""
     first_received_at_ms: int | None
-    """Of the oldest record that retention has not come to; None: there is none."""
+    """When the oldest record after those was received; None if there is none."""
     last_dead_letter: int
     dead_letters: int
-    """How many are there."""
+    """How many dead letters there are."""
     parked: tuple[Row, ...]
-    """Of each sink: its name, how many are parked and to be replayed, and the last attempt."""
+    """For each sink its name, how many records are parked, how many to be replayed, and the last
+    attempt."""
 
 
 class DeadLetterChange(Struct, frozen=True):
@@ -43,6 +44,20 @@ class DeadLetterChange(Struct, frozen=True):
     node: str
     """Empty where the topic named none."""
     reason: str
+    code: str | None = None
+    """The `ReasonCode`; None in a journal of version 1."""
+    field: str | None = None
+
+
+class ParkedReason(Struct, frozen=True):
+    """Why a sink refused a record, and whose record it is."""
+
+    reason: str
+    code: str | None
+    """The `ReasonCode`; None where the reason is in the words of another system."""
+    field: str | None
+    node: str
+    """Empty where the topic named none."""
 
 
 class JournalChanges:
@@ -85,7 +100,7 @@ class JournalChanges:
         return JournalMarks(last, trimmed, left, first_ms, last_letter, letters, tuple(parked))
 
     def entries(self, after: int, records_max: int, bytes_max: int) -> list[Entry]:
-        """Records that follow an offset, in order: at most so many, and about so many bytes."""
+        """Return records that follow an offset, in order, within limits of number and bytes."""
         entries: list[Entry] = []
         size_bytes = 0
         rows = self._rows(
@@ -100,7 +115,7 @@ class JournalChanges:
         return entries
 
     def key(self, offset: int) -> bytes | None:
-        """That of the record at `offset`; None if it is not there."""
+        """Return the key of the record at `offset`; None if it is not there."""
         row = next(self._rows("SELECT key FROM record WHERE offset = ?", (offset,)), None)
         return None if row is None else bytes(row[0])
 
@@ -110,27 +125,28 @@ class JournalChanges:
         with self._at_one_moment():
             return [each for each in offsets if not self._db.execute(there, (each,)).fetchone()]
 
-    def letters(self, after: int, letters_max: int) -> list[DeadLetterChange]:
-        """Dead letters that follow an id, in order."""
+    def dead_letters_after(self, after: int, letters_max: int) -> list[DeadLetterChange]:
+        """Return the dead letters that follow an id, in order."""
         rows = self._rows(
-            "SELECT id, received_at_ms, CAST(node AS BLOB), CAST(reason AS BLOB) FROM dead_letter"
+            "SELECT id, received_at_ms, CAST(node AS BLOB), CAST(reason AS BLOB), code, field"
+            " FROM dead_letter"
             " WHERE id > ? ORDER BY id LIMIT ?",
             (after, letters_max),
         )
         return [
-            DeadLetterChange(id, ms, text_of(node) or "", text_of(why) or "")
-            for id, ms, node, why in rows
+            DeadLetterChange(id, ms, text_of(node) or "", text_of(reason) or "", code, field)
+            for id, ms, node, reason, code, field in rows
         ]
 
     def letter_ids(self, after: int, letters_max: int) -> list[int]:
-        """Ids of dead letters that follow one, in order."""
+        """Return the ids of dead letters that follow one, in order."""
         rows = self._rows(
             "SELECT id FROM dead_letter WHERE id > ? ORDER BY id LIMIT ?", (after, letters_max)
         )
         return [number for (number,) in rows]
 
     def parked(self, sink: str, after: int, parked_max: int) -> list[Row]:
-        """What `sink` has parked behind an offset, in order: offset, when, and replay asked for."""
+        """Return what `sink` has parked after an offset: offset, time, and whether to replay it."""
         rows = self._rows(
             "SELECT offset, parked_at_ms, replay FROM parked WHERE sink = ? AND offset > ?"
             " ORDER BY offset LIMIT ?",
@@ -138,24 +154,25 @@ class JournalChanges:
         )
         return list(rows)
 
-    def why_parked(self, sink: str, offset: int) -> tuple[str, str]:
-        """The reason, and the node; both empty if it is not parked any more."""
+    def why_parked(self, sink: str, offset: int) -> ParkedReason | None:
+        """Return why a record is parked; None if it is not parked any more."""
         rows = self._rows(
-            "SELECT CAST(reason AS BLOB), CAST(node AS BLOB) FROM parked JOIN record USING (offset)"
-            " WHERE sink = ? AND offset = ?",
+            "SELECT CAST(reason AS BLOB), code, field, CAST(node AS BLOB)"
+            " FROM parked JOIN record USING (offset) WHERE sink = ? AND offset = ?",
             (sink, offset),
         )
-        reason, node = next(rows, (None, None))
-        return text_of(reason) or "", text_of(node) or ""
+        for reason, code, field, node in rows:
+            return ParkedReason(text_of(reason) or "", code, field, text_of(node) or "")
+        return None
 
     def heard(self) -> Iterator[tuple[str, int, int]]:
-        """Every node with when it was first and last heard: a look at each of its days."""
+        """Yield every node with the times it was first and last heard; reads each of its days."""
         yield from self._rows(
             "SELECT node, min(first_heard_at_ms), max(last_heard_at_ms) FROM node_day GROUP BY node"
         )
 
     def last_heard(self) -> list[tuple[str, int]]:
-        """Every node with when it was last heard: two steps for each, 30 ms for 10,000."""
+        """Return every node with the time it was last heard; 30 ms for 10,000 nodes."""
         rows = self._rows(
             "WITH RECURSIVE name(node) AS (SELECT min(node) FROM node_day UNION ALL"
             " SELECT (SELECT min(node) FROM node_day WHERE node > name.node) FROM name"
@@ -181,7 +198,7 @@ class JournalChanges:
 
 
 def file_of(path: Path) -> str:
-    """Which file is at `path` now: by device and inode; empty if there is none."""
+    """Return which file is at `path` now, by device and inode; empty if there is none."""
     try:
         stat = path.stat()
     except FileNotFoundError:

@@ -1,20 +1,32 @@
-"""How far each sink has come: its cursor, and that its figures add up to it.
+"""How far each sink has come: its cursor, and the figures that add up to it.
 
-`cursor = skipped + delivered + parked`, those to be replayed included, at the end of every call.
-Each is part of a transaction of its caller.
+After every call `cursor = skipped + delivered + parked`, where parked includes what is to be
+replayed. Each call is part of a transaction of its caller.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 
 import apsw
+from msgspec import Struct
 
 from echo_ingest.journal.ledger import lost_between, without_gap
 from echo_ingest.journal.locations import note_place
 
 
+class Refused(Struct, frozen=True):
+    """Why a sink refused a record, as it is parked."""
+
+    reason: str
+    """In the sink's own words."""
+    code: str | None = None
+    """The `ReasonCode`, where the reason is one of ours and not of the system behind the sink."""
+    field: str | None = None
+    """The field of the record that the reason is about, if it is about one."""
+
+
 def add(db: apsw.Connection, sink: str) -> None:
-    """A new sink starts where retention has stopped; one that is known stays where it is."""
+    """Start a new sink where retention has stopped; leave a known one where it is."""
     db.execute(
         "INSERT INTO sink (name, cursor, skipped, delivered)"
         " SELECT ?, trimmed_offset, trimmed_offset, 0 FROM ledger WHERE true"
@@ -27,13 +39,13 @@ def settle(
     db: apsw.Connection,
     sink: str,
     offsets: Sequence[int],
-    refusals: Mapping[int, str],
+    refusals: Mapping[int, Refused],
     place: str | None,
 ) -> int:
-    """Note what was delivered and park what was refused; return for how many that counts.
+    """Note what was delivered and park what was refused; return how many offsets count.
 
-    What neither is parked nor follows the cursor does not: a person has moved the cursor meanwhile,
-    and it will be offered again, or is skipped.
+    An offset that is neither parked nor follows the cursor does not count: a person has moved the
+    cursor meanwhile, so the record will be offered again, or is skipped.
     """
     cursor: int = db.execute("SELECT cursor FROM sink WHERE name = ?", (sink,)).get
     replayed = [offset for offset in offsets if offset <= cursor and is_parked(db, sink, offset)]
@@ -47,15 +59,20 @@ def settle(
         ((sink, offset) for offset in delivered),
     )
     db.executemany(
-        "INSERT INTO parked (sink, offset, reason, parked_at_ms, attempts)"
-        " VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
-        " parked_at_ms = excluded.parked_at_ms, attempts = attempts + 1, replay = 0",
-        ((sink, offset, refusals[offset], _now_ms()) for offset in refused),
+        "INSERT INTO parked (sink, offset, reason, parked_at_ms, attempts, code, field)"
+        " VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET reason = excluded.reason,"
+        " parked_at_ms = excluded.parked_at_ms, attempts = attempts + 1, replay = 0,"
+        " code = excluded.code, field = excluded.field",
+        (
+            (sink, offset, why.reason, _now_ms(), why.code, why.field)
+            for offset in refused
+            for why in (refusals[offset],)
+        ),
     )
     end = max(following, default=cursor)
     db.execute(
         "UPDATE sink SET cursor = ?1, delivered = delivered + ?2,"
-        # Offsets between are of records that a damaged file did not give back.
+        # Offsets in between belong to records that a damaged file did not give back.
         " skipped = skipped + ?1 - cursor - ?3 WHERE name = ?4",
         (end, len(delivered), len(following), sink),
     )
@@ -65,10 +82,10 @@ def settle(
 
 
 def begin_at(db: apsw.Connection, sink: str, first: int, may_repeat: bool) -> int:
-    """Have all from offset `first` on offered that is still there; return how many more wait.
+    """Offer again all records from offset `first` on; return how many more now wait.
 
-    What is parked there is offered again too. What retention has removed cannot be: a cursor never
-    goes back behind that. A sink that has had nothing yet skips what comes before `first`.
+    That includes parked ones. A cursor never goes back to what retention has removed. A sink that
+    has received nothing yet skips what comes before `first`.
     """
     row: tuple[int, int, int] = db.execute(
         "SELECT cursor, skipped, trimmed_offset FROM sink, ledger WHERE name = ?", (sink,)
@@ -86,7 +103,7 @@ def begin_at(db: apsw.Connection, sink: str, first: int, may_repeat: bool) -> in
     ).get
     db.execute("DELETE FROM parked WHERE sink = ? AND offset > ?", (sink, before))
     parked: int = db.execute("SELECT count(*) FROM parked WHERE sink = ?", (sink,)).get
-    # Those that are lost between were skipped when the sink passed them, and will be again.
+    # The sink skipped lost records when it passed them, and will skip them again.
     skipped = max(0, skipped - lost_between(db, before + 1, cursor))
     skipped = min(skipped, before - parked)
     db.execute(
@@ -97,30 +114,30 @@ def begin_at(db: apsw.Connection, sink: str, first: int, may_repeat: bool) -> in
 
 
 def pause(db: apsw.Connection, sink: str) -> None:
-    """Nothing is to be offered to it from now on; a pause that was there stays as old as it is."""
+    """Offer nothing more to `sink`; a pause that is there already keeps its time."""
     sql = "UPDATE sink SET paused_at_ms = ? WHERE name = ? AND paused_at_ms IS NULL"
     db.execute(sql, (_now_ms(), sink))
 
 
 def resume(db: apsw.Connection, sink: str) -> None:
-    """It goes on where it was."""
+    """Let `sink` continue where it was."""
     db.execute("UPDATE sink SET paused_at_ms = NULL WHERE name = ?", (sink,))
 
 
 def is_paused(db: apsw.Connection, sink: str) -> bool:
-    """Whether a person has it wait."""
+    """Return whether a person has paused `sink`."""
     sql = "SELECT 1 FROM sink WHERE name = ? AND paused_at_ms IS NOT NULL"
     return db.execute(sql, (sink,)).fetchone() is not None
 
 
 def is_parked(db: apsw.Connection, sink: str, offset: int) -> bool:
-    """Whether `sink` has refused this record, replay asked for or not."""
+    """Return whether `sink` has refused this record, with or without a requested replay."""
     sql = "SELECT 1 FROM parked WHERE sink = ? AND offset = ?"
     return db.execute(sql, (sink, offset)).fetchone() is not None
 
 
 def forget(db: apsw.Connection, sink: str) -> None:
-    """It has no cursor any more, and nothing parked: it holds up retention no longer."""
+    """Remove the cursor of `sink` and what it has parked: it no longer holds up retention."""
     for table in ("parked", "place"):
         db.execute(f"DELETE FROM {table} WHERE sink = ?", (sink,))  # noqa: S608
     db.execute("DELETE FROM sink WHERE name = ?", (sink,))

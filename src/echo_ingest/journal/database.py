@@ -1,4 +1,4 @@
-"""Opening the journal's file, and telling want of room from all else that SQLite may say."""
+"""Opening the journal's file, its versions, its transactions, and a full disk as `JournalFull`."""
 
 import contextlib
 import errno
@@ -8,29 +8,29 @@ from pathlib import Path
 
 import apsw
 
-SCHEMA = Path(__file__).with_name("schema.sql")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""There is a file `schema_N.sql` for each version up to this one."""
 BUSY_TIMEOUT_MS = 10_000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class JournalFull(Exception):
-    """There is no room; nothing was written. It passes when there is room."""
+    """There is no room, and nothing was written. The caller waits and tries again."""
 
 
 class JournalBusy(JournalFull):
-    """Not room is wanting but a turn: another process writes for more than `BUSY_TIMEOUT_MS`."""
+    """Another process has been writing for more than `BUSY_TIMEOUT_MS`; nothing was written."""
 
 
 class JournalUnusable(Exception):
-    """The file cannot be opened as a journal; the message says why and what to do."""
+    """The file cannot be used as a journal; the text says why and what to do."""
 
 
 def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
-    """Open `path` as SQLite, with our waiting time.
+    """Open `path` as SQLite and wait for other writers as long as `BUSY_TIMEOUT_MS`.
 
-    Raises `JournalUnusable` if it is not ours, and `JournalFull`: to open it takes a little room
-    too, for what its readers and writers share.
+    Raises `JournalUnusable` if it is not a journal, and `JournalFull`: opening takes a little room
+    too, for the memory that readers and writers share.
     """
     flags = (
         apsw.SQLITE_OPEN_READONLY
@@ -52,55 +52,77 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
             f"{path} was written by a newer echo-ingest (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); install that version"
         )
+    if read_only:
+        _show_as_newest(connection, version)
     return connection
 
 
 @contextlib.contextmanager
 def needing_room(path: Path, db: apsw.Connection) -> Iterator[None]:
-    """Turn want of room into `JournalFull`; SQLite has several words for it."""
+    """Turn the errors that SQLite raises on a full disk into `JournalFull`."""
     try:
         yield
     except (apsw.FullError, apsw.IOError, apsw.CantOpenError) as error:
         if not isinstance(error, apsw.FullError) and db.system_errno not in NO_ROOM:
             raise
         raise JournalFull(
-            f"the disk that holds {path} is full: make room; it goes on by itself"
+            f"the disk that holds {path} is full: make room, and the service continues by itself"
         ) from error
 
 
 @contextlib.contextmanager
 def writing(path: Path, db: apsw.Connection) -> Iterator[None]:
-    """One transaction: all of it or nothing, on disk when it ends."""
+    """Run one transaction: all of it is on disk when it ends, or nothing."""
     try:
         with needing_room(path, db), transaction(db):
             yield
     except apsw.BusyError as error:
         raise JournalBusy(
-            f"someone else has been writing to {path} for more than {BUSY_TIMEOUT_MS // 1000} s:"
-            " try again, or end it if it hangs"
+            f"another process has been writing to {path} for more than "
+            f"{BUSY_TIMEOUT_MS // 1000} s: try again, or end that process if it hangs"
         ) from error
 
 
 @contextlib.contextmanager
 def transaction(db: apsw.Connection) -> Iterator[None]:
-    """All of it or nothing; it waits for its turn to write, while other threads go on.
+    """Run one transaction, and let other threads run while it waits for its turn to write.
 
-    `with db` would wait holding the interpreter's lock: everything in this process stands still
-    then, also the thread that it waits for.
+    `with db` would hold the interpreter's lock while it waits: then the whole process stands
+    still, and with it the thread that it waits for.
     """
-    # The turn is taken now: a read that turns into a write could not wait for it.
+    # IMMEDIATE takes the turn now: a read that turns into a write could not wait for it.
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
         db.execute("COMMIT")
     except BaseException:
-        if db.in_transaction:  # for want of room SQLite ends some by itself
+        if db.in_transaction:  # on a full disk SQLite may have ended it by itself
             db.execute("ROLLBACK")
         raise
 
 
+def bring_up_to_date(db: apsw.Connection, version: int = SCHEMA_VERSION) -> None:
+    """Make the tables, or alter those of an older journal; part of a transaction of its caller.
+
+    One transaction for all steps: a journal is of the old version or of the new one.
+    """
+    known: int = db.execute("PRAGMA user_version").get
+    for step in range(known + 1, version + 1):
+        db.execute(Path(__file__).with_name(f"schema_{step}.sql").read_text())
+
+
+def _show_as_newest(db: apsw.Connection, version: int) -> None:
+    """Let a reader see an older journal, which it must not alter, as one of the newest version."""
+    if version == 1:
+        for table in ("dead_letter", "parked"):
+            db.execute(
+                f"CREATE TEMP VIEW {table} AS"  # noqa: S608
+                f" SELECT *, NULL AS code, NULL AS field FROM main.{table}"
+            )
+
+
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to disk."""
+    """Write a file, or the names in a folder, through to disk (fsync)."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)

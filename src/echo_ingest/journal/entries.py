@@ -1,8 +1,8 @@
-"""Rows of the `record` and `dead_letter` tables, as data, and how it is known that they are whole.
+"""Rows of the `record` and `dead_letter` tables as data, and how a damaged row is recognised.
 
-A disk may give back other bytes than were stored. The payload and its topic are covered by their
-hash, all other columns by a checksum, so a row that has changed is `damaged` and never taken for
-what the device said. Columns are therefore read as bytes: reading them must not fail.
+A disk may return other bytes than were stored. A hash covers the payload and its topic, a checksum
+all other columns, so a row that has changed is `damaged` and never taken for what the device sent.
+Columns are read as bytes for the same reason: reading them must not fail.
 """
 
 import zlib
@@ -21,7 +21,7 @@ ENTRY_COLUMNS = (
 DEAD_LETTER_COLUMNS = (
     "id, CAST(digest AS BLOB), CAST(received_at_ms AS INTEGER), CAST(node AS BLOB),"
     " CAST(topic AS BLOB), CAST(properties AS BLOB), CAST(reason AS BLOB), CAST(payload AS BLOB),"
-    " checksum"
+    " checksum, CAST(code AS BLOB), CAST(field AS BLOB)"
 )
 TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999
 
@@ -37,45 +37,53 @@ class Entry(Struct, frozen=True, gc=False):
     key: bytes
     message: Message
     damaged: bool
-    """It is not what was stored: its hash or its checksum differs."""
+    """Whether its hash or its checksum differs from what was stored."""
 
 
-class DeadLetter(Struct, frozen=True):
-    """A message that was never valid, as it came, and why."""
+class DeadLetterEntry(Struct, frozen=True):
+    """A message that was never valid, as it came, and the reason."""
 
     id: int
     reason: str
     message: Message
     damaged: bool
-    """As of an `Entry`."""
+    """As in an `Entry`."""
+    code: str | None = None
+    """The `ReasonCode`; None in a journal of version 1."""
+    field: str | None = None
+    """The field that the reason is about, if it is about one."""
 
 
 def checksum(columns: Row) -> int:
-    """CRC-32 of columns in their order; the payload is left out, its hash is among them."""
+    """Return the CRC-32 of columns in their order; not of the payload, whose hash is among them."""
     return zlib.crc32(_encode(columns))
 
 
+def dead_letter_checksum(columns: Row, code: str | None, field: str | None) -> int:
+    """CRC-32 of a dead letter's columns; those of version 1 had neither code nor field."""
+    return checksum(columns if code is None else (*columns, code, field))
+
+
 def to_entry(row: Row) -> Entry:
-    """An `Entry` from the `ENTRY_COLUMNS` of a row."""
+    """Make an `Entry` of the `ENTRY_COLUMNS` of a row."""
     offset, key, digest, received_at_ms, kind, node, topic, properties, payload, expected = row
     node, topic, properties = text_of(node), text_of(topic), text_of(properties)
-    found = checksum((offset, key, digest, received_at_ms, text_of(kind), node, topic, properties))
+    columns = (offset, key, digest, received_at_ms, text_of(kind), node, topic, properties)
     hashed = digest if digest is not None else (key or b"")[4:]
     message, damaged = _message(
-        topic, payload, received_at_ms, node, properties, hashed, found == expected
+        topic, payload, received_at_ms, node, properties, hashed, checksum(columns) == expected
     )
     return Entry(offset, key or b"", message, damaged)
 
 
-def to_dead_letter(row: Row) -> DeadLetter:
-    """A `DeadLetter` from the `DEAD_LETTER_COLUMNS` of a row."""
-    number, digest, received_at_ms, node, topic, properties, reason, payload, expected = row
-    node, topic, properties, reason = map(text_of, (node, topic, properties, reason))
-    found = checksum((digest, received_at_ms, node, topic, properties, reason))
-    message, damaged = _message(
-        topic, payload, received_at_ms, node, properties, digest, found == expected
-    )
-    return DeadLetter(number, reason or "", message, damaged)
+def to_dead_letter(row: Row) -> DeadLetterEntry:
+    """Make a `DeadLetterEntry` of the `DEAD_LETTER_COLUMNS` of a row."""
+    number, digest, received_at_ms, *texts, payload, expected, code, field = row
+    node, topic, properties, reason, code, field = map(text_of, (*texts, code, field))
+    columns = (digest, received_at_ms, node, topic, properties, reason)
+    is_whole = dead_letter_checksum(columns, code, field) == expected
+    message, damaged = _message(topic, payload, received_at_ms, node, properties, digest, is_whole)
+    return DeadLetterEntry(number, reason or "", message, damaged, code, field)
 
 
 def _message(
@@ -87,7 +95,7 @@ def _message(
     hashed: bytes | None,
     is_whole: bool,
 ) -> tuple[Message, bool]:
-    """The message, and whether it is damaged; of a damaged one, as much as can be shown."""
+    """Return the message, and whether it is damaged; of a damaged one, as much as can be shown."""
     if is_whole:
         assert topic is not None and received_at_ms is not None
         message = Message(topic, payload or b"", received_at_ms, node, properties_of(properties))
@@ -97,17 +105,17 @@ def _message(
 
 
 def text_of(column: bytes | None) -> str | None:
-    """A column of text that was read as bytes, even if it is none any more."""
+    """Return a column of text that was read as bytes, even if it is not text any more."""
     return column.decode(errors="replace") if column is not None else None
 
 
 def properties_text(message: Message) -> str | None:
-    """User properties for their column."""
+    """Return the user properties as their column holds them."""
     return msgspec.json.encode(message.properties).decode() if message.properties else None
 
 
 def properties_of(text: str | None) -> tuple[tuple[str, str], ...]:
-    """User properties from their column."""
+    """Return the user properties that a column holds."""
     if text is None:
         return ()
     return msgspec.json.decode(text, type=tuple[tuple[str, str], ...])

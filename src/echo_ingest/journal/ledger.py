@@ -1,4 +1,4 @@
-"""The ledger: what was received, and where all of it is."""
+"""The message ledger: what was received, and where every message is now."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ class SinkLedger(Struct, frozen=True):
     lag_seconds: float
     """Age of the oldest record in the backlog; 0 if there is none."""
     paused_at_ms: int | None
-    """Since when a person has it wait: milliseconds since 1970. None: it does not."""
+    """When a person paused the sink, in milliseconds since 1970; None if it is not paused."""
 
 
 class Ledger(Struct, frozen=True):
@@ -30,12 +30,12 @@ class Ledger(Struct, frozen=True):
     duplicates: int
     dead_letters: int
     lost: int
-    """Of the stored and the dead letters, those that a damaged file did not give back."""
+    """How many of the stored messages and dead letters a damaged file did not give back."""
     sinks: dict[str, SinkLedger]
 
 
 def read_ledger(db: apsw.Connection) -> Ledger:
-    """The ledger as of one moment."""
+    """Return the ledger as of one moment."""
     db.execute("BEGIN DEFERRED")
     try:
         return _ledger(db)
@@ -77,9 +77,9 @@ def _ledger(db: apsw.Connection) -> Ledger:
 
 
 def require_all(db: apsw.Connection, cursor: int, offsets: Sequence[int]) -> None:
-    """Raise `apsw.CorruptError` unless `offsets` go on from `cursor` without a gap.
+    """Raise `apsw.CorruptError` unless `offsets` continue from `cursor` without a gap.
 
-    To go on would leave out records without a word.
+    A sink that read past a gap would leave out records without a word.
     """
     whole = without_gap(db, cursor, offsets)
     if whole < len(offsets):
@@ -88,7 +88,7 @@ def require_all(db: apsw.Connection, cursor: int, offsets: Sequence[int]) -> Non
 
 
 def without_gap(db: apsw.Connection, cursor: int, offsets: Sequence[int]) -> int:
-    """How many of `offsets` go on from `cursor` without a gap but those known to be lost."""
+    """Return how many of `offsets` continue from `cursor` with no gap but known losses."""
     for index, offset in enumerate(offsets):
         if offset != cursor + 1 and lost_between(db, cursor + 1, offset - 1) < offset - 1 - cursor:
             return index
@@ -97,9 +97,9 @@ def without_gap(db: apsw.Connection, cursor: int, offsets: Sequence[int]) -> int
 
 
 def lost_between(db: apsw.Connection, first: int, last: int) -> int:
-    """How many offsets from `first` to `last` have no record, for a damaged file did not give it.
+    """Return how many offsets from `first` to `last` are noted as lost with a damaged file.
 
-    Where the newest was among them, it has a row that stands for it.
+    If the newest record was lost, an empty row stands in for it; that one is not counted.
     """
     lost: int = db.execute(
         "SELECT coalesce(sum(min(last, ?2) - max(first, ?1) + 1"
@@ -111,23 +111,23 @@ def lost_between(db: apsw.Connection, first: int, last: int) -> int:
 
 
 def contradictions(db: apsw.Connection, *, count_rows: bool) -> list[str]:
-    """What in the ledger does not agree, in words; with `count_rows` compare it with the rows too.
+    """Say in words what in the ledger does not agree; with `count_rows`, compare it with the rows.
 
     Counting takes about a second for ten million records.
     """
     db.execute("BEGIN DEFERRED")
     try:
         return [
-            f"{one}: {count:,}, but {other}: {found:,}"
-            for one, count, other, found in _sums(db, count_rows)
-            if count != found
+            f"{name}: {count:,}, but {other}: {other_count:,}"
+            for name, count, other, other_count in _sums(db, count_rows)
+            if count != other_count
         ]
     finally:
         db.execute("COMMIT")
 
 
 def _sums(db: apsw.Connection, count_rows: bool) -> Iterator[tuple[str, int, str, int]]:
-    """Figures that must be the same, with their names."""
+    """Yield pairs of figures that must be equal, each with its name."""
     rows: list[Any] = db.execute(
         "SELECT received, stored, duplicates, dead_letters, lost_dead_letters, trimmed_offset"
         " FROM ledger"
@@ -145,9 +145,9 @@ def _sums(db: apsw.Connection, count_rows: bool) -> Iterator[tuple[str, int, str
         there = db.execute("SELECT count(*) FROM record WHERE offset > ?", (trimmed,)).get
         left = stored - trimmed - missing
         yield "stored less what retention removed", left, "the records after it", there
-        letters = db.execute("SELECT count(*) FROM dead_letter").get
+        rows_of_dead_letters = db.execute("SELECT count(*) FROM dead_letter").get
         left = dead_letters - lost_dead_letters
-        yield "dead letters", left, "the dead letters there are", letters
+        yield "dead letters", left, "rows of dead letters", rows_of_dead_letters
     sinks: list[Any] = db.execute("SELECT name, cursor, skipped, delivered FROM sink").fetchall()
     for name, cursor, skipped, delivered in sinks:
         parked = db.execute("SELECT count(*) FROM parked WHERE sink = ?", (name,)).get

@@ -1,7 +1,7 @@
-"""Where a sink has put what it took, for those that name it instead of carrying it.
+"""Where a sink has put the clips of records, for other sinks that refer to them.
 
-A row says that a run of offsets is safe at one place. A sink may move to another place, and be
-given again what it had: the newest row that holds an offset counts.
+A row says that a run of offsets is stored at one place. A sink may move to another place and
+receive old records again: the newest row that covers an offset counts.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import apsw
 
 
 def note_place(db: apsw.Connection, sink: str, offsets: Sequence[int], place: str) -> None:
-    """Say that `sink` has put these offsets at `place`."""
+    """Note that `sink` has put these offsets at `place`."""
     for first, last in _runs(sorted(offsets)):
         db.execute(
             "UPDATE place SET last = ?1 WHERE place = ?2 AND last = ?3"
@@ -22,7 +22,7 @@ def note_place(db: apsw.Connection, sink: str, offsets: Sequence[int], place: st
 
 
 def place_of(db: apsw.Connection, sink: str, offset: int) -> str | None:
-    """Where `sink` has put it; None if it has not, or if that is not known any more."""
+    """Return where `sink` has put a record; None if it has not, or that is no longer known."""
     row = db.execute(
         "SELECT place FROM place WHERE sink = ?1 AND first <= ?2 AND last >= ?2"
         " ORDER BY id DESC LIMIT 1",
@@ -32,7 +32,7 @@ def place_of(db: apsw.Connection, sink: str, offset: int) -> str | None:
 
 
 def _runs(offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last of each run without a gap."""
+    """Return the first and the last offset of each run without a gap."""
     runs: list[tuple[int, int]] = []
     for offset in offsets:
         if runs and runs[-1][1] == offset - 1:

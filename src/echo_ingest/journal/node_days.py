@@ -1,4 +1,4 @@
-"""The ledger of each node and day: who was heard, when, and what became of it."""
+"""The ledger by node and day: which nodes sent messages, when, and what became of these."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
@@ -7,7 +7,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.journal.plan import Arrival, Row
-from echo_ingest.record import DUPLICATE, STORED, Message
+from echo_ingest.record import Duplicate, Message, Outcome, Stored
 
 DAY_MS = 86_400_000
 HEARD_WITHIN_MS = {"hour": DAY_MS // 24, "day": DAY_MS, "week": 7 * DAY_MS}
@@ -24,12 +24,12 @@ UPSERT_NODE_DAY = """
 
 
 class NodeDay(Struct, frozen=True):
-    """`received = stored + duplicates + dead_letters`, of one node on one day."""
+    """What one node sent on one day: `received = stored + duplicates + dead_letters`."""
 
     node: str
     """The topic level after the ingestion prefix; empty for messages without one."""
     day: date
-    """Of receipt, in UTC."""
+    """The day of receipt, in UTC."""
     received: int
     stored: int
     duplicates: int
@@ -39,32 +39,32 @@ class NodeDay(Struct, frozen=True):
     last_heard_at_ms: int
 
 
-def tally(arrivals: Sequence[Arrival], outcomes: Sequence[str]) -> Iterable[Row]:
-    """What a batch adds to `node_day`, a row for each node and day in it."""
-    alike: dict[tuple[str | None, int, str], list[int]] = {}
+def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> Iterable[Row]:
+    """Return what a batch adds to `node_day`: a row for each node and day in it."""
+    alike: dict[tuple[str | None, int, type[Outcome]], list[int]] = {}
     for (message, _), outcome in zip(arrivals, outcomes, strict=True):
-        of = message.node, message.received_at_ms, outcome
-        counts = alike.get(of)
+        group = message.node, message.received_at_ms, type(outcome)
+        counts = alike.get(group)
         if counts is None:
-            counts = alike[of] = [0, 0]
+            counts = alike[group] = [0, 0]
         counts[0] += 1
         counts[1] += len(message.payload)
     sums: dict[tuple[str, int], list[int]] = {}
-    for (node, heard_at_ms, outcome), (count, size_bytes) in alike.items():
+    for (node, heard_at_ms, of_type), (count, size_bytes) in alike.items():
         day = node or "", heard_at_ms // DAY_MS
         sum_ = sums.setdefault(day, [0, 0, 0, 0, 0, heard_at_ms, heard_at_ms])
         sum_[0] += count
-        sum_[1 if outcome == STORED else 2 if outcome == DUPLICATE else 3] += count
+        sum_[1 if of_type is Stored else 2 if of_type is Duplicate else 3] += count
         sum_[4] += size_bytes
         sum_[5] = min(sum_[5], heard_at_ms)
         sum_[6] = max(sum_[6], heard_at_ms)
-    return ((*of, *sum_) for of, sum_ in sums.items())
+    return ((*node_day, *sum_) for node_day, sum_ in sums.items())
 
 
-def replayed(message: Message, outcome: str) -> Row:
-    """What it changes in `node_day` that a dead letter of then is stored, or a duplicate, now."""
+def replayed(message: Message, outcome: Outcome) -> Row:
+    """Return what changes in `node_day` when a dead letter is stored, or is a duplicate, now."""
     heard_at_ms = message.received_at_ms
-    stored = outcome == STORED
+    stored = isinstance(outcome, Stored)
     return (
         *(message.node or "", heard_at_ms // DAY_MS),
         *(0, int(stored), int(not stored), -1, 0, heard_at_ms, heard_at_ms),
@@ -72,14 +72,14 @@ def replayed(message: Message, outcome: str) -> Row:
 
 
 class NodeContact(Struct, frozen=True):
-    """When a node was heard."""
+    """When a node was last heard, and how often today."""
 
     last_heard_at_ms: int
     received_today: int
 
 
 def read_last_heard(db: apsw.Connection, today: date) -> dict[str, NodeContact]:
-    """Every node that was ever heard, by name."""
+    """Return every node that was ever heard, by name."""
     rows = db.execute(
         "SELECT node, max(last_heard_at_ms), sum(iif(day = ?, received, 0)) FROM node_day"
         " GROUP BY node",
@@ -91,7 +91,7 @@ def read_last_heard(db: apsw.Connection, today: date) -> dict[str, NodeContact]:
 def read_node_days(
     db: apsw.Connection, node: str | None, since: date | None, limit: int
 ) -> list[NodeDay]:
-    """By day, the newest first, and node; `node` and `since` narrow it down."""
+    """Return the days, the newest first, then by node; `node` and `since` narrow them down."""
     rows = db.execute(
         "SELECT * FROM node_day WHERE (?1 IS NULL OR node = ?1) AND day >= ?2"
         " ORDER BY day DESC, node LIMIT ?3",
@@ -101,9 +101,9 @@ def read_node_days(
 
 
 def nodes_heard(db: apsw.Connection, now_ms: int) -> dict[str, int]:
-    """How many nodes were heard within each span of `HEARD_WITHIN_MS`.
+    """Return how many nodes were heard within each span of `HEARD_WITHIN_MS`.
 
-    Two steps down the primary key for each node, however many days it has.
+    It takes two steps down the primary key for each node, however many days that has.
     """
     rows = db.execute(
         "WITH RECURSIVE name(node) AS (SELECT min(node) FROM node_day WHERE node > ''"

@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from echo_ingest.journal.entries import checksum, properties_text
+from echo_ingest.journal.entries import checksum, dead_letter_checksum, properties_text
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
-    DUPLICATE,
-    STORED,
+    DeadLetter,
+    Duplicate,
     Identity,
     Message,
+    Outcome,
     Rejected,
+    Stored,
     message_key,
     payload_hash,
 )
@@ -20,61 +23,77 @@ Arrival = tuple[Message, Identity | Rejected]
 Row = tuple[object, ...]
 
 
+class StoredKey(Struct, frozen=True, gc=False):
+    """What the journal holds under a key."""
+
+    digest: bytes
+    offset: int
+
+
 class AppendPlan(Struct):
     """One transaction, before it is written."""
 
-    outcomes: list[str]
-    """For each arrival `STORED`, `DUPLICATE`, or why it is a dead letter."""
+    outcomes: list[Outcome]
+    """One for each arrival, in order."""
     records: list[Row]
     dead_letters: list[Row]
     opened: Counter[bytes]
     """Digests stored that a redelivery could not be told from by its key."""
     answered: Counter[bytes]
-    """Digests of redeliveries that an earlier stored one answers for."""
+    """Digests of redeliveries that an earlier stored message answers for."""
 
 
 def plan(
     arrivals: Sequence[Arrival],
     first_offset: int,
-    stored: Mapping[bytes, bytes],
+    stored: Mapping[bytes, StoredKey],
     unacknowledged: Counter[bytes],
 ) -> AppendPlan:
     """Decide on a batch whose first record would get `first_offset`.
 
-    `stored` has the keys known to be in the journal, with their digests; `unacknowledged` what
-    `opened` says, for all that the broker may still redeliver.
+    `stored` has the keys known to be in the journal; `unacknowledged` what `opened` says, for all
+    that the broker may still redeliver.
     """
-    made = AppendPlan([], [], [], Counter(), Counter())
-    digests = dict(stored)
+    planned = AppendPlan([], [], [], Counter(), Counter())
+    known_keys = dict(stored)
     offset = first_offset
-    outcome: str
-    for message, verdict in arrivals:
+    outcome: Outcome
+    for message, decoded in arrivals:
         digest = payload_hash(message)
-        if type(verdict) is Rejected:
-            outcome, identified = verdict.reason, False
+        if type(decoded) is Rejected:
+            outcome, is_certain = DeadLetter(decoded), False
         else:
-            outcome, identified = STORED, verdict.is_certain
-            kind, key = verdict.kind, message_key(message, verdict, digest, offset)
-            known = digests.get(key)
-            if known == digest:
-                outcome = DUPLICATE
-            elif known is not None:
-                outcome = f"the id {verdict.message_id!r:.80} was used before, for another message"
-                identified = False
-        if not identified:
-            if message.redelivered and unacknowledged[digest] > made.answered[digest]:
-                made.answered[digest] += 1
-                made.outcomes.append(DUPLICATE)
+            outcome, is_certain = Stored(offset), decoded.is_certain
+            kind, key = decoded.kind, message_key(message, decoded, digest, offset)
+            known = known_keys.get(key)
+            if known is not None:
+                if known.digest == digest:
+                    outcome = Duplicate(known.offset)
+                else:
+                    outcome, is_certain = DeadLetter(_id_reused(decoded)), False
+        if not is_certain:
+            if message.redelivered and unacknowledged[digest] > planned.answered[digest]:
+                planned.answered[digest] += 1
+                planned.outcomes.append(Duplicate())
                 continue
-            made.opened[digest] += 1
-        if outcome == STORED:
-            digests[key] = digest
-            made.records.append(_record_row(offset, key, digest, message, kind))
-            offset += 1
-        elif outcome != DUPLICATE:
-            made.dead_letters.append(_dead_letter_row(digest, message, outcome))
-        made.outcomes.append(outcome)
-    return made
+            planned.opened[digest] += 1
+        planned.outcomes.append(outcome)
+        match outcome:
+            case Stored():
+                known_keys[key] = StoredKey(digest, offset)
+                planned.records.append(_record_row(offset, key, digest, message, kind))
+                offset += 1
+            case DeadLetter(rejected):
+                planned.dead_letters.append(_dead_letter_row(digest, message, rejected))
+    return planned
+
+
+def _id_reused(identity: Identity) -> Rejected:
+    return Rejected(
+        ReasonCode.ID_REUSED,
+        f"the id {identity.message_id!r:.80} was used before, for another message",
+        field="id",
+    )
 
 
 def _record_row(offset: int, key: bytes, digest: bytes, message: Message, kind: str) -> Row:
@@ -91,13 +110,14 @@ def _record_row(offset: int, key: bytes, digest: bytes, message: Message, kind: 
     return (*columns, message.payload, checksum(columns))
 
 
-def _dead_letter_row(digest: bytes, message: Message, reason: str) -> Row:
+def _dead_letter_row(digest: bytes, message: Message, rejected: Rejected) -> Row:
     columns = (
         digest,
         message.received_at_ms,
         message.node,
         message.topic,
         properties_text(message),
-        reason,
+        rejected.render(),
     )
-    return (*columns, message.payload, checksum(columns))
+    code, field = rejected.code.value, rejected.field
+    return (*columns, message.payload, dead_letter_checksum(columns, code, field), code, field)

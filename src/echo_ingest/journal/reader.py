@@ -1,8 +1,8 @@
-"""Reading what the journal holds, for people: the command line and the read API.
+"""Reading what the journal holds: for the command line, the read API and the console.
 
-Opens the file read-only, beside the service that writes it. Payloads may be large, so they come in
-pages of about `READ_BYTES_MAX` bytes, at least one row: a page may hold fewer rows than asked for,
-and the last page is the empty one. Each page is one short transaction.
+The file is opened read-only, beside the service that writes it. Payloads may be large, so rows come
+in pages of about `READ_BYTES_MAX` bytes and at least one row. A page may hold fewer rows than asked
+for, and only an empty page is the last. Each page is one short transaction.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from echo_ingest.journal import LATEST, READ_BYTES_MAX, JournalUnusable, connect
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
     ENTRY_COLUMNS,
-    DeadLetter,
+    DeadLetterEntry,
     Entry,
     text_of,
     to_dead_letter,
@@ -49,25 +49,29 @@ class Parked(Struct, frozen=True):
     sink: str
     offset: int
     reason: str
-    """The sink's own words."""
+    """In the sink's own words."""
     parked_at_ms: int
     attempts: int
     replay_requested: bool
-    """It will be offered again as soon as the service gets to it."""
+    """Whether the service will offer it again soon."""
     node: str | None
     topic: str
     size_bytes: int
+    code: str | None = None
+    """The `ReasonCode`; None where the reason is in the words of another system."""
+    field: str | None = None
+    """The field of the record that the reason is about, if it is about one."""
 
 
 class OffsetRange(Struct, frozen=True):
-    """What a journal holds between two offsets, as of one moment."""
+    """What a journal holds between two offsets at one moment."""
 
     entries: list[Entry]
     """The selected records."""
     up_to: int
-    """Where it ends: what to read on after."""
+    """The offset where it ends; reading continues after it."""
     gone: int
-    """Offsets in it whose record is not there any more, whoever they were of."""
+    """How many offsets in it have no record any more, selected or not."""
 
 
 class JournalReader:
@@ -89,38 +93,38 @@ class JournalReader:
             )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     # ------------------------------------------------------------------ figures
 
     def ledger(self) -> Ledger:
-        """As `Journal.ledger`."""
+        """Return the ledger, as `Journal.ledger` does."""
         with noting(self._path):
             return read_ledger(self._db)
 
     def node_days(
         self, node: str | None = None, since: date | None = None, limit: int = LATEST
     ) -> list[NodeDay]:
-        """The ledger of each node and day, the newest days first; `since` is a day in UTC."""
+        """Return the ledger by node and day, the newest days first; `since` is a day in UTC."""
         with noting(self._path):
             return read_node_days(self._db, node, since, limit)
 
     def nodes_heard(self, now_ms: int) -> dict[str, int]:
-        """How many nodes were heard within the last `hour`, `day` and `week`."""
+        """Return how many nodes were heard within the last `hour`, `day` and `week`."""
         with noting(self._path):
             return nodes_heard(self._db, now_ms)
 
     def last_heard(self, today: date) -> dict[str, NodeContact]:
-        """When each node was heard, and how often today, a day in UTC."""
+        """Return when each node was heard, and how often on `today`, a day in UTC."""
         with noting(self._path):
             return read_last_heard(self._db, today)
 
     def audit(self) -> list[str]:
         """Compare the ledger's counters with the rows; return what disagrees, in words.
 
-        Looks at the structure of the file too, which takes about a second for each GB, and raises
-        `JournalUnusable` if that is damaged.
+        Checks the structure of the file too, about a second for each GB, and raises
+        `JournalUnusable` if it is damaged.
         """
         with noting(self._path):
             if wrong := check_schema(self._db) or check_pages(self._db):
@@ -128,18 +132,18 @@ class JournalReader:
             return contradictions(self._db, count_rows=True)
 
     def last_offset(self) -> int:
-        """The newest record's, 0 if there is none."""
+        """Return the offset of the newest record; 0 if there is none."""
         return self._number("SELECT coalesce(max(offset), 0) FROM record")
 
     def cursor(self, sink: str) -> int | None:
-        """Up to which offset `sink` has settled all; None if it is not known."""
+        """Return the offset up to which `sink` has settled all; None for an unknown sink."""
         rows = self._rows("SELECT cursor FROM sink WHERE name = ?", (sink,))
         return next((int(cursor) for (cursor,) in rows), None)
 
     def first_received(self, since: datetime) -> int | None:
-        """The offset of the first record received at that time or later; None if there is none.
+        """Return the offset of the first record received at `since` or later; None without one.
 
-        Looks at one record after the other: about a second for a few million.
+        Reads one record after the other: about a second for a few million.
         """
         rows = self._rows(
             "SELECT offset FROM record WHERE received_at_ms >= ? ORDER BY offset LIMIT 1",
@@ -150,7 +154,7 @@ class JournalReader:
     # ------------------------------------------------------------------ records
 
     def newest(self, selection: Selection, limit: int, before: int | None = None) -> list[Entry]:
-        """A page of the newest selected records, newest first, with offsets below `before`."""
+        """Return a page of selected records with offsets below `before`, the newest first."""
         where, bindings = where_of(selection)
         return self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset < ?"  # noqa: S608
@@ -159,7 +163,7 @@ class JournalReader:
         )
 
     def after(self, selection: Selection, offset: int, limit: int = PAGE_ROWS) -> list[Entry]:
-        """A page of the selected records that follow `offset`, in order of arrival."""
+        """Return a page of the selected records that follow `offset`, in order of arrival."""
         where, bindings = where_of(selection)
         return self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset > ?"  # noqa: S608
@@ -170,9 +174,9 @@ class JournalReader:
     def stretch(
         self, selection: Selection, after: int, up_to: int, trimmed_before: int
     ) -> OffsetRange:
-        """The selected records that follow `after`, at most up to `up_to`, for a long walk.
+        """Return selected records after `after`, at most up to `up_to`: a step of a long walk.
 
-        What retention had removed before, up to offset `trimmed_before`, does not count as gone.
+        What retention had removed earlier, up to offset `trimmed_before`, does not count as gone.
         """
         where, bindings = where_of(selection)
         end = min(up_to, after + STRETCH_OFFSETS)
@@ -194,9 +198,9 @@ class JournalReader:
         return OffsetRange(entries, end, end - first - there)
 
     def span(self, since: datetime | None, until: datetime | None) -> tuple[int, int]:
-        """The first and the last offset of what was observed in this time; 0 and 0 if nothing was.
+        """Return the first and the last offset observed in this time; 0 and 0 if there is none.
 
-        Found by the index of keys, in about a second for a million records.
+        The index of keys finds them, in about a second for a million records.
         """
         if since is None and until is None:
             ((first, last),) = self._rows(
@@ -211,11 +215,11 @@ class JournalReader:
         return first or 0, last or 0
 
     def trimmed_offset(self) -> int:
-        """Up to where retention has removed records; some before may be there, for a sink."""
+        """Return the offset up to which retention has removed records; parked ones may remain."""
         return self._number("SELECT trimmed_offset FROM ledger")
 
     def record(self, offset: int) -> Entry | None:
-        """The record at `offset`."""
+        """Return the record at `offset`; None if there is none."""
         rows = self._entries(
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE offset = ?",  # noqa: S608
             (offset,),
@@ -223,7 +227,7 @@ class JournalReader:
         return rows[0] if rows else None
 
     def place_of(self, sink: str, offset: int) -> str | None:
-        """As `Journal.place_of`."""
+        """Return where a sink has put a clip, as `Journal.place_of` does."""
         with noting(self._path):
             return place_of(self._db, sink, offset)
 
@@ -236,10 +240,10 @@ class JournalReader:
         reason: str | None = None,
         *,
         newest_first: bool = False,
-    ) -> Iterator[DeadLetter]:
-        """Dead letters with ids above `after`, in order of arrival; `reason` is part of its text.
+    ) -> Iterator[DeadLetterEntry]:
+        """Yield dead letters with ids above `after`, in order of arrival.
 
-        Read a page at a time as they are asked for.
+        `reason` selects those whose reason contains that text. A page is read at a time.
         """
         low, high = after, LATEST
         while page := self._dead_letter_page(low, high, node, reason, newest_first):
@@ -251,7 +255,7 @@ class JournalReader:
 
     def _dead_letter_page(
         self, low: int, high: int, node: str | None, reason: str | None, newest_first: bool
-    ) -> list[DeadLetter]:
+    ) -> list[DeadLetterEntry]:
         rows = self._rows(
             f"SELECT {DEAD_LETTER_COLUMNS}"  # noqa: S608
             f" FROM dead_letter WHERE id > ? AND id < ? AND {MATCHES}"
@@ -263,13 +267,13 @@ class JournalReader:
         self._require_order([letter.id for letter in letters])
         return letters
 
-    def dead_letter(self, number: int) -> DeadLetter | None:
-        """The dead letter with this id."""
+    def dead_letter(self, number: int) -> DeadLetterEntry | None:
+        """Return the dead letter with this id; None if there is none."""
         page = self._dead_letter_page(number - 1, number + 1, None, None, False)
         return page[0] if page else None
 
     def count_dead_letters(self, node: str | None = None, reason: str | None = None) -> int:
-        """How many `dead_letters` would give."""
+        """Return how many dead letters `dead_letters` would yield."""
         return self._number(
             f"SELECT count(*) FROM dead_letter WHERE {MATCHES}",  # noqa: S608
             _matching(node, reason),
@@ -286,9 +290,9 @@ class JournalReader:
         after: int = 0,
         newest_first: bool = False,
     ) -> Iterator[Parked]:
-        """What sinks have refused, by sink and offset; `reason` is part of its text.
+        """Yield parked records that follow `after`, by sink and offset.
 
-        Only of records that follow `after`. Read a page at a time as they are asked for.
+        `reason` selects those whose reason contains that text. A page is read at a time.
         """
         order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
         sql = (
@@ -305,7 +309,7 @@ class JournalReader:
             rows = list(self._rows(further, (*bindings, *rows[-1][:2], PAGE_ROWS)))
 
     def parked_at(self, offset: int, sink: str | None = None) -> list[Parked]:
-        """The refusals of one record, at most one for each sink."""
+        """Return where one record is parked: at most one entry for each sink."""
         rows = self._rows(
             f"SELECT {PARKED_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
             " WHERE offset = ? AND (? IS NULL OR sink = ?) ORDER BY sink",
@@ -316,7 +320,7 @@ class JournalReader:
     def count_parked(
         self, sink: str | None = None, node: str | None = None, reason: str | None = None
     ) -> int:
-        """How many `parked` would give."""
+        """Return how many records `parked` would yield."""
         return self._number(
             "SELECT count(*) FROM parked JOIN record USING (offset)"  # noqa: S608
             f" WHERE (? IS NULL OR sink = ?) AND {MATCHES}",
@@ -326,10 +330,10 @@ class JournalReader:
     def replays(
         self, sink: str, first: int, last: int, since_ms: int
     ) -> tuple[int, int, str | None]:
-        """Of what `sink` has parked from offset `first` to `last`, how far a replay has come.
+        """Return how far a replay of what `sink` had parked from `first` to `last` has come.
 
-        How many are to be offered again yet; how many were refused anew since that time, and one
-        of the reasons.
+        Gives how many are still to be offered, how many were refused again since that time, and
+        one of the reasons.
         """
         ((waiting, again, why),) = self._rows(
             "SELECT coalesce(sum(replay), 0),"
@@ -349,7 +353,7 @@ class JournalReader:
         return entries
 
     def _require_order(self, numbers: list[int]) -> None:
-        """Where rows come in another order than that of their tree, paging would never end."""
+        """Raise if rows come in another order than that of their tree: paging would never end."""
         if numbers not in (sorted(numbers), sorted(numbers, reverse=True)):
             raise noted(self._path, "rows are out of order")
 
@@ -364,7 +368,7 @@ class JournalReader:
 
 PARKED_COLUMNS = (
     "sink, offset, reason, parked_at_ms, attempts, replay, CAST(node AS BLOB),"
-    " CAST(topic AS BLOB), length(payload)"
+    " CAST(topic AS BLOB), length(payload), code, field"
 )
 MATCHES = "(? IS NULL OR node = ?) AND (? IS NULL OR instr(reason, ?) > 0)"
 
@@ -374,7 +378,7 @@ def _matching(node: str | None, reason: str | None) -> Bindings:
 
 
 def _up_to_bytes_max(sized: Iterable[tuple[T, int]]) -> Iterator[T]:
-    """Rows until about `READ_BYTES_MAX` bytes of payload are reached; one at least."""
+    """Yield rows until their payloads reach about `READ_BYTES_MAX` bytes, at least one."""
     size_bytes = 0
     for row, row_bytes in sized:
         yield row
@@ -384,8 +388,18 @@ def _up_to_bytes_max(sized: Iterable[tuple[T, int]]) -> Iterator[T]:
 
 
 def _parked(row: Row) -> Parked:
-    sink, offset, reason, parked_at_ms, attempts, replay, node, topic, size_bytes = row
+    sink, offset, reason, parked_at_ms, attempts, replay, node, topic, size_bytes, *why = row
+    code, field = why
     return Parked(
-        *(sink, offset, reason, parked_at_ms, attempts, bool(replay)),
-        *(text_of(node), text_of(topic) or "", size_bytes),
+        sink=sink,
+        offset=offset,
+        reason=reason,
+        code=code,
+        field=field,
+        parked_at_ms=parked_at_ms,
+        attempts=attempts,
+        replay_requested=bool(replay),
+        node=text_of(node),
+        topic=text_of(topic) or "",
+        size_bytes=size_bytes,
     )

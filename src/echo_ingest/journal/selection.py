@@ -1,4 +1,4 @@
-"""Which records are meant, and how SQLite is told."""
+"""A selection of records, and the SQL condition for it."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ Bindings = tuple[str | bytes | int | None, ...]
 
 
 class Selection(Struct, frozen=True):
-    """Which records: every field narrows it down."""
+    """A selection of records: every field that is given narrows it down."""
 
     node: str | None = None
     kind: str | None = None
@@ -21,7 +21,10 @@ class Selection(Struct, frozen=True):
 
 
 def where_of(selection: Selection) -> tuple[str, Bindings]:
-    """The condition for a selection. The key begins with the time, so its index serves times."""
+    """Return the SQL condition of a selection and its bindings.
+
+    The key begins with the time, so the index of keys finds times.
+    """
     terms: list[str] = ["true"]
     bindings: list[str | bytes | int | None] = []
     if selection.node is not None:

@@ -8,50 +8,49 @@ from typing import NoReturn
 import structlog
 
 from echo_ingest import metrics
-from echo_ingest.decode import identify
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Appended, Arrival, Journal, JournalFull
 from echo_ingest.mqtt import Session
 from echo_ingest.pipeline.receipts import receipt
-from echo_ingest.record import DUPLICATE, STORED
 
 ROOM_POLL_SECONDS = 1.0
-COMMIT_SHARE = 1 / 8  # how much of a commit's time counts at once towards the usual one
+COMMIT_SHARE = 1 / 8  # the weight of one commit's time in the running average
 PACE_SECONDS_MAX = 0.25
 
 log = structlog.get_logger("ingest")
 
 
 class Ingest:
-    """Reads batches, makes them durable, acknowledges them; one of it a session."""
+    """Reads batches of one session, makes them durable and acknowledges them."""
 
     def __init__(
         self,
         session: Session,
         journal: Journal,
+        decoder: Decoder,
         *,
-        payload_bytes_max: int,
         batch_records_max: int,
         linger_seconds: float,
         on_stored: Callable[[], None],
     ) -> None:
         self.blocked: str | None = None
-        """Why acknowledgements have stopped, in words; None while they go on."""
+        """Why acknowledgements have stopped, in words; None while they continue."""
         self._session = session
         self._journal = journal
-        self._payload_bytes_max = payload_bytes_max
+        self._decoder = decoder
         self._batch_records_max = batch_records_max
         self._linger_seconds = linger_seconds
         self._on_stored = on_stored
 
     async def run(self) -> NoReturn:
-        """Until cancelled; a batch is either acknowledged or not stored when that happens."""
+        """Run until cancelled; a batch is then either acknowledged or not stored."""
         commit_seconds = 0.0
         while True:
             messages_max, wait_seconds = pace(
                 self._batch_records_max, self._linger_seconds, commit_seconds
             )
             batch = await self._session.receive(messages_max, wait_seconds)
-            arrivals = [(m, identify(m, self._payload_bytes_max)) for m in batch.messages]
+            arrivals = [(m, self._decoder.identify(m)) for m in batch.messages]
             appended, took_seconds = await self._append(arrivals)
             if self._session.ack(batch):
                 self._journal.acknowledged()
@@ -60,14 +59,14 @@ class Ingest:
                 self._on_stored()
             commit_seconds += (took_seconds - commit_seconds) * COMMIT_SHARE
             _count(appended, batch.size_bytes, took_seconds)
-            await asyncio.sleep(0)  # a long backlog must not keep the rest of the house waiting
+            await asyncio.sleep(0)  # a long backlog must not keep other tasks waiting
 
     def _give_receipts(self, arrivals: list[Arrival], appended: Appended) -> None:
-        """Answer those that asked, as far as the broker takes it at once."""
+        """Answer the devices that asked, as far as the broker takes the answers at once."""
         packets = [
             packet
-            for (message, verdict), outcome in zip(arrivals, appended.outcomes, strict=True)
-            if (packet := receipt(message, verdict, outcome)) is not None
+            for (message, decoded), outcome in zip(arrivals, appended.outcomes, strict=True)
+            if (packet := receipt(message, decoded, outcome)) is not None
         ]
         if packets:
             sent = len(packets) if self._session.offer(packets) else 0
@@ -75,7 +74,10 @@ class Ingest:
             metrics.RECEIPTS.labels("dropped").inc(len(packets) - sent)
 
     async def _append(self, arrivals: list[Arrival]) -> tuple[Appended, float]:
-        """Append, however long there is no room; return what came of it and the commit's time."""
+        """Append, and wait for room as long as it takes.
+
+        Return what became of the batch, and how many seconds its commit took.
+        """
         while True:
             started = time.perf_counter()
             try:
@@ -87,16 +89,16 @@ class Ingest:
                 await asyncio.sleep(ROOM_POLL_SECONDS)
             else:
                 if self.blocked is not None:
-                    log.info("acknowledgements go on")
+                    log.info("acknowledgements continue")
                 self.blocked = None
                 return appended, time.perf_counter() - started
 
 
 def pace(batch_records_max: int, linger_seconds: float, commit_seconds: float) -> tuple[int, float]:
-    """How many messages to take at most, and how long to wait for more.
+    """Return how many messages to take at most, and how many seconds to wait for more.
 
-    Waiting takes as long as a commit usually does, so that a slow disk (an SD card takes 20 ms and
-    more) is asked half the time and gets batches that are larger in proportion.
+    The wait lasts as long as a commit usually takes. So a slow disk (an SD card takes 20 ms and
+    more) works half of the time, and gets batches that are larger in proportion.
     """
     wait_seconds = max(linger_seconds, min(commit_seconds, PACE_SECONDS_MAX))
     return round(batch_records_max * wait_seconds / linger_seconds), wait_seconds
@@ -105,8 +107,8 @@ def pace(batch_records_max: int, linger_seconds: float, commit_seconds: float) -
 def _count(appended: Appended, size_bytes: int, took_seconds: float) -> None:
     metrics.RECEIVED_MESSAGES.inc(len(appended.outcomes))
     metrics.RECEIVED_BYTES.inc(size_bytes)
-    metrics.OUTCOMES.labels(STORED).inc(appended.stored)
-    metrics.OUTCOMES.labels(DUPLICATE).inc(appended.duplicates)
+    metrics.OUTCOMES.labels("stored").inc(appended.stored)
+    metrics.OUTCOMES.labels("duplicate").inc(appended.duplicates)
     metrics.OUTCOMES.labels("dead letter").inc(appended.dead_letters)
     metrics.COMMIT_SECONDS.observe(took_seconds)
     metrics.BATCH_MESSAGES.observe(len(appended.outcomes))

@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
+from echo_ingest.decode import Decoder
 from echo_ingest.formatting import utc
 from echo_ingest.ipc import Answers, ServiceGauges
 from echo_ingest.journal import Journal, JournalFull, Ledger
@@ -63,7 +64,7 @@ class Runtime:
         self.ingest = Ingest(
             self.session,
             journal,
-            payload_bytes_max=settings.payload_bytes_max,
+            Decoder(settings.payload_bytes_max),
             batch_records_max=settings.batch_records_max,
             linger_seconds=settings.batch_linger_ms / 1000,
             on_stored=self.delivery.wake,

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import AnyRecord, Message
 
 
@@ -29,6 +30,10 @@ class Refusal(Struct, frozen=True):
     """Place in the batch that was written."""
     reason: str
     """The sink's own words."""
+    code: ReasonCode | None = None
+    """The kind of reason, where the rule is ours and not that of the system behind the sink."""
+    field: str | None = None
+    """The field of the record that the reason is about, if it is about one."""
 
 
 class Written(Struct, frozen=True):

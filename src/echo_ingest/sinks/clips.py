@@ -12,8 +12,8 @@ from datetime import UTC
 from echo_ingest.decode import clip_bytes
 from echo_ingest.record import AnyRecord, Clip, Container, Detection, Message, Recording
 
-KEEPER = "objects"
-"""The sink that keeps clips for the others to name."""
+CLIP_STORE = "objects"
+"""The name of the sink that keeps clips, which the others then only name."""
 CONTENT_TYPES: dict[Container, str] = {
     "wav": "audio/wav",
     "flac": "audio/flac",

@@ -19,6 +19,7 @@ import structlog
 
 from echo_ingest import web
 from echo_ingest.almanac import Follower, almanac_path
+from echo_ingest.decode import Decoder
 from echo_ingest.ipc import IngestClient, WebBootstrap
 from echo_ingest.process.child import begin
 from echo_ingest.process.log import configure_log
@@ -54,7 +55,10 @@ async def _serve(bootstrap: WebBootstrap) -> None:
         updating = tasks.create_task(live.run())
         if settings.console_access != "off":
             follower = Follower(
-                almanac, settings.journal_path, settings.payload_bytes_max, settings.nodes_path
+                almanac,
+                settings.journal_path,
+                Decoder(settings.payload_bytes_max),
+                settings.nodes_path,
             )
             tasks.create_task(asyncio.to_thread(follower.run, ending))
             until_stopped.append(tasks.create_task(sample_each_minute(client, almanac)))

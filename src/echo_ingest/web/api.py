@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException, NotFoundException, ValidationExce
 from litestar.params import FromQuery, PathParameter, QueryParameter, SkipValidation
 from litestar.response import Stream
 
-from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.web.downloads import download
 from echo_ingest.web.errors import AnyRequest, Problem, problem
@@ -96,7 +96,7 @@ async def list_records(
 
     def question(reader: JournalReader) -> list[StoredRecord]:
         entries = reader.newest(selection, limit, before)
-        return [shown(reader, entry, journal.payload_bytes_max) for entry in entries]
+        return [shown(reader, entry, journal.decoder) for entry in entries]
 
     records = await journal.ask(question)
     return RecordPage(records, records[-1].offset if records else None)
@@ -106,14 +106,14 @@ async def list_records(
 async def show_record(journal: Journal, offset: Number) -> StoredRecord:
     """Show one record."""
     return await journal.ask(
-        lambda reader: shown(reader, entry_at(reader, offset), journal.payload_bytes_max)
+        lambda reader: shown(reader, entry_at(reader, offset), journal.decoder)
     )
 
 
 @get("/records/{offset:int}/clip", raises=[NotFoundException])
 async def download_clip(request: AnyRequest, journal: Journal, offset: Number) -> Stream:
     """Download a record's audio file, byte for byte as the device sent it, or a part of it."""
-    file = await journal.ask(lambda reader: clip_file(reader, offset, journal.payload_bytes_max))
+    file = await journal.ask(lambda reader: clip_file(reader, offset, journal.decoder))
     return download(file.audio, file.media_type, file.name, request.headers)
 
 
@@ -176,7 +176,7 @@ async def list_nodes(journal: Journal, node: Text = None, since: Day = None) -> 
     return NodeDays([node_on_day(day) for day in days[:NODE_DAYS_MAX]], len(days) > NODE_DAYS_MAX)
 
 
-def _dead_letter(reader: JournalReader, number: int) -> DeadLetter:
+def _dead_letter(reader: JournalReader, number: int) -> DeadLetterEntry:
     dead_letter = reader.dead_letter(number)
     if dead_letter is None:
         raise NotFoundException(f"there is no dead letter {number}; it may have been replayed")

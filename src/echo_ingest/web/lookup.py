@@ -3,6 +3,7 @@
 from litestar.exceptions import NotFoundException
 from msgspec import Struct
 
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import AnyRecord
@@ -26,23 +27,23 @@ def entry_at(reader: JournalReader, offset: int) -> Entry:
         last = reader.last_offset()
         if offset <= last:
             raise NotFoundException(
-                f"record {offset} is not here any more: it was older than IOT_RETENTION_DAYS,"
+                f"record {offset} is gone: it was older than IOT_RETENTION_DAYS,"
                 " or it was lost with a damaged file"
             )
-        raise NotFoundException(f"there is no record {offset}; the newest is {last}")
+        raise NotFoundException(f"there is no record {offset}; the newest one is {last}")
     return entry
 
 
-def shown(reader: JournalReader, entry: Entry, payload_bytes_max: int) -> StoredRecord:
+def shown(reader: JournalReader, entry: Entry, decoder: Decoder) -> StoredRecord:
     """Return the record of `entry`, decoded, with the place where its clip is also kept."""
-    place = reader.place_of(clips.KEEPER, entry.offset)
-    return stored_record(entry, payload_bytes_max, place)
+    place = reader.place_of(clips.CLIP_STORE, entry.offset)
+    return stored_record(entry, decoder, place)
 
 
-def clip_file(reader: JournalReader, offset: int, payload_bytes_max: int) -> ClipFile:
+def clip_file(reader: JournalReader, offset: int, decoder: Decoder) -> ClipFile:
     """Return the clip of a record; raise `NotFoundException` if it has none."""
     entry = entry_at(reader, offset)
-    stored = shown(reader, entry, payload_bytes_max)
+    stored = shown(reader, entry, decoder)
     if stored.record is None:
         raise NotFoundException(f"record {offset} cannot be read: {stored.problem}")
     clip = clips.clip_of(stored.record)

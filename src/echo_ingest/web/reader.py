@@ -15,6 +15,7 @@ from litestar.exceptions import ServiceUnavailableException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from echo_ingest.almanac import Almanac
+from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader
 
 REQUESTS_MAX = 4
@@ -28,8 +29,8 @@ T = TypeVar("T")
 class JournalThreads:
     """Asks the journal at `path`, in its own threads."""
 
-    def __init__(self, path: Path, payload_bytes_max: int) -> None:
-        self.payload_bytes_max = payload_bytes_max
+    def __init__(self, path: Path, decoder: Decoder) -> None:
+        self.decoder = decoder
         self._path = path
         # Not asyncio's own threads: those look up host names for the session and the sinks.
         self._threads = ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="read-api")

@@ -4,13 +4,14 @@ from datetime import date, datetime
 
 from msgspec import Struct
 
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.formatting import utc
 from echo_ingest.journal import Entry
-from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.journal.decoding import Unreadable, decode_entry
+from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.journal.reader import Parked
-from echo_ingest.record import AnyRecord, Rejected
+from echo_ingest.record import AnyRecord
 from echo_ingest.sinks import clips
 
 
@@ -104,19 +105,16 @@ class NodeDays(Struct, frozen=True):
     """There are more than fit into one answer: name a node, or a later `since`."""
 
 
-def stored_record(entry: Entry, payload_bytes_max: int, place: str | None) -> StoredRecord:
+def stored_record(entry: Entry, decoder: Decoder, place: str | None) -> StoredRecord:
     """Decode `entry` again, or say why it cannot be decoded; `place` keeps its clip, if any."""
     message = entry.message
     record, problem, reference = None, None, None
-    if entry.damaged:
-        problem = "damaged: the disk does not return what was stored"
+    decoded = decode_entry(decoder, entry)
+    if isinstance(decoded, Unreadable):
+        problem = decoded.render()
     else:
-        verdict = decode(message, payload_bytes_max)
-        if isinstance(verdict, Rejected):
-            problem = f"not decoded by this version any more: {verdict.reason}"
-        else:
-            record = verdict
-            reference = clips.reference(place, record) if place is not None else None
+        record = decoded
+        reference = clips.reference(place, record) if place is not None else None
     return StoredRecord(
         offset=entry.offset,
         key=entry.key.hex(),
@@ -128,7 +126,7 @@ def stored_record(entry: Entry, payload_bytes_max: int, place: str | None) -> St
     )
 
 
-def dead_message(dead_letter: DeadLetter) -> DeadMessage:
+def dead_message(dead_letter: DeadLetterEntry) -> DeadMessage:
     """Return `dead_letter` without its payload."""
     message = dead_letter.message
     return DeadMessage(

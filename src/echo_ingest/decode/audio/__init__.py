@@ -1,4 +1,4 @@
-"""What a clip really is, told from its bytes alone: WAV, FLAC, MP3 or Ogg."""
+"""Measure a clip by its bytes alone: WAV, FLAC, MP3 or Ogg."""
 
 import hashlib
 from binascii import Error as BrokenBase64
@@ -8,17 +8,18 @@ import pybase64
 
 from echo_ingest.decode.audio import flac, mp3, ogg, wav
 from echo_ingest.decode.errors import DecodeError, looks_like
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Clip, Container
 
 REFERENCE_CHARACTERS_MAX = 1_024
 WHITE_SPACE = b" \t\n\r\v\f"
 _MEASURES = {"wav": wav.measure, "flac": flac.measure, "mp3": mp3.measure, "ogg": ogg.measure}
 _BASE64_OPENINGS = ("UklGR", "UkY2N", "ZkxhQ", "SUQz", "T2dnU", "//", "/+")
-"""Base64 of RIFF, RF64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
+"""The base64 of RIFF, RF64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
 
 
 def container(data: bytes) -> Container | None:
-    """Which container `data` claims to be by its first bytes; None for anything else."""
+    """Return the container that the first bytes of `data` announce; None for anything else."""
     opening = data[:4]
     if opening in (b"RIFF", b"RF64") and b"WAVE".startswith(data[8:12]):
         return "wav"
@@ -32,15 +33,18 @@ def container(data: bytes) -> Container | None:
 
 
 def describe(data: bytes, *, hashed: bool) -> Clip:
-    """Measure a clip; raise `DecodeError` where it is broken, cut off, empty or no audio at all.
+    """Measure a clip; raise `DecodeError` where it is broken, cut off, empty or not audio.
 
-    Unless it is to be `hashed`, its SHA-256, which costs a hundred times the rest, is left empty.
+    The SHA-256 costs a hundred times the rest; it is left empty unless `hashed`.
     """
     if not data:
-        raise DecodeError("the clip is empty: 0 bytes")
+        raise DecodeError(ReasonCode.AUDIO_EMPTY, "the clip is empty: it has 0 bytes")
     kind = container(data)
     if kind is None:
-        raise DecodeError(f"the clip is not WAV, FLAC, MP3 or Ogg audio but {looks_like(data)}")
+        raise DecodeError(
+            ReasonCode.UNKNOWN_AUDIO_FORMAT,
+            f"the clip is not WAV, FLAC, MP3 or Ogg audio, but {looks_like(data)}",
+        )
     sound = _MEASURES[kind](data)
     return Clip(
         container=kind,
@@ -54,29 +58,34 @@ def describe(data: bytes, *, hashed: bool) -> Clip:
 
 
 def from_base64(text: str, field: str) -> bytes:
-    """Decode a clip sent as base64 (RFC 4648, 4), line breaks allowed.
+    """Decode a clip sent as base64 (RFC 4648, 4); line breaks are allowed.
 
-    Raises `DecodeError` if it is broken.
+    Raise `DecodeError` where it is broken.
     """
     try:
-        # In a fortieth of the time that `binascii` takes, and what it reads, that reads the same.
+        # It takes a fortieth of the time of `binascii`, and reads what it accepts in the same way.
         return pybase64.b64decode(text, validate=True)
     except ValueError:
         pass
     if text.lstrip().startswith("data:"):
-        raise DecodeError(f'{field}: send the base64 alone, without the "data:…;base64," before it')
+        raise DecodeError(
+            ReasonCode.BROKEN_BASE64,
+            'send the base64 alone, without the "data:…;base64," before it',
+            field,
+        )
     try:
         return a2b_base64(text.encode("ascii").translate(None, WHITE_SPACE), strict_mode=True)
     except BrokenBase64 as error:
-        raise DecodeError(f"{field}: broken base64 ({str(error).lower()})") from None
+        detail = f"the base64 is broken ({str(error).lower()})"
     except ValueError:
-        raise DecodeError(f"{field}: broken base64 (it holds letters that are not ASCII)") from None
+        detail = "the base64 is broken (it holds letters that are not ASCII)"
+    raise DecodeError(ReasonCode.BROKEN_BASE64, detail, field)
 
 
 def is_reference(text: str) -> bool:
-    """Is this the name or address of a clip, and not the clip itself?
+    """Return whether this is the name or address of a clip, and not the clip itself.
 
-    Text that begins as a clip in base64 does, or is longer than any name, is a clip.
+    Text that begins like a clip in base64, or is longer than any name, is a clip.
     """
     if len(text) > REFERENCE_CHARACTERS_MAX or text.startswith("data:"):
         return False

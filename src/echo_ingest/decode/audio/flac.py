@@ -7,11 +7,12 @@ comment block as metadata.
 
 from echo_ingest.decode.audio.sound import U32, AudioMeasure, measured, note
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.reasons import ReasonCode
 
 BLOCKS_MAX = 128
 COMMENTS_MAX = 1_000
 SEARCHED_BYTES_MAX = 500_000
-"""Of CRC computed in search of the last frame; a frame of usual size is below 50 kB."""
+"""The most bytes of which a CRC is computed in search of the last frame; most have below 50 kB."""
 STREAMINFO_BYTES = 34
 
 
@@ -25,7 +26,10 @@ def measure(data: bytes) -> AudioMeasure:
         size = int.from_bytes(head[1:])
         body = data[at + 4 : at + 4 + size]
         if len(head) < 4 or len(body) < size:
-            raise DecodeError(f"the FLAC is cut off in its header, after {len(data):,} bytes")
+            raise DecodeError(
+                ReasonCode.AUDIO_CUT_OFF,
+                f"the FLAC is cut off in its header, after {len(data):,} bytes",
+            )
         at += 4 + size
         if head[0] & 0x7F == 0 and not info:
             info = body
@@ -34,27 +38,30 @@ def measure(data: bytes) -> AudioMeasure:
         if head[0] & 0x80:
             break
     if len(info) < STREAMINFO_BYTES:
-        raise DecodeError("the FLAC has no whole STREAMINFO block")
-    rate, channels, samples_said = streaminfo(info)
+        raise DecodeError(ReasonCode.AUDIO_BROKEN, "the FLAC has no whole STREAMINFO block")
+    rate, channels, announced_samples = streaminfo(info)
     if at >= len(data):
-        raise DecodeError("the FLAC is cut off or empty: a header and no sound")
-    samples = _samples_by_last_frame(data, at, int.from_bytes(info[:2]))
-    if samples is None or (samples_said and samples < samples_said):
         raise DecodeError(
-            f"the FLAC is cut off: its last frame is not whole,"
-            f" or comes before the last of the {samples_said:,} samples that its header says"
+            ReasonCode.AUDIO_EMPTY, "the FLAC is cut off or empty: it has a header and no sound"
+        )
+    samples = _samples_by_last_frame(data, at, int.from_bytes(info[:2]))
+    if samples is None or (announced_samples and samples < announced_samples):
+        raise DecodeError(
+            ReasonCode.AUDIO_CUT_OFF,
+            "the FLAC is cut off: its last frame is not whole, or ends before the last of the"
+            f" {announced_samples:,} samples that its header announces",
         )
     return measured(rate, channels, samples / max(rate, 1), metadata)
 
 
 def streaminfo(info: bytes) -> tuple[int, int, int]:
-    """Sample rate, channels and samples (0: not said) of a STREAMINFO block (RFC 9639, 8.2)."""
+    """Read sample rate, channels and samples (0: unknown) of a STREAMINFO block (RFC 9639, 8.2)."""
     packed = int.from_bytes(info[10:18])
     return packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
 
 
 def _samples_by_last_frame(data: bytes, start: int, block_samples: int) -> int | None:
-    """Where the last whole frame ends, in samples from the start; None if there is none."""
+    """Return where the last whole frame ends, in samples from the start; None without one."""
     end = len(data) - 128 if data[-128:-125] == b"TAG" else len(data)
     budget = SEARCHED_BYTES_MAX
     at = end
@@ -71,7 +78,7 @@ def _samples_by_last_frame(data: bytes, start: int, block_samples: int) -> int |
 
 
 def _frame_end(head: bytes, block_samples: int) -> int | None:
-    """Number of the sample after a frame, from its header (RFC 9639, 9.1); None if it is none."""
+    """Return the number of the sample after a frame, by its header (RFC 9639, 9.1), or None."""
     if len(head) < 6 or head[3] & 1 or head[2] >> 4 == 0 or head[2] & 15 == 15:
         return None
     ones = 8 - (head[4] ^ 0xFF).bit_length()

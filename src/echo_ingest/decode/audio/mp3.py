@@ -1,18 +1,19 @@
 """MP3: MPEG-1, 2 and 2.5 audio, layer III (ISO 11172-3, 13818-3).
 
-Checked: a frame is there and whole, and no fewer bytes than a Xing or VBRI header promises; without
-such a header, that whole frames follow each other to the end. Read: sample rate, channels,
-duration. Tags (ID3v2, ID3v1, APE) are stepped over.
+Checked: a frame is there and whole, and no fewer bytes arrived than a Xing or VBRI header
+announces; without such a header, that whole frames follow each other to the end. Read: sample rate,
+channels, duration. Tags (ID3v2, ID3v1, APE) are skipped.
 """
 
 from typing import NamedTuple
 
 from echo_ingest.decode.audio.sound import AudioMeasure, measured
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.reasons import ReasonCode
 
 FRAMES_MAX = 200_000
 JUNK_BYTES_MAX = 4_096
-"""Padding that some taggers leave between the tag and the sound."""
+"""The padding that some taggers leave between the tag and the sound, at most."""
 
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -21,7 +22,7 @@ _TRAILERS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 
 
 class Mp3Frame(NamedTuple):
-    """What a frame header says."""
+    """The content of a frame header."""
 
     size_bytes: int
     samples: int
@@ -31,7 +32,7 @@ class Mp3Frame(NamedTuple):
 
 
 def frame(data: bytes, at: int) -> Mp3Frame | None:
-    """Read the frame header at `at`; None if there is none of layer III."""
+    """Read the frame header at `at`; return None where there is no header of layer III."""
     head = data[at : at + 4]
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return None
@@ -52,22 +53,26 @@ def measure(data: bytes) -> AudioMeasure:
     at = _after_tag(data)
     head = frame(data, at)
     if head is None or at + head.size_bytes > len(data):
-        raise DecodeError("the MP3 is cut off or empty: it holds no whole frame of sound")
-    promised = _promised(data[at : at + head.size_bytes], head)
-    if promised is None:
+        raise DecodeError(
+            ReasonCode.AUDIO_CUT_OFF,
+            "the MP3 is cut off or empty: it holds no whole frame of sound",
+        )
+    announced = _announced(data[at : at + head.size_bytes], head)
+    if announced is None:
         samples = _walk(data, at) * head.samples
     else:
-        samples, size = promised
+        samples, size = announced
         if size > len(data) - at:
             raise DecodeError(
-                f"the MP3 is cut off: its header says {size:,} bytes of sound"
-                f" and {len(data) - at:,} arrived"
+                ReasonCode.AUDIO_CUT_OFF,
+                f"the MP3 is cut off: its header announces {size:,} bytes of sound, and"
+                f" {len(data) - at:,} arrived",
             )
     return measured(head.sample_rate_hz, head.channels, samples / head.sample_rate_hz, {})
 
 
 def _after_tag(data: bytes) -> int:
-    """Where the sound begins: behind an ID3v2 tag (id3.org, ID3v2.4, 3.1) and its padding."""
+    """Return where the sound begins: behind an ID3v2 tag (id3.org, ID3v2.4, 3.1) and padding."""
     at = 0
     if data.startswith(b"ID3") and len(data) >= 10:
         size = 0
@@ -75,16 +80,16 @@ def _after_tag(data: bytes) -> int:
             size = size << 7 | byte & 0x7F
         at = 10 + size + (10 if data[5] & 0x10 else 0)
     for start in range(at, min(at + JUNK_BYTES_MAX, len(data) - 3)):
-        found = frame(data, start)
-        if found is not None:
-            behind = start + found.size_bytes
+        head = frame(data, start)
+        if head is not None:
+            behind = start + head.size_bytes
             if behind >= len(data) or frame(data, behind) or data.startswith(_TRAILERS, behind):
                 return start
     return at
 
 
-def _promised(first: bytes, head: Mp3Frame) -> tuple[int, int] | None:
-    """Samples and bytes by the encoder's own count: a Xing, Info or VBRI header."""
+def _announced(first: bytes, head: Mp3Frame) -> tuple[int, int] | None:
+    """Return samples and bytes by the encoder's own count: a Xing, Info or VBRI header."""
     if first[36:40] == b"VBRI" and len(first) >= 54:
         frames, size = int.from_bytes(first[50:54]), int.from_bytes(first[46:50])
         return (frames * head.samples, size) if frames else None
@@ -94,24 +99,31 @@ def _promised(first: bytes, head: Mp3Frame) -> tuple[int, int] | None:
     samples = int.from_bytes(xing[8:12]) * head.samples
     size = int.from_bytes(xing[12:16]) if xing[7] & 2 else 0
     if xing[120:124] in (b"LAME", b"Lavf", b"Lavc") and len(xing) >= 144:
-        # The encoder's delay and padding, 12 bits each: silence that it added itself.
+        # The encoder's delay and padding, 12 bits each: silence that the encoder added.
         added = int.from_bytes(xing[141:144])
         samples = max(samples - (added >> 12) - (added & 0xFFF), 0)
     return samples, size
 
 
 def _walk(data: bytes, at: int) -> int:
-    """Count whole frames up to the end."""
+    """Count the whole frames up to the end."""
     for count in range(FRAMES_MAX):
-        found = frame(data, at)
-        if found is None or at + found.size_bytes > len(data):
+        head = frame(data, at)
+        if head is None or at + head.size_bytes > len(data):
             rest = data[at : at + JUNK_BYTES_MAX]
-            if found is None and rest.strip(b"\0") and not rest.startswith(_TRAILERS):
-                raise DecodeError(f"the MP3 is broken after {count:,} frames, at byte {at:,}")
-            if found is not None:
+            if head is None and rest.strip(b"\0") and not rest.startswith(_TRAILERS):
                 raise DecodeError(
-                    f"the MP3 is cut off in its last frame, after {count:,} whole ones"
+                    ReasonCode.AUDIO_BROKEN,
+                    f"the MP3 is broken after {count:,} frames, at byte {at:,}",
+                )
+            if head is not None:
+                raise DecodeError(
+                    ReasonCode.AUDIO_CUT_OFF,
+                    f"the MP3 is cut off in its last frame, after {count:,} whole ones",
                 )
             return count
-        at += found.size_bytes
-    raise DecodeError(f"the MP3 has more than {FRAMES_MAX:,} frames and no header that counts them")
+        at += head.size_bytes
+    raise DecodeError(
+        ReasonCode.AUDIO_BROKEN,
+        f"the MP3 has more than {FRAMES_MAX:,} frames and no header that counts them",
+    )

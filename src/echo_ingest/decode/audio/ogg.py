@@ -10,6 +10,7 @@ from typing import NamedTuple
 from echo_ingest.decode.audio.flac import STREAMINFO_BYTES, streaminfo
 from echo_ingest.decode.audio.sound import U16, U32, U64, AudioMeasure, measured
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.reasons import ReasonCode
 
 PAGES_MAX = 100_000
 OPUS_GRANULES_HZ = 48_000
@@ -17,7 +18,7 @@ NO_PACKET_ENDS = 2**64 - 1
 
 
 class OggPage(NamedTuple):
-    """One page."""
+    """A page of the stream."""
 
     granule: int
     stream: int
@@ -33,12 +34,13 @@ def measure(data: bytes) -> AudioMeasure:
         first = first or page
         if page.stream != first.stream:
             raise DecodeError(
-                "the Ogg file holds more than one stream; send one recording per message"
+                ReasonCode.AUDIO_BROKEN,
+                "the Ogg file holds more than one stream; send one recording per message",
             )
         if page.granule != NO_PACKET_ENDS:
             last_granule = page.granule
     if first is None:
-        raise DecodeError("the Ogg file is empty")
+        raise DecodeError(ReasonCode.AUDIO_EMPTY, "the Ogg file is empty")
     rate, channels, granules_hz, skipped = _identify(
         data[first.body_at : first.body_at + first.body_bytes]
     )
@@ -53,22 +55,26 @@ def _pages(data: bytes) -> Iterator[OggPage]:
             return
         head = data[at : at + 27]
         if not head.startswith(b"OggS\0"[: len(head)]):
-            raise DecodeError(f"the Ogg file is broken: no page begins at byte {at:,}")
+            raise DecodeError(
+                ReasonCode.AUDIO_BROKEN,
+                f"the Ogg file is broken: no page begins at byte {at:,}",
+            )
         body_at = at + 27 + head[26] if len(head) == 27 else len(data) + 1
         size = sum(data[at + 27 : body_at])
         if body_at + size > len(data):
             raise DecodeError(
-                f"the Ogg file is cut off: of its last page, {len(data) - at:,} bytes arrived"
+                ReasonCode.AUDIO_CUT_OFF,
+                f"the Ogg file is cut off: only {len(data) - at:,} bytes of its last page arrived",
             )
         yield OggPage(
             U64.unpack_from(data, at + 6)[0], U32.unpack_from(data, at + 14)[0], body_at, size
         )
         at = body_at + size
-    raise DecodeError(f"the Ogg file has more than {PAGES_MAX:,} pages")
+    raise DecodeError(ReasonCode.AUDIO_BROKEN, f"the Ogg file has more than {PAGES_MAX:,} pages")
 
 
 def _identify(packet: bytes) -> tuple[int, int, int, int]:
-    """Sample rate, channels, granules a second and granules to skip, by the first packet."""
+    """Read sample rate, channels, granules a second and granules to skip from the first packet."""
     if packet.startswith(b"\x01vorbis") and len(packet) >= 16:
         (rate,) = U32.unpack_from(packet, 12)
         return rate, packet[11], rate, 0
@@ -79,4 +85,6 @@ def _identify(packet: bytes) -> tuple[int, int, int, int]:
     if packet.startswith(b"\x7fFLAC") and len(packet) >= 17 + STREAMINFO_BYTES:
         rate, channels, _ = streaminfo(packet[17:])
         return rate, channels, rate, 0
-    raise DecodeError("the Ogg file holds neither Vorbis nor Opus nor FLAC")
+    raise DecodeError(
+        ReasonCode.UNKNOWN_AUDIO_FORMAT, "the Ogg file holds neither Vorbis nor Opus nor FLAC"
+    )

@@ -1,10 +1,11 @@
-"""What a file's header says of its sound, within the limits of what is real."""
+"""The measures of a clip by its header, within the limits of what recorders make."""
 
 from struct import Struct as Layout
 
 from msgspec import Struct
 
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.reasons import ReasonCode
 
 SAMPLE_RATE_HZ_MAX = 10_000_000
 CHANNELS_MAX = 64
@@ -18,7 +19,7 @@ U64 = Layout("<Q")
 
 
 class AudioMeasure(Struct, frozen=True, gc=False):
-    """The measure of a sound."""
+    """The measures of a clip's sound."""
 
     sample_rate_hz: int
     channels: int
@@ -29,24 +30,29 @@ class AudioMeasure(Struct, frozen=True, gc=False):
 def measured(
     sample_rate_hz: int, channels: int, duration_seconds: float, metadata: dict[str, str]
 ) -> AudioMeasure:
-    """Return the sound, or raise `DecodeError` for what no recorder makes (or nothing at all)."""
+    """Return the measures; raise `DecodeError` where they are impossible or there is no sound."""
     if not 1 <= sample_rate_hz <= SAMPLE_RATE_HZ_MAX:
         raise DecodeError(
-            f"the header says {sample_rate_hz:,} samples a second; no recorder does that"
+            ReasonCode.AUDIO_BROKEN,
+            f"the header says {sample_rate_hz:,} samples a second, which no recorder takes",
         )
     if not 1 <= channels <= CHANNELS_MAX:
         raise DecodeError(
-            f"the header says {channels:,} channels; 1 to {CHANNELS_MAX} can be right"
+            ReasonCode.AUDIO_BROKEN,
+            f"the header says {channels:,} channels; 1 to {CHANNELS_MAX} can be right",
         )
     if duration_seconds <= 0:
-        raise DecodeError("the clip is empty: a header and no sound")
+        raise DecodeError(ReasonCode.AUDIO_EMPTY, "the clip is empty: it has a header and no sound")
     if duration_seconds > DURATION_SECONDS_MAX:
-        raise DecodeError(f"the header says the clip lasts {duration_seconds:,.0f} s, over a week")
+        raise DecodeError(
+            ReasonCode.AUDIO_BROKEN,
+            f"the header says that the clip lasts {duration_seconds:,.0f} s, which is over a week",
+        )
     return AudioMeasure(sample_rate_hz, channels, duration_seconds, metadata)
 
 
 def note(metadata: dict[str, str], name: str, text: bytes) -> None:
-    """Add one entry to `metadata`: printable, short, the first of its name, within the limit."""
+    """Add an entry to `metadata`: printable, short, the first of its name, within the limit."""
     value = text[: 4 * METADATA_CHARACTERS_MAX].partition(b"\0")[0].decode(errors="replace").strip()
     value = value[:METADATA_CHARACTERS_MAX]
     value = "".join(letter if letter.isprintable() else " " for letter in value)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from echo_ingest.decode.audio.sound import U16, U32, U64, AudioMeasure, measured, note
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.reasons import ReasonCode
 
 CHUNKS_MAX = 1_000
 METADATA_CHUNKS_MAX = 8
@@ -21,7 +22,7 @@ EXTENSIBLE = 0xFFFE
 def measure(data: bytes) -> AudioMeasure:
     """Measure a WAV file; raise `DecodeError` where it is broken, cut off or empty."""
     layout = b""
-    samples_said: int | None = None
+    announced_samples: int | None = None
     sound_bytes: int | None = None
     metadata: dict[str, str] = {}
     wide_size: int | None = None
@@ -29,11 +30,12 @@ def measure(data: bytes) -> AudioMeasure:
     for name, start, size in _chunks(data, 12, len(data)):
         if name == b"data" and size == SIZE_IN_DS64 and wide_size is not None:
             size = wide_size
-        there = len(data) - start
-        if name == b"data" and size > there:
+        arrived = len(data) - start
+        if name == b"data" and size > arrived:
             raise DecodeError(
-                f"the clip is cut off: its data chunk says {size:,} bytes of sound"
-                f" and {there:,} arrived"
+                ReasonCode.AUDIO_CUT_OFF,
+                f"the clip is cut off: its data chunk announces {size:,} bytes of sound, and"
+                f" {arrived:,} arrived",
             )
         body = data[start : start + size] if name != b"data" else b""
         if name == b"ds64" and len(body) >= 16:
@@ -41,7 +43,7 @@ def measure(data: bytes) -> AudioMeasure:
         elif name == b"fmt ":
             layout = body
         elif name == b"fact" and len(body) >= 4:
-            (samples_said,) = U32.unpack_from(body)
+            (announced_samples,) = U32.unpack_from(body)
         elif name == b"data" and sound_bytes is None:
             sound_bytes = size
         elif name in (b"LIST", b"guan") and metadata_chunks < METADATA_CHUNKS_MAX:
@@ -51,14 +53,19 @@ def measure(data: bytes) -> AudioMeasure:
             elif body[:4] == b"INFO":
                 _note_info(metadata, body)
     if len(layout) < 16:
-        raise DecodeError(f'the WAV has no whole "fmt " chunk in its {len(data):,} bytes')
+        raise DecodeError(
+            ReasonCode.AUDIO_BROKEN, f'the WAV has no whole "fmt " chunk in its {len(data):,} bytes'
+        )
     if sound_bytes is None:
-        raise DecodeError(f"the WAV has no data chunk in its {len(data):,} bytes: cut off or empty")
-    return _measure(layout, sound_bytes, samples_said, metadata)
+        raise DecodeError(
+            ReasonCode.AUDIO_CUT_OFF,
+            f"the WAV is cut off or empty: it has no data chunk in its {len(data):,} bytes",
+        )
+    return _measure(layout, sound_bytes, announced_samples, metadata)
 
 
 def _measure(
-    layout: bytes, sound_bytes: int, samples_said: int | None, metadata: dict[str, str]
+    layout: bytes, sound_bytes: int, announced_samples: int | None, metadata: dict[str, str]
 ) -> AudioMeasure:
     (kind,), (channels,) = U16.unpack_from(layout), U16.unpack_from(layout, 2)
     (rate,), (bytes_a_second,) = U32.unpack_from(layout, 4), U32.unpack_from(layout, 8)
@@ -66,29 +73,37 @@ def _measure(
     if kind == EXTENSIBLE and len(layout) >= 26:
         (kind,) = U16.unpack_from(layout, 24)
     if sound_bytes == 0:
-        raise DecodeError("the clip is empty: its data chunk holds 0 bytes of sound")
+        raise DecodeError(
+            ReasonCode.AUDIO_EMPTY, "the clip is empty: its data chunk holds 0 bytes of sound"
+        )
     if kind in FIXED_SIZE_FORMATS:
         if frame_bytes == 0 or rate == 0:
-            raise DecodeError("the WAV header says 0 bytes a sample or 0 samples a second")
+            raise DecodeError(
+                ReasonCode.AUDIO_BROKEN,
+                "the WAV header says 0 bytes per sample or 0 samples a second",
+            )
         duration = sound_bytes // frame_bytes / rate
-    elif samples_said and rate:
-        duration = samples_said / rate
+    elif announced_samples and rate:
+        duration = announced_samples / rate
     elif bytes_a_second:
         duration = sound_bytes / bytes_a_second
     else:
-        raise DecodeError(f"the WAV header does not say how long sound of format {kind} lasts")
+        raise DecodeError(
+            ReasonCode.AUDIO_BROKEN,
+            f"the WAV header does not say how long sound of format {kind} lasts",
+        )
     return measured(rate, channels, duration, metadata)
 
 
 def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and said size of each chunk; a chunk of odd size is padded by one byte."""
+    """Yield name, start and announced size of each chunk; odd sizes are padded by one byte."""
     for _ in range(CHUNKS_MAX):
         if at + 8 > end:
             return
         (size,) = U32.unpack_from(data, at + 4)
         yield data[at : at + 4], at + 8, size
         at += 8 + size + (size & 1)
-    raise DecodeError(f"the WAV has more than {CHUNKS_MAX:,} chunks")
+    raise DecodeError(ReasonCode.AUDIO_BROKEN, f"the WAV has more than {CHUNKS_MAX:,} chunks")
 
 
 def _note_info(metadata: dict[str, str], body: bytes) -> None:

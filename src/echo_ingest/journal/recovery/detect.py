@@ -1,7 +1,8 @@
-"""When a journal counts as damaged, and how the next start of the service gets to know of it.
+"""When a journal counts as damaged, and how the next start of the service learns of it.
 
-Whoever meets damage (the service, a reader, `check`) leaves a note beside the journal; a start that
-finds one salvages. Without it, a start would not look at what only a delivery or a person reads.
+The service, a reader or `check` that meets damage leaves a note beside the journal; a start that
+finds a note salvages the journal. A start by itself does not read what only a delivery or a person
+reads, so it would not notice.
 """
 
 import contextlib
@@ -12,7 +13,12 @@ from pathlib import Path
 
 import apsw
 
-from echo_ingest.journal.database import BUSY_TIMEOUT_MS, SCHEMA, SCHEMA_VERSION, JournalUnusable
+from echo_ingest.journal.database import (
+    BUSY_TIMEOUT_MS,
+    SCHEMA_VERSION,
+    JournalUnusable,
+    bring_up_to_date,
+)
 from echo_ingest.journal.ledger import contradictions
 from echo_ingest.journal.recovery.sqlite_pages import SqlitePages
 
@@ -27,30 +33,33 @@ UNREADABLE = {
 
 
 def is_damage(error: BaseException) -> bool:
-    """The file is not what was written, or the disk cannot read it any more."""
+    """Return whether an error says that the file changed, or that the disk cannot read it."""
     return isinstance(error, (apsw.CorruptError, apsw.NotADBError)) or (
         isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in UNREADABLE
     )
 
 
 def note_of(path: Path) -> Path:
-    """Where the note on damage to the journal at `path` is left."""
+    """Return the path of the note on damage to the journal at `path`."""
     return path.with_name(path.name + ".damage")
 
 
 def noted(path: Path, error: object) -> JournalUnusable:
-    """Leave the note, and say what happens next; where it cannot be written, the words must do."""
+    """Write the note and return an error that says what happens next.
+
+    Where the note cannot be written, the text of the error has to do.
+    """
     with contextlib.suppress(OSError):
         note_of(path).write_text(f"{error}\n")
     return JournalUnusable(
-        f"{path} is damaged ({error}): start the service again, and it sets the file aside and "
-        "saves all that can still be read of it"
+        f"{path} is damaged ({error}): start the service again; it sets the file aside and "
+        "saves what can still be read"
     )
 
 
 @contextlib.contextmanager
 def noting(path: Path) -> Iterator[None]:
-    """Turn damage that is met into a note and `JournalUnusable`."""
+    """Turn damage that is met inside the block into a note and `JournalUnusable`."""
     try:
         yield
     except apsw.Error as error:
@@ -60,13 +69,13 @@ def noting(path: Path) -> Iterator[None]:
 
 
 def find_damage(path: Path) -> str | None:
-    """Why the journal at `path` must be salvaged before it is used; None if nothing is found.
+    """Return why the journal at `path` must be salvaged before it is used; None if it need not.
 
-    After an orderly stop this takes no time: only what a look at the ledger can tell. After any
-    other, the WAL is checked, and the file for `LOOK_SECONDS_MAX`, or as far as that goes.
+    After an orderly stop this takes no time: it only looks at the schema and the ledger. After any
+    other stop it checks the WAL too, and as much of the file as `LOOK_SECONDS_MAX` allows.
     """
     if note_of(path).exists():
-        return note_of(path).read_text(errors="replace").strip() or "it is said to be"
+        return note_of(path).read_text(errors="replace").strip() or "a note says so"
     wal = path.with_name(path.name + "-wal")
     stopped_in_order = not wal.exists() or wal.stat().st_size == 0
     if not path.exists() or path.stat().st_size == 0:
@@ -79,34 +88,34 @@ def find_damage(path: Path) -> str | None:
             db.set_busy_timeout(BUSY_TIMEOUT_MS)
             return _look(db, 0.0 if stopped_in_order else LOOK_SECONDS_MAX)
     except apsw.Error as error:
-        return str(error) if is_damage(error) else None  # Journal says the rest better
+        return str(error) if is_damage(error) else None  # `Journal` explains other errors better
     except (TypeError, UnicodeDecodeError) as error:
         return f"its ledger cannot be read: {error}"
 
 
 def check_schema(db: apsw.Connection) -> str | None:
-    """Which table is not what it must be: a bit in the text of the schema is enough."""
+    """Say which table is not what it must be: a bit in the text of the schema is enough."""
     select = "SELECT tbl_name, type, name, sql FROM sqlite_schema"
     with contextlib.closing(apsw.Connection(":memory:")) as new:
-        new.execute(SCHEMA.read_text())
+        bring_up_to_date(new, db.execute("PRAGMA user_version").get)
         missing = set(new.execute(select).fetchall()) - set(db.execute(select).fetchall())
     return f"the schema of {min(missing)[0]} is not what it was" if missing else None
 
 
 def check_pages(db: apsw.Connection, seconds_max: float = math.inf) -> str | None:
-    """What is wrong with the file's structure, as far as can be told in so many seconds.
+    """Return what is wrong with the file's structure; None if nothing is found in `seconds_max`.
 
-    About a second for each GB, where the disk is not slower.
+    It takes about a second for each GB, more on a slow disk.
     """
     ends = time.monotonic() + seconds_max
     db.set_progress_handler(lambda: time.monotonic() > ends, PROGRESS_STEPS)
     try:
-        said = str(db.execute("PRAGMA quick_check(1)").get)
+        answer = str(db.execute("PRAGMA quick_check(1)").get)
     except apsw.InterruptError:
         return None
     finally:
         db.set_progress_handler(None)
-    return None if said == "ok" else said
+    return None if answer == "ok" else answer
 
 
 def _look(db: apsw.Connection, seconds_max: float) -> str | None:

@@ -1,4 +1,4 @@
-"""Makes the ledger of a salvaged journal close, and says what is not as it was."""
+"""Make the ledger of a salvaged journal close, and report what is not as it was."""
 
 from typing import Any
 
@@ -20,58 +20,58 @@ class SalvageReport(Struct):
     records: int = 0
     lost_records: int = 0
     lost_offsets: str = ""
-    """Ranges."""
+    """Their ranges, for people."""
     dead_letters: int = 0
     lost_dead_letters: int = 0
     all_lost_are_known: bool = True
-    """False where it cannot be told how many there were."""
+    """False if nobody can tell how many records there were."""
     notes: list[str] = []
-    """What else is not as it was: one sentence each."""
+    """What else is not as it was, one sentence each."""
 
     def words(self) -> str:
-        """For people: a line each."""
+        """Return the report for people, a line for each fact."""
         lines = [
             f"The journal was damaged: {self.reason}",
             f"Saved: {self.records:,} records and {self.dead_letters:,} dead letters.",
             f"Lost: {self.lost_records:,} records and {self.lost_dead_letters:,} dead letters"
-            f"{'' if self.all_lost_are_known else ', or more: it cannot be told'}.",
+            f"{'' if self.all_lost_are_known else ', or more: nobody can tell'}.",
         ]
         if self.lost_records:
             lines.append(f"The lost records had the offsets {self.lost_offsets}.")
         lines += self.notes
         lines.append(
             f"The damaged file is kept as {self.kept_as}; nothing reads it any more. Check the "
-            "disk, and the memory, of this machine. Devices that keep their messages may send them "
-            "again: what is here already counts as a duplicate."
+            "disk and the memory of this machine. Devices that keep their messages may send them "
+            "again: a message that is here already counts as a duplicate."
         )
         return "\n".join(lines) + "\n"
 
 
-def close_ledger(db: apsw.Connection, is_whole: dict[str, bool], found: SalvageReport) -> None:
+def close_ledger(db: apsw.Connection, is_whole: dict[str, bool], report: SalvageReport) -> None:
     """Bring the small tables in line with the rows that were saved.
 
-    `is_whole` says of which small tables all was read.
+    `is_whole` says for each small table whether all its rows could be read.
     """
-    found.records = db.execute("SELECT count(*) FROM record").get
-    found.dead_letters = db.execute("SELECT count(*) FROM dead_letter").get
-    _mend_node_days(db, is_whole, found)
-    newest, trimmed = _mend_ledger(db, is_whole, found)
+    report.records = db.execute("SELECT count(*) FROM record").get
+    report.dead_letters = db.execute("SELECT count(*) FROM dead_letter").get
+    _mend_node_days(db, is_whole, report)
+    newest, trimmed = _mend_ledger(db, is_whole, report)
     db.execute(  # retention leaves what is parked: the one kind of row that can be lost behind it
         "INSERT OR IGNORE INTO lost SELECT DISTINCT offset, offset FROM parked"
         " WHERE offset <= ? AND offset NOT IN (SELECT offset FROM record)",
         (trimmed,),
     )
-    found.lost_records = db.changes()
-    _mend_sinks(db, newest, is_whole, found)
+    report.lost_records = db.changes()
+    _mend_sinks(db, newest, is_whole, report)
     lowest: int | None = db.execute("SELECT min(cursor) FROM sink").get
     if lowest is not None and lowest < trimmed:  # retention removes only what every sink has
         trimmed = lowest
         db.execute("UPDATE ledger SET trimmed_offset = ?", (trimmed,))
-    _note_lost(db, newest, trimmed, found)
-    _mend_places(db, newest, is_whole, found)
+    _note_lost(db, newest, trimmed, report)
+    _mend_places(db, newest, is_whole, report)
 
 
-def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], found: SalvageReport) -> None:
+def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], report: SalvageReport) -> None:
     db.execute(
         "DELETE FROM node_day WHERE received <> stored + duplicates + dead_letters"
         " OR min(received, stored, duplicates, received_bytes, first_heard_at_ms) < 0"
@@ -79,15 +79,15 @@ def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], found: Salva
     )
     if db.changes() or not is_whole["node_day"]:
         is_whole["node_day"] = False
-        found.notes.append(
-            "Some of the ledger of nodes and days could not be read: its sums are too small."
+        report.notes.append(
+            "A part of the ledger by node and day could not be read: its sums are too small."
         )
 
 
 def _mend_ledger(
-    db: apsw.Connection, is_whole: dict[str, bool], found: SalvageReport
+    db: apsw.Connection, is_whole: dict[str, bool], report: SalvageReport
 ) -> tuple[int, int]:
-    """Write the one row; return the newest offset there was, and the newest that was trimmed."""
+    """Write the row of the ledger; return the newest offset, and the newest trimmed one."""
     top = db.execute("SELECT coalesce(max(offset), 0) FROM record").get
     last_letter = db.execute("SELECT coalesce(max(id), 0) FROM dead_letter").get
     row = db.execute("SELECT * FROM ledger").fetchone() or (1, -1, 0, 0, 0, 0, 0, 0, 0)
@@ -97,24 +97,24 @@ def _mend_ledger(
         pass
     elif is_whole["node_day"] and sums[0] is not None and sums[0] >= top:
         stored, duplicates, dead_letters = sums
-        found.notes.append("The ledger was made anew from that of nodes and days.")
+        report.notes.append("The ledger was computed anew from the ledger by node and day.")
     else:
         cursors = (
             "SELECT max(cursor) FROM sink WHERE cursor = skipped + delivered"
             " + (SELECT count(*) FROM parked WHERE sink = name)"
         )
         stored = max(top, db.execute(cursors).get or 0)
-        duplicates, dead_letters = 0, found.dead_letters
+        duplicates, dead_letters = 0, report.dead_letters
         acknowledged = [stored, last_letter]  # rather repeat a heartbeat than lose one
-        found.all_lost_are_known = False
-        found.notes.append(
+        report.all_lost_are_known = False
+        report.notes.append(
             "The ledger could not be read. It counts anew from what was saved, without duplicates. "
             f"Offsets after {stored:,} may be used a second time, and records that retention had "
             "removed are among those that are said to be lost."
         )
-    dead_letters = max(dead_letters, found.dead_letters)
-    lost = dead_letters - found.dead_letters
-    found.lost_dead_letters = max(0, lost - lost_before)
+    dead_letters = max(dead_letters, report.dead_letters)
+    lost = dead_letters - report.dead_letters
+    report.lost_dead_letters = max(0, lost - lost_before)
     trimmed = trimmed if 0 <= trimmed <= stored else 0
     received = stored + duplicates + dead_letters
     db.execute("DELETE FROM ledger")
@@ -126,11 +126,11 @@ def _mend_ledger(
 
 
 def _mend_sinks(
-    db: apsw.Connection, newest: int, is_whole: dict[str, bool], found: SalvageReport
+    db: apsw.Connection, newest: int, is_whole: dict[str, bool], report: SalvageReport
 ) -> None:
     """Give each sink a cursor that is not too high, and figures that add up to it."""
     if not is_whole["sink"]:
-        found.notes.append(
+        report.notes.append(
             "Not all cursors of sinks could be read. A sink without one starts at the beginning: "
             "it gets again what it has."
         )
@@ -142,14 +142,14 @@ def _mend_sinks(
         possible = [offset for offset in said if 0 <= offset <= newest]
         if not possible or skipped < 0 or delivered < 0:
             db.execute("DELETE FROM sink WHERE name = ?", (name,))
-            found.notes.append(
+            report.notes.append(
                 f"How far {name} had come cannot be told: it starts at the beginning, and gets "
                 f"again what it has.{' It is not paused any more.' if paused_at_ms else ''}"
             )
             continue
         lowest = min(possible)
         if lowest != cursor:
-            found.notes.append(
+            report.notes.append(
                 f"The figures of {name} did not agree: it goes on after offset {lowest:,}, and may "
                 "get again what it has."
             )
@@ -162,7 +162,7 @@ def _mend_sinks(
         delivered = min(delivered, lowest - parked)
         not_offered = lowest - parked - delivered
         if not_offered > skipped:
-            found.notes.append(
+            report.notes.append(
                 f"{not_offered - skipped:,} parked for {name} could not be read or were among the "
                 "lost records: they count as skipped."
             )
@@ -174,18 +174,18 @@ def _mend_sinks(
 
 
 def _mend_places(
-    db: apsw.Connection, newest: int, is_whole: dict[str, bool], found: SalvageReport
+    db: apsw.Connection, newest: int, is_whole: dict[str, bool], report: SalvageReport
 ) -> None:
     """Forget what was said of offsets that may be used a second time."""
     db.execute("DELETE FROM place WHERE first < 1 OR last < first OR last > ?", (newest,))
     if db.changes() or not is_whole["place"]:
-        found.notes.append(
+        report.notes.append(
             "Where some clips were put could not be read, so sinks that are to name them park "
             "their records: `echo-ingest sinks backfill objects`, then replay those."
         )
 
 
-def _note_lost(db: apsw.Connection, newest: int, trimmed: int, found: SalvageReport) -> None:
+def _note_lost(db: apsw.Connection, newest: int, trimmed: int, report: SalvageReport) -> None:
     """Write down which offsets have no record, and put something in the place of the newest."""
     db.execute("DELETE FROM lost WHERE first < 1 OR last < first OR last > ?", (newest,))
     length = "SELECT coalesce(sum(last - max(first, ?1 + 1) + 1), 0) FROM lost WHERE last > ?1"
@@ -207,11 +207,11 @@ def _note_lost(db: apsw.Connection, newest: int, trimmed: int, found: SalvageRep
         db.execute(
             INSERT_RECORD, (newest, key, None, received_at_ms, "lost", None, "", None, STAND_IN, 0)
         )
-    found.lost_records += db.execute(length, (trimmed,)).get - lost_before
+    report.lost_records += db.execute(length, (trimmed,)).get - lost_before
     ranges = db.execute("SELECT first, last FROM lost ORDER BY first").fetchall()
-    found.lost_offsets = ", ".join(
+    report.lost_offsets = ", ".join(
         f"{first:,}" if first == last else f"{first:,} to {last:,}"
         for first, last in ranges[:RANGES_SHOWN_MAX]
     )
     if len(ranges) > RANGES_SHOWN_MAX:
-        found.lost_offsets += f", and {len(ranges) - RANGES_SHOWN_MAX:,} more ranges"
+        report.lost_offsets += f", and {len(ranges) - RANGES_SHOWN_MAX:,} more ranges"

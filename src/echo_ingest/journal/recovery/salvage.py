@@ -1,22 +1,22 @@
-"""A damaged journal is set aside, and all that can still be read of it goes on in a new one.
+"""Salvage: a damaged journal is set aside, and all that can still be read continues in a new one.
 
 What is saved
-  Every record and dead letter whose hash and checksum prove it whole, under its own offset and
-  key, from wherever in the file or its WAL it lies; and the rows of the small tables, as far as
-  the figures of the new ledger close with them.
+  Every record and dead letter whose hash and checksum prove it whole, with its own offset and key,
+  wherever in the file or its WAL it lies; and the rows of the small tables, as far as the figures
+  of the new ledger close with them.
 
 What is lost, and how the ledger says so
-  The `lost` table has the offsets that were given to records and cannot be read any more. They
-  count as stored; a sink that had not come to them yet counts them as skipped when it passes. If
-  the newest is among them, an empty row stands in its place, so that no offset is used twice; that
-  one is parked, since it is no message. Dead letters are lost by number.
+  The `lost` table has the offsets of records that cannot be read any more. They count as stored; a
+  sink that had not reached them counts them as skipped when it passes. If the newest record is
+  among them, an empty row takes its place, so that no offset is used twice; that row is parked,
+  since it is no message. Of lost dead letters only the number is kept.
 
 Twice rather than never
-  A sink whose cursor cannot be read starts again at the beginning. Where its figures disagree, the
+  A sink whose cursor cannot be read starts again at the beginning. If its figures disagree, the
   lower cursor counts. Parked records that cannot be read count as skipped.
 
-The damaged file is never changed and never deleted. A salvage that is cut short begins anew, or,
-once its result is complete, is brought to its end at the next start.
+The damaged file is never changed and never deleted. A salvage that is interrupted begins anew at
+the next start, or is finished then if its result was complete.
 """
 
 import contextlib
@@ -32,13 +32,13 @@ import structlog
 from echo_ingest.journal import INSERT_RECORD
 from echo_ingest.journal.database import (
     NO_ROOM,
-    SCHEMA,
     JournalFull,
     JournalUnusable,
+    bring_up_to_date,
     needing_room,
     sync,
 )
-from echo_ingest.journal.entries import checksum
+from echo_ingest.journal.entries import checksum, dead_letter_checksum
 from echo_ingest.journal.recovery.detect import find_damage, note_of
 from echo_ingest.journal.recovery.repair_ledger import SalvageReport, close_ledger
 from echo_ingest.journal.recovery.sqlite_pages import Cell, Row, SqlitePages
@@ -47,42 +47,44 @@ from echo_ingest.record import Message, payload_hash
 BATCH_ROWS = 1_000
 BATCH_BYTES = 8 * 1024 * 1024
 LARGE_TABLES = ("record", "dead_letter")
+ADDED = {"parked": 2}
+"""How many columns a later version added to a table: rows from before end earlier."""
 
 log = structlog.get_logger("journal")
 
 
 def report_of(path: Path) -> Path:
-    """Where `SalvageReport.words` are written for the journal at `path`; a person removes it."""
+    """Return the path of the report on a salvage of the journal at `path`; a person removes it."""
     return path.with_name(path.name + ".salvage.txt")
 
 
 def mend(path: Path) -> None:
-    """At a start: see to it that the journal at `path` can be used; logs what had to be done."""
+    """Make sure at a start that the journal at `path` can be used; log what had to be done."""
     finish(path)
     reason = find_damage(path)
     if reason is None:
         return
     log.error("journal damaged", reason=reason, meaning="saving what can be read of it")
-    found = salvage(path, reason)
+    report = salvage(path, reason)
     log.error(
         "journal salvaged",
-        records_saved=found.records,
-        records_lost=found.lost_records,
-        all_lost_are_known=found.all_lost_are_known,
-        offsets_lost=found.lost_offsets,
-        dead_letters_saved=found.dead_letters,
-        dead_letters_lost=found.lost_dead_letters,
-        notes=found.notes,
-        damaged_file=found.kept_as,
+        records_saved=report.records,
+        records_lost=report.lost_records,
+        all_lost_are_known=report.all_lost_are_known,
+        offsets_lost=report.lost_offsets,
+        dead_letters_saved=report.dead_letters,
+        dead_letters_lost=report.lost_dead_letters,
+        notes=report.notes,
+        damaged_file=report.kept_as,
         report=str(report_of(path)),
     )
 
 
 def salvage(path: Path, reason: str) -> SalvageReport:
-    """Put a new journal in the place of the damaged one at `path`; return what came of it.
+    """Replace the damaged journal at `path` by a new one; return what was saved.
 
-    Takes about a minute for five million records. Raises `JournalUnusable` if the disk has no
-    room for a second file; nothing is changed then.
+    It takes about a minute for five million records. Raises `JournalUnusable` if the disk has no
+    room for a second file; then nothing has changed.
     """
     moment = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     needed = sum(each.stat().st_size for each in _files(path) if each.exists())
@@ -95,12 +97,12 @@ def salvage(path: Path, reason: str) -> SalvageReport:
     building = path.with_name(path.name + ".salvaging")
     building.unlink(missing_ok=True)
     building.touch(mode=0o600)
-    found = SalvageReport(reason, f"{path.name}.damaged-{moment}")
+    report = SalvageReport(reason, f"{path.name}.damaged-{moment}")
     try:
         with contextlib.closing(SqlitePages(path)) as pages:
-            _rebuild(pages, building, found)
-        with report_of(path).open("a") as report:
-            report.write(found.words())
+            _rebuild(pages, building, report)
+        with report_of(path).open("a") as file:
+            file.write(report.words())
     except (JournalFull, OSError) as error:
         building.unlink()
         if isinstance(error, OSError) and error.errno not in NO_ROOM:
@@ -109,11 +111,11 @@ def salvage(path: Path, reason: str) -> SalvageReport:
     sync(building)
     building.rename(path.with_name(f"{path.name}.salvaged-{moment}"))
     finish(path)
-    return found
+    return report
 
 
 def finish(path: Path) -> None:
-    """Let a complete salvage take its place; at a start, one that was cut short just before."""
+    """Let a complete salvage take the place of the journal; also one that a kill interrupted."""
     for salvaged in path.parent.glob(f"{path.name}.salvaged-*"):
         moment = salvaged.name.rpartition("-")[2]
         for file in _files(path):
@@ -126,19 +128,19 @@ def finish(path: Path) -> None:
 
 
 def _files(path: Path) -> list[Path]:
-    """The journal's, itself last: it stays until all else is done."""
+    """Return the files of a journal, the journal itself last: it is moved when all else is."""
     return [path.with_name(path.name + suffix) for suffix in ("-shm", "-wal", "")]
 
 
 # ---------------------------------------------------------------------- rows
 
 
-def _rebuild(pages: SqlitePages, building: Path, found: SalvageReport) -> None:
-    """Make a journal of what `pages` give, and note in `found` what came of it."""
+def _rebuild(pages: SqlitePages, building: Path, report: SalvageReport) -> None:
+    """Make a journal of what `pages` give, and note the result in `report`."""
     with contextlib.closing(apsw.Connection(str(building))) as db:
         db.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
         with needing_room(building, db), db:
-            db.execute(SCHEMA.read_text())
+            bring_up_to_date(db)
             db.execute("DELETE FROM ledger")
             roots = _roots(db, pages)
             is_whole = {
@@ -147,11 +149,11 @@ def _rebuild(pages: SqlitePages, building: Path, found: SalvageReport) -> None:
                 if name not in LARGE_TABLES
             }
             _copy_large(db, pages, roots)
-            close_ledger(db, is_whole, found)
+            close_ledger(db, is_whole, report)
 
 
 def _roots(db: apsw.Connection, pages: SqlitePages) -> dict[str, int]:
-    """Where each table begins: as the damaged file says, or else as in a new one."""
+    """Return the first page of each table: as the damaged file says, else as in a new one."""
     tables = "SELECT name, rootpage FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'"
     rows: list[Any] = db.execute(tables).fetchall()
     roots: dict[str, int] = dict(rows)
@@ -163,16 +165,17 @@ def _roots(db: apsw.Connection, pages: SqlitePages) -> dict[str, int]:
 
 
 def _copy_small(db: apsw.Connection, table: str, cells: Iterable[Cell]) -> bool:
-    """Copy what fits the schema; return whether that was all."""
+    """Copy the rows that fit the schema; return whether all did."""
     columns = len(db.execute(f"PRAGMA table_info({table})").fetchall())
     insert = f"INSERT OR IGNORE INTO {table} VALUES ({','.join('?' * columns)})"  # noqa: S608
     is_whole = True
     for cell in cells:
-        if cell is None or len(cell[1]) != columns:
+        if cell is None or not columns - ADDED.get(table, 0) <= len(cell[1]) <= columns:
             is_whole = False
             continue
         rowid, values = cell
-        try:  # a rowid is stored beside its row, whose own column is NULL
+        values += (None,) * (columns - len(values))
+        try:  # SQLite stores a rowid beside its row, whose own column is NULL
             db.execute(insert, (rowid if values[0] is None else values[0], *values[1:]))
         except apsw.ConstraintError:
             is_whole = False
@@ -180,7 +183,7 @@ def _copy_small(db: apsw.Connection, table: str, cells: Iterable[Cell]) -> bool:
 
 
 def _copy_large(db: apsw.Connection, pages: SqlitePages, roots: dict[str, int]) -> None:
-    """Copy records and dead letters by their trees, and where those are broken from every page."""
+    """Copy records and dead letters by their trees; if one is broken, from every page."""
     is_whole = not pages.wal_is_cut()
     for table in LARGE_TABLES:
         for cells in _batches(pages.tree(roots[table])):
@@ -193,9 +196,9 @@ def _copy_large(db: apsw.Connection, pages: SqlitePages, roots: dict[str, int]) 
 
 
 def _removed(db: apsw.Connection) -> tuple[int, set[int]]:
-    """Up to where retention has removed records, and those it has left for they are parked.
+    """Return the offset up to which retention has removed records, and which are still parked.
 
-    0 where that is not certain: what was removed may then come back.
+    The offset is 0 if that is not certain: removed records may then come back.
     """
     trimmed: int | None = db.execute(
         "SELECT trimmed_offset FROM ledger WHERE received = stored + duplicates + dead_letters"
@@ -211,17 +214,18 @@ def _is_wanted(cell: tuple[int, Row], trimmed: int, still_parked: set[int]) -> b
 
 
 def _store(db: apsw.Connection, cells: list[Cell]) -> bool:
-    """Store rows that prove to be whole; return whether all do."""
+    """Store the rows that prove to be whole; return whether all do."""
     whole = [cell for cell in cells if cell is not None]
     records = [record for cell in whole if (record := _record(*cell)) is not None]
     letters = [letter for cell in whole if (letter := _dead_letter(*cell)) is not None]
     db.executemany(INSERT_RECORD.replace("INSERT", "INSERT OR IGNORE"), records)
-    db.executemany("INSERT OR IGNORE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", letters)
+    insert = f"INSERT OR IGNORE INTO dead_letter VALUES ({', '.join('?' * 11)})"  # noqa: S608
+    db.executemany(insert, letters)
     return len(records) + len(letters) == len(cells)
 
 
 def _record(rowid: int, row: Row) -> Row | None:
-    """A row of the `record` table, if it is one and whole."""
+    """Return a row of the `record` table; None if it is not one, or not whole."""
     if len(row) != 10:
         return None
     _, key, digest, received_at_ms, kind, node, topic, properties, payload, expected = row
@@ -236,17 +240,18 @@ def _record(rowid: int, row: Row) -> Row | None:
 
 
 def _dead_letter(rowid: int, row: Row) -> Row | None:
-    """A row of the `dead_letter` table, if it is one and whole."""
-    if len(row) != 9:
+    """Return a row of the `dead_letter` table; None if it is not one, or not whole."""
+    if len(row) == 9:  # of version 1
+        row = (*row, None, None)
+    if len(row) != 11:
         return None
-    _, digest, received_at_ms, node, topic, properties, reason, payload, expected = row
-    columns = (
-        *(_bytes(digest), received_at_ms),
-        *(_text(node), _text(topic), _text(properties), _text(reason)),
-    )
-    if checksum(columns) != expected or _hash(topic, payload) != columns[0]:
+    _, digest, received_at_ms, *texts, payload, expected, code, field = row
+    columns = (_bytes(digest), received_at_ms, *map(_text, texts))
+    code, field = _text(code), _text(field)
+    is_whole = dead_letter_checksum(columns, code, field) == expected
+    if not is_whole or _hash(topic=texts[1], payload=payload) != columns[0]:
         return None
-    return (rowid, *columns, _bytes(payload), expected)
+    return (rowid, *columns, _bytes(payload), expected, code, field)
 
 
 def _hash(topic: object, payload: object) -> bytes:
@@ -254,7 +259,7 @@ def _hash(topic: object, payload: object) -> bytes:
 
 
 def _text(value: Any) -> Any:
-    """Text whose type has become bytes, a matter of one bit, is text again."""
+    """Return text as text: one wrong bit is enough to store it as bytes."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 

@@ -35,7 +35,7 @@ Cell = tuple[int, Row] | None
 
 
 class CorruptPage(Exception):
-    """A page or row that is not what it must be."""
+    """A page or a row is not what it must be."""
 
 
 class WalFrame(Struct, frozen=True):
@@ -61,10 +61,10 @@ class WalHeader(Struct, frozen=True):
 
 
 class SqlitePages:
-    """The pages of a file and of its WAL: the newest of each, and all there are."""
+    """The pages of a file and of its WAL: the newest version of each, and all versions."""
 
     def __init__(self, path: Path) -> None:
-        """Open what there is; a missing file has no pages."""
+        """Open the files that exist; a missing file has no pages."""
         self._file = _open(path)
         self._wal = _open(path.with_name(path.name + "-wal"))
         self.count = -(-_size(self._file) // PAGE_BYTES)
@@ -75,17 +75,17 @@ class SqlitePages:
         self.count = max([self.count, *self._newest])
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for file in (self._file, self._wal):
             if file is not None:
                 os.close(file)
 
     def wal_is_cut(self) -> bool:
-        """The WAL holds commits that SQLite would not read, for something before them is damaged.
+        """Return whether the WAL holds commits that SQLite ignores because of damage before them.
 
-        A commit that power loss cut off looks alike, but is the last one: nothing is written
-        after a commit before that one is on disk. The header is written anew only after all of the
-        WAL has been brought into the file.
+        A commit that a power loss cut off looks the same, but it is the last one: nothing is
+        written after a commit before the commit is on disk. The header is written anew only after
+        all of the WAL has been written back into the file.
         """
         if not self._wal_header.is_whole:
             return any(
@@ -101,7 +101,7 @@ class SqlitePages:
         return False
 
     def tree(self, root: int) -> Iterator[Cell]:
-        """The rows of a table by rowid (0 in one without), None for each page that is unreadable.
+        """Yield the rows of a table by rowid (0 without one), and None for an unreadable page.
 
         A table WITHOUT ROWID gives its columns in the order of the file: the key's come first.
         """
@@ -126,7 +126,7 @@ class SqlitePages:
                 yield from self._rows(page, start)
 
     def leaves(self) -> Iterator[tuple[int, Row]]:
-        """The rows of all tables with rowids, from all pages, also from those that are out of use.
+        """Yield the rows of all tables with rowids, from every page, also from unused ones.
 
         The newest pages come first. So old rows come too, and some of them more than once.
         """
@@ -142,7 +142,7 @@ class SqlitePages:
             yield from (row for row in self._rows(page, 0) if row is not None)
 
     def _page(self, number: int) -> bytes:
-        """The newest version of a page, as it is on disk; empty where there is none."""
+        """Return the newest version of a page, as it is on disk; empty if there is none."""
         if (position := self._newest.get(number)) is not None:
             return _read(self._wal, position)
         return _read(self._file, (number - 1) * PAGE_BYTES) if number else b""
@@ -161,7 +161,7 @@ class SqlitePages:
                 yield None
 
     def _content(self, page: bytes, at: int, size: int, local_max: int) -> bytes:
-        """A row's bytes: what is in its page, and what follows in overflow pages (1.6, 1.7)."""
+        """Return a row's bytes: those in its page, and those in overflow pages (1.6, 1.7)."""
         local = size
         if size > local_max:
             local = LOCAL_BYTES_MIN + (size - LOCAL_BYTES_MIN) % OVERFLOW_BYTES
@@ -191,7 +191,7 @@ def _size(file: int | None) -> int:
 
 
 def _read(file: int | None, position: int, size: int = PAGE_BYTES) -> bytes:
-    """A page; what is behind the end of the file is zeros, what the disk cannot read is empty."""
+    """Read a page; zeros behind the end of the file, nothing where the disk cannot read."""
     if file is None:
         return b""
     try:
@@ -211,7 +211,7 @@ def _cells(page: bytes, start: int) -> list[int]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """An integer of one to nine bytes, and where it ends (1.6)."""
+    """Return an integer of one to nine bytes, and the position where it ends (1.6)."""
     value = 0
     for end in range(at, at + 8):
         byte = data[end]
@@ -223,7 +223,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _columns(content: bytes) -> Row:
-    """The values of a row (2.1)."""
+    """Return the values of a row (2.1)."""
     end, at = _varint(content, 0)
     types: list[int] = []
     while at < end and len(types) < COLUMNS_MAX:
@@ -262,14 +262,14 @@ def _text(text: bytes) -> str | bytes:
 
 
 def _wal_header(wal: int | None) -> WalHeader:
-    """What the WAL says of itself (4.1); where that is damaged, what its first frame says."""
+    """Return the header of the WAL (4.1); if it is damaged, what the first frame says."""
     start = os.pread(wal, WAL_HEADER.size + FRAME_HEADER.size, 0) if wal is not None else b""
     start = start.ljust(WAL_HEADER.size + FRAME_HEADER.size, b"\0")
     magic, _, page_bytes, _, *salt, sum_1, sum_2 = WAL_HEADER.unpack_from(start)
     order = ">" if magic == WAL_MAGIC + 1 else "<"
-    found = _checksum(struct.unpack_from(f"{order}6I", start), (0, 0))
-    if magic & ~1 == WAL_MAGIC and page_bytes == PAGE_BYTES and found == (sum_1, sum_2):
-        return WalHeader(True, order, tuple(salt), found)
+    chained = _checksum(struct.unpack_from(f"{order}6I", start), (0, 0))
+    if magic & ~1 == WAL_MAGIC and page_bytes == PAGE_BYTES and chained == (sum_1, sum_2):
+        return WalHeader(True, order, tuple(salt), chained)
     salt = list(FRAME_HEADER.unpack_from(start, WAL_HEADER.size)[2:4])
     return WalHeader(False, order, tuple(salt), (sum_1, sum_2))
 

@@ -18,9 +18,11 @@ import structlog
 
 from echo_ingest import metrics
 from echo_ingest.backoff import delay_seconds
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry, Journal, JournalFull
-from echo_ingest.record import Rejected
+from echo_ingest.journal.cursors import Refused
+from echo_ingest.journal.decoding import Unreadable, decode_entry
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.sinks import Delivery, Sink, SinkState, Unavailable, clips
 
 ROOM_POLL_SECONDS = 1.0
@@ -37,8 +39,8 @@ class Deliver:
         self,
         journal: Journal,
         sink: Sink,
+        decoder: Decoder,
         *,
-        payload_bytes_max: int,
         keeper: "Deliver | None" = None,
         on_settled: Callable[[], None] = lambda: None,
         rng: Random | None = None,
@@ -52,7 +54,7 @@ class Deliver:
         self._unavailable_since: datetime | None = None
         self._journal = journal
         self._sink = sink
-        self._payload_bytes_max = payload_bytes_max
+        self._decoder = decoder
         self._keeper = keeper
         self._on_settled = on_settled
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
@@ -116,7 +118,10 @@ class Deliver:
             except Unavailable as error:
                 return self._postpone(error)
             assert 1 <= written.count <= len(batch), "a sink settles at least one, at most all"
-            refusals = {batch[refusal.index].offset: refusal.reason for refusal in written.refusals}
+            refusals = {
+                batch[refusal.index].offset: Refused(refusal.reason, refusal.code, refusal.field)
+                for refusal in written.refusals
+            }
             counted = await self._settle(
                 [d.offset for d in batch[: written.count]], refusals, written.place
             )
@@ -129,7 +134,7 @@ class Deliver:
         return 0.0
 
     async def _settle(
-        self, offsets: list[int], refusals: dict[int, str], place: str | None = None
+        self, offsets: list[int], refusals: dict[int, Refused], place: str | None = None
     ) -> int:
         """Note what the sink took. On a full disk it waits here: going on would repeat it."""
         waited = False
@@ -147,25 +152,24 @@ class Deliver:
             log.info("settling goes on", sink=self.name)
         metrics.SINK_DELIVERED.labels(self.name).inc(len(offsets) - len(refusals))
         metrics.SINK_REFUSED.labels(self.name).inc(len(refusals))
-        for offset, reason in refusals.items():
-            log.warning("parked", sink=self.name, offset=offset, reason=reason)
+        for offset, refused in refusals.items():
+            log.warning("parked", sink=self.name, offset=offset, reason=refused.reason)
         self._on_settled()
         return counted
 
-    def _fit(self, entries: list[Entry]) -> tuple[list[Delivery], str | None]:
+    def _fit(self, entries: list[Entry]) -> tuple[list[Delivery], Refused | None]:
         """The leading entries that can be offered, and why the next one cannot."""
         batch: list[Delivery] = []
         for entry in entries:
-            if entry.damaged:
-                return batch, "damaged: what the disk gives back is not what was stored"
-            record = decode(entry.message, self._payload_bytes_max)
-            if isinstance(record, Rejected):
-                return batch, f"this version does not decode it any more: {record.reason}"
+            record = decode_entry(self._decoder, entry)
+            if isinstance(record, Unreadable):
+                return batch, Refused(record.detail, record.code)
             reference = None
             if self._keeper is not None and clips.clip_of(record) is not None:
                 place = self._journal.place_of(self._keeper.name, entry.offset)
                 if place is None:
-                    return batch, self._why_no_place(self._keeper.name, entry.offset)
+                    reason = self._why_no_place(self._keeper.name, entry.offset)
+                    return batch, Refused(reason, ReasonCode.CLIP_NOT_STORED)
                 reference = clips.reference(place, record)
             batch.append(Delivery(entry.offset, entry.key, entry.message, record, reference))
         return batch, None

@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import metrics
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, JournalFull, JournalUnusable
 from echo_ingest.journal.recovery.detect import noting
 from echo_ingest.pipeline.deliver import Deliver
@@ -88,7 +89,8 @@ async def _deliver(
 
 def wired(journal: Journal, sinks: list[Sink], settings: Settings) -> list[Deliver]:
     """One for each sink. Those that are to name clips stay behind the one that keeps them."""
-    deliver = functools.partial(Deliver, journal, payload_bytes_max=settings.payload_bytes_max)
+    decoder = Decoder(settings.payload_bytes_max)
+    deliver = functools.partial(Deliver, journal, decoder=decoder)
     if settings.audio == "embedded":
         return [deliver(sink) for sink in sinks]
     objects, *others = sinks

@@ -76,7 +76,7 @@ class Objects:
     `url` is one that `parse_objects_url` takes; credentials are those of the environment.
     """
 
-    name = clips.KEEPER
+    name = clips.CLIP_STORE
     batch_records_max = BATCH_RECORDS_MAX
     is_idempotent = True
 

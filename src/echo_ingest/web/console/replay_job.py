@@ -1,8 +1,9 @@
-"""Replays: one at a time, in slices, so that ingestion and the pages go on meanwhile.
+"""Replays: one at a time and in slices, so that the service and the pages go on meanwhile.
 
-A replay is a generator of its progress. It runs in its own thread for `SLICE_SECONDS` at a time,
-with an equal pause between two slices: each step may be a commit, for which ingestion would wait.
-It lives in this process; if the process ends, the rest stays as it was.
+A replay is a generator that yields its progress. It runs in a thread of its own for
+`SLICE_SECONDS` at a time, with a pause of the same length between two slices: each step may be a
+commit, for which the service would have to wait. A replay lives in this process; where that ends,
+the remaining messages stay as they are.
 """
 
 import asyncio
@@ -19,17 +20,26 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from echo_ingest.admin import dead_letters, journal_of
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import JournalFull, JournalUnusable
 from echo_ingest.journal.reader import JournalReader
-from echo_ingest.record import DUPLICATE, STORED
+from echo_ingest.record import DeadLetter, Duplicate, Stored
 from echo_ingest.settings import Settings
 
-ONES_MAX = 100_000
-"""Of a larger group, only this many of the newest are replayed; the rest can follow."""
+MESSAGES_MAX = 100_000
+"""How many messages of a larger group are replayed at once: the newest; the rest can follow."""
 SLICE_SECONDS = 0.05
 WATCH_SECONDS = 0.5
 WATCH_SECONDS_MAX = 3_600.0
-WORLD = (JournalFull, JournalUnusable, apsw.BusyError, apsw.FullError, apsw.IOError, OSError)
+REASONS_MAX = 5
+EXPECTED_ERRORS = (
+    JournalFull,
+    JournalUnusable,
+    apsw.BusyError,
+    apsw.FullError,
+    apsw.IOError,
+    OSError,
+)
 
 log = structlog.get_logger("web")
 
@@ -39,29 +49,29 @@ class ReplayStep(Struct, frozen=True):
 
     done: int
     stored: int = 0
-    """Dead letters that are records now; parked records that their sink has taken."""
+    """Dead letters that are records now, or parked records that their sink has taken."""
     duplicates: int = 0
     refused: int = 0
-    """Still not valid; refused again."""
-    why: tuple[tuple[str, int], ...] = ()
-    """The most frequent reasons for that."""
+    """Messages that are still rejected, or were refused again."""
+    reasons: tuple[tuple[str, int], ...] = ()
+    """The most frequent reasons for that, with how often each occurred."""
     pause_seconds: float = SLICE_SECONDS
 
 
 class ReplayJob(Struct, frozen=True):
-    """The replay that is under way, or the last one."""
+    """The replay that runs, or the last one."""
 
     reason: str
-    """The reason that the replayed messages have in common."""
+    """What the replayed messages have in common."""
     sink: str | None
-    """The sink to which they are offered; None: they are dead letters."""
+    """The sink to which they are offered; None for dead letters."""
     total: int
     began_at_ms: int
     step: ReplayStep = ReplayStep(0)
     ended_at_ms: int | None = None
     is_stopped: bool = False
     """A person has stopped it."""
-    trouble: str | None = None
+    problem: str | None = None
     """Why it could not go on."""
 
 
@@ -69,7 +79,7 @@ Steps = Generator[ReplayStep, None, None]
 
 
 class ReplayJobs:
-    """Runs replays."""
+    """Runs replays, one at a time."""
 
     def __init__(self) -> None:
         self.replay: ReplayJob | None = None
@@ -77,15 +87,15 @@ class ReplayJobs:
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def is_under_way(self) -> bool:
-        """Return whether a replay is running, so that another has to wait."""
+    def is_running(self) -> bool:
+        """Whether a replay runs, so that another one has to wait."""
         return self._task is not None and not self._task.done()
 
     def start(self, replay: ReplayJob, steps: Steps) -> None:
-        """Begin a replay; raise `HTTPException` if one is under way."""
-        if self.is_under_way:
+        """Start a replay; raise `HTTPException` while another one runs."""
+        if self.is_running:
             raise HTTPException(
-                "another replay is under way: wait until it ends, or stop it", status_code=409
+                "another replay is running: wait for its end, or stop it", status_code=409
             )
         self.replay = replay
         self._task = asyncio.create_task(self._run(steps))
@@ -106,14 +116,14 @@ class ReplayJobs:
             await in_thread(self._threads, steps.close)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        trouble, error = None, None if task.cancelled() else task.exception()
-        if isinstance(error, WORLD):
-            trouble = str(error)
+        problem, error = None, None if task.cancelled() else task.exception()
+        if isinstance(error, EXPECTED_ERRORS):
+            problem = str(error)
         elif error is not None:
-            trouble = "the service failed; its log says more"
+            problem = "an internal error; the log has the details"
             log.error("replay failed", exc_info=error)
         self._note(
-            ended_at_ms=time.time_ns() // 1_000_000, is_stopped=task.cancelled(), trouble=trouble
+            ended_at_ms=time.time_ns() // 1_000_000, is_stopped=task.cancelled(), problem=problem
         )
         assert self.replay is not None
         step = self.replay.step
@@ -124,7 +134,7 @@ class ReplayJobs:
             duplicates=step.duplicates,
             refused=step.refused,
             stopped=task.cancelled(),
-            trouble=trouble,
+            problem=problem,
         )
 
     def _note(self, **changed: object) -> None:
@@ -133,7 +143,7 @@ class ReplayJobs:
 
 
 def _slice(steps: Steps) -> ReplayStep | None:
-    """Return the last of the steps for which there is time; None when there are no more."""
+    """Take as many steps as there is time for; return the last, or None when there are no more."""
     end = time.monotonic() + SLICE_SECONDS
     last = None
     for step in steps:
@@ -146,37 +156,44 @@ def _slice(steps: Steps) -> ReplayStep | None:
 # ---------------------------------------------------------------------- what is replayed
 
 
-def of_letters(settings: Settings, numbers: Sequence[int]) -> Steps:
-    """Decode these dead letters again, and store what is valid now."""
-    outcomes: Counter[str] = Counter()
+def replay_dead_letters(settings: Settings, decoder: Decoder, numbers: Sequence[int]) -> Steps:
+    """Decode these dead letters again, and store those that are valid now."""
+    stored = duplicates = 0
+    rejected: Counter[str] = Counter()
     with (
-        closing(JournalReader(settings.journal_path)) as archive,
+        closing(JournalReader(settings.journal_path)) as reader,
         closing(journal_of(settings)) as journal,
     ):
         for done, number in enumerate(numbers, 1):
-            letter = archive.dead_letter(number)
-            given = [] if letter is None else [letter]  # somebody else has replayed it meanwhile
-            outcomes.update(dead_letters.replay(journal, given, settings.payload_bytes_max))
-            still = Counter(outcomes)
-            stored, duplicates = still.pop(STORED, 0), still.pop(DUPLICATE, 0)
-            del still[dead_letters.GONE]
-            yield ReplayStep(done, stored, duplicates, still.total(), tuple(still.most_common(5)))
+            dead_letter = reader.dead_letter(number)
+            # None: somebody else has replayed it meanwhile.
+            chosen = [] if dead_letter is None else [dead_letter]
+            for outcome in dead_letters.replay(journal, chosen, decoder):
+                match outcome:
+                    case Stored():
+                        stored += 1
+                    case Duplicate():
+                        duplicates += 1
+                    case DeadLetter(rejected=why):
+                        rejected[why.render()] += 1
+            reasons = tuple(rejected.most_common(REASONS_MAX))
+            yield ReplayStep(done, stored, duplicates, rejected.total(), reasons)
 
 
-def of_parked(settings: Settings, sink: str, offsets: Sequence[int]) -> Steps:
-    """Offer these records to their sink again, and watch the result."""
+def replay_parked(settings: Settings, sink: str, offsets: Sequence[int]) -> Steps:
+    """Have these records offered to their sink again, and watch what becomes of them."""
     if not offsets:
         return
     first, last = min(offsets), max(offsets)
-    with closing(JournalReader(settings.journal_path)) as archive:
+    with closing(JournalReader(settings.journal_path)) as reader:
         since_ms = time.time_ns() // 1_000_000
         with closing(journal_of(settings)) as journal:
-            rows = (row for offset in offsets for row in archive.parked_at(offset, sink))
+            rows = (row for offset in offsets for row in reader.parked_at(offset, sink))
             for _ in dead_letters.request_replay(journal, rows):
                 yield ReplayStep(0)
         until = time.monotonic() + WATCH_SECONDS_MAX
         while time.monotonic() < until:
-            waiting, again, why = archive.replays(sink, first, last, since_ms)
+            waiting, again, why = reader.replays(sink, first, last, since_ms)
             done = max(0, len(offsets) - waiting)
             stored = max(0, done - again)
             reasons = ((why, again),) if why is not None else ()

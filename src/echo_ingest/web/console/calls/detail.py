@@ -10,6 +10,7 @@ from litestar.response import Stream
 from msgspec import Struct
 
 from echo_ingest.almanac import Almanac, CallFilter, ListedCall
+from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable
 from echo_ingest.record import Detection, Recording
@@ -52,16 +53,14 @@ class StoredFacts(Struct, frozen=True):
 def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     """Return the page, the clip and the message of a record."""
     turns = [in_turn()]
-    bytes_max = sources.journal.payload_bytes_max
+    decoder = sources.journal.decoder
 
     @get("/calls/{offset:int}")
     async def call(request: AnyRequest, offset: FromPath[int]) -> Response[bytes]:
         """Show one call or one recording."""
         _require(offset)
         around = await sources.almanac.ask(lambda almanac: context_of(almanac, offset))
-        facts = await sources.journal.ask(
-            lambda reader: facts_of(reader, offset, around, bytes_max)
-        )
+        facts = await sources.journal.ask(lambda reader: facts_of(reader, offset, around, decoder))
         calls: Sequence[ListedCall] = ()
         if (wanted := calls_within(facts.carrier)) is not None:
             calls = await sources.almanac.ask(lambda almanac: almanac.calls(wanted, MARKS_MAX))
@@ -79,7 +78,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     async def clip(request: AnyRequest, offset: FromPath[int]) -> Stream:
         """Send the audio file, byte for byte as the device sent it, or a part of it."""
         _require(offset)
-        file = await sources.journal.ask(lambda reader: clip_file(reader, offset, bytes_max))
+        file = await sources.journal.ask(lambda reader: clip_file(reader, offset, decoder))
         return download(file.audio, file.media_type, file.name, request.headers)
 
     @get("/calls/{offset:int}/message", middleware=turns)
@@ -99,23 +98,23 @@ def context_of(almanac: Almanac, offset: int) -> CallContext:
 
 
 def facts_of(
-    reader: JournalReader, offset: int, around: CallContext, payload_bytes_max: int
+    reader: JournalReader, offset: int, around: CallContext, decoder: Decoder
 ) -> StoredFacts:
     """Read a record, and the one with its clip.
 
     Raises `NotFoundException` where there is none, or where it is neither a call nor a recording.
     """
     entry = entry_at(reader, offset)
-    stored = carrier = shown(reader, entry, payload_bytes_max)
+    stored = carrier = shown(reader, entry, decoder)
     if stored.record is None:
-        raise NotFoundException(f"record {offset} is {stored.problem}")
+        raise NotFoundException(f"record {offset} cannot be shown: it is {stored.problem}")
     if not isinstance(stored.record, Detection | Recording):
         raise NotFoundException(f"record {offset} is neither a call nor a recording")
     clip_offset = around.call.clip_offset if around.call else None
     if clip_offset is not None and clip_offset != offset:
         other = reader.record(clip_offset)
         if other is not None:
-            carrier = shown(reader, other, payload_bytes_max)
+            carrier = shown(reader, other, decoder)
     payload = entry.message.payload
     is_readable = payload.startswith(b"{") and len(payload) <= READABLE_BYTES_MAX
     return StoredFacts(stored, len(payload), readable(payload) if is_readable else None, carrier)

@@ -1,6 +1,6 @@
-"""All that was refused for one reason: what would come of a replay, and each of them."""
+"""All messages that were refused for one reason: what a replay would do, and each message."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from litestar import Response, get
 from litestar.exceptions import ClientException
@@ -9,135 +9,174 @@ from msgspec import Struct
 
 from echo_ingest.admin.dead_letters import preview
 from echo_ingest.almanac import Almanac, RefusedGroup
-from echo_ingest.journal.entries import DeadLetter
+from echo_ingest.almanac.refusals import ReasonKey
+from echo_ingest.decode import Decoder
+from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader
+from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.refused.advice import advice
-from echo_ingest.web.console.refused.replay_form import group_of
+from echo_ingest.web.console.refused.replay_form import (
+    find_group,
+    group_address,
+    group_fields,
+    is_number,
+    key_of,
+)
 from echo_ingest.web.console.rendering import AnyRequest
-from echo_ingest.web.console.replay_job import ONES_MAX
+from echo_ingest.web.console.replay_job import MESSAGES_MAX
 
 PAGE = 25
 TRIED_MAX = 200
-"""How many dead letters are tried to say what would come of all."""
+"""How many dead letters are decoded to say what a replay of all would do."""
 READ_BYTES_MAX = 16 * 1024 * 1024
-NUMBER_DIGITS_MAX = 15
-WHY_MAX = 5
+REASONS_MAX = 5
 
 
-class RefusedRow(Struct, frozen=True):
-    """A line of the table."""
+class RefusedRow(Struct, frozen=True, kw_only=True):
+    """A message, as a line of the table."""
 
     address: str
     at_ms: int
     node: str | None
     topic: str
     size_bytes: int
+    reason: str
     attempts: int | None = None
-    """How often its store was asked to take it."""
-    is_asked_for: bool = False
+    """How often its sink was asked to take it."""
+    replay_requested: bool = False
     """It is offered again as soon as the service gets to it."""
 
 
+class ReplayPreview(Struct, frozen=True):
+    """What a replay of dead letters would do."""
+
+    tried: int
+    valid: int
+    """How many of those tried would be stored."""
+    reasons: Sequence[tuple[str, int]]
+    """Why others would stay, the most frequent reasons first."""
+
+
+class RefusedGroupView(Struct, frozen=True, kw_only=True):
+    """What `refused_group.html` shows."""
+
+    group: RefusedGroup
+    node: str | None
+    """The node whose messages alone are shown."""
+    advice: str
+    refused_by: str | None
+    """The title of the sink; None for dead letters."""
+    fields: dict[str, str | None]
+    """What a form sends to replay the group."""
+    address: str
+    """The address of the first page."""
+    newest: str | None
+    earlier: str | None
+    """Addresses of the first and of the next page; None where there is none."""
+    at_once: int
+    """How many messages one replay takes."""
+    rows: Sequence[RefusedRow]
+    preview: ReplayPreview | None
+    """None where nothing was tried."""
+
+
 def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
-    """Its page."""
+    """Return the page of a group."""
 
     @get("/refused/group")
     async def group(request: AnyRequest) -> Response[bytes]:
-        """The group of a reason, and of a sink or of dead letters; of `node` alone, if given."""
-        asked = request.query_params
-        sink, node, before = asked.get("sink") or None, asked.get("node") or None, _before(request)
-        numbers: list[int]
-        its, numbers = await sources.almanac.ask(
-            lambda almanac: _members(almanac, sink, asked.get("reason", ""), node, before)
+        """Show a group of dead letters, or of what `sink` refused; of `node` alone, if given."""
+        parameters = request.query_params
+        sink, node = parameters.get("sink") or None, parameters.get("node") or None
+        key, before = key_of(parameters), _before(request)
+        members, numbers = await sources.almanac.ask(
+            lambda almanac: _members(almanac, sink, key, node, before)
         )
-        values = await sources.journal.ask(
-            lambda archive: (
-                _letters(archive, numbers, sources.settings.payload_bytes_max, before is None)
+        rows, replay_preview = await sources.journal.ask(
+            lambda reader: (
+                _dead_letters(reader, numbers, sources.journal.decoder, tries=before is None)
                 if sink is None
-                else _parked(archive, sink, numbers[:PAGE])
+                else (_parked_rows(reader, sink, numbers[:PAGE]), None)
             )
         )
-        ones: list[RefusedRow] = values["ones"]
-        return sources.pages.page(
-            request,
-            "refused_group.html",
-            {
-                "group": its,
-                "node": node,
-                "before": before,
-                "advice": advice(sink, its.reason),
-                "at_once": min(its.count, ONES_MAX),
-                "earlier": numbers[len(ones) - 1] if 0 < len(ones) < len(numbers) else None,
-                **values,
-            },
+        last = numbers[len(rows) - 1] if 0 < len(rows) < len(numbers) else None
+        address = group_address(sink, key, node)
+        view = RefusedGroupView(
+            group=members,
+            node=node,
+            advice=advice(sink, key),
+            refused_by=None if sink is None else title_of(sink),
+            fields=group_fields(sink, key, node),
+            address=address,
+            newest=None if before is None else address,
+            earlier=None if last is None else group_address(sink, key, node, last),
+            at_once=min(members.count, MESSAGES_MAX),
+            rows=rows,
+            preview=replay_preview,
         )
+        return sources.pages.page(request, "refused_group.html", view)
 
     return [group]
 
 
 def _before(request: AnyRequest) -> int | None:
     text = request.query_params.get("before", "")
-    if text and not (text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX):
+    if text and not is_number(text):
         raise ClientException(f"before is {text!r:.40}: it must be a whole number")
     return int(text) if text else None
 
 
 def _members(
-    almanac: Almanac, sink: str | None, reason: str, node: str | None, before: int | None
+    almanac: Almanac, sink: str | None, key: ReasonKey, node: str | None, before: int | None
 ) -> tuple[RefusedGroup, list[int]]:
-    group = group_of(almanac, sink, reason, node)
+    group = find_group(almanac, sink, key, node)
     return group, almanac.refused_ones(group, node=node, before=before, ones_max=TRIED_MAX)
 
 
-def _letters(
-    archive: JournalReader, numbers: list[int], payload_bytes_max: int, tries: bool
-) -> dict[str, Any]:
-    """The first of them, as lines; and, if that `tries`, what would come of them now."""
-    letters: list[DeadLetter] = []
+def _dead_letters(
+    reader: JournalReader, numbers: list[int], decoder: Decoder, *, tries: bool
+) -> tuple[list[RefusedRow], ReplayPreview | None]:
+    """Read the first page of dead letters; if it `tries`, also what a replay would do."""
+    dead_letters: list[DeadLetterEntry] = []
     size_bytes = 0
     for number in numbers[: TRIED_MAX if tries else PAGE]:
-        letter = archive.dead_letter(number)
-        if letter is not None:
-            letters.append(letter)
-            size_bytes += len(letter.message.payload)
+        dead_letter = reader.dead_letter(number)
+        if dead_letter is not None:
+            dead_letters.append(dead_letter)
+            size_bytes += len(dead_letter.message.payload)
         if size_bytes >= READ_BYTES_MAX:
             break
-    outcomes = preview(letters if tries else [], payload_bytes_max)
-    valid = outcomes.pop(None, 0)
-    return {
-        "ones": [
-            RefusedRow(
-                f"/console/refused/letters/{each.id}",
-                each.message.received_at_ms,
-                each.message.node,
-                each.message.topic,
-                len(each.message.payload),
-            )
-            for each in letters[:PAGE]
-        ],
-        "tried": len(letters) if tries else 0,
-        "valid": valid,
-        "why": outcomes.most_common(WHY_MAX),
-    }
+    rows = [
+        RefusedRow(
+            address=f"/console/refused/letters/{dead_letter.id}",
+            at_ms=dead_letter.message.received_at_ms,
+            node=dead_letter.message.node,
+            topic=dead_letter.message.topic,
+            size_bytes=len(dead_letter.message.payload),
+            reason=dead_letter.reason,
+        )
+        for dead_letter in dead_letters[:PAGE]
+    ]
+    if not tries or not dead_letters:
+        return rows, None
+    valid, rejected = preview(dead_letters, decoder)
+    reasons = [(why.render(), count) for why, count in rejected.most_common(REASONS_MAX)]
+    return rows, ReplayPreview(len(dead_letters), valid, reasons)
 
 
-def _parked(archive: JournalReader, sink: str, offsets: list[int]) -> dict[str, Any]:
-    rows = [row for offset in offsets for row in archive.parked_at(offset, sink)]
-    return {
-        "ones": [
-            RefusedRow(
-                f"/console/refused/parked/{row.sink}/{row.offset}",
-                row.parked_at_ms,
-                row.node,
-                row.topic,
-                row.size_bytes,
-                row.attempts,
-                row.replay_requested,
-            )
-            for row in rows
-        ],
-        "tried": 0,
-        "valid": 0,
-        "why": [],
-    }
+def _parked_rows(reader: JournalReader, sink: str, offsets: list[int]) -> list[RefusedRow]:
+    return [
+        RefusedRow(
+            address=f"/console/refused/parked/{parked.sink}/{parked.offset}",
+            at_ms=parked.parked_at_ms,
+            node=parked.node,
+            topic=parked.topic,
+            size_bytes=parked.size_bytes,
+            reason=parked.reason,
+            attempts=parked.attempts,
+            replay_requested=parked.replay_requested,
+        )
+        for offset in offsets
+        for parked in reader.parked_at(offset, sink)
+    ]

@@ -1,4 +1,5 @@
--- Version 1. What each table promises is said in __init__.py.
+-- Version 1. journal/__init__.py says what each table promises. Each later version is a file of its
+-- own that alters the one before, so that old journals and new ones have the same schema.
 
 CREATE TABLE record (
     offset         INTEGER PRIMARY KEY,  -- 1, 2, 3 … without gaps

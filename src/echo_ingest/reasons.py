@@ -1,0 +1,219 @@
+"""Why a message or a record was not taken: codes, each with a summary and advice for people.
+
+`decode` gives a code to every message that it rejects, and the sinks to every record that they
+refuse by a rule of our own. What another system says in its own words has no code.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+FORMS = "docs/forms.md shows every form that can be read, with an example."
+
+
+class ReasonCode(StrEnum):
+    """A kind of reason. Its value is stored, so it never changes; its texts may."""
+
+    summary: str
+    """What is wrong, as one sentence that holds for every message with this code."""
+    advice: str
+    """What to do about it."""
+
+    def __new__(cls, value: str, summary: str, advice: str) -> Self:
+        """Make a member of its stored value and its two texts."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.summary = summary
+        member.advice = advice
+        return member
+
+    # ------------------------------------------------------------------ the message as a whole
+
+    TOO_LARGE = (
+        "too_large",
+        "The message is larger than this service accepts.",
+        "Have the device send shorter clips, or raise IOT_PAYLOAD_BYTES_MAX, restart the service"
+        " and retry these messages: they are kept whole.",
+    )
+    DAMAGED = (
+        "damaged",
+        "The disk returned other bytes than were stored.",
+        "What the device sent cannot be recovered. Check the disk soon; `echo-ingest verify`"
+        " and docs/reliability.md say more.",
+    )
+    EMPTY_MESSAGE = (
+        "empty_message",
+        "The message is empty.",
+        "A program that clears a retained message publishes an empty one, and so does a device"
+        " whose sensor could not be read. Have it send nothing, or a status, instead.",
+    )
+    NEITHER_JSON_NOR_AUDIO = (
+        "neither_json_nor_audio",
+        "The message is neither JSON nor an audio file.",
+        "If another program sends it, have that program publish on another topic. If it is one"
+        f" of your devices, look at what it sends. {FORMS}",
+    )
+    NOT_UTF8 = (
+        "not_utf8",
+        "The text is not encoded as UTF-8.",
+        "Have the device write its JSON as UTF-8. On Windows and in old versions of Python, the"
+        " program has to ask for that where it opens or encodes the text.",
+    )
+    JSON_CUT_OFF = (
+        "json_cut_off",
+        "The JSON ends in the middle.",
+        "A buffer in the device or its modem is probably smaller than the message (PubSubClient"
+        " for Arduino holds 256 bytes by default): make it larger. The missing end"
+        " cannot be recovered, so a retry does not help.",
+    )
+    NOT_A_NUMBER = (
+        "not_a_number",
+        "JSON has no NaN and no infinity.",
+        "A sensor could not be read, and the device wrote that as NaN. Have it send null instead.",
+    )
+    BROKEN_JSON = (
+        "broken_json",
+        "The JSON has a syntax error.",
+        "A comma, a quote or a bracket near the marked place is wrong. Have the device build its"
+        " JSON with a library instead of joining text.",
+    )
+    TOO_COMPLEX = (
+        "too_complex",
+        "The message is nested more deeply, or holds more values, than any device sends.",
+        "Look at the program that sends it.",
+    )
+    NOT_AN_OBJECT = (
+        "not_an_object",
+        "The message is JSON, but not a JSON object.",
+        f"Have the device send one JSON object in each message. {FORMS}",
+    )
+    UNKNOWN_FORM = (
+        "unknown_form",
+        "The fields of the message fit no known form.",
+        "If it is one of your devices, compare its fields with the forms. If another program"
+        f" sends it, have that program publish on another topic. {FORMS}",
+    )
+
+    ID_REUSED = (
+        "id_reused",
+        "The device used the id of an earlier message for a different one.",
+        "The device probably starts counting again after a restart. Have it make ids that never"
+        " repeat.",
+    )
+
+    # ------------------------------------------------------------------ a field of the message
+
+    MISSING_FIELD = (
+        "missing_field",
+        "A required field is missing.",
+        f"Have the device send the field as the form shows it. {FORMS}",
+    )
+    WRONG_TYPE = (
+        "wrong_type",
+        "The field holds another type of value than its form requires.",
+        "A number in quotes is the usual case. Have the device send the marked field as the form"
+        f" shows it. {FORMS}",
+    )
+    IMPOSSIBLE_VALUE = (
+        "impossible_value",
+        "The value is not possible.",
+        "Have the device send a possible value in the marked field, or leave the field out.",
+    )
+    UNREADABLE_TIME = (
+        "unreadable_time",
+        "The timestamp is not in a format we can read.",
+        "Have the device send a time like 2026-09-14T05:45:12Z, or seconds since 1970. A device"
+        " whose clock is not set may leave the time out: then the time of receipt counts.",
+    )
+    IMPOSSIBLE_PLACE = (
+        "impossible_place",
+        "The position cannot be right.",
+        "Latitude and longitude may be swapped, or the device may send millionths of a degree as"
+        " whole numbers. Have it send degrees, latitude first, and null where it has no position.",
+    )
+    CONFIDENCE_OUT_OF_RANGE = (
+        "confidence_out_of_range",
+        "The confidence is not a percentage from 0 to 100.",
+        "A model that gives a fraction has to multiply it by 100.",
+    )
+    SPECIES_WITHOUT_SOURCE = (
+        "species_without_source",
+        "The message names a species, but neither a node nor a model.",
+        "Have the device send sensor_id and confidence, or source_model.",
+    )
+    STATUS_WITHOUT_NODE = (
+        "status_without_node",
+        "The status does not say which node it is about.",
+        "Have the device publish below its own name (iotingestion/NAME), or send sensorId.",
+    )
+    INCOMPLETE_MOVEMENT = (
+        "incomplete_movement",
+        "A movement needs an animal and a position.",
+        "Have the sender add what is missing, or send no movement where the position is unknown.",
+    )
+    PROPERTY_GIVEN_TWICE = (
+        "property_given_twice",
+        "An MQTT user property came twice, with different values.",
+        "It is not known which value is right. Have the device send it once.",
+    )
+
+    # ------------------------------------------------------------------ the audio
+
+    BROKEN_BASE64 = (
+        "broken_base64",
+        "The clip is not valid base64.",
+        "The clip was cut off on its way into the message, or something stands before it. Have"
+        " the device send plain base64 of the whole file.",
+    )
+    UNKNOWN_AUDIO_FORMAT = (
+        "unknown_audio_format",
+        "The clip is in an audio format that cannot be read.",
+        "Have the device record WAV or FLAC, or MP3 or Ogg; raw samples need a WAV header.",
+    )
+    AUDIO_CUT_OFF = (
+        "audio_cut_off",
+        "The clip stops before its end.",
+        "The device may have published the file before it was complete, or run out of battery or"
+        " memory. Have it close the file first.",
+    )
+    AUDIO_EMPTY = (
+        "audio_empty",
+        "The clip holds no sound.",
+        "The microphone or the card delivered nothing: check the device.",
+    )
+    AUDIO_BROKEN = (
+        "audio_broken",
+        "The clip is damaged, or differs from what its header says.",
+        "Listen to the file on the device; another memory card is the first thing to try.",
+    )
+
+    # ------------------------------------------------------------------ what a sink cannot take
+
+    UNREADABLE_NOW = (
+        "unreadable_now",
+        "This version cannot decode the record any more.",
+        "This version reads that form differently. docs/reliability.md says what is kept.",
+    )
+    CLIP_NOT_STORED = (
+        "clip_not_stored",
+        "The audio storage does not have the clip of this record.",
+        "Retry the clip at the audio storage first, and then this record.",
+    )
+    NODE_UNKNOWN_TO_SINK = (
+        "node_unknown_to_sink",
+        "The sink does not know the node.",
+        "Register the node there, and then retry these records.",
+    )
+    NOT_SUPPORTED_BY_SINK = (
+        "not_supported_by_sink",
+        "The sink has no place for this record.",
+        "The record is kept here and in the other sinks. Nothing needs to be done, unless that"
+        " sink learns to take it.",
+    )
+
+
+_BY_VALUE = {code.value: code for code in ReasonCode}
+
+
+def code_of(stored: str | None) -> ReasonCode | None:
+    """Return the code with this stored value; None for none, and for one of a later version."""
+    return _BY_VALUE.get(stored or "")
