@@ -1,4 +1,4 @@
-"""What the page advises for a refused message: by its code, or by its words if it has none."""
+"""The advice on a refused message: by its code, or by its words where it has none."""
 
 import pytest
 
