@@ -59,7 +59,7 @@ def test_links_lead_somewhere(paper: Path) -> None:
 
 
 OURS = re.compile(
-    r"\b(journal|sink|ledger|backlog|almanac|cursor|broker|MQTT|dead letter|parked|offset|"
+    r"\b(journal|sink|backlog|almanac|cursor|broker|MQTT|dead letter|parked|offset|"
     r"payload|topic|record|replay|retention|settle|ingest\w*)s?\b",
     re.IGNORECASE,
 )

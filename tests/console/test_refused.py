@@ -327,7 +327,7 @@ async def test_a_node_is_let_in_with_a_password_that_is_shown_once_and_shut_out(
     for wrong in ({"node": "a/b"}, {"node": "echopub"}, {"node": "x", "url": "nowhere:0"}, {}):
         assert await browser.act("add-node", **wrong) == 400
     assert await browser.act("disable-node", node="ridge-09", back="/console/refused") == 303
-    assert "shut out" in browser.text and read_nodes(browser.settings.nodes_path)[0].disabled
+    assert "is blocked" in browser.text and read_nodes(browser.settings.nodes_path)[0].disabled
     await browser.act("enable-node", node="ridge-09", back="/console/refused")
     assert not read_nodes(browser.settings.nodes_path)[0].disabled
     log = "".join(capfd.readouterr())
@@ -338,7 +338,7 @@ async def test_nodes_of_a_broker_elsewhere_are_not_made_here(tmp_path: Path) -> 
     async with browsing(tmp_path, endpoint="mqtt://broker.example:1884", user="x") as browser:
         await browser.log_in()
         assert await browser.act("add-node", node="ridge-09") == 400
-        assert "elsewhere" in browser.text and not browser.settings.nodes_path.exists()
+        assert "another machine" in browser.text and not browser.settings.nodes_path.exists()
 
 
 @pytest.mark.parametrize("token", [None, HTTP_TOKEN])

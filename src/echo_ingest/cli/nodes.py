@@ -16,7 +16,8 @@ from msgspec import Struct
 from echo_ingest.admin import nodes as decided
 from echo_ingest.broker.nodes import NodeAccount, new_password, read_nodes
 from echo_ingest.cli.options import archive_of, settings_of
-from echo_ingest.cli.output import cells, counted, duration, fail, moment, out, say, table
+from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
+from echo_ingest.formatting import counted, utc
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.node_days import NodeContact
 from echo_ingest.settings import Settings
@@ -227,6 +228,6 @@ def _listed(node: NodeAccount, heard: NodeContact | None) -> Listed:
         "disabled" if node.disabled else "enabled",
         node.hash is None,
         node.made_at,
-        datetime.fromtimestamp(heard.last_heard_at_ms / 1000, UTC) if heard else None,
+        utc(heard.last_heard_at_ms) if heard else None,
         heard.received_today if heard else 0,
     )

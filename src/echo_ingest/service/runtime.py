@@ -3,13 +3,13 @@
 import contextlib
 import functools
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
 from echo_ingest.decode import Decoder
+from echo_ingest.formatting import utc
 from echo_ingest.ipc import Answers, ServiceGauges
 from echo_ingest.journal import Journal, JournalFull, Ledger
 from echo_ingest.journal.recovery.salvage import report_of
@@ -114,7 +114,7 @@ class Runtime:
         for name, figures in self.journal.ledger().sinks.items():
             states[name] = running.get(name, SinkState("not configured"))
             if figures.paused_at_ms is not None and name in running:
-                since = datetime.fromtimestamp(figures.paused_at_ms / 1000, UTC)
+                since = utc(figures.paused_at_ms)
                 states[name] = SinkState("paused", since)
         return states
 

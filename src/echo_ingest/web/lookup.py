@@ -27,8 +27,8 @@ def entry_at(reader: JournalReader, offset: int) -> Entry:
         last = reader.last_offset()
         if offset <= last:
             raise NotFoundException(
-                f"record {offset} is gone: it was older than IOT_RETENTION_DAYS, or it was lost"
-                " with a damaged file"
+                f"record {offset} is gone: it was older than IOT_RETENTION_DAYS,"
+                " or it was lost with a damaged file"
             )
         raise NotFoundException(f"there is no record {offset}; the newest one is {last}")
     return entry
@@ -45,7 +45,7 @@ def clip_file(reader: JournalReader, offset: int, decoder: Decoder) -> ClipFile:
     entry = entry_at(reader, offset)
     stored = shown(reader, entry, decoder)
     if stored.record is None:
-        raise NotFoundException(f"record {offset} cannot be shown: it is {stored.problem}")
+        raise NotFoundException(f"record {offset} cannot be read: {stored.problem}")
     clip = clips.clip_of(stored.record)
     if clip is None:
         raise NotFoundException(_no_clip(stored.record, offset))
