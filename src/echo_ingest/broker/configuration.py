@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from echo_ingest.broker.nodes import NodeAccount, hash_of, own_filters
 from echo_ingest.broker.program import Version
-from echo_ingest.settings import PACKET_OVERHEAD_BYTES, PROBE_PREFIX, RECEIPTS_PREFIX, Settings
+from echo_ingest.settings import PACKET_OVERHEAD_BYTES, LOOPBACK_PREFIX, RECEIPTS_PREFIX, Settings
 
 PUBLISHER = "echopub"
 SUBSCRIBER = "echosub"
@@ -152,7 +152,7 @@ def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
         f"user {SUBSCRIBER}",
         *(f"topic read {each}" for each in filters),
         f"user {SERVICE}",
-        f"topic readwrite {PROBE_PREFIX}/#",
+        f"topic readwrite {LOOPBACK_PREFIX}/#",
         "topic read $SYS/broker/#",
     ]
     if settings.echopub:

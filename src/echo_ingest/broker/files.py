@@ -34,7 +34,7 @@ from echo_ingest.broker.configuration import (
 from echo_ingest.broker.local_login import SERVICE_FILE, broker_folder
 from echo_ingest.broker.nodes import GENERATED_HASH_ROUNDS, SALT_BYTES, NodeAccount
 from echo_ingest.broker.program import BrokerError, Version, find_plugin
-from echo_ingest.settings import Settings, kept_secret
+from echo_ingest.settings import Settings, load_or_create_secret
 from echo_ingest.settings.secrets import SECRET_BYTES, write_private
 
 SYSTEM_USER = "mosquitto"
@@ -180,7 +180,7 @@ def _accounts(settings: Settings) -> Accounts:
         hashed = _hashed(settings.accounts_file, given.keys() - known.keys())
     else:
         for user, given_password in given.items():
-            password, is_new = kept_secret(settings.data_dir, user, given_password)
+            password, is_new = load_or_create_secret(settings.data_dir, user, given_password)
             known[user] = Credentials(user, password)
             if is_new:
                 new.append(known[user])

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from echo_ingest.broker.configuration import SOCKET_FILE, Credentials
-from echo_ingest.settings import Endpoint, LocalEndpoint, Settings, kept_secret
+from echo_ingest.settings import Endpoint, LocalEndpoint, Settings, load_or_create_secret
 
 SERVICE_FILE = "service.json"
 
@@ -55,4 +55,4 @@ def session_name(settings: Settings, endpoint: Endpoint | LocalEndpoint) -> str:
     """
     if isinstance(endpoint, Endpoint):
         return settings.client_id
-    return f"{settings.client_id}-{kept_secret(settings.data_dir, 'session')[0]}"
+    return f"{settings.client_id}-{load_or_create_secret(settings.data_dir, 'session')[0]}"

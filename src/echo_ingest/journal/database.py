@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,12 +96,3 @@ def transaction(db: apsw.Connection) -> Iterator[None]:
         if db.in_transaction:  # for want of room SQLite ends some by itself
             db.execute("ROLLBACK")
         raise
-
-
-def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to disk."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

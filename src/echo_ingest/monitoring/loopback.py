@@ -12,7 +12,7 @@ import time
 
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.mqtt.session import QOS_0
-from echo_ingest.settings import PROBE_PREFIX
+from echo_ingest.settings import LOOPBACK_PREFIX
 
 PERIOD_SECONDS = 2.0
 ECHO_AGE_SECONDS_MAX = 8.0
@@ -22,7 +22,7 @@ class LoopbackCheck:
     """Sends probes and knows the newest that came back."""
 
     def __init__(self, client_id: str) -> None:
-        self.topic = f"{PROBE_PREFIX}/{client_id}"
+        self.topic = f"{LOOPBACK_PREFIX}/{client_id}"
         """Where probes go; the session subscribes to it as its `echo_topic`."""
         self._token = secrets.token_hex(8).encode()
         self._newest_sent_at = -math.inf

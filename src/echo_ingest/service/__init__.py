@@ -21,7 +21,7 @@ from echo_ingest.journal.recovery.salvage import mend
 from echo_ingest.monitoring.broker_health import BrokerHealth
 from echo_ingest.monitoring.node_counts import count_nodes
 from echo_ingest.pipeline.retention import retain
-from echo_ingest.process.orphans import end_survivor, lock_file, try_lock
+from echo_ingest.process.orphans import end_orphan, lock_file, try_lock
 from echo_ingest.process.shutdown import cancel, first_error, stop_signal
 from echo_ingest.service.runtime import Runtime
 from echo_ingest.service.supervisor import keep_running
@@ -31,7 +31,7 @@ from echo_ingest.settings import (
     LocalEndpoint,
     Settings,
     Tokens,
-    kept_secret,
+    load_or_create_secret,
     parse_endpoint,
 )
 
@@ -175,10 +175,10 @@ async def _serve(
 
 def _tokens(settings: Settings, tell_token: TellToken) -> Tokens:
     """Those that are given, else kept, else made now: then they are told, this once."""
-    reader, is_new = kept_secret(settings.data_dir, "http", settings.http_token)
+    reader, is_new = load_or_create_secret(settings.data_dir, "http", settings.http_token)
     if is_new:
         tell_token("reader", reader)
-    operator, is_new = kept_secret(settings.data_dir, "operator", settings.operator_token)
+    operator, is_new = load_or_create_secret(settings.data_dir, "operator", settings.operator_token)
     if is_new:
         tell_token("operator", operator)
     return Tokens(reader, operator)
@@ -196,7 +196,7 @@ async def _survivors_ended(data_dir: Path) -> AsyncIterator[_Locks]:
     """The processes of an earlier start, which was killed, have gone: they had its journal open."""
     with lock_file(data_dir / "web.pid") as web, lock_file(data_dir / "delivery.pid") as delivery:
         for name, lock in (("web", web), ("delivery", delivery)):
-            if not await end_survivor(lock, f"{name} process", SURVIVOR_SECONDS_MAX):
+            if not await end_orphan(lock, f"{name} process", SURVIVOR_SECONDS_MAX):
                 raise ServiceStopped(
                     f"the {name} process of an earlier start does not end and still holds "
                     f"{name}.pid in the data folder: end it, or restart the machine"
