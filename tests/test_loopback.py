@@ -67,10 +67,10 @@ async def beating(broker: Broker) -> AsyncIterator[tuple[LoopbackCheck, Session]
         endpoint=Endpoint("mqtt", "127.0.0.1", broker.port),
         client_id="ingest",
         topic_filters=("#",),
-        echo_topic=pulse.topic,
+        loopback_topic=pulse.topic,
         session_expiry_seconds=60,
     )
-    session = Session(options, on_echo=pulse.on_echo)
+    session = Session(options, on_loopback=pulse.on_loopback)
     tasks = [asyncio.create_task(session.run()), asyncio.create_task(pulse.run(session))]
     yield pulse, session
     for task in tasks:
@@ -115,18 +115,18 @@ async def test_what_this_process_did_not_send_does_not_count(broker: Broker) -> 
         stranger = LoopbackCheck("ingest")
         heard: list[bytes] = []
         options = SessionOptions(
-            endpoint=session.options.endpoint, client_id="other", echo_topic=pulse.topic
+            endpoint=session.options.endpoint, client_id="other", loopback_topic=pulse.topic
         )
-        listening = asyncio.create_task(Session(options, on_echo=heard.append).run())
+        listening = asyncio.create_task(Session(options, on_loopback=heard.append).run())
         await eventually(lambda: bool(heard))
         listening.cancel()
         for payload in heard:
-            stranger.on_echo(payload)
+            stranger.on_loopback(payload)
         assert stranger.age_seconds == math.inf
 
 
 @pytest.mark.parametrize("payload", [b"", b"x", b" ", b"\xff \xff", b"token nan", b"token 1e999"])
 def test_a_payload_that_is_no_probe_is_passed_over(payload: bytes) -> None:
     pulse = LoopbackCheck("ingest")
-    pulse.on_echo(payload.replace(b"token", pulse._token))
+    pulse.on_loopback(payload.replace(b"token", pulse._token))
     assert pulse.age_seconds == math.inf

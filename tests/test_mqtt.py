@@ -140,8 +140,8 @@ async def test_messages_come_in_order_over_every_transport(
     broker: PlainBroker, scheme: Scheme
 ) -> None:
     seen: list[bytes] = []
-    echoes = options(broker, scheme, echo_topic="iotprobe/me")
-    async with running(Session(echoes, on_echo=seen.append)) as session:
+    echoes = options(broker, scheme, loopback_topic="iotprobe/me")
+    async with running(Session(echoes, on_loopback=seen.append)) as session:
         await asyncio.to_thread(publish, broker, range(500))
         await session.publish("iotingestion/a", b"500 " + b"y" * 80_000, properties=[("k", "v")])
         batch = await batch_of(session, 501)

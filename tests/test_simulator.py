@@ -32,7 +32,7 @@ def remembered() -> list[tuple[Message, AnyRecord | Rejected]]:
     return [(message, decode(message, PAYLOAD_BYTES_MAX)) for message in found]
 
 
-def test_all_but_the_careless_one_send_records(
+def test_all_but_the_device_with_a_bug_send_records(
     remembered: list[tuple[Message, AnyRecord | Rejected]],
 ) -> None:
     refused = Counter(m.node for m, record in remembered if isinstance(record, Rejected))

@@ -152,10 +152,10 @@ async def _serve(
                 session = tasks.create_task(house.session.run())
                 intake = [
                     tasks.create_task(house.ingest.run()),
-                    tasks.create_task(house.pulse.run(house.session)),
+                    tasks.create_task(house.loopback.run(house.session)),
                 ]
                 if own is not None or settings.user == broker.SERVICE:  # a broker of ours
-                    intake.append(tasks.create_task(house.figures.run()))
+                    intake.append(tasks.create_task(house.broker_stats.run()))
                 if beside is not None:
                     intake.append(tasks.create_task(_beside(house, beside)))
                 await _until_either(stopping, own)
@@ -252,7 +252,7 @@ def _sole_owner(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (data_dir / "lock").open("w")
     except PermissionError:
-        raise ServiceStopped(broker.not_ours(data_dir)) from None
+        raise ServiceStopped(broker.unwritable_remedy(data_dir)) from None
     with file as lock:
         if not try_lock(lock.fileno()):
             raise ServiceStopped(

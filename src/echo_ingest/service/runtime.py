@@ -41,7 +41,7 @@ class Runtime:
         self.endpoint = endpoint
         self.publisher = publisher
         self.draining = False
-        self.pulse = LoopbackCheck(settings.client_id)
+        self.loopback = LoopbackCheck(settings.client_id)
         self.session = Session(
             SessionOptions(
                 endpoint=endpoint,
@@ -49,14 +49,14 @@ class Runtime:
                 login=login,
                 tls_ca_file=settings.tls_ca_file,
                 topic_filters=settings.topic_filters,
-                echo_topic=self.pulse.topic,
+                loopback_topic=self.loopback.topic,
                 session_expiry_seconds=settings.session_expiry_seconds,
             ),
             node_of=functools.lru_cache(TOPICS_REMEMBERED)(settings.node_of),
             on_connected=self._on_connected,
-            on_echo=self.pulse.on_echo,
+            on_loopback=self.loopback.on_message,
         )
-        self.figures = BrokerStats(self.session.options)
+        self.broker_stats = BrokerStats(self.session.options)
         self.delivery = DeliveryProcess(settings)
         for name in self.delivery.names:
             journal.add_sink(name)  # before retention looks: what a new sink wants must stay
@@ -100,7 +100,7 @@ class Runtime:
 
     def healthy(self) -> dict[str, str]:
         """Messages really pass through the broker to us. Sinks do not count: records wait."""
-        return self.ready() | self.pulse.problems()
+        return self.ready() | self.loopback.problems()
 
     def ledger(self) -> Ledger:
         """As the journal counts it."""
@@ -127,8 +127,8 @@ class Runtime:
         metrics.DEAD_LETTERS.set(ledger.dead_letters)
         metrics.JOURNAL_BLOCKED.set(self.ingest.blocked is not None)
         metrics.CONNECTED.set(self.session.is_connected)
-        metrics.ECHO_AGE_SECONDS.set(self.pulse.age_seconds)
-        metrics.BROKER.known = self.figures.known
+        metrics.LOOPBACK_AGE_SECONDS.set(self.loopback.age_seconds)
+        metrics.BROKER.values = self.broker_stats.values
         for name, sink in ledger.sinks.items():
             metrics.SINK_PAUSED.labels(name).set(sink.paused_at_ms is not None)
             metrics.SINK_BACKLOG.labels(name).set(sink.backlog)

@@ -47,16 +47,16 @@ from echo_ingest.settings.urls import (
 )
 
 __all__ = [
-    "PACKET_OVERHEAD_BYTES",
     "LOOPBACK_PREFIX",
+    "PACKET_OVERHEAD_BYTES",
     "RECEIPTS_PREFIX",
     "Endpoint",
     "LocalEndpoint",
     "Settings",
     "SettingsError",
     "Tokens",
-    "load_or_create_secret",
     "load",
+    "load_or_create_secret",
     "node_of",
     "parse_endpoint",
 ]
@@ -261,7 +261,8 @@ class Settings(BaseModel):
     ) -> SecretStr | None:
         if token is not None and info.data.get("http_token") == token:
             raise ValueError(
-                "IOT_HTTP_TOKEN is the same, so everybody who may read could make changes; type another"
+                "IOT_HTTP_TOKEN is the same, so everybody who may read could make changes; "
+                "type another"
             )
         return token
 
@@ -286,7 +287,7 @@ class Settings(BaseModel):
 
     @property
     def console_access(self) -> Literal["open", "token", "off"]:
-        """Return who may view the console: by default, not everybody sees where rare animals are."""
+        """Return who may view the console: where rare animals are is not public by default."""
         return self.console or ("open" if is_loopback(self.bind) else "token")
 
     @property

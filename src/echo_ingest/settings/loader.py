@@ -45,7 +45,7 @@ def read(
     environ: Mapping[str, str],
     toml_path: Path | None,
 ) -> M:
-    """Read the settings of `model`; each of `secrets` may be in a file instead (`settings.load`)."""
+    """Read the settings of `model`; see `settings.load`. Each of `secrets` may be in a file."""
     problems: list[str] = []
     names = [*model.model_fields, *(secret + FILE_SUFFIX for secret in secrets)]
     if toml_path is None and environ.get(CONFIG_VARIABLE):

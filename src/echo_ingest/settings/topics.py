@@ -47,8 +47,8 @@ def effective_filter(text: str) -> str:
     for reserved in (RECEIPTS_PREFIX, LOOPBACK_PREFIX):
         if overlap(effective, f"{reserved}/#"):
             raise ValueError(
-                f"{text} includes {reserved}/, where this service itself publishes: begin with the level "
-                "below which the devices publish, such as iotingestion/#"
+                f"{text} includes {reserved}/, where this service itself publishes: begin with the "
+                "level below which the devices publish, such as iotingestion/#"
             )
     return effective
 

@@ -159,7 +159,7 @@ def mongodb_address(text: str) -> str:
 PLACEHOLDERS = ("{z}", "{x}", "{y}")
 TILES_REMEDY = (
     "type an https address with {z}, {x} and {y} in its path, such as "
-    "https://tiles.example.org/{z}/{x}/{y}.png; the host may begin with {s}, which stands for a, b or c"
+    "https://tiles.example.org/{z}/{x}/{y}.png; the host may begin with {s}, for one of a, b and c"
 )
 
 

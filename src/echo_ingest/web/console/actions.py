@@ -109,11 +109,11 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
 
         def add() -> nodes.NodeCredentials:
             _require_nodes(sources)
-            nodes.check(settings, name)
-            place = nodes.place_of(settings, url)
+            nodes.check_name_and_topic(settings, name)
+            place = nodes.broker_url(settings, url)
             password, hashed = new_password()
             nodes.add(settings, name, hashed)
-            return nodes.given(settings, name, password, place)
+            return nodes.credentials_for(settings, name, password, place)
 
         given = await decide(add)
         log.info("operator acts", action="add node", node=name)
@@ -162,7 +162,7 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
 
 
 def _require_nodes(sources: ConsoleContext) -> None:
-    if not nodes.are_here(sources.settings):
+    if not nodes.manages_our_broker(sources.settings):
         raise ActionError(
             "the broker runs elsewhere, and so do its nodes: type `echo-ingest nodes` there"
         )

@@ -8,7 +8,7 @@ from litestar import Response, get
 from litestar.exceptions import ValidationException
 from litestar.handlers import HTTPRouteHandler
 
-from echo_ingest.admin.nodes import are_here, place_of
+from echo_ingest.admin.nodes import broker_url, manages_our_broker
 from echo_ingest.almanac import Almanac
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.nodes import detail
@@ -40,7 +40,9 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
         except ValueError as error:
             raise ValidationException(str(error)) from None
         values = await sources.almanac.ask(lambda almanac: found(almanac, asked, now, zone))
-        values["place"] = place_of(sources.settings) if are_here(sources.settings) else None
+        values["place"] = (
+            broker_url(sources.settings) if manages_our_broker(sources.settings) else None
+        )
         values["hostname"] = request.url.hostname or "localhost"
         if asked == NodesQuery():
             values["live"] = "nodes"
