@@ -220,8 +220,14 @@ def test_without_echopub_there_are_only_nodes_with_one_session_each(
     node = Device(harness.mqtt_port, "ridge-07", password, client_id="mine", session_seconds=600)
     node.subscribe("iotreceipts/ridge-07/#", at_least_once=True)
     # another account with the same client id neither disconnects it nor gets its session
-    thief = Device(harness.ws_port, "creek-02", other_password, websocket=True, client_id="ridge-07",
-                   session_seconds=600)  # fmt: skip
+    thief = Device(
+        harness.ws_port,
+        "creek-02",
+        other_password,
+        websocket=True,
+        client_id="ridge-07",
+        session_seconds=600,
+    )
     assert not thief.has_session
     assert node.is_connected()
     # a second connection replaces the first, whatever its client id

@@ -90,12 +90,12 @@ def test_variables_that_kubernetes_sets_are_left_alone() -> None:
 def test_a_secret_can_stay_in_a_file(tmp_path: Path, secret: str) -> None:
     path = tmp_path / "secret"
     words = "a-token-of-its-own-0123" if secret.endswith("_token") else "two words "
-    kept = secret_with(secret, words)
-    path.write_text(f"{kept}\n")
+    value = secret_with(secret, words)
+    path.write_text(f"{value}\n")
     by_environment = load({f"IOT_{secret.upper()}_FILE": str(path)})
     (tmp_path / "site.toml").write_text(f'{secret}_file = "{path}"\n')
     by_file = load({}, tmp_path / "site.toml")
-    assert getattr(by_environment, secret).get_secret_value() == kept
+    assert getattr(by_environment, secret).get_secret_value() == value
     assert by_file == by_environment
 
 
