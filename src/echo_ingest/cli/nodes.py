@@ -65,7 +65,7 @@ def add(
     It may then publish below [b]iotingestion/NAME[/] and read [b]iotreceipts/NAME[/].
     """
     settings = settings_of(context)
-    decided.check(settings, name)
+    decided.check_name_and_topic(settings, name)
     if certificate and (env_file is not None or qr):
         fail("--certificate makes no password: leave out --env-file and --qr", 2)
     place = _place(url, settings)
@@ -156,7 +156,7 @@ def _say_when(settings: Settings) -> None:
 
 
 def _place(url: str | None, settings: Settings) -> str:
-    place = decided.place_of(settings, url)
+    place = decided.broker_url(settings, url)
     if url is None:
         say(f"devices are told to come to {place}; if they must come elsewhere, say so with --url")
     return place
@@ -173,7 +173,7 @@ def _written(
     if password is None:
         yield None
         return
-    given = decided.given(settings, name, password, url)
+    given = decided.credentials_for(settings, name, password, url)
     if env_file is None:
         yield given
         return

@@ -119,11 +119,11 @@ def routes(sources: ConsoleContext, replays: ReplayJobs) -> list[HTTPRouteHandle
 
         def add() -> nodes.NodeCredentials:
             _require_nodes(sources)
-            nodes.check(settings, name)
-            place = nodes.place_of(settings, url)
+            nodes.check_name_and_topic(settings, name)
+            place = nodes.broker_url(settings, url)
             password, hashed = new_password()
             nodes.add(settings, name, hashed)
-            return nodes.given(settings, name, password, place)
+            return nodes.credentials_for(settings, name, password, place)
 
         credentials = await decide(add)
         log.info("operator acts", action="add node", node=name)
@@ -172,7 +172,7 @@ def routes(sources: ConsoleContext, replays: ReplayJobs) -> list[HTTPRouteHandle
 
 
 def _require_nodes(sources: ConsoleContext) -> None:
-    if not nodes.are_here(sources.settings):
+    if not nodes.manages_our_broker(sources.settings):
         raise ActionError(
             "the broker runs on another machine: run `echo-ingest nodes` there to manage its nodes"
         )
