@@ -170,6 +170,6 @@ class Runtime:
             metrics.SESSIONS_LOST.inc()
             log.error(
                 "session lost",
-                meaning="the broker has forgotten our session; the messages that it held for us while "
-                "we were away are lost, unless the devices send them again",
+                meaning="the broker has forgotten our session; the messages that it held for us "
+                "while we were away are lost, unless the devices send them again",
             )

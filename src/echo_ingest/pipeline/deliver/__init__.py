@@ -151,7 +151,10 @@ class Deliver:
     async def _settle(
         self, offsets: list[int], refusals: dict[int, Refused], place: str | None = None
     ) -> int:
-        """Note what the sink took. On a full disk, wait here: to continue would repeat the write."""
+        """Note what the sink took.
+
+        On a full disk it waits here: to continue would repeat the write.
+        """
         waited = False
         while True:
             try:
