@@ -17,7 +17,7 @@ from echo_ingest.cli.options import (
     archive_of,
     settings_of,
 )
-from echo_ingest.cli.output import counted, fail, out, progress, say
+from echo_ingest.cli.output import fail, out, progress, say
 from echo_ingest.columns import TABLES
 from echo_ingest.export import gather, stream, write_tables
 from echo_ingest.export.camtrap import package
@@ -25,6 +25,7 @@ from echo_ingest.export.camtrap.package import PackageSummary
 from echo_ingest.export.camtrap.project import ProjectError, read
 from echo_ingest.export.partial import ExportRefused, ExportSummary, begin, folder_of, go_on
 from echo_ingest.export.reading import Request, kinds, start
+from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalFull
 from echo_ingest.journal.database import NO_ROOM
 from echo_ingest.journal.reader import JournalReader, Selection

@@ -16,7 +16,8 @@ from msgspec import Struct
 from echo_ingest.admin import nodes as decided
 from echo_ingest.broker.nodes import NodeAccount, new_password, read_nodes
 from echo_ingest.cli.options import archive_of, settings_of
-from echo_ingest.cli.output import cells, counted, duration, fail, moment, out, say, table
+from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
+from echo_ingest.formatting import counted, utc
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.node_days import NodeContact
 from echo_ingest.settings import Settings
@@ -64,7 +65,7 @@ def add(
     It may then publish below [b]iotingestion/NAME[/] and read [b]iotreceipts/NAME[/].
     """
     settings = settings_of(context)
-    decided.check(settings, name)
+    decided.check_name_and_topic(settings, name)
     if certificate and (env_file is not None or qr):
         fail("--certificate makes no password: leave out --env-file and --qr", 2)
     place = _place(url, settings)
@@ -155,7 +156,7 @@ def _say_when(settings: Settings) -> None:
 
 
 def _place(url: str | None, settings: Settings) -> str:
-    place = decided.place_of(settings, url)
+    place = decided.broker_url(settings, url)
     if url is None:
         say(f"devices are told to come to {place}; if they must come elsewhere, say so with --url")
     return place
@@ -172,7 +173,7 @@ def _written(
     if password is None:
         yield None
         return
-    given = decided.given(settings, name, password, url)
+    given = decided.credentials_for(settings, name, password, url)
     if env_file is None:
         yield given
         return
@@ -227,6 +228,6 @@ def _listed(node: NodeAccount, heard: NodeContact | None) -> Listed:
         "disabled" if node.disabled else "enabled",
         node.hash is None,
         node.made_at,
-        datetime.fromtimestamp(heard.last_heard_at_ms / 1000, UTC) if heard else None,
+        utc(heard.last_heard_at_ms) if heard else None,
         heard.received_today if heard else 0,
     )

@@ -7,7 +7,7 @@ results and nothing else. Colours and progress bars appear on a terminal only.
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -27,6 +27,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from echo_ingest.formatting import utc
 from echo_ingest.payload_view import printable
 
 PIPE_COLUMNS = 1_000
@@ -58,15 +59,10 @@ def say(message: str) -> None:
 def moment(when: datetime | int) -> str:
     """Local time with the zone's offset; `when` is aware, or milliseconds since 1970."""
     if isinstance(when, int):
-        when = datetime.fromtimestamp(when / 1000, UTC)
+        when = utc(when)
     with contextlib.suppress(OverflowError, ValueError):  # the ends of the calendar
         when = when.astimezone()
     return when.strftime("%Y-%m-%d %H:%M:%S %z")
-
-
-def counted(count: int, things: str) -> str:
-    """`1 node`, `2 nodes`: `things` is a plural that ends in s, or a word that has none."""
-    return f"{count:,} {things if count != 1 else things.removesuffix('s')}"
 
 
 def duration(seconds: float) -> str:

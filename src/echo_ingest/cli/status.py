@@ -11,6 +11,7 @@ from rich.text import Text
 
 from echo_ingest.cli.options import archive_of, given_time, settings_of
 from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
+from echo_ingest.formatting import utc
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.payload_view import size
@@ -95,10 +96,7 @@ def _sums(days: Iterable[NodeDay]) -> list[NodeSum]:
     """One for each node, who was heard last first: who has fallen silent is at the end."""
     sums: dict[str, NodeSum] = {}
     for day in days:
-        first, last = (
-            datetime.fromtimestamp(ms / 1000, UTC)
-            for ms in (day.first_heard_at_ms, day.last_heard_at_ms)
-        )
+        first, last = utc(day.first_heard_at_ms), utc(day.last_heard_at_ms)
         each = sums.setdefault(day.node, NodeSum(day.node or None, first, last))
         each.first_heard_at = min(each.first_heard_at, first)
         each.last_heard_at = max(each.last_heard_at, last)

@@ -1,17 +1,16 @@
 """Clips as files: the original bytes, under names that tell node, time and content."""
 
-import os
 import re
 from hashlib import sha256
 from pathlib import Path
 
+from echo_ingest.process.files import atomic_write
 from echo_ingest.record import AnyRecord, Clip
 
 FOLDER = "audio"
 HASH_DIGITS = 16
 NODE_CHARACTERS_MAX = 64
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
-UNFINISHED = ".part"
 
 
 def path_of(record: AnyRecord, clip: Clip, hash_digits: int = HASH_DIGITS) -> str:
@@ -36,19 +35,10 @@ def write(folder: Path, record: AnyRecord, clip: Clip, audio: bytes) -> str:
     if (folder / path).exists() and not _holds(folder / path, clip):
         path = path_of(record, clip, len(clip.sha256))
     if not (folder / path).exists():
-        _put(folder / path, audio)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(folder / path, audio, mode=0o666)  # as the umask of whoever exports allows
     return path
 
 
 def _holds(path: Path, clip: Clip) -> bool:
     return sha256(path.read_bytes()).hexdigest() == clip.sha256
-
-
-def _put(path: Path, audio: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + UNFINISHED)
-    with unfinished.open("wb") as file:
-        file.write(audio)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)

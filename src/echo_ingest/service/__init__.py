@@ -21,7 +21,7 @@ from echo_ingest.journal.recovery.salvage import mend
 from echo_ingest.monitoring.broker_health import BrokerHealth
 from echo_ingest.monitoring.node_counts import count_nodes
 from echo_ingest.pipeline.retention import retain
-from echo_ingest.process.orphans import end_survivor, lock_file, try_lock
+from echo_ingest.process.orphans import end_orphan, lock_file, try_lock
 from echo_ingest.process.shutdown import cancel, first_error, stop_signal
 from echo_ingest.service.runtime import Runtime
 from echo_ingest.service.supervisor import keep_running
@@ -31,13 +31,13 @@ from echo_ingest.settings import (
     LocalEndpoint,
     Settings,
     Tokens,
-    kept_secret,
+    load_or_create_secret,
     parse_endpoint,
 )
 
 __all__ = ["Runtime", "ServiceStopped", "run_broker", "run_ingest", "run_up"]
 
-SURVIVOR_SECONDS_MAX = 6.0
+ORPHAN_SECONDS_MAX = 6.0
 """The line waits for so long, so it is less than a write to a slow sink may take."""
 
 TellToken = Callable[[str, str], None]
@@ -72,7 +72,7 @@ async def run_up(
     with _sole_owner(settings.data_dir):
         async with (
             broker.running(settings) as own,
-            _survivors_ended(settings.data_dir) as locks,
+            _orphans_ended(settings.data_dir) as locks,
             _journal(settings) as journal,
         ):
             runtime = Runtime(
@@ -93,7 +93,7 @@ async def run_ingest(settings: Settings, tell_token: TellToken) -> None:
         endpoint = parse_endpoint(settings.endpoint)
     with _sole_owner(settings.data_dir):
         async with (
-            _survivors_ended(settings.data_dir) as locks,
+            _orphans_ended(settings.data_dir) as locks,
             _journal(settings) as journal,
         ):
             runtime = Runtime(settings, journal, endpoint, lambda: broker.login(settings))
@@ -152,10 +152,10 @@ async def _serve(
                 session = tasks.create_task(runtime.session.run())
                 intake = [
                     tasks.create_task(runtime.ingest.run()),
-                    tasks.create_task(runtime.pulse.run(runtime.session)),
+                    tasks.create_task(runtime.loopback.run(runtime.session)),
                 ]
                 if own is not None or settings.user == broker.SERVICE:  # a broker of ours
-                    intake.append(tasks.create_task(runtime.figures.run()))
+                    intake.append(tasks.create_task(runtime.broker_stats.run()))
                 if beside is not None:
                     intake.append(tasks.create_task(_beside(runtime, beside)))
                 await _until_either(stopping, own)
@@ -175,10 +175,10 @@ async def _serve(
 
 def _tokens(settings: Settings, tell_token: TellToken) -> Tokens:
     """Return the tokens that are given, else kept, else made now, and then told this once."""
-    reader, is_new = kept_secret(settings.data_dir, "http", settings.http_token)
+    reader, is_new = load_or_create_secret(settings.data_dir, "http", settings.http_token)
     if is_new:
         tell_token("reader", reader)
-    operator, is_new = kept_secret(settings.data_dir, "operator", settings.operator_token)
+    operator, is_new = load_or_create_secret(settings.data_dir, "operator", settings.operator_token)
     if is_new:
         tell_token("operator", operator)
     return Tokens(reader, operator)
@@ -192,11 +192,11 @@ class _Locks(Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def _survivors_ended(data_dir: Path) -> AsyncIterator[_Locks]:
+async def _orphans_ended(data_dir: Path) -> AsyncIterator[_Locks]:
     """End the processes of an earlier service that was killed: they have the journal open."""
     with lock_file(data_dir / "web.pid") as web, lock_file(data_dir / "delivery.pid") as delivery:
         for name, lock in (("web", web), ("delivery", delivery)):
-            if not await end_survivor(lock, f"{name} process", SURVIVOR_SECONDS_MAX):
+            if not await end_orphan(lock, f"{name} process", ORPHAN_SECONDS_MAX):
                 raise ServiceStopped(
                     f"the {name} process of an earlier start does not end and still holds "
                     f"{name}.pid in the data folder: end it, or restart the machine"
@@ -252,7 +252,7 @@ def _sole_owner(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (data_dir / "lock").open("w")
     except PermissionError:
-        raise ServiceStopped(broker.not_ours(data_dir)) from None
+        raise ServiceStopped(broker.unwritable_remedy(data_dir)) from None
     with file as lock:
         if not try_lock(lock.fileno()):
             raise ServiceStopped(

@@ -19,7 +19,7 @@ from msgspec import Struct
 from echo_ingest import metrics
 from echo_ingest.backoff import delay_seconds
 from echo_ingest.ipc import SILENT_SECONDS_MAX
-from echo_ingest.process.orphans import noting_number
+from echo_ingest.process.orphans import pid_writer
 
 STEADY_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.2
@@ -114,7 +114,7 @@ async def _start(process: ChildProcess, line: int) -> asyncio.subprocess.Process
         stdin=asyncio.subprocess.PIPE,
         pass_fds=(line, process.lock, *process.passed),
         process_group=0,  # Ctrl-C in a terminal reaches only us, and we end it
-        preexec_fn=noting_number(process.lock),
+        preexec_fn=pid_writer(process.lock),
     )
     assert program.stdin is not None
     # It stays open: when it closes, the process knows that we have ended.

@@ -1,8 +1,8 @@
 """The second half of the line: journal → one sink → cursor.
 
-All decisions about retrying are here. The sink says `Refusal` (parked, go on) or raises
-`Unavailable` (the same batch again, later, without end); anything else is our own mistake and
-ends the process, which the journal makes safe.
+All decisions about retrying are here. A sink returns a `Refusal` (the record is parked, delivery
+continues) or raises `Unavailable` (the same batch is offered again, later, without end). Any other
+exception is a fault of ours and ends the process, which the journal makes safe.
 
 A sink that is to name clips instead of carrying them has a `clip_store`, the delivery to the sink
 that keeps them: it reads only what that one has settled, so that what it names is there.
@@ -33,7 +33,7 @@ log = structlog.get_logger("deliver")
 
 
 class Deliver:
-    """Brings one sink up to date with the journal and keeps it there."""
+    """Brings one sink up to date with the journal, and keeps it so."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Deliver:
         self._failure: Unavailable | None = None
         """Why the sink takes nothing, as of the last attempt; None while it takes records."""
         self.paused = False
-        """A person has it wait; as of the last look."""
+        """Whether a person has paused the sink, as of the last look."""
         self._unavailable_since: datetime | None = None
         self._journal = journal
         self._sink = sink
@@ -69,7 +69,7 @@ class Deliver:
         metrics.SINK_REFUSED.labels(sink.name)
 
     def wake(self) -> None:
-        """There is something new in the journal."""
+        """Look for new records at once instead of after a poll."""
         self._wake.set()
 
     @property
@@ -87,7 +87,7 @@ class Deliver:
 
     @property
     def state(self) -> SinkState:
-        """What it does just now, unless it is paused: that is in the journal."""
+        """What the sink does now; whether it is paused is in the journal."""
         if self._failure is not None:
             return SinkState(
                 "unavailable",
@@ -101,7 +101,7 @@ class Deliver:
         return SinkState("delivering")
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Deliver until `stopping`; a write that was begun is finished and settled first."""
+        """Deliver until `stopping`; a write that has begun is finished and settled first."""
         while not stopping.is_set():
             self._wake.clear()
             if self._look_for_pause():
@@ -122,7 +122,7 @@ class Deliver:
                 await asyncio.sleep(0)
 
     async def _offer(self, entries: list[Entry], stopping: asyncio.Event) -> float:
-        """Offer entries and settle what came of each; return how long to wait before the next."""
+        """Offer entries and settle the result; return how many seconds to wait before the next."""
         batch, unfit = self._fit(entries)
         parked = entries[len(batch)].offset if unfit is not None else 0
         while batch:
@@ -141,7 +141,7 @@ class Deliver:
                 [d.offset for d in batch[: written.count]], refusals, written.place
             )
             self._recover()
-            if counted < written.count:  # it has been told to begin anew
+            if counted < written.count:  # somebody has moved the cursor: read again
                 return 0.0
             batch = batch[written.count :]
         if unfit is not None:
@@ -151,7 +151,10 @@ class Deliver:
     async def _settle(
         self, offsets: list[int], refusals: dict[int, Refused], place: str | None = None
     ) -> int:
-        """Note what the sink took. On a full disk it waits here: going on would repeat it."""
+        """Note what the sink took.
+
+        On a full disk it waits here: to continue would repeat the write.
+        """
         waited = False
         while True:
             try:
@@ -164,7 +167,7 @@ class Deliver:
                 self._be_unavailable(Unavailable(str(error), cause=Cause.JOURNAL_BLOCKED))
                 await asyncio.sleep(ROOM_POLL_SECONDS)
         if waited:
-            log.info("settling goes on", sink=self.name)
+            log.info("settling continues", sink=self.name)
         metrics.SINK_DELIVERED.labels(self.name).inc(len(offsets) - len(refusals))
         metrics.SINK_REFUSED.labels(self.name).inc(len(refusals))
         for offset, refused in refusals.items():
@@ -173,7 +176,7 @@ class Deliver:
         return counted
 
     def _fit(self, entries: list[Entry]) -> tuple[list[Delivery], Refused | None]:
-        """The leading entries that can be offered, and why the next one cannot."""
+        """Return the leading entries that can be offered, and why the next one cannot."""
         batch: list[Delivery] = []
         for entry in entries:
             record = decode_entry(self._decoder, entry)
@@ -221,7 +224,7 @@ class Deliver:
         self._unavailable_since = self._unavailable_since or datetime.now(UTC)
 
     def _look_for_pause(self) -> bool:
-        """Is it paused? While it is, nobody minds whether it can be reached."""
+        """Return whether the sink is paused; while it is, its being unavailable does not count."""
         paused = self._journal.is_paused(self.name)
         if paused != self.paused:
             log.info("paused" if paused else "resumed", sink=self.name)
@@ -230,7 +233,7 @@ class Deliver:
         return paused
 
     async def _wait(self, seconds: float, stopping: asyncio.Event) -> None:
-        """Sleep, but not past `stopping`; while the sink is well, new records wake us too."""
+        """Sleep until `stopping` at most; while the sink is available, new records end it too."""
         signal = stopping if self._attempt or self.paused else self._wake
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

@@ -2,6 +2,9 @@
 
 `obstore`'s own folder does not flush: a power cut could undo what had been settled. So a file is
 written under another name, flushed, and renamed; its folder is flushed before the batch counts.
+
+That is not `process.files.atomic_write`: many threads may write the same name at a time, so each
+neighbour has a random name, and a folder is flushed once for a batch and not once for each file.
 """
 
 import asyncio
@@ -14,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
+from echo_ingest.process.files import sync
 from echo_ingest.sinks import Cause, Unavailable
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -50,7 +54,7 @@ class Folder:
         folders = list(self._unsure)
         self._unsure.difference_update(folders)  # before the flush: what a thread adds must stay
         try:
-            await asyncio.gather(*(self._in_thread(_sync, folder) for folder in folders))
+            await asyncio.gather(*(self._in_thread(sync, folder) for folder in folders))
         except BaseException:
             self._unsure.update(folders)
             raise
@@ -118,11 +122,3 @@ class Folder:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
