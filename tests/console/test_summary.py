@@ -153,9 +153,9 @@ SINKS = {
     ),
     "waits for another": (
         replace(
-            sink("mongodb", "waiting", 7, 60.0), reason="waits until objects has the clips: no"
+            sink("mongodb", "waiting", 7, 60.0), reason="waits until Audio storage has the clips: no"
         ),
-        *("look", "MongoDB waits until objects has the clips: no; 7 records are waiting."),
+        *("look", "MongoDB waits until Audio storage has the clips: no; 7 records are waiting."),
     ),
     "not configured, with records waiting": (
         sink("objects", "not configured", 5, 60.0),
