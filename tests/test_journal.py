@@ -60,7 +60,7 @@ def detection(
 
 
 def heartbeat(*, redelivered: bool = False) -> Arrival:
-    """A message with neither an id nor a time of its own."""
+    """Return a message with neither an id nor a time of its own."""
     return Message("t", b'{"status":"online"}', 5, redelivered=redelivered), Identity("telemetry")
 
 

@@ -1,4 +1,4 @@
-"""What a person can read out of a journal, beside the service that writes it."""
+"""What people can read from a journal, beside the service that writes it."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ NOON_MS = int(NOON.timestamp() * 1000)
 
 
 def telemetry(number: int, node: str = "n1", *, at: datetime | None = None) -> Arrival:
-    """A status report; its time is the device's if `at` is given."""
+    """Return a status report; its time is the device's if `at` is given."""
     message = Message(f"t/{node}", b'{"n":%d}' % number, NOON_MS + number * 1000, node)
     seconds = int(at.timestamp()) if at else 0
     return message, Identity("telemetry", seconds)

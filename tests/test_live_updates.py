@@ -55,7 +55,7 @@ class Stream:
         self.last_id = ""
 
     async def next(self) -> dict[str, Any]:
-        """The next part."""
+        """Return the next part."""
         event: dict[str, str] = {}
         async with asyncio.timeout(10):
             while True:

@@ -1,4 +1,4 @@
-"""A payload is shown so that a person can read it, and what the reason is about is marked."""
+"""A payload is shown in a readable form, and the place that the reason is about is marked."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ def marked(payload: bytes, subject: Subject) -> list[str]:
 
 
 def rejected(fields: object) -> list[str]:
-    """What is marked of a message for the reason that decoding it gives."""
+    """Return what is marked of a message for the reason that decoding it gives."""
     payload = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
     decoded = Decoder(1_000_000).decode(Message("t", payload, 0, None))
     assert isinstance(decoded, Rejected)

@@ -1,4 +1,4 @@
-"""The house keeps its order: what may import what, what nothing is called, how long a file is."""
+"""The code keeps its order: which imports and names are allowed, how long a file may be."""
 
 import ast
 import re
@@ -44,7 +44,7 @@ LINES_MAX = 600
 
 
 def complaints(path: Path, text: str) -> Iterator[str]:
-    """What is wrong with a Python file, by its place below the root and what it says."""
+    """Yield what is wrong with a Python file, by its path below the root and its text."""
     in_source = path.parts[:2] == ("src", "echo_ingest")
     if in_source and text.count("\n") > LINES_MAX:
         yield f"more than {LINES_MAX} lines"
@@ -85,7 +85,7 @@ def catches_all(caught: ast.expr | None) -> bool:
 
 
 def upward(room: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
-    """Imports that do not go down: a room knows itself and the layers below its own."""
+    """Yield imports that do not go down: a package may use itself and the layers below its own."""
     modules = [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         modules = [f"{node.module}.{each}" for each in modules]

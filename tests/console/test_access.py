@@ -80,7 +80,7 @@ async def test_what_is_neither_token_opens_nothing_and_is_not_said_back(closed: 
 
 
 async def test_who_guesses_at_the_log_in_has_to_wait_there_and_at_the_api(closed: Browser) -> None:
-    for _ in range(access.REFUSED_MAX):
+    for _ in range(access.FAILED_MAX):
         assert await closed.post("/console/login", {"token": "guess"}) == 401
     assert await closed.post("/console/login", {"token": OPERATOR_TOKEN}) == 429
     assert 1 <= int(closed.reply.headers["Retry-After"]) <= 3

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
+"""The advice on a refused message: by its code, or by its words where it has none."""
+=======
 """What the page says to do about a refused message, by its code or by its words."""
+>>>>>>> reasons
 
 import pytest
 

@@ -87,7 +87,7 @@ async def until(look: Callable[[], bool]) -> None:
 
 
 async def shown(browser: Browser, path: str = "/console/refused") -> str:
-    """What a page says, without its markup."""
+    """Return what a page says, without its markup."""
     assert await browser.get(path) == 200, browser.text
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", browser.text)).split())
 

@@ -23,20 +23,20 @@ Kind = TypeVar("Kind", bound=AnyRecord)
 def message(
     payload: bytes | object, properties: tuple[tuple[str, str], ...] = (), node: str | None = None
 ) -> Message:
-    """A message with `payload`, as bytes or as something to be made JSON."""
+    """Return a message with `payload`, given as bytes or as something to encode as JSON."""
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return Message("iotingestion", data, RECEIVED_AT_MS, node=node, properties=properties)
 
 
 def record(kind: type[Kind], arrived: Message) -> Kind:
-    """The record of a good message."""
+    """Return the record of a valid message."""
     result = DECODER.decode(arrived)
     assert isinstance(result, kind), result
     return result
 
 
 def recording(data: bytes, *properties: tuple[str, str]) -> Recording:
-    """The record of an audio file."""
+    """Return the record of an audio file."""
     return record(Recording, message(data, properties))
 
 
@@ -56,7 +56,7 @@ def rejected(
 
 
 def chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:
-    """A RIFF chunk; `size` is what it says of itself if that is not the truth."""
+    """Return a RIFF chunk; `size` is the size that it claims, if that is not the true one."""
     announced = len(body) if size is None else size
     return name + struct.pack("<I", announced) + body + b"\0" * (len(body) & 1)
 

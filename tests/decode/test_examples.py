@@ -30,7 +30,7 @@ SENSOR = Place(-38.7712, 143.5021, 112.0)
 
 
 def clip(size_bytes: int, sha256: str, sample_rate_hz: int) -> Clip:
-    """The three shortened clips in the examples are WAV, one channel, 20 ms."""
+    """Return the three shortened clips of the examples: WAV, one channel, 20 ms."""
     return Clip("wav", size_bytes, sha256, sample_rate_hz, 1, 0.02)
 
 

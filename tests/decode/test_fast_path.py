@@ -63,7 +63,7 @@ EDGES: dict[str, list[Any]] = {
 
 
 def same(fields: object) -> Identity | None:
-    """What a glance says of it; both ways agree."""
+    """Return what the fast path says of it; both ways agree."""
     arrived = message(json.dumps(fields, ensure_ascii=False).encode(errors="surrogatepass"))
     verdict = DECODER.decode(arrived)
     assert DECODER.identify(arrived) == (

@@ -64,7 +64,7 @@ def take_out(journal: Path, target: Path, request: Request) -> ExportSummary:
 def pack(
     journal: Path, target: Path, request: Request, project: Project
 ) -> tuple[ExportSummary, PackageSummary]:
-    """A data package, in the folder `target`."""
+    """Export a data package into the folder `target`."""
     with closing(JournalReader(journal)) as archive:
         partial = begin(target, request, start(archive, request))
         gather(archive, partial, unseen)

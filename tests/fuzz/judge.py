@@ -28,8 +28,7 @@ from echo_ingest.record import (
     payload_hash,
 )
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings
-from echo_ingest.sinks import clips
-from echo_ingest.sinks.echo_api import bodies
+from echo_ingest.sinks import clips, project_echo
 
 PAYLOAD_BYTES_MAX: int = Settings().payload_bytes_max
 REASON_CHARACTERS_MAX = 200
@@ -114,15 +113,15 @@ def _judge_bodies(message: Message, record: AnyRecord) -> None:
         try:
             match record:
                 case Detection():
-                    bodies.event_with_clip(record, message, schema, None)
+                    project_echo.event_with_clip(record, message, schema, None)
                 case Movement():
-                    bodies.movement(record)
+                    project_echo.movement(record)
                 case Recording(clip=clip):
-                    bodies.upload_name(record, clip)
-                    bodies.check_upload(clip)
+                    project_echo.upload_name(record, clip)
+                    project_echo.check_upload(clip)
                     if record.health is not None:
-                        bodies.heartbeat(record)
+                        project_echo.heartbeat(record)
                 case telemetry:
-                    bodies.heartbeat(telemetry)
-        except bodies.EventRefused as refused:
+                    project_echo.heartbeat(telemetry)
+        except project_echo.EventRefused as refused:
             assert is_plain(str(refused)), f"not in plain words: {refused}"

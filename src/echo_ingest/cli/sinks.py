@@ -22,7 +22,7 @@ from echo_ingest.journal import SinkLedger
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, SinkState, Unavailable
-from echo_ingest.sinks.registry import sinks_of
+from echo_ingest.sinks.registry import sinks_of, title_of
 
 POLL_SECONDS = 0.25
 STATE_POLL_SECONDS = 2.0
@@ -40,13 +40,14 @@ def list_sinks(context: typer.Context) -> None:
     with closing(archive_of(settings)) as archive:
         known = archive.ledger().sinks
     configured, running = _configured(settings), _running(settings)
-    shown = table("sink", "state+", "delivered>", "parked>", "backlog>", "lag>")
+    shown = table("sink", "title", "state+", "delivered>", "parked>", "backlog>", "lag>")
     for name in dict.fromkeys([*known, *configured]):
         figures = known.get(name)
         counts = (figures.delivered, figures.parked, figures.backlog) if figures else ()
         shown.add_row(
             *cells(
                 name,
+                title_of(name),
                 _state(name, figures, name in configured, running),
                 *(f"{count:,}" for count in counts),
                 duration(figures.lag_seconds) if figures else "",

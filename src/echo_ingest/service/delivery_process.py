@@ -18,7 +18,7 @@ from echo_ingest.pipeline.deliver.ipc import DRAIN_SECONDS, WAKE, DeliveryBootst
 from echo_ingest.process.log import log_level
 from echo_ingest.service.supervisor import ChildProcess, keep_running
 from echo_ingest.settings import Settings
-from echo_ingest.sinks import SinkState
+from echo_ingest.sinks import Cause, SinkState
 from echo_ingest.sinks.registry import sink_names
 
 STOP_SECONDS_MAX = DRAIN_SECONDS + 5.0
@@ -40,7 +40,12 @@ class DeliveryProcess:
     @property
     def states(self) -> dict[str, SinkState]:
         """What each sink does now; whether one is paused is in the journal."""
-        away = SinkState("unavailable", self._away_since, "the process that delivers is starting")
+        away = SinkState(
+            "unavailable",
+            since=self._away_since,
+            reason="the process that delivers is starting",
+            cause=Cause.STARTING,
+        )
         return {name: self._states.get(name, away) for name in self.names}
 
     def wake(self) -> None:

@@ -4,8 +4,8 @@ All decisions about retrying are here. The sink says `Refusal` (parked, go on) o
 `Unavailable` (the same batch again, later, without end); anything else is our own mistake and
 ends the process, which the journal makes safe.
 
-A sink that is to name clips instead of carrying them has a keeper, which takes the clips to where
-they are kept: it reads only what its keeper has settled, so that what it names is there.
+A sink that is to name clips instead of carrying them has a `clip_store`, the delivery to the sink
+that keeps them: it reads only what that one has settled, so that what it names is there.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from echo_ingest.journal import Entry, Journal, JournalFull
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.sinks import Delivery, Sink, SinkState, Unavailable, clips
+from echo_ingest.sinks import Cause, Delivery, Sink, SinkState, Unavailable, clips
 
 ROOM_POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 1.0  # `echo-ingest parked replay` writes from another process
@@ -41,21 +41,25 @@ class Deliver:
         sink: Sink,
         decoder: Decoder,
         *,
-        keeper: "Deliver | None" = None,
+        clip_store: "Deliver | None" = None,
         on_settled: Callable[[], None] = lambda: None,
         rng: Random | None = None,
     ) -> None:
-        """`keeper` has the clips that this sink is to name; `on_settled` tells those behind us."""
+        """Prepare to deliver; call `run` to begin.
+
+        `clip_store` delivers the clips that this sink is to name. `on_settled` is called whenever
+        something was settled, so that those that wait for it look again.
+        """
         self.name = sink.name
-        self.unavailable: str | None = None
-        """Why the sink cannot be reached, in words; None while it takes records."""
+        self._failure: Unavailable | None = None
+        """Why the sink takes nothing, as of the last attempt; None while it takes records."""
         self.paused = False
         """A person has it wait; as of the last look."""
         self._unavailable_since: datetime | None = None
         self._journal = journal
         self._sink = sink
         self._decoder = decoder
-        self._keeper = keeper
+        self._clip_store = clip_store
         self._on_settled = on_settled
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
         self._wake = asyncio.Event()
@@ -69,18 +73,29 @@ class Deliver:
         self._wake.set()
 
     @property
+    def unavailable(self) -> str | None:
+        """Why the sink takes nothing, in words; None while it takes records."""
+        return None if self._failure is None else str(self._failure)
+
+    @property
     def held_up(self) -> str | None:
-        """What keeps records from going on, in words: the sink itself, or its keeper."""
-        if self.unavailable is None and self._keeper is not None:
-            why = "it is paused" if self._keeper.paused else self._keeper.unavailable
-            return why and f"waits until {self._keeper.name} has the clips: {why}"
+        """What keeps records from going on, in words: the sink itself, or its clip store."""
+        if self.unavailable is None and self._clip_store is not None:
+            why = "it is paused" if self._clip_store.paused else self._clip_store.unavailable
+            return why and f"waits until {self._clip_store.name} has the clips: {why}"
         return self.unavailable
 
     @property
     def state(self) -> SinkState:
         """What it does just now, unless it is paused: that is in the journal."""
-        if self.unavailable is not None:
-            return SinkState("unavailable", self._unavailable_since, self.unavailable)
+        if self._failure is not None:
+            return SinkState(
+                "unavailable",
+                since=self._unavailable_since,
+                reason=str(self._failure),
+                cause=self._failure.cause,
+                http_status=self._failure.http_status,
+            )
         if self.held_up is not None:
             return SinkState("waiting", reason=self.held_up)
         return SinkState("delivering")
@@ -95,7 +110,7 @@ class Deliver:
             entries = self._journal.read(
                 self.name,
                 self._sink.batch_records_max,
-                behind=self._keeper.name if self._keeper else None,
+                behind=self._clip_store.name if self._clip_store else None,
             )
             if entries:
                 wait_seconds = await self._offer(entries, stopping)
@@ -146,7 +161,7 @@ class Deliver:
                 if not waited:
                     log.error("settling stopped", sink=self.name, reason=str(error))
                 waited = True
-                self._be_unavailable(str(error))
+                self._be_unavailable(Unavailable(str(error), cause=Cause.JOURNAL_BLOCKED))
                 await asyncio.sleep(ROOM_POLL_SECONDS)
         if waited:
             log.info("settling goes on", sink=self.name)
@@ -165,28 +180,28 @@ class Deliver:
             if isinstance(record, Unreadable):
                 return batch, Refused(record.detail, record.code)
             reference = None
-            if self._keeper is not None and clips.clip_of(record) is not None:
-                place = self._journal.place_of(self._keeper.name, entry.offset)
+            if self._clip_store is not None and clips.clip_of(record) is not None:
+                place = self._journal.place_of(self._clip_store.name, entry.offset)
                 if place is None:
-                    reason = self._why_no_place(self._keeper.name, entry.offset)
+                    reason = self._why_no_place(self._clip_store.name, entry.offset)
                     return batch, Refused(reason, ReasonCode.CLIP_NOT_STORED)
                 reference = clips.reference(place, record)
             batch.append(Delivery(entry.offset, entry.key, entry.message, record, reference))
         return batch, None
 
-    def _why_no_place(self, keeper: str, offset: int) -> str:
-        if self._journal.is_parked(keeper, offset):
-            return f"its clip is parked at {keeper}: replay it there first, then here"
+    def _why_no_place(self, clip_store: str, offset: int) -> str:
+        if self._journal.is_parked(clip_store, offset):
+            return f"its clip is parked at {clip_store}: replay it there first, then here"
         return (
-            f"{keeper} does not have its clip, for it began after this record: set IOT_AUDIO to "
-            "embedded for as long as it takes to replay it here"
+            f"{clip_store} does not have its clip, since it began after this record: set IOT_AUDIO "
+            "to embedded for as long as it takes to replay it here"
         )
 
     def _postpone(self, error: Unavailable) -> float:
         self._attempt += 1
         if self._attempt == 1:
             log.warning("unavailable", sink=self.name, reason=str(error))
-        self._be_unavailable(str(error))
+        self._be_unavailable(error)
         metrics.SINK_UNAVAILABLE.labels(self.name).set(self._attempt)
         return max(error.retry_after_seconds or 0.0, delay_seconds(self._attempt, self._rng))
 
@@ -198,11 +213,11 @@ class Deliver:
 
     def _be_well(self) -> None:
         self._attempt = 0
-        self.unavailable = self._unavailable_since = None
+        self._failure = self._unavailable_since = None
         metrics.SINK_UNAVAILABLE.labels(self.name).set(0)
 
-    def _be_unavailable(self, reason: str) -> None:
-        self.unavailable = reason
+    def _be_unavailable(self, failure: Unavailable) -> None:
+        self._failure = failure
         self._unavailable_since = self._unavailable_since or datetime.now(UTC)
 
     def _look_for_pause(self) -> bool:

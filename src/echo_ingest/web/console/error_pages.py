@@ -15,7 +15,7 @@ from echo_ingest.web.console.auth import LogInFirst
 from echo_ingest.web.console.login import next_of
 from echo_ingest.web.console.rendering import AnyRequest, PageRenderer
 from echo_ingest.web.errors import log
-from echo_ingest.web.same_origin import is_elsewheres_link
+from echo_ingest.web.same_origin import is_link_from_elsewhere
 
 TITLES = {
     400: "That cannot be asked",
@@ -47,7 +47,7 @@ def problem_pages(pages: PageRenderer) -> ExceptionHandlersMap:
 
     def log_in_first(request: AnyRequest, error: LogInFirst) -> Response[Any]:
         onward = next_of(request)
-        if is_elsewheres_link(request.headers):
+        if is_link_from_elsewhere(request.headers):
             # Loaded again from a page of ours, the browser sends the cookie that it kept back.
             return pages.page(request, "onward.html", {"onward": onward})
         mode = request.headers.get("sec-fetch-mode", "navigate")

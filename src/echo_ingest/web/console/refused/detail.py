@@ -23,8 +23,8 @@ from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.refused.replay_form import group_address
 from echo_ingest.web.console.rendering import AnyRequest
+from echo_ingest.web.downloads import download
 from echo_ingest.web.lookup import entry_at
-from echo_ingest.web.reader import download
 
 Name = Annotated[str, PathParameter(max_length=100)]
 
