@@ -538,14 +538,9 @@ FOLLOW = """
 import sys
 from pathlib import Path
 from echo_ingest.almanac import Follower, follower
-<<<<<<< HEAD
-follower.WRITE_RECORDS = 200
-for step in Follower(Path(sys.argv[1]), Path(sys.argv[2]), 1_000_000).round():
-=======
 from echo_ingest.decode import Decoder
 follower.WRITE_RECORDS = 200
 for step in Follower(Path(sys.argv[1]), Path(sys.argv[2]), Decoder(1_000_000)).round():
->>>>>>> reasons
     print(".", flush=True)
 """
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The advice on a refused message: by its code, or by its words where it has none."""
-=======
 """What the page says to do about a refused message, by its code or by its words."""
->>>>>>> reasons
 
 import pytest
 
@@ -114,7 +110,8 @@ def test_the_words_of_an_older_version_have_the_advice_of_their_code(
         ("echo_api", "the Echo API refused it: timestamp: too old", "rules of its own"),
         ("echo_api", "the Echo API takes WAV, MP3 and FLAC; this clip is Ogg", "has no place"),
         ("echo_api", "holds NaN or infinity, which the Echo API stores but", "has no place"),
-        ("echo_api", "no node id: publish below <prefix>/<node>, or send", "Register the node"),
+        ("echo_api", "no node id: publish below <prefix>/<node>, or send", "sensorId"),
+        ("echo_api", "the Echo API answered 404: no such node", "Register the node"),
         ("postgres", "PostgreSQL refused it (23514): new row violates", "a constraint"),
         ("postgres", "PostgreSQL cannot hold it: integer out of range", "a value"),
         ("mongodb", "MongoDB refused it (121): Document failed validation", "a validator"),
