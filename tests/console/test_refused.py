@@ -72,7 +72,8 @@ def make_older(browser: Browser, rejected: Rejected, reason: str) -> None:
 
 
 def park(browser: Browser, count: int, refused: Refused) -> list[int]:
-    messages = [message(1_000 + number) for number in range(count)]
+    first = 1_000 + browser.journal.ledger().stored
+    messages = [message(first + number) for number in range(count)]
     browser.journal.append([(each, DECODER.identify(each)) for each in messages])
     offsets = [entry.offset for entry in browser.journal.read(SINK, count)]
     browser.journal.settle(SINK, offsets, dict.fromkeys(offsets, refused))

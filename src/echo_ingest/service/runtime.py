@@ -93,7 +93,7 @@ class Runtime:
         """The journal takes records and the session is up."""
         problems = {}
         if self.draining:
-            problems["service"] = "stopping"
+            problems["service"] = "the service is stopping"
         if self.ingest.blocked is not None:
             problems["journal"] = self.ingest.blocked
         if not self.session.is_connected:
