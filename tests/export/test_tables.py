@@ -18,7 +18,7 @@ from echo_ingest.columns import TABLES
 from echo_ingest.decode import Decoder
 from echo_ingest.export import parquet, reading
 from echo_ingest.export.clips import path_of, write
-from echo_ingest.export.rows import COLUMNS
+from echo_ingest.export.record_rows import COLUMNS
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import KINDS, Clip, Message, Rejected, identity, kind

@@ -8,7 +8,7 @@ import msgspec
 
 from echo_ingest.decode.times import received
 from echo_ingest.export.csv_table import CsvTable
-from echo_ingest.export.rows import COLUMNS, named, row
+from echo_ingest.export.record_rows import COLUMNS, named, row
 from echo_ingest.journal import Entry
 from echo_ingest.journal.decoding import Unreadable
 from echo_ingest.record import AnyRecord

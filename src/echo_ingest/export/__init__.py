@@ -18,7 +18,7 @@ from echo_ingest.export import csv_table, json_lines, parquet, reading
 from echo_ingest.export.csv_table import CsvTable
 from echo_ingest.export.partial import REASONS_MAX, ExportSummary, PartialExport, Progress
 from echo_ingest.export.reading import Cause, JournalPage, Request, Walk
-from echo_ingest.export.rows import COLUMNS, row
+from echo_ingest.export.record_rows import COLUMNS, row
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import kind
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 import msgspec
 
 from echo_ingest.columns import Row
-from echo_ingest.export.rows import TableColumn, Type, written
+from echo_ingest.export.record_rows import TableColumn, Type, written
 
 FORMULA_OPENINGS = ("=", "+", "-", "@", "\t", "\r", "\n")
 

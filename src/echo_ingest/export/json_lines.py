@@ -7,7 +7,7 @@ from typing import IO
 import msgspec
 
 from echo_ingest.columns import Row
-from echo_ingest.export.rows import TableColumn, written
+from echo_ingest.export.record_rows import TableColumn, written
 
 
 def write(file: IO[bytes], columns: Sequence[TableColumn], rows: Iterable[Row]) -> None:

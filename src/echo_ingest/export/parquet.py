@@ -13,7 +13,7 @@ from arro3.io import write_parquet
 
 from echo_ingest.columns import Row
 from echo_ingest.export.csv_table import json_text
-from echo_ingest.export.rows import TableColumn, Type
+from echo_ingest.export.record_rows import TableColumn, Type
 
 ROW_GROUP_ROWS = 100_000
 BATCH_ROWS = 10_000

@@ -22,7 +22,7 @@ from echo_ingest.export.camtrap.schemas import TABLES, columns
 from echo_ingest.export.csv_table import CsvTable, json_text
 from echo_ingest.export.partial import ExportRefused, PartialExport, Progress
 from echo_ingest.export.reading import is_wanted
-from echo_ingest.export.rows import named
+from echo_ingest.export.record_rows import named
 from echo_ingest.record import Place
 
 MEDIATYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}

@@ -7,7 +7,7 @@ stand in the package itself, so that it can be checked without a network, and on
 is a missing value.
 """
 
-from echo_ingest.export.rows import TableColumn, Type
+from echo_ingest.export.record_rows import TableColumn, Type
 
 VERSION = "1.0.2"
 Json = dict[str, object]
