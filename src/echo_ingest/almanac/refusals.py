@@ -28,7 +28,7 @@ class ReasonKey(Struct, frozen=True, gc=False):
     field: str = ""
     """The path of the field, without places in lists; empty where there is none."""
     text: str = ""
-    """Without a code: what is left of the reason when `uncoded_reasons.alike` drops what differs."""
+    """Without a code: what `uncoded_reasons.alike` leaves of the reason."""
 
 
 class RefusedGroup(Struct, frozen=True, kw_only=True):
