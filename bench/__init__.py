@@ -1,4 +1,4 @@
-"""How fast, beside what, and what bounds it: `make bench`.
+"""How fast it is, compared with others, and what the limits are: `make bench`.
 
 Every figure is a ratio of things measured in turn in one run, since machines are noisy: rounds go
 round all contestants, and what is shown is the median with the least and the most. All of it runs

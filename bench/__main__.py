@@ -193,7 +193,7 @@ def _once(
 
 
 def _with_peers(course: Course, results: Results) -> None:
-    """The same drain by programs that people set up rather than write."""
+    """Run the same drain with programs that people set up rather than write."""
     contests = [
         Contest(each.name, each, "drain", "detections", messages)
         for each, messages in ((ours(), 200_000), (NODE_RED, 10_000), (MQTTWARN, 2_000))

@@ -95,7 +95,7 @@ def follow(path: Path, journal_path: Path, last: int) -> tuple[float, float]:
 
 
 def followed(path: Path) -> int:
-    """The offset up to which all is there."""
+    """Return the offset up to which everything is there."""
     with contextlib.suppress(AlmanacUnready), contextlib.closing(Almanac(path)) as almanac:
         return almanac.progress().offset
     return 0
@@ -120,7 +120,7 @@ def refuse(journal_path: Path) -> None:
 
 
 def questions_of_refused(path: Path) -> Mapping[str, Question]:
-    """What pages ask of what was refused."""
+    """Return the questions of the pages about refused messages."""
     with contextlib.closing(Almanac(path)) as almanac:
         groups = almanac.refused()
     frequent, rare = groups[0], groups[-1]
@@ -136,7 +136,7 @@ def questions_of_refused(path: Path) -> Mapping[str, Question]:
 
 
 def questions(path: Path) -> Mapping[str, Question]:
-    """What pages ask, under names for people."""
+    """Return the questions of the pages, under names for people."""
     now_ms = time.time_ns() // 1_000_000
     zone = ZoneInfo("Australia/Adelaide")
     with contextlib.closing(Almanac(path)) as almanac:

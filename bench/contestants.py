@@ -1,4 +1,4 @@
-"""Who is measured: each a program of its own, started on the same broker with the same messages."""
+"""The programs that are measured, each started on the same broker with the same messages."""
 
 import contextlib
 import signal
@@ -66,12 +66,12 @@ def _subscribe_service(house: Harness, scheme: Scheme) -> None:
 
 
 def received(house: Harness) -> int:
-    """What the journal's ledger says: committed, whatever became of it."""
+    """Return what the journal's ledger counts as committed, whatever its outcome."""
     return _of_journal(house, "SELECT received FROM ledger")
 
 
 def delivered(house: Harness) -> int:
-    """What its sinks have had; 0 where there is none, or another journal than ours."""
+    """Return how much its sinks have had; 0 if there is none, or the journal is not ours."""
     return _of_journal(house, "SELECT coalesce(sum(delivered), 0) FROM sink")
 
 
@@ -85,7 +85,7 @@ def _of_journal(house: Harness, sql: str) -> int:
 
 
 def ours(scheme: Scheme = "mqtt") -> Contestant:
-    """The service as a process; `unix` is its way to a broker beside it, the others are remote."""
+    """Return the service as a process; `unix` reaches a broker beside it, all else a remote one."""
     return Contestant(
         "echo-ingest",
         lambda house: _subscribe_service(house, scheme),
@@ -123,7 +123,7 @@ MOSQUITTO_SUB = Contestant(
 
 
 def _python(name: str, command: Callable[[Harness, int], list[str]]) -> Contestant:
-    """A consumer of `bench` that prints how many it has had, and ends after so many."""
+    """Return a consumer of `bench` that prints how many it has had, and ends at a given number."""
 
     def begin(house: Harness, messages: int) -> subprocess.Popen[bytes]:
         account = ["--user", SUBSCRIBER, "--password", SUB_PASSWORD, "--messages", str(messages)]
@@ -172,7 +172,7 @@ def start(
 
 
 def log_of(house: Harness, name: str) -> Path:
-    """What a contestant's program has printed."""
+    """Return what a contestant's program has printed."""
     return house.data_dir.with_suffix(f".{name}.out")
 
 

@@ -1,4 +1,4 @@
-"""What the disk takes in sequential synced writes: what clips are held against."""
+"""How fast the disk takes sequential synced writes: the measure for clips."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""A journal that has grown: made ready once, then drained into, started on, delivered from."""
+"""A journal that has grown: made once, then drained into, started on and delivered from."""
 
 import time
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def start_seconds(mosquitto: Path, journal: Path | None = None, **settings: str)
 
 
 def delivered_per_second(mosquitto: Path, journal: Path, records: int, **settings: str) -> float:
-    """Records a second to a sink that is no bottleneck: audio storage, which has nothing to store.
+    """Return the records a second to a sink that is no bottleneck: audio storage without audio.
 
     Detections without a clip need nothing there: what is left is reading, decoding and settling.
     """

@@ -1,4 +1,4 @@
-"""`python -m bench.parts`: what each part of the first half takes by itself, in one process.
+"""`python -m bench.parts`: how long each part of the first half takes by itself, in one process.
 
 No socket and no broker: what is left of a round when these are added up is the session and the
 event loop. SQLite gets the rows of the journal, ready made, with the journal's own settings: it is

@@ -42,7 +42,7 @@ def messages(form: Form, number: int, seed: int = 1) -> Iterator[Outgoing]:
 
 
 def detections(rng: Random, _seed: int, first: int = 0) -> Iterator[Outgoing]:
-    """The form `edge-prediction`, as devices in the field send it most, 200 a second.
+    """Make the form `edge-prediction`, as devices in the field send it most, 200 a second.
 
     Those with a number below 0 are from before all others.
     """

@@ -1,4 +1,4 @@
-"""`python -m bench.plain_consumer paho|aiomqtt`: what one would write in an afternoon, done well.
+"""`python -m bench.plain_consumer paho|aiomqtt`: a consumer written in an afternoon, done well.
 
 It reads JSON, keys each message by a hash, stores a batch in SQLite as durably as we do (WAL,
 `synchronous=FULL`, one transaction for 1,000 messages or 5 ms), and acknowledges each message only

@@ -1,4 +1,4 @@
-"""`python -m bench.publisher`: publishes as fast as a broker takes it, and costs it nothing.
+"""`python -m bench.publisher`: publishes as fast as a broker accepts it, at little cost.
 
 Every packet is encoded before the clock starts; what is left is writing large buffers to a socket
 and counting acknowledgements. Prints one JSON line: messages, seconds, CPU seconds.

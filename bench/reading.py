@@ -1,4 +1,4 @@
-"""`python -m bench.reading`: what those who read cost the line that takes messages in.
+"""`python -m bench.reading`: what reading costs the line, which takes messages in.
 
 Each time the service runs with a journal of 200,000 records that its console knows already, and
 whoever reads has begun. Then its first process is stopped until a backlog waits in the broker, and
@@ -135,7 +135,7 @@ def main() -> None:
 
 
 def _prepare(folder: Path) -> None:
-    """A journal, and what the console makes of it."""
+    """Make a journal, and what the console derives from it."""
     make_journal(folder / "journal.db", RECORDS, lambda _: None)
     follower = Follower(
         almanac_path(folder), folder / "journal.db", Decoder(Settings().payload_bytes_max)

@@ -1,4 +1,4 @@
-"""What a run has found so far: kept, shown, and said in one line, whatever of it is missing."""
+"""The results of a run so far: kept, shown, and printed in one line, whatever is missing."""
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +44,7 @@ class Results(Struct):
 
     @contextmanager
     def part(self, what: str) -> Iterator[None]:
-        """A part that fails is noted, and the run goes on."""
+        """Note a part that fails, and let the run go on."""
         try:
             yield
         except (AssertionError, OSError, RuntimeError, SubprocessError, ValueError) as error:
@@ -68,7 +68,7 @@ def results_of(version: tuple[int, int, int]) -> Results:
 
 
 def line(results: Results) -> str:
-    """The whole run in one line; what was not measured is a question mark."""
+    """Return the whole run in one line; what was not measured is a question mark."""
     drain = results.rounds.get("drain: echo-ingest", [])
     at_1000 = [each for run in results.latency for each in run if each.rate == 1_000]
     every = [each for rounds in results.rounds.values() for each in rounds]

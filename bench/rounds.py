@@ -1,4 +1,4 @@
-"""One measurement: a fresh broker, one contestant, so many messages; drained or live."""
+"""One measurement: a fresh broker, one contestant, a number of messages; drained or live."""
 
 import contextlib
 import json
@@ -67,7 +67,7 @@ class Round(Struct, frozen=True):
 def broker_of(
     mosquitto: Path, journal: Path | None = None, **settings: str
 ) -> Iterator[tuple[Harness, int]]:
-    """A house with its broker running, and the broker's process id.
+    """Start a service with its broker; yield it with the broker's process id.
 
     `journal` is a journal that lies ready on the same disk: it is used where it is, and grows.
     """
@@ -89,7 +89,7 @@ def broker_of(
 
 
 def _certificates(folder: Path) -> dict[str, str]:
-    """Settings of a listener for TLS; those who use it know the authority too."""
+    """Return the settings of a listener for TLS, with the authority for those who use it."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     paths = {name: folder / f"{name}.pem" for name in ("authority", "certificate", "key")}
@@ -150,7 +150,7 @@ class Publisher(Struct):
 
 @contextlib.contextmanager
 def publisher_of(house: Harness, form: Form, messages: int, seed: int = 1) -> Iterator[Publisher]:
-    """A publisher that is connected and has all its messages ready."""
+    """Start a publisher that is connected and has all its messages ready."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "bench.publisher", "--port", str(house.mqtt_port)),
@@ -237,7 +237,7 @@ class Sample(Struct, frozen=True):
 def _watch(
     counted: Callable[[], int], program: subprocess.Popen[bytes], broker_pid: int, messages: int
 ) -> tuple[Sample, Sample]:
-    """The first sample after it has warmed up, and the one in which it had all."""
+    """Return the first sample after it has warmed up, and the one in which it had everything."""
     pause = threading.Event()
     ends = time.monotonic() + ROUND_SECONDS_MAX
     first = last = None

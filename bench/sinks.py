@@ -32,7 +32,7 @@ from echo_ingest.record import Message, Rejected, identity, message_key, payload
 from echo_ingest.sinks import Delivery, Sink, clips
 from echo_ingest.sinks.mongodb import MongoDb
 from echo_ingest.sinks.mongodb.documents import plan
-from echo_ingest.sinks.objects import PUTS_AT_ONCE, Objects, facts
+from echo_ingest.sinks.objects import PUTS_AT_ONCE, Objects, sidecar_of
 from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.rows import COLUMNS, table_rows
 from tests import mongodb, postgres, s3
@@ -95,7 +95,7 @@ async def against_objects(folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
             for each in batch
             for kind, content in (
                 ("wav", clips.audio_of(each.message)),
-                ("json", facts(each, f"{each.offset}.wav")),
+                ("json", sidecar_of(each, f"{each.offset}.wav")),
             )
         ]
         return lambda: asyncio.gather(*(put(name, content) for name, content in own))
@@ -220,8 +220,8 @@ def main() -> None:
         print(speeds[-1], flush=True)
     if arguments.json is not None:
         date = datetime.now(UTC).date().isoformat()
-        found = {"date": date, "machine": machine(), "speeds": speeds}
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+        results = {"date": date, "machine": machine(), "speeds": speeds}
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def usage_of(pid: int) -> Usage:
 
 
 def shared_bytes(pid: int) -> int:
-    """What adding up counts too often: pages of programs and libraries that all of them map."""
+    """Return what a sum counts too often: pages of programs and libraries that all of them map."""
     each = [_clean_shared_bytes(number) for number in (pid, *_children(pid))]
     return sum(each) - max(each)
 

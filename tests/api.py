@@ -1,4 +1,4 @@
-"""The Echo API's replica as a process on a port that stays its own, so that it can be stopped."""
+"""The Echo API's replica as a process on a fixed port, so that it can be stopped and started."""
 
 import json
 import sys

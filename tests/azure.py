@@ -50,7 +50,7 @@ class Azure:
         self._server.stop()
 
     def environment(self) -> dict[str, str]:
-        """What leads to it."""
+        """Return the URL that leads to it."""
         return {
             "AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT,
             "AZURE_STORAGE_ACCOUNT_KEY": KEY,

@@ -1,4 +1,4 @@
-"""A loop with a clock of its own, which jumps to the next timer: hours of waiting take no time."""
+"""A loop with its own clock, which jumps to the next timer: hours of waiting take no time."""
 
 import asyncio
 import selectors
@@ -48,7 +48,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 
 def now_seconds() -> float:
-    """The time by the clock of the running loop."""
+    """Return the time by the clock of the running loop."""
     return asyncio.get_running_loop().time()
 
 

@@ -16,7 +16,7 @@ DISK_BYTES = 24 * 1024 * 1024
 
 @pytest.fixture(scope="session", params=["installed", "2.1"])
 def mosquitto(request: pytest.FixtureRequest) -> Path:
-    """A mosquitto program; what uses it runs once with each."""
+    """Return a mosquitto program; what uses it runs once with each version."""
     if request.param == "installed":
         return find_mosquitto(None)
     program = os.environ.get("TEST_MOSQUITTO_21")
@@ -30,7 +30,7 @@ def mosquitto(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of `DISK_BYTES`, mounted for one test."""
+    """Mount a file system of `DISK_BYTES` for one test."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system takes root")
     path = tmp_path / "disk"
@@ -45,7 +45,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[postgres.Cluster]:
-    """A PostgreSQL server that runs; skipped where there is none, but not where `CI` is set."""
+    """Start a PostgreSQL server; skip if there is none, unless `CI` is set."""
     reason = postgres.missing()
     if reason is not None:
         without(reason)

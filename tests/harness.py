@@ -44,7 +44,7 @@ _ports = itertools.count(random.randrange(len(PORTS)))
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port on which nobody listens."""
     for number in itertools.islice(_ports, len(PORTS)):
         port = PORTS[number % len(PORTS)]
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -134,7 +134,7 @@ class Harness:
         )
 
     def environment(self) -> dict[str, str]:
-        """The environment of this process, with our IOT_ settings in place of its own."""
+        """Return the environment of this process, with our IOT_ settings in place of its own."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("IOT_")}
         return {**kept, **self.settings}
 
@@ -161,7 +161,7 @@ class Harness:
         return int(float(line.rpartition(" ")[2]))
 
     def ledger(self) -> dict[str, Any]:
-        """What `status --json` prints, checked to close."""
+        """Return what `status --json` prints, after checking that it adds up."""
         done = self.cli("status", "--json")
         assert done.returncode == 0, done.stderr
         ledger: dict[str, Any] = json.loads(done.stdout)
@@ -169,7 +169,7 @@ class Harness:
         return ledger
 
     def ledger_now(self) -> dict[str, Any]:
-        """What the running service says, checked to close: for polling, as no program starts."""
+        """Return what the running service says, checked to add up; no program starts for it."""
         status, ledger = self.http("/api/ledger")
         assert status == 200, ledger
         assert closes(ledger), ledger
@@ -182,17 +182,17 @@ class Harness:
         return [json.loads(line) for line in reversed(done.stdout.splitlines())]
 
     def broker_pid(self, program: subprocess.Popen[str]) -> int:
-        """The mosquitto that `program` has started."""
+        """Return the mosquitto that `program` has started."""
         (pid,) = children(program.pid, "mosquitto")
         return pid
 
     def web_pid(self, program: subprocess.Popen[str]) -> int:
-        """The web process that `program` has started."""
+        """Return the web process that `program` has started."""
         (pid,) = children(program.pid, "echo_ingest.web")
         return pid
 
     def delivery_pid(self, program: subprocess.Popen[str]) -> int:
-        """The process that delivers, which `program` has started; 0 while there is none."""
+        """Return the delivery process that `program` has started; 0 while there is none."""
         return next(iter(children(program.pid, "echo_ingest.pipeline.deliver")), 0)
 
     def stop(self, program: subprocess.Popen[str]) -> int:
@@ -226,13 +226,13 @@ class Harness:
 
 
 def children(pid: int, name: str = "") -> list[int]:
-    """The processes that one has started, zombies included unless they are asked for by `name`."""
+    """Return the processes that one has started, zombies included unless a `name` is given."""
     numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(each) for each in numbers if name in Path(f"/proc/{each}/cmdline").read_text()]
 
 
 def is_gone(pid: int) -> bool:
-    """It has ended with all its threads, and holds no file any more.
+    """Tell whether it has ended with all its threads, and holds no file any more.
 
     Its memory goes before, so that does not tell; and its first thread may end before the others.
     """
@@ -394,7 +394,7 @@ class Device:
             return None
 
     def is_connected(self) -> bool:
-        """Does the broker answer?"""
+        """Tell whether the broker answers."""
         try:
             self._stream.sendall(mqtt5.PingReqPacket().write())
             while True:

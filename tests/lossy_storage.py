@@ -186,7 +186,7 @@ class Disk:
                 pass
 
     def survivor(self, rng: Random) -> dict[str, bytes]:
-        """The files after a power cut at this moment; which of many possible ones, `rng` says."""
+        """Return the files after a power cut at this moment; `rng` chooses one of many results."""
         kept_names = [change for change in self._pending_names if rng.random() < 0.5]
         return {
             name: _left_of(self._inodes[file], rng)
@@ -204,7 +204,7 @@ class Disk:
 
 
 def _left_of(inode: _Inode, rng: Random) -> bytes:
-    """What is durable, and of the rest all, nothing, the first part, or any of it in any order."""
+    """Return what is durable, and of the rest all, nothing, a first part, or any in any order."""
     image = bytearray(inode.durable)
     fate = rng.choice(("all", "none", "first part", "any", "any"))
     if fate == "all":

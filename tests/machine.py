@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""On which machine a figure was measured."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""A MongoDB server of a test's own on 127.0.0.1, or whichever is given.
+"""A MongoDB server for one test on 127.0.0.1, or one that is given.
 
 `nx-27017` unless TEST_SECANTUSDB names the program of another, which comes closer to MongoDB
 (`tests/secantusdb FOLDER` fetches it), or TEST_MONGODB_URL a server that runs already; there, all

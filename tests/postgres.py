@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own: a cluster in a folder that goes with it."""
+"""A PostgreSQL server for one test: a cluster in a folder that is removed with it."""
 
 import os
 import pwd
@@ -38,7 +38,7 @@ def program(name: str) -> str | None:
 
 
 def missing() -> str | None:
-    """What must be installed, and how; None if all is there."""
+    """Return what must be installed, and how; None if everything is there."""
     if program("initdb") is None:
         return "the server programs of PostgreSQL are missing: type scripts/setup dev"
     return None
@@ -48,7 +48,7 @@ class Cluster:
     """One server, and a folder of its own: where pytest's are, another account cannot go."""
 
     def __init__(self, **settings: str) -> None:
-        """`settings` are the server's, in place of ours."""
+        """Choose a port and a folder; `settings` replace those that we give a server."""
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="echo-ingest-postgres-"))
         self._data = self.folder / "data"
@@ -116,14 +116,14 @@ class Cluster:
         await connection.close()
 
     async def rows(self, database: str, query: str) -> list[tuple[Any, ...]]:
-        """What a query finds, as the superuser; its times are in UTC."""
+        """Return what a query finds, as the superuser; its times are in UTC."""
         connection = await asyncpg.connect(self.url(database))
         found = [tuple(row) for row in await connection.fetch(query)]
         await connection.close()
         return found
 
     def psql(self, database: str, script: str) -> str:
-        """What a person sees who types it, as the superuser."""
+        """Return what a person sees who types it, as the superuser."""
         found = program("psql")
         assert found is not None
         return subprocess.run(

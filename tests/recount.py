@@ -1,4 +1,4 @@
-"""What a journal holds, counted one by one and in plain Python: what the almanac must say too."""
+"""The contents of a journal, counted one by one in plain Python: the almanac must say the same."""
 
 import contextlib
 from collections import Counter, defaultdict
@@ -62,7 +62,7 @@ def records(archive: JournalReader) -> Iterator[Found]:
 
 
 def check(almanac_path: Path, journal_path: Path) -> None:
-    """The almanac says what a recount of the journal says."""
+    """Check that the almanac says what a recount of the journal says."""
     with contextlib.ExitStack() as closing:
         archive = closing.enter_context(contextlib.closing(JournalReader(journal_path)))
         almanac = closing.enter_context(contextlib.closing(Almanac(almanac_path)))

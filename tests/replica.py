@@ -114,7 +114,7 @@ class Replica:
         return f"http://127.0.0.1:{self.port}"
 
     def documents(self, collection: str) -> list[Json]:
-        """What one collection holds, oldest first."""
+        """Return what one collection holds, oldest first."""
         return [each.document for each in self.received if each.collection == collection]
 
     async def start(self, port: int = 0) -> None:

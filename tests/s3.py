@@ -1,4 +1,4 @@
-"""S3 as moto speaks it, as processes on ports that stay their own.
+"""S3 as moto speaks it, in processes on fixed ports.
 
 moto keeps all it has in memory. So what is stopped, killed and frozen is a front of it: what was
 confirmed stays, as with S3.
@@ -68,7 +68,7 @@ class S3:
         self._moto.stop()
 
     def environment(self, port: int | None = None) -> dict[str, str]:
-        """What leads to it, or to a network in front of it."""
+        """Return the URL that leads to it, or to a network in front of it."""
         return {**ACCOUNT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port or self.port}"}
 
     def store(self) -> S3Store:

@@ -1,4 +1,4 @@
-"""A server of a test's own, as a process: stopped, killed, frozen and started again at will."""
+"""A server for one test, as a process: stopped, killed, frozen and started again at will."""
 
 import contextlib
 import os
@@ -74,11 +74,11 @@ class Server:
             self._process = None
 
     def freeze(self) -> None:
-        """It answers nothing any more, and its connections stay as they are."""
+        """Freeze it: it answers nothing any more, and its connections stay as they are."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It goes on where it was frozen."""
+        """Let it go on where it was frozen."""
         self._signal(signal.SIGCONT)
 
     def _ready(self) -> object:

@@ -1,4 +1,4 @@
-"""Many tabs of the console as bare sockets in one thread, which take what comes and count it."""
+"""Many tabs of the console as bare sockets in one thread, which read and count what comes."""
 
 import contextlib
 import resource

@@ -1,4 +1,4 @@
-"""What came of the tests of a program that ends with one line."""
+"""The counts of a test program, which ends with one line."""
 
 from collections import Counter
 
@@ -19,8 +19,8 @@ class Tally:
             self.called(report)
 
     def called(self, report: pytest.TestReport) -> None:
-        """A test has run to its end, or failed."""
+        """Count a test that has run to its end, or failed."""
 
     def counts(self, *outcomes: str) -> str:
-        """The end of the line: `passed=87 failed=0`."""
+        """Return the end of the line: `passed=87 failed=0`."""
         return " ".join(f"{each}={self.outcomes[each]}" for each in outcomes)

@@ -1,4 +1,4 @@
-"""Who may come in, as docs/access.md says it: with real programs, and while they run."""
+"""Who may connect, as docs/access.md says it: with real programs, and while they run."""
 
 import ssl
 from collections.abc import Iterator
@@ -17,23 +17,23 @@ STATUS = b'{"id": "m1", "status": "online"}'
 
 
 @pytest.fixture
-def house(tmp_path: Path, mosquitto: Path) -> Iterator[Harness]:
-    house = Harness(tmp_path / "data", mosquitto=mosquitto)
-    yield house
-    house.close()
+def harness(tmp_path: Path, mosquitto: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data", mosquitto=mosquitto)
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
-def one_house(tmp_path: Path) -> Iterator[Harness]:
-    """For what is ours and not the broker's: one version will do."""
-    house = Harness(tmp_path / "data")
-    yield house
-    house.close()
+def one_harness(tmp_path: Path) -> Iterator[Harness]:
+    """Return one installation: where mosquitto does not matter, one version is enough."""
+    harness = Harness(tmp_path / "data")
+    yield harness
+    harness.close()
 
 
-def make_node(house: Harness, name: str, command: str = "add") -> str:
-    """The password of a node that is made, or given another one."""
-    done = house.cli("nodes", command, name)
+def make_node(harness: Harness, name: str, command: str = "add") -> str:
+    """Add a node, or rotate its password; return the password."""
+    done = harness.cli("nodes", command, name)
     assert done.returncode == 0, done.stderr
     (password,) = [
         line.split()[1] for line in done.stdout.splitlines() if line.startswith("password")
@@ -41,62 +41,64 @@ def make_node(house: Harness, name: str, command: str = "add") -> str:
     return password
 
 
-def refused(house: Harness, user: str, password: str) -> bool:
-    device = Device(house.mqtt_port, user, password)
+def refused(harness: Harness, user: str, password: str) -> bool:
+    device = Device(harness.mqtt_port, user, password)
     device.close()
     return device.refused
 
 
-def test_a_node_comes_and_goes_while_the_broker_runs_and_nobody_else_minds(house: Harness) -> None:
-    house.up()
-    bystander = Device(house.mqtt_port)
-    password = make_node(house, "ridge-07")
-    other_password = make_node(house, "creek-02")
-    eventually(lambda: not refused(house, "ridge-07", password), seconds=5)
-    eventually(lambda: not refused(house, "creek-02", other_password), seconds=5)
-    other = Device(house.mqtt_port, "creek-02", other_password)
+def test_a_node_comes_and_goes_while_the_broker_runs_and_nobody_else_minds(
+    harness: Harness,
+) -> None:
+    harness.up()
+    bystander = Device(harness.mqtt_port)
+    password = make_node(harness, "ridge-07")
+    other_password = make_node(harness, "creek-02")
+    eventually(lambda: not refused(harness, "ridge-07", password), seconds=5)
+    eventually(lambda: not refused(harness, "creek-02", other_password), seconds=5)
+    other = Device(harness.mqtt_port, "creek-02", other_password)
 
-    node = Device(house.mqtt_port, "ridge-07", password)
+    node = Device(harness.mqtt_port, "ridge-07", password)
     node.subscribe("iotreceipts/ridge-07/#")
     assert node.put("iotingestion/ridge-07/deep/down", STATUS) == TAKEN
     assert node.heard(2.0) == ["iotreceipts/ridge-07"]
-    eventually(lambda: house.ledger_now()["stored"] == 1)
+    eventually(lambda: harness.ledger_now()["stored"] == 1)
 
-    assert house.cli("nodes", "disable", "ridge-07").returncode == 0
+    assert harness.cli("nodes", "disable", "ridge-07").returncode == 0
     eventually(lambda: not node.is_connected(), seconds=5)
-    assert refused(house, "ridge-07", password)
-    assert house.cli("nodes", "enable", "ridge-07").returncode == 0
-    eventually(lambda: not refused(house, "ridge-07", password), seconds=5)
+    assert refused(harness, "ridge-07", password)
+    assert harness.cli("nodes", "enable", "ridge-07").returncode == 0
+    eventually(lambda: not refused(harness, "ridge-07", password), seconds=5)
 
-    node = Device(house.mqtt_port, "ridge-07", password)
-    new = make_node(house, "ridge-07", "rotate")
+    node = Device(harness.mqtt_port, "ridge-07", password)
+    new = make_node(harness, "ridge-07", "rotate")
     eventually(lambda: not node.is_connected(), seconds=5)
-    assert refused(house, "ridge-07", password)
-    node = Device(house.mqtt_port, "ridge-07", new)
+    assert refused(harness, "ridge-07", password)
+    node = Device(harness.mqtt_port, "ridge-07", new)
     assert not node.refused
 
-    assert house.cli("nodes", "remove", "ridge-07").returncode == 0
+    assert harness.cli("nodes", "remove", "ridge-07").returncode == 0
     eventually(lambda: not node.is_connected(), seconds=5)
-    assert refused(house, "ridge-07", new)
-    for still_there in (bystander, other):
-        assert still_there.is_connected()
-    assert house.broker_connections() == 1
+    assert refused(harness, "ridge-07", new)
+    for unaffected in (bystander, other):
+        assert unaffected.is_connected()
+    assert harness.broker_connections() == 1
     assert other.put("iotingestion/creek-02", STATUS) == TAKEN
-    eventually(lambda: house.ledger_now()["stored"] == 2)
-    heard = {day["node"] for day in house.http("/api/nodes")[1]["nodes"]}
-    assert heard == {"ridge-07", "creek-02"}
-    (said,) = {line for line in house.log("up").splitlines() if '"removed"' in line}
-    assert '"ridge-07"' in said
+    eventually(lambda: harness.ledger_now()["stored"] == 2)
+    listed = {day["node"] for day in harness.http("/api/nodes")[1]["nodes"]}
+    assert listed == {"ridge-07", "creek-02"}
+    (logged,) = {line for line in harness.log("up").splitlines() if '"removed"' in line}
+    assert '"ridge-07"' in logged
 
 
 def test_a_mounted_secret_is_taken_over_and_a_broken_one_is_not(
-    one_house: Harness, tmp_path: Path
+    one_harness: Harness, tmp_path: Path
 ) -> None:
-    """As the kubelet does it: files in a folder of their own, and a link that is exchanged."""
-    house = one_house
-    mount, made = tmp_path / "mount", tmp_path / "made.jsonl"
+    """The kubelet puts the files into a folder of their own and exchanges a link to it."""
+    harness = one_harness
+    mount, source = tmp_path / "mount", tmp_path / "made.jsonl"
     mount.mkdir()
-    elsewhere = Harness(tmp_path / "elsewhere", IOT_NODES_FILE=str(made))
+    elsewhere = Harness(tmp_path / "elsewhere", IOT_NODES_FILE=str(source))
 
     def publish(version: str, text: str) -> None:
         (mount / version).mkdir()
@@ -106,21 +108,21 @@ def test_a_mounted_secret_is_taken_over_and_a_broken_one_is_not(
 
     publish("..1", "")
     (mount / "nodes.jsonl").symlink_to(Path("..data") / "nodes.jsonl")
-    house.settings["IOT_NODES_FILE"] = str(mount / "nodes.jsonl")
-    house.up()
+    harness.settings["IOT_NODES_FILE"] = str(mount / "nodes.jsonl")
+    harness.up()
     password = make_node(elsewhere, "ridge-07")
-    publish("..2", made.read_text())
-    eventually(lambda: not refused(house, "ridge-07", password), seconds=5)
-    done = house.cli("nodes", "remove", "ridge-07")
+    publish("..2", source.read_text())
+    eventually(lambda: not refused(harness, "ridge-07", password), seconds=5)
+    done = harness.cli("nodes", "remove", "ridge-07")
     assert done.returncode == 1
     assert "change the secret itself" in done.stderr
 
-    publish("..3", made.read_text() + "{")
-    eventually(lambda: "change not taken over" in house.log("up"), seconds=5)
-    assert "line 2" in house.log("up")
-    assert not refused(house, "ridge-07", password)
+    publish("..3", source.read_text() + "{")
+    eventually(lambda: "change not applied" in harness.log("up"), seconds=5)
+    assert "line 2" in harness.log("up")
+    assert not refused(harness, "ridge-07", password)
     publish("..4", "")
-    eventually(lambda: refused(house, "ridge-07", password), seconds=5)
+    eventually(lambda: refused(harness, "ridge-07", password), seconds=5)
 
 
 # ---------------------------------------------------------------------- certificates
@@ -145,27 +147,27 @@ class Authority:
             new.replace(path)
 
     def context(self, name: str | None) -> ssl.SSLContext:
-        """What a client comes with that trusts this authority; `name` is its own by it."""
+        """Return the context of a client that trusts us; with `name`, it has a certificate."""
         context = ssl.create_default_context(cafile=self.ca)
         if name is not None:
             self._authority.issue_cert(common_name=name).configure_cert(context)
         return context
 
 
-def test_a_certificate_is_a_node_until_it_is_removed(house: Harness, tmp_path: Path) -> None:
+def test_a_certificate_is_a_node_until_it_is_removed(harness: Harness, tmp_path: Path) -> None:
     authority, port = Authority(tmp_path), free_port()
-    house.settings |= {
+    harness.settings |= {
         "IOT_TLS_PORT": str(port),
         "IOT_TLS_CERT_FILE": str(authority.certificate),
         "IOT_TLS_KEY_FILE": str(authority.key),
         "IOT_TLS_CLIENT_CA_FILE": str(authority.ca),
     }
-    assert house.cli("nodes", "add", "swamp-01", "--certificate").returncode == 0
-    house.up()
+    assert harness.cli("nodes", "add", "swamp-01", "--certificate").returncode == 0
+    harness.up()
     node = Device(port, None, tls=authority.context("swamp-01"))
     assert node.put("iotingestion/swamp-01", STATUS) == TAKEN
     assert node.put("iotingestion/creek-02", STATUS) == DENIED
-    # its name counts, and not what it says of itself
+    # the name in the certificate counts, and not the user name
     liar = Device(port, "echosub", SUB_PASSWORD, tls=authority.context("swamp-01"))
     liar.subscribe("iotingestion/#")
     assert node.put("iotingestion/swamp-01", STATUS) == TAKEN
@@ -175,33 +177,33 @@ def test_a_certificate_is_a_node_until_it_is_removed(house: Harness, tmp_path: P
     for context in (authority.context(None), stranger(authority)):
         with pytest.raises((OSError, AssertionError)):
             Device(port, None, tls=context)
-    assert refused(house, "swamp-01", "")
+    assert refused(harness, "swamp-01", "")
 
-    shown = ssl.get_server_certificate(("127.0.0.1", port))
+    presented = ssl.get_server_certificate(("127.0.0.1", port))
     authority.renew()
-    eventually(lambda: ssl.get_server_certificate(("127.0.0.1", port)) != shown, seconds=5)
+    eventually(lambda: ssl.get_server_certificate(("127.0.0.1", port)) != presented, seconds=5)
     assert node.is_connected()
 
-    assert house.cli("nodes", "remove", "swamp-01").returncode == 0
+    assert harness.cli("nodes", "remove", "swamp-01").returncode == 0
     eventually(lambda: node.put("iotingestion/swamp-01", STATUS) == DENIED, seconds=5)
     again = Device(port, None, tls=authority.context("swamp-01"))
     assert again.put("iotingestion/swamp-01", STATUS) == DENIED
 
 
 def stranger(authority: Authority) -> ssl.SSLContext:
-    """Trusts the broker, and comes with a certificate of another authority."""
+    """Return the context of a client whose certificate is from another authority."""
     context = authority.context(None)
     trustme.CA().issue_cert(common_name="swamp-01").configure_cert(context)
     return context
 
 
-def test_certificates_that_do_not_fit_are_said_at_the_start(tmp_path: Path) -> None:
+def test_certificates_that_do_not_fit_are_reported_at_the_start(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    house = Harness(tmp_path / "data", IOT_TLS_CERT_FILE=str(authority.certificate))
-    done = house.cli("broker")
+    harness = Harness(tmp_path / "data", IOT_TLS_CERT_FILE=str(authority.certificate))
+    done = harness.cli("broker")
     assert (done.returncode, "IOT_TLS_KEY_FILE" in done.stderr) == (2, True)
-    house.settings["IOT_TLS_KEY_FILE"] = str(authority.ca)
-    done = house.cli("broker")
+    harness.settings["IOT_TLS_KEY_FILE"] = str(authority.ca)
+    done = harness.cli("broker")
     assert (done.returncode, "cannot be used" in done.stderr) == (1, True)
 
 
@@ -209,108 +211,121 @@ def test_certificates_that_do_not_fit_are_said_at_the_start(tmp_path: Path) -> N
 
 
 def test_without_echopub_there_are_only_nodes_with_one_session_each(
-    house: Harness, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
-    house.settings["IOT_ECHOPUB"] = "false"
-    password, other_password = make_node(house, "ridge-07"), make_node(house, "creek-02")
-    house.up()
-    assert Device(house.mqtt_port).refused
-    node = Device(house.mqtt_port, "ridge-07", password, client_id="mine", session_seconds=600)
+    harness.settings["IOT_ECHOPUB"] = "false"
+    password, other_password = make_node(harness, "ridge-07"), make_node(harness, "creek-02")
+    harness.up()
+    assert Device(harness.mqtt_port).refused
+    node = Device(harness.mqtt_port, "ridge-07", password, client_id="mine", session_seconds=600)
     node.subscribe("iotreceipts/ridge-07/#", at_least_once=True)
-    # nobody is thrown out by another account that uses the same client id, nor gets its session
-    thief = Device(house.ws_port, "creek-02", other_password, websocket=True, client_id="ridge-07",
-                   session_seconds=600)  # fmt: skip
+    # another account with the same client id neither disconnects it nor gets its session
+    thief = Device(
+        harness.ws_port,
+        "creek-02",
+        other_password,
+        websocket=True,
+        client_id="ridge-07",
+        session_seconds=600,
+    )
     assert not thief.has_session
     assert node.is_connected()
-    # a second connection takes the place of the first, under whatever client id
-    second = Device(house.mqtt_port, "ridge-07", password, client_id="other", session_seconds=600)
+    # a second connection replaces the first, whatever its client id
+    second = Device(harness.mqtt_port, "ridge-07", password, client_id="other", session_seconds=600)
     assert second.has_session
     assert not node.is_connected()
     assert second.put("iotingestion/ridge-07", STATUS, retain=True) is None
-    # who is shut out leaves no session behind, though it was away
+    # a blocked node leaves no session behind, even if it was not connected
     second.close()
     for command in ("disable", "enable"):
-        assert house.cli("nodes", command, "ridge-07").returncode == 0
+        assert harness.cli("nodes", command, "ridge-07").returncode == 0
         shut_out = command == "disable"
-        eventually(lambda: refused(house, "ridge-07", password) == shut_out, seconds=5)  # noqa: B023
-    again = Device(house.mqtt_port, "ridge-07", password, session_seconds=600)
+        eventually(lambda: refused(harness, "ridge-07", password) == shut_out, seconds=5)  # noqa: B023
+    again = Device(harness.mqtt_port, "ridge-07", password, session_seconds=600)
     assert not again.has_session
-    # our own tools go on
+    # our own tools go on working
     report = tmp_path / "report.json"
     report.write_bytes(STATUS)
-    done = house.cli("publish", "--wait", "--node", "ridge-07", str(report))
+    done = harness.cli("publish", "--wait", "--node", "ridge-07", str(report))
     assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "1 stored")
-    assert house.cli("check").returncode == 0
-    assert house.ledger()["stored"] == 1
-    assert house.broker_connections() == 1
+    assert harness.cli("check").returncode == 0
+    assert harness.ledger()["stored"] == 1
+    assert harness.broker_connections() == 1
 
 
 # ---------------------------------------------------------------------- our own session
 
 
-def test_nobody_can_take_over_the_service_or_have_it_forgotten(house: Harness) -> None:
-    """What can be guessed of its name is not enough; with an account, it would be."""
-    house.up()
-    ours = (house.data_dir / "secrets" / "session").read_text().strip()
+def test_nobody_can_take_over_or_discard_our_session(harness: Harness) -> None:
+    """The part of the client id that can be guessed is not enough to take the session over."""
+    harness.up()
+    ours = (harness.data_dir / "secrets" / "session").read_text().strip()
     for client_id in ("echo-ingest", "echo-ingest-figures", "echo-ingest-"):
-        Device(house.mqtt_port, client_id=client_id).close()
-    assert house.broker_connections() == 1
-    device = Device(house.mqtt_port)
+        Device(harness.mqtt_port, client_id=client_id).close()
+    assert harness.broker_connections() == 1
+    device = Device(harness.mqtt_port)
     assert device.put("iotingestion/ridge-07", STATUS) == TAKEN
-    eventually(lambda: house.ledger_now()["stored"] == 1)
-    Device(house.mqtt_port, client_id=f"echo-ingest-{ours}").close()
-    eventually(lambda: "taken over" in house.log("up") or house.broker_connections() > 1)
+    eventually(lambda: harness.ledger_now()["stored"] == 1)
+    Device(harness.mqtt_port, client_id=f"echo-ingest-{ours}").close()
+    eventually(lambda: "taken over" in harness.log("up") or harness.broker_connections() > 1)
 
 
 # ---------------------------------------------------------------------- secrets
 
 
-def test_no_secret_is_in_a_log_an_error_or_a_metric(one_house: Harness, tmp_path: Path) -> None:
-    house = one_house
+def test_no_secret_is_in_a_log_an_error_or_a_metric(one_harness: Harness, tmp_path: Path) -> None:
+    harness = one_harness
     authority, port = Authority(tmp_path), free_port()
-    house.settings |= {
+    harness.settings |= {
         "IOT_TLS_PORT": str(port),
         "IOT_TLS_CERT_FILE": str(authority.certificate),
         "IOT_TLS_KEY_FILE": str(authority.key),
     }
-    for made in ("IOT_PUB_PASSWORD", "IOT_SUB_PASSWORD", "IOT_HTTP_TOKEN", "IOT_OPERATOR_TOKEN"):
-        del house.settings[made]
-    node_password = make_node(house, "ridge-07")
-    program = house.start("up")
-    kept = house.data_dir / "secrets"
-    eventually(lambda: (kept / "http").exists(), seconds=30)
-    house.wait_healthy(program)
-    service = house.data_dir / "broker" / "service.json"
+    for generated in (
+        "IOT_PUB_PASSWORD",
+        "IOT_SUB_PASSWORD",
+        "IOT_HTTP_TOKEN",
+        "IOT_OPERATOR_TOKEN",
+    ):
+        del harness.settings[generated]
+    node_password = make_node(harness, "ridge-07")
+    program = harness.start("up")
+    folder = harness.data_dir / "secrets"
+    eventually(lambda: (folder / "http").exists(), seconds=30)
+    harness.wait_healthy(program)
+    service = harness.data_dir / "broker" / "service.json"
     names = ("echopub", "echosub", "http", "operator")
-    passwords = {name: (kept / name).read_text().strip() for name in names}
+    passwords = {name: (folder / name).read_text().strip() for name in names}
     secrets = {
         *passwords.values(),
         node_password,
         service.read_text().split('"password":"')[1].split('"')[0],
         *authority.key.read_text().splitlines()[1:-1],
     }
-    shown_once = house.log("up")
-    for secret in passwords.values():  # of a start that made them, before anything is logged
+    shown_once = harness.log("up")
+    for secret in passwords.values():  # at the start that generated them, before anything is logged
         assert shown_once.count(secret) == 1
-    seen = [house.http_bytes("/metrics", None).decode()]
+    seen = [harness.http_bytes("/metrics", None).decode()]
     for path in ("/api/records", "/api/ledger", "/healthz", "/api/nothing"):
-        seen += [str(house.http(path, token)) for token in (passwords["http"], "wrong", None)]
-    device = Device(house.mqtt_port, "echopub", passwords["echopub"])
+        seen += [str(harness.http(path, token)) for token in (passwords["http"], "wrong", None)]
+    device = Device(harness.mqtt_port, "echopub", passwords["echopub"])
     assert device.put("iotingestion/ridge-07", b"rubbish") == TAKEN
-    assert refused(house, "echopub", passwords["echosub"])
+    assert refused(harness, "echopub", passwords["echosub"])
     Device(port, "ridge-07", node_password, tls=authority.context(None)).close()
     for command in (("check",), ("status",), ("nodes", "list"), ("dead-letters", "list")):
-        done = house.cli(*command)
+        done = harness.cli(*command)
         seen += [done.stdout, done.stderr]
-    make_node(house, "creek-02")
-    eventually(lambda: "nodes changed" in house.log("up"), seconds=5)
-    house.stop(program)
-    house.up()
-    seen.append(house.log("up").removeprefix(shown_once))
+    make_node(harness, "creek-02")
+    eventually(lambda: "nodes changed" in harness.log("up"), seconds=5)
+    harness.stop(program)
+    harness.up()
+    seen.append(harness.log("up").removeprefix(shown_once))
     for secret in secrets:
         assert not [text for text in seen if secret in text], "a secret is shown"
     assert PUB_PASSWORD not in secrets
-    files = [path for path in house.data_dir.rglob("*") if path.is_file() and path.parent != kept]
+    files = [
+        path for path in harness.data_dir.rglob("*") if path.is_file() and path.parent != folder
+    ]
     holding = {
         path.name for path in files for secret in secrets if secret.encode() in path.read_bytes()
     }

@@ -1,4 +1,4 @@
-"""What the almanac tells pages, and that it can be thrown away, killed and led astray."""
+"""The almanac: what it tells pages, and that it survives deletion, kills and a wrong journal."""
 
 import base64
 import contextlib
@@ -31,7 +31,8 @@ from echo_ingest.almanac import (
     note_sample,
 )
 from echo_ingest.almanac.observation import names_of
-from echo_ingest.almanac.refusals import alike
+from echo_ingest.almanac.reason_text import alike
+from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.almanac.samples import per_hour
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, Ledger, SinkLedger
@@ -65,20 +66,20 @@ class Site:
         self,
         node: str,
         at_ms: int,
-        said: dict[str, object] | bytes,
+        content: dict[str, object] | bytes,
         *properties: tuple[str, str],
         waited_ms: int = 0,
     ) -> int:
-        """One message; the journal's newest offset after it."""
-        payload = said if isinstance(said, bytes) else json.dumps(said).encode()
-        message = Message(f"iotingestion/{node}", payload, at_ms + waited_ms, node, properties)
+        """Append a message; return the journal's newest offset."""
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        message = Message(f"iotingestion/{node}", body, at_ms + waited_ms, node, properties)
         self.journal.append([(message, Decoder(PAYLOAD_BYTES_MAX).identify(message))])
         return self.journal.ledger().stored
 
     def call(self, node: str, at_ms: int, species: str = "Ninox strenua", **more: object) -> int:
         self.number += 1
-        said = {"id": str(self.number), "sensor_id": node, "species": species, "confidence": 80}
-        return self.hear(node, at_ms, {**said, "timestamp": at_ms / 1000, **more})
+        fields = {"id": str(self.number), "sensor_id": node, "species": species, "confidence": 80}
+        return self.hear(node, at_ms, {**fields, "timestamp": at_ms / 1000, **more})
 
     def hear_much(self, count: int) -> None:
         rng = Random(self.number)
@@ -87,14 +88,14 @@ class Site:
             self.number += 1
             at_ms = NOON_MS + self.number * 60_000
             kind = rng.choice(("call", "call", "call", "health", "unsure"))
-            said, properties = payload(kind, at_ms - rng.randrange(HOUR_MS), self.number)
+            body, properties = payload(kind, at_ms - rng.randrange(HOUR_MS), self.number)
             node = f"n{rng.randrange(9)}"
-            message = Message(f"iotingestion/{node}", said, at_ms, node, properties)
+            message = Message(f"iotingestion/{node}", body, at_ms, node, properties)
             arrivals.append((message, Decoder(PAYLOAD_BYTES_MAX).identify(message)))
         self.journal.append(arrivals)
 
     def follow(self) -> Almanac:
-        """Up to date, and open."""
+        """Bring the almanac up to date, and open it."""
         for _ in self.follower.round():
             pass
         return Almanac(self.path)
@@ -112,11 +113,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
     site.journal.close()
 
 
-# ---------------------------------------------------------------------- what is told
+# ---------------------------------------------------------------------- answers
 
 
 def steps(almanac: Almanac, ask: Callable[..., object], *asked: object) -> int:
-    """How much SQLite does for an answer, in steps of its machine."""
+    """Count the steps of SQLite's machine for an answer."""
     taken = 0
 
     def count() -> bool:
@@ -131,7 +132,7 @@ def steps(almanac: Almanac, ask: Callable[..., object], *asked: object) -> int:
 
 
 def test_what_is_rare_costs_no_more_than_what_is_frequent(site: Site) -> None:
-    """However long ago it was: nothing is looked at that is not shown."""
+    """Nothing is looked at that is not shown, however long ago it was."""
     sound = base64.b64encode(wav(CALLS[0], 0.05, 8_000, Random(1))).decode()
     site.call("pond", NOON_MS - 90_000 * MINUTE_MS, "Ninox strenua", audioClip=sound)
     site.hear("pond", NOON_MS - 90_000 * MINUTE_MS, wav(CALLS[0], 0.1, 8_000, Random(1)))
@@ -156,14 +157,14 @@ def test_what_a_broken_node_sent_is_found_by_its_reason(site: Site) -> None:
     for number in range(1_000):
         site.hear("broken", NOON_MS, b'{"lat": 999', waited_ms=number)
     with contextlib.closing(site.follow()) as almanac:
-        (common, rare) = sorted(almanac.refused("broken"), key=lambda its: -its.count)
+        (common, rare) = sorted(almanac.refused("broken"), key=lambda group: -group.count)
         assert (common.count, rare.count) == (1_000, 1)
         few = functools.partial(almanac.refused_ones, node="broken", ones_max=50)
         assert steps(almanac, few, rare) < common.count
         assert steps(almanac, few, common) < common.count
 
 
-def test_the_surest_call_of_a_node_is_that_of_its_nights(site: Site) -> None:
+def test_the_best_call_of_a_node_is_that_of_its_nights(site: Site) -> None:
     offsets = [
         site.call("pond", NOON_MS + minute * MINUTE_MS, confidence=confidence)
         for minute, confidence in enumerate((81, 89, 85, 82))
@@ -171,9 +172,9 @@ def test_the_surest_call_of_a_node_is_that_of_its_nights(site: Site) -> None:
     site.call("creek", NOON_MS, confidence=95)
     with contextlib.closing(site.follow()) as almanac:
         (night,) = almanac.nights(CallFilter(node="pond"), ZoneInfo("UTC"))
-        (told,) = night.species
-        assert (told.calls, told.best_confidence) == (4, 0.89)
-        assert told.best_offset == offsets[1]
+        (species,) = night.species
+        assert (species.calls, species.best_confidence) == (4, 0.89)
+        assert species.best_offset == offsets[1]
 
 
 def test_a_node_says_how_it_is(site: Site) -> None:
@@ -207,8 +208,8 @@ def test_a_node_says_how_it_is(site: Site) -> None:
 def test_records_of_the_last_hour_are_counted_by_receipt(site: Site) -> None:
     now_ms = time.time_ns() // 1_000_000
     for minutes in (0, 5, 50, 75):
-        said = {"sensorId": "a", "timestamp": now_ms - 3 * HOUR_MS, "cpu": minutes}
-        site.hear("a", now_ms - minutes * MINUTE_MS, said)
+        fields = {"sensorId": "a", "timestamp": now_ms - 3 * HOUR_MS, "cpu": minutes}
+        site.hear("a", now_ms - minutes * MINUTE_MS, fields)
     with contextlib.closing(site.follow()) as almanac:
         node = almanac.node("a", now_ms, now_ms)
     assert node is not None and node.records_last_hour == 3
@@ -260,8 +261,8 @@ def test_nodes_are_found_ordered_and_counted(site: Site) -> None:
     )
     for number, minutes in enumerate((0, 30, 90, 60 * 30)):
         at_ms = NOON_MS - minutes * MINUTE_MS
-        said = {"sensorId": "s", "batteryPct": [50, 20, 90, 10][number], "timestamp": at_ms}
-        site.hear(f"Ridge-{number}", at_ms, said)
+        fields = {"sensorId": "s", "batteryPct": [50, 20, 90, 10][number], "timestamp": at_ms}
+        site.hear(f"Ridge-{number}", at_ms, fields)
     site.hear("off", NOON_MS - 2 * HOUR_MS, {"sensorId": "s", "cpu": 1})
     with contextlib.closing(site.follow()) as almanac:
 
@@ -283,9 +284,8 @@ def test_nodes_are_found_ordered_and_counted(site: Site) -> None:
         counts = almanac.count_nodes(NOON_MS)
     assert accounts["new"] == "enabled" and accounts["off"] == "disabled"
     assert accounts["Ridge-0"] is None
-    assert (counts.known, counts.heard_last_hour, counts.heard_last_day, counts.never) == (
-        *(5, 2, 3, 1),
-    )
+    assert (counts.known, counts.never) == (5, 1)
+    assert (counts.heard_last_hour, counts.heard_last_day) == (2, 3)
     assert [(each.name, each.since_ms) for each in counts.silent] == [
         ("Ridge-2", NOON_MS - 90 * MINUTE_MS),
         ("Ridge-3", NOON_MS - 30 * HOUR_MS),
@@ -305,8 +305,8 @@ def test_a_call_has_the_recording_that_was_under_way_and_no_other(site: Site) ->
     )
     unclear = site.hear("a", NOON_MS + 1_000, {"sensor_id": "s", "species": "x", "confidence": 1})
     with contextlib.closing(site.follow()) as almanac:
-        found = {each.offset: each.clip_offset for each in almanac.calls(CallFilter())}
-    assert found == {within: recording, after: None, of_b: None, unclear: None}
+        clips = {each.offset: each.clip_offset for each in almanac.calls(CallFilter())}
+    assert clips == {within: recording, after: None, of_b: None, unclear: None}
 
 
 def test_a_night_is_from_noon_to_noon_where_it_is_asked_for(site: Site) -> None:
@@ -342,12 +342,31 @@ def test_reasons_that_differ_in_numbers_are_one(site: Site) -> None:
         assert almanac.refused(node="b") == [letters]
 
 
+def test_reasons_with_a_code_are_grouped_by_it_and_by_the_field(site: Site) -> None:
+    for number in range(3):
+        top5 = [{"label": "x", "confidence": 1}] * number + [{"label": "x", "confidence": 101}]
+        site.call("a", NOON_MS + number, top5=top5)
+    site.call("a", NOON_MS, confidence=120)
+    site.call("b", NOON_MS, confidence=-3)
+    site.call("b", NOON_MS, sampleRate=-3)
+    with contextlib.closing(site.follow()) as almanac:
+        groups = [(each.key, each.count, each.nodes) for each in almanac.refused()]
+        titles = {each.reason for each in almanac.refused()}
+    out_of_range = "confidence_out_of_range"
+    assert groups == [
+        (ReasonKey(code=out_of_range, field="top5[…].confidence"), 3, 1),
+        (ReasonKey(code=out_of_range, field="confidence"), 2, 2),
+        (ReasonKey(code="impossible_value", field="sampleRate"), 1, 1),
+    ]
+    assert "confidence: The confidence is not a percentage from 0 to 100." in titles
+
+
 def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: Site) -> None:
     def sample(minute: int, received: int, room_bytes: int) -> None:
         sinks = {"api": SinkLedger(received - 7, 3, 4, 0, 1.5, None)}
         ledger = Ledger(received, received, 0, 0, 0, sinks)
-        figures = ServiceStatus(1_000, 10**12, room_bytes, 2)
-        note_sample(site.path, NOON_MS + minute * MINUTE_MS, ledger, figures)
+        status = ServiceStatus(1_000, 10**12, room_bytes, 2)
+        note_sample(site.path, NOON_MS + minute * MINUTE_MS, ledger, status)
 
     site.follow().close()
     with contextlib.closing(Almanac(site.path)) as almanac:
@@ -361,15 +380,14 @@ def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: S
     sample(0, 9_999, 0)  # the same minute again counts once
     note_sample(site.path, NOON_MS + 31 * MINUTE_MS, None, None)
     with contextlib.closing(Almanac(site.path)) as almanac:
-        told = almanac.samples(NOON_MS, NOON_MS + HOUR_MS)
+        minutes = almanac.samples(NOON_MS, NOON_MS + HOUR_MS)
         halves = almanac.samples(NOON_MS, NOON_MS + 2 * HOUR_MS, 60)
         listening = almanac.listening(NOON_MS, NOON_MS + HOUR_MS)
         room = almanac.room()
-    assert [each.answered for each in told] == [True, True, False, True]
-    assert (told[1].received, told[1].sinks["api"].backlog, told[1].broker_dropped) == (
-        *(3_007, 4, 2),
-    )
-    assert told[2].received is None and told[2].sinks == {}
+    assert [each.answered for each in minutes] == [True, True, False, True]
+    assert (minutes[1].received, minutes[1].broker_dropped) == (3_007, 2)
+    assert minutes[1].sinks["api"].backlog == 4
+    assert minutes[2].received is None and minutes[2].sinks == {}
     assert [each.at_ms for each in halves] == [NOON_MS + m * MINUTE_MS for m in (59, 119)]
     assert (listening[0].answered_share, listening[0].minutes) == (0.75, 4)
     assert room.filling_bytes_per_day == pytest.approx(10**9, rel=0.01)
@@ -393,7 +411,7 @@ def test_what_an_hour_takes_is_known_after_six_whatever_a_person_does_meanwhile(
 
 
 @pytest.mark.parametrize(
-    ("said", "names"),
+    ("label", "names"),
     [
         ("Turdus merula", ("Turdus merula", None)),
         ("Turdus merula_Eurasian Blackbird", ("Turdus merula", "Eurasian Blackbird")),
@@ -402,8 +420,8 @@ def test_what_an_hour_takes_is_known_after_six_whatever_a_person_does_meanwhile(
         ("some_thing", ("some_thing", None)),
     ],
 )
-def test_a_label_of_birdnet_is_two_names(said: str, names: tuple[str, str | None]) -> None:
-    assert names_of(said) == names
+def test_a_label_of_birdnet_is_two_names(label: str, names: tuple[str, str | None]) -> None:
+    assert names_of(label) == names
 
 
 @pytest.mark.parametrize(
@@ -423,7 +441,7 @@ def test_alike_is_what_differs_in_numbers_ids_and_quotes(one: str, other: str) -
     assert alike("no MP3 here") == "no MP3 here"
 
 
-# ---------------------------------------------------------------------- what may happen to it
+# ---------------------------------------------------------------------- accidents
 
 
 def test_it_may_be_deleted_damaged_and_of_another_version(site: Site) -> None:
@@ -497,7 +515,7 @@ def test_it_keeps_up_in_a_thread_and_waits_for_a_journal(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("writer", ["follower", "sampling", "journal"])
 def test_who_waits_to_write_lets_all_others_go_on(site: Site, writer: str) -> None:
-    """Also the one who writes, in another thread: else both would wait until one gives up."""
+    """The writer, in another thread, goes on too: else both would wait until one gives up."""
     site.call("a", NOON_MS)
     site.follow().close()
     site.nodes_path.write_text("")
@@ -519,9 +537,10 @@ def test_who_waits_to_write_lets_all_others_go_on(site: Site, writer: str) -> No
 FOLLOW = """
 import sys
 from pathlib import Path
-from echo_ingest.almanac import Follower, follow
-follow.WRITE_RECORDS = 200
-for step in Follower(Path(sys.argv[1]), Path(sys.argv[2]), 1_000_000).round():
+from echo_ingest.almanac import Follower, follower
+from echo_ingest.decode import Decoder
+follower.WRITE_RECORDS = 200
+for step in Follower(Path(sys.argv[1]), Path(sys.argv[2]), Decoder(1_000_000)).round():
     print(".", flush=True)
 """
 

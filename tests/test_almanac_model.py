@@ -1,7 +1,7 @@
-"""The almanac beside a plain recount of its journal, whatever is done to either.
+"""The almanac, compared with a plain recount of its journal, whatever is done to either.
 
-Hypothesis picks what happens, and shortens what fails to the steps that matter.
-`STEPS=20000 pytest tests/test_almanac_model.py` looks for longer.
+Hypothesis chooses what happens, and reduces a failure to the steps that matter.
+`STEPS=20000 pytest tests/test_almanac_model.py` searches for longer.
 """
 
 import contextlib
@@ -41,22 +41,22 @@ SINKS = ("api", "store")
 
 
 def payload(kind: str, at_ms: int, number: int) -> tuple[bytes, tuple[tuple[str, str], ...]]:
-    """What a node says of a moment; each message is another, by its number."""
+    """Return the payload and properties of a message; each number makes another message."""
     when = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
-    said: dict[str, object] = {"id": f"m{number}", "timestamp": when}
+    fields: dict[str, object] = {"id": f"m{number}", "timestamp": when}
     match kind:
         case "call":
             confidence = [0, 49.99, 50, 69.5, 70, 100][number % 6]
-            said |= {"sensor_id": "s", "species": SPECIES[number % 3], "confidence": confidence}
+            fields |= {"sensor_id": "s", "species": SPECIES[number % 3], "confidence": confidence}
         case "unsure":
-            said |= {"species": SPECIES[number % 3], "source_model": "m"}
+            fields |= {"species": SPECIES[number % 3], "source_model": "m"}
         case "clockless":
-            said |= {"sensor_id": "s", "species": SPECIES[0], "confidence": 80, "timestamp": None}
+            fields |= {"sensor_id": "s", "species": SPECIES[0], "confidence": 80, "timestamp": None}
         case "health":
-            said |= {"sensorId": "s", "batteryPct": number % 100 + 0.5, "cpu": 7, "disk": 55.25}
+            fields |= {"sensorId": "s", "batteryPct": number % 100 + 0.5, "cpu": 7, "disk": 55.25}
         case "recording":
             return CLIP, (("id", f"m{number}"), ("recorded_at", when))
-    return json.dumps(said).encode(), ()
+    return json.dumps(fields).encode(), ()
 
 
 MESSAGES = st.tuples(
@@ -93,9 +93,9 @@ class Machine(RuleBasedStateMachine):
         for kind, node, waited_ms, misread in several:
             self.number += 1
             self.now_ms += 400_000
-            said, properties = payload(kind, self.now_ms - waited_ms, self.number)
+            body, properties = payload(kind, self.now_ms - waited_ms, self.number)
             topic = f"iotingestion/{node}" if node else "elsewhere"
-            message = Message(topic, said, self.now_ms, node, properties)
+            message = Message(topic, body, self.now_ms, node, properties)
             verdict = Decoder(PAYLOAD_BYTES_MAX).identify(message)
             if misread and self.number % 5 == 0:
                 verdict = Rejected(ReasonCode.UNKNOWN_FORM, f"misread {self.number}")
@@ -115,20 +115,20 @@ class Machine(RuleBasedStateMachine):
 
     @rule(sink=st.sampled_from(SINKS), share=st.integers(1, 3))
     def ask_for_replay(self, sink: str, share: int) -> None:
-        archive = JournalReader(self.journal_path)
-        offsets = [parked.offset for parked in archive.parked(sink)][::share]
-        archive.close()
+        reader = JournalReader(self.journal_path)
+        offsets = [parked.offset for parked in reader.parked(sink)][::share]
+        reader.close()
         self.journal.request_replay(sink, offsets)
 
     @rule(share=st.integers(1, 3))
     def replay_dead_letters(self, share: int) -> None:
-        archive = JournalReader(self.journal_path)
-        letters = list(archive.dead_letters())[::share]
-        archive.close()
-        for letter in letters:
-            its = Decoder(PAYLOAD_BYTES_MAX).identify(letter.message)
-            assert not isinstance(its, Rejected)
-            self.journal.replay_dead_letter(letter.id, letter.message, its)
+        reader = JournalReader(self.journal_path)
+        dead_letters = list(reader.dead_letters())[::share]
+        reader.close()
+        for letter in dead_letters:
+            identity = Decoder(PAYLOAD_BYTES_MAX).identify(letter.message)
+            assert not isinstance(identity, Rejected)
+            self.journal.replay_dead_letter(letter.id, letter.message, identity)
 
     @rule(hours=st.integers(0, 4), refuse=st.sets(st.integers(0, 6), max_size=2))
     def have_all_delivered_and_trim(self, hours: int, refuse: set[int]) -> None:

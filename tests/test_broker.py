@@ -1,4 +1,4 @@
-"""Our mosquitto, each version of it run for real: who may do what, and what it keeps."""
+"""Our broker, with each version of mosquitto: who may do what, and what it keeps."""
 
 import asyncio
 import os
@@ -65,7 +65,7 @@ async def eventually(holds: Callable[[], bool]) -> None:
 
 
 class Guest:
-    """An MQTT client of somebody else's making."""
+    """An MQTT client from another library."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Guest:
         await eventually(lambda: bool(granted))
 
     async def publish(self, topic: str, *payloads: bytes) -> None:
-        """Return when each is acknowledged, whatever the acknowledgement says."""
+        """Return once each is acknowledged, with success or not."""
         sent = [self._client.publish(topic, payload, qos=1) for payload in payloads]
         await eventually(lambda: all(each.is_published() for each in sent))
 
@@ -208,7 +208,7 @@ async def test_a_clip_of_30_mb_as_base64_passes_on_both_ports(
 async def test_what_it_acknowledged_waits_for_us_across_its_end(
     mosquitto: Path, tmp_path: Path
 ) -> None:
-    """2.1: killed. 2.0 keeps that promise only where it is stopped in order."""
+    """2.1 is killed here; 2.0 keeps that promise only if it is stopped in order."""
     settings = site(tmp_path / "data", mosquitto)
     port, messages = settings.mqtt_port, [b"%d" % n for n in range(MESSAGES)]
     async with broker.running(settings) as own:
@@ -231,10 +231,12 @@ async def test_it_starts_without_complaint(mosquitto: Path, tmp_path: Path) -> N
     with capture_logs() as lines:
         async with broker.running(site(tmp_path / "data", mosquitto)):
             pass
-    said = [line for line in lines if line["event"] == "mosquitto"]
-    assert said
-    complaints = [str(line["said"]) for line in said if line["log_level"] not in ("info", "debug")]
-    if os.geteuid() == 0:  # known, and said in docs/settings.md
+    logged = [line for line in lines if line["event"] == "mosquitto"]
+    assert logged
+    complaints = [
+        str(each["line"]) for each in logged if each["log_level"] not in ("info", "debug")
+    ]
+    if os.geteuid() == 0:  # known, and documented in docs/settings.md
         complaints = [line for line in complaints if "run as root" not in line]
     assert complaints == []
 
@@ -251,21 +253,21 @@ async def test_started_by_root_2_0_gives_that_up(tmp_path: Path) -> None:
 async def test_passwords_are_generated_once_and_kept_for_their_owner(tmp_path: Path) -> None:
     settings = site(tmp_path / "data", None)
     async with broker.running(settings) as first:
-        assert first.new == (first.publisher, first.subscriber)
+        assert first.new_accounts == (first.publisher, first.subscriber)
         assert broker.service_credentials(settings.data_dir) == first.service
     async with broker.running(settings) as second:
-        assert second.new == ()
+        assert second.new_accounts == ()
         assert (second.publisher, second.subscriber) == (first.publisher, first.subscriber)
         assert broker.service_credentials(settings.data_dir) == second.service
         assert second.service.password != first.service.password
     files = [path for path in settings.data_dir.rglob("*") if path.is_file()]
-    told = [path for path in files if path.stat().st_mode & 0o077 and path.stat().st_size]
-    assert told == []
+    readable = [path for path in files if path.stat().st_mode & 0o077 and path.stat().st_size]
+    assert readable == []
     for folder in (settings.data_dir, *(path.parent for path in files)):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     hashed = (settings.data_dir / "broker" / "passwords").read_text()
-    assert all(account.password not in hashed for account in (second.service, *first.new))
-    assert first.new[0].password not in repr(first.new)
+    assert all(account.password not in hashed for account in (second.service, *first.new_accounts))
+    assert first.new_accounts[0].password not in repr(first.new_accounts)
 
 
 async def test_a_hash_is_enough_to_let_an_account_in(mosquitto: Path, tmp_path: Path) -> None:
@@ -287,7 +289,7 @@ async def test_a_hash_is_enough_to_let_an_account_in(mosquitto: Path, tmp_path: 
             *("Success",) * 2,
             "Not authorized",
         )
-        assert (own.publisher, own.subscriber, own.new) == (None, None, ())
+        assert (own.publisher, own.subscriber, own.new_accounts) == (None, None, ())
     assert not (settings.data_dir / "secrets").exists()
 
 
@@ -312,7 +314,7 @@ async def test_a_given_password_counts_more_than_a_hash(mosquitto: Path, tmp_pat
         assert stranger.answer == "Not authorized"
 
 
-async def test_with_a_file_of_hashes_no_password_is_made_up(tmp_path: Path) -> None:
+async def test_with_a_file_of_hashes_no_password_is_generated(tmp_path: Path) -> None:
     accounts = tmp_path / "accounts"
     accounts.write_text("")
     with pytest.raises(BrokerError) as error:
@@ -336,7 +338,7 @@ async def test_with_a_file_of_hashes_no_password_is_made_up(tmp_path: Path) -> N
         "\nechopub:$7$1000$c2FsdA==$aGFzaA==\n",
     ],
 )
-async def test_a_file_of_hashes_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+async def test_an_invalid_file_of_hashes_is_rejected(tmp_path: Path, text: str) -> None:
     accounts = tmp_path / "accounts"
     accounts.write_text(text)
     with pytest.raises(BrokerError, match=r"IOT_ACCOUNTS_FILE is .*: line [12]: ") as error:
@@ -347,7 +349,7 @@ async def test_a_file_of_hashes_that_is_none_is_refused(tmp_path: Path, text: st
 async def test_given_passwords_are_not_kept(tmp_path: Path) -> None:
     settings = site(tmp_path / "data", None, pub_password="given", sub_password="given too")
     async with broker.running(settings) as own:
-        assert own.new == ()
+        assert own.new_accounts == ()
     assert not (settings.data_dir / "secrets").exists()
 
 
@@ -355,7 +357,7 @@ def test_no_account_was_made_where_no_broker_was_started(tmp_path: Path) -> None
     assert broker.service_credentials(tmp_path) is None
 
 
-async def test_its_last_words_are_told(tmp_path: Path) -> None:
+async def test_the_end_of_its_log_is_reported(tmp_path: Path) -> None:
     program = tmp_path / "mosquitto"
     program.write_text(
         "#!/bin/sh\n[ $1 = -h ] && echo mosquitto version 2.0.11 && exit\n"
@@ -395,13 +397,13 @@ async def test_a_data_folder_may_lie_deep_for_a_socket(mosquitto: Path, tmp_path
 async def test_one_data_folder_has_one_broker(tmp_path: Path) -> None:
     settings = site(tmp_path / "data", None)
     async with broker.running(settings) as own:
-        with pytest.raises(BrokerError, match="another echo-ingest runs the broker"):
+        with pytest.raises(BrokerError, match="another echo-ingest already runs the broker"):
             await start(settings)
         async with Guest(settings.mqtt_port, own.service) as service:
             assert service.answer == "Success"
 
 
-async def test_a_killed_service_takes_over_what_its_mosquitto_went_on_taking(
+async def test_a_restarted_service_takes_over_the_queues_of_an_orphaned_mosquitto(
     mosquitto: Path, tmp_path: Path
 ) -> None:
     settings = site(tmp_path / "data", mosquitto)
@@ -419,13 +421,13 @@ async def test_a_killed_service_takes_over_what_its_mosquitto_went_on_taking(
     async with Guest(port, service, client_id="us", expiry_seconds=600) as us:
         await us.subscribe("iotingestion/#")
     async with Guest(port, device) as node:
-        await node.publish("iotingestion/node-1", b"while nobody looked after it")
+        await node.publish("iotingestion/node-1", b"while it was an orphan")
     async with (
         broker.running(settings) as own,
         Guest(port, own.service, client_id="us", expiry_seconds=600) as us,
     ):
         assert own.pid != orphan
-        await eventually(lambda: us.received == [b"while nobody looked after it"])
+        await eventually(lambda: us.received == [b"while it was an orphan"])
 
 
 def test_a_missing_mosquitto_says_what_to_type(
@@ -441,10 +443,10 @@ def test_a_missing_mosquitto_says_what_to_type(
         broker.find_mosquitto(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("said", ["mosquitto version 1.6.9", "cheese"])
-def test_a_program_that_will_not_do_is_told(tmp_path: Path, said: str) -> None:
+@pytest.mark.parametrize("usage", ["mosquitto version 1.6.9", "cheese"])
+def test_an_unusable_program_is_rejected_with_a_reason(tmp_path: Path, usage: str) -> None:
     program = tmp_path / "mosquitto"
-    program.write_text(f"#!/bin/sh\necho {said}\n")
+    program.write_text(f"#!/bin/sh\necho {usage}\n")
     program.chmod(0o755)
     with pytest.raises(BrokerError, match=r"2\.0 or later|does not say"):
         broker.version(program)

@@ -125,7 +125,7 @@ def cli(data_dir: Path) -> Cli:
 
 @pytest.fixture
 def journal(data_dir: Path) -> Iterator[Journal]:
-    """A journal with one record of each kind and two dead letters, still open for writing."""
+    """Make a journal with one record of each kind and two dead letters, open for writing."""
     journal = Journal(data_dir / "journal.db")
     append(journal, DETECTION, CLIP, HEARTBEAT, MOVEMENT, HOSTILE)
     journal.append(
@@ -550,7 +550,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @contextlib.asynccontextmanager
 async def listening(broker: Broker) -> AsyncIterator[Session]:
-    """A session that has subscribed to everything that is published."""
+    """Open a session that has subscribed to everything that is published."""
     session = Session(
         SessionOptions(
             endpoint=Endpoint("mqtt", "127.0.0.1", broker.port),
@@ -658,7 +658,7 @@ def house(tmp_path: Path) -> Iterator[Harness]:
 
 
 def detections(path: Path, count: int) -> Path:
-    """A file of so many lines, each a valid message of its own."""
+    """Write a file of `count` lines, each a valid message of its own."""
     fields = json.loads(DETECTION.payload)
     path.write_text(
         "".join(json.dumps(fields | {"timestamp": 1_789_380_000 + n}) + "\n" for n in range(count))

@@ -25,7 +25,7 @@ def test_a_name_says_who_when_and_which() -> None:
     assert clips.clip_name(recording(), CLIP) == (
         "audio/ridge-07/2026/09/14/20260914T054512Z_3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a.wav"
     )
-    assert clips.facts_name(recording(), CLIP, b"k" * 16) == (
+    assert clips.sidecar_name(recording(), CLIP, b"k" * 16) == (
         "audio/ridge-07/2026/09/14/20260914T054512Z_3f2a3f2a3f2a3f2a3f2a3f2a3f2a3f2a_"
         f"{'6b' * 16}.json"
     )
@@ -79,7 +79,7 @@ def test_hostile_sensors_get_safe_names_and_names_of_their_own() -> None:
         assert len(rest) == 4
         assert all(PART.fullmatch(part) for part in (folder, *rest)), name
         assert len(folder) <= clips.SENSOR_CHARACTERS_MAX
-        assert len(clips.facts_name(recording(sensor_id=sensor), CLIP, b"k" * 16)) <= 200
+        assert len(clips.sidecar_name(recording(sensor_id=sensor), CLIP, b"k" * 16)) <= 200
         folders[folder] = sensor
     assert len(folders) == len(HOSTILE)
 
@@ -117,4 +117,4 @@ def test_another_sensor_time_or_content_is_another_clip(changed: dict[str, objec
 def test_what_is_said_of_it_does_not_make_it_another() -> None:
     other = recording(message_id="7", node="creek-03", mode="x", form="recording")
     assert clips.clip_name(other, CLIP) == clips.clip_name(recording(), CLIP)
-    assert clips.facts_name(other, CLIP, b"a" * 16) != clips.facts_name(other, CLIP, b"b" * 16)
+    assert clips.sidecar_name(other, CLIP, b"a" * 16) != clips.sidecar_name(other, CLIP, b"b" * 16)

@@ -1,4 +1,4 @@
-"""What every page of the console stands on: headers, errors in words, files of the bundle."""
+"""What every page of the console relies on: headers, errors in plain words, files of the bundle."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ async def browser(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
 
 @contextlib.asynccontextmanager
 async def visiting(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
-    """The console in front of a journal in which there is nothing."""
+    """Start the console in front of an empty journal."""
     port = free_port()
     journal = Journal(settings.data_dir / "journal.db")
     app = web.create_app(Fine(journal), settings, TOKENS)

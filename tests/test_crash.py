@@ -1,4 +1,4 @@
-"""The crash run, short: with both brokers, and with a loss planted in what it judges."""
+"""A short crash run: with both brokers, and with losses planted in its result."""
 
 import asyncio
 from datetime import UTC, datetime

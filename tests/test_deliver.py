@@ -14,7 +14,7 @@ from echo_ingest.journal import Arrival, Journal, SinkLedger, connect
 from echo_ingest.pipeline import deliver as deliver_room
 from echo_ingest.pipeline.deliver import Deliver
 from echo_ingest.record import Message
-from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
 
 LIMIT = 1_000_000
 Answer = Callable[[Sequence[Delivery]], Written]
@@ -57,7 +57,7 @@ def refuse(*indexes: int) -> Answer:
 
 
 def unavailable(batch: Sequence[Delivery]) -> Written:
-    raise Unavailable("it sleeps", 0.01)
+    raise Unavailable("it sleeps", cause=Cause.OVERLOADED, retry_after_seconds=0.01)
 
 
 def message(number: int) -> Arrival:
@@ -214,7 +214,8 @@ async def test_while_another_process_holds_the_journal_it_waits_and_repeats_noth
     async with delivering(journal, sink) as deliver:
         other.execute("BEGIN IMMEDIATE")
         await until(lambda: deliver.unavailable is not None)
-        assert "someone else has been writing" in str(deliver.unavailable)
+        assert "another process has been writing" in str(deliver.unavailable)
+        assert deliver.state.cause == Cause.JOURNAL_BLOCKED
         other.execute("COMMIT")
         await until(lambda: figures(journal).delivered == 1)
     other.close()

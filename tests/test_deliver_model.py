@@ -22,7 +22,7 @@ from echo_ingest.journal import Arrival, Entry, Journal, JournalFull
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.pipeline.deliver import IDLE_POLL_SECONDS, Deliver
 from echo_ingest.record import Message
-from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
 from tests import clock
 from tests.clock import now_seconds
 from tests.lossy_storage import recording
@@ -138,7 +138,9 @@ class FaultySink:
             now_seconds() + max(told, ceiling / 2),
             now_seconds() + max(told, ceiling),
         )
-        return Unavailable("not now", retry_after_seconds)
+        return Unavailable(
+            "not now", cause=Cause.OVERLOADED, retry_after_seconds=retry_after_seconds
+        )
 
     async def probe(self) -> None: ...
 

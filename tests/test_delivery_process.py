@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,6 +17,7 @@ from echo_ingest.process.orphans import lock_file
 from echo_ingest.process.shutdown import cancel
 from echo_ingest.service.delivery_process import DeliveryProcess
 from echo_ingest.settings import Settings
+from echo_ingest.sinks import Cause
 from tests.api import Api
 from tests.harness import Device, Harness, children, eventually, is_gone
 from tests.test_delivery import detection, sink
@@ -81,6 +83,30 @@ def test_when_it_dies_the_line_goes_on_and_it_is_back_with_each_record_once(
     assert house.log("up").count("delivery process ended") == 3
 
 
+def test_why_a_sink_is_unavailable_reaches_whoever_asks_the_service_as_data(
+    house: Harness, api: Api
+) -> None:
+    """From the sink by the delivery process and the web process, each time as JSON."""
+
+    def state() -> dict[str, Any]:
+        states: dict[str, dict[str, Any]] = house.http("/api/sinks")[1]
+        return states["echo_api"]
+
+    api.change(trouble=503)
+    house.up()
+    publish(house, range(1))
+    for status, cause in ((503, "answers_errors"), (429, "overloaded"), (401, "credentials")):
+        api.change(trouble=status)
+        eventually(lambda status=status: state().get("http_status") == status)  # type: ignore[misc]
+        assert state()["state"] == "unavailable"
+        assert state()["cause"] == cause
+    api.stop()
+    eventually(lambda: state().get("cause") == "unreachable")
+    assert "http_status" not in state()
+    api.start()
+    eventually(lambda: state() == {"state": "delivering"})
+
+
 def test_of_a_service_that_is_killed_it_finishes_what_it_is_in_and_nothing_comes_twice(
     house: Harness, api: Api
 ) -> None:
@@ -120,6 +146,7 @@ async def test_one_that_stands_still_is_killed_and_started_again_and_is_not_call
     settings = Settings(data_dir=tmp_path, api_url="http://127.0.0.1:9")
     delivery = DeliveryProcess(settings)
     assert delivery.states["echo_api"].reason == "the process that delivers is starting"
+    assert delivery.states["echo_api"].cause == Cause.STARTING
     with lock_file(tmp_path / "delivery.pid") as lock, capture_logs() as log:
         running = asyncio.create_task(delivery.run(lock))
         await become(lambda: delivery.states["echo_api"].state == "delivering")

@@ -1,11 +1,17 @@
-"""The documents say what the code does, and their links lead somewhere."""
+"""The documents agree with the code, and their links lead somewhere."""
 
+import ast
+import contextlib
+import importlib
+import io
 import re
 import shlex
 import sys
+import textwrap
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import apsw
 import pytest
 
 from echo_ingest import web
@@ -18,6 +24,7 @@ from tests.harness import TOKENS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+SOURCE = ROOT / "src" / "echo_ingest"
 PAPERS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -52,7 +59,7 @@ def test_links_lead_somewhere(paper: Path) -> None:
 
 
 OURS = re.compile(
-    r"\b(journal|sink|ledger|backlog|almanac|cursor|broker|MQTT|dead letter|parked|offset|"
+    r"\b(journal|sink|backlog|almanac|cursor|broker|MQTT|dead letter|parked|offset|"
     r"payload|topic|record|replay|retention|settle|ingest\w*)s?\b",
     re.IGNORECASE,
 )
@@ -71,6 +78,130 @@ def test_the_tour_of_the_console_has_no_word_of_our_internals() -> None:
 def test_the_readme_leads_to_every_page() -> None:
     linked = {link.partition("#")[0] for link in LINK.findall((ROOT / "README.md").read_text())}
     assert {str(paper.relative_to(ROOT)) for paper in PAPERS} - linked == {"README.md"}
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, dict[str, set[str]]]:
+    """Return the columns of each table, for each of our two databases."""
+    schemas = {
+        "journal.db": sorted((SOURCE / "journal").glob("schema_*.sql")),
+        "almanac.db": [SOURCE / "almanac" / "schema.sql"],
+    }
+    found: dict[str, dict[str, set[str]]] = {}
+    for name, files in schemas.items():
+        with contextlib.closing(apsw.Connection(":memory:")) as db:
+            for file in files:
+                db.execute(file.read_text())
+            rows = db.execute(
+                "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c"
+                " WHERE m.type = 'table'"
+            )
+            found[name] = {}
+            for table, column in rows:
+                found[name].setdefault(table, set()).add(column)
+    return found
+
+
+def exists(name: str, tables: dict[str, dict[str, set[str]]]) -> bool:
+    """Tell whether the tree has what an entry of the glossary names.
+
+    That is `journal.db: table`, perhaps with `.column`, or a dotted name below `echo_ingest`.
+    """
+    database, colon, rest = name.partition(": ")
+    if colon:
+        table, _, column = rest.partition(".")
+        columns = tables[database].get(table)
+        return columns is not None and (not column or column in columns)
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(["echo_ingest", *parts[:length]]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
+
+
+def test_each_term_of_the_glossary_exists_in_the_tree(
+    tables: dict[str, dict[str, set[str]]],
+) -> None:
+    entries = sections("glossary.md")
+    entries.pop("Glossary")
+    assert 20 <= len(entries) <= 35
+    assert list(entries) == sorted(entries)
+    for term, entry in entries.items():
+        text, _, places = entry.partition("In the code: ")
+        names = re.findall(r"`([^`]+)`", places)
+        assert text.strip() and names, term
+        assert [name for name in names if not exists(name, tables)] == [], term
+
+
+def test_a_name_that_is_gone_is_noticed(tables: dict[str, dict[str, set[str]]]) -> None:
+    for gone in (
+        "record.Stonred",
+        "recod.Stored",
+        "record.Message.nod",
+        "journal.db: recod",
+        "journal.db: record.of",
+        "almanac.db: parked",
+    ):
+        assert not exists(gone, tables), gone
+    assert "Nothing" not in names_in(SOURCE / "record.py")
+
+
+def names_in(file: Path) -> set[str]:
+    """Return the classes, functions and constants of a file, and `Class.method`."""
+    names: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.ClassDef(name=name, body=body):
+                names.add(name)
+                names |= {
+                    f"{name}.{each.name}"
+                    for each in body
+                    if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+                }
+            case ast.Assign(targets=targets):
+                names |= {each.id for each in targets if isinstance(each, ast.Name)}
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                names.add(name)
+    return names
+
+
+def test_the_tour_names_only_what_is_there() -> None:
+    tour = (DOCS / "design.md").read_text()
+    places = re.findall(r"`([\w/]+\.py): ([\w.]+)`", tour)
+    assert len(places) > 40
+    assert [
+        f"{file}: {name}"
+        for file, name in places
+        if not (SOURCE / file).is_file() or name not in names_in(SOURCE / file)
+    ] == []
+
+
+def test_the_tour_quotes_the_code_as_it_is() -> None:
+    blocks = re.findall(
+        r"```python\n# (\S+\.py)\n(.*?)```", (DOCS / "design.md").read_text(), re.DOTALL
+    )
+    assert blocks
+    for file, quoted in blocks:
+        lines = (SOURCE / file).read_text().splitlines(keepends=True)
+        length = len(quoted.splitlines())
+        passages = ("".join(lines[at : at + length]) for at in range(len(lines)))
+        assert quoted in map(textwrap.dedent, passages), file
+
+
+def test_the_example_of_the_tour_prints_what_it_says() -> None:
+    example = sections("design.md")["Try it without a broker"]
+    code, printed = re.findall(r"```(?:python)?\n(.*?)```", example, re.DOTALL)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(code, {})  # noqa: S102
+    assert output.getvalue() == printed
 
 
 def test_each_metric_has_its_heading_type_and_labels() -> None:

@@ -23,6 +23,7 @@ import pytest
 
 from echo_ingest import __version__
 from echo_ingest.decode import Decoder
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     AnyRecord,
     Clip,
@@ -36,15 +37,16 @@ from echo_ingest.record import (
     Telemetry,
 )
 from echo_ingest.simulator.sounds import CALLS, wav
-from echo_ingest.sinks import Delivery, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
 from echo_ingest.sinks.echo_api import FAILURES_MAX, EchoApi, replies
-from echo_ingest.sinks.echo_api.bodies import Schema
+from echo_ingest.sinks.project_echo import Schema
 from tests.replica import Replica
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "contract" / "payloads"
 NOON = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
 RIDGE = Place(-38.7712, 143.5021, 112.0, 9.2)
 FROG = Place(-38.7719, 143.5034, None, 15.7)
+UNSUPPORTED = ReasonCode.NOT_SUPPORTED_BY_SINK
 SCHEMAS: tuple[Schema, ...] = ("objects", "arrays")
 WAV = wav(CALLS[0], 0.05, 16_000, Random(1))
 
@@ -148,14 +150,22 @@ MOVEMENT = Movement(
 async def settle(
     api: EchoApi, batch: Sequence[Delivery], *, attempts_max: int = 400
 ) -> dict[int, str]:
-    """Offer until all is settled; what was refused, by its place in `batch`."""
-    refusals: dict[int, str] = {}
+    """Offer until all is settled; return the reasons of refusals by their places in `batch`."""
+    refused = await settle_refusals(api, batch, attempts_max=attempts_max)
+    return {place: refusal.reason for place, refusal in refused.items()}
+
+
+async def settle_refusals(
+    api: EchoApi, batch: Sequence[Delivery], *, attempts_max: int = 400
+) -> dict[int, Refusal]:
+    """Offer until all is settled; return the refusals by their places in `batch`."""
+    refusals: dict[int, Refusal] = {}
     done = 0
     for _ in range(attempts_max):
         with contextlib.suppress(Unavailable):
             written = await api.write(batch[done:])
             assert 1 <= written.count <= len(batch) - done
-            refusals |= {done + refusal.index: refusal.reason for refusal in written.refusals}
+            refusals |= {done + refusal.index: refusal for refusal in written.refusals}
             done += written.count
         if done == len(batch):
             return refusals
@@ -347,11 +357,11 @@ async def test_arrays_say_unknown_places_as_the_devices_do(start: Start, connect
     ]
     assert await settle(connect(replica), batch) == {}
     ridge, nowhere, frog = [-38.7712, 143.5021, 112.0], [0.0, 0.0, 0.0], [-38.7719, 143.5034, 0.0]
-    found = [
+    places = [
         (d["microphoneLLA"], d["animalEstLLA"], d["animalTrueLLA"])
         for d in replica.documents("events")
     ]
-    assert found == [(ridge, ridge, ridge), (nowhere, nowhere, nowhere), (ridge, frog, frog)]
+    assert places == [(ridge, ridge, ridge), (nowhere, nowhere, nowhere), (ridge, frog, frog)]
 
 
 async def test_objects_say_null_for_an_unknown_animal(start: Start, connect: Connect) -> None:
@@ -406,8 +416,11 @@ async def test_a_confidence_that_is_not_known_is_not_made_up(
     start: Start, connect: Connect, schema: Schema
 ) -> None:
     replica = await start(schema=schema)
-    refusals = await settle(connect(replica), [delivery(detection(confidence=None))])
-    assert "confidence" in refusals[0]
+    refusals = await settle_refusals(connect(replica), [delivery(detection(confidence=None))])
+    assert "confidence" in refusals[0].reason
+    # The arrays form refuses it before it is sent, the API in the objects form by its own rule.
+    expected = (None, "confidence") if schema == "objects" else (UNSUPPORTED, None)
+    assert (refusals[0].code, refusals[0].field) == expected
     assert replica.received == []
 
 
@@ -430,8 +443,9 @@ async def test_nan_never_leaves_because_the_api_stores_it_and_answers_500(
     start: Start, connect: Connect, schema: Schema, record: AnyRecord
 ) -> None:
     replica = await start(schema=schema, nodes=["ridge-07"])
-    refusals = await settle(connect(replica), [delivery(record)])
-    assert "NaN" in refusals[0]
+    refusals = await settle_refusals(connect(replica), [delivery(record)])
+    assert "NaN" in refusals[0].reason
+    assert refusals[0].code == UNSUPPORTED
     assert replica.requests == []
 
 
@@ -459,21 +473,34 @@ async def test_the_replica_stores_nan_and_answers_500(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "reason"),
+    ("record", "reason", "code"),
     [
-        (recording(clip=clip(WAV, container="ogg")), "Ogg"),
-        (recording(clip=clip(WAV, size_bytes=31_457_281)), "31,457,281"),
-        (detection(sensor_id=None), "no event without a sensor id"),
-        (msgspec.structs.replace(telemetry(), node=None), "no node id"),
-        (msgspec.structs.replace(telemetry(), node=".."), "no node id"),
+        (recording(clip=clip(WAV, container="ogg")), "Ogg", UNSUPPORTED),
+        (
+            recording(clip=clip(WAV, size_bytes=31_457_281)),
+            "31,457,281",
+            ReasonCode.TOO_LARGE_FOR_SINK,
+        ),
+        (detection(sensor_id=None), "no event without a sensor id", ReasonCode.NODE_ID_MISSING),
+        (
+            msgspec.structs.replace(telemetry(), node=None),
+            "has no node id",
+            ReasonCode.NODE_ID_MISSING,
+        ),
+        (
+            msgspec.structs.replace(telemetry(), node=".."),
+            "has no node id",
+            ReasonCode.NODE_ID_MISSING,
+        ),
     ],
 )
 async def test_what_the_api_cannot_take_does_not_travel(
-    start: Start, connect: Connect, record: AnyRecord, reason: str
+    start: Start, connect: Connect, record: AnyRecord, reason: str, code: ReasonCode
 ) -> None:
     replica = await start()
-    refusals = await settle(connect(replica), [delivery(record, WAV)])
-    assert reason in refusals[0]
+    refusals = await settle_refusals(connect(replica), [delivery(record, WAV)])
+    assert reason in refusals[0].reason
+    assert refusals[0].code == code
     assert replica.requests == []
 
 
@@ -487,10 +514,11 @@ async def test_a_refusal_parks_one_record_with_the_api_s_own_words(
 ) -> None:
     replica = await start(schema=schema, errors=errors, refuse_species="Unicorn")
     batch = named("Litoria ewingii", "Unicorn", "Crinia signifera")
-    refusals = await settle(connect(replica), batch)
+    refusals = await settle_refusals(connect(replica), batch)
     assert list(refusals) == [1]
-    assert "422" in refusals[1]
-    assert "species: Unicorn is not a known species" in refusals[1]
+    assert "422" in refusals[1].reason
+    assert "species: Unicorn is not a known species" in refusals[1].reason
+    assert (refusals[1].code, refusals[1].field) == (None, "species")
     assert len(replica.documents("events")) == 2
 
 
@@ -510,9 +538,10 @@ async def test_the_404_hidden_in_a_500_parks_the_heartbeat_of_an_unknown_node(
     start: Start, connect: Connect, errors: str
 ) -> None:
     replica = await start(errors=errors)
-    refusals = await settle(connect(replica), [delivery(telemetry())], attempts_max=1)
-    assert "Node not found" in refusals[0]
-    assert "register the node 'ridge-07'" in refusals[0]
+    refusals = await settle_refusals(connect(replica), [delivery(telemetry())], attempts_max=1)
+    assert "Node not found" in refusals[0].reason
+    assert "register the node 'ridge-07'" in refusals[0].reason
+    assert refusals[0].code == ReasonCode.NODE_UNKNOWN_TO_SINK
 
 
 @pytest.mark.parametrize("record", [telemetry(), recording(), MOVEMENT])
@@ -527,7 +556,10 @@ async def test_a_call_that_the_api_does_not_offer_does_not_hold_up_the_others(
     }[record.__struct_config__.tag]  # type: ignore[index]
     replica = await start(**{how: [path]})
     batch = [delivery(record, WAV, offset=1), delivery(detection(), offset=2)]
-    assert list(await settle(connect(replica), batch)) == [0]
+    refusals = await settle_refusals(connect(replica), batch)
+    assert list(refusals) == [0]
+    is_unknown_node = how == "missing" and isinstance(record, Telemetry)
+    assert refusals[0].code == (ReasonCode.NODE_UNKNOWN_TO_SINK if is_unknown_node else UNSUPPORTED)
     assert len(replica.documents("events")) == 1
 
 
@@ -536,8 +568,9 @@ async def test_one_record_that_breaks_the_api_is_parked_and_the_others_go_on(
 ) -> None:
     replica = await start(fail_species="Bunyip")
     batch = named("Bunyip", "Litoria ewingii")
-    refusals = await settle(connect(replica), batch)
-    assert f"{FAILURES_MAX} times in a row" in refusals[0]
+    refusals = await settle_refusals(connect(replica), batch)
+    assert f"{FAILURES_MAX} times in a row" in refusals[0].reason
+    assert refusals[0].code == ReasonCode.FAILS_AT_SINK
     assert len(replica.documents("events")) == 1
     assert replica.requests.count("POST /engine/event") == FAILURES_MAX + 2  # and one {} to ask
 
@@ -561,7 +594,7 @@ async def test_nothing_is_parked_while_the_api_has_lost_its_database(
     replica = await start(fail_species="Litoria ewingii", db_connected=False)
     api = connect(replica)
     for _ in range(3 * FAILURES_MAX):
-        await unavailable(api, numbered(2))
+        assert (await unavailable(api, numbered(2))).cause == Cause.ANSWERS_ERRORS
     replica.options.db_connected = True
     replica.options.fail_species = ""
     assert await settle(api, numbered(2)) == {}
@@ -576,7 +609,11 @@ async def test_a_failure_of_the_api_parks_nothing(
 ) -> None:
     replica = await start(trouble=status, trouble_times=3, nodes=["ridge-07"])
     batch = [delivery(telemetry(), offset=1), *numbered(3)]
-    assert await settle(connect(replica), batch) == {}
+    api = connect(replica)
+    error = await unavailable(api, batch)
+    assert error.http_status == status
+    assert error.cause == (Cause.OVERLOADED if status in (425, 429) else Cause.ANSWERS_ERRORS)
+    assert await settle(api, batch) == {}
     assert len(replica.received) == 4
 
 
@@ -616,6 +653,7 @@ async def test_a_wrong_key_parks_nothing_and_names_the_setting(
     replica = await start(key="right", locked=["/iot", "/api"])
     error = await unavailable(connect(replica, key=key), [delivery(record, WAV)])
     assert "IOT_API_KEY" in str(error)
+    assert (error.cause, error.http_status) == (Cause.CREDENTIALS, 401)
     assert replica.received == []
 
 
@@ -634,6 +672,7 @@ async def test_a_wrong_address_parks_nothing_and_names_the_setting(
     replica = await start()
     error = await unavailable(connect(replica, url=f"{replica.url}/v1"), [delivery(record, WAV)])
     assert "IOT_API_URL" in str(error)
+    assert (error.cause, error.http_status) == (Cause.MISCONFIGURED, 404)
 
 
 async def test_a_redirect_is_not_followed(start: Start, connect: Connect) -> None:
@@ -641,6 +680,7 @@ async def test_a_redirect_is_not_followed(start: Start, connect: Connect) -> Non
     error = await unavailable(connect(replica), numbered(1))
     assert "https://elsewhere.example/" in str(error)
     assert "IOT_API_URL" in str(error)
+    assert error.cause == Cause.MISCONFIGURED
 
 
 @pytest.mark.parametrize("bulk", [False, True])
@@ -648,6 +688,7 @@ async def test_a_log_in_page_is_no_success(start: Start, connect: Connect, bulk:
     replica = await start(trouble="page")
     error = await unavailable(connect(replica, bulk=bulk), numbered(2))
     assert "IOT_API_URL" in str(error)
+    assert error.cause == Cause.MISCONFIGURED
 
 
 async def test_an_answer_without_end_is_read_only_to_its_beginning(
@@ -664,7 +705,9 @@ async def test_refused_connections_park_nothing_and_all_arrives_afterwards(
     api = connect(replica)
     assert await settle(api, numbered(2)) == {}
     await replica.stop()
-    assert "IOT_API_URL" in str(await unavailable(api, numbered(4)[2:]))
+    error = await unavailable(api, numbered(4)[2:])
+    assert "IOT_API_URL" in str(error)
+    assert (error.cause, error.http_status) == (Cause.UNREACHABLE, None)
     await replica.start()
     assert await settle(api, numbered(4)[2:]) == {}
     assert [each["timestamp"][17:19] for each in replica.documents("events")] == [
@@ -722,6 +765,7 @@ async def test_a_bulk_that_was_taken_in_part_parks_the_rest(start: Start, connec
     assert written.count == 4
     assert [refusal.index for refusal in written.refusals] == [1, 3]
     assert "species: Unicorn is not a known species" in written.refusals[0].reason
+    assert [refusal.field for refusal in written.refusals] == ["species", "species"]
     assert [each["species"] for each in replica.documents("detections")] == ["a", "b"]
 
 
@@ -768,7 +812,9 @@ async def test_a_bulk_answer_that_does_not_add_up_is_no_success_and_is_not_asked
 ) -> None:
     replica = await start(trouble="lie")
     api = connect(replica, bulk=True)
-    assert "not for each" in str(await unavailable(api, numbered(4)))
+    error = await unavailable(api, numbered(4))
+    assert "not for each" in str(error)
+    assert error.cause == Cause.ANSWERS_ERRORS
     assert await settle(api, numbered(4)) == {}
     assert len(replica.documents("events")) == 4
     assert replica.requests.count("POST /detections/bulk") == 1
@@ -818,36 +864,57 @@ def test_a_bulk_answer_must_account_for_every_event(reply: bytes) -> None:
 
 def test_the_contract_s_bulk_answer_is_understood() -> None:
     reply = json.dumps(example("67_api_detections_bulk_reply.json")).encode()
-    assert replies.bulk_refusals(reply, 2) == {
-        1: "the Echo API refused it: species: ensure this value has at least 1 characters"
-    }
+    reason = "the Echo API refused it: species: ensure this value has at least 1 characters"
+    assert replies.bulk_refusals(reply, 2) == [Refusal(1, reason, field="species")]
 
 
 # ---------------------------------------------------------------------- words
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "words", "field"),
     [
-        (b'{"detail":"File too large (max 30MB)"}', "File too large (max 30MB)"),
-        (b'{"detail":[{"loc":["body","species"],"msg":"required"}]}', "species: required"),
-        (b'{"detail":[{"loc":["body","microphoneLLA",2],"msg":"x"}]}', "microphoneLLA.2: x"),
+        (b'{"detail":"File too large (max 30MB)"}', "File too large (max 30MB)", None),
+        (
+            b'{"detail":[{"loc":["body","species"],"msg":"required"}]}',
+            "species: required",
+            "species",
+        ),
+        (
+            b'{"detail":[{"loc":["body","microphoneLLA",2],"msg":"x"}]}',
+            "microphoneLLA.2: x",
+            "microphoneLLA.2",
+        ),
         (
             b'{"status":"failed","error":{"code":"X","message":"Failed.","details":null}}',
             "Failed.",
+            None,
         ),
-        (b'{"error":{"type":"x","message":"M","details":[{"loc":["body"],"msg":"y"}]}}', "M y"),
-        (b'{"error":"Payload Too Large","message":"Too much."}', "Too much."),
-        (b'{"error":"only this"}', "only this"),
-        (b"<html>nginx</html>", ""),
-        (b"\xff\xfe", ""),
-        (b'{"detail":{"a":1}}', ""),
-        (b"[" * 100_000, ""),
-        (b'{"detail":"two\\nlines\\u0007 \\u202e"}', "two lines"),
+        (
+            b'{"error":{"type":"x","message":"M","details":[{"loc":["body"],"msg":"y"}]}}',
+            "M y",
+            None,
+        ),
+        (
+            b'{"error":{"message":"M","details":[{"loc":["body","species"],"msg":"y"}]}}',
+            "M species: y",
+            "species",
+        ),
+        (b'{"detail":[{"loc":"body","msg":"y"},7]}', "y;", None),
+        (b'{"error":"Payload Too Large","message":"Too much."}', "Too much.", None),
+        (b'{"error":"only this"}', "only this", None),
+        (b"<html>nginx</html>", "", None),
+        (b"\xff\xfe", "", None),
+        (b'{"detail":{"a":1}}', "", None),
+        (b"[" * 100_000, "", None),
+        (b'{"detail":"two\\nlines\\u0007 \\u202e"}', "two lines", None),
     ],
 )
-def test_errors_in_every_form_become_one_plain_line(body: bytes, words: str) -> None:
+def test_errors_in_every_form_become_one_plain_line_and_a_field(
+    body: bytes, words: str, field: str | None
+) -> None:
     assert replies.plain_words(body) == words
+    assert replies.problem_field(body) == field
 
 
 def test_a_reason_has_at_most_300_characters() -> None:
@@ -868,21 +935,33 @@ async def test_the_probe_finds_an_api_that_lets_us_in_and_stores_nothing(
 
 
 @pytest.mark.parametrize(
-    ("options", "changed", "remedy"),
+    ("options", "changed", "remedy", "cause"),
     [
-        ({"key": "right"}, {"key": "wrong"}, "IOT_API_KEY"),
-        ({"missing": ["/engine/event"]}, {}, "IOT_API_URL"),
-        ({"db_connected": False}, {}, "MongoDB"),
-        ({"trouble": 503}, {}, "503"),
-        ({}, {"url": "http://127.0.0.1:9"}, "IOT_API_URL"),
+        ({"key": "right"}, {"key": "wrong"}, "IOT_API_KEY", Cause.CREDENTIALS),
+        ({"missing": ["/engine/event"]}, {}, "IOT_API_URL", Cause.MISCONFIGURED),
+        ({"db_connected": False}, {}, "MongoDB", Cause.ANSWERS_ERRORS),
+        ({"trouble": 503}, {}, "503", Cause.ANSWERS_ERRORS),
+        ({"trouble": "hang"}, {"timeout_seconds": 0.2}, "within 0 s", Cause.NO_ANSWER),
+        ({}, {"url": "http://127.0.0.1:9"}, "IOT_API_URL", Cause.UNREACHABLE),
     ],
 )
 async def test_the_probe_names_the_remedy(
-    start: Start, connect: Connect, options: Any, changed: Any, remedy: str
+    start: Start, connect: Connect, options: Any, changed: Any, remedy: str, cause: Cause
 ) -> None:
     replica = await start(**options)
-    with pytest.raises(Unavailable, match=remedy):
+    with pytest.raises(Unavailable, match=remedy) as raised:
         await connect(replica, **changed).probe()
+    assert raised.value.cause == cause
+
+
+async def test_an_api_without_tls_at_an_https_address_is_configured_wrong(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start()
+    api = connect(replica, url=replica.url.replace("http://", "https://"))
+    error = await unavailable(api, numbered(1))
+    assert "IOT_API_URL" in str(error)
+    assert error.cause == Cause.MISCONFIGURED
 
 
 async def test_a_sink_can_be_closed_before_it_was_used(start: Start, connect: Connect) -> None:

@@ -1,4 +1,4 @@
-"""What people read: numbers with units, spans, times with zones, nights."""
+"""How values are shown to people: numbers with units, spans, times with zones, nights."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The first and the second half where the disk is full: a small one, mounted for the test.
+"""Both halves of the line on a full disk: a small one, mounted for the test.
 
 The broker has its data elsewhere, so that it is the journal alone that has no room.
 """

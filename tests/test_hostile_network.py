@@ -1,9 +1,9 @@
-"""Attacks on the real broker in its real configuration, each version of it: the rest goes on.
+"""Attacks on each version of the real broker in its real configuration: the others are served.
 
-Each attack is bounded in count and time. What it costs the others is printed; docs/access.md quotes
-it. One installation a version serves all of them, with limits that can be reached: 300 connections
-at each port and messages of 100 kB. At the end of each attack a good node's message still becomes a
-record, and our own connection was never lost.
+Each attack is bounded in count and time. What it costs the other clients is printed, and
+docs/access.md quotes it. One installation for each version serves all attacks, with limits that can
+be reached: 300 connections at each port and messages of 100 kB. After each attack a good node's
+message still becomes a record, and our own connection was never lost.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ MEASURED_MIN = 30
 
 
 class Site(Harness):
-    """An installation with two nodes: one that behaves, and one whose password a stranger has."""
+    """An installation with two nodes: one good, and one whose password a stranger has."""
 
     def __init__(self, folder: Path, mosquitto: Path) -> None:
         super().__init__(
@@ -45,11 +45,11 @@ class Site(Harness):
             IOT_PAYLOAD_BYTES_MAX="100000",
         )
         self.passwords: dict[str, str] = {}
-        made = {}
+        accounts = {}
         for name in ("good", "bad"):
             self.passwords[name], hashed = new_password()
-            made[name] = NodeAccount(name, now(), hashed)
-        change_nodes(self.data_dir / "nodes.jsonl", lambda nodes: nodes.update(made))
+            accounts[name] = NodeAccount(name, now(), hashed)
+        change_nodes(self.data_dir / "nodes.jsonl", lambda nodes: nodes.update(accounts))
         self.program = self.up()
         self.mosquitto = self.broker_pid(self.program)
         self._numbers = itertools.count(1)
@@ -60,7 +60,7 @@ class Site(Harness):
         return device
 
     def status(self) -> bytes:
-        """A message that is not the same as any other."""
+        """Return a message that differs from every other."""
         return json.dumps({"status": "online", "id": f"m{next(self._numbers)}"}).encode()
 
     def stored(self) -> int:
@@ -72,7 +72,7 @@ def running(mosquitto: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     site = Site(tmp_path_factory.mktemp("site"), mosquitto)
     yield site
     assert site.stop(site.program) == 0
-    site.ledger()  # which closes
+    site.ledger()  # it must add up
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def resident_mb(pid: int) -> float:
 
 
 class Measured:
-    """A good node that publishes all the while, at QoS 1, and how long each message took."""
+    """A good node that publishes throughout, at QoS 1, and how long each message took."""
 
     def __init__(self, site: Site) -> None:
         self.seconds: list[float] = []
@@ -119,8 +119,8 @@ class Measured:
         self._over.set()
         self._thread.join(30)
 
-    def tell(self, attack: str) -> float:
-        """Print what it was like; return the 99th percentile in seconds."""
+    def report(self, attack: str) -> float:
+        """Print how long the messages took; return the 99th percentile in seconds."""
         assert self.codes == {TAKEN}
         p99 = statistics.quantiles(self.seconds, n=100)[98]
         eventually(lambda: self._site.stored() >= self._before + len(self.seconds))
@@ -143,7 +143,9 @@ def test_strangers_are_refused_at_each_port(site: Site) -> None:
     ]  # fmt: skip
     for user, password in strangers:
         for port, websocket in ((site.mqtt_port, False), (site.ws_port, True)):
-            with contextlib.suppress(ConnectionError):  # it may hang up without a word
+            with contextlib.suppress(
+                ConnectionError
+            ):  # it may close the connection without an answer
                 device = Device(port, user, password, websocket=websocket)
                 assert device.refused, user
                 device.close()
@@ -172,9 +174,9 @@ def test_a_node_reads_its_own_receipts_and_nothing_else(site: Site) -> None:
     assert good.put("iotingestion/good", site.status()) == TAKEN
     assert good.heard(1.0) == ["iotreceipts/good"]
     assert bad.put("iotingestion/bad", site.status()) == TAKEN
-    heard = bad.heard(3.0)  # longer than the service waits between its probes
-    assert heard
-    assert set(heard) == {"iotreceipts/bad"}
+    topics = bad.heard(3.0)  # longer than the service waits between its loopback checks
+    assert topics
+    assert set(topics) == {"iotreceipts/bad"}
 
 
 def test_a_last_will_may_go_where_its_node_may(site: Site) -> None:
@@ -199,11 +201,11 @@ def test_a_packet_that_is_too_large_costs_its_sender_the_connection(site: Site) 
     with Measured(site) as measured:
         for device in devices:
             assert device.send(announced) is None
-    measured.tell("50 packets of 256 MB announced")
+    measured.report("50 packets of 256 MB announced")
     assert resident_mb(site.mosquitto) - before < 20
 
 
-def test_ten_thousand_failed_logins_hold_nobody_up_for_long(site: Site) -> None:
+def test_ten_thousand_failed_logins_delay_nobody_for_long(site: Site) -> None:
     connect = mqtt5.ConnectPacket("", username="echopub", password=b"guess", clean_start=True)
     guesses = itertools.repeat(connect.write(), FAILED_LOGINS)
     refused = 0
@@ -213,8 +215,8 @@ def test_ten_thousand_failed_logins_hold_nobody_up_for_long(site: Site) -> None:
         for packet in guesses:
             reader, writer = await asyncio.open_connection("127.0.0.1", site.mqtt_port)
             writer.write(packet)
-            said = await reader.read(100)
-            refused += said[3:4] == bytes([DENIED])
+            connack = await reader.read(100)
+            refused += connack[3:4] == bytes([DENIED])
             writer.close()
 
     async def attack() -> None:
@@ -227,9 +229,9 @@ def test_ten_thousand_failed_logins_hold_nobody_up_for_long(site: Site) -> None:
         asyncio.run(attack())
     assert refused == FAILED_LOGINS
     assert site.log("up").count("\n") - lines < 110 * (time.monotonic() - began_at + 1)
-    eventually(lambda: "mosquitto said more" in site.log("up"))
+    eventually(lambda: "mosquitto log lines left out" in site.log("up"))
     seconds = time.monotonic() - began_at
-    p99 = measured.tell(
+    p99 = measured.report(
         f"{FAILED_LOGINS} failed logins in {seconds:.1f} s, {LOGINS_AT_ONCE} at once"
     )
     assert p99 < 2.0
@@ -245,22 +247,22 @@ def test_connections_that_never_finish_leave_those_that_have_alone(site: Site) -
         for _ in range(5):
             device = site.login("bad")
             held.callback(device.close)
-            device.begin(b"\x32\xff\x7f\x00")  # of a PUBLISH, its beginning
+            device.begin(b"\x32\xff\x7f\x00")  # the beginning of a PUBLISH
         with Measured(site) as measured:
             for number in range(CONNECTIONS_MAX + 50):
                 for port, sent in ((site.mqtt_port, HALF_A_CONNECT * (number % 2)),
                                    (site.ws_port, HALF_AN_UPGRADE)):  # fmt: skip
                     half = held.enter_context(socket.create_connection(("127.0.0.1", port), 20))
                     half.sendall(sent)
-            own_way_in(site).close()
-        measured.tell(f"{2 * (CONNECTIONS_MAX + 50)} connections that never finish")
+            own_connection(site).close()
+        measured.report(f"{2 * (CONNECTIONS_MAX + 50)} connections that never finish")
         assert site.http("/healthz") == (200, {"status": "ok"})
-    # once they are gone, there is room again
+    # once they have gone, new connections are possible again
     eventually(lambda: not Device(site.mqtt_port, "echopub", PUB_PASSWORD).refused)
 
 
-def own_way_in(site: Site) -> socket.socket:
-    """Come as our own service does, with its password."""
+def own_connection(site: Site) -> socket.socket:
+    """Connect as our own service does, with its password."""
     account = json.loads((site.data_dir / "broker" / "service.json").read_text())
     stream = socket.socket(socket.AF_UNIX)
     stream.settimeout(20)
@@ -287,7 +289,7 @@ def test_a_flood_by_one_node_delays_the_others_and_stops_nothing(site: Site) -> 
 
     with Measured(site) as measured:
         together(lambda: flood(0), lambda: flood(1))
-    p99 = measured.tell(
+    p99 = measured.report(
         f"a flood of {sum(sent) / FLOOD_SECONDS:,.0f} messages a second by one node"
     )
     assert p99 < 5.0
@@ -297,14 +299,14 @@ def test_a_flood_by_one_node_delays_the_others_and_stops_nothing(site: Site) -> 
     assert max(listed, key=lambda node: int(node["received_today"]))["node"] == "bad"
 
 
-def test_a_flood_of_subscriptions_ends_when_its_node_is_shut_out(site: Site) -> None:
-    """Shared ones, each of which the broker asks about at each message of anybody."""
+def test_a_flood_of_subscriptions_ends_when_its_node_is_blocked(site: Site) -> None:
+    """These are shared subscriptions, which the broker looks at for each message of any client."""
     bad = site.login("bad")
     for first in range(0, 4_000, 100):
         bad.subscribe(*(f"$share/{first + number}/iotingestion/#" for number in range(100)))
     with Measured(site) as measured:
         assert bad.heard(1.0) == []
-    measured.tell("4,000 shared subscriptions of one node")
+    measured.report("4,000 shared subscriptions of one node")
     assert site.cli("nodes", "disable", "bad").returncode == 0
     eventually(lambda: not bad.is_connected(), seconds=5)
     assert site.cli("nodes", "enable", "bad").returncode == 0

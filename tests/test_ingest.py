@@ -1,4 +1,4 @@
-"""The first half at its limits: what happens where there is no room."""
+"""The first half at its limits: what happens when there is no room."""
 
 import json
 from collections.abc import Iterator

@@ -60,7 +60,7 @@ def detection(
 
 
 def heartbeat(*, redelivered: bool = False) -> Arrival:
-    """A message with neither an id nor a time of its own."""
+    """Return a message with neither an id nor a time of its own."""
     return Message("t", b'{"status":"online"}', 5, redelivered=redelivered), Identity("telemetry")
 
 
@@ -356,7 +356,9 @@ def test_where_another_process_writes_for_too_long_nothing_is_changed_and_it_pas
     journal._db.set_busy_timeout(10)
     with contextlib.closing(connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(JournalFull, match=r"someone else has been writing to .* end it"):
+        with pytest.raises(
+            JournalFull, match=r"another process has been writing to .* end that process"
+        ):
             journal.append([detection(1)])
         assert journal.ledger().received == 0
         other.execute("ROLLBACK")

@@ -1,4 +1,4 @@
-"""The journal beside plain lists and dicts: whatever is done to it, both say the same.
+"""The journal, compared with plain lists and dicts: whatever is done to it, both say the same.
 
 Hypothesis picks the operations, re-openings among them, and shortens what fails to the steps that
 matter. `STEPS=200000 pytest tests/test_journal_model.py` looks for longer.
@@ -161,7 +161,7 @@ class Model:
         return outcomes
 
     def outcome(self, sent: Sent) -> str:
-        """What becomes of it by what it says, redelivered or not."""
+        """Return what becomes of it by its content, redelivered or not."""
         if sent.form == "rubbish":
             return INVALID
         for stored in self.records.values():
@@ -174,7 +174,7 @@ class Model:
         self.acknowledged = self.newest, max(self.dead_letters, default=0)
 
     def reopen(self) -> None:
-        """What was acknowledged since the last commit is forgotten, and what was answered too."""
+        """Forget what was acknowledged and what was answered since the last commit."""
         self.acknowledged = self.noted
         offset, number = self.noted
         self.waiting = Counter(
@@ -265,7 +265,7 @@ class Beside(RuleBasedStateMachine):
     @precondition(lambda self: self.model.heard)
     @rule(data=st.data())
     def redeliveries(self, data: st.DataObject) -> None:
-        """The broker sends again what it thinks we have not acknowledged, or a device does."""
+        """Send again what the broker thinks is not acknowledged, or what a device repeats."""
         recent = [sent for sent, _ in self.model.heard[-12:]]
         again = data.draw(st.lists(st.sampled_from(recent), min_size=1, max_size=8))
         self.append([replace(sent, redelivered=data.draw(st.booleans())) for sent in again])

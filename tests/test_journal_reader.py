@@ -1,4 +1,4 @@
-"""What a person can read out of a journal, beside the service that writes it."""
+"""What people can read from a journal, beside the service that writes it."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ NOON_MS = int(NOON.timestamp() * 1000)
 
 
 def telemetry(number: int, node: str = "n1", *, at: datetime | None = None) -> Arrival:
-    """A status report; its time is the device's if `at` is given."""
+    """Return a status report; its time is the device's if `at` is given."""
     message = Message(f"t/{node}", b'{"n":%d}' % number, NOON_MS + number * 1000, node)
     seconds = int(at.timestamp()) if at else 0
     return message, Identity("telemetry", seconds)
@@ -195,7 +195,7 @@ def test_the_audit_names_the_sum_that_does_not_close(
     tampering.close()
     assert archive.audit() == [
         "stored less what retention removed: 10, but the records after it: 9",
-        "dead letters: 1, but the dead letters there are: 0",
+        "dead letters: 1, but rows of dead letters: 0",
         "what api has settled: 3, but skipped, delivered and parked together: 8",
     ]
 

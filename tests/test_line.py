@@ -48,7 +48,7 @@ def detection(number: int) -> tuple[str, bytes]:
 
 
 def stored_numbers(house: Harness) -> list[int]:
-    """The `number` field of every stored payload, in journal order."""
+    """Return the `number` field of every stored payload, in journal order."""
     db = apsw.Connection(str(house.data_dir / "journal.db"), flags=apsw.SQLITE_OPEN_READONLY)
     rows = db.execute("SELECT payload ->> 'number' FROM record ORDER BY offset").fetchall()
     return [int(str(number)) for (number,) in rows]

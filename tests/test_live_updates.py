@@ -55,7 +55,7 @@ class Stream:
         self.last_id = ""
 
     async def next(self) -> dict[str, Any]:
-        """The next part."""
+        """Return the next part."""
         event: dict[str, str] = {}
         async with asyncio.timeout(10):
             while True:
@@ -217,7 +217,7 @@ async def test_what_is_no_topic_is_not_found(site: Site) -> None:
 async def test_a_tab_hears_a_beat_while_nothing_happens(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_module, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(live_module, "HEARTBEAT_SECONDS", 0.1)
     async with tab(site) as one:
         async with asyncio.timeout(5):
             await one.source.readuntil(b"event: beat\ndata: {}\n\n")

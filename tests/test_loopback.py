@@ -1,4 +1,4 @@
-"""What the pulse promises, with a real mosquitto and a real session."""
+"""What the loopback check promises, with a real mosquitto and a real session."""
 
 import asyncio
 import contextlib
@@ -61,48 +61,48 @@ async def eventually(condition: Callable[[], bool], *, seconds: float = 30.0) ->
 
 
 @contextlib.asynccontextmanager
-async def beating(broker: Broker) -> AsyncIterator[tuple[LoopbackCheck, Session]]:
-    pulse = LoopbackCheck("ingest")
+async def checking(broker: Broker) -> AsyncIterator[tuple[LoopbackCheck, Session]]:
+    loopback = LoopbackCheck("ingest")
     options = SessionOptions(
         endpoint=Endpoint("mqtt", "127.0.0.1", broker.port),
         client_id="ingest",
         topic_filters=("#",),
-        echo_topic=pulse.topic,
+        loopback_topic=loopback.topic,
         session_expiry_seconds=60,
     )
-    session = Session(options, on_echo=pulse.on_echo)
-    tasks = [asyncio.create_task(session.run()), asyncio.create_task(pulse.run(session))]
-    yield pulse, session
+    session = Session(options, on_loopback=loopback.on_message)
+    tasks = [asyncio.create_task(session.run()), asyncio.create_task(loopback.run(session))]
+    yield loopback, session
     for task in tasks:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
 
-async def test_the_age_grows_while_the_broker_stands_still_and_falls_when_it_goes_on(
+async def test_the_age_grows_while_the_broker_is_stopped_and_falls_when_it_continues(
     broker: Broker,
 ) -> None:
-    async with beating(broker) as (pulse, _):
-        assert pulse.age_seconds == math.inf
-        await eventually(lambda: pulse.age_seconds < PERIOD_SECONDS / 2)
+    async with checking(broker) as (loopback, _):
+        assert loopback.age_seconds == math.inf
+        await eventually(lambda: loopback.age_seconds < PERIOD_SECONDS / 2)
         broker.signal(signal.SIGSTOP)
-        await eventually(lambda: pulse.age_seconds > 2 * PERIOD_SECONDS)
+        await eventually(lambda: loopback.age_seconds > 2 * PERIOD_SECONDS)
         broker.signal(signal.SIGCONT)
-        await eventually(lambda: pulse.age_seconds < PERIOD_SECONDS / 2)
+        await eventually(lambda: loopback.age_seconds < PERIOD_SECONDS / 2)
 
 
-async def test_the_pulse_goes_on_with_a_new_connection(broker: Broker) -> None:
-    async with beating(broker) as (pulse, session):
-        await eventually(lambda: pulse.age_seconds < PERIOD_SECONDS / 2)
+async def test_the_check_goes_on_with_a_new_connection(broker: Broker) -> None:
+    async with checking(broker) as (loopback, session):
+        await eventually(lambda: loopback.age_seconds < PERIOD_SECONDS / 2)
         broker.kill()
-        await eventually(lambda: pulse.age_seconds > PERIOD_SECONDS and not session.is_connected)
+        await eventually(lambda: loopback.age_seconds > PERIOD_SECONDS and not session.is_connected)
         broker.start()
-        await eventually(lambda: pulse.age_seconds < PERIOD_SECONDS / 2)
+        await eventually(lambda: loopback.age_seconds < PERIOD_SECONDS / 2)
 
 
-async def test_a_probe_is_not_a_message(broker: Broker) -> None:
-    async with beating(broker) as (pulse, session):
-        await eventually(lambda: pulse.age_seconds < PERIOD_SECONDS / 2)
+async def test_a_loopback_message_is_not_received_as_a_message(broker: Broker) -> None:
+    async with checking(broker) as (loopback, session):
+        await eventually(lambda: loopback.age_seconds < PERIOD_SECONDS / 2)
         await session.publish("iotingestion/ridge-07", b"hello")
         async with asyncio.timeout(10):
             batch = await session.receive(10, 0.2)
@@ -110,23 +110,23 @@ async def test_a_probe_is_not_a_message(broker: Broker) -> None:
 
 
 async def test_what_this_process_did_not_send_does_not_count(broker: Broker) -> None:
-    async with beating(broker) as (pulse, session):
-        await eventually(lambda: pulse.age_seconds < PERIOD_SECONDS / 2)
+    async with checking(broker) as (loopback, session):
+        await eventually(lambda: loopback.age_seconds < PERIOD_SECONDS / 2)
         stranger = LoopbackCheck("ingest")
-        heard: list[bytes] = []
+        received: list[bytes] = []
         options = SessionOptions(
-            endpoint=session.options.endpoint, client_id="other", echo_topic=pulse.topic
+            endpoint=session.options.endpoint, client_id="other", loopback_topic=loopback.topic
         )
-        listening = asyncio.create_task(Session(options, on_echo=heard.append).run())
-        await eventually(lambda: bool(heard))
+        listening = asyncio.create_task(Session(options, on_loopback=received.append).run())
+        await eventually(lambda: bool(received))
         listening.cancel()
-        for payload in heard:
-            stranger.on_echo(payload)
+        for payload in received:
+            stranger.on_message(payload)
         assert stranger.age_seconds == math.inf
 
 
 @pytest.mark.parametrize("payload", [b"", b"x", b" ", b"\xff \xff", b"token nan", b"token 1e999"])
-def test_a_payload_that_is_no_probe_is_passed_over(payload: bytes) -> None:
-    pulse = LoopbackCheck("ingest")
-    pulse.on_echo(payload.replace(b"token", pulse._token))
-    assert pulse.age_seconds == math.inf
+def test_any_other_payload_is_ignored(payload: bytes) -> None:
+    loopback = LoopbackCheck("ingest")
+    loopback.on_message(payload.replace(b"token", loopback._token))
+    assert loopback.age_seconds == math.inf

@@ -24,6 +24,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
     AutoReconnect,
+    ConfigurationError,
     NetworkTimeout,
     NotPrimaryError,
     OperationFailure,
@@ -32,14 +33,15 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message
-from echo_ingest.sinks import Delivery, Unavailable, Written
-from echo_ingest.sinks.echo_api.bodies import Schema
+from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
 from echo_ingest.sinks.mongodb import MongoDb, errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
+from echo_ingest.sinks.project_echo import Schema
 from tests import mongodb
 from tests.harness import Harness, free_port
-from tests.sinks.messages import MORNING, PLACE, clip, detection, message, record_of, said
+from tests.sinks.messages import MORNING, PLACE, clip, detection, json_message, message, record_of
 
 PAPER = Path(__file__).parents[1] / "docs" / "mongodb.md"
 PATIENCE_SECONDS = 1.5
@@ -61,7 +63,9 @@ def delivery(arrived: Message, number: int = 0, reference: str | None = None) ->
 
 def report(node: str, minute: int, status: str) -> Message:
     at = datetime.fromtimestamp(MORNING, UTC) + timedelta(minutes=minute)
-    return said(node, {"nodeId": node, "status": status, "timestamp": at.isoformat(), "cpu": 3})
+    return json_message(
+        node, {"nodeId": node, "status": status, "timestamp": at.isoformat(), "cpu": 3}
+    )
 
 
 # ---------------------------------------------------------------------- documents
@@ -70,7 +74,7 @@ def report(node: str, minute: int, status: str) -> Message:
 def own_document(arrived: Message, schema: Schema = "objects", **how: Any) -> dict[str, Any]:
     """What a record becomes besides species and nodes, without what an update says around it."""
     planned = plan([delivery(arrived, **how)], schema)
-    assert planned.refusals == {}
+    assert planned.refusals == []
     (write,) = [each for each in planned.documents if each.key]
     fields = write.update["$setOnInsert"]
     assert isinstance(fields, RawBSONDocument)
@@ -124,8 +128,9 @@ def test_a_clip_that_no_document_can_hold_is_refused_by_itself() -> None:
     planned = plan(
         [delivery(detection(0)), delivery(long, 1), delivery(detection(2), 2)], "objects"
     )
-    assert planned.refusals.keys() == {1}
-    assert "IOT_AUDIO=reference" in planned.refusals[1]
+    (refusal,) = planned.refusals
+    assert (refusal.index, refusal.code) == (1, ReasonCode.TOO_LARGE_FOR_SINK)
+    assert "IOT_AUDIO=reference" in refusal.reason
     assert [each.records for each in planned.documents if each.key] == [(0,), (2,)]
     assert own_document(long, reference="s3://a/b.wav")["audioClip"] == "s3://a/b.wav"
 
@@ -141,9 +146,9 @@ def test_what_bson_cannot_hold_is_refused() -> None:
     """No form can say it today."""
     plain = delivery(detection(0))
     wide = msgspec.structs.replace(plain.record, sample_rate_hz=2**63)
-    refusals = plan([msgspec.structs.replace(plain, record=wide), plain], "objects").refusals
-    assert refusals.keys() == {0}
-    assert "8-byte ints" in refusals[0]
+    (refusal,) = plan([msgspec.structs.replace(plain, record=wide), plain], "objects").refusals
+    assert (refusal.index, refusal.code) == (0, ReasonCode.NOT_SUPPORTED_BY_SINK)
+    assert "8-byte ints" in refusal.reason
 
 
 # ---------------------------------------------------------------------- in which words it fails
@@ -162,11 +167,25 @@ def test_errors_of_single_writes_are_those_records_own() -> None:
     }
 
 
-@pytest.mark.parametrize("code", [10107, 189, 91, 11602, 14031, 13, 112])
-def test_what_is_true_of_the_world_parks_nothing(code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (10107, Cause.NO_PRIMARY),
+        (189, Cause.NO_PRIMARY),
+        (91, Cause.NO_PRIMARY),
+        (11602, Cause.NO_PRIMARY),
+        (14031, Cause.DISK_FULL),
+        (13, Cause.CREDENTIALS),
+        (112, Cause.OVERLOADED),
+        (89, Cause.UNREACHABLE),
+        (73, Cause.MISCONFIGURED),
+    ],
+)
+def test_what_is_true_of_the_world_parks_nothing(code: int, cause: Cause) -> None:
     own = {"index": 0, "code": 121, "errmsg": "Document failed validation"}
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as raised:
         errors.refusals(bulk(own, {"index": 1, "code": code, "errmsg": "no"}))
+    assert raised.value.cause == cause
 
 
 def test_what_no_majority_has_is_not_delivered() -> None:
@@ -175,24 +194,45 @@ def test_what_no_majority_has_is_not_delivered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "remedy"),
+    ("error", "remedy", "cause"),
     [
-        (ServerSelectionTimeoutError("db:27017: refused, Timeout: 30s"), "IOT_MONGODB_URL"),
-        (NotPrimaryError("not primary", {"code": 10107}), "by itself once there is one"),
-        (NetworkTimeout("db:27017: timed out"), "does not answer in time"),
-        (TimeoutError(), "does not answer in time"),
-        (AutoReconnect("connection closed"), "by itself"),
-        (WTimeoutError("waiting", 64), "majority"),
-        (OperationFailure("Authentication failed.", 18), "authSource"),
-        (OperationFailure("not authorized on EchoNet", 13), "let the account find, insert"),
-        (OperationFailure("you are over your space quota", 8000), "see to it there"),
-        (OperationFailure("something", 4711), "look into the server's log"),
+        (
+            ServerSelectionTimeoutError("db:27017: refused, Timeout: 30s"),
+            "IOT_MONGODB_URL",
+            Cause.UNREACHABLE,
+        ),
+        (
+            NotPrimaryError("not primary", {"code": 10107}),
+            "goes on once there is one",
+            Cause.NO_PRIMARY,
+        ),
+        (NetworkTimeout("db:27017: timed out"), "does not answer in time", Cause.NO_ANSWER),
+        (TimeoutError(), "does not answer in time", Cause.NO_ANSWER),
+        (AutoReconnect("connection closed"), "by itself", Cause.UNREACHABLE),
+        (WTimeoutError("waiting", 64), "majority", Cause.NO_PRIMARY),
+        (OperationFailure("Authentication failed.", 18), "authSource", Cause.CREDENTIALS),
+        (
+            OperationFailure("not authorized on EchoNet", 13),
+            "let the account find, insert",
+            Cause.CREDENTIALS,
+        ),
+        (
+            OperationFailure("you are over your space quota", 8000),
+            "forbids it: change that there",
+            Cause.CREDENTIALS,
+        ),
+        (OperationFailure("something", 4711), "look into the server's log", Cause.ANSWERS_ERRORS),
+        (ConfigurationError("the DNS has no such name"), "IOT_MONGODB_URL", Cause.MISCONFIGURED),
+        (PyMongoError("something else"), "look into the server's log", Cause.ANSWERS_ERRORS),
     ],
 )
-def test_each_trouble_has_its_remedy(error: PyMongoError | TimeoutError, remedy: str) -> None:
-    said_ = str(errors.unavailable(error, "echo@db.example.org/EchoNet"))
-    assert remedy in said_
-    assert "\n" not in said_
+def test_each_error_has_its_remedy_and_its_cause(
+    error: PyMongoError | TimeoutError, remedy: str, cause: Cause
+) -> None:
+    unavailable = errors.unavailable(error, "echo@db.example.org/EchoNet")
+    assert remedy in str(unavailable)
+    assert "\n" not in str(unavailable)
+    assert unavailable.cause == cause
 
 
 # ---------------------------------------------------------------------- a real server
@@ -225,7 +265,7 @@ async def sink(port: int, database: Database) -> AsyncIterator[MongoDb]:
     await sink.close()
 
 
-async def found(database: Database, collection: str) -> list[dict[str, Any]]:
+async def documents(database: Database, collection: str) -> list[dict[str, Any]]:
     return [each async for each in database[collection].find().sort("_id", 1)]
 
 
@@ -236,10 +276,10 @@ async def test_what_the_hmi_changed_stays_changed(sink: MongoDb, database: Datab
     await database["events"].update_one({"sensorId": "ridge-01"}, {"$set": {"species": "Crinia"}})
     await database["species"].update_one({}, {"$set": {"commonName": "Brown tree frog"}})
     await database["nodes"].update_one({"_id": "ridge-01"}, {"$set": {"name": "Ridge, north"}})
-    before = {name: await found(database, name) for name in COLLECTIONS}
+    before = {name: await documents(database, name) for name in COLLECTIONS}
     assert all(before.values())
     assert await sink.write(batch) == Written(10)
-    assert {name: await found(database, name) for name in COLLECTIONS} == before
+    assert {name: await documents(database, name) for name in COLLECTIONS} == before
 
 
 @pytest.mark.slow
@@ -258,7 +298,7 @@ async def test_health_never_goes_back(sink: MongoDb, database: Database, seed: i
         size = rng.randint(1, 7)
         assert (await sink.write(reports[:size])).refusals == ()
         del reports[:size]
-    nodes = await found(database, "nodes")
+    nodes = await documents(database, "nodes")
     assert [node["health"]["status"] for node in nodes] == ["a 7", "b 7", "c 7"]
     last = datetime.fromtimestamp(MORNING, UTC) + timedelta(minutes=7)
     assert {node["lastSeen"] for node in nodes} == {last.isoformat()}
@@ -274,7 +314,7 @@ async def test_a_node_is_where_it_was_first_said_to_be(sink: MongoDb, database: 
     batch = [detection(0), detection(3, microphoneLLA=[1, 2, 3]), detection(1)]
     for number, arrived in enumerate(batch, 1):
         assert (await sink.write([delivery(arrived, number)])).refusals == ()
-    assert {node["_id"]: node["location"] for node in await found(database, "nodes")} == {
+    assert {node["_id"]: node["location"] for node in await documents(database, "nodes")} == {
         "ridge-01": {"latitude": PLACE[0], "longitude": PLACE[1]},
         "ridge-02": {"latitude": 1.0},
     }
@@ -287,9 +327,9 @@ async def test_an_id_that_somebody_else_has_is_refused_in_words(
     batch = [delivery(detection(number), number) for number in range(3)]
     await database["events"].insert_one({"_id": document_id(batch[1].key), "species": "Mine"})
     (refusal,) = (await sink.write(batch)).refusals
-    assert refusal.index == 1
+    assert (refusal.index, refusal.code) == (1, ReasonCode.NAME_TAKEN_AT_SINK)
     assert "another document" in refusal.reason
-    assert {each["species"] for each in await found(database, "events")} == {
+    assert {each["species"] for each in await documents(database, "events")} == {
         "Mine",
         "Litoria ewingii",
     }
@@ -313,8 +353,8 @@ def test_check_says_if_it_is_there_and_that_it_may_be_the_apis_own(
     house = Harness(tmp_path / "data", IOT_MONGODB_URL=mongodb.url(port))
     house.settings["IOT_API_URL"] = f"http://127.0.0.1:{free_port()}"
     shown = house.cli("check").stdout
-    assert re.search(r"✓ mongodb +\S+/echo_ingest_test answers", shown), shown
-    assert re.search(r"– mongodb +IOT_API_URL is set too: .*twice; leave one", shown), shown
+    assert re.search(r"✓ MongoDB +\S+/echo_ingest_test answers", shown), shown
+    assert re.search(r"– MongoDB +IOT_API_URL is set too: .*twice; leave one", shown), shown
 
 
 @pytest.mark.slow
@@ -353,10 +393,10 @@ async def test_dates_are_dates_and_ids_are_what_the_hmi_looks_up(
 ) -> None:
     await sink.write([delivery(message(number), number) for number in range(5)])
     for name in ("events", "movements", "audio_uploads"):
-        for each in await found(database, name):
+        for each in await documents(database, name):
             assert isinstance(each["timestamp"], datetime)
             assert await database[name].count_documents({"_id": ObjectId(str(each["_id"]))}) == 1
-    (node,) = [each for each in await found(database, "nodes") if "health" in each]
+    (node,) = [each for each in await documents(database, "nodes") if "health" in each]
     assert isinstance(node["health"]["observedAt"], datetime)
     assert isinstance(node["lastSeen"], str)  # as the API writes it and reads it again
 
@@ -372,7 +412,7 @@ async def test_what_the_stores_own_rules_refuse_is_parked_one_by_one(
     written = await sink.write(batch)
     assert [refusal.index for refusal in written.refusals] == [2, 7]
     assert all("121" in r.reason and "validation" in r.reason for r in written.refusals)
-    assert len(await found(database, "events")) == 8
+    assert len(await documents(database, "events")) == 8
 
 
 @pytest.mark.slow
@@ -384,8 +424,8 @@ async def test_what_the_stores_own_rules_refuse_is_parked_one_by_one(
         ({"errorCode": 91}, "primary"),
         ({"errorCode": 262}, "by itself"),
         ({"errorCode": 13}, "let the account find, insert and update"),
-        ({"errorCode": 8000}, "see to it there"),
-        ({"closeConnection": True}, "broke off"),
+        ({"errorCode": 8000}, "forbids it"),
+        ({"closeConnection": True}, "closed the connection"),
         ({"writeConcernError": {"code": 64, "errmsg": "no majority"}}, "majority"),
         ({"writeConcernError": {"code": 91, "errmsg": "shutting down"}}, "primary"),
     ],
@@ -402,7 +442,7 @@ async def test_while_the_server_ails_nothing_is_parked_and_afterwards_all_is_the
     finally:
         await ail(database, None)
     assert await sink.write(batch) == Written(10)
-    assert len(await found(database, "events")) == 4
+    assert len(await documents(database, "events")) == 4
 
 
 @pytest.mark.slow
@@ -422,13 +462,13 @@ async def test_a_primary_that_steps_down_in_the_middle(
                 break
             except Unavailable:
                 await asyncio.sleep(0.05)
-    assert len(await found(database, "events")) == 10
+    assert len(await documents(database, "events")) == 10
 
 
 @pytest.mark.slow
 @needs_faults
 async def test_the_least_account_is_enough_and_a_wrong_one_is_said_in_words(tmp_path: Path) -> None:
-    """The least that the papers name is enough; less, or a wrong password, is said in words."""
+    """The least account of docs/mongodb.md is enough; the error names what a lesser one lacks."""
     number = free_port()
     open_to_all, server = (
         mongodb.server(tmp_path, number),

@@ -1,4 +1,4 @@
-"""What the session keeps to: with a real mosquitto, and a scripted peer for what none would do."""
+"""The rules of the session: with a real mosquitto, and a scripted peer for what no broker does."""
 
 import asyncio
 import os
@@ -116,7 +116,7 @@ async def running(session: Session) -> AsyncIterator[Session]:
 
 
 async def batch_of(session: Session, count: int) -> Batch:
-    """One batch of exactly `count` messages."""
+    """Receive one batch of exactly `count` messages."""
     async with asyncio.timeout(20):
         batch = await session.receive(count, 10.0)
     assert len(batch.messages) == count
@@ -137,9 +137,9 @@ def numbers(batch: Batch) -> list[int]:
 async def test_messages_come_in_order_over_every_transport(
     broker: PlainBroker, scheme: Scheme
 ) -> None:
-    seen: list[bytes] = []
-    echoes = options(broker, scheme, echo_topic="iotprobe/me")
-    async with running(Session(echoes, on_echo=seen.append)) as session:
+    received: list[bytes] = []
+    with_loopback = options(broker, scheme, loopback_topic="iotprobe/me")
+    async with running(Session(with_loopback, on_loopback=received.append)) as session:
         await asyncio.to_thread(publish, broker, range(500))
         await session.publish("iotingestion/a", b"500 " + b"y" * 80_000, properties=[("k", "v")])
         batch = await batch_of(session, 501)
@@ -147,7 +147,7 @@ async def test_messages_come_in_order_over_every_transport(
         assert batch.messages[-1].properties == (("k", "v"),)
         assert session.ack(batch)
         await session.publish("iotprobe/me", b"here", qos=mqtt5.QoS.AT_MOST_ONCE)
-        await poll(lambda: _true(seen == [b"here"]))
+        await poll(lambda: _true(received == [b"here"]))
 
 
 async def _true(value: bool) -> bool:
@@ -219,7 +219,7 @@ async def test_a_second_client_with_our_id_is_recognised_and_not_fought(
         running(Session(options(broker))) as first,
         running(Session(options(broker))) as second,
     ):
-        # 2.1 says it at once; 2.0 only closes the connection, again and again.
+        # 2.1 reports it at once; 2.0 only closes the connection, again and again.
         await poll(lambda: _true("client id" in first.state or "client id" in second.state), 40)
         loser, winner = (first, second) if "client id" in first.state else (second, first)
         await poll(lambda: _true(winner.is_connected))
@@ -258,7 +258,7 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def scripted(play: Script, filters: tuple[str, ...] = (FILTER,)) -> AsyncIterator[Session]:
-    """A session whose broker does what `play` says, once for each connection, and no more."""
+    """Run a session whose broker is `play`, called once for each connection."""
     server = await asyncio.start_server(play, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     session = Session(
@@ -274,7 +274,7 @@ async def scripted(play: Script, filters: tuple[str, ...] = (FILTER,)) -> AsyncI
         yield session
     finally:
         if session._link is not None:
-            session._link.abort()  # a peer that answers no goodbye need not be waited for
+            session._link.abort()  # this peer would never answer, so do not wait for it
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -303,7 +303,7 @@ async def test_pubacks_leave_in_the_order_the_messages_came() -> None:
         assert await asyncio.wait_for(received, 10) == [9, 4, 7, 1]
 
 
-async def test_it_stops_reading_at_a_cap_of_its_own_whatever_the_broker_sends() -> None:
+async def test_it_stops_reading_at_its_own_limit_whatever_the_broker_sends() -> None:
     total = HELD_MESSAGES_MAX + 30_000
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -323,13 +323,13 @@ async def test_it_stops_reading_at_a_cap_of_its_own_whatever_the_broker_sends() 
         first = await session.receive(total, 0.5)
         assert HELD_MESSAGES_MAX <= len(first.messages) < HELD_MESSAGES_MAX + 5_000
         session.ack(first)
-        got = numbers(first)
-        while len(got) < total:
+        values = numbers(first)
+        while len(values) < total:
             async with asyncio.timeout(20):
                 batch = await session.receive(1_000, 0.1)
-            got += numbers(batch)
+            values += numbers(batch)
             session.ack(batch)
-        assert got == list(range(total))
+        assert values == list(range(total))
 
 
 async def test_packets_may_be_cut_anywhere() -> None:
@@ -417,7 +417,9 @@ async def test_qos_0_messages_outlive_the_connection_they_came_by() -> None:
         (b"\x00\x00", "malformed"),
     ],
 )
-async def test_a_broker_that_says_no_is_reported_with_a_remedy(answer: bytes, words: str) -> None:
+async def test_a_broker_that_rejects_us_is_reported_with_a_remedy(
+    answer: bytes, words: str
+) -> None:
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1_000)
         writer.write(answer)

@@ -1,4 +1,4 @@
-"""Nodes: their credentials, the file they are kept in, and what it makes of bad input."""
+"""Nodes: their credentials, the file that keeps them, and how it handles bad input."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def line(**fields: object) -> str:
 
 
 @pytest.mark.parametrize("name", ["ridge-07", "7", "A.b_c-d", "x" * 64])
-def test_a_name_may_have_what_a_topic_and_a_file_can_bear(name: str) -> None:
+def test_a_name_may_have_characters_that_suit_topics_and_files(name: str) -> None:
     assert check_name(name) == name
 
 
@@ -57,14 +57,14 @@ def test_what_could_speak_for_another_is_no_name(name: str) -> None:
         ("iotingestion", ["iotingestion/n/#"]),
         ("reserve/+/audio", ["reserve/n/audio"]),
         ("a/b/+,c/+/+/x", ["a/b/n", "c/n/+/x"]),
-        ("a/+/c/d,a/n/+", ["a/n/n"]),  # `a/n/c/d` is read as node c's, by the longer prefix
+        ("a/+/c/d,a/n/+", ["a/n/n"]),  # `a/n/c/d` would be read as node c's, by the longer prefix
     ],
 )
-def test_a_node_may_publish_where_its_name_says_who_speaks(topics: str, own: list[str]) -> None:
+def test_a_node_may_publish_where_its_name_is_in_the_topic(topics: str, own: list[str]) -> None:
     settings = Settings(topic=topics)
-    found = own_filters(settings.topic_filters, settings.topic_prefixes, "n")
-    assert found == own
-    for each in found:
+    filters = own_filters(settings.topic_filters, settings.topic_prefixes, "n")
+    assert filters == own
+    for each in filters:
         topic = each.replace("/#", "/deep/down").replace("+", "y")
         assert settings.node_of(topic) == "n"
 
@@ -72,14 +72,14 @@ def test_a_node_may_publish_where_its_name_says_who_speaks(topics: str, own: lis
 # ---------------------------------------------------------------------- the file
 
 
-def test_what_is_written_is_read_again_by_its_owner_alone(tmp_path: Path) -> None:
+def test_what_is_written_can_be_read_only_by_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "nodes.jsonl"
     assert read_nodes(path) == ()
     nodes = {
         "b": NodeAccount("b", MADE_AT, HASH, disabled=True),
         "a": NodeAccount("a", MADE_AT, None),
     }
-    change_nodes(path, lambda there: there.update(nodes))
+    change_nodes(path, lambda existing: existing.update(nodes))
     assert read_nodes(path) == (nodes["a"], nodes["b"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert sorted(json.loads(path.read_text().splitlines()[0])) == ["hash", "made_at", "name"]
@@ -101,28 +101,28 @@ def test_changes_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("{", "line 1"),
         ('{"name":"a"}', "line 1"),
         (line() + "\n\n" + line(name="a/b"), "line 3.*type 1 to 64 letters"),
         (line(name="echopub"), "choose another name"),
         (line() + "\n" + line(), "line 2.*ridge-07 is there twice"),
-        (line(hash="secret"), "no hash of a password"),
-        (line(hash=HASH.replace("$7$1$", "$7$99999$")), "no hash of a password"),
-        (line(hash=HASH[:-8]), "no hash of a password"),
-        (line(hash=HASH + "\nroot:x"), "no hash of a password"),
-        (line(made_at="2026-09-14T05:45:12"), "no zone"),
+        (line(hash="secret"), "not the hash of a password"),
+        (line(hash=HASH.replace("$7$1$", "$7$99999$")), "not the hash of a password"),
+        (line(hash=HASH[:-8]), "not the hash of a password"),
+        (line(hash=HASH + "\nroot:x"), "not the hash of a password"),
+        (line(made_at="2026-09-14T05:45:12"), "no time zone"),
         (line(password="x"), "unknown field"),
         ("\n" * (FILE_BYTES_MAX + 1), "larger than"),
     ],
 )
-def test_a_file_with_anything_else_in_it_is_refused_whole(
-    tmp_path: Path, text: str, said: str
+def test_a_file_with_one_invalid_line_is_rejected_whole(
+    tmp_path: Path, text: str, reason: str
 ) -> None:
     path = tmp_path / "nodes.jsonl"
     path.write_text(text)
-    with pytest.raises(NodesUnusable, match=rf"(?s){path}.*{said}"):
+    with pytest.raises(NodesUnusable, match=rf"(?s){path}.*{reason}"):
         read_nodes(path)
     with pytest.raises(NodesUnusable):
         change_nodes(path, lambda nodes: nodes.clear())
@@ -143,8 +143,8 @@ def test_a_mounted_secret_is_left_to_kubernetes(tmp_path: Path) -> None:
 
 
 def test_credentials_are_shown_once_and_only_their_hash_is_kept(tmp_path: Path) -> None:
-    house = Harness(tmp_path / "data")
-    shown = house.cli("nodes", "add", "ridge-07", "--url", "wss://iot.example.org/mqtt", "--qr")
+    harness = Harness(tmp_path / "data")
+    shown = harness.cli("nodes", "add", "ridge-07", "--url", "wss://iot.example.org/mqtt", "--qr")
     assert shown.returncode == 0, shown.stderr
     rows = (row.rsplit(maxsplit=1) for row in shown.stdout.splitlines()[:6])
     fields = {name.strip(): value for name, value in rows}
@@ -154,73 +154,73 @@ def test_credentials_are_shown_once_and_only_their_hash_is_kept(tmp_path: Path) 
     password = fields["password"]
     assert len(password) == 24
     assert "▄" in shown.stdout
-    everything = "".join(p.read_text() for p in house.data_dir.rglob("*") if p.is_file())
+    everything = "".join(p.read_text() for p in harness.data_dir.rglob("*") if p.is_file())
     assert "ridge-07" in everything
     assert password not in everything + shown.stderr
-    assert house.cli("nodes", "add", "ridge-07").returncode == 1
+    assert harness.cli("nodes", "add", "ridge-07").returncode == 1
 
 
 def test_an_environment_file_is_for_its_owner_and_never_replaces_another(tmp_path: Path) -> None:
-    house, path = Harness(tmp_path / "data"), tmp_path / "ridge-07.env"
-    done = house.cli("nodes", "add", "ridge-07", "--env-file", str(path))
+    harness, path = Harness(tmp_path / "data"), tmp_path / "ridge-07.env"
+    done = harness.cli("nodes", "add", "ridge-07", "--env-file", str(path))
     assert done.returncode == 0, done.stderr
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    given = dict(row.split("=", 1) for row in path.read_text().splitlines())
-    assert given.pop("IOT_PASSWORD") not in done.stdout + done.stderr
-    assert given.pop("IOT_CLIENT_ID").startswith("ridge-07-")
-    assert given == {
-        "IOT_ENDPOINT": f"mqtt://127.0.0.1:{house.mqtt_port}",
+    variables = dict(row.split("=", 1) for row in path.read_text().splitlines())
+    assert variables.pop("IOT_PASSWORD") not in done.stdout + done.stderr
+    assert variables.pop("IOT_CLIENT_ID").startswith("ridge-07-")
+    assert variables == {
+        "IOT_ENDPOINT": f"mqtt://127.0.0.1:{harness.mqtt_port}",
         "IOT_USER": "ridge-07",
         "IOT_TOPIC": "iotingestion/ridge-07",
     }
-    again = house.cli("nodes", "rotate", "ridge-07", "--env-file", str(path))
+    again = harness.cli("nodes", "rotate", "ridge-07", "--env-file", str(path))
     assert again.returncode == 1
     assert "exists already" in again.stderr
     other = tmp_path / "other.env"
-    assert house.cli("nodes", "rotate", "unknown", "--env-file", str(other)).returncode == 1
-    assert not other.exists()  # it would hold a password that nobody takes
+    assert harness.cli("nodes", "rotate", "unknown", "--env-file", str(other)).returncode == 1
+    assert not other.exists()  # it would contain a password that the broker rejects
 
 
 @pytest.mark.slow
 def test_nodes_are_listed_with_their_state(tmp_path: Path) -> None:
-    house = Harness(tmp_path / "data")
-    house.cli("nodes", "add", "ridge-07")
-    house.cli("nodes", "add", "swamp-01", "--certificate")
-    house.cli("nodes", "add", "creek-02")
-    assert house.cli("nodes", "disable", "creek-02").returncode == 0
-    assert house.cli("nodes", "remove", "ridge-07").returncode == 0
-    assert house.cli("nodes", "remove", "ridge-07").returncode == 1
-    listed = json.loads(house.cli("nodes", "list", "--json").stdout)
+    harness = Harness(tmp_path / "data")
+    harness.cli("nodes", "add", "ridge-07")
+    harness.cli("nodes", "add", "swamp-01", "--certificate")
+    harness.cli("nodes", "add", "creek-02")
+    assert harness.cli("nodes", "disable", "creek-02").returncode == 0
+    assert harness.cli("nodes", "remove", "ridge-07").returncode == 0
+    assert harness.cli("nodes", "remove", "ridge-07").returncode == 1
+    listed = json.loads(harness.cli("nodes", "list", "--json").stdout)
     assert [(each["node"], each["state"], each["certificate_only"]) for each in listed] == [
         ("creek-02", "disabled", False),
         ("swamp-01", "enabled", True),
     ]
-    assert house.cli("nodes", "enable", "creek-02").returncode == 0
-    assert "creek-02   enabled" in house.cli("nodes", "list").stdout
+    assert harness.cli("nodes", "enable", "creek-02").returncode == 0
+    assert "creek-02   enabled" in harness.cli("nodes", "list").stdout
 
 
 @pytest.mark.parametrize("arguments", [("add", "a/b"), ("add", "echosub"),
                                        ("add", "a", "--certificate", "--qr"),
                                        ("add", "a", "--url", "iot.example.org:0")])  # fmt: skip
-def test_what_cannot_be_is_said_and_nothing_is_written(
+def test_impossible_requests_are_rejected_and_nothing_is_written(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    house = Harness(tmp_path / "data")
-    assert house.cli("nodes", *arguments).returncode == 2
-    assert not (house.data_dir / "nodes.jsonl").exists()
+    harness = Harness(tmp_path / "data")
+    assert harness.cli("nodes", *arguments).returncode == 2
+    assert not (harness.data_dir / "nodes.jsonl").exists()
 
 
-def test_a_start_with_a_file_that_cannot_be_used_ends_with_its_line(tmp_path: Path) -> None:
-    house = Harness(tmp_path / "data", IOT_NODES_FILE=str(tmp_path / "nodes"))
+def test_a_start_with_an_unusable_file_ends_with_the_line(tmp_path: Path) -> None:
+    harness = Harness(tmp_path / "data", IOT_NODES_FILE=str(tmp_path / "nodes"))
     (tmp_path / "nodes").write_text(line(hash="secret"))
-    done = house.cli("broker")
+    done = harness.cli("broker")
     assert done.returncode == 1
-    assert f"{tmp_path / 'nodes'} line 1: hash is no hash" in done.stderr
+    assert f"{tmp_path / 'nodes'} line 1: hash is not the hash" in done.stderr
     assert "secret" not in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for another user")
-def test_written_by_root_it_stays_the_file_of_whom_it_was(tmp_path: Path) -> None:
+def test_a_file_written_by_root_keeps_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "nodes.jsonl"
     path.write_text(line())
     os.chown(path, 4242, 4242)

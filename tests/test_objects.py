@@ -13,8 +13,9 @@ import obstore
 import pytest
 from obstore.store import AzureStore, LocalStore, S3Store
 
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message
-from echo_ingest.sinks import Delivery, Unavailable, Written, clips
+from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.objects import PROBE_NAME, ClipSidecar, Objects
 from tests.azure import CONTAINER, Azure
 from tests.harness import AUDIO
@@ -40,15 +41,15 @@ def file(number: int, content: bytes, node: str = "ridge-07") -> Delivery:
 
 
 def clip_name(each: Delivery) -> str:
-    found = clips.clip_of(each.record)
-    assert found is not None
-    return clips.clip_name(each.record, found)
+    clip_of_record = clips.clip_of(each.record)
+    assert clip_of_record is not None
+    return clips.clip_name(each.record, clip_of_record)
 
 
-def facts_name(each: Delivery) -> str:
-    found = clips.clip_of(each.record)
-    assert found is not None
-    return clips.facts_name(each.record, found, each.key)
+def sidecar_name(each: Delivery) -> str:
+    clip_of_record = clips.clip_of(each.record)
+    assert clip_of_record is not None
+    return clips.sidecar_name(each.record, clip_of_record, each.key)
 
 
 def large_clip(size_bytes: int) -> bytes:
@@ -126,14 +127,14 @@ async def test_a_clip_lies_there_as_it_came_with_what_is_known_of_it(place: Plac
     batch = [file(1, heard), delivery(2, detection(2, audioClip=text)), delivery(3, detection(3))]
     assert await written(place.url, *batch) == Written(3, (), place.url)
     there = place.objects()
-    assert there.keys() == {name(each) for each in batch[:2] for name in (clip_name, facts_name)}
+    assert there.keys() == {name(each) for each in batch[:2] for name in (clip_name, sidecar_name)}
     for each in batch[:2]:
         assert there[clip_name(each)] == heard
-        facts = msgspec.json.decode(there[facts_name(each)], type=ClipSidecar)
+        facts = msgspec.json.decode(there[sidecar_name(each)], type=ClipSidecar)
         assert facts.record == each.record
         assert (facts.key, facts.topic) == (each.key.hex(), each.message.topic)
         assert clip_name(each).endswith(f"/{facts.audio}")
-        assert b'"Make": "Open Acoustic Devices"' in there[facts_name(each)]
+        assert b'"Make": "Open Acoustic Devices"' in there[sidecar_name(each)]
 
 
 @pytest.mark.skipif(not AUDIO.exists(), reason="needs the real recordings")
@@ -178,7 +179,7 @@ async def test_what_somebody_wrote_over_is_said_and_left_alone(place: Place) -> 
     place.replace(clip_name(batch[1]), b"notes")
     wrote = await written(place.url, *batch)
     assert wrote.count == 3
-    assert [refusal.index for refusal in wrote.refusals] == [1]
+    assert [(r.index, r.code) for r in wrote.refusals] == [(1, ReasonCode.NAME_TAKEN_AT_SINK)]
     assert re.search(r"5 bytes.*move it away, then replay", wrote.refusals[0].reason)
     assert place.objects()[clip_name(batch[1])] == b"notes"
 
@@ -242,8 +243,9 @@ async def test_nobody_else_may_read_a_folder(tmp_path: Path) -> None:
 async def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     """Where its disk is not mounted, another disk would fill."""
     url = f"{tmp_path.as_uri()}/not/mounted"
-    with pytest.raises(Unavailable, match=r"mount its disk, or create it"):
+    with pytest.raises(Unavailable, match=r"mount its disk, or create it") as raised:
         await written(url, file(1, clip(1)))
+    assert raised.value.cause == Cause.UNREACHABLE
     assert not (tmp_path / "not").exists()
 
 
@@ -252,8 +254,9 @@ async def test_what_is_before_a_failure_counts(tmp_path: Path) -> None:
     (tmp_path / "audio").mkdir()
     (tmp_path / "audio" / "n2").write_bytes(b"a file where a folder must be")
     assert (await written(tmp_path.as_uri(), *batch)).count == 2
-    with pytest.raises(Unavailable, match=r"audio/n2.* cannot be written"):
+    with pytest.raises(Unavailable, match=r"audio/n2.* cannot be written") as raised:
         await written(tmp_path.as_uri(), *batch[2:])
+    assert raised.value.cause == Cause.CREDENTIALS
     (tmp_path / "audio" / "n2").unlink()
     assert (await written(tmp_path.as_uri(), *batch[2:])).count == 2
 
@@ -271,8 +274,9 @@ async def test_folders_that_were_removed_are_made_again(tmp_path: Path) -> None:
 async def test_on_a_full_disk_it_waits_and_leaves_nothing_half_written(disk: Path) -> None:
     filler = fill(disk, leave_bytes=30_000)
     heard = file(1, large_clip(100_000))
-    with pytest.raises(Unavailable, match="is full: make room; it goes on by itself"):
+    with pytest.raises(Unavailable, match=r"is full: make room; .* by itself") as raised:
         await written(disk.as_uri(), heard)
+    assert raised.value.cause == Cause.DISK_FULL
     assert not [path for path in disk.rglob("*") if path.suffix in (".wav", ".part")]
     filler.unlink()
     assert (await written(disk.as_uri(), heard)).count == 1
@@ -293,33 +297,70 @@ def error(status: int, code: str = "SomeCode", words: str = "words of it") -> An
     return Answer(status, body.encode())
 
 
-TROUBLE: dict[str, tuple[Answer | Literal["hang", "close"], str]] = {
-    "wrong-region": (Answer(301), r"AWS_REGION"),
-    "log-in-page": (Answer(200, b"<html>"), r"log-in page"),
-    "log-in-page-elsewhere": (Answer(302, b"", {"Location": "http://127.0.0.1:1/"}), r"redirect"),
-    "expired": (error(400, "ExpiredToken"), r"400 \(ExpiredToken words of it\).*AWS_ACCESS_KEY_ID"),
-    "unknown-key": (error(401), r"401.*AWS_ACCESS_KEY_ID"),
-    "not-allowed": (error(403, "AccessDenied"), r"403 \(AccessDenied.*write to s3://reserve"),
-    "no-bucket": (error(404, "NoSuchBucket"), r"404.*create s3://reserve.*IOT_OBJECTS_URL"),
-    "conflict": (error(409, "ConditionalRequestConflict"), r"busy with the same object"),
-    "throttled": (error(429, "SlowDown"), r"429 \(SlowDown words of it\)"),
-    "broken": (error(500), r"500 \(SomeCode words of it\)"),
-    "away": (Answer(503, b"<html>upstream</html>"), r"answered 503$"),
-    "closes": ("close", r"it closed the connection.*IOT_OBJECTS_URL=s3://reserve"),
-    "hangs": ("hang", r"did not take \d+ bytes of audio in 1 s"),
+FAILURES: dict[str, tuple[Answer | Literal["hang", "close"], str, Cause, int | None]] = {
+    "wrong-region": (Answer(301), r"AWS_REGION", Cause.MISCONFIGURED, None),
+    "log-in-page": (Answer(200, b"<html>"), r"log-in page", Cause.MISCONFIGURED, None),
+    "log-in-page-elsewhere": (
+        Answer(302, b"", {"Location": "http://127.0.0.1:1/"}),
+        r"redirect",
+        Cause.MISCONFIGURED,
+        302,
+    ),
+    "expired": (
+        error(400, "ExpiredToken"),
+        r"400 \(ExpiredToken words of it\).*AWS_ACCESS_KEY_ID",
+        Cause.CREDENTIALS,
+        400,
+    ),
+    "unknown-key": (error(401), r"401.*AWS_ACCESS_KEY_ID", Cause.CREDENTIALS, 401),
+    "not-allowed": (
+        error(403, "AccessDenied"),
+        r"403 \(AccessDenied.*write to s3://reserve",
+        Cause.CREDENTIALS,
+        403,
+    ),
+    "no-bucket": (
+        error(404, "NoSuchBucket"),
+        r"404.*create s3://reserve.*IOT_OBJECTS_URL",
+        Cause.MISCONFIGURED,
+        404,
+    ),
+    "conflict": (
+        error(409, "ConditionalRequestConflict"),
+        r"busy with the same object",
+        Cause.OVERLOADED,
+        409,
+    ),
+    "throttled": (error(429), r"429 \(SomeCode words of it\)", Cause.OVERLOADED, 429),
+    "throttled-by-s3": (error(503, "SlowDown"), r"503 \(SlowDown", Cause.OVERLOADED, 503),
+    "broken": (error(500), r"500 \(SomeCode words of it\)", Cause.ANSWERS_ERRORS, 500),
+    "away": (
+        Answer(503, b"<html>upstream</html>"),
+        r"answered 503: the service tries again",
+        Cause.ANSWERS_ERRORS,
+        503,
+    ),
+    "closes": (
+        "close",
+        r"it closed the connection.*IOT_OBJECTS_URL=s3://reserve",
+        Cause.UNREACHABLE,
+        None,
+    ),
+    "hangs": ("hang", r"did not take \d+ bytes of audio in 1 s", Cause.NO_ANSWER, None),
 }
 
 
-@pytest.mark.parametrize("case", TROUBLE)
+@pytest.mark.parametrize("case", FAILURES)
 async def test_an_answer_that_is_not_yes_leaves_all_as_it_is(
     case: str, account: pytest.MonkeyPatch
 ) -> None:
-    answer, words = TROUBLE[case]
+    answer, words, cause, http_status = FAILURES[case]
     async with Wire(lambda r: Answer(404) if r.method == "HEAD" else answer) as wire:
         account.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{wire.port}")
         with pytest.raises(Unavailable, match=words) as raised:
             await written(f"s3://{BUCKET}", file(1, clip(1)), patience_seconds=0.5)
         assert str(raised.value).isprintable()
+        assert (raised.value.cause, raised.value.http_status) == (cause, http_status)
         asked = [(request.method, request.path) for request in wire.requests]
         assert len(asked) == len(set(asked)), "asked again, which is for `deliver` to decide"
 
@@ -336,7 +377,8 @@ async def test_a_clip_that_is_too_large_for_the_store_is_refused_and_the_rest_go
     async with Wire(answering) as wire:
         account.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{wire.port}")
         wrote = await written(f"s3://{BUCKET}", *batch)
-    assert (wrote.count, [refusal.index for refusal in wrote.refusals]) == (3, [1])
+    assert wrote.count == 3
+    assert [(r.index, r.code) for r in wrote.refusals] == [(1, ReasonCode.TOO_LARGE_FOR_SINK)]
     assert re.search(r"413 \(EntityTooLarge.*60,044 bytes, then replay", wrote.refusals[0].reason)
 
 
@@ -359,9 +401,9 @@ async def test_google_is_asked_to_create_only_what_is_not_there(
 
     def answering(request: Request) -> Answer:
         if request.method == "HEAD":
-            found = kept.get(request.path)
-            size = {"Content-Length": str(len(found))} if found is not None else {}
-            return Answer(200, b"", {**DATE, **size}) if found is not None else Answer(404)
+            content = kept.get(request.path)
+            size = {"Content-Length": str(len(content))} if content is not None else {}
+            return Answer(200, b"", {**DATE, **size}) if content is not None else Answer(404)
         assert request.method == "PUT"
         assert request.headers["x-goog-if-generation-match"] == "0"
         if request.path in kept:

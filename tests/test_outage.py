@@ -1,4 +1,4 @@
-"""The API gone, or ailing in every way at random: memory stays flat, nothing is lost or doubled.
+"""An Echo API that is gone or has random faults: memory stays flat, nothing is lost or doubled.
 
 `make outage MESSAGES=1000000 SEED=7` is the long run; each test prints a line of figures.
 """
@@ -195,7 +195,7 @@ def test_an_api_that_is_gone_for_a_day_costs_no_memory_and_is_caught_up_in_order
 
 
 def round_of(rng: Random, numbers: range) -> list[tuple[str, bytes]]:
-    """Detections, some of a species that is refused, and heartbeats, some of a strange node."""
+    """Make detections, some of a refused species, and heartbeats, some of an unknown node."""
     made = []
     for number in numbers:
         match rng.randrange(20):

@@ -22,7 +22,7 @@ import trustme
 
 from echo_ingest.journal import Journal
 from echo_ingest.record import Message
-from echo_ingest.sinks import Delivery, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
 from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.months import MonthPartitions
@@ -30,7 +30,15 @@ from echo_ingest.sinks.postgres.rows import COLUMNS
 from tests.harness import Harness, eventually, free_port
 from tests.postgres import PASSWORD, Cluster
 from tests.sinks.delivering import settle
-from tests.sinks.messages import MORNING, arrivals, clip, detection, message, record_of, said
+from tests.sinks.messages import (
+    MORNING,
+    arrivals,
+    clip,
+    detection,
+    json_message,
+    message,
+    record_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -56,9 +64,9 @@ class Database:
     async def row(self, query: str) -> dict[str, Any]:
         """The only row, without what is not known."""
         connection = await asyncpg.connect(self.url)
-        (found,) = await connection.fetch(query)
+        (row,) = await connection.fetch(query)
         await connection.close()
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in row.items() if value is not None}
 
     async def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of every table, and which transaction wrote it."""
@@ -174,7 +182,7 @@ async def test_the_other_kinds_have_tables_of_their_own(database: Database) -> N
         "animalTrueLLA": [1.0, 2.0, 3.0],
     }
     for fields in (recording, telemetry, movement):
-        await database.sink.write([delivery(7, said("ridge-01", fields))])
+        await database.sink.write([delivery(7, json_message("ridge-01", fields))])
     row = await database.row("SELECT * FROM echo.recordings")
     described = {name: row.pop(name) for name in list(row) if name.startswith("clip_")}
     assert described["clip_sha256"] == hashlib.sha256(sound).hexdigest()
@@ -204,7 +212,9 @@ async def test_the_other_kinds_have_tables_of_their_own(database: Database) -> N
 async def test_a_node_is_where_it_was_when_it_was_last_heard(database: Database) -> None:
     def said_at(second: int, latitude: float | None) -> Delivery:
         place = {} if latitude is None else {"microphoneLLA": [latitude, 143.5, 0]}
-        arrived = said("ridge-01", {"timestamp": 1, "nodeId": "ridge-01", "status": "up", **place})
+        arrived = json_message(
+            "ridge-01", {"timestamp": 1, "nodeId": "ridge-01", "status": "up", **place}
+        )
         arrived = msgspec.structs.replace(arrived, received_at_ms=(MORNING + second) * 1000)
         return delivery(second, arrived)
 
@@ -286,8 +296,8 @@ async def test_each_month_has_its_partition_and_what_no_clock_says_right_another
     ahead = {
         f"echo_months.{table}_{at}" for table in COLUMNS for at in (f"{now:%Y_%m}", next_month)
     }
-    made = await database.rows("SELECT inhrelid::regclass::text FROM pg_inherits")
-    assert ahead <= {name for (name,) in made}
+    partitions = await database.rows("SELECT inhrelid::regclass::text FROM pg_inherits")
+    assert ahead <= {name for (name,) in partitions}
 
 
 async def test_rows_move_into_the_partition_of_their_month_once_there_is_one(
@@ -440,19 +450,47 @@ async def test_postgis_that_comes_later_is_used_from_the_next_migrate_on(
 
 
 @pytest.mark.parametrize(
-    ("trouble", "words"),
+    ("change", "words", "cause"),
     [
-        ("", "password authentication failed .*: set IOT_POSTGRES_URL to a role"),
-        ("ALTER ROLE frog NOLOGIN", "not permitted to log in: set IOT_POSTGRES_URL"),
-        ("ALTER ROLE frog CONNECTION LIMIT 0", "too many connections .*: let it take more"),
-        ("ALTER ROLE frog SET default_transaction_read_only = on", "it only reads"),
-        ("DROP DATABASE echo WITH (FORCE)", '"echo" does not exist: create that database'),
-        ("DROP TABLE echo.movements CASCADE", "the schema echo is not as echo-ingest made it"),
-        ("DROP FUNCTION echo.make_months", "the schema echo is not as echo-ingest made it"),
+        (
+            "",
+            "password authentication failed .*: set IOT_POSTGRES_URL to a role",
+            Cause.CREDENTIALS,
+        ),
+        (
+            "ALTER ROLE frog NOLOGIN",
+            "not permitted to log in: set IOT_POSTGRES_URL",
+            Cause.CREDENTIALS,
+        ),
+        (
+            "ALTER ROLE frog CONNECTION LIMIT 0",
+            "too many connections .*: let it take more",
+            Cause.OVERLOADED,
+        ),
+        (
+            "ALTER ROLE frog SET default_transaction_read_only = on",
+            "it only reads",
+            Cause.NO_PRIMARY,
+        ),
+        (
+            "DROP DATABASE echo WITH (FORCE)",
+            '"echo" does not exist: create that database',
+            Cause.MISCONFIGURED,
+        ),
+        (
+            "DROP TABLE echo.movements CASCADE",
+            "the schema echo is not as echo-ingest made it",
+            Cause.MISCONFIGURED,
+        ),
+        (
+            "DROP FUNCTION echo.make_months",
+            "the schema echo is not as echo-ingest made it",
+            Cause.MISCONFIGURED,
+        ),
     ],
 )
-async def test_each_trouble_is_told_with_its_remedy_and_without_the_password(
-    database: Database, trouble: str, words: str
+async def test_each_error_has_its_remedy_and_its_cause_and_hides_the_password(
+    database: Database, change: str, words: str, cause: Cause
 ) -> None:
     await database.sink.migrate()
     await database.cluster.execute("postgres", "DROP ROLE IF EXISTS frog")
@@ -460,15 +498,16 @@ async def test_each_trouble_is_told_with_its_remedy_and_without_the_password(
     rights = "pg_read_all_data, pg_write_all_data"
     months = "EXECUTE ON FUNCTION echo.make_months"
     await database.execute(f"GRANT {rights} TO frog", f"GRANT {months} TO frog")
-    if trouble:
-        where = "postgres" if "DATABASE" in trouble else "echo"
-        await database.cluster.execute(where, trouble)
-    sink = Postgres(database.cluster.url("echo", "frog", PASSWORD if trouble else "hunter2"))
-    with pytest.raises(Unavailable, match=words) as told:
+    if change:
+        where = "postgres" if "DATABASE" in change else "echo"
+        await database.cluster.execute(where, change)
+    sink = Postgres(database.cluster.url("echo", "frog", PASSWORD if change else "hunter2"))
+    with pytest.raises(Unavailable, match=words) as raised:
         await sink.write([delivery(3, message(3))])
     await sink.close()
-    assert "hunter2" not in str(told.value)
-    assert PASSWORD not in str(told.value)
+    assert raised.value.cause == cause
+    assert "hunter2" not in str(raised.value)
+    assert PASSWORD not in str(raised.value)
 
 
 async def test_a_server_is_held_to_its_certificate(database: Database, tmp_path: Path) -> None:
@@ -491,8 +530,11 @@ async def test_a_server_is_held_to_its_certificate(database: Database, tmp_path:
         used = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
         assert await database.rows(f"{used} WHERE application_name = 'echo-ingest'") == [(True,)]
         await sink.close()
-        with pytest.raises(Unavailable, match=r"certificate verify failed.*IOT_POSTGRES_URL"):
+        with pytest.raises(
+            Unavailable, match=r"certificate verify failed.*IOT_POSTGRES_URL"
+        ) as raised:
             await Postgres(f"{strict}/other").probe()
+        assert raised.value.cause == Cause.MISCONFIGURED
     finally:
         off = ("ALTER SYSTEM RESET ssl", "SELECT pg_reload_conf()")
         await database.cluster.execute("postgres", *off)
@@ -528,7 +570,9 @@ async def test_a_disturbed_write_leaves_no_connection_behind(database: Database)
 async def test_the_papers_questions_are_answered_as_it_shows(database: Database) -> None:
     _, _, night = (PAPER.parent / "stores.md").read_text().partition("## A night to try with")
     lines = re.findall(r"^\{.*\}$", night.partition("\n## ")[0], re.MULTILINE)
-    batch = [delivery(n, said("ridge-07", json.loads(line))) for n, line in enumerate(lines)]
+    batch = [
+        delivery(n, json_message("ridge-07", json.loads(line))) for n, line in enumerate(lines)
+    ]
     assert await database.sink.write(batch) == Written(5)
     _, _, asked = PAPER.read_text().partition("## From nothing to last night's frogs")
     typed = re.findall(
@@ -559,7 +603,7 @@ async def test_check_and_migrate_say_what_to_do_and_never_the_password(
     unset = house.cli("migrate")
     assert (unset.returncode, "IOT_POSTGRES_URL is not set" in unset.stderr) == (2, True)
     house.settings["IOT_POSTGRES_URL"] = database.url
-    assert f"✓ postgres    {where} answers" in house.cli("check").stdout
+    assert f"✓ PostgreSQL  {where} answers" in house.cli("check").stdout
     assert await database.rows("SELECT to_regnamespace('echo')") == [(None,)]
     first, second = house.cli("migrate"), house.cli("migrate")
     assert first.stdout.splitlines() == [f"applied {file}" for file in FILES]
@@ -573,7 +617,7 @@ async def test_check_and_migrate_say_what_to_do_and_never_the_password(
         eventually(lambda: "password authentication failed" in house.log("run"))
     finally:
         house.close()
-    said = [wrong[0].stdout, wrong[1].stderr, house.log("run")]
+    outputs = [wrong[0].stdout, wrong[1].stderr, house.log("run")]
     assert [done.returncode for done in wrong] == [1, 1]
-    assert all("set IOT_POSTGRES_URL to a role" in text for text in said), said
-    assert "hunter2" not in "".join(said)
+    assert all("set IOT_POSTGRES_URL to a role" in text for text in outputs), outputs
+    assert "hunter2" not in "".join(outputs)

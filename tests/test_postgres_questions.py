@@ -1,4 +1,4 @@
-"""What people ask the database is answered by an index, and near a point is near."""
+"""Each documented question to the database is answered by an index, and near means near."""
 
 import math
 import re

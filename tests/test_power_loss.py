@@ -1,4 +1,4 @@
-"""After a power cut at any moment the journal opens, with all it promised and nothing half.
+"""After a power cut at any moment the journal opens, with all that it promised and nothing by half.
 
 The journal works on storage that loses, tears and reorders what was not synced
 (`lossy_storage.py`). What is found after a cut must be exactly what it held when its last call had
@@ -195,7 +195,7 @@ class Life:
 
 
 def check(path: Path, before: Held, after: Held, rng: Random) -> Held:
-    """What is at `path` is what was promised, whole, and the journal goes on from there."""
+    """Check that `path` holds what was promised, whole, and that the journal goes on from there."""
     damage = find_damage(path)
     assert damage is None, f"taken for damaged: {damage}"
     with contextlib.ExitStack() as opened:
@@ -227,7 +227,7 @@ def differences(found: Held, before: Held, after: Held) -> str:
 
 
 def write(files: Mapping[str, bytes], folder: Path, rng: Random) -> Path:
-    """The files of an image, with shared memory that says anything: it is never synced."""
+    """Write the files of an image, with random shared memory, which is never synced."""
     folder.mkdir()
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -237,7 +237,7 @@ def write(files: Mapping[str, bytes], folder: Path, rng: Random) -> Path:
 
 
 def cut_and_check(folder: Path, seed: int, pragma: str = "PRAGMA synchronous = FULL") -> int:
-    """Some lives, one after the other, each cut at many moments; return at how many."""
+    """Run some lives, one after the other, each cut at many moments; return at how many."""
     rng, numbers = Random(seed), itertools.count(1)
     Journal(folder / "empty.db").close()
     image: dict[str, bytes] = {}

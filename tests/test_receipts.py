@@ -13,10 +13,11 @@ from echo_ingest.record import DeadLetter, Duplicate, Message, Outcome, Rejected
 from tests.harness import Device, Harness, eventually
 
 NODE = "ridge-07"
+STORED = Stored(41)
 STATUS = b'{"status": "online", "id": "m1"}'
 
 
-def answer(message: Message, outcome: Outcome = Stored(41)) -> mqtt5.PublishPacket | None:
+def answer(message: Message, outcome: Outcome = STORED) -> mqtt5.PublishPacket | None:
     packet = receipt(message, Decoder(10_000).identify(message), outcome)
     if packet is None:
         return None

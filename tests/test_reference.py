@@ -36,7 +36,7 @@ from tests.sinks.messages import (
 
 
 class Names:
-    """A sink that keeps what it is told of each record."""
+    """A sink that keeps the reference of each record."""
 
     name = "names"
     address = "here"
@@ -44,16 +44,16 @@ class Names:
     is_idempotent = True
 
     def __init__(self) -> None:
-        self.told: dict[int, str | None] = {}
+        self.references: dict[int, str | None] = {}
 
     async def write(self, batch: Sequence[Delivery]) -> Written:
         for delivery in batch:
-            self.told[delivery.offset] = delivery.audio_reference
+            self.references[delivery.offset] = delivery.audio_reference
             if delivery.audio_reference is not None:
                 kept = path_of(delivery.audio_reference).read_bytes()
-                found = clips.clip_of(delivery.record)
-                assert found is not None
-                assert len(kept) == found.size_bytes, "it is named before it is there"
+                clip_of_record = clips.clip_of(delivery.record)
+                assert clip_of_record is not None
+                assert len(kept) == clip_of_record.size_bytes, "it is named before it is there"
         return Written(len(batch))
 
     async def probe(self) -> None: ...
@@ -67,9 +67,9 @@ def path_of(reference: str) -> Path:
 
 def name_of(message: Message) -> str:
     record = record_of(message)
-    found = clips.clip_of(record)
-    assert found is not None
-    return clips.clip_name(record, found)
+    clip_of_record = clips.clip_of(record)
+    assert clip_of_record is not None
+    return clips.clip_name(record, clip_of_record)
 
 
 def heard(number: int) -> Message:
@@ -92,22 +92,22 @@ class Pair:
 
     def __init__(self, journal: Journal, folder: Path) -> None:
         self.objects, self.names = Objects(folder.as_uri()), Names()
-        self.keeper = Deliver(
+        self.clip_store = Deliver(
             journal, self.objects, decoder=Decoder(PAYLOAD_BYTES_MAX), on_settled=self.wake
         )
         self.namer = Deliver(
-            journal, self.names, decoder=Decoder(PAYLOAD_BYTES_MAX), keeper=self.keeper
+            journal, self.names, decoder=Decoder(PAYLOAD_BYTES_MAX), clip_store=self.clip_store
         )
 
     def wake(self) -> None:
-        for deliver in (self.keeper, self.namer):
+        for deliver in (self.clip_store, self.namer):
             deliver.wake()
 
 
 @asynccontextmanager
 async def delivering(journal: Journal, folder: Path) -> AsyncIterator[Pair]:
     pair, stopping = Pair(journal, folder), asyncio.Event()
-    tasks = [asyncio.create_task(each.run(stopping)) for each in (pair.keeper, pair.namer)]
+    tasks = [asyncio.create_task(each.run(stopping)) for each in (pair.clip_store, pair.namer)]
     try:
         yield pair
     finally:
@@ -118,9 +118,11 @@ async def delivering(journal: Journal, folder: Path) -> AsyncIterator[Pair]:
         assert_closes(journal.ledger())
 
 
-async def bring_up_to_date(journal: Journal, sink: Names, keeper: Deliver | None = None) -> None:
+async def bring_up_to_date(
+    journal: Journal, sink: Names, clip_store: Deliver | None = None
+) -> None:
     """Deliver to one more sink until it has all."""
-    deliver = Deliver(journal, sink, decoder=Decoder(PAYLOAD_BYTES_MAX), keeper=keeper)
+    deliver = Deliver(journal, sink, decoder=Decoder(PAYLOAD_BYTES_MAX), clip_store=clip_store)
     stopping = asyncio.Event()
     task = asyncio.create_task(deliver.run(stopping))
     await until(lambda: backlog(journal, sink.name) == 0)
@@ -143,18 +145,21 @@ async def test_nothing_goes_on_before_its_clip_is_there(journal: Journal, tmp_pa
     journal.append(arrivals([detection(1), heard(2), detection(3), recording(4)]))
     async with delivering(journal, folder) as pair:
         await until(lambda: pair.namer.held_up)
-        assert pair.namer.held_up == f"waits until objects has the clips: {pair.keeper.unavailable}"
+        assert (
+            pair.namer.held_up
+            == f"waits until objects has the clips: {pair.clip_store.unavailable}"
+        )
         assert str(folder) in pair.namer.held_up
         await until(lambda: backlog(journal, "names") == 3)
-        assert pair.names.told == {1: None}, "it went past a clip that is not there"
+        assert pair.names.references == {1: None}, "it went past a clip that is not there"
         folder.mkdir()
         await until(lambda: backlog(journal, "names") == 0)
         assert pair.namer.held_up is None
-    told = pair.names.told
-    assert [told[1], told[3]] == [None, None]
-    assert str(told[2]).startswith(f"{folder.as_uri()}/audio/creek-03/")
-    assert path_of(str(told[2])).read_bytes() == clip(2)
-    assert path_of(str(told[4])).read_bytes() == clip(4)
+    references = pair.names.references
+    assert [references[1], references[3]] == [None, None]
+    assert str(references[2]).startswith(f"{folder.as_uri()}/audio/creek-03/")
+    assert path_of(str(references[2])).read_bytes() == clip(2)
+    assert path_of(str(references[4])).read_bytes() == clip(4)
 
 
 async def test_what_is_parked_where_clips_are_kept_is_parked_by_those_that_name_it(
@@ -166,20 +171,20 @@ async def test_what_is_parked_where_clips_are_kept_is_parked_by_those_that_name_
     journal.append(arrivals([heard(1), heard(2)]))
     async with delivering(journal, tmp_path) as pair:
         await until(lambda: backlog(journal, "names") == 0)
-        assert pair.names.told.keys() == {2}
+        assert pair.names.references.keys() == {2}
         assert parked(journal, "objects").keys() == {1}
-        said = "its clip is parked at objects: replay it there first, then here"
-        assert parked(journal, "names") == {1: said}
+        reason = "its clip is parked at objects: replay it there first, then here"
+        assert parked(journal, "names") == {1: reason}
         journal.request_replay("names", [1])
         pair.wake()
         await until(lambda: backlog(journal, "names") == 0)
-        assert parked(journal, "names") == {1: said}
+        assert parked(journal, "names") == {1: reason}
         path.unlink()
         for sink in ("objects", "names"):
             journal.request_replay(sink, [1])
             pair.wake()
             await until(lambda sink=sink: backlog(journal, sink) == 0)  # type: ignore[misc]
-        assert path_of(str(pair.names.told[1])).read_bytes() == clip(1)
+        assert path_of(str(pair.names.references[1])).read_bytes() == clip(1)
 
 
 async def test_an_address_leads_to_where_the_clip_was_put_then(
@@ -199,8 +204,8 @@ async def test_an_address_leads_to_where_the_clip_was_put_then(
         await until(lambda: backlog(journal, "objects") == 0)
         late = Names()
         late.name = "late"
-        await bring_up_to_date(journal, late, pair.keeper)
-    folders = [str(late.told[offset]).partition("/audio/")[0] for offset in (1, 2, 3, 4)]
+        await bring_up_to_date(journal, late, pair.clip_store)
+    folders = [str(late.references[offset]).partition("/audio/")[0] for offset in (1, 2, 3, 4)]
     assert folders == [first.as_uri(), second.as_uri(), second.as_uri(), second.as_uri()]
 
 
@@ -217,12 +222,12 @@ async def test_a_record_from_before_the_clips_were_kept_says_what_to_do(
         journal.request_replay("names", [1])
         pair.wake()
         await until(lambda: backlog(journal, "names") == 0)
-        assert pair.names.told == {}
+        assert pair.names.references == {}
         assert "set IOT_AUDIO to embedded" in parked(journal, "names")[1]
     journal.request_replay("names", [1])
     embedded = Names()
     await bring_up_to_date(journal, embedded)
-    assert embedded.told == {1: None}
+    assert embedded.references == {1: None}
 
 
 async def test_where_clips_are_survives_a_salvage(journal: Journal, tmp_path: Path) -> None:
@@ -236,7 +241,7 @@ async def test_where_clips_are_survives_a_salvage(journal: Journal, tmp_path: Pa
             *(tmp_path.as_uri(), tmp_path.as_uri()),
             None,
         ]
-    assert pair.names.told[3] is not None
+    assert pair.names.references[3] is not None
 
 
 @pytest.mark.slow
@@ -267,15 +272,17 @@ def test_the_api_is_told_where_each_clip_is_and_gets_no_audio(tmp_path: Path) ->
         eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["delivered"] == 42, seconds=60)
         received = api.received()
         assert {each["collection"] for each in received} <= {"events", "detections"}
-        told = {each["document"]["audioClip"] for each in received}
+        references = {each["document"]["audioClip"] for each in received}
         kept = objects(s3.store())
-        named = {kept[address.removeprefix(f"s3://{BUCKET}/")] for address in told}
+        named = {kept[address.removeprefix(f"s3://{BUCKET}/")] for address in references}
         assert named == {clip(number) for number in range(40)}
         shown = house.cli("records", "show", "1").stdout
-        assert any(address in shown for address in told)
-        assert house.http("/api/records/1")[1]["audio_reference"] in told
+        assert any(address in shown for address in references)
+        assert house.http("/api/records/1")[1]["audio_reference"] in references
         checked = house.cli("check")
-        assert re.search(rf"objects +s3://{BUCKET}/otway answers", checked.stdout), checked.stdout
+        assert re.search(rf"Audio storage +s3://{BUCKET}/otway answers", checked.stdout), (
+            checked.stdout
+        )
     finally:
         house.close()
         api.stop()

@@ -1,4 +1,4 @@
-"""What goes, when, and what stays: on a real journal, whose records came some time ago."""
+"""What retention removes, when, and what stays: on a real journal with old records."""
 
 import asyncio
 import contextlib

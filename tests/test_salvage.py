@@ -1,4 +1,4 @@
-"""A journal that the disk has damaged: what can be read is saved, what is lost is said.
+"""A journal that the disk has damaged: what can be read is saved, what is lost is reported.
 
 Seeded damage of many kinds to real files, left by an orderly stop and by a kill. After each the
 service's own start (`mend`) must give a journal that works, whatever it took; `DAMAGES=2000` is
@@ -178,7 +178,7 @@ def swapped_pages(rng: Random, path: Path) -> None:
 
 
 def roots(rng: Random, path: Path) -> None:
-    """The page that leads to all others of a table."""
+    """Return the page that leads to all others of a table."""
     number = rng.randrange(2, 14)
     overwrite(path, (number - 1) * PAGE, rng.choice((bytes(PAGE), rng.randbytes(PAGE))))
 
@@ -195,7 +195,7 @@ def flipped_bits(rng: Random, path: Path) -> None:
 
 
 def flipped_in_small_tables(rng: Random, path: Path) -> None:
-    """A bit in a page that holds a cursor, a sum or the like."""
+    """Flip a bit in a page that holds a cursor, a sum or the like."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     found = db.execute(
         "SELECT rootpage FROM sqlite_schema"
@@ -300,7 +300,7 @@ def check(path: Path, truth: Truth) -> tuple[set[int], set[int]]:
 
 
 def works(path: Path, used: set[int]) -> None:
-    """It takes messages, under offsets that were never used, and the ledger closes."""
+    """Check that it takes messages, under offsets never used, and that the ledger adds up."""
     journal = Journal(path)
     newest = journal._last_offset()
     assert newest >= max(used, default=0)

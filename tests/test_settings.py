@@ -1,4 +1,4 @@
-"""Every option: what is taken, what is refused with which words, and that the papers know it."""
+"""Every setting: what is accepted, what is rejected with which words, and that docs/ has it."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ from echo_ingest.settings.urls import (
     postgres_address,
 )
 
-PAPER = Path(__file__).parents[1] / "docs" / "settings.md"
+SETTINGS_PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
 
 LONG = "hunter2-" * 3  # enough for each of the secrets
@@ -39,7 +39,7 @@ def problems(environ: dict[str, str], toml_path: Path | None = None) -> tuple[st
 
 
 def secret_with(name: str, text: str) -> str:
-    """A value for this secret that holds `text`: of an address, as its password."""
+    """Return a value of this secret that contains `text`; in an address, as the password."""
     address = {
         "mongodb_url": f"mongodb://echo:{text}@db.example.org/EchoNet",
         "postgres_url": f"postgresql://echo:{text}@db.example.org/echo",
@@ -47,7 +47,7 @@ def secret_with(name: str, text: str) -> str:
     return address.get(name, text)
 
 
-# ---------------------------------------------------------------------- where they come from
+# ---------------------------------------------------------------------- where settings come from
 
 
 def test_nothing_needs_to_be_set() -> None:
@@ -90,19 +90,19 @@ def test_variables_that_kubernetes_sets_are_left_alone() -> None:
 def test_a_secret_can_stay_in_a_file(tmp_path: Path, secret: str) -> None:
     path = tmp_path / "secret"
     words = "a-token-of-its-own-0123" if secret.endswith("_token") else "two words "
-    kept = secret_with(secret, words)
-    path.write_text(f"{kept}\n")
+    value = secret_with(secret, words)
+    path.write_text(f"{value}\n")
     by_environment = load({f"IOT_{secret.upper()}_FILE": str(path)})
     (tmp_path / "site.toml").write_text(f'{secret}_file = "{path}"\n')
     by_file = load({}, tmp_path / "site.toml")
-    assert getattr(by_environment, secret).get_secret_value() == kept
+    assert getattr(by_environment, secret).get_secret_value() == value
     assert by_file == by_environment
 
 
-# ---------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------- what is rejected
 
 
-def test_everything_that_is_wrong_is_said_at_once_with_its_remedy(tmp_path: Path) -> None:
+def test_every_error_is_reported_at_once_with_its_remedy(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text("retention = 3\nxyzzy = 1\nbatch_linger_ms = 0\n")
     lines = problems(
@@ -121,7 +121,7 @@ def test_everything_that_is_wrong_is_said_at_once_with_its_remedy(tmp_path: Path
         rf"xyzzy in {path}: there is no such setting; leave it out",
         rf"batch_linger_ms in {path}: found 0; type a whole number of milliseconds, 1 to 1000",
         r"IOT_MQTT_PORT: found '99999'; type a port, 1 to 65535",
-        r"IOT_HTTP_PORT: found 8080, the default; IOT_WS_PORT is 8080 too: type another",
+        r"IOT_HTTP_PORT: found 8080, the default; IOT_WS_PORT is 8080 too: type another port",
         r"IOT_TOPIC: found '#'; .*such as iotingestion/#",
         r"IOT_API_SCHEMA: found 'tables'; type objects or arrays",
         r"IOT_TLS_CA_FILE: found 'nothing.pem'; type the path of a PEM file that exists",
@@ -137,7 +137,7 @@ def test_a_secret_and_its_file_together_are_an_error(tmp_path: Path, secret: str
     path = tmp_path / "secret"
     path.write_text("from the file")
     (line,) = problems({name: secret_with(secret, LONG), f"{name}_FILE": str(path)})
-    assert line == f"{name}_FILE: {name} is given too; leave one out"
+    assert line == f"{name}_FILE: {name} is given too; leave one of them out"
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -182,7 +182,7 @@ def test_credentials_in_an_address_for_audio_are_refused_and_not_shown(text: str
 def test_audio_by_reference_needs_a_place_to_keep_it() -> None:
     (line,) = problems({"IOT_AUDIO": "reference"})
     assert line == (
-        "IOT_AUDIO: found 'reference'; set IOT_OBJECTS_URL to where audio goes, or type embedded"
+        "IOT_AUDIO: found 'reference'; set IOT_OBJECTS_URL to where audio is kept, or type embedded"
     )
     (line,) = problems({"IOT_AUDIO": "reference", "IOT_OBJECTS_URL": "nowhere"})
     assert line.startswith("IOT_OBJECTS_URL: ")
@@ -204,7 +204,7 @@ def test_places_for_audio_are_understood(text: str, place: ObjectsUrl) -> None:
     assert load({"IOT_OBJECTS_URL": text}).objects_url == text.rstrip("/")
 
 
-def test_a_settings_file_that_is_missing_or_no_toml_is_told(tmp_path: Path) -> None:
+def test_a_settings_file_that_is_missing_or_not_toml_is_reported(tmp_path: Path) -> None:
     (line,) = problems({"IOT_CONFIG": str(tmp_path / "site.toml")})
     assert "cannot be read" in line
     (tmp_path / "site.toml").write_text("mqtt_port: 1883\n")
@@ -252,7 +252,7 @@ def test_a_value_out_of_bounds_is_refused(name: str, text: str) -> None:
     assert line.startswith(f"{name}: found '{text}'; ")
 
 
-def test_whoever_is_elsewhere_logs_in_to_the_console() -> None:
+def test_browsers_elsewhere_log_in_to_the_console() -> None:
     assert load({}).console_access == "open"
     assert load({"IOT_BIND": "::1"}).console_access == "open"
     assert load({"IOT_BIND": "192.0.2.1"}).console_access == "token"
@@ -280,7 +280,7 @@ def test_a_certificate_and_its_key_belong_together(tmp_path: Path) -> None:
     both = {"IOT_TLS_CERT_FILE": str(path), "IOT_TLS_KEY_FILE": str(path)}
     (line,) = problems({**both, "IOT_MQTT_PORT": "8883"})
     assert line.startswith("IOT_TLS_PORT: found 8883, the default")
-    load({"IOT_MQTT_PORT": "8883"})  # which is nobody's without a certificate
+    load({"IOT_MQTT_PORT": "8883"})  # which nothing uses without a certificate
 
 
 # ---------------------------------------------------------------------- addresses
@@ -321,7 +321,7 @@ def test_addresses_are_understood_and_written_so_again(text: str, endpoint: Endp
         "[host]",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"type|leave"):
         parse_endpoint(text)
 
@@ -374,7 +374,7 @@ def test_a_mongodb_is_understood_and_shown_without_its_password(text: str, shown
         ("mongodb+srv://db/EchoNet?hunter=2", "one of its options (hunter)"),
     ],
 )
-def test_what_is_no_mongodb_is_refused_and_not_shown(text: str, remedy: str) -> None:
+def test_an_invalid_mongodb_address_is_rejected_and_not_shown(text: str, remedy: str) -> None:
     (line,) = problems({"IOT_MONGODB_URL": text})
     assert "hunter2" not in line
     assert remedy in line
@@ -411,7 +411,7 @@ def test_a_database_is_understood_and_shown_without_its_password(text: str, show
         "postgresql://echo:hunter2@[db/echo",
     ],
 )
-def test_what_names_no_database_is_refused_and_not_shown(text: str) -> None:
+def test_an_address_without_a_database_is_rejected_and_not_shown(text: str) -> None:
     (line,) = problems({"IOT_POSTGRES_URL": text})
     assert "hunter2" not in line
     assert "type postgresql://user:password@host[:port]/database" in line
@@ -457,7 +457,7 @@ def test_a_topic_without_a_wildcard_stands_for_all_below(
         "a" * 65_536,
     ],
 )
-def test_a_topic_that_will_not_do_is_refused_with_its_remedy(text: str) -> None:
+def test_an_unusable_topic_is_rejected_with_its_remedy(text: str) -> None:
     (line,) = problems({"IOT_TOPIC": text})
     assert re.search(r"type|leave|begin with|must fill", line.split("; ", 1)[1])
     assert len(line) < 300 or len(text) > 300
@@ -472,7 +472,7 @@ FILTERS = st.builds(
 
 
 def matches(topic_filter: str, topic: str) -> bool:
-    """[MQTT-4.7.1], said another way than the code says it."""
+    """[MQTT-4.7.1], implemented differently from the code."""
     escaped = re.escape(topic_filter).replace(r"\+", "[^/]*").replace("/\\#", "(/.*)?")
     return re.fullmatch(escaped, topic) is not None
 
@@ -506,19 +506,19 @@ def test_filters_that_share_none_do_not(one: str, other: str) -> None:
         ("projectecho/engine/2", "2"),
     ],
 )
-def test_the_level_after_the_prefix_says_who_sent_it(topic: str, node: str | None) -> None:
+def test_the_level_after_the_prefix_names_the_node(topic: str, node: str | None) -> None:
     assert node_of(topic, ("projectecho/engine", "iotingestion")) == node
 
 
-# ---------------------------------------------------------------------- papers
+# ---------------------------------------------------------------------- documentation
 
 
 def test_every_setting_has_its_heading_with_default_and_example_and_no_other() -> None:
-    sections = re.split(r"^### ", PAPER.read_text(), flags=re.MULTILINE)[1:]
-    papers = {name: text for name, _, text in (section.partition("\n") for section in sections)}
-    assert list(papers) == [f"IOT_{name.upper()}" for name in Settings.model_fields]
+    sections = re.split(r"^### ", SETTINGS_PAGE.read_text(), flags=re.MULTILINE)[1:]
+    documented = {name: text for name, _, text in (section.partition("\n") for section in sections)}
+    assert list(documented) == [f"IOT_{name.upper()}" for name in Settings.model_fields]
     for name, field in Settings.model_fields.items():
-        text = papers[f"IOT_{name.upper()}"]
+        text = documented[f"IOT_{name.upper()}"]
         assert f"IOT_{name.upper()}=" in text or f"IOT_{name.upper()}_FILE=" in text
         default = str(field.default).lower() if field.default is not None else None
         assert (f"`{default}`" if default else "Default:") in text

@@ -1,4 +1,4 @@
-"""The simulated forest: what it says is what such devices say, and its past fits its present."""
+"""The simulated forest: it sends what such devices send, and its past fits its present."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -25,41 +25,41 @@ PAYLOAD_BYTES_MAX = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def remembered() -> list[tuple[Message, AnyRecord | Rejected]]:
+def past() -> list[tuple[Message, AnyRecord | Rejected]]:
     devices = fleet("iotingestion", BEGAN_AT)
     rng = Random(1)
-    found = history.messages(history.events(devices, BEGAN_AT, rng), rng)
-    return [(message, Decoder(PAYLOAD_BYTES_MAX).decode(message)) for message in found]
+    messages = history.messages(history.events(devices, BEGAN_AT, rng), rng)
+    return [(message, Decoder(PAYLOAD_BYTES_MAX).decode(message)) for message in messages]
 
 
-def test_all_but_the_careless_one_send_records(
-    remembered: list[tuple[Message, AnyRecord | Rejected]],
+def test_all_but_the_device_with_a_bug_send_records(
+    past: list[tuple[Message, AnyRecord | Rejected]],
 ) -> None:
-    refused = Counter(m.node for m, record in remembered if isinstance(record, Rejected))
-    assert refused.keys() == {"broken-9"}
-    assert {m.node for m, _ in remembered} == nodes(BEGAN_AT).keys()
-    sounding = [r for _, r in remembered if isinstance(r, Detection) and r.clip is not None]
+    rejected = Counter(m.node for m, record in past if isinstance(record, Rejected))
+    assert rejected.keys() == {"broken-9"}
+    assert {m.node for m, _ in past} == nodes(BEGAN_AT).keys()
+    sounding = [r for _, r in past if isinstance(r, Detection) and r.clip is not None]
     assert len({record.species for record in sounding}) > 3
 
 
-def test_a_recorder_names_what_it_records(
-    remembered: list[tuple[Message, AnyRecord | Rejected]],
+def test_a_recorder_identifies_what_it_records(
+    past: list[tuple[Message, AnyRecord | Rejected]],
 ) -> None:
-    its = [record for message, record in remembered if message.node == "swamp-01"]
-    began = {r.observed_at for r in its if isinstance(r, Recording)}
-    named = {r.observed_at - timedelta(seconds=1) for r in its if isinstance(r, Detection)}
+    records = [record for message, record in past if message.node == "swamp-01"]
+    began = {r.observed_at for r in records if isinstance(r, Recording)}
+    named = {r.observed_at - timedelta(seconds=1) for r in records if isinstance(r, Detection)}
     assert len(began) > 50
     assert named == began
 
 
-def test_the_past_comes_in_order_and_each_node_has_its_story(
-    remembered: list[tuple[Message, AnyRecord | Rejected]],
+def test_the_past_arrives_in_order_and_each_node_has_its_story(
+    past: list[tuple[Message, AnyRecord | Rejected]],
 ) -> None:
-    received = [m.received_at_ms for m, _ in remembered]
+    received = [m.received_at_ms for m, _ in past]
     assert received == sorted(received)
     began_ms = BEGAN_AT.timestamp() * 1000
     assert began_ms - history.DAYS * 86_400_000 < received[0] and received[-1] < began_ms + 1_000
-    last = {m.node: (m, record) for m, record in remembered}
+    last = {m.node: (m, record) for m, record in past}
     silent, _ = last["ridge-07"]
     assert began_ms - silent.received_at_ms > 5 * 3_600_000
     message, fast = last["ridge-03"]
@@ -67,7 +67,7 @@ def test_the_past_comes_in_order_and_each_node_has_its_story(
     assert fast.observed_at.timestamp() - message.received_at_ms / 1000 > 2_800
     late = [
         message.received_at_ms / 1000 - record.observed_at.timestamp()
-        for message, record in remembered
+        for message, record in past
         if message.node == "creek-03" and not isinstance(record, Rejected)
     ]
     assert max(late) > 10 * 3_600 and sorted(late)[len(late) // 2] < 2
@@ -87,29 +87,29 @@ def test_batteries_follow_the_sun() -> None:
     assert is_silent(forest["gully-02"], BEGAN_AT + timedelta(hours=1))
 
 
-def test_health_says_what_the_sun_did(
-    remembered: list[tuple[Message, AnyRecord | Rejected]],
+def test_reported_batteries_follow_the_sun(
+    past: list[tuple[Message, AnyRecord | Rejected]],
 ) -> None:
-    said = [r for _, r in remembered if isinstance(r, Telemetry) and r.sensor_id == "ridge-07"]
-    levels = [record.health.battery_percent for record in said]
+    reports = [r for _, r in past if isinstance(r, Telemetry) and r.sensor_id == "ridge-07"]
+    levels = [record.health.battery_percent for record in reports]
     assert levels[0] == 97 and levels[-1] is not None and levels[-1] < 1
 
 
 @pytest.mark.slow
 def test_a_demonstration_begins_with_some_days_and_goes_on(tmp_path: Path) -> None:
-    house = Harness(tmp_path / "data")
+    harness = Harness(tmp_path / "data")
     started_at = datetime.now(UTC)
     try:
-        house.wait_healthy(house.start("demo"))
+        harness.wait_healthy(harness.start("demo"))
 
-        def heard_now() -> list[dict[str, str]]:
-            _, answer = house.http("/api/nodes?node=ridge-01")
+        def sent_now() -> list[dict[str, str]]:
+            _, answer = harness.http("/api/nodes?node=ridge-01")
             last_heard_at = datetime.fromisoformat(answer["nodes"][0]["last_heard_at"])
             return list(answer["nodes"]) if last_heard_at > started_at else []
 
-        assert len(eventually(heard_now)) >= history.DAYS
-        ledger = house.ledger_now()
+        assert len(eventually(sent_now)) >= history.DAYS
+        ledger = harness.ledger_now()
         assert ledger["stored"] > 5_000
         assert ledger["duplicates"] > 100 and ledger["dead_letters"] > 10
     finally:
-        house.close()
+        harness.close()

@@ -1,4 +1,4 @@
-"""`echo-ingest sinks` beside the running service with two stores: the Echo API, and a folder."""
+"""`echo-ingest sinks` beside the running service with two sinks: the Echo API, and a folder."""
 
 import re
 import signal
@@ -51,7 +51,7 @@ def says(house: Harness, *arguments: str, code: int = 0) -> str:
 
 
 def row(house: Harness, name: str) -> str:
-    """What `sinks list` says of one."""
+    """Return what `sinks list` says about one sink."""
     return next(line for line in says(house, "list").splitlines() if line.startswith(name))
 
 

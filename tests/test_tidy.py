@@ -1,4 +1,4 @@
-"""The house keeps its order: what may import what, what nothing is called, how long a file is."""
+"""The code keeps its order: which imports and names are allowed, how long a file may be."""
 
 import ast
 import re
@@ -13,8 +13,8 @@ SOURCE = ROOT / "src" / "echo_ingest"
 
 LAYERS = (
     ("reasons",),
-    ("record", "backoff", "metrics", "payload_view", "process"),
-    ("settings", "decode", "columns"),
+    ("record", "backoff", "metrics", "formatting", "process"),
+    ("settings", "decode", "columns", "payload_view"),
     ("mqtt", "journal", "sinks", "broker"),
     ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator"),
     ("web",),
@@ -41,10 +41,12 @@ REGISTRIES = re.compile(
     )
 )
 LINES_MAX = 600
+PAGES = ("overview", "calls", "nodes", "refused")
+"""Packages of the console's pages; what they share lies beside them."""
 
 
 def complaints(path: Path, text: str) -> Iterator[str]:
-    """What is wrong with a Python file, by its place below the root and what it says."""
+    """Yield what is wrong with a Python file, by its path below the root and its text."""
     in_source = path.parts[:2] == ("src", "echo_ingest")
     if in_source and text.count("\n") > LINES_MAX:
         yield f"more than {LINES_MAX} lines"
@@ -70,6 +72,7 @@ def complaints(path: Path, text: str) -> Iterator[str]:
                     yield f"line {node.lineno}: catches everything and goes on"
             case ast.Import() | ast.ImportFrom() if in_source:
                 yield from upward(path.parts[2].removesuffix(".py"), node)
+                yield from sideways(path, node)
 
 
 def words(name: str) -> set[str]:
@@ -85,7 +88,7 @@ def catches_all(caught: ast.expr | None) -> bool:
 
 
 def upward(room: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
-    """Imports that do not go down: a room knows itself and the layers below its own."""
+    """Yield imports that do not go down: a package may use itself and the layers below its own."""
     modules = [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         modules = [f"{node.module}.{each}" for each in modules]
@@ -99,6 +102,20 @@ def upward(room: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
             yield f"{room} imports {other}: one of them has no layer in tests/test_tidy.py"
         elif layer_of(other) >= layer_of(room):
             yield f"{room} imports {other}, which is not below it"
+
+
+def sideways(path: Path, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """Imports of one page of the console by another."""
+    page = path.parts[4] if path.parts[2:4] == ("web", "console") else None
+    if page not in PAGES:
+        return
+    modules = [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        modules = [f"{node.module}.{each}" for each in modules]
+    for module in modules:
+        other = f"{module}.".removeprefix("echo_ingest.web.console.").partition(".")[0]
+        if other in PAGES and other != page:
+            yield f"the page {page} imports the page {other}"
 
 
 def layer_of(room: str) -> int:
@@ -157,6 +174,14 @@ def test_no_file_names_a_package_registry() -> None:
         ("src/echo_ingest/mqtt/link.py", "from echo_ingest import journal\n"),
         ("src/echo_ingest/deliver.py", "import echo_ingest.service\n"),
         ("src/echo_ingest/attic.py", "from echo_ingest.record import Message\n"),
+        (
+            "src/echo_ingest/web/console/nodes/detail.py",
+            "from echo_ingest.web.console.overview.summary import Clause\n",
+        ),
+        (
+            "src/echo_ingest/web/console/calls/rows.py",
+            "from echo_ingest.web.console import nodes\n",
+        ),
         ("src/echo_ingest/decode/utils.py", ""),
         ("src/echo_ingest/record.py", "class RecordFactory: ...\n"),
         ("src/echo_ingest/record.py", "\n" * (LINES_MAX + 1)),
@@ -175,4 +200,6 @@ def test_disorder_is_found(path: str, text: str) -> None:
 def test_order_is_left_alone() -> None:
     text = "from echo_ingest.record import Message\ntry: ...\nexcept Exception: raise\n"
     assert list(complaints(Path("src/echo_ingest/decode/echo.py"), text)) == []
+    shared = "from echo_ingest.web.console.call_rows import of_calls\n"
+    assert list(complaints(Path("src/echo_ingest/web/console/nodes/detail.py"), shared)) == []
     assert REGISTRIES.search("https://example.org") is None

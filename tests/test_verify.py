@@ -1,4 +1,4 @@
-"""`echo-ingest verify` finds nothing where nothing is lost, and everything that is."""
+"""`echo-ingest verify` finds nothing when nothing is lost, and everything that is lost."""
 
 import json
 import os

@@ -27,7 +27,7 @@ from echo_ingest.pipeline.deliver import (
 )
 from echo_ingest.record import Message
 from echo_ingest.settings import Endpoint
-from echo_ingest.sinks import Delivery, Sink, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Sink, Unavailable, Written
 from echo_ingest.sinks.echo_api import EchoApi
 from tests import clock
 from tests.clock import now_seconds
@@ -103,7 +103,9 @@ class TimedSink:
     async def write(self, batch: Sequence[Delivery]) -> Written:
         self.offered_at.append(now_seconds())
         if self._answers:
-            raise Unavailable("not now", self._answers.pop(0))
+            raise Unavailable(
+                "not now", cause=Cause.OVERLOADED, retry_after_seconds=self._answers.pop(0)
+            )
         return Written(len(batch))
 
     async def probe(self) -> None: ...
@@ -354,7 +356,7 @@ def test_a_date_is_as_good_as_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "retry_after", ["", "0", "-3", "soon", "7 apples", formatdate(time.time() - 600, usegmt=True)]
+    "retry_after", ["", "0", "-3", "soon", "7 apples", "Sun, 06 Nov 1994 08:49:37 GMT"]
 )
 def test_an_api_that_does_not_say_when_is_asked_ever_less_often(
     tmp_path: Path, retry_after: str

@@ -27,7 +27,7 @@ from echo_ingest.record import KINDS, Message
 from echo_ingest.service.web_process import listen
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import SinkState
-from echo_ingest.web import access, api, ranges, reader
+from echo_ingest.web import access, api, downloads, reader
 from tests.harness import HTTP_TOKEN, TOKENS, free_port
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
@@ -196,7 +196,7 @@ async def test_a_request_that_takes_too_long_is_ended_and_gives_its_turn_back(
     monkeypatch.setattr(reader, "REQUEST_SECONDS_MAX", 0.0)
     for _ in range(reader.REQUESTS_MAX + 1):
         status, body = await site.get("/api/records")
-        assert (status, "narrow it down" in body["error"]) == (503, True)
+        assert (status, "ask for less" in body["error"]) == (503, True)
     monkeypatch.setattr(reader, "REQUEST_SECONDS_MAX", 1.0)
     async with contextlib.AsyncExitStack() as slow:
         replies = [
@@ -346,7 +346,7 @@ async def test_a_part_of_a_clip_can_be_asked_for(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = tone(1 / 80)
-    monkeypatch.setattr(ranges, "PLAYED_BYTES_MAX", 50)
+    monkeypatch.setattr(downloads, "PLAYED_BYTES_MAX", 50)
     site.store(Message("iotingestion/ridge-07/recording", clip, RECEIVED_AT_MS, "ridge-07"))
     for headers, status, part in PARTS:
         async with site.http.get("/api/records/1/clip", headers=headers) as reply:
@@ -497,14 +497,14 @@ ERRORS = [
     (
         "/api/records?nodes=creek",
         400,
-        "'nodes' is unknown or given twice; possible, once each: before, kind",
+        "'nodes' is unknown or given twice; allowed, once each: before, kind",
     ),
     (
         "/api/records/1?offset=2",
         400,
-        "'offset' is unknown or given twice; possible, once each: none",
+        "'offset' is unknown or given twice; allowed, once each: none",
     ),
-    ("/api/records/7", 404, "there is no record 7; the newest is 1"),
+    ("/api/records/7", 404, "there is no record 7; the newest one is 1"),
     ("/api/records/0", 400, "offset must be a whole number from 1"),
     ("/api/records/99999999999999999999", 400, "offset must be a whole number from 1"),
     ("/api/records/one", 404, "there is nothing at /api/records/one"),
@@ -513,8 +513,8 @@ ERRORS = [
     ("/api/dead-letters/9", 404, "there is no dead letter 9"),
     ("/api/dead-letters/9/payload", 404, "there is no dead letter 9"),
     ("/api/nodes?since=yesterday", 400, "since must be a day in UTC, such as 2026-09-14"),
-    ("/api/nodes?limit=3", 400, "possible, once each: node, since"),
-    ("/api/parked?sink=s3", 404, "there is no sink 's3'; there are: echo_api"),
+    ("/api/nodes?limit=3", 400, "allowed, once each: node, since"),
+    ("/api/parked?sink=s3", 404, "there is no sink 's3'; known sinks: echo_api"),
     ("/api", 404, "/api/openapi.json lists"),
     ("/nothing%2Fhere", 404, "there is nothing at"),
     ("/api/records?node=%ff%00", 200, ""),
@@ -614,7 +614,7 @@ async def test_a_mistake_of_ours_is_a_500_without_its_details(site: Site) -> Non
     site.conditions.problems.clear()
     assert await site.get("/livez") == (
         500,
-        {"error": "a mistake of this service; its log says more"},
+        {"error": "the service failed to answer; its log says more"},
     )
     assert (await site.get("/api/records"))[0] == 200
 
@@ -686,7 +686,7 @@ async def test_only_the_token_will_do(site: Site, headers: list[str], status: in
 
 async def test_an_address_that_guesses_has_to_wait_and_others_do_not(site: Site) -> None:
     wrong = {"Authorization": "Bearer guess"}
-    for _ in range(access.REFUSED_MAX):
+    for _ in range(access.FAILED_MAX):
         async with site.http.get("/api/ledger", headers=wrong) as reply:
             assert reply.status == 401
             assert 'error="invalid_token"' in reply.headers["WWW-Authenticate"]
@@ -707,7 +707,7 @@ async def test_an_address_that_guesses_has_to_wait_and_others_do_not(site: Site)
 def test_what_was_refused_is_forgotten_in_time_and_never_grows() -> None:
     seconds = [0.0]
     refusals = access.FailedAttempts(lambda: seconds[0])
-    for _ in range(access.REFUSED_MAX):
+    for _ in range(access.FAILED_MAX):
         assert refusals.wait_seconds("a") == 0
         refusals.count("a")
     assert refusals.wait_seconds("a") == 3

@@ -1,4 +1,4 @@
-"""The web process is one of its own: whatever becomes of it, the line goes on, and the reverse."""
+"""The web process is separate: whatever happens to it, the line goes on, and the reverse."""
 
 import asyncio
 import contextlib
@@ -155,7 +155,7 @@ def test_the_web_process_has_the_settings_of_the_service_and_a_lower_priority(
 
 @contextlib.asynccontextmanager
 async def opened(tmp_path: Path, answers: Answers, module: str = "") -> AsyncIterator[None]:
-    """A web process, or `module` in its place, kept running by this process."""
+    """Keep a web process running, or `module` in its place."""
     others = set(children(os.getpid()))  # such as a server that other tests share
     settings = Settings(data_dir=tmp_path, console="off")
     with listen("127.0.0.1", free_port()) as listener, lock_file(tmp_path / "web.pid") as lock:

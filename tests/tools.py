@@ -1,4 +1,4 @@
-"""Programs that only the tests need: `scripts/setup dev` brings them where it can."""
+"""Programs that only the tests need: `scripts/setup dev` installs them where it can."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ BIN = Path(__file__).parents[1] / ".venv" / "bin"
 
 
 def tool(name: str) -> Path:
-    """The program; without it the test is skipped on a laptop, and fails in CI."""
+    """Return the program; without it the test is skipped on a laptop, and fails in CI."""
     found = shutil.which(name, path=f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}")
     if found is not None:
         return Path(found)

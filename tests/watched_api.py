@@ -79,11 +79,11 @@ class WatchedApi(Replica):
         self._loop.close()
 
     def plan(self, troubles: Iterable[Trouble]) -> None:
-        """What ails the next calls, one by one ("": nothing); then all is well."""
+        """Set the faults of the next calls, one by one ("": none); then all is well."""
         self._troubles = iter(troubles)
 
     def trouble_of(self, stored: Stored) -> Trouble:
-        """What ailed the call that stored this."""
+        """Return the fault of the call that stored this."""
         return self.calls[stored.call].trouble
 
     def _do(self, task: Coroutine[Any, Any, None]) -> None:

@@ -1,4 +1,4 @@
-"""A bare HTTP server that answers as a test says, for what no real store can be made to answer."""
+"""A bare HTTP server that answers as a test says, for what no real server can be made to answer."""
 
 import asyncio
 import contextlib

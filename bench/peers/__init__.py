@@ -31,7 +31,7 @@ def _table_of(house: Harness, name: str) -> Path:
 
 
 def _make_table(house: Harness, name: str, columns: str) -> None:
-    """A database in WAL, which is faster for both than what they would make themselves."""
+    """Make a database in WAL mode, which is faster for both than one that they make themselves."""
     with contextlib.closing(sqlite3.connect(_table_of(house, name))) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"CREATE TABLE IF NOT EXISTS message ({columns})")

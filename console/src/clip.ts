@@ -1,17 +1,17 @@
-// A clip to look at and to hear: its spectrogram in kHz, its waveform, the time in the page's zone, and
-// what was detected marked in both. Plays by the button, the space bar or a click where it is to begin.
+// A clip to look at and to listen to: its spectrogram in kHz, its waveform, the time in the page's zone,
+// and marks where calls were detected. The button, the space bar or a click on a position plays it.
 import WaveSurfer from "wavesurfer.js";
 import Spectrogram from "wavesurfer.js/dist/plugins/spectrogram.js";
 import "../style/clip.css";
 import { colour, element, number, onSchemeChange, timeText } from "./island";
 
-/** What was heard in the clip: its span in seconds from the start. */
+/** A call in the clip: its span in seconds from the start. */
 type Mark = { from_seconds: number; to_seconds: number; species: string; href: string; is_this: boolean };
 
 const HEIGHT = 260;
 const WAVE_HEIGHT = 72;
 const SAMPLE_RATES = [3_000, 768_000] as const;
-/** Most of what birds and frogs say lies below; with ultrasound all is shown. */
+/** Most calls of birds and frogs lie below it; with ultrasound, everything is shown. */
 const AUDIBLE_HZ = 12_000;
 const ULTRASOUND_FROM_HZ = 60_000;
 const STEP_SECONDS = 0.5;
@@ -29,10 +29,10 @@ async function open(place: HTMLElement): Promise<void> {
   let bytes: Blob;
   try {
     const reply = await fetch(place.dataset["clip"] ?? "");
-    if (!reply.ok) throw new Error(reply.status === 401 ? "log in again" : `the service says ${reply.status}`);
+    if (!reply.ok) throw new Error(reply.status === 401 ? "log in again" : `the service answered ${reply.status}`);
     bytes = await reply.blob();
   } catch (error) {
-    return say(ground, `The clip could not be fetched: ${error instanceof Error ? error.message : error}.`);
+    return say(ground, `The clip could not be loaded: ${error instanceof Error ? error.message : error}.`);
   }
 
   const waves = element("div", "clip-waves");
@@ -41,26 +41,26 @@ async function open(place: HTMLElement): Promise<void> {
   const hertz = element("div", "clip-hertz");
   const times = element("div", "clip-times");
   const reach = reachOf(top);
-  // Beside the slider and not within it: what is heard in the clip may be a link.
+  // Marks stand beside the slider and not within it: a mark may be a link.
   const stage = element("div", "clip-stage", view);
   const drawn = element("div", "clip-drawn", hertz, stage, times);
   const head = element("div", "clip-head");
 
-  // Given a player that has a file, it would load that by itself, once more.
+  // Given a player that has a file, WaveSurfer would load that file once more.
   const player = element("audio", "");
   player.controls = true;
   ground.replaceChildren(drawn, ...(reach ? [reach] : []));
   const wave = WaveSurfer.create({
     container: waves, media: player, height: WAVE_HEIGHT, normalize: true, cursorWidth: 0, dragToSeek: true,
     hideScrollbar: true, cspNonce: document.body.dataset["nonce"] ?? "", ...inks(),
-    // Decoded at less than its own rate, a clip would lose its upper half.
+    // Decoded at less than its own rate, a clip would lose its upper frequencies.
     sampleRate: Math.min(Math.max(sampleRateHz, SAMPLE_RATES[0]), SAMPLE_RATES[1]),
   });
   try {
     await wave.loadBlob(bytes);
   } catch {
     wave.destroy();
-    return say(ground, "This browser cannot decode the clip. Download it to hear it.");
+    return say(ground, "This browser cannot decode the clip. Download it to listen to it.");
   }
   media.replaceWith(player);
   const seconds = wave.getDuration();
@@ -85,10 +85,10 @@ async function open(place: HTMLElement): Promise<void> {
     hertz.append(element("span", "clip-unit", "kHz"));
   };
   draw();
-  wave.on("timeupdate", told);
-  told();
+  wave.on("timeupdate", showPosition);
+  showPosition();
 
-  function told(): void {
+  function showPosition(): void {
     const now = wave.getCurrentTime();
     head.style.left = `${(now / seconds) * 100}%`;
     view.setAttribute("aria-valuenow", now.toFixed(1));
@@ -119,7 +119,7 @@ async function open(place: HTMLElement): Promise<void> {
   });
 }
 
-/** Hides what would lie over an earlier one, or stick out: all of it stands in the list below too. */
+/** Hides labels that would cover an earlier one or stick out: the list below has them all. */
 function thin(labels: HTMLElement[]): void {
   const taken: DOMRect[] = [];
   for (const label of labels) {
@@ -131,7 +131,7 @@ function thin(labels: HTMLElement[]): void {
   }
 }
 
-/** Words in place of the picture: the player and the download are still there. */
+/** Shows words in place of the picture; the player and the download stay. */
 function say(ground: HTMLElement, words: string): void {
   const message = element("p", "clip-problem", words);
   message.setAttribute("role", "status");
@@ -155,27 +155,27 @@ function marked(mark: Mark, seconds: number): HTMLElement {
   const [from, until] = [Math.max(0, mark.from_seconds), Math.min(seconds, mark.to_seconds)];
   const label = element(mark.is_this ? "span" : "a", "", mark.species);
   if (label instanceof HTMLAnchorElement) label.href = mark.href;
-  const made = element("div", mark.is_this ? "clip-mark is-this" : "clip-mark", label);
-  made.style.left = `${(from / seconds) * 100}%`;
-  made.style.width = `${(Math.max(0, until - from) / seconds) * 100}%`;
-  return made;
+  const box = element("div", mark.is_this ? "clip-mark is-this" : "clip-mark", label);
+  box.style.left = `${(from / seconds) * 100}%`;
+  box.style.width = `${(Math.max(0, until - from) / seconds) * 100}%`;
+  return box;
 }
 
-/** Five to ten ticks at round values, each at its share of the whole. */
+/** Makes five to ten ticks at round values. */
 function ticks(top: number, text: (at: number) => string, until = 0.999): HTMLElement[] {
   const rough = top / 7;
   const scale = 10 ** Math.floor(Math.log10(rough));
   const step = scale * ([1, 2, 5, 10].find((each) => each * scale >= rough) ?? 10);
-  const made = [];
+  const list = [];
   for (let index = 0; index * step <= top * until; index++) {
     const tick = element("span", "", text(index * step));
     tick.style.setProperty("--at", `${((index * step) / top) * 100}%`);
-    made.push(tick);
+    list.push(tick);
   }
-  return made;
+  return list;
 }
 
-/** Seconds; the first tick says when that was, where anybody knows. */
+/** Writes seconds; the first tick has the time at which the clip begins, where that is known. */
 function clock(startsAtMs: string | undefined, at: number): string {
   if (at > 0 || startsAtMs === undefined) return `${number(at, at % 1 ? 1 : 0)} s`;
   return timeText(Number(startsAtMs), { second: "2-digit" });
@@ -185,7 +185,7 @@ function inks(): { waveColor: string; progressColor: string } {
   return { waveColor: colour("heat-3"), progressColor: colour("accent") };
 }
 
-/** As on paper: quiet is the ground of the page, loud its ink, with the accent between. */
+/** Makes shades from the page's background for silence, by the accent, to its ink for loud sound. */
 function shades(): number[][] {
   const stops = ["paper", "heat-2", "accent", "ink"].map((name) => rgb(colour(name)));
   return Array.from({ length: 256 }, (_, index) => {

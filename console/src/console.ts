@@ -1,4 +1,4 @@
-// What every page has: its zone, and its changes as they happen.
+// What every page does: it tells its zone, and shows changes as they happen.
 import { tellZone } from "./zone";
 import { follow } from "./live";
 

@@ -1,4 +1,4 @@
-// Lines of latitude and longitude with their degrees at the edge: a map that asks nobody.
+// Lines of latitude and longitude with their degrees at the edge: a map that needs no other host.
 import * as L from "leaflet";
 import { element } from "./island";
 
@@ -33,9 +33,9 @@ export function graticule(map: L.Map): void {
     const [bounds, apart] = [map.getBounds(), step()];
     labels.replaceChildren();
     const label = (text: string, edge: string, x: number, y: number) => {
-      const made = element("span", edge, text);
-      made.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px)`;
-      labels.append(made);
+      const node = element("span", edge, text);
+      node.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px)`;
+      labels.append(node);
     };
     for (const at of multiples(bounds.getWest(), bounds.getEast(), apart)) {
       const [text, { x }] = [degrees(at, apart, "E", "W"), map.latLngToContainerPoint([bounds.getNorth(), at])];
@@ -53,9 +53,9 @@ export function graticule(map: L.Map): void {
 }
 
 function multiples(from: number, to: number, step: number): number[] {
-  const found = [];
-  for (let each = Math.ceil(from / step); each * step <= to; each++) found.push(each * step);
-  return found;
+  const list = [];
+  for (let each = Math.ceil(from / step); each * step <= to; each++) list.push(each * step);
+  return list;
 }
 
 function degrees(at: number, step: number, positive: string, negative: string): string {

@@ -1,7 +1,7 @@
-// What the islands share: their data, the page's colours, and words for numbers.
+// What the islands share: their data, the page's colours, and how numbers and times are written.
 const NARROW_SPACE = "\u202f";
 
-/** Calls `start` for each element marked `data-NAME`, with what the JSON element of that id holds. */
+/** Calls `start` for each element marked `data-NAME`, with the content of the JSON element of that id. */
 export function islands<T>(
   name: string,
   start: (place: HTMLElement, data: T) => ((data: T) => void) | void,
@@ -11,7 +11,7 @@ export function islands<T>(
     let text = source();
     if (text === "") continue;
     const renew = start(place, JSON.parse(text) as T);
-    // The JSON may stand in a part of the page that is brought up to date.
+    // The JSON may be in a part of the page that is updated.
     document.addEventListener("fresh", () => {
       if (!renew || text === source()) return;
       text = source();
@@ -20,7 +20,7 @@ export function islands<T>(
   }
 }
 
-/** A colour of style/tokens.css as it is now, light or dark. */
+/** Returns a colour of style/tokens.css as it is now, light or dark. */
 export function colour(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
@@ -33,28 +33,28 @@ export function pageZone(): string {
   return document.body.dataset["zone"] ?? "UTC";
 }
 
-// Each English knows the letters of its own zones; elsewhere it says GMT+11.
-const ENGLISHES = ["en-AU", "en-GB", "en-US", "en-NZ", "en-IN", "en-ZA"];
+// Each variety of English knows the abbreviations of its own zones; for others it writes GMT+11.
+const LOCALES = ["en-AU", "en-GB", "en-US", "en-NZ", "en-IN", "en-ZA"];
 
-/** `AEDT`; `UTC+3` where a zone has no letters of its own. */
+/** Returns `AEDT`; `UTC+3` where a zone has no abbreviation. */
 function zoneName(at: number, zone: string): string {
   let name = "UTC";
-  for (const english of ENGLISHES) {
-    const parts = new Intl.DateTimeFormat(english, { timeZone: zone, timeZoneName: "short" }).formatToParts(at);
+  for (const locale of LOCALES) {
+    const parts = new Intl.DateTimeFormat(locale, { timeZone: zone, timeZoneName: "short" }).formatToParts(at);
     name = parts.find((part) => part.type === "timeZoneName")?.value ?? name;
     if (!/\d/.test(name)) return name;
   }
   return name.replace("GMT", "UTC").replace("-", "−");
 }
 
-/** `03:12 AEST`, or with what else `wanted` asks for. */
+/** Returns `03:12 AEST`, or with more fields if `wanted` asks for them. */
 export function timeText(at: number, wanted: Intl.DateTimeFormatOptions = {}): string {
   const zone = pageZone();
   const format = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", ...wanted, timeZone: zone });
   return `${format.format(at)} ${zoneName(at, zone)}`;
 }
 
-/** As the server writes numbers: a narrow space between thousands, a true minus. */
+/** Writes a number as the server does: a narrow space between thousands, a true minus. */
 export function number(value: number, decimals = 0): string {
   return value
     .toLocaleString("en-GB", { minimumFractionDigits: decimals, maximumFractionDigits: decimals })
@@ -62,12 +62,12 @@ export function number(value: number, decimals = 0): string {
     .replace("-", "−");
 }
 
-/** An element with a class and what is in it: text stays text, whatever a device called itself. */
+/** Creates an element with a class and children: text stays text, whatever a device calls itself. */
 export function element<K extends keyof HTMLElementTagNameMap>(
   tag: K, className: string, ...children: (Node | string)[]
 ): HTMLElementTagNameMap[K] {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.append(...children);
-  return made;
+  const created = document.createElement(tag);
+  created.className = className;
+  created.append(...children);
+  return created;
 }

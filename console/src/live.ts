@@ -1,5 +1,5 @@
-// Brings parts of a page up to date: the server sends them as HTML, each for the element that is
-// marked data-live with its name. What a person does meanwhile stays: focus, scrolling, open details.
+// Keeps parts of a page up to date: the server sends them as HTML, each for the element that is marked
+// data-live with its name. What a person does meanwhile is kept: focus, scrolling, open details.
 import { pageZone, timeText } from "./island";
 
 const QUIET_MS_MAX = 45_000;
@@ -12,7 +12,7 @@ export function follow(topic: string): void {
   let heardAt = Date.now();
   let isLive: boolean | null = null;
 
-  function say(live: boolean): void {
+  function showState(live: boolean): void {
     if (state === null || live === isLive) return;
     isLive = live;
     state.classList.toggle("is-live", live);
@@ -24,7 +24,7 @@ export function follow(topic: string): void {
     source?.close();
     source = new EventSource(address);
     source.onopen = heard;
-    source.onerror = () => say(false);
+    source.onerror = () => showState(false);
     source.addEventListener("beat", heard);
     source.addEventListener("part", (event: MessageEvent<string>) => {
       heard();
@@ -35,21 +35,21 @@ export function follow(topic: string): void {
 
   function heard(): void {
     heardAt = Date.now();
-    say(true);
+    showState(true);
   }
 
-  // A stream that a proxy has forgotten is open and silent. One that was refused stays closed.
+  // A stream that a proxy has dropped is open and silent; one that was refused stays closed.
   setInterval(() => {
     if (document.hidden) return;
     if (Date.now() - heardAt > QUIET_MS_MAX) {
-      say(false);
+      showState(false);
       open();
     }
   }, QUIET_MS_MAX / 3);
   open();
 }
 
-/** Puts `html` into the element called `name`, in place of what differs from it. */
+/** Changes the element called `name` to `html`, and leaves what is equal as it is. */
 export function swap(name: string, html: string): void {
   const place = document.querySelector<HTMLElement>(`[data-live="${CSS.escape(name)}"]`);
   if (place === null) return;
@@ -59,7 +59,7 @@ export function swap(name: string, html: string): void {
   place.dispatchEvent(new CustomEvent("fresh", { bubbles: true }));
 }
 
-// What has an id or a data-key is found again wherever it has moved to; the rest is taken in order.
+// A node with an id or a data-key is recognised wherever it has moved to; the rest is matched in order.
 function morph(old: Node, fresh: Node): void {
   const keyed = new Map([...old.childNodes].flatMap((each) => (keyOf(each) ? [[keyOf(each), each] as const] : [])));
   const kept = new Set<Node>();
@@ -72,7 +72,7 @@ function morph(old: Node, fresh: Node): void {
       kept.add(is);
       continue;
     }
-    // A node that is moved loses the focus: it stays where it can.
+    // A node that is moved loses the focus, so it stays in place where it can.
     if (was === at) at = at.nextSibling;
     else old.insertBefore(was, at);
     kept.add(was);
@@ -91,7 +91,7 @@ function keyOf(node: Node): string | undefined {
 
 function attributes(was: Element, is: Element): void {
   for (const { name } of [...was.attributes]) {
-    // What a person has opened, or is typing, is theirs.
+    // What a person has opened or is typing is kept.
     if (!is.hasAttribute(name) && !(name === "open" && was.nodeName === "DETAILS")) was.removeAttribute(name);
   }
   for (const { name, value } of is.attributes) {

@@ -1,6 +1,6 @@
-// The nodes on a map: a grid of latitude and longitude with a scale, and tiles below it only where
-// the page names some. Nodes that would cover each other stand as one mark with their count, so that
-// ten thousand are as quick as ten, and each mark can be reached by keyboard.
+// The nodes on a map: a grid of latitude and longitude with a scale, and tiles below it only where the
+// page names a host for them. Nodes that would cover each other are shown as one mark with their count,
+// so that ten thousand are as quick as ten. Each mark can be reached by keyboard.
 import * as L from "leaflet";
 import "leaflet/dist/leaflet.css";
 import "../style/map.css";
@@ -8,12 +8,12 @@ import { element, islands, number } from "./island";
 import { graticule } from "./graticule";
 
 type State = "good" | "look" | "bad" | "off" | "unknown";
-/** Name, latitude, longitude, state, and in words how it is. */
+/** Name, latitude, longitude, state, and the state in words. */
 type Mark = [string, number, number, State, string];
 type Side = "left" | "right";
 type MapData = { nodes: Mark[]; tiles: string | null };
 
-/** Where few are in view, only those that would cover each other; where many, room for a count. */
+/** With few nodes in view, only those that would cover each other share a cell; with many, a cell has room for a count. */
 const CELL = L.point(30, 30);
 const CROWD_CELL = L.point(66, 40);
 const CROWD_FROM = 80;
@@ -36,16 +36,16 @@ islands<MapData>("map", (place, data) => {
     minZoom: 1, maxZoom: ZOOM_MAX, zoomSnap: 0.5, scrollWheelZoom: false, maxBounds: [[-90, -220], [90, 220]],
     attributionControl: data.tiles !== null, zoomControl: false,
   });
-  L.control.zoom({ position: "bottomright", zoomInTitle: "Closer", zoomOutTitle: "Farther" }).addTo(map);
+  L.control.zoom({ position: "bottomright", zoomInTitle: "Zoom in", zoomOutTitle: "Zoom out" }).addTo(map);
   L.control.scale({ imperial: false }).addTo(map);
   if (data.tiles === null) graticule(map);
   else {
-    // Some who give tiles want to know which site asks: its name, and no page of it.
+    // Some hosts of tiles want to know which site asks: they are told its name, but no page.
     const attribution = `Map: ${new URL(data.tiles).host}`;
     L.tileLayer(data.tiles, { maxZoom: ZOOM_MAX, referrerPolicy: "strict-origin", attribution }).addTo(map);
     map.attributionControl.setPrefix(false);
   }
-  // A wheel scrolls the page until the map was clicked or reached by keyboard.
+  // A wheel scrolls the page until the map is clicked or reached by keyboard.
   map.on("focus click", () => map.scrollWheelZoom.enable());
   map.on("blur mouseout", () => map.scrollWheelZoom.disable());
 
@@ -77,7 +77,7 @@ function boundsOf(nodes: Mark[]): L.LatLngBounds | null {
   return bounds.isValid() ? bounds : null;
 }
 
-/** Those in view, together where they would stand in the same cell of a grid that is fixed to the ground. */
+/** Groups the nodes in view by the cells of a grid that is fixed to the ground. */
 function grouped(map: L.Map, nodes: Mark[]): Mark[][] {
   const view = map.getBounds().pad(0.1);
   const inView = nodes.filter((node) => view.contains([node[1], node[2]]));
@@ -92,7 +92,7 @@ function grouped(map: L.Map, nodes: Mark[]): Mark[][] {
   return [...cells.values()];
 }
 
-/** On which side of its mark a name covers no other mark, and no name before it. */
+/** Finds on which side of its mark a name covers no other mark and no earlier name. */
 function legible(map: L.Map, groups: Mark[][]): Map<Mark[], Side> {
   const places = groups.map((group) => map.latLngToContainerPoint(middleOf(group)));
   const taken = places.map(({ x, y }) => L.bounds([x - 9, y - 9], [x + 9, y + 9]));

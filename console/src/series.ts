@@ -1,5 +1,5 @@
-// Series over time that can be looked into: drag over a span to see it alone, double-click for all.
-// Several on a page share one cursor. By keyboard: arrows move, + and − zoom, 0 shows all.
+// Series over time: drag to zoom, double-click to show everything. All series on a page share one
+// cursor. By keyboard, arrows move, + and − zoom, and 0 shows everything.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import "../style/series.css";
@@ -11,7 +11,7 @@ type SeriesData = {
   times: number[];
   lines: Line[];
   height?: number;
-  /** The span to show, in seconds since 1970, where it is wider than what is known. */
+  /** The span to show, in seconds since 1970, where it is wider than the data. */
   from?: number;
   until?: number;
 };
@@ -22,7 +22,7 @@ const COLOURS = ["accent", "look", "bad", "quiet"];
 islands<SeriesData>("series", (place, data) => {
   let shown = data;
   let plot: uPlot | null = null;
-  const whole = element("button", "series-whole", "Whole span");
+  const whole = element("button", "series-whole", "Show all");
   whole.type = "button";
   whole.hidden = true;
   const legend = element("p", "series-legend");
@@ -34,7 +34,7 @@ islands<SeriesData>("series", (place, data) => {
     plot = new uPlot(optionsOf(shown, place, whole, legend), columnsOf(shown), place);
     if (kept) plot.setScale("x", kept);
     place.append(whole);
-    told(legend, shown, null);
+    showValues(legend, shown, null);
     place.tabIndex = 0;
     place.setAttribute("role", "group");
     place.setAttribute("aria-label", summary(shown));
@@ -111,7 +111,7 @@ function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement, leg
       }),
     ],
     hooks: {
-      setCursor: [(plot) => told(legend, data, plot.cursor.idx == null ? null : plot.data[0][plot.cursor.idx] ?? null)],
+      setCursor: [(plot) => showValues(legend, data, plot.cursor.idx == null ? null : plot.data[0][plot.cursor.idx] ?? null)],
       setScale: [(plot, key) => {
         if (key !== "x") return;
         const [scale, all] = [plot.scales["x"], spanOf(data)];
@@ -121,7 +121,7 @@ function optionsOf(data: SeriesData, place: HTMLElement, whole: HTMLElement, leg
   };
 }
 
-/** Never so narrow that what is within a reading's exactness would look like a change. */
+/** Keeps the range so wide that noise below a reading's precision does not look like a change. */
 function rangeOf(data: SeriesData, unit: string): uPlot.Scale.Range {
   const decimals = Math.max(...data.lines.filter((line) => line.unit === unit).map((line) => line.decimals ?? 0));
   const least = 5 * 10 ** -decimals;
@@ -157,7 +157,7 @@ function short(value: number, apart: number): string {
   return number(value, String(apart).split(".")[1]?.length ?? 0);
 }
 
-// The day stands where it begins; its hours need no zone of their own: the legend gives it.
+// The date is shown where a day begins; hours have no zone, since the legend gives it.
 function timesOf(zone: string): uPlot.Axis.Values {
   const hours = { hour: "2-digit", minute: "2-digit", timeZone: zone } as const;
   const clock = new Intl.DateTimeFormat("en-GB", hours);
@@ -174,8 +174,8 @@ function timesOf(zone: string): uPlot.Axis.Values {
   };
 }
 
-/** Above the graph: each line with its value where the cursor is, else the last that is known. */
-function told(legend: HTMLElement, data: SeriesData, at: number | null): void {
+/** Shows each line above the graph with its value at the cursor, or else the last known value. */
+function showValues(legend: HTMLElement, data: SeriesData, at: number | null): void {
   const index = at === null ? -1 : data.times.indexOf(at);
   const items = data.lines.map((line, place) => {
     const swatch = element("span", "series-swatch");
@@ -194,10 +194,10 @@ function inUnit(value: number | null, line: Line): string {
 function summary(data: SeriesData): string {
   return data.lines.map((line) => {
     const known = line.values.filter((value): value is number => value !== null);
-    if (known.length === 0) return `${line.label}: nothing known`;
-    const told = (value: number) => inUnit(value, line);
+    if (known.length === 0) return `${line.label}: no data`;
+    const text = (value: number) => inUnit(value, line);
     let [least, most] = [Infinity, -Infinity];
     for (const value of known) [least, most] = [Math.min(least, value), Math.max(most, value)];
-    return `${line.label}: now ${told(known.at(-1) ?? 0)}, from ${told(least)} to ${told(most)}`;
+    return `${line.label}: now ${text(known.at(-1) ?? 0)}, from ${text(least)} to ${text(most)}`;
   }).join("; ");
 }

@@ -1,7 +1,7 @@
-"""Hashes the passwords that an image build was given, and prints the file that the image keeps.
+"""Hash the passwords that were set for an image build, and print the file that the image keeps.
 
-A BuildKit secret counts more than the build argument of the same name. An account that was given
-neither has no line: a container then wants its password when it starts.
+A BuildKit secret takes precedence over the build argument of the same name. An account without
+either gets no line: a container then needs its password when it starts.
 """
 
 import os
@@ -16,25 +16,25 @@ from echo_ingest.settings import SettingsError, load
 
 SECRETS = Path("/run/secrets")
 BY_ARGUMENT = """\
-WARNING: passwords were given as build arguments ({names}).
+WARNING: passwords were set as build arguments ({names}).
   The image has only their hashes, but the arguments stay in the history of this shell and this
-  builder, and whoever gets the image can try words against a hash. Better, in this order:
-    when it runs   IOT_PUB_PASSWORD_FILE and IOT_SUB_PASSWORD_FILE, as Docker or Kubernetes secrets
+  builder, and anybody who gets the image can test guesses against a hash. These are better:
+    at run time    IOT_PUB_PASSWORD_FILE and IOT_SUB_PASSWORD_FILE, as Docker or Kubernetes secrets
     at the build   --secret id=pubuserpass,src=FILE --secret id=subuserpass,src=FILE"""
 
 
-def given(name: str, setting: str) -> dict[str, str]:
-    """The setting that reads what the build was given under `name`: a secret, or an argument."""
+def password_setting(name: str, setting: str) -> dict[str, str]:
+    """Return the setting for the build's `name`: the file of its secret, or else its argument."""
     if (secret := SECRETS / name).exists():
         return {f"{setting}_FILE": str(secret)}
     return {setting: os.environ.get(name, "")}
 
 
 def main() -> None:
-    """Print a line for each account that has a password."""
+    """Print one line for each account that has a password."""
     environ = {
-        **given("pubuserpass", "IOT_PUB_PASSWORD"),
-        **given("subuserpass", "IOT_SUB_PASSWORD"),
+        **password_setting("pubuserpass", "IOT_PUB_PASSWORD"),
+        **password_setting("subuserpass", "IOT_SUB_PASSWORD"),
     }
     try:
         settings = load(environ)

@@ -1,9 +1,9 @@
-"""What the web process asks of the one that ingests: how it is, and how much it has done.
+"""What the web process asks the ingest process: how it is, and how much it has done.
 
 Each holds one end of a pair of sockets, so that nobody else can ask, and the end of one process is
-the end of the line. A question is its name on a line, an answer a line of JSON. Of each question
-one at most is under way, and whoever asks it meanwhile gets the same answer: however many come
-over HTTP, the ingest process writes a few lines at a time.
+the end of the line. A question is its name on a line, an answer is a line of JSON. Each question is
+under way once at most, and everybody who asks it meanwhile gets the same answer: however many
+requests come over HTTP, the ingest process writes a few lines at a time.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from echo_ingest.sinks import SinkState
 
 Question = Literal["live", "ready", "healthy", "ledger", "sink_states", "gauges", "metrics"]
 Answers = Mapping[Question, Callable[[], object]]
-"""What makes each answer. Every call is cheap: it is made on the event loop that ingests."""
+"""The functions that answer. Every call is cheap: it runs on the event loop that ingests."""
 
 ANSWER_SECONDS_MAX = 3.0
 ASK_EVERY_SECONDS = 5.0
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class NoAnswer(Exception):
-    """The ingest process does not answer, or cannot; the text says why, for people."""
+    """The ingest process does not answer, or cannot; the text tells people why."""
 
 
 class ServiceGauges(Struct, frozen=True, kw_only=True):
@@ -51,11 +51,11 @@ class ServiceGauges(Struct, frozen=True, kw_only=True):
 
 
 class WebBootstrap(Struct, frozen=True):
-    """What the web process is given at its start, by its standard input, which ends with us."""
+    """What the web process gets at its start, by its standard input, which ends with us."""
 
     settings: Settings
     tokens: Tokens
-    """What HTTP asks for."""
+    """The tokens that HTTP asks for."""
     listener: int
     """The descriptor of the socket that listens."""
     line: int
@@ -70,9 +70,9 @@ class _Answer(Struct, frozen=True):
 
 
 async def answer(end: socket.socket, answers: Answers) -> bool:
-    """Answer what is asked at `end`, until the other end is closed.
+    """Answer questions at `end` until the other end is closed.
 
-    Returns False if nothing was asked for `SILENT_SECONDS_MAX`: who asks stands still.
+    Return False if nothing was asked for `SILENT_SECONDS_MAX`: the other process stands still.
     """
     reader, writer = await asyncio.open_connection(sock=end)
     known = {f"{question}\n".encode(): question for question in answers}
@@ -83,16 +83,16 @@ async def answer(end: socket.socket, answers: Answers) -> bool:
     except TimeoutError:
         return False
     except (ConnectionError, ValueError):
-        pass  # it is gone, or does not speak as we do
+        pass  # the other process is gone, or does not speak as we do
     finally:
         writer.close()
     return True
 
 
 async def next_line(reader: asyncio.StreamReader) -> bytes:
-    """The next line; raises `TimeoutError` if none comes for `SILENT_SECONDS_MAX`.
+    """Return the next line; raise `TimeoutError` if none comes for `SILENT_SECONDS_MAX`.
 
-    In two attempts: after a long commit of ours it may just not be read yet.
+    It tries twice: after a long commit of ours a line may just not have been read yet.
     """
     with contextlib.suppress(TimeoutError):
         return await asyncio.wait_for(reader.readline(), SILENT_SECONDS_MAX / 2)
@@ -102,12 +102,12 @@ async def next_line(reader: asyncio.StreamReader) -> bytes:
 def _answer(question: Question, make: Callable[[], object]) -> _Answer:
     try:
         return _Answer(question, Raw(msgspec.json.encode(make())))
-    except apsw.Error as error:  # the line meets it by itself, if it is in its way
+    except apsw.Error as error:  # ingestion meets it by itself, if it is in the way
         return _Answer(question, problem=f"the journal cannot be read: {error}")
 
 
 class IngestClient:
-    """The end that asks: a `web.health.Service`."""
+    """The end that asks, which implements `web.health.Service`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -116,11 +116,11 @@ class IngestClient:
 
     @classmethod
     async def at(cls, end: socket.socket) -> "IngestClient":
-        """The one at this end of the pair."""
+        """Return the client at this end of the pair."""
         return cls(*await asyncio.open_connection(sock=end, limit=LINE_BYTES_MAX))
 
     async def run(self) -> None:
-        """Take the answers, and show every few seconds that we are well; until the line ends."""
+        """Take answers, and show every few seconds that we are alive, until the line ends."""
         asking = asyncio.create_task(self._ask_now_and_then())
         try:
             while line := await self._reader.readline():
@@ -130,23 +130,23 @@ class IngestClient:
             asking.cancel()
 
     async def live(self) -> dict[str, str]:
-        """What only a restart of the ingest process would mend."""
+        """Return the problems that only a restart of the ingest process would mend."""
         return await self._ask("live", dict[str, str])
 
     async def ready(self) -> dict[str, str]:
-        """What keeps messages from being made durable."""
+        """Return what keeps messages from being stored durably."""
         return await self._ask("ready", dict[str, str])
 
     async def healthy(self) -> dict[str, str]:
-        """What keeps a message sent to the broker from reaching us, besides."""
+        """Return what else keeps a message from reaching us through the broker."""
         return await self._ask("healthy", dict[str, str])
 
     async def ledger(self) -> Ledger:
-        """The journal's figures."""
+        """Return the journal's figures."""
         return await self._ask("ledger", Ledger)
 
     async def sink_states(self) -> dict[str, SinkState]:
-        """What each sink does just now."""
+        """Return what each sink does just now."""
         return await self._ask("sink_states", dict[str, SinkState])
 
     async def gauges(self) -> ServiceGauges:
@@ -154,7 +154,7 @@ class IngestClient:
         return await self._ask("gauges", ServiceGauges)
 
     async def metrics(self) -> str:
-        """For Prometheus, in its text format."""
+        """Return all metrics in the text format of Prometheus."""
         return await self._ask("metrics", str)
 
     async def _ask_now_and_then(self) -> None:
@@ -172,8 +172,8 @@ class IngestClient:
                 answer = await asyncio.shield(self._asked[question])
         except TimeoutError:
             raise NoAnswer(
-                f"the process that ingests has not answered for {ANSWER_SECONDS_MAX:g} s: a disk "
-                "that hangs, or a machine that is overloaded"
+                f"the ingest process has not answered for {ANSWER_SECONDS_MAX:g} s: the disk may "
+                "hang, or the machine may be overloaded"
             ) from None
         if answer.problem is not None:
             raise NoAnswer(answer.problem)

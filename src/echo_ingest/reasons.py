@@ -209,6 +209,28 @@ class ReasonCode(StrEnum):
         "The record is kept here and in the other sinks. Nothing needs to be done, unless that"
         " sink learns to take it.",
     )
+    NODE_ID_MISSING = (
+        "node_id_missing",
+        "The record names no node, and the sink needs one.",
+        "Have the device publish below its own name (iotingestion/NAME), or send sensorId. A stored"
+        " message does not change: export it, and send it again with an id.",
+    )
+    TOO_LARGE_FOR_SINK = (
+        "too_large_for_sink",
+        "The clip is larger than the sink accepts.",
+        "Have the recorder make shorter clips, or keep audio in object storage (IOT_OBJECTS_URL and"
+        " IOT_AUDIO=reference). If the sink accepts larger ones now, retry these records.",
+    )
+    NAME_TAKEN_AT_SINK = (
+        "name_taken_at_sink",
+        "Something else has the name there that belongs to this record.",
+        "Find out who wrote it, move it away, and then retry these records.",
+    )
+    FAILS_AT_SINK = (
+        "fails_at_sink",
+        "The sink fails each time it gets this record.",
+        "Look into the log of that sink. Once the fault is corrected, retry these records.",
+    )
 
 
 _BY_VALUE = {code.value: code for code in ReasonCode}

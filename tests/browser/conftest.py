@@ -29,7 +29,7 @@ def _needs_much(item: pytest.Item) -> bool:
 def making(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path] | None]:
-    """The huge data folder is made while the tests go on that need none."""
+    """Make the huge data folder while the tests that do not need it go on."""
     if not any(_needs_much(item) for item in request.session.items):
         yield None
         return

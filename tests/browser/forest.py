@@ -76,7 +76,7 @@ class Forest:
 
 
 def live_through(data_dir: Path, began_at: datetime) -> None:
-    """The fleet's past, as `demo` has it; the Echo API refused some, and was away in the end."""
+    """Write the fleet's past, as `demo` does; the Echo API refused some and was away at the end."""
     devices = fleet(PREFIX, began_at)
     with contextlib.closing(Journal(data_dir / "journal.db")) as journal:
         outdate(journal, began_at)
@@ -92,7 +92,7 @@ def live_through(data_dir: Path, began_at: datetime) -> None:
 
 
 def outdate(journal: Journal, began_at: datetime) -> None:
-    """What an earlier version could not read, and this one can."""
+    """Add what an earlier version could not read, and this one can."""
     rng = Random(2)
     node = nodes(began_at)["creek-01"]
     arrivals: list[Arrival] = []
@@ -108,7 +108,7 @@ def outdate(journal: Journal, began_at: datetime) -> None:
 
 
 def refused(entries: Sequence[Entry]) -> dict[int, Refused]:
-    """What the Echo API does not want of these, and why."""
+    """Return which of these the Echo API refuses, and why."""
     found = {}
     for entry in entries:
         record = Decoder(PAYLOAD_BYTES_MAX).decode(entry.message)

@@ -30,7 +30,7 @@ SINK = "echo_api"
 
 
 def make(data_dir: Path) -> None:
-    """The data folder of a service that has had much."""
+    """Make the data folder of a service that has had very many messages."""
     data_dir.mkdir(mode=0o700)
     journal_path = data_dir / "journal.db"
     fill(journal_path)

@@ -58,7 +58,7 @@ def shoot(
     size: tuple[int, int] = chromium.WIDE,
     pixels: float = 1,
 ) -> None:
-    """The page from its top, as long as it is, but not without end."""
+    """Take the page from its top, with its whole length up to a limit."""
     with chromium.tab(browser, forest.origin, dark=dark, size=size, pixels=pixels) as one:
         one.open(shown.address(forest))
         height = min(one.page.evaluate("document.documentElement.scrollHeight"), HEIGHT_MAX)

@@ -92,13 +92,13 @@ class Tab:
         self.page.get_by_role("button", name="Log in").click()
 
     def forgive(self, words: str) -> None:
-        """That one was meant: a browser calls every refusal an error."""
+        """Accept an error that was meant: a browser calls every refusal an error."""
         kept = [problem for problem in self.problems if words not in problem]
         assert len(kept) < len(self.problems), f"nothing says {words!r}: {self.problems}"
         self.problems = kept
 
     def grave(self) -> list[str]:
-        """What axe finds that keeps people out."""
+        """Return what axe finds that keeps people out."""
         self.page.evaluate(_axe())
         # To look for styles that lock the orientation, axe would apply some inline.
         found: dict[str, Any] = self.page.evaluate("axe.run({preload: false})")
@@ -110,7 +110,7 @@ class Tab:
         ]
 
     def overflowing(self) -> Sequence[str]:
-        """What makes the page scroll sideways."""
+        """Return what makes the page scroll sideways."""
         return list(self.page.evaluate(OVERFLOWING))
 
     def tab_to(self, selector: str) -> None:
@@ -122,7 +122,7 @@ class Tab:
         raise AssertionError(f"{STOPS_MAX} times Tab does not come to {selector}")
 
     def unreached(self) -> list[str]:
-        """Controls that the Tab key does not come to, or that do not show that it did."""
+        """Return controls that the Tab key does not reach, or that do not show that it did."""
         controls: int = self.page.evaluate(CONTROLS)
         for _ in range(controls + EXTRA_STOPS):
             self.page.keyboard.press("Tab")
@@ -149,7 +149,7 @@ def tab(
     scripts: bool = True,
     trusting: bool = False,
 ) -> Iterator[Tab]:
-    """A tab in a context of its own; at its end it must have had nothing to complain of.
+    """Open a tab in a context of its own; in the end it must have reported nothing.
 
     One that is `trusting` takes any certificate.
     """

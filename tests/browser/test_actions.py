@@ -18,7 +18,7 @@ from tests.harness import OPERATOR_TOKEN, Device, Harness, eventually
 
 @pytest.fixture
 def operator(browser: Browser, forest: Forest) -> Iterator[Tab]:
-    """A tab of somebody who has logged in with the operator's token."""
+    """Open a tab of somebody who has logged in with the operator's token."""
     with tab(browser, forest.origin) as one:
         one.open("/console/login")
         one.log_in(OPERATOR_TOKEN)
@@ -103,5 +103,5 @@ def test_a_node_is_added_and_shut_out(operator: Tab, forest: Forest) -> None:
 
 
 def device(house: Harness, password: str) -> Device:
-    """The node that was added, which logs in by its own name."""
+    """Connect as the node that was added, which logs in by its own name."""
     return Device(house.mqtt_port, "fern-09", password, client_id="fern-09")

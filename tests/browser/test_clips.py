@@ -1,4 +1,4 @@
-"""A clip can be looked at and heard: at its frequencies, by its clock, and byte for byte."""
+"""A clip is shown with its frequencies and its time, plays, and is the file that was sent."""
 
 import base64
 import hashlib
@@ -41,7 +41,7 @@ LOUDEST_HZ = """() => {
 
 
 def heard(forest: Forest, call: SpeciesSound) -> tuple[int, bytes]:
-    """A clip of `call` that a node has just sent: its record, and its bytes."""
+    """Publish a clip of `call` from a node; return the offset of its record, and its bytes."""
     clip = wav(call, SECONDS, SAMPLE_RATE_HZ, Random(call.species))
     digest = hashlib.sha256(clip).hexdigest()
     forest.hear("creek-03", call.species, audioClip=base64.b64encode(clip).decode())
@@ -91,7 +91,9 @@ def test_a_call_is_marked_where_it_is_in_a_recording(browser: Browser, forest: F
         expect(one.page.locator(".clip-times span").first).to_contain_text(f"{local:%H:%M:%S %Z}")
 
 
-def test_a_clip_plays_and_can_be_had(browser: Browser, forest: Forest, tmp_path: Path) -> None:
+def test_a_clip_plays_and_can_be_downloaded(
+    browser: Browser, forest: Forest, tmp_path: Path
+) -> None:
     offset, clip = heard(forest, CALLS[0])
     with tab(browser, forest.origin) as one:
         one.open(f"/console/calls/{offset}")

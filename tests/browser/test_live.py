@@ -27,7 +27,7 @@ WATCH = """(words) => {
 
 @contextmanager
 def awaiting(one: Tab, words: str) -> Iterator[None]:
-    """What is done inside makes the page say `words`, without being loaded again, in time."""
+    """Check that what is done inside makes the page say `words` in time, without a reload."""
     expect(one.page.locator("[data-live-state]")).to_have_text("live")
     one.page.evaluate(WATCH, words)
     yield
@@ -86,7 +86,7 @@ def test_a_page_whose_server_died_says_so_and_comes_back(browser: Browser, fores
 
 
 def web_pid(service: int) -> int:
-    """The process of the service that answers HTTP."""
+    """Return the process of the service that answers HTTP."""
     children = Path(f"/proc/{service}/task/{service}/children").read_text().split()
     found = [
         int(child)

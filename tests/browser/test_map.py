@@ -1,4 +1,4 @@
-"""The map asks nobody, unless tiles are switched on: then that one host, and no other."""
+"""The map loads nothing from another host; with tiles switched on, only from their host."""
 
 import io
 import json
@@ -27,7 +27,7 @@ BLOCKED = """(address) => new Promise((resolve) => {
 
 @pytest.fixture
 def tiles() -> Iterator[Elsewhere]:
-    """A host that gives tiles, all of them green."""
+    """Serve tiles, all of them green."""
     tile = io.BytesIO()
     Image.new("RGB", (256, 256), "#b8d8a8").save(tile, "png")
     with elsewhere("image/png", tile.getvalue(), by_tls=True) as host:
@@ -36,7 +36,7 @@ def tiles() -> Iterator[Elsewhere]:
 
 @pytest.fixture
 def mapped(tmp_path: Path, tiles: Elsewhere) -> Iterator[Harness]:
-    """A service with its map switched on, and a node on it."""
+    """Start a service with tiles for its map, and one node on it."""
     house = Harness(tmp_path / "data", IOT_MAP_TILES=tiles.origin + "/{z}/{x}/{y}.png")
     try:
         house.up()

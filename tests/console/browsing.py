@@ -80,7 +80,7 @@ def _named(headers: dict[str, str]) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def browsing(tmp_path: Path, **settings: object) -> AsyncIterator[Browser]:
-    """A console in front of a journal, and a browser before it."""
+    """Start a console in front of a journal, and a browser in front of that."""
     port = free_port()
     chosen = Settings.model_validate({"data_dir": tmp_path, **settings})
     journal = Journal(chosen.journal_path)

@@ -1,4 +1,4 @@
-"""A node's calendar tells heard from silent, and silent from not having listened."""
+"""A node's calendar tells heard from silent, and silent from a service that was not running."""
 
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -37,13 +37,13 @@ def shown(
     return calendar(hours, listening, witnessed, first_heard_at_ms, today, 3, now, zone)
 
 
-def hour(found: Calendar, day: int, at: int) -> Hour:
-    (its,) = [each for each in found.days if each.day.day == day]
-    return its.hours[at]
+def hour(shown: Calendar, day: int, at: int) -> Hour:
+    (row,) = [each for each in shown.days if each.day.day == day]
+    return row.hours[at]
 
 
-def test_each_hour_is_told_for_what_it_was() -> None:
-    found = shown(
+def test_each_hour_has_its_state() -> None:
+    laid = shown(
         [heard(ms(13, 3)), heard(ms(13, 9), received=0, observed=7), heard(ms(14, 1), refused=2)],
         [
             *listened(ms(13, 4), 4),
@@ -53,57 +53,59 @@ def test_each_hour_is_told_for_what_it_was() -> None:
         ms(13, 3) + 60_000,
     )
     states = {
-        (each.day.day, at): its.state for each in found.days for at, its in enumerate(each.hours)
+        (each.day.day, at): hour.state for each in laid.days for at, hour in enumerate(each.hours)
     }
     assert states[12, 23] == states[13, 2] == "before"
     assert states[13, 3] == "heard"
     assert states[13, 4] == states[13, 7] == states[13, 12] == "silent"
     assert states[13, 8] == states[13, 10] == states[14, 0] == "away"
-    assert hour(found, 13, 9).messages == 7, "what came late is of the hour in which it was heard"
-    assert (hour(found, 14, 1).messages, hour(found, 14, 1).refused) == (3, 2)
+    assert hour(laid, 13, 9).messages == 7, (
+        "late messages belong to the hour in which they were observed"
+    )
+    assert (hour(laid, 14, 1).messages, hour(laid, 14, 1).refused) == (3, 2)
     assert states[14, 7] == "away"
     assert states[14, 8] == states[14, 9] == states[14, 23] == "ahead"
-    assert [each.day.day for each in found.days] == [14, 13, 12]
+    assert [each.day.day for each in laid.days] == [14, 13, 12]
 
 
-def test_before_anybody_noted_whether_we_listened_nobody_knows() -> None:
-    found = shown([heard(ms(12, 3))], listened(ms(13, 5), 1), ms(12, 3))
-    assert hour(found, 12, 2).state == "before"
-    assert hour(found, 12, 4).state == hour(found, 13, 4).state == "unknown"
-    assert hour(found, 13, 5).state == "silent"
-    assert hour(found, 13, 6).state == "away"
+def test_before_the_first_sample_it_is_not_known_whether_the_service_was_running() -> None:
+    laid = shown([heard(ms(12, 3))], listened(ms(13, 5), 1), ms(12, 3))
+    assert hour(laid, 12, 2).state == "before"
+    assert hour(laid, 12, 4).state == hour(laid, 13, 4).state == "unknown"
+    assert hour(laid, 13, 5).state == "silent"
+    assert hour(laid, 13, 6).state == "away"
 
 
-def test_where_others_were_heard_the_service_was_there() -> None:
+def test_where_other_nodes_were_heard_the_service_was_running() -> None:
     witnessed = frozenset((ms(12, 4), ms(13, 8)))
-    listening = listened(ms(13, 7), 2, share=0.1)  # it came and went
-    found = shown([heard(ms(12, 3))], listening, ms(12, 3), witnessed)
-    assert hour(found, 12, 4).state == hour(found, 13, 8).state == "silent"
-    assert hour(found, 12, 5).state == "unknown"
-    assert hour(found, 13, 7).state == "away"
+    listening = listened(ms(13, 7), 2, share=0.1)  # it was restarted
+    laid = shown([heard(ms(12, 3))], listening, ms(12, 3), witnessed)
+    assert hour(laid, 12, 4).state == hour(laid, 13, 8).state == "silent"
+    assert hour(laid, 12, 5).state == "unknown"
+    assert hour(laid, 13, 7).state == "away"
 
 
 def test_a_node_that_was_never_heard_has_no_silence() -> None:
-    found = shown([], listened(ms(12, 0), 60), None)
-    assert {its.state for each in found.days for its in each.hours} == {"before", "ahead"}
-    assert found.steps == ()
+    laid = shown([], listened(ms(12, 0), 60), None)
+    assert {hour.state for each in laid.days for hour in each.hours} == {"before", "ahead"}
+    assert laid.steps == ()
 
 
 def test_shades_rise_with_the_messages() -> None:
     counts = [1, 5, 20, 60, 100, 400]
     hours = [heard(ms(13, at), received=count) for at, count in enumerate(counts)]
-    found = shown(hours, [], ms(13, 0))
-    shades = [hour(found, 13, at).shade for at in range(len(counts))]
+    laid = shown(hours, [], ms(13, 0))
+    shades = [hour(laid, 13, at).shade for at in range(len(counts))]
     assert shades == sorted(shades) and shades[0] == 1 and shades[-1] == SHADES
-    assert found.steps == (1, 25, 100, 225)
-    assert hour(found, 13, 7).shade == 0
+    assert laid.steps == (1, 25, 100, 225)
+    assert hour(laid, 13, 7).shade == 0
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 16])
 def test_no_shade_is_for_nothing(most: int) -> None:
-    found = shown([heard(ms(13, 0), received=most)], [], ms(13, 0))
-    assert found.steps[0] == 1 and list(found.steps) == sorted(set(found.steps))
-    assert found.steps[-1] <= most
+    laid = shown([heard(ms(13, 0), received=most)], [], ms(13, 0))
+    assert laid.steps[0] == 1 and list(laid.steps) == sorted(set(laid.steps))
+    assert laid.steps[-1] <= most
 
 
 def test_clocks_put_back_and_forward() -> None:
@@ -116,13 +118,13 @@ def test_clocks_put_back_and_forward() -> None:
     now = datetime(2026, 10, 6, 0, 0, tzinfo=zone)
     forward = shown([], [], ms(1, 0, month=10), today=date(2026, 10, 5), now=now)
     assert hour(forward, 4, 2).state == "none"
-    assert [its.state for its in forward.days[1].hours].count("none") == 1
+    assert [hour.state for hour in forward.days[1].hours].count("none") == 1
 
 
 def test_half_an_hour_off_counts_to_the_hour_in_which_it_begins() -> None:
     zone = ZoneInfo("Asia/Kolkata")
     at = datetime(2026, 9, 13, 3, tzinfo=UTC)
-    found = shown([heard(int(at.timestamp() * 1000))], [], 0, zone=zone)
-    assert hour(found, 13, 8).state == "heard"
+    laid = shown([heard(int(at.timestamp() * 1000))], [], 0, zone=zone)
+    assert hour(laid, 13, 8).state == "heard"
     since_ms, until_ms = bounds(TODAY, 3, zone)
     assert until_ms - since_ms == 3 * 86_400_000

@@ -125,6 +125,18 @@ async def test_a_wrong_filter_is_explained_and_nothing_shown(browser: Browser) -
     assert EWINGII not in browser.text.split("</datalist>")[-1]
 
 
+async def test_a_filter_that_matches_nothing_says_so(browser: Browser) -> None:
+    for query, words in (
+        ("node=nobody", "No calls match your filter."),
+        ("show=recordings&node=nobody", "No recordings match your filter."),
+        ("before=4", "There are no earlier calls."),
+    ):
+        assert await browser.get(f"/console/calls?{query}") == 200
+        assert words in browser.text, query
+    assert await browser.get("/console/calls") == 200
+    assert "match your filter" not in browser.text
+
+
 async def test_each_number_of_the_nights_leads_to_as_many_calls(browser: Browser) -> None:
     assert await browser.get("/console/calls") == 200
     cells = re.findall(r'<td class="heat heat-\d"><a href="([^"]+)">(\d+)<', browser.text)
@@ -204,7 +216,7 @@ async def test_a_clip_comes_byte_for_byte_whole_and_in_parts(browser: Browser) -
 
 ABSENT = [
     ("/console/calls/6", "record 6 is neither a call nor a recording"),
-    ("/console/calls/99", "there is no record 99; the newest is 7"),
+    ("/console/calls/99", "there is no record 99; the newest one is 7"),
     ("/console/calls/0", "there is no record 0"),
     ("/console/calls/99999999999999999999", "there is no record 99999999999999999999"),
     ("/console/calls/4/clip", "record 4 has no clip"),
@@ -221,7 +233,7 @@ async def test_a_missing_record_is_explained(browser: Browser) -> None:
 async def test_a_record_that_retention_removed_is_explained(browser: Browser) -> None:
     browser.journal.trim(int(datetime.now(UTC).timestamp() * 1000))
     assert await browser.get("/console/calls/2") == 404
-    assert "is not here any more" in browser.text
+    assert "Record 2 is gone" in browser.text
 
 
 async def test_the_command_that_is_shown_exports_what_is_shown(

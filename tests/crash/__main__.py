@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def program_of(wanted: str) -> tuple[Path, tuple[int, int, int]]:
-    """A mosquitto of that version: the one installed, or the one of TEST_MOSQUITTO_21."""
+    """Return a mosquitto of that version: the one installed, or that of TEST_MOSQUITTO_21."""
     programs = [find_mosquitto(None)]
     if named := os.environ.get("TEST_MOSQUITTO_21"):
         programs.append(find_mosquitto(Path(named)))
@@ -104,7 +104,7 @@ def explain(evidence: Evidence, verdict: Verdict) -> None:
 
 
 def line(evidence: Evidence, verdict: Verdict, seconds: float) -> str:
-    """The whole run in one line."""
+    """Return the whole run in one line."""
     kills = sum(done.fault.kind == "kill" for done in evidence.faults)
     broker = ".".join(map(str, evidence.version))
     return (
@@ -117,7 +117,7 @@ def line(evidence: Evidence, verdict: Verdict, seconds: float) -> str:
 
 
 def figures(evidence: Evidence, verdict: Verdict, seconds: float) -> dict[str, object]:
-    """The same and more, to be kept with the machine that it was measured on."""
+    """Return the same and more, to be kept with the machine on which it was measured."""
     faults = evidence.faults
     by_target = Counter(f"{done.fault.kind} {'+'.join(done.fault.targets)}" for done in faults)
     return {

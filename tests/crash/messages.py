@@ -42,7 +42,7 @@ class Outgoing(Struct, frozen=True):
     and for each time that the broker sends it anew without marking it so."""
 
     def clip(self) -> bytes | None:
-        """The audio in it, if it is a recording."""
+        """Return the audio in it, if it is a recording."""
         if self.payload.startswith(b"RIFF"):
             return self.payload
         found = CLIP.search(self.payload)

@@ -81,7 +81,7 @@ class Program:
 
 
 def mosquitto_of(data_dir: Path) -> int | None:
-    """The mosquitto that runs in a data folder, whoever its parent is now."""
+    """Return the mosquitto that runs in a data folder, whatever its parent is now."""
     folder = data_dir / "broker"
     with contextlib.suppress(OSError, ValueError):
         pid = int((folder / "mosquitto.pid").read_text())
@@ -91,7 +91,7 @@ def mosquitto_of(data_dir: Path) -> int | None:
 
 
 def delivery_of(data_dir: Path) -> int | None:
-    """The process that delivers from a data folder, whoever its parent is now."""
+    """Return the delivery process of a data folder, whatever its parent is now."""
     with contextlib.suppress(OSError, ValueError):
         pid = int((data_dir / "delivery.pid").read_text())
         if b"echo_ingest.pipeline.deliver" in Path(f"/proc/{pid}/cmdline").read_bytes():

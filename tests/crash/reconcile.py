@@ -221,7 +221,7 @@ def _missing_clips(evidence: Evidence, problems: list[str]) -> list[int]:
         if isinstance(record, Rejected) or clip is None:
             continue
         audio = evidence.clips / clips.clip_name(record, clip)
-        facts = evidence.clips / clips.facts_name(record, clip, entry.key)
+        facts = evidence.clips / clips.sidecar_name(record, clip, entry.key)
         expected |= {audio, facts}
         number = number_of(clip_bytes(entry.message) or b"")
         assert number is not None

@@ -161,7 +161,7 @@ class Run:
                 self._problems.append(f"{name} stopped with exit code {code}")
 
     def _transitions(self) -> dict[str, int]:
-        """What the service has logged; what must not be in there is a problem."""
+        """Read what the service has logged; what must not be in there is a problem."""
         counts: Counter[str] = Counter()
         with (self._folder / "service.log").open() as log:
             for line in log:
@@ -275,7 +275,7 @@ class Run:
     # ------------------------------------------------------------------ at the end
 
     async def _drain(self) -> None:
-        """A last word from each node, receipted: the broker keeps order, so all else has come."""
+        """Have each node send a last message until its receipt: all before it has come then."""
         port = self._links["devices"].port
         last = [
             Device(self._seed, node, "receipt", iter([self.messages + index]), self.answers, port)

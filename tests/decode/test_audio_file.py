@@ -98,14 +98,14 @@ def test_a_note_that_cannot_be_read_is_passed_over(guano: bytes) -> None:
         ([("latitude", "north"), ("longitude", "1")], "user property latitude: a number"),
         (
             [("latitude", "91"), ("longitude", "1")],
-            "user properties: latitude 91 is off the planet",
+            "user property latitude: the latitude 91 is off the planet",
         ),
         ([("latitude", "1"), ("longitude", "inf")], "user property longitude: a number"),
         ([("latitude", "1")], "only one of latitude and longitude"),
         ([("latitude", "1"), ("longitude", "1"), ("altitude", "nan")], "user property altitude"),
-        ([("id", " ")], "user property id: is empty"),
-        ([("sensor_id", "x" * 257)], "user property sensor_id: 257 characters"),
-        ([("id", "a"), ("id", "b")], "user property id was given twice"),
+        ([("id", " ")], "user property id: the text is empty"),
+        ([("sensor_id", "x" * 257)], "user property sensor_id: the text has 257 characters"),
+        ([("id", "a"), ("id", "b")], "user property id: it was given twice"),
     ],
 )
 def test_a_malformed_property_is_named(properties: list[tuple[str, str]], expected: str) -> None:

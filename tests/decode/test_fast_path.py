@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echo_ingest.decode import decode, fast_path, identify
+from echo_ingest.decode import fast_path
 from echo_ingest.record import Identity, Rejected, identity
-from tests.decode.messages import BYTES_MAX, message
+from tests.decode.messages import DECODER, message
 
 PREDICTION: dict[str, Any] = {
     "type": "prediction",
@@ -63,10 +63,10 @@ EDGES: dict[str, list[Any]] = {
 
 
 def same(fields: object) -> Identity | None:
-    """What a glance says of it; both ways agree."""
+    """Return what the fast path says of it; both ways agree."""
     arrived = message(json.dumps(fields, ensure_ascii=False).encode(errors="surrogatepass"))
-    verdict = decode(arrived, BYTES_MAX)
-    assert identify(arrived, BYTES_MAX) == (
+    verdict = DECODER.decode(arrived)
+    assert DECODER.identify(arrived) == (
         verdict if isinstance(verdict, Rejected) else identity(verdict)
     )
     return fast_path.identify(arrived.payload)

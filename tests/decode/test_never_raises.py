@@ -7,10 +7,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echo_ingest.decode import clip_bytes, decode, identify
+from echo_ingest.decode import clip_bytes
 from echo_ingest.decode.fields import Fields
 from echo_ingest.record import KINDS, Message, Rejected, identity, kind
-from tests.decode.messages import BYTES_MAX, CLIPS, PAYLOADS, RECEIVED_AT_MS, wav
+from tests.decode.messages import CLIPS, DECODER, PAYLOADS, RECEIVED_AT_MS, wav
 
 CLIP = base64.b64encode(wav(samples=20)).decode()
 SEEDS = [path.read_bytes() for path in sorted(CLIPS.glob("*.*")) if path.suffix != ".md"]
@@ -53,13 +53,13 @@ PROPERTIES = st.lists(
 
 
 def answer(message: Message) -> None:
-    result = decode(message, BYTES_MAX)
-    assert decode(message, BYTES_MAX) == result
+    result = DECODER.decode(message)
+    assert DECODER.decode(message) == result
     its = result if isinstance(result, Rejected) else identity(result)
-    assert identify(message, BYTES_MAX) == its
+    assert DECODER.identify(message) == its
     if isinstance(result, Rejected):
-        assert 0 < len(result.reason) <= 200, result.reason
-        assert result.reason.isprintable()
+        assert 0 < len(result.render()) <= 200, result.render()
+        assert result.render().isprintable()
         clip_bytes(message)
         return
     assert kind(result) in KINDS

@@ -51,7 +51,7 @@ def test_bytes_and_base64_make_the_same_clip(name: str) -> None:
 
 def test_a_broken_recording_says_what_is_wrong_with_it() -> None:
     data = (AUDIO / "empty_2c.wav").read_bytes()
-    expected = "cut off: its data chunk says 116 bytes of sound and 1 arrived"
+    expected = "cut off: its data chunk announces 116 bytes of sound, and 1 arrived"
     assert expected in reason(data)
     assert expected in reason({"audioClip": base64.b64encode(data).decode()})
 

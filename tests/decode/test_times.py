@@ -92,4 +92,4 @@ def test_what_is_no_time_is_refused_with_an_example(timestamp: str) -> None:
     ],
 )
 def test_a_time_beyond_all_clocks_is_refused(timestamp: object) -> None:
-    assert "no time between the years" in reason(status(timestamp))
+    assert "not a time between the years" in reason(status(timestamp))

@@ -68,7 +68,7 @@ class Cluster:
         return {each["metadata"]["name"] for each in self.of(kind)}
 
     def pods(self, selector: Mapping[str, Any]) -> list[Manifest]:
-        """The pod templates that labels select."""
+        """Return the pod templates that labels select."""
         wanted = selector.items()
         templates = [each["spec"]["template"] for each in self.workloads]
         return [each for each in templates if wanted <= each["metadata"]["labels"].items()]
@@ -247,7 +247,7 @@ def _environment(cluster: Cluster, manifest: Manifest, tmp_path: Path) -> Iterat
 def _secrets(
     cluster: Cluster, name: str, pod: Manifest, mounted_at: str | None, used: Mapping[str, str]
 ) -> Iterator[str]:
-    """Does each variable name a key that is mounted, and is none mounted that nobody reads?"""
+    """Check that each variable names a mounted key, and that each mounted key is read."""
     volumes = {each["name"]: each["secret"] for each in pod["volumes"] if "secret" in each}
     secret = volumes.get("secrets", {})
     keys = {key: key for key in cluster.secret_keys}

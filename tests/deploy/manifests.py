@@ -40,7 +40,7 @@ def build(overlay: str) -> tuple[Manifest, ...]:
 
 
 def malformed(manifest: Manifest, version: str = VERSIONS[-1]) -> Iterator[str]:
-    """What the schema of its kind has against a manifest; a kind without one is against it."""
+    """Return what is wrong with a manifest by the schema of its kind; having none is wrong too."""
     kind, api_version = manifest.get("kind", ""), manifest.get("apiVersion", "")
     if kind in OTHERS:
         validator = _other_validator(kind)

@@ -89,7 +89,7 @@ def test_a_slip_of_the_pen_is_found_wherever_it_is(overlay: str, tmp_path: Path)
 
 
 def is_free(manifest: Manifest, place: tuple[Any, ...]) -> bool:
-    """A text that may be any: the name of what nobody refers to, and what a site chooses."""
+    """Tell whether a text may be any: a name that nothing refers to, or what a site chooses."""
     match manifest["kind"], *place:
         case _, "metadata", "name":
             return True
@@ -116,7 +116,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def plant(manifest: Manifest, place: tuple[Any, ...]) -> Manifest:
-    """The same with an x behind a key, or behind a text."""
+    """Return the same with an x after a key, or after a text."""
     changed = copy.deepcopy(manifest)
     at: Any = changed
     *above, last = place

@@ -139,7 +139,7 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 
 def checked(folder: Path, rules: str) -> str:
-    """What promtool says of all stories with these rules; empty if every one goes as told."""
+    """Return what promtool says about all stories with these rules; empty if each goes as told."""
     tests = [
         {
             "interval": "1m",
@@ -224,7 +224,7 @@ def test_rules_name_metrics_that_exist() -> None:
 
 
 def unknown(query: str) -> set[str]:
-    """The names in a query that are none of our metrics."""
+    """Return the names in a query that are none of our metrics."""
     suffixes = {
         "counter": ("_total",),
         "histogram": ("_bucket", "_sum", "_count"),

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def environment(workload: str, folder: Path, moved: dict[str, str]) -> dict[str, str]:
-    """What a pod of `split` is given, with its files and ports where a test may have them."""
+    """Return what a pod of `split` is given, with files and ports where a test may have them."""
     manifests = build("split")
     (settings,) = (each["data"] for each in manifests if each["kind"] == "ConfigMap")
     (pod,) = (

@@ -1,1 +1,1 @@
-"""What is taken out of a journal, held against what was put into it."""
+"""Exports from a journal, compared with what was put into it."""

@@ -22,10 +22,10 @@ from tests.sinks.messages import (
     PLACE,
     clip,
     detection,
+    json_message,
     message,
     messages,
     record_of,
-    said,
 )
 
 # The tables of Camtrap DP 1.0.2, https://camtrap-dp.tdwg.org/data
@@ -243,7 +243,7 @@ def test_simulated_animals_are_left_out(tmp_path: Path, project: Path) -> None:
 
 
 def test_where_a_device_was_is_never_guessed(tmp_path: Path, project: Path) -> None:
-    nowhere = said("ridge-01", {**NOWHERE, "audioClip": base64.b64encode(clip(3)).decode()})
+    nowhere = json_message("ridge-01", {**NOWHERE, "audioClip": base64.b64encode(clip(3)).decode()})
     journal = journal_of(tmp_path / "journal.db", [detection(0), nowhere])
     request = request_for("camtrap-dp", audio=True)
     summary, packaged = export_package(journal, tmp_path / "out", request, read(project))

@@ -29,10 +29,10 @@ from tests.sinks.messages import (
     PAYLOAD_BYTES_MAX,
     beyond,
     detection,
+    json_message,
     message,
     messages,
     record_of,
-    said,
 )
 
 MORNING_AT = datetime.fromtimestamp(MORNING, UTC)
@@ -178,7 +178,7 @@ def test_the_same_journal_gives_the_same_bytes(
 
 
 def test_time_node_kind_and_species_choose(tmp_path: Path) -> None:
-    fox = said("collar", {"timestamp": MORNING, "species": "Vulpes vulpes", "animalId": "f",
+    fox = json_message("collar", {"timestamp": MORNING, "species": "Vulpes vulpes", "animalId": "f",
                           "animalTrueLLA": [-38.7, 143.5, 10.0]})  # fmt: skip
     frog = detection(3, species="Crinia signifera")
     journal = journal_of(tmp_path / "journal.db", [detection(0), detection(61), fox, frog])

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from echo_ingest.decode import decode
+from echo_ingest.decode import Decoder
 from tests.fuzz.campaign import Tally, judge_range
 from tests.fuzz.inputs import input_of
 from tests.fuzz.judge import PAYLOAD_BYTES_MAX, judge
@@ -60,7 +60,7 @@ def show(seed: int, number: int) -> None:
     print(f"topic: {message.topic[:200]!r}")
     print(f"properties: {message.properties[:10]!r}")
     print(f"payload, {len(message.payload):,} bytes: {message.payload[:SHOWN_BYTES_MAX]!r}")
-    print(decode(message, PAYLOAD_BYTES_MAX))
+    print(Decoder(PAYLOAD_BYTES_MAX).decode(message))
     print(judge(message))
 
 

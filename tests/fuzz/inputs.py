@@ -26,7 +26,7 @@ from tests.fuzz.vocabulary import (
 
 
 def input_of(seed: int, number: int) -> Message:
-    """The message; it is the same again wherever the same real payloads are at hand."""
+    """Return the message; it is the same wherever the same real payloads are at hand."""
     rng = Random(f"{seed}/{number}")
     (make,) = rng.choices(list(KINDS), list(KINDS.values()))
     topic = rng.choice(TOPICS) if rng.random() < 0.2 else f"{PREFIXES[0]}/ridge-0{rng.randrange(9)}"
@@ -50,7 +50,7 @@ def raw_bytes(rng: Random) -> bytes:
 
 
 def torn(rng: Random) -> bytes:
-    """A real payload with some bytes changed, cut out, repeated, or another's in their place."""
+    """Return a real payload with bytes changed, cut out, repeated, or replaced by another's."""
     data = bytearray(rng.choice(REAL))
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         at = rng.randrange(len(data) + 1)
@@ -72,7 +72,7 @@ def torn(rng: Random) -> bytes:
 
 
 def twisted(rng: Random) -> bytes:
-    """A real object whose fields are renamed, repeated, left out, or hold what they should not."""
+    """Return a real object whose fields are renamed, repeated, left out, or wrong."""
     fields = [(name, json.dumps(value)) for name, value in rng.choice(OBJECTS).items()]
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
         name = rng.choice(NAMES) if rng.random() < 0.7 else rng.choice((*INNER, *WORDS))
@@ -95,7 +95,7 @@ def twisted(rng: Random) -> bytes:
 
 
 def audio(rng: Random) -> bytes:
-    """A hostile audio file: as it is, or as base64 in a field."""
+    """Return a hostile audio file: as it is, or as base64 in a field."""
     data = sounds.hostile(rng)
     if rng.random() < 0.5:
         return data
@@ -147,7 +147,7 @@ KINDS: dict[Callable[[Random], bytes], int] = {
 
 
 def value(rng: Random, depth: int = 0) -> str:
-    """A JSON value as text, or what somebody took for one."""
+    """Return a JSON value as text, or something that only looks like one."""
     match rng.randrange(9 if depth < 3 else 6):
         case 0 | 1:
             return rng.choice(NUMBERS)

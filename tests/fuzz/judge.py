@@ -6,27 +6,29 @@ import re
 import mqtt5
 import msgspec
 
-from echo_ingest.decode import clip_bytes, decode, identify
+from echo_ingest.decode import Decoder, clip_bytes
 from echo_ingest.journal.entries import properties_of, properties_text
 from echo_ingest.pipeline.receipts import receipt
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     KINDS,
-    STORED,
     AnyRecord,
+    DeadLetter,
     Detection,
     Identity,
     Message,
     Movement,
+    Outcome,
     Recording,
     Rejected,
+    Stored,
     identity,
     kind,
     message_key,
     payload_hash,
 )
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings
-from echo_ingest.sinks import clips
-from echo_ingest.sinks.echo_api import bodies
+from echo_ingest.sinks import clips, project_echo
 
 PAYLOAD_BYTES_MAX: int = Settings().payload_bytes_max
 REASON_CHARACTERS_MAX = 200
@@ -44,17 +46,18 @@ NOT_PLAIN = re.compile(
 
 def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
     """What became of it: a kind of record, or `REJECTED`. `AssertionError` if a promise broke."""
-    verdict = decode(message, payload_bytes_max)
-    assert decode(message, payload_bytes_max) == verdict, "decoded twice, it is another record"
-    its = identify(message, payload_bytes_max)
+    decoder = Decoder(payload_bytes_max)
+    verdict = decoder.decode(message)
+    assert decoder.decode(message) == verdict, "decoded twice, it is another record"
+    identified = decoder.identify(message)
     clip = clip_bytes(message)
     if isinstance(verdict, Rejected):
-        _judge_reason(verdict.reason)
-        assert its == verdict, "at a glance it is something else"
-        _judge_receipt(message, verdict, verdict.reason)
+        _judge_reason(verdict)
+        assert identified == verdict, "at a glance it is something else"
+        _judge_receipt(message, verdict, DeadLetter(verdict))
         return REJECTED
-    assert its == identity(verdict), "at a glance it is something else"
-    _judge_receipt(message, identity(verdict), STORED)
+    assert identified == identity(verdict), "at a glance it is something else"
+    _judge_receipt(message, identity(verdict), Stored(1))
     assert kind(verdict) in KINDS
     _judge_record(message, verdict, clip)
     _judge_bodies(message, verdict)
@@ -66,14 +69,17 @@ def is_plain(reason: str) -> bool:
     return not NOT_PLAIN.search(QUOTED.sub("", reason))
 
 
-def _judge_reason(reason: str) -> None:
+def _judge_reason(rejected: Rejected) -> None:
+    reason = rejected.render()
+    assert rejected.code in ReasonCode
+    assert rejected.field is None or reason.startswith(f"{rejected.field}: ")
     assert reason.strip(), "an empty reason"
     assert len(reason) <= REASON_CHARACTERS_MAX, f"a long reason: {reason}"
     assert reason.isprintable(), f"a reason that cannot be printed: {reason!r}"
     assert is_plain(reason), f"not in plain words: {reason}"
 
 
-def _judge_receipt(message: Message, verdict: Identity | Rejected, outcome: str) -> None:
+def _judge_receipt(message: Message, verdict: Identity | Rejected, outcome: Outcome) -> None:
     """A packet that the broker reads, on a topic below the node's own; or none."""
     packet = receipt(message, verdict, outcome)
     if packet is not None:
@@ -107,15 +113,15 @@ def _judge_bodies(message: Message, record: AnyRecord) -> None:
         try:
             match record:
                 case Detection():
-                    bodies.event_with_clip(record, message, schema, None)
+                    project_echo.event_with_clip(record, message, schema, None)
                 case Movement():
-                    bodies.movement(record)
+                    project_echo.movement(record)
                 case Recording(clip=clip):
-                    bodies.upload_name(record, clip)
-                    bodies.check_upload(clip)
+                    project_echo.upload_name(record, clip)
+                    project_echo.check_upload(clip)
                     if record.health is not None:
-                        bodies.heartbeat(record)
+                        project_echo.heartbeat(record)
                 case telemetry:
-                    bodies.heartbeat(telemetry)
-        except bodies.EventRefused as refused:
+                    project_echo.heartbeat(telemetry)
+        except project_echo.EventRefused as refused:
             assert is_plain(str(refused)), f"not in plain words: {refused}"

@@ -3,9 +3,8 @@
 import base64
 import json
 
-from echo_ingest.decode import decode
 from echo_ingest.record import Rejected
-from tests.decode.messages import BYTES_MAX, PAYLOADS, message, wav
+from tests.decode.messages import DECODER, PAYLOADS, message, wav
 
 CLIP = base64.b64encode(wav(samples=20)).decode()
 WHERE = {"latitude": -38.77, "longitude": 143.5, "altitude": 112}
@@ -31,7 +30,7 @@ FORMS: tuple[dict[str, object], ...] = (
 
 
 def _is_good(payload: bytes) -> bool:
-    return not isinstance(decode(message(payload, node="n"), BYTES_MAX), Rejected)
+    return not isinstance(DECODER.decode(message(payload, node="n")), Rejected)
 
 
 def _fields(payload: bytes) -> dict[str, object] | None:

@@ -33,7 +33,7 @@ COMMENTS = (
 
 
 def hostile(rng: Random) -> bytes:
-    """A file that begins like audio."""
+    """Return a file that begins like audio."""
     makers: tuple[Callable[[Random], bytes], ...] = (_wav, _flac, _mp3, _ogg, _good, _good)
     data = rng.choice(makers)(rng)
     if rng.random() < 0.2:

@@ -48,13 +48,13 @@ def text(value: bytes) -> bytes:
 def forged(
     topic: bytes = b"iotingestion/n", properties: bytes = b"", body: bytes = STATUS
 ) -> bytes:
-    """A PUBLISH made by hand, so that the codec cannot object: QoS 1, packet id 7."""
+    """Make a PUBLISH by hand, so that the codec cannot object: QoS 1, packet id 7."""
     rest = text(topic) + b"\0\7" + length(len(properties)) + properties + body
     return b"\x32" + length(len(rest)) + rest
 
 
 def length(number: int) -> bytes:
-    """A variable byte integer [MQTT-1.5.5]."""
+    """Return a variable byte integer [MQTT-1.5.5]."""
     made = b""
     while True:
         number, low = divmod(number, 128)

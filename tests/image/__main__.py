@@ -31,7 +31,7 @@ class Count:
     passed = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Called by pytest."""
+        """Count a result; pytest calls this."""
         self.passed += report.when == "call" and report.passed
 
 
@@ -72,7 +72,7 @@ def build(tag: str, *options: str, context: bytes | None = None) -> None:
 
 
 def build_previous(*options: str) -> None:
-    """The image that the one under test replaces."""
+    """Return the image that the one under test replaces."""
     revision = os.environ.get("PREVIOUS") or git("describe", "--tags", "--abbrev=0", "--match=v*")
     if revision:
         print(f"the previous image is of {revision}", flush=True)
@@ -86,13 +86,13 @@ def build_previous(*options: str) -> None:
 
 
 def git(*words: str) -> str:
-    """What git says; empty where it knows nothing of that."""
+    """Return what git says; empty if it does not know."""
     done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def summary(outcome: str, origin: Origin, passed: int) -> str:
-    """The last line."""
+    """Return the last line."""
     size = int(docker("image", "inspect", "--format", "{{.Size}}", TAG).stdout)
     return f"image={outcome} base={origin} size_mb={size / 1e6:.0f} tests={passed}"
 

@@ -21,19 +21,19 @@ def _built(variable: str) -> str:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The image as `docker build .` makes it: no password was given."""
+    """Return the image as `docker build .` makes it: no password was given."""
     return _built("TEST_IMAGE")
 
 
 @pytest.fixture(scope="session")
 def previous_image() -> str:
-    """The image that is to be replaced by it."""
+    """Return the image that is to be replaced by it."""
     return _built("TEST_IMAGE_PREVIOUS")
 
 
 @pytest.fixture(scope="session")
 def network(image: str) -> Iterator[str]:
-    """A network for all containers: Docker's own default one is not everywhere."""
+    """Make a network for all containers: Docker's own default one is not everywhere."""
     name = f"echo-ingest-{secrets.token_hex(4)}"
     docker("network", "create", name)
     yield name
@@ -42,7 +42,7 @@ def network(image: str) -> Iterator[str]:
 
 @pytest.fixture
 def volume(image: str) -> Iterator[str]:
-    """A volume for data, that outlives containers."""
+    """Make a volume for data that outlives containers."""
     name = f"echo-ingest-{secrets.token_hex(4)}"
     docker("volume", "create", name)
     yield name
@@ -51,7 +51,7 @@ def volume(image: str) -> Iterator[str]:
 
 @pytest.fixture
 def container(volume: str, image: str, network: str) -> Iterator[Start]:
-    """Makes containers, with the tests' passwords unless told otherwise, and removes them."""
+    """Make containers, with the tests' passwords unless told otherwise, and remove them."""
     with ExitStack() as made:
 
         def make(*command: str, **more: object) -> Container:

@@ -68,7 +68,7 @@ class Container(Harness):
         docker("kill", "-s", number, self.name)
 
     def inside(self, *words: str) -> str:
-        """What a command in the container prints."""
+        """Return what a command in the container prints."""
         return docker("exec", self.name, *words).stdout
 
     def cli(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -88,7 +88,7 @@ class Container(Harness):
         return state
 
     def health(self) -> str:
-        """`starting`, `healthy` or `unhealthy`, by the image's health check."""
+        """Return `starting`, `healthy` or `unhealthy`, by the image's health check."""
         return str(self.state()["Health"]["Status"])
 
     def said(self) -> str:

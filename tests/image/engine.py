@@ -71,14 +71,14 @@ def find_engine() -> Origin:
 
 
 def broker_image() -> str:
-    """The image that Dockerfile names."""
+    """Return the image that Dockerfile names."""
     found = re.search(r"^ARG BROKER_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
 
 
 def network_of_build() -> list[str]:
-    """The host's, where a build has no bridge to the registries, as in image-lab."""
+    """Return the host's network if a build has no bridge to the registries, as in image-lab."""
     bridge = docker("network", "ls", "--filter", "driver=bridge", "--filter", "name=^bridge$", "-q")
     return [] if bridge.stdout.strip() else ["--network", "host"]
 

@@ -28,7 +28,7 @@ class Built(Struct, frozen=True):
 
 @pytest.fixture(scope="module")
 def build(image: str) -> Iterator[Callable[..., Built]]:
-    """Builds images as somebody types it, and removes them."""
+    """Build images with a command as people type it, and remove them."""
     tags = []
 
     def build(words: dict[str, str], *options: str) -> Built:

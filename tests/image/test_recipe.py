@@ -59,7 +59,7 @@ def test_what_a_build_is_given_is_hashed_and_what_it_is_not_given_is_left_out() 
     )
     assert hashed_accounts(done.stdout) == {"echopub": done.stdout}
     assert "frogs" not in done.stdout + done.stderr
-    assert "WARNING: passwords were given as build arguments (pubuserpass)" in done.stderr
+    assert "WARNING: passwords were set as build arguments (pubuserpass)" in done.stderr
 
 
 def test_everything_that_compose_runs_is_confined_and_limited() -> None:

@@ -33,7 +33,7 @@ def holds(house: Container, count: int) -> bool:
 
 @pytest.fixture
 def up(container: Start, volume: str) -> Container:
-    """A container of the whole system on a volume that outlives it, healthy."""
+    """Start a container of the whole system on a volume that outlives it; yield it when healthy."""
     house = container(volume=volume)
     house.begin()
     return house
@@ -202,7 +202,7 @@ def test_a_data_folder_of_root_is_told_with_its_remedy(container: Start, tmp_pat
 
 @pytest.fixture
 def halves(container: Start) -> Iterator[tuple[Container, Container]]:
-    """A broker and an ingestion, each in a container with data of its own."""
+    """Start a broker and an ingestion, each in a container with data of its own."""
     agreed = "agreed-between-the-two"
     options = (*STRICT, "--health-interval=1s", "--health-retries=2")
     broker = container(

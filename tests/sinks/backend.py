@@ -30,7 +30,7 @@ class Backend(Protocol):
         """All its files go below `folder`."""
 
     def missing(self) -> str | None:
-        """What must be installed for it and how, in words; None if all is there."""
+        """Return what must be installed for it and how, in words; None if everything is there."""
 
     async def start(self) -> None:
         """Have the server run, with what it had stored when it was stopped or killed."""
@@ -54,16 +54,16 @@ class Backend(Protocol):
         """End what still runs, frozen or not, for good."""
 
     def sink(self, port: int) -> Sink:
-        """A new sink that reaches the server at `port`; it waits at most about a second."""
+        """Return a new sink that reaches the server at `port`; it waits at most about a second."""
 
     def settings(self, port: int) -> dict[str, str]:
-        """The settings that give the service this sink; the first is the one with its address."""
+        """Return the settings that give the service this sink; the first one holds its address."""
 
     def keeps(self, record: AnyRecord) -> bool:
         """Whether it keeps such a record; what it does not keep is settled without a trace."""
 
     async def stored(self) -> list[bytes]:
-        """The message key of each record that it has; a key twice if it has the record twice.
+        """Return the message key of each record that it has; twice if it has the record twice.
 
         In the order in which it took them, where it still knows; the server runs.
         """

@@ -37,12 +37,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def installed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
-    made: Backend = request.param(tmp_path_factory.mktemp(request.param.name))
-    missing = made.missing()
+    backend: Backend = request.param(tmp_path_factory.mktemp(request.param.name))
+    missing = backend.missing()
     if missing is not None:
         without(missing)
-    yield made
-    made.close()
+    yield backend
+    backend.close()
 
 
 @pytest.fixture

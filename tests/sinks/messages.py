@@ -42,9 +42,9 @@ def message(number: int) -> Message:
         case 2:
             node = node_of(number)
             fields = {"nodeId": node, "status": f"online {number}", "timestamp": MORNING + number}
-            return said(node, fields)
+            return json_message(node, fields)
         case 3:
-            return said(
+            return json_message(
                 node_of(number),
                 {
                     "timestamp": MORNING + number,
@@ -73,7 +73,7 @@ def detection(number: int, **changed: object) -> Message:
         "microphoneLLA": PLACE,
         **changed,
     }
-    return said(node, {name: value for name, value in fields.items() if value is not None})
+    return json_message(node, {name: value for name, value in fields.items() if value is not None})
 
 
 def recording(number: int, sound: bytes | None = None) -> Message:
@@ -83,7 +83,7 @@ def recording(number: int, sound: bytes | None = None) -> Message:
     return Message(topic, sound or clip(number), (MORNING + number) * 1000, node)
 
 
-def said(node: str, fields: dict[str, object]) -> Message:
+def json_message(node: str, fields: dict[str, object]) -> Message:
     payload = json.dumps(fields, ensure_ascii=False).encode()
     return Message(f"iotingestion/{node}", payload, MORNING * 1000, node)
 
@@ -136,7 +136,7 @@ LIMITS: dict[str, Message] = {
     "metadata": Message(
         f"iotingestion/{NODES[0]}/recording", clip(1_014, guano=GUANO), MORNING * 1000, NODES[0]
     ),
-    "health": said(
+    "health": json_message(
         NODES[0],
         {
             "nodeId": NODES[0],
@@ -147,7 +147,7 @@ LIMITS: dict[str, Message] = {
             "uptime": 0,
         },
     ),
-    "animal": said(
+    "animal": json_message(
         NODES[0],
         {
             "timestamp": MORNING,

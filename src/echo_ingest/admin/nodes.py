@@ -1,4 +1,4 @@
-"""Devices get credentials of their own, lose them, or are shut out for a while."""
+"""Giving a node its own credentials, replacing or removing them, and blocking a node."""
 
 import secrets
 import socket
@@ -11,11 +11,11 @@ from echo_ingest.broker.nodes import NodeAccount, change_nodes, check_name, now,
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
 from echo_ingest.settings.endpoint import is_loopback
 
-NAME_SHOWN_MAX = 50  # a client id has 64 characters, as IOT_CLIENT_ID
+NAME_SHOWN_MAX = 50  # a client id may have 64 characters, as IOT_CLIENT_ID
 
 
 class NodeCredentials(Struct, frozen=True):
-    """All that a device needs: what the QR code holds, as JSON."""
+    """All that a device needs to connect; the QR code contains it as JSON."""
 
     url: str
     user: str
@@ -25,30 +25,30 @@ class NodeCredentials(Struct, frozen=True):
     receipts: str
 
 
-def are_here(settings: Settings) -> bool:
-    """Is the file of nodes that of the broker that we use?"""
+def manages_our_broker(settings: Settings) -> bool:
+    """Return whether our file of nodes belongs to the broker that we use."""
     if settings.endpoint is None or settings.nodes_file is not None:
         return True
     endpoint = parse_endpoint(settings.endpoint)
     return is_loopback(endpoint.host) and endpoint.port == settings.mqtt_port
 
 
-def check(settings: Settings, name: str) -> None:
-    """Raise `InvalidInput` where no node may be called that."""
+def check_name_and_topic(settings: Settings, name: str) -> None:
+    """Raise `InvalidInput` if no node may have this name, or IOT_TOPIC has no topic for it."""
     try:
         check_name(name)
     except ValueError as error:
         raise InvalidInput(str(error)) from None
     if not own_filters(settings.topic_filters, settings.topic_prefixes, name):
         raise InvalidInput(
-            f"IOT_TOPIC is {settings.topic}, which has no place for a node called {name}"
+            f"IOT_TOPIC is {settings.topic}, which leaves no topic for a node called {name}"
         )
 
 
-def place_of(settings: Settings, url: str | None = None) -> str:
-    """Where devices reach the broker, as far as this machine can tell if nobody says so."""
+def broker_url(settings: Settings, url: str | None = None) -> str:
+    """Return where devices reach the broker: at `url`, or else as this machine guesses."""
     if url is None:
-        everywhere = settings.bind in ("0.0.0.0", "::")  # noqa: S104 - to be told, not to bind
+        everywhere = settings.bind in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
         url = f"mqtt://{socket.gethostname() if everywhere else settings.bind}:{settings.mqtt_port}"
     try:
         return str(parse_endpoint(url))
@@ -56,10 +56,10 @@ def place_of(settings: Settings, url: str | None = None) -> str:
         raise InvalidInput(f"{url:.200}: {error}") from None
 
 
-def given(settings: Settings, name: str, password: str, url: str) -> NodeCredentials:
-    """What a device called `name` is told."""
+def credentials_for(settings: Settings, name: str, password: str, url: str) -> NodeCredentials:
+    """Return all that a device called `name` needs to connect."""
     own = own_filters(settings.topic_filters, settings.topic_prefixes, name)
-    # With a client id that others cannot guess, they cannot throw the device out by using it.
+    # Others cannot guess this client id, so they cannot use it to disconnect the device.
     return NodeCredentials(
         url,
         name,
@@ -71,12 +71,13 @@ def given(settings: Settings, name: str, password: str, url: str) -> NodeCredent
 
 
 def add(settings: Settings, name: str, hashed: str | None) -> None:
-    """Let a new node in, with the password of this hash; None: with a certificate alone."""
+    """Add a node, with the password of this hash; None: it uses a certificate only."""
 
     def change(nodes: dict[str, NodeAccount]) -> None:
         if name in nodes:
             raise ActionError(
-                f"{name} is there already; `echo-ingest nodes rotate {name}` makes a new password"
+                f"the node {name} exists already; `echo-ingest nodes rotate {name}` gives it "
+                "a new password"
             )
         nodes[name] = NodeAccount(name, now(), hashed)
 
@@ -84,36 +85,36 @@ def add(settings: Settings, name: str, hashed: str | None) -> None:
 
 
 def rotate(settings: Settings, name: str, hashed: str) -> None:
-    """Give it another password."""
+    """Give a node another password."""
 
     def change(nodes: dict[str, NodeAccount]) -> None:
-        nodes[name] = msgspec.structs.replace(_known(nodes, name), hash=hashed)
+        nodes[name] = msgspec.structs.replace(_existing(nodes, name), hash=hashed)
 
     change_nodes(settings.nodes_path, change)
 
 
 def set_disabled(settings: Settings, name: str, disabled: bool) -> None:
-    """Shut it out, or let it in again with the credentials that it had."""
+    """Block a node, or unblock it with the credentials that it had."""
 
     def change(nodes: dict[str, NodeAccount]) -> None:
-        nodes[name] = msgspec.structs.replace(_known(nodes, name), disabled=disabled)
+        nodes[name] = msgspec.structs.replace(_existing(nodes, name), disabled=disabled)
 
     change_nodes(settings.nodes_path, change)
 
 
 def remove(settings: Settings, name: str) -> None:
-    """Forget its credentials."""
+    """Remove a node's credentials."""
 
     def change(nodes: dict[str, NodeAccount]) -> None:
-        _known(nodes, name)
+        _existing(nodes, name)
         del nodes[name]
 
     change_nodes(settings.nodes_path, change)
 
 
-def _known(nodes: dict[str, NodeAccount], name: str) -> NodeAccount:
+def _existing(nodes: dict[str, NodeAccount], name: str) -> NodeAccount:
     if name not in nodes:
         raise ActionError(
-            f"there is no node {name!r:.80}; `echo-ingest nodes list` shows those there are"
+            f"there is no node {name!r:.80}; `echo-ingest nodes list` shows all nodes"
         )
     return nodes[name]

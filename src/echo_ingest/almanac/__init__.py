@@ -1,17 +1,17 @@
-"""What was heard when: answers for people's eyes, kept ready beside the journal.
+"""The read model of the journal: what was heard when, ready for the pages that people look at.
 
-The journal keeps messages as they came, which is right and slow to ask. The almanac is derived
-from it: `Follower` reads each record once, and `Almanac` answers within milliseconds, however long
-the journal is. `almanac.db` may be deleted at any time: it is made again.
+The journal keeps messages as they were received, which is right but slow to query. The almanac is
+derived from it: `Follower` reads each record once, and `Almanac` answers within milliseconds,
+however long the journal is. `almanac.db` may be deleted at any time: it is built again.
 
-What holds
+Guarantees
   - Calls, species, nights and refusals are those of the records and dead letters that the journal
-    holds now; what is followed is at most a second behind a journal at rest.
+    holds now; when the journal is at rest, the almanac is at most a second behind it.
   - A node is known if the journal has ever heard it, or if it has an account.
-  - By the hour, a node is told from the hour on in which the oldest record that retention has left
-    was received; of that hour, a part may be gone.
-  - Samples are taken by the minute, and are the one thing that is not derived: begun anew, an
-    almanac has none.
+  - The hourly history of a node begins with the hour in which the oldest record that retention has
+    left was received; a part of that hour may be gone.
+  - Samples are taken each minute. They alone are not derived: an almanac that is built anew has
+    none.
   - A call belongs to a night by the UTC hour in which it was observed.
 
 Times are milliseconds since 1970, UTC; hours are UTC hours.
@@ -22,8 +22,8 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.almanac import calls, hours, nights, nodes, recordings, refusals, samples
-from echo_ingest.almanac.calls import CallFilter, ListedCall, Species
+from echo_ingest.almanac import calls, hours, nights, nodes, refusals, samples
+from echo_ingest.almanac.calls import CallFilter, ListedCall, ListedRecording, Species
 from echo_ingest.almanac.database import AlmanacUnready, open_to_read
 from echo_ingest.almanac.follower import Follower
 from echo_ingest.almanac.hours import HealthHistory, HourlyMeasure, NodeHour, ServiceHour
@@ -40,7 +40,6 @@ from echo_ingest.almanac.nodes import (
     SilentNode,
     Which,
 )
-from echo_ingest.almanac.recordings import ListedRecording
 from echo_ingest.almanac.refusals import RefusedGroup
 from echo_ingest.almanac.samples import (
     Sample,
@@ -86,7 +85,7 @@ __all__ = [
 
 
 def almanac_path(data_dir: Path) -> Path:
-    """Where it lies in the data folder."""
+    """Return the path of the almanac in the data folder."""
     return data_dir / "almanac.db"
 
 
@@ -94,24 +93,24 @@ class Progress(Struct, frozen=True):
     """How far the almanac has followed the journal."""
 
     offset: int
-    """All records up to here are in it; the journal's last offset says how many are not."""
+    """Every record up to here has been read; the journal's last offset says how many have not."""
     first_hour_ms: int
-    """Nothing by the hour is told from before; 0: all that there ever was is."""
+    """Where the hourly history begins; 0: nothing was ever removed."""
 
 
 class Almanac:
-    """Answers, read-only; opened for one question or a few, in any one thread."""
+    """The answers, read-only; opened for a question or a few, and used in one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Raise `AlmanacUnready`, in words, if there is none yet."""
+        """Open the almanac; raise `AlmanacUnready` if there is none yet."""
         self._db = open_to_read(path)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     def progress(self) -> Progress:
-        """How far it has come; offset 0 before the follower has begun."""
+        """Return how far the journal has been read; offset 0 before the follower has begun."""
         row = self._db.execute("SELECT offset, first_hour FROM progress").fetchone()
         offset, hour = row or (0, 0)
         return Progress(offset, hour * 3_600_000)
@@ -130,10 +129,10 @@ class Almanac:
         nodes_max: int = 50,
         skip: int = 0,
     ) -> NodePage:
-        """Nodes with `text` in their name, in upper or lower case; a page of at most 500.
+        """Return a page of at most 500 nodes with `text` in their name, in upper or lower case.
 
-        `today_ms` is when the day began, which is where the asker is. Nodes of which nothing is
-        known that the order could go by come last.
+        `today_ms` is when the day began where the viewer is. Nodes without a value to order by
+        come last.
         """
         return nodes.nodes(
             self._db,
@@ -148,30 +147,30 @@ class Almanac:
         )
 
     def node(self, name: str, now_ms: int, today_ms: int) -> NodeSummary | None:
-        """One node; None if it was never heard and has no account."""
+        """Return one node; None if it was never heard and has no account."""
         return nodes.node(self._db, name, now_ms, today_ms)
 
     def node_names(self, names_max: int = 500) -> list[str]:
-        """The names of those heard last, by the alphabet."""
+        """Return the names of the nodes that were heard last, in alphabetical order."""
         return nodes.names(self._db, names_max)
 
     def count_nodes(self, now_ms: int) -> NodeCounts:
-        """How many nodes there are, how many were heard, and since when others are silent."""
+        """Count the nodes, those that were heard lately, and those that are silent."""
         return nodes.count_nodes(self._db, now_ms)
 
     def points(self) -> list[MapPoint]:
-        """Every node that has said where it is, by name; at most 20,000."""
+        """Return every node that has reported its position, by name; at most 20,000."""
         return nodes.points(self._db)
 
     def calendar(self, node: str, since_ms: int, until_ms: int) -> list[NodeHour]:
-        """A node's hours, the oldest first; one in which nothing came or was observed is not told.
+        """Return a node's hours, oldest first, without those that have no message.
 
-        Whether the service itself was there, `listening` tells.
+        `listening` says whether the service itself was running.
         """
         return hours.calendar(self._db, node, since_ms, until_ms)
 
     def health(self, node: str, since_ms: int, until_ms: int) -> HealthHistory:
-        """A node's battery, temperature, disk, processor and memory by the hour.
+        """Return a node's battery, temperature, disk, processor and memory by the hour.
 
         Its clock is in `calendar`.
         """
@@ -182,65 +181,66 @@ class Almanac:
     def calls(
         self, wanted: CallFilter, calls_max: int = 50, before: int | None = None
     ) -> list[ListedCall]:
-        """Calls by when they were observed, the newest first; a page of at most 500.
+        """Return a page of at most 500 calls by the time they were observed at, newest first.
 
-        `before` is the last offset of the page before. A device whose clock is ahead comes first,
-        so give `until_ms`. Empty where nothing more is there, or that offset is not any more.
+        `before` is the last offset of the previous page. Calls of a clock that is ahead come first,
+        unless the filter has `until_ms`. The page is empty where there are no more calls, or where
+        the record at `before` is gone.
         """
         return calls.calls(self._db, wanted, calls_max, before)
 
     def call(self, offset: int) -> ListedCall | None:
-        """The call whose record is at `offset`; None if there is no detection."""
+        """Return the call whose record is at `offset`; None if it is not a detection."""
         return calls.call_at(self._db, offset)
 
     def recordings(
         self, wanted: CallFilter, recordings_max: int = 50, before: int | None = None
     ) -> list[ListedRecording]:
-        """Sound in which no animal was named, by node and time; pages as those of `calls`."""
-        return recordings.recordings(self._db, wanted, recordings_max, before)
+        """Return a page of recordings by node and time, paged as `calls` is."""
+        return calls.recordings(self._db, wanted, recordings_max, before)
 
     def neighbours(self, offset: int) -> tuple[int | None, int | None]:
-        """Of a call or a recording: the one before and the one after it, of the same node."""
+        """Return the offsets before and after a call or a recording, of the same kind and node."""
         if self.call(offset) is not None:
-            return calls.neighbours(self._db, offset)
-        return recordings.neighbours(self._db, offset)
+            return calls.call_neighbours(self._db, offset)
+        return calls.recording_neighbours(self._db, offset)
 
     def nights(self, wanted: CallFilter, zone: ZoneInfo, nights_max: int = 14) -> list[Night]:
-        """Nights in which something wanted was called, the newest first; at most 31.
+        """Return the nights with calls that the filter matches, newest first; at most 31.
 
-        For further ones, have `until_ms` be the `since_ms` of the last.
+        For earlier nights, set `until_ms` to the `since_ms` of the last one.
         """
         return nights.nights(self._db, wanted, zone, nights_max)
 
     def species(self, species_max: int = 500) -> list[Species]:
-        """Every species, the most calls first; at most 500."""
+        """Return every species, most calls first; at most 500."""
         return calls.species_heard(self._db, species_max)
 
     # ------------------------------------------------------------------ the service itself
 
     def samples(self, since_ms: int, until_ms: int, every_minutes: int = 1) -> list[Sample]:
-        """How the service was, the oldest first; the last sample of each `every_minutes`."""
+        """Return samples of the service, oldest first: the last one of each `every_minutes`."""
         return samples.samples(self._db, since_ms, until_ms, every_minutes)
 
     def listening(self, since_ms: int, until_ms: int) -> list[ServiceHour]:
-        """In which hours the service itself was there, as far as that is known."""
+        """Return the hours for which it is known whether the service was running, oldest first."""
         return hours.listening(self._db, since_ms, until_ms)
 
     def witnessed(self, since_ms: int, until_ms: int) -> list[int]:
-        """When the hours begin in which something was received, so that the service was there.
+        """Return the beginnings of hours in which something was received: the service was running.
 
-        Told by the 50 nodes that were heard last, so that it takes no longer with many.
+        Only the 50 nodes that were heard last are looked at, so that many nodes take no longer.
         """
         return hours.witnessed(self._db, since_ms, until_ms)
 
     def room(self) -> TimeUntilFull:
-        """How long the room for records lasts."""
+        """Return how long there is room for records."""
         return samples.room_left(self._db)
 
     # ------------------------------------------------------------------ refused
 
     def refused(self, node: str | None = None, groups_max: int = 200) -> list[RefusedGroup]:
-        """Dead letters and parked records by reason, the most first; at most 200 groups."""
+        """Return dead letters and parked records grouped by reason, largest first; at most 200."""
         return refusals.refused(self._db, node, groups_max)
 
     def refused_ones(
@@ -251,8 +251,8 @@ class Almanac:
         before: int | None = None,
         ones_max: int = 50,
     ) -> list[int]:
-        """Ids of the dead letters of a group, or offsets of its records: the newest first.
+        """Return a page of a group, newest first: ids of dead letters, or offsets of records.
 
-        `before` is the last one of the page before. At most 1,000.
+        `before` is the last one of the previous page. A page has at most 1,000.
         """
         return refusals.members(self._db, group.sink, group.reason_id, node, before, ones_max)

@@ -1,4 +1,4 @@
-"""What a number of records adds up to, before it is written: sums in memory, rows in the end."""
+"""The sums of many records, kept in memory until they are written as rows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,11 +12,11 @@ from echo_ingest.almanac.observation import HOUR_MS, MEASURES, Observation
 SPAN_MS = 600_000
 LATEST = ("place", "battery", "temperature", "disk", "firmware")
 NAMES_MAX = 50_000
-"""Ids that are remembered; more nodes or species than that are looked up."""
+"""How many ids are remembered; with more nodes or species, they are looked up again."""
 
 
 class NodeHourRow(Struct, gc=False):
-    """As the table `node_hour`."""
+    """A row of the table `node_hour`, without its key."""
 
     received: int = 0
     observed: int = 0
@@ -26,7 +26,7 @@ class NodeHourRow(Struct, gc=False):
 
 
 class Aggregate:
-    """Adds up records; `write` brings the sums into the almanac, and begins anew."""
+    """Adds up records, until `write` puts the sums into the almanac and starts again from zero."""
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
@@ -47,20 +47,20 @@ class Aggregate:
         self._of_species: dict[int, int] = {}
 
     def node_id(self, name: str) -> int:
-        """The id of a node, which gets one now if it has none."""
-        found = self._nodes.get(name)
-        if found is None:
+        """Return the id of a node, which is given one if it has none."""
+        node_id = self._nodes.get(name)
+        if node_id is None:
             if len(self._nodes) > NAMES_MAX:
                 self._nodes.clear()
             self._db.execute("INSERT INTO node (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
-            found = int(self._db.execute("SELECT id FROM node WHERE name = ?", (name,)).get)
-            self._nodes[name] = found
-        return found
+            node_id = int(self._db.execute("SELECT id FROM node WHERE name = ?", (name,)).get)
+            self._nodes[name] = node_id
+        return node_id
 
     def species_id(self, name: str, common_name: str | None) -> int:
-        """The id of a species, which gets one now if it has none."""
-        found = self._species.get((name, common_name))
-        if found is None:
+        """Return the id of a species, which is given one if it has none."""
+        species_id = self._species.get((name, common_name))
+        if species_id is None:
             if len(self._species) > NAMES_MAX:
                 self._species.clear()
             self._db.execute(
@@ -69,17 +69,19 @@ class Aggregate:
                 " SET common_name = coalesce(excluded.common_name, common_name)",
                 (name, common_name),
             )
-            found = int(self._db.execute("SELECT id FROM species WHERE name = ?", (name,)).get)
-            self._species[name, common_name] = found
-        return found
+            species_id = int(self._db.execute("SELECT id FROM species WHERE name = ?", (name,)).get)
+            self._species[name, common_name] = species_id
+        return species_id
 
     def forget_ids(self) -> None:
-        """A transaction in which ids were given was not committed."""
+        """Forget all ids, after a transaction that gave or removed some."""
         self._nodes.clear()
         self._species.clear()
 
-    def add(self, offset: int, node: str, received_at_ms: int, its: Observation | None) -> None:
-        """Count a record; `its` is None where it cannot be read (any more)."""
+    def add(
+        self, offset: int, node: str, received_at_ms: int, observation: Observation | None
+    ) -> None:
+        """Count a record; `observation` is None where the record cannot be decoded any more."""
         self.records += 1
         node_id = self.node_id(node)
         first, last = self._heard.get(node_id, (received_at_ms, received_at_ms))
@@ -88,50 +90,54 @@ class Aggregate:
         self._lately[span] = self._lately.get(span, 0) + 1
         received_in = self._hour(node_id, received_at_ms)
         received_in.received += 1
-        if its is None:
+        if observation is None:
             return
-        at_ms = its.observed_at_ms
-        if its.tells_time:
+        at_ms = observation.observed_at_ms
+        if observation.tells_time:
             delay_ms = received_at_ms - at_ms
             least, most = received_in.least_delay_ms, received_in.most_delay_ms
             received_in.least_delay_ms = delay_ms if least is None else min(least, delay_ms)
             received_in.most_delay_ms = delay_ms if most is None else max(most, delay_ms)
             self._hour(node_id, at_ms).observed += 1
-        if its.place is not None:
-            self._note(node_id, "place", received_at_ms, at_ms, its.place)
-        if its.firmware is not None:
-            self._note(node_id, "firmware", received_at_ms, at_ms, (its.firmware,))
-        if its.readings is not None:
-            self._add_readings(node_id, received_at_ms, at_ms, its.readings)
-        if its.sound is not None:
-            sound = its.sound
-            is_named = its.call is not None
+        if observation.place is not None:
+            self._note(node_id, "place", received_at_ms, at_ms, observation.place)
+        if observation.firmware is not None:
+            self._note(node_id, "firmware", received_at_ms, at_ms, (observation.firmware,))
+        if observation.readings is not None:
+            self._add_readings(node_id, received_at_ms, at_ms, observation.readings)
+        call, clip = observation.call, observation.clip
+        if clip is not None:
             self._clips.append(
-                (offset, node_id, at_ms, sound.duration_ms, sound.tells_start, is_named)
+                (offset, node_id, at_ms, clip.duration_ms, clip.tells_start, call is not None)
             )
-        if its.call is not None:
-            call = its.call
+        if call is not None:
             species_id = self.species_id(call.species, call.common_name)
             self._hour(node_id, at_ms).calls += 1
             self._of_species[species_id] = self._of_species.get(species_id, 0) + 1
             self._calls.append(
                 (
-                    *(offset, at_ms, node_id, species_id, tenth_of(call.confidence)),
-                    *(call.confidence, call.has_clip, its.tells_time),
+                    offset,
+                    at_ms,
+                    node_id,
+                    species_id,
+                    tenth_of(call.confidence),
+                    call.confidence,
+                    call.has_clip,
+                    observation.tells_time,
                 )
             )
 
     def _hour(self, node_id: int, at_ms: int) -> NodeHourRow:
-        of = node_id, at_ms // HOUR_MS
-        found = self._hours.get(of)
-        if found is None:
-            found = self._hours[of] = NodeHourRow()
-        return found
+        key = node_id, at_ms // HOUR_MS
+        row = self._hours.get(key)
+        if row is None:
+            row = self._hours[key] = NodeHourRow()
+        return row
 
     def _note(
         self, node_id: int, what: str, received_at_ms: int, at_ms: int, values: tuple[object, ...]
     ) -> None:
-        """The latest counts; a clock that is ahead makes nothing later than its receipt."""
+        """Keep the latest value; with a clock that is ahead, it counts as of its receipt."""
         at_ms = min(at_ms, received_at_ms)
         latest = self._latest[what]
         known = latest.get(node_id)
@@ -147,11 +153,11 @@ class Aggregate:
             what = MEASURES[measure].partition("_")[0]
             if what in LATEST:
                 self._note(node_id, what, received_at_ms, at_ms, (value,))
-            of = node_id, measure, at_ms // HOUR_MS
+            key = node_id, measure, at_ms // HOUR_MS
             scaled = round(value * 1000)
-            sums = self._health.get(of)
+            sums = self._health.get(key)
             if sums is None:
-                self._health[of] = [1, scaled, scaled, scaled]
+                self._health[key] = [1, scaled, scaled, scaled]
             else:
                 sums[0] += 1
                 sums[1] += scaled
@@ -159,7 +165,7 @@ class Aggregate:
                 sums[3] = max(sums[3], scaled)
 
     def write(self, first_hour: int, first_span: int) -> Iterator[None]:
-        """Part of a transaction of the caller; hours and spans before these are left out."""
+        """Write the sums within the caller's transaction, without hours and spans before these."""
         db = self._db
         db.executemany(
             "UPDATE node SET first_heard_at_ms = min(coalesce(first_heard_at_ms, ?2), ?2),"
@@ -169,7 +175,7 @@ class Aggregate:
         db.executemany(
             "INSERT INTO lately VALUES (?, ?, ?)"
             " ON CONFLICT DO UPDATE SET records = records + excluded.records",
-            ((*of, n) for of, n in self._lately.items() if of[0] >= first_span),
+            ((*key, count) for key, count in self._lately.items() if key[0] >= first_span),
         )
         db.executemany(
             "INSERT INTO node_hour VALUES (?, ?, ?, 0, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -181,11 +187,15 @@ class Aggregate:
             "  coalesce(excluded.most_delay_ms, most_delay_ms))",
             (
                 (
-                    *(*of, hour.received, hour.observed, hour.calls),
-                    *(hour.least_delay_ms, hour.most_delay_ms),
+                    *key,
+                    hour.received,
+                    hour.observed,
+                    hour.calls,
+                    hour.least_delay_ms,
+                    hour.most_delay_ms,
                 )
-                for of, hour in self._hours.items()
-                if of[1] >= first_hour
+                for key, hour in self._hours.items()
+                if key[1] >= first_hour
             ),
         )
         yield
@@ -193,7 +203,7 @@ class Aggregate:
             "INSERT INTO health_hour VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " readings = readings + excluded.readings, total = total + excluded.total,"
             " least = min(least, excluded.least), most = max(most, excluded.most)",
-            ((*of, *sums) for of, sums in self._health.items() if of[2] >= first_hour),
+            ((*key, *sums) for key, sums in self._health.items() if key[2] >= first_hour),
         )
         yield
         for what, rows in self._latest.items():

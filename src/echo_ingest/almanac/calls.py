@@ -1,4 +1,4 @@
-"""Calls: detections, the newest first, by species, node, confidence and time."""
+"""Calls and recordings, newest first: calls by species, node, confidence and time."""
 
 import heapq
 from itertools import islice
@@ -13,32 +13,32 @@ CALLS_MAX = 500
 SPECIES_MAX = 500
 TENTHS = 10
 EACH_TENTH = f"tenth IN ({', '.join(map(str, range(-1, TENTHS + 1)))})"
-"""For an index with the time behind the tenth: a range of both would be read from end to end."""
+"""For an index in which the time follows the tenth: SQLite would scan a range of both."""
 END_MS = 2**62
 
 
 class CallFilter(Struct, frozen=True):
-    """Which calls: every field narrows it down."""
+    """Which calls are wanted: every field narrows them down."""
 
     species: str | None = None
     """The scientific name, in full."""
     node: str | None = None
     confidence_percent_min: int | None = None
-    """0, 10, 20 … 100. Calls whose device did not say how sure it was are left out then."""
+    """0, 10, 20 … 100. Calls without a confidence are then left out."""
     since_ms: int | None = None
-    """Observed then or later; milliseconds since 1970, UTC. Nights take whole hours of it."""
+    """Observed then or later; milliseconds since 1970, UTC. Nights round it down to the hour."""
     until_ms: int | None = None
     """Observed before then."""
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for a confidence that is not kept apart."""
+        """Raise `ValueError` for a confidence that is not a multiple of ten."""
         percent = self.confidence_percent_min
         if percent is not None and (percent % 10 or not 0 <= percent <= 100):
-            raise ValueError(f"a least confidence of {percent} %: choose 0, 10, 20 … or 100")
+            raise ValueError(f"the least confidence is {percent} %: it must be 0, 10, 20 … or 100")
 
     @property
     def least_tenth(self) -> int:
-        """The least `call.tenth`."""
+        """Return the least `call.tenth`."""
         return -1 if self.confidence_percent_min is None else self.confidence_percent_min // 10
 
 
@@ -46,62 +46,74 @@ class ListedCall(Struct, frozen=True):
     """A detection."""
 
     offset: int
-    """Of its record in the journal."""
+    """The offset of its record in the journal."""
     observed_at_ms: int
     """Milliseconds since 1970, UTC."""
     node: str
-    """Empty where the topic named none."""
+    """Empty where the topic names none."""
     species: str
     """The scientific name, as the device gives it."""
     common_name: str | None
-    """The name people use, where a device has said it."""
+    """The common name, where a device has given one."""
     confidence: float | None
     """Fraction, 0 to 1."""
     clip_offset: int | None
-    """The record that carries its sound: this one, or the same node's recording that was under way
-    at that moment, where the form says when a recording began. None: nothing tells."""
+    """The record that carries its clip: this one, or the recording that the node was making at the
+    time, where the form says when a recording began. None: no such record is known."""
+
+
+class ListedRecording(Struct, frozen=True):
+    """A recording: audio in which no species was identified."""
+
+    offset: int
+    """The offset of its record in the journal."""
+    observed_at_ms: int
+    """Milliseconds since 1970, UTC."""
+    node: str
+    """Empty where the topic names none."""
+    duration_ms: int
 
 
 class Species(Struct, frozen=True):
-    """A species that was heard."""
+    """A species, and how often it was heard."""
 
     species: str
     """The scientific name, as the devices give it."""
     common_name: str | None
     calls: int
-    """All that are in the journal."""
+    """All calls that are in the journal."""
 
 
 def calls(
     db: apsw.Connection, wanted: CallFilter, calls_max: int, before: int | None
 ) -> list[ListedCall]:
-    """A page of calls by the time they were observed at, the newest first.
+    """Return a page of calls by the time they were observed at, newest first.
 
-    `before` is the last page's last offset; empty if that is not there any more.
+    `before` is the last offset of the previous page; if its record is gone, the page is empty.
     """
     ids = ids_of(db, wanted)
     if ids is None:
         return []
     until_ms, until_offset = END_MS if wanted.until_ms is None else wanted.until_ms, 0
     if before is not None:
-        at = rows_of(db, "SELECT observed_at_ms FROM call WHERE offset = ?", (before,))
-        if not at:
+        last = rows_of(db, "SELECT observed_at_ms FROM call WHERE offset = ?", (before,))
+        if not last:
             return []
-        until_ms, until_offset = min((at[0][0], before), (until_ms, 0))
+        until_ms, until_offset = min((last[0][0], before), (until_ms, 0))
     rows = newest(db, *ids, wanted, (until_ms, until_offset), min(calls_max, CALLS_MAX))
     return [_call(db, offset) for _, offset in rows]
 
 
 def call_at(db: apsw.Connection, offset: int) -> ListedCall | None:
-    """The call whose record is at `offset`; None if there is no such call."""
-    there = db.execute("SELECT 1 FROM call WHERE offset = ?", (offset,)).fetchone()
-    return _call(db, offset) if there else None
+    """Return the call whose record is at `offset`; None if there is no such call."""
+    row = db.execute("SELECT 1 FROM call WHERE offset = ?", (offset,)).fetchone()
+    return _call(db, offset) if row else None
 
 
-def neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None]:
-    """Offsets of the calls of the same node observed before this one, and after it."""
+def call_neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None]:
+    """Return the offsets of the calls of the same node observed before this one, and after it."""
     here = rows_of(db, "SELECT node_id, observed_at_ms FROM call WHERE offset = ?", (offset,))
-    found: list[int | None] = []
+    neighbours: list[int | None] = []
     for beyond, order, nearest in (("<", "DESC", max), (">", "ASC", min)) if here else ():
         sql = (
             "SELECT observed_at_ms, offset FROM call INDEXED BY call_by_node"  # noqa: S608
@@ -109,14 +121,59 @@ def neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None
             f" AND (observed_at_ms, offset) {beyond} (?2, ?3)"
             f" ORDER BY observed_at_ms {order}, offset {order} LIMIT 1"
         )
-        each = [rows_of(db, sql, (*here[0], offset, tenth)) for tenth in range(-1, TENTHS + 1)]
-        rows = [row for rows in each for row in rows]
-        found.append(nearest(rows)[1] if rows else None)
-    return (found[0], found[1]) if found else (None, None)
+        by_tenth = [rows_of(db, sql, (*here[0], offset, tenth)) for tenth in range(-1, TENTHS + 1)]
+        rows = [row for rows in by_tenth for row in rows]
+        neighbours.append(nearest(rows)[1] if rows else None)
+    return (neighbours[0], neighbours[1]) if neighbours else (None, None)
+
+
+def recordings(
+    db: apsw.Connection, wanted: CallFilter, recordings_max: int, before: int | None
+) -> list[ListedRecording]:
+    """Return a page of recordings, as `calls` does; species and confidence do not matter."""
+    ids = ids_of(db, CallFilter(node=wanted.node))
+    if ids is None:
+        return []
+    until = (END_MS if wanted.until_ms is None else wanted.until_ms, 0)
+    if before is not None:
+        last = rows_of(db, "SELECT started_at_ms FROM clip WHERE offset = ?", (before,))
+        if not last:
+            return []
+        until = min((last[0][0], before), until)
+    node_id, since_ms = ids[0], -END_MS if wanted.since_ms is None else wanted.since_ms
+    index, term = "recording_by_time", ""
+    if node_id is not None:
+        index, term = "recording_by_node", "node_id = ?1 AND"
+    rows = rows_of(
+        db,
+        f"SELECT offset, started_at_ms, node.name, duration_ms FROM clip INDEXED BY {index}"  # noqa: S608
+        f" JOIN node ON node.id = node_id WHERE {term} started_at_ms >= ?2 AND started_at_ms <= ?3"
+        " AND (started_at_ms, offset) < (?3, ?4) AND named = 0"
+        " ORDER BY started_at_ms DESC, offset DESC LIMIT ?5",
+        (node_id, since_ms, *until, min(recordings_max, CALLS_MAX)),
+    )
+    return [ListedRecording(*row) for row in rows]
+
+
+def recording_neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None]:
+    """Return the offsets of the recordings of the same node before this one, and after it."""
+    here = rows_of(db, "SELECT node_id, started_at_ms FROM clip WHERE offset = ?", (offset,))
+    neighbours: list[int | None] = []
+    for beyond, order in (("<", "DESC"), (">", "ASC")) if here else ():
+        rows = rows_of(
+            db,
+            "SELECT offset FROM clip INDEXED BY recording_by_node"  # noqa: S608
+            f" WHERE node_id = ?1 AND started_at_ms {beyond}= ?2"
+            f" AND (started_at_ms, offset) {beyond} (?2, ?3) AND named = 0"
+            f" ORDER BY started_at_ms {order}, offset {order} LIMIT 1",
+            (*here[0], offset),
+        )
+        neighbours.append(rows[0][0] if rows else None)
+    return (neighbours[0], neighbours[1]) if neighbours else (None, None)
 
 
 def species_heard(db: apsw.Connection, species_max: int) -> list[Species]:
-    """Every species, the most calls first; at most `SPECIES_MAX` of them."""
+    """Return every species, most calls first; at most `SPECIES_MAX`."""
     rows = rows_of(
         db,
         "SELECT name, common_name, calls FROM species WHERE calls > 0"
@@ -127,16 +184,16 @@ def species_heard(db: apsw.Connection, species_max: int) -> list[Species]:
 
 
 def ids_of(db: apsw.Connection, wanted: CallFilter) -> tuple[int | None, int | None] | None:
-    """Ids of the node and the species; None where one of them was never heard."""
+    """Return the ids of the node and the species; None where one of them was never heard."""
     ids: list[int | None] = []
     for table, name in (("node", wanted.node), ("species", wanted.species)):
-        found = None
+        number = None
         if name is not None:
             rows = rows_of(db, f"SELECT id FROM {table} WHERE name = ?", (name,))  # noqa: S608
             if not rows:
                 return None
-            found = rows[0][0]
-        ids.append(found)
+            number = rows[0][0]
+        ids.append(number)
     return ids[0], ids[1]
 
 
@@ -148,7 +205,10 @@ def newest(
     until: tuple[int, int],
     calls_max: int,
 ) -> list[tuple[int, int]]:
-    """Time and offset of the newest before `until`, each tenth of confidence by its own index."""
+    """Return time and offset of the newest calls before `until`.
+
+    Each tenth of confidence is read by the index, and then merged.
+    """
     match node_id, species_id:
         case None, None:
             index, terms = "call_by_time", ""
@@ -190,7 +250,7 @@ def _call(db: apsw.Connection, offset: int) -> ListedCall:
 
 
 def _under_way(db: apsw.Connection, node_id: int, at_ms: int) -> int | None:
-    """The recording that the node was making at that moment, as far as its form tells."""
+    """Return the recording that the node was making then, where its form says when it began."""
     rows = rows_of(
         db,
         "SELECT offset, started_at_ms + duration_ms FROM clip INDEXED BY recording_by_node"

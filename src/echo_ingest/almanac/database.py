@@ -1,4 +1,4 @@
-"""Opening `almanac.db`, and beginning it anew where it is not ours, is damaged or gone."""
+"""Open `almanac.db`, and begin it anew where it is missing, damaged or of another version."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ CACHE_KIB = 8 * 1024
 WAL_BYTES = 8 * 1024 * 1024
 UNUSABLE = (apsw.CorruptError, apsw.NotADBError)
 
-
-Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types
+Row = tuple[Any, ...]
+"""The schema is STRICT, so SQLite has checked the types."""
 
 
 class AlmanacUnready(Exception):
-    """There is no almanac to be read yet; the message says why. It passes by itself."""
+    """There is no almanac to read yet; the message says why. This passes by itself."""
 
 
 def open_to_write(path: Path) -> apsw.Connection:
-    """Open or create it; what another version wrote, or a disk has changed, is begun anew."""
+    """Open or create the almanac; begin anew what is damaged or of another version."""
     try:
         return _open(path)
     except UNUSABLE:
@@ -34,30 +34,30 @@ def open_to_write(path: Path) -> apsw.Connection:
 
 
 def open_to_read(path: Path) -> apsw.Connection:
-    """Raise `AlmanacUnready` if it is not there, or not ours."""
+    """Open the almanac; raise `AlmanacUnready` if it is missing, damaged or of another version."""
     try:
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         db.set_busy_timeout(BUSY_TIMEOUT_MS)
         version = db.execute("PRAGMA user_version").get
     except (apsw.CantOpenError, *UNUSABLE) as error:
         raise AlmanacUnready(
-            f"{path.name} is being made anew from the journal; ask again in a few seconds"
+            f"{path.name} is being built from the journal; try again in a few seconds"
         ) from error
     if version != SCHEMA_VERSION:
         db.close()
-        raise AlmanacUnready(f"{path.name} is of another version; it is being made anew")
+        raise AlmanacUnready(f"{path.name} is of another version; it is being built anew")
     return db
 
 
 def rows_of(
     db: apsw.Connection, sql: str, bindings: Sequence[Any] | Mapping[str, Any] = ()
 ) -> list[Row]:
-    """All rows of an answer."""
+    """Return all rows of an answer."""
     return db.execute(sql, bindings).fetchall()
 
 
 def begin_anew(path: Path) -> None:
-    """Remove it, and what SQLite keeps beside it; whoever reads it goes on with the old one."""
+    """Remove the almanac and the files of SQLite beside it; open readers keep the old one."""
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         with contextlib.suppress(FileNotFoundError):
             path.with_name(name).unlink()
@@ -68,7 +68,7 @@ def _open(path: Path) -> apsw.Connection:
     db = apsw.Connection(str(path))
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
     db.execute("PRAGMA journal_mode = WAL")
-    # A power cut may take the last seconds, and then they are read from the journal again.
+    # A power cut may lose the last seconds, which are then read from the journal again.
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")

@@ -1,9 +1,9 @@
 """Keeps the almanac up to date with the journal, a little at a time.
 
-`Follower.round` goes on from where it was. Each of its steps takes a few milliseconds, so that
-whoever runs it in a thread can pause between them. What belongs together is one transaction, with
-how far it has come: whatever is killed goes on there. A journal that is not the one it knows, or
-does not hold what it held, has the almanac begun anew.
+`Follower.round` goes on from where it was. Each of its steps takes a few milliseconds, so that a
+thread that runs it can pause between them. What belongs together is written in one transaction
+with the progress, so that a process that is killed goes on from there. If the journal is another
+one than before, or no longer holds what it held, the almanac is begun anew.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import structlog
 from echo_ingest.almanac.aggregate import SPAN_MS, Aggregate
 from echo_ingest.almanac.database import UNUSABLE, begin_anew, open_to_write, rows_of
 from echo_ingest.almanac.mirror import Mirror
-from echo_ingest.almanac.observation import HOUR_MS, heard
+from echo_ingest.almanac.observation import HOUR_MS, observe
 from echo_ingest.almanac.prune import drop_hours, drop_trimmed
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry, JournalFull, JournalUnusable
@@ -26,7 +26,7 @@ from echo_ingest.journal.changes import JournalChanges, JournalMarks, file_of
 from echo_ingest.journal.decoding import DAMAGED, Unreadable, decode_entry
 
 STEP_RECORDS = 25
-"""Less than a millisecond of Python: pages are answered in the same process, in turns with us."""
+"""They take less than a millisecond of Python: the same process answers pages in between."""
 STEP_BYTES = 512 * 1024
 WRITE_RECORDS = 4_000
 WRITE_SECONDS = 1.0
@@ -43,7 +43,7 @@ log = structlog.get_logger("almanac")
 
 
 class Follower:
-    """The one that writes the almanac at `path`; all its calls are made from one thread."""
+    """The writer of the almanac at `path`; all of its calls are made from one thread."""
 
     def __init__(
         self, path: Path, journal_path: Path, decoder: Decoder, nodes_path: Path | None = None
@@ -59,7 +59,7 @@ class Follower:
         self._is_open = False
 
     def run(self, stop: threading.Event) -> None:
-        """Follow until `stop` is set; say when that is not possible, and try again."""
+        """Follow the journal until `stop` is set; log when that is not possible, and try again."""
         trouble = ""
         while not stop.is_set():
             pause = ROUND_SECONDS
@@ -69,23 +69,23 @@ class Follower:
                         if stop.wait(PAUSE_SECONDS):
                             break
                 if trouble:
-                    log.info("almanac goes on")
+                    log.info("almanac follows the journal again")
                 trouble = ""
             except WORLD as error:
                 if str(error) != trouble:
-                    log.warning("almanac waits", reason=str(error))
+                    log.warning("almanac cannot follow the journal", reason=str(error))
                 trouble, pause = str(error), TROUBLE_SECONDS
                 self.close()
             stop.wait(pause)
         self.close()
 
     def close(self) -> None:
-        """Let go of both files; what was not written yet is read again."""
+        """Close both files; what was not written yet will be read again."""
         self._closing.close()
         self._is_open = False
 
     def round(self) -> Steps:
-        """All that is new now, in steps; raises `JournalUnusable` where there is no journal."""
+        """Read everything new, in steps; raise `JournalUnusable` where there is no journal."""
         try:
             yield from self._round()
         except UNUSABLE as error:
@@ -93,27 +93,27 @@ class Follower:
             yield from self._round()
 
     def _round(self) -> Steps:
-        if not self._is_open or self._changed_hands():
+        if not self._is_open or self._files_changed():
             self._open()
         if self._nodes_path is not None:
-            self._copies.accounts(self._nodes_path)
+            self._mirror.accounts(self._nodes_path)
         version = self._journal.version()
         seldom = time.monotonic() - self._seldom_at >= SELDOM_SECONDS
         if version == self._version and not seldom:
             return
         more = True
-        while more:  # a long way behind, what is refused does not wait for all records
+        while more:  # far behind, dead letters and parked records do not wait for all records
             marks = self._journal.marks()
             if marks.trimmed_offset > self._db.execute("SELECT offset FROM progress").get:
-                self._copies.heard()  # of some, no record was seen before it was gone
+                self._mirror.heard()  # some nodes had only records that are already gone
             more = yield from self._records()
-            yield from self._copies.letters(marks)
-            yield from self._copies.parked(marks)
+            yield from self._mirror.letters(marks)
+            yield from self._mirror.parked(marks)
             if (marks.trimmed_offset, marks.left_behind) != self._trimmed:
                 yield from self._trim(marks)
         if seldom:
-            yield from self._copies.last_heard()
-            self._copies.tidy()
+            yield from self._mirror.last_heard()
+            self._mirror.tidy()
             span = time.time_ns() // 1_000_000 // SPAN_MS - LATELY_SPANS
             self._db.execute("DELETE FROM lately WHERE span < ?", (span,))
             self._seldom_at = time.monotonic()
@@ -121,7 +121,7 @@ class Follower:
 
     # ------------------------------------------------------------------ opening
 
-    def _changed_hands(self) -> bool:
+    def _files_changed(self) -> bool:
         return (
             file_of(self._journal_path) != self._journal.file or file_of(self._path) != self._file
         )
@@ -133,8 +133,8 @@ class Follower:
         )
         self._db = self._closing.enter_context(contextlib.closing(open_to_write(self._path)))
         self._file = file_of(self._path)
-        self._tally = Aggregate(self._db)
-        self._copies = Mirror(self._db, self._journal, self._tally)
+        self._aggregate = Aggregate(self._db)
+        self._mirror = Mirror(self._db, self._journal, self._aggregate)
         self._version = -1
         self._trimmed = None
         self._seldom_at = time.monotonic()
@@ -148,13 +148,13 @@ class Follower:
         self._is_open = True
 
     def _contradiction(self, marks: JournalMarks, file: str, offset: int, key: bytes) -> str | None:
-        """Why the almanac is of another journal than this one; None if it is of this."""
+        """Say why the almanac belongs to another journal; None if it belongs to this one."""
         if file != self._journal.file:
-            return "it is of another journal"
+            return "it belongs to another journal"
         if offset > marks.last_offset:
             return f"the journal ends at offset {marks.last_offset:,}, before {offset:,}"
-        there = self._journal.key(offset)
-        if offset and there != key and (there is not None or offset > marks.trimmed_offset):
+        stored = self._journal.key(offset)
+        if offset and stored != key and (stored is not None or offset > marks.trimmed_offset):
             return f"the journal holds another record at offset {offset:,}"
         return None
 
@@ -165,7 +165,7 @@ class Follower:
 
     def _begin(self, marks: JournalMarks) -> None:
         hour = _first_hour(marks) if marks.trimmed_offset else 0
-        self._copies.heard()
+        self._mirror.heard()
         self._db.execute(
             "INSERT INTO progress VALUES (1, ?, 0, x'', 0, ?)", (self._journal.file, hour)
         )
@@ -173,13 +173,13 @@ class Follower:
     # ------------------------------------------------------------------ records
 
     def _records(self) -> Generator[None, None, bool]:
-        """Some records in one transaction; whether there may be more."""
+        """Read some records in one transaction; return whether there may be more."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             more = yield from self._batch()
             self._db.execute("COMMIT")
         except BaseException:
-            self.close()  # nothing of it was written
+            self.close()  # the transaction was not committed
             raise
         yield
         return more
@@ -189,7 +189,7 @@ class Follower:
         offset, first_hour = self._db.execute("SELECT offset, first_hour FROM progress").get
         key = None
         more = True
-        while self._tally.records < WRITE_RECORDS and time.monotonic() < began + WRITE_SECONDS:
+        while self._aggregate.records < WRITE_RECORDS and time.monotonic() < began + WRITE_SECONDS:
             entries = self._journal.entries(offset, STEP_RECORDS, STEP_BYTES)
             if not entries:
                 more = False
@@ -200,7 +200,7 @@ class Follower:
             yield
         if key is not None:
             span = time.time_ns() // 1_000_000 // SPAN_MS - LATELY_SPANS
-            yield from self._tally.write(first_hour, span)
+            yield from self._aggregate.write(first_hour, span)
             self._db.execute("UPDATE progress SET offset = ?, key = ?", (offset, key))
         return more
 
@@ -209,8 +209,8 @@ class Follower:
         if record is DAMAGED:
             return
         message = entry.message
-        observation = None if isinstance(record, Unreadable) else heard(record)
-        self._tally.add(entry.offset, message.node or "", message.received_at_ms, observation)
+        observation = None if isinstance(record, Unreadable) else observe(record)
+        self._aggregate.add(entry.offset, message.node or "", message.received_at_ms, observation)
 
     # ------------------------------------------------------------------ retention
 
@@ -222,7 +222,7 @@ class Follower:
 
 
 def _first_hour(marks: JournalMarks) -> int:
-    """The hour in which the oldest record that retention has left was received."""
+    """Return the hour in which the oldest record that retention has left was received."""
     now_ms = time.time_ns() // 1_000_000
     first_ms = now_ms if marks.first_received_at_ms is None else marks.first_received_at_ms
     return min(first_ms, now_ms) // HOUR_MS

@@ -1,4 +1,4 @@
-"""A node by the hour: what was heard of it and how it was; and when the service itself listened."""
+"""The hourly history of a node: its messages and its health; and when the service was running."""
 
 import apsw
 from msgspec import Struct
@@ -11,32 +11,32 @@ WITNESSES = 50
 
 
 class NodeHour(Struct, frozen=True):
-    """What came of a node in one hour. An hour without any has none of these."""
+    """The messages of a node in one hour; an hour without messages has no row."""
 
     hour_ms: int
-    """When it begins: milliseconds since 1970, a whole hour in UTC."""
+    """When the hour begins: milliseconds since 1970, a whole hour in UTC."""
     received: int
     """Records that were received in it."""
     dead_letters: int
-    """Received in it, and not replayed since."""
+    """Dead letters that were received in it, and not replayed since."""
     observed: int
-    """Records that say themselves that they are of this hour, whenever they came: a node that was
-    out of reach has some where `received` is 0."""
+    """Records whose own time is in this hour, whenever they were received: a node that was out of
+    reach has some where `received` is 0."""
     calls: int
     """Detections observed in it."""
     least_delay_seconds: float | None
-    """Of the records received in it that tell their own time: receipt less that time. Below 0 the
-    node's clock is ahead by at least so much; above, it is behind by at most so much. None: none
-    told its time."""
+    """The least time from a record's own time to its receipt, among those received in this hour.
+    Below 0, the node's clock is ahead by at least that; above 0, it is behind by at most that.
+    None: no record gave its own time."""
     most_delay_seconds: float | None
-    """The same of the one that took longest; far from the least: they waited on the node."""
+    """The greatest such time; if it is far from the least, messages waited on the node."""
 
 
 class HourlyMeasure(Struct, frozen=True):
     """One measure of a node in one hour."""
 
     hour_ms: int
-    """When the hour begins: milliseconds since 1970, UTC. That in which the node measured."""
+    """When the hour begins in which the node measured: milliseconds since 1970, UTC."""
     least: float
     mean: float
     most: float
@@ -44,30 +44,30 @@ class HourlyMeasure(Struct, frozen=True):
 
 
 class HealthHistory(Struct, frozen=True):
-    """A node's measures over time, hours without one left out; the oldest first."""
+    """A node's measures over time, oldest first, without hours that have no reading."""
 
     battery_percent: list[HourlyMeasure]
     temperature_celsius: list[HourlyMeasure]
-    """Of the recorder itself."""
+    """Inside the recorder."""
     disk_percent: list[HourlyMeasure]
-    """In use."""
+    """Disk in use."""
     cpu_percent: list[HourlyMeasure]
     memory_percent: list[HourlyMeasure]
 
 
 class ServiceHour(Struct, frozen=True):
-    """Whether the service itself was there in one hour. An hour that is not told is not known."""
+    """Whether the service itself was running in one hour; without a row, it is not known."""
 
     hour_ms: int
-    """When it begins: milliseconds since 1970, UTC."""
+    """When the hour begins: milliseconds since 1970, UTC."""
     answered_share: float
-    """Of the minutes looked at, 0 to 1."""
+    """The share of sampled minutes in which it answered, 0 to 1."""
     minutes: int
-    """How many were looked at; few in the hour in which it was started."""
+    """How many minutes were sampled; few in the hour in which it was started."""
 
 
 def calendar(db: apsw.Connection, node: str, since_ms: int, until_ms: int) -> list[NodeHour]:
-    """A node's hours from one time to before another, the oldest first."""
+    """Return a node's hours from one time to before another, oldest first."""
     rows = rows_of(
         db,
         "SELECT hour, received, dead_letters, observed, calls, least_delay_ms, most_delay_ms"
@@ -76,14 +76,22 @@ def calendar(db: apsw.Connection, node: str, since_ms: int, until_ms: int) -> li
         (node, *_hours(since_ms, until_ms), HOURS_MAX),
     )
     return [
-        NodeHour(*(hour * HOUR_MS, *counts, _seconds(least), _seconds(most)))
-        for hour, *counts, least, most in rows
+        NodeHour(
+            hour_ms=hour * HOUR_MS,
+            received=received,
+            dead_letters=dead_letters,
+            observed=observed,
+            calls=calls,
+            least_delay_seconds=_seconds(least_ms),
+            most_delay_seconds=_seconds(most_ms),
+        )
+        for hour, received, dead_letters, observed, calls, least_ms, most_ms in rows
     ]
 
 
 def health(db: apsw.Connection, node: str, since_ms: int, until_ms: int) -> HealthHistory:
-    """A node's measures from one time to before another."""
-    its: tuple[list[HourlyMeasure], ...] = tuple([] for _ in MEASURES)
+    """Return a node's measures from one time to before another."""
+    by_measure: tuple[list[HourlyMeasure], ...] = tuple([] for _ in MEASURES)
     rows = rows_of(
         db,
         "SELECT measure, hour, readings, total, least, most FROM health_hour"
@@ -92,27 +100,28 @@ def health(db: apsw.Connection, node: str, since_ms: int, until_ms: int) -> Heal
         (node, len(MEASURES), *_hours(since_ms, until_ms), HOURS_MAX * len(MEASURES)),
     )
     for measure, hour, readings, total, least, most in rows:
-        its[measure].append(
-            HourlyMeasure(
-                *(hour * HOUR_MS, least / 1000, total / readings / 1000, most / 1000, readings)
-            )
+        mean = total / readings / 1000
+        by_measure[measure].append(
+            HourlyMeasure(hour * HOUR_MS, least / 1000, mean, most / 1000, readings)
         )
-    return HealthHistory(*its)
+    return HealthHistory(*by_measure)
 
 
 def listening(db: apsw.Connection, since_ms: int, until_ms: int) -> list[ServiceHour]:
-    """Hours in which it is known whether the service answered, the oldest first."""
+    """Return the hours for which it is known whether the service answered, oldest first."""
     rows = rows_of(
         db,
         "SELECT hour, answered, minutes FROM listening WHERE hour >= ? AND hour < ?"
         " ORDER BY hour LIMIT ?",
         (*_hours(since_ms, until_ms), HOURS_MAX),
     )
-    return [ServiceHour(hour * HOUR_MS, yes / minutes, minutes) for hour, yes, minutes in rows]
+    return [
+        ServiceHour(hour * HOUR_MS, answered / minutes, minutes) for hour, answered, minutes in rows
+    ]
 
 
 def witnessed(db: apsw.Connection, since_ms: int, until_ms: int) -> list[int]:
-    """When the hours begin in which one of the `WITNESSES` nodes heard last was received."""
+    """Return when hours begin in which one of the `WITNESSES` nodes heard last was received."""
     rows = db.execute(
         "SELECT DISTINCT hour FROM node_hour WHERE node_id IN"
         " (SELECT id FROM node WHERE last_heard_at_ms IS NOT NULL"

@@ -1,8 +1,8 @@
-"""Calls by night and species: noon to noon, in whatever zone is asked for.
+"""Calls by night and species, from noon to noon in any time zone.
 
-Kept by UTC hour and species, and within by tenths of confidence, so that any zone can put the hours
-together and any tenth can be the least. A night begins with the first whole UTC hour at or after
-noon: where a zone is half an hour off, up to half an hour late.
+They are counted by UTC hour and species, and within these by tenths of confidence, so that hours
+can be added up for any zone and from any confidence on. A night begins with the first whole UTC
+hour at or after noon: up to half an hour late, where a zone is half an hour off.
 """
 
 from array import array
@@ -30,43 +30,43 @@ class SpeciesNight(Struct, frozen=True):
     common_name: str | None
     calls: int
     nodes: int
-    """How many different ones heard it."""
+    """How many different nodes heard it."""
     best_confidence: float | None
-    """Fraction, 0 to 1. None: no message said how sure it was."""
+    """Fraction, 0 to 1. None: no call has a confidence."""
     best_offset: int
     """The journal offset of a call with that confidence."""
     first_at_ms: int
     last_at_ms: int
-    """Observed; milliseconds since 1970, UTC."""
+    """When the first and the last call were observed: milliseconds since 1970, UTC."""
 
 
 class Night(Struct, frozen=True):
-    """What was heard from one noon to the next."""
+    """The calls from one noon to the next."""
 
     evening: date
     """The local day on which it begins, at noon."""
     since_ms: int
     until_ms: int
-    """From when, and before when its calls were observed: whole UTC hours, in ms since 1970."""
+    """From when and before when calls were observed: whole UTC hours, in ms since 1970."""
     species: tuple[SpeciesNight, ...]
-    """The most calls first."""
+    """Species with the most calls first."""
 
 
 class ConfidenceBin(Struct, array_like=True, gc=False):
-    """Calls of one species in one hour, with a confidence from one tenth up to the next."""
+    """Calls of one species in one hour whose confidence lies in one tenth."""
 
     tenth: int
-    """-1: no confidence was given."""
+    """-1: without a confidence."""
     calls: int
     best_confidence: float | None
     best_offset: int
     first_at_ms: int
     last_at_ms: int
     nodes: bytes
-    """Ids of those that heard it, each once: 4 bytes, in the machine's order."""
+    """Ids of the nodes that heard it, each once: 4 bytes, in the machine's order."""
 
     def add(self, offset: int, observed_at_ms: int, confidence: float | None) -> None:
-        """Count one more call; `nodes` is left to `with_nodes`."""
+        """Count one more call; `_write` adds its node."""
         self.calls += 1
         self.first_at_ms = min(self.first_at_ms, observed_at_ms)
         self.last_at_ms = max(self.last_at_ms, observed_at_ms)
@@ -84,7 +84,7 @@ _decode = msgspec.msgpack.Decoder(list[ConfidenceBin]).decode
 
 
 def tenth_of(confidence: float | None) -> int:
-    """The tenth it lies in, rounded down: 0.69 is in the sixth."""
+    """Return the tenth of a confidence, rounded down: 6 for 0.69; -1 without a confidence."""
     return -1 if confidence is None else int(confidence * 10)
 
 
@@ -93,13 +93,13 @@ def add_calls(db: apsw.Connection, calls: Iterable[CallRow]) -> None:
     by_hour: dict[tuple[int, int], list[CallRow]] = {}
     for call in calls:
         by_hour.setdefault((call[1] // HOUR_MS, call[3]), []).append(call)
-    for (hour, species_id), its in by_hour.items():
+    for (hour, species_id), new in by_hour.items():
         known = rows_of(
             db,
             "SELECT tenths FROM species_hour WHERE hour = ? AND species_id = ?",
             (hour, species_id),
         )
-        _write(db, hour, species_id, _decode(known[0][0]) if known else [], its)
+        _write(db, hour, species_id, _decode(known[0][0]) if known else [], new)
 
 
 def recount(db: apsw.Connection, hour: int, species_id: int) -> None:
@@ -128,16 +128,22 @@ def _write(
     tenths = {tenth.tenth: tenth for tenth in known}
     nodes: dict[int, set[int]] = {}
     for offset, observed_at_ms, node_id, _, tenth, confidence, *_ in calls:
-        its = tenths.get(tenth)
-        if its is None:
-            its = tenths[tenth] = ConfidenceBin(
-                tenth, 0, None, offset, observed_at_ms, observed_at_ms, b""
+        counted = tenths.get(tenth)
+        if counted is None:
+            counted = tenths[tenth] = ConfidenceBin(
+                tenth=tenth,
+                calls=0,
+                best_confidence=None,
+                best_offset=offset,
+                first_at_ms=observed_at_ms,
+                last_at_ms=observed_at_ms,
+                nodes=b"",
             )
-        its.add(offset, observed_at_ms, confidence)
+        counted.add(offset, observed_at_ms, confidence)
         nodes.setdefault(tenth, set()).add(node_id)
     for tenth, new in nodes.items():
-        its = tenths[tenth]
-        its.nodes = array(NODE_IDS, new.union(array(NODE_IDS, its.nodes))).tobytes()
+        counted = tenths[tenth]
+        counted.nodes = array(NODE_IDS, new.union(array(NODE_IDS, counted.nodes))).tobytes()
     db.execute(
         "INSERT INTO species_hour VALUES (?1, ?2, ?3)"
         " ON CONFLICT DO UPDATE SET tenths = excluded.tenths",
@@ -145,21 +151,21 @@ def _write(
     )
 
 
-# ---------------------------------------------------------------------- asking
+# ---------------------------------------------------------------------- queries
 
 
 def nights(db: apsw.Connection, wanted: CallFilter, zone: ZoneInfo, nights_max: int) -> list[Night]:
-    """The newest nights in which something wanted was heard, the newest first."""
+    """Return the newest nights with wanted calls, newest first."""
     ids = ids_of(db, wanted)
     if ids is None:
         return []
     node_id, species_id = ids
     least = wanted.least_tenth
-    found: list[Night] = []
+    newest_nights: list[Night] = []
     before = END_MS if wanted.until_ms is None else -(-wanted.until_ms // HOUR_MS) * HOUR_MS
     since = -END_MS if wanted.since_ms is None else wanted.since_ms // HOUR_MS * HOUR_MS
     wanted = structs.replace(wanted, since_ms=since)
-    while len(found) < min(nights_max, NIGHTS_MAX):
+    while len(newest_nights) < min(nights_max, NIGHTS_MAX):
         last = newest(db, node_id, species_id, wanted, (before, 0), 1)
         if not last:
             break
@@ -170,19 +176,19 @@ def nights(db: apsw.Connection, wanted: CallFilter, zone: ZoneInfo, nights_max: 
             parts = _of_all(db, species_id, least, *within)
         else:
             parts = _of_node(db, node_id, species_id, least, *within)
-        found.append(Night(evening, first, end, tuple(_told(db, parts))))
+        newest_nights.append(Night(evening, first, end, tuple(_added_up(db, parts))))
         before = first
-    return found
+    return newest_nights
 
 
 def evening_of(hour: int, zone: ZoneInfo) -> date:
-    """The local day on whose noon the night of this UTC hour begins."""
+    """Return the local day on whose noon the night of this UTC hour begins."""
     day = datetime.fromtimestamp(hour * 3600, UTC).astimezone(zone).date()
     return day if hour >= hours_of(day, zone)[0] else day - timedelta(days=1)
 
 
 def hours_of(evening: date, zone: ZoneInfo) -> tuple[int, int]:
-    """The UTC hour with which that night begins, and the one with which the next does."""
+    """Return the UTC hour with which that night begins, and that of the next night."""
     noons = (
         datetime.combine(day, time(12), zone).timestamp()
         for day in (evening, evening + timedelta(days=1))
@@ -194,7 +200,7 @@ def hours_of(evening: date, zone: ZoneInfo) -> tuple[int, int]:
 def _of_all(
     db: apsw.Connection, species_id: int | None, least: int, first_ms: int, end_ms: int
 ) -> dict[int, list[ConfidenceBin]]:
-    """What is to be added up for each species."""
+    """Return the bins to add up for each species."""
     rows = rows_of(
         db,
         "SELECT species_id, tenths FROM species_hour WHERE hour >= ?1 AND hour < ?2"
@@ -202,10 +208,10 @@ def _of_all(
         (first_ms // HOUR_MS, end_ms // HOUR_MS, species_id),
     )
     parts: dict[int, list[ConfidenceBin]] = {}
-    for its, tenths in rows:
+    for number, tenths in rows:
         wanted = [tenth for tenth in _decode(tenths) if tenth.tenth >= least]
         if wanted:
-            parts.setdefault(its, []).extend(wanted)
+            parts.setdefault(number, []).extend(wanted)
     return parts
 
 
@@ -217,54 +223,65 @@ def _of_node(
     first_ms: int,
     end_ms: int,
 ) -> dict[int, list[ConfidenceBin]]:
-    """A node's own calls are few enough to be counted one by one."""
-    its_own = (
+    """Return the same for one node, whose calls are few enough to be counted from the records."""
+    source = (
         f"FROM call INDEXED BY call_by_node WHERE node_id = ?1 AND {EACH_TENTH} AND tenth >= ?2"
         " AND observed_at_ms >= ?3 AND observed_at_ms < ?4 AND (?5 IS NULL OR species_id = ?5)"
         " GROUP BY species_id, tenth"
     )
-    asked = node_id, least, first_ms, end_ms, species_id
+    bindings = node_id, least, first_ms, end_ms, species_id
     counted = rows_of(
         db,
-        f"SELECT species_id, tenth, count(*), min(observed_at_ms), max(observed_at_ms) {its_own}",
-        asked,
+        f"SELECT species_id, tenth, count(*), min(observed_at_ms), max(observed_at_ms) {source}",
+        bindings,
     )
-    # Alone: only beside a single max is what else is selected of the row that has it.
+    # A query of its own: beside a single max(), SQLite takes the other columns from its row.
     best = {
-        (its, tenth): (confidence, offset)
-        for its, tenth, confidence, offset in rows_of(
-            db, f"SELECT species_id, tenth, max(confidence), offset {its_own}", asked
+        (number, tenth): (confidence, offset)
+        for number, tenth, confidence, offset in rows_of(
+            db, f"SELECT species_id, tenth, max(confidence), offset {source}", bindings
         )
     }
     parts: dict[int, list[ConfidenceBin]] = {}
     nodes = array(NODE_IDS, [node_id]).tobytes()
-    for its, tenth, calls, first_at_ms, last_at_ms in counted:
-        its_best = best[its, tenth]
-        parts.setdefault(its, []).append(
-            ConfidenceBin(tenth, calls, *its_best, first_at_ms, last_at_ms, nodes)
+    for number, tenth, calls, first_at_ms, last_at_ms in counted:
+        best_confidence, best_offset = best[number, tenth]
+        parts.setdefault(number, []).append(
+            ConfidenceBin(
+                tenth=tenth,
+                calls=calls,
+                best_confidence=best_confidence,
+                best_offset=best_offset,
+                first_at_ms=first_at_ms,
+                last_at_ms=last_at_ms,
+                nodes=nodes,
+            )
         )
     return parts
 
 
-def _told(db: apsw.Connection, parts: dict[int, list[ConfidenceBin]]) -> list[SpeciesNight]:
-    """Added up, the most calls first."""
-    told = []
-    for species_id, its in parts.items():
+def _added_up(db: apsw.Connection, parts: dict[int, list[ConfidenceBin]]) -> list[SpeciesNight]:
+    """Add up the bins of each species, most calls first."""
+    night = []
+    for species_id, bins in parts.items():
         name, common_name = db.execute(
             "SELECT name, common_name FROM species WHERE id = ?", (species_id,)
         ).get
-        best = max(its, key=_sureness)
-        told.append(
+        best = max(bins, key=_best_confidence)
+        night.append(
             SpeciesNight(
-                *(name, common_name, sum([tenth.calls for tenth in its])),
-                len(set().union(*[array(NODE_IDS, tenth.nodes) for tenth in its])),
-                *(best.best_confidence, best.best_offset),
-                min([tenth.first_at_ms for tenth in its]),
-                max([tenth.last_at_ms for tenth in its]),
+                species=name,
+                common_name=common_name,
+                calls=sum([each.calls for each in bins]),
+                nodes=len(set().union(*[array(NODE_IDS, each.nodes) for each in bins])),
+                best_confidence=best.best_confidence,
+                best_offset=best.best_offset,
+                first_at_ms=min([each.first_at_ms for each in bins]),
+                last_at_ms=max([each.last_at_ms for each in bins]),
             )
         )
-    return sorted(told, key=lambda each: (-each.calls, each.species))
+    return sorted(night, key=lambda each: (-each.calls, each.species))
 
 
-def _sureness(tenth: ConfidenceBin) -> float:
+def _best_confidence(tenth: ConfidenceBin) -> float:
     return -1.0 if tenth.best_confidence is None else tenth.best_confidence

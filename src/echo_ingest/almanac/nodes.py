@@ -1,4 +1,4 @@
-"""Every node that was heard or has an account: how it is, and since when it is silent."""
+"""Every node that was heard or has an account: its state, and since when it is silent."""
 
 from typing import Literal
 
@@ -21,11 +21,11 @@ Order = Literal[
     "name", "last_heard", "battery", "temperature", "disk", "clock", "records_today", "dead_letters"
 ]
 Which = Literal["all", "hour", "day", "silent", "never"]
-"""All; heard within the last hour, or day; heard once but not within the last hour; never heard."""
+"""All; heard within the last hour, or day; heard, but not within the last hour; never heard."""
 
 
 class ReportedValue(Struct, frozen=True):
-    """A value that a node gave, and when."""
+    """A value that a node reported, and when."""
 
     value: float
     at_ms: int
@@ -33,25 +33,25 @@ class ReportedValue(Struct, frozen=True):
 
 
 class NodePlace(Struct, frozen=True):
-    """Where a node last said it is (WGS 84)."""
+    """The position that a node last reported (WGS 84)."""
 
     latitude: float
     longitude: float
     """Degrees."""
     uncertainty_metres: float | None
     at_ms: int
-    """When it said so: milliseconds since 1970, UTC."""
+    """When it was reported: milliseconds since 1970, UTC."""
 
 
 class Clock(Struct, frozen=True):
-    """What the newest hour tells in which a node gave its own time; at most a week back."""
+    """A node's clock, judged by the newest hour in which it gave its own time, within a week."""
 
     least_delay_seconds: float
-    """Of its messages, receipt less the time they tell."""
+    """The least time from a message's own time to its receipt."""
     verdict: Literal["ahead", "right", "late or behind"]
-    """`ahead`: by at least the least delay, for no message comes before it was sent. `right`:
-    ahead by less than 2 s, behind by at most a minute. `late or behind`: its messages waited, or
-    its clock is behind; that cannot be told apart, but by no more than the least delay."""
+    """`ahead`: by at least the least delay, since no message is received before it is sent.
+    `right`: ahead by less than 2 s, or behind by at most a minute. `late or behind`: messages
+    waited or the clock is behind, which cannot be told apart; by no more than the least delay."""
     hour_ms: int
     """When that hour begins: milliseconds since 1970, UTC."""
 
@@ -61,35 +61,35 @@ class NodeSummary(Struct, frozen=True):
 
     name: str
     account: Literal["enabled", "disabled"] | None
-    """In the file of nodes; None: it has none of its own."""
+    """Its account in the file of nodes; None: it has none of its own."""
     first_heard_at_ms: int | None
     last_heard_at_ms: int | None
-    """Of any message, also those that were refused or came twice: milliseconds since 1970, UTC.
-    None: never."""
+    """When any message of it was received, also dead letters and duplicates: milliseconds since
+    1970, UTC. None: never."""
     place: NodePlace | None
     battery_percent: ReportedValue | None
     temperature_celsius: ReportedValue | None
     disk_percent: ReportedValue | None
-    """In use."""
+    """Disk in use."""
     clock: Clock | None
-    """None: it has told no time within a week."""
+    """None: it has not given its own time within a week."""
     firmware: str | None
     last_clip_offset: int | None
-    """The journal offset of its newest record with sound."""
+    """The journal offset of its newest record with a clip."""
     records_today: int
-    """Received since the hour in which the day began that was asked for."""
+    """Records received since the hour in which the viewer's day began."""
     calls_today: int
-    """Observed since then."""
+    """Calls observed since then."""
     records_last_hour: int
-    """Received, in the last 60 to 70 minutes."""
+    """Records received in the last 60 to 70 minutes."""
     calls_last_hour: int
-    """Observed within the last 60 minutes."""
+    """Calls observed within the last 60 minutes."""
     dead_letters_last_day: int
-    """Received within the last 24 hours, and not replayed since."""
+    """Dead letters received within the last 24 hours, and not replayed since."""
 
 
 class NodePage(Struct, frozen=True):
-    """Some nodes, and how many there are of them."""
+    """A page of nodes, and how many nodes there are on all pages."""
 
     nodes: list[NodeSummary]
     total: int
@@ -104,15 +104,15 @@ class SilentNode(Struct, frozen=True):
 
 
 class NodeCounts(Struct, frozen=True):
-    """All nodes at once; those whose account is disabled and that are silent do not count."""
+    """How many nodes there are; silent ones whose account is disabled do not count."""
 
     known: int
     heard_last_hour: int
     heard_last_day: int
     never: int
-    """They have an account and were never heard."""
+    """Nodes that have an account and were never heard."""
     silent: list[SilentNode]
-    """The latest to fall silent first; at most 100."""
+    """Those that fell silent last come first; at most 100."""
 
 
 class MapPoint(Struct, frozen=True, array_like=True):
@@ -175,7 +175,7 @@ def nodes(
     nodes_max: int,
     skip: int,
 ) -> NodePage:
-    """A page of nodes; those of which the order knows nothing come last."""
+    """Return a page of nodes; those without a value to order by come last."""
     times = _times(now_ms, today_ms)
     bindings = {**times, "text": text.lower()}
     where = f"name != '' AND instr(lower(name), :text) > 0 AND {WHICH[which]}"
@@ -191,13 +191,13 @@ def nodes(
 
 
 def node(db: apsw.Connection, name: str, now_ms: int, today_ms: int) -> NodeSummary | None:
-    """One node by its name; None if it is not known."""
+    """Return one node by its name; None if it is not known."""
     rows = rows_of(db, "SELECT id FROM node WHERE name = ? AND name != ''", (name,))
     return _node(db, rows[0][0], _times(now_ms, today_ms)) if rows else None
 
 
 def names(db: apsw.Connection, names_max: int) -> list[str]:
-    """Names of the nodes that were heard last, in order of the alphabet."""
+    """Return the names of the nodes that were heard last, in alphabetical order."""
     rows = rows_of(
         db,
         "SELECT name FROM node WHERE name != '' ORDER BY last_heard_at_ms DESC LIMIT ?",
@@ -207,7 +207,7 @@ def names(db: apsw.Connection, names_max: int) -> list[str]:
 
 
 def count_nodes(db: apsw.Connection, now_ms: int) -> NodeCounts:
-    """How many there are, how many were heard, and which are silent."""
+    """Count all nodes and those that were heard lately, and list those that are silent."""
     times = _times(now_ms, now_ms)
     known, hour, day, never = db.execute(
         "SELECT count(*), count(*) FILTER (WHERE last_heard_at_ms > :hour),"
@@ -227,7 +227,7 @@ def count_nodes(db: apsw.Connection, now_ms: int) -> NodeCounts:
 
 
 def points(db: apsw.Connection) -> list[MapPoint]:
-    """Every node that has said where it is, by name; at most 20,000."""
+    """Return every node that has reported its position, by name; at most 20,000."""
     rows = rows_of(
         db,
         "SELECT name, latitude, longitude, uncertainty_metres, last_heard_at_ms FROM node"
@@ -250,21 +250,55 @@ def _times(now_ms: int, today_ms: int) -> dict[str, int]:
 
 def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> NodeSummary:
     bindings = {**times, "id": number}
-    row = db.execute(NODE, bindings).get
-    name, account, first, last, latitude, longitude, uncertainty, place_at, *told = row
-    battery, temperature, disk = (
-        None if value is None else ReportedValue(value, at_ms)
-        for value, at_ms in zip(told[0:6:2], told[1:6:2], strict=True)
-    )
-    firmware, clip, *counts = told[6:]
+    (
+        name,
+        account,
+        first_heard_at_ms,
+        last_heard_at_ms,
+        latitude,
+        longitude,
+        uncertainty_metres,
+        place_at_ms,
+        battery,
+        battery_at_ms,
+        temperature,
+        temperature_at_ms,
+        disk,
+        disk_at_ms,
+        firmware,
+        last_clip_offset,
+        records_today,
+        calls_today,
+        records_last_hour,
+        calls_last_hour,
+        dead_letters_last_day,
+    ) = db.execute(NODE, bindings).get
     place = None
     if latitude is not None:
-        place = NodePlace(latitude, longitude, uncertainty, place_at)
+        place = NodePlace(latitude, longitude, uncertainty_metres, place_at_ms)
     clock = rows_of(db, CLOCK, bindings)
     return NodeSummary(
-        *(name, account, first, last, place, battery, temperature, disk),
-        *(_clock(*clock[0]) if clock else None, firmware, clip, *counts),
+        name=name,
+        account=account,
+        first_heard_at_ms=first_heard_at_ms,
+        last_heard_at_ms=last_heard_at_ms,
+        place=place,
+        battery_percent=_reported(battery, battery_at_ms),
+        temperature_celsius=_reported(temperature, temperature_at_ms),
+        disk_percent=_reported(disk, disk_at_ms),
+        clock=_clock(*clock[0]) if clock else None,
+        firmware=firmware,
+        last_clip_offset=last_clip_offset,
+        records_today=records_today,
+        calls_today=calls_today,
+        records_last_hour=records_last_hour,
+        calls_last_hour=calls_last_hour,
+        dead_letters_last_day=dead_letters_last_day,
     )
+
+
+def _reported(value: float | None, at_ms: int) -> ReportedValue | None:
+    return None if value is None else ReportedValue(value, at_ms)
 
 
 def _clock(least_delay_ms: int, hour: int) -> Clock:

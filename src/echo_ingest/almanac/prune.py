@@ -1,4 +1,4 @@
-"""What retention has removed from the journal goes from the almanac too."""
+"""Removes from the almanac what retention has removed from the journal."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ STEP_OFFSETS = 500
 def drop_trimmed(
     db: apsw.Connection, journal: JournalChanges, trimmed_offset: int
 ) -> Iterator[None]:
-    """Calls and clips up to that offset whose records are gone, in steps of one transaction.
+    """Remove calls and clips whose records are gone, in steps of one transaction each.
 
-    Some before it may be there still, for a sink that has parked them.
+    Up to that offset, a record may still be there because a sink has parked it.
     """
     after = 0
     while True:
@@ -61,14 +61,14 @@ def _drop(db: apsw.Connection, gone: list[int]) -> None:
     db.executemany("UPDATE species SET calls = calls - ?2 WHERE id = ?1", of_species.items())
     db.executemany(
         "UPDATE node_hour SET calls = calls - ?3 WHERE node_id = ?1 AND hour = ?2",
-        ((*of, calls) for of, calls in of_nodes.items()),
+        ((*key, calls) for key, calls in of_nodes.items()),
     )
     for hour, species_id in hours:
         recount(db, hour, species_id)
 
 
 def drop_hours(db: apsw.Connection, first_hour: int) -> None:
-    """Nothing by the hour is kept from before that one; a look at all of it once an hour."""
+    """Remove the hourly history from before `first_hour`; the tables are scanned once an hour."""
     with transaction(db):
         if first_hour > db.execute("SELECT first_hour FROM progress").get:
             for table in ("node_hour", "health_hour"):

@@ -1,7 +1,6 @@
-"""A look at the service each minute, for the last eight days: how much came, what waits, what room
-there is, and whether it answered at all.
+"""Samples of the service, one each minute for eight days: its ledger, its sinks, its disk space.
 
-Not derived from the journal: an almanac that was begun anew has none from before.
+They are not derived from the journal: an almanac that is built anew has none from before.
 """
 
 import itertools
@@ -25,42 +24,42 @@ DAYS_MAX = 3_650
 
 
 class ServiceStatus(Struct, frozen=True):
-    """What the service says besides its ledger."""
+    """What the service reports besides its ledger."""
 
     journal_bytes: int
-    """Of the journal's file, in use."""
+    """Bytes of the journal's file that are in use."""
     disk_free_bytes: int
     room_bytes: int
     """How much more can be written before acknowledgements stop."""
     broker_dropped: int | None = None
-    """Messages the broker has dropped since it started; None: it does not say."""
+    """Messages that the broker has dropped since it started; None: it does not say."""
 
 
 class SinkSample(Struct, frozen=True):
-    """How a sink was."""
+    """The state of a sink."""
 
     backlog: int
     """Records that waited for it."""
     parked: int
     lag_seconds: float
-    """Age of the oldest that waited; 0 if none did."""
+    """Age of the oldest record that waited; 0 if none did."""
 
 
 class Sample(Struct, frozen=True):
-    """How the service was in one minute."""
+    """The state of the service in one minute."""
 
     at_ms: int
     """When the minute begins: milliseconds since 1970, UTC."""
     answered: bool
-    """If it did not, all that follows is None, and there are no sinks."""
+    """If it did not, the fields below are None, and there are no sinks."""
     received: int | None
-    """Messages since the journal was made, as are the next three: a rate is a difference."""
+    """Messages since the journal was created, as the next two: a rate is a difference."""
     stored: int | None
     duplicates: int | None
     dead_letters: int | None
-    """Those that are there: replay takes some away."""
+    """Dead letters that are kept: a replay takes some away."""
     broker_dropped: int | None
-    """Messages the broker has dropped since it started: less than before means it was started."""
+    """Messages that the broker has dropped since it started; a lower number: it was restarted."""
     journal_bytes: int | None
     disk_free_bytes: int | None
     room_bytes: int | None
@@ -69,33 +68,38 @@ class Sample(Struct, frozen=True):
 
 
 class TimeUntilFull(Struct, frozen=True):
-    """How long the room lasts."""
+    """How long there is room for records."""
 
     room_bytes: int | None
-    """How much more can be written before acknowledgements stop. None: never asked yet."""
+    """How much more can be written before acknowledgements stop. None: not sampled yet."""
     filling_bytes_per_day: float | None
-    """Below 0: it becomes more. None: fewer than six hours of the last eight days are known."""
+    """Below 0: it is emptying. None: fewer than six hours of the last eight days are known."""
     days: float | None
-    """Until nothing can be stored any more if it goes on like that. None: that cannot be told, or
-    it does not fill, or not within ten years."""
+    """Days until nothing more can be stored at this rate. None: the rate is not known, or it will
+    not be full within ten years."""
 
 
 def note_sample(
-    path: Path, at_ms: int, ledger: Ledger | None, figures: ServiceStatus | None
+    path: Path, at_ms: int, ledger: Ledger | None, status: ServiceStatus | None
 ) -> None:
-    """Note how the service was in this minute; without a ledger, that it did not answer."""
+    """Write the sample of this minute; without a ledger, the service did not answer."""
     minute = at_ms // MINUTE_MS
-    answered = ledger is not None and figures is not None
+    answered = ledger is not None and status is not None
     db = open_to_write(path)
     try:
         with transaction(db):
             is_new = not db.execute("SELECT 1 FROM sample WHERE minute = ?", (minute,)).fetchone()
             values: tuple[int | None, ...] = (None,) * 8
-            if ledger is not None and figures is not None:
+            if ledger is not None and status is not None:
                 values = (
-                    *(ledger.received, ledger.stored, ledger.duplicates, ledger.dead_letters),
-                    *(figures.broker_dropped, figures.journal_bytes),
-                    *(figures.disk_free_bytes, figures.room_bytes),
+                    ledger.received,
+                    ledger.stored,
+                    ledger.duplicates,
+                    ledger.dead_letters,
+                    status.broker_dropped,
+                    status.journal_bytes,
+                    status.disk_free_bytes,
+                    status.room_bytes,
                 )
             if not is_new:
                 return
@@ -121,7 +125,7 @@ def note_sample(
 
 
 def samples(db: apsw.Connection, since_ms: int, until_ms: int, every_minutes: int) -> list[Sample]:
-    """Those from one time to before another, the oldest first: the last of each `every_minutes`."""
+    """Return samples from one time to before another, oldest first: the last of each span."""
     span = since_ms // MINUTE_MS, -(-until_ms // MINUTE_MS)
     rows = rows_of(
         db,
@@ -130,20 +134,43 @@ def samples(db: apsw.Connection, since_ms: int, until_ms: int, every_minutes: in
         " ORDER BY minute",
         (*span, every_minutes),
     )
-    of_sinks: dict[int, dict[str, SinkSample]] = {row[0]: {} for row in rows}
+    by_minute: dict[int, dict[str, SinkSample]] = {row[0]: {} for row in rows}
     for minute, name, *values in rows_of(
         db, "SELECT * FROM sink_sample WHERE minute >= ? AND minute < ?", span
     ):
-        if minute in of_sinks:
-            of_sinks[minute][name] = SinkSample(*values)
+        if minute in by_minute:
+            by_minute[minute][name] = SinkSample(*values)
     return [
-        Sample(*(minute * MINUTE_MS, bool(answered), *values, of_sinks[minute]))
-        for minute, answered, *values in rows
+        Sample(
+            at_ms=minute * MINUTE_MS,
+            answered=bool(answered),
+            received=received,
+            stored=stored,
+            duplicates=duplicates,
+            dead_letters=dead_letters,
+            broker_dropped=dropped,
+            journal_bytes=journal_bytes,
+            disk_free_bytes=disk_free_bytes,
+            room_bytes=room_bytes,
+            sinks=by_minute[minute],
+        )
+        for (
+            minute,
+            answered,
+            received,
+            stored,
+            duplicates,
+            dead_letters,
+            dropped,
+            journal_bytes,
+            disk_free_bytes,
+            room_bytes,
+        ) in rows
     ]
 
 
 def room_left(db: apsw.Connection) -> TimeUntilFull:
-    """How long the room lasts, if it goes on as in the hours of the last eight days."""
+    """Return how long there is room, at the rate of the last eight days."""
     rows = rows_of(
         db,
         "SELECT minute / 60, room_bytes FROM sample WHERE room_bytes IS NOT NULL ORDER BY minute",
@@ -163,14 +190,14 @@ def room_left(db: apsw.Connection) -> TimeUntilFull:
 
 
 def per_hour(values: Mapping[int, int]) -> float | None:
-    """How much a value changes in an hour, on average; None if too few hours are known.
+    """Return how much a value changes in an hour, on average; None if too few hours are known.
 
-    For each day, the hour in which it fell most is left out, and that in which it rose most: then
-    somebody has removed a large file, or stored one.
+    For each day, the hours of the greatest fall and the greatest rise are left out: in them,
+    somebody has stored or removed a large file.
     """
     points = list(values.items())
     changes = sorted((y - b) / (x - a) for (a, b), (x, y) in itertools.pairwise(points))
     if len(changes) < ROOM_HOURS_MIN:
         return None
-    aside = max(1, len(changes) // 24)
-    return statistics.fmean(changes[aside:-aside])
+    left_out = max(1, len(changes) // 24)
+    return statistics.fmean(changes[left_out:-left_out])

@@ -1,19 +1,19 @@
--- Version 2. What is kept, and what each file here makes of it, is said in __init__.py.
--- Hours and minutes are counted in UTC since 1970.
+-- Version 2 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
+-- since 1970.
 
 CREATE TABLE progress (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
-    journal     TEXT NOT NULL,    -- which file: device and inode
-    offset      INTEGER NOT NULL, -- every record up to here has been looked at
-    key         BLOB NOT NULL,    -- that of the record at this offset
-    dead_letter INTEGER NOT NULL, -- every dead letter up to this id has been looked at
-    first_hour  INTEGER NOT NULL  -- nothing by the hour is kept from before this one
+    journal     TEXT NOT NULL,    -- its file: device and inode
+    offset      INTEGER NOT NULL, -- every record up to here has been read
+    key         BLOB NOT NULL,    -- the key of the record at this offset
+    dead_letter INTEGER NOT NULL, -- every dead letter up to this id has been read
+    first_hour  INTEGER NOT NULL  -- the hourly history begins here
 ) STRICT;
 
 CREATE TABLE node (
     id                  INTEGER PRIMARY KEY,
     name                TEXT NOT NULL UNIQUE,
-    account             TEXT, -- in the file of nodes: 'enabled' or 'disabled'; NULL: it has none
+    account             TEXT, -- in the file of nodes: 'enabled' or 'disabled'; NULL: no account
     first_heard_at_ms   INTEGER,
     last_heard_at_ms    INTEGER,
     latitude            REAL,
@@ -30,9 +30,9 @@ CREATE TABLE node (
     firmware_at_ms      INTEGER
 ) STRICT;
 
--- Records of a node in ten minutes of receipt, for the last hour and a little more.
+-- Records of a node by the ten minutes in which they were received, for a little more than an hour.
 CREATE TABLE lately (
-    span    INTEGER NOT NULL, -- of ten minutes, since 1970
+    span    INTEGER NOT NULL, -- ten minutes each, since 1970
     node_id INTEGER NOT NULL,
     records INTEGER NOT NULL,
     PRIMARY KEY (span, node_id)
@@ -42,18 +42,18 @@ CREATE TABLE node_hour (
     node_id         INTEGER NOT NULL,
     hour            INTEGER NOT NULL,
     received        INTEGER NOT NULL, -- records received in it
-    dead_letters    INTEGER NOT NULL, -- received in it, and still there
-    observed        INTEGER NOT NULL, -- records that say themselves that they are of it
+    dead_letters    INTEGER NOT NULL, -- received in it, and not replayed since
+    observed        INTEGER NOT NULL, -- records whose own time is in it
     calls           INTEGER NOT NULL, -- detections observed in it
-    least_delay_ms  INTEGER,          -- of those received in it that tell their time
+    least_delay_ms  INTEGER,          -- from a record's own time to its receipt in this hour
     most_delay_ms   INTEGER,
     PRIMARY KEY (node_id, hour)
 ) STRICT, WITHOUT ROWID;
 
--- What a node said of itself, by the hour in which it was so; in thousandths.
+-- The health that a node reported, by the hour in which it measured; in thousandths.
 CREATE TABLE health_hour (
     node_id  INTEGER NOT NULL,
-    measure  INTEGER NOT NULL, -- its place in hours.MEASURES
+    measure  INTEGER NOT NULL, -- its place in observation.MEASURES
     hour     INTEGER NOT NULL,
     readings INTEGER NOT NULL,
     total    INTEGER NOT NULL,
@@ -84,11 +84,11 @@ CREATE INDEX call_by_species ON call (species_id, tenth, observed_at_ms);
 CREATE INDEX call_by_node ON call (node_id, tenth, observed_at_ms, species_id);
 CREATE INDEX call_by_both ON call (node_id, species_id, tenth, observed_at_ms);
 
--- What nights are made of: all calls of a species observed in an hour.
+-- The calls of a species in an hour, from which nights are added up.
 CREATE TABLE species_hour (
     hour       INTEGER NOT NULL,
     species_id INTEGER NOT NULL,
-    tenths     BLOB NOT NULL, -- nights.Tenth, by confidence
+    tenths     BLOB NOT NULL, -- a list of nights.ConfidenceBin
     PRIMARY KEY (hour, species_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -97,20 +97,20 @@ CREATE TABLE clip (
     node_id       INTEGER NOT NULL,
     started_at_ms INTEGER NOT NULL,
     duration_ms   INTEGER NOT NULL,
-    tells_start   INTEGER NOT NULL, -- 1: a recording whose time is known to be that of its start
-    named         INTEGER NOT NULL  -- 1: of a call; 0: of a recording
+    tells_start   INTEGER NOT NULL, -- 1: its time is known to be that of its start
+    named         INTEGER NOT NULL  -- 1: a call's clip; 0: a recording
 ) STRICT;
 CREATE INDEX clip_by_node ON clip (node_id, offset);
 CREATE INDEX recording_by_node ON clip (node_id, started_at_ms) WHERE named = 0;
 CREATE INDEX recording_by_time ON clip (started_at_ms) WHERE named = 0;
 
--- Dead letters (sink '') and what sinks have parked.
+-- Dead letters (sink '') and the records that sinks have parked.
 CREATE TABLE refusal (
     sink             TEXT NOT NULL,
     number           INTEGER NOT NULL, -- a dead letter's id, or an offset
     reason_id        INTEGER NOT NULL,
     node_id          INTEGER NOT NULL,
-    at_ms            INTEGER NOT NULL, -- a dead letter's receipt; when it was parked
+    at_ms            INTEGER NOT NULL, -- when the dead letter was received, or the record parked
     replay_requested INTEGER NOT NULL,
     PRIMARY KEY (sink, number)
 ) STRICT, WITHOUT ROWID;
@@ -131,11 +131,11 @@ CREATE TABLE reason (
 CREATE TABLE sample (
     minute         INTEGER PRIMARY KEY,
     answered       INTEGER NOT NULL,
-    received       INTEGER, -- these four as the ledger has them: since the journal was made
+    received       INTEGER, -- these four are the ledger's, since the journal was created
     stored         INTEGER,
     duplicates     INTEGER,
     dead_letters   INTEGER,
-    dropped        INTEGER, -- by the broker, since it started
+    dropped        INTEGER, -- messages that the broker dropped since it started
     journal_bytes  INTEGER,
     disk_free_bytes INTEGER,
     room_bytes     INTEGER
@@ -150,7 +150,7 @@ CREATE TABLE sink_sample (
     PRIMARY KEY (minute, sink)
 ) STRICT, WITHOUT ROWID;
 
--- Of an hour, in how many minutes the service answered; kept longer than samples.
+-- In how many minutes of an hour the service answered; kept longer than samples.
 CREATE TABLE listening (
     hour    INTEGER PRIMARY KEY,
     minutes INTEGER NOT NULL, -- samples taken

@@ -1,8 +1,8 @@
-"""Our own broker: mosquitto, with a configuration right for its version, as a process of ours.
+"""Our own broker: mosquitto as our child process, with a configuration that fits its version.
 
 It outlives us if we are killed, and devices go on publishing; the next start ends it in order and
-takes over what it holds. Two locks in its folder tell who is there: one is held by us, one was
-handed to mosquitto and is free when it has gone.
+takes over its queues. Two locks in its folder show which processes exist: we hold one, and
+mosquitto inherited the other, which is free once mosquitto has ended.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ from echo_ingest.broker.configuration import (
 from echo_ingest.broker.files import (
     Accounts,
     make_folder,
-    not_ours,
     prepare,
+    unwritable_remedy,
 )
 from echo_ingest.broker.local_login import (
     login,
@@ -48,7 +48,7 @@ from echo_ingest.broker.program import (
     version,
 )
 from echo_ingest.broker.reload import follow
-from echo_ingest.process.orphans import end_survivor, lock_file, noting_number, try_lock
+from echo_ingest.process.orphans import end_orphan, lock_file, pid_writer, try_lock
 from echo_ingest.settings import Settings
 
 __all__ = [
@@ -61,29 +61,29 @@ __all__ = [
     "MosquittoMissing",
     "find_mosquitto",
     "login",
-    "not_ours",
     "own_endpoint",
     "own_login",
     "running",
     "service_credentials",
     "session_name",
+    "unwritable_remedy",
     "version",
 ]
 
-LAST_WORDS_LINES = 8
+LAST_LINES = 8
 LINE_BYTES_MAX = 256 * 1024  # holds a client id and a user name of 65,535 bytes each
 LINE_CHARACTERS_MAX = 500
-LINES_PER_SECOND_MAX = 100  # a stranger's every try is three of them: he must not fill a disk
-START_SECONDS_MAX = 300.0  # millions of waiting messages take that long to load
-STOP_SECONDS_MAX = 60.0  # and 2.0 to save: killed meanwhile, it loses them
+LINES_PER_SECOND_MAX = 100  # each attempt of a stranger writes three: they must not fill a disk
+START_SECONDS_MAX = 300.0  # loading millions of waiting messages takes that long
+STOP_SECONDS_MAX = 60.0  # 2.0 needs as long to save them, and loses them if killed
 POLL_SECONDS = 0.05
-FILES_BESIDE_CONNECTIONS = 200  # the journal of its queues, plugins, logs, and our own ways in
+FILES_BESIDE_CONNECTIONS = 200  # the database of its queues, plugins, logs, and our own connections
 
 log = structlog.get_logger("broker")
 
 
 class Broker:
-    """A mosquitto that runs. Accounts, address and process are what callers need of it."""
+    """A running mosquitto: its accounts, its address and its process."""
 
     def __init__(
         self,
@@ -96,45 +96,45 @@ class Broker:
         self.version = program_version
         self.pid = process.pid
         self.endpoint = own_endpoint(settings.data_dir)
-        """Where programs on this machine connect."""
+        """The socket where programs on this machine connect."""
         self.service = accounts.service
         self.publisher = accounts.publisher if settings.echopub else accounts.service
-        """Who may publish for any node; None where that password is not known here."""
+        """The account that may publish for any node; None where its password is not known here."""
         self.subscriber = accounts.subscriber
-        self.new = accounts.new
+        self.new_accounts = accounts.generated
         """Accounts whose passwords were generated just now: to be shown once."""
         self._settings = settings
         self._accounts = accounts
         self._nodes = nodes
         self._process = process
-        self._last_lines: deque[str] = deque(maxlen=LAST_WORDS_LINES)
-        self._ended = asyncio.create_task(self._read_to_the_end())
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._ended = asyncio.create_task(self._log_output())
 
     async def wait(self) -> str:
-        """Return when mosquitto has ended: how, and its last words."""
+        """Wait until mosquitto has ended; return how it ended, with the last lines of its log."""
         return await asyncio.shield(self._ended)
 
     async def follow(self) -> None:
-        """Take over changes of nodes and certificates, until cancelled."""
+        """Apply changes of nodes and certificates, until cancelled."""
         await follow(self._settings, self._accounts, self._nodes, self._reload)
 
     def _reload(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # that it has ended is told by `wait`
+        with contextlib.suppress(ProcessLookupError):  # `wait` reports that it has ended
             self._process.send_signal(signal.SIGHUP)
 
     async def stop(self) -> None:
-        """End it in order, so that it saves what it holds; kill it if it does not end."""
+        """End it in order, so that it saves its queues; kill it if it does not end."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(asyncio.shield(self._ended), STOP_SECONDS_MAX)
         except TimeoutError:
-            log.error("mosquitto does not stop: killed", waited_seconds=STOP_SECONDS_MAX)
+            log.error("mosquitto did not stop and was killed", waited_seconds=STOP_SECONDS_MAX)
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._ended
 
-    async def _read_to_the_end(self) -> str:
+    async def _log_output(self) -> str:
         assert self._process.stderr is not None
         second, lines = 0, 0
         async for raw in self._process.stderr:
@@ -142,28 +142,28 @@ class Broker:
             self._last_lines.append(line)
             if (now := int(time.monotonic())) != second:
                 if lines > LINES_PER_SECOND_MAX:
-                    log.warning("mosquitto said more", lines=lines - LINES_PER_SECOND_MAX)
+                    log.warning("mosquitto log lines left out", lines=lines - LINES_PER_SECOND_MAX)
                 second, lines = now, 0
             lines += 1
             if lines <= LINES_PER_SECOND_MAX:
-                getattr(log, severity(line))("mosquitto", said=line)
+                getattr(log, severity(line))("mosquitto", line=line)
         code = await self._process.wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return "\n  ".join((f"mosquitto ended ({how}); its last words:", *self._last_lines))
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return "\n  ".join((f"mosquitto ended ({cause}); the end of its log:", *self._last_lines))
 
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Broker]:
-    """A broker that is prepared, started and listens; stopped at the end of the block.
+    """Prepare and start a broker, and wait until it listens; stop it at the end of the block.
 
-    Raises `BrokerError` if it cannot be had.
+    Raises `BrokerError` if it cannot run.
     """
     program = find_mosquitto(settings.mosquitto)
     program_version = version(program)
     folder = make_folder(settings.data_dir)
-    with _sole(folder):
+    with _lock(folder):
         with lock_file(folder / "mosquitto.pid") as lock:
-            if not await end_survivor(lock, "mosquitto", STOP_SECONDS_MAX):
+            if not await end_orphan(lock, "mosquitto", STOP_SECONDS_MAX):
                 raise BrokerError(
                     "the mosquitto of an earlier start does not end and still holds "
                     "broker/mosquitto.pid in the data folder: end it, or restart the machine"
@@ -175,21 +175,21 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
             if settings.service_port is not None:
                 _check_free(settings.bind, settings.service_port, "IOT_SERVICE_PORT")
             nodes = read_nodes(settings.nodes_path)
-            files_max, connections_max = _limits(settings)
+            files_max, connections_max = _file_and_connection_limits(settings)
             accounts = prepare(settings, program, program_version, connections_max, nodes)
             process = await _start(program, folder, lock, files_max)
         broker = Broker(process, program_version, settings, accounts, nodes)
         try:
-            await _listening(broker)
+            await _wait_until_it_listens(broker)
             yield broker
         finally:
             await broker.stop()
 
 
-def _limits(settings: Settings) -> tuple[int, int]:
-    """How many files mosquitto may open, and connections that leaves for each port.
+def _file_and_connection_limits(settings: Settings) -> tuple[int, int]:
+    """Return how many files mosquitto may open, and how many connections fit at each port.
 
-    Without the first it would take what we have, often 1,024.
+    Without a limit of its own, mosquitto would inherit ours, which is often 1,024.
     """
     ports = 2 if settings.tls_cert_file is None else 3
     wanted = ports * settings.connections_max + FILES_BESIDE_CONNECTIONS
@@ -198,10 +198,10 @@ def _limits(settings: Settings) -> tuple[int, int]:
         return wanted, settings.connections_max
     connections_max = max((hard - FILES_BESIDE_CONNECTIONS) // ports, 1)
     log.warning(
-        "fewer connections than set",
+        "fewer connections than configured",
         each_port=connections_max,
-        reason=f"this process may open {hard:,} files: raise that (LimitNOFILE= in systemd), or "
-        "lower IOT_CONNECTIONS_MAX",
+        reason=f"this process may open only {hard:,} files: raise that limit (LimitNOFILE= in "
+        "systemd), or lower IOT_CONNECTIONS_MAX",
     )
     return hard, connections_max
 
@@ -209,10 +209,10 @@ def _limits(settings: Settings) -> tuple[int, int]:
 async def _start(
     program: Path, folder: Path, lock: int, files_max: int
 ) -> asyncio.subprocess.Process:
-    note_number = noting_number(lock)
+    write_pid = pid_writer(lock)
 
     def in_the_child() -> None:
-        note_number()
+        write_pid()
         resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
 
     return await asyncio.create_subprocess_exec(
@@ -226,13 +226,13 @@ async def _start(
         limit=LINE_BYTES_MAX,
         pass_fds=(lock,),
         umask=0o077,
-        start_new_session=True,  # Ctrl-C in a terminal is for us: mosquitto stops when we say so
+        start_new_session=True,  # Ctrl-C in a terminal is for us: we stop mosquitto in order
         preexec_fn=in_the_child,
     )
 
 
-async def _listening(broker: Broker) -> None:
-    """Wait until it listens: after it has loaded what it holds, at our own way in last of all."""
+async def _wait_until_it_listens(broker: Broker) -> None:
+    """Wait until it has loaded its queues and listens; our own socket is the last to listen."""
     ended = asyncio.ensure_future(broker.wait())
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
@@ -251,7 +251,7 @@ async def _listening(broker: Broker) -> None:
 
 
 def _check_free(host: str, port: int, setting: str) -> None:
-    """Raise `BrokerError` with the remedy if nobody can listen there."""
+    """Raise `BrokerError` with the remedy if it is not possible to listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
@@ -259,27 +259,27 @@ def _check_free(host: str, port: int, setting: str) -> None:
         match error.errno:
             case errno.EADDRINUSE:
                 remedy = (
-                    "another program listens there. If it is the mosquitto that the system "
-                    "starts, type `sudo systemctl disable --now mosquitto`; else choose another "
+                    "another program listens there. If that is the mosquitto that the system "
+                    "starts, type `sudo systemctl disable --now mosquitto`; or choose another "
                     f"port, such as {setting}={port + 10_000 if port < 50_000 else port - 10_000}"
                 )
             case errno.EACCES:
-                remedy = f"ports below 1024 are for root: choose another with {setting}"
+                remedy = f"ports below 1024 are reserved for root: set {setting} to another port"
             case _:
                 remedy = f"{error.strerror}: set IOT_BIND to an address of this machine"
         raise BrokerError(f"port {port} on {host}: {remedy}") from None
 
 
-# ---------------------------------------------------------------------- who is there
+# ---------------------------------------------------------------------- one broker for a folder
 
 
 @contextlib.contextmanager
-def _sole(folder: Path) -> Iterator[None]:
-    """Hold our own lock; raise `BrokerError` if another one of us has it."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold our own lock; raise `BrokerError` if another echo-ingest holds it."""
     with (folder / "lock").open("w") as file:
         if not try_lock(file.fileno()):
             raise BrokerError(
-                f"another echo-ingest runs the broker of {folder.parent} already: stop that one, "
-                "or set IOT_DATA_DIR to a folder of its own"
+                f"another echo-ingest already runs the broker of {folder.parent}: stop that one, "
+                "or set IOT_DATA_DIR to another folder"
             )
         yield

@@ -1,8 +1,9 @@
-"""What mosquitto reads: its configuration, password and access files, as text. All pure.
+"""The text of the files that mosquitto reads: configuration, passwords, access rules. All pure.
 
-Two versions are served. 2.1 keeps its queues in SQLite, committed in the turn of its loop in which
-it acknowledges: a crash loses at most that turn. 2.0 writes them to a file now and then, and loses
-what it took since. So a device that must know asks for a receipt.
+Two versions are supported. 2.1 keeps its queues in SQLite and commits in the same turn of its loop
+in which it acknowledges: a crash loses at most that turn. 2.0 writes its queues to a file now and
+then, and a crash loses what it has accepted since. So a device that must be sure asks for a
+receipt.
 """
 
 import re
@@ -11,9 +12,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from echo_ingest.broker.nodes import NodeAccount, hash_of, own_filters
+from echo_ingest.broker.nodes import NodeAccount, own_filters, password_hash
 from echo_ingest.broker.program import Version
-from echo_ingest.settings import PACKET_OVERHEAD_BYTES, PROBE_PREFIX, RECEIPTS_PREFIX, Settings
+from echo_ingest.settings import LOOPBACK_PREFIX, PACKET_OVERHEAD_BYTES, RECEIPTS_PREFIX, Settings
 
 PUBLISHER = "echopub"
 SUBSCRIBER = "echosub"
@@ -26,22 +27,23 @@ SOCKET_FILE = "socket"
 CERTIFICATE_FILE, KEY_FILE, CLIENT_CA_FILE = "tls-cert.pem", "tls-key.pem", "tls-client-ca.pem"
 PLUGINS = ("mosquitto_password_file", "mosquitto_acl_file", "mosquitto_persist_sqlite")
 
-# Mosquitto has one thread, and checks passwords on it: 1,000 rounds are 0.4 ms in which no message
-# moves, so a thousand devices that come back at once cost 0.4 s, and 100,000 rounds would cost 44.
-# So only a password that was given is hashed so often: a person may have chosen it.
+# Mosquitto has one thread, and checks passwords on it: 1,000 rounds take 0.4 ms in which no message
+# moves, so a thousand devices that reconnect at once cost 0.4 s; 100,000 rounds would cost 44 s. So
+# only a password that was set is hashed with that many rounds: a person may have chosen it.
 HASH_ROUNDS = 1_000
 HASH = re.compile(r"\$(6|7|argon2id)\$[\w$+/=,.-]+", re.ASCII)
 
-# Where there are only nodes: one connection each, so one that is dead must not stay for ever. Not
-# elsewhere: 2.1 turns a client of MQTT 3 away that asks for more, or for none, and cannot be told.
+# Only where there is no shared account: each node has one connection, so a dead one must not stay
+# for ever. Not elsewhere: 2.1 rejects a client of MQTT 3 that asks for a longer keep-alive or for
+# none, because such a client cannot be told another value.
 KEEP_ALIVE_SECONDS_MAX = 3_600
 
-# Of 2.0 only. At each save the whole state is written anew while no message moves; measured, saving
-# on each change is 40 times slower and still loses what is on its way.
+# For 2.0 only. Each save writes the whole state again while no message moves. Saving at each change
+# was measured to be 40 times slower, and it still loses messages that are on their way.
 AUTOSAVE_SECONDS = 60
 
-# 2.1 takes 0, and 65,535, for a client that may send nothing: it takes all the same, and logs a
-# complaint for each message.
+# 2.1 reads 0, and also 65,535, as a client that may send nothing: it accepts its messages all the
+# same, but logs a warning for each.
 UNBOUNDED_INFLIGHT_21 = 65_534
 
 
@@ -56,7 +58,7 @@ class Credentials(Struct, frozen=True):
 
 
 def needs_plugins(version: Version) -> bool:
-    """From 2.1 on, passwords, access rules and durable queues are plugins."""
+    """Return whether passwords, access rules and durable queues are plugins: from 2.1 on."""
     return version >= (2, 1, 0)
 
 
@@ -67,23 +69,23 @@ def configuration(
     user: str | None,
     connections_max: int,
 ) -> str:
-    """The configuration file; its paths are relative to the folder that mosquitto starts in.
+    """Return the configuration file; its paths are relative to the folder mosquitto starts in.
 
-    `plugins` says where each of `PLUGINS` is, if the version needs them; `user` is the system
+    `plugins` has the path of each of `PLUGINS`, if the version needs them; `user` is the system
     account to change to when started as root; `connections_max` is for each port.
     """
     lines = [
         *([f"user {user}"] if user is not None else []),
         "allow_anonymous false",
         "set_tcp_nodelay true",
-        # Nothing is dropped for a reader that is slow or away. Where 0 means no limit it says so,
-        # but with 0 queued messages 2.0 also cuts off a client whose publish it denies.
+        # Nothing is dropped for a reader that is slow or away. 0 means no limit, but with 0 queued
+        # messages 2.0 would also disconnect a client whose publish it denies.
         f"max_queued_messages {2**31 - 1}",
         "max_queued_bytes 0",
         f"max_inflight_messages {UNBOUNDED_INFLIGHT_21 if needs_plugins(version) else 0}",
         "queue_qos0_messages true",
         f"max_packet_size {settings.payload_bytes_max + PACKET_OVERHEAD_BYTES}",
-        # MQTT 3 sessions have no expiry of their own: a reader gone for good would fill the memory.
+        # MQTT 3 sessions have no expiry: a reader that never returns would fill the memory.
         f"persistent_client_expiration {-(-settings.session_expiry_seconds // 3600)}h",
         "log_dest stderr",
         "log_timestamp false",
@@ -93,8 +95,8 @@ def configuration(
         "connection_messages true",
     ]
     if not settings.echopub:
-        # Devices that were set up for a name of their own can do without what a shared account
-        # needs. A retained message stays in memory for ever, one for each topic there may be.
+        # Devices with their own accounts do not need what devices with a shared account may need.
+        # Each retained message stays in memory for ever, one for each topic that may exist.
         lines += ["retain_available false", f"max_keepalive {KEEP_ALIVE_SECONDS_MAX}"]
     if needs_plugins(version):
         lines += [
@@ -116,8 +118,8 @@ def configuration(
             "persistence_file queues.db",
             f"autosave_interval {AUTOSAVE_SECONDS}",
         ]
-    # One session for each account, named after it: nobody can take over another's, or have many.
-    # Devices that share an account would throw each other out.
+    # One session for each account, named after it: nobody can take over another's, or have several.
+    # Devices that share an account would disconnect each other.
     limits = [f"max_connections {connections_max}"]
     limits += [] if settings.echopub else ["use_username_as_clientid true"]
     lines += [
@@ -136,23 +138,23 @@ def configuration(
             ]
     if settings.service_port is not None:
         lines.append(f"listener {settings.service_port} {settings.bind}")
-    # Our own way in, which nobody can fill up from outside. The last: once it is there, all are.
+    # Our own socket, which nobody outside can fill up. It comes last: once it is there, all are.
     lines.append(f"listener 0 {SOCKET_FILE}")
     return "\n".join([*lines, ""])
 
 
 def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
-    """The access file: devices write and get receipts, readers read, we do what we must.
+    """Return the access file: devices publish and get receipts, readers read, we do our work.
 
-    A rule for each node, and none for all by a pattern: who is not in the file may do nothing,
-    though a connection or a certificate still stands.
+    There is a rule for each node, and no pattern for all of them: a node that is not in the file
+    may do nothing, even while it is still connected or has a valid certificate.
     """
     filters = settings.topic_filters
     lines = [
         f"user {SUBSCRIBER}",
         *(f"topic read {each}" for each in filters),
         f"user {SERVICE}",
-        f"topic readwrite {PROBE_PREFIX}/#",
+        f"topic readwrite {LOOPBACK_PREFIX}/#",
         "topic read $SYS/broker/#",
     ]
     if settings.echopub:
@@ -163,7 +165,7 @@ def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
             *(f"topic write {each}" for each in filters),
             f"topic read {RECEIPTS_PREFIX}/#",
         ]
-    else:  # then our own tools have no other account to publish with
+    else:  # our own tools have no other account to publish with
         lines += [
             *(f"topic readwrite {each}" for each in filters),
             f"topic readwrite {RECEIPTS_PREFIX}/#",
@@ -180,41 +182,41 @@ def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
 
 
 def password_line(account: Credentials, salt: bytes, rounds: int = HASH_ROUNDS) -> str:
-    """A line of the password file, for a password that is known here."""
-    return f"{account.user}:{hash_of(account.password, salt, rounds)}\n"
+    """Return a line of the password file, for a password that is known here."""
+    return f"{account.user}:{password_hash(account.password, salt, rounds)}\n"
 
 
 def node_lines(nodes: Iterable[NodeAccount]) -> str:
-    """Those of the nodes, whose passwords are not."""
+    """Return the nodes' lines of the password file; only their hashes are known here."""
     return "".join(f"{n.name}:{n.hash}\n" for n in nodes if n.hash and not n.disabled)
 
 
 def hashed_accounts(text: str) -> dict[str, str]:
-    """The lines of a file with password hashes, by user: as `mosquitto_passwd` writes it.
+    """Parse a file of password hashes, as `mosquitto_passwd` writes it, into lines by user.
 
-    Raises `ValueError` with the remedy in its text. What is not a hash is not shown: it may be the
-    password itself.
+    Raises `ValueError` with the remedy in its text. A text that is not a hash is not shown: it may
+    be the password itself.
     """
     lines = {}
     for number, line in enumerate(text.splitlines(), 1):
         user, _, hashed = line.partition(":")
         if user not in (PUBLISHER, SUBSCRIBER) or user in lines:
             raise ValueError(
-                f"line {number}: there is one line for {PUBLISHER} and one for {SUBSCRIBER}, "
-                "and none for others: leave it out"
+                f"line {number}: the file may have one line for {PUBLISHER} and one for "
+                f"{SUBSCRIBER}, and no other: remove this one"
             )
         if not HASH.fullmatch(hashed):
             raise ValueError(
-                f"line {number}: what follows {user}: is no password hash; let "
-                "`mosquitto_passwd` write it"
+                f"line {number}: the text after {user}: is not a password hash; let "
+                "`mosquitto_passwd` write the file"
             )
         lines[user] = f"{line}\n"
     return lines
 
 
 def severity(line: str) -> str:
-    """Is a line of mosquitto's log an `error`, a `warning`, `info`, or for `debug` alone?"""
-    if "TCP_NODELAY" in line:  # of 2.0, whenever somebody comes our own way, which is not TCP
+    """Return the level of a line of mosquitto's log: `error`, `warning`, `info` or `debug`."""
+    if "TCP_NODELAY" in line:  # from 2.0, at each connection to our own socket, which is not TCP
         return "debug"
-    found = re.match(r"(Error|Warning)\b", line)
-    return found[1].lower() if found else "info"
+    marked = re.match(r"(Error|Warning)\b", line)
+    return marked[1].lower() if marked else "info"

@@ -1,4 +1,4 @@
-"""The broker's folder in the data folder: made, written, and written anew when nodes change."""
+"""The broker's folder in the data folder: created, filled, and updated when nodes change."""
 
 import contextlib
 import os
@@ -34,47 +34,48 @@ from echo_ingest.broker.configuration import (
 from echo_ingest.broker.local_login import SERVICE_FILE, broker_folder
 from echo_ingest.broker.nodes import GENERATED_HASH_ROUNDS, SALT_BYTES, NodeAccount
 from echo_ingest.broker.program import BrokerError, Version, find_plugin
-from echo_ingest.settings import Settings, kept_secret
-from echo_ingest.settings.secrets import SECRET_BYTES, write_private
+from echo_ingest.process.files import atomic_write
+from echo_ingest.settings import Settings, load_or_create_secret
+from echo_ingest.settings.secrets import SECRET_BYTES
 
 SYSTEM_USER = "mosquitto"
 
 
 class Accounts(Struct, frozen=True):
-    """Who may come in, but for nodes."""
+    """The accounts that may connect, except those of nodes."""
 
     service: Credentials
     publisher: Credentials | None
-    """None where there is none, or where no more than a hash of its password is known here."""
+    """None where it does not exist, or where only a hash of its password is known here."""
     subscriber: Credentials | None
-    new: tuple[Credentials, ...]
-    """Those whose passwords were generated just now."""
+    generated: tuple[Credentials, ...]
+    """The accounts whose passwords were generated just now."""
     lines: str
-    """All of them, as lines of the password file."""
+    """All accounts, as lines of the password file."""
 
 
 def make_folder(data_dir: Path) -> Path:
-    """The folder that mosquitto runs in, in a data folder that is made if it is not there."""
+    """Create the folder that mosquitto runs in, and the data folder if it is missing."""
     folder = broker_folder(data_dir)
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except PermissionError:
-        raise BrokerError(not_ours(data_dir)) from None
+        raise BrokerError(unwritable_remedy(data_dir)) from None
     except OSError as error:
         raise BrokerError(
-            f"{folder} cannot be made ({error.strerror}): set IOT_DATA_DIR to a folder of yours"
+            f"{folder} cannot be created ({error.strerror}): set IOT_DATA_DIR to another folder"
         ) from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise BrokerError(not_ours(data_dir))
+        raise BrokerError(unwritable_remedy(data_dir))
     return folder
 
 
-def not_ours(data_dir: Path) -> str:
-    """What to do about a data folder that cannot be written."""
+def unwritable_remedy(data_dir: Path) -> str:
+    """Return what to do about a data folder that cannot be written."""
     user = os.geteuid()
     return (
-        f"{data_dir} cannot be written by user {user}, as when this was run as root before: "
+        f"{data_dir} cannot be written by user {user}, perhaps because it ran as root before: "
         f"type `sudo chown -R {user} {data_dir}`, or set IOT_DATA_DIR to another folder"
     )
 
@@ -86,7 +87,7 @@ def prepare(
     connections_max: int,
     nodes: Iterable[NodeAccount],
 ) -> Accounts:
-    """Write all that mosquitto reads, for its owner's eyes only; generate what is missing."""
+    """Write all files that mosquitto reads, private to its owner; generate what is missing."""
     folder = broker_folder(settings.data_dir)
     accounts = _accounts(settings)
     system_user = _system_user(version)
@@ -98,11 +99,11 @@ def prepare(
     user = system_user.pw_name if system_user is not None else None
     write_access(settings, accounts, nodes)
     write_certificates(settings)
-    _write(
+    _replace(
         folder / CONFIGURATION_FILE,
         configuration(version, settings, plugins, user, connections_max),
     )
-    _write(folder / SERVICE_FILE, msgspec.json.encode(accounts.service).decode())
+    _replace(folder / SERVICE_FILE, msgspec.json.encode(accounts.service).decode())
     if system_user is not None:
         for path in folder.iterdir():
             os.chown(path, system_user.pw_uid, system_user.pw_gid)
@@ -110,26 +111,26 @@ def prepare(
 
 
 def write_access(settings: Settings, accounts: Accounts, nodes: Iterable[NodeAccount]) -> None:
-    """Write passwords and rules: who may come in, and what they may do there."""
+    """Write passwords and rules: who may connect, and what each may do."""
     folder, nodes = broker_folder(settings.data_dir), tuple(nodes)
-    _write(folder / ACCESS_FILE, access_rules(settings, nodes))
-    _write(folder / PASSWORD_FILE, accounts.lines + node_lines(nodes))
+    _replace(folder / ACCESS_FILE, access_rules(settings, nodes))
+    _replace(folder / PASSWORD_FILE, accounts.lines + node_lines(nodes))
 
 
 def write_certificates(settings: Settings) -> bool:
-    """Copy the certificates that are set, if they have changed; False if they have not.
+    """Copy the certificates that are set if they have changed; return False if they have not.
 
-    They are copied because mosquitto 2.1 reads no secrets through symbolic links, as Kubernetes
-    mounts them. Raises `BrokerError` for what it could not use.
+    They are copied because mosquitto 2.1 does not read secrets through symbolic links, and
+    Kubernetes mounts them so. Raises `BrokerError` if mosquitto could not use them.
     """
-    given = {
+    configured = {
         CERTIFICATE_FILE: settings.tls_cert_file,
         KEY_FILE: settings.tls_key_file,
         CLIENT_CA_FILE: settings.tls_client_ca_file,
     }
     folder = broker_folder(settings.data_dir)
     try:
-        texts = {name: path.read_text() for name, path in given.items() if path is not None}
+        texts = {name: path.read_text() for name, path in configured.items() if path is not None}
         if not texts:
             return False
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -141,8 +142,8 @@ def write_certificates(settings: Settings) -> bool:
         why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise BrokerError(
             "the certificates of IOT_TLS_CERT_FILE, IOT_TLS_KEY_FILE and IOT_TLS_CLIENT_CA_FILE "
-            f"cannot be used ({why}): each must be a PEM file, the key without a passphrase and "
-            "that of the certificate"
+            f"cannot be used ({why}): each must be a PEM file, and the key must belong to the "
+            "certificate and have no passphrase"
         ) from error
     changed = {}
     for name, text in texts.items():
@@ -150,16 +151,16 @@ def write_certificates(settings: Settings) -> bool:
         if not path.exists() or path.read_text() != text:
             changed[path] = text
     for path, text in changed.items():
-        _write(path, text)
+        _replace(path, text)
     return bool(changed)
 
 
 def _system_user(version: Version) -> pwd.struct_passwd | None:
-    """Whom mosquitto changes to when we are root; None where we are not.
+    """Return the user that mosquitto changes to when we are root; None where we are not.
 
-    It starts inside its folder and opens its files by their bare names, so the data folder, and
-    what it lies in, can stay closed to it. SQLite makes names absolute again and would have to
-    get through from the top: mosquitto 2.1 stays root where we are. The image is not.
+    It starts inside its folder and opens its files by relative names, so the data folder and the
+    folders above can stay closed to it. SQLite makes names absolute again and would need access
+    from the top: so mosquitto 2.1 stays root where we are root. The image does not run as root.
     """
     if os.geteuid() != 0:
         return None
@@ -170,39 +171,50 @@ def _system_user(version: Version) -> pwd.struct_passwd | None:
 
 
 def _accounts(settings: Settings) -> Accounts:
-    given = {PUBLISHER: settings.pub_password} if settings.echopub else {}
-    given[SUBSCRIBER] = settings.sub_password
+    configured = {PUBLISHER: settings.pub_password} if settings.echopub else {}
+    configured[SUBSCRIBER] = settings.sub_password
     known: dict[str, Credentials] = {}
     hashed: list[str] = []
-    new: list[Credentials] = []
+    generated: list[Credentials] = []
     if settings.accounts_file is not None:
-        known = {u: Credentials(u, p.get_secret_value()) for u, p in given.items() if p is not None}
-        hashed = _hashed(settings.accounts_file, given.keys() - known.keys())
+        known = {
+            user: Credentials(user, password.get_secret_value())
+            for user, password in configured.items()
+            if password is not None
+        }
+        hashed = _hashed(settings.accounts_file, configured.keys() - known.keys())
     else:
-        for user, given_password in given.items():
-            password, is_new = kept_secret(settings.data_dir, user, given_password)
-            known[user] = Credentials(user, password)
+        for user, secret in configured.items():
+            password_text, is_new = load_or_create_secret(settings.data_dir, user, secret)
+            known[user] = Credentials(user, password_text)
             if is_new:
-                new.append(known[user])
-    given[SERVICE] = ours = settings.service_password
+                generated.append(known[user])
+    configured[SERVICE] = service_secret = settings.service_password
     service = Credentials(
-        SERVICE, ours.get_secret_value() if ours else secrets.token_urlsafe(SECRET_BYTES)
+        SERVICE,
+        service_secret.get_secret_value()
+        if service_secret
+        else secrets.token_urlsafe(SECRET_BYTES),
     )
     lines = [
         password_line(
             account,
             secrets.token_bytes(SALT_BYTES),
-            HASH_ROUNDS if given.get(account.user) else GENERATED_HASH_ROUNDS,
+            HASH_ROUNDS if configured.get(account.user) else GENERATED_HASH_ROUNDS,
         )
         for account in (service, *known.values())
     ]
     return Accounts(
-        service, known.get(PUBLISHER), known.get(SUBSCRIBER), tuple(new), "".join((*lines, *hashed))
+        service,
+        known.get(PUBLISHER),
+        known.get(SUBSCRIBER),
+        tuple(generated),
+        "".join((*lines, *hashed)),
     )
 
 
 def _hashed(path: Path, users: Iterable[str]) -> list[str]:
-    """The lines of a file with hashes for `users`, each of whom must have one."""
+    """Return the lines of a file of hashes for `users`, each of which must have one."""
     try:
         lines = hashed_accounts(path.read_text())
     except (OSError, ValueError) as error:
@@ -211,13 +223,13 @@ def _hashed(path: Path, users: Iterable[str]) -> list[str]:
     if missing:
         settings = {PUBLISHER: "IOT_PUB_PASSWORD_FILE", SUBSCRIBER: "IOT_SUB_PASSWORD_FILE"}
         raise BrokerError(
-            f"{' and '.join(missing)}: no password is given, and {path} (IOT_ACCOUNTS_FILE) has no "
-            f"hash of one; set {' and '.join(settings[user] for user in missing)} to the path of a "
+            f"{' and '.join(missing)}: no password is set, and {path} (IOT_ACCOUNTS_FILE) has no "
+            f"hash; set {' and '.join(settings[user] for user in missing)} to the path of a "
             "file with the password in it"
         )
     return [lines[user] for user in sorted(users)]
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace `path` by a file for the eyes of its folder's owner: mosquitto 2.1 insists."""
-    write_private(path, text, path.parent.stat())
+def _replace(path: Path, text: str) -> None:
+    """Replace `path` by a file that only its folder's owner can read: mosquitto 2.1 insists."""
+    atomic_write(path, text.encode(), owner=path.parent.stat())

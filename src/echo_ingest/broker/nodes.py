@@ -1,11 +1,11 @@
-"""The nodes that have credentials of their own: one JSON object a line, in one file.
+"""The nodes that have their own credentials: a file with one JSON object on each line.
 
     {"name":"ridge-07","made_at":"2026-09-14T05:45:12Z","hash":"$7$1$…$…"}
     {"name":"creek-02","made_at":"2026-09-14T05:45:12Z","hash":null,"disabled":true}
 
-`hash` is null for a node that comes with a certificate alone. Whoever writes the file replaces it
-at once; a running broker takes the change over within seconds. A file that holds anything else is
-refused whole: half of it would lock somebody out without a word.
+`hash` is null for a node that logs in with a certificate only. The file is replaced in one step; a
+running broker applies the change within seconds. If anything in the file is invalid, all of it is
+rejected: applying a part would lock out nodes without a word.
 """
 
 import base64
@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.broker.program import BrokerError
-from echo_ingest.settings.secrets import write_private
+from echo_ingest.process.files import atomic_write
 
 NODES_MAX = 10_000
 FILE_BYTES_MAX = 4 * 1024 * 1024
@@ -33,69 +33,69 @@ SALT_BYTES = 12
 DIGEST_BYTES = 64
 HASH_ROUNDS_MAX = 10_000
 
-# A generated password is 144 random bits: nobody guesses it from its hash, however quick that is to
-# make. More rounds would only hold up mosquitto: it checks passwords on its one thread, and again
-# those of everybody who is connected whenever a node is added.
+# A generated password has 144 random bits: nobody can guess it from its hash, however fast that is
+# to compute. More rounds would only hold up mosquitto: it checks passwords on its one thread, and
+# checks those of all connected clients again whenever a node is added.
 GENERATED_HASH_ROUNDS = 1
 
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
-NAME_RULE = "1 to 64 letters, digits, dots, hyphens or underscores, the first a letter or digit"
+NAME_RULE = (
+    "1 to 64 letters, digits, dots, hyphens or underscores, beginning with a letter or digit"
+)
 OWN_ACCOUNTS = ("echopub", "echosub", "echo-ingest")
 HASH = re.compile(r"\$7\$([1-9]\d{0,5})\$([0-9A-Za-z+/=]+)\$([0-9A-Za-z+/=]+)")
 
 
 class NodesUnusable(BrokerError):
-    """The file of nodes cannot be read or written; the text says where and what to do."""
+    """The file of nodes cannot be read or written; the text says where, and what to do."""
 
 
 class NodeAccount(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A device with credentials of its own."""
+    """A node with its own credentials."""
 
     name: str
-    """What it logs in as, and the level of the topic that is its own."""
+    """Its user name, and the level of the topic below which it publishes."""
     made_at: datetime
     hash: str | None
-    """Of its password, in mosquitto's form; None: it comes with a certificate alone."""
+    """The hash of its password, in mosquitto's format; None: it uses a certificate only."""
     disabled: bool = False
 
 
 def check_name(name: str) -> str:
-    """`name`, if a node may have it; raises `ValueError` with the remedy in its text."""
+    """Return `name` if a node may have it; raise `ValueError` with the remedy in its text."""
     if NAME.fullmatch(name) is None:
-        raise ValueError(f"{name!r:.80} is no name for a node: type {NAME_RULE}")
+        raise ValueError(f"{name!r:.80} is not a valid name of a node: type {NAME_RULE}")
     if name in OWN_ACCOUNTS:
-        raise ValueError(f"{name} is an account of the broker itself: choose another name")
+        raise ValueError(f"{name} is one of the broker's own accounts: choose another name")
     return name
 
 
 def own_filters(topic_filters: tuple[str, ...], prefixes: tuple[str, ...], name: str) -> list[str]:
-    """What a node may publish to: of each filter, that part in which its name says who speaks.
+    """Return what a node may publish to: the part of each filter that its own name marks.
 
     `iotingestion/#` becomes `iotingestion/<name>/#`, and `reserve/+/audio` `reserve/<name>/audio`.
-    Where a longer prefix would read another name out of the topic, there is none.
+    A filter is left out where a longer prefix would find another node's name in the topic.
     """
     own = []
     for topic_filter in topic_filters:
         levels = topic_filter.split("/")
-        place = next(index for index, level in enumerate(levels) if level in ("+", "#"))
-        below = "/".join((*levels[:place], name))
+        first_wildcard = next(index for index, level in enumerate(levels) if level in ("+", "#"))
+        below = "/".join((*levels[:first_wildcard], name))
         if not any(f"{prefix}/".startswith(f"{below}/") for prefix in prefixes):
             own.append(
-                "/".join(
-                    (below, *(levels[place:] if levels[place] == "#" else levels[place + 1 :]))
-                )
+                "/".join((below, *levels[first_wildcard + (levels[first_wildcard] == "+") :]))
             )
     return own
 
 
 def new_password() -> tuple[str, str]:
-    """A password for a node, and its hash."""
+    """Generate a password for a node; return it with its hash."""
     password = secrets.token_urlsafe(PASSWORD_BYTES)
-    return password, hash_of(password, secrets.token_bytes(SALT_BYTES), GENERATED_HASH_ROUNDS)
+    return password, password_hash(password, secrets.token_bytes(SALT_BYTES), GENERATED_HASH_ROUNDS)
 
 
-def hash_of(password: str, salt: bytes, rounds: int) -> str:
-    """PBKDF2 with SHA-512, in mosquitto's form `$7$`."""
+def password_hash(password: str, salt: bytes, rounds: int) -> str:
+    """Hash a password by PBKDF2 with SHA-512, in mosquitto's format `$7$`."""
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
     return f"$7${rounds}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
 
@@ -104,7 +104,7 @@ def hash_of(password: str, salt: bytes, rounds: int) -> str:
 
 
 def read_nodes(path: Path) -> tuple[NodeAccount, ...]:
-    """The nodes in `path`, by name; none if it is not there. Raises `NodesUnusable`."""
+    """Read the nodes in `path`, sorted by name; none if it is missing. Raises `NodesUnusable`."""
     try:
         with path.open("rb") as file:
             text = file.read(FILE_BYTES_MAX + 1)
@@ -112,7 +112,7 @@ def read_nodes(path: Path) -> tuple[NodeAccount, ...]:
         return ()
     except OSError as error:
         raise NodesUnusable(
-            f"{path} cannot be read ({error.strerror}): it must be a file of the user that runs "
+            f"{path} cannot be read ({error.strerror}): it must belong to the user that runs "
             "the broker"
         ) from error
     if len(text) > FILE_BYTES_MAX:
@@ -122,9 +122,9 @@ def read_nodes(path: Path) -> tuple[NodeAccount, ...]:
         if not line.strip():
             continue
         try:
-            node = _checked(msgspec.json.decode(line, type=NodeAccount))
+            node = _validated(msgspec.json.decode(line, type=NodeAccount))
             if node.name in nodes:
-                raise ValueError(f"{node.name} is there twice: leave one out")
+                raise ValueError(f"{node.name} is there twice: remove one of the lines")
         except (msgspec.DecodeError, ValueError) as error:
             raise NodesUnusable(f"{path} line {number}: {error}") from None
         nodes[node.name] = node
@@ -133,37 +133,37 @@ def read_nodes(path: Path) -> tuple[NodeAccount, ...]:
     return tuple(nodes[name] for name in sorted(nodes))
 
 
-def _checked(node: NodeAccount) -> NodeAccount:
-    """A hash that is none would end mosquitto 2.1."""
+def _validated(node: NodeAccount) -> NodeAccount:
+    """Return the node if its fields are valid: an invalid hash would end mosquitto 2.1."""
     check_name(node.name)
     if node.made_at.tzinfo is None:
-        raise ValueError("made_at has no zone: write it as 2026-09-14T05:45:12Z")
+        raise ValueError("made_at has no time zone: write it as 2026-09-14T05:45:12Z")
     if node.hash is not None:
-        found = HASH.fullmatch(node.hash)
+        parts = HASH.fullmatch(node.hash)
         try:
             sizes = (
-                [len(base64.b64decode(each, validate=True)) for each in found.groups()[1:]]
-                if found
+                [len(base64.b64decode(each, validate=True)) for each in parts.groups()[1:]]
+                if parts
                 else []
             )
         except binascii.Error:
             sizes = []
-        if found is None or sizes != [SALT_BYTES, DIGEST_BYTES] or int(found[1]) > HASH_ROUNDS_MAX:
+        if parts is None or sizes != [SALT_BYTES, DIGEST_BYTES] or int(parts[1]) > HASH_ROUNDS_MAX:
             raise ValueError(
-                "hash is no hash of a password: type `echo-ingest nodes rotate` for one"
+                "hash is not the hash of a password: make a new one with `echo-ingest nodes rotate`"
             )
     return node
 
 
 def change_nodes(path: Path, change: Callable[[dict[str, NodeAccount]], None]) -> None:
-    """Have `change` alter the nodes by name, and write them; one process at a time.
+    """Let `change` modify the nodes by name, and write the file; one process at a time.
 
-    Raises `NodesUnusable`, and what `change` raises; then nothing is written.
+    Raises `NodesUnusable`, and whatever `change` raises; then nothing is written.
     """
     if path.is_symlink():
         raise NodesUnusable(
             f"{path} is a symbolic link, as Kubernetes mounts secrets: change the secret itself, "
-            "with a file made elsewhere by IOT_NODES_FILE=FILE echo-ingest nodes …"
+            "with a file that `IOT_NODES_FILE=FILE echo-ingest nodes …` has written elsewhere"
         )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -174,17 +174,17 @@ def change_nodes(path: Path, change: Callable[[dict[str, NodeAccount]], None]) -
                 raise NodesUnusable(f"{path} has {NODES_MAX:,} nodes already: remove some first")
             owner = (path if path.exists() else path.parent).stat()
             lines = [msgspec.json.encode(nodes[name]).decode() for name in sorted(nodes)]
-            write_private(path, "".join(f"{line}\n" for line in lines), owner)
+            atomic_write(path, "".join(f"{line}\n" for line in lines).encode(), owner=owner)
     except OSError as error:
         raise NodesUnusable(
             f"{path} cannot be written ({error.strerror}): do this as the user that runs the "
-            "broker; where the file is mounted for reading only, change what it is mounted from"
+            "broker; where the file is mounted read-only, change the original"
         ) from error
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep out whoever else would change something in `folder` by this way."""
+    """Keep out all other changes in `folder` that take this lock."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -194,5 +194,5 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def now() -> datetime:
-    """To the second, as the file has it."""
+    """Return the time to the second, as the file has it."""
     return datetime.now(UTC).replace(microsecond=0)

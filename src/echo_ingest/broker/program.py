@@ -1,4 +1,4 @@
-"""Which mosquitto there is, and what belongs to it."""
+"""Finding mosquitto: its program, its version and its plugins."""
 
 import re
 import shutil
@@ -24,33 +24,33 @@ class BrokerError(Exception):
 
 
 class MosquittoMissing(BrokerError):
-    """There is no broker program."""
+    """The broker program is not installed."""
 
 
 def find_mosquitto(setting: Path | None) -> Path:
-    """The broker program: the one that is set, else on PATH, else where systems keep such programs.
+    """Find the broker program: the one that is set, else on PATH, else where systems install it.
 
     Raises `MosquittoMissing` with what to type on each system.
     """
     if setting is not None:
         if shutil.which(setting.absolute()) is None:
             raise MosquittoMissing(
-                f"IOT_MOSQUITTO is {setting}, which is no program: type the path of one, or unset "
-                "it to use the mosquitto that is installed"
+                f"IOT_MOSQUITTO is {setting}, which is not a program: type the path of one, or "
+                "unset it to use the mosquitto that is installed"
             )
         return setting.absolute()
-    found = shutil.which("mosquitto")
-    for folder in FOLDERS:  # often not on the PATH of people who are not root
-        found = found or shutil.which("mosquitto", path=folder)
-    if found is None:
+    program = shutil.which("mosquitto")
+    for folder in FOLDERS:  # often not on the PATH of users other than root
+        program = program or shutil.which("mosquitto", path=folder)
+    if program is None:
         raise MosquittoMissing(f"mosquitto, the MQTT broker, is not installed: type\n{INSTALL}")
-    return Path(found).absolute()
+    return Path(program).absolute()
 
 
 def version(program: Path) -> Version:
-    """As the program says it; raises `BrokerError` if it says nothing of the kind or is too old."""
+    """Ask the program for its version; raise `BrokerError` if it gives none or is too old."""
     try:
-        said = subprocess.run(
+        usage = subprocess.run(
             [program, "-h"],
             capture_output=True,
             text=True,
@@ -60,9 +60,11 @@ def version(program: Path) -> Version:
         ).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BrokerError(f"{program} does not run ({error}): type\n{INSTALL}") from error
-    match = re.search(r"mosquitto version (\d+)\.(\d+)\.(\d+)", said)
+    match = re.search(r"mosquitto version (\d+)\.(\d+)\.(\d+)", usage)
     if match is None:
-        raise BrokerError(f"{program} does not say which mosquitto it is: set IOT_MOSQUITTO")
+        raise BrokerError(
+            f"{program} does not say which version of mosquitto it is: set IOT_MOSQUITTO"
+        )
     major, minor, patch = map(int, match.groups())
     if (major, minor, patch) < OLDEST:
         raise BrokerError(f"{program} is mosquitto {major}.{minor}.{patch}: 2.0 or later is needed")
@@ -70,14 +72,14 @@ def version(program: Path) -> Version:
 
 
 def find_plugin(program: Path, name: str) -> Path:
-    """The plugin that came with `program`; raises `BrokerError` if it is not there."""
-    beside = program.resolve().parent.parent
-    for folder in (beside / "lib", beside / "lib64", *map(Path, LIBRARY_FOLDERS)):
+    """Find the plugin that came with `program`; raise `BrokerError` if it is missing."""
+    installed_in = program.resolve().parent.parent
+    for folder in (installed_in / "lib", installed_in / "lib64", *map(Path, LIBRARY_FOLDERS)):
         for path in (folder / f"{name}.so", *sorted(folder.glob(f"*/{name}.so"))):
             if path.is_file():
                 return path
     raise BrokerError(
-        f"mosquitto 2.1 keeps its promises with plugins, and {name}.so is not below "
-        f"{beside}/lib: install mosquitto with its plugins, or set IOT_MOSQUITTO to a program "
-        "that has them in ../lib"
+        f"mosquitto 2.1 needs its plugins, and {name}.so is not below "
+        f"{installed_in}/lib: install mosquitto with its plugins, or set IOT_MOSQUITTO to a "
+        "program that has them in ../lib"
     )

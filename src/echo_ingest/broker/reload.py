@@ -1,12 +1,12 @@
-"""Nodes and certificates may change while mosquitto runs: then it is told, and nobody else minds.
+"""Changes of nodes and certificates while mosquitto runs: applied without disturbing other clients.
 
-Whoever changes them replaces files: the command line, cert-manager, or Kubernetes, which exchanges
-a link to a whole folder. So the files are looked at, by name, twice a second. On SIGHUP mosquitto
-reads its own again; it closes the connections of those whose password is not good any more, lets
-the others be, and asks the rules anew at each message.
+The command line, cert-manager or Kubernetes (which exchanges a link to a whole folder) replaces
+files. So we look at the files, by name, twice a second. On SIGHUP mosquitto reads its own files
+again: it closes the connections of clients whose password is no longer valid, leaves the others
+alone, and applies the new rules from the next message on.
 
-It keeps the sessions of those who are shut out, with what they subscribed to and what waits there.
-Where a session is named after its node we have it forgotten, too.
+It keeps the sessions of nodes that were blocked, with their subscriptions and waiting messages.
+Where a session is named after its node, we discard it too.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from echo_ingest.broker.program import BrokerError
 from echo_ingest.settings import LocalEndpoint, Settings
 
 POLL_SECONDS = 0.5
-FORGET_SECONDS_MAX = 5.0
+DISCARD_SECONDS_MAX = 5.0
 NAMES_SHOWN_MAX = 20
 
-Stamp = tuple[int, int, int] | None
+FileState = tuple[int, int, int] | None
 
 log = structlog.get_logger("broker")
 
@@ -39,54 +39,54 @@ async def follow(
     nodes: tuple[NodeAccount, ...],
     reload: Callable[[], None],
 ) -> None:
-    """Take changes over until cancelled, and call `reload` after each; `nodes` are known already.
+    """Apply changes until cancelled, and call `reload` after each; `nodes` are applied already.
 
-    What cannot be used is said once and left alone, and what was there before goes on.
+    A file that cannot be used is logged once and ignored; the earlier content stays in effect.
     """
-    given = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
-    paths = [settings.nodes_path, *(path for path in given if path is not None)]
-    taken: list[Stamp] | None = None
-    seen: list[Stamp] = []
+    certificates = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+    paths = [settings.nodes_path, *(path for path in certificates if path is not None)]
+    applied: list[FileState] | None = None
+    previous: list[FileState] = []
     while True:
-        stamps = [_stamp(path) for path in paths]
-        # Seen twice: whoever writes a file in place, or removes it first, has finished.
-        if stamps == seen and stamps != taken:
-            taken = stamps
-            known = nodes
+        states = [_state(path) for path in paths]
+        # The same state twice: a program that writes a file in place, or removes it first, is done.
+        if states == previous and states != applied:
+            applied = states
+            before = nodes
             try:
-                nodes = await asyncio.to_thread(_take_over, settings, accounts, known, reload)
+                nodes = await asyncio.to_thread(_apply, settings, accounts, before, reload)
             except BrokerError as error:
-                log.error("change not taken over", reason=str(error))
+                log.error("change not applied", reason=str(error))
             if not settings.echopub:
-                for name in sorted(_let_in(known) - _let_in(nodes)):
-                    await _forget(own_endpoint(settings.data_dir), accounts.service, name)
-        seen = stamps
+                for name in sorted(_enabled_names(before) - _enabled_names(nodes)):
+                    await _discard_session(own_endpoint(settings.data_dir), accounts.service, name)
+        previous = states
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _take_over(
+def _apply(
     settings: Settings,
     accounts: Accounts,
-    known: tuple[NodeAccount, ...],
+    before: tuple[NodeAccount, ...],
     reload: Callable[[], None],
 ) -> tuple[NodeAccount, ...]:
     nodes = read_nodes(settings.nodes_path)
-    if nodes != known:
+    if nodes != before:
         write_access(settings, accounts, nodes)
         reload()
-        log.info("nodes changed", **_differences(known, nodes))
+        log.info("nodes changed", **_differences(before, nodes))
     if write_certificates(settings):
         reload()
         log.info("certificates changed")
     return nodes
 
 
-def _let_in(nodes: tuple[NodeAccount, ...]) -> set[str]:
+def _enabled_names(nodes: tuple[NodeAccount, ...]) -> set[str]:
     return {node.name for node in nodes if not node.disabled}
 
 
-async def _forget(endpoint: LocalEndpoint, account: Credentials, client_id: str) -> None:
-    """Take a session over and leave nothing of it [MQTT-3.1.2-4]; close its connection, too."""
+async def _discard_session(endpoint: LocalEndpoint, account: Credentials, client_id: str) -> None:
+    """Take a session over with a clean start [MQTT-3.1.2-4]; this closes its connection too."""
     connect = mqtt5.ConnectPacket(
         client_id,
         username=account.user,
@@ -94,8 +94,8 @@ async def _forget(endpoint: LocalEndpoint, account: Credentials, client_id: str)
         clean_start=True,
         keep_alive=10,
     )
-    with contextlib.suppress(OSError, TimeoutError):  # that mosquitto has ended is told elsewhere
-        async with asyncio.timeout(FORGET_SECONDS_MAX):
+    with contextlib.suppress(OSError, TimeoutError):  # `Broker.wait` reports if mosquitto has ended
+        async with asyncio.timeout(DISCARD_SECONDS_MAX):
             with endpoint.name() as name:
                 reader, writer = await asyncio.open_unix_connection(name)
             writer.write(connect.write())
@@ -105,23 +105,23 @@ async def _forget(endpoint: LocalEndpoint, account: Credentials, client_id: str)
 
 
 def _differences(
-    known: tuple[NodeAccount, ...], nodes: tuple[NodeAccount, ...]
+    before: tuple[NodeAccount, ...], after: tuple[NodeAccount, ...]
 ) -> dict[str, list[str]]:
-    before, after = ({each.name: each for each in some} for some in (known, nodes))
-    said = {
-        "added": sorted(after.keys() - before.keys()),
-        "removed": sorted(before.keys() - after.keys()),
-        "changed": sorted(n for n in before.keys() & after.keys() if before[n] != after[n]),
+    old, new = ({each.name: each for each in nodes} for nodes in (before, after))
+    differences = {
+        "added": sorted(new.keys() - old.keys()),
+        "removed": sorted(old.keys() - new.keys()),
+        "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
     }
     return {
-        how: [*names[:NAMES_SHOWN_MAX], *(["…"] if len(names) > NAMES_SHOWN_MAX else [])]
-        for how, names in said.items()
+        kind: [*names[:NAMES_SHOWN_MAX], *(["…"] if len(names) > NAMES_SHOWN_MAX else [])]
+        for kind, names in differences.items()
         if names
     }
 
 
-def _stamp(path: Path) -> Stamp:
-    """What changes when the file does; None while it is not there."""
+def _state(path: Path) -> FileState:
+    """Return values that change whenever the file does; None while it is missing."""
     try:
         stat = path.stat()
     except OSError:

@@ -36,7 +36,7 @@ from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.payload_view import printable, size
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, Unavailable
-from echo_ingest.sinks.registry import sinks_of
+from echo_ingest.sinks.registry import configured, sinks_of, title_of
 
 NOT_RUNNING = "not running; start it with `echo-ingest up` or `echo-ingest broker`"
 MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("–", "dim")}
@@ -71,7 +71,7 @@ def check(context: typer.Context) -> None:
         mark, style = MARKS[finding.well]
         out.print(
             Text.assemble(
-                (mark, style), f" {finding.part:<12}", printable(finding.text, keep="\n")
+                (mark, style), f" {finding.part:<11} ", printable(finding.text, keep="\n")
             ),
             soft_wrap=True,
         )
@@ -256,11 +256,14 @@ def _sinks(settings: Settings) -> Iterator[Finding]:
         try:
             asyncio.run(probe(sink))
         except Unavailable as error:
-            yield Finding(sink.name, False, f"{sink.address}: {error}")
+            yield Finding(title_of(sink.name), False, f"{sink.address}: {error}")
         else:
-            yield Finding(sink.name, True, f"{sink.address} answers")
-    if settings.api_url is not None and settings.mongodb_url is not None:
-        yield Finding(
-            "mongodb", None, "IOT_API_URL is set too: if that API keeps its data in this "
-            "database, every record is there twice; leave one of the two out"
-        )  # fmt: skip
+            yield Finding(title_of(sink.name), True, f"{sink.address} answers")
+    specs = {spec.name: spec for spec in configured(settings)}
+    for spec in specs.values():
+        if spec.twin in specs:
+            other = f"IOT_{specs[spec.twin].setting.upper()}"
+            yield Finding(
+                spec.title, None, f"{other} is set too: if the {specs[spec.twin].title} keeps its "
+                "data in this database, every record is there twice; leave one of the two out"
+            )  # fmt: skip

@@ -80,7 +80,7 @@ def write_history(
     """
     rng = Random(0)  # noqa: S311
     events = history.events(devices, began_at, rng)
-    total = sum(len(device.says) * device.repeats for _, _, device in events)
+    total = sum(len(device.payload_makers) * device.repeats for _, _, device in events)
     sampled_from_ms = began_at.timestamp() * 1_000 - DAY_MS
     spans = groupby(history.messages(events, rng), lambda each: each.received_at_ms // STEP_MS)
     for span, messages in spans:

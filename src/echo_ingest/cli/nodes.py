@@ -13,7 +13,7 @@ import segno
 import typer
 from msgspec import Struct
 
-from echo_ingest.admin import nodes as decided
+from echo_ingest.admin import nodes as admin
 from echo_ingest.broker.nodes import NodeAccount, new_password, read_nodes
 from echo_ingest.cli.options import open_reader, settings_of
 from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
@@ -72,13 +72,13 @@ def add(
     The device may then publish below [b]iotingestion/NAME[/] and read [b]iotreceipts/NAME[/].
     """
     settings = settings_of(context)
-    decided.check(settings, name)
+    admin.check_name_and_topic(settings, name)
     if certificate and (env_file is not None or qr):
         fail("with --certificate there is no password to write; leave out --env-file and --qr", 2)
     place = _place(url, settings)
     password, hashed = (None, None) if certificate else new_password()
     with _written(env_file, name, password, place, settings) as given:
-        decided.add(settings, name, hashed)
+        admin.add(settings, name, hashed)
     _show(given, env_file, qr)
     if password is None:
         say(
@@ -97,7 +97,7 @@ def rotate(
     place = _place(url, settings)
     password, hashed = new_password()
     with _written(env_file, name, password, place, settings) as given:
-        decided.rotate(settings, name, hashed)
+        admin.rotate(settings, name, hashed)
     _show(given, env_file, qr)
     _say_when(settings)
 
@@ -118,7 +118,7 @@ def enable(context: typer.Context, name: Name) -> None:
 def remove(context: typer.Context, name: Name) -> None:
     """Delete a node's credentials. Its records are kept."""
     settings = settings_of(context)
-    decided.remove(settings, name)
+    admin.remove(settings, name)
     say(f"the credentials of {name} are deleted")
     _say_when(settings)
 
@@ -156,7 +156,7 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _set_disabled(settings: Settings, name: str, disabled: bool) -> None:
-    decided.set_disabled(settings, name, disabled)
+    admin.set_disabled(settings, name, disabled)
     say(f"{name} is {'disabled' if disabled else 'enabled'}")
     _say_when(settings)
 
@@ -169,7 +169,7 @@ def _say_when(settings: Settings) -> None:
 
 
 def _place(url: str | None, settings: Settings) -> str:
-    place = decided.place_of(settings, url)
+    place = admin.broker_url(settings, url)
     if url is None:
         say(f"the credentials say {place}; if devices need another address, give it with --url")
     return place
@@ -178,7 +178,7 @@ def _place(url: str | None, settings: Settings) -> str:
 @contextlib.contextmanager
 def _written(
     env_file: Path | None, name: str, password: str | None, url: str, settings: Settings
-) -> Iterator[decided.NodeCredentials | None]:
+) -> Iterator[admin.NodeCredentials | None]:
     """Make the credentials, and write them to `env_file` if given; an error removes that file.
 
     The file is written before the password is valid: a valid password that nobody can read would be
@@ -187,7 +187,7 @@ def _written(
     if password is None:
         yield None
         return
-    given = decided.given(settings, name, password, url)
+    given = admin.credentials_for(settings, name, password, url)
     if env_file is None:
         yield given
         return
@@ -207,7 +207,7 @@ def _written(
         raise
 
 
-def _show(given: decided.NodeCredentials | None, env_file: Path | None, qr: bool) -> None:
+def _show(given: admin.NodeCredentials | None, env_file: Path | None, qr: bool) -> None:
     if given is None:
         return
     if env_file is not None:

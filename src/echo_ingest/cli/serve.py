@@ -59,5 +59,5 @@ def _announce(settings: Settings, broker: Broker, *, ingests: bool) -> None:
         if settings.console_access != "off":
             say(f"Console     {console_address(settings)}   ({CONSOLE[settings.console_access]})")
         say(f"Journal     {settings.journal_path}")
-    for account in broker.new:
+    for account in broker.new_accounts:
         say(f"Password    {account.user}  {account.password}   (new; not shown again)")

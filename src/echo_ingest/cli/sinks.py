@@ -14,7 +14,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from echo_ingest.admin import journal_of
-from echo_ingest.admin import sinks as decided
+from echo_ingest.admin import sinks as admin
 from echo_ingest.cli.connection import ask_service
 from echo_ingest.cli.options import given_time, log_from, open_reader, settings_of
 from echo_ingest.cli.output import cells, duration, err, fail, moment, out, say, table
@@ -23,7 +23,7 @@ from echo_ingest.journal import SinkLedger
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, SinkState, Unavailable
-from echo_ingest.sinks.registry import sinks_of
+from echo_ingest.sinks.registry import sinks_of, title_of
 
 POLL_SECONDS = 0.25
 STATE_POLL_SECONDS = 2.0
@@ -43,13 +43,14 @@ def list_sinks(context: typer.Context) -> None:
     with closing(open_reader(settings)) as reader:
         known = reader.ledger().sinks
     configured, running = _configured(settings), _running(settings)
-    shown = table("sink", "state+", "delivered>", "parked>", "backlog>", "lag>")
+    shown = table("sink", "title", "state+", "delivered>", "parked>", "backlog>", "lag>")
     for name in dict.fromkeys([*known, *configured]):
         figures = known.get(name)
         counts = (figures.delivered, figures.parked, figures.backlog) if figures else ()
         shown.add_row(
             *cells(
                 name,
+                title_of(name),
                 _state(name, figures, name in configured, running),
                 *(f"{count:,}" for count in counts),
                 duration(figures.lag_seconds) if figures else "",
@@ -66,7 +67,7 @@ def list_sinks(context: typer.Context) -> None:
 def pause(context: typer.Context, name: Name) -> None:
     """Stop delivery to a sink until it is resumed. The other sinks are not affected."""
     settings = settings_of(context)
-    since = decided.pause(settings, name, _configured(settings))
+    since = admin.pause(settings, name, _configured(settings))
     if since is not None:
         say(f"{name} is already paused, since {moment(since)}")
         return
@@ -77,7 +78,7 @@ def pause(context: typer.Context, name: Name) -> None:
 def resume(context: typer.Context, name: Name) -> None:
     """Continue delivery to a paused sink."""
     settings = settings_of(context)
-    backlog = decided.resume(settings, name, _configured(settings))
+    backlog = admin.resume(settings, name, _configured(settings))
     if backlog is None:
         say(f"{name} is not paused")
         return
@@ -199,7 +200,7 @@ def _configured(settings: Settings) -> dict[str, Sink]:
 
 
 def _known(settings: Settings, name: str) -> SinkLedger | None:
-    return decided.figures_of(settings, name, _configured(settings))
+    return admin.figures_of(settings, name, _configured(settings))
 
 
 def _not_configured(name: str) -> NoReturn:

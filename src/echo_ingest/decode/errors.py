@@ -122,7 +122,7 @@ def not_json(
         )
     broken_at = int(at_byte[1])
     position = bytes_before + broken_at
-    for start in (broken_at, max(broken_at - 1, 0)):
+    for start in (max(broken_at - 1, 0), broken_at):
         if _NOT_A_NUMBER.match(payload, start):
             return DecodeError(
                 ReasonCode.NOT_A_NUMBER,

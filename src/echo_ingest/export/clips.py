@@ -1,15 +1,14 @@
 """The clips of an export: files with the original bytes, named by node, time and content."""
 
-import os
 from hashlib import sha256
 from pathlib import Path
 
+from echo_ingest.process.files import atomic_write
 from echo_ingest.record import AnyRecord, Clip
 from echo_ingest.sinks.clips import safe_name
 
 FOLDER = "audio"
 HASH_DIGITS = 16
-UNFINISHED = ".part"
 
 
 def path_of(record: AnyRecord, clip: Clip, hash_digits: int = HASH_DIGITS) -> str:
@@ -33,19 +32,10 @@ def write(folder: Path, record: AnyRecord, clip: Clip, audio: bytes) -> str:
     if (folder / path).exists() and not _holds(folder / path, clip):
         path = path_of(record, clip, len(clip.sha256))
     if not (folder / path).exists():
-        _put(folder / path, audio)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(folder / path, audio, mode=0o666)  # the umask applies
     return path
 
 
 def _holds(path: Path, clip: Clip) -> bool:
     return sha256(path.read_bytes()).hexdigest() == clip.sha256
-
-
-def _put(path: Path, audio: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + UNFINISHED)
-    with unfinished.open("wb") as file:
-        file.write(audio)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,12 +118,3 @@ def _show_as_newest(db: apsw.Connection, version: int) -> None:
                 f"CREATE TEMP VIEW {table} AS"  # noqa: S608
                 f" SELECT *, NULL AS code, NULL AS field FROM main.{table}"
             )
-
-
-def sync(path: Path) -> None:
-    """Write a file, or the names in a folder, through to disk (fsync)."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -1,1 +1,1 @@
-"""What is measured of the running system: the loopback check, the broker, the nodes."""
+"""What is measured while the system runs: the loopback check, the broker, the nodes."""

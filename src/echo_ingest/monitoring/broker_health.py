@@ -1,7 +1,7 @@
-"""A broker that runs alone says how it is: whether a message really passes through it.
+"""The health of a broker that runs alone: whether a message really passes through it.
 
-Its own process asks, with the account that ingestion uses and a client id of its own; who takes the
-devices' messages from it, and whether anyone does, is not looked at.
+The broker's own process checks it, with the account that ingestion uses and a client id of its own.
+It does not check whether a service takes the devices' messages from the broker.
 """
 
 import asyncio
@@ -13,37 +13,37 @@ from echo_ingest.settings import LocalEndpoint
 
 
 class BrokerHealth:
-    """What the health pages may ask about a broker: as `web.health.Conditions`."""
+    """The answers of the health pages about a broker: satisfies `web.health.Conditions`."""
 
     def __init__(self, client_id: str, endpoint: LocalEndpoint, login: tuple[str, str]) -> None:
-        # Another name than that of an ingestion at this broker, which no device can guess either:
-        # by taking our session over it could make a broker look unwell that is not.
+        # It differs from the client id of an ingestion at this broker, and no device can guess it:
+        # a device that took over this session could make a healthy broker look unhealthy.
         name = f"{client_id}-broker-{secrets.token_hex(8)}"
-        self.pulse = LoopbackCheck(name)
+        self.loopback = LoopbackCheck(name)
         self.session = Session(
             SessionOptions(
                 endpoint=endpoint,
                 client_id=name,
                 login=lambda: login,
-                echo_topic=self.pulse.topic,
+                loopback_topic=self.loopback.topic,
             ),
-            on_echo=self.pulse.on_echo,
+            on_loopback=self.loopback.on_message,
         )
 
     async def run(self) -> None:
-        """Stay connected and send messages to ourselves, until cancelled."""
+        """Stay connected and run the loopback check, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.session.run())
-            tasks.create_task(self.pulse.run(self.session))
+            tasks.create_task(self.loopback.run(self.session))
 
     async def live(self) -> dict[str, str]:
-        """That this is answered says so."""
+        """Return no problems: an answer at all shows that the process works."""
         return {}
 
     async def ready(self) -> dict[str, str]:
-        """The broker lets us in."""
+        """Return why the broker does not let us connect; empty if it does."""
         return {} if self.session.is_connected else {"broker": self.session.state}
 
     async def healthy(self) -> dict[str, str]:
-        """Messages pass through it."""
-        return await self.ready() | self.pulse.problems()
+        """Return why messages do not pass through the broker; empty if they do."""
+        return await self.ready() | self.loopback.problems()

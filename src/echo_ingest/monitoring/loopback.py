@@ -1,7 +1,7 @@
-"""A message to ourselves, through the broker and back, every two seconds.
+"""The loopback check: a message to ourselves, through the broker and back, every two seconds.
 
-It takes the way that a device's message takes to us: into the broker, past its access rules and
-out of our subscription. It ends at the session; whether the journal has room is not its business.
+It takes the same way as a device's message: into the broker, past its access rules, and out of our
+subscription. It ends at the session; whether the journal has space is checked elsewhere.
 """
 
 import asyncio
@@ -12,51 +12,51 @@ import time
 
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.mqtt.session import QOS_0
-from echo_ingest.settings import PROBE_PREFIX
+from echo_ingest.settings import LOOPBACK_PREFIX
 
 PERIOD_SECONDS = 2.0
-ECHO_AGE_SECONDS_MAX = 8.0
+AGE_SECONDS_MAX = 8.0
 
 
 class LoopbackCheck:
-    """Sends probes and knows the newest that came back."""
+    """Sends messages to ourselves and remembers the newest that came back."""
 
     def __init__(self, client_id: str) -> None:
-        self.topic = f"{PROBE_PREFIX}/{client_id}"
-        """Where probes go; the session subscribes to it as its `echo_topic`."""
+        self.topic = f"{LOOPBACK_PREFIX}/{client_id}"
+        """The topic of these messages; the session subscribes to it as its `loopback_topic`."""
         self._token = secrets.token_hex(8).encode()
         self._newest_sent_at = -math.inf
 
     @property
     def age_seconds(self) -> float:
-        """How long ago the newest probe that came back was sent; infinite before the first.
+        """How long ago the newest message that came back was sent; infinite before the first.
 
-        Its sending counts and not its return: a broker that is a minute behind is not well,
-        however regularly the probes come.
+        The time when it was sent counts, not when it returned: a broker that is a minute behind is
+        not healthy, however regularly the messages arrive.
         """
         return time.monotonic() - self._newest_sent_at
 
     def problems(self) -> dict[str, str]:
-        """What is wrong if messages do not come back in time; empty if they do."""
+        """Return what is wrong if messages do not come back in time; empty if they do."""
         age_seconds = self.age_seconds
         if math.isinf(age_seconds):
             return {"echo": "no message to ourselves has come back through the broker yet"}
-        if age_seconds > ECHO_AGE_SECONDS_MAX:
+        if age_seconds > AGE_SECONDS_MAX:
             newest = "the newest message to ourselves that came back was sent"
             return {"echo": f"{newest} {age_seconds:.0f} s ago"}
         return {}
 
     async def run(self, session: Session) -> None:
-        """Send probes until cancelled, at QoS 0: one that waits somewhere proves nothing."""
+        """Send messages until cancelled, at QoS 0: one that waits somewhere would prove nothing."""
         while True:
             await session.wait_connected()
-            probe = b"%b %r" % (self._token, time.monotonic())
-            with contextlib.suppress(ConnectionLost):  # the session connects again by itself
-                await session.publish(self.topic, probe, qos=QOS_0)
+            payload = b"%b %r" % (self._token, time.monotonic())
+            with contextlib.suppress(ConnectionLost):  # the session reconnects by itself
+                await session.publish(self.topic, payload, qos=QOS_0)
             await asyncio.sleep(PERIOD_SECONDS)
 
-    def on_echo(self, payload: bytes) -> None:
-        """Note a probe that came back. What this process did not send does not count."""
+    def on_message(self, payload: bytes) -> None:
+        """Note a message that came back. Messages that this process did not send do not count."""
         token, _, sent = payload.partition(b" ")
         with contextlib.suppress(ValueError):
             sent_at = float(sent)

@@ -1,8 +1,7 @@
-"""An MQTT 5 session on asyncio: durable, QoS 1, acknowledged by us and not by a library."""
+"""An MQTT 5 session on asyncio: durable, at QoS 1, and acknowledged by us rather than a library."""
 
+from echo_ingest.mqtt.connection_errors import ConnectionLost, PublishRefused
 from echo_ingest.mqtt.inbox import Batch
-from echo_ingest.mqtt.options import SessionOptions
-from echo_ingest.mqtt.reasons import ConnectionLost, PublishRefused
-from echo_ingest.mqtt.session import Session
+from echo_ingest.mqtt.session import Session, SessionOptions
 
 __all__ = ["Batch", "ConnectionLost", "PublishRefused", "Session", "SessionOptions"]

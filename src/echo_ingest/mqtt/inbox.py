@@ -1,4 +1,4 @@
-"""Messages between the socket and the journal, and the limit on how many there may be."""
+"""Messages between the socket and the journal, and the limit on their number and size."""
 
 import asyncio
 
@@ -15,15 +15,16 @@ class Batch(Struct, frozen=True):
 
     messages: list[Message]
     packet_ids: list[int]
-    """Theirs, in the same order; QoS 0 messages have none."""
+    """The messages' packet ids, in the same order; QoS 0 messages have none."""
     connection: int
     size_bytes: int
 
 
 class Inbox:
-    """Holds what came until it is taken, and counts it until it is released.
+    """Keeps messages until they are taken, and counts them until they are released.
 
-    `is_full` says when to stop reading. The messages of one read of the socket may exceed it.
+    `is_full` says when to stop reading. The messages of one read from the socket may exceed the
+    limit.
     """
 
     def __init__(self) -> None:
@@ -37,13 +38,13 @@ class Inbox:
         self._enough = asyncio.Event()
 
     def put(self, message: Message, packet_id: int) -> None:
-        """Add a message (QoS 0: its packet id is 0); call `settle` after the last of them."""
+        """Add a message (its packet id is 0 at QoS 0); call `wake` after the last of several."""
         self._messages.append(message)
         self._packet_ids.append(packet_id)
         self._held_bytes += len(message.payload)
 
-    def settle(self) -> None:
-        """Wake whoever waits for messages, once for all that were put."""
+    def wake(self) -> None:
+        """Wake the call that waits for messages, once for all that were added."""
         if not self._messages:
             return
         self._arrived.set()
@@ -56,7 +57,7 @@ class Inbox:
     async def take(
         self, messages_max: int, linger_seconds: float
     ) -> tuple[list[Message], list[int]]:
-        """Wait for a message, then `linger_seconds` or until `messages_max` are there."""
+        """Wait for a message, then for `linger_seconds` or until there are `messages_max`."""
         while True:
             await self._arrived.wait()
             if len(self._messages) < messages_max and not self.is_full:
@@ -65,7 +66,7 @@ class Inbox:
                 timer = asyncio.get_running_loop().call_later(linger_seconds, self._enough.set)
                 await self._enough.wait()
                 timer.cancel()
-            if self._messages:  # a connection lost meanwhile has taken its messages with it
+            if self._messages:  # a connection that was lost meanwhile took its messages with it
                 break
         messages, packet_ids = self._messages[:messages_max], self._packet_ids[:messages_max]
         del self._messages[:messages_max], self._packet_ids[:messages_max]
@@ -75,7 +76,7 @@ class Inbox:
         return messages, [packet_id for packet_id in packet_ids if packet_id]
 
     def release(self, messages: int, size_bytes: int) -> bool:
-        """So many of those taken are settled; True if there is room again where there was none."""
+        """Stop counting taken messages; return True if a full inbox has room again."""
         self._taken_messages -= messages
         self._held_bytes -= size_bytes
         if (
@@ -87,8 +88,8 @@ class Inbox:
             return True
         return False
 
-    def forget_connection(self) -> None:
-        """Drop what the broker will send again. QoS 0 messages never come again: they stay."""
+    def drop_unacknowledged(self) -> None:
+        """Drop what the broker will send again. It never sends QoS 0 messages again: they stay."""
         waiting = list(zip(self._messages, self._packet_ids, strict=True))
         self._messages = [message for message, packet_id in waiting if not packet_id]
         self._packet_ids = [0] * len(self._messages)

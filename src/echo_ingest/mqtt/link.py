@@ -1,4 +1,4 @@
-"""A byte stream to a broker: TCP or TLS, with WebSocket frames inside where the address says so."""
+"""A byte stream to a broker: TCP or TLS, with WebSocket frames where the address asks for them."""
 
 import asyncio
 import ssl
@@ -20,7 +20,7 @@ WRITE_BUFFER_BYTES = 1024 * 1024
 
 
 class Link(asyncio.Protocol):
-    """One connection. `on_bytes` gets what arrives, `on_lost` is called once when it is over."""
+    """One connection. `on_bytes` gets what arrives, `on_lost` is called once, at the end."""
 
     def __init__(
         self,
@@ -33,8 +33,8 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._frames: ClientProtocol | None = None
         if websocket is not None:
-            # [MQTT-6.0.0-3] the subprotocol's name is mqtt. No size limit of its own: a broker
-            # that sends more than we take would be cut off and would send the same again.
+            # [MQTT-6.0.0-3] the name of the subprotocol is mqtt. Frames have no size limit, because
+            # a broker that exceeded it would be disconnected and would send the same message again.
             self._frames = ClientProtocol(
                 websocket, subprotocols=[Subprotocol("mqtt")], max_size=None
             )
@@ -42,10 +42,10 @@ class Link(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
 
-    # ------------------------------------------------------------------ what the session calls
+    # ------------------------------------------------------------------ called by the session
 
     def write(self, data: bytes) -> None:
-        """Send; never waits. [MQTT-6.0.0-1] MQTT travels in binary frames."""
+        """Send without waiting. [MQTT-6.0.0-1] Over WebSockets, MQTT is sent in binary frames."""
         if self._frames is None:
             self._transport.write(data)
         elif self._frames.state is State.OPEN:  # after a close frame nothing may follow
@@ -54,7 +54,7 @@ class Link(asyncio.Protocol):
 
     @property
     def is_congested(self) -> bool:
-        """The other side reads more slowly than we write."""
+        """Whether the other side reads more slowly than we write."""
         return not self._writable.is_set()
 
     async def drained(self) -> None:
@@ -62,28 +62,28 @@ class Link(asyncio.Protocol):
         await self._writable.wait()
 
     def pause(self) -> None:
-        """Stop reading; the broker keeps the rest."""
+        """Stop reading; the broker keeps the remaining messages."""
         self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue reading."""
         self._transport.resume_reading()
 
     def close(self) -> None:
-        """Send what is written, then close."""
+        """Send what was written, then close."""
         if self._frames is not None and self._frames.state is State.OPEN:
             self._frames.send_close()
             self._flush(self._frames)
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once; what was not sent is lost."""
+        """Close at once; bytes that were not sent are lost."""
         self._transport.abort()
 
-    # ------------------------------------------------------------------ what asyncio calls
+    # ------------------------------------------------------------------ called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the WebSocket handshake, or be open at once."""
+        """Begin the WebSocket handshake; without WebSockets, the link is open at once."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
@@ -94,7 +94,7 @@ class Link(asyncio.Protocol):
             self._flush(self._frames)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what came, out of its frames."""
+        """Pass on the bytes, without their frames."""
         if self._frames is None:
             self._on_bytes(data)
             return
@@ -106,15 +106,15 @@ class Link(asyncio.Protocol):
             elif isinstance(event, Frame) and event.opcode in (Opcode.BINARY, Opcode.CONT):
                 pieces.append(event.data)
         if pieces:
-            # [MQTT-6.0.0-2] packets need not begin or end where frames do; mosquitto gives each
-            # its own, and a look at each by itself would cost more than what it holds.
+            # [MQTT-6.0.0-2] packets need not begin or end where frames do. mosquitto sends each
+            # packet in a frame of its own; a call for each would cost more than its content.
             self._on_bytes(b"".join(pieces))
         self._flush(self._frames)
         if self._frames.close_expected():
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits."""
+        """Wake all calls that wait."""
         self._writable.set()
         if not self._opened.done():
             self._opened.set_exception(exc or ConnectionResetError("closed before it was open"))
@@ -129,7 +129,7 @@ class Link(asyncio.Protocol):
         self._writable.set()
 
     async def opened(self) -> None:
-        """Wait until MQTT can be spoken."""
+        """Wait until MQTT packets can be sent."""
         await self._opened
 
     def _finish_handshake(self, frames: ClientProtocol) -> None:

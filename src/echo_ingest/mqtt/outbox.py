@@ -1,77 +1,77 @@
-"""Publishes on their way: which wait for an answer, and how many and how large they may be."""
+"""Outgoing publishes: those that wait for a PUBACK, and how many and how large they may be."""
 
 import asyncio
 
 import mqtt5
 
-from echo_ingest.mqtt.reasons import ConnectionLost, PublishRefused
+from echo_ingest.mqtt.connection_errors import ConnectionLost, PublishRefused
 
-PUBLISHES_MAX = 1_000
+UNANSWERED_MAX = 1_000
 
 
 class Outbox:
-    """Gives out packet ids, and brings each PUBACK to whoever waits for it."""
+    """Assigns packet ids, and passes each PUBACK to the call of `publish` that waits for it."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, asyncio.Future[mqtt5.PubAckPacket]] = {}
-        self._waiting_max = PUBLISHES_MAX
+        self._waiting_max = UNANSWERED_MAX
         self._packet_bytes_max: int | None = None
         self._packet_id = 0
-        self._ended = asyncio.Event()
-        self.turn = asyncio.Lock()
-        """Whoever publishes holds it until the packet is written."""
+        self._answered = asyncio.Event()
+        self.order = asyncio.Lock()
+        """A call of `publish` holds it until its packet is written, to keep the order of calls."""
 
-    def limit(self, connack: mqtt5.ConnAckPacket) -> None:
-        """Keep to what this broker takes."""
-        self._waiting_max = min(PUBLISHES_MAX, connack.receive_max)
+    def apply_limits(self, connack: mqtt5.ConnAckPacket) -> None:
+        """Keep to the limits of this broker."""
+        self._waiting_max = min(UNANSWERED_MAX, connack.receive_max)
         self._packet_bytes_max = connack.max_packet_size
 
     @property
     def is_full(self) -> bool:
-        """As many are unanswered as the broker takes at once [MQTT-3.3.4-9]."""
+        """Whether as many are unanswered as the broker accepts at once [MQTT-3.3.4-9]."""
         return len(self._waiting) >= self._waiting_max
 
-    async def one_ended(self) -> None:
+    async def wait_for_answer(self) -> None:
         """Wait for any answer."""
-        self._ended.clear()
-        await self._ended.wait()
+        self._answered.clear()
+        await self._answered.wait()
 
     def next_packet_id(self) -> int:
-        """One that is not in use [MQTT-2.2.1-3]."""
+        """Return a packet id that is not in use [MQTT-2.2.1-3]."""
         while True:
             self._packet_id = self._packet_id % 65_535 + 1
             if self._packet_id not in self._waiting:
                 return self._packet_id
 
-    def packed(self, packet: mqtt5.PublishPacket) -> bytes:
-        """The packet's bytes; `PublishRefused` if the broker takes no such many."""
+    def encode(self, packet: mqtt5.PublishPacket) -> bytes:
+        """Encode the packet; raise `PublishRefused` if it is too large for the broker."""
         data = packet.write()  # [MQTT-3.2.2-15] larger ones must not be sent
         if self._packet_bytes_max is not None and len(data) > self._packet_bytes_max:
             raise PublishRefused(
-                f"{packet.topic}: {len(data):,} bytes; the broker takes at most "
+                f"{packet.topic}: {len(data):,} bytes; the broker accepts at most "
                 f"{self._packet_bytes_max:,} in one message"
             )
         return data
 
-    def expect(self, packet_id: int) -> asyncio.Future[mqtt5.PubAckPacket]:
-        """The PUBACK of a packet that was sent, to come; `ConnectionLost` if none will come."""
+    def expect_puback(self, packet_id: int) -> asyncio.Future[mqtt5.PubAckPacket]:
+        """Return the PUBACK to come for a packet; `ConnectionLost` if none will come."""
         answer: asyncio.Future[mqtt5.PubAckPacket] = asyncio.get_running_loop().create_future()
-        answer.add_done_callback(lambda _answer: self._end(packet_id))
+        answer.add_done_callback(lambda _answer: self._remove(packet_id))
         self._waiting[packet_id] = answer
         return answer
 
-    def _end(self, packet_id: int) -> None:
+    def _remove(self, packet_id: int) -> None:
         del self._waiting[packet_id]
-        self._ended.set()
+        self._answered.set()
 
-    def take(self, puback: mqtt5.PubAckPacket) -> None:
-        """An answer has come."""
+    def on_puback(self, puback: mqtt5.PubAckPacket) -> None:
+        """Pass an answer to the call that waits for it."""
         answer = self._waiting.get(puback.packet_id)
         if answer is not None and not answer.done():
             answer.set_result(puback)
 
-    def lose(self, error: ConnectionLost) -> None:
-        """No more answers will come by this connection."""
+    def fail(self, error: ConnectionLost) -> None:
+        """Let every waiting call fail: no more answers come over this connection."""
         for answer in list(self._waiting.values()):
             if not answer.done():
                 answer.set_exception(error)

@@ -1,4 +1,4 @@
-"""What the codec leaves to us: subscriptions, where a packet ends, a PUBLISH it will not read."""
+"""What the codec does not do: subscriptions, the length of a packet, reading a broken PUBLISH."""
 
 import sys
 from array import array
@@ -12,7 +12,7 @@ PINGREQ = mqtt5.PingReqPacket().write()
 
 
 def pubacks(packet_ids: Sequence[int]) -> bytes:
-    """PUBACKs that say success, by leaving the reason code out [MQTT-3.4.2-1]."""
+    """Return PUBACKs that report success by leaving the reason code out [MQTT-3.4.2-1]."""
     words = array("H", [PUBACK_OF_TWO_BYTES]) * (2 * len(packet_ids))
     words[1::2] = array("H", packet_ids)
     if sys.byteorder == "little":
@@ -21,24 +21,24 @@ def pubacks(packet_ids: Sequence[int]) -> bytes:
 
 
 def subscriptions(
-    topic_filters: tuple[str, ...], echo_topic: str | None
+    topic_filters: tuple[str, ...], loopback_topic: str | None
 ) -> list[mqtt5.TopicFilter]:
-    """Topic filters at QoS 1, and the echo topic at QoS 0."""
-    # A retained message is sent with a new subscription only, not at each reconnect.
+    """Return subscriptions: the topic filters at QoS 1, and the loopback topic at QoS 0."""
+    # Retained messages are sent only for a new subscription, not at each reconnect.
     retained = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
     filters = [
         mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_handling=retained)
         for pattern in topic_filters
     ]
-    if echo_topic is not None:
-        filters.append(mqtt5.TopicFilter(echo_topic, max_qos=mqtt5.QoS.AT_MOST_ONCE))
+    if loopback_topic is not None:
+        filters.append(mqtt5.TopicFilter(loopback_topic, max_qos=mqtt5.QoS.AT_MOST_ONCE))
     return filters
 
 
 def packet_bytes(view: memoryview) -> int:
-    """Length of the packet that begins here, with its fixed header; 0 if that cannot be told yet.
+    """Return the length of the packet that begins here, with its header; 0 if not known yet.
 
-    A remaining length of more than four bytes is malformed [MQTT-1.5.5-1]: all there is is bad.
+    A remaining length of more than four bytes is malformed [MQTT-1.5.5-1]: then all bytes are bad.
     """
     length = 0
     for index in range(1, 5):
@@ -51,19 +51,19 @@ def packet_bytes(view: memoryview) -> int:
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Does the codec say so that it cannot read a packet, or not yet?
+    """Return whether the error means that the codec cannot read a packet, or not yet.
 
-    On text that is not UTF-8 it panics, in Rust, and what arrives here is no `Exception`.
+    On text that is not UTF-8 its Rust code panics; Python gets an error that is no `Exception`.
     """
     return isinstance(error, IndexError | ValueError) or type(error).__name__ == "PanicException"
 
 
 def salvage_publish(view: memoryview) -> mqtt5.PublishPacket | None:
-    """Topic, packet id and payload of a PUBLISH whose properties or text the codec refuses.
+    """Read topic, packet id and payload of a PUBLISH whose properties or text the codec rejects.
 
-    Such a message is kept and acknowledged like any other: left alone, the broker would send it
-    again for ever, and nothing behind it would come through. None if it is not a PUBLISH, or if
-    not even that much can be read.
+    Such a message is kept and acknowledged like any other: if it were not, the broker would send
+    it again for ever, and no later message would arrive. Return None if it is not a PUBLISH, or if
+    even these fields cannot be read.
     """
     try:
         if view[0] >> 4 != PUBLISH:

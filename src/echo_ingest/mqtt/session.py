@@ -1,43 +1,46 @@
-"""The session with the broker: messages in batches, acknowledged only when the caller says so.
+"""The session with the broker: messages arrive in batches and are acknowledged by the caller.
 
-What it keeps to
-  - QoS 1 and never a clean start: while we are away the broker holds our messages
+Its rules
+  - It uses QoS 1 and never a clean start: while we are away, the broker keeps our messages
     [MQTT-3.1.2-4], [MQTT-3.1.2-23].
-  - A PUBACK leaves when `ack` is called, in the order the messages came [MQTT-4.6.0-2].
-  - Packet ids belong to one connection: acks of a lost one are void, and its unacknowledged
-    messages come again, marked DUP. QoS 0 messages never come again, so they are kept.
-  - Reading stops while `HELD_MESSAGES_MAX` messages or `HELD_BYTES_MAX` bytes wait for their
-    acknowledgement, whatever the broker thinks of Receive Maximum (mosquitto 2.0.11 ignores it).
-  - A lost connection is opened again without end, with backoff and jitter.
+  - PUBACKs are sent when `ack` is called, in the order in which the messages came [MQTT-4.6.0-2].
+  - Packet ids belong to one connection: acknowledgements of a lost connection are void, and the
+    messages that they were for come again, marked DUP. QoS 0 messages never come again, so they are
+    kept.
+  - Reading stops while `HELD_MESSAGES_MAX` messages or `HELD_BYTES_MAX` bytes wait to be
+    acknowledged, even if the broker ignores Receive Maximum, as mosquitto 2.0.11 does.
+  - After a lost connection it reconnects without limit, with backoff and jitter.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 import mqtt5
 import structlog
+from msgspec import Struct
 
 from echo_ingest.backoff import delay_seconds
 from echo_ingest.mqtt import packets
-from echo_ingest.mqtt.inbox import Batch, Inbox
-from echo_ingest.mqtt.link import Link, open_link
-from echo_ingest.mqtt.options import SessionOptions
-from echo_ingest.mqtt.outbox import Outbox
-from echo_ingest.mqtt.reasons import (
+from echo_ingest.mqtt.connection_errors import (
     FAILURE,
     TAKEN_OVER,
     ConnectionClosed,
     ConnectionLost,
     PublishRefused,
     SessionTakenOver,
-    reason,
-    words,
+    describe,
+    why_disconnected,
 )
+from echo_ingest.mqtt.inbox import Batch, Inbox
+from echo_ingest.mqtt.link import Link, open_link
+from echo_ingest.mqtt.outbox import Outbox
 from echo_ingest.record import Message
+from echo_ingest.settings import Endpoint, LocalEndpoint
 
 KEEP_ALIVE_SECONDS = 20
 ANSWER_TIMEOUT_SECONDS = 10.0
@@ -45,14 +48,30 @@ GOODBYE_TIMEOUT_SECONDS = 2.0
 RECEIVE_MAXIMUM = 5_000
 TAKEN_OVER_SECONDS = 300.0
 SUSPECTED_SECONDS = 60.0  # a bad network may look the same
-CUT_SHORT_MAX = 3
-SHORT_LIFE_SECONDS = 10.0
+SHORT_CONNECTIONS_MAX = 3
+SHORT_CONNECTION_SECONDS = 10.0
 
 QOS_0 = mqtt5.QoS.AT_MOST_ONCE
 QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
 
 
 P = TypeVar("P", bound=mqtt5.ConnAckPacket | mqtt5.SubAckPacket | mqtt5.PingRespPacket)
+
+
+class SessionOptions(Struct, frozen=True, kw_only=True):
+    """Which broker to connect to, with which account, and what to subscribe to."""
+
+    endpoint: Endpoint | LocalEndpoint
+    client_id: str
+    login: Callable[[], tuple[str, str] | None] = lambda: None
+    """Returns user and password; called at each connection, as our own broker may change them."""
+    tls_ca_file: Path | None = None
+    topic_filters: tuple[str, ...] = ()
+    """Subscribed to at QoS 1."""
+    loopback_topic: str | None = None
+    """Subscribed to at QoS 0; its messages go to `on_loopback` and are not received as messages."""
+    session_expiry_seconds: int = 0
+    """How long the broker keeps our session while we are away; 0: not at all."""
 
 
 class Session:
@@ -64,17 +83,17 @@ class Session:
         *,
         node_of: Callable[[str], str | None] = lambda _topic: None,
         on_connected: Callable[[bool], None] = lambda _session_present: None,
-        on_echo: Callable[[bytes], None] = lambda _payload: None,
+        on_loopback: Callable[[bytes], None] = lambda _payload: None,
         rng: Random | None = None,
     ) -> None:
-        """`on_connected` is told whether the broker still had our session."""
+        """`on_connected` is called with whether the broker still had our session."""
         self.options = options
         self.state = "not connected yet"
-        """`connected`, or why not, in words."""
+        """`connected`, or in words why it is not."""
         self.reconnects = 0
         self._node_of = node_of
         self._on_connected = on_connected
-        self._on_echo = on_echo
+        self._on_loopback = on_loopback
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
         self._log = structlog.get_logger("mqtt", topics=options.topic_filters)
 
@@ -85,13 +104,13 @@ class Session:
         self._connected = asyncio.Event()
         self._partial = bytearray()
         self._awaited_bytes = 0
-        self._heard_at = 0.0
+        self._last_received_at = 0.0
         self._answers: dict[type, asyncio.Future[mqtt5.Packet]] = {}
         self._outbox = Outbox()
         self._inbox = Inbox()
 
     async def receive(self, messages_max: int, linger_seconds: float) -> Batch:
-        """Wait for a message, then `linger_seconds` or until `messages_max` are there."""
+        """Wait for a message, then for `linger_seconds` or until there are `messages_max`."""
         messages, packet_ids = await self._inbox.take(messages_max, linger_seconds)
         return Batch(
             messages, packet_ids, self._connection, sum([len(m.payload) for m in messages])
@@ -100,13 +119,13 @@ class Session:
     def ack(self, batch: Batch) -> bool:
         """Send the PUBACKs of a batch. Batches are acknowledged in the order they were received.
 
-        False if their connection is gone: then the broker sends the messages again.
+        Return False if their connection was lost: then the broker sends the messages again.
         """
         has_room = self._inbox.release(len(batch.messages), batch.size_bytes)
         if self._link is None or self._lost is None or self._lost.done():
             return False
         if has_room:
-            self._heard_at = time.monotonic()
+            self._last_received_at = time.monotonic()
             self._link.resume()
         if batch.connection != self._connection:
             return False
@@ -117,7 +136,7 @@ class Session:
     # ------------------------------------------------------------------ messages out
 
     def offer(self, packets: list[bytes]) -> bool:
-        """Send QoS 0 packets if that can be done without waiting; False if they are dropped."""
+        """Send QoS 0 packets if that needs no waiting; return False if they are dropped."""
         if not self._connected.is_set() or self._link is None or self._link.is_congested:
             return False
         self._link.write(b"".join(packets))
@@ -133,13 +152,13 @@ class Session:
         response_topic: str | None = None,
         correlation_data: bytes | None = None,
     ) -> None:
-        """Publish; at QoS 1 return when the broker has acknowledged it.
+        """Publish a message; at QoS 1, return once the broker has acknowledged it.
 
-        Waits for a connection, and while as many are unanswered as the broker takes at once.
-        Raises `ConnectionLost` if it ends before the answer (the broker may or may not have the
-        message: publish again), `PublishRefused` if the broker will not take it.
+        Waits for a connection, and while as many messages are unanswered as the broker accepts at
+        once. Raises `ConnectionLost` if the connection ends before the answer (the broker may have
+        the message or not: publish it again), and `PublishRefused` if the broker rejects it.
         """
-        async with self._outbox.turn:  # in the order of the calls
+        async with self._outbox.order:  # in the order of the calls
             link = await self._writable_link()
             packet_id = self._outbox.next_packet_id() if qos != QOS_0 else None
             packet = mqtt5.PublishPacket(
@@ -151,13 +170,13 @@ class Session:
                 response_topic=response_topic,
                 correlation_data=correlation_data,
             )
-            link.write(self._outbox.packed(packet))
+            link.write(self._outbox.encode(packet))
             if packet_id is None:
                 return
-            answer = self._outbox.expect(packet_id)
+            answer = self._outbox.expect_puback(packet_id)
         puback = await answer
         if int(puback.reason_code) >= FAILURE:
-            raise PublishRefused(f"{topic}: {words(puback)}")
+            raise PublishRefused(f"{topic}: {describe(puback)}")
 
     async def _writable_link(self) -> Link:
         while True:
@@ -165,15 +184,15 @@ class Session:
             if self._link is not None:
                 await self._link.drained()
             if self._outbox.is_full:
-                await self._outbox.one_ended()
+                await self._outbox.wait_for_answer()
             elif self._link is not None and self._connected.is_set():
                 return self._link
 
     # ------------------------------------------------------------------ the connection
 
     async def run(self) -> None:
-        """Stay connected until cancelled; then say goodbye, so that no will or timeout is due."""
-        attempt = cut_short = 0
+        """Stay connected until cancelled; then disconnect properly, so that no timeout follows."""
+        attempt = short_connections = 0
         while True:
             opened_at = 0.0
             try:
@@ -182,34 +201,35 @@ class Session:
                 assert self._lost is not None
                 await self._lost
             except asyncio.CancelledError:
-                await self._say_goodbye()
+                await self._disconnect()
                 raise
             except (ConnectionLost, OSError) as error:
-                # mosquitto 2.0 takes a session over without a word: what can be seen is that the
+                # mosquitto 2.0 gives no reason when a session is taken over: we only see that the
                 # connection is closed right after it was opened, again and again.
                 lasted_seconds = time.monotonic() - opened_at
-                short = type(error) is ConnectionClosed and lasted_seconds < SHORT_LIFE_SECONDS
-                cut_short = cut_short + 1 if short else 0
-                if (sure := isinstance(error, SessionTakenOver)) or cut_short == CUT_SHORT_MAX:
-                    cut_short = 0
-                    self._end(TAKEN_OVER)
+                was_short = lasted_seconds < SHORT_CONNECTION_SECONDS
+                was_cut_short = type(error) is ConnectionClosed and was_short
+                short_connections = short_connections + 1 if was_cut_short else 0
+                is_certain = isinstance(error, SessionTakenOver)
+                if is_certain or short_connections == SHORT_CONNECTIONS_MAX:
+                    short_connections = 0
+                    self._discard_connection(TAKEN_OVER)
                     self._log.error("taken over", reason=TAKEN_OVER)
-                    sure = isinstance(error, SessionTakenOver)
-                    await asyncio.sleep(TAKEN_OVER_SECONDS if sure else SUSPECTED_SECONDS)
+                    await asyncio.sleep(TAKEN_OVER_SECONDS if is_certain else SUSPECTED_SECONDS)
                     continue
                 attempt += 1
-                self._end(reason(error, self.options.endpoint))
+                self._discard_connection(why_disconnected(error, self.options.endpoint))
                 if attempt == 1:
                     self._log.warning("disconnected", reason=self.state)
                 await asyncio.sleep(delay_seconds(attempt, self._rng, most=5.0))
 
     async def wait_connected(self) -> None:
-        """Return when connected and subscribed."""
+        """Wait until connected and subscribed."""
         await self._connected.wait()
 
     @property
     def is_connected(self) -> bool:
-        """Connected and subscribed right now."""
+        """Whether it is connected and subscribed right now."""
         return self._connected.is_set()
 
     async def _open(self) -> None:
@@ -219,12 +239,13 @@ class Session:
         self._connection += 1
         self._partial = bytearray()
         self._awaited_bytes = 0
-        self._heard_at = time.monotonic()
+        self._last_received_at = time.monotonic()
         self._lost = asyncio.get_running_loop().create_future()
         self._lost.add_done_callback(lambda lost: lost.cancelled() or lost.exception())
-        feed, on_lost = self._feed, self._on_lost
-        self._link = await open_link(options.endpoint, options.tls_ca_file, feed, on_lost)
-        connack = await self._ask(
+        self._link = await open_link(
+            options.endpoint, options.tls_ca_file, self._on_bytes, self._on_link_lost
+        )
+        connack = await self._request(
             mqtt5.ConnectPacket(
                 options.client_id,
                 username=user,
@@ -237,8 +258,8 @@ class Session:
             mqtt5.ConnAckPacket,
         )
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-            raise ConnectionLost(f"the broker refused us: {words(connack)}")
-        self._outbox.limit(connack)
+            raise ConnectionLost(f"the broker refused us: {describe(connack)}")
+        self._outbox.apply_limits(connack)
         await self._subscribe()
         self.state = "connected"
         self.reconnects += self._connection > 1
@@ -251,10 +272,10 @@ class Session:
 
     async def _subscribe(self) -> None:
         options = self.options
-        filters = packets.subscriptions(options.topic_filters, options.echo_topic)
+        filters = packets.subscriptions(options.topic_filters, options.loopback_topic)
         if not filters:
             return
-        suback = await self._ask(
+        suback = await self._request(
             mqtt5.SubscribePacket(self._outbox.next_packet_id(), filters), mqtt5.SubAckPacket
         )
         for topic_filter, code in zip(filters, suback.reason_codes, strict=True):
@@ -264,13 +285,13 @@ class Session:
                     f"{code.name.lower().replace('_', ' ')}; allow user {self._user!r} to read it"
                 )
 
-    async def _ask(
+    async def _request(
         self,
         packet: mqtt5.Packet,
         answer_type: type[P],
         timeout_seconds: float = ANSWER_TIMEOUT_SECONDS,
     ) -> P:
-        """Send `packet` and wait for its answer; nothing else asks at the same time."""
+        """Send `packet` and wait for its answer; there is one such request at a time."""
         assert self._link is not None
         answer: asyncio.Future[mqtt5.Packet] = asyncio.get_running_loop().create_future()
         self._answers[answer_type] = answer
@@ -288,18 +309,20 @@ class Session:
         return packet
 
     def _ping(self, connection: int) -> None:
-        """Keep the connection alive [MQTT-3.1.2-20], and notice a broker that is gone."""
+        """Keep the connection alive [MQTT-3.1.2-20], and notice a broker that has disappeared."""
         if connection != self._connection or self._link is None:
             return
-        silent_seconds = time.monotonic() - self._heard_at
+        silent_seconds = time.monotonic() - self._last_received_at
         if not self._inbox.is_full and silent_seconds > 1.5 * KEEP_ALIVE_SECONDS:
-            self._lose(ConnectionLost(f"nothing was heard for {silent_seconds:.0f} s"))
+            self._fail_connection(
+                ConnectionLost(f"the broker sent nothing for {silent_seconds:.0f} s")
+            )
             return
         self._link.write(packets.PINGREQ)
         asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS / 2, self._ping, connection)
 
-    def _feed(self, data: bytes | bytearray) -> None:
-        self._heard_at = time.monotonic()
+    def _on_bytes(self, data: bytes | bytearray) -> None:
+        self._last_received_at = time.monotonic()
         if self._partial:
             self._partial += data
             if len(self._partial) < self._awaited_bytes:
@@ -320,7 +343,9 @@ class Session:
                     break
                 salvaged = packets.salvage_publish(view[position : position + size])
                 if salvaged is None:
-                    self._lose(ConnectionLost(f"the broker sent a malformed packet ({error})"))
+                    self._fail_connection(
+                        ConnectionLost(f"the broker sent a malformed packet ({error})")
+                    )
                     return
                 self._log.warning("malformed message kept", topic=salvaged.topic, reason=str(error))
                 packet = salvaged
@@ -329,14 +354,14 @@ class Session:
                 self._on_publish(packet, received_at_ms)
             else:
                 self._on_answer(packet)
-        self._inbox.settle()
+        self._inbox.wake()
         if self._inbox.is_full and self._link is not None:
             self._link.pause()
 
     def _on_publish(self, packet: mqtt5.PublishPacket, received_at_ms: int) -> None:
         topic, payload, packet_id = packet.topic, packet.payload, packet.packet_id
-        if packet_id is None and topic == self.options.echo_topic:
-            self._on_echo(payload)
+        if packet_id is None and topic == self.options.loopback_topic:
+            self._on_loopback(payload)
             return
         self._inbox.put(
             Message(
@@ -354,42 +379,46 @@ class Session:
 
     def _on_answer(self, packet: mqtt5.Packet) -> None:
         if isinstance(packet, mqtt5.PubAckPacket):
-            self._outbox.take(packet)
+            self._outbox.on_puback(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             if packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER:
-                self._lose(SessionTakenOver(TAKEN_OVER))
+                self._fail_connection(SessionTakenOver(TAKEN_OVER))
             else:
-                self._lose(ConnectionLost(f"the broker disconnected us: {words(packet)}"))
+                self._fail_connection(
+                    ConnectionLost(f"the broker disconnected us: {describe(packet)}")
+                )
         elif (answer := self._answers.get(type(packet))) is not None and not answer.done():
             answer.set_result(packet)
 
-    def _on_lost(self, exc: Exception | None) -> None:
-        self._lose(ConnectionClosed(str(exc) if exc else "the broker closed the connection"))
+    def _on_link_lost(self, exc: Exception | None) -> None:
+        self._fail_connection(
+            ConnectionClosed(str(exc) if exc else "the broker closed the connection")
+        )
 
-    def _lose(self, error: ConnectionLost) -> None:
+    def _fail_connection(self, error: ConnectionLost) -> None:
         self._connected.clear()
         if self._lost is not None and not self._lost.done():
             self._lost.set_exception(error)
-        self._outbox.lose(error)
+        self._outbox.fail(error)
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(error)
 
-    def _end(self, reason: str) -> None:
-        """Forget the connection: its unacknowledged messages will come again."""
+    def _discard_connection(self, reason: str) -> None:
+        """Discard the connection: its unacknowledged messages will come again."""
         self.state = reason
         self._connected.clear()
         if self._link is not None:
             self._link.abort()
             self._link = None
-        self._inbox.forget_connection()
+        self._inbox.drop_unacknowledged()
 
-    async def _say_goodbye(self) -> None:
-        """Leave once the broker has read our last acks: it drops what is unread when we close."""
+    async def _disconnect(self) -> None:
+        """Disconnect once the broker has read our last PUBACKs: it drops unread ones on a close."""
         if self._connected.is_set():
             self._connected.clear()
             with contextlib.suppress(ConnectionLost):
-                await self._ask(
+                await self._request(
                     mqtt5.PingReqPacket(), mqtt5.PingRespPacket, GOODBYE_TIMEOUT_SECONDS
                 )
         self.state = "stopped"

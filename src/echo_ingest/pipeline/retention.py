@@ -1,4 +1,4 @@
-"""Retention: what is older than it, and what every sink has, goes."""
+"""Retention: remove records that are too old, once every sink has settled them."""
 
 import asyncio
 import contextlib
@@ -16,10 +16,10 @@ log = structlog.get_logger("retain")
 
 
 async def retain(journal: Journal, days: int) -> None:
-    """Trim until cancelled, a little at a time, between batches; never, where `days` is 0."""
+    """Remove old records until cancelled, a little at a time; none if `days` is 0."""
     while days:
         trimmed = 0
-        with contextlib.suppress(JournalFull):  # removing takes room too, until the next commit
+        with contextlib.suppress(JournalFull):  # removing takes room too, until it is committed
             trimmed = journal.trim(cutoff_ms(time.time_ns() // 1_000_000, days))
         if trimmed:
             log.info("trimmed", records=trimmed)
@@ -27,5 +27,5 @@ async def retain(journal: Journal, days: int) -> None:
 
 
 def cutoff_ms(now_ms: int, days: int) -> int:
-    """The moment before which what was received is too old, in milliseconds since 1970."""
+    """Return the time, in milliseconds since 1970, before which a receipt is too long ago."""
     return now_ms - days * DAY_MS

@@ -1,1 +1,1 @@
-"""How our processes begin, log and end, and how orphans of an earlier run are found."""
+"""How our processes begin, log, replace files and end, and how orphans of an earlier run end."""

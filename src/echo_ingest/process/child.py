@@ -1,7 +1,7 @@
-"""How a process that the service starts begins, and how it is told apart from the line.
+"""How a process that the service starts begins, and how it gives way to the ingest process.
 
-It is handed what it needs by its standard input, which nobody else can read. It is to give way to
-the line: where both want the processor, or memory is short.
+It reads what it needs from its standard input, which nobody else can read. The ingest process goes
+first where both want the processor, and where memory is short.
 """
 
 import contextlib
@@ -15,13 +15,14 @@ OOM_SCORE_FILE = Path("/proc/self/oom_score_adj")
 
 
 def begin(niceness: int, oom_score: int) -> Any:
-    """What its parent hands it; from here on it gives way.
+    """Return what the parent handed over; from here on, this process gives way to its parent.
 
-    `oom_score` says which one the kernel ends first where memory is short: 0 is as likely as the
-    line and the broker, 1,000 before all others.
+    `oom_score` decides which process the kernel ends first where memory is short: with 0 this one
+    is as likely to be ended as the ingest process and the broker, with 1,000 it goes before all
+    others.
     """
-    handed = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent
+    bootstrap = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our parent
     os.nice(niceness)
-    with contextlib.suppress(OSError):  # only Linux has it
+    with contextlib.suppress(OSError):  # only Linux has this file
         OOM_SCORE_FILE.write_text(str(oom_score))
-    return handed
+    return bootstrap

@@ -1,4 +1,4 @@
-"""How every long-running program of ours logs: to standard output, which they share."""
+"""How our long-running programs log: to standard output, which they share."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ import structlog
 
 
 def configure_log(level: int = logging.INFO) -> None:
-    """One line a transition: for people on a terminal, JSON elsewhere, UTC in both."""
+    """Log one line for each event: readable text on a terminal, JSON elsewhere, in UTC."""
     on_terminal = sys.stdout.isatty()
     structlog.configure(
         processors=[
@@ -23,12 +23,12 @@ def configure_log(level: int = logging.INFO) -> None:
 
 
 def log_level() -> int:
-    """The level that is logged from, for a program that we start."""
+    """Return the lowest level that is logged, for a program that we start."""
     return int(structlog.get_logger().get_effective_level())
 
 
 class _LogOutput:
-    """Standard output, for the log: on a full disk a line may be lost, but nothing ends for it."""
+    """Standard output for the log: a full disk may lose a line, but never ends the process."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError):

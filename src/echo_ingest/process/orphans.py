@@ -1,7 +1,7 @@
-"""A program that we start may outlive us, when we are killed: the next start has to know of it.
+"""A program that we start may outlive us if we are killed: the next start must find such an orphan.
 
-It holds a lock on a file with its number in it, so that the lock is free once it has gone. Whoever
-else has the file open from us, ourselves included, holds the same lock.
+The program holds a lock on a file that contains its process id; the lock is free once the program
+has ended. Every process that inherited the open file from us, and we ourselves, share that lock.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ import structlog
 
 KILLED_SECONDS_MAX = 5.0
 POLL_SECONDS = 0.05
-NUMBER_BYTES = 20
+PID_DIGITS_MAX = 20
 
-log = structlog.get_logger("survivor")
+log = structlog.get_logger("orphans")
 
 
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[int]:
-    """The descriptor of the file, open and not locked yet; to be handed to the program."""
+    """Open the file, and yield its descriptor, not locked yet, to be handed to the program."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         yield descriptor
@@ -32,14 +32,15 @@ def lock_file(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def noting_number(lock: int) -> Callable[[], None]:
-    """What the child does before it is the program: it notes its number, for the next start.
+def pid_writer(lock: int) -> Callable[[], None]:
+    """Return what the child calls before it becomes the program: it writes down its process id.
 
-    Were that for us to do, and we were killed before we could, nobody would know whom to end.
+    If we wrote it ourselves and were killed before we could, the next start would not know which
+    process to end.
     """
-    # A number that stays from before would be that of a stranger. Written over rather than cut off:
-    # that takes no room on a disk that has become full.
-    os.pwrite(lock, b" " * NUMBER_BYTES, 0)
+    # An id that stayed from an earlier start could by now be that of an unrelated process. It is
+    # overwritten rather than cut off, because that needs no space on a disk that has become full.
+    os.pwrite(lock, b" " * PID_DIGITS_MAX, 0)
 
     def in_the_child() -> None:
         os.ftruncate(lock, os.pwrite(lock, str(os.getpid()).encode(), 0))
@@ -47,22 +48,23 @@ def noting_number(lock: int) -> Callable[[], None]:
     return in_the_child
 
 
-async def end_survivor(lock: int, program: str, stop_seconds_max: float) -> bool:
-    """Take the lock; end the `program` of a parent that was killed, if it still has it.
+async def end_orphan(lock: int, program: str, stop_seconds_max: float) -> bool:
+    """Take the lock; if a `program` whose parent was killed still holds it, end that first.
 
-    It gets so long to end in order and is killed then; False if it is there nevertheless.
+    The orphan gets `stop_seconds_max` to end in order, and is killed after that. Return False if it
+    is still there even then.
     """
     if try_lock(lock):
         return True
-    number = os.pread(lock, NUMBER_BYTES, 0).strip()
-    for how, seconds_max in (
+    pid = os.pread(lock, PID_DIGITS_MAX, 0).strip()
+    for number, seconds_max in (
         (signal.SIGTERM, stop_seconds_max),
         (signal.SIGKILL, KILLED_SECONDS_MAX),
     ):
-        if number.isdigit():
-            log.warning(f"ending the {program} of a service that was killed", pid=int(number))
+        if pid.isdigit():
+            log.warning(f"ending the {program} of a service that was killed", pid=int(pid))
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(number), how)
+                os.kill(int(pid), number)
         deadline = time.monotonic() + seconds_max
         while time.monotonic() < deadline:
             if try_lock(lock):
@@ -72,7 +74,7 @@ async def end_survivor(lock: int, program: str, stop_seconds_max: float) -> bool
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock the file if nobody else has."""
+    """Lock the file; return False if another process holds the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

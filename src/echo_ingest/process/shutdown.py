@@ -1,4 +1,4 @@
-"""How a process of ours ends: told to, or with the first error of one of its tasks."""
+"""How our processes end: by a signal, or with the first error of one of their tasks."""
 
 import asyncio
 import signal
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def stop_signal() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
+    """Return an event that SIGTERM and SIGINT set."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -15,7 +15,7 @@ def stop_signal() -> asyncio.Event:
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel them and wait until they have ended, however they do."""
+    """Cancel the tasks and wait until each has ended, with an error or without."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()
@@ -23,7 +23,7 @@ async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The reason why a task group ended: one is enough to act on."""
+    """Return the first error of a task group: one is enough to act on."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

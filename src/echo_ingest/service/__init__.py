@@ -1,8 +1,8 @@
-"""What starts, in which order, and how it ends; `house` is what runs meanwhile.
+"""What starts, in which order, and how it ends; `Runtime` is what runs in between.
 
 Start: data folder, broker (`up`), journal, HTTP, delivery, session. Stop: first nothing new comes
-in (the batch at hand is stored and acknowledged), then the broker stops and saves what it holds,
-then each sink finishes and settles the write it is in, then HTTP and the journal close.
+in (the current batch is stored and acknowledged), then the broker stops and saves what it holds,
+then each sink finishes and settles its current write, then HTTP and the journal close.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from echo_ingest.journal.recovery.salvage import mend
 from echo_ingest.monitoring.broker_health import BrokerHealth
 from echo_ingest.monitoring.node_counts import count_nodes
 from echo_ingest.pipeline.retention import retain
-from echo_ingest.process.orphans import end_survivor, lock_file, try_lock
+from echo_ingest.process.orphans import end_orphan, lock_file, try_lock
 from echo_ingest.process.shutdown import cancel, first_error, stop_signal
 from echo_ingest.service.runtime import Runtime
 from echo_ingest.service.supervisor import keep_running
@@ -31,14 +31,14 @@ from echo_ingest.settings import (
     LocalEndpoint,
     Settings,
     Tokens,
-    kept_secret,
+    load_or_create_secret,
     parse_endpoint,
 )
 
 __all__ = ["Runtime", "ServiceStopped", "run_broker", "run_ingest", "run_up"]
 
-SURVIVOR_SECONDS_MAX = 6.0
-"""The line waits for it, so less than a write to a sink that has become slow may take."""
+ORPHAN_SECONDS_MAX = 6.0
+"""The line waits for so long, so it is less than a write to a slow sink may take."""
 
 TellToken = Callable[[str, str], None]
 
@@ -46,7 +46,7 @@ log = structlog.get_logger("service")
 
 
 class ServiceStopped(Exception):
-    """The process cannot start or go on; the text says why and what to do, for people."""
+    """The service cannot start or continue; the text tells people why and what to do."""
 
 
 # ---------------------------------------------------------------------- three ways to run
@@ -58,10 +58,10 @@ async def run_up(
     tell_token: TellToken,
     beside: Callable[[Runtime], Awaitable[None]] | None = None,
 ) -> None:
-    """Broker, ingestion and HTTP, until told to stop. `beside` runs along with them.
+    """Run broker, ingestion and HTTP until told to stop, and `beside` along with them.
 
-    `started` is called once the broker listens, `tell_token` with each token of HTTP that was made
-    just now, and whose it is. Raises `ServiceStopped`, `BrokerError`, `JournalFull`,
+    `started` is called once the broker listens, `tell_token` with each HTTP token that was made
+    just now, and its role. Raises `ServiceStopped`, `BrokerError`, `JournalFull`,
     `JournalUnusable` or `OSError`, each with a remedy in its text.
     """
     if settings.endpoint is not None and not _is_this_machine(settings.endpoint):
@@ -72,10 +72,10 @@ async def run_up(
     with _sole_owner(settings.data_dir):
         async with (
             broker.running(settings) as own,
-            _survivors_ended(settings.data_dir) as locks,
+            _orphans_ended(settings.data_dir) as locks,
             _journal(settings) as journal,
         ):
-            house = Runtime(
+            runtime = Runtime(
                 settings,
                 journal,
                 own.endpoint,
@@ -83,25 +83,25 @@ async def run_up(
                 own.publisher,
             )
             started(own)
-            await _serve(house, locks, own, beside, tell_token)
+            await _serve(runtime, locks, own, beside, tell_token)
 
 
 async def run_ingest(settings: Settings, tell_token: TellToken) -> None:
-    """Ingestion and HTTP against a broker run elsewhere, until told to stop; as `run_up`."""
+    """Run ingestion and HTTP with a broker that runs elsewhere; otherwise as `run_up`."""
     endpoint: Endpoint | LocalEndpoint = broker.own_endpoint(settings.data_dir)
     if settings.endpoint is not None:
         endpoint = parse_endpoint(settings.endpoint)
     with _sole_owner(settings.data_dir):
         async with (
-            _survivors_ended(settings.data_dir) as locks,
+            _orphans_ended(settings.data_dir) as locks,
             _journal(settings) as journal,
         ):
-            house = Runtime(settings, journal, endpoint, lambda: broker.login(settings))
-            await _serve(house, locks, None, None, tell_token)
+            runtime = Runtime(settings, journal, endpoint, lambda: broker.login(settings))
+            await _serve(runtime, locks, None, None, tell_token)
 
 
 async def run_broker(settings: Settings, started: Callable[[broker.Broker], None]) -> None:
-    """The broker alone, until told to stop; as `run_up`."""
+    """Run the broker alone until told to stop; otherwise as `run_up`."""
     stopping = stop_signal()
     try:
         async with broker.running(settings) as own, asyncio.TaskGroup() as tasks:
@@ -110,7 +110,7 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
             if settings.broker_http:
                 service = (own.service.user, own.service.password)
                 watch = BrokerHealth(settings.client_id, own.endpoint, service)
-                # As the web process would; it takes a while to import, and only this needs it here.
+                # The import takes a while, and only this case needs it in this process.
                 from echo_ingest import web
 
                 listener = listen(settings.bind, settings.http_port)
@@ -128,40 +128,40 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
 
 
 async def _serve(
-    house: Runtime,
+    runtime: Runtime,
     locks: "_Locks",
     own: broker.Broker | None,
     beside: Callable[[Runtime], Awaitable[None]] | None,
     tell_token: TellToken,
 ) -> None:
-    settings = house.settings
+    settings = runtime.settings
     stopping = stop_signal()
     tokens = _tokens(settings, tell_token)
     try:
         with listen(settings.bind, settings.http_port) as listener:
-            web = web_child(settings, tokens, listener, locks.web, house.answers)
+            web = web_child(settings, tokens, listener, locks.web, runtime.answers)
             async with asyncio.TaskGroup() as tasks:
                 http = tasks.create_task(keep_running(web))
                 delivery = []
-                if house.delivery.names:
-                    delivery.append(tasks.create_task(house.delivery.run(locks.delivery)))
+                if runtime.delivery.names:
+                    delivery.append(tasks.create_task(runtime.delivery.run(locks.delivery)))
                 aside = [
-                    tasks.create_task(retain(house.journal, settings.retention_days)),
-                    tasks.create_task(count_nodes(house.journal.path)),
+                    tasks.create_task(retain(runtime.journal, settings.retention_days)),
+                    tasks.create_task(count_nodes(runtime.journal.path)),
                 ]
-                session = tasks.create_task(house.session.run())
+                session = tasks.create_task(runtime.session.run())
                 intake = [
-                    tasks.create_task(house.ingest.run()),
-                    tasks.create_task(house.pulse.run(house.session)),
+                    tasks.create_task(runtime.ingest.run()),
+                    tasks.create_task(runtime.loopback.run(runtime.session)),
                 ]
                 if own is not None or settings.user == broker.SERVICE:  # a broker of ours
-                    intake.append(tasks.create_task(house.figures.run()))
+                    intake.append(tasks.create_task(runtime.broker_stats.run()))
                 if beside is not None:
-                    intake.append(tasks.create_task(_beside(house, beside)))
+                    intake.append(tasks.create_task(_beside(runtime, beside)))
                 await _until_either(stopping, own)
 
                 log.info("stopping")
-                house.draining = True
+                runtime.draining = True
                 await cancel(intake)
                 await cancel([session])
                 if own is not None:
@@ -174,29 +174,29 @@ async def _serve(
 
 
 def _tokens(settings: Settings, tell_token: TellToken) -> Tokens:
-    """Those that are given, else kept, else made now: then they are told, this once."""
-    reader, is_new = kept_secret(settings.data_dir, "http", settings.http_token)
+    """Return the tokens that are given, else kept, else made now, and then told this once."""
+    reader, is_new = load_or_create_secret(settings.data_dir, "http", settings.http_token)
     if is_new:
         tell_token("reader", reader)
-    operator, is_new = kept_secret(settings.data_dir, "operator", settings.operator_token)
+    operator, is_new = load_or_create_secret(settings.data_dir, "operator", settings.operator_token)
     if is_new:
         tell_token("operator", operator)
     return Tokens(reader, operator)
 
 
 class _Locks(Struct, frozen=True):
-    """Each is held by a process beside ours for as long as it lives."""
+    """Descriptors of locked files; each process beside ours holds its lock as long as it lives."""
 
     web: int
     delivery: int
 
 
 @contextlib.asynccontextmanager
-async def _survivors_ended(data_dir: Path) -> AsyncIterator[_Locks]:
-    """The processes of an earlier start, which was killed, have gone: they had its journal open."""
+async def _orphans_ended(data_dir: Path) -> AsyncIterator[_Locks]:
+    """End the processes of an earlier service that was killed: they have the journal open."""
     with lock_file(data_dir / "web.pid") as web, lock_file(data_dir / "delivery.pid") as delivery:
         for name, lock in (("web", web), ("delivery", delivery)):
-            if not await end_survivor(lock, f"{name} process", SURVIVOR_SECONDS_MAX):
+            if not await end_orphan(lock, f"{name} process", ORPHAN_SECONDS_MAX):
                 raise ServiceStopped(
                     f"the {name} process of an earlier start does not end and still holds "
                     f"{name}.pid in the data folder: end it, or restart the machine"
@@ -220,15 +220,15 @@ async def _until_either(stopping: asyncio.Event, own: broker.Broker | None) -> N
         await cancel(waiting)
 
 
-async def _beside(house: Runtime, beside: Callable[[Runtime], Awaitable[None]]) -> None:
-    await beside(house)
+async def _beside(runtime: Runtime, beside: Callable[[Runtime], Awaitable[None]]) -> None:
+    await beside(runtime)
 
 
 @contextlib.asynccontextmanager
 async def _journal(settings: Settings) -> AsyncIterator[Journal]:
-    """The journal, salvaged first if it is damaged; what is met later is noted for the next start.
+    """Open the journal, salvaged first if it is damaged; note damage that is met later.
 
-    The broker takes messages meanwhile.
+    The broker accepts messages meanwhile.
     """
     path = settings.journal_path
     await asyncio.to_thread(mend, path)
@@ -252,7 +252,7 @@ def _sole_owner(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (data_dir / "lock").open("w")
     except PermissionError:
-        raise ServiceStopped(broker.not_ours(data_dir)) from None
+        raise ServiceStopped(broker.unwritable_remedy(data_dir)) from None
     with file as lock:
         if not try_lock(lock.fileno()):
             raise ServiceStopped(

@@ -1,7 +1,8 @@
-"""The process that delivers, as the one that ingests sees it: told of new records, asked nothing.
+"""The delivery process, as the ingest process sees it: it is told of new records and reports back.
 
-It is a process of its own, so that decoding records again and writing them to a store, which takes
-longer than to store them here, does not hold up the line, nor a library of a store that crashes.
+It is a process of its own because decoding records again and writing them to a sink takes longer
+than storing them here: so it does not hold up the line, and neither does a sink's library that
+crashes.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from echo_ingest.pipeline.deliver.ipc import DRAIN_SECONDS, WAKE, DeliveryBootst
 from echo_ingest.process.log import log_level
 from echo_ingest.service.supervisor import ChildProcess, keep_running
 from echo_ingest.settings import Settings
-from echo_ingest.sinks import SinkState
+from echo_ingest.sinks import Cause, SinkState
 from echo_ingest.sinks.registry import sink_names
 
 STOP_SECONDS_MAX = DRAIN_SECONDS + 5.0
@@ -25,12 +26,12 @@ PAUSE_SECONDS_MAX = 60.0
 
 
 class DeliveryProcess:
-    """What delivers to the sinks of `settings`."""
+    """The process that delivers to the sinks of `settings`."""
 
     def __init__(self, settings: Settings) -> None:
         self.names = sink_names(settings)
         self.metrics = ""
-        """Of the sinks, in Prometheus' text format."""
+        """The metrics of the sinks, in Prometheus' text format, as the process reported them."""
         self._settings = settings
         self._states: dict[str, SinkState] = {}
         self._away_since = datetime.now(UTC)
@@ -38,19 +39,24 @@ class DeliveryProcess:
 
     @property
     def states(self) -> dict[str, SinkState]:
-        """What each sink does just now, unless it is paused: that is in the journal."""
-        away = SinkState("unavailable", self._away_since, "the process that delivers is starting")
+        """What each sink does now; whether one is paused is in the journal."""
+        away = SinkState(
+            "unavailable",
+            since=self._away_since,
+            reason="the process that delivers is starting",
+            cause=Cause.STARTING,
+        )
         return {name: self._states.get(name, away) for name in self.names}
 
     def wake(self) -> None:
-        """There is something new in the journal."""
+        """Tell the process that the journal has new records."""
         if self._line is not None and not self._line.transport.get_write_buffer_size():
             self._line.write(WAKE)
 
     async def run(self, lock: int) -> NoReturn:
-        """Keep it running until cancelled; then let each sink end the write that it is in.
+        """Keep the process running until cancelled; then let each sink finish its current write.
 
-        Raises `JournalUnusable` if the journal must be mended first.
+        Raises `JournalUnusable` if the journal must be salvaged first.
         """
         await keep_running(
             ChildProcess(
@@ -75,7 +81,7 @@ class DeliveryProcess:
         except TimeoutError:
             return False
         except ConnectionError:
-            pass  # it is gone
+            pass  # the process has ended
         finally:
             self._line.close()
             self._line, self._states, self._away_since = None, {}, datetime.now(UTC)

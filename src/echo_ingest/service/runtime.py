@@ -1,15 +1,15 @@
-"""Everything that runs in the process of the line, wired, and how all of it is."""
+"""The runtime of the ingest process: its parts, put together, and the state they are in."""
 
 import contextlib
 import functools
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
 from echo_ingest.decode import Decoder
+from echo_ingest.formatting import utc
 from echo_ingest.ipc import Answers, ServiceGauges
 from echo_ingest.journal import Journal, JournalFull, Ledger
 from echo_ingest.journal.recovery.salvage import report_of
@@ -26,7 +26,7 @@ log = structlog.get_logger("service")
 
 
 class Runtime:
-    """Everything that runs in this process, and how it is: what the web process may ask."""
+    """All parts of the ingest process, and the answers to what the web process may ask."""
 
     def __init__(
         self,
@@ -36,13 +36,16 @@ class Runtime:
         login: Callable[[], tuple[str, str] | None],
         publisher: broker.Credentials | None = None,
     ) -> None:
-        """`login` is ours at the broker, `publisher` the devices', where its password is known."""
+        """Put the parts together.
+
+        `login` is our own account at the broker; `publisher` the devices', if we know its password.
+        """
         self.settings = settings
         self.journal = journal
         self.endpoint = endpoint
         self.publisher = publisher
         self.draining = False
-        self.pulse = LoopbackCheck(settings.client_id)
+        self.loopback = LoopbackCheck(settings.client_id)
         self.session = Session(
             SessionOptions(
                 endpoint=endpoint,
@@ -50,17 +53,17 @@ class Runtime:
                 login=login,
                 tls_ca_file=settings.tls_ca_file,
                 topic_filters=settings.topic_filters,
-                echo_topic=self.pulse.topic,
+                loopback_topic=self.loopback.topic,
                 session_expiry_seconds=settings.session_expiry_seconds,
             ),
             node_of=functools.lru_cache(TOPICS_REMEMBERED)(settings.node_of),
             on_connected=self._on_connected,
-            on_echo=self.pulse.on_echo,
+            on_loopback=self.loopback.on_message,
         )
-        self.figures = BrokerStats(self.session.options)
+        self.broker_stats = BrokerStats(self.session.options)
         self.delivery = DeliveryProcess(settings)
         for name in self.delivery.names:
-            journal.add_sink(name)  # before retention looks: what a new sink wants must stay
+            journal.add_sink(name)  # before retention runs: what a new sink needs must stay
         self.ingest = Ingest(
             self.session,
             journal,
@@ -74,7 +77,7 @@ class Runtime:
 
     @property
     def answers(self) -> Answers:
-        """By question."""
+        """The function that answers each question."""
         return {
             "live": self.live,
             "ready": self.ready,
@@ -86,11 +89,14 @@ class Runtime:
         }
 
     def live(self) -> dict[str, str]:
-        """The loops turn: that this is answered at all says so, for one that ends ends us all."""
+        """Return no problems: an answer alone shows that the event loop runs.
+
+        If a part of this process ends, the process ends.
+        """
         return {}
 
     def ready(self) -> dict[str, str]:
-        """The journal takes records and the session is up."""
+        """Return what keeps messages from being stored: a full journal, a lost session."""
         problems = {}
         if self.draining:
             problems["service"] = "stopping"
@@ -101,27 +107,30 @@ class Runtime:
         return problems
 
     def healthy(self) -> dict[str, str]:
-        """Messages really pass through the broker to us. Sinks do not count: records wait."""
-        return self.ready() | self.pulse.problems()
+        """Return what keeps messages from passing through the broker to us.
+
+        Sinks do not count: records wait for them in the journal.
+        """
+        return self.ready() | self.loopback.problems()
 
     def ledger(self) -> Ledger:
-        """As the journal counts it."""
+        """Return the ledger, as the journal counts it."""
         return self.journal.ledger()
 
     def sink_states(self) -> dict[str, SinkState]:
-        """What each sink does, also those that the journal knows from before."""
+        """Return what each sink does, including those that were configured earlier."""
         running, states = self.delivery.states, {}
         for name, figures in self.journal.ledger().sinks.items():
             states[name] = running.get(name, SinkState("not configured"))
             if figures.paused_at_ms is not None and name in running:
-                since = datetime.fromtimestamp(figures.paused_at_ms / 1000, UTC)
+                since = utc(figures.paused_at_ms)
                 states[name] = SinkState("paused", since)
         return states
 
     def gauges(self) -> ServiceGauges:
         """Return the figures of journal, disk and broker, as of now."""
-        clients = self.figures.known.get(metrics.BROKER_CLIENTS)
-        dropped = self.figures.known.get(metrics.BROKER_DROPPED_MESSAGES)
+        clients = self.broker_stats.values.get(metrics.BROKER_CLIENTS)
+        dropped = self.broker_stats.values.get(metrics.BROKER_DROPPED_MESSAGES)
         return ServiceGauges(
             journal_bytes=self.journal.used_bytes(),
             disk_free_bytes=self.journal.disk_free_bytes(),
@@ -131,7 +140,7 @@ class Runtime:
         )
 
     def metrics(self) -> str:
-        """All figures in Prometheus' text format, the gauges as of now."""
+        """Return all metrics in Prometheus' text format, with the gauges as they are now."""
         ledger = self.journal.ledger()
         metrics.JOURNAL_BYTES.set(self.journal.used_bytes())
         metrics.DISK_FREE_BYTES.set(self.journal.disk_free_bytes())
@@ -141,8 +150,8 @@ class Runtime:
         metrics.DEAD_LETTERS.set(ledger.dead_letters)
         metrics.JOURNAL_BLOCKED.set(self.ingest.blocked is not None)
         metrics.CONNECTED.set(self.session.is_connected)
-        metrics.ECHO_AGE_SECONDS.set(self.pulse.age_seconds)
-        metrics.BROKER.known = self.figures.known
+        metrics.LOOPBACK_AGE_SECONDS.set(self.loopback.age_seconds)
+        metrics.BROKER.values = self.broker_stats.values
         for name, sink in ledger.sinks.items():
             metrics.SINK_PAUSED.labels(name).set(sink.paused_at_ms is not None)
             metrics.SINK_BACKLOG.labels(name).set(sink.backlog)
@@ -155,12 +164,12 @@ class Runtime:
     def _on_connected(self, session_present: bool) -> None:
         metrics.CONNECTIONS.inc()
         expected = False
-        with contextlib.suppress(JournalFull):  # it is noted at the next connection
+        with contextlib.suppress(JournalFull):  # the next connection notes it
             expected = self.journal.remember_session(f"{self.settings.client_id}@{self.endpoint}")
         if expected and not session_present:
             metrics.SESSIONS_LOST.inc()
             log.error(
                 "session lost",
-                meaning="the broker had forgotten our session; what it held for us while we "
-                "were away is lost, unless the devices send it again",
+                meaning="the broker has forgotten our session; the messages that it held for us "
+                "while we were away are lost, unless the devices send them again",
             )

@@ -1,6 +1,6 @@
-"""A process beside the line: started, spoken with, started again when it dies, ended in order.
+"""Supervise a process beside the line: start it, talk to it, restart it, end it in order.
 
-What breaks in it does not break the line, and what it does holds nobody up.
+A fault in such a process does not break the line, and its work does not hold up the line.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from msgspec import Struct
 from echo_ingest import metrics
 from echo_ingest.backoff import delay_seconds
 from echo_ingest.ipc import SILENT_SECONDS_MAX
-from echo_ingest.process.orphans import noting_number
+from echo_ingest.process.orphans import pid_writer
 
 STEADY_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.2
@@ -28,29 +28,29 @@ log = structlog.get_logger("service")
 
 
 class ChildProcess(Struct, frozen=True):
-    """What is to run, and how."""
+    """What to run, and how."""
 
     name: str
-    """For people: `web` or `delivery`."""
+    """The name for people: `web` or `delivery`."""
     module: str
-    """What `python -m` runs."""
+    """The module that `python -m` runs."""
     lock: int
-    """Held, and by the process too for as long as it lives."""
+    """The descriptor of a locked file; the process holds the lock too for as long as it lives."""
     hand: Callable[[int], object]
-    """What it is handed, given the descriptor of its end of a pair of sockets."""
+    """Makes what the process is given at its start, from the descriptor of its socket."""
     speak: Callable[[socket.socket], Awaitable[bool]]
-    """Speaks with it at our end until it has gone; False if it stands still, and is to be killed.
-    What this raises ends it, and us."""
+    """Talks to the process at our end of the sockets until it has gone. Returns False if the
+    process does not respond and must be killed; what it raises ends the process, and us."""
     stop_seconds_max: float
-    """How long it may take to end in order."""
+    """How many seconds it may take to end in order."""
     pause_seconds_max: float
-    """How long it may be away, if it dies again and again."""
+    """The longest pause before a restart, if it dies again and again."""
     passed: tuple[int, ...] = ()
-    """Other descriptors that it gets."""
+    """Other descriptors that it inherits."""
 
 
 async def keep_running(process: ChildProcess) -> NoReturn:
-    """Until cancelled; then end it in order."""
+    """Keep the process running until cancelled; then end it in order."""
     rng = Random()  # noqa: S311 - jitter, not a secret
     attempt = 0
     while True:
@@ -72,12 +72,12 @@ async def keep_running(process: ChildProcess) -> NoReturn:
 
 
 async def _run_once(process: ChildProcess) -> str:
-    """Until it ends: how it did."""
+    """Run the process until it ends, and say how it ended."""
     ours, theirs = socket.socketpair()
     with theirs:
         try:
             program = await _start(process, theirs.fileno())
-        except OSError as error:  # no memory, or no process more: the line goes on
+        except OSError as error:  # no memory, or too many processes: the line continues
             ours.close()
             return f"could not be started ({error.strerror})"
     ended = asyncio.create_task(program.wait())
@@ -87,10 +87,10 @@ async def _run_once(process: ChildProcess) -> str:
         if speaking.done() and not speaking.result():
             program.kill()
             await ended
-            return f"it stood still for {SILENT_SECONDS_MAX:.0f} s, and was killed"
+            return f"it did not respond for {SILENT_SECONDS_MAX:.0f} s and was killed"
     except BaseException:
         if program.returncode is None:
-            program.terminate()  # in order: it finishes what it has begun
+            program.terminate()  # it finishes its current work first
         raise
     finally:
         await asyncio.wait((ended,), timeout=process.stop_seconds_max)
@@ -113,10 +113,10 @@ async def _start(process: ChildProcess, line: int) -> asyncio.subprocess.Process
         *(sys.executable, "-P", "-m", process.module),
         stdin=asyncio.subprocess.PIPE,
         pass_fds=(line, process.lock, *process.passed),
-        process_group=0,  # Ctrl-C in a terminal is for us: it ends when we say so
-        preexec_fn=noting_number(process.lock),
+        process_group=0,  # Ctrl-C in a terminal reaches only us, and we end it
+        preexec_fn=pid_writer(process.lock),
     )
     assert program.stdin is not None
-    # It stays open: that it closes is how a process can see our end.
+    # It stays open: when it closes, the process knows that we have ended.
     program.stdin.write(pickle.dumps(handed))
     return program

@@ -1,8 +1,8 @@
-"""Every option, once: from the environment (`IOT_…`), a TOML file, or files that hold secrets.
+"""Every setting: read from the environment (`IOT_…`), a TOML file, or files that hold secrets.
 
-`load` reads them all and returns `Settings`, or says everything that is wrong at once. What the
-environment gives counts more than the file; an empty variable counts as not given, since Compose
-files leave them so. Every field has its heading in docs/settings.md.
+`load` reads them all and returns `Settings`, or reports every error at once. The environment takes
+precedence over the file; an empty variable counts as not set, because Compose files leave unused
+variables empty. Every field has a heading in docs/settings.md.
 """
 
 from collections.abc import Mapping
@@ -31,9 +31,9 @@ from echo_ingest.settings.endpoint import (
     parse_endpoint,
 )
 from echo_ingest.settings.loader import ENVIRONMENT_PREFIX, Expected, SettingsError, read
-from echo_ingest.settings.secrets import Tokens, kept_secret
+from echo_ingest.settings.secrets import Tokens, load_or_create_secret
 from echo_ingest.settings.topics import (
-    PROBE_PREFIX,
+    LOOPBACK_PREFIX,
     RECEIPTS_PREFIX,
     node_of,
     parse_topics,
@@ -47,16 +47,16 @@ from echo_ingest.settings.urls import (
 )
 
 __all__ = [
+    "LOOPBACK_PREFIX",
     "PACKET_OVERHEAD_BYTES",
-    "PROBE_PREFIX",
     "RECEIPTS_PREFIX",
     "Endpoint",
     "LocalEndpoint",
     "Settings",
     "SettingsError",
     "Tokens",
-    "kept_secret",
     "load",
+    "load_or_create_secret",
     "node_of",
     "parse_endpoint",
 ]
@@ -69,9 +69,9 @@ SECRET_BYTES_MAX = 1024
 TOKEN_CHARACTERS_MIN = 20
 
 PACKET_OVERHEAD_BYTES = 65_536
-"""Room for topic and properties beside the payload."""
+"""Space for topic and properties in addition to the payload."""
 PAYLOAD_BYTES_LIMIT = 268_435_455 - PACKET_OVERHEAD_BYTES  # four length bytes [MQTT-1.5.5]
-EXPIRY_SECONDS_LIMIT = 2**32 - 1  # this one means for ever [MQTT-3.1.2.11.2]
+EXPIRY_SECONDS_LIMIT = 2**32 - 1  # this value means for ever [MQTT-3.1.2.11.2]
 BYTES_LIMIT = 2**60
 
 
@@ -92,7 +92,7 @@ def _check_token(secret: SecretStr) -> SecretStr:
     if len(text) < TOKEN_CHARACTERS_MIN or not text.isascii() or " " in text:
         raise ValueError(
             f"type at least {TOKEN_CHARACTERS_MIN} letters, digits and signs without spaces, such "
-            "as `openssl rand -hex 24` prints; or leave it out, and one is made"
+            "as `openssl rand -hex 24` prints; or leave it out, and one is generated"
         )
     return secret
 
@@ -114,29 +114,29 @@ Bytes = Annotated[int, Field(ge=0, le=BYTES_LIMIT), Expected("a whole number of 
 
 
 class Settings(BaseModel):
-    """Everything that can be chosen; each field is `IOT_` and its name in capitals."""
+    """All settings; the variable of each field is `IOT_` and its name in capitals."""
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         validate_default=True,
         use_attribute_docstrings=True,
-        hide_input_in_errors=True,  # it may be a secret
+        hide_input_in_errors=True,  # the input may be a secret
     )
 
     data_dir: Annotated[Path, Expected("the path of a folder")] = Path("data")
-    """Folder of the journal, the broker's state and generated secrets."""
+    """The folder of the journal, the broker's state and generated secrets."""
 
     endpoint: Annotated[str, AfterValidator(check_endpoint)] | None = None
-    """A broker that runs elsewhere; without it, the one that `up` or `broker` runs."""
+    """The address of a broker run elsewhere; unset: the one that `up` or `broker` runs."""
     user: Annotated[str | None, Expected("the account's name, in quotes")] = None
-    """The account there."""
+    """The account at that broker."""
     password: Secret | None = None
     """The password of that account."""
     tls_ca_file: PemFile = None
-    """The certificate authority of a broker that has a private one."""
+    """The certificate of the authority that signed the broker's, where that is a private one."""
     topic: Annotated[str, AfterValidator(_check_topic)] = "iotingestion/#"
-    """The topic filters to ingest, with a comma between."""
+    """The topic filters to ingest, separated by commas."""
     client_id: Annotated[
         str,
         Field(pattern=r"^[0-9A-Za-z._-]{1,64}$"),
@@ -155,86 +155,86 @@ class Settings(BaseModel):
     ws_port: Port = 9001
     """The port of our broker for MQTT over WebSockets."""
     http_port: Port = 8080
-    """The port for health, metrics and reading."""
+    """The port for the console, health, metrics and the read API."""
     bind: Annotated[str, AfterValidator(check_bind)] = "127.0.0.1"
-    """The address on which all of them listen."""
+    """The address on which all these ports listen."""
     tls_cert_file: PemFile = None
-    """Our broker's certificate, with those that vouch for it; with it, it listens for TLS."""
+    """The certificate of our broker, with its chain; if set, the broker listens for TLS."""
     tls_key_file: PemFile = None
-    """The key of that certificate."""
+    """The private key of that certificate."""
     tls_client_ca_file: PemFile = None
-    """The authority that signs devices' certificates: over TLS, they log in with those."""
+    """The authority that signs devices' certificates; if set, devices log in with them over TLS."""
     tls_port: Port = 8883
-    """The port of our broker for MQTT over TLS, where it has a certificate."""
+    """The port of our broker for MQTT over TLS, if it has a certificate."""
     connections_max: Annotated[
         int, Field(ge=10, le=1_000_000), Expected("a whole number, 10 to 1000000")
     ] = 5000
-    """The most connections at each of our broker's ports."""
+    """The maximum number of connections at each port of our broker."""
 
     nodes_file: Annotated[Path | None, Expected("the path of a file")] = None
-    """The nodes with credentials of their own; `nodes.jsonl` in the data folder if not given."""
+    """The file of nodes with their own credentials; unset: `nodes.jsonl` in the data folder."""
     echopub: Annotated[bool, Expected("true or false")] = True
-    """Devices may share the account `echopub`; without, only nodes come in."""
+    """Whether devices may share the account `echopub`; if not, only nodes may connect."""
     pub_password: Secret | None = None
-    """The password of `echopub`, the devices' account; generated if not given."""
+    """The password of `echopub`, the devices' account; generated if unset."""
     sub_password: Secret | None = None
-    """The password of `echosub`, the readers' account; generated if not given."""
+    """The password of `echosub`, the readers' account; generated if unset."""
     service_password: Secret | None = None
-    """The password of `echo-ingest`, our own account; a new one at each start if not given."""
+    """The password of `echo-ingest`, our own account; if unset, a new one at each start."""
     service_port: Port | None = None
-    """A port of our broker for a `run` on another machine, whoever crowds the others."""
+    """A port of our broker reserved for a `run` on another machine, however full the others are."""
     accounts_file: Annotated[FilePath | None, Expected("the path of a file that exists")] = None
-    """Password hashes of `echopub` and `echosub`; with it, no password is generated."""
+    """A file with password hashes of `echopub` and `echosub`; if set, none is generated."""
     broker_http: Annotated[bool, Expected("true or false")] = False
-    """A broker that runs alone says on `http_port` how it is."""
+    """Whether a broker that runs alone reports its health on `http_port`."""
     http_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
-    """The token that reading over HTTP asks for; generated if not given."""
+    """The token for reading over HTTP; generated if unset."""
     operator_token: Annotated[SecretStr, AfterValidator(_check_token)] | None = None
-    """The token that acting in the console asks for; generated if not given."""
+    """The token for making changes in the console; generated if unset."""
     console: Annotated[Literal["open", "token", "off"] | None, Expected("open, token or off")] = (
         None
     )
-    """Who may look at the console; `open` on loopback and `token` elsewhere if not given."""
+    """Who may view the console; unset: `open` on loopback, and `token` elsewhere."""
     map_tiles: Annotated[str, AfterValidator(check_tiles_url)] | None = None
-    """Where the console's map gets tiles; without, no browser asks another host."""
+    """Where the console's map gets tiles; unset: browsers contact no other host."""
     mosquitto: Annotated[Path | None, Expected("the path of the mosquitto program")] = None
-    """The broker program, if it is not where such programs are."""
+    """The broker program, if it is not where systems install such programs."""
 
     api_url: Annotated[str, AfterValidator(check_http_url)] | None = None
-    """The Echo API; without it, the journal is the store."""
+    """The address of an Echo API that gets the records; unset: the journal keeps them."""
     api_key: Secret | None = None
-    """The key for it."""
+    """The key for the Echo API."""
     api_schema: Annotated[Literal["objects", "arrays"], Expected("objects or arrays")] = "objects"
-    """How that API wants places: `objects` since September 2026, `arrays` before."""
+    """How that API expects places: `objects` since September 2026, `arrays` before."""
     api_bulk: Annotated[bool, Expected("true or false")] = True
-    """Several waiting detections go by the API's bulk call."""
+    """Whether several waiting detections are sent in one bulk call of the API."""
     postgres_url: Annotated[Secret, AfterValidator(_check_postgres_url)] | None = None
-    """A PostgreSQL database that gets the records, with the password of a role."""
+    """The address of a PostgreSQL database that gets the records, with a role's password."""
     mongodb_url: Annotated[Secret, AfterValidator(_check_mongodb_url)] | None = None
-    """A MongoDB database, with the password in it."""
+    """The address of a MongoDB database that gets the records, with the password."""
     objects_url: Annotated[str, AfterValidator(check_objects_url)] | None = None
-    """A folder or bucket for audio."""
+    """A folder or bucket that gets the audio clips."""
     audio: Annotated[Literal["embedded", "reference"], Expected("embedded or reference")] = (
         "embedded"
     )
-    """What other stores get of a clip: its bytes, or where it is kept."""
+    """What the other sinks get for a clip: its bytes, or where it is kept."""
 
     payload_bytes_max: Annotated[
         int,
         Field(ge=1024, le=PAYLOAD_BYTES_LIMIT),
         Expected(f"a whole number of bytes, 1024 to {PAYLOAD_BYTES_LIMIT}"),
     ] = 50_331_648
-    """The largest message taken."""
+    """The size of the largest message that is accepted."""
     batch_records_max: Annotated[
         int, Field(ge=1, le=10_000), Expected("a whole number, 1 to 10000")
     ] = 1000
-    """The most messages in one commit."""
+    """The maximum number of messages in one commit."""
     batch_linger_ms: Annotated[
         int, Field(ge=1, le=1000), Expected("a whole number of milliseconds, 1 to 1000")
     ] = 5
     """How long a commit waits for more messages."""
     journal_bytes_max: Bytes = 0
-    """The size of the journal at which acknowledgements stop; 0: no cap."""
+    """The size of the journal at which acknowledgements stop; 0: no limit."""
     disk_free_bytes_min: Bytes = 268_435_456
     """The free space on the disk below which acknowledgements stop."""
     retention_days: Annotated[
@@ -249,7 +249,9 @@ class Settings(BaseModel):
             return port
         for other in ("mqtt_port", "ws_port", "http_port"):
             if port is not None and info.data.get(other) == port:
-                raise ValueError(f"{ENVIRONMENT_PREFIX}{other.upper()} is {port} too: type another")
+                raise ValueError(
+                    f"{ENVIRONMENT_PREFIX}{other.upper()} is {port} too: type another port"
+                )
         return port
 
     @field_validator("operator_token")
@@ -258,7 +260,10 @@ class Settings(BaseModel):
         cls, token: SecretStr | None, info: ValidationInfo
     ) -> SecretStr | None:
         if token is not None and info.data.get("http_token") == token:
-            raise ValueError("IOT_HTTP_TOKEN is the same: whoever may read could act; type another")
+            raise ValueError(
+                "IOT_HTTP_TOKEN is the same, so everybody who may read could make changes; "
+                "type another"
+            )
         return token
 
     @field_validator("audio")
@@ -266,7 +271,7 @@ class Settings(BaseModel):
     def _check_audio(cls, audio: str, info: ValidationInfo) -> str:
         if audio == "reference" and info.data.get("objects_url", "") is None:
             raise ValueError(
-                f"set {ENVIRONMENT_PREFIX}OBJECTS_URL to where audio goes, or type embedded"
+                f"set {ENVIRONMENT_PREFIX}OBJECTS_URL to where audio is kept, or type embedded"
             )
         return audio
 
@@ -282,45 +287,45 @@ class Settings(BaseModel):
 
     @property
     def console_access(self) -> Literal["open", "token", "off"]:
-        """Who may look at the console: where rare animals are is not for everybody by default."""
+        """Return who may view the console: where rare animals are is not public by default."""
         return self.console or ("open" if is_loopback(self.bind) else "token")
 
     @property
     def journal_path(self) -> Path:
-        """Where the journal is."""
+        """Return the path of the journal."""
         return self.data_dir / "journal.db"
 
     @property
     def nodes_path(self) -> Path:
-        """Where the nodes with credentials of their own are kept."""
+        """Return the path of the file of nodes with their own credentials."""
         return self.nodes_file or self.data_dir / "nodes.jsonl"
 
     @cached_property
     def topic_filters(self) -> tuple[str, ...]:
-        """What to subscribe to: a topic without a wildcard stands for all below it too."""
+        """Return what to subscribe to: a topic without a wildcard includes all below it."""
         return parse_topics(self.topic)
 
     @cached_property
     def topic_prefixes(self) -> tuple[str, ...]:
-        """The levels before the first wildcard of each filter, the longest first."""
+        """Return the levels before the first wildcard of each filter, the longest first."""
         return prefixes(self.topic_filters)
 
     @property
     def login(self) -> tuple[str, str] | None:
-        """User and password at a broker run elsewhere, where they are set."""
+        """Return user and password at a broker run elsewhere, if they are set."""
         if self.user is None:
             return None
         return self.user, self.password.get_secret_value() if self.password else ""
 
     def node_of(self, topic: str) -> str | None:
-        """Who sent a message: the topic level after the prefix, if there is one."""
+        """Return the node that sent a message: the topic level after the prefix, if any."""
         return node_of(topic, self.topic_prefixes)
 
 
 def load(environ: Mapping[str, str], toml_path: Path | None = None) -> Settings:
-    """Read the settings; `toml_path`, else `IOT_CONFIG`, names the file if there is one.
+    """Read the settings; `toml_path`, or else `IOT_CONFIG`, names the file if there is one.
 
-    Other `IOT_…` variables are left alone: Kubernetes sets some for services of such a name.
+    Other `IOT_…` variables are ignored: Kubernetes sets some for services whose names begin so.
     Raises `SettingsError`.
     """
     return read(Settings, SECRETS, environ, toml_path)

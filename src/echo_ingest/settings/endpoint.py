@@ -1,4 +1,4 @@
-"""Addresses, as people type them."""
+"""Addresses of brokers and of HTTP services, as people type them."""
 
 import contextlib
 import ipaddress
@@ -13,15 +13,15 @@ from msgspec import Struct
 
 Scheme = Literal["mqtt", "mqtts", "ws", "wss"]
 DEFAULT_PORTS: dict[Scheme, int] = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
-DEFAULT_WEBSOCKET_PATH = "/mqtt"  # mosquitto answers on any; others on this, by custom
+DEFAULT_WEBSOCKET_PATH = "/mqtt"  # mosquitto answers on any path; others use this one by convention
 
-SOCKET_NAME_BYTES_MAX = 100  # Linux takes 107, others a few less
+SOCKET_NAME_BYTES_MAX = 100  # Linux allows 107, other systems a few less
 
 HOST = re.compile(r"[\w-][\w.-]*")
 
 
 class Endpoint(Struct, frozen=True):
-    """Where a broker listens. `path` belongs to WebSockets and is empty for the others."""
+    """Where a broker listens. `path` is for WebSockets and is empty otherwise."""
 
     scheme: Scheme
     host: str
@@ -34,7 +34,7 @@ class Endpoint(Struct, frozen=True):
 
 
 class LocalEndpoint(Struct, frozen=True):
-    """The way into our own broker for programs on its machine: nobody types it."""
+    """The socket file of our own broker, for programs on its machine: nobody types it."""
 
     path: Path
 
@@ -43,7 +43,7 @@ class LocalEndpoint(Struct, frozen=True):
 
     @contextlib.contextmanager
     def name(self) -> Iterator[str]:
-        """What to connect to, inside the block; shorter than the path where that is too long."""
+        """Yield the name to connect to inside the block; a path that is too long is shortened."""
         name = str(self.path)
         if len(os.fsencode(name)) <= SOCKET_NAME_BYTES_MAX:
             yield name
@@ -56,13 +56,13 @@ class LocalEndpoint(Struct, frozen=True):
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """`host`, `host:port`, or `mqtt://`, `mqtts://`, `ws://`, `wss://` host[:port][/path].
+    """Parse `host`, `host:port`, or `mqtt://`, `mqtts://`, `ws://`, `wss://` host[:port][/path].
 
-    IPv6 addresses stand in brackets. Raises `ValueError` with the remedy in its text.
+    IPv6 addresses are written in brackets. Raises `ValueError` with the remedy in its text.
     """
     remedy = (
         "type host, host:port, or host[:port] after mqtt://, mqtts://, ws:// or wss://; "
-        "a port is 1 to 65535, an IPv6 address stands in brackets"
+        "a port is 1 to 65535, and an IPv6 address is written in brackets"
     )
     try:
         url = urlsplit(text if "://" in text else f"mqtt://{text}")
@@ -71,27 +71,27 @@ def parse_endpoint(text: str) -> Endpoint:
         raise ValueError(remedy) from None
     scheme = next((known for known in get_args(Scheme) if known == url.scheme), None)
     if url.username is not None:
-        raise ValueError("type user and password as settings of their own, not in the address")
+        raise ValueError("type user and password in their own settings, not in the address")
     if scheme is None or host is None or not is_host(host) or port == 0:
         raise ValueError(remedy)
     if url.query or url.fragment:
-        raise ValueError("leave out what follows ? or #")
+        raise ValueError("leave out everything from ? or # on")
     path = url.path
     if scheme in ("ws", "wss"):
         path = path or DEFAULT_WEBSOCKET_PATH
     elif path:
-        raise ValueError("only ws:// and wss:// have a path: leave it out")
+        raise ValueError("only ws:// and wss:// addresses have a path: leave it out")
     return Endpoint(scheme, host, port or DEFAULT_PORTS[scheme], path)
 
 
 def check_endpoint(text: str) -> str:
-    """`text` itself, if `parse_endpoint` takes it."""
+    """Return `text` if `parse_endpoint` accepts it."""
     parse_endpoint(text)
     return text
 
 
 def check_http_url(text: str) -> str:
-    """`text` without slashes at its end; raises `ValueError` with the remedy in its text."""
+    """Return `text` without trailing slashes; raise `ValueError` with the remedy in its text."""
     remedy = "type http:// or https:// and host[:port][/path], such as https://api.example.org"
     try:
         url = urlsplit(text)
@@ -99,31 +99,31 @@ def check_http_url(text: str) -> str:
     except ValueError:
         raise ValueError(remedy) from None
     if url.username is not None:
-        raise ValueError("type the key as a setting of its own, not in the address")
+        raise ValueError("type the key in its own setting, not in the address")
     if url.scheme not in ("http", "https") or host is None or not is_host(host) or port == 0:
         raise ValueError(remedy)
     if not text.isprintable() or " " in text or url.query or url.fragment:
-        raise ValueError("leave out what follows ? or #, and blanks")
+        raise ValueError("leave out spaces, and everything from ? or # on")
     return text.rstrip("/")
 
 
 def check_bind(text: str) -> str:
-    """`text` itself, if one can listen there; raises `ValueError` with the remedy in its text."""
+    """Return `text` if it is an address to listen on; raise `ValueError` with the remedy."""
     if text != "localhost" and not _is_ip(text):
         raise ValueError(
             "type 127.0.0.1 (for programs on this machine), 0.0.0.0 (for everybody who can "
-            "reach it) or one of its addresses"
+            "reach this machine) or one of this machine's addresses"
         )
     return text
 
 
 def is_host(text: str) -> bool:
-    """Is it a host name or an IP address (IPv6 without brackets)?"""
+    """Return whether it is a host name or an IP address (IPv6 without brackets)."""
     return HOST.fullmatch(text) is not None or _is_ip(text)
 
 
 def is_loopback(text: str) -> bool:
-    """Can only programs on this machine reach that address?"""
+    """Return whether only programs on this machine can reach that address."""
     return text == "localhost" or (_is_ip(text) and ipaddress.ip_address(text).is_loopback)
 
 

@@ -1,4 +1,4 @@
-"""Reads settings from the environment, a TOML file and secret files, and says what is wrong."""
+"""Reading settings from the environment, a TOML file and secret files, with every error found."""
 
 import difflib
 import tomllib
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class SettingsError(Exception):
-    """Settings that cannot be used: a line for each, with its remedy."""
+    """Settings that cannot be used: one line for each problem, with its remedy."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -27,13 +27,13 @@ class SettingsError(Exception):
 
 
 class Expected(Struct, frozen=True):
-    """What to type for a setting."""
+    """What a person should type for a setting."""
 
     text: str
 
 
 class RawValue(Struct, frozen=True):
-    """A value, and what the place it came from calls it."""
+    """A value as it was given, and the name that it has where it was given."""
 
     label: str
     value: object
@@ -45,31 +45,31 @@ def read(
     environ: Mapping[str, str],
     toml_path: Path | None,
 ) -> M:
-    """The settings of `model`, of which `secrets` may also be in files; see `settings.load`."""
+    """Read the settings of `model`; see `settings.load`. Each of `secrets` may be in a file."""
     problems: list[str] = []
     names = [*model.model_fields, *(secret + FILE_SUFFIX for secret in secrets)]
     if toml_path is None and environ.get(CONFIG_VARIABLE):
         toml_path = Path(environ[CONFIG_VARIABLE])
-    found: dict[str, RawValue] = {}
+    raw_values: dict[str, RawValue] = {}
     if toml_path is not None:
-        found |= _with_secrets(_from_file(toml_path, names, problems), secrets, problems)
-    found |= _with_secrets(_from_environment(environ, names), secrets, problems)
+        raw_values |= _with_secrets(_from_file(toml_path, names, problems), secrets, problems)
+    raw_values |= _with_secrets(_from_environment(environ, names), secrets, problems)
     try:
-        settings = model.model_validate({name: each.value for name, each in found.items()})
+        settings = model.model_validate({name: each.value for name, each in raw_values.items()})
     except ValidationError as error:
-        problems += _invalid(error, found, model, secrets)
+        problems += _validation_problems(error, raw_values, model, secrets)
     if problems:
         raise SettingsError(problems)
     return settings
 
 
 def _from_environment(environ: Mapping[str, str], names: list[str]) -> dict[str, RawValue]:
-    given = {}
+    values = {}
     for name in names:
         label = ENVIRONMENT_PREFIX + name.upper()
         if environ.get(label):
-            given[name] = RawValue(label, environ[label])
-    return given
+            values[name] = RawValue(label, environ[label])
+    return values
 
 
 def _from_file(path: Path, names: list[str], problems: list[str]) -> dict[str, RawValue]:
@@ -81,28 +81,30 @@ def _from_file(path: Path, names: list[str], problems: list[str]) -> dict[str, R
     except ValueError as error:
         problems.append(f"{path}: is not TOML ({error}); type lines such as: mqtt_port = 1883")
         return {}
-    given = {}
+    values = {}
     for name, value in table.items():
         if name in names:
-            given[name] = RawValue(f"{name} in {path}", value)
+            values[name] = RawValue(f"{name} in {path}", value)
         else:
             nearest = difflib.get_close_matches(name.lower(), names, n=1)
             remedy = f"type {nearest[0]}" if nearest else "leave it out"
             problems.append(f"{name} in {path}: there is no such setting; {remedy}")
-    return given
+    return values
 
 
 def _with_secrets(
-    given: dict[str, RawValue], secrets: Collection[str], problems: list[str]
+    values: dict[str, RawValue], secrets: Collection[str], problems: list[str]
 ) -> dict[str, RawValue]:
-    """The same, with the content of secret files in place of their names."""
-    settled = dict(given)
+    """Return the values with the content of secret files in place of their paths."""
+    resolved = dict(values)
     for secret in secrets:
-        file = settled.pop(secret + FILE_SUFFIX, None)
+        file = resolved.pop(secret + FILE_SUFFIX, None)
         if file is None:
             continue
-        if secret in given:
-            problems.append(f"{file.label}: {given[secret].label} is given too; leave one out")
+        if secret in values:
+            problems.append(
+                f"{file.label}: {values[secret].label} is given too; leave one of them out"
+            )
             continue
         try:
             text = Path(str(file.value)).read_text()
@@ -113,23 +115,23 @@ def _with_secrets(
                 "type the path of a file with the secret in it"
             )
         else:
-            settled[secret] = RawValue(file.label, text.removesuffix("\n"))
-    return settled
+            resolved[secret] = RawValue(file.label, text.removesuffix("\n"))
+    return resolved
 
 
-def _invalid(
+def _validation_problems(
     error: ValidationError,
-    found: dict[str, RawValue],
+    raw_values: dict[str, RawValue],
     model: type[BaseModel],
     secrets: Collection[str],
 ) -> list[str]:
     lines = []
     for each in error.errors():
         name = str(each["loc"][0])
-        if name in found:
-            label = found[name].label
-            value = _shown(name, found[name].value) if name not in secrets else NOT_SHOWN
-        else:  # a default that clashes with what was given
+        if name in raw_values:
+            label = raw_values[name].label
+            value = _shown(name, raw_values[name].value) if name not in secrets else NOT_SHOWN
+        else:  # a default that conflicts with a setting that was given
             label = ENVIRONMENT_PREFIX + name.upper()
             value = f"{model.model_fields[name].default!r}, the default"
         if each["type"] == "value_error":
@@ -144,8 +146,8 @@ def _invalid(
 
 def _shown(name: str, value: object) -> str:
     text = repr(value)
-    if "@" in text:  # a password in an address must not end in a log
+    if "@" in text:  # a password in an address must not appear in a log
         text = f"'…@{text.rpartition('@')[2]}"
-    if name == "objects_url" and "?" in text:  # nor a signature
+    if name == "objects_url" and "?" in text:  # and a signature must not either
         text = f"{text.partition('?')[0]}?…'"
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"

@@ -1,82 +1,82 @@
-"""Topic filters: which topics are ingested, and who speaks on them."""
+"""Topic filters: which topics are ingested, and which node publishes on them."""
 
 RECEIPTS_PREFIX = "iotreceipts"
-"""Below it this service tells a device that asked that its message is on disk."""
-PROBE_PREFIX = "iotprobe"
-"""Below it this service sends messages to itself."""
+"""Below this topic the service confirms to a device that asked that its message is on disk."""
+LOOPBACK_PREFIX = "iotprobe"
+"""Below this topic the service sends messages to itself, for the loopback check."""
 
 FILTER_BYTES_MAX = 65_535  # [MQTT-4.7.3-3]
 
 
 def parse_topics(text: str) -> tuple[str, ...]:
-    """The topic filters of a comma-separated list, as `effective_filter` makes them.
+    """Parse a comma-separated list of topics into filters, each made by `effective_filter`.
 
     Raises `ValueError` with the remedy in its text.
     """
     filters: list[str] = []
-    for typed in text.split(","):
-        added = effective_filter(typed.strip())
-        for known in filters:
-            if known != added and overlap(known, added):
-                # [MQTT-3.3.4] a broker may send a copy for each
+    for part in text.split(","):
+        new = effective_filter(part.strip())
+        for earlier in filters:
+            if earlier != new and overlap(earlier, new):
+                # [MQTT-3.3.4] a broker may send one copy for each filter
                 raise ValueError(
-                    f"{known} and {added} have topics in common, and what arrives there would "
-                    "arrive twice: leave one out"
+                    f"{earlier} and {new} have topics in common, and messages on those would "
+                    "arrive twice: leave one of them out"
                 )
-        if added not in filters:
-            filters.append(added)
+        if new not in filters:
+            filters.append(new)
     return tuple(filters)
 
 
 def effective_filter(text: str) -> str:
-    """The filter to subscribe: one without a wildcard means that topic and all below it.
+    """Return the filter to subscribe to: without a wildcard, a topic includes all below it.
 
     Raises `ValueError` with the remedy in its text.
     """
     levels = text.split("/")
     effective = text if "+" in text or "#" in text else f"{text}/#"
     if not text or not text.isprintable() or len(effective.encode()) > FILTER_BYTES_MAX:
-        raise ValueError("type topics with a comma between, such as iotingestion/#")
+        raise ValueError("type topics separated by commas, such as iotingestion/#")
     if text.startswith("$"):  # [MQTT-4.7.2-1]
-        raise ValueError(f"leave out {text}: what begins with $ is the broker's own")
+        raise ValueError(f"leave out {text}: topics that begin with $ belong to the broker")
     if "#" in text[:-1] or any(len(level) > 1 and set(level) & {"+", "#"} for level in levels):
         # [MQTT-4.7.1-1] and [MQTT-4.7.1-2]
-        raise ValueError(f"in {text} each + must fill a level, and # the last one")
+        raise ValueError(f"in {text} each + must fill a whole level, and # the whole last level")
     if levels[-1] == "":
         raise ValueError(f"{text} ends with /: type {text.rstrip('/') or 'iotingestion'}/#")
-    for own in (RECEIPTS_PREFIX, PROBE_PREFIX):
-        if overlap(effective, f"{own}/#"):
+    for reserved in (RECEIPTS_PREFIX, LOOPBACK_PREFIX):
+        if overlap(effective, f"{reserved}/#"):
             raise ValueError(
-                f"{text} takes in {own}/, where this service itself speaks: begin with the level "
-                "that the devices publish below, such as iotingestion/#"
+                f"{text} includes {reserved}/, where this service itself publishes: begin with the "
+                "level below which the devices publish, such as iotingestion/#"
             )
     return effective
 
 
 def overlap(one: str, other: str) -> bool:
-    """Is there a topic that both filters match? [MQTT-4.7.1]"""
-    ours, theirs = one.split("/"), other.split("/")
-    for our, their in zip(ours, theirs, strict=False):
-        if "#" in (our, their):
+    """Return whether there is a topic that both filters match. [MQTT-4.7.1]"""
+    first, second = one.split("/"), other.split("/")
+    for level, other_level in zip(first, second, strict=False):
+        if "#" in (level, other_level):
             return True
-        if our != their and "+" not in (our, their):
+        if level != other_level and "+" not in (level, other_level):
             return False
-    rest = ours[len(theirs) :] or theirs[len(ours) :]
+    rest = first[len(second) :] or second[len(first) :]
     return rest in ([], ["#"])  # a/# matches a as well [MQTT-4.7.1.2]
 
 
 def prefixes(filters: tuple[str, ...]) -> tuple[str, ...]:
-    """The levels before the first wildcard of each filter, the longest first."""
-    found = set()
+    """Return the levels before the first wildcard of each filter, the longest first."""
+    fixed_levels = set()
     for topic_filter in filters:
         levels = topic_filter.split("/")
         wildcards = (index for index, level in enumerate(levels) if level in ("+", "#"))
-        found.add("/".join(levels[: next(wildcards, len(levels))]))
-    return tuple(sorted(found, key=lambda prefix: (-len(prefix), prefix)))
+        fixed_levels.add("/".join(levels[: next(wildcards, len(levels))]))
+    return tuple(sorted(fixed_levels, key=lambda prefix: (-len(prefix), prefix)))
 
 
 def node_of(topic: str, prefixes: tuple[str, ...]) -> str | None:
-    """Who sent a message: the topic level after the first prefix that fits, if there is one."""
+    """Return the node that published: the level after the first prefix that fits, if any."""
     for prefix in prefixes:
         if topic.startswith(f"{prefix}/"):
             return topic[len(prefix) + 1 :].partition("/")[0] or None

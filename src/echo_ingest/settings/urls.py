@@ -1,7 +1,7 @@
 """The addresses of sinks and of map tiles, as people type them.
 
-Those of databases carry a password and are never shown: `postgres_address` and `mongodb_address`
-give what may be.
+Database addresses contain a password and are never shown: `postgres_address` and
+`mongodb_address` return the part that may be shown.
 """
 
 import re
@@ -19,27 +19,27 @@ Scheme = Literal["file", "s3", "gs", "az"]
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 PREFIX = re.compile(r"[A-Za-z0-9._/-]*")
 OBJECTS_REMEDY = (
-    "type file:///folder, s3://bucket, gs://bucket or az://container, the last three with /prefix "
-    "if you like: of letters, digits, dots, hyphens and underscores"
+    "type file:///folder, s3://bucket, gs://bucket or az://container; the last three may end with "
+    "/prefix, made of letters, digits, dots, hyphens and underscores"
 )
 CREDENTIALS_REMEDY = (
-    "leave out what stands before @ or after ?, and give credentials as docs/audio.md says: "
-    "an address is shown and logged"
+    "leave out everything before @ and after ?, and set the credentials as docs/audio.md says: "
+    "this address is shown and logged"
 )
 
 
 class ObjectsUrl(Struct, frozen=True):
-    """A place for audio."""
+    """A folder or bucket for audio."""
 
     scheme: Scheme
     bucket: str
-    """Of S3 or Google Cloud Storage, or the container of Azure; empty for a folder."""
+    """The bucket of S3 or Google Cloud Storage, or the container of Azure; empty for a folder."""
     path: str
-    """The folder, or what the names of all objects begin with; without slashes at its end."""
+    """The folder, or the prefix of all objects' names; without trailing slashes."""
 
 
 def parse_objects_url(text: str) -> ObjectsUrl:
-    """`file:///folder`, or `s3://`, `gs://`, `az://` bucket[/prefix].
+    """Parse `file:///folder`, or `s3://`, `gs://`, `az://` bucket[/prefix].
 
     Raises `ValueError` with the remedy in its text.
     """
@@ -56,7 +56,7 @@ def parse_objects_url(text: str) -> ObjectsUrl:
     path = url.path.rstrip("/")
     if scheme == "file":
         if url.netloc or not path or "\0" in unquote(path):
-            raise ValueError("type file:/// with three slashes, and the path of a folder")
+            raise ValueError("type file:/// (with three slashes) and the path of a folder")
         return ObjectsUrl(scheme, "", unquote(path))
     if not BUCKET.fullmatch(url.netloc) or not PREFIX.fullmatch(path) or "//" in path:
         raise ValueError(OBJECTS_REMEDY)
@@ -64,7 +64,7 @@ def parse_objects_url(text: str) -> ObjectsUrl:
 
 
 def check_objects_url(text: str) -> str:
-    """`text` without slashes at its end, if `parse_objects_url` takes it."""
+    """Return `text` without trailing slashes if `parse_objects_url` accepts it."""
     parse_objects_url(text)
     return text.rstrip("/")
 
@@ -72,15 +72,15 @@ def check_objects_url(text: str) -> str:
 # ---------------------------------------------------------------------- PostgreSQL
 
 POSTGRES_REMEDY = (
-    "type postgresql://user:password@host[:port]/database; in the password, write all but letters "
-    "and digits as % and two hex digits"
+    "type postgresql://user:password@host[:port]/database; in the password, write every character "
+    "but letters and digits as % and two hex digits"
 )
 
 
 def check_postgres_url(text: str) -> str:
-    """`text` itself, if it names a database; raises `ValueError` with the remedy in its text.
+    """Return `text` if it names a database; raise `ValueError` with the remedy in its text.
 
-    Several hosts stand with commas between; none at all, where `?host=` names a folder of sockets.
+    Several hosts are separated by commas; with `?host=` and a folder of sockets there is none.
     """
     try:
         url = urlsplit(text)
@@ -89,8 +89,8 @@ def check_postgres_url(text: str) -> str:
     hosts = url.netloc.rpartition("@")[2]
     has_host = bool(hosts) or "host" in parse_qs(url.query)
     has_database = len(url.path) > 1 and "/" not in url.path[1:]
-    is_one = url.scheme in ("postgresql", "postgres") and not url.fragment
-    if not is_one or not has_host or not has_database:
+    is_postgres = url.scheme in ("postgresql", "postgres") and not url.fragment
+    if not is_postgres or not has_host or not has_database:
         raise ValueError(POSTGRES_REMEDY)
     try:
         for host in hosts.split(",") if hosts else ():
@@ -101,33 +101,34 @@ def check_postgres_url(text: str) -> str:
 
 
 def postgres_address(text: str) -> str:
-    """What of such a URL may be shown: user@host:port/database."""
+    """Return the part of the URL that may be shown: user@host:port/database."""
     url = urlsplit(text)
     login, _, hosts = url.netloc.rpartition("@")
-    where = (hosts or ",".join(parse_qs(url.query)["host"])) + url.path
+    address = (hosts or ",".join(parse_qs(url.query)["host"])) + url.path
     user = unquote(login.partition(":")[0])
-    return f"{user}@{where}" if user else where
+    return f"{user}@{address}" if user else address
 
 
 # ---------------------------------------------------------------------- MongoDB
 
 MONGODB_REMEDY = (
     "type mongodb://user:password@host[:port]/database, or mongodb+srv:// for a cluster that is "
-    "found by its name; in the password, write all but letters and digits as % and two hex digits"
+    "found by its name; in the password, write every character but letters and digits as % and two "
+    "hex digits"
 )
-OF_SRV = re.compile(r"(?<=[?&])srv\w+=[^&]*&?", re.IGNORECASE)
+SRV_OPTIONS = re.compile(r"(?<=[?&])srv\w+=[^&]*&?", re.IGNORECASE)
 
 
 def check_mongodb_url(text: str) -> str:
-    """`text` itself, if it names a database; raises `ValueError` with the remedy in its text."""
-    from pymongo.errors import PyMongoError  # its library need not load without such a URL
+    """Return `text` if it names a database; raise `ValueError` with the remedy in its text."""
+    from pymongo.errors import PyMongoError  # loaded only where such a URL is set
     from pymongo.uri_parser import parse_uri
 
     scheme, _, rest = text.partition("://")
     if scheme not in ("mongodb", "mongodb+srv"):
         raise ValueError(MONGODB_REMEDY)
-    # With the scheme of a plain address, so that nobody asks the network what the name stands for.
-    plain = f"mongodb://{OF_SRV.sub('', rest)}"
+    # It is parsed as a plain address, because parsing mongodb+srv:// would ask the network.
+    plain = f"mongodb://{SRV_OPTIONS.sub('', rest)}"
     address, _, options = plain.partition("?")
     try:
         parsed = parse_uri(address, warn=False)
@@ -140,14 +141,14 @@ def check_mongodb_url(text: str) -> str:
     except (PyMongoError, ValueError):
         names = ", ".join(sorted(option.partition("=")[0] for option in options.split("&")))
         raise ValueError(
-            f"one of its options ({names}) is none of MongoDB's, or has a value that is none: "
+            f"one of its options ({names}) is not an option of MongoDB, or its value is not valid: "
             "correct it, or leave it out"
         ) from None
     return text
 
 
 def mongodb_address(text: str) -> str:
-    """What of such a URL may be shown: user@host:port/database."""
+    """Return the part of the URL that may be shown: user@host:port/database."""
     login, _, where = text.partition("://")[2].partition("?")[0].rpartition("@")
     user = unquote(login.partition(":")[0])
     return f"{user}@{where}" if user else where
@@ -155,17 +156,17 @@ def mongodb_address(text: str) -> str:
 
 # ---------------------------------------------------------------------- map tiles
 
-PLACES = ("{z}", "{x}", "{y}")
+PLACEHOLDERS = ("{z}", "{x}", "{y}")
 TILES_REMEDY = (
     "type an https address with {z}, {x} and {y} in its path, such as "
-    "https://tiles.example.org/{z}/{x}/{y}.png; {s} may begin the host, for one of a, b and c"
+    "https://tiles.example.org/{z}/{x}/{y}.png; the host may begin with {s}, for one of a, b and c"
 )
 
 
 def check_tiles_url(text: str) -> str:
-    """`text` itself, if tiles can be had there; raises `ValueError` with the remedy in its text.
+    """Return `text` if it is an address of map tiles; raise `ValueError` with the remedy.
 
-    The host is allowed to every page of the console, so nothing but a host may stand there.
+    Every page of the console may load from this host, so the host must be nothing but a host.
     """
     try:
         url = urlsplit(text)
@@ -173,12 +174,16 @@ def check_tiles_url(text: str) -> str:
     except ValueError:
         raise ValueError(TILES_REMEDY) from None
     if "@" in url.netloc:
-        raise ValueError("leave out user and password: every browser would be told them")
+        raise ValueError("leave out user and password: they would be sent to every browser")
     plain = re.sub(r"^\{s\}\.", "", host or "")
     beyond_path = url.netloc + url.query + url.fragment
-    has_places = all(url.path.count(place) == 1 for place in PLACES)
-    if url.scheme != "https" or not is_host(plain) or port == 0 or not has_places:
+    has_placeholders = all(url.path.count(placeholder) == 1 for placeholder in PLACEHOLDERS)
+    if url.scheme != "https" or not is_host(plain) or port == 0 or not has_placeholders:
         raise ValueError(TILES_REMEDY)
-    if not text.isprintable() or " " in text or any(place in beyond_path for place in PLACES):
+    if (
+        not text.isprintable()
+        or " " in text
+        or any(placeholder in beyond_path for placeholder in PLACEHOLDERS)
+    ):
         raise ValueError(TILES_REMEDY)
     return text

@@ -1,7 +1,7 @@
 """A small forest of simulated devices, for `make demo`: several payload forms, real MQTT.
 
-`forest` has the nodes and what the sun does to them, `forms` what they say, `past` the days before
-the demonstration began.
+`forest` has the nodes and their days and nights, `payloads` the messages that they send, `history`
+the days before the demonstration began.
 """
 
 import asyncio
@@ -17,38 +17,38 @@ from echo_ingest.simulator import payloads
 from echo_ingest.simulator.forest import HOURS, SimulatedNode, is_silent
 from echo_ingest.simulator.payloads import Outgoing
 
-Say = Callable[[str, SimulatedNode, datetime, Random], Outgoing]
+PayloadMaker = Callable[[str, SimulatedNode, datetime, Random], Outgoing]
 
 FROGS = ("Litoria ewingii", "Crinia signifera", "Limnodynastes dumerilii", "Geocrinia victoriana")
 OWLS = ("Ninox boobook", "Ninox strenua")
 BIRDS = ("Dacelo novaeguineae", "Eopsaltria australis", "Strepera graculina")
-SILENT_SINCE = timedelta(hours=5, minutes=12)
-SILENT_IN = timedelta(minutes=20)
+EMPTY_SINCE = timedelta(hours=5, minutes=12)
+EMPTY_IN = timedelta(minutes=20)
 
 
 class Device(Struct, frozen=True):
-    """One simulated device: what it says, and how often."""
+    """One simulated device: what it sends, and how often."""
 
     topic: str
     node: SimulatedNode
-    says: tuple[Say, ...]
-    """One message each, of the same moment and the same animal."""
+    payload_makers: tuple[PayloadMaker, ...]
+    """Each makes one message, about the same moment and the same animal."""
     interval_seconds: float
-    """How often now; people do not watch a forest for hours."""
+    """How often it sends during the demonstration; nobody watches a forest for hours."""
     past_minutes: float
-    """How often in the days before."""
+    """How often it sent in the days before."""
     repeats: int = 1
-    """How often it publishes each message: some never trust an acknowledgement."""
+    """How often it publishes each message: some devices never trust an acknowledgement."""
 
     def messages(self, when: datetime, rng: Random) -> list[Outgoing]:
-        """What it says at that moment."""
-        luck = rng.random()
-        return [say(self.topic, self.node, when, Random(luck)) for say in self.says]  # noqa: S311
+        """Return the messages that it sends at that moment."""
+        seed = rng.random()
+        return [make(self.topic, self.node, when, Random(seed)) for make in self.payload_makers]  # noqa: S311
 
 
 def nodes(began_at: datetime) -> dict[str, SimulatedNode]:
-    """Fifteen, some kilometres apart in the ranges; the stories of some hang on the beginning."""
-    away = (began_at - timedelta(days=2, hours=9), began_at - timedelta(days=1, hours=22))
+    """Return fifteen nodes, kilometres apart; the stories of some depend on the beginning."""
+    offline = (began_at - timedelta(days=2, hours=9), began_at - timedelta(days=1, hours=22))
     return {
         node.name: node
         for node in (
@@ -60,14 +60,14 @@ def nodes(began_at: datetime) -> dict[str, SimulatedNode]:
                 "ridge-03", (-38.6442, 143.6013, 511.0), OWLS + BIRDS, clock_error_seconds=2_832
             ),
             SimulatedNode(
-                "ridge-07", (-38.5899, 143.7246, 487.0), OWLS, empty_at=began_at - SILENT_SINCE
+                "ridge-07", (-38.5899, 143.7246, 487.0), OWLS, empty_at=began_at - EMPTY_SINCE
             ),
             SimulatedNode("creek-01", (-38.7712, 143.5021, 112.0), FROGS + BIRDS),
             SimulatedNode("creek-02", (-38.6701, 143.5673, 231.0), FROGS),
-            SimulatedNode("creek-03", (-38.6355, 143.8310, 74.0), FROGS + OWLS, away=away),
+            SimulatedNode("creek-03", (-38.6355, 143.8310, 74.0), FROGS + OWLS, offline=offline),
             SimulatedNode("gully-01", (-38.6928, 143.3725, 188.0), (*FROGS, "Ninox strenua")),
             SimulatedNode(
-                "gully-02", (-38.5542, 143.7511, 203.0), BIRDS, empty_at=began_at + SILENT_IN
+                "gully-02", (-38.5542, 143.7511, 203.0), BIRDS, empty_at=began_at + EMPTY_IN
             ),
             SimulatedNode("swamp-01", (-38.7836, 143.4679, 8.0), (*FROGS, "Uperoleia mimula")),
             SimulatedNode("swamp-02", (-38.7603, 143.3768, 11.0), FROGS),
@@ -80,19 +80,19 @@ def nodes(began_at: datetime) -> dict[str, SimulatedNode]:
 
 
 def fleet(prefix: str, began_at: datetime) -> tuple[Device, ...]:
-    """What publishes below `prefix`; several devices may make up one node."""
+    """Return the devices that publish below `prefix`; several devices may form one node."""
     forest = nodes(began_at)
 
     def device(
         name: str,
-        says: Say | tuple[Say, ...],
+        payload_makers: PayloadMaker | tuple[PayloadMaker, ...],
         interval_seconds: float,
         past_minutes: float,
         repeats: int = 1,
     ) -> Device:
-        each = says if isinstance(says, tuple) else (says,)
+        makers = payload_makers if isinstance(payload_makers, tuple) else (payload_makers,)
         return Device(
-            f"{prefix}/{name}", forest[name], each, interval_seconds, past_minutes, repeats
+            f"{prefix}/{name}", forest[name], makers, interval_seconds, past_minutes, repeats
         )
 
     return (
@@ -107,7 +107,7 @@ def fleet(prefix: str, began_at: datetime) -> tuple[Device, ...]:
         device("gully-01", payloads.detection, 12.0, 21),
         device("creek-02", payloads.esp32_audio, 14.0, 45),
         device("coast-01", payloads.esp32_audio, 18.0, 45),
-        device("swamp-01", (payloads.recorder, payloads.named_in_recording), 20.0, 60),
+        device("swamp-01", (payloads.recorder, payloads.identified_in_recording), 20.0, 60),
         device("swamp-02", payloads.raspberry_pi, 16.0, 36),
         *(
             device(name, payloads.sensor_health, 15.0, 30)
@@ -116,12 +116,12 @@ def fleet(prefix: str, began_at: datetime) -> tuple[Device, ...]:
         ),
         device("swamp-01", payloads.heartbeat, 5.0, 30),
         device("collar-7", payloads.movement, 4.0, 20),
-        device("broken-9", payloads.careless, 13.0, 38),
+        device("broken-9", payloads.invalid, 13.0, 38),
     )
 
 
 async def publish_for_ever(session: Session, device: Device, rng: Random) -> None:
-    """Be `device`: publish at its pace until cancelled; what was not acknowledged goes again."""
+    """Publish as `device` until cancelled; publish again what was not acknowledged."""
     while True:
         await asyncio.sleep(device.interval_seconds * rng.uniform(0.5, 1.5))
         now = datetime.now(UTC)
@@ -130,7 +130,7 @@ async def publish_for_ever(session: Session, device: Device, rng: Random) -> Non
         for outgoing in device.messages(now, rng):
             acknowledged = 0
             while acknowledged < device.repeats:
-                with contextlib.suppress(ConnectionLost):  # publish waits for the next connection
+                with contextlib.suppress(ConnectionLost):  # `publish` waits for the next connection
                     await session.publish(
                         outgoing.topic, outgoing.payload, properties=outgoing.properties
                     )

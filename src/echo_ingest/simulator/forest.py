@@ -1,6 +1,6 @@
-"""Where the simulated nodes stand, and what the sun does to them: places, batteries, voices. Pure.
+"""The simulated nodes: their places, their batteries, and which animals call at what hour. Pure.
 
-All of it follows from the time alone, so what a node said yesterday fits what it says now.
+Everything follows from the time alone, so what a node sent yesterday fits what it sends now.
 """
 
 import math
@@ -12,7 +12,7 @@ from msgspec import Struct
 from echo_ingest.simulator.sounds import CALLS, SpeciesSound
 
 DAWN_HOUR, WARMEST_HOUR = 6.0, 15.0
-SINKS_PERCENT_PER_HOUR = 0.9
+DISCHARGE_PERCENT_PER_HOUR = 0.9
 
 NIGHT = ((18.0, 30.0),)
 HOURS = {
@@ -28,49 +28,49 @@ HOURS = {
     "Eopsaltria australis": ((4.5, 9.0),),
     "Strepera graculina": ((6.0, 18.5),),
 }
-"""When a species calls, in hours of the sun's day, beyond 24 into the next."""
+"""When a species calls, in hours of solar time; above 24 it is the next day."""
 
 
 class SimulatedNode(Struct, frozen=True):
-    """One simulated node: where it stands, and what it hears there."""
+    """One simulated node: where it stands, and which species live there."""
 
     name: str
     place: tuple[float, float, float]
-    """Degrees, degrees, metres; as real as the hills there, but nothing stands in them."""
-    hears: tuple[str, ...]
-    """Species, by their scientific names."""
+    """Latitude and longitude in degrees, altitude in metres; the hills exist, the node does not."""
+    species: tuple[str, ...]
+    """The species that it can hear, by their scientific names."""
     clock_error_seconds: float = 0.0
-    """How far ahead of the true time its own clock is."""
+    """How far its clock is ahead of the true time."""
     empty_at: datetime | None = None
-    """Its solar panel is broken: then the battery will be empty, and the node silent."""
-    away: tuple[datetime, datetime] | None = None
-    """From when until when it could not reach the broker; it sent what it had kept afterwards."""
+    """When the battery is empty and the node goes silent, if its solar panel is broken."""
+    offline: tuple[datetime, datetime] | None = None
+    """The time in which it could not reach the broker; it sent its stored messages afterwards."""
 
 
 def sun_hour(node: SimulatedNode, when: datetime) -> float:
-    """The hour by the sun where the node stands, 0 to 24; needs no time zone."""
+    """Return the hour of solar time where the node stands, 0 to 24; no time zone is needed."""
     utc = when.astimezone(UTC)
     return (utc.hour + utc.minute / 60 + utc.second / 3600 + node.place[1] / 15) % 24
 
 
 def is_silent(node: SimulatedNode, when: datetime) -> bool:
-    """Its battery is empty."""
+    """Return whether its battery is empty."""
     return node.empty_at is not None and when >= node.empty_at
 
 
 def battery_percent(node: SimulatedNode, when: datetime) -> float:
-    """Charged from dawn on, more on a clear day, and used up through the night."""
+    """Return the charge: it rises from dawn on, more on a clear day, and falls at night."""
     if node.empty_at is not None:
-        left = (node.empty_at - when) / timedelta(hours=1) * SINKS_PERCENT_PER_HOUR
+        left = (node.empty_at - when) / timedelta(hours=1) * DISCHARGE_PERCENT_PER_HOUR
         return round(min(max(left, 0.0), 97.0), 1)
     hour = sun_hour(node, when)
-    clear = _of_the_day(node, when, "sun").uniform(0.4, 1.0)
-    least = Random(node.name).uniform(48, 66)  # noqa: S311
-    return round(least + (98 - least) * clear * _charge(hour), 1)
+    clearness = _daily_random(node, when, "sun").uniform(0.4, 1.0)
+    lowest = Random(node.name).uniform(48, 66)  # noqa: S311
+    return round(lowest + (98 - lowest) * clearness * _charge(hour), 1)
 
 
 def _charge(hour: float) -> float:
-    """0 at dawn, 1 in the afternoon, and evenly down again."""
+    """Return the share of the day's charge: 0 at dawn, 1 in the afternoon, then evenly down."""
     since_dawn = (hour - DAWN_HOUR) % 24
     day_hours = WARMEST_HOUR - DAWN_HOUR
     if since_dawn < day_hours:
@@ -79,31 +79,31 @@ def _charge(hour: float) -> float:
 
 
 def temperature_celsius(node: SimulatedNode, when: datetime) -> float:
-    """Cooler higher up; warmest in the afternoon."""
-    mild = _of_the_day(node, when, "air").uniform(-2, 2)
+    """Return the temperature: lower at altitude, highest in the afternoon."""
+    anomaly = _daily_random(node, when, "air").uniform(-2, 2)
     swing = 5 * math.cos(2 * math.pi * (sun_hour(node, when) - WARMEST_HOUR) / 24)
-    return round(14.5 - node.place[2] / 120 + mild + swing, 1)
+    return round(14.5 - node.place[2] / 120 + anomaly + swing, 1)
 
 
 def disk_percent(node: SimulatedNode, when: datetime) -> float:
-    """It fills, and is emptied when someone comes by, each fortnight."""
+    """Return how full the disk is: someone comes by every fortnight and empties it."""
     days = when.timestamp() / 86_400 + Random(node.name).uniform(0, 14)  # noqa: S311
     return round(18 + days % 14 * 3.1, 1)
 
 
-def _of_the_day(node: SimulatedNode, when: datetime, what: str) -> Random:
-    """Luck that holds from dawn to dawn."""
+def _daily_random(node: SimulatedNode, when: datetime, purpose: str) -> Random:
+    """Return a generator that stays the same from dawn to dawn."""
     day = int((when.timestamp() / 3600 + node.place[1] / 15 - DAWN_HOUR) // 24)
-    return Random(f"{node.name} {what} {day}")  # noqa: S311
+    return Random(f"{node.name} {purpose} {day}")  # noqa: S311
 
 
 def calling(node: SimulatedNode, when: datetime) -> list[SpeciesSound]:
-    """What of all that the node may hear is to be heard at this hour."""
+    """Return the species near the node that call at this hour."""
     hour = sun_hour(node, when)
     return [
         call
         for call in CALLS
-        if call.species in node.hears
+        if call.species in node.species
         and any(
             begin <= hour + turn < end for begin, end in HOURS[call.species] for turn in (0, 24)
         )

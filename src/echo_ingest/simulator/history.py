@@ -1,7 +1,7 @@
-"""The days before a demonstration began: what the fleet would have sent, as it would have come in.
+"""The days before a demonstration began: what the fleet would have sent, with the times of then.
 
-It is simulated like the fleet itself, so it goes into the journal with the times of then. A ledger
-that has it closes as any other.
+The messages are simulated like those of the fleet itself, and go into the journal as if they had
+been received then. The ledger adds up with them as with any others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,37 +14,37 @@ from echo_ingest.simulator.forest import calling, is_silent
 from echo_ingest.simulator.payloads import detection, edge_prediction
 
 DAYS = 5
-NAMING = (edge_prediction, detection)
-"""What is said when an animal calls; all else comes by the clock."""
-QUIET = 0.15
-"""How much is named in an hour in which nothing calls, rightly or not."""
-CATCHING_UP = timedelta(seconds=0.2)
+SENT_AT_CALLS = (edge_prediction, detection)
+"""Messages that are sent when an animal calls; all others are sent at intervals."""
+QUIET_SHARE = 0.15
+"""The share of such messages in an hour in which nothing calls, correct or not."""
+CATCH_UP_INTERVAL = timedelta(seconds=0.2)
 
 Event = tuple[datetime, datetime, Device]
-"""When it came in, when it was said, and by whom."""
+"""When it was received, when it was sent, and the device that sent it."""
 
 
 def events(devices: Sequence[Device], ends_at: datetime, rng: Random) -> list[Event]:
-    """Everything that was said in `DAYS` before `ends_at`, in the order in which it came in."""
-    found = [
+    """Return everything that was sent in `DAYS` before `ends_at`, in order of arrival."""
+    unsorted = [
         (_received(device, when), when, device)
         for device in devices
         for when in _moments(device, ends_at, rng)
     ]
-    return sorted(found, key=lambda event: event[:2])
+    return sorted(unsorted, key=lambda event: event[:2])
 
 
-def messages(found: Sequence[Event], rng: Random) -> Iterator[Message]:
-    """The message of each event, as often as its device repeats it."""
-    for received_at, when, device in found:
-        for said in device.messages(when, rng):
+def messages(history: Sequence[Event], rng: Random) -> Iterator[Message]:
+    """Yield the messages of each event, as often as the device repeats them."""
+    for received_at, when, device in history:
+        for outgoing in device.messages(when, rng):
             for repeat in range(device.repeats):
                 yield Message(
-                    said.topic,
-                    said.payload,
+                    outgoing.topic,
+                    outgoing.payload,
                     int(received_at.timestamp() * 1000) + repeat,
                     device.node.name,
-                    said.properties,
+                    outgoing.properties,
                 )
 
 
@@ -54,14 +54,14 @@ def _moments(device: Device, ends_at: datetime, rng: Random) -> Iterator[datetim
         when += timedelta(minutes=device.past_minutes * rng.uniform(0.5, 1.5))
         if when >= ends_at or is_silent(device.node, when):
             return
-        share = max(len(calling(device.node, when)) / len(device.node.hears), QUIET)
-        if device.says[0] not in NAMING or rng.random() < share:
+        share = max(len(calling(device.node, when)) / len(device.node.species), QUIET_SHARE)
+        if device.payload_makers[0] not in SENT_AT_CALLS or rng.random() < share:
             yield when
 
 
 def _received(device: Device, when: datetime) -> datetime:
-    """At once, unless its node could not reach the broker: then one after the other, later."""
-    away = device.node.away
-    if away is None or not away[0] <= when < away[1]:
+    """Return when it was received: at once, or later in turn if the node was offline then."""
+    offline = device.node.offline
+    if offline is None or not offline[0] <= when < offline[1]:
         return when + timedelta(seconds=0.4)
-    return away[1] + (when - away[0]) / timedelta(minutes=1) * CATCHING_UP
+    return offline[1] + (when - offline[0]) / timedelta(minutes=1) * CATCH_UP_INTERVAL

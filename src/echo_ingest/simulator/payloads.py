@@ -1,4 +1,4 @@
-"""What the simulated devices say: each payload form as a device of that kind sends it."""
+"""What the simulated devices send: each payload form as a real device of that kind sends it."""
 
 import base64
 import functools
@@ -19,7 +19,7 @@ from echo_ingest.simulator.sounds import CALLS, SpeciesSound, sound, wav_file
 
 RECORDING = timedelta(seconds=3)
 SONG_CLIPS = 1.5
-"""A song is made once, so many times as long as a clip; each is cut out of it somewhere else."""
+"""A song is generated once, this many clips long; each clip is cut out at another place."""
 
 
 class Outgoing(Struct, frozen=True):
@@ -31,8 +31,8 @@ class Outgoing(Struct, frozen=True):
 
 
 def edge_prediction(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
-    """A Raspberry Pi that names species on the device."""
-    first, *others = _heard(node, when, rng)
+    """Make the message of a Raspberry Pi that identifies species on the device."""
+    first, *others = _species_near(node, when, rng)
     score = _confidence(rng)
     top = [{"label": first.species, "confidence": score}] + [
         {"label": call.species, "confidence": round((100 - score) * share, 2)}
@@ -42,7 +42,7 @@ def edge_prediction(topic: str, node: SimulatedNode, when: datetime, rng: Random
         topic,
         {
             "type": "prediction",
-            "timestamp": str(int(_its_time(node, when).timestamp())),
+            "timestamp": str(int(_device_time(node, when).timestamp())),
             "sensor_id": node.name,
             "species": first.species,
             "confidence": score,
@@ -54,21 +54,21 @@ def edge_prediction(topic: str, node: SimulatedNode, when: datetime, rng: Random
 
 
 def detection(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
-    """A node with a model of its own, that sends what it heard along."""
-    heard = _heard(node, when, rng)[0]
+    """Make the message of a node that identifies species and sends the clip with the result."""
+    call = _species_near(node, when, rng)[0]
     return _json(
         topic,
         {
-            "timestamp": _its_time(node, when).isoformat(),
+            "timestamp": _device_time(node, when).isoformat(),
             "sensorId": node.name,
-            "species": heard.species,
+            "species": call.species,
             "confidence": _confidence(rng),
             "sourceType": "simulator",
             "microphoneLLA": _lla(node),
             "animalEstLLA": None,
             "animalTrueLLA": None,
             "animalLLAUncertainty": None,
-            "audioClip": base64.b64encode(_clip(heard, 2.0, 16_000, rng)).decode(),
+            "audioClip": base64.b64encode(_clip(call, 2.0, 16_000, rng)).decode(),
             "sampleRate": 16_000,
             "source_model": "efficientnetv2",
         },
@@ -76,9 +76,9 @@ def detection(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> O
 
 
 def esp32_audio(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
-    """An ESP32 with a microphone: a clip as base64 in JSON, its clock not always set."""
-    stamp = _its_time(node, when).isoformat() if rng.random() < 0.9 else "1970-01-01T00:00:07"
-    heard = _heard(node, when, rng)[0]
+    """Make the message of an ESP32: a clip as base64 in JSON; its clock is not always set."""
+    stamp = _device_time(node, when).isoformat() if rng.random() < 0.9 else "1970-01-01T00:00:07"
+    call = _species_near(node, when, rng)[0]
     return _json(
         topic,
         {
@@ -89,14 +89,14 @@ def esp32_audio(topic: str, node: SimulatedNode, when: datetime, rng: Random) ->
             "animalEstLLA": None,
             "animalTrueLLA": None,
             "animalLLAUncertainty": None,
-            "audioClip": base64.b64encode(_clip(heard, 1.0, 16_000, rng)).decode(),
+            "audioClip": base64.b64encode(_clip(call, 1.0, 16_000, rng)).decode(),
             "sampleRate": 16_000,
         },
     )
 
 
 def recorder(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
-    """A recorder that sends the file once it is whole; what else it knows is in its GUANO chunk."""
+    """Make the message of a recorder: a whole file, with all other facts in its GUANO chunk."""
     began = when - RECORDING
     latitude, longitude, altitude = node.place
     guano = "\n".join(
@@ -106,24 +106,26 @@ def recorder(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Ou
             "Model: Recorder 2",
             "Firmware Version: 1.8.1",
             f"Serial: {node.name}",
-            f"Timestamp: {_its_time(node, began).isoformat(timespec='seconds')}",
+            f"Timestamp: {_device_time(node, began).isoformat(timespec='seconds')}",
             f"Loc Position: {latitude} {longitude}",
             f"Loc Elevation: {altitude}",
             f"Temperature Int: {temperature_celsius(node, when)}",
         )
     )
-    clip = _clip(_heard(node, began, rng)[0], RECORDING.total_seconds(), 32_000, rng, guano)
+    clip = _clip(_species_near(node, began, rng)[0], RECORDING.total_seconds(), 32_000, rng, guano)
     return Outgoing(f"{topic}/recording", clip, (("sensor_id", node.name),))
 
 
-def named_in_recording(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
-    """The same recorder's model: what it named a second into that recording."""
+def identified_in_recording(
+    topic: str, node: SimulatedNode, when: datetime, rng: Random
+) -> Outgoing:
+    """Make a message of the recorder's model: the species a second into that recording."""
     return edge_prediction(topic, node, when - RECORDING + RECORDING // 3, rng)
 
 
 def raspberry_pi(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
-    """The earlier Raspberry Pi client: audio, health and GPS, but no id and no time."""
-    heard = _heard(node, when, rng)[0]
+    """Make the message of the earlier Raspberry Pi client, which has no id and no time."""
+    call = _species_near(node, when, rng)[0]
     return _json(
         topic,
         {
@@ -134,17 +136,17 @@ def raspberry_pi(topic: str, node: SimulatedNode, when: datetime, rng: Random) -
                 "uptime": round(when.timestamp() % 864_000, 1),
             },
             "gps_data": {"lat": node.place[0], "lon": node.place[1]},
-            "audio_file": base64.b64encode(_clip(heard, 0.5, 44_100, rng)).decode(),
+            "audio_file": base64.b64encode(_clip(call, 0.5, 44_100, rng)).decode(),
         },
     )
 
 
 def sensor_health(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
-    """Battery, processor, memory and disk, with a time."""
+    """Make a message with battery, processor, memory and disk, and a time."""
     return _json(
         topic,
         {
-            "timestamp": _its_time(node, when).isoformat(),
+            "timestamp": _device_time(node, when).isoformat(),
             "sensorId": node.name,
             "status": "Online",
             "batteryPct": battery_percent(node, when),
@@ -156,18 +158,18 @@ def sensor_health(topic: str, node: SimulatedNode, when: datetime, rng: Random) 
 
 
 def heartbeat(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
-    """The same bytes each time: not a duplicate of itself."""
+    """Make a message of the same bytes each time, which is not a duplicate all the same."""
     return _json(topic, {"status": "online"})
 
 
 def movement(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
-    """A wild boar with a collar."""
+    """Make the message of a collar on a wild boar."""
     latitude, longitude, altitude = node.place
     place = (latitude + rng.gauss(0, 0.002), longitude + rng.gauss(0, 0.002), altitude)
     return _json(
         topic,
         {
-            "timestamp": _its_time(node, when).isoformat(),
+            "timestamp": _device_time(node, when).isoformat(),
             "animalId": "7",
             "species": "Sus scrofa",
             "animalTrueLLA": [round(value, 6) for value in place],
@@ -175,8 +177,8 @@ def movement(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Ou
     )
 
 
-def careless(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
-    """A device with a bug: its messages are dead letters, kept with their reason."""
+def invalid(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Outgoing:
+    """Make a message of a device with a bug: it becomes a dead letter with its reason."""
     return Outgoing(
         topic,
         rng.choice(
@@ -195,19 +197,19 @@ def careless(topic: str, node: SimulatedNode, when: datetime, rng: Random) -> Ou
     )
 
 
-def _heard(node: SimulatedNode, when: datetime, rng: Random) -> list[SpeciesSound]:
-    """Three different species, the one that called first."""
-    its_own = [call for call in CALLS if call.species in node.hears]
-    first = rng.choice(calling(node, when) or its_own)
+def _species_near(node: SimulatedNode, when: datetime, rng: Random) -> list[SpeciesSound]:
+    """Return three different species; the first is the one that called."""
+    local = [call for call in CALLS if call.species in node.species]
+    first = rng.choice(calling(node, when) or local)
     return [first, *rng.sample([call for call in CALLS if call != first], 2)]
 
 
 def _confidence(rng: Random) -> float:
-    """Percent; a model is mostly sure, or it would not say so."""
+    """Return a confidence in percent, mostly high: a model reports little else."""
     return round(40 + 59 * rng.betavariate(4, 2), 2)
 
 
-def _its_time(node: SimulatedNode, when: datetime) -> datetime:
+def _device_time(node: SimulatedNode, when: datetime) -> datetime:
     return when + timedelta(seconds=node.clock_error_seconds)
 
 

@@ -1,4 +1,4 @@
-"""Animal calls made from sine waves: something to hear in a demonstration, and to test with."""
+"""Animal calls made of sine waves, for the demonstration and for tests."""
 
 import array
 import math
@@ -12,15 +12,15 @@ NOISE = 120
 
 
 class SpeciesSound(Struct, frozen=True):
-    """How a species sounds, simplified to one tone in pulses."""
+    """The call of a species, simplified to one tone in pulses."""
 
     species: str
     start_hz: float
     end_hz: float
     pulses_per_second: float
-    """Notes a second; the tone glides from start to end within each."""
+    """Notes per second; the tone glides from start to end within each note."""
     duty: float
-    """Share of a note that is sounding, 0 to 1."""
+    """The share of a note during which it sounds, 0 to 1."""
 
 
 CALLS = (
@@ -41,12 +41,12 @@ CALLS = (
 def wav(
     call: SpeciesSound, seconds: float, sample_rate_hz: int, rng: Random, guano: str = ""
 ) -> bytes:
-    """A WAV file of the call in quiet noise; as `wav_file`."""
+    """Return a WAV file of the call in quiet noise; see `wav_file`."""
     return wav_file(sound(call, seconds, sample_rate_hz, rng), sample_rate_hz, guano)
 
 
 def sound(call: SpeciesSound, seconds: float, sample_rate_hz: int, rng: Random) -> bytes:
-    """The call in quiet noise, as 16-bit samples, the low byte first."""
+    """Return the call in quiet noise as 16-bit samples, low byte first."""
     samples = array.array("h")
     phase = 0.0
     for index in range(int(seconds * sample_rate_hz)):
@@ -60,9 +60,9 @@ def sound(call: SpeciesSound, seconds: float, sample_rate_hz: int, rng: Random) 
 
 
 def wav_file(data: bytes, sample_rate_hz: int, guano: str = "") -> bytes:
-    """A mono 16-bit WAV file of these samples, with a GUANO chunk if text is given.
+    """Return a mono 16-bit WAV file of these samples, with a GUANO chunk if there is text.
 
-    Source of the chunk: the GUANO specification 1.0, chunk id `guan`, UTF-8 lines `Key: value`.
+    Source for the chunk: the GUANO specification 1.0, chunk id `guan`, UTF-8 lines `Key: value`.
     """
     text = guano.encode()
     chunks = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, sample_rate_hz, 2 * sample_rate_hz, 2, 16)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -19,21 +20,21 @@ class Delivery(Struct, frozen=True, gc=False):
     message: Message
     record: AnyRecord
     audio_reference: str | None = None
-    """Where the record's clip is safe, such as `s3://bucket/audio/…`: say this in place of its
-    bytes. None: the record has no clip, or its bytes are to be delivered with it."""
+    """Where the record's clip is kept, such as `s3://bucket/audio/…`: the sink names it instead of
+    sending the bytes. None: the record has no clip, or its bytes are to be delivered with it."""
 
 
 class Refusal(Struct, frozen=True):
-    """The sink will never take this record as it is; `deliver` parks it."""
+    """A record that the sink will never take as it is; `deliver` parks it."""
 
     index: int
     """Place in the batch that was written."""
     reason: str
-    """The sink's own words."""
+    """One sentence for people, with the other side's own words where it gave any."""
     code: ReasonCode | None = None
-    """The kind of reason, where the rule is ours and not that of the system behind the sink."""
+    """Which rule of ours says no; None: the other side said no, by a rule that only it knows."""
     field: str | None = None
-    """The field of the record that the reason is about, if it is about one."""
+    """The field that the other side names in its answer, by the name that it has there."""
 
 
 class Written(Struct, frozen=True):
@@ -45,20 +46,58 @@ class Written(Struct, frozen=True):
     """Where the clips of what was taken are now, by which `clips.reference` names each."""
 
 
+class Cause(StrEnum):
+    """Why a sink takes nothing just now. A person has to act, or not, by this and not by words."""
+
+    UNREACHABLE = "unreachable"
+    """It is not there: refused, no such host, the connection broke, or it is starting or ending."""
+    NO_ANSWER = "no_answer"
+    """It was reached, and gave no answer within the time for one."""
+    OVERLOADED = "overloaded"
+    """It asks us to come later: too many requests or connections, a lock, a slow statement."""
+    CREDENTIALS = "credentials"
+    """It does not let us in, or does not let us write what we must."""
+    MISCONFIGURED = "misconfigured"
+    """The setting leads to something else than the sink, or to one that is not set up for us."""
+    NO_PRIMARY = "no_primary"
+    """None of its servers takes writes now, or not enough of them confirm those."""
+    DISK_FULL = "disk_full"
+    """Its disk is full."""
+    ANSWERS_ERRORS = "answers_errors"
+    """It answers, with an error of its own that says nothing about a record."""
+    JOURNAL_BLOCKED = "journal_blocked"
+    """Our own journal cannot note what the sink took: it has no room, or another program writes."""
+    STARTING = "starting"
+    """Our own process that delivers is starting."""
+
+
+class Remedy(Struct, frozen=True):
+    """What an error code of a sink means for it, and what a person can do."""
+
+    cause: Cause
+    text: str
+
+
 class Unavailable(Exception):
     """The sink cannot answer now: the same batch is offered again, after a while, without end."""
 
     def __init__(
         self,
         reason: str,
-        retry_after_seconds: float | None = None,
+        *,
+        cause: Cause,
         http_status: int | None = None,
-        cause: str | None = None,
+        retry_after_seconds: float | None = None,
     ) -> None:
+        """Keep the `reason` for people, and as data what programs decide by.
+
+        `http_status` is that of an answer over HTTP, `retry_after_seconds` how long the other side
+        asks us to wait.
+        """
         super().__init__(reason)
-        self.retry_after_seconds = retry_after_seconds
-        self.http_status = http_status
         self.cause = cause
+        self.http_status = http_status
+        self.retry_after_seconds = retry_after_seconds
 
 
 class SinkState(Struct, frozen=True, omit_defaults=True):
@@ -69,17 +108,17 @@ class SinkState(Struct, frozen=True, omit_defaults=True):
     """UTC; of `unavailable` and `paused`."""
     reason: str | None = None
     """Why it waits or is unavailable, in words."""
+    cause: Cause | None = None
+    """Why it is unavailable, as data."""
     http_status: int | None = None
-    """The HTTP status with which the other side refused to take records, if it answered."""
-    cause: str | None = None
-    """The kind of reason why it is unavailable, for programs."""
+    """The status with which it answered, where it is unavailable and answered over HTTP."""
 
 
 class Sink(Protocol):
     """A place that takes records in journal order.
 
     Like write(2), `write` may settle fewer than it was offered, and at least one: where the other
-    side cannot tell a repeat, one call of it is one `write`, so that a crash repeats at most that.
+    side cannot tell a repeat, one call to it is one `write`, so that a crash repeats at most that.
     """
 
     name: str
@@ -97,4 +136,4 @@ class Sink(Protocol):
         """Return if the sink can be reached and lets us in; raise `Unavailable` with a remedy."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close its connections."""

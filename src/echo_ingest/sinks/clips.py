@@ -1,8 +1,8 @@
-"""A record's clip, and what it is called where audio is kept: pure, so that all name it alike.
+"""A record's clip, and its name where audio is kept: pure, so that everything names it alike.
 
-`audio/<sensor>/<yyyy>/<mm>/<dd>/<time>_<sha256>.<ext>`, in UTC, with what is known of it beside it.
-Everything in a name is one of `A-Z a-z 0-9 . _ -`, whatever a device calls itself, so that it is
-valid as a file, as an object of any store, and in a URL as it stands.
+`audio/<sensor>/<yyyy>/<mm>/<dd>/<time>_<sha256>.<ext>`, in UTC, with a file beside it that has what
+its record says. Every character of a name is one of `A-Z a-z 0-9 . _ -`, whatever a device calls
+itself, so that the name is valid as a file, as an object of any provider, and unquoted in a URL.
 """
 
 import hashlib
@@ -29,32 +29,33 @@ UNSAFE_OR_DOT = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def clip_of(record: AnyRecord) -> Clip | None:
-    """The record's clip, if it has one."""
+    """Return the record's clip, if it has one."""
     return record.clip if isinstance(record, Detection | Recording) else None
 
 
 def audio_of(message: Message) -> bytes:
-    """The bytes of a clip that decode has found in the message."""
+    """Return the bytes of the clip that decode has found in the message."""
     audio = clip_bytes(message)
     assert audio is not None, "the record has a clip, so its message has one"
     return audio
 
 
 def clip_name(record: AnyRecord, clip: Clip) -> str:
-    """Where the clip lies below the place for audio: at most 150 characters.
+    """Return where the clip lies below the place for audio: at most 150 characters.
 
-    The same for any two records of one sensor, time and content, so that their clip is kept once.
+    Any two records with the same sensor, time and content give the same name, so that their clip is
+    kept once.
     """
     return f"{_stem(record, clip)}.{clip.container}"
 
 
-def facts_name(record: AnyRecord, clip: Clip, key: bytes) -> str:
-    """Where it lies what this record says of its clip: each record has its own, by its key."""
+def sidecar_name(record: AnyRecord, clip: Clip, key: bytes) -> str:
+    """Return where the description of the clip by this record lies: its name has the key."""
     return f"{_stem(record, clip)}_{key.hex()}.json"
 
 
 def reference(place: str, record: AnyRecord) -> str | None:
-    """The URL of the record's clip at `place`, such as `s3://bucket/prefix`; None without one."""
+    """Return the URL of the record's clip at `place`, such as `s3://bucket`, if it has one."""
     clip = clip_of(record)
     return None if clip is None else f"{place}/{clip_name(record, clip)}"
 

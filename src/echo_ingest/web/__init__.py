@@ -1,7 +1,7 @@
-"""HTTP: how the house is, its figures, what the journal holds, and the console. docs/http.md.
+"""HTTP: health, metrics, the read API and the console. docs/http.md describes it.
 
-It runs in a process of its own (`__main__.py`): how the house is it asks over the intercom, and
-whatever reads the journal does so in a thread, a few at a time, for those who send the token.
+It runs in its own process (`__main__.py`), which asks the ingest process how it is (`ipc.py`).
+The journal is read in threads, a few at a time, for those who send the token.
 """
 
 import asyncio
@@ -35,18 +35,18 @@ __all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
 KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 3
 HEADER_BYTES_MAX = 16 * 1024
-CONNECTIONS_MAX = 500 + TABS_MAX  # so that tabs cannot keep anybody else out
+CONNECTIONS_MAX = 500 + TABS_MAX  # so that open tabs cannot keep anybody else out
 
 HEADERS = [("X-Content-Type-Options", "nosniff")]
-UNLESS_GIVEN = {
+UNLESS_SET = {
     b"cache-control": b"no-store",
-    # A payload is a stranger's: opened in a browser, it must not run as a page of ours.
+    # A payload comes from a stranger: opened in a browser, it must not run as one of our pages.
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'; sandbox",
 }
 
 
 def create_health_app(conditions: Conditions) -> Litestar:
-    """The health pages alone, for a process that has no journal."""
+    """Create the health pages alone, for a process that has no journal."""
     return Litestar(
         route_handlers=health_pages(conditions),
         exception_handlers=ERRORS,
@@ -58,19 +58,19 @@ def create_health_app(conditions: Conditions) -> Litestar:
 def create_app(
     service: Service, settings: Settings, tokens: Tokens, live: LiveUpdates | None = None
 ) -> Litestar:
-    """All routes. A token is asked for by all but health and metrics, by the console as set.
+    """Create all routes. All but health and metrics ask for a token, the console as configured.
 
-    `live` tells open tabs what is new, if somebody runs it.
+    `live` sends changes to open tabs, if it is run.
     """
-    refusals = FailedAttempts()
-    with_token = only_with(tokens.reader, refusals)
+    failed = FailedAttempts()
+    with_token = only_with(tokens.reader, failed)
     console = []
     if settings.console_access != "off":
         almanac = AlmanacThreads(almanac_path(settings.data_dir))
         journal = _reader(settings)
         console = [
             create_console(
-                service, journal, almanac, live or LiveUpdates(), settings, tokens, refusals
+                service, journal, almanac, live or LiveUpdates(), settings, tokens, failed
             )
         ]
     return Litestar(
@@ -107,16 +107,16 @@ def create_app(
 
 
 def _reader(settings: Settings) -> JournalThreads:
-    """One for each side, so that neither waits for what the other asks."""
+    """Create one for the read API or the console, so that neither waits for the other."""
     return JournalThreads(settings.journal_path, Decoder(settings.payload_bytes_max))
 
 
 async def serve(
     app: Litestar, listener: socket.socket, started: asyncio.Event | None = None
 ) -> None:
-    """Answer at `listener` until cancelled; set `started` when it does.
+    """Answer at `listener` until cancelled; set `started` once it answers.
 
-    When cancelled, replies that were begun have `GRACE_SECONDS` to finish.
+    When it is cancelled, replies that have begun get `GRACE_SECONDS` to finish.
     """
     server = _Server(
         uvicorn.Config(
@@ -146,14 +146,14 @@ async def serve(
 
 
 def _with_headers(app: ASGIApp) -> ASGIApp:
-    """`app`, whose answers forbid what they do not allow themselves."""
+    """Return `app` with the headers above added to answers that do not set them."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         async def complete_and_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message["headers"]]
-                given = {name.lower() for name, _ in headers}
-                headers += [each for each in UNLESS_GIVEN.items() if each[0] not in given]
+                names = {name.lower() for name, _ in headers}
+                headers += [each for each in UNLESS_SET.items() if each[0] not in names]
                 message["headers"] = headers
             await send(message)
 
@@ -163,7 +163,7 @@ def _with_headers(app: ASGIApp) -> ASGIApp:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn in our event loop: the service has the signals, and is told when this one is up."""
+    """uvicorn in our event loop: we handle the signals, and `started` is set when it is up."""
 
     def __init__(self, config: uvicorn.Config, started: asyncio.Event) -> None:
         super().__init__(config)
@@ -179,19 +179,19 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """Closed if it sends no request, or a part of one, for as long as an idle one may stay.
+    """A connection that is closed if no whole request comes for as long as it may idle.
 
-    Also if it goes on sending a body after the answer: none is wanted here.
+    It is also closed if the client goes on sending a body after the answer.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._close_unless_asked()
+        self._close_unless_requested()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
-            self._close_unless_asked()
+            self._close_unless_requested()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -202,7 +202,7 @@ class _Connection(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY:
             self.transport.close()
 
-    def _close_unless_asked(self) -> None:
+    def _close_unless_requested(self) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )

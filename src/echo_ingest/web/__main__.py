@@ -1,6 +1,6 @@
 """The web process: `python -m echo_ingest.web`; `service/web_process.py` starts it.
 
-Whatever becomes of its parent, it ends too: its standard input closes then, and a thread waits for
+It ends with its parent, however that ends: its standard input closes then, and a thread waits for
 that, however busy the rest is.
 """
 
@@ -27,32 +27,32 @@ from echo_ingest.web.console.live_updates import LiveUpdates
 from echo_ingest.web.sampling import sample_each_minute
 
 NICENESS = 10
-"""Where both want the processor, the line has it."""
+"""Where both want the processor, the ingest process gets it."""
 OOM_SCORE = 500
-"""Where memory is short, the kernel ends this process and neither the line nor the broker."""
+"""Where memory is short, the kernel ends this process, not ingestion or the broker."""
 FILES_BESIDE_CONNECTIONS = 200
 
 log = structlog.get_logger("web")
 
 
 def main() -> None:
-    """Answer until told to stop, or until the parent is gone."""
-    handed: WebBootstrap = begin(NICENESS, OOM_SCORE)
+    """Answer until asked to stop, or until the parent is gone."""
+    bootstrap: WebBootstrap = begin(NICENESS, OOM_SCORE)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _allow_files()
-    configure_log(handed.log_level)
-    asyncio.run(_serve(handed))
+    configure_log(bootstrap.log_level)
+    asyncio.run(_serve(bootstrap))
 
 
-async def _serve(handed: WebBootstrap) -> None:
-    settings, almanac = handed.settings, almanac_path(handed.settings.data_dir)
-    intercom = await IngestClient.at(socket.socket(fileno=handed.line))
+async def _serve(bootstrap: WebBootstrap) -> None:
+    settings, almanac = bootstrap.settings, almanac_path(bootstrap.settings.data_dir)
+    client = await IngestClient.at(socket.socket(fileno=bootstrap.line))
     live = LiveUpdates(_changes_of(settings.journal_path), _changes_of(almanac))
-    app = web.create_app(intercom, settings, handed.tokens, live)
+    app = web.create_app(client, settings, bootstrap.tokens, live)
     started, ending = asyncio.Event(), threading.Event()
     async with asyncio.TaskGroup() as tasks, _set_in_the_end(ending):
-        beside = [tasks.create_task(intercom.run())]
-        telling = tasks.create_task(live.run())
+        until_stopped = [tasks.create_task(client.run())]
+        updating = tasks.create_task(live.run())
         if settings.console_access != "off":
             follower = Follower(
                 almanac,
@@ -61,25 +61,25 @@ async def _serve(handed: WebBootstrap) -> None:
                 settings.nodes_path,
             )
             tasks.create_task(asyncio.to_thread(follower.run, ending))
-            beside.append(tasks.create_task(sample_each_minute(intercom, almanac)))
-        listener = socket.socket(fileno=handed.listener)
+            until_stopped.append(tasks.create_task(sample_each_minute(client, almanac)))
+        listener = socket.socket(fileno=bootstrap.listener)
         serving = tasks.create_task(web.serve(app, listener, started))
 
         def stop() -> None:
-            telling.cancel()  # first: a stream that does not end would be waited for
+            updating.cancel()  # first: the server would wait for a stream that does not end
             serving.cancel()
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
         await started.wait()
         log.info("web process answers")
         await asyncio.wait((serving,))
-        for task in beside:
+        for task in until_stopped:
             task.cancel()
 
 
 @contextlib.asynccontextmanager
 async def _set_in_the_end(stop: threading.Event) -> AsyncIterator[None]:
-    """A thread ends for no task that is cancelled."""
+    """Set `stop` at the end: a thread does not end because a task is cancelled."""
     try:
         yield
     finally:
@@ -87,12 +87,12 @@ async def _set_in_the_end(stop: threading.Event) -> AsyncIterator[None]:
 
 
 def _changes_of(database: Path) -> Path:
-    """Where SQLite writes each change first."""
+    """Return the file to which SQLite writes each change first."""
     return database.with_name(f"{database.name}-wal")
 
 
 def _allow_files() -> None:
-    """Each connection is a file; often no more than 1,024 are allowed unless one asks."""
+    """Raise the limit of open files: each connection is one, and often only 1,024 are allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = web.CONNECTIONS_MAX + FILES_BESIDE_CONNECTIONS
     if soft < wanted and soft != resource.RLIM_INFINITY:

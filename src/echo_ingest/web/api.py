@@ -12,9 +12,10 @@ from litestar.response import Stream
 
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader, Selection
+from echo_ingest.web.downloads import download
 from echo_ingest.web.errors import AnyRequest, Problem, problem
 from echo_ingest.web.lookup import clip_file, entry_at, shown
-from echo_ingest.web.reader import JournalThreads, download, in_turn
+from echo_ingest.web.reader import JournalThreads, in_turn
 from echo_ingest.web.schemas import (
     DeadLetterPage,
     DeadMessage,
@@ -30,7 +31,7 @@ from echo_ingest.web.schemas import (
 PAGE_MAX = 500
 NODE_DAYS_MAX = 10_000
 GIVEN = {"journal", "request"}
-"""Parameters that come from us and not from the address."""
+"""Parameters that do not come from the address."""
 NUMBER_MAX = 2**53 - 1  # the largest that every reader of JSON takes for what it is
 
 BYTES = "application/octet-stream"
@@ -57,8 +58,8 @@ Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]
 Journal = NamedDependency[SkipValidation[JournalThreads]]
 
 
-def read_api(reader: JournalThreads) -> Router:
-    """All routes that read the journal."""
+def read_api(journal: JournalThreads) -> Router:
+    """Return all routes that read the journal."""
     return Router(
         "/api",
         route_handlers=[
@@ -72,7 +73,7 @@ def read_api(reader: JournalThreads) -> Router:
             list_parked,
             list_nodes,
         ],
-        dependencies={"journal": Provide(lambda: reader, sync_to_thread=False)},
+        dependencies={"journal": Provide(lambda: journal, sync_to_thread=False)},
         before_request=_refuse_unknown_parameters,
         exception_handlers={ValidationException: _say_what_to_send},
         middleware=[in_turn()],
@@ -90,12 +91,12 @@ async def list_records(
     before: Before = None,
     limit: Limit = 50,
 ) -> RecordPage:
-    """The newest records, by when they were received; `since` and `until` are observed times."""
+    """List records, last received first; `since` and `until` are observed times."""
     selection = Selection(node, kind, _instant("since", since), _instant("until", until))
 
-    def question(archive: JournalReader) -> list[StoredRecord]:
-        entries = archive.newest(selection, limit, before)
-        return [shown(archive, entry, journal.decoder) for entry in entries]
+    def question(reader: JournalReader) -> list[StoredRecord]:
+        entries = reader.newest(selection, limit, before)
+        return [shown(reader, entry, journal.decoder) for entry in entries]
 
     records = await journal.ask(question)
     return RecordPage(records, records[-1].offset if records else None)
@@ -103,23 +104,23 @@ async def list_records(
 
 @get("/records/{offset:int}", raises=[NotFoundException])
 async def show_record(journal: Journal, offset: Number) -> StoredRecord:
-    """One record."""
+    """Show one record."""
     return await journal.ask(
-        lambda archive: shown(archive, entry_at(archive, offset), journal.decoder)
+        lambda reader: shown(reader, entry_at(reader, offset), journal.decoder)
     )
 
 
 @get("/records/{offset:int}/clip", raises=[NotFoundException])
 async def download_clip(request: AnyRequest, journal: Journal, offset: Number) -> Stream:
-    """The audio file of a record, byte for byte as the device sent it; or a part of it."""
-    file = await journal.ask(lambda archive: clip_file(archive, offset, journal.decoder))
+    """Download a record's audio file, byte for byte as the device sent it, or a part of it."""
+    file = await journal.ask(lambda reader: clip_file(reader, offset, journal.decoder))
     return download(file.audio, file.media_type, file.name, request.headers)
 
 
 @get("/records/{offset:int}/payload", media_type=BYTES, raises=[NotFoundException])
 async def download_record_payload(journal: Journal, offset: Number) -> Stream:
-    """The message that a record was decoded from, as it came."""
-    payload = await journal.ask(lambda archive: entry_at(archive, offset).message.payload)
+    """Download the message of a record, as it came."""
+    payload = await journal.ask(lambda reader: entry_at(reader, offset).message.payload)
     return download(payload, BYTES, f"record-{offset}.bin")
 
 
@@ -127,10 +128,10 @@ async def download_record_payload(journal: Journal, offset: Number) -> Stream:
 async def list_dead_letters(
     journal: Journal, node: Text = None, reason: Text = None, after: After = 0, limit: Limit = 50
 ) -> DeadLetterPage:
-    """Messages that were never valid, in order of arrival."""
+    """List messages that were never valid, in order of arrival."""
 
-    def question(archive: JournalReader) -> list[DeadMessage]:
-        return [dead_message(d) for d in islice(archive.dead_letters(after, node, reason), limit)]
+    def question(reader: JournalReader) -> list[DeadMessage]:
+        return [dead_message(d) for d in islice(reader.dead_letters(after, node, reason), limit)]
 
     dead = await journal.ask(question)
     return DeadLetterPage(dead, dead[-1].id if dead else None)
@@ -138,14 +139,14 @@ async def list_dead_letters(
 
 @get("/dead-letters/{number:int}", raises=[NotFoundException])
 async def show_dead_letter(journal: Journal, number: Number) -> DeadMessage:
-    """One message that was never valid."""
-    return await journal.ask(lambda archive: dead_message(_dead_letter(archive, number)))
+    """Show one message that was never valid."""
+    return await journal.ask(lambda reader: dead_message(_dead_letter(reader, number)))
 
 
 @get("/dead-letters/{number:int}/payload", media_type=BYTES, raises=[NotFoundException])
 async def download_dead_letter_payload(journal: Journal, number: Number) -> Stream:
-    """A message that was never valid, as it came."""
-    payload = await journal.ask(lambda archive: _dead_letter(archive, number).message.payload)
+    """Download a message that was never valid, as it came."""
+    payload = await journal.ask(lambda reader: _dead_letter(reader, number).message.payload)
     return download(payload, BYTES, f"dead-letter-{number}.bin")
 
 
@@ -153,30 +154,30 @@ async def download_dead_letter_payload(journal: Journal, number: Number) -> Stre
 async def list_parked(
     journal: Journal, sink: Text = None, node: Text = None, after: After = 0, limit: Limit = 50
 ) -> ParkedPage:
-    """Records that a sink refused, by sink and offset."""
+    """List the records that a sink refused, by sink and offset."""
 
-    def question(archive: JournalReader) -> ParkedPage:
-        sinks = archive.ledger().sinks
+    def question(reader: JournalReader) -> ParkedPage:
+        sinks = reader.ledger().sinks
         if sink is not None and sink not in sinks:
-            there_are = ", ".join(sinks) or "none"
-            raise NotFoundException(f"there is no sink {sink!r:.80}; there are: {there_are}")
-        found = islice(archive.parked(sink, node, after=after), limit)
-        parked = [refused_record(p) for p in found]
-        return ParkedPage(parked, archive.count_parked(sink, node))
+            known = ", ".join(sinks) or "none"
+            raise NotFoundException(f"there is no sink {sink!r:.80}; known sinks: {known}")
+        rows = islice(reader.parked(sink, node, after=after), limit)
+        parked = [refused_record(p) for p in rows]
+        return ParkedPage(parked, reader.count_parked(sink, node))
 
     return await journal.ask(question)
 
 
 @get("/nodes")
 async def list_nodes(journal: Journal, node: Text = None, since: Day = None) -> NodeDays:
-    """What each node sent on each day; it outlives the records."""
+    """List what each node sent on each day; these figures outlive the records."""
     first_day = _day(since)
-    days = await journal.ask(lambda archive: archive.node_days(node, first_day, NODE_DAYS_MAX + 1))
+    days = await journal.ask(lambda reader: reader.node_days(node, first_day, NODE_DAYS_MAX + 1))
     return NodeDays([node_on_day(day) for day in days[:NODE_DAYS_MAX]], len(days) > NODE_DAYS_MAX)
 
 
-def _dead_letter(archive: JournalReader, number: int) -> DeadLetterEntry:
-    dead_letter = archive.dead_letter(number)
+def _dead_letter(reader: JournalReader, number: int) -> DeadLetterEntry:
+    dead_letter = reader.dead_letter(number)
     if dead_letter is None:
         raise NotFoundException(f"there is no dead letter {number}; it may have been replayed")
     return dead_letter
@@ -208,13 +209,13 @@ def _say_what_to_send(request: AnyRequest, error: ValidationException) -> Respon
 
 
 def _refuse_unknown_parameters(request: AnyRequest) -> None:
-    """A filter that is misspelt or given twice would quietly show something else."""
+    """Refuse a filter that is misspelt or given twice: the answer would quietly be another."""
     parameters = request.route_handler.parsed_fn_signature.parameters.keys()
     possible = sorted(parameters - request.path_params.keys() - GIVEN)
     left = set(possible)
     for name, _ in request.query_params.multi_items():
         if name not in left:
-            takes = ", ".join(possible) or "none"
-            error = f"{name!r:.80} is unknown or given twice; possible, once each: {takes}"
+            known = ", ".join(possible) or "none"
+            error = f"{name!r:.80} is unknown or given twice; allowed, once each: {known}"
             raise HTTPException(error, status_code=400)
         left.remove(name)

@@ -1,4 +1,4 @@
-"""Every error is JSON: `{"error": "…"}`, in words that say what to do."""
+"""Every error is JSON, `{"error": "…"}`, and says what to do."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ class Problem(Struct, frozen=True):
 def problem(
     status_code: int, error: str, headers: Mapping[str, str] | None = None
 ) -> Response[Problem]:
-    """A reply that says why there is none."""
+    """Return a reply that says what is wrong."""
     return Response(
         Problem(error), status_code=status_code, media_type="application/json", headers=headers
     )
@@ -37,14 +37,14 @@ def _http_error(request: AnyRequest, error: HTTPException) -> Response[Problem]:
 
 
 def _no_such_page(request: AnyRequest, error: NotFoundException) -> Response[Problem]:
-    words = error.detail
-    if words == "Not Found":
-        words = f"there is nothing at {request.url.path}; /api/openapi.json lists what there is"
-    return problem(404, words)
+    text = error.detail
+    if text == "Not Found":
+        text = f"there is nothing at {request.url.path}; /api/openapi.json lists all addresses"
+    return problem(404, text)
 
 
 def _method_not_allowed(request: AnyRequest, error: MethodNotAllowedException) -> Response[Problem]:
-    return problem(405, f"{request.method} is not possible here: everything is read-only; use GET")
+    return problem(405, f"{request.method} is not allowed: everything here is read-only; use GET")
 
 
 def _not_now(request: AnyRequest, error: JournalUnusable | NoAnswer) -> Response[Problem]:
@@ -53,7 +53,7 @@ def _not_now(request: AnyRequest, error: JournalUnusable | NoAnswer) -> Response
 
 def _ours(request: AnyRequest, error: Exception) -> Response[Problem]:
     log.error("request failed", path=request.url.path, exc_info=error)
-    return problem(500, "a mistake of this service; its log says more")
+    return problem(500, "the service failed to answer; its log says more")
 
 
 ERRORS: ExceptionHandlersMap = {

@@ -1,4 +1,4 @@
-"""Forms that a browser sends: small, whole, in time, each field once."""
+"""Forms that a browser sends: small, complete, in time, each field once."""
 
 import asyncio
 from urllib.parse import parse_qsl
@@ -15,22 +15,22 @@ FORM = "application/x-www-form-urlencoded"
 
 
 async def form_of(request: AnyRequest) -> dict[str, str]:
-    """The fields of a form; raises `HTTPException` in words where it is none.
+    """Return the fields of a form; raise `HTTPException` where it is not one.
 
-    The route keeps it to `BODY_BYTES_MAX` (`request_max_body_size`).
+    The route limits the body to `BODY_BYTES_MAX` (`request_max_body_size`).
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
-        raise HTTPException(f"send a form, as {FORM}", status_code=415)
+        raise HTTPException(f"send a form as {FORM}", status_code=415)
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
             body = await request.body()
     except RequestEntityTooLarge:
         raise HTTPException(
-            f"a form may take {BODY_BYTES_MAX // 1024} KiB; send less", status_code=413
+            f"a form may have {BODY_BYTES_MAX // 1024} KiB; send a smaller one", status_code=413
         ) from None
     except TimeoutError:
         raise HTTPException(
-            f"the form did not come within {BODY_SECONDS_MAX:g} s; send it again", status_code=408
+            f"the form did not arrive within {BODY_SECONDS_MAX:g} s; send it again", status_code=408
         ) from None
     try:
         fields = parse_qsl(

@@ -1,4 +1,4 @@
-"""How the house is: health pages for load balancers, metrics for Prometheus, the ledger."""
+"""How the service is: health pages for load balancers, metrics for Prometheus, the ledger."""
 
 from collections.abc import Awaitable
 from typing import Literal, Protocol
@@ -16,35 +16,35 @@ METHODS = [HttpMethod.GET, HttpMethod.HEAD]
 
 
 class Conditions(Protocol):
-    """What the house says of itself; asked anew for each request.
+    """How a process is; it is asked anew for each request.
 
-    Each raises `NoAnswer` where nobody answers, and returns problems in plain words, by part; empty
-    means fine. Whether a sink can be reached is none of them: its records wait in the journal, and
-    a restart would not help it.
+    Each method raises `NoAnswer` if the process does not answer, and returns problems as plain
+    sentences, by part; empty means that all is well. An unreachable sink is no problem here: its
+    records wait in the journal, and a restart would not help.
     """
 
     async def live(self) -> dict[str, str]:
-        """What only a restart of the process would mend."""
+        """Return the problems that only a restart of the process would mend."""
         ...
 
     async def ready(self) -> dict[str, str]:
-        """What keeps messages from being made durable."""
+        """Return what keeps messages from being stored durably."""
         ...
 
     async def healthy(self) -> dict[str, str]:
-        """What keeps a message sent to the broker from reaching us, besides."""
+        """Return what else keeps a message from reaching us through the broker."""
         ...
 
 
 class Service(Conditions, Protocol):
-    """A process that ingests says besides how much."""
+    """An ingest process, which also reports figures."""
 
     async def ledger(self) -> Ledger:
-        """The journal's figures."""
+        """Return the journal's figures."""
         ...
 
     async def sink_states(self) -> dict[str, SinkState]:
-        """What each sink does just now."""
+        """Return what each sink does just now."""
         ...
 
     async def gauges(self) -> ServiceGauges:
@@ -52,68 +52,68 @@ class Service(Conditions, Protocol):
         ...
 
     async def metrics(self) -> str:
-        """For Prometheus, in its text format."""
+        """Return all metrics in the text format of Prometheus."""
         ...
 
 
 class HealthReport(Struct, frozen=True, omit_defaults=True):
-    """`ok`, or what is wrong, by part."""
+    """`ok`, or the problems by part."""
 
     status: Literal["ok", "failing"]
     problems: dict[str, str] = {}
 
 
 def health_pages(conditions: Conditions) -> list[HTTPRouteHandler]:
-    """How it is: for whoever restarts it, waits for it, or sends devices to it."""
+    """Return the pages for those who restart the service, wait for it, or send devices to it."""
 
     @route("/livez", http_method=METHODS, tags=["health"])
     async def live() -> Response[HealthReport]:
-        """Is the process alive? If not, it should be started again."""
+        """Tell whether the process is alive; if it is not, restart it."""
         return await _answer(conditions.live())
 
     @route("/readyz", http_method=METHODS, tags=["health"])
     async def ready() -> Response[HealthReport]:
-        """Are messages made durable?"""
+        """Tell whether messages are stored durably."""
         return await _answer(conditions.ready())
 
     @route(["/healthz", "/"], http_method=METHODS, tags=["health"])
     async def healthy() -> Response[HealthReport]:
-        """Does a message sent to the broker reach us? For the load balancer."""
+        """Tell the load balancer whether messages reach us through the broker."""
         return await _answer(conditions.healthy())
 
     return [live, ready, healthy]
 
 
 def metrics_page(service: Service) -> HTTPRouteHandler:
-    """Figures that tell of no record and no node."""
+    """Return the page of metrics, which reveal no record and no node."""
 
     @get("/metrics", media_type=CONTENT_TYPE_LATEST, tags=["health"])
     async def metrics() -> str:
-        """For Prometheus, in its text format."""
+        """Return all metrics in the text format of Prometheus."""
         return await service.metrics()
 
     return metrics
 
 
 def figures_pages(service: Service) -> list[HTTPRouteHandler]:
-    """The journal's figures, of which it has a copy in memory, and how the sinks are."""
+    """Return the pages of the journal's figures, which are kept in memory, and of the sinks."""
 
     @get("/api/ledger", tags=["journal"])
     async def ledger() -> Ledger:
-        """The proof that nothing was dropped in silence."""
+        """Show the message ledger: every message is accounted for."""
         return await service.ledger()
 
     @get("/api/sinks", tags=["journal"])
     async def sinks() -> dict[str, SinkState]:
-        """What each sink does just now, and why not more."""
+        """Show what each sink does just now, and why it does not do more."""
         return await service.sink_states()
 
     return [ledger, sinks]
 
 
-async def _answer(asked: Awaitable[dict[str, str]]) -> Response[HealthReport]:
+async def _answer(question: Awaitable[dict[str, str]]) -> Response[HealthReport]:
     try:
-        problems = await asked
+        problems = await question
     except NoAnswer as error:
         problems = {"service": str(error)}
     if problems:

@@ -1,4 +1,4 @@
-"""One record, or its clip, by its place in the journal; or in words why it is not there."""
+"""One record, or its clip, by its place in the journal; or the reason why it is not there."""
 
 from litestar.exceptions import NotFoundException
 from msgspec import Struct
@@ -17,35 +17,35 @@ class ClipFile(Struct, frozen=True):
     audio: bytes
     media_type: str
     name: str
-    """For those who save it: safe as the name of a file."""
+    """A name to save it under, which is safe as a file name."""
 
 
-def entry_at(archive: JournalReader, offset: int) -> Entry:
-    """The message as it came; raises `NotFoundException` if there is none."""
-    entry = archive.record(offset)
+def entry_at(reader: JournalReader, offset: int) -> Entry:
+    """Return the message as it came; raise `NotFoundException` if there is none."""
+    entry = reader.record(offset)
     if entry is None:
-        last = archive.last_offset()
+        last = reader.last_offset()
         if offset <= last:
             raise NotFoundException(
-                f"record {offset} is not here any more: it was older than IOT_RETENTION_DAYS, or"
-                " was lost with a damaged file"
+                f"record {offset} is gone: it was older than IOT_RETENTION_DAYS,"
+                " or it was lost with a damaged file"
             )
-        raise NotFoundException(f"there is no record {offset}; the newest is {last}")
+        raise NotFoundException(f"there is no record {offset}; the newest one is {last}")
     return entry
 
 
-def shown(archive: JournalReader, entry: Entry, decoder: Decoder) -> StoredRecord:
-    """The record of `entry`, decoded, and where its clip is kept besides."""
-    place = archive.place_of(clips.CLIP_STORE, entry.offset)
+def shown(reader: JournalReader, entry: Entry, decoder: Decoder) -> StoredRecord:
+    """Return the record of `entry`, decoded, with the place where its clip is also kept."""
+    place = reader.place_of(clips.CLIP_STORE, entry.offset)
     return stored_record(entry, decoder, place)
 
 
-def clip_file(archive: JournalReader, offset: int, decoder: Decoder) -> ClipFile:
-    """The clip of a record; raises `NotFoundException` if it has none."""
-    entry = entry_at(archive, offset)
-    stored = shown(archive, entry, decoder)
+def clip_file(reader: JournalReader, offset: int, decoder: Decoder) -> ClipFile:
+    """Return the clip of a record; raise `NotFoundException` if it has none."""
+    entry = entry_at(reader, offset)
+    stored = shown(reader, entry, decoder)
     if stored.record is None:
-        raise NotFoundException(f"record {offset} is {stored.problem}")
+        raise NotFoundException(f"record {offset} cannot be read: {stored.problem}")
     clip = clips.clip_of(stored.record)
     if clip is None:
         raise NotFoundException(_no_clip(stored.record, offset))
@@ -60,4 +60,4 @@ def _no_clip(record: AnyRecord, offset: int) -> str:
     reference = getattr(record, "clip_reference", None)
     if reference is None:
         return f"record {offset} has no clip"
-    return f"record {offset} has no clip in it; the device says it is kept as {reference!r:.200}"
+    return f"record {offset} has no clip; the device says that it keeps it as {reference!r:.200}"

@@ -1,36 +1,33 @@
-"""Reading journal and almanac for HTTP without holding up the event loop that ingests.
+"""Reading journal and almanac for HTTP, without holding up the event loop.
 
 A request may hold a payload in memory from reading it until its last byte is sent, so at most
-`REQUESTS_MAX` of them are under way; a further one waits `WAIT_SECONDS_MAX` for its turn.
+`REQUESTS_MAX` are under way; a further one waits `WAIT_SECONDS_MAX` for its turn.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
 from litestar.exceptions import ServiceUnavailableException
-from litestar.response import Stream
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from echo_ingest.almanac import Almanac
 from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader
-from echo_ingest.web.ranges import NOWHERE, part_of
 
 REQUESTS_MAX = 4
 WAIT_SECONDS_MAX = 10.0
 REQUEST_SECONDS_MAX = 300.0
-CHUNK_BYTES = 64 * 1024
 
 A = TypeVar("A", Almanac, JournalReader)
 T = TypeVar("T")
 
 
 class JournalThreads:
-    """Asks the journal at `path`, in threads of its own."""
+    """Asks the journal at `path`, in its own threads."""
 
     def __init__(self, path: Path, decoder: Decoder) -> None:
         self.decoder = decoder
@@ -39,12 +36,12 @@ class JournalThreads:
         self._threads = ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="read-api")
 
     async def ask(self, question: Callable[[JournalReader], T]) -> T:
-        """Return the answer of an archive that is opened for this question."""
+        """Return the answer of a reader that is opened for this question."""
         return await _answer(self._threads, lambda: JournalReader(self._path), question)
 
 
 class AlmanacThreads:
-    """Asks the almanac at `path`, in threads of its own: it waits for no scan of the journal."""
+    """Asks the almanac at `path`, in its own threads: it waits for no scan of the journal."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -53,23 +50,23 @@ class AlmanacThreads:
     async def ask(self, question: Callable[[Almanac], T]) -> T:
         """Return the answer of an almanac that is opened for this question.
 
-        Raises `AlmanacUnready` as long as there is none.
+        Raise `AlmanacUnready` as long as there is none.
         """
         return await _answer(self._threads, lambda: Almanac(self._path), question)
 
 
 async def _answer(
-    threads: ThreadPoolExecutor, opened: Callable[[], A], question: Callable[[A], T]
+    threads: ThreadPoolExecutor, open_source: Callable[[], A], question: Callable[[A], T]
 ) -> T:
     def answer() -> T:
-        with closing(opened()) as book:
-            return question(book)
+        with closing(open_source()) as source:
+            return question(source)
 
     return await asyncio.get_running_loop().run_in_executor(threads, answer)
 
 
 def in_turn() -> Callable[[ASGIApp], ASGIApp]:
-    """Litestar middleware that keeps to the limits above, all its routes together."""
+    """Return Litestar middleware that holds all its routes together to the limits above."""
     turns = asyncio.Semaphore(REQUESTS_MAX)
 
     def middleware(app: ASGIApp) -> ASGIApp:
@@ -79,7 +76,7 @@ def in_turn() -> Callable[[ASGIApp], ASGIApp]:
                     await turns.acquire()
             except TimeoutError:
                 raise ServiceUnavailableException(
-                    f"{REQUESTS_MAX} requests are being answered already; try again in a while"
+                    f"{REQUESTS_MAX} requests are being answered already; try again in a moment"
                 ) from None
             has_begun = False
 
@@ -92,11 +89,11 @@ def in_turn() -> Callable[[ASGIApp], ASGIApp]:
                 async with asyncio.timeout(REQUEST_SECONDS_MAX):
                     await app(scope, receive, note_and_send)
             except TimeoutError:
-                if has_begun:  # a reader that is too slow; the server closes the connection
+                if has_begun:  # the client is too slow; the server closes the connection
                     return
                 raise ServiceUnavailableException(
-                    f"no answer within {REQUEST_SECONDS_MAX:g} s; narrow it down with a smaller"
-                    " limit, or with since and until"
+                    f"there was no answer within {REQUEST_SECONDS_MAX:g} s; ask for less, with a"
+                    " smaller limit or with since and until"
                 ) from None
             finally:
                 turns.release()
@@ -104,33 +101,3 @@ def in_turn() -> Callable[[ASGIApp], ASGIApp]:
         return wait_and_answer
 
     return middleware
-
-
-def download(
-    body: bytes, media_type: str, name: str, asked: Mapping[str, str] | None = None
-) -> Stream:
-    """Offer `body` as a file, sent no faster than it is read, so that its turn lasts as long.
-
-    Of a file whose request headers are given as `asked`, a part may be had.
-    """
-    size = len(body)
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    status_code = 200
-    if asked is not None:
-        headers["Accept-Ranges"] = "bytes"
-        if (part := part_of(asked, size)) is not None:
-            body = body[part.first : part.last + 1]
-            status_code = 206 if part != NOWHERE else 416
-            span = f"{part.first}-{part.last}" if part != NOWHERE else "*"
-            headers["Content-Range"] = f"bytes {span}/{size}"
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for start in range(0, len(body), CHUNK_BYTES):
-            yield body[start : start + CHUNK_BYTES]
-
-    return Stream(
-        chunks(),
-        status_code=status_code,
-        media_type=media_type,
-        headers={"Content-Length": str(len(body)), **headers},
-    )

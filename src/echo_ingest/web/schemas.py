@@ -1,10 +1,11 @@
-"""What the read API shows of records, dead letters and parked records, and how it is made."""
+"""What the read API shows of records, dead letters and parked records, and how it is built."""
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 from msgspec import Struct
 
 from echo_ingest.decode import Decoder
+from echo_ingest.formatting import utc
 from echo_ingest.journal import Entry
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.entries import DeadLetterEntry
@@ -24,10 +25,10 @@ class StoredRecord(Struct, frozen=True):
     received_at: datetime
     topic: str
     record: AnyRecord | None
-    """Null where `problem` says why."""
+    """Null if it cannot be decoded; `problem` says why."""
     problem: str | None
     audio_reference: str | None
-    """Where its clip is kept besides, such as `s3://bucket/audio/…`; null if only here."""
+    """Where else its clip is kept, such as `s3://bucket/audio/…`; null if only here."""
 
 
 class RecordPage(Struct, frozen=True):
@@ -35,7 +36,7 @@ class RecordPage(Struct, frozen=True):
 
     records: list[StoredRecord]
     next: int | None
-    """Give it as `before` to read on; null at the end."""
+    """The `before` of the next page; null at the end."""
 
 
 class DeadMessage(Struct, frozen=True):
@@ -55,7 +56,7 @@ class DeadLetterPage(Struct, frozen=True):
 
     dead_letters: list[DeadMessage]
     next: int | None
-    """Give it as `after` to read on; null at the end."""
+    """The `after` of the next page; null at the end."""
 
 
 class RefusedRecord(Struct, frozen=True):
@@ -77,7 +78,7 @@ class ParkedPage(Struct, frozen=True):
 
     parked: list[RefusedRecord]
     total: int
-    """How many there are in all, wherever this page begins."""
+    """The number of all parked records, wherever this page begins."""
 
 
 class NodeOnDay(Struct, frozen=True):
@@ -86,7 +87,7 @@ class NodeOnDay(Struct, frozen=True):
     node: str | None
     """Null for messages whose topic names none."""
     day: date
-    """Of receipt, in UTC."""
+    """The day of receipt, in UTC."""
     received: int
     stored: int
     duplicates: int
@@ -101,69 +102,69 @@ class NodeDays(Struct, frozen=True):
 
     nodes: list[NodeOnDay]
     more: bool
-    """There are more than one answer holds: name a node, or a later `since`."""
+    """There are more than fit into one answer: name a node, or a later `since`."""
 
 
 def stored_record(entry: Entry, decoder: Decoder, place: str | None) -> StoredRecord:
-    """Decode `entry` again, or say why that cannot be done; `place` has its clip, if it has one."""
+    """Decode `entry` again, or say why it cannot be decoded; `place` keeps its clip, if any."""
     message = entry.message
+    record, problem, reference = None, None, None
     decoded = decode_entry(decoder, entry)
-    record = None if isinstance(decoded, Unreadable) else decoded
-    problem = decoded.render() if isinstance(decoded, Unreadable) else None
+    if isinstance(decoded, Unreadable):
+        problem = decoded.render()
+    else:
+        record = decoded
+        reference = clips.reference(place, record) if place is not None else None
     return StoredRecord(
-        entry.offset,
-        entry.key.hex(),
-        _utc(message.received_at_ms),
-        message.topic,
-        record,
-        problem,
-        clips.reference(place, record) if place is not None and record is not None else None,
+        offset=entry.offset,
+        key=entry.key.hex(),
+        received_at=utc(message.received_at_ms),
+        topic=message.topic,
+        record=record,
+        problem=problem,
+        audio_reference=reference,
     )
 
 
 def dead_message(dead_letter: DeadLetterEntry) -> DeadMessage:
-    """Show `dead_letter` without its payload."""
+    """Return `dead_letter` without its payload."""
     message = dead_letter.message
     return DeadMessage(
-        dead_letter.id,
-        dead_letter.reason,
-        _utc(message.received_at_ms),
-        message.node,
-        message.topic,
-        message.properties,
-        len(message.payload),
+        id=dead_letter.id,
+        reason=dead_letter.reason,
+        received_at=utc(message.received_at_ms),
+        node=message.node,
+        topic=message.topic,
+        properties=message.properties,
+        size_bytes=len(message.payload),
     )
 
 
 def refused_record(parked: Parked) -> RefusedRecord:
-    """Show `parked` with its time as a date."""
+    """Return `parked` with its time as a date."""
     return RefusedRecord(
-        parked.sink,
-        parked.offset,
-        parked.reason,
-        _utc(parked.parked_at_ms),
-        parked.attempts,
-        parked.replay_requested,
-        parked.node,
-        parked.topic,
-        parked.size_bytes,
+        sink=parked.sink,
+        offset=parked.offset,
+        reason=parked.reason,
+        parked_at=utc(parked.parked_at_ms),
+        attempts=parked.attempts,
+        replay_requested=parked.replay_requested,
+        node=parked.node,
+        topic=parked.topic,
+        size_bytes=parked.size_bytes,
     )
 
 
 def node_on_day(node_day: NodeDay) -> NodeOnDay:
-    """Show `node_day` with its times as dates."""
+    """Return `node_day` with its times as dates."""
     return NodeOnDay(
-        node_day.node or None,
-        node_day.day,
-        node_day.received,
-        node_day.stored,
-        node_day.duplicates,
-        node_day.dead_letters,
-        node_day.received_bytes,
-        _utc(node_day.first_heard_at_ms),
-        _utc(node_day.last_heard_at_ms),
+        node=node_day.node or None,
+        day=node_day.day,
+        received=node_day.received,
+        stored=node_day.stored,
+        duplicates=node_day.duplicates,
+        dead_letters=node_day.dead_letters,
+        received_bytes=node_day.received_bytes,
+        first_heard_at=utc(node_day.first_heard_at_ms),
+        last_heard_at=utc(node_day.last_heard_at_ms),
     )
-
-
-def _utc(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -36,12 +36,12 @@ from echo_ingest.journal.database import (
     JournalUnusable,
     bring_up_to_date,
     needing_room,
-    sync,
 )
 from echo_ingest.journal.entries import checksum, dead_letter_checksum
 from echo_ingest.journal.recovery.detect import find_damage, note_of
 from echo_ingest.journal.recovery.repair_ledger import SalvageReport, close_ledger
 from echo_ingest.journal.recovery.sqlite_pages import Cell, Row, SqlitePages
+from echo_ingest.process.files import sync
 from echo_ingest.record import Message, payload_hash
 
 BATCH_ROWS = 1_000

@@ -1,11 +1,11 @@
 """The second half of the line: journal → one sink → cursor.
 
-All decisions about retrying are here. The sink says `Refusal` (parked, go on) or raises
-`Unavailable` (the same batch again, later, without end); anything else is our own mistake and
-ends the process, which the journal makes safe.
+All decisions about retrying are here. A sink returns a `Refusal` (the record is parked, delivery
+continues) or raises `Unavailable` (the same batch is offered again, later, without end). Any other
+exception is a fault of ours and ends the process, which the journal makes safe.
 
-A sink that is to name clips instead of carrying them has a keeper, which takes the clips to where
-they are kept: it reads only what its keeper has settled, so that what it names is there.
+A sink that is to name clips instead of carrying them has a `clip_store`, the delivery to the sink
+that keeps them: it reads only what that one has settled, so that what it names is there.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from echo_ingest.journal import Entry, Journal, JournalFull
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.sinks import Delivery, Sink, SinkState, Unavailable, clips
+from echo_ingest.sinks import Cause, Delivery, Sink, SinkState, Unavailable, clips
 
 ROOM_POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 1.0  # `echo-ingest parked replay` writes from another process
@@ -33,7 +33,7 @@ log = structlog.get_logger("deliver")
 
 
 class Deliver:
-    """Brings one sink up to date with the journal and keeps it there."""
+    """Brings one sink up to date with the journal, and keeps it so."""
 
     def __init__(
         self,
@@ -41,21 +41,25 @@ class Deliver:
         sink: Sink,
         decoder: Decoder,
         *,
-        keeper: "Deliver | None" = None,
+        clip_store: "Deliver | None" = None,
         on_settled: Callable[[], None] = lambda: None,
         rng: Random | None = None,
     ) -> None:
-        """`keeper` has the clips that this sink is to name; `on_settled` tells those behind us."""
+        """Prepare to deliver; call `run` to begin.
+
+        `clip_store` delivers the clips that this sink is to name. `on_settled` is called whenever
+        something was settled, so that those that wait for it look again.
+        """
         self.name = sink.name
-        self.unavailable: str | None = None
-        """Why the sink cannot be reached, in words; None while it takes records."""
+        self._failure: Unavailable | None = None
+        """Why the sink takes nothing, as of the last attempt; None while it takes records."""
         self.paused = False
-        """A person has it wait; as of the last look."""
+        """Whether a person has paused the sink, as of the last look."""
         self._unavailable_since: datetime | None = None
         self._journal = journal
         self._sink = sink
         self._decoder = decoder
-        self._keeper = keeper
+        self._clip_store = clip_store
         self._on_settled = on_settled
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
         self._wake = asyncio.Event()
@@ -65,28 +69,39 @@ class Deliver:
         metrics.SINK_REFUSED.labels(sink.name)
 
     def wake(self) -> None:
-        """There is something new in the journal."""
+        """Look for new records at once instead of after a poll."""
         self._wake.set()
 
     @property
+    def unavailable(self) -> str | None:
+        """Why the sink takes nothing, in words; None while it takes records."""
+        return None if self._failure is None else str(self._failure)
+
+    @property
     def held_up(self) -> str | None:
-        """What keeps records from going on, in words: the sink itself, or its keeper."""
-        if self.unavailable is None and self._keeper is not None:
-            why = "it is paused" if self._keeper.paused else self._keeper.unavailable
-            return why and f"waits until {self._keeper.name} has the clips: {why}"
+        """What keeps records from going on, in words: the sink itself, or its clip store."""
+        if self.unavailable is None and self._clip_store is not None:
+            why = "it is paused" if self._clip_store.paused else self._clip_store.unavailable
+            return why and f"waits until {self._clip_store.name} has the clips: {why}"
         return self.unavailable
 
     @property
     def state(self) -> SinkState:
-        """What it does just now, unless it is paused: that is in the journal."""
-        if self.unavailable is not None:
-            return SinkState("unavailable", self._unavailable_since, self.unavailable)
+        """What the sink does now; whether it is paused is in the journal."""
+        if self._failure is not None:
+            return SinkState(
+                "unavailable",
+                since=self._unavailable_since,
+                reason=str(self._failure),
+                cause=self._failure.cause,
+                http_status=self._failure.http_status,
+            )
         if self.held_up is not None:
             return SinkState("waiting", reason=self.held_up)
         return SinkState("delivering")
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Deliver until `stopping`; a write that was begun is finished and settled first."""
+        """Deliver until `stopping`; a write that has begun is finished and settled first."""
         while not stopping.is_set():
             self._wake.clear()
             if self._look_for_pause():
@@ -95,7 +110,7 @@ class Deliver:
             entries = self._journal.read(
                 self.name,
                 self._sink.batch_records_max,
-                behind=self._keeper.name if self._keeper else None,
+                behind=self._clip_store.name if self._clip_store else None,
             )
             if entries:
                 wait_seconds = await self._offer(entries, stopping)
@@ -107,7 +122,7 @@ class Deliver:
                 await asyncio.sleep(0)
 
     async def _offer(self, entries: list[Entry], stopping: asyncio.Event) -> float:
-        """Offer entries and settle what came of each; return how long to wait before the next."""
+        """Offer entries and settle the result; return how many seconds to wait before the next."""
         batch, unfit = self._fit(entries)
         parked = entries[len(batch)].offset if unfit is not None else 0
         while batch:
@@ -126,7 +141,7 @@ class Deliver:
                 [d.offset for d in batch[: written.count]], refusals, written.place
             )
             self._recover()
-            if counted < written.count:  # it has been told to begin anew
+            if counted < written.count:  # somebody has moved the cursor: read again
                 return 0.0
             batch = batch[written.count :]
         if unfit is not None:
@@ -136,7 +151,10 @@ class Deliver:
     async def _settle(
         self, offsets: list[int], refusals: dict[int, Refused], place: str | None = None
     ) -> int:
-        """Note what the sink took. On a full disk it waits here: going on would repeat it."""
+        """Note what the sink took.
+
+        On a full disk it waits here: to continue would repeat the write.
+        """
         waited = False
         while True:
             try:
@@ -146,10 +164,10 @@ class Deliver:
                 if not waited:
                     log.error("settling stopped", sink=self.name, reason=str(error))
                 waited = True
-                self._be_unavailable(str(error))
+                self._be_unavailable(Unavailable(str(error), cause=Cause.JOURNAL_BLOCKED))
                 await asyncio.sleep(ROOM_POLL_SECONDS)
         if waited:
-            log.info("settling goes on", sink=self.name)
+            log.info("settling continues", sink=self.name)
         metrics.SINK_DELIVERED.labels(self.name).inc(len(offsets) - len(refusals))
         metrics.SINK_REFUSED.labels(self.name).inc(len(refusals))
         for offset, refused in refusals.items():
@@ -158,35 +176,35 @@ class Deliver:
         return counted
 
     def _fit(self, entries: list[Entry]) -> tuple[list[Delivery], Refused | None]:
-        """The leading entries that can be offered, and why the next one cannot."""
+        """Return the leading entries that can be offered, and why the next one cannot."""
         batch: list[Delivery] = []
         for entry in entries:
             record = decode_entry(self._decoder, entry)
             if isinstance(record, Unreadable):
                 return batch, Refused(record.detail, record.code)
             reference = None
-            if self._keeper is not None and clips.clip_of(record) is not None:
-                place = self._journal.place_of(self._keeper.name, entry.offset)
+            if self._clip_store is not None and clips.clip_of(record) is not None:
+                place = self._journal.place_of(self._clip_store.name, entry.offset)
                 if place is None:
-                    reason = self._why_no_place(self._keeper.name, entry.offset)
+                    reason = self._why_no_place(self._clip_store.name, entry.offset)
                     return batch, Refused(reason, ReasonCode.CLIP_NOT_STORED)
                 reference = clips.reference(place, record)
             batch.append(Delivery(entry.offset, entry.key, entry.message, record, reference))
         return batch, None
 
-    def _why_no_place(self, keeper: str, offset: int) -> str:
-        if self._journal.is_parked(keeper, offset):
-            return f"its clip is parked at {keeper}: replay it there first, then here"
+    def _why_no_place(self, clip_store: str, offset: int) -> str:
+        if self._journal.is_parked(clip_store, offset):
+            return f"its clip is parked at {clip_store}: replay it there first, then here"
         return (
-            f"{keeper} does not have its clip, for it began after this record: set IOT_AUDIO to "
-            "embedded for as long as it takes to replay it here"
+            f"{clip_store} does not have its clip, since it began after this record: set IOT_AUDIO "
+            "to embedded for as long as it takes to replay it here"
         )
 
     def _postpone(self, error: Unavailable) -> float:
         self._attempt += 1
         if self._attempt == 1:
             log.warning("unavailable", sink=self.name, reason=str(error))
-        self._be_unavailable(str(error))
+        self._be_unavailable(error)
         metrics.SINK_UNAVAILABLE.labels(self.name).set(self._attempt)
         return max(error.retry_after_seconds or 0.0, delay_seconds(self._attempt, self._rng))
 
@@ -198,15 +216,15 @@ class Deliver:
 
     def _be_well(self) -> None:
         self._attempt = 0
-        self.unavailable = self._unavailable_since = None
+        self._failure = self._unavailable_since = None
         metrics.SINK_UNAVAILABLE.labels(self.name).set(0)
 
-    def _be_unavailable(self, reason: str) -> None:
-        self.unavailable = reason
+    def _be_unavailable(self, failure: Unavailable) -> None:
+        self._failure = failure
         self._unavailable_since = self._unavailable_since or datetime.now(UTC)
 
     def _look_for_pause(self) -> bool:
-        """Is it paused? While it is, nobody minds whether it can be reached."""
+        """Return whether the sink is paused; while it is, its being unavailable does not count."""
         paused = self._journal.is_paused(self.name)
         if paused != self.paused:
             log.info("paused" if paused else "resumed", sink=self.name)
@@ -215,7 +233,7 @@ class Deliver:
         return paused
 
     async def _wait(self, seconds: float, stopping: asyncio.Event) -> None:
-        """Sleep, but not past `stopping`; while the sink is well, new records wake us too."""
+        """Sleep until `stopping` at most; while the sink is available, new records end it too."""
         signal = stopping if self._attempt or self.paused else self._wake
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

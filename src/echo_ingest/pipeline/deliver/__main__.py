@@ -93,11 +93,11 @@ def wired(journal: Journal, sinks: list[Sink], settings: Settings) -> list[Deliv
     deliver = functools.partial(Deliver, journal, decoder=decoder)
     if settings.audio == "embedded":
         return [deliver(sink) for sink in sinks]
-    objects, *others = sinks
+    first, *others = sinks  # the settings ask for a clip store, and the registry has it first
     behind: list[Deliver] = []
-    keeper = deliver(objects, on_settled=lambda: wake(behind))
-    behind += [deliver(sink, keeper=keeper) for sink in others]
-    return [keeper, *behind]
+    clip_store = deliver(first, on_settled=lambda: wake(behind))
+    behind += [deliver(sink, clip_store=clip_store) for sink in others]
+    return [clip_store, *behind]
 
 
 def wake(deliveries: list[Deliver]) -> None:

@@ -2,13 +2,13 @@
 
 The API cannot tell a repeat: a POST repeated after a lost reply makes a second event. So one
 `write` is one such call, and a crash repeats at most that one; only a detection whose clip is too
-large for an event takes two (upload, then event). `bodies` says what is sent, `replies` how
-answers read, docs/echo-api.md all of it to people.
+large for an event takes two (upload, then event). `project_echo` has what is sent, `replies` what
+answers mean, and docs/echo-api.md describes both to people.
 
 - A 2xx that is no web page: taken. Of many events, all but those that the answer names.
-- 401, 403, 404, 405: key or address is set wrong, so unavailable. But where an event would be let
-  in, it is only this call that the API does not offer us: refused.
-- 3xx, 408, 425, 429, 5xx, no answer, half an answer: unavailable.
+- 401, 403, 404, 405: the key or the address is wrong, so the API is unavailable. But where it takes
+  an event from us, it only does not offer us this call: the record is refused.
+- 3xx, 408, 425, 429, 5xx, no answer, half an answer: the API is unavailable.
 - 500 for one record `FAILURES_MAX` times in a row, while `probe` finds nothing wrong: refused.
 - Any other 4xx: refused, in the API's own words.
 """
@@ -24,11 +24,12 @@ import aiohttp
 import structlog
 
 from echo_ingest import __version__
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Clip, Detection, Movement, Recording, Telemetry
-from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written, clips
-from echo_ingest.sinks.echo_api import bodies, replies
-from echo_ingest.sinks.echo_api.bodies import EventRefused, Schema
+from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips, project_echo
+from echo_ingest.sinks.echo_api import replies
 from echo_ingest.sinks.echo_api.replies import Reply
+from echo_ingest.sinks.project_echo import EventRefused, Schema
 
 EVENT, BULK, MOVEMENT, UPLOAD = (
     "/engine/event",
@@ -39,43 +40,44 @@ EVENT, BULK, MOVEMENT, UPLOAD = (
 BULK_EVENTS_MAX = 100
 REPLY_BYTES_MAX = 65_536
 BULK_REPLY_BYTES_MAX = 1_048_576
-"""It repeats, for each event that it did not take, what is wrong with each field."""
+"""For each event that it did not take, the answer repeats what is wrong with each field."""
 BYTES_PER_SECOND_MIN = 50_000
-"""The slowest uplink that a large body may take its time on."""
+"""The slowest uplink for which the time limit of a large body is made."""
 KEEP_ALIVE_SECONDS = 4.0
 """uvicorn, under the API, closes idle connections after 5: a POST into that would be lost."""
 
 FAILURES_MAX = 8
-"""How often one record may get a 500 before it is refused, at first; see `_fail`."""
+"""How many times one record may get a 500 before it is refused, at first; see `_fail`."""
 FAILURES_LIMIT = 1024
 
 KEY_REMEDY = "set IOT_API_KEY to a key that this API knows"
 URL_REMEDY = "set IOT_API_URL to the address of the Echo API, without the path of a call"
 NOT_OFFERED = "this API takes events from us, but does not offer us this call"
-# Older Starlette gives the hidden 404 no words at all: a fault of the database always has some.
+WAITS = "the service tries again by itself"
+# Older versions of Starlette give the hidden 404 no text; a fault of the database always has some.
 HIDDEN_404 = re.compile(r"\b404\b|Error updating node connection:$")
 
 log = structlog.get_logger("echo_api")
 
 
 class HeadOfLine:
-    """What has been tried for the record at the head of the line, while it is offered again."""
+    """The record at the head of the line, and what has been tried for it so far."""
 
     def __init__(self, key: bytes) -> None:
         self.key = key
         self.failures = 0
         self.heartbeat_settled = False
         self.audio: str | None = None
-        """Its clip has been uploaded, and an event may name it so."""
+        """The id of its clip, once that has been uploaded; an event may name it by this."""
 
 
 class EchoApi:
-    """Takes records to one Echo API; satisfies `Sink`.
+    """The sink that takes records to one Echo API; satisfies `Sink`.
 
-    `url` is without a slash at its end. `key` goes out under both header names that versions of
-    the API read. `schema` is the form of its events; `bulk` lets several waiting detections go in
-    one call, which the API keeps in another collection. `timeout_seconds` is for a small body;
-    large ones get longer.
+    `url` is without a slash at its end. `key` is sent under both header names that versions of the
+    API read. `schema` is the form of its events; `bulk` lets several waiting detections go in one
+    call, which the API keeps in another collection. `timeout_seconds` is for a small body; a large
+    one gets longer.
     """
 
     name = "echo_api"
@@ -99,7 +101,7 @@ class EchoApi:
         self._session: aiohttp.ClientSession | None = None
         self._has_bulk = bulk
         self._singly_through = 0
-        """Up to this offset, detections go one by one: as many at once they were refused."""
+        """Up to this offset, detections go one by one: in one call they were refused."""
         self._head = HeadOfLine(b"")
         self._failures_max = FAILURES_MAX
 
@@ -118,7 +120,7 @@ class EchoApi:
         try:
             await self._deliver(delivery)
         except EventRefused as refused:
-            return Written(1, (Refusal(0, str(refused)),))
+            return Written(1, (refused.refusal(0),))
         return Written(1)
 
     async def probe(self) -> None:
@@ -126,15 +128,19 @@ class EchoApi:
 
         Raises `Unavailable` with the remedy.
         """
-        reply = await self._call("GET", "/health")  # older versions have none: 404 says enough
+        reply = await self._call("GET", "/health")  # older versions answer 404, which is enough
         if reply.status >= 500:
-            raise Unavailable(reply.text(), reply.retry_after_seconds)
+            raise _unavailable(reply, Cause.ANSWERS_ERRORS)
         if re.search(rb'"db_connected"\s*:\s*false', reply.body):
-            raise Unavailable("the Echo API has lost its database: see to its MongoDB")
+            raise Unavailable(
+                "the Echo API has lost its database: check its MongoDB",
+                cause=Cause.ANSWERS_ERRORS,
+                http_status=reply.status,
+            )
         await self._try_the_door()
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -150,11 +156,11 @@ class EchoApi:
             case Telemetry() as telemetry:
                 await self._deliver_heartbeat(delivery, telemetry)
             case Movement() as movement:
-                body = bodies.movement(movement)
+                body = project_echo.movement(movement)
                 await self._judge(await self._call("POST", MOVEMENT, body, delivery.key))
 
     async def _deliver_event(self, delivery: Delivery, detection: Detection) -> None:
-        body = bodies.event_with_clip(
+        body = project_echo.event_with_clip(
             detection, delivery.message, self._schema, delivery.audio_reference
         )
         if body is None:
@@ -162,40 +168,46 @@ class EchoApi:
             if self._head.audio is None:
                 reply = await self._upload(delivery, detection.clip)
                 self._head.audio = replies.upload_reference(reply.body)
-            body = bodies.event(detection, self._schema, self._head.audio)
+            body = project_echo.event(detection, self._schema, self._head.audio)
         await self._judge(await self._call("POST", EVENT, body, delivery.key), is_event=True)
 
     async def _deliver_recording(self, delivery: Delivery, recording: Recording) -> None:
-        has_heartbeat = recording.health is not None and bodies.node_id(recording) is not None
+        has_heartbeat = recording.health is not None and project_echo.node_id(recording) is not None
         if has_heartbeat and not self._head.heartbeat_settled:
             try:
                 await self._deliver_heartbeat(delivery, recording)
-            except EventRefused as refused:  # the audio need not wait for what can be heard from it
+            except EventRefused as refused:  # the audio is worth keeping without it
                 log.warning("heartbeat refused", offset=delivery.offset, reason=str(refused))
             self._head.heartbeat_settled = True
-        if delivery.audio_reference is None:  # else it is kept already, and no call names it
+        if (
+            delivery.audio_reference is None
+        ):  # else the clip is kept elsewhere, and no call names it
             await self._upload(delivery, recording.clip)
 
     async def _deliver_heartbeat(self, delivery: Delivery, record: Telemetry | Recording) -> None:
-        node = bodies.require_node_id(record)
+        node = project_echo.require_node_id(record)
         if not node.strip("."):
-            raise EventRefused(f"no node id: {node!r} cannot be part of an address")
+            raise EventRefused(
+                f"the record has no node id, since {node!r} cannot be part of an address: let the "
+                "device publish below another name",
+                ReasonCode.NODE_ID_MISSING,
+            )
         path = f"/iot/nodes/{quote(node, safe='')}/heartbeat"
-        reply = await self._call("PUT", path, bodies.heartbeat(record), delivery.key)
+        reply = await self._call("PUT", path, project_echo.heartbeat(record), delivery.key)
         unknown = f"register the node {node!r} at the Echo API, then replay"
         if reply.status == 500 and HIDDEN_404.search(replies.plain_words(reply.body)):
-            raise EventRefused(f"{reply.text()}: {unknown}")
-        await self._judge(reply, remedy_of_404=unknown)
+            raise EventRefused(f"{reply.text()}: {unknown}", ReasonCode.NODE_UNKNOWN_TO_SINK)
+        await self._judge(reply, remedy_of_404=unknown, code_of_404=ReasonCode.NODE_UNKNOWN_TO_SINK)
 
     async def _upload(self, delivery: Delivery, clip: Clip) -> Reply:
-        bodies.check_upload(clip)
+        project_echo.check_upload(clip)
         assert clip.container != "ogg"
         form = aiohttp.FormData()
         form.add_field(
             "file",
             BytesIO(clips.audio_of(delivery.message)),
-            filename=bodies.upload_name(delivery.record, clip),
-            content_type=bodies.CONTENT_TYPES[clip.container],
+            filename=project_echo.upload_name(delivery.record, clip),
+            content_type=project_echo.CONTENT_TYPES[clip.container],
         )
         reply = await self._call("POST", UPLOAD, form, delivery.key, body_bytes=clip.size_bytes)
         await self._judge(reply)
@@ -204,7 +216,7 @@ class EchoApi:
     # ------------------------------------------------------------------ many detections at once
 
     def _leading_events(self, batch: Sequence[Delivery]) -> list[bytes]:
-        """The bodies of the leading detections that one bulk call can take; it wants arrays."""
+        """Return the bodies of the leading detections that fit one bulk call; it wants arrays."""
         events: list[bytes] = []
         size_bytes = len("[")
         if not self._has_bulk:
@@ -214,13 +226,13 @@ class EchoApi:
             if delivery.offset <= self._singly_through or not isinstance(record, Detection):
                 break
             try:
-                body = bodies.event_with_clip(
+                body = project_echo.event_with_clip(
                     record, delivery.message, "arrays", delivery.audio_reference
                 )
             except EventRefused:
                 break
             size_bytes += len(body or b"") + len(",")
-            if body is None or size_bytes > bodies.JSON_BYTES_MAX:
+            if body is None or size_bytes > project_echo.JSON_BYTES_MAX:
                 break
             events.append(body)
         return events
@@ -228,7 +240,7 @@ class EchoApi:
     async def _write_many(
         self, batch: Sequence[Delivery], events: Sequence[bytes]
     ) -> Written | None:
-        """Settle them all with one call; None if they had better go one by one."""
+        """Settle all of them with one call; return None if they are to go one by one."""
         keys = b"".join(delivery.key for delivery in batch)
         reply = await self._call(
             "POST",
@@ -244,27 +256,33 @@ class EchoApi:
                 self._has_bulk = False
                 raise Unavailable(
                     f"the Echo API's bulk call answered {reply.status}, but not for each of "
-                    f"{len(events)} events: from now on they go one by one, some perhaps twice"
+                    f"{len(events)} events: from now on they go one by one, some perhaps twice",
+                    cause=Cause.ANSWERS_ERRORS,
+                    http_status=reply.status,
                 )
             if len(refusals) < len(events):
                 self._failures_max = FAILURES_MAX
-                found = tuple(Refusal(index, reason) for index, reason in refusals.items())
-                return Written(len(events), found)
-        elif reply.status in (401, 403, 404, 405):  # not for us; an event will tell if nothing is
+                return Written(len(events), tuple(refusals))
+        elif reply.status in (401, 403, 404, 405):  # an event shows if it is only this call
             self._has_bulk = False
         elif reply.status != 500:
             _raise_for_the_world(reply)
         self._singly_through = batch[-1].offset
         if reply.status == 500:
-            raise Unavailable(reply.text(), reply.retry_after_seconds)
+            raise _unavailable(reply, Cause.ANSWERS_ERRORS)
         return None
 
     # ------------------------------------------------------------------ what an answer means
 
     async def _judge(
-        self, reply: Reply, *, is_event: bool = False, remedy_of_404: str = NOT_OFFERED
+        self,
+        reply: Reply,
+        *,
+        is_event: bool = False,
+        remedy_of_404: str = NOT_OFFERED,
+        code_of_404: ReasonCode = ReasonCode.NOT_SUPPORTED_BY_SINK,
     ) -> None:
-        """Return if the reply says that the record was taken.
+        """Return if the reply means that the record was taken.
 
         Otherwise raise `EventRefused` or `Unavailable`.
         """
@@ -273,19 +291,20 @@ class EchoApi:
             return
         if reply.status in (401, 403, 404, 405) and not is_event:
             await self._try_the_door()
-            remedy = remedy_of_404 if reply.status == 404 else NOT_OFFERED
-            raise EventRefused(f"{reply.text()}: {remedy}")
+            if reply.status == 404:
+                raise EventRefused(f"{reply.text()}: {remedy_of_404}", code_of_404)
+            raise EventRefused(f"{reply.text()}: {NOT_OFFERED}", ReasonCode.NOT_SUPPORTED_BY_SINK)
         if reply.status == 500:
             await self._fail(reply)
         _raise_for_the_world(reply)
-        raise EventRefused(reply.text())
+        raise EventRefused(reply.text(), field=replies.problem_field(reply.body))
 
     async def _fail(self, reply: Reply) -> None:
         """Count a 500; raise `EventRefused` when it must be this record's own.
 
-        A 500 may be the API's trouble or one record's that it cannot digest; waiting without end
-        for the second would block all others behind it. As long as nothing is taken in between,
-        each further record needs twice as many: hours of trouble cost a handful of records.
+        A 500 may be a failure of the API, or of the API on this one record; to wait without end for
+        the second would block all records behind it. As long as nothing is taken in between, each
+        further record needs twice as many: an outage of hours parks a handful of records.
         """
         self._head.failures += 1
         if self._head.failures >= self._failures_max:
@@ -293,12 +312,13 @@ class EchoApi:
             self._failures_max = min(2 * self._failures_max, FAILURES_LIMIT)
             raise EventRefused(
                 f"{reply.text()}, {self._head.failures} times in a row, while nothing else is "
-                "wrong with it: look into its log, then replay"
+                "wrong with it: look into its log, then replay",
+                ReasonCode.FAILS_AT_SINK,
             )
-        raise Unavailable(reply.text(), reply.retry_after_seconds)
+        raise _unavailable(reply, Cause.ANSWERS_ERRORS)
 
     async def _try_the_door(self) -> None:
-        """Raise `Unavailable` if key or address are wrong: an event of nothing is never stored."""
+        """Raise `Unavailable` if key or address are wrong: an empty event is never stored."""
         reply = await self._call("POST", EVENT, b"{}")
         if not reply.is_success:
             _raise_for_the_world(reply)
@@ -348,11 +368,17 @@ class EchoApi:
                     response.headers.get("Location"),
                 )
         except TimeoutError:
-            raise Unavailable(f"no answer from the Echo API within {total_seconds:.0f} s") from None
+            raise Unavailable(
+                f"no answer from the Echo API within {total_seconds:.0f} s: {WAITS}",
+                cause=Cause.NO_ANSWER,
+            ) from None
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(
                 f"no answer from the Echo API ({str(error) or type(error).__name__}): "
-                f"is it running, and IOT_API_URL={self.address} its address?"
+                f"is it running, and IOT_API_URL={self.address} its address?",
+                cause=Cause.MISCONFIGURED
+                if isinstance(error, aiohttp.ClientSSLError)
+                else Cause.UNREACHABLE,
             ) from None
 
 
@@ -360,12 +386,26 @@ def _raise_for_the_world(reply: Reply) -> None:
     """Raise `Unavailable` for an answer that says nothing about the record."""
     match reply.status:
         case status if status < 300:
-            raise Unavailable(f"{reply.text()} with a web page, as no Echo API does: {URL_REMEDY}")
+            problem = f" with a web page, as no Echo API does: {URL_REMEDY}"
+            raise _unavailable(reply, Cause.MISCONFIGURED, problem)
         case status if status < 400:
-            raise Unavailable(f"{reply.text()}, a redirect to {reply.location}: {URL_REMEDY}")
+            problem = f", a redirect to {reply.location}: {URL_REMEDY}"
+            raise _unavailable(reply, Cause.MISCONFIGURED, problem)
         case 401 | 403:
-            raise Unavailable(f"{reply.text()}: {KEY_REMEDY}")
+            raise _unavailable(reply, Cause.CREDENTIALS, f": {KEY_REMEDY}")
         case 404 | 405:
-            raise Unavailable(f"{reply.text()}: {URL_REMEDY}")
-        case status if status in (408, 425, 429) or status >= 500:
-            raise Unavailable(reply.text(), reply.retry_after_seconds)
+            raise _unavailable(reply, Cause.MISCONFIGURED, f": {URL_REMEDY}")
+        case 425 | 429:
+            raise _unavailable(reply, Cause.OVERLOADED)
+        case status if status == 408 or status >= 500:
+            raise _unavailable(reply, Cause.ANSWERS_ERRORS)
+
+
+def _unavailable(reply: Reply, cause: Cause, problem: str = f": {WAITS}") -> Unavailable:
+    """Return what to raise for an answer; `problem` goes on where its text ends."""
+    return Unavailable(
+        f"{reply.text()}{problem}",
+        cause=cause,
+        http_status=reply.status,
+        retry_after_seconds=reply.retry_after_seconds,
+    )

@@ -1,7 +1,8 @@
 """What the Echo API's replies mean: pure.
 
 It has answered errors in four forms over the years: FastAPI's `{"detail": …}`, and an `error` that
-is a word or an object, alone or in an envelope with a `status`. All end as one line of plain text.
+is a word or an object, alone or in an envelope with a `status`. All of them become one line of
+plain text, and the field that the first problem is about.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,9 @@ from email.utils import parsedate_to_datetime
 import msgspec
 from msgspec import Struct
 
-REASON_CHARACTERS_MAX = 300
+from echo_ingest.sinks import Refusal
+from echo_ingest.sinks.plain_text import one_line
+
 RETRY_AFTER_SECONDS_MAX = 3600.0
 PROBLEMS_MAX = 5
 
@@ -36,11 +39,11 @@ class Reply(Struct, frozen=True):
 
     @property
     def is_success(self) -> bool:
-        """A 2xx, unless it is a web page: the log-in page of a network in between took nothing."""
+        """Whether it is a 2xx and no web page, such as the log-in page of a network in between."""
         return 200 <= self.status < 300 and self.body.lstrip()[:1] != b"<"
 
     def text(self) -> str:
-        """The status and the API's own words, on one line."""
+        """Return the status and the API's own words, on one line."""
         words = plain_words(self.body)
         meaning = MEANINGS.get(self.status)
         status = f"{self.status} ({meaning})" if meaning else str(self.status)
@@ -66,23 +69,31 @@ class BulkReply(Struct, frozen=True):
     errors: list[BulkProblem]
 
 
-def bulk_refusals(body: bytes, sent: int) -> dict[int, str] | None:
-    """Which events were not taken, and why; None if the answer does not account for all sent."""
+def bulk_refusals(body: bytes, count: int) -> list[Refusal] | None:
+    """Return a refusal for each event that was not taken, in the order of their places.
+
+    None if the answer does not account for all `count` events that were sent.
+    """
     try:
         reply = msgspec.json.decode(body, type=BulkReply)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    refusals = {
-        problem.index: one_line(f"the Echo API refused it: {_problems(problem.errors)}")
-        for problem in reply.errors
-        if 0 <= problem.index < sent
-    }
-    is_whole = reply.inserted + reply.rejected == sent and min(reply.inserted, reply.rejected) >= 0
-    return refusals if is_whole and len(refusals) == len(reply.errors) == reply.rejected else None
+    problems = {each.index: each.errors for each in reply.errors if 0 <= each.index < count}
+    is_whole = reply.inserted + reply.rejected == count and min(reply.inserted, reply.rejected) >= 0
+    if not is_whole or not len(problems) == len(reply.errors) == reply.rejected:
+        return None
+    return [
+        Refusal(
+            index,
+            one_line(f"the Echo API refused it: {_problems(errors)}"),
+            field=_field(errors),
+        )
+        for index, errors in sorted(problems.items())
+    ]
 
 
 def upload_reference(body: bytes) -> str:
-    """The id of an upload, by which an event can name it; "" if this version gives none."""
+    """Return the id of an upload, by which an event can name it; "" if this version gives none."""
     match _parsed(body):
         case {"upload_id": str(upload_id)}:
             return upload_id
@@ -90,7 +101,7 @@ def upload_reference(body: bytes) -> str:
 
 
 def plain_words(body: bytes) -> str:
-    """What an error says, in one line; "" if it says nothing that can be read."""
+    """Return what an error says, in one line; "" if it says nothing that can be read."""
     match _parsed(body):
         case {"error": {"message": str(message), "details": [_, *_] as details}}:
             return one_line(f"{message} {_problems(details)}")
@@ -103,8 +114,16 @@ def plain_words(body: bytes) -> str:
     return ""
 
 
+def problem_field(body: bytes) -> str | None:
+    """Return the field that the first problem of an error is about; None if it names none."""
+    match _parsed(body):
+        case {"error": {"details": problems}} | {"detail": problems}:
+            return _field(problems)
+    return None
+
+
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The `Retry-After` of a reply, in seconds or as a date [RFC 9110, 10.2.3], at most an hour."""
+    """Return the seconds that `Retry-After` asks to wait [RFC 9110, 10.2.3]; at most an hour."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         seconds = float(text[:9])
@@ -133,15 +152,22 @@ def _problems(errors: object) -> str:
 
 def _problem(error: object) -> str:
     match error:
-        case {"loc": [*path], "msg": str(text)}:
-            where = ".".join(str(step) for step in path if step != "body")
-            return f"{where}: {text}" if where else text
-        case {"msg": str(text)} | str(text):
+        case {"msg": str(text)}:
+            path = _path(error)
+            return f"{path}: {text}" if path else text
+        case str(text):
             return text
     return ""
 
 
-def one_line(text: str) -> str:
-    """A text in one line that can be shown, cut off where it is long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= REASON_CHARACTERS_MAX else f"{line[: REASON_CHARACTERS_MAX - 1]}…"
+def _field(errors: object) -> str | None:
+    """Return the dotted path of the first problem in pydantic's list; None if it has none."""
+    path = one_line(_path(errors[0])) if isinstance(errors, list) and errors else ""
+    return path or None
+
+
+def _path(error: object) -> str:
+    match error:
+        case {"loc": [*path]}:
+            return ".".join(str(step) for step in path if step != "body")
+    return ""

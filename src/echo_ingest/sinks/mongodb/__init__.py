@@ -1,16 +1,16 @@
-"""MongoDB as a sink, in the shapes of Project Echo's own store: what is written and promised.
+"""MongoDB as a sink, with the documents of Project Echo's own store: what it writes and promises.
 
 One `write` is a bulk of unordered updates for each collection that the batch needs, confirmed by a
 majority of the servers and on their disks (`w: majority`, `j: true`).
 
 - A record's own document is only ever inserted (`$setOnInsert`), under an id made from its message
   key. So a repeat changes nothing, not even what the HMI has changed meanwhile.
-- Species and nodes that a record names are there before it; those that are there stay as they are.
-- What a node says of itself replaces what it said earlier, never what it said later.
-- Writes that the server refuses are refused one by one, in its words; all other trouble, such as
-  no primary or no majority, is unavailability.
+- Species and nodes that a record names are written before it; those that exist stay as they are.
+- What a node reports about itself replaces its earlier reports, never later ones.
+- Writes that the server refuses are refused one by one, in its words; any other error, such as no
+  primary or no majority, means that MongoDB is unavailable.
 
-`documents` says what is written, `trouble` what errors mean, docs/mongodb.md all of it to people.
+`documents` has what is written, `errors` what errors mean, and docs/mongodb.md describes it all.
 """
 
 import asyncio
@@ -24,25 +24,26 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from echo_ingest import __version__
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.settings.urls import mongodb_address
 from echo_ingest.sinks import Delivery, Refusal, Written
-from echo_ingest.sinks.echo_api.bodies import Schema
 from echo_ingest.sinks.mongodb import errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, Fields, Write, plan
+from echo_ingest.sinks.project_echo import Schema
 
 CLOSE_SECONDS = 2.0
 FOUND_SECONDS_MAX = 5.0
-"""The longest wait for a connection and for a primary: an election is not waited for in here."""
+"""The longest wait for a connection and for a primary: an election takes longer, and is retried."""
 BYTES_PER_SECOND_MIN = 50_000
-"""The slowest uplink that a large batch may take its time on."""
+"""The slowest uplink for which the time limit of a large batch is made."""
 NOBODY = ObjectId(bytes(12))
 
 
 class MongoDb:
-    """Takes records to one MongoDB database; satisfies `Sink`.
+    """The sink that takes records to one MongoDB database; satisfies `Sink`.
 
-    `url` is a secret. `schema` is how the version of Project Echo that reads it wants places.
-    `timeout_seconds` is for a small batch; large ones get longer.
+    `url` is a secret. `schema` is the form of places for the version of Project Echo that reads
+    them. `timeout_seconds` is for a small batch; a large one gets longer.
     """
 
     name = "mongodb"
@@ -59,17 +60,17 @@ class MongoDb:
     # ------------------------------------------------------------------ the Sink protocol
 
     async def write(self, batch: Sequence[Delivery]) -> Written:
-        """Settle the batch: all that MongoDB does not refuse is there."""
+        """Settle the batch: MongoDB has all of it that it does not refuse."""
         planned = plan(batch, self._schema)
-        refused = dict(planned.refusals)
+        refused = {refusal.index: refusal for refusal in planned.refusals}
         size_bytes = sum(len(delivery.message.payload) for delivery in batch)
         async with self._database(size_bytes) as database:
             await _send(database, planned.joins, refused)
             await _send(database, planned.documents, refused)
-        return Written(len(batch), tuple(Refusal(*each) for each in sorted(refused.items())))
+        return Written(len(batch), tuple(refused[index] for index in sorted(refused)))
 
     async def probe(self) -> None:
-        """Find out if there is a primary that lets us write as we must; store nothing.
+        """Find out if there is a primary that lets us write; store nothing.
 
         Raises `Unavailable` with the remedy.
         """
@@ -79,7 +80,7 @@ class MongoDb:
                 await database[name].update_one({"_id": NOBODY}, {"$set": {"messageKey": ""}})
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         client, self._client = self._client, None
         if client is not None:
             with contextlib.suppress(TimeoutError, PyMongoError):
@@ -90,7 +91,7 @@ class MongoDb:
 
     @contextlib.asynccontextmanager
     async def _database(self, size_bytes: int = 0) -> AsyncIterator[AsyncDatabase[Fields]]:
-        """The database; what goes wrong inside is raised as `Unavailable`."""
+        """Give the database; raise errors from inside the block as `Unavailable`."""
         soon_ms = int(min(self._timeout_seconds / 2, FOUND_SECONDS_MAX) * 1000)
         try:
             if self._client is None:
@@ -99,11 +100,12 @@ class MongoDb:
                     appname=f"echo-ingest/{__version__}",
                     connectTimeoutMS=soon_ms,
                     serverSelectionTimeoutMS=soon_ms,
-                    retryReads=False,  # `deliver` does all of that, visibly
+                    retryReads=False,  # `deliver` retries, visibly
                     retryWrites=False,
                 )
             async with asyncio.timeout(self._timeout_seconds + size_bytes / BYTES_PER_SECOND_MIN):
-                patience_ms = int(self._timeout_seconds * 500)  # half: there must be time to say so
+                # Half of it, so that the answer that says so comes in time.
+                patience_ms = int(self._timeout_seconds * 500)
                 confirmed = WriteConcern(w="majority", j=True, wtimeout=patience_ms)
                 yield self._client.get_default_database(write_concern=confirmed)
         except (PyMongoError, TimeoutError) as error:
@@ -111,9 +113,9 @@ class MongoDb:
 
 
 async def _send(
-    database: AsyncDatabase[Fields], writes: Sequence[Write], refused: dict[int, str]
+    database: AsyncDatabase[Fields], writes: Sequence[Write], refused: dict[int, Refusal]
 ) -> None:
-    """Do the writes, but for records that are refused already; note which are refused now."""
+    """Send the writes except for records in `refused`, and add those that are refused now."""
     collections: dict[str, list[Write]] = {}
     for each in writes:
         if not refused.keys() >= set(each.records):
@@ -132,14 +134,14 @@ async def _send(
         new = {upserted["index"] for upserted in result["upserted"]}
         old = [each for place, each in enumerate(group) if place not in new | refusals.keys()]
         for place, reason in refusals.items():
-            refused.update(dict.fromkeys(group[place].records, reason))
+            refused.update({index: Refusal(index, reason) for index in group[place].records})
         refused |= await _taken(database, name, [each for each in old if each.key])
 
 
 async def _taken(
     database: AsyncDatabase[Fields], name: str, writes: Sequence[Write]
-) -> dict[int, str]:
-    """Of documents that were there before: which are another record's, or somebody else's."""
+) -> dict[int, Refusal]:
+    """Return a refusal for each write whose document is another record's, or somebody else's."""
     if not writes:
         return {}
     others = database[name].find(
@@ -151,8 +153,12 @@ async def _taken(
     )
     ids = {str(other["_id"]) async for other in others}
     return {
-        each.records[0]: f"{name} has another document with the _id {each.id}: give that one "
-        "another _id, then replay"
+        each.records[0]: Refusal(
+            each.records[0],
+            f"{name} has another document with the _id {each.id}: give that one another _id, then "
+            "replay",
+            ReasonCode.NAME_TAKEN_AT_SINK,
+        )
         for each in writes
         if str(each.id) in ids
     }

@@ -1,8 +1,8 @@
 """Records as the Echo Store keeps them: pure, from a batch to the writes that it needs.
 
 Sources: what Project Echo's API stores of an event, a movement, an upload and a heartbeat, and what
-its HMI reads again: an event by `ObjectId`, joined with `species._id` and `nodes._id`; an older
-API answers a whole list of events with an error if one of them has no species there.
+its HMI reads: an event by `ObjectId`, joined with `species._id` and `nodes._id`; an older API
+answers a whole list of events with an error if the species of one of them is missing there.
 """
 
 import base64
@@ -16,6 +16,7 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     AnyRecord,
     Clip,
@@ -26,9 +27,8 @@ from echo_ingest.record import (
     Recording,
     Telemetry,
 )
-from echo_ingest.sinks import Delivery, clips
-from echo_ingest.sinks.echo_api import bodies
-from echo_ingest.sinks.echo_api.bodies import EventRefused, Schema
+from echo_ingest.sinks import Delivery, Refusal, clips, project_echo
+from echo_ingest.sinks.project_echo import EventRefused, Schema
 
 EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES = (
     "events",
@@ -41,46 +41,46 @@ COLLECTIONS = (EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES)
 
 DOCUMENT_BYTES_MAX = 16 * 1_048_576
 ID_BYTES = 17
-"""What `_id` adds to a document: its type, its name, an `ObjectId`."""
+"""What `_id` adds to a document: a type, a name and an `ObjectId`."""
 UNKNOWN = "Unknown"
-"""What the API itself says of a species that the store does not have."""
+"""What the API itself writes for a species that the database does not have."""
 
 Fields = dict[str, object]
 
 
 class Write(Struct, frozen=True, gc=False):
-    """One update of one document; writing it again changes nothing."""
+    """One update of one document; a second time it changes nothing."""
 
     collection: str
     id: ObjectId | str
     records: tuple[int, ...]
-    """Places in the batch of the records that it is for."""
+    """Places in the batch of the records that need it."""
     update: Mapping[str, object]
     condition: Mapping[str, object] = {}
-    """What must be true of the document besides."""
+    """What else must be true of the document."""
     key: str = ""
     """The message key in hex, if the document is this record's own."""
 
     @property
     def is_upsert(self) -> bool:
-        """The document is made if it is not there."""
+        """Whether the document is created if it is missing."""
         return not self.condition
 
 
 class WritePlan(Struct, frozen=True, gc=False):
     """What a batch becomes."""
 
-    refusals: dict[int, str]
+    refusals: list[Refusal]
     joins: list[Write]
     """Species and nodes, which must be there before what names them."""
     documents: list[Write]
-    """One for each record that is kept as such; then where nodes are, and what they said of
+    """One for each record that has a document; then where nodes are and what they reported about
     themselves, the newest of each."""
 
 
 def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
-    """The writes for a batch; `schema` is how Project Echo's version at hand wants places."""
-    refusals: dict[int, str] = {}
+    """Plan the writes for a batch; `schema` is the form of places that Project Echo reads."""
+    refusals: list[Refusal] = []
     joins: dict[tuple[str, str], list[int]] = {}
     documents: list[Write] = []
     reports: dict[str, tuple[Telemetry | Recording, list[int]]] = {}
@@ -91,11 +91,11 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
             documents.extend(_own_documents(index, delivery, schema))
             reporter = _reporter(record)
         except EventRefused as refused:
-            refusals[index] = str(refused)
+            refusals.append(refused.refusal(index))
             continue
         for name in _joined(record):
             joins.setdefault(name, []).append(index)
-        node = bodies.node_id(record)
+        node = project_echo.node_id(record)
         if node is not None and record.place is not None and (NODES, node) in joins:
             places.setdefault(node, (record.place, []))[1].append(index)
         if reporter is not None and isinstance(record, Telemetry | Recording):
@@ -118,37 +118,37 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
 
 
 def document_id(key: bytes) -> ObjectId:
-    """The record's time in seconds and 8 bytes of its hash: an `ObjectId`, as the HMI asks for.
+    """Make an `ObjectId`, as the HMI asks for, of the record's time and 8 bytes of its hash.
 
-    As in those that MongoDB makes, the time comes first, so neighbours in time are neighbours in
-    the index. Two records of one second have the same id once in 10^19 pairs; `messageKey` in the
-    document tells them apart, so that it is seen.
+    As in the ids that MongoDB makes, the time comes first, so that neighbours in time are
+    neighbours in the index. Two records of one second have the same id once in 10^19 pairs;
+    `messageKey` in the document tells them apart, so that such a clash is seen.
     """
     return ObjectId(key[:12])
 
 
 def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[Write]:
-    """Yield the record's own document; none for what a node says of itself.
+    """Yield the record's own document; telemetry has none.
 
     Raises `EventRefused`.
     """
     match delivery.record:
         case Detection() as detection:
             audio = _audio(delivery, detection.clip) or detection.clip_reference or ""
-            form = bodies.event_form(detection, schema, audio)
+            form = project_echo.event_form(detection, schema, audio)
             fields = msgspec.to_builtins(form, builtin_types=(datetime,))
             collection = EVENTS
         case Recording() as recording:
-            bodies.check_finite(recording)
+            project_echo.check_finite(recording)
             fields = _upload(recording, delivery, schema)
             collection = AUDIO_UPLOADS
         case Movement() as movement:
-            bodies.check_finite(movement)
+            project_echo.check_finite(movement)
             fields = {
                 "timestamp": movement.observed_at,
                 "species": movement.species,
                 "animalId": movement.animal_id,
-                "animalTrueLLA": bodies.lla(movement.animal_place),
+                "animalTrueLLA": project_echo.lla(movement.animal_place),
             }
             collection = MOVEMENTS
         case _:
@@ -161,23 +161,26 @@ def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[W
 
 
 def _encoded(fields: Fields) -> RawBSONDocument:
-    """As BSON, once, so that its size is known. Raises `EventRefused`."""
+    """Encode as BSON, once, so that the size is known. Raises `EventRefused`."""
     try:
         encoded = bson.encode(fields)
     except (BSONError, OverflowError, UnicodeEncodeError) as error:
-        raise EventRefused(f"MongoDB cannot hold it: {error}") from None
+        raise EventRefused(
+            f"MongoDB cannot hold it: {error}", ReasonCode.NOT_SUPPORTED_BY_SINK
+        ) from None
     size_bytes = len(encoded) + ID_BYTES
     if size_bytes > DOCUMENT_BYTES_MAX:
         raise EventRefused(
-            f"with its clip it has {size_bytes:,} bytes, and a document of MongoDB at most "
+            f"with its clip the record has {size_bytes:,} bytes, and a document of MongoDB at most "
             f"{DOCUMENT_BYTES_MAX:,}: keep audio in object storage (IOT_OBJECTS_URL and "
-            "IOT_AUDIO=reference), then replay"
+            "IOT_AUDIO=reference), then replay",
+            ReasonCode.TOO_LARGE_FOR_SINK,
         )
     return RawBSONDocument(encoded)
 
 
 def _audio(delivery: Delivery, clip: Clip | None) -> str:
-    """The clip in base64, as the API keeps it, or where it is; "" without one."""
+    """Return the clip in base64, as the API keeps it, or its address; "" without a clip."""
     if clip is None or delivery.audio_reference is not None:
         return delivery.audio_reference or ""
     return base64.b64encode(clips.audio_of(delivery.message)).decode("ascii")
@@ -185,19 +188,19 @@ def _audio(delivery: Delivery, clip: Clip | None) -> str:
 
 def _upload(recording: Recording, delivery: Delivery, schema: Schema) -> Fields:
     clip = recording.clip
-    name = bodies.upload_name(recording, clip)
-    place = bodies.lla(recording.place)
+    name = project_echo.upload_name(recording, clip)
+    place = project_echo.lla(recording.place)
     return {
         "filename": name,
         "original_filename": name,
-        "content_type": bodies.CONTENT_TYPES.get(clip.container, f"audio/{clip.container}"),
+        "content_type": project_echo.CONTENT_TYPES.get(clip.container, f"audio/{clip.container}"),
         "size_bytes": clip.size_bytes,
         "sha256": clip.sha256,
         "timestamp": recording.observed_at,
-        "sensorId": bodies.node_id(recording),
+        "sensorId": project_echo.node_id(recording),
         "microphoneLLA": place
         if schema == "arrays"
-        else msgspec.to_builtins(bodies.LlaObject(*place)),
+        else msgspec.to_builtins(project_echo.LlaObject(*place)),
         "sampleRate": clip.sample_rate_hz,
         "channels": clip.channels,
         "durationSeconds": clip.duration_seconds,
@@ -209,10 +212,10 @@ def _upload(recording: Recording, delivery: Delivery, schema: Schema) -> Fields:
 
 
 def _joined(record: AnyRecord) -> Iterator[tuple[str, str]]:
-    """The species and the node that the record names."""
+    """Yield the species and the node that the record names."""
     if isinstance(record, Detection | Movement):
         yield SPECIES, record.species
-    node = bodies.node_id(record)
+    node = project_echo.node_id(record)
     if node is not None and not isinstance(record, Movement):
         yield NODES, node
 
@@ -233,31 +236,33 @@ def _node(name: str) -> Fields:
 
 
 def _location(node: str, place: Place, records: tuple[int, ...]) -> Write:
-    """Where it is, as far as nobody has said so yet."""
+    """Return the update that sets where the node is, unless its document says so already."""
     location = {"latitude": place.latitude, "longitude": place.longitude}
     nowhere = {"location": {"$exists": False}}
     return Write(NODES, node, records, {"$set": {"location": location}}, nowhere)
 
 
 def _reporter(record: AnyRecord) -> str | None:
-    """Which node says how it is, if the record says that. Raises `EventRefused`."""
+    """Return the node whose health the record reports, if it does. Raises `EventRefused`."""
     match record:
         case Telemetry():
-            bodies.check_finite(record)
-            return bodies.require_node_id(record)
+            project_echo.check_finite(record)
+            return project_echo.require_node_id(record)
         case Recording(health=Health()):
-            return bodies.node_id(record)
+            return project_echo.node_id(record)
     return None
 
 
 def _report(node: str, record: Telemetry | Recording, records: tuple[int, ...]) -> Iterator[Write]:
-    """What it said, where nothing is there or something older: at most one of the two does it.
+    """Yield two updates with the report, of which at most one applies.
+
+    One is for a node without a report, the other for a node with an older one.
 
     `lastSeen` is text, as the API writes it and wants to read it again.
     """
     health, at = record.health, record.observed_at.astimezone(UTC)
     assert health is not None
-    said = {
+    values = {
         "status": health.status,
         "batteryPercent": health.battery_percent,
         "cpuPercent": health.cpu_percent,
@@ -267,12 +272,12 @@ def _report(node: str, record: Telemetry | Recording, records: tuple[int, ...]) 
         "uptimeSeconds": health.uptime_seconds,
         "bootedAt": health.booted_at,
     }
-    known = {name: value for name, value in said.items() if value is not None}
+    known = {name: value for name, value in values.items() if value is not None}
     update = {
         "$set": {
             "health": {"observedAt": at, **known},
             "lastSeen": at.isoformat(),
-            "lastMessage": bodies.heartbeat_line(record),
+            "lastMessage": project_echo.heartbeat_line(record),
         }
     }
     for condition in ({"$exists": False}, {"$lt": at}):

@@ -1,7 +1,7 @@
-"""What MongoDB's errors mean: one record's own trouble, or the world's, and what to do then.
+"""What MongoDB's errors mean: that it refuses a record, or that it is unavailable, and the remedy.
 
-Codes are those of MongoDB's `error_codes.yml`. An error of one write among many is that record's
-own; all others, and those few codes that say the same of any write, are the world's.
+Codes are those of MongoDB's `error_codes.yml`. An error of one write among many refuses its record;
+all others, and those few codes that would come for any write, mean that MongoDB is unavailable.
 """
 
 import re
@@ -20,8 +20,8 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
-from echo_ingest.sinks import Unavailable
-from echo_ingest.sinks.echo_api.replies import one_line
+from echo_ingest.sinks import Cause, Remedy, Unavailable
+from echo_ingest.sinks.plain_text import one_line
 
 SET_URL = "set IOT_MONGODB_URL"
 GRANT = "let the account find, insert and update in this database, as docs/mongodb.md says"
@@ -29,88 +29,114 @@ LOG_IN = (
     f"{SET_URL} to an account that this server lets in, with its password; if the account was made "
     "in another database, add ?authSource= and that database's name"
 )
-PRIMARY = "its primary is changing: it goes on by itself once there is one"
-BY_ITSELF = "it goes on by itself"
-MAJORITY = "not confirmed by a majority with its journal: see to the other members of the set"
+BY_ITSELF = "the service goes on by itself"
+MAJORITY = (
+    "a majority has not confirmed the write with its journal: check the other members of the set"
+)
 
+
+ELECTION = Remedy(
+    Cause.NO_PRIMARY, "its primary is changing: the service goes on once there is one"
+)
+TRANSIENT = Remedy(Cause.UNREACHABLE, BY_ITSELF)
+UNCONFIRMED = Remedy(Cause.NO_PRIMARY, MAJORITY)
 REMEDIES = {
-    6: BY_ITSELF,
-    7: BY_ITSELF,
-    13: GRANT,
-    18: LOG_IN,
-    50: "the server took too long: see what else it does",
-    64: MAJORITY,
-    73: f"{SET_URL} to a database whose name it takes",
-    79: f"{SET_URL} to a server that knows w: majority",
-    89: BY_ITSELF,
-    91: PRIMARY,
-    100: MAJORITY,
-    112: BY_ITSELF,
-    189: PRIMARY,
-    262: BY_ITSELF,
-    8000: "the cluster's plan or account says no: see to it there",
-    9001: BY_ITSELF,
-    10058: PRIMARY,
-    10107: PRIMARY,
-    11600: PRIMARY,
-    11602: PRIMARY,
-    13297: f"{SET_URL} to the database in the case in which it was created",
-    13435: PRIMARY,
-    13436: PRIMARY,
-    14031: f"its disk is full: make room; {BY_ITSELF}",
+    6: TRANSIENT,
+    7: TRANSIENT,
+    13: Remedy(Cause.CREDENTIALS, GRANT),
+    18: Remedy(Cause.CREDENTIALS, LOG_IN),
+    50: Remedy(Cause.OVERLOADED, "the server took too long: look what else it does"),
+    64: UNCONFIRMED,
+    73: Remedy(Cause.MISCONFIGURED, f"{SET_URL} to a database whose name it takes"),
+    79: Remedy(Cause.MISCONFIGURED, f"{SET_URL} to a server that knows w: majority"),
+    89: TRANSIENT,
+    91: ELECTION,
+    100: UNCONFIRMED,
+    112: Remedy(Cause.OVERLOADED, BY_ITSELF),
+    189: ELECTION,
+    262: Remedy(Cause.OVERLOADED, BY_ITSELF),
+    8000: Remedy(Cause.CREDENTIALS, "the cluster's plan or account forbids it: change that there"),
+    9001: TRANSIENT,
+    10058: ELECTION,
+    10107: ELECTION,
+    11600: ELECTION,
+    11602: ELECTION,
+    13297: Remedy(
+        Cause.MISCONFIGURED, f"{SET_URL} to the database in the case in which it was created"
+    ),
+    13435: ELECTION,
+    13436: ELECTION,
+    14031: Remedy(Cause.DISK_FULL, f"its disk is full: make room; {BY_ITSELF}"),
 }
-"""Codes that say nothing of a record → what to do."""
+"""Codes that say nothing about a record."""
 LOOK = "look into the server's log"
+UNKNOWN = Remedy(Cause.ANSWERS_ERRORS, LOOK)
 DETAILS = re.compile(r", full error: |, Timeout: | \(configured timeouts: ")
-"""Behind these the driver speaks of its own state."""
+"""After these the driver describes its own state."""
 
 
 def refusals(details: Mapping[str, Any]) -> dict[int, str]:
-    """Which writes of a bulk the server refused, by their place, in its own words.
+    """Return the reasons for which the server refused writes of a bulk, by their places in it.
 
-    Raises `Unavailable` if it says of any of them what is true of the world.
+    Raises `Unavailable` if one of its errors says nothing about a record.
     """
     errors = details["writeErrors"]
-    worldly = [each for each in errors if each.get("code") in REMEDIES]
-    for error in [*details["writeConcernErrors"], *worldly]:
-        raise Unavailable(_said(error))
+    not_of_records = [each for each in errors if each.get("code") in REMEDIES]
+    for error in [*details["writeConcernErrors"], *not_of_records]:
+        raise _answered(error)
     return {error["index"]: _refused(error) for error in errors}
 
 
 def unavailable(error: PyMongoError | TimeoutError, address: str) -> Unavailable:
-    """The world's trouble, with its remedy."""
+    """Return what to raise for an error that says nothing about a record."""
     match error:
         case ServerSelectionTimeoutError():
             reason = one_line(DETAILS.split(str(error))[0])
             return Unavailable(
                 f"no MongoDB at {address} ({reason}): is it running, with a primary, and "
-                "IOT_MONGODB_URL its address?"
+                "IOT_MONGODB_URL its address?",
+                cause=Cause.UNREACHABLE,
             )
         case NotPrimaryError():
-            return Unavailable(f"MongoDB at {address} takes no writes: {PRIMARY}")
+            return Unavailable(
+                f"MongoDB at {address} takes no writes: {ELECTION.text}", cause=ELECTION.cause
+            )
         case NetworkTimeout() | TimeoutError():
-            return Unavailable(f"MongoDB at {address} does not answer in time: {LOOK}")
+            return Unavailable(
+                f"MongoDB at {address} does not answer in time: {LOOK}", cause=Cause.NO_ANSWER
+            )
         case AutoReconnect():
-            return Unavailable(f"MongoDB at {address} broke off: {BY_ITSELF}")
+            return Unavailable(
+                f"MongoDB at {address} closed the connection: {BY_ITSELF}", cause=Cause.UNREACHABLE
+            )
         case WriteConcernError():
-            return Unavailable(f"MongoDB at {address}: {MAJORITY}")
+            return Unavailable(f"MongoDB at {address}: {MAJORITY}", cause=UNCONFIRMED.cause)
         case OperationFailure():
-            words = (error.details or {}).get("errmsg") or str(error)
-            return Unavailable(_said({"code": error.code, "errmsg": words}))
+            message = (error.details or {}).get("errmsg") or str(error)
+            return _answered({"code": error.code, "errmsg": message})
         case ConfigurationError():
-            return Unavailable(f"{address} cannot be reached ({one_line(str(error))}): {SET_URL}")
+            return Unavailable(
+                f"{address} cannot be reached ({one_line(str(error))}): {SET_URL}",
+                cause=Cause.MISCONFIGURED,
+            )
         case _:
-            return Unavailable(f"MongoDB at {address}: {one_line(str(error))}: {LOOK}")
+            return Unavailable(
+                f"MongoDB at {address}: {one_line(str(error))}: {LOOK}",
+                cause=Cause.ANSWERS_ERRORS,
+            )
 
 
-def _said(error: Mapping[str, Any]) -> str:
-    remedy = REMEDIES.get(error.get("code", 0), LOOK)
-    return f"MongoDB says: {one_line(str(error.get('errmsg')))} ({error.get('code')}): {remedy}"
+def _answered(error: Mapping[str, Any]) -> Unavailable:
+    remedy = REMEDIES.get(error.get("code", 0), UNKNOWN)
+    message = one_line(str(error.get("errmsg")))
+    return Unavailable(
+        f"MongoDB says: {message} ({error.get('code')}): {remedy.text}", cause=remedy.cause
+    )
 
 
 def _refused(error: Mapping[str, Any]) -> str:
-    said = f"MongoDB refused it ({error.get('code')}): {error.get('errmsg')}"
+    reason = f"MongoDB refused it ({error.get('code')}): {error.get('errmsg')}"
     rules = error.get("errInfo", {}).get("details")
     return one_line(
-        f"{said} {msgspec.json.encode(rules, enc_hook=str).decode()}" if rules else said
+        f"{reason} {msgspec.json.encode(rules, enc_hook=str).decode()}" if rules else reason
     )

@@ -1,10 +1,10 @@
-"""Object storage as a sink: each clip once, its original bytes, and what is known of it beside it.
+"""Object storage as a sink: each clip once, with its original bytes, and a description beside it.
 
-A clip is called by its sensor, its time and its content (`clips`), so that a repeat meets itself:
-an object is created only if there is none of that name, and one that is there is the same. A clip
-that several records of one sensor and time have in common is kept once, with a `.json` for each
-record. The same sound from another sensor, or at another time, is another clip: each has its place
-by who heard it when, and no record needs to be asked where its clip is.
+The name of a clip is made of its sensor, time and content (`clips`), so that a repeat finds the
+same name: an object is created only if none has that name, and one that exists is the same. A clip
+that several records of one sensor and time share is kept once, with a `.json` for each record. The
+same sound from another sensor, or at another time, is another clip: so the name follows from the
+record alone, and nothing has to be looked up to know where a clip is.
 
 Records without a clip need nothing. Docs: docs/audio.md.
 """
@@ -19,9 +19,10 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import AnyRecord
 from echo_ingest.settings.urls import parse_objects_url
-from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written, clips
+from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written, clips
 from echo_ingest.sinks.objects.errors import TooLarge
 from echo_ingest.sinks.objects.folder import Folder
 
@@ -29,41 +30,41 @@ BATCH_RECORDS_MAX = 1_000
 PUTS_AT_ONCE = 32
 PATIENCE_SECONDS = 30.0
 BYTES_PER_SECOND_MIN = 50_000
-"""The slowest uplink on which the clips of a batch may take their time."""
+"""The slowest uplink for which the time limit of the clips of a batch is made."""
 
 PROBE_NAME = "audio/README.txt"
 PROBE = b"""Audio that Echo Ingest has kept, each clip once:
 
   audio/<sensor>/<yyyy>/<mm>/<dd>/<time>_<SHA-256>.<wav, flac, mp3, ogg>   as it was recorded
-  audio/<sensor>/<yyyy>/<mm>/<dd>/<time>_<SHA-256>_<record key>.json       what is known of it
+  audio/<sensor>/<yyyy>/<mm>/<dd>/<time>_<SHA-256>_<record key>.json       what a record says of it
 
-Days and times are in UTC. The store of records names clips by these addresses.
+Days and times are in UTC. Databases of records name clips by these addresses.
 """
 
 
 class ObjectStore(Protocol):
-    """Where objects are: a folder or a bucket. All of it may raise `Unavailable`."""
+    """A folder or a bucket with objects. Each of its functions may raise `Unavailable`."""
 
     async def put(self, name: str, content: bytes, content_type: str) -> int | None:
-        """Write an object unless there is one of that name; return the size of the one there was.
+        """Write an object unless one has that name; return the size of that one, else None.
 
-        It appears whole or not at all. Raises `TooLarge` if the store never takes this size.
+        It appears whole or not at all. Raises `TooLarge` if objects of this size are never taken.
         """
 
     async def flush(self) -> None:
-        """Return once nothing that was put can be lost."""
+        """Return once nothing that was put can be lost any more."""
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing new."""
 
 
 class ClipSidecar(Struct, frozen=True):
-    """What lies beside a clip: who heard it when and where, and what was said of it."""
+    """The description beside a clip: which sensor heard it when and where, and what it heard."""
 
     audio: str
     """The name of the clip's file, in the same folder."""
     key: str
-    """The record's, in hex: the same message always gets the same."""
+    """The message key in hex: the same message always has the same."""
     received_at: datetime
     topic: str
     properties: tuple[tuple[str, str], ...]
@@ -71,9 +72,9 @@ class ClipSidecar(Struct, frozen=True):
 
 
 class Objects:
-    """Takes the clips of records to one place; satisfies `Sink`.
+    """The sink that takes the clips of records to one place; satisfies `Sink`.
 
-    `url` is one that `parse_objects_url` takes; credentials are those of the environment.
+    `url` is one that `parse_objects_url` takes; credentials come from the environment.
     """
 
     name = clips.CLIP_STORE
@@ -92,17 +93,15 @@ class Objects:
         puts = _Puts(self._store)
         needed = [puts.begin(delivery) for delivery in batch]
         seconds = self._patience_seconds + puts.size_bytes / BYTES_PER_SECOND_MIN
-        late = Unavailable(
-            f"{self.address} did not take {puts.size_bytes:,} bytes of audio in {seconds:.0f} s"
-        )
+        late = self._late(f"did not take {puts.size_bytes:,} bytes of audio", seconds)
         await puts.end(seconds)
         refusals: list[Refusal] = []
         count = 0
         for tasks in needed:
             if any(task.cancelled() or task.exception() for task in tasks):
                 break
-            reasons = [reason for task in tasks if (reason := task.result()) is not None]
-            refusals += [Refusal(count, reason) for reason in reasons[:1]]
+            refused = [reason for task in tasks if (reason := task.result()) is not None]
+            refusals += [Refusal(count, each.reason, each.code) for each in refused[:1]]
             count += 1
         if count == 0:
             raise puts.failed or late
@@ -111,19 +110,29 @@ class Objects:
 
     async def probe(self) -> None:
         """Put a note there that says what is kept; raise `Unavailable` with the remedy."""
-        late = Unavailable(f"{self.address} did not answer in {self._patience_seconds:.0f} s")
+        late = self._late("did not answer", self._patience_seconds)
         try:
             async with asyncio.timeout(self._patience_seconds):
                 await self._store.put(PROBE_NAME, PROBE, "text/plain")
         except TimeoutError:
             raise late from None
         except TooLarge as error:
-            raise Unavailable(f"{error}, even to a short text") from None
+            raise Unavailable(
+                f"{error}, even to a short text: look at the limits of {self.address}",
+                cause=Cause.MISCONFIGURED,
+                http_status=error.http_status,
+            ) from None
         await self._flush(late)
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Begin nothing new."""
         self._store.close()
+
+    def _late(self, what: str, seconds: float) -> Unavailable:
+        return Unavailable(
+            f"{self.address} {what} in {seconds:.0f} s: is its network or its disk slow?",
+            cause=Cause.NO_ANSWER,
+        )
 
     async def _flush(self, late: Unavailable) -> None:
         try:
@@ -133,33 +142,41 @@ class Objects:
             raise late from None
 
 
+class _PutRefused(Struct, frozen=True):
+    """Why an object is never taken."""
+
+    reason: str
+    code: ReasonCode
+
+
 class _Puts:
     """The objects of one batch, each put once, a few at a time and in order."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.failed: Unavailable | None = None
-        """The first that was met; nothing more is begun then."""
+        """The first failure, after which no further put is begun."""
         self.size_bytes = 0
-        """Of the clips, about what has to travel."""
+        """The size of the clips, which is about what has to be sent."""
         self._store = store
         self._slots = asyncio.Semaphore(PUTS_AT_ONCE)
-        self._tasks: dict[str, asyncio.Task[str | None]] = {}
+        self._tasks: dict[str, asyncio.Task[_PutRefused | None]] = {}
 
-    def begin(self, delivery: Delivery) -> list[asyncio.Task[str | None]]:
-        """What must be done for one record; each ends with why its object is refused, or None."""
+    def begin(self, delivery: Delivery) -> list[asyncio.Task[_PutRefused | None]]:
+        """Begin the puts for one record; each results in why its object is refused, or None."""
         clip = clips.clip_of(delivery.record)
         if clip is None:
             return []
         name = clips.clip_name(delivery.record, clip)
-        beside = clips.facts_name(delivery.record, clip, delivery.key)
+        sidecar = clips.sidecar_name(delivery.record, clip, delivery.key)
+        content = functools.partial(sidecar_of, delivery, name)
         return [
             self._put(name, clip.size_bytes, functools.partial(clips.audio_of, delivery.message),
                       clips.CONTENT_TYPES[clip.container]),
-            self._put(beside, 0, functools.partial(facts, delivery, name), "application/json"),
+            self._put(sidecar, 0, content, "application/json"),
         ]  # fmt: skip
 
     async def end(self, seconds: float) -> None:
-        """Wait for all, so long at most; raise what is our own mistake."""
+        """Wait for all of them, at most `seconds`; raise errors that are our own mistakes."""
         tasks = list(self._tasks.values())
         try:
             if tasks:
@@ -174,7 +191,7 @@ class _Puts:
 
     def _put(
         self, name: str, size_bytes: int, content: Callable[[], bytes], content_type: str
-    ) -> asyncio.Task[str | None]:
+    ) -> asyncio.Task[_PutRefused | None]:
         if name not in self._tasks:
             self.size_bytes += size_bytes
             self._tasks[name] = asyncio.create_task(
@@ -184,29 +201,33 @@ class _Puts:
 
     async def _take(
         self, name: str, size_bytes: int, content: Callable[[], bytes], content_type: str
-    ) -> str | None:
+    ) -> _PutRefused | None:
         async with self._slots:
             if self.failed is not None:
                 raise self.failed
             try:
                 present_bytes = await self._store.put(name, content(), content_type)
             except TooLarge as error:
-                return f"{error}: have the store take {size_bytes:,} bytes, then replay"
+                return _PutRefused(
+                    f"{error}: let it take objects of {size_bytes:,} bytes, then replay",
+                    ReasonCode.TOO_LARGE_FOR_SINK,
+                )
             except Unavailable as error:
                 self.failed = self.failed or error
                 raise
         if size_bytes and present_bytes not in (None, size_bytes):
-            return (
-                f"{name} is there with {present_bytes:,} bytes, this clip has {size_bytes:,}: "
-                "find out who wrote over it, move it away, then replay"
+            return _PutRefused(
+                f"{name} exists with {present_bytes:,} bytes, and this clip has {size_bytes:,}: "
+                "find out who wrote over it, move it away, then replay",
+                ReasonCode.NAME_TAKEN_AT_SINK,
             )
         return None
 
 
-def facts(delivery: Delivery, clip_name: str) -> bytes:
-    """The content of the `.json` beside a clip: `ClipSidecar`."""
+def sidecar_of(delivery: Delivery, clip_name: str) -> bytes:
+    """Return the content of the `.json` beside a clip: a `ClipSidecar`."""
     message = delivery.message
-    said = ClipSidecar(
+    sidecar = ClipSidecar(
         audio=clip_name.rpartition("/")[2],
         key=delivery.key.hex(),
         received_at=datetime.fromtimestamp(message.received_at_ms / 1000, UTC),
@@ -214,7 +235,7 @@ def facts(delivery: Delivery, clip_name: str) -> bytes:
         properties=message.properties,
         record=delivery.record,
     )
-    return msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n"
 
 
 def _store(url: str) -> ObjectStore:

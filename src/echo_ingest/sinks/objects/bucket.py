@@ -2,6 +2,7 @@
 
 import functools
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import obstore
@@ -10,8 +11,8 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from echo_ingest import __version__
 from echo_ingest.settings.urls import ObjectsUrl
-from echo_ingest.sinks import Unavailable
-from echo_ingest.sinks.objects.errors import trouble
+from echo_ingest.sinks import Cause, Unavailable
+from echo_ingest.sinks.objects.errors import failure
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -21,40 +22,40 @@ PART_BYTES = 8 * 1024 * 1024
 PARTS_AT_ONCE = 4
 
 CLIENT: "ClientConfig" = {
-    "allow_http": True,  # where an endpoint is set that says so; a provider's own never does
+    "allow_http": True,  # for an endpoint that is set to http://; a provider's own is https://
     "connect_timeout": timedelta(seconds=10),
     "pool_idle_timeout": timedelta(seconds=15),
-    "timeout": timedelta(hours=2),  # the sink's own, which grows with the size, comes first
+    "timeout": timedelta(hours=2),  # the sink's own limit, which grows with the size, ends first
     "user_agent": f"echo-ingest/{__version__}",
 }
-RETRY: "RetryConfig" = {"max_retries": 0}  # `deliver` does that
+RETRY: "RetryConfig" = {"max_retries": 0}  # `deliver` retries, visibly
 
 
 class Bucket:
-    """A bucket, with what the environment says of its provider. Satisfies `Store`."""
+    """A bucket, whose provider is configured by the environment. Satisfies `ObjectStore`."""
 
     def __init__(self, url: ObjectsUrl) -> None:
         self._url = url
 
     async def put(self, name: str, content: bytes, content_type: str) -> int | None:
-        """Write it unless it is there; see `Store.put`."""
+        """Write an object unless it exists; see `ObjectStore.put`."""
         try:
             return await self._put(name, content, content_type)
         except Exception as error:
-            if not _is_trouble(error):
+            if not _is_from_outside(error):
                 raise
             shown = f"{self._url.scheme}://{self._url.bucket}"
-            raise trouble(error, self._url.scheme, shown) from None
+            raise failure(error, self._url.scheme, shown) from None
 
     async def flush(self) -> None:
-        """Nothing is left to do: an answer means that it is kept."""
+        """Do nothing: an answer means that the object is kept."""
 
     def close(self) -> None:
-        """Nothing is left to do: connections end by themselves."""
+        """Do nothing: connections end by themselves."""
 
     async def _put(self, name: str, content: bytes, content_type: str) -> int | None:
         is_large = len(content) > PART_BYTES
-        if is_large:  # parts cannot be sent on a condition: who looks first sends them once
+        if is_large:  # parts cannot be sent on a condition, so we look first, to send them once
             present_bytes = await self._size_bytes(name)
             if present_bytes is not None:
                 return present_bytes
@@ -70,10 +71,16 @@ class Bucket:
                 max_concurrency=PARTS_AT_ONCE,
             )
         except AlreadyExistsError as error:
-            # Any 409, which may say something else: of two puts at once S3 can refuse both.
+            # It stands for any 409, which may mean something else: of two puts at once S3 can
+            # refuse both.
             present_bytes = await self._size_bytes(name)
             if present_bytes is None:
-                raise Unavailable("the object store was busy with the same object") from error
+                raise Unavailable(
+                    "the object storage was busy with the same object: the service tries again by "
+                    "itself",
+                    cause=Cause.OVERLOADED,
+                    http_status=HTTPStatus.CONFLICT,
+                ) from error
             return present_bytes
         return None
 
@@ -85,7 +92,7 @@ class Bucket:
 
     @functools.cached_property
     def _store(self) -> S3Store | GCSStore | AzureStore:
-        """Made when it is needed, since the environment may say what cannot be used."""
+        """Make the client when it is needed, since the environment may hold unusable values."""
         kind = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[self._url.scheme]
         store: S3Store | GCSStore | AzureStore = kind(
             self._url.bucket,
@@ -96,10 +103,10 @@ class Bucket:
         return store
 
 
-def _is_trouble(error: Exception) -> bool:
-    """Is it the store's or the environment's, and not a mistake of ours?
+def _is_from_outside(error: Exception) -> bool:
+    """Return whether the provider or the environment is the cause, and not a mistake of ours.
 
-    An endpoint that is no address makes it panic, in Rust.
+    An endpoint that is no address makes obstore panic, in Rust.
     """
     return (
         isinstance(error, BaseError | OSError | ValueError) or type(error).__name__ == "RustPanic"

@@ -1,7 +1,10 @@
 """Objects as files in a folder, on disk before they count.
 
-`obstore`'s own folder does not flush: a power cut could take back what had been settled. So a file
-is written under another name, flushed, and renamed; its folder is flushed before the batch counts.
+`obstore`'s own folder does not flush: a power cut could undo what had been settled. So a file is
+written under another name, flushed, and renamed; its folder is flushed before the batch counts.
+
+That is not `process.files.atomic_write`: many threads may write the same name at a time, so each
+neighbour has a random name, and a folder is flushed once for a batch and not once for each file.
 """
 
 import asyncio
@@ -14,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from echo_ingest.sinks import Unavailable
+from echo_ingest.process.files import sync
+from echo_ingest.sinks import Cause, Unavailable
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 UNFINISHED = ".part"
@@ -26,36 +30,37 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class Folder:
-    """A folder that exists; what is made in it has modes 0600 and 0700. Satisfies `Store`.
+    """A folder; files in it get mode 0600, folders 0700. Satisfies `ObjectStore`.
 
-    It is not created: where a disk is not mounted, the clips would fill another one.
+    The folder must exist: if it were created where a disk is not mounted, the clips would fill
+    another disk.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Threads of its own: a network disk that hangs must not hold up what else needs some.
+        # It has threads of its own: a network disk that hangs must not block other work.
         self._threads = ThreadPoolExecutor(THREADS, "objects")
         self._made: set[Path] = set()
-        """Folders that are there, and were flushed with all above them, or will be."""
+        """Folders that exist, and that were or will be flushed with all folders above them."""
         self._unsure: set[Path] = set()
         """Folders in which a name may not be on disk yet."""
 
     async def put(self, name: str, content: bytes, content_type: str) -> int | None:
-        """Write it unless it is there; see `Store.put`. The type of a file is its extension."""
+        """Write a file unless it exists; see `ObjectStore.put`. Its extension is its type."""
         return await self._in_thread(self._write, name, content)
 
     async def flush(self) -> None:
         """Return once all that was put is on disk."""
         folders = list(self._unsure)
-        self._unsure.difference_update(folders)  # before: what a thread adds meanwhile must stay
+        self._unsure.difference_update(folders)  # before the flush: what a thread adds must stay
         try:
-            await asyncio.gather(*(self._in_thread(_sync, folder) for folder in folders))
+            await asyncio.gather(*(self._in_thread(sync, folder) for folder in folders))
         except BaseException:
             self._unsure.update(folders)
             raise
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing new."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     # ------------------------------------------------------------------ in a thread
@@ -65,7 +70,7 @@ class Folder:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, call, *arguments)
         except OSError as error:
-            raise Unavailable(self._words(error)) from None
+            raise self._unavailable(error) from None
 
     def _write(self, name: str, content: bytes) -> int | None:
         path = self._path / name
@@ -86,7 +91,7 @@ class Folder:
         return None
 
     def _make(self, folder: Path) -> None:
-        """Make sure that `folder` is there; its name is not on disk before the next flush."""
+        """Make sure that `folder` exists; its name is on disk after the next flush."""
         if folder == self._path or (folder in self._made and folder.is_dir()):
             return
         self._make(folder.parent)
@@ -96,24 +101,24 @@ class Folder:
             self._made.clear()
         self._made.add(folder)
 
-    def _words(self, error: OSError) -> str:
+    def _unavailable(self, error: OSError) -> Unavailable:
         if error.errno in NO_ROOM:
-            return f"the disk that holds {self._path} is full: make room; it goes on by itself"
+            return Unavailable(
+                f"the disk that holds {self._path} is full: make room; the service goes on by "
+                "itself",
+                cause=Cause.DISK_FULL,
+            )
         if not self._path.is_dir():
-            return f"there is no folder {self._path}: mount its disk, or create it"
-        return (
+            return Unavailable(
+                f"there is no folder {self._path}: mount its disk, or create it",
+                cause=Cause.UNREACHABLE,
+            )
+        return Unavailable(
             f"{error.filename or self._path} cannot be written ({error.strerror}): make "
-            f"{self._path} and all in it belong to the user that runs this"
+            f"{self._path} and all in it belong to the user that runs this",
+            cause=Cause.CREDENTIALS,
         )
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

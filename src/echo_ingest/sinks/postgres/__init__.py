@@ -1,18 +1,18 @@
-"""PostgreSQL as a sink: what is written how, and what is promised.
+"""PostgreSQL as a sink: how it writes, and what it promises.
 
-One `write` is one transaction: COPY into the tables; where any of it is there already, which is
-rare, COPY into a temporary table and INSERT … ON CONFLICT DO NOTHING, by time and message key. So a
-repeat changes nothing, whatever became of the first attempt, and what is delivered is committed
+One `write` is one transaction: COPY into the tables; where a record exists already, which is rare,
+COPY into a temporary table and INSERT … ON CONFLICT DO NOTHING, by time and message key. So a
+repeat changes nothing, whatever happened to the first attempt, and what is delivered is committed
 and on disk (`synchronous_commit`).
 
 - A record that the server refuses is found by halving, within savepoints; the others are taken.
-- After any other trouble, and if the write is cancelled, the connection is dropped, and with it
+- After any other error, and if the write is cancelled, the connection is dropped, and with it
   what was begun: nothing waits for a server that may never answer.
 - Partitions are made ahead of time, and for each month that a batch has; where that cannot be done
-  at once, rows go where those of no month go, so that none ever waits for a partition.
+  at once, rows go to the default partition, so that no row ever waits for a partition.
 
-`rows` says what is written, `migrate` makes the tables, `trouble` knows what errors mean,
-docs/postgresql.md tells all of it to people.
+`rows` has what is written, `migrate` makes the tables, `errors` has what errors mean, and
+docs/postgresql.md describes it all to people.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ import structlog
 
 from echo_ingest.columns import Row
 from echo_ingest.settings.urls import postgres_address
-from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
 from echo_ingest.sinks.postgres import errors, statements
 from echo_ingest.sinks.postgres.migrate import is_current, migrate
 from echo_ingest.sinks.postgres.months import MonthPartitions
@@ -35,17 +35,18 @@ from echo_ingest.sinks.postgres.rows import COLUMNS, node_rows, table_rows
 CLOSE_SECONDS = 2.0
 MIGRATE_SECONDS = 3600.0
 MONTHS_AT_ONCE = 12
-"""Each takes a few dozen of the server's locks, which are few."""
+"""Each month takes a few dozen locks, of which the server has few."""
 HALVING_SECONDS = 10.0
-"""How long a batch is searched for what is refused, before what is settled so far is committed."""
+"""How long a batch is searched for refused records, before what is settled so far is committed."""
 
 log = structlog.get_logger("postgres")
 
 
 class Postgres:
-    """Takes records to one PostgreSQL database; satisfies `Sink`.
+    """The sink that takes records to one PostgreSQL database; satisfies `Sink`.
 
-    `url` is a secret. What takes longer than `timeout_seconds` is given up, but for a migration.
+    `url` is a secret. A call that takes longer than `timeout_seconds` is given up, except a
+    migration.
     """
 
     name = "postgres"
@@ -62,7 +63,7 @@ class Postgres:
     # ------------------------------------------------------------------ the Sink protocol
 
     async def write(self, batch: Sequence[Delivery]) -> Written:
-        """Settle the batch, or as much as can be searched in time for what is refused."""
+        """Settle the batch, or the part of it that can be searched for refused records in time."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._prepared()
         async with self._watching(self._connection, self._timeout_seconds):
@@ -73,7 +74,7 @@ class Postgres:
             return written
 
     async def probe(self) -> None:
-        """Find out if the database lets us in, and has all that is needed; change nothing.
+        """Find out if the database lets us in and has all that we need; change nothing.
 
         Raises `Unavailable` with the remedy.
         """
@@ -85,19 +86,21 @@ class Postgres:
                 may_create = await connection.fetchval(statements.MAY_CREATE)
                 lacking = [] if may_create else ["CREATE ON DATABASE"]
         if lacking:
-            raise Unavailable(f"the role lacks {', '.join(lacking)}: {errors.GRANT}")
+            raise Unavailable(
+                f"the role lacks {', '.join(lacking)}: {errors.GRANT}", cause=Cause.CREDENTIALS
+            )
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._connection is not None:
             with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError):
                 await self._connection.close(timeout=CLOSE_SECONDS)
             self._connection = None
 
-    # ------------------------------------------------------------------ besides
+    # ------------------------------------------------------------------ the schema
 
     async def migrate(self) -> list[str]:
-        """Bring the schema up to date; return the files that were applied now.
+        """Bring the schema up to date; return the files that were applied.
 
         Raises `Unavailable` with the remedy.
         """
@@ -114,7 +117,7 @@ class Postgres:
             try:
                 await connection.execute(statements.MAKE_MONTHS, months)
             except asyncpg.LockNotAvailableError:
-                log.info("partitions wait", reason="somebody reads …_other; they are made later")
+                log.info("partitions wait", reason="somebody reads …_other, so they are made later")
                 self._months.postpone()
                 break
             self._months.note(months)
@@ -122,7 +125,7 @@ class Postgres:
     # ------------------------------------------------------------------ connections
 
     async def _prepared(self) -> asyncpg.Connection:
-        """A connection with all that a write needs: the schema is up to date, too."""
+        """Connect, bring the schema up to date, and set the session up for writing."""
         connection = await self._connected()
         async with self._watching(connection, self._timeout_seconds):
             current = await is_current(connection)
@@ -136,7 +139,7 @@ class Postgres:
 
     @contextlib.asynccontextmanager
     async def _for_once(self, seconds: float) -> AsyncIterator[asyncpg.Connection]:
-        """A connection that is closed again."""
+        """Give a connection for the block alone."""
         connection = await self._connected()
         async with self._watching(connection, seconds):
             yield connection
@@ -153,14 +156,14 @@ class Postgres:
             raise errors.unavailable(error, self.address) or error from None
         async with self._watching(connection, self._timeout_seconds):
             if await connection.fetchval("SELECT pg_is_in_recovery()"):
-                raise Unavailable(errors.PRIMARY)
+                raise Unavailable(errors.PRIMARY, cause=Cause.NO_PRIMARY)
         return connection
 
     @contextlib.asynccontextmanager
     async def _watching(
         self, connection: asyncpg.Connection, seconds: float
     ) -> AsyncIterator[None]:
-        """Whatever goes wrong, or lasts too long, drops the connection; say it in our words."""
+        """Drop the connection if anything fails or takes too long; raise `Unavailable` for it."""
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -173,31 +176,36 @@ class Postgres:
 
 
 async def _halve(connection: asyncpg.Connection, batch: Sequence[Delivery]) -> Written:
-    """Take the batch; where the server refuses, its halves, down to the records that it refuses."""
+    """Take the batch, or its halves where the server refuses it, down to the records it refuses."""
     until = time.monotonic() + HALVING_SECONDS
     parts, count, refusals = [batch], 0, list[Refusal]()
     while parts and (count == 0 or time.monotonic() < until):
         part = parts.pop()
-        reason = await _take(connection, part)
-        if reason is not None and len(part) > 1:
+        refusal = await _take(connection, part, count)
+        if refusal is not None and len(part) > 1:
             half = len(part) // 2
             parts += [part[half:], part[:half]]
             continue
-        if reason is not None:
-            refusals.append(Refusal(count, reason))
+        if refusal is not None:
+            refusals.append(refusal)
         elif parts:
             await connection.execute(statements.SAVE)
         count += len(part)
     return Written(count, tuple(refusals))
 
 
-async def _take(connection: asyncpg.Connection, part: Sequence[Delivery]) -> str | None:
-    """Take all of them and return None, or none and return why the server refuses."""
+async def _take(
+    connection: asyncpg.Connection, part: Sequence[Delivery], index: int
+) -> Refusal | None:
+    """Take all of `part` and return None, or take none of it and return why the server refuses.
+
+    `index` is the place of its first record in the batch.
+    """
     tables, nodes = table_rows(part), node_rows(part)
     error = await _attempt(connection, _copy, tables, nodes)
     if isinstance(error, asyncpg.UniqueViolationError):
         error = await _attempt(connection, _copy_new, tables, nodes)
-    return None if error is None else errors.refusal(error)
+    return None if error is None else errors.refusal(error, index)
 
 
 async def _attempt(
@@ -206,7 +214,7 @@ async def _attempt(
     tables: Mapping[str, Sequence[Row]],
     nodes: Sequence[Row],
 ) -> Exception | None:
-    """Write all rows and return None, or none and return why the server refuses."""
+    """Write all rows and return None, or write none and return the error that refuses them."""
     try:
         for table, rows in tables.items():
             await copy(connection, table, rows)
@@ -222,14 +230,14 @@ async def _attempt(
 
 
 async def _copy(connection: asyncpg.Connection, table: str, rows: Sequence[Row]) -> None:
-    """Into the table itself; an error if any is there already."""
+    """Copy into the table itself; an error if any row exists already."""
     await connection.copy_records_to_table(
         table, schema_name="echo", columns=COLUMNS[table], records=rows
     )
 
 
 async def _copy_new(connection: asyncpg.Connection, table: str, rows: Sequence[Row]) -> None:
-    """By way of a temporary table, those that are not there yet."""
+    """Copy by way of a temporary table the rows that do not exist yet."""
     await connection.execute(statements.STAGE[table])
     await connection.copy_records_to_table(
         statements.STAGED, schema_name="pg_temp", columns=COLUMNS[table], records=rows

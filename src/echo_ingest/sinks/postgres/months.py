@@ -1,7 +1,7 @@
-"""Which months of observed time want a partition: pure but for the clock that `postpone` reads.
+"""Which months of observed time need a partition: pure, except for the clock of `postpone`.
 
-The database decides which of them get one (migrations/0002_months.sql); what was asked for once is
-not asked for again, until a new month begins and with it more of them can be had.
+The database decides which of them get one (migrations/0002_months.sql). A month that was requested
+is not requested again until a new month begins, when the database allows later ones.
 """
 
 import time
@@ -12,29 +12,29 @@ AGAIN_SECONDS = 60.0
 
 
 class MonthPartitions:
-    """What has been asked for."""
+    """The months that have been requested."""
 
     def __init__(self) -> None:
-        self._now = date.min
-        self._asked: set[date] = set()
+        self._current = date.min
+        self._requested: set[date] = set()
         self._again_at = 0.0
 
     def missing(self, observed: Iterable[datetime], now: datetime) -> list[date]:
-        """The first days of the months to ask for: of these times, and ahead of time."""
-        this = date(now.year, now.month, 1)
-        if this != self._now:
-            self._now, self._asked = this, set()
+        """Return the first days of the months to request: of these times, this one and the next."""
+        this_month = date(now.year, now.month, 1)
+        if this_month != self._current:
+            self._current, self._requested = this_month, set()
         if time.monotonic() < self._again_at:
             return []
         months = {date(each.year, each.month, 1) for each in observed}
-        return sorted((months | {this, _next(this)}) - self._asked)
+        return sorted((months | {this_month, _next(this_month)}) - self._requested)
 
     def note(self, months: Iterable[date]) -> None:
-        """These were asked for."""
-        self._asked.update(months)
+        """Note that these were requested."""
+        self._requested.update(months)
 
     def postpone(self) -> None:
-        """Ask for none for a while."""
+        """Request none for a while."""
         self._again_at = time.monotonic() + AGAIN_SECONDS
 
 

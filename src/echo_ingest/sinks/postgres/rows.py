@@ -1,7 +1,7 @@
-"""Records as rows: pure. Which columns each table has for us, and what a batch tells of nodes.
+"""Records as rows: pure. Which columns each table has, and what a batch says about nodes.
 
-docs/postgresql.md describes the tables. Audio is described, never stored; where its bytes are is
-said in `clip_reference`.
+docs/postgresql.md describes the tables. Audio is described and never stored; `clip_reference` has
+the address of its bytes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ REFERENCES = _places("clip_reference")
 
 
 def table_rows(batch: Sequence[Delivery]) -> dict[str, list[Row]]:
-    """Table → rows in its `COLUMNS`, for those tables that the batch has any for."""
+    """Return for each table that the batch needs its rows, as in `COLUMNS`."""
     tables: dict[str, list[Row]] = {}
     for delivery in batch:
         table, row = _row(delivery)
@@ -45,7 +45,7 @@ def table_rows(batch: Sequence[Delivery]) -> dict[str, list[Row]]:
 
 
 def node_rows(batch: Iterable[Delivery]) -> list[Row]:
-    """Rows in `NODE_COLUMNS`, sorted: who locks them in one order cannot lock out another."""
+    """Return rows in `NODE_COLUMNS`, sorted: transactions that lock in one order never deadlock."""
     nodes: dict[str, _NodeUpdate] = {}
     for delivery in batch:
         node, place = delivery.record.node, delivery.record.place
@@ -70,7 +70,7 @@ def node_rows(batch: Iterable[Delivery]) -> list[Row]:
 
 
 class _NodeUpdate(Struct):
-    """What a batch tells of one node: when it was heard, and its newest place."""
+    """What a batch says about one node: when it was heard, and its newest place."""
 
     first_at_ms: int
     last_at_ms: int

@@ -1,4 +1,4 @@
-"""What is said to PostgreSQL for a batch, in SQL."""
+"""The SQL with which a batch is written."""
 
 from echo_ingest.sinks.postgres.rows import COLUMNS, NODE_COLUMNS
 
@@ -23,14 +23,14 @@ STAGE = {
 UNSTAGE = {
     table: f"INSERT INTO echo.{table} ({', '.join(columns)})"
     f" SELECT {', '.join(columns)} FROM pg_temp.{STAGED}"
-    # Named, so that what breaks a rule of the site's own is not passed over.
+    # The columns are named, so that a row that breaks another constraint is an error.
     " ON CONFLICT (observed_at, key) DO NOTHING;"
     f" DROP TABLE pg_temp.{STAGED}"
     for table, columns in COLUMNS.items()
 }
 
 PLACED = NODE_COLUMNS[3:]
-# The known place stays where the one that was told is no newer.
+# The known place stays unless the reported one is newer.
 HEAR = f"""
     INSERT INTO echo.nodes AS known ({", ".join(NODE_COLUMNS)})
     SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[],
@@ -73,5 +73,5 @@ LACKING = """
     WHERE NOT is_granted
     ORDER BY 1
 """
-"""What the role may not do and needs to; $1 are the tables."""
+"""The privileges that the role needs and lacks; $1 are the tables."""
 MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')"

@@ -1,8 +1,9 @@
 """The console: what people look at in the morning, below /console. docs/console.md shows it.
 
-A page is a file here and a template: the file asks the sources and hands what it found to the
-template. Pages work without scripts; with them, parts of a page are brought up to date by one
-stream of changes, and maps, series and clips can be looked into.
+A page is a package and a template: the package asks the sources and hands a view to the template.
+Pages work without scripts; with them, one stream of changes keeps parts of a page up to date, and
+maps, graphs and clips are interactive. No page's package imports another's: what pages share lies
+beside the packages.
 """
 
 from pathlib import Path
@@ -39,19 +40,19 @@ def create_console(
     live: LiveUpdates,
     settings: Settings,
     tokens: Tokens,
-    refusals: FailedAttempts,
+    failed: FailedAttempts,
 ) -> Router:
-    """All routes below /console, for those who may."""
+    """Create all routes below /console, for those who are allowed."""
     bundle = read_bundle()
     pages = PageRenderer(bundle, settings.map_tiles)
     sessions = LoginSessions(tokens)
     sources = ConsoleContext(service, journal, almanac, pages, settings)
-    replaying = ReplayJobs()
+    replays = ReplayJobs()
     live.offer("overview", lambda zone, viewer: overview.fragments(sources, zone, viewer))
     live.offer("nodes", lambda zone, _: nodes.fragments(sources, zone))
     live.offer(
         "refused",
-        lambda zone, viewer: refused.fragments(sources, replaying, zone, viewer),
+        lambda zone, viewer: refused.fragments(sources, replays, zone, viewer),
     )
     for show in get_args(Show):
         live.offer(show, _calls(sources, show))
@@ -61,10 +62,10 @@ def create_console(
             *overview.routes(sources),
             *nodes.routes(sources),
             *calls.routes(sources),
-            *refused.routes(sources, replaying),
-            *actions.routes(sources, replaying),
+            *refused.routes(sources, replays),
+            *actions.routes(sources, replays),
             live_stream(live),
-            *login.routes(pages, sessions, refusals, is_open=settings.console_access == "open"),
+            *login.routes(pages, sessions, failed, is_open=settings.console_access == "open"),
             bundle_page(bundle),
             nothing_here,
         ],
@@ -86,5 +87,5 @@ def _calls(sources: ConsoleContext, show: Show) -> Parts:
 
 @route("/{rest:path}", http_method=[HttpMethod.GET, HttpMethod.POST], sync_to_thread=False)
 def nothing_here(rest: FromPath[Path]) -> None:
-    """Any other address: said on a page rather than in JSON."""
+    """Answer any other address with a page rather than with JSON."""
     raise NotFoundException

@@ -1,6 +1,6 @@
-"""What an operator does: each a form that is sent, and a page that says what came of it.
+"""What an operator does: each action is a form, and the next page says what came of it.
 
-They do what the command line does, by the same functions, in a thread of their own.
+Actions do what the command line does, by the same functions, in their own thread.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from litestar import Response, post
 from litestar.exceptions import ClientException, HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
-from msgspec import json
+from msgspec import Struct, json
 
 from echo_ingest.admin import ActionError, nodes, sinks
 from echo_ingest.broker import BrokerError
@@ -34,11 +34,20 @@ FOLLOWED_SECONDS, FOLLOWED_POLLS = 0.05, 40
 
 T = TypeVar("T")
 
+
+class NodeAddedView(Struct, frozen=True):
+    """What the page with new credentials shows."""
+
+    credentials: nodes.NodeCredentials
+    qr_code: str
+    """The credentials as an image, as a data URI."""
+
+
 log = structlog.get_logger("web")
 
 
-def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHandler]:
-    """One for each action."""
+def routes(sources: ConsoleContext, replays: ReplayJobs) -> list[HTTPRouteHandler]:
+    """Return a route for each action."""
     settings, flash = sources.settings, sources.pages.flash
     threads = ThreadPoolExecutor(1, thread_name_prefix="action")
 
@@ -50,33 +59,33 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
         except (BrokerError, JournalFull) as error:
             raise HTTPException(str(error), status_code=503) from None
 
-    def back(request: AnyRequest, form: dict[str, str], words: str, otherwise: str) -> Redirect:
+    def back(request: AnyRequest, form: dict[str, str], message: str, otherwise: str) -> Redirect:
         where = own_page(form.get("back", ""), otherwise)
-        cookie = flash.keep(words, by_tls=is_by_tls(request.headers))
+        cookie = flash.keep(message, by_tls=is_by_tls(request.headers))
         return Redirect(where, status_code=303, cookies=[cookie])
 
     @post("/actions/replay", status_code=303)
     async def replay(request: AnyRequest) -> Redirect:
-        """Try one refused message again, or all of a group."""
+        """Retry one refused message, or all of a group."""
         form = await acting_form(request)
-        its, steps = await replay_form.replay_of(sources, form)
-        replaying.start(its, steps)
+        job, steps = await replay_form.replay_of(sources, form)
+        replays.start(job, steps)
         log.info(
-            "operator acts", action="replay", reason=its.reason, sink=its.sink, total=its.total
+            "operator acts", action="replay", reason=job.reason, sink=job.sink, total=job.total
         )
         return Redirect(f"{REFUSED}#replay", status_code=303)
 
     @post("/actions/stop-replay", status_code=303)
     async def stop_replay(request: AnyRequest) -> Redirect:
-        """End the replay that is under way."""
+        """Stop the replay that is under way."""
         await acting_form(request)
-        replaying.stop()
+        replays.stop()
         log.info("operator acts", action="stop replay")
         return Redirect(f"{REFUSED}#replay", status_code=303)
 
     @post("/actions/pause", status_code=303)
     async def pause(request: AnyRequest) -> Redirect:
-        """Have a store wait."""
+        """Pause a sink."""
         form = await acting_form(request)
         sink = _field(form, "sink")
         since = await decide(lambda: sinks.pause(settings, sink))
@@ -91,7 +100,7 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
 
     @post("/actions/resume", status_code=303)
     async def resume(request: AnyRequest) -> Redirect:
-        """Let a store go on."""
+        """Resume a sink."""
         form = await acting_form(request)
         sink = _field(form, "sink")
         backlog = await decide(lambda: sinks.resume(settings, sink))
@@ -104,33 +113,33 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
 
     @post("/actions/add-node", status_code=200)
     async def add_node(request: AnyRequest) -> Response[bytes]:
-        """Make credentials for a device, and show them this once."""
+        """Create credentials for a device, and show them once."""
         form = await acting_form(request)
         name, url = _field(form, "node"), form.get("url", "").strip() or None
 
         def add() -> nodes.NodeCredentials:
             _require_nodes(sources)
-            nodes.check(settings, name)
-            place = nodes.place_of(settings, url)
+            nodes.check_name_and_topic(settings, name)
+            place = nodes.broker_url(settings, url)
             password, hashed = new_password()
             nodes.add(settings, name, hashed)
-            return nodes.given(settings, name, password, place)
+            return nodes.credentials_for(settings, name, password, place)
 
-        given = await decide(add)
+        credentials = await decide(add)
         log.info("operator acts", action="add node", node=name)
-        code = segno.make(json.encode(given), micro=False)
-        drawn = code.svg_data_uri(scale=4, border=3, light="#fff")
-        return sources.pages.page(request, "node_added.html", {"given": given, "code": drawn})
+        code = segno.make(json.encode(credentials), micro=False)
+        qr_code = code.svg_data_uri(scale=4, border=3, light="#fff")
+        return sources.pages.page(request, "node_added.html", NodeAddedView(credentials, qr_code))
 
     @post("/actions/disable-node", status_code=303)
     async def disable_node(request: AnyRequest) -> Redirect:
-        """Shut a device out."""
+        """Block a device."""
         form = await acting_form(request)
         return await set_disabled(request, form, True)
 
     @post("/actions/enable-node", status_code=303)
     async def enable_node(request: AnyRequest) -> Redirect:
-        """Let a device in again."""
+        """Unblock a device."""
         form = await acting_form(request)
         return await set_disabled(request, form, False)
 
@@ -144,15 +153,15 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
         await decide(change)
         await followed(name, "disabled" if disabled else "enabled")
         log.info("operator acts", action="disable node" if disabled else "enable node", node=name)
-        words = (
-            f"{name} is shut out within two seconds; what it has sent stays."
+        message = (
+            f"{name} is blocked within two seconds; the messages that it has sent are kept."
             if disabled
-            else f"{name} may come in again, with the credentials that it had."
+            else f"{name} is unblocked and can connect again with the credentials that it had."
         )
-        return back(request, form, words, f"/console/nodes/{name}")
+        return back(request, form, message, f"/console/nodes/{name}")
 
     async def followed(name: str, account: str) -> None:
-        """Until the pages show it too: they would offer to do again what was just done."""
+        """Wait until the pages show it too: they would offer to do the same again."""
         for _ in range(FOLLOWED_POLLS):
             node = await sources.almanac.ask(lambda almanac: almanac.node(name, 0, 0))
             if node is not None and node.account == account:
@@ -163,14 +172,14 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
 
 
 def _require_nodes(sources: ConsoleContext) -> None:
-    if not nodes.are_here(sources.settings):
+    if not nodes.manages_our_broker(sources.settings):
         raise ActionError(
-            "the broker runs elsewhere, and so do its nodes: type `echo-ingest nodes` there"
+            "the broker runs on another machine: run `echo-ingest nodes` there to manage its nodes"
         )
 
 
 def _field(form: dict[str, str], name: str) -> str:
     value = form.get(name, "").strip()
     if not value:
-        raise ClientException(f"{name} is missing: go back and fill it in")
+        raise ClientException(f"the field {name} is empty: go back and fill it in")
     return value

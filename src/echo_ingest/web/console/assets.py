@@ -1,8 +1,8 @@
-"""What the browser gets besides HTML: scripts and styles, as `make console` has built them.
+"""What the browser gets besides HTML: scripts and styles, as `make console` builds them.
 
-Their names have a hash of what they hold, so a browser may keep them for ever. They lie
-gzipped in the package. A checkout in which nothing was built has none: then pages are
-plain HTML, which says how to build.
+Their names contain a hash of their content, so a browser may keep them for ever. They are stored
+gzipped in the package. A checkout in which nothing was built has none: then pages are plain HTML
+that says how to build them.
 """
 
 import gzip
@@ -34,21 +34,21 @@ class AssetBundle(Struct, frozen=True):
     names: Mapping[str, str] = {}
     """`map.js` → `map-3F2A….js`."""
     files: Mapping[str, bytes] = {}
-    """Gzipped, by those names: some 300 kB in memory, and no file is read for a request."""
+    """Gzipped content by these names: some 300 kB in memory, so no request reads a file."""
 
     @property
     def is_built(self) -> bool:
-        """Is there anything?"""
+        """Return whether anything was built."""
         return bool(self.names)
 
     def address(self, name: str) -> str | None:
-        """Where the browser finds it."""
-        found = self.names.get(name)
-        return f"{ADDRESS}/{found}" if found else None
+        """Return where the browser finds the file `name`; None if it was not built."""
+        hashed = self.names.get(name)
+        return f"{ADDRESS}/{hashed}" if hashed else None
 
 
 def read_bundle(folder: Path = FOLDER) -> AssetBundle:
-    """What lies in `folder`; empty if nothing was built there."""
+    """Read the files in `folder`; return an empty bundle if nothing was built there."""
     try:
         names = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=dict[str, str])
     except FileNotFoundError:
@@ -57,11 +57,11 @@ def read_bundle(folder: Path = FOLDER) -> AssetBundle:
 
 
 def bundle_page(bundle: AssetBundle) -> HTTPRouteHandler:
-    """The files of `bundle`, and nothing else that lies there."""
+    """Return the route of the files of `bundle`, and of nothing else."""
 
     @get("/static/{name:str}", sync_to_thread=False)
     def file(request: Request[object, object, State], name: FromPath[str]) -> Response[bytes]:
-        """One file."""
+        """Send one file."""
         body = bundle.files.get(name)
         if body is None:
             raise NotFoundException(f"there is no file {name}; load the page again")

@@ -1,4 +1,4 @@
-"""Who may look at the console and who may act: asked before every page."""
+"""Who may view the console and who may make changes: checked before every page."""
 
 import hmac
 import time
@@ -20,27 +20,27 @@ from echo_ingest.web.same_origin import comes_from_here, is_by_tls, is_for_this_
 
 COOKIE = "echo-ingest"
 COOKIE_BY_TLS = "__Host-echo-ingest"
-"""Under this name, no other site of the same domain can put one."""
+"""No other site of the same domain can set a cookie with this name."""
 OPEN_TO_ALL = ("/console/login", "/console/static/")
 FORM_TOKEN = "form_token"  # noqa: S105 - the field's name
 
 
 class Viewer(Struct, frozen=True):
-    """Whoever asks for a page."""
+    """The person who asks for a page."""
 
     role: Role | None = None
     ends_at: int | None = None
-    """Until when the log-in holds, in seconds since 1970."""
+    """When the log-in ends, in seconds since 1970."""
     form_token: str = ""
 
     @property
     def may_act(self) -> bool:
-        """With the operator's token."""
+        """Return whether this is an operator, who may make changes."""
         return self.role == "operator"
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the log-in holds yet; None: there is none that would end."""
+        """Return how long the log-in still lasts; None without a log-in."""
         return None if self.ends_at is None else max(0.0, self.ends_at - time.time())
 
 
@@ -52,14 +52,14 @@ class LogInFirst(NotAuthorizedException):
 
 
 def viewer_of(request: AnyRequest) -> Viewer:
-    """Who asks, as the guard has found; nobody, where it has not come that far."""
+    """Return who asks, as the guard has found out; `NOBODY` before the guard has run."""
     viewer = request.scope["state"].get("viewer", NOBODY)
     assert isinstance(viewer, Viewer)
     return viewer
 
 
 def cookie_name(request: AnyRequest) -> str:
-    """What the session's cookie is called on this way here."""
+    """Return the name of the session's cookie, which depends on TLS."""
     return COOKIE_BY_TLS if is_by_tls(request.headers) else COOKIE
 
 
@@ -72,7 +72,7 @@ class LoginGuard:
         self._sessions = sessions
 
     def __call__(self, app: ASGIApp) -> ASGIApp:
-        """`app`, for those who may."""
+        """Return `app` for those who are allowed."""
 
         async def ask_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
             request: AnyRequest = AnyRequest(scope, receive, send)
@@ -81,7 +81,7 @@ class LoginGuard:
             scope["state"]["viewer"] = viewer
             may_read = self._is_open or viewer.role is not None
             if not may_read and not request.url.path.startswith(OPEN_TO_ALL):
-                raise LogInFirst("log in to see this page")
+                raise LogInFirst("log in to view this page")
             await app(scope, receive, send)
 
         return ask_and_answer
@@ -89,13 +89,13 @@ class LoginGuard:
     def _refuse_strangers(self, request: AnyRequest) -> None:
         if self._for_this_machine and not is_for_this_machine(request.headers):
             raise PermissionDeniedException(
-                "the console is open to this machine alone, as http://localhost or http://127.0.0.1"
-                " in the browser; to come by another name, set IOT_CONSOLE=token and log in"
+                "the console is open to this machine alone, at http://localhost or http://127.0.0.1;"
+                " to use another host name, set IOT_CONSOLE=token and log in"
             )
         if request.method != "GET" and not comes_from_here(request.headers):
             raise PermissionDeniedException(
-                "this was sent by a page of another site; if it was you, do it in the console. A "
-                "proxy between has to pass on the header Host as it is"
+                "this request came from a page of another site; if you meant it, repeat it in the "
+                "console. A proxy in between has to pass the header Host on unchanged"
             )
 
     def _viewer(self, request: AnyRequest) -> Viewer:
@@ -110,14 +110,14 @@ class LoginGuard:
 
 
 async def acting_form(request: AnyRequest) -> dict[str, str]:
-    """The form of somebody who may act; raises `HTTPException` in words for everybody else."""
+    """Return the form of an operator; raise `HTTPException` for everybody else."""
     viewer = viewer_of(request)
     if not viewer.may_act:
-        raise LogInFirst("log in with the operator's token to do this")
+        raise LogInFirst("log in with the operator token to do this")
     form = await form_of(request)
     if not hmac.compare_digest(form.pop(FORM_TOKEN, "").encode(), viewer.form_token.encode()):
         raise HTTPException(
-            "this form is not of your log-in: load the page again, and then repeat it",
+            "this form does not belong to your log-in: load the page again, then repeat it",
             status_code=403,
         )
     return form

@@ -1,7 +1,7 @@
-"""The names people use of animals, beside the scientific ones that devices send.
+"""The common names of animals, beside the scientific ones that devices send.
 
-`names.csv` has those of the forests this was made for, the south-east of Australia. An animal that
-is not in it is shown by its scientific name alone, unless its device says both.
+`names.csv` has those of the forests for which this was written, in the south-east of Australia. An
+animal that is not in it is shown by its scientific name alone, unless its device sends both.
 """
 
 import csv
@@ -11,9 +11,9 @@ from pathlib import Path
 FILE = Path(__file__).with_name("names.csv")
 
 
-def known_as(species: str, said: str | None = None) -> str | None:
-    """What people call the species: as the device has `said` it, else as it is known here."""
-    return said or _known().get(species.casefold())
+def known_as(species: str, device_name: str | None = None) -> str | None:
+    """Return the common name of `species`: the `device_name`, else the one known here."""
+    return device_name or _known().get(species.casefold())
 
 
 @cache

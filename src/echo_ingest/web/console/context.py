@@ -1,4 +1,4 @@
-"""What pages may ask."""
+"""What the pages can ask."""
 
 from msgspec import Struct
 
@@ -9,15 +9,15 @@ from echo_ingest.web.reader import AlmanacThreads, JournalThreads
 
 
 class ConsoleContext(Struct, frozen=True):
-    """Handed to each page once, when the routes are made."""
+    """The sources that each page gets once, when the routes are created."""
 
     service: Service
-    """How the house is just now: cheap, in memory."""
+    """How the service is just now: cheap, in memory."""
     journal: JournalThreads
     """What was stored: in threads, a few at a time."""
     almanac: AlmanacThreads
-    """What was heard when: made ready, so that most of a page comes from it."""
+    """The read model: most of a page comes from it, quickly."""
     pages: PageRenderer
-    """Makes the answer."""
+    """Renders the answer."""
     settings: Settings
-    """How this house is set up: what its broker's address is, where its files are."""
+    """The configuration: the broker's address, the place of the files."""

@@ -1,4 +1,4 @@
-"""Errors below /console, as pages: what is wrong and what to do, in words."""
+"""Errors below /console as pages, which say what is wrong and what to do."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -7,6 +7,7 @@ from litestar import Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.response import Redirect
 from litestar.types import ExceptionHandlersMap
+from msgspec import Struct
 
 from echo_ingest.almanac import AlmanacUnready
 from echo_ingest.ipc import NoAnswer
@@ -15,56 +16,75 @@ from echo_ingest.web.console.auth import LogInFirst
 from echo_ingest.web.console.login import next_of
 from echo_ingest.web.console.rendering import AnyRequest, PageRenderer
 from echo_ingest.web.errors import log
-from echo_ingest.web.same_origin import is_elsewheres_link
+from echo_ingest.web.same_origin import is_link_from_elsewhere
 
 TITLES = {
-    400: "That cannot be asked",
-    401: "Log in first",
-    403: "Not allowed",
-    404: "Nothing here",
-    405: "Not possible here",
-    429: "Too often",
-    500: "A mistake of this service",
-    503: "Not now",
+    400: "This request is not valid",
+    401: "Please log in first",
+    403: "This is not allowed",
+    404: "This page does not exist",
+    405: "This is not possible here",
+    409: "This is not possible now",
+    429: "There were too many attempts",
+    500: "Something went wrong",
+    503: "This is not available now",
 }
 
 
-def problem_pages(pages: PageRenderer) -> ExceptionHandlersMap:
-    """How each kind of error is shown."""
+class ProblemView(Struct, frozen=True):
+    """What the page of an error shows."""
 
-    def shown(
-        request: AnyRequest, status_code: int, words: str, headers: dict[str, str] | None = None
+    title: str
+    text: str
+    status_code: int
+
+
+class OnwardView(Struct, frozen=True):
+    """What the page that leads on to another one shows."""
+
+    onward: str
+
+
+def problem_pages(pages: PageRenderer) -> ExceptionHandlersMap:
+    """Return how each kind of error is shown."""
+
+    def problem_page(
+        request: AnyRequest, status_code: int, text: str, headers: dict[str, str] | None = None
     ) -> Response[bytes]:
-        title = TITLES.get(status_code, "That did not work")
-        values = {"title": title, "words": words, "status_code": status_code}
-        return pages.page(request, "problem.html", values, status_code=status_code, headers=headers)
+        title = TITLES.get(status_code, "This did not work")
+        view = ProblemView(title, text, status_code)
+        return pages.page(request, "problem.html", view, status_code=status_code, headers=headers)
 
     def http_error(request: AnyRequest, error: HTTPException) -> Response[bytes]:
-        words = error.detail
-        if words == "Not Found":
-            words = f"There is no page {request.url.path}."
-        return shown(request, error.status_code, words, dict(error.headers or {}))
+        text = error.detail
+        if text == "Not Found":
+            text = f"There is no page {request.url.path}."
+        return problem_page(request, error.status_code, text, dict(error.headers or {}))
 
     def log_in_first(request: AnyRequest, error: LogInFirst) -> Response[Any]:
         onward = next_of(request)
-        if is_elsewheres_link(request.headers):
-            # Loaded again from a page of ours, the browser sends the cookie that it kept back.
-            return pages.page(request, "onward.html", {"onward": onward})
+        if is_link_from_elsewhere(request.headers):
+            # When one of our pages leads there, the browser sends the cookie that it withheld.
+            return pages.page(request, "onward.html", OnwardView(onward))
         mode = request.headers.get("sec-fetch-mode", "navigate")
         if request.method == "GET" and mode == "navigate":
             return Redirect(f"/console/login?{urlencode({'next': onward})}", status_code=303)
-        return shown(request, 401, error.detail)
+        return problem_page(request, 401, error.detail)
 
     def not_now(
         request: AnyRequest, error: JournalUnusable | AlmanacUnready | NoAnswer
     ) -> Response[bytes]:
-        return shown(request, 503, str(error))
+        return problem_page(request, 503, str(error))
 
-    def ours(request: AnyRequest, error: Exception) -> Response[bytes]:
+    def our_mistake(request: AnyRequest, error: Exception) -> Response[bytes]:
         log.error("page failed", path=request.url.path, exc_info=error)
-        return shown(request, 500, "Its log says more. Other pages may still work.")
+        return problem_page(
+            request,
+            500,
+            "This page could not be shown; the service's log says why. Other pages may still work.",
+        )
 
-    # Those of the whole service, one by one: its own for a narrower kind would come first.
+    # Each kind is listed: the handlers of the whole service for a narrower kind would win.
     return {
         NotFoundException: http_error,
         MethodNotAllowedException: http_error,
@@ -73,5 +93,5 @@ def problem_pages(pages: PageRenderer) -> ExceptionHandlersMap:
         JournalUnusable: not_now,
         AlmanacUnready: not_now,
         NoAnswer: not_now,
-        Exception: ours,
+        Exception: our_mistake,
     }

@@ -1,6 +1,6 @@
 """Numbers, spans and times as people read them. Pure: a zone is always given, never assumed.
 
-Numbers have a narrow space between thousands, quantities their unit, times their zone.
+Numbers have a narrow space between thousands, quantities have a unit, times have a zone.
 """
 
 import functools
@@ -10,6 +10,8 @@ import re
 import zoneinfo
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
+
+from echo_ingest import formatting
 
 NARROW_SPACE = "\u202f"
 NO_BREAK_SPACE = "\u00a0"
@@ -27,7 +29,7 @@ Moment = datetime | int
 
 
 def number(value: float, decimals: int = 0) -> str:
-    """`12 304`, `0.87`, `−4.5`; what is not finite is a dash."""
+    """Write `12 304`, `0.87` or `−4.5`; what is not finite is a dash."""
     if not math.isfinite(value):
         return "–"
     text = f"{value:,.{decimals}f}".replace(",", NARROW_SPACE)
@@ -37,17 +39,17 @@ def number(value: float, decimals: int = 0) -> str:
 
 
 def with_unit(value: float, unit: str, decimals: int = 0) -> str:
-    """`4.1 V`, `85 %`: the two never part at the end of a line."""
+    """Write `4.1 V` or `85 %`, with a space at which a line cannot break."""
     return f"{number(value, decimals)}{NO_BREAK_SPACE}{unit}"
 
 
 def counted(count: int, things: str) -> str:
-    """`1 node`, `2 nodes`: `things` is a plural that ends in s, or a word that has none."""
-    return f"{number(count)} {things if count != 1 else things.removesuffix('s')}"
+    """Write `1 node` or `2 nodes`, as `echo_ingest.formatting.counted` does."""
+    return formatting.counted(count, things, thousands=NARROW_SPACE)
 
 
 def size(size_bytes: float) -> str:
-    """Bytes, three digits or so: `640 kB`, `1.2 GB`."""
+    """Write bytes with about three digits: `640 kB`, `1.2 GB`."""
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         # As it will be shown: 999,999 bytes are 1.0 MB and not 1,000 kB.
         if abs(size_bytes) >= scale * 0.9995:
@@ -57,9 +59,9 @@ def size(size_bytes: float) -> str:
 
 
 def per_second(rate: float, beside: float | None = None) -> str:
-    """`1 204 /s`, `3.2 /s`; by the minute if less than one a second, by the hour if still less.
+    """Write `1 204 /s` or `3.2 /s`; per minute or per hour where that is less than one.
 
-    In the unit of the rate that it stands `beside`, where there is one.
+    Use the unit of the rate that it stands `beside`, where there is one.
     """
     measure = rate if beside is None else beside
     unit, seconds = next(
@@ -74,7 +76,7 @@ def per_second(rate: float, beside: float | None = None) -> str:
 
 
 def span(seconds: float) -> str:
-    """`40 seconds`, `2 minutes`, `3 hours 20 minutes`, `12 days`: as exactly as anyone wants it."""
+    """Write `40 seconds`, `2 minutes`, `3 hours 20 minutes` or `12 days`: as exactly as needed."""
     whole = max(0, int(seconds))
     for (name, unit), (smaller_name, smaller) in itertools.pairwise(SPANS):
         count = whole // unit
@@ -89,7 +91,7 @@ def span(seconds: float) -> str:
 
 
 def ago(when: Moment, now: datetime) -> str:
-    """`2 minutes ago`; a time ahead of ours, as a wrong clock says it, is `in 2 minutes`."""
+    """Write `2 minutes ago`; a time in the future, from a wrong clock, is `in 2 minutes`."""
     seconds = (now - _aware(when)).total_seconds()
     if abs(seconds) < 1:
         return "just now"
@@ -101,7 +103,7 @@ def ago(when: Moment, now: datetime) -> str:
 
 @functools.lru_cache(1_000)
 def zone_called(name: str) -> ZoneInfo:
-    """The zone of that IANA name, else UTC: the name comes from a browser."""
+    """Return the zone of that IANA name, else UTC: the name comes from a browser."""
     if len(name) <= 64 and ZONE_NAME.fullmatch(name):
         try:
             return ZoneInfo(name)
@@ -111,7 +113,7 @@ def zone_called(name: str) -> ZoneInfo:
 
 
 def clock(when: Moment, zone: ZoneInfo, *, seconds: bool = False) -> str:
-    """`03:12 AEST`."""
+    """Write `03:12 AEST`."""
     local = _local(when, zone)
     return (
         f"{local:%H:%M:%S}" + f" {zone_of(local)}" if seconds else f"{local:%H:%M} {zone_of(local)}"
@@ -119,13 +121,13 @@ def clock(when: Moment, zone: ZoneInfo, *, seconds: bool = False) -> str:
 
 
 def moment(when: Moment, zone: ZoneInfo) -> str:
-    """`14 Sep 2026, 03:12:45 AEST`."""
+    """Write `14 Sep 2026, 03:12:45 AEST`."""
     local = _local(when, zone)
     return f"{day(local.date())}, {local:%H:%M:%S} {zone_of(local)}"
 
 
 def moment_short(when: Moment, now: datetime, zone: ZoneInfo) -> str:
-    """`03:12 AEST` for today, `yesterday 03:12 AEST`, else with the day, and another year."""
+    """Write `03:12 AEST` for today, `yesterday 03:12 AEST`, else the day too, and the year."""
     local, today = _local(when, zone), now.astimezone(zone).date()
     text = f"{local:%H:%M} {zone_of(local)}"
     match (today - local.date()).days:
@@ -139,17 +141,17 @@ def moment_short(when: Moment, now: datetime, zone: ZoneInfo) -> str:
 
 
 def iso(when: Moment) -> str:
-    """For programs: RFC 3339 in UTC, as the `datetime` attribute of `<time>` wants it."""
+    """Write RFC 3339 in UTC, for the `datetime` attribute of `<time>`."""
     return _aware(when).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def day(when: date) -> str:
-    """`14 Sep 2026`."""
+    """Write `14 Sep 2026`."""
     return f"{when.day} {when:%b} {when.year:04}"
 
 
 def zone_of(local: datetime) -> str:
-    """`AEST`; `UTC+3` where a zone has no letters of its own."""
+    """Write `AEST`; `UTC+3` where a zone has no letters."""
     name = local.tzname() or "UTC"
     if name[0] not in "+-":
         return name
@@ -163,18 +165,18 @@ def zone_of(local: datetime) -> str:
 
 
 def night_of(when: Moment, zone: ZoneInfo) -> date:
-    """A night goes from noon to noon, and is called by the day on whose evening it begins."""
+    """Return the night of a moment: it goes from noon to noon, and is named by its evening."""
     return (_local(when, zone).replace(tzinfo=None) - timedelta(hours=12)).date()
 
 
 def night_bounds(night: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Its noon, and the next one: 23 or 25 hours apart where the clocks change."""
+    """Return its noon and the next one: 23 or 25 hours apart where the clocks change."""
     noon = datetime.combine(night, time(12), zone)
     return noon, datetime.combine(night + timedelta(days=1), time(12), zone)
 
 
 def night_name(night: date) -> str:
-    """`night of 14 to 15 Sep 2026`."""
+    """Write `night of 14 to 15 Sep 2026`."""
     morning = night + timedelta(days=1)
     if (night.year, night.month) == (morning.year, morning.month):
         return f"night of {night.day} to {day(morning)}"

@@ -1,10 +1,10 @@
-"""What is new, for the tabs that are open: one stream of events for each, of parts of its page.
+"""Changes for open tabs: each tab gets one stream of events, with parts of its page.
 
-A topic is a page; its parts are pieces of HTML, by name. While anybody looks at a topic in some
-zone, its parts are made again when something has changed, once a second at most, and what differs
-from before goes to all those tabs, as the same bytes. A tab holds the newest of each part and no
-more, so that a slow one skips. Parts are made one after the other and for half of the time at
-most, however many topics and zones there are; nobody looking costs nothing.
+A topic is a page; its parts are pieces of HTML, by name. While a tab shows a topic in some zone,
+the parts are rendered again when something has changed, once a second at most, and those that
+differ go to all such tabs, as the same bytes. A tab holds only the newest of each part, so that a
+slow tab skips some. Parts are rendered one after the other and for half of the time at most,
+however many topics and zones there are; a topic without tabs costs nothing.
 """
 
 import asyncio
@@ -35,30 +35,30 @@ from echo_ingest.web.console.formatting import zone_called
 from echo_ingest.web.console.rendering import AnyRequest
 
 Parts = Callable[[ZoneInfo, Viewer], Awaitable[dict[str, str]]]
-"""Makes all parts of a topic as they are now, for those who may act or those who may not."""
+"""Renders all parts of a topic as they are now, for an operator or for another viewer."""
 
 TABS_MAX = 1_000
 LOOK_SECONDS = 0.2
 AGAIN_SECONDS = 1.0
 STALE_SECONDS = 5.0
-"""Parts also tell how long ago something was, and how the house is: made again after so long."""
-MAKE_SECONDS_MAX = 10.0
-BEAT_SECONDS = 15.0
+"""Parts also show how long ago something was, so they are rendered again after this long."""
+RENDER_SECONDS_MAX = 10.0
+HEARTBEAT_SECONDS = 15.0
 RETRY_MS = (2_000, 6_000)
 
 HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # a proxy that gathers would hold news back
+    (b"x-accel-buffering", b"no"),  # a proxy that buffers would hold changes back
 ]
-BEAT = b"event: beat\ndata: {}\n\n"
+HEARTBEAT = b"event: beat\ndata: {}\n\n"
 NOT_NOW = (HTTPException, NoAnswer, JournalUnusable, AlmanacUnready, TimeoutError)
 
 log = structlog.get_logger("web")
 
 
 class Tab:
-    """One that is open: what it has not been sent yet."""
+    """An open tab: what has not been sent to it yet."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, bytes] = {}
@@ -66,22 +66,22 @@ class Tab:
         self.has_ended = False
 
     def put(self, parts: Iterable[tuple[str, bytes]]) -> None:
-        """The newest of each part is to be sent."""
+        """Note that these parts are to be sent, in place of older ones."""
         self._waiting.update(parts)
         self._news.set()
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """End the stream: nothing more is sent."""
         self.has_ended = True
         self._news.set()
 
     async def next(self) -> bytes:
-        """All that waits, once something does; a beat if nothing does for a while."""
+        """Return all that waits, once something does; a heartbeat if nothing does for a while."""
         try:
-            async with asyncio.timeout(BEAT_SECONDS):
+            async with asyncio.timeout(HEARTBEAT_SECONDS):
                 await self._news.wait()
         except TimeoutError:
-            return BEAT
+            return HEARTBEAT
         self._news.clear()
         sent = b"".join(self._waiting.values())
         self._waiting.clear()
@@ -89,31 +89,31 @@ class Tab:
 
 
 class WatchedTopic:
-    """A topic in a zone, while there are tabs that show it."""
+    """A topic in a zone, while tabs show it."""
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self.tabs: set[Tab] = set()
         self.html: dict[str, str] = {}
         self.events: dict[str, tuple[int, bytes]] = {}
-        """Of each part, its number and what is sent of it."""
-        self.made_at = -1e9
+        """For each part, the event's number and its bytes."""
+        self.rendered_at = -1e9
         self.seen: object = None
-        """What had changed last when they were made."""
+        """What had changed last when they were rendered."""
 
     def is_due(self, changed: object) -> bool:
-        """Are its parts to be made again?"""
-        age_seconds = time.monotonic() - self.made_at
+        """Return whether the parts have to be rendered again."""
+        age_seconds = time.monotonic() - self.rendered_at
         return age_seconds >= STALE_SECONDS or (
             age_seconds >= AGAIN_SECONDS and changed != self.seen
         )
 
 
 class LiveUpdates:
-    """All tabs of this process."""
+    """The open tabs of this process, and what they show."""
 
     def __init__(self, *files: Path) -> None:
-        """Something has changed when one of `files` was written."""
+        """Take it as a change when one of `files` is written."""
         self._files = files
         self._topics: dict[str, Parts] = {}
         self._watched: dict[tuple[str, str, bool], WatchedTopic] = {}
@@ -123,16 +123,16 @@ class LiveUpdates:
         self._has_ended = False
 
     def offer(self, topic: str, parts: Parts) -> None:
-        """Tabs may look at `topic`."""
+        """Allow tabs to watch `topic`."""
         self._topics[topic] = parts
 
     @property
     def tabs(self) -> int:
-        """How many are open."""
+        """Return how many tabs are open."""
         return sum(len(watched.tabs) for watched in self._watched.values())
 
     async def run(self) -> None:
-        """Send what is new until cancelled; then end every stream."""
+        """Send changes until cancelled; then end every stream."""
         try:
             while True:
                 began = time.monotonic()
@@ -140,28 +140,28 @@ class LiveUpdates:
                 for (topic, zone, _), watched in list(self._watched.items()):
                     if watched.is_due(changed):
                         watched.seen = changed
-                        await self._make(topic, ZoneInfo(zone), watched)
+                        await self._render(topic, ZoneInfo(zone), watched)
                 await asyncio.sleep(max(LOOK_SECONDS, time.monotonic() - began))
         finally:
             self._has_ended = True
             for watched in self._watched.values():
                 _end(watched)
 
-    async def _make(self, topic: str, zone: ZoneInfo, watched: WatchedTopic) -> None:
-        making = asyncio.ensure_future(self._topics[topic](zone, watched.viewer))
-        done, _ = await asyncio.wait((making,), timeout=MAKE_SECONDS_MAX)
-        watched.made_at = time.monotonic()
+    async def _render(self, topic: str, zone: ZoneInfo, watched: WatchedTopic) -> None:
+        rendering = asyncio.ensure_future(self._topics[topic](zone, watched.viewer))
+        done, _ = await asyncio.wait((rendering,), timeout=RENDER_SECONDS_MAX)
+        watched.rendered_at = time.monotonic()
         if not done:
-            making.cancel()
-            await asyncio.wait((making,))
-        if making.cancelled() or (error := making.exception()) is not None:
-            # Their tabs say that they are not live, and ask again after a while.
-            if not making.cancelled() and not isinstance(error, NOT_NOW):
+            rendering.cancel()
+            await asyncio.wait((rendering,))
+        if rendering.cancelled() or (error := rendering.exception()) is not None:
+            # The tabs show that they are not live, and connect again after a while.
+            if not rendering.cancelled() and not isinstance(error, NOT_NOW):
                 log.error("part of a page failed", topic=topic, exc_info=error)
             _end(watched)
             return
         fresh = []
-        for name, html in making.result().items():
+        for name, html in rendering.result().items():
             if watched.html.get(name) != html:
                 self._number += 1
                 watched.html[name] = html
@@ -175,7 +175,7 @@ class LiveUpdates:
         return f"{self._epoch}-{number}"
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One tab, until it is closed, its log-in ends, or we stop.
+        """Serve one tab until it is closed, its log-in ends, or we stop.
 
         Its query names the topic (`of`) and the `zone`.
         """
@@ -184,11 +184,11 @@ class LiveUpdates:
         if request.method != "GET":
             raise MethodNotAllowedException
         if topic not in self._topics:
-            raise NotFoundException(f"There are no changes of {topic!r:.40} to be told.")
+            raise NotFoundException(f"There is no topic {topic!r:.40} to watch.")
         if self._has_ended or self.tabs >= TABS_MAX:
             raise ServiceUnavailableException(
-                f"{TABS_MAX:,} tabs are being told of changes already: load the page again now and "
-                "then instead, or close some of them.",
+                f"{TABS_MAX:,} tabs receive changes already: close some, or reload this "
+                "page now and then.",
                 headers={"Retry-After": "60"},
             )
         viewer = viewer_of(request)
@@ -216,7 +216,7 @@ class LiveUpdates:
                 del self._watched[key]
 
     def _missed(self, watched: WatchedTopic, last_id: str) -> list[tuple[str, bytes]]:
-        """What a tab has not had yet: all, unless it was here before."""
+        """Return what a tab has not had yet: everything, unless it was connected before."""
         epoch, _, number = last_id.partition("-")
         last = int(number) if epoch == self._epoch and number.isdecimal() else 0
         return [(name, event) for name, (n, event) in watched.events.items() if n > last]
@@ -232,7 +232,7 @@ class LiveUpdates:
 
 
 def live_stream(live: LiveUpdates) -> ASGIRouteHandler:
-    """Its route."""
+    """Return the route of the stream."""
 
     @asgi("/live", copy_scope=True)
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
@@ -247,7 +247,7 @@ def _end(watched: WatchedTopic) -> None:
 
 
 def _event(number: str, name: str, html: str) -> bytes:
-    data = msgspec.json.encode({"name": name, "html": html})  # no line of it ends within
+    data = msgspec.json.encode({"name": name, "html": html})  # JSON has no line break
     return b"id: %b\nevent: part\ndata: %b\n\n" % (number.encode(), data)
 
 
@@ -257,7 +257,7 @@ async def _closed(receive: Receive) -> None:
 
 
 def _written_at(file: Path) -> int:
-    """When it was written last; 0 if it is not there."""
+    """Return when `file` was written last; 0 if it does not exist."""
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:

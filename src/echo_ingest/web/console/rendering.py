@@ -113,9 +113,9 @@ class PageRenderer:
         return self._templates.get_template(template).render({**shared, "view": view, **values})
 
     def _policy(self, nonce: str) -> str:
-        """Nothing from another host but tiles where they are switched on, nothing inline.
+        """Forbid other hosts, except for tiles where they are switched on, and anything inline.
 
-        The nonce is for styles alone: a waveform brings its own, in a shadow of the page.
+        The nonce is for styles alone: a waveform brings its own, in a shadow tree.
         """
         return (
             f"default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; "
@@ -174,13 +174,13 @@ def _environment(bundle: AssetBundle) -> Environment:
 
 
 def data(value: object) -> Markup:
-    """A value as JSON for `<script type="application/json">`: nothing in it can end the element."""
+    """Return JSON for `<script type="application/json">`: nothing in it can end the element."""
     text = json.encode(value).decode()
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))  # noqa: S704 - escaped
 
 
 def query(path: str, given: dict[str, object], **changed: object) -> str:
-    """`path` with the parameters of `given`, some of them changed; empty ones are left out."""
+    """Return `path` with the parameters `given`, some of them changed; leave empty ones out."""
     wanted = {
         name: value for name, value in {**given, **changed}.items() if value not in (None, "")
     }

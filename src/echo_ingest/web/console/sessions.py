@@ -1,10 +1,10 @@
-"""Who has logged in: a cookie that says it, signed, so that nothing is kept here.
+"""Who has logged in: a signed cookie says so, and nothing is stored here.
 
-A cookie is `role.end.nonce.signature`: until which second since 1970 it holds, and a few random
-bytes, so that no two log-ins have the same one. It is signed with a key made of the token that was
-given, and of no other. So it tells nothing of the other role's token, and a token that is changed
-ends all sessions begun with it. To log out takes the cookie from the browser; a copy of it would
-hold until its end.
+A cookie is `role.end.nonce.signature`: the second since 1970 at which it ends, and a few random
+bytes, so that no two log-ins have the same cookie. It is signed with a key derived from the token
+of its role alone. So it reveals nothing about the other role's token, and a changed token ends all
+sessions that began with it. Logging out removes the cookie from the browser; a copy of the cookie
+would stay valid until its end.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ COOKIE = re.compile(r"(reader|operator)\.(\d{1,12})\.([0-9A-Za-z_-]{16})\.([0-9a
 
 
 class LoginSession(Struct, frozen=True):
-    """A log-in that holds."""
+    """A valid log-in."""
 
     role: Role
     ends_at: int
@@ -35,7 +35,7 @@ class LoginSession(Struct, frozen=True):
 
 
 class LoginSessions:
-    """Begins sessions, and knows those that it has begun."""
+    """Begins sessions, and recognises those that it has begun."""
 
     def __init__(self, tokens: Tokens, clock: Callable[[], float] = time.time) -> None:
         self._digests: dict[Role, bytes] = {
@@ -49,35 +49,35 @@ class LoginSessions:
         self._clock = clock
 
     def role_of(self, token: str) -> Role | None:
-        """Whose token that is; None if it is nobody's. Takes as long for each."""
+        """Return the role of `token`; None if it is wrong. It takes equally long for each."""
         given = _digest(token)
-        fits = {role: hmac.compare_digest(given, its) for role, its in self._digests.items()}
-        return next((role for role, does in fits.items() if does), None)
+        fits = {role: hmac.compare_digest(given, own) for role, own in self._digests.items()}
+        return next((role for role, is_equal in fits.items() if is_equal), None)
 
     def begin(self, role: Role) -> str:
-        """A cookie for whoever has given the token of `role`."""
+        """Return a cookie for a person who has sent the token of `role`."""
         ends_at = int(self._clock()) + SESSION_SECONDS[role]
         text = f"{role}.{ends_at}.{secrets.token_urlsafe(NONCE_BYTES)}"
         return f"{text}.{_signed(self._keys[role], text).hex()}"
 
     def read(self, cookie: str) -> LoginSession | None:
-        """The session of that cookie; None where it is none of ours, or has ended."""
-        found = COOKIE.fullmatch(cookie)
-        if found is None:
+        """Return the session of that cookie; None if we did not sign it, or if it has ended."""
+        match = COOKIE.fullmatch(cookie)
+        if match is None:
             return None
-        role = next(each for each in get_args(Role) if each == found[1])
+        role = next(each for each in get_args(Role) if each == match[1])
         wanted = _signed(self._keys[role], cookie.rpartition(".")[0]).hex()
-        if not hmac.compare_digest(wanted, found[4]) or int(found[2]) <= self._clock():
+        if not hmac.compare_digest(wanted, match[4]) or int(match[2]) <= self._clock():
             return None
-        return LoginSession(role, int(found[2]))
+        return LoginSession(role, int(match[2]))
 
     def form_token(self) -> str:
-        """What every form that acts has in it: no page of anybody else can know it."""
+        """Return what every form of an action contains, and no other site can know."""
         return _signed(self._keys["operator"], "form of the console").hex()
 
 
 def _digest(token: str) -> bytes:
-    # Of the same length for all, so that not even the token's is told.
+    # All digests have the same length, so that not even the token's length is revealed.
     return hashlib.sha256(token.encode()).digest()
 
 

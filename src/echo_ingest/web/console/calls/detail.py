@@ -17,8 +17,9 @@ from echo_ingest.record import Detection, Recording
 from echo_ingest.web.console.calls.detail_view import call_view, player_of, span_of
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.rendering import AnyRequest
+from echo_ingest.web.downloads import download
 from echo_ingest.web.lookup import clip_file, entry_at, shown
-from echo_ingest.web.reader import download, in_turn
+from echo_ingest.web.reader import in_turn
 from echo_ingest.web.schemas import StoredRecord
 
 NUMBER_MAX = 2**53 - 1
@@ -106,7 +107,7 @@ def facts_of(
     entry = entry_at(reader, offset)
     stored = carrier = shown(reader, entry, decoder)
     if stored.record is None:
-        raise NotFoundException(f"record {offset} is {stored.problem}")
+        raise NotFoundException(f"record {offset} cannot be shown: it is {stored.problem}")
     if not isinstance(stored.record, Detection | Recording):
         raise NotFoundException(f"record {offset} is neither a call nor a recording")
     clip_offset = around.call.clip_offset if around.call else None

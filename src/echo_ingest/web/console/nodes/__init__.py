@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from echo_ingest.admin.nodes import are_here, place_of
+from echo_ingest.admin.nodes import broker_url, manages_our_broker
 from echo_ingest.almanac import Almanac, NodeCounts
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.nodes import detail
@@ -73,7 +73,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
             **asdict(shown),
             is_live=is_live,
             live="nodes" if is_live else None,
-            place=place_of(sources.settings) if are_here(sources.settings) else None,
+            place=broker_url(sources.settings) if manages_our_broker(sources.settings) else None,
             hostname=request.url.hostname or "localhost",
         )
         return sources.pages.page(request, "nodes.html", view, now=now)

@@ -51,7 +51,7 @@ def graphs(health: HealthHistory, hours: Sequence[NodeHour]) -> list[Graph]:
     if ahead:
         unit, seconds, decimals = _clock_unit(ahead.values())
         offsets = {at: value / seconds for at, value in ahead.items()}
-        note = "above 0: ahead; below 0: behind, or messages came late"
+        note = "above 0: ahead; below 0: behind, or messages arrived late"
         shown.append(_graph("clock", "Clock offset", note, unit, decimals, offsets))
     return shown
 

@@ -15,7 +15,7 @@ from echo_ingest.almanac.refusals import reason_key
 from echo_ingest.decode import Decoder
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader, Parked
-from echo_ingest.payload_view import PayloadLine, lines_of
+from echo_ingest.payload_view import PayloadLine, Subject, lines_of
 from echo_ingest.record import Message, Rejected
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.api import BYTES, Number
@@ -23,8 +23,8 @@ from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.refused.replay_form import group_address
 from echo_ingest.web.console.rendering import AnyRequest
+from echo_ingest.web.downloads import download
 from echo_ingest.web.lookup import entry_at
-from echo_ingest.web.reader import download
 
 Name = Annotated[str, PathParameter(max_length=100)]
 
@@ -83,13 +83,11 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
 def dead_letter_view(dead_letter: DeadLetterEntry, decoder: Decoder) -> RefusedMessageView:
     """Return the view of a dead letter.
 
-    The message is decoded again: this tells where its JSON is broken, which the journal does not
-    keep, and the field in a journal of schema 1.
+    The message is decoded again, to tell whether it can be read now, and what to mark.
     """
     decoded = decode_again(dead_letter, decoder)
     rejected = decoded if isinstance(decoded, Rejected) else None
     key = reason_key(dead_letter.reason, dead_letter.code, dead_letter.field)
-    payload = dead_letter.message.payload
     return RefusedMessageView(
         number=dead_letter.id,
         reason=dead_letter.reason,
@@ -97,9 +95,20 @@ def dead_letter_view(dead_letter: DeadLetterEntry, decoder: Decoder) -> RefusedM
         group_address=group_address(None, key, None),
         message=dead_letter.message,
         payload_address=f"/console/refused/letters/{dead_letter.id}/payload",
-        lines=lines_of(payload, rejected if rejected is not None else dead_letter.field),
+        lines=lines_of(dead_letter.message.payload, _subject(dead_letter, rejected)),
         still_rejected=None if rejected is None else rejected.render(),
     )
+
+
+def _subject(dead_letter: DeadLetterEntry, rejected: Rejected | None) -> Subject:
+    """Return what to mark: what the stored reason is about.
+
+    The journal does not keep where JSON is broken, and of version 1 not the field either: then the
+    reason for which the message is `rejected` now tells.
+    """
+    if rejected is None or dead_letter.code not in (None, rejected.code):
+        return dead_letter.field
+    return rejected
 
 
 def parked_view(message: Message, parked: Parked) -> RefusedMessageView:

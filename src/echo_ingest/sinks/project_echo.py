@@ -1,7 +1,8 @@
-"""Records as the Echo API wants them: pure, one function a call.
+"""Records in the forms of Project Echo: pure, one function for each call of its API.
 
-Sources: the API's own `EventSchema` and `MovementSchema`, in the form with arrays (2023 to August
-2026) and the form with objects (since September 2026), and its upload call.
+The Echo API takes them, and its database keeps almost the same, so MongoDB gets them too. Sources:
+the API's own `EventSchema` and `MovementSchema`, in the form with arrays (2023 to August 2026) and
+the form with objects (since September 2026), and its upload call.
 """
 
 import base64
@@ -13,6 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     Clip,
     Container,
@@ -24,7 +26,7 @@ from echo_ingest.record import (
     Recording,
     Telemetry,
 )
-from echo_ingest.sinks import clips
+from echo_ingest.sinks import Refusal, clips
 
 Schema = Literal["objects", "arrays"]
 Lla = tuple[float, float, float]
@@ -38,7 +40,7 @@ CONFIDENCE_DECIMALS = 6
 LEAST_PERCENT, MOST_PERCENT = 0.01, 99.99
 """What stands for exactly 0 and 100 in the arrays form, which refuses those two."""
 NOWHERE: Lla = (0.0, 0.0, 0.0)
-"""A place that is not known, as the devices say it."""
+"""A place that is not known, as devices send it."""
 CONTENT_TYPES: dict[Container, str] = {
     "wav": "audio/wav",
     "mp3": "audio/mpeg",
@@ -48,7 +50,21 @@ CONTENT_TYPES: dict[Container, str] = {
 
 
 class EventRefused(Exception):
-    """The API will not take this record as it is; the text says why."""
+    """The API will not take this record as it is; the text says why.
+
+    `code` says which rule of ours that is, `field` which field the API complains about.
+    """
+
+    def __init__(
+        self, reason: str, code: ReasonCode | None = None, field: str | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.field = field
+
+    def refusal(self, index: int) -> Refusal:
+        """Return it as the refusal of the record at `index` of a batch."""
+        return Refusal(index, str(self), self.code, self.field)
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):
@@ -107,25 +123,30 @@ class HeartbeatBody(Struct, frozen=True, gc=False):
 
 
 def node_id(record: Record) -> str | None:
-    """Who the API should think sent it: the id in the payload, else the one in the topic."""
+    """Return the node that the API is told: the id in the payload, else the one in the topic."""
     return record.sensor_id or record.node
 
 
 def require_node_id(record: Record) -> str:
-    """As `node_id`, for what a node says of itself. Raises `EventRefused` if there is none."""
+    """Return `node_id`; raise `EventRefused` if there is none, for calls that need one."""
     node = node_id(record)
     if node is None:
-        raise EventRefused("no node id: publish below <prefix>/<node>, or send nodeId or sensorId")
+        raise EventRefused(
+            "the record has no node id: publish below <prefix>/<node>, or send nodeId or sensorId",
+            ReasonCode.NODE_ID_MISSING,
+        )
     return node
 
 
 def event(detection: Detection, schema: Schema, audio: str = "") -> bytes:
-    """The body for a detection, as `event_form` has it. Raises `EventRefused`."""
+    """Return the body for a detection, as `event_form` has it. Raises `EventRefused`."""
     return msgspec.json.encode(event_form(detection, schema, audio))
 
 
 def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent | ObjectsEvent:
-    """A detection in the words of Project Echo; `audio` is base64, or says where the audio is.
+    """Return a detection in the fields of Project Echo.
+
+    `audio` is the clip in base64, or the address at which it is kept.
 
     Raises `EventRefused` for a detection that the form cannot express.
     """
@@ -133,7 +154,8 @@ def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent 
     if sensor_id is None:
         raise EventRefused(
             "Project Echo takes no event without a sensor id, and neither the payload nor the "
-            "topic names one: publish below <prefix>/<node>, or send sensor_id"
+            "topic names one: publish below <prefix>/<node>, or send sensor_id",
+            ReasonCode.NODE_ID_MISSING,
         )
     check_finite(detection)
     clip = detection.clip
@@ -156,8 +178,9 @@ def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent 
         )
     if percent is None:
         raise EventRefused(
-            "no confidence: an event in the arrays form has one, and to make one up would be a "
-            "guess"
+            "the detection has no confidence: an event in the arrays form needs one, and to make "
+            "one up would be a guess",
+            ReasonCode.NOT_SUPPORTED_BY_SINK,
         )
     animal = detection.animal_place or detection.place
     return ArraysEvent(
@@ -167,7 +190,7 @@ def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent 
         microphoneLLA=lla(detection.place),
         animalEstLLA=lla(animal),
         animalTrueLLA=lla(detection.animal_true_place or animal),
-        # Up: rounded down it would claim more than the device does.
+        # Rounded up, since rounded down it would claim more than the device does.
         animalLLAUncertainty=math.ceil(_uncertainty_metres(animal) or 0.0),
         audioClip=audio,
         confidence={0.0: LEAST_PERCENT, 100.0: MOST_PERCENT}.get(percent, percent),
@@ -179,9 +202,9 @@ def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent 
 def event_with_clip(
     detection: Detection, message: Message, schema: Schema, reference: str | None
 ) -> bytes | None:
-    """The body with the clip in it, if there is one; None if that is more than the API reads.
+    """Return the body with the clip in it, if there is one; None if the API does not read so much.
 
-    With a `reference`, that stands for the clip.
+    Where there is a `reference`, the body names the clip by it.
     """
     if detection.clip is None or reference is not None:
         return event(detection, schema, reference or detection.clip_reference or "")
@@ -192,7 +215,7 @@ def event_with_clip(
 
 
 def movement(record: Movement) -> bytes:
-    """The body for a movement. Raises `EventRefused`."""
+    """Return the body for a movement. Raises `EventRefused`."""
     check_finite(record)
     return msgspec.json.encode(
         MovementBody(
@@ -205,12 +228,12 @@ def movement(record: Movement) -> bytes:
 
 
 def heartbeat(record: Telemetry | Recording) -> bytes:
-    """The body for a node's report. Raises `EventRefused`."""
+    """Return the body for a node's report. Raises `EventRefused`."""
     return msgspec.json.encode(HeartbeatBody(heartbeat_line(record)))
 
 
 def heartbeat_line(record: Telemetry | Recording) -> str:
-    """What a node said of itself, and when.
+    """Return one line on the state of a node, with the time at which it was reported.
 
     The API keeps the line, and its own time as that of the last contact: after an outage, only
     the line says when the node was really heard. Raises `EventRefused`.
@@ -229,8 +252,8 @@ def heartbeat_line(record: Telemetry | Recording) -> str:
     parts = [f"{name} {value:g} {unit}" for name, value, unit in values if value is not None]
     if health.booted_at is not None:
         parts.append(f"started {_short(health.booted_at)}")
-    said = ", ".join([health.status or "alive", *parts])
-    return f"{_short(record.observed_at)} {said}"
+    state = ", ".join([health.status or "alive", *parts])
+    return f"{_short(record.observed_at)} {state}"
 
 
 def check_upload(clip: Clip) -> None:
@@ -239,16 +262,21 @@ def check_upload(clip: Clip) -> None:
     The bytes of such a clip need not travel.
     """
     if clip.container not in CONTENT_TYPES:
-        raise EventRefused("the Echo API takes WAV, MP3 and FLAC; this clip is Ogg")
+        raise EventRefused(
+            "the Echo API takes WAV, MP3 and FLAC, but this clip is Ogg: let the recorder write "
+            "one of the three",
+            ReasonCode.NOT_SUPPORTED_BY_SINK,
+        )
     if clip.size_bytes > UPLOAD_BYTES_MAX:
         raise EventRefused(
             f"the Echo API takes clips of at most {UPLOAD_BYTES_MAX:,} bytes; this one has "
-            f"{clip.size_bytes:,}: let the recorder cut shorter pieces"
+            f"{clip.size_bytes:,}: let the recorder make shorter clips",
+            ReasonCode.TOO_LARGE_FOR_SINK,
         )
 
 
 def upload_name(record: Record, clip: Clip) -> str:
-    """A file name that says who, when and which: the upload call has no field for them."""
+    """Return a file name with the node, the time and the clip, which have no fields in the call."""
     who = re.sub(r"[^A-Za-z0-9-]+", "_", node_id(record) or "unknown")[:64]
     when = record.observed_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     return f"{who}_{when}_{clip.sha256[:12]}.{clip.container}"
@@ -257,7 +285,10 @@ def upload_name(record: Record, clip: Clip) -> str:
 def check_finite(record: Record) -> None:
     """Raise `EventRefused` for NaN or infinity: the API stores them and answers 500, each time."""
     if not _is_finite(record):
-        raise EventRefused("holds NaN or infinity, which the Echo API stores but cannot answer")
+        raise EventRefused(
+            "the record holds NaN or infinity, which the Echo API stores but cannot answer",
+            ReasonCode.NOT_SUPPORTED_BY_SINK,
+        )
 
 
 def _is_finite(value: object) -> bool:
@@ -273,7 +304,7 @@ def _percent(fraction: float | None) -> float | None:
 
 
 def lla(place: Place | None) -> Lla:
-    """A place as three numbers; zeros if it is not known, as the devices say it."""
+    """Return a place as three numbers; zeros if it is unknown, as devices send it then."""
     if place is None:
         return NOWHERE
     return (place.latitude, place.longitude, place.altitude_metres or 0.0)

@@ -1,0 +1,48 @@
+"""Why a connection ended or a message was not accepted, in words that name the remedy."""
+
+import mqtt5
+
+from echo_ingest.settings import Endpoint, LocalEndpoint
+
+FAILURE = 0x80  # reason codes from here on are failures [MQTT-2.4.0]; the codec's have no order
+TAKEN_OVER = (
+    "another client uses our client id and has taken over the session: stop that client, or "
+    "give this one another IOT_CLIENT_ID"
+)
+
+
+class ConnectionLost(Exception):
+    """The connection ended; the text says why, in words."""
+
+
+class ConnectionClosed(ConnectionLost):
+    """The broker closed the connection without giving a reason."""
+
+
+class SessionTakenOver(ConnectionLost):
+    """Another client with our client id connected [MQTT-3.1.4-3]."""
+
+
+class PublishRefused(Exception):
+    """The broker does not accept this message; the text says why."""
+
+
+def describe(packet: mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket) -> str:
+    """Return the reason code of a packet in words, with the remedy where there is a known one."""
+    code = packet.reason_code
+    text = packet.reason_str or code.name.lower().replace("_", " ")
+    if code == mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD or (
+        isinstance(packet, mqtt5.ConnAckPacket) and code == mqtt5.ConnAckReasonCode.NOT_AUTHORIZED
+    ):
+        return f"{text}; check IOT_USER and IOT_PASSWORD"
+    return text
+
+
+def why_disconnected(error: Exception, endpoint: Endpoint | LocalEndpoint) -> str:
+    """Return why there is no connection to `endpoint`."""
+    if isinstance(error, ConnectionLost):
+        return str(error)
+    cause = error.strerror if isinstance(error, OSError) else None
+    return (
+        f"{endpoint} cannot be reached ({cause or error or type(error).__name__}): is it running?"
+    )
