@@ -192,15 +192,16 @@ def evening_of(at_ms: int, zone: ZoneInfo) -> date:
 def check_refused(almanac: Almanac, archive: JournalReader) -> None:
     expected: dict[tuple[str | None, str], list[tuple[int, str, bool]]] = defaultdict(list)
     for letter in archive.dead_letters():
-        ones = expected[None, letter.reason.partition(" ")[0]]
+        ones = expected[None, letter.code or letter.reason.partition(" ")[0]]
         ones.append((letter.id, letter.message.node or "", False))
     for parked in archive.parked():
-        ones = expected[parked.sink, parked.reason.partition(" ")[0]]
+        ones = expected[parked.sink, parked.code or parked.reason.partition(" ")[0]]
         ones.append((parked.offset, parked.node or "", parked.replay_requested))
     groups = almanac.refused()
-    assert {(each.sink, each.reason.partition(" ")[0]) for each in groups} == set(expected)
-    for group in groups:
-        ones = expected[group.sink, group.reason.partition(" ")[0]]
+    keys = [(each.sink, each.key.code or each.key.text.partition(" ")[0]) for each in groups]
+    assert len(keys) == len(expected) and set(keys) == set(expected)
+    for group, key in zip(groups, keys, strict=True):
+        ones = expected[key]
         numbers = sorted((number for number, _, _ in ones), reverse=True)
         assert group.count == len(ones)
         assert group.nodes == len({node for _, node, _ in ones})

@@ -194,6 +194,11 @@ def test_each_gauge_is_what_is_there(tmp_path: Path) -> None:
         page = series(house.metrics())
         assert_as_counted(page, tmp_path / "journal.db", 50_000_000, 0)
         assert page["echo_ingest_journal_bytes"] == journal.used_bytes()
+        gauges = house.gauges()
+        assert gauges.journal_bytes == page["echo_ingest_journal_bytes"]
+        assert gauges.room_bytes == page["echo_ingest_journal_room_bytes"]
+        assert gauges.disk_free_bytes == pytest.approx(page["echo_ingest_disk_free_bytes"], rel=0.1)
+        assert (gauges.broker_clients, gauges.broker_dropped) == (None, None)
         assert page["echo_ingest_broker_connected"] == 0
         assert page["echo_ingest_echo_age_seconds"] == math.inf
         assert page["echo_ingest_journal_blocked"] == 0

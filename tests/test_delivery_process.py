@@ -158,4 +158,4 @@ async def test_one_that_stands_still_is_killed_and_started_again_and_is_not_call
         await cancel([running])
     assert is_gone(frozen) and not children(os.getpid(), "echo_ingest.pipeline.deliver")
     assert [line["event"] for line in log] == ["delivery process ended"]
-    assert "stood still" in log[0]["how"]
+    assert "did not respond" in log[0]["how"]

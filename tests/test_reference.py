@@ -147,7 +147,7 @@ async def test_nothing_goes_on_before_its_clip_is_there(journal: Journal, tmp_pa
         await until(lambda: pair.namer.held_up)
         assert (
             pair.namer.held_up
-            == f"waits until objects has the clips: {pair.clip_store.unavailable}"
+            == f"waits until Audio storage has the clips: {pair.clip_store.unavailable}"
         )
         assert str(folder) in pair.namer.held_up
         await until(lambda: backlog(journal, "names") == 3)
@@ -173,7 +173,7 @@ async def test_what_is_parked_where_clips_are_kept_is_parked_by_those_that_name_
         await until(lambda: backlog(journal, "names") == 0)
         assert pair.names.references.keys() == {2}
         assert parked(journal, "objects").keys() == {1}
-        reason = "its clip is parked at objects: replay it there first, then here"
+        reason = "its clip is parked at Audio storage: replay it there first, then here"
         assert parked(journal, "names") == {1: reason}
         journal.request_replay("names", [1])
         pair.wake()

@@ -76,8 +76,8 @@ def test_a_pause_is_obeyed_seen_everywhere_and_outlives_a_restart(house: Harness
     assert house.http("/healthz")[0] == 200
     house.stop(program)
     listed = says(house, "list")
-    assert re.search("echo_api +paused since", listed)
-    assert re.search("objects +the service is not running", listed)
+    assert re.search("echo_api +Echo API +paused since", listed)
+    assert re.search("objects +Audio storage +the service is not running", listed)
     house.up()
     assert sinks(house)["echo_api"]["backlog"] == 10
     assert api.numbers().total() == 0
@@ -95,8 +95,8 @@ def test_one_that_is_away_is_said_to_be_since_when_and_why_and_the_other_goes_on
     eventually(lambda: sinks(house)["objects"]["delivered"] == 10)
     eventually(lambda: house.http("/api/sinks")[1]["echo_api"]["state"] == "unavailable")
     listed = says(house, "list")
-    assert re.search("echo_api +unavailable since 20.*: no answer.*IOT_API_URL", listed)
-    assert re.search("objects +delivering", listed)
+    assert re.search("echo_api +Echo API +unavailable since 20.*: no answer.*IOT_API_URL", listed)
+    assert re.search("objects +Audio storage +delivering", listed)
     # Waiting can be stopped; the delivery still happens when the API is back.
     waiting = subprocess.Popen(
         [sys.executable, "-m", "echo_ingest.cli", "sinks", "watch", "echo_api"],

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 
 from echo_ingest import ipc, metrics
 from echo_ingest.almanac import Almanac, Sample, almanac_path
-from echo_ingest.ipc import Answers
+from echo_ingest.ipc import Answers, IngestClient, ServiceGauges, answer
 from echo_ingest.process.orphans import lock_file
 from echo_ingest.service import supervisor
 from echo_ingest.service.supervisor import keep_running
@@ -151,6 +152,20 @@ def test_the_web_process_has_the_settings_of_the_service_and_a_lower_priority(
 
 
 # ---------------------------------------------------------------------- the door alone
+
+
+async def test_figures_reach_the_web_process_as_values() -> None:
+    ours, theirs = socket.socketpair()
+    gauges = ServiceGauges(
+        journal_bytes=1, disk_free_bytes=2, room_bytes=3, broker_clients=4, broker_dropped=5
+    )
+    answering = asyncio.create_task(answer(ours, {"gauges": lambda: gauges}))
+    client = await IngestClient.at(theirs)
+    running = asyncio.create_task(client.run())
+    assert await client.gauges() == gauges
+    running.cancel()
+    answering.cancel()
+    await asyncio.gather(running, answering, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

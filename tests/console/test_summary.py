@@ -6,8 +6,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from msgspec.structs import replace
 
-from echo_ingest.web.console.overview.sink_table import sink_rows
+from echo_ingest.sinks import Cause
+from echo_ingest.web.console.overview.sink_table import WORDS, sink_rows
 from echo_ingest.web.console.overview.summary import (
+    UNAVAILABLE,
     URGENCIES,
     LastNight,
     SilenceNotice,
@@ -100,6 +102,7 @@ def test_nodes(state: SystemState, urgency: str, text: str) -> None:
     assert summarised(state) == [(urgency, text)]
 
 
+UNREACHABLE = Cause.UNREACHABLE
 AWAY = replace(sink("echo_api", "unavailable", 1_204, 3.0), since=at("07:59"))
 
 SINKS = {
@@ -113,39 +116,38 @@ SINKS = {
         *("look", "Echo API is 2 minutes behind; 1,204 records are waiting."),
     ),
     "unavailable": (
-        replace(sink("postgres", "unavailable", 1, 3.0), since=at("07:59")),
+        replace(sink("postgres", "unavailable", 1, 3.0), since=at("07:59"), cause=UNREACHABLE),
         *("look", "PostgreSQL has been unreachable since 07:59 AEST; 1 record is waiting."),
     ),
     "unavailable for long": (
-        replace(sink("postgres", "unavailable", 12, 9e4), since=at("05:12", 1)),
+        replace(sink("postgres", "unavailable", 12, 9e4), since=at("05:12", 1), cause=UNREACHABLE),
         "stuck",
         "PostgreSQL has been unreachable since yesterday 05:12 AEST; 12 records are waiting.",
     ),
     "overloaded": (
-        replace(AWAY, http_status=429),
+        replace(AWAY, http_status=429, cause=Cause.OVERLOADED),
         "look",
-        "Echo API has been asking us to slow down (HTTP 429) since 07:59 AEST; "
-        "1,204 records are waiting.",
+        "Echo API has been overloaded (HTTP 429) since 07:59 AEST; 1,204 records are waiting.",
     ),
     "overloaded, without a status": (
-        replace(AWAY, cause="overloaded", since=None),
-        *("look", "Echo API is asking us to slow down; 1,204 records are waiting."),
+        replace(AWAY, cause=Cause.OVERLOADED, since=None),
+        *("look", "Echo API is overloaded; 1,204 records are waiting."),
     ),
     "rejecting our key": (
-        replace(AWAY, http_status=401, cause="credentials"),
+        replace(AWAY, http_status=401, cause=Cause.CREDENTIALS),
         "look",
         "Echo API has been rejecting our credentials (HTTP 401) since 07:59 AEST; "
         "1,204 records are waiting.",
     ),
     "answering with errors": (
-        replace(AWAY, http_status=503),
+        replace(AWAY, http_status=503, cause=Cause.ANSWERS_ERRORS),
         "look",
         "Echo API has been answering with errors (HTTP 503) since 07:59 AEST; "
         "1,204 records are waiting.",
     ),
     "a reason that looks like a status": (
         replace(AWAY, reason="it answered 503 yesterday"),
-        *("look", "Echo API has been unreachable since 07:59 AEST; 1,204 records are waiting."),
+        *("look", "Echo API has been unavailable since 07:59 AEST; 1,204 records are waiting."),
     ),
     "paused": (
         replace(sink("mongodb", "paused", 7, 60.0), since=at("05:12")),
@@ -153,9 +155,9 @@ SINKS = {
     ),
     "waits for another": (
         replace(
-            sink("mongodb", "waiting", 7, 60.0), reason="waits until objects has the clips: no"
+            sink("mongodb", "waiting", 7, 60.0), reason="waits until Audio storage has the clips: no"
         ),
-        *("look", "MongoDB waits until objects has the clips: no; 7 records are waiting."),
+        *("look", "MongoDB waits until Audio storage has the clips: no; 7 records are waiting."),
     ),
     "not configured, with records waiting": (
         sink("objects", "not configured", 5, 60.0),
@@ -163,7 +165,7 @@ SINKS = {
     ),
     "unknown": (
         sink("attic", "unavailable"),
-        *("look", "attic is unreachable; 0 records are waiting."),
+        *("look", "attic is unavailable; 0 records are waiting."),
     ),
 }
 
@@ -180,12 +182,16 @@ def test_sinks(status: SinkStatus, urgency: str, text: str) -> None:
         ("unavailable", ("bad", "unreachable")),
         ("overloaded", ("look", "overloaded")),
         ("answering with errors", ("bad", "answers with errors")),
-        ("a reason that looks like a status", ("bad", "unreachable")),
+        ("a reason that looks like a status", ("bad", "unavailable")),
     ],
 )
 def test_the_table_shows_how_a_sink_is_unavailable(case: str, badge: tuple[str, str]) -> None:
     (row,) = sink_rows([SINKS[case][0]], [], NOW, ZONE, 0)
     assert (row.badge, row.word) == badge
+
+
+def test_every_cause_has_its_words() -> None:
+    assert set(WORDS) == set(UNAVAILABLE) == {None, *Cause}
 
 
 @pytest.mark.parametrize(
@@ -234,7 +240,7 @@ REST = {
         *("stuck", "No messages arrive from the broker: connection refused; does it run?"),
     ),
     "stopping": (
-        replace(WELL, problems={"service": "stopping"}),
+        replace(WELL, problems={"service": "the service is stopping"}),
         *("stuck", "No messages are accepted: the service is stopping."),
     ),
     "messages do not pass": (

@@ -25,6 +25,10 @@ NOT_BY_DECODE = {
     Code.CLIP_NOT_STORED,
     Code.NODE_UNKNOWN_TO_SINK,
     Code.NOT_SUPPORTED_BY_SINK,
+    Code.NODE_ID_MISSING,
+    Code.NAME_TAKEN_AT_SINK,
+    Code.TOO_LARGE_FOR_SINK,
+    Code.FAILS_AT_SINK,
 }
 """What the journal, its readers and the sinks say."""
 

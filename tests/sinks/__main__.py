@@ -9,7 +9,7 @@ from tests.tally import Tally
 
 
 class Sinks(Tally):
-    """And which sinks were really tested."""
+    """The tally, and which sinks were really tested."""
 
     def __init__(self) -> None:
         super().__init__()

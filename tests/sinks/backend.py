@@ -1,4 +1,4 @@
-"""What the contract suite must be able to do with a store."""
+"""What the contract suite must be able to do with the server behind a sink."""
 
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -8,19 +8,19 @@ from echo_ingest.sinks import Sink
 
 
 class Backend(Protocol):
-    """One store with a server of its own on 127.0.0.1, made once and used by every test in turn.
+    """The other side of one sink: a server on 127.0.0.1, made once and used by each test in turn.
 
     Each test has an event loop of its own: what an `async` function opens, it closes.
     """
 
     name: ClassVar[str]
-    """As its sink is called."""
+    """The name of its sink."""
     has_server: ClassVar[bool]
     """False for a mere folder: nothing can be stopped, and `port` means nothing."""
     is_idempotent: ClassVar[bool]
     """It can tell a repeat. If not, each repeat must have a fault that explains it."""
     refused: ClassVar[Message | None]
-    """A message that decodes and that this store will not take; None if there is none."""
+    """A message that decodes and that it refuses; None if there is none."""
     cannot_hold: ClassVar[frozenset[str]]
     """Names of `messages.LIMITS` and `messages.BEYOND` that it refuses instead of storing."""
     port: int

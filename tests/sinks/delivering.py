@@ -109,7 +109,7 @@ class Line:
     async def check(self, refused: Sequence[Message] = ()) -> None:
         """All is settled: what was refused is parked with a reason, all else is stored, once.
 
-        Where the store cannot tell a repeat, each repeat has a write that explains it.
+        Where the sink cannot tell a repeat, each repeat has a write that explains it.
         """
         with contextlib.closing(JournalReader(self.path)) as archive:
             ledger, entries = archive.ledger(), list(every_entry(archive))

@@ -1,10 +1,10 @@
-"""What every sink promises when its store is away, ails, or is lost in the middle of a call."""
+"""What every sink promises when its server is away, fails, or is lost in the middle of a call."""
 
 import asyncio
 
 import pytest
 
-from echo_ingest.sinks import Unavailable
+from echo_ingest.sinks import Cause, Unavailable
 from tests.proxy import Proxy
 from tests.sinks.backend import Backend
 from tests.sinks.delivering import Line, until
@@ -25,7 +25,7 @@ async def test_down_at_the_start_and_between_calls(line: Line, backend: Backend)
         await backend.start()
         await line.until_settled()
         await backend.stop()
-        line.append(messages(11, 10))  # a recording first: it has something for every store
+        line.append(messages(11, 10))  # a recording first: every sink keeps something of it
         deliver.wake()
         await until(lambda: deliver.unavailable)
         assert line.figures.backlog == 10
@@ -35,11 +35,15 @@ async def test_down_at_the_start_and_between_calls(line: Line, backend: Backend)
     await line.check()
 
 
-async def test_the_words_for_a_store_that_is_down_name_the_setting(backend: Backend) -> None:
+async def test_the_reason_of_a_server_that_is_down_names_the_setting_and_its_cause(
+    backend: Backend,
+) -> None:
     sink = backend.sink(backend.port)
     await backend.stop()
-    with pytest.raises(Unavailable, match=next(iter(backend.settings(backend.port)))):
+    address = next(iter(backend.settings(backend.port)))
+    with pytest.raises(Unavailable, match=address) as raised:
         await sink.probe()
+    assert (raised.value.cause, raised.value.http_status) == (Cause.UNREACHABLE, None)
     await backend.start()
     await sink.probe()
     await sink.close()

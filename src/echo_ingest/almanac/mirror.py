@@ -47,11 +47,11 @@ class Mirror:
 
     def last_heard(self) -> Iterator[None]:
         """Copy when each node was last heard: a duplicate makes no record, but counts here."""
-        heard = self._journal.last_heard()
-        for start in range(0, len(heard), STEP_ROWS):
+        nodes = self._journal.last_heard()
+        for start in range(0, len(nodes), STEP_ROWS):
             with transaction(self._db):
                 self._db.executemany(
-                    HEARD, ((name, at, at) for name, at in heard[start : start + STEP_ROWS])
+                    HEARD, ((name, at, at) for name, at in nodes[start : start + STEP_ROWS])
                 )
             yield
 

@@ -59,7 +59,8 @@ _DEAD_LETTERS = (
 _PARKED = (
     (r"^damaged: ", ReasonCode.DAMAGED),
     (r"does not decode it any more", ReasonCode.UNREADABLE_NOW),
-    (r"unknown node|not found|no such node|no node id", ReasonCode.NODE_UNKNOWN_TO_SINK),
+    (r"no node id", ReasonCode.NODE_ID_MISSING),
+    (r"unknown node|not found|no such node", ReasonCode.NODE_UNKNOWN_TO_SINK),
     (r"the Echo API takes|which the Echo API", ReasonCode.NOT_SUPPORTED_BY_SINK),
 )
 """What older versions and the Echo API say of a parked record."""

@@ -99,7 +99,7 @@ class Runtime:
         """Return what keeps messages from being stored: a full journal, a lost session."""
         problems = {}
         if self.draining:
-            problems["service"] = "stopping"
+            problems["service"] = "the service is stopping"
         if self.ingest.blocked is not None:
             problems["journal"] = self.ingest.blocked
         if not self.session.is_connected:

@@ -1,4 +1,4 @@
-"""Every sink there is, with its store."""
+"""The other side of every sink."""
 
 from tests.sinks.backend import Backend
 from tests.sinks.backends.echo_api import EchoApiBackend

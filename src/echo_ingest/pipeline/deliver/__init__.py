@@ -24,6 +24,7 @@ from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.sinks import Cause, Delivery, Sink, SinkState, Unavailable, clips
+from echo_ingest.sinks.registry import title_of
 
 ROOM_POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 1.0  # `echo-ingest parked replay` writes from another process
@@ -82,7 +83,7 @@ class Deliver:
         """What keeps records from going on, in words: the sink itself, or its clip store."""
         if self.unavailable is None and self._clip_store is not None:
             why = "it is paused" if self._clip_store.paused else self._clip_store.unavailable
-            return why and f"waits until {self._clip_store.name} has the clips: {why}"
+            return why and f"waits until {title_of(self._clip_store.name)} has the clips: {why}"
         return self.unavailable
 
     @property
@@ -193,10 +194,11 @@ class Deliver:
         return batch, None
 
     def _why_no_place(self, clip_store: str, offset: int) -> str:
+        title = title_of(clip_store)
         if self._journal.is_parked(clip_store, offset):
-            return f"its clip is parked at {clip_store}: replay it there first, then here"
+            return f"its clip is parked at {title}: replay it there first, then here"
         return (
-            f"{clip_store} does not have its clip, since it began after this record: set IOT_AUDIO "
+            f"{title} does not have its clip, since it began after this record: set IOT_AUDIO "
             "to embedded for as long as it takes to replay it here"
         )
 

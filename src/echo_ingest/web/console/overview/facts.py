@@ -84,8 +84,8 @@ def _sink(name: str, facts: OverviewFacts) -> SinkStatus:
         refused=figures.parked,
         since=now.since,
         reason=now.reason,
-        http_status=now.http_status,
         cause=now.cause,
+        http_status=now.http_status,
     )
 
 

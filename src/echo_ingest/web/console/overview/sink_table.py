@@ -8,12 +8,30 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from echo_ingest.almanac import Sample
+from echo_ingest.sinks import Cause
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.overview import facts
 from echo_ingest.web.console.overview.sparkline import Sparkline, curve
 from echo_ingest.web.console.overview.summary import BEHIND_SECONDS, SinkStatus
 
 Badge = Literal["good", "look", "bad", "off", "unknown"]
+
+WORDS: dict[Cause | None, str] = {
+    None: "unavailable",
+    Cause.UNREACHABLE: "unreachable",
+    Cause.NO_ANSWER: "no answer",
+    Cause.OVERLOADED: "overloaded",
+    Cause.CREDENTIALS: "wrong credentials",
+    Cause.MISCONFIGURED: "misconfigured",
+    Cause.NO_PRIMARY: "not writable",
+    Cause.DISK_FULL: "disk full",
+    Cause.ANSWERS_ERRORS: "answers with errors",
+    Cause.JOURNAL_BLOCKED: "journal blocked",
+    Cause.STARTING: "starting",
+}
+"""The state of an unavailable sink, in the width of the table."""
+PASSING = (Cause.OVERLOADED, Cause.STARTING)
+"""Causes that end by themselves."""
 
 
 class SinkRow(Struct, frozen=True, kw_only=True):
@@ -72,12 +90,8 @@ def _badge(sink: SinkStatus) -> tuple[Badge, str]:
             return "look", "behind"
         case "delivering":
             return "good", "up to date"
-        case "unavailable" if sink.is_overloaded:
-            return "look", "overloaded"
-        case "unavailable" if sink.http_status is not None:
-            return "bad", "answers with errors"
         case "unavailable":
-            return "bad", "unreachable"
+            return "look" if sink.cause in PASSING else "bad", WORDS[sink.cause]
         case "paused":
             return "off", "paused"
         case "waiting":

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from echo_ingest.sinks import Cause
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.formatting import counted, moment_short, number, span
 
@@ -23,15 +24,27 @@ STUCK_AFTER = timedelta(minutes=10)
 DISK_LOOK_DAYS = 14
 DISK_STUCK_DAYS = 2
 RISING_MIN = 10
-TOO_MANY_REQUESTS = 429
 
 INTAKE = {
     "journal": "No messages can be stored:",
     "broker": "No messages arrive from the broker:",
     "echo": "Messages do not pass through the broker:",
-    "service": "No messages are accepted: the service is",
+    "service": "No messages are accepted:",
 }
 """How the sentence about a problem begins, by the part that has it."""
+UNAVAILABLE: dict[Cause | None, str] = {
+    None: "unavailable",
+    Cause.UNREACHABLE: "unreachable",
+    Cause.NO_ANSWER: "giving no answer",
+    Cause.OVERLOADED: "overloaded",
+    Cause.CREDENTIALS: "rejecting our credentials",
+    Cause.MISCONFIGURED: "misconfigured",
+    Cause.NO_PRIMARY: "unable to accept writes",
+    Cause.DISK_FULL: "out of disk space",
+    Cause.ANSWERS_ERRORS: "answering with errors",
+    Cause.JOURNAL_BLOCKED: "held up by our journal",
+    Cause.STARTING: "waiting for the delivery to start",
+}
 
 
 class Clause(Struct, frozen=True):
@@ -64,15 +77,10 @@ class SinkStatus(Struct, frozen=True, kw_only=True):
     """When it became `unavailable` or `paused`."""
     reason: str | None = None
     """Why it waits or is unavailable, for people."""
+    cause: Cause | None = None
+    """The kind of reason why it is unavailable."""
     http_status: int | None = None
     """The HTTP status with which it answers while it is unavailable."""
-    cause: str | None = None
-    """The kind of reason why it is unavailable, as `sinks.SinkState`."""
-
-    @property
-    def is_overloaded(self) -> bool:
-        """Does it answer that it gets too many requests?"""
-        return self.http_status == TOO_MANY_REQUESTS or self.cause == "overloaded"
 
 
 class LastNight(Struct, frozen=True):
@@ -250,16 +258,9 @@ def _held_up(sink: SinkStatus, now: datetime, zone: ZoneInfo) -> Clause | None:
 
 
 def _unavailable(sink: SinkStatus) -> str:
-    """Say what an unavailable sink does instead of taking records."""
+    """Say what is wrong with an unavailable sink, after `is` or `has been`."""
     status = "" if sink.http_status is None else f" (HTTP {sink.http_status})"
-    if sink.is_overloaded:
-        return f"asking us to slow down{status}"
-    match sink.cause:
-        case "credentials":
-            return f"rejecting our credentials{status}"
-        case "disk_full":
-            return "held up by a full disk"
-    return f"answering with errors{status}" if status else "unreachable"
+    return UNAVAILABLE[sink.cause] + status
 
 
 def _night(state: SystemState) -> Iterator[Clause]:
