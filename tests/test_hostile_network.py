@@ -20,7 +20,7 @@ from pathlib import Path
 import mqtt5
 import pytest
 
-from echo_ingest.broker.nodes import NodeAccount, change_nodes, new_password, now
+from echo_ingest.broker.node_accounts import NodeAccount, change_nodes, new_password, now
 from tests.harness import PUB_PASSWORD, Device, Harness, eventually
 
 pytestmark = pytest.mark.slow

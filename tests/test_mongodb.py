@@ -36,7 +36,7 @@ from pymongo.errors import (
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
-from echo_ingest.sinks.mongodb import MongoDb, errors
+from echo_ingest.sinks.mongodb import MongoDb, server_errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
 from echo_ingest.sinks.project_echo import Schema
 from tests import mongodb
@@ -162,7 +162,7 @@ def bulk(*errors: dict[str, Any], majority: bool = True) -> dict[str, Any]:
 def test_errors_of_single_writes_are_those_records_own() -> None:
     invalid = {"index": 3, "code": 121, "errmsg": "Document failed validation",
                "errInfo": {"details": {"operatorName": "$jsonSchema"}}}  # fmt: skip
-    assert errors.refusals(bulk(invalid)) == {
+    assert server_errors.refusals(bulk(invalid)) == {
         3: 'MongoDB refused it (121): Document failed validation {"operatorName":"$jsonSchema"}'
     }
 
@@ -184,13 +184,13 @@ def test_errors_of_single_writes_are_those_records_own() -> None:
 def test_what_is_true_of_the_world_parks_nothing(code: int, cause: Cause) -> None:
     own = {"index": 0, "code": 121, "errmsg": "Document failed validation"}
     with pytest.raises(Unavailable) as raised:
-        errors.refusals(bulk(own, {"index": 1, "code": code, "errmsg": "no"}))
+        server_errors.refusals(bulk(own, {"index": 1, "code": code, "errmsg": "no"}))
     assert raised.value.cause == cause
 
 
 def test_what_no_majority_has_is_not_delivered() -> None:
     with pytest.raises(Unavailable, match="majority"):
-        errors.refusals(bulk(majority=False))
+        server_errors.refusals(bulk(majority=False))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_what_no_majority_has_is_not_delivered() -> None:
 def test_each_error_has_its_remedy_and_its_cause(
     error: PyMongoError | TimeoutError, remedy: str, cause: Cause
 ) -> None:
-    unavailable = errors.unavailable(error, "echo@db.example.org/EchoNet")
+    unavailable = server_errors.unavailable(error, "echo@db.example.org/EchoNet")
     assert remedy in str(unavailable)
     assert "\n" not in str(unavailable)
     assert unavailable.cause == cause

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from echo_ingest.broker.nodes import (
+from echo_ingest.broker.node_accounts import (
     FILE_BYTES_MAX,
     NodeAccount,
     NodesUnusable,

@@ -222,4 +222,4 @@ async def test_one_that_stands_still_is_killed_and_started_again(
             os.kill(web, signal.SIGSTOP)
             await become(lambda: len(asked) > 1)
     assert is_gone(web)
-    assert "stood still" in log[0]["how"]
+    assert "did not respond" in log[0]["how"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from echo_ingest.broker import PUBLISHER, SUBSCRIBER, Credentials
 from echo_ingest.broker.configuration import password_line
-from echo_ingest.broker.nodes import SALT_BYTES
+from echo_ingest.broker.node_accounts import SALT_BYTES
 from echo_ingest.settings import SettingsError, load
 
 SECRETS = Path("/run/secrets")

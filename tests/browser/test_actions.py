@@ -78,15 +78,15 @@ def test_a_store_is_paused_and_goes_on(operator: Tab, forest: Forest) -> None:
     expect(operator.page.locator("main")).to_contain_text("paused")
     forest.hear("ridge-01", "Crinia signifera")
     eventually(lambda: forest.house.ledger_now()["sinks"]["echo_api"]["backlog"] == 1)
-    operator.page.get_by_role("button", name="Have Echo API go on").click()
+    operator.page.get_by_role("button", name="Resume Echo API").click()
     eventually(lambda: forest.house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0)
     expect(operator.page.get_by_role("button", name="Pause Echo API")).to_be_visible()
 
 
-def test_a_node_is_added_and_shut_out(operator: Tab, forest: Forest) -> None:
+def test_a_node_is_added_and_blocked(operator: Tab, forest: Forest) -> None:
     operator.open("/console/nodes")
     operator.page.get_by_label("name of the new node").fill("fern-09")
-    operator.page.get_by_role("button", name="Make its credentials").click()
+    operator.page.get_by_role("button", name="Create credentials").click()
     expect(operator.page.locator("h1")).to_contain_text("fern-09")
     password = operator.page.locator("dt:text-is('password') + dd").inner_text()
 
@@ -97,7 +97,7 @@ def test_a_node_is_added_and_shut_out(operator: Tab, forest: Forest) -> None:
     device(forest.house, password).publish([(f"{PREFIX}/fern-09", b'{"status": "online"}')])
     operator.open("/console/nodes/fern-09")
     operator.page.get_by_role("button", name="Block this node").click()
-    expect(operator.page.locator("main")).to_contain_text("shut out")
+    expect(operator.page.locator("main")).to_contain_text("is blocked")
     eventually(lambda: not may_come_in(), seconds=5)
     expect(operator.page.get_by_role("button", name="Unblock")).to_be_visible()
 

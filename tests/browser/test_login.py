@@ -34,7 +34,7 @@ def test_a_wrong_token_is_said_and_the_page_stays_closed(browser: Browser, origi
     with tab(browser, origin) as one:
         one.open("/console/login")
         one.log_in("guessed")
-        expect(one.page.get_by_role("alert")).to_contain_text("neither of the tokens")
+        expect(one.page.get_by_role("alert")).to_contain_text("token is wrong")
         one.page.goto(origin + "/console")
         expect(one.page.locator("h1")).to_have_text("Log in")
         one.forgive("status of 401")

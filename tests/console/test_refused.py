@@ -14,7 +14,7 @@ import apsw
 import pytest
 from msgspec.structs import replace
 
-from echo_ingest.broker.nodes import read_nodes
+from echo_ingest.broker.node_accounts import read_nodes
 from echo_ingest.decode import Decoder
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import dead_letter_checksum

@@ -155,7 +155,8 @@ SINKS = {
     ),
     "waits for another": (
         replace(
-            sink("mongodb", "waiting", 7, 60.0), reason="waits until Audio storage has the clips: no"
+            sink("mongodb", "waiting", 7, 60.0),
+            reason="waits until Audio storage has the clips: no",
         ),
         *("look", "MongoDB waits until Audio storage has the clips: no; 7 records are waiting."),
     ),

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.admin import ActionError, InvalidInput
-from echo_ingest.broker.nodes import NodeAccount, change_nodes, check_name, now, own_filters
+from echo_ingest.broker.node_accounts import NodeAccount, change_nodes, check_name, now, own_filters
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
 from echo_ingest.settings.endpoint import is_loopback
 

@@ -22,13 +22,13 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.almanac import calls, hours, nights, nodes, refusals, samples
+from echo_ingest.almanac import calls, hours, nights, node_summaries, refusals, samples
 from echo_ingest.almanac.calls import CallFilter, ListedCall, ListedRecording, Species
 from echo_ingest.almanac.database import AlmanacUnready, open_to_read
 from echo_ingest.almanac.follower import Follower
 from echo_ingest.almanac.hours import HealthHistory, HourlyMeasure, NodeHour, ServiceHour
 from echo_ingest.almanac.nights import Night, SpeciesNight
-from echo_ingest.almanac.nodes import (
+from echo_ingest.almanac.node_summaries import (
     Clock,
     MapPoint,
     NodeCounts,
@@ -134,7 +134,7 @@ class Almanac:
         `today_ms` is when the day began where the viewer is. Nodes without a value to order by
         come last.
         """
-        return nodes.nodes(
+        return node_summaries.nodes(
             self._db,
             now_ms,
             today_ms,
@@ -148,19 +148,19 @@ class Almanac:
 
     def node(self, name: str, now_ms: int, today_ms: int) -> NodeSummary | None:
         """Return one node; None if it was never heard and has no account."""
-        return nodes.node(self._db, name, now_ms, today_ms)
+        return node_summaries.node(self._db, name, now_ms, today_ms)
 
     def node_names(self, names_max: int = 500) -> list[str]:
         """Return the names of the nodes that were heard last, in alphabetical order."""
-        return nodes.names(self._db, names_max)
+        return node_summaries.names(self._db, names_max)
 
     def count_nodes(self, now_ms: int) -> NodeCounts:
         """Count the nodes, those that were heard lately, and those that are silent."""
-        return nodes.count_nodes(self._db, now_ms)
+        return node_summaries.count_nodes(self._db, now_ms)
 
     def points(self) -> list[MapPoint]:
         """Return every node that has reported its position, by name; at most 20,000."""
-        return nodes.points(self._db)
+        return node_summaries.points(self._db)
 
     def calendar(self, node: str, since_ms: int, until_ms: int) -> list[NodeHour]:
         """Return a node's hours, oldest first, without those that have no message.

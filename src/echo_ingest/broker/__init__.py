@@ -39,7 +39,7 @@ from echo_ingest.broker.local_login import (
     service_credentials,
     session_name,
 )
-from echo_ingest.broker.nodes import NodeAccount, read_nodes
+from echo_ingest.broker.node_accounts import NodeAccount, read_nodes
 from echo_ingest.broker.program import (
     BrokerError,
     MosquittoMissing,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from echo_ingest.broker.nodes import NodeAccount, own_filters, password_hash
+from echo_ingest.broker.node_accounts import NodeAccount, own_filters, password_hash
 from echo_ingest.broker.program import Version
 from echo_ingest.settings import LOOPBACK_PREFIX, PACKET_OVERHEAD_BYTES, RECEIPTS_PREFIX, Settings
 

@@ -32,7 +32,7 @@ from echo_ingest.broker.configuration import (
     password_line,
 )
 from echo_ingest.broker.local_login import SERVICE_FILE, broker_folder
-from echo_ingest.broker.nodes import GENERATED_HASH_ROUNDS, SALT_BYTES, NodeAccount
+from echo_ingest.broker.node_accounts import GENERATED_HASH_ROUNDS, SALT_BYTES, NodeAccount
 from echo_ingest.broker.program import BrokerError, Version, find_plugin
 from echo_ingest.process.files import atomic_write
 from echo_ingest.settings import Settings, load_or_create_secret

@@ -20,7 +20,7 @@ import structlog
 from echo_ingest.broker.configuration import Credentials
 from echo_ingest.broker.files import Accounts, write_access, write_certificates
 from echo_ingest.broker.local_login import own_endpoint
-from echo_ingest.broker.nodes import NodeAccount, read_nodes
+from echo_ingest.broker.node_accounts import NodeAccount, read_nodes
 from echo_ingest.broker.program import BrokerError
 from echo_ingest.settings import LocalEndpoint, Settings
 

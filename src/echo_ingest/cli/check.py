@@ -17,7 +17,7 @@ from msgspec import Struct
 from rich.text import Text
 
 from echo_ingest import broker
-from echo_ingest.broker.nodes import read_nodes
+from echo_ingest.broker.node_accounts import read_nodes
 from echo_ingest.cli.connection import (
     ask_service,
     connected,

@@ -14,7 +14,7 @@ import typer
 from msgspec import Struct
 
 from echo_ingest.admin import nodes as admin
-from echo_ingest.broker.nodes import NodeAccount, new_password, read_nodes
+from echo_ingest.broker.node_accounts import NodeAccount, new_password, read_nodes
 from echo_ingest.cli.options import open_reader, settings_of
 from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
 from echo_ingest.formatting import counted, utc

@@ -26,8 +26,8 @@ from echo_ingest.web.access import FailedAttempts, only_with
 from echo_ingest.web.api import read_api
 from echo_ingest.web.console import create_console
 from echo_ingest.web.console.live_updates import TABS_MAX, LiveUpdates
-from echo_ingest.web.errors import ERRORS
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
+from echo_ingest.web.problems import ERRORS
 from echo_ingest.web.reader import AlmanacThreads, JournalThreads
 
 __all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]

@@ -13,8 +13,8 @@ from litestar.response import Stream
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.web.downloads import download
-from echo_ingest.web.errors import AnyRequest, Problem, problem
 from echo_ingest.web.lookup import clip_file, entry_at, shown
+from echo_ingest.web.problems import AnyRequest, Problem, problem
 from echo_ingest.web.reader import JournalThreads, in_turn
 from echo_ingest.web.schemas import (
     DeadLetterPage,

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 from litestar.exceptions import ClientException, HTTPException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from echo_ingest.web.errors import AnyRequest
+from echo_ingest.web.problems import AnyRequest
 
 BODY_BYTES_MAX = 16 * 1024
 BODY_SECONDS_MAX = 10.0

@@ -27,7 +27,7 @@ from echo_ingest import __version__
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.settings.urls import mongodb_address
 from echo_ingest.sinks import Delivery, Refusal, Written
-from echo_ingest.sinks.mongodb import errors
+from echo_ingest.sinks.mongodb import server_errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, Fields, Write, plan
 from echo_ingest.sinks.project_echo import Schema
 
@@ -109,7 +109,7 @@ class MongoDb:
                 confirmed = WriteConcern(w="majority", j=True, wtimeout=patience_ms)
                 yield self._client.get_default_database(write_concern=confirmed)
         except (PyMongoError, TimeoutError) as error:
-            raise errors.unavailable(error, self.address) from None
+            raise server_errors.unavailable(error, self.address) from None
 
 
 async def _send(
@@ -130,7 +130,7 @@ async def _send(
             result = (await database[name].bulk_write(requests, ordered=False)).bulk_api_result
         except BulkWriteError as error:
             result = error.details
-        refusals = errors.refusals(result)
+        refusals = server_errors.refusals(result)
         new = {upserted["index"] for upserted in result["upserted"]}
         old = [each for place, each in enumerate(group) if place not in new | refusals.keys()]
         for place, reason in refusals.items():

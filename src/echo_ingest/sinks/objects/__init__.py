@@ -23,8 +23,8 @@ from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import AnyRecord
 from echo_ingest.settings.urls import parse_objects_url
 from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written, clips
-from echo_ingest.sinks.objects.errors import TooLarge
 from echo_ingest.sinks.objects.folder import Folder
+from echo_ingest.sinks.objects.responses import TooLarge
 
 BATCH_RECORDS_MAX = 1_000
 PUTS_AT_ONCE = 32

@@ -12,7 +12,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from echo_ingest import __version__
 from echo_ingest.settings.urls import ObjectsUrl
 from echo_ingest.sinks import Cause, Unavailable
-from echo_ingest.sinks.objects.errors import failure
+from echo_ingest.sinks.objects.responses import failure
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig

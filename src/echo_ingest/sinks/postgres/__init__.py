@@ -27,7 +27,7 @@ import structlog
 from echo_ingest.columns import Row
 from echo_ingest.settings.urls import postgres_address
 from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
-from echo_ingest.sinks.postgres import errors, statements
+from echo_ingest.sinks.postgres import sqlstates, statements
 from echo_ingest.sinks.postgres.migrate import is_current, migrate
 from echo_ingest.sinks.postgres.months import MonthPartitions
 from echo_ingest.sinks.postgres.rows import COLUMNS, node_rows, table_rows
@@ -87,7 +87,7 @@ class Postgres:
                 lacking = [] if may_create else ["CREATE ON DATABASE"]
         if lacking:
             raise Unavailable(
-                f"the role lacks {', '.join(lacking)}: {errors.GRANT}", cause=Cause.CREDENTIALS
+                f"the role lacks {', '.join(lacking)}: {sqlstates.GRANT}", cause=Cause.CREDENTIALS
             )
 
     async def close(self) -> None:
@@ -153,10 +153,10 @@ class Postgres:
                 server_settings={"application_name": "echo-ingest"},
             )
         except Exception as error:
-            raise errors.unavailable(error, self.address) or error from None
+            raise sqlstates.unavailable(error, self.address) or error from None
         async with self._watching(connection, self._timeout_seconds):
             if await connection.fetchval("SELECT pg_is_in_recovery()"):
-                raise Unavailable(errors.PRIMARY, cause=Cause.NO_PRIMARY)
+                raise Unavailable(sqlstates.PRIMARY, cause=Cause.NO_PRIMARY)
         return connection
 
     @contextlib.asynccontextmanager
@@ -169,7 +169,7 @@ class Postgres:
                 yield
         except BaseException as error:
             connection.terminate()
-            known = errors.unavailable(error, self.address)
+            known = sqlstates.unavailable(error, self.address)
             if known is None:
                 raise
             raise known from None
@@ -205,7 +205,7 @@ async def _take(
     error = await _attempt(connection, _copy, tables, nodes)
     if isinstance(error, asyncpg.UniqueViolationError):
         error = await _attempt(connection, _copy_new, tables, nodes)
-    return None if error is None else errors.refusal(error, index)
+    return None if error is None else sqlstates.refusal(error, index)
 
 
 async def _attempt(
@@ -222,7 +222,7 @@ async def _attempt(
             await connection.fetch(statements.HEAR, *zip(*nodes, strict=True))
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         refused: Exception = error
-        if errors.refusal(refused) is None:
+        if sqlstates.refusal(refused) is None:
             raise
         await connection.execute(statements.UNDO)
         return refused

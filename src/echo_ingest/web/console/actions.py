@@ -18,7 +18,7 @@ from msgspec import Struct, json
 
 from echo_ingest.admin import ActionError, nodes, sinks
 from echo_ingest.broker import BrokerError
-from echo_ingest.broker.nodes import new_password
+from echo_ingest.broker.node_accounts import new_password
 from echo_ingest.journal import JournalFull
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.auth import acting_form

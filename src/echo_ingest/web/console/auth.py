@@ -14,8 +14,8 @@ from msgspec import Struct
 from echo_ingest.settings import Settings
 from echo_ingest.settings.endpoint import is_loopback
 from echo_ingest.web.console.sessions import LoginSession, LoginSessions, Role
-from echo_ingest.web.errors import AnyRequest
 from echo_ingest.web.form_body import form_of
+from echo_ingest.web.problems import AnyRequest
 from echo_ingest.web.same_origin import comes_from_here, is_by_tls, is_for_this_machine
 
 COOKIE = "echo-ingest"

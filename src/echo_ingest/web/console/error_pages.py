@@ -15,7 +15,7 @@ from echo_ingest.journal import JournalUnusable
 from echo_ingest.web.console.auth import LogInFirst
 from echo_ingest.web.console.login import next_of
 from echo_ingest.web.console.rendering import AnyRequest, PageRenderer
-from echo_ingest.web.errors import log
+from echo_ingest.web.problems import log
 from echo_ingest.web.same_origin import is_link_from_elsewhere
 
 TITLES = {

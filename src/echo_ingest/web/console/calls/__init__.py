@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from echo_ingest.almanac import Almanac, CallFilter
+from echo_ingest.formatting import milliseconds
 from echo_ingest.record import SECONDS_MAX
 from echo_ingest.web.console.call_rows import CallRow, of_calls, of_recordings
 from echo_ingest.web.console.calls import detail, nights
@@ -218,6 +219,6 @@ def filter_of(query: CallsQuery) -> CallFilter:
         species=query.species,
         node=query.node,
         confidence_percent_min=query.confidence_percent,
-        since_ms=None if query.since is None else int(query.since.timestamp() * 1000),
-        until_ms=None if query.until is None else int(query.until.timestamp() * 1000),
+        since_ms=None if query.since is None else milliseconds(query.since),
+        until_ms=None if query.until is None else milliseconds(query.until),
     )

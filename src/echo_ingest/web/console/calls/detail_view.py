@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from echo_ingest.almanac import ListedCall
 from echo_ingest.almanac.observation import TELLS_START, names_of
+from echo_ingest.formatting import milliseconds
 from echo_ingest.record import AnyRecord, Clip, Detection, Place, Recording
 from echo_ingest.web.console.common_names import known_as
 from echo_ingest.web.schemas import StoredRecord
@@ -145,7 +146,7 @@ def span_of(record: AnyRecord) -> tuple[int, int] | None:
     if not isinstance(record, Recording) or record.form not in TELLS_START:
         return None
     end = record.observed_at + timedelta(seconds=record.clip.duration_seconds)
-    return int(record.observed_at.timestamp() * 1000), int(end.timestamp() * 1000) + 1
+    return milliseconds(record.observed_at), milliseconds(end) + 1
 
 
 def call_view(

@@ -6,13 +6,14 @@ on a phone. Nights without a call have their column too, since silence is a find
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from echo_ingest.almanac import Night, SpeciesNight
+from echo_ingest.formatting import utc
 from echo_ingest.web.console import formatting
 from echo_ingest.web.console.calls.query import CallsQuery, address
 from echo_ingest.web.console.common_names import known_as
@@ -189,9 +190,7 @@ def _column(
 
 def _within(night: Night, query: CallsQuery) -> CallsQuery:
     """Narrow a query down to a night, or to the part of it that the query covers."""
-    since, until = (
-        datetime.fromtimestamp(ms / 1000, UTC) for ms in (night.since_ms, night.until_ms)
-    )
+    since, until = (utc(ms) for ms in (night.since_ms, night.until_ms))
     since = max(since, query.since) if query.since else since
     until = min(until, query.until) if query.until else until
     return replace(query, since=since, until=until, before=None)

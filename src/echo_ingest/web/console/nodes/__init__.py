@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 
 from echo_ingest.admin.nodes import broker_url, manages_our_broker
 from echo_ingest.almanac import Almanac, NodeCounts
+from echo_ingest.formatting import milliseconds
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.nodes import detail
 from echo_ingest.web.console.nodes.query import COLUMNS, PAGE_NODES, STATES, NodesQuery, read
@@ -100,7 +101,7 @@ def fragments_of(
     marks_max: int = MARKS_MAX,
 ) -> NodesFragments:
     """Read the nodes of a query, and the marks of the map unless there are too many nodes."""
-    now_ms = int(now.timestamp() * 1000)
+    now_ms = milliseconds(now)
     counts = almanac.count_nodes(now_ms)
     page = almanac.nodes(
         now_ms,

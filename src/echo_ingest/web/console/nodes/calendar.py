@@ -6,13 +6,14 @@ where a zone is half an hour off, each counts to the local hour in which it begi
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from echo_ingest.almanac import NodeHour, ServiceHour
+from echo_ingest.formatting import milliseconds, utc
 
 HOUR_MS = 3_600_000
 SHADES = 4
@@ -77,7 +78,9 @@ class Calendar(Struct, frozen=True):
 def bounds(newest: date, days: int, zone: ZoneInfo) -> tuple[int, int]:
     """Return from when to before when a calendar goes: milliseconds since 1970, UTC."""
     first, end = newest - timedelta(days=days - 1), newest + timedelta(days=1)
-    return _ms(datetime.combine(first, time(), zone)), _ms(datetime.combine(end, time(), zone))
+    return milliseconds(datetime.combine(first, time(), zone)), milliseconds(
+        datetime.combine(end, time(), zone)
+    )
 
 
 def calendar(
@@ -106,14 +109,14 @@ def calendar(
         newest - timedelta(days=back): [Hour("none")] * 24 for back in range(days)
     }
     for hour_ms in range(since_ms - since_ms % HOUR_MS, until_ms, HOUR_MS):
-        local = datetime.fromtimestamp(hour_ms / 1000, UTC).astimezone(zone)
+        local = utc(hour_ms).astimezone(zone)
         if local.date() not in grid:
             continue
         known = heard_hours.get(hour_ms)
         if known is not None:
             messages = max(known.observed, known.received) + known.dead_letters
             hour = Hour("heard", messages, known.calls, known.dead_letters)
-        elif hour_ms + HOUR_MS > _ms(now):
+        elif hour_ms + HOUR_MS > milliseconds(now):
             hour = Hour("ahead")
         elif first_heard_at_ms is None or hour_ms + HOUR_MS <= first_heard_at_ms:
             hour = Hour("before")
@@ -128,7 +131,7 @@ def calendar(
 def _days_since(first_heard_at_ms: int | None, newest: date, zone: ZoneInfo) -> int:
     if first_heard_at_ms is None:
         return 0
-    first = datetime.fromtimestamp(first_heard_at_ms / 1000, UTC).astimezone(zone).date()
+    first = utc(first_heard_at_ms).astimezone(zone).date()
     return (newest - first).days + 1
 
 
@@ -156,7 +159,3 @@ def _steps(most: int) -> Iterator[int]:
 def _with_shade(hour: Hour, steps: Sequence[int]) -> Hour:
     shade = sum(hour.messages >= least for least in steps)
     return Hour(hour.state, hour.messages, hour.calls, hour.refused, shade)
-
-
-def _ms(when: datetime) -> int:
-    return int(when.timestamp() * 1000)

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from echo_ingest.almanac import Almanac, CallFilter, NodeSummary
+from echo_ingest.formatting import milliseconds
 from echo_ingest.record import Place
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.call_rows import CallRows, of_calls
@@ -74,7 +75,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
 
 def view_of(almanac: Almanac, name: str, newest: date, now: datetime, zone: ZoneInfo) -> NodeView:
     """Read what the page shows; raise `NotFoundException`, in words, if there is no such node."""
-    node = almanac.node(name, _ms(now), day_began_ms(now, zone))
+    node = almanac.node(name, milliseconds(now), day_began_ms(now, zone))
     if node is None:
         raise NotFoundException(
             f"No node called {name!r:.80} has ever been heard, and none has credentials. "
@@ -105,8 +106,10 @@ def view_of(almanac: Almanac, name: str, newest: date, now: datetime, zone: Zone
         later=min(newest + timedelta(days=DAYS), today) if newest < today else None,
         graphs=graphs(almanac.health(name, since_ms, until_ms), hours),
         since=max(since_ms, min(first_ms or since_ms, until_ms - DAY_MS)) // 1000,
-        until=min(until_ms, _ms(now)) // 1000,
-        calls=of_calls(almanac.calls(CallFilter(node=name, until_ms=_ms(now)), CALLS), zone),
+        until=min(until_ms, milliseconds(now)) // 1000,
+        calls=of_calls(
+            almanac.calls(CallFilter(node=name, until_ms=milliseconds(now)), CALLS), zone
+        ),
         refused=[
             RefusedReason(
                 group.reason,
@@ -121,7 +124,7 @@ def view_of(almanac: Almanac, name: str, newest: date, now: datetime, zone: Zone
 
 def day_began_ms(now: datetime, zone: ZoneInfo) -> int:
     """Return when the day began in `zone`, in milliseconds since 1970."""
-    return _ms(datetime.combine(now.astimezone(zone).date(), time(), zone))
+    return milliseconds(datetime.combine(now.astimezone(zone).date(), time(), zone))
 
 
 def _place(node: NodeSummary) -> Place | None:
@@ -146,7 +149,3 @@ def _day(text: str | None, today: date) -> date:
             f"until is {text!r:.40}: it must be a day such as {today}, not after today"
         )
     return day
-
-
-def _ms(when: datetime) -> int:
-    return int(when.timestamp() * 1000)

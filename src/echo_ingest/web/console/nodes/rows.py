@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from echo_ingest.almanac import Clock, MapPoint, NodeSummary
+from echo_ingest.formatting import milliseconds
 from echo_ingest.web.console.formatting import ago, span
 
 Badge = Literal["good", "look", "bad", "off", "unknown"]
@@ -41,7 +42,7 @@ def state(last_heard_at_ms: int | None, now: datetime, *, disabled: bool) -> tup
         return "off", "blocked"
     if last_heard_at_ms is None:
         return "unknown", "never heard"
-    if _ms(now - HEARD_WITHIN) < last_heard_at_ms:
+    if milliseconds(now - HEARD_WITHIN) < last_heard_at_ms:
         return "good", "heard"
     return "look", "silent"
 
@@ -62,7 +63,3 @@ def map_mark(point: MapPoint, now: datetime) -> Mark:
     if point.last_heard_at_ms is not None:
         word = f"{word}, last {ago(point.last_heard_at_ms, now)}"
     return point.name, round(point.latitude, 5), round(point.longitude, 5), badge, word
-
-
-def _ms(when: datetime) -> int:
-    return int(when.timestamp() * 1000)

@@ -14,7 +14,7 @@ from echo_ingest.sinks import SinkState
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.auth import Viewer
 from echo_ingest.web.console.context import ConsoleContext
-from echo_ingest.web.console.refused import detail, group
+from echo_ingest.web.console.refused import group, message
 from echo_ingest.web.console.refused.advice import advice
 from echo_ingest.web.console.refused.replay_form import group_address
 from echo_ingest.web.console.rendering import AnyRequest
@@ -65,7 +65,7 @@ def routes(sources: ConsoleContext, replaying: ReplayJobs) -> list[HTTPRouteHand
         view = await refused_view(sources, replaying, node, now)
         return sources.pages.page(request, "refused.html", view, now=now)
 
-    return [refused, *group.routes(sources), *detail.routes(sources)]
+    return [refused, *group.routes(sources), *message.routes(sources)]
 
 
 async def fragments(
