@@ -61,8 +61,8 @@ class _HealthReply(Struct):
 def check(context: typer.Context) -> None:
     """Check settings, data folder, journal, broker, HTTP and sinks.
 
-    Each problem is shown with its remedy. The exit code is 0 if nothing is wrong; a part that is
-    not running is not an error.
+    Each problem is shown with its remedy. The exit code is 0 if nothing is
+    wrong; a part that is not running is not an error.
     """
     settings = settings_of(context)
     log_from(logging.CRITICAL)  # the findings already say what went wrong

@@ -69,7 +69,8 @@ def export(
 ) -> None:
     """Export records to a new folder, as tables or as a data package.
 
-    There is one table for each kind of record, in order of arrival. The service may be running.
+    There is one table for each kind of record, in order of arrival. The
+    service may be running.
     """
     settings = settings_of(context)
     request = Request(

@@ -69,7 +69,8 @@ def add(
 ) -> None:
     """Create credentials for a device. They are shown only once.
 
-    The device may then publish below [b]iotingestion/NAME[/] and read [b]iotreceipts/NAME[/].
+    The device may then publish below [b]iotingestion/NAME[/] and read
+    [b]iotreceipts/NAME[/].
     """
     settings = settings_of(context)
     admin.check_name_and_topic(settings, name)

@@ -101,8 +101,9 @@ def replay(
 ) -> None:
     """Offer parked records to their sink again.
 
-    The service does this while it runs: it delivers them, or parks them again if the sink refuses
-    them again. `echo-ingest status` shows how many are still in the backlog.
+    The service does this while it runs: it delivers them, or parks them
+    again if the sink refuses them again. `echo-ingest status` shows how many
+    are still in the backlog.
     """
     settings = settings_of(context)
     reader = open_reader(settings)

@@ -110,8 +110,9 @@ def backfill(
 ) -> None:
     """Deliver the whole journal to a sink again, or everything received since a time.
 
-    Use it if the sink's data was lost or restored from a backup. Parked records are offered again
-    too. The service does this while it runs; Ctrl-C stops only the waiting.
+    Use it if the sink's data was lost or restored from a backup. Parked
+    records are offered again too. The service does this while it runs; Ctrl-C
+    stops only the waiting.
     """
     settings = settings_of(context)
     _known(settings, name)
@@ -158,7 +159,8 @@ def watch(context: typer.Context, name: Name) -> None:
 def forget(context: typer.Context, name: Name) -> None:
     """Forget a sink that is no longer configured, so that retention no longer waits for it.
 
-    Its position and its list of parked records are deleted; the records themselves are kept.
+    Its position and its list of parked records are deleted; the records
+    themselves are kept.
     """
     settings = settings_of(context)
     figures = _known(settings, name)
@@ -286,9 +288,10 @@ def _require_progress(settings: Settings, reader: JournalReader, name: str) -> s
 
 
 def migrate(context: typer.Context) -> None:
-    """Bring the tables of the database [b]IOT_POSTGRES_URL[/] up to date.
+    """Bring the tables of the database at [b]IOT_POSTGRES_URL[/] up to date.
 
-    The service does this itself if its role may create tables. Use this command with another role.
+    The service does this itself if its role may create tables. Use this
+    command with another role.
     """
     settings = settings_of(context)
     if settings.postgres_url is None:

@@ -101,9 +101,9 @@ def verify(
 ) -> None:
     """Send numbered probes through the broker, and look for each of them.
 
-    The probes ask for receipts; then they are looked for in the journal and at every sink.
-    They are kept as status reports of the node [b]verify[/] with the status
-    [b]verify[/]. The exit code is 1 if a probe is missing anywhere.
+    The probes ask for receipts; then they are looked for in the journal and
+    at every sink. They are kept as status reports of the node [b]verify[/] with
+    the status [b]verify[/]. The exit code is 1 if a probe is missing anywhere.
     """
     settings = settings_of(context)
     if not node or set(node) & set("+#/\0"):
