@@ -31,9 +31,9 @@ from echo_ingest.almanac import (
     note_sample,
 )
 from echo_ingest.almanac.observation import names_of
-from echo_ingest.almanac.reason_text import alike
 from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.almanac.samples import per_hour
+from echo_ingest.almanac.uncoded_reasons import alike
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, Ledger, SinkLedger
 from echo_ingest.journal.cursors import Refused

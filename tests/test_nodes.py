@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from echo_ingest.broker.access_rules import node_filters
 from echo_ingest.broker.node_accounts import (
     FILE_BYTES_MAX,
     NodeAccount,
@@ -16,7 +17,6 @@ from echo_ingest.broker.node_accounts import (
     change_nodes,
     check_name,
     new_password,
-    own_filters,
     read_nodes,
 )
 from echo_ingest.settings import Settings
@@ -62,7 +62,7 @@ def test_what_could_speak_for_another_is_no_name(name: str) -> None:
 )
 def test_a_node_may_publish_where_its_name_is_in_the_topic(topics: str, own: list[str]) -> None:
     settings = Settings(topic=topics)
-    filters = own_filters(settings.topic_filters, settings.topic_prefixes, "n")
+    filters = node_filters(settings.topic_filters, settings.topic_prefixes, "n")
     assert filters == own
     for each in filters:
         topic = each.replace("/#", "/deep/down").replace("+", "y")

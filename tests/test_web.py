@@ -27,7 +27,7 @@ from echo_ingest.record import KINDS, Message
 from echo_ingest.service.web_process import listen
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import SinkState
-from echo_ingest.web import access, api, downloads, reader
+from echo_ingest.web import api, downloads, failed_attempts, reader
 from tests.harness import HTTP_TOKEN, TOKENS, free_port
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
@@ -686,7 +686,7 @@ async def test_only_the_token_will_do(site: Site, headers: list[str], status: in
 
 async def test_an_address_that_guesses_has_to_wait_and_others_do_not(site: Site) -> None:
     wrong = {"Authorization": "Bearer guess"}
-    for _ in range(access.FAILED_MAX):
+    for _ in range(failed_attempts.FAILED_MAX):
         async with site.http.get("/api/ledger", headers=wrong) as reply:
             assert reply.status == 401
             assert 'error="invalid_token"' in reply.headers["WWW-Authenticate"]
@@ -706,8 +706,8 @@ async def test_an_address_that_guesses_has_to_wait_and_others_do_not(site: Site)
 
 def test_what_was_refused_is_forgotten_in_time_and_never_grows() -> None:
     seconds = [0.0]
-    refusals = access.FailedAttempts(lambda: seconds[0])
-    for _ in range(access.FAILED_MAX):
+    refusals = failed_attempts.FailedAttempts(lambda: seconds[0])
+    for _ in range(failed_attempts.FAILED_MAX):
         assert refusals.wait_seconds("a") == 0
         refusals.count("a")
     assert refusals.wait_seconds("a") == 3
@@ -715,9 +715,9 @@ def test_what_was_refused_is_forgotten_in_time_and_never_grows() -> None:
     assert refusals.wait_seconds("a") == 0
     refusals.count("a")
     assert refusals.wait_seconds("a") == 3
-    for number in range(10 * access.ADDRESSES_MAX):
+    for number in range(10 * failed_attempts.ADDRESSES_MAX):
         refusals.count(f"{number}")
-    assert len(refusals) == access.ADDRESSES_MAX
+    assert len(refusals) == failed_attempts.ADDRESSES_MAX
 
 
 # ---------------------------------------------------------------------- start and stop

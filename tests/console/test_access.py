@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from echo_ingest.settings import Tokens
-from echo_ingest.web import access
+from echo_ingest.web import failed_attempts
 from echo_ingest.web.console.sessions import SESSION_SECONDS, LoginSessions
 from echo_ingest.web.same_origin import own_page
 from tests.console.browsing import FORM_TOKEN, Browser, browsing
@@ -80,7 +80,7 @@ async def test_what_is_neither_token_opens_nothing_and_is_not_said_back(closed: 
 
 
 async def test_who_guesses_at_the_log_in_has_to_wait_there_and_at_the_api(closed: Browser) -> None:
-    for _ in range(access.FAILED_MAX):
+    for _ in range(failed_attempts.FAILED_MAX):
         assert await closed.post("/console/login", {"token": "guess"}) == 401
     assert await closed.post("/console/login", {"token": OPERATOR_TOKEN}) == 429
     assert 1 <= int(closed.reply.headers["Retry-After"]) <= 3

@@ -2,8 +2,8 @@
 
 import pytest
 
-from echo_ingest.almanac.reason_text import alike, code_of_text
 from echo_ingest.almanac.refusals import ReasonKey, reason_key
+from echo_ingest.almanac.uncoded_reasons import alike, code_of_text
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.sinks.registry import SPECS
 from echo_ingest.web.console.refused.advice import OTHERWISE, advice

@@ -7,7 +7,7 @@ from binascii import a2b_base64
 
 import pytest
 
-from echo_ingest.decode import audio
+from echo_ingest.decode.base64_clip import from_base64
 from echo_ingest.decode.errors import DecodeError
 
 LONG = base64.b64encode(random.Random(1).randbytes(250)).decode()
@@ -25,7 +25,7 @@ def standard(text: str) -> bytes | None:
 
 def ours(text: str) -> bytes | None:
     try:
-        return audio.from_base64(text, "audioClip")
+        return from_base64(text, "audioClip")
     except DecodeError:
         return None
 

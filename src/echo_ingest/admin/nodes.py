@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.admin import ActionError, InvalidInput
-from echo_ingest.broker.node_accounts import NodeAccount, change_nodes, check_name, now, own_filters
+from echo_ingest.broker.access_rules import node_filters
+from echo_ingest.broker.node_accounts import NodeAccount, change_nodes, check_name, now
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
 from echo_ingest.settings.endpoint import is_loopback
 
@@ -39,7 +40,7 @@ def check_name_and_topic(settings: Settings, name: str) -> None:
         check_name(name)
     except ValueError as error:
         raise InvalidInput(str(error)) from None
-    if not own_filters(settings.topic_filters, settings.topic_prefixes, name):
+    if not node_filters(settings.topic_filters, settings.topic_prefixes, name):
         raise InvalidInput(
             f"IOT_TOPIC is {settings.topic}, which leaves no topic for a node called {name}"
         )
@@ -58,7 +59,7 @@ def broker_url(settings: Settings, url: str | None = None) -> str:
 
 def credentials_for(settings: Settings, name: str, password: str, url: str) -> NodeCredentials:
     """Return all that a device called `name` needs to connect."""
-    own = own_filters(settings.topic_filters, settings.topic_prefixes, name)
+    own = node_filters(settings.topic_filters, settings.topic_prefixes, name)
     # Others cannot guess this client id, so they cannot use it to disconnect the device.
     return NodeCredentials(
         url,

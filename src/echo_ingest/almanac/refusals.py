@@ -10,7 +10,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.almanac.database import rows_of
-from echo_ingest.almanac.reason_text import alike
+from echo_ingest.almanac.uncoded_reasons import alike
 from echo_ingest.reasons import code_of
 
 GROUPS_MAX = 200
@@ -28,7 +28,7 @@ class ReasonKey(Struct, frozen=True, gc=False):
     field: str = ""
     """The path of the field, without places in lists; empty where there is none."""
     text: str = ""
-    """Where there is no code: the reason without what differs, as `reason_text.alike` makes it."""
+    """Without a code: what `uncoded_reasons.alike` leaves of the reason."""
 
 
 class RefusedGroup(Struct, frozen=True, kw_only=True):

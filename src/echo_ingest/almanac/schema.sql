@@ -124,7 +124,7 @@ CREATE TABLE reason (
     id    INTEGER PRIMARY KEY,
     code  TEXT NOT NULL, -- a ReasonCode, or ''
     field TEXT NOT NULL, -- the field that it is about, or ''
-    text  TEXT NOT NULL, -- where there is no code, the reason as reason_text.alike makes it
+    text  TEXT NOT NULL, -- where there is no code, the reason as uncoded_reasons.alike makes it
     UNIQUE (code, field, text)
 ) STRICT;
 

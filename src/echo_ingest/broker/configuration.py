@@ -1,4 +1,4 @@
-"""The text of the files that mosquitto reads: configuration, passwords, access rules. All pure.
+"""The text of the files that mosquitto reads: configuration and passwords. All pure.
 
 Two versions are supported. 2.1 keeps its queues in SQLite and commits in the same turn of its loop
 in which it acknowledges: a crash loses at most that turn. 2.0 writes its queues to a file now and
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from echo_ingest.broker.node_accounts import NodeAccount, own_filters, password_hash
+from echo_ingest.broker.node_accounts import NodeAccount, password_hash
 from echo_ingest.broker.program import Version
-from echo_ingest.settings import LOOPBACK_PREFIX, PACKET_OVERHEAD_BYTES, RECEIPTS_PREFIX, Settings
+from echo_ingest.settings import PACKET_OVERHEAD_BYTES, Settings
 
 PUBLISHER = "echopub"
 SUBSCRIBER = "echosub"
@@ -140,44 +140,6 @@ def configuration(
         lines.append(f"listener {settings.service_port} {settings.bind}")
     # Our own socket, which nobody outside can fill up. It comes last: once it is there, all are.
     lines.append(f"listener 0 {SOCKET_FILE}")
-    return "\n".join([*lines, ""])
-
-
-def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
-    """Return the access file: devices publish and get receipts, readers read, we do our work.
-
-    There is a rule for each node, and no pattern for all of them: a node that is not in the file
-    may do nothing, even while it is still connected or has a valid certificate.
-    """
-    filters = settings.topic_filters
-    lines = [
-        f"user {SUBSCRIBER}",
-        *(f"topic read {each}" for each in filters),
-        f"user {SERVICE}",
-        f"topic readwrite {LOOPBACK_PREFIX}/#",
-        "topic read $SYS/broker/#",
-    ]
-    if settings.echopub:
-        lines += [
-            *(f"topic read {each}" for each in filters),
-            f"topic write {RECEIPTS_PREFIX}/#",
-            f"user {PUBLISHER}",
-            *(f"topic write {each}" for each in filters),
-            f"topic read {RECEIPTS_PREFIX}/#",
-        ]
-    else:  # our own tools have no other account to publish with
-        lines += [
-            *(f"topic readwrite {each}" for each in filters),
-            f"topic readwrite {RECEIPTS_PREFIX}/#",
-        ]
-    for node in nodes:
-        if not node.disabled:
-            own = own_filters(filters, settings.topic_prefixes, node.name)
-            lines += [
-                f"user {node.name}",
-                *(f"topic write {each}" for each in own),
-                f"topic read {RECEIPTS_PREFIX}/{node.name}/#",
-            ]
     return "\n".join([*lines, ""])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from echo_ingest.broker.access_rules import access_rules
 from echo_ingest.broker.configuration import (
     ACCESS_FILE,
     CERTIFICATE_FILE,
@@ -24,7 +25,6 @@ from echo_ingest.broker.configuration import (
     SERVICE,
     SUBSCRIBER,
     Credentials,
-    access_rules,
     configuration,
     hashed_accounts,
     needs_plugins,

@@ -70,24 +70,6 @@ def check_name(name: str) -> str:
     return name
 
 
-def own_filters(topic_filters: tuple[str, ...], prefixes: tuple[str, ...], name: str) -> list[str]:
-    """Return what a node may publish to: the part of each filter that its own name marks.
-
-    `iotingestion/#` becomes `iotingestion/<name>/#`, and `reserve/+/audio` `reserve/<name>/audio`.
-    A filter is left out where a longer prefix would find another node's name in the topic.
-    """
-    own = []
-    for topic_filter in topic_filters:
-        levels = topic_filter.split("/")
-        first_wildcard = next(index for index, level in enumerate(levels) if level in ("+", "#"))
-        below = "/".join((*levels[:first_wildcard], name))
-        if not any(f"{prefix}/".startswith(f"{below}/") for prefix in prefixes):
-            own.append(
-                "/".join((below, *levels[first_wildcard + (levels[first_wildcard] == "+") :]))
-            )
-    return own
-
-
 def new_password() -> tuple[str, str]:
     """Generate a password for a node; return it with its hash."""
     password = secrets.token_urlsafe(PASSWORD_BYTES)

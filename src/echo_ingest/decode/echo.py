@@ -9,6 +9,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from echo_ingest.decode import audio, times, values
+from echo_ingest.decode.base64_clip import from_base64
 from echo_ingest.decode.errors import DecodeError, no_known_form
 from echo_ingest.decode.fields import Fields, HealthData, Lla, Ranked, keys, read, read_id
 from echo_ingest.reasons import ReasonCode
@@ -82,7 +83,7 @@ def clip_bytes(payload: bytes) -> bytes | None:
     field, text = _clip_text(fields)
     if not text or (fields.species is not None and audio.is_reference(text)):
         return None
-    return audio.from_base64(text, field)
+    return from_base64(text, field)
 
 
 def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) -> Detection:
@@ -224,7 +225,7 @@ def _observed_at(message: Message, fields: Fields) -> tuple[datetime, TimeSource
 
 
 def _clip(text: str, field: str, *, hashed: bool) -> Clip:
-    data = audio.from_base64(text, field)
+    data = from_base64(text, field)
     try:
         return audio.describe(data, hashed=hashed)
     except DecodeError as error:

@@ -22,10 +22,11 @@ import echo_ingest
 from echo_ingest.almanac import almanac_path
 from echo_ingest.decode import Decoder
 from echo_ingest.settings import Settings, Tokens
-from echo_ingest.web.access import FailedAttempts, only_with
+from echo_ingest.web.access import only_with
 from echo_ingest.web.api import read_api
 from echo_ingest.web.console import create_console
 from echo_ingest.web.console.live_updates import TABS_MAX, LiveUpdates
+from echo_ingest.web.failed_attempts import FailedAttempts
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
 from echo_ingest.web.problems import ERRORS
 from echo_ingest.web.reader import AlmanacThreads, JournalThreads

@@ -1,10 +1,7 @@
 """Measure a clip by its bytes alone: WAV, FLAC, MP3 or Ogg."""
 
 import hashlib
-from binascii import Error as BrokenBase64
 from binascii import a2b_base64
-
-import pybase64
 
 from echo_ingest.decode.audio import flac, mp3, ogg, wav
 from echo_ingest.decode.errors import DecodeError, looks_like
@@ -12,7 +9,6 @@ from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Clip, Container
 
 REFERENCE_CHARACTERS_MAX = 1_024
-WHITE_SPACE = b" \t\n\r\v\f"
 _MEASURES = {"wav": wav.measure, "flac": flac.measure, "mp3": mp3.measure, "ogg": ogg.measure}
 _BASE64_OPENINGS = ("UklGR", "UkY2N", "ZkxhQ", "SUQz", "T2dnU", "//", "/+")
 """The base64 of RIFF, RF64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
@@ -55,31 +51,6 @@ def describe(data: bytes, *, hashed: bool) -> Clip:
         duration_seconds=sound.duration_seconds,
         metadata=sound.metadata,
     )
-
-
-def from_base64(text: str, field: str) -> bytes:
-    """Decode a clip sent as base64 (RFC 4648, 4); line breaks are allowed.
-
-    Raise `DecodeError` where it is broken.
-    """
-    try:
-        # It takes a fortieth of the time of `binascii`, and reads what it accepts in the same way.
-        return pybase64.b64decode(text, validate=True)
-    except ValueError:
-        pass
-    if text.lstrip().startswith("data:"):
-        raise DecodeError(
-            ReasonCode.BROKEN_BASE64,
-            'send the base64 alone, without the "data:…;base64," before it',
-            field,
-        )
-    try:
-        return a2b_base64(text.encode("ascii").translate(None, WHITE_SPACE), strict_mode=True)
-    except BrokenBase64 as error:
-        detail = f"the base64 is broken ({str(error).lower()})"
-    except ValueError:
-        detail = "the base64 is broken (it holds letters that are not ASCII)"
-    raise DecodeError(ReasonCode.BROKEN_BASE64, detail, field)
 
 
 def is_reference(text: str) -> bool:

@@ -15,7 +15,6 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from echo_ingest.settings import Settings, Tokens
-from echo_ingest.web.access import FailedAttempts
 from echo_ingest.web.console import actions, calls, login, nodes, overview, refused
 from echo_ingest.web.console.assets import bundle_page, read_bundle
 from echo_ingest.web.console.auth import LoginGuard, Viewer
@@ -26,6 +25,7 @@ from echo_ingest.web.console.live_updates import LiveUpdates, Parts, live_stream
 from echo_ingest.web.console.rendering import PageRenderer
 from echo_ingest.web.console.replay_job import ReplayJobs
 from echo_ingest.web.console.sessions import LoginSessions
+from echo_ingest.web.failed_attempts import FailedAttempts
 from echo_ingest.web.form_body import BODY_BYTES_MAX
 from echo_ingest.web.health import Service
 from echo_ingest.web.reader import AlmanacThreads, JournalThreads

@@ -9,10 +9,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 from msgspec import Struct
 
-from echo_ingest.web.access import FailedAttempts
 from echo_ingest.web.console.auth import cookie_name
 from echo_ingest.web.console.rendering import AnyRequest, PageRenderer
 from echo_ingest.web.console.sessions import SESSION_SECONDS, LoginSessions
+from echo_ingest.web.failed_attempts import FailedAttempts
 from echo_ingest.web.form_body import form_of
 from echo_ingest.web.problems import log
 from echo_ingest.web.same_origin import is_by_tls, is_private, own_page

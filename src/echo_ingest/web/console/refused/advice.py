@@ -1,7 +1,7 @@
 """What to do about refused messages, in words for those who look after the devices. Pure."""
 
-from echo_ingest.almanac.reason_text import code_of_text
 from echo_ingest.almanac.refusals import ReasonKey
+from echo_ingest.almanac.uncoded_reasons import code_of_text
 from echo_ingest.reasons import code_of
 from echo_ingest.sinks.registry import spec_of
 
