@@ -208,8 +208,8 @@ def test_status_as_json_is_the_ledger_of_the_http_api(cli: Cli, journal: Journal
     }
 
 
-def test_status_shows_that_the_sums_close(cli: Cli, journal: Journal) -> None:
-    assert "the journal is the store" in cli("status").stdout
+def test_status_shows_that_the_ledger_adds_up(cli: Cli, journal: Journal) -> None:
+    assert "No sinks: records stay in the journal." in cli("status").stdout
     journal.add_sink("echo_api")
     shown = cli("status").stdout
     assert "received = stored + duplicates + dead letters ✓" in shown
@@ -234,7 +234,7 @@ def test_status_by_node_sums_the_days_chosen_and_says_who_is_silent(
     assert {row[0] for row in rows} == {
         "swamp-01", "ridge-01", "creek-02", "collar-7", "e\\x1b[2Jvil", "old-1",
     }  # fmt: skip
-    assert "nodes heard: 6" in shown.stderr
+    assert "6 nodes heard\n" in shown.stderr
     since = cli("status", "--by-node", "--json", "--since", "2026-09-16T00:00Z")
     assert json.loads(since.stdout) == {
         "since": "2026-09-16",
@@ -260,12 +260,12 @@ def test_what_a_node_sent_is_known_after_its_records_are_gone(cli: Cli, journal:
     before = cli("status", "--by-node", "--json").stdout
     assert journal.trim(NOON_MS + DAY_MS) == 3
     assert cli("status", "--by-node", "--json").stdout == before
-    with contextlib.closing(JournalReader(journal.path)) as archive:
-        days = archive.node_days("ridge-01")
+    with contextlib.closing(JournalReader(journal.path)) as reader:
+        days = reader.node_days("ridge-01")
         assert [(day.day, day.stored) for day in days] == [(date(2026, 9, 14), 1)]
-        assert archive.record(1) is None
-        assert archive.node_days(since=date(2026, 9, 15)) == []
-        assert len(archive.node_days(limit=2)) == 2
+        assert reader.record(1) is None
+        assert reader.node_days(since=date(2026, 9, 15)) == []
+        assert len(reader.node_days(limit=2)) == 2
 
 
 # ---------------------------------------------------------------------- records
@@ -343,7 +343,7 @@ def test_a_clip_comes_out_byte_for_byte(cli: Cli, journal: Journal, tmp_path: Pa
     assert hashlib.sha256(CLIP.payload).hexdigest() in shown.stderr
     again = cli("records", "clip", "2", "-o", file)
     assert (again.returncode, again.stdout) == (1, "")
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
     assert "has no clip" in cli("records", "clip", "1").stderr
 
 
@@ -420,7 +420,7 @@ def test_a_dead_letter_that_is_valid_now_is_stored_by_replay(cli: Cli, journal: 
     )
     assert cli("dead-letters", "replay").returncode == 2
     shown = cli("dead-letters", "replay", "--all")
-    assert "1 stored, 1 were duplicates, 2 are still not valid" in shown.stderr
+    assert "1 stored, 1 duplicate, 2 rejected again" in shown.stderr
     assert len(shown.stdout.splitlines()) == 4
     append(journal, HEARTBEAT)  # the service goes on beside it
     status = json.loads(cli("status", "--json").stdout)
@@ -435,13 +435,13 @@ def test_dead_letters_are_exported_with_their_bytes(
     cli: Cli, journal: Journal, tmp_path: Path
 ) -> None:
     journal.append([(message("b", b"\x00\xff"), Rejected(ReasonCode.UNKNOWN_FORM, "no audio"))])
-    file = tmp_path / "letters.jsonl"
-    assert "3 written" in cli("dead-letters", "export", file).stderr
+    file = tmp_path / "dead-letters.jsonl"
+    assert "3 lines written" in cli("dead-letters", "export", file).stderr
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [line["id"] for line in lines] == [1, 2, 3]
     assert base64.b64decode(lines[2]["payload_base64"]) == b"\x00\xff"
     assert lines[2]["reason"] == "no audio"
-    assert "exists already" in cli("dead-letters", "export", file).stderr
+    assert "already exists" in cli("dead-letters", "export", file).stderr
 
 
 # ---------------------------------------------------------------------- parked
@@ -468,9 +468,9 @@ def test_parked_records_are_listed_and_shown(cli: Cli, parked: Journal) -> None:
 def test_replayed_parked_records_are_offered_to_the_sink_again(cli: Cli, parked: Journal) -> None:
     assert cli("parked", "replay").returncode == 2
     assert parked.read("echo_api", 10) == []
-    assert "1 will be offered again" in cli("parked", "replay", "2").stderr
+    assert "will offer 1 record again" in cli("parked", "replay", "2").stderr
     assert [entry.offset for entry in parked.read("echo_api", 10)] == [2]
-    assert "1 will be offered again" in cli("parked", "replay", "--all").stderr
+    assert "will offer 1 record again" in cli("parked", "replay", "--all").stderr
     assert [entry.offset for entry in parked.read("echo_api", 10)] == [1, 2]
     assert "replay requested" in cli("parked", "list").stdout
 
@@ -479,7 +479,7 @@ def test_parked_records_are_exported_decoded_and_raw(
     cli: Cli, parked: Journal, tmp_path: Path
 ) -> None:
     file = tmp_path / "parked.jsonl"
-    assert "2 written" in cli("parked", "export", file).stderr
+    assert "2 lines written" in cli("parked", "export", file).stderr
     first, second = (json.loads(line) for line in file.read_text().splitlines())
     assert (first["record"]["species"], first["reason"]) == (
         "Dacelo novaeguineae",
@@ -500,10 +500,10 @@ class Broker:
             self.port = int(probe.getsockname()[1])
         self.folder = folder
         passwords, rules = folder / "passwords", folder / "acl"
-        hashed = [str(program.with_name("mosquitto_passwd")), "-b", "-c", str(passwords)]
-        if not Path(hashed[0]).exists():
-            hashed[0] = "mosquitto_passwd"
-        subprocess.run([*hashed, "field", "right"], check=True, capture_output=True)
+        hash_command = [str(program.with_name("mosquitto_passwd")), "-b", "-c", str(passwords)]
+        if not Path(hash_command[0]).exists():
+            hash_command[0] = "mosquitto_passwd"
+        subprocess.run([*hash_command, "field", "right"], check=True, capture_output=True)
         rules.write_text(
             "user field\ntopic readwrite iotingestion/#\ntopic readwrite iotreceipts/#\n"
         )
@@ -567,7 +567,7 @@ async def listening(broker: Broker) -> AsyncIterator[Session]:
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def heard(session: Session, count: int) -> list[tuple[str, bytes]]:
+async def published(session: Session, count: int) -> list[tuple[str, bytes]]:
     messages: list[tuple[str, bytes]] = []
     while len(messages) < count:
         batch = await session.receive(count, 0.05)
@@ -588,7 +588,7 @@ async def test_files_are_published_as_a_device_would(
             cli, "publish", report, clip, "--node", "ridge-01", **broker.settings
         )
         assert (shown.returncode, shown.stderr) == (0, "2 acknowledged\n")
-        assert await heard(session, 2) == [
+        assert await published(session, 2) == [
             ("iotingestion/ridge-01", report.read_bytes()),
             ("iotingestion/ridge-01/recording", clip.read_bytes()),
         ]
@@ -596,7 +596,7 @@ async def test_files_are_published_as_a_device_would(
             cli, "publish", "--lines", many, "--topic", "iotingestion/x/y", **broker.settings
         )
         assert (shown.returncode, shown.stderr) == (0, "1,000 acknowledged\n")
-        assert await heard(session, 1_000) == [
+        assert await published(session, 1_000) == [
             ("iotingestion/x/y", b'{"n":%d}' % n) for n in range(1_000)
         ]
 
@@ -612,7 +612,7 @@ async def test_what_a_lost_connection_left_unanswered_is_published_again(
             env=environment(data_dir, **broker.settings),
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        await heard(session, 10)
+        await published(session, 10)
         broker.kill()
         assert publishing.stderr is not None
         assert b"disconnected" in await publishing.stderr.readline()
@@ -695,9 +695,9 @@ def test_wait_goes_through_sigkill_of_the_service(house: Harness, tmp_path: Path
     eventually(lambda: house.ledger_now()["stored"] > 300)
     house.kill(program)
     house.up()
-    _, said = publishing.communicate(timeout=60)
-    assert publishing.returncode == 0, said
-    counts = dict(part.split()[::-1] for part in said.splitlines()[-1].split(", "))
+    _, output = publishing.communicate(timeout=60)
+    assert publishing.returncode == 0, output
+    counts = dict(part.split()[::-1] for part in output.splitlines()[-1].split(", "))
     assert sum(int(count.replace(",", "")) for count in counts.values()) == 3_000
     assert counts.keys() <= {"stored", "duplicate", "duplicates"}
     assert house.ledger()["stored"] == 3_000
@@ -731,17 +731,17 @@ async def test_a_receipt_that_was_lost_is_asked_for_again(cli: Cli, broker: Brok
     assert (shown.returncode, shown.stderr) == (0, "1 stored\n")
 
 
-async def test_without_any_receipt_it_gives_up_and_says_what_to_look_at(broker: Broker) -> None:
+async def test_without_any_receipt_it_gives_up_and_says_what_to_check(broker: Broker) -> None:
     options = SessionOptions(
         endpoint=Endpoint("mqtt", "127.0.0.1", broker.port),
         client_id="patient",
         login=lambda: ("field", "right"),
     )
     acknowledged = []
-    receipted = ReceiptSession(options, "x", patience_seconds=0.2)
-    async with receipted.connected(), asyncio.timeout(DEADLINE_SECONDS):
+    receipts = ReceiptSession(options, "x", patience_seconds=0.2)
+    async with receipts.connected(), asyncio.timeout(DEADLINE_SECONDS):
         with pytest.raises(NoReceipt, match="echo-ingest check"):
-            await receipted.publish("iotingestion/x", b"{}", lambda: acknowledged.append(1))
+            await receipts.publish("iotingestion/x", b"{}", lambda: acknowledged.append(1))
     assert acknowledged == [1]
 
 
@@ -784,8 +784,8 @@ def test_check_reaches_every_part_and_names_the_remedy(
     settings = free_ports() | broker.settings
     well = cli("check", **settings)
     assert well.returncode == 0, well.stdout
-    assert "✓ journal     4 records; the ledger closes" in well.stdout
-    assert f"✓ broker      mqtt://127.0.0.1:{broker.port} lets field in" in well.stdout
+    assert "✓ journal     4 records; the ledger adds up" in well.stdout
+    assert f"✓ broker      mqtt://127.0.0.1:{broker.port}: field can log in" in well.stdout
     journal.path.parent.chmod(0o755)
     with apsw.Connection(str(journal.path)) as tampering:
         tampering.execute("DELETE FROM record WHERE offset = 2")
@@ -794,7 +794,7 @@ def test_check_reaches_every_part_and_names_the_remedy(
     assert wrong.returncode == 1
     assert "✗ data folder" in wrong.stdout
     assert "chmod 700" in wrong.stdout
-    assert "✗ journal     the ledger does not close" in wrong.stdout
+    assert "✗ journal     the ledger does not add up" in wrong.stdout
     assert "check IOT_USER and IOT_PASSWORD" in wrong.stdout
     assert "✗ service" in wrong.stdout
 
@@ -804,31 +804,32 @@ def test_check_names_a_port_that_another_program_has(cli: Cli, broker: Broker) -
     with socket.create_server(("127.0.0.1", int(settings["IOT_WS_PORT"]))):
         shown = cli("check", **settings)
     assert shown.returncode == 1
-    assert "is taken by another program; stop that one, or set IOT_WS_PORT" in shown.stdout
+    port = f"{settings['IOT_WS_PORT']} at 127.0.0.1"
+    assert f"another program uses {port}; stop that program, or set IOT_WS_PORT" in shown.stdout
 
 
-# ---------------------------------------------------------------------- the papers
+# ---------------------------------------------------------------------- documentation
 
 
-def test_every_command_and_option_is_in_the_paper() -> None:
-    paper = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
-    sections = dict(re.findall(r"^##+ (.+)\n((?:(?!^##).*\n?)*)", paper, re.MULTILINE))
+def test_every_command_and_option_is_documented() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
+    sections = dict(re.findall(r"^##+ (.+)\n((?:(?!^##).*\n?)*)", page, re.MULTILINE))
 
-    def look(command: Any, name: str) -> None:
+    def check(command: Any, name: str) -> None:
         if name:
             text = sections[name]
             for parameter in command.params:
                 for option in parameter.opts if parameter.param_type_name == "option" else ():
                     assert option in {"--help", "-h"} or option in text, f"{name} {option}"
         for each, inner in getattr(command, "commands", {}).items():
-            look(inner, f"{name} {each}".strip())
+            check(inner, f"{name} {each}".strip())
 
-    look(typer.main.get_command(app), "")
+    check(typer.main.get_command(app), "")
 
 
-def test_what_the_paper_for_devices_shows_is_valid(data_dir: Path) -> None:
-    paper = (Path(__file__).parents[1] / "docs" / "devices.md").read_text()
-    shown = re.findall(r"-t (\S+) \\\n  -m '(\{.*?\})'", paper, re.DOTALL)
+def test_what_the_page_for_devices_shows_is_valid(data_dir: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "devices.md").read_text()
+    shown = re.findall(r"-t (\S+) \\\n  -m '(\{.*?\})'", page, re.DOTALL)
     assert shown
     for topic, payload in shown:
         record = Decoder(PAYLOAD_BYTES_MAX).decode(Message(topic, payload.encode(), NOON_MS))

@@ -85,6 +85,23 @@ def test_hostile_sensors_get_safe_names_and_names_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "in_audio_storage", "in_an_export"),
+    [
+        ("ridge-07", "ridge-07", "ridge-07"),
+        ("ridge.07", "ridge.07", "ridge_07"),
+        ("Río 7", "R_o_7_23f7dc6c", "R_o_7"),
+        ("..", "___5ec1f7e7", "_"),
+        ("x" * 65, "x" * 55 + "_9537c5fd", "x" * 64),
+    ],
+)
+def test_names_of_clips_that_are_stored_already_stay(
+    name: str, in_audio_storage: str, in_an_export: str
+) -> None:
+    assert clips.safe_name(name, distinct=True) == in_audio_storage
+    assert clips.safe_name(name, distinct=False) == in_an_export
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"sensor_id": "ridge-08"},

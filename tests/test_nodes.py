@@ -175,7 +175,7 @@ def test_an_environment_file_is_for_its_owner_and_never_replaces_another(tmp_pat
     }
     again = harness.cli("nodes", "rotate", "ridge-07", "--env-file", str(path))
     assert again.returncode == 1
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
     other = tmp_path / "other.env"
     assert harness.cli("nodes", "rotate", "unknown", "--env-file", str(other)).returncode == 1
     assert not other.exists()  # it would contain a password that the broker rejects

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from echo_ingest.cli.probes import Run, new_run
-from echo_ingest.cli.verify import _may_come, _missing, _percentiles
-from echo_ingest.cli.verify_lookup import RunResults, SinkFound
+from echo_ingest.cli.verify import (
+    VerifyRun,
+    may_still_arrive,
+    missing_probes,
+    new_run,
+    percentiles,
+)
+from echo_ingest.cli.verify_lookup import RunResults, SinkProgress
 from echo_ingest.pipeline.receipts import Receipt
 from tests.harness import Harness, eventually, free_port
 
@@ -28,7 +34,7 @@ def house(tmp_path: Path) -> Iterator[Harness]:
 
 @pytest.fixture
 def verify(house: Harness) -> Verify:
-    """Run `verify` with 200 probes; its exit code and report, blanks made single."""
+    """Run `verify` with 200 probes; return the exit code and the report with single blanks."""
 
     def run(*options: str) -> tuple[int, str]:
         done = house.cli("verify", "--count", "200", "--timeout", "30", *options)
@@ -41,7 +47,7 @@ def verify(house: Harness) -> Verify:
 
 @pytest.fixture
 def api(house: Harness) -> Iterator[Callable[..., None]]:
-    """Start the Echo API's replica where `house` will look for it, with these options."""
+    """Start a replica of the Echo API with these options where `house` expects it."""
     port = free_port()
     house.settings["IOT_API_URL"] = f"http://127.0.0.1:{port}"
     started: list[subprocess.Popen[bytes]] = []
@@ -80,7 +86,7 @@ def test_nothing_is_missing_though_the_service_is_killed_and_started_again(
     assert program.wait(10) == -signal.SIGKILL
     assert code == 0, report
     assert "nothing lost" in report
-    assert "receipted 200\nstored 200\n" in report
+    assert "with a receipt 200\nstored 200\n" in report
     assert "ended with 0 after" in report
     eventually(lambda: not Path(f"/proc/{pid}/exe").exists(), seconds=40)
     assert house.ledger()["stored"] == 200
@@ -101,9 +107,13 @@ def test_a_loss_that_was_planted_is_found(house: Harness, verify: Verify, tmp_pa
     for place in ((), ("--http", f"http://127.0.0.1:{house.http_port}")):
         code, report = verify("--during", during, *place)
         assert code == 1, report
-        assert "receipted 200\nstored 197\n" in report
-        assert report.count("LOST: its receipt says stored, and it is not in the journal") == 3
-        assert "3 of 200 are missing somewhere" in report
+        assert "with a receipt 200\nstored 197\n" in report
+        lost = re.findall(
+            r"LOST: the receipt says stored at offset (\d+), but the probe is not in the journal",
+            report,
+        )
+        assert len(set(lost)) == 3
+        assert "3 of 200 probes did not get everywhere" in report
         assert "nothing lost" not in report
 
 
@@ -115,14 +125,14 @@ def test_what_a_sink_has_not_is_missing_until_it_has_it(
     code, report = verify("--timeout", "2")
     assert code == 1
     assert "stored 200\nin echo_api 0\n" in report
-    assert "waits for echo_api (record 1)" in report
+    assert "waiting for echo_api (record 1)" in report
     api(nodes=["known"])
     eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["parked"] == 200)
     for place in ((), ("--http", f"http://127.0.0.1:{house.http_port}")):
         code, report = verify(*place)
         assert code == 1
         assert "stored 200\nin echo_api 0\n" in report
-        assert "parked by echo_api (record " in report
+        assert "refused by echo_api (record " in report
         code, report = verify("--node", "known", *place)
         assert code == 0, report
         assert "stored 200\nin echo_api 200\n" in report
@@ -136,7 +146,7 @@ def test_it_ends_in_time_and_says_what_it_knows(house: Harness, verify: Verify) 
     os.kill(program.pid, signal.SIGCONT)
     assert code == 1
     assert "acknowledged, but not in the journal" in report
-    assert "did not end in time, and was stopped" in report
+    assert "did not end in time and was stopped" in report
 
 
 @pytest.mark.slow
@@ -154,41 +164,43 @@ def test_where_it_cannot_look_it_does_not_begin(house: Harness, verify: Verify) 
 # ---------------------------------------------------------------------- what counts as missing
 
 
-def finished_run(count: int) -> tuple[Run, RunResults]:
+def finished_run(count: int) -> tuple[VerifyRun, RunResults]:
     """Every probe has its receipt, and is in the journal and in one sink."""
     run = new_run("iotingestion/#", "verify", count, 100.0, None)
     for probe in run.probes:
         probe.acknowledged, probe.receipt = True, Receipt("stored", probe.id)
     offsets = {probe.id: [number] for number, probe in enumerate(run.probes, 1)}
-    return run, RunResults(offsets, {"api": SinkFound(count, {})})
+    return run, RunResults(offsets, {"api": SinkProgress(count, {})})
 
 
 def test_nothing_is_missing_that_is_everywhere() -> None:
-    run, found = finished_run(3)
-    assert list(_missing(run, found)) == []
-    assert not _may_come(run, found)
+    run, results = finished_run(3)
+    assert list(missing_probes(run, results)) == []
+    assert not may_still_arrive(run, results)
 
 
-def test_each_way_to_be_missing_has_its_words() -> None:
-    run, found = finished_run(7)
-    lost, unheard, unsent, twice, rejected, parked, waits = (probe.id for probe in run.probes)
-    del found.offsets[lost], found.offsets[unsent], found.offsets[rejected]
+def test_each_way_to_be_missing_has_its_own_words() -> None:
+    run, results = finished_run(7)
+    lost, unreceipted, unsent, twice, rejected, parked, waits = (probe.id for probe in run.probes)
+    del results.offsets[lost], results.offsets[unsent], results.offsets[rejected]
+    run.probes[0].receipt = Receipt("stored", lost, offset=1)
     run.probes[1].receipt = None
     run.probes[2].receipt, run.probes[2].acknowledged = None, False
     run.probes[2].trouble = "not authorized"
-    found.offsets[twice].append(5)
+    results.offsets[twice].append(5)
     run.probes[4].receipt = Receipt("rejected", rejected, reason="the form is not known")
-    found.sinks["api"] = SinkFound(6, {6: "HTTP 422"})
-    assert list(_missing(run, found)) == [
-        f"{lost}: LOST: its receipt says stored, and it is not in the journal, or damaged",
-        f"{unheard}: in the journal, but no receipt came",
-        f"{unsent}: not acknowledged, and not in the journal: not authorized",
-        f"{twice}: stored 2 times, at offsets 4, 5",
+    results.sinks["api"] = SinkProgress(6, {6: "HTTP 422"})
+    assert list(missing_probes(run, results)) == [
+        f"{lost}: LOST: the receipt says stored at offset 1, but the probe is not in the journal, "
+        "or is damaged there",
+        f"{unreceipted}: in the journal, but there was no receipt",
+        f"{unsent}: not acknowledged and not in the journal: not authorized",
+        f"{twice}: stored 2 times, at the offsets 4, 5",
         f"{rejected}: rejected: the form is not known",
-        f"{parked}: parked by api (record 6): HTTP 422",
-        f"{waits}: waits for api (record 7)",
+        f"{parked}: refused by api (record 6): HTTP 422",
+        f"{waits}: waiting for api (record 7)",
     ]
-    assert _may_come(run, found)
+    assert may_still_arrive(run, results)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +215,7 @@ def test_probes_go_where_the_service_listens(topic_filter: str, topic: str) -> N
 
 
 def test_percentiles_are_by_nearest_rank() -> None:
-    assert _percentiles([float(n) for n in range(1, 201)]) == (
+    assert percentiles([float(n) for n in range(1, 201)]) == (
         "p50 100.0 ms, p99 198.0 ms, max 200.0 ms"
     )
-    assert _percentiles([7.0]) == "p50 7.0 ms, p99 7.0 ms, max 7.0 ms"
+    assert percentiles([7.0]) == "p50 7.0 ms, p99 7.0 ms, max 7.0 ms"

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from echo_ingest.almanac import Follower, almanac_path
-from echo_ingest.cli.demo import remember
+from echo_ingest.cli.demo import write_history
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Arrival, Entry, Journal
 from echo_ingest.journal.cursors import Refused
@@ -82,7 +82,7 @@ def live_through(data_dir: Path, began_at: datetime) -> None:
         outdate(journal, began_at)
         journal.add_sink("echo_api")
         went_ms = (began_at - AWAY).timestamp() * 1_000
-        for _ in remember(
+        for _ in write_history(
             journal, almanac_path(data_dir), devices, began_at, Decoder(PAYLOAD_BYTES_MAX)
         ):
             entries = journal.read("echo_api", BATCH)

@@ -1,4 +1,4 @@
-"""A journal to take out of, and what comes out, without the command line between."""
+"""Exports from a journal, without the command line."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -29,7 +29,7 @@ def journal_of(path: Path, messages: Iterable[Message]) -> Path:
     return path
 
 
-def asked(
+def request_for(
     of: Format = "csv",
     selection: Selection = EVERYTHING,
     *,
@@ -46,36 +46,36 @@ def asked(
     )
 
 
-def unseen(_total: int, _doing: str) -> AbstractContextManager[Callable[[int], None]]:
+def no_progress(_total: int, _doing: str) -> AbstractContextManager[Callable[[int], None]]:
     return nullcontext(lambda _count: None)
 
 
-def take_out(journal: Path, target: Path, request: Request) -> ExportSummary:
-    """Tables, in the folder `target`."""
-    with closing(JournalReader(journal)) as archive:
-        partial = begin(target, request, start(archive, request))
-        gather(archive, partial, unseen)
-    write_tables(partial, unseen)
-    gathered = partial.gathered()
+def export_tables(journal: Path, target: Path, wanted: Request) -> ExportSummary:
+    """Export tables to the folder `target`."""
+    with closing(JournalReader(journal)) as reader:
+        partial = begin(target, wanted, start(reader, wanted))
+        gather(reader, partial, no_progress)
+    write_tables(partial, no_progress)
+    summary = partial.summary()
     partial.finish()
-    return gathered
+    return summary
 
 
-def pack(
-    journal: Path, target: Path, request: Request, project: Project
+def export_package(
+    journal: Path, target: Path, wanted: Request, project: Project
 ) -> tuple[ExportSummary, PackageSummary]:
-    """Export a data package into the folder `target`."""
-    with closing(JournalReader(journal)) as archive:
-        partial = begin(target, request, start(archive, request))
-        gather(archive, partial, unseen)
-    packed = package.write(partial, project, unseen)
-    gathered = partial.gathered()
+    """Export a data package to the folder `target`."""
+    with closing(JournalReader(journal)) as reader:
+        partial = begin(target, wanted, start(reader, wanted))
+        gather(reader, partial, no_progress)
+    packaged = package.write(partial, project, no_progress)
+    summary = partial.summary()
     partial.finish()
-    return gathered, packed
+    return summary, packaged
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, by their path in it."""
+    """Return all files below a folder, by their path in it."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")

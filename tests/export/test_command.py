@@ -84,8 +84,8 @@ def cut_short(
             eventually(lambda: when() or program.poll() is not None)
         finally:
             program.send_signal(how)
-        said = program.communicate(timeout=20)
-    return subprocess.CompletedProcess(arguments, program.returncode, *said)
+        stdout, stderr = program.communicate(timeout=20)
+    return subprocess.CompletedProcess(arguments, program.returncode, stdout, stderr)
 
 
 def clips(folder: Path) -> int:
@@ -141,16 +141,16 @@ def test_ctrl_c_says_how_to_go_on(data_dir: Path, tmp_path: Path, export: Export
         data_dir, tmp_path, ("out", "--audio"), lambda: clips(under_way) > 100, signal.SIGINT
     )
     assert stopped.returncode == 1
-    assert "cut short; `echo-ingest export out --resume` goes on" in stopped.stderr
+    assert "interrupted; `echo-ingest export out --resume` continues" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     again = export("out")
     assert again.returncode == 1
-    assert "--resume` goes on with it; to begin anew, remove that folder" in again.stderr
+    assert "--resume` continues it; to start over, remove that folder" in again.stderr
     more = export("out", "--resume", "--audio")
-    assert (more.returncode, "leave the other options out" in more.stderr) == (2, True)
+    assert (more.returncode, "leave out all others" in more.stderr) == (2, True)
     resumed = export("out", "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert re.match(r"out.partial: going on after record [\d,]+ of 9,500\n", resumed.stderr)
+    assert re.match(r"out.partial: continuing after record [\d,]+ of 9,500\n", resumed.stderr)
     assert f"{MESSAGES * 2 // 5 + DETECTIONS:,} detections" in resumed.stderr
 
 
@@ -162,7 +162,7 @@ def test_a_full_disk_is_said_and_it_goes_on_when_there_is_room(
     assert full.returncode == 1
     assert full.stderr == (
         "echo-ingest: the disk that holds disk/out is full: make room; "
-        "`echo-ingest export disk/out --resume` goes on\n"
+        "`echo-ingest export disk/out --resume` continues\n"
     )
     assert not (disk / "out").exists()
     filler.unlink()
@@ -183,7 +183,7 @@ def test_two_cannot_write_the_same(data_dir: Path, tmp_path: Path, export: Expor
             first.send_signal(signal.SIGCONT)
             first.terminate()
     assert second.returncode == 1
-    assert "another export is writing out.partial; wait for its end" in second.stderr
+    assert "another export is writing to out.partial; wait until it ends" in second.stderr
 
 
 def test_the_last_line_says_what_there_is_and_what_was_left_out(
@@ -194,24 +194,24 @@ def test_the_last_line_says_what_there_is_and_what_was_left_out(
     journal_of(data / "journal.db", messages(0, 20))
     refused = message(20)
     with closing(Journal(data / "journal.db")) as journal:
-        its = Decoder(PAYLOAD_BYTES_MAX).identify(refused)
+        identity = Decoder(PAYLOAD_BYTES_MAX).identify(refused)
         broken = type(refused)(refused.topic, b"{", refused.received_at_ms, refused.node)
-        journal.append([(broken, its)])
+        journal.append([(broken, identity)])
     with closing(apsw.Connection(str(data / "journal.db"))) as disk:
         disk.execute("UPDATE record SET payload = zeroblob(9) WHERE offset = 1")
     done = export("out", "--audio", of=data)
     assert done.returncode == 0
     assert done.stdout == ""
     why, last = done.stderr.splitlines()
-    assert why.startswith("left out 1: not decoded by this version any more: the JSON is cut off")
+    assert why.startswith("left out 1: this version does not decode it any more: the JSON")
     sizes = sum(path.stat().st_size for path in (tmp_path / "out").glob("*.csv"))
     assert last == (
         f"out: 7 detections, 4 recordings, 4 telemetry, 4 movements in 4 files,"
         f" {sizes / 1000:.1f} kB, 8 clips, 5.5 kB;"
-        " left out: 1 damaged, 1 not decoded by this version any more"
+        " left out: 1 damaged, 1 not readable by this version"
     )
     assert export("out", of=data).stderr == (
-        "echo-ingest: out exists already; name another folder, or remove it\n"
+        "echo-ingest: out already exists; name another folder, or remove it\n"
     )
 
 
@@ -221,22 +221,25 @@ def test_rows_go_down_a_pipe(export: Export) -> None:
     assert {row["node"] for row in rows} == {"creek-03"}
     assert as_csv.stderr == f"{len(rows):,} detections; nothing left out\n"
     lines = export("-", "--format", "jsonl", "--species", "SUS SCROFA").stdout.splitlines()
-    found = [json.loads(line) for line in lines]
-    assert {row["species"] for row in found} == {"Sus scrofa"}
-    assert [row["offset"] for row in found] == sorted(row["offset"] for row in found)
-    assert len(found) == MESSAGES // 5
+    rows = [json.loads(line) for line in lines]
+    assert {row["species"] for row in rows} == {"Sus scrofa"}
+    assert [row["offset"] for row in rows] == sorted(row["offset"] for row in rows)
+    assert len(rows) == MESSAGES // 5
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("-",), "choose it by --kind, or take --format jsonl"),
-        (("-", "--format", "parquet"), "name a folder for the rest"),
-        (("-", "--kind", "detection", "--audio"), "name a folder for the rest"),
+        (("-",), "choose it with --kind, or use --format jsonl"),
+        (("-", "--format", "parquet"), "for anything else, name a folder"),
+        (("-", "--kind", "detection", "--audio"), "for anything else, name a folder"),
         (("o", "--format", "camtrap-dp"), "add --project FILE"),
-        (("o", "--format", "camtrap-dp", "--project", "p", "--kind", "detection"), "leave --kind"),
+        (
+            ("o", "--format", "camtrap-dp", "--project", "p", "--kind", "detection"),
+            "leave out --kind",
+        ),
         (("o", "--project", "p"), "add --format camtrap-dp"),
-        (("o", "--kind", "telemetry", "--species", "x"), "no telemetry names a species"),
+        (("o", "--kind", "telemetry", "--species", "x"), "kind telemetry have no species"),
     ],
 )
 def test_what_cannot_be_is_said_with_its_remedy(
@@ -253,24 +256,27 @@ def test_what_is_not_ours_is_left_alone(data_dir: Path, tmp_path: Path, export: 
     precious.parent.mkdir()
     precious.write_text("mine")
     refused = export("out")
-    assert (refused.returncode, "out.partial is in the way" in refused.stderr) == (1, True)
-    assert "no out.partial to go on with" in export("out", "--resume").stderr
+    assert (
+        refused.returncode,
+        "out.partial already exists and is not an export" in refused.stderr,
+    ) == (1, True)
+    assert "no out.partial to continue" in export("out", "--resume").stderr
     assert precious.read_text() == "mine"
-    assert "exists already" in export(".").stderr
+    assert "already exists" in export(".").stderr
     under_way = tmp_path / "two.partial"
     cut_short(data_dir, tmp_path, ("two", "--audio"), lambda: clips(under_way) > 9, signal.SIGKILL)
     other = tmp_path / "other"
     other.mkdir()
     journal_of(other / "journal.db", messages(0, 10))
     refused = export("two", "--resume", of=other)
-    assert (refused.returncode, "was begun with the journal at" in refused.stderr) == (1, True)
+    assert (refused.returncode, "was begun with the journal" in refused.stderr) == (1, True)
 
 
 def test_what_is_not_there_is_said_plainly(tmp_path: Path, export: Export) -> None:
     assert "there is no folder" in export("nowhere/out").stderr
-    assert "no out.partial to go on with" in export("out", "--resume").stderr
+    assert "no out.partial to continue" in export("out", "--resume").stderr
     missing = export("out", "--format", "camtrap-dp", "--project", "missing.toml")
-    assert "missing.toml: cannot be read" in missing.stderr
+    assert "missing.toml cannot be read" in missing.stderr
     assert not any(tmp_path.iterdir())
 
 

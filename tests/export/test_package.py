@@ -15,7 +15,7 @@ import pytest
 from echo_ingest.export.camtrap.project import ProjectError, read
 from echo_ingest.export.partial import ExportRefused
 from echo_ingest.record import kind
-from tests.export.exporting import asked, files, journal_of, pack
+from tests.export.exporting import export_package, files, journal_of, request_for
 from tests.sinks.messages import (
     LIMITS,
     MORNING,
@@ -117,12 +117,14 @@ def test_a_package_is_valid_by_frictionless(tmp_path: Path, project: Path) -> No
     kinds = Counter(kind(record_of(each)) for each in everything)
     journal = journal_of(tmp_path / "journal.db", everything)
     folder = tmp_path / "otways"
-    gathered, packed = pack(journal, folder, asked("camtrap-dp", audio=True), read(project))
+    summary, packaged = export_package(
+        journal, folder, request_for("camtrap-dp", audio=True), read(project)
+    )
     require_valid(folder)
-    assert gathered.left_out == {"movements": kinds["movement"]}
-    assert packed.rows["observations"] == kinds["detection"]
-    assert packed.rows["media"] >= kinds["recording"]
-    for name, count in packed.rows.items():
+    assert summary.left_out == {"movements": kinds["movement"]}
+    assert packaged.rows["observations"] == kinds["detection"]
+    assert packaged.rows["media"] >= kinds["recording"]
+    for name, count in packaged.rows.items():
         assert len(table(folder, name)) == count
     paths = {row["filePath"] for row in table(folder, "media")}
     assert paths == {path for path in files(folder) if path.startswith("audio/")}
@@ -131,7 +133,7 @@ def test_a_package_is_valid_by_frictionless(tmp_path: Path, project: Path) -> No
 def test_frictionless_would_see_what_is_wrong(tmp_path: Path, project: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 20))
     folder = tmp_path / "otways"
-    pack(journal, folder, asked("camtrap-dp", audio=True), read(project))
+    export_package(journal, folder, request_for("camtrap-dp", audio=True), read(project))
     observations = folder / "observations.csv"
     observations.write_bytes(observations.read_bytes().replace(b",animal,", b",plant,", 1))
     report = frictionless.validate(str(folder / "datapackage.json"))
@@ -143,7 +145,7 @@ def test_frictionless_would_see_what_is_wrong(tmp_path: Path, project: Path) -> 
 def test_its_tables_are_those_of_the_standard(tmp_path: Path, project: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 20))
     folder = tmp_path / "otways"
-    pack(journal, folder, asked("camtrap-dp"), read(project))
+    export_package(journal, folder, request_for("camtrap-dp"), read(project))
     resources = {each["name"]: each["schema"]["fields"] for each in described(folder)["resources"]}
     for name, columns in CAMTRAP_DP.items():
         header, _, _ = (folder / f"{name}.csv").read_text().partition("\n")
@@ -159,17 +161,20 @@ def test_an_observation_says_what_was_heard_where_and_in_which_clip(
 ) -> None:
     journal = journal_of(tmp_path / "journal.db", [message(4), detection(0), message(1)])
     folder = tmp_path / "otways"
-    pack(journal, folder, asked("camtrap-dp", audio=True), read(project))
+    export_package(journal, folder, request_for("camtrap-dp", audio=True), read(project))
     by_level = {row["observationLevel"]: row for row in table(folder, "observations")}
-    heard, named = by_level["media"], by_level["event"]
+    with_clip, named = by_level["media"], by_level["event"]
     media = {row["mediaID"]: row for row in table(folder, "media")}
-    medium = media.pop(heard["mediaID"])
+    medium = media.pop(with_clip["mediaID"])
     assert (named["mediaID"], named["eventID"]) == ("", named["observationID"])
     assert len(media) == 1  # of a recording, which nobody has classified
-    assert heard["eventStart"] == f"{datetime.fromtimestamp(MORNING + 4, UTC):%FT%TZ}"
-    assert heard["eventEnd"] == f"{datetime.fromtimestamp(MORNING + 5, UTC):%FT%TZ}"
-    assert (heard["scientificName"], heard["classifiedBy"]) == ("Litoria ewingii", "echo-engine 3")
-    assert (heard["classificationMethod"], heard["classificationProbability"]) == (
+    assert with_clip["eventStart"] == f"{datetime.fromtimestamp(MORNING + 4, UTC):%FT%TZ}"
+    assert with_clip["eventEnd"] == f"{datetime.fromtimestamp(MORNING + 5, UTC):%FT%TZ}"
+    assert (with_clip["scientificName"], with_clip["classifiedBy"]) == (
+        "Litoria ewingii",
+        "echo-engine 3",
+    )
+    assert (with_clip["classificationMethod"], with_clip["classificationProbability"]) == (
         "machine",
         "0.6364",
     )
@@ -182,7 +187,7 @@ def test_an_observation_says_what_was_heard_where_and_in_which_clip(
         "0.02",
     )
     assert {row["deploymentID"] for row in table(folder, "deployments")} >= {
-        heard["deploymentID"],
+        with_clip["deploymentID"],
         named["deploymentID"],
     }
 
@@ -190,7 +195,7 @@ def test_an_observation_says_what_was_heard_where_and_in_which_clip(
 def test_what_it_says_of_itself_is_what_the_tables_hold(tmp_path: Path, project: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", [detection(0), detection(90_000)])
     folder = tmp_path / "otways"
-    pack(journal, folder, asked("camtrap-dp"), read(project))
+    export_package(journal, folder, request_for("camtrap-dp"), read(project))
     package = described(folder)
     assert package["temporal"] == {"start": "2026-11-18", "end": "2026-11-19"}
     assert package["spatial"] == {"type": "Point", "coordinates": [PLACE[1], PLACE[0]]}
@@ -203,7 +208,9 @@ def test_what_it_says_of_itself_is_what_the_tables_hold(tmp_path: Path, project:
 def test_the_same_journal_gives_the_same_package(tmp_path: Path, project: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", [*messages(0, 40), *LIMITS.values()])
     for name in ("one", "two"):
-        pack(journal, tmp_path / name, asked("camtrap-dp", audio=True), read(project))
+        export_package(
+            journal, tmp_path / name, request_for("camtrap-dp", audio=True), read(project)
+        )
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
@@ -213,8 +220,8 @@ def test_a_species_narrows_observations_and_not_where_devices_were(
     owl = detection(100, species="Ninox boobook")
     journal = journal_of(tmp_path / "journal.db", [*messages(0, 60), owl])
     for name, species in (("all", ()), ("owls", ("ninox boobook",))):
-        request = asked("camtrap-dp", species=species, audio=True)
-        pack(journal, tmp_path / name, request, read(project))
+        request = request_for("camtrap-dp", species=species, audio=True)
+        export_package(journal, tmp_path / name, request, read(project))
     require_valid(tmp_path / "owls")
     assert len(table(tmp_path / "owls", "observations")) == 1
     assert not [path for path in files(tmp_path / "owls") if path.startswith("audio/")]
@@ -228,23 +235,25 @@ def test_a_species_narrows_observations_and_not_where_devices_were(
 def test_simulated_animals_are_left_out(tmp_path: Path, project: Path) -> None:
     simulated = detection(1, sourceType="simulator")
     journal = journal_of(tmp_path / "journal.db", [detection(0), simulated])
-    gathered, packed = pack(journal, tmp_path / "out", asked("camtrap-dp"), read(project))
-    assert gathered.left_out == {"simulated": 1}
-    assert packed.rows["observations"] == 1
+    summary, packaged = export_package(
+        journal, tmp_path / "out", request_for("camtrap-dp"), read(project)
+    )
+    assert summary.left_out == {"simulated": 1}
+    assert packaged.rows["observations"] == 1
 
 
 def test_where_a_device_was_is_never_guessed(tmp_path: Path, project: Path) -> None:
     nowhere = json_message("ridge-01", {**NOWHERE, "audioClip": base64.b64encode(clip(3)).decode()})
     journal = journal_of(tmp_path / "journal.db", [detection(0), nowhere])
-    request = asked("camtrap-dp", audio=True)
-    gathered, packed = pack(journal, tmp_path / "out", request, read(project))
-    assert gathered.clips == 0
+    request = request_for("camtrap-dp", audio=True)
+    summary, packaged = export_package(journal, tmp_path / "out", request, read(project))
+    assert summary.clips == 0
     assert not [path for path in files(tmp_path / "out") if path.endswith(".wav")]
-    assert (packed.unplaced, packed.unplaced_records) == (["ridge-01/lost-1"], 1)
+    assert (packaged.unplaced, packaged.unplaced_records) == (["ridge-01/lost-1"], 1)
     assert len(table(tmp_path / "out", "observations")) == 1
     project.write_text(PROJECT + LOCATION.format(device='"ridge-01/lost-1"'))
-    gathered, packed = pack(journal, tmp_path / "known", request, read(project))
-    assert (packed.unplaced, gathered.clips) == ([], 1)
+    summary, packaged = export_package(journal, tmp_path / "known", request, read(project))
+    assert (packaged.unplaced, summary.clips) == ([], 1)
     require_valid(tmp_path / "known")
     by_id = {row["deploymentID"]: row for row in table(tmp_path / "known", "deployments")}
     row = by_id["ridge-01/lost-1/1"]
@@ -257,7 +266,7 @@ def test_where_a_device_was_is_never_guessed(tmp_path: Path, project: Path) -> N
 def test_times_of_receipt_are_told_from_the_devices_own(tmp_path: Path, project: Path) -> None:
     timeless = detection(3, timestamp=None)
     journal = journal_of(tmp_path / "journal.db", [detection(1), timeless])
-    pack(journal, tmp_path / "out", asked("camtrap-dp"), read(project))
+    export_package(journal, tmp_path / "out", request_for("camtrap-dp"), read(project))
     issues = {
         row["cameraID"]: row["timestampIssues"] for row in table(tmp_path / "out", "deployments")
     }
@@ -272,7 +281,7 @@ def test_without_any_place_there_is_no_package_until_one_is_given(
     journal = journal_of(tmp_path / "journal.db", [detection(0, microphoneLLA=None)])
     target = tmp_path / "out"
     with pytest.raises(ExportRefused, match=r"\[locations\]"):
-        pack(journal, target, asked("camtrap-dp"), read(project))
+        export_package(journal, target, request_for("camtrap-dp"), read(project))
     assert not target.exists()
 
 
@@ -286,12 +295,12 @@ def test_a_project_file_is_told_everything_that_is_wrong_at_once(tmp_path: Path)
         read(file)
     lines = str(error.value).splitlines()
     assert len(lines) == 4
-    assert lines[0].startswith(f"project.samplingDesign in {file}: found 'random'; input should be")
-    assert f"project.individualAnimals in {file}: is missing" in lines[1]
-    assert f"project.animals in {file}: there is no such field; leave it out" in lines
+    assert lines[0].startswith(f"{file}: project.samplingDesign is 'random'; input should be")
+    assert f"{file}: project.individualAnimals is missing" in lines[1]
+    assert f"{file}: there is no field project.animals; remove it" in lines
     assert any("locations.ridge-01.latitude" in line and "-138.5" in line for line in lines)
     file.write_text("project = ")
-    with pytest.raises(ProjectError, match="is not TOML"):
+    with pytest.raises(ProjectError, match="is not valid TOML"):
         read(file)
     with pytest.raises(ProjectError, match="cannot be read"):
         read(tmp_path / "nowhere.toml")

@@ -16,13 +16,13 @@ import pytest
 
 from echo_ingest.columns import TABLES
 from echo_ingest.decode import Decoder
-from echo_ingest.export import parquet, reading
+from echo_ingest.export import reading, tables
 from echo_ingest.export.clips import path_of, write
-from echo_ingest.export.record_rows import COLUMNS
+from echo_ingest.export.tables import COLUMNS
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import KINDS, Clip, Message, Rejected, identity, kind
-from tests.export.exporting import EVERYTHING, asked, files, journal_of, take_out
+from tests.export.exporting import EVERYTHING, export_tables, files, journal_of, request_for
 from tests.sinks.messages import (
     LIMITS,
     MORNING,
@@ -53,9 +53,9 @@ def csv_rows(folder: Path, table: str) -> list[dict[str, str]]:
 
 def queried(sql: str) -> duckdb.DuckDBPyRelation:
     """What another implementation of Parquet reads."""
-    found = duckdb.sql(sql)
-    assert found is not None
-    return found
+    relation = duckdb.sql(sql)
+    assert relation is not None
+    return relation
 
 
 def json_rows(folder: Path, table: str) -> list[dict[str, Any]]:
@@ -64,27 +64,27 @@ def json_rows(folder: Path, table: str) -> list[dict[str, Any]]:
 
 def offsets(folder: Path) -> list[int]:
     """Of all rows of an export to JSON Lines."""
-    tables = [path.stem for path in folder.glob("*.jsonl")]
-    return sorted(row["offset"] for table in tables for row in json_rows(folder, table))
+    names = [path.stem for path in folder.glob("*.jsonl")]
+    return sorted(row["offset"] for name in names for row in json_rows(folder, name))
 
 
 # ---------------------------------------------------------------------- the same in every format
 
 
 def test_each_row_is_what_decode_says(journal: Path, tmp_path: Path) -> None:
-    take_out(journal, tmp_path / "out", asked("jsonl"))
-    found = {
+    export_tables(journal, tmp_path / "out", request_for("jsonl"))
+    exported = {
         row["offset"]: row
         for table in TABLES.values()
         for row in json_rows(tmp_path / "out", table)
     }
-    with closing(JournalReader(journal)) as archive:
+    with closing(JournalReader(journal)) as reader:
         offset = 0
-        while entries := archive.after(EVERYTHING, offset):
+        while entries := reader.after(EVERYTHING, offset):
             for entry in entries:
                 record = Decoder(PAYLOAD_BYTES_MAX).decode(entry.message)
                 assert not isinstance(record, Rejected)
-                row = found.pop(entry.offset)
+                row = exported.pop(entry.offset)
                 assert (row["kind"], row["topic"]) == (kind(record), entry.message.topic)
                 assert datetime.fromisoformat(row["observed_at"]) == record.observed_at
                 assert row["key"] == entry.key.hex()
@@ -100,20 +100,20 @@ def test_each_row_is_what_decode_says(journal: Path, tmp_path: Path) -> None:
                         if isinstance(value, str | float | int):
                             assert row[prefix + name] == value, name
             offset = entries[-1].offset
-    assert not found
+    assert not exported
 
 
 def test_csv_and_parquet_say_the_same_as_json_lines(journal: Path, tmp_path: Path) -> None:
     for of in ("csv", "jsonl", "parquet"):
-        take_out(journal, tmp_path / of, asked(of, audio=True))
+        export_tables(journal, tmp_path / of, request_for(of, audio=True))
     for of_kind, table in TABLES.items():
         types = {column.name: column.type for column in COLUMNS[of_kind]}
         expected = json_rows(tmp_path / "jsonl", table)
         assert len(expected) >= 8
         in_csv = csv_rows(tmp_path / "csv", table)
-        found = queried(f"FROM '{tmp_path}/parquet/{table}.parquet'")
-        assert found.columns == list(in_csv[0]) == list(types)
-        in_parquet = [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+        relation = queried(f"FROM '{tmp_path}/parquet/{table}.parquet'")
+        assert relation.columns == list(in_csv[0]) == list(types)
+        in_parquet = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
         for row, as_text, typed in zip(expected, in_csv, in_parquet, strict=True):
             for name, of_type in types.items():
                 value = row.get(name)
@@ -135,7 +135,7 @@ def test_csv_and_parquet_say_the_same_as_json_lines(journal: Path, tmp_path: Pat
 
 
 def test_csv_is_what_rfc_4180_says_and_runs_nothing(journal: Path, tmp_path: Path) -> None:
-    take_out(journal, tmp_path / "out", asked())
+    export_tables(journal, tmp_path / "out", request_for())
     raw = (tmp_path / "out" / "detections.csv").read_bytes()
     assert raw.endswith(b"\r\n")
     assert raw.count(b"\n") == raw.count(b"\r\n")
@@ -143,19 +143,24 @@ def test_csv_is_what_rfc_4180_says_and_runs_nothing(journal: Path, tmp_path: Pat
     assert (row["species"], row["model"], row["message_id"]) == (f"'{FORMULA}", "'@model", "'-1")
     assert row["latitude"] == "-38.7712"
     assert row["observed_at"] == f"{MORNING_AT + timedelta(seconds=2_000):%FT%T}.000000Z"
-    take_out(journal, tmp_path / "lines", asked("jsonl"))
+    export_tables(journal, tmp_path / "lines", request_for("jsonl"))
     assert json_rows(tmp_path / "lines", "detections")[-1]["species"] == FORMULA
 
 
 def test_parquet_has_its_types_and_row_groups(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 10)
+    monkeypatch.setattr(tables, "ROW_GROUP_ROWS", 10)
     journal = journal_of(tmp_path / "journal.db", [detection(number) for number in range(25)])
-    take_out(journal, tmp_path / "out", asked("parquet"))
+    export_tables(journal, tmp_path / "out", request_for("parquet"))
     file = tmp_path / "out" / "detections.parquet"
     groups = queried(f"FROM parquet_metadata('{file}')").project("row_group_id").distinct()
     assert len(groups.fetchall()) == 3
-    found = queried(f"FROM '{file}'").project('observed_at, confidence, "offset", alternatives')
-    assert [*map(str, found.types)] == ["TIMESTAMP WITH TIME ZONE", "DOUBLE", "BIGINT", "VARCHAR"]
+    relation = queried(f"FROM '{file}'").project('observed_at, confidence, "offset", alternatives')
+    assert [*map(str, relation.types)] == [
+        "TIMESTAMP WITH TIME ZONE",
+        "DOUBLE",
+        "BIGINT",
+        "VARCHAR",
+    ]
 
 
 @pytest.mark.parametrize("of", ["csv", "jsonl", "parquet"])
@@ -163,7 +168,7 @@ def test_the_same_journal_gives_the_same_bytes(
     journal: Path, tmp_path: Path, of: reading.Format
 ) -> None:
     for name in ("one", "two"):
-        take_out(journal, tmp_path / name, asked(of, audio=True))
+        export_tables(journal, tmp_path / name, request_for(of, audio=True))
     once = files(tmp_path / "one")
     assert once == files(tmp_path / "two")
     assert {f"{table}.{of}" for table in TABLES.values()} <= once.keys()
@@ -178,16 +183,16 @@ def test_time_node_kind_and_species_choose(tmp_path: Path) -> None:
     frog = detection(3, species="Crinia signifera")
     journal = journal_of(tmp_path / "journal.db", [detection(0), detection(61), fox, frog])
 
-    def found(number: int, selection: Selection, *species: str) -> list[int]:
+    def exported(number: int, selection: Selection, *species: str) -> list[int]:
         folder = tmp_path / str(number)
-        take_out(journal, folder, asked("jsonl", selection, species=species))
+        export_tables(journal, folder, request_for("jsonl", selection, species=species))
         return offsets(folder)
 
-    assert found(1, Selection(since=MORNING_AT + timedelta(seconds=1))) == [2, 4]
-    assert found(2, Selection(until=MORNING_AT + timedelta(seconds=1))) == [1, 3]
-    assert found(3, Selection(node="collar")) == [3]
-    assert found(4, Selection(kind="detection")) == [1, 2, 4]
-    assert found(5, EVERYTHING, "crinia signifera", "vulpes vulpes") == [3, 4]
+    assert exported(1, Selection(since=MORNING_AT + timedelta(seconds=1))) == [2, 4]
+    assert exported(2, Selection(until=MORNING_AT + timedelta(seconds=1))) == [1, 3]
+    assert exported(3, Selection(node="collar")) == [3]
+    assert exported(4, Selection(kind="detection")) == [1, 2, 4]
+    assert exported(5, EVERYTHING, "crinia signifera", "vulpes vulpes") == [3, 4]
     assert {path.name for path in (tmp_path / "4").iterdir()} == {"detections.jsonl"}
     assert {path.name for path in (tmp_path / "5").iterdir()} == {
         *("detections.jsonl", "movements.jsonl")
@@ -203,23 +208,23 @@ def test_damaged_records_and_those_that_do_not_decode_are_left_out_and_counted(
         writing.append([(refused, identity(record_of(detection(99))))])
     with closing(apsw.Connection(str(journal))) as disk:
         disk.execute("UPDATE record SET payload = zeroblob(9) WHERE offset IN (2, 4)")
-    gathered = take_out(journal, tmp_path / "out", asked("jsonl"))
+    summary = export_tables(journal, tmp_path / "out", request_for("jsonl"))
     assert offsets(tmp_path / "out") == [1, 3, 5, 6]
-    assert gathered.left_out == {"damaged": 2, "not decoded by this version any more": 1}
-    assert "send source_model" in gathered.reasons[-1][1] + gathered.reasons[0][1]
+    assert summary.left_out == {"damaged": 2, "not readable by this version": 1}
+    assert "send source_model" in summary.reasons[-1][1] + summary.reasons[0][1]
 
 
 def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 2_500))
-    with closing(JournalReader(journal)) as archive, closing(Journal(journal)) as writing:
-        walk = reading.start(archive, asked())
-        pages = reading.pages(archive, asked(), walk)
+    with closing(JournalReader(journal)) as reader, closing(Journal(journal)) as writing:
+        walk = reading.start(reader, request_for())
+        pages = reading.pages(reader, request_for(), walk)
         first = next(pages)
         assert [entry.offset for entry, _ in first.records] == list(range(1, 1_001))
         while writing.trim((MORNING + 1_800) * 1000, records_max=500):
             pass
         rest = list(pages)
-        again = pages_of(archive)
+        again = pages_of(reader)
         there = [entry.offset for page in again for entry, _ in page.records]
     read = [entry.offset for page in rest for entry, _ in page.records]
     assert read == [offset for offset in there if offset > 1_000]
@@ -228,14 +233,14 @@ def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
     assert sum(page.gone for page in again) == 0  # that was before it began
 
 
-def pages_of(archive: JournalReader) -> list[reading.JournalPage]:
-    return list(reading.pages(archive, asked(), reading.start(archive, asked())))
+def pages_of(reader: JournalReader) -> list[reading.JournalPage]:
+    return list(reading.pages(reader, request_for(), reading.start(reader, request_for())))
 
 
 def test_what_arrives_meanwhile_is_for_the_next_export(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 1_010))
-    with closing(JournalReader(journal)) as archive:
-        pages = reading.pages(archive, asked(), reading.start(archive, asked()))
+    with closing(JournalReader(journal)) as reader:
+        pages = reading.pages(reader, request_for(), reading.start(reader, request_for()))
         read = len(next(pages).records)
         journal_of(journal, messages(1_010, 10))
         assert read + sum(len(page.records) for page in pages) == 1_010
@@ -247,7 +252,7 @@ def test_what_arrives_meanwhile_is_for_the_next_export(tmp_path: Path) -> None:
 def test_clips_are_the_bytes_as_recorded_and_each_row_names_its_own(
     journal: Path, tmp_path: Path
 ) -> None:
-    gathered = take_out(journal, tmp_path / "out", asked("jsonl", audio=True))
+    summary = export_tables(journal, tmp_path / "out", request_for("jsonl", audio=True))
     named = set()
     for table in ("detections", "recordings"):
         for row in json_rows(tmp_path / "out", table):
@@ -260,8 +265,8 @@ def test_clips_are_the_bytes_as_recorded_and_each_row_names_its_own(
                 named.add(path)
     there = {path for path in files(tmp_path / "out") if path.startswith("audio/")}
     assert there == named
-    assert gathered.clips == len(named) > 10
-    assert gathered.clip_bytes == sum(len(files(tmp_path / "out")[path]) for path in named)
+    assert summary.clips == len(named) > 10
+    assert summary.clip_bytes == sum(len(files(tmp_path / "out")[path]) for path in named)
 
 
 def clip_of(audio: bytes, sha256: str | None = None) -> Clip:
@@ -299,12 +304,12 @@ def test_a_full_disk_and_ctrl_c_come_through_the_parquet_writer() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        parquet.write(io.BytesIO(), columns, interrupted())
+        tables.write_parquet(io.BytesIO(), columns, interrupted())
     with (
         Path("/dev/full").open("wb", buffering=0) as full,
         pytest.raises(OSError, match="No space"),
     ):
-        parquet.write(full, columns, [(None,) * len(columns)])
+        tables.write_parquet(full, columns, [(None,) * len(columns)])
 
 
 def test_no_kind_is_left_without_columns() -> None:

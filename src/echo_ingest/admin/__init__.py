@@ -1,7 +1,7 @@
-"""What a person decides: what is tried again, which sink waits, which device may come in.
+"""Actions of an operator: retry messages, pause and resume sinks, manage nodes' credentials.
 
-The command line and the console act through here, beside the service that runs: each decision is
-one or more short transactions on the journal, or one change of the file of nodes.
+The command line and the console use these functions while the service runs. Each action is one or
+more short transactions on the journal, or one change of the nodes file.
 """
 
 from echo_ingest.journal import Journal
@@ -9,15 +9,15 @@ from echo_ingest.settings import Settings
 
 
 class ActionError(Exception):
-    """It cannot be done as asked; the text says why, and what to do."""
+    """The action is not possible; the text says why, and what to do."""
 
 
 class InvalidInput(ActionError):
-    """What was typed can mean nothing here: a name, an address."""
+    """A value that was given, such as a name or an address, is not valid."""
 
 
 def journal_of(settings: Settings) -> Journal:
-    """The journal, to be written beside the service. Only where `JournalReader` has found it."""
+    """Open the journal for writing beside the service; a `JournalReader` must have found it."""
     return Journal(
         settings.journal_path,
         bytes_max=settings.journal_bytes_max,

@@ -1,7 +1,7 @@
-"""Replay what was rejected or refused.
+"""Retrying messages that were rejected, and records that a sink refused.
 
-Dead letters are decoded again, with this version; those that are valid now are stored. Parked
-records are offered to their sink again, by the service that runs.
+Dead letters are decoded again with this version, and those that are valid now are stored. Parked
+records are only marked: the running service then offers them to their sink again.
 """
 
 from collections import Counter
@@ -19,22 +19,22 @@ from echo_ingest.record import DeadLetter, Identity, Outcome, Rejected
 
 DAMAGED = Rejected(ReasonCode.DAMAGED, "damaged: the disk returns other bytes than were stored")
 REQUEST_OFFSETS = 1_000
-"""How many parked records are asked for in one transaction."""
+"""How many parked records are marked in one transaction."""
 
 
 class Gone(Struct, frozen=True):
-    """Outcome of a replay: somebody else has replayed that dead letter."""
+    """Outcome of a replay: the dead letter had been replayed already."""
 
 
 def decode_again(dead_letter: DeadLetterEntry, decoder: Decoder) -> Identity | Rejected:
-    """Return what a replay would make of a dead letter now."""
+    """Return the result of decoding a dead letter with this version."""
     return DAMAGED if dead_letter.damaged else decoder.identify(dead_letter.message)
 
 
 def preview(
     dead_letters: Iterable[DeadLetterEntry], decoder: Decoder
 ) -> tuple[int, Counter[Rejected]]:
-    """Return how many dead letters are valid now, and why how many others are not."""
+    """Count the dead letters that are valid now, and the reasons of those that are not."""
     valid, rejected = 0, Counter[Rejected]()
     for dead_letter in dead_letters:
         decoded = decode_again(dead_letter, decoder)
@@ -48,7 +48,7 @@ def preview(
 def replay(
     journal: Journal, dead_letters: Iterable[DeadLetterEntry], decoder: Decoder
 ) -> Iterator[Outcome | Gone]:
-    """Try each dead letter again; those that stay give a `DeadLetter` that says why."""
+    """Decode each dead letter again, store it if it is valid, and yield the outcome."""
     for dead_letter in dead_letters:
         decoded = decode_again(dead_letter, decoder)
         if isinstance(decoded, Rejected):
@@ -61,13 +61,13 @@ def replay(
 
 
 def request_replay(journal: Journal, chosen: Iterable[Parked]) -> Iterator[int]:
-    """Ask for parked records to be offered again, in short transactions.
+    """Mark parked records to be offered again, in short transactions.
 
-    Yields for each transaction how many were parked, and not asked for before.
+    Yields for each transaction the number of records that were marked now and not before.
     """
     rows = iter(chosen)
-    while some := list(islice(rows, REQUEST_OFFSETS)):
+    while batch := list(islice(rows, REQUEST_OFFSETS)):
         yield sum(
-            journal.request_replay(name, [each.offset for each in some if each.sink == name])
-            for name in {each.sink for each in some}
+            journal.request_replay(name, [each.offset for each in batch if each.sink == name])
+            for name in {each.sink for each in batch}
         )

@@ -1,4 +1,8 @@
-"""The command line: `echo-ingest`. Every command is documented in docs/cli.md."""
+"""The command line, `echo-ingest`; docs/cli.md describes every command.
+
+A command's file has its name; `up`, `run`, `broker` and `demo` are in `serve.py`, and `migrate` is
+in `sinks.py`.
+"""
 
 import sys
 from pathlib import Path
@@ -36,8 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-RUNNING, READING, MENDING = "Run", "Read what is stored", "Send and mend"
-ACCESS = "Say who may come in"
+RUN, READ, DELIVER = "Run and check", "Read and export records", "Publish, deliver and retry"
+ACCESS = "Control access"
 
 
 def _version(wanted: bool) -> None:
@@ -51,67 +55,74 @@ def options(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Settings in TOML."),
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="A TOML file with settings."
+        ),
     ] = None,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Durable MQTT ingestion for acoustic sensor networks in the field.
 
-    Settings come from the environment ([b]IOT_DATA_DIR[/], [b]IOT_ENDPOINT[/], …) or a file.
+    Settings come from the environment ([b]IOT_DATA_DIR[/], [b]IOT_ENDPOINT[/], …) or from a file.
     """
     context.obj = config
 
 
-@app.command(rich_help_panel=RUNNING)
+@app.command(rich_help_panel=RUN)
 def up(context: typer.Context) -> None:
-    """Run everything: broker, ingestion and HTTP."""
+    """Run everything: the broker, ingestion, delivery and HTTP."""
     _serve("up", context)
 
 
-@app.command(rich_help_panel=RUNNING)
+@app.command(rich_help_panel=RUN)
 def run(context: typer.Context) -> None:
-    """Run ingestion and HTTP, with the broker at [b]IOT_ENDPOINT[/]."""
+    """Run all but the broker; use the one at [b]IOT_ENDPOINT[/]."""
     _serve("run", context)
 
 
-@app.command(rich_help_panel=RUNNING)
+@app.command(rich_help_panel=RUN)
 def broker(context: typer.Context) -> None:
-    """Run the broker alone."""
+    """Run only the broker."""
     _serve("broker", context)
 
 
-@app.command(rich_help_panel=RUNNING)
+@app.command(rich_help_panel=RUN)
 def demo(context: typer.Context) -> None:
-    """Like [b]up[/], with simulated devices and a live ledger."""
+    """Run [b]up[/] with simulated devices, and show the message ledger live."""
     _serve("demo", context)
 
 
 def _serve(command: Literal["up", "run", "broker", "demo"], context: typer.Context) -> NoReturn:
     settings = settings_of(context)
-    # The servers' libraries take most of a second to import: `status` need not wait for them.
+    # The servers' libraries take most of a second to import; `status` must not wait for that.
     from echo_ingest.cli.serve import serve
 
     raise typer.Exit(serve(command, settings))
 
 
-app.command(rich_help_panel=RUNNING)(check.check)
-app.command(rich_help_panel=RUNNING)(verify.verify)
-app.command(rich_help_panel=READING)(status.status)
-app.add_typer(records.app, name="records", rich_help_panel=READING)
-app.command(rich_help_panel=READING)(export.export)
-app.add_typer(dead_letters.app, name="dead-letters", no_args_is_help=True, rich_help_panel=MENDING)
-app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=MENDING)
-app.add_typer(sinks.app, name="sinks", no_args_is_help=True, rich_help_panel=MENDING)
-app.command(rich_help_panel=MENDING)(publish.publish)
-app.command(rich_help_panel=MENDING)(sinks.migrate)
+app.command(rich_help_panel=RUN)(check.check)
+app.command(rich_help_panel=RUN)(verify.verify)
+app.command(rich_help_panel=READ)(status.status)
+app.add_typer(records.app, name="records", rich_help_panel=READ)
+app.command(rich_help_panel=READ)(export.export)
+app.add_typer(dead_letters.app, name="dead-letters", no_args_is_help=True, rich_help_panel=DELIVER)
+app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=DELIVER)
+app.add_typer(sinks.app, name="sinks", no_args_is_help=True, rich_help_panel=DELIVER)
+app.command(rich_help_panel=DELIVER)(publish.publish)
+app.command(rich_help_panel=DELIVER)(sinks.migrate)
 app.add_typer(nodes.app, name="nodes", no_args_is_help=True, rich_help_panel=ACCESS)
 
 
 def main() -> None:
-    """Entry point. What a person can mend is one plain line; anything else is our mistake."""
+    """Run the command; print an error that a person can correct as one plain line.
+
+    Any other exception is a bug of ours, and its traceback is shown.
+    """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
@@ -126,10 +137,12 @@ def main() -> None:
         say_error(str(error))
         sys.exit(1)
     except apsw.BusyError:
-        say_error("someone else is writing to the journal for more than 10 s; try again")
+        say_error("another program has been writing to the journal for more than 10 s; try again")
         sys.exit(1)
     except PermissionError as error:
-        say_error(f"{error.filename}: permission denied; run this as the user that runs `up`")
+        say_error(
+            f"{error.filename}: permission denied; run this as the user that runs the service"
+        )
         sys.exit(1)
     except OSError as error:
         say_error(f"{error.strerror}: {error.filename}" if error.filename else str(error))

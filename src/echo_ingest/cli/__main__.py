@@ -1,4 +1,4 @@
-"""`python -m echo_ingest.cli`, where the command is not installed."""
+"""Run `python -m echo_ingest.cli` as the command `echo-ingest`, where that is not installed."""
 
 from echo_ingest.cli import main
 

@@ -1,4 +1,4 @@
-"""`check`: is everything as it must be, and if not, what to do about it."""
+"""`check`: find out what is wrong with an installation, and say what to do about it."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPException
+from typing import Literal
 
 import msgspec
 import typer
@@ -25,8 +26,9 @@ from echo_ingest.cli.connection import (
     publisher_options,
     service_options,
 )
-from echo_ingest.cli.options import archive_of, log_from, settings_of
+from echo_ingest.cli.options import log_from, open_reader, settings_of
 from echo_ingest.cli.output import out
+from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.recovery.detect import note_of, noted
 from echo_ingest.journal.recovery.salvage import report_of
@@ -36,7 +38,7 @@ from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, Unavailable
 from echo_ingest.sinks.registry import configured, sinks_of, title_of
 
-NOT_RUNNING = "not running; `echo-ingest up` or `echo-ingest broker` starts it"
+NOT_RUNNING = "not running; start it with `echo-ingest up` or `echo-ingest broker`"
 MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("–", "dim")}
 
 
@@ -45,30 +47,31 @@ class Finding(Struct, frozen=True):
 
     part: str
     well: bool | None
-    """None: it is not running, or not there yet, which is no failure."""
-    found: str
-    """What was found, with its remedy where something is wrong."""
+    """None if the part is not running or does not exist yet, which is not an error."""
+    text: str
+    """What is the case, and if that is wrong, what to do."""
 
 
 class _HealthReply(Struct):
-    """What /healthz says when it is not well."""
+    """The body of an unhealthy answer of /healthz."""
 
     problems: dict[str, str]
 
 
 def check(context: typer.Context) -> None:
-    """Check settings, folder, journal, broker, HTTP and sinks; say what to mend.
+    """Check settings, data folder, journal, broker, HTTP and sinks.
 
-    Ends with 0 if nothing is wrong. What is not running is not wrong.
+    Each problem is shown with its remedy. The exit code is 0 if nothing is
+    wrong; a part that is not running is not an error.
     """
     settings = settings_of(context)
-    log_from(logging.CRITICAL)  # a finding says it already
+    log_from(logging.CRITICAL)  # the findings already say what went wrong
     failed = False
     for finding in _findings(settings):
         mark, style = MARKS[finding.well]
         out.print(
             Text.assemble(
-                (mark, style), f" {finding.part:<11} ", printable(finding.found, keep="\n")
+                (mark, style), f" {finding.part:<11} ", printable(finding.text, keep="\n")
             ),
             soft_wrap=True,
         )
@@ -83,12 +86,13 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     if is_own(settings):
         yield _mosquitto(settings)
         yield _nodes(settings)
-    yield (broker_found := _broker(settings))
-    yield (service_found := _service(settings))
-    for name, running in (("mqtt_port", broker_found), ("ws_port", broker_found),
-                          ("http_port", service_found)):  # fmt: skip
-        if running.well is None and (is_own(settings) or name == "http_port"):
-            yield _port(settings, name)
+    yield (broker_finding := _broker(settings))
+    yield (service_finding := _service(settings))
+    if broker_finding.well is None and is_own(settings):
+        yield _port(settings, "mqtt_port")
+        yield _port(settings, "ws_port")
+    if service_finding.well is None:
+        yield _port(settings, "http_port")
     yield from _sinks(settings)
 
 
@@ -98,24 +102,28 @@ def _data_folder(settings: Settings) -> Finding:
         above = next(parent for parent in path.parents if parent.exists())
         if not os.access(above, os.W_OK):
             return Finding(
-                part, False, f"{path} cannot be created: {above} belongs to another user; "
+                part, False, f"{path} cannot be created, because you may not write in {above}; "
                 "set IOT_DATA_DIR to a folder of yours"
             )  # fmt: skip
-        return Finding(part, None, f"{path} is not there yet; `echo-ingest up` creates it")
+        return Finding(part, None, f"{path} does not exist yet; `echo-ingest up` creates it")
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         return Finding(
-            part, False, f"{path} cannot be written; make it a folder of the user that runs this"
+            part,
+            False,
+            f"{path} is not a folder that this user can write; change its owner, or "
+            "set IOT_DATA_DIR to a folder of yours",
         )
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         return Finding(
-            part, False, f"{path} can be read by others (mode {mode:04o}); type: chmod 700 {path}"
+            part, False, f"other users can read {path} (mode {mode:04o}); type: chmod 700 {path}"
         )
     free = shutil.disk_usage(path).free
     if free < settings.disk_free_bytes_min:
         return Finding(
-            part, False, f"{size(free)} are free on its disk, IOT_DISK_FREE_BYTES_MIN keeps "
-            f"{size(settings.disk_free_bytes_min)}: nothing is taken until there is more room"
+            part, False, f"only {size(free)} are free on its disk, less than the "
+            f"{size(settings.disk_free_bytes_min)} of IOT_DISK_FREE_BYTES_MIN: no message is "
+            "accepted until you make room"
         )  # fmt: skip
     return Finding(part, True, f"{path}, {size(free)} free")
 
@@ -123,28 +131,28 @@ def _data_folder(settings: Settings) -> Finding:
 def _journal(settings: Settings) -> Finding:
     path = settings.journal_path
     if not path.exists():
-        return Finding("journal", None, "not there yet; it begins with the first start")
+        return Finding("journal", None, "does not exist yet; the first start creates it")
     if (report := report_of(path)).exists():
         return Finding(
-            "journal", False, f"it was damaged and what could be read was saved: read {report}, "
-            "and remove it when its consequences are dealt with"
+            "journal", False, f"it was damaged, and everything that could be read was saved: read "
+            f"{report}, do what it says, and then remove it"
         )  # fmt: skip
     if note_of(path).exists():
         return Finding("journal", False, str(noted(path, note_of(path).read_text().strip())))
     try:
-        with closing(archive_of(settings)) as archive:
-            wrong = archive.audit()
-            ledger = archive.ledger()
+        with closing(open_reader(settings)) as reader:
+            mismatches = reader.audit()
+            ledger = reader.ledger()
     except JournalUnusable as error:
         return Finding("journal", False, str(error))
-    if wrong:
-        said = f"the ledger does not close: {'; '.join(wrong)}"
-        noted(path, said)
+    if mismatches:
+        damage = f"the ledger does not add up: {'; '.join(mismatches)}"
+        noted(path, damage)
         return Finding(
-            "journal", False, f"{said}; start the service again: it keeps this file beside a new "
-            "one, with all that can be read; report it if the disk is well"
+            "journal", False, f"{damage}; restart the service: it moves everything that can be "
+            "read to a new file and keeps this one. If the disk is healthy, please report this"
         )  # fmt: skip
-    return Finding("journal", True, f"{ledger.stored:,} records; the ledger closes")
+    return Finding("journal", True, f"{counted(ledger.stored, 'records')}; the ledger adds up")
 
 
 def _service(settings: Settings) -> Finding:
@@ -154,7 +162,9 @@ def _service(settings: Settings) -> Finding:
     except ConnectionRefusedError:
         return Finding("service", None, f"not running: nothing answers at {host}:{port}")
     except (OSError, HTTPException) as error:
-        return Finding("service", False, f"{host}:{port} does not answer ({error}); restart it")
+        return Finding(
+            "service", False, f"{host}:{port} does not answer ({error}); restart the service"
+        )
     if status == 200:
         return Finding("service", True, f"healthy at http://{host}:{port}/healthz")
     try:
@@ -163,8 +173,8 @@ def _service(settings: Settings) -> Finding:
         return Finding(
             "service", False, f"another program answers at {host}:{port}; set IOT_HTTP_PORT"
         )
-    said = "; ".join(f"{part}: {problem}" for part, problem in problems.items())
-    return Finding("service", False, f"not healthy: {said}")
+    listed = "; ".join(f"{part}: {problem}" for part, problem in problems.items())
+    return Finding("service", False, f"not healthy: {listed}")
 
 
 def _nodes(settings: Settings) -> Finding:
@@ -173,8 +183,12 @@ def _nodes(settings: Settings) -> Finding:
     except broker.BrokerError as error:
         return Finding("nodes", False, str(error))
     disabled = sum(node.disabled for node in nodes)
-    others = "others share echopub" if settings.echopub else "nobody else comes in"
-    return Finding("nodes", True, f"{len(nodes):,}, of them {disabled:,} disabled; {others}")
+    others = "others may use echopub" if settings.echopub else "others may not connect"
+    return Finding(
+        "nodes",
+        True,
+        f"{len(nodes):,} with their own credentials ({disabled:,} disabled); {others}",
+    )
 
 
 def _mosquitto(settings: Settings) -> Finding:
@@ -187,9 +201,9 @@ def _mosquitto(settings: Settings) -> Finding:
 
 
 def _broker(settings: Settings) -> Finding:
-    """Log in as a device does, with a client id of its own that leaves nothing behind.
+    """Log in as a device does, with a new client id, so that no session is left behind.
 
-    As the service itself, where only a hash of the devices' password is known.
+    If only a hash of the devices' password is kept here, log in as the service.
     """
     options = publisher_options(settings) or service_options(settings)
     if options is None:
@@ -206,17 +220,18 @@ def _broker(settings: Settings) -> Finding:
             return Finding("broker", None, NOT_RUNNING)
         return Finding("broker", False, str(error))
     login = options.login()
-    return Finding("broker", True, f"{options.endpoint} lets {login[0] if login else 'us'} in")
+    user = f"{login[0]} can log in" if login else "we can connect without a user"
+    return Finding("broker", True, f"{options.endpoint}: {user}")
 
 
-def _port(settings: Settings, name: str) -> Finding:
+def _port(settings: Settings, name: Literal["mqtt_port", "ws_port", "http_port"]) -> Finding:
     port: int = getattr(settings, name)
     if _can_listen(settings, port):
         return Finding("port", True, f"{port} is free")
     return Finding(
         "port",
         False,
-        f"{port} at {settings.bind} is taken by another program; stop that one, or set "
+        f"another program uses {port} at {settings.bind}; stop that program, or set "
         f"IOT_{name.upper()}",
     )
 

@@ -1,4 +1,4 @@
-"""Publishing with receipts: a message counts when the service says what became of it."""
+"""Publishing with receipts: a message is done when the service says what became of it."""
 
 import asyncio
 import contextlib
@@ -16,45 +16,45 @@ from echo_ingest.pipeline.receipts import Receipt
 from echo_ingest.settings import RECEIPTS_PREFIX
 
 RESEND_SECONDS = 5.0
-"""A receipt that takes longer may be lost: receipts are QoS 0."""
+"""A receipt that takes longer than this may be lost, because receipts are QoS 0."""
 RECEIPTS_MAX = 1_000
 LINGER_SECONDS = 0.001
 
 
 class NoReceipt(Exception):
-    """The service does not answer; the message says what to look at."""
+    """The service does not answer; the message says what to check."""
 
 
 class ReceiptSession:
-    """A session that hears, below `iotreceipts/<node>`, what became of each of its messages."""
+    """A session that gets a receipt below `iotreceipts/<node>` for each message it publishes."""
 
     def __init__(self, options: SessionOptions, node: str, patience_seconds: float) -> None:
-        """Give up on a message when none has had a receipt for `patience_seconds`."""
+        """Give up when no receipt at all has arrived for `patience_seconds`."""
         self._topic = f"{RECEIPTS_PREFIX}/{node}/{secrets.token_hex(8)}"
         self._session = Session(msgspec.structs.replace(options, topic_filters=(self._topic,)))
         self._patience_seconds = patience_seconds
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, asyncio.Future[Receipt]] = {}
-        self._heard_at = 0.0
+        self._received_at = 0.0
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """Connected and listening inside the block; raises `ConnectionLost` if it cannot begin."""
+        """Stay connected and listen inside the block; raise `ConnectionLost` if it cannot begin."""
         async with connected(self._session):
-            hearing = asyncio.create_task(self._hear())
+            listening = asyncio.create_task(self._listen())
             try:
                 yield
             finally:
-                hearing.cancel()
+                listening.cancel()
 
     async def publish(
         self, topic: str, payload: bytes, on_acknowledged: Callable[[], None] = lambda: None
     ) -> Receipt:
-        """Publish, wait for the receipt, and send again while none comes.
+        """Publish, wait for the receipt, and send again until one arrives.
 
-        Of what was sent more than once, a duplicate is our own: it says that the message is stored.
-        `on_acknowledged` is called at the first PUBACK. Raises `PublishRefused`, `ConnectionLost`
-        or `NoReceipt`.
+        If the message was sent more than once, `duplicate` refers to our own earlier attempt and is
+        returned as `stored`. `on_acknowledged` is called at the first PUBACK. Raises
+        `PublishRefused`, `ConnectionLost` or `NoReceipt`.
         """
         correlation_data = next(self._numbers).to_bytes(8)
         answer = asyncio.get_running_loop().create_future()
@@ -64,7 +64,7 @@ class ReceiptSession:
         try:
             while not answer.done():
                 if published:
-                    self._require_life(began_at)
+                    self._require_receipts(began_at)
                 attempts = await publish_acknowledged(
                     self._session,
                     topic,
@@ -84,24 +84,24 @@ class ReceiptSession:
             return msgspec.structs.replace(receipt, outcome="stored")
         return receipt
 
-    def _require_life(self, began_at: float) -> None:
-        silent_seconds = time.monotonic() - max(self._heard_at, began_at)
+    def _require_receipts(self, began_at: float) -> None:
+        silent_seconds = time.monotonic() - max(self._received_at, began_at)
         if silent_seconds >= self._patience_seconds:
             raise NoReceipt(
-                f"no receipt came for {silent_seconds:.0f} s; what was sent may be stored all the "
-                "same. `echo-ingest check`, where the service runs, says whether it takes messages "
-                "from this broker; the account used here must be allowed to read "
+                f"no receipt arrived for {silent_seconds:.0f} s, but the messages may be stored. "
+                "Type `echo-ingest check` where the service runs: it says whether the service "
+                "receives from this broker. The account used here must be allowed to read "
                 f"{RECEIPTS_PREFIX}/#"
             )
 
-    async def _hear(self) -> NoReturn:
+    async def _listen(self) -> NoReturn:
         while True:
             batch = await self._session.receive(RECEIPTS_MAX, LINGER_SECONDS)
             self._session.ack(batch)
-            self._heard_at = time.monotonic()
+            self._received_at = time.monotonic()
             for message in batch.messages:
                 answer = self._waiting.get(message.correlation_data or b"")
                 if answer is None or answer.done():
-                    continue  # it was sent twice, and this is its second receipt
+                    continue  # the message was sent twice, and this is the second receipt
                 with contextlib.suppress(msgspec.DecodeError):
                     answer.set_result(msgspec.json.decode(message.payload, type=Receipt))

@@ -1,4 +1,4 @@
-"""A connection to the broker for as long as a command takes."""
+"""Connections that a command needs: to the broker over MQTT, and to the service over HTTP."""
 
 import asyncio
 import contextlib
@@ -25,10 +25,10 @@ async def connected(session: Session) -> AsyncIterator[None]:
     running = asyncio.create_task(session.run())
     inside = asyncio.current_task()
     assert inside is not None
-    # `run` never returns: if it breaks, the block must not wait for it for ever.
+    # `run` never returns. If it fails, the block must not wait for it for ever.
     running.add_done_callback(lambda done: None if done.cancelled() else inside.cancel())
     try:
-        while session.state == before and not running.done():  # noqa: ASYNC110 - it has no event
+        while session.state == before and not running.done():  # noqa: ASYNC110 - a session has no event for it
             await asyncio.sleep(STATE_POLL_SECONDS)
         if not session.is_connected:
             raise ConnectionLost(session.state)
@@ -47,10 +47,11 @@ async def publish_acknowledged(
     response_topic: str | None = None,
     correlation_data: bytes | None = None,
 ) -> int:
-    """Publish until the broker has acknowledged it; return how often that took.
+    """Publish until the broker has acknowledged the message; return the number of attempts.
 
-    The broker may have what a lost connection left unanswered, or not: a duplicate is recognised, a
-    loss would not be. Raises `PublishRefused`, or `ConnectionLost` after `LOSSES_MAX` of them.
+    After a lost connection it is unknown whether the broker has the message, so it is sent again: a
+    duplicate is recognised, but a loss would not be. Raises `PublishRefused`, or `ConnectionLost`
+    when the connection was lost `LOSSES_MAX` times.
     """
     for attempt in range(1, LOSSES_MAX + 1):
         try:
@@ -63,12 +64,12 @@ async def publish_acknowledged(
             return attempt
     raise ConnectionLost(
         f"the connection was lost {LOSSES_MAX} times while {len(payload):,} bytes were sent to "
-        f"{topic} ({lost}); if that is more than the broker takes, raise its limit"
+        f"{topic} ({lost}); if the message is larger than the broker accepts, raise its limit"
     ) from lost
 
 
 def is_own(settings: Settings) -> bool:
-    """Is the broker the one that `up` or `broker` runs, with its accounts?"""
+    """Return whether the broker is the one that `up` or `broker` runs, with its accounts."""
     if settings.endpoint is None:
         return True
     endpoint = parse_endpoint(settings.endpoint)
@@ -77,9 +78,9 @@ def is_own(settings: Settings) -> bool:
 
 
 def ask_service(settings: Settings, path: str) -> tuple[int, bytes]:
-    """GET from the HTTP side of the service here; its status, and the beginning of its answer.
+    """GET `path` from the service on this machine; return the status and the start of the body.
 
-    Raises `OSError` or `HTTPException` where nothing answers as it should.
+    Raises `OSError` or `HTTPException` if no HTTP server answers.
     """
     host, port = local_host(settings), settings.http_port
     headers = {"Authorization": f"Bearer {http_token(settings)}"}
@@ -90,33 +91,33 @@ def ask_service(settings: Settings, path: str) -> tuple[int, bytes]:
 
 
 def http_token(settings: Settings) -> str:
-    """What the read API asks for, as far as it is known here."""
+    """Return the token for the read API, or "" if this machine does not have it."""
     if settings.http_token is not None:
         return settings.http_token.get_secret_value()
     return read_secret(settings.data_dir, "http") or ""
 
 
 def local_host(settings: Settings) -> str:
-    """Where our own servers answer: all addresses means this machine's own, too."""
+    """Return an address of our own servers; if they listen on all addresses, the loopback one."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.bind, settings.bind)  # noqa: S104
 
 
 def require_publisher(settings: Settings) -> SessionOptions:
-    """How to connect as a device; raises `ConnectionLost` where there is no account for one."""
+    """Return how to connect as a device; raise `ConnectionLost` if there is no account for it."""
     options = publisher_options(settings)
     if options is None:
         raise ConnectionLost(
-            "the password of echopub is not known here; start `echo-ingest up` once, or set "
-            "IOT_PUB_PASSWORD, or IOT_ENDPOINT for a broker elsewhere"
+            "this machine does not have the password of echopub: start `echo-ingest up` once, or "
+            "set IOT_PUB_PASSWORD; for a broker elsewhere, set IOT_ENDPOINT"
         )
     return options
 
 
 def publisher_options(settings: Settings) -> SessionOptions | None:
-    """How to connect as a device: to our own broker as `echopub`, elsewhere as ourselves.
+    """Return how to connect as a device: to our own broker as `echopub`, elsewhere as `IOT_USER`.
 
-    Where nobody shares an account, as the service itself. None if our own broker has never been
-    started, or knows no more of the password than a hash.
+    With `IOT_ECHOPUB=false` it is our service's own account. None if our own broker has never been
+    started, or if only a hash of the password is kept.
     """
     if not is_own(settings):
         assert settings.endpoint is not None
@@ -141,7 +142,7 @@ def publisher_options(settings: Settings) -> SessionOptions | None:
 
 
 def service_options(settings: Settings) -> SessionOptions | None:
-    """How to connect to our own broker as its service; None if it has never been started."""
+    """Return how to connect to our own broker as the service; None if it never started."""
     if own_login(settings.data_dir) is None:
         return None
     return SessionOptions(

@@ -1,4 +1,4 @@
-"""`dead-letters`: messages that were never valid, kept as they came."""
+"""`dead-letters`: list, show, retry and export the messages that were rejected."""
 
 import base64
 from collections import Counter
@@ -13,9 +13,10 @@ from rich.text import Text
 
 from echo_ingest.admin import dead_letters as admin
 from echo_ingest.admin import journal_of
-from echo_ingest.cli.options import archive_of, settings_of
+from echo_ingest.cli.options import OfNode, WithReason, open_reader, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
 from echo_ingest.decode import Decoder
+from echo_ingest.formatting import counted
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable, size
@@ -23,60 +24,58 @@ from echo_ingest.record import DeadLetter, Duplicate, Stored
 
 REASONS_SHOWN_MAX = 20
 
-Node = Annotated[str | None, typer.Option(help="Only what this node sent.")]
-Reason = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Only where the reason says this.")
-]
-
-app = typer.Typer(help="Messages that were never valid: list, show, replay, export.")
+app = typer.Typer(help="List, show, retry and export messages that were rejected.")
 
 
 @app.command("list")
-def list_letters(
+def list_dead_letters(
     context: typer.Context,
-    node: Node = None,
-    reason: Reason = None,
-    limit: Annotated[int, typer.Option(min=0, help="How many of the newest.")] = 20,
+    node: OfNode = None,
+    reason: WithReason = None,
+    limit: Annotated[int, typer.Option(min=0, metavar="N", help="Show at most the newest N.")] = 20,
 ) -> None:
-    """List dead letters, newest first, each with its reason."""
-    archive = archive_of(settings_of(context))
-    letters = table("id>", "received", "node", "topic", "size>", "reason+")
-    for letter in islice(archive.dead_letters(0, node, reason, newest_first=True), limit):
-        message = letter.message
-        letters.add_row(
+    """List dead letters with their reasons, newest first."""
+    reader = open_reader(settings_of(context))
+    shown = table("id>", "received", "node", "topic", "size>", "reason+")
+    for dead_letter in islice(reader.dead_letters(0, node, reason, newest_first=True), limit):
+        message = dead_letter.message
+        shown.add_row(
             *cells(
-                letter.id,
+                dead_letter.id,
                 moment(message.received_at_ms),
                 message.node,
                 message.topic,
                 size(len(message.payload)),
-                letter.reason,
+                dead_letter.reason,
             )
         )
-    if letters.row_count:
-        out.print(letters)
-    say(f"{letters.row_count:,} of {archive.count_dead_letters(node, reason):,} dead letters")
+    if shown.row_count:
+        out.print(shown)
+    say(f"{shown.row_count:,} of {reader.count_dead_letters(node, reason):,} dead letters")
 
 
 @app.command()
 def show(
     context: typer.Context,
-    number: Annotated[int, typer.Argument(metavar="ID", help="Which dead letter.")],
+    number: Annotated[int, typer.Argument(metavar="ID", help="The id of a dead letter.")],
     raw: Annotated[
-        bool, typer.Option("--raw", help="Only the payload, byte for byte; for a pipe or a file.")
+        bool, typer.Option("--raw", help="Print only the payload, unchanged, for a pipe or a file.")
     ] = False,
 ) -> None:
-    """Show why a message is a dead letter, and the message as it came."""
-    letter = _letter(archive_of(settings_of(context)), number)
-    message = letter.message
+    """Show why a message was rejected, and the message itself."""
+    dead_letter = _dead_letter(open_reader(settings_of(context)), number)
+    message = dead_letter.message
     if raw:
         typer.echo(message.payload, nl=False)
         return
     about = table("", "+", header=False)
     for name, value in (
-        ("id", letter.id),
-        ("reason", letter.reason),
-        ("damaged", "it is not what was stored" if letter.damaged else None),
+        ("id", dead_letter.id),
+        ("reason", dead_letter.reason),
+        (
+            "damaged",
+            "the disk returned other bytes than were stored" if dead_letter.damaged else None,
+        ),
         ("received", moment(message.received_at_ms)),
         ("node", message.node),
         ("topic", message.topic),
@@ -93,71 +92,71 @@ def show(
 def replay(
     context: typer.Context,
     numbers: Annotated[
-        list[int] | None, typer.Argument(metavar="ID", help="Which dead letters.")
+        list[int] | None, typer.Argument(metavar="ID", help="The ids of dead letters.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    node: Node = None,
-    reason: Reason = None,
+    every: Annotated[bool, typer.Option("--all", help="Retry all of them.")] = False,
+    node: OfNode = None,
+    reason: WithReason = None,
 ) -> None:
-    """Decode dead letters again, with this version; store those that are valid now.
+    """Decode dead letters again with this version, and store those that are valid now.
 
-    The rest stays as it is. The service may run meanwhile.
+    The others stay dead letters. The service may be running.
     """
     settings = settings_of(context)
-    archive = archive_of(settings)
+    reader = open_reader(settings)
     chosen: Iterable[DeadLetterEntry]
     if numbers and not (every or node or reason):
-        chosen = [_letter(archive, number) for number in dict.fromkeys(numbers)]
+        chosen = [_dead_letter(reader, number) for number in dict.fromkeys(numbers)]
         total = len(numbers)
     elif (every or node or reason) and not numbers:
-        chosen = archive.dead_letters(0, node, reason)
-        total = archive.count_dead_letters(node, reason)
+        chosen = reader.dead_letters(0, node, reason)
+        total = reader.count_dead_letters(node, reason)
     else:
-        fail("say which: either ids, or --all, --node or --reason TEXT", 2)
+        fail("choose dead letters: give ids, or else --all, --node or --reason TEXT", 2)
     with closing(journal_of(settings)) as journal:
-        dead_letters = progressed(chosen, total, "replaying")
+        retried = progressed(chosen, total, "replaying")
         stored = duplicates = 0
         reasons = Counter[str]()
-        for outcome in admin.replay(journal, dead_letters, Decoder(settings.payload_bytes_max)):
+        for outcome in admin.replay(journal, retried, Decoder(settings.payload_bytes_max)):
             stored += isinstance(outcome, Stored)
             duplicates += isinstance(outcome, Duplicate)
             if isinstance(outcome, DeadLetter):
                 reasons[outcome.rejected.render()] += 1
     say(
-        f"{stored:,} stored, {duplicates:,} were duplicates, "
-        f"{reasons.total():,} are still not valid"
+        f"{stored:,} stored, {counted(duplicates, 'duplicates')}, "
+        f"{reasons.total():,} rejected again"
     )
     if reasons:
-        why = table("still not valid>", "reason+")
-        for text, count in reasons.most_common(REASONS_SHOWN_MAX):
-            why.add_row(*cells(f"{count:,}", text))
-        out.print(why)
+        shown = table("rejected again>", "reason+")
+        for reason_text, count in reasons.most_common(REASONS_SHOWN_MAX):
+            shown.add_row(*cells(f"{count:,}", reason_text))
+        out.print(shown)
         if len(reasons) > REASONS_SHOWN_MAX:
-            say(f"and {len(reasons) - REASONS_SHOWN_MAX:,} more reasons")
+            say(f"and {counted(len(reasons) - REASONS_SHOWN_MAX, 'more reasons')}")
 
 
 @app.command()
 def export(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A new file, for JSON Lines.")],
-    node: Node = None,
-    reason: Reason = None,
+    file: Annotated[Path, typer.Argument(help="The new file.")],
+    node: OfNode = None,
+    reason: WithReason = None,
 ) -> None:
-    """Write dead letters to a JSON Lines file; the payload is in it as base64.
+    """Write dead letters to a JSON Lines file, with their payloads as base64.
 
     They stay in the journal.
     """
-    archive = archive_of(settings_of(context))
-    letters = archive.dead_letters(0, node, reason)
-    total = archive.count_dead_letters(node, reason)
-    write_lines(file, progressed(map(_line, letters), total, "exporting"))
+    reader = open_reader(settings_of(context))
+    dead_letters = reader.dead_letters(0, node, reason)
+    total = reader.count_dead_letters(node, reason)
+    write_lines(file, progressed(map(_line, dead_letters), total, "exporting"))
 
 
-def _line(letter: DeadLetterEntry) -> dict[str, object]:
-    message = letter.message
+def _line(dead_letter: DeadLetterEntry) -> dict[str, object]:
+    message = dead_letter.message
     return {
-        "id": letter.id,
-        "reason": letter.reason,
+        "id": dead_letter.id,
+        "reason": dead_letter.reason,
         "received_at_ms": message.received_at_ms,
         "node": message.node,
         "topic": message.topic,
@@ -166,8 +165,8 @@ def _line(letter: DeadLetterEntry) -> dict[str, object]:
     }
 
 
-def _letter(archive: JournalReader, number: int) -> DeadLetterEntry:
-    letter = archive.dead_letter(number)
-    if letter is None:
-        fail(f"there is no dead letter {number:,}; it may have been replayed")
-    return letter
+def _dead_letter(reader: JournalReader, number: int) -> DeadLetterEntry:
+    dead_letter = reader.dead_letter(number)
+    if dead_letter is None:
+        fail(f"there is no dead letter {number:,}; a replay may have stored it")
+    return dead_letter

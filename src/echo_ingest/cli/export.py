@@ -1,4 +1,4 @@
-"""`export`: data for R, Python, spreadsheets and repositories."""
+"""`export`: write records as tables for R, Python and spreadsheets, or as a data package."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,22 +9,15 @@ from typing import Annotated
 
 import typer
 
-from echo_ingest.cli.options import (
-    OfKind,
-    OfNode,
-    Since,
-    Until,
-    archive_of,
-    settings_of,
-)
+from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
 from echo_ingest.cli.output import fail, out, progress, say
 from echo_ingest.columns import TABLES
 from echo_ingest.export import gather, stream, write_tables
 from echo_ingest.export.camtrap import package
 from echo_ingest.export.camtrap.package import PackageSummary
 from echo_ingest.export.camtrap.project import ProjectError, read
-from echo_ingest.export.partial import ExportRefused, ExportSummary, begin, folder_of, go_on
-from echo_ingest.export.reading import Request, kinds, start
+from echo_ingest.export.partial import ExportRefused, ExportSummary, begin, folder_of, resume_export
+from echo_ingest.export.reading import UNREADABLE, Request, kinds, start
 from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalFull
 from echo_ingest.journal.database import NO_ROOM
@@ -35,7 +28,7 @@ STANDARD_OUTPUT = Path("-")
 
 
 class Format(StrEnum):
-    """`reading.Format`, as choices of an option."""
+    """The formats of `reading.Format`, as choices of an option."""
 
     csv = "csv"
     jsonl = "jsonl"
@@ -47,33 +40,37 @@ def export(
     context: typer.Context,
     target: Annotated[
         Path,
-        typer.Argument(metavar="FOLDER", help="A new folder; [b]-[/] is standard output."),
+        typer.Argument(metavar="FOLDER", help="The new folder; [b]-[/] is standard output."),
     ],
     as_format: Annotated[
         Format,
-        typer.Option("--format", metavar="FORMAT", help="csv, jsonl, parquet or camtrap-dp."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="[b]csv[/], [b]jsonl[/], [b]parquet[/] or [b]camtrap-dp[/].",
+        ),
     ] = Format.csv,
     node: OfNode = None,
     kind: OfKind = None,
     species: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only this species; may be given several times."),
+        typer.Option(metavar="NAME", help="Only this species; you can repeat the option."),
     ] = None,
     since: Since = None,
     until: Until = None,
-    audio: Annotated[bool, typer.Option("--audio", help="With the clips, as files.")] = False,
+    audio: Annotated[bool, typer.Option("--audio", help="Export the clips too, as files.")] = False,
     project: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What a package must say and no journal knows."),
+        typer.Option(metavar="FILE", help="The project file for a data package."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an export that was cut short.")
+        bool, typer.Option("--resume", help="Continue an export that was interrupted.")
     ] = False,
 ) -> None:
-    """Write records into a new folder: tables, or a data package.
+    """Export records to a new folder, as tables or as a data package.
 
-    A table has one kind of record, oldest first. The service may run
-    meanwhile.
+    There is one table for each kind of record, in order of arrival. The
+    service may be running.
     """
     settings = settings_of(context)
     request = Request(
@@ -85,117 +82,124 @@ def export(
         project=None if project is None else str(project),
         payload_bytes_max=settings.payload_bytes_max,
     )
-    if wrong := list(_clashes(target, request, resume)):
-        fail("\n".join(wrong), 2)
+    if conflicts := list(_conflicts(target, request, resume)):
+        fail("\n".join(conflicts), 2)
     try:
         if target == STANDARD_OUTPUT:
-            _to_standard_output(archive_of(settings), request)
+            _to_standard_output(open_reader(settings), request)
         else:
-            _into_folder(target, archive_of(settings), request, resume)
+            _to_folder(target, open_reader(settings), request, resume)
     except (ExportRefused, ProjectError) as error:
         fail(str(error))
     except (JournalFull, OSError) as error:
         if isinstance(error, OSError) and error.errno not in NO_ROOM:
             raise
-        fail(f"the disk that holds {target} is full: make room; {_how_to_go_on(target)}")
+        fail(f"the disk that holds {target} is full: make room; {_how_to_continue(target)}")
     except KeyboardInterrupt:
-        fail(f"cut short; {_how_to_go_on(target)}")
+        fail(f"interrupted; {_how_to_continue(target)}")
 
 
-def _clashes(target: Path, request: Request, resume: bool) -> Iterator[str]:
-    """What cannot be asked for together."""
+def _conflicts(target: Path, request: Request, resume: bool) -> Iterator[str]:
+    """Yield an error for each combination of options that is not possible."""
     to_pipe = target == STANDARD_OUTPUT
     if resume:
-        nothing = Request(
+        without_options = Request(
             format="csv",
             journal=request.journal,
             selection=Selection(),
             payload_bytes_max=request.payload_bytes_max,
         )
-        if to_pipe or request != nothing:
-            yield "--resume goes on with what was asked for; leave the other options out"
+        if to_pipe or request != without_options:
+            yield "--resume uses the options that the export began with; leave out all others"
         return
     if request.is_package and request.project is None:
         yield (
-            "a data package must say who made it, how and under which licence: write that down "
-            "as docs/export.md shows, and add --project FILE"
+            "a data package must state who made it, how, and under which licence: write a project "
+            "file as docs/export.md shows, and add --project FILE"
         )
     if request.is_package and request.selection.kind is not None:
-        yield "a data package is made of all kinds of record; leave --kind out"
+        yield "a data package needs all kinds of records; leave out --kind"
     if not request.is_package and request.project is not None:
-        yield "only a data package has a project; add --format camtrap-dp"
+        yield "only a data package uses a project file; add --format camtrap-dp"
     if not kinds(request):
-        yield f"no {request.selection.kind} names a species; leave --kind or --species out"
+        yield (
+            f"records of the kind {request.selection.kind} have no species; leave out --kind or "
+            "--species"
+        )
     if not to_pipe:
         return
     if request.audio or request.format not in ("csv", "jsonl"):
-        yield "standard output takes csv and jsonl, without --audio; name a folder for the rest"
+        yield (
+            "only csv and jsonl can go to standard output, without --audio; for anything else, "
+            "name a folder"
+        )
     if request.format == "csv" and len(kinds(request)) > 1:
-        yield "csv on standard output is one table: choose it by --kind, or take --format jsonl"
+        yield (
+            "csv on standard output can hold only one table: choose it with --kind, or use "
+            "--format jsonl"
+        )
 
 
-def _how_to_go_on(target: Path) -> str:
+def _how_to_continue(target: Path) -> str:
     if target == STANDARD_OUTPUT:
-        return "type the same again"
-    return f"`echo-ingest export {target} --resume` goes on"
+        return "then type the same command again"
+    return f"`echo-ingest export {target} --resume` continues"
 
 
-def _to_standard_output(archive: JournalReader, request: Request) -> None:
-    show = _unseen if out.is_terminal else progress
-    gathered = stream(archive, request, sys.stdout.buffer, show)
-    _say_why(gathered)
-    tables = {TABLES[each]: gathered.rows.get(each, 0) for each in kinds(request)}
-    say(f"{_amounts(tables)}; {_left_out(gathered)}")
+def _to_standard_output(reader: JournalReader, request: Request) -> None:
+    show = _no_progress if out.is_terminal else progress
+    summary = stream(reader, request, sys.stdout.buffer, show)
+    _say_why(summary)
+    tables = {TABLES[each]: summary.rows.get(each, 0) for each in kinds(request)}
+    say(f"{_amounts(tables)}; {_left_out(summary)}")
 
 
-def _unseen(_total: int, _doing: str) -> AbstractContextManager[Callable[[int], None]]:
-    """No progress bar, where rows come on the same terminal."""
+def _no_progress(_total: int, _doing: str) -> AbstractContextManager[Callable[[int], None]]:
+    """Show no progress bar, because the rows are printed on the same terminal."""
     return nullcontext(lambda _count: None)
 
 
-def _into_folder(target: Path, archive: JournalReader, request: Request, resume: bool) -> None:
+def _to_folder(target: Path, reader: JournalReader, request: Request, resume: bool) -> None:
     if resume:
-        partial = go_on(target, request.journal)
+        partial = resume_export(target, request.journal)
         walk, request = partial.walk, partial.request
-        say(f"{folder_of(target)}: going on after record {walk.position:,} of {walk.last:,}")
+        say(f"{folder_of(target)}: continuing after record {walk.position:,} of {walk.last:,}")
         project = None if request.project is None else read(Path(request.project))
     else:
         project = None if request.project is None else read(Path(request.project))
-        partial = begin(target, request, start(archive, request))
-    gather(archive, partial, progress)
-    packed = PackageSummary()
+        partial = begin(target, request, start(reader, request))
+    gather(reader, partial, progress)
+    packaged = PackageSummary()
     if project is None:
         rows = write_tables(partial, progress)
     else:
-        packed = package.write(partial, project, progress)
-        rows = packed.rows
-    gathered = partial.gathered()
+        packaged = package.write(partial, project, progress)
+        rows = packaged.rows
+    summary = partial.summary()
     partial.finish()
-    _say_why(gathered)
-    if packed.unplaced:
-        named = ", ".join(packed.unplaced)
-        more = packed.unplaced_devices - len(packed.unplaced)
+    _say_why(summary)
+    if packaged.unplaced:
+        named = ", ".join(packaged.unplaced)
+        more = packaged.unplaced_devices - len(packaged.unplaced)
         say(
-            f"nobody knows where these are: {named}{f' and {more:,} more' if more else ''}; "
-            f"say so in {request.project} under [locations], and export again"
+            f"the location of these devices is unknown: {named}"
+            f"{f' and {more:,} more' if more else ''}; add it to {request.project} under "
+            "[locations], and export again"
         )
-    files = [path.stat().st_size for path in target.iterdir() if path.is_file()]
-    clips = (
-        f", {counted(gathered.clips, 'clips')}, {size(gathered.clip_bytes)}"
-        if request.audio
-        else ""
-    )
+    file_sizes = [path.stat().st_size for path in target.iterdir() if path.is_file()]
+    clips = ""
+    if request.audio:
+        clips = f", {counted(summary.clips, 'clips')}, {size(summary.clip_bytes)}"
     say(
-        f"{target}: {_amounts(rows)} in {counted(len(files), 'files')}, "
-        f"{size(sum(files))}{clips}; "
-        f"{_left_out(gathered, packed)}"
+        f"{target}: {_amounts(rows)} in {counted(len(file_sizes), 'files')}, "
+        f"{size(sum(file_sizes))}{clips}; {_left_out(summary, packaged)}"
     )
 
 
-def _say_why(gathered: ExportSummary) -> None:
-    """What this version makes of records that it does not decode: each reason is another."""
-    for cause, reason, records in gathered.reasons:
-        if cause == "not decoded by this version any more":
+def _say_why(summary: ExportSummary) -> None:
+    """Print the reasons why this version could not decode some records."""
+    for cause, reason, records in summary.reasons:
+        if cause == UNREADABLE:
             say(f"left out {records:,}: {reason}")
 
 
@@ -203,12 +207,13 @@ def _amounts(rows: dict[str, int]) -> str:
     return ", ".join(counted(count, table) for table, count in rows.items() if table != "audio")
 
 
-def _left_out(gathered: ExportSummary, packed: PackageSummary | None = None) -> str:
-    parts = [f"{count:,} {why}" for why, count in gathered.left_out.items()]
-    if gathered.gone:
+def _left_out(summary: ExportSummary, packaged: PackageSummary | None = None) -> str:
+    parts = [f"{count:,} {cause}" for cause, count in summary.left_out.items()]
+    if summary.gone:
         parts.append(
-            f"{gathered.gone:,}, of anyone, gone before they were read (retention, or damage)"
+            f"{summary.gone:,} from any node removed by retention, or lost by damage, before they "
+            "were read"
         )
-    if packed is not None and packed.unplaced_records:
-        parts.append(f"{packed.unplaced_records:,} of devices whose place is not known")
+    if packaged is not None and packaged.unplaced_records:
+        parts.append(f"{packaged.unplaced_records:,} from devices whose location is unknown")
     return f"left out: {', '.join(parts)}" if parts else "nothing left out"

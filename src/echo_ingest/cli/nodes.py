@@ -1,4 +1,4 @@
-"""`nodes`: give a device credentials of its own, see who has been heard, and shut one out."""
+"""`nodes`: give devices their own credentials, list them, and block or unblock them."""
 
 import contextlib
 import io
@@ -13,32 +13,37 @@ import segno
 import typer
 from msgspec import Struct
 
-from echo_ingest.admin import nodes as decided
+from echo_ingest.admin import nodes as admin
 from echo_ingest.broker.node_accounts import NodeAccount, new_password, read_nodes
-from echo_ingest.cli.options import archive_of, settings_of
+from echo_ingest.cli.options import open_reader, settings_of
 from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
 from echo_ingest.formatting import counted, utc
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.node_days import NodeContact
 from echo_ingest.settings import Settings
 
-app = typer.Typer(help="Credentials of their own for devices.")
+app = typer.Typer(help="Manage the credentials of individual devices.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The node.", show_default=False)]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The name of the node.", show_default=False)
+]
 Url = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Where devices reach the broker: wss://iot.example.org/mqtt."),
+    typer.Option(
+        metavar="URL",
+        help="The address where devices reach the broker, such as wss://iot.example.org/mqtt.",
+    ),
 ]
 EnvFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Write them to a new file instead of the screen."),
+    typer.Option(metavar="FILE", help="Write the credentials to a new file instead of the screen."),
 ]
-Qr = Annotated[bool, typer.Option("--qr", help="Show them as a QR code, too.")]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON, times in UTC.")]
+Qr = Annotated[bool, typer.Option("--qr", help="Show the credentials as a QR code too.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with times in UTC.")]
 
 
-class Listed(Struct, frozen=True):
-    """One line of `nodes list`."""
+class ListedNode(Struct, frozen=True):
+    """One row of `nodes list`."""
 
     node: str
     state: str
@@ -57,24 +62,30 @@ def add(
     qr: Qr = False,
     certificate: Annotated[
         bool,
-        typer.Option("--certificate", help="No password: it comes with a certificate of its name."),
+        typer.Option(
+            "--certificate", help="Make no password: the node connects with a certificate."
+        ),
     ] = False,
 ) -> None:
-    """Make credentials for a device; they are shown this once.
+    """Create credentials for a device. They are shown only once.
 
-    It may then publish below [b]iotingestion/NAME[/] and read [b]iotreceipts/NAME[/].
+    The device may then publish below [b]iotingestion/NAME[/] and read
+    [b]iotreceipts/NAME[/].
     """
     settings = settings_of(context)
-    decided.check_name_and_topic(settings, name)
+    admin.check_name_and_topic(settings, name)
     if certificate and (env_file is not None or qr):
-        fail("--certificate makes no password: leave out --env-file and --qr", 2)
+        fail("with --certificate there is no password to write; leave out --env-file and --qr", 2)
     place = _place(url, settings)
     password, hashed = (None, None) if certificate else new_password()
     with _written(env_file, name, password, place, settings) as given:
-        decided.add(settings, name, hashed)
+        admin.add(settings, name, hashed)
     _show(given, env_file, qr)
     if password is None:
-        say(f"{name} may come with a certificate of that common name, at IOT_TLS_PORT")
+        say(
+            f"{name} can connect to IOT_TLS_PORT with a certificate that has {name} as its "
+            "common name"
+        )
     _say_when(settings)
 
 
@@ -82,47 +93,47 @@ def add(
 def rotate(
     context: typer.Context, name: Name, url: Url = None, env_file: EnvFile = None, qr: Qr = False
 ) -> None:
-    """Give a node another password; whoever is connected with the old one is cut off."""
+    """Give a node a new password, and disconnect it if it uses the old one."""
     settings = settings_of(context)
     place = _place(url, settings)
     password, hashed = new_password()
     with _written(env_file, name, password, place, settings) as given:
-        decided.rotate(settings, name, hashed)
+        admin.rotate(settings, name, hashed)
     _show(given, env_file, qr)
     _say_when(settings)
 
 
 @app.command()
 def disable(context: typer.Context, name: Name) -> None:
-    """Shut a node out until it is enabled again; its credentials stay as they are."""
+    """Block a node until it is enabled again. Its credentials are kept."""
     _set_disabled(settings_of(context), name, True)
 
 
 @app.command()
 def enable(context: typer.Context, name: Name) -> None:
-    """Let a node in again, with the credentials it had."""
+    """Unblock a node. Its credentials are the same as before."""
     _set_disabled(settings_of(context), name, False)
 
 
 @app.command()
 def remove(context: typer.Context, name: Name) -> None:
-    """Forget a node's credentials; what it has sent stays."""
+    """Delete a node's credentials. Its records are kept."""
     settings = settings_of(context)
-    decided.remove(settings, name)
-    say(f"{name} is removed")
+    admin.remove(settings, name)
+    say(f"the credentials of {name} are deleted")
     _say_when(settings)
 
 
 @app.command("list")
 def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show the nodes that have credentials, and when each was last heard."""
+    """List the nodes that have their own credentials, and when each was last heard."""
     settings = settings_of(context)
-    heard = _heard(settings)
-    listed = [_listed(node, heard.get(node.name)) for node in read_nodes(settings.nodes_path)]
+    contacts = _contacts(settings)
+    listed = [_listed(node, contacts.get(node.name)) for node in read_nodes(settings.nodes_path)]
     if as_json:
         typer.echo(msgspec.json.encode(listed))
         return
-    shown = table("node", "state", "made", "last heard", "ago>", "today>")
+    shown = table("node", "state", "created", "last heard", "ago>", "today>")
     now_at = datetime.now(UTC)
     for each in listed:
         last, ago = "never", None
@@ -135,52 +146,56 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
         )
     if listed:
         out.print(shown)
-    own = counted(len(listed), "nodes")
-    say(f"{own} with credentials of their own; today is {now_at.date()} (UTC)")
-    others = len(heard.keys() - {each.node for each in listed} - {""})
+    have = "has" if len(listed) == 1 else "have"
+    say(
+        f"{counted(len(listed), 'nodes')} {have} their own credentials; "
+        f"today is {now_at.date()} (UTC)"
+    )
+    others = len(contacts.keys() - {each.node for each in listed} - {""})
     if others:
-        say(f"{others:,} more were heard: `echo-ingest status --by-node` has them")
+        say(f"{counted(others, 'other nodes')} sent messages; see `echo-ingest status --by-node`")
 
 
 def _set_disabled(settings: Settings, name: str, disabled: bool) -> None:
-    decided.set_disabled(settings, name, disabled)
+    admin.set_disabled(settings, name, disabled)
     say(f"{name} is {'disabled' if disabled else 'enabled'}")
     _say_when(settings)
 
 
 def _say_when(settings: Settings) -> None:
-    say(f"in {settings.nodes_path}; a broker that runs takes it over within two seconds")
+    say(f"saved in {settings.nodes_path}; a running broker applies it within two seconds")
 
 
-# ---------------------------------------------------------------------- what a device is given
+# ---------------------------------------------------------------------- handing out credentials
 
 
 def _place(url: str | None, settings: Settings) -> str:
-    place = decided.broker_url(settings, url)
+    place = admin.broker_url(settings, url)
     if url is None:
-        say(f"devices are told to come to {place}; if they must come elsewhere, say so with --url")
+        say(f"the credentials say {place}; if devices need another address, give it with --url")
     return place
 
 
 @contextlib.contextmanager
 def _written(
     env_file: Path | None, name: str, password: str | None, url: str, settings: Settings
-) -> Iterator[decided.NodeCredentials | None]:
-    """What the device is given; in a new file, if one is named, that stays only if all went well.
+) -> Iterator[admin.NodeCredentials | None]:
+    """Make the credentials, and write them to `env_file` if given; an error removes that file.
 
-    The file comes first: a password that is in force and nowhere to be read would help nobody.
+    The file is written before the password is valid: a valid password that nobody can read would be
+    useless.
     """
     if password is None:
         yield None
         return
-    given = decided.credentials_for(settings, name, password, url)
+    given = admin.credentials_for(settings, name, password, url)
     if env_file is None:
         yield given
         return
     try:
         descriptor = os.open(env_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        fail(f"{env_file} exists already; name another file")
+        fail(f"{env_file} already exists; name another file")
     with os.fdopen(descriptor, "w") as file:
         file.write(
             f"IOT_ENDPOINT={given.url}\nIOT_USER={given.user}\nIOT_PASSWORD={given.password}\n"
@@ -193,41 +208,41 @@ def _written(
         raise
 
 
-def _show(given: decided.NodeCredentials | None, env_file: Path | None, qr: bool) -> None:
+def _show(given: admin.NodeCredentials | None, env_file: Path | None, qr: bool) -> None:
     if given is None:
         return
     if env_file is not None:
-        say(f"{env_file}: for {given.user}; it holds the password, which is kept nowhere else")
+        say(f"{env_file}: the credentials of {given.user}; the password is not kept anywhere else")
     else:
         shown = table("", "+", header=False)
         for name, value in msgspec.structs.asdict(given).items():
             shown.add_row(*cells(name.replace("_", " "), value))
         out.print(shown)
-        say("the password is shown this once; the broker knows only its hash")
+        say("the password is not shown again; the broker keeps only a hash of it")
     if qr:
-        drawn = io.StringIO()
-        segno.make(msgspec.json.encode(given), micro=False).terminal(drawn, compact=True)
-        typer.echo(drawn.getvalue())
+        code = io.StringIO()
+        segno.make(msgspec.json.encode(given), micro=False).terminal(code, compact=True)
+        typer.echo(code.getvalue())
 
 
-# ---------------------------------------------------------------------- what was heard of them
+# ---------------------------------------------------------------------- when nodes were heard
 
 
-def _heard(settings: Settings) -> dict[str, NodeContact]:
+def _contacts(settings: Settings) -> dict[str, NodeContact]:
     try:
-        with contextlib.closing(archive_of(settings)) as archive:
-            return archive.last_heard(datetime.now(UTC).date())
+        with contextlib.closing(open_reader(settings)) as reader:
+            return reader.last_heard(datetime.now(UTC).date())
     except JournalUnusable:
-        say("there is no journal to say when they were heard")
+        say("there is no journal yet, so it is not known when nodes were heard")
         return {}
 
 
-def _listed(node: NodeAccount, heard: NodeContact | None) -> Listed:
-    return Listed(
-        node.name,
-        "disabled" if node.disabled else "enabled",
-        node.hash is None,
-        node.made_at,
-        utc(heard.last_heard_at_ms) if heard else None,
-        heard.received_today if heard else 0,
+def _listed(node: NodeAccount, contact: NodeContact | None) -> ListedNode:
+    return ListedNode(
+        node=node.name,
+        state="disabled" if node.disabled else "enabled",
+        certificate_only=node.hash is None,
+        made_at=node.made_at,
+        last_heard_at=utc(contact.last_heard_at_ms) if contact else None,
+        received_today=contact.received_today if contact else 0,
     )

@@ -1,4 +1,4 @@
-"""What commands share: the settings, the journal they name, and how a time is given."""
+"""Options and arguments that several commands share, and how to open the journal."""
 
 import os
 import re
@@ -11,13 +11,12 @@ from typing import Annotated
 import structlog
 import typer
 
-from echo_ingest import settings
 from echo_ingest.journal.reader import JournalReader
-from echo_ingest.settings import Settings
+from echo_ingest.settings import Settings, load
 
 
 class Kind(StrEnum):
-    """`record.KINDS`, as choices of an option."""
+    """The kinds of `record.KINDS`, as choices of an option."""
 
     detection = "detection"
     recording = "recording"
@@ -30,35 +29,41 @@ AGO_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "we
 
 
 def settings_of(context: typer.Context) -> Settings:
-    """Settings from the environment and `--config`; raises `SettingsError`."""
+    """Load the settings from the environment and `--config`; raise `SettingsError`."""
     config: Path | None = context.obj
-    return settings.load(os.environ, config)
+    return load(os.environ, config)
 
 
-def archive_of(chosen: Settings) -> JournalReader:
-    """The journal, to be read; raises `JournalUnusable` if there is none."""
-    return JournalReader(chosen.journal_path)
+def open_reader(settings: Settings) -> JournalReader:
+    """Open the journal for reading; raise `JournalUnusable` if there is none."""
+    return JournalReader(settings.journal_path)
 
 
 def given_time(text: str) -> datetime:
-    """A time as a person gives it: `2h` (ago), or ISO 8601, local where it names no zone."""
+    """Parse a time: `2h` means two hours ago; ISO 8601 without a zone is local time."""
     try:
         if ago := AGO.fullmatch(text.strip()):
             return datetime.now().astimezone() - timedelta(**{AGO_UNITS[ago[2]]: int(ago[1])})
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
         raise typer.BadParameter(
-            f"{text!r} is no time; write 2h or 3d (ago), or 2026-09-14T05:45"
+            f"{text!r} is not a time; write 2h or 3d for that long ago, or 2026-09-14T05:45"
         ) from None
 
 
-OfNode = Annotated[str | None, typer.Option("--node", help="Only what this node sent.")]
+OfNode = Annotated[
+    str | None, typer.Option("--node", metavar="NAME", help="Only messages from this node.")
+]
+WithReason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Only those whose reason contains this text."),
+]
 OfKind = Annotated[
     Kind | None,
     typer.Option(
         "--kind",
         metavar="KIND",
-        help="Only one of detection, recording, telemetry, movement.",
+        help="Only this kind: detection, recording, telemetry or movement.",
     ),
 ]
 Since = Annotated[
@@ -67,17 +72,17 @@ Since = Annotated[
         "--since",
         parser=given_time,
         metavar="TIME",
-        help="Observed then or later: [b]2h[/], [b]3d[/] ago, or [b]2026-09-14T05:45[/].",
+        help="Observed at or after this time: [b]2h[/] or [b]3d[/] ago, or [b]2026-09-14T05:45[/].",
     ),
 ]
 Until = Annotated[
     datetime | None,
-    typer.Option("--until", parser=given_time, metavar="TIME", help="Observed before then."),
+    typer.Option("--until", parser=given_time, metavar="TIME", help="Observed before this time."),
 ]
 
 
 def log_from(level: int) -> None:
-    """What a command uses of the service logs to standard error, from this level up."""
+    """Print log lines of this level and above on standard error; the others are dropped."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

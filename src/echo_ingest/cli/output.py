@@ -1,7 +1,7 @@
-"""What a person sees: times, numbers and plain errors.
+"""How commands show tables, times, progress and errors.
 
-Results go to standard output, all that is said about them to standard error, so that a pipe gets
-results and nothing else. Colours and progress bars appear on a terminal only.
+Results go to standard output and everything else to standard error, so that a pipe gets the results
+and nothing else. Colours and progress bars appear only on a terminal.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from echo_ingest.formatting import utc
+from echo_ingest.formatting import counted, utc
 from echo_ingest.payload_view import printable
 
 PIPE_COLUMNS = 1_000
@@ -35,38 +35,38 @@ PROGRESS_FROM = 50
 
 T = TypeVar("T")
 
-# In a pipe lines are as long as they are: folding them would break what reads them.
+# Lines are not folded in a pipe: that would break the program that reads them.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 err = Console(highlight=False, stderr=True, soft_wrap=True)
 
 
 def fail(message: str, exit_code: int = 1) -> NoReturn:
-    """Say in plain words what is wrong and what to do, and end."""
+    """Say what is wrong and what to do about it, and end the command."""
     say_error(message)
     raise typer.Exit(exit_code)
 
 
 def say_error(message: str) -> None:
-    """One plain line on standard error."""
+    """Print an error as a plain line on standard error."""
     err.print(Text.assemble(("echo-ingest: ", "bold red"), printable(message, keep="\n")))
 
 
 def say(message: str) -> None:
-    """Something about the results, beside them."""
+    """Print a remark about the results on standard error."""
     err.print(Text(printable(message, keep="\n")))
 
 
 def moment(when: datetime | int) -> str:
-    """Local time with the zone's offset; `when` is aware, or milliseconds since 1970."""
+    """Format a time in the local zone, with its offset; `when` is aware, or ms since 1970."""
     if isinstance(when, int):
         when = utc(when)
-    with contextlib.suppress(OverflowError, ValueError):  # the ends of the calendar
+    with contextlib.suppress(OverflowError, ValueError):  # at the ends of the calendar
         when = when.astimezone()
     return when.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def duration(seconds: float) -> str:
-    """An age, in its two largest units."""
+    """Format a duration in its two largest units, such as `2 d 17 h`."""
     whole = int(seconds)
     for name, unit, smaller, smaller_unit in (
         ("d", 86_400, "h", 3_600),
@@ -79,7 +79,7 @@ def duration(seconds: float) -> str:
 
 
 def table(*columns: str, header: bool = True) -> Table:
-    """An empty table. A column is `name`, `name>` to align it right, `name+` to let it fold."""
+    """Return an empty table; `name>` aligns a column to the right, `name+` lets it fold."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=header)
     for column in columns:
         name = column.rstrip(">+")
@@ -93,12 +93,12 @@ def table(*columns: str, header: bool = True) -> Table:
 
 
 def cells(*values: object) -> list[Text]:
-    """A row of a table; nothing in it is taken as markup."""
+    """Return the cells of a table row; nothing in them is interpreted as markup."""
     return [Text("" if value is None else printable(str(value))) for value in values]
 
 
 class _Rate(ProgressColumn):
-    """How many a second, lately."""
+    """The column of a progress bar that shows the current rate."""
 
     def render(self, task: Task) -> Text:
         return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
@@ -106,7 +106,10 @@ class _Rate(ProgressColumn):
 
 @contextlib.contextmanager
 def progress(total: int, doing: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar, on a terminal and if there are many; tell what it gives how many are done."""
+    """Show a progress bar on a terminal if `total` is large.
+
+    Yields a function to call with the number of items that were done since the last call.
+    """
     bar = Progress(
         TextColumn(doing),
         BarColumn(),
@@ -122,7 +125,7 @@ def progress(total: int, doing: str) -> Iterator[Callable[[int], None]]:
 
 
 def progressed(rows: Iterable[T], total: int, doing: str) -> Iterator[T]:
-    """Hand on `rows`; each is done when the next is asked for."""
+    """Yield each of `rows` and show progress: a row is done when the next one is asked for."""
     with progress(total, doing) as advance:
         for row in rows:
             yield row
@@ -130,7 +133,7 @@ def progressed(rows: Iterable[T], total: int, doing: str) -> Iterator[T]:
 
 
 def write_lines(path: Path, lines: Iterator[dict[str, object]]) -> None:
-    """Write JSON Lines to a new file, and say how many."""
+    """Write JSON Lines to a new file and say how many lines it has."""
     written = 0
     try:
         with path.open("xb") as file:
@@ -138,5 +141,5 @@ def write_lines(path: Path, lines: Iterator[dict[str, object]]) -> None:
                 file.write(msgspec.json.encode(line) + b"\n")
                 written += 1
     except FileExistsError:
-        fail(f"{path} exists already; name another file")
-    say(f"{path}: {written:,} written")
+        fail(f"{path} already exists; name another file")
+    say(f"{path}: {counted(written, 'lines')} written")

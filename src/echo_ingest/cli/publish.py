@@ -1,4 +1,4 @@
-"""`publish`: send files as a device would, until the broker, or the journal, has each of them."""
+"""`publish`: send files as a device would, and wait until the broker or the journal has them."""
 
 import asyncio
 import logging
@@ -19,16 +19,16 @@ from echo_ingest.mqtt import PublishRefused, Session, SessionOptions
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings
 
 IN_FLIGHT_MAX = 200
-WITH_RECEIPTS_IN_FLIGHT_MAX = 1_000  # a receipt takes a commit longer than an acknowledgement
+WITH_RECEIPTS_IN_FLIGHT_MAX = 1_000  # a receipt comes one commit later than an acknowledgement
 PATIENCE_SECONDS = 60.0
 IN_FLIGHT_BYTES_MAX = 32 * 1024 * 1024
 REASONS_SHOWN_MAX = 10
-ACKNOWLEDGED, REJECTED, NOT_TAKEN = "acknowledged", "rejected", "not taken"
+ACKNOWLEDGED, REJECTED, NOT_ACCEPTED = "acknowledged", "rejected", "not accepted"
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga")
 
 
-class Addressed(Struct, frozen=True, gc=False):
-    """A payload, where it goes and where it was found."""
+class OutgoingMessage(Struct, frozen=True, gc=False):
+    """A payload, the topic it goes to, and the file it comes from."""
 
     topic: str
     payload: bytes
@@ -37,7 +37,7 @@ class Addressed(Struct, frozen=True, gc=False):
 
     @property
     def origin(self) -> str:
-        """Where a person finds it."""
+        """Return the file, and the line if the message is one, for people."""
         return str(self.file) if self.line is None else f"{self.file} line {self.line:,}"
 
 
@@ -45,56 +45,62 @@ def publish(
     context: typer.Context,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="JSON or audio."),
+        typer.Argument(
+            metavar="FILE", exists=True, dir_okay=False, help="Files with JSON or audio."
+        ),
     ],
     node: Annotated[
-        str | None, typer.Option(help="The node that sends it: a level of the topic.")
+        str | None, typer.Option(metavar="NAME", help="The node to send as; part of the topic.")
     ] = None,
-    topic: Annotated[str | None, typer.Option(help="The whole topic, instead.")] = None,
+    topic: Annotated[
+        str | None, typer.Option(metavar="TOPIC", help="The whole topic, instead of --node.")
+    ] = None,
     lines: Annotated[
-        bool, typer.Option("--lines", help="Each line of a file is one message.")
+        bool, typer.Option("--lines", help="Send each line of a file as one message.")
     ] = False,
     rate: Annotated[
-        float | None, typer.Option(min=0.001, metavar="N", help="At most so many a second.")
+        float | None,
+        typer.Option(min=0.001, metavar="N", help="Send at most N messages per second."),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until each is on disk: ask for receipts.")
+        bool, typer.Option("--wait", help="Ask for receipts: wait until each is on disk.")
     ] = False,
 ) -> None:
-    """Send files to the broker as a device would: JSON, or audio as it is.
+    """Send files with JSON or audio to the broker, as a device would.
 
-    JSON goes to [b]iotingestion/NODE[/], audio to [b]iotingestion/NODE/recording[/].
-    Sent at QoS 1; a message counts when the broker has acknowledged it, or,
-    with [b]--wait[/], when the service says what became of it. What a lost
-    connection left unanswered is sent again.
+    JSON goes to [b]iotingestion/NODE[/], audio to [b]iotingestion/NODE/recording[/],
+    at QoS 1. A message is done when the broker acknowledges it or, with
+    [b]--wait[/], when the service says what became of it. After a lost
+    connection, unacknowledged messages are sent again.
     """
     settings = settings_of(context)
     for name in (node, topic):
         if name is not None and (not name or set(name) & set("+#\0")):
-            fail(f"{name!r} cannot be published to: topics have no + and no #", 2)
+            fail(f"{name!r} cannot be part of a topic; use a name without + and #", 2)
     addressed = [(file, topic or _topic(file, node, settings)) for file in files]
     receiver = _receiver(addressed[0][1], settings) if wait else None
     messages = _lines(addressed) if lines else _files(addressed)
     total = sum(_count_lines(file) for file in files) if lines else len(files)
     sending = _Sending(require_publisher(settings), receiver, settings.payload_bytes_max, rate)
-    log_from(logging.CRITICAL)  # that it cannot begin is an error, told as one
+    log_from(logging.CRITICAL)  # if it cannot begin, the error says so
     try:
         with progress(total, "publishing") as advance:
             asyncio.run(sending.run(messages, advance))
     finally:
         if sending.outcomes:
             say(_summary(sending.outcomes))
-    if sending.outcomes[REJECTED] or sending.outcomes[NOT_TAKEN]:
+    if sending.outcomes[REJECTED] or sending.outcomes[NOT_ACCEPTED]:
         raise typer.Exit(1)
 
 
 def _receiver(topic: str, settings: Settings) -> str:
-    """The node that receipts go to: the one that a topic names."""
+    """Return the node that gets the receipts, which is the one in the topic."""
     node = settings.node_of(topic)
     if node is None:
         fail(
-            f"--wait needs a node: receipts go to {RECEIPTS_PREFIX}/NODE, and {topic} names none. "
-            f"Add --node NAME, or a --topic such as {settings.topic_prefixes[0]}/NAME",
+            f"--wait needs a node, because receipts go to {RECEIPTS_PREFIX}/NODE, and the topic "
+            f"{topic} has none. Add --node NAME, or a --topic such as "
+            f"{settings.topic_prefixes[0]}/NAME",
             2,
         )
     return node
@@ -103,7 +109,7 @@ def _receiver(topic: str, settings: Settings) -> str:
 def _summary(outcomes: Counter[str]) -> str:
     return ", ".join(
         f"{outcomes[name]:,} {name}{'s' * (name == 'duplicate' and outcomes[name] > 1)}"
-        for name in (ACKNOWLEDGED, "stored", "duplicate", REJECTED, NOT_TAKEN)
+        for name in (ACKNOWLEDGED, "stored", "duplicate", REJECTED, NOT_ACCEPTED)
         if outcomes[name]
     )
 
@@ -111,22 +117,22 @@ def _summary(outcomes: Counter[str]) -> str:
 def _topic(file: Path, node: str | None, settings: Settings) -> str:
     audio = file.suffix.lower() in AUDIO_SUFFIXES
     if audio and node is None:
-        fail(f"{file} is audio and does not say which node recorded it; add --node NAME", 2)
+        fail(f"{file} is audio, which does not say what node recorded it; add --node NAME", 2)
     parts = (settings.topic_prefixes[0], node, "recording" if audio else None)
     return "/".join(part for part in parts if part)
 
 
-def _files(addressed: list[tuple[Path, str]]) -> Iterator[Addressed]:
+def _files(addressed: list[tuple[Path, str]]) -> Iterator[OutgoingMessage]:
     for file, topic in addressed:
-        yield Addressed(topic, file.read_bytes(), file)
+        yield OutgoingMessage(topic, file.read_bytes(), file)
 
 
-def _lines(addressed: list[tuple[Path, str]]) -> Iterator[Addressed]:
+def _lines(addressed: list[tuple[Path, str]]) -> Iterator[OutgoingMessage]:
     for file, topic in addressed:
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if payload := line.strip():
-                    yield Addressed(topic, payload, file, number)
+                    yield OutgoingMessage(topic, payload, file, number)
 
 
 def _count_lines(file: Path) -> int:
@@ -135,7 +141,7 @@ def _count_lines(file: Path) -> int:
 
 
 class _Sending:
-    """One run: what is under way, and what became of the rest."""
+    """One run of the command: the messages in flight, and the outcomes of the others."""
 
     def __init__(
         self,
@@ -144,33 +150,37 @@ class _Sending:
         payload_bytes_max: int,
         rate: float | None,
     ) -> None:
-        """`receiver` is the node that gets receipts; without one acknowledgements will do."""
+        """Wait for receipts if there is a `receiver` for them, otherwise for acknowledgements."""
         self.outcomes: Counter[str] = Counter()
         self._session = Session(options)
-        self._receipted = ReceiptSession(options, receiver, PATIENCE_SECONDS) if receiver else None
+        self._receipts = ReceiptSession(options, receiver, PATIENCE_SECONDS) if receiver else None
         self._payload_bytes_max = payload_bytes_max
         self._interval_seconds = 1 / rate if rate else 0.0
         self._due_at = 0.0
         self._in_flight_bytes = 0
-        self._landed = asyncio.Event()
-        self._told = 0
+        self._one_is_done = asyncio.Event()
+        self._problems = 0
 
-    async def run(self, messages: Iterator[Addressed], advance: Callable[[int], None]) -> None:
-        """Publish all of `messages`, many at once; `advance` for each one done."""
-        if self._receipted is not None:
-            session, in_flight_max = self._receipted.connected(), WITH_RECEIPTS_IN_FLIGHT_MAX
+    async def run(
+        self, messages: Iterator[OutgoingMessage], advance: Callable[[int], None]
+    ) -> None:
+        """Publish all of `messages`, many at a time; call `advance` for each that is done."""
+        if self._receipts is not None:
+            session, in_flight_max = self._receipts.connected(), WITH_RECEIPTS_IN_FLIGHT_MAX
         else:
             session, in_flight_max = connected(self._session), IN_FLIGHT_MAX
         async with session:
             log_from(logging.WARNING)
-            await asyncio.gather(*(self._take(messages, advance) for _ in range(in_flight_max)))
+            await asyncio.gather(*(self._publish(messages, advance) for _ in range(in_flight_max)))
 
-    async def _take(self, messages: Iterator[Addressed], advance: Callable[[int], None]) -> None:
-        """Publish the next message whenever one has landed; many of these share `messages`."""
+    async def _publish(
+        self, messages: Iterator[OutgoingMessage], advance: Callable[[int], None]
+    ) -> None:
+        """Publish one message after the other; many of these run at once and share `messages`."""
         while True:
             while self._in_flight_bytes > IN_FLIGHT_BYTES_MAX:
-                self._landed.clear()
-                await self._landed.wait()
+                self._one_is_done.clear()
+                await self._one_is_done.wait()
             message = next(messages, None)
             if message is None:
                 return
@@ -180,29 +190,29 @@ class _Sending:
                 await asyncio.sleep(self._due_at - time.monotonic())
             self.outcomes[await self._outcome(message)] += 1
             self._in_flight_bytes -= len(message.payload)
-            self._landed.set()
+            self._one_is_done.set()
             advance(1)
 
-    async def _outcome(self, message: Addressed) -> str:
+    async def _outcome(self, message: OutgoingMessage) -> str:
         try:
             if len(message.payload) > self._payload_bytes_max:
                 raise PublishRefused(
-                    f"{message.topic}: {len(message.payload):,} bytes are more than "
-                    f"IOT_PAYLOAD_BYTES_MAX allows ({self._payload_bytes_max:,})"
+                    f"the message has {len(message.payload):,} bytes, more than the "
+                    f"{self._payload_bytes_max:,} that IOT_PAYLOAD_BYTES_MAX allows"
                 )
-            if self._receipted is None:
+            if self._receipts is None:
                 await publish_acknowledged(self._session, message.topic, message.payload)
                 return ACKNOWLEDGED
-            receipt = await self._receipted.publish(message.topic, message.payload)
+            receipt = await self._receipts.publish(message.topic, message.payload)
         except PublishRefused as error:
-            self._tell(message, str(error))
-            return NOT_TAKEN
+            self._say_why(message, str(error))
+            return NOT_ACCEPTED
         if receipt.outcome == REJECTED:
-            self._tell(message, f"{REJECTED}: {receipt.reason}")
+            self._say_why(message, f"{REJECTED}: {receipt.reason}")
         return receipt.outcome
 
-    def _tell(self, message: Addressed, reason: str) -> None:
-        """Say why, of the first few: a file of one mistake has it in each line."""
-        self._told += 1
-        if self._told <= REASONS_SHOWN_MAX:
+    def _say_why(self, message: OutgoingMessage, reason: str) -> None:
+        """Print why a message failed, for the first few: a file often repeats one mistake."""
+        self._problems += 1
+        if self._problems <= REASONS_SHOWN_MAX:
             say_error(f"{message.origin}: {reason}")

@@ -1,7 +1,12 @@
-"""`records`: what the journal holds, decoded."""
+"""`records`: list the records of the journal, show one, and extract a clip.
 
+Records are listed as a table, as JSON Lines, or as CSV with the columns of `columns.py`.
+"""
+
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +15,11 @@ import msgspec
 import typer
 from rich.text import Text
 
-from echo_ingest.cli.options import OfKind, OfNode, Since, Until, archive_of, settings_of
+from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
 from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
-from echo_ingest.cli.record_output import Seen, csv_rows, json_lines
 from echo_ingest.decode import Decoder, clip_bytes
+from echo_ingest.decode.times import received
+from echo_ingest.export.tables import COLUMNS, CsvTable, named, row
 from echo_ingest.journal import Entry
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
@@ -31,9 +37,16 @@ from echo_ingest.record import (
 from echo_ingest.sinks import clips
 
 FOLLOW_POLL_SECONDS = 0.5
+CSV_COLUMNS = tuple(
+    column
+    for column in dict.fromkeys(each for columns in COLUMNS.values() for each in columns)
+    if column.name != "audio_path"
+)
+"""The columns of all kinds of records together."""
 
+DecodedEntry = tuple[Entry, AnyRecord | Unreadable]
 
-app = typer.Typer(help="List what was stored, show one record, take a clip out.")
+app = typer.Typer(help="List records, show one, or extract a clip.")
 
 
 @app.callback(invoke_without_command=True)
@@ -43,53 +56,55 @@ def records(
     kind: OfKind = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=0, help="How many of the newest.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines, times in UTC.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV, times in UTC.")] = False,
+    limit: Annotated[int, typer.Option(min=0, metavar="N", help="Show at most the newest N.")] = 20,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON Lines, with times in UTC.")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with times in UTC.")] = False,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Oldest first, then each as it arrives.")
+        bool,
+        typer.Option("--follow", "-f", help="Oldest first; then print new ones as they arrive."),
     ] = False,
 ) -> None:
-    """List records, newest first; show one; take a clip out of one."""
+    """List records, newest first; [b]show[/] shows one, [b]clip[/] extracts its audio."""
     if context.invoked_subcommand is not None:
         return
     if as_json and as_csv:
-        fail("choose one of --json and --csv", 2)
+        fail("choose either --json or --csv", 2)
     settings = settings_of(context)
-    archive = archive_of(settings)
+    reader = open_reader(settings)
     selection = Selection(node, kind and kind.value, since, until)
-
     decoder = Decoder(settings.payload_bytes_max)
 
-    def seen(entries: Iterable[Entry]) -> Iterator[Seen]:
+    def decode(entries: Iterable[Entry]) -> Iterator[DecodedEntry]:
         return ((entry, decode_entry(decoder, entry)) for entry in entries)
 
     show = json_lines if as_json else csv_rows() if as_csv else _table_rows()
     if follow:
         try:
-            for page in _following(archive, selection, limit):
-                show(seen(page))
+            for page in _following(reader, selection, limit):
+                show(decode(page))
         except KeyboardInterrupt:
             raise typer.Exit(0) from None
-    shown = show(seen(_newest(archive, selection, limit)))
+    shown = show(decode(_newest(reader, selection, limit)))
     if not shown and not (as_json or as_csv):
-        say("no records" if selection == Selection() else "no records match")
+        say("there are no records" if selection == Selection() else "no records match the options")
 
 
-def _newest(archive: JournalReader, selection: Selection, limit: int) -> Iterator[Entry]:
+def _newest(reader: JournalReader, selection: Selection, limit: int) -> Iterator[Entry]:
     before = None
-    while limit and (page := archive.newest(selection, min(limit, PAGE_ROWS), before)):
+    while limit and (page := reader.newest(selection, min(limit, PAGE_ROWS), before)):
         yield from page
         limit -= len(page)
         before = page[-1].offset
 
 
-def _following(archive: JournalReader, selection: Selection, limit: int) -> Iterator[list[Entry]]:
-    last = archive.last_offset()
-    yield list(_newest(archive, selection, limit))[::-1]
+def _following(reader: JournalReader, selection: Selection, limit: int) -> Iterator[list[Entry]]:
+    last = reader.last_offset()
+    yield list(_newest(reader, selection, limit))[::-1]
     while True:
-        arrived = archive.last_offset()
-        while page := archive.after(selection, last):
+        arrived = reader.last_offset()
+        while page := reader.after(selection, last):
             yield page
             last = page[-1].offset
         last = max(last, arrived)
@@ -101,12 +116,13 @@ def _following(archive: JournalReader, selection: Selection, limit: int) -> Iter
 
 @app.command()
 def show(
-    context: typer.Context, offset: Annotated[int, typer.Argument(help="Which record.")]
+    context: typer.Context,
+    offset: Annotated[int, typer.Argument(help="The offset of a record.")],
 ) -> None:
-    """Show one record: what it was decoded to, and the message as it came."""
+    """Show a record as it was decoded, and the message itself."""
     settings = settings_of(context)
-    archive = archive_of(settings)
-    entry = _entry(archive, offset)
+    reader = open_reader(settings)
+    entry = _entry(reader, offset)
     message = entry.message
     record = decode_entry(Decoder(settings.payload_bytes_max), entry)
     about = table("", "+", header=False)
@@ -119,7 +135,7 @@ def show(
         ("size", size(len(message.payload))),
         ("key", entry.key.hex()),
         ("unreadable", record.render() if isinstance(record, Unreadable) else None),
-        ("clip", _kept_at(archive, offset, record)),
+        ("clip", _kept_at(reader, offset, record)),
     ):
         if value is not None:
             about.add_row(*cells(name, value))
@@ -132,58 +148,66 @@ def show(
 @app.command()
 def clip(
     context: typer.Context,
-    offset: Annotated[int, typer.Argument(help="Which record.")],
+    offset: Annotated[int, typer.Argument(help="The offset of a record.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="By default [b]OFFSET.wav[/] or so."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The new file; default: [b]OFFSET.wav[/] (or .flac, …).",
+        ),
     ] = None,
 ) -> None:
-    """Write a record's audio to a file, byte for byte as the device recorded it."""
+    """Write a record's audio to a file, exactly as the device recorded it."""
     settings = settings_of(context)
-    entry = _entry(archive_of(settings), offset)
-    # Not `decode_entry`: what is left of a damaged clip may be all that its owner can still have.
+    entry = _entry(open_reader(settings), offset)
+    # Not `decode_entry`, which gives up on damaged records: even a damaged clip can be useful.
     record = Decoder(settings.payload_bytes_max).decode(entry.message)
     audio = clip_bytes(entry.message)
     described = getattr(record, "clip", None)
     if audio is None or not isinstance(described, Clip):
-        fail(f"record {offset:,} has no clip; `echo-ingest records --kind recording` lists some")
+        fail(
+            f"record {offset:,} has no clip; `echo-ingest records --kind recording` lists records "
+            "that have one"
+        )
     path = output or Path(f"{offset}.{described.container}")
     try:
         with path.open("xb") as file:
             file.write(audio)
     except FileExistsError:
-        fail(f"{path} exists already; name another with --output FILE")
+        fail(f"{path} already exists; name another file with --output FILE")
     say(f"{path}: {_of_clip(described)}, SHA-256 {described.sha256}")
 
 
-def _kept_at(archive: JournalReader, offset: int, record: AnyRecord | Unreadable) -> str | None:
-    place = archive.place_of(clips.CLIP_STORE, offset)
+def _kept_at(reader: JournalReader, offset: int, record: AnyRecord | Unreadable) -> str | None:
+    place = reader.place_of(clips.CLIP_STORE, offset)
     if place is None or isinstance(record, Unreadable):
         return None
     return clips.reference(place, record)
 
 
-def _entry(archive: JournalReader, offset: int) -> Entry:
-    entry = archive.record(offset)
+def _entry(reader: JournalReader, offset: int) -> Entry:
+    entry = reader.record(offset)
     if entry is None:
-        fail(f"there is no record at offset {offset:,}; the newest is {archive.last_offset():,}")
+        fail(f"there is no record at offset {offset:,}; the newest is {reader.last_offset():,}")
     return entry
 
 
-# ---------------------------------------------------------------------- ways to show many
+# ---------------------------------------------------------------------- as a table
 
 
-def _table_rows() -> Callable[[Iterable[Seen]], int]:
-    """Tables that align with each other: `--follow` prints one for each page."""
+def _table_rows() -> Callable[[Iterable[DecodedEntry]], int]:
+    """Return a function that prints tables which align, as `--follow` prints one per page."""
     pages = count()
 
-    def show(seen: Iterable[Seen]) -> int:
+    def show(decoded: Iterable[DecodedEntry]) -> int:
         page = table(
-            "offset>", "observed at", "node", "sensor", "kind", "what+", header=next(pages) == 0
+            "offset>", "observed at", "node", "sensor", "kind", "summary+", header=next(pages) == 0
         )
         for column, columns_min in zip(page.columns, (8, 25, 10, 10, 9, 0), strict=True):
             column.min_width = columns_min
-        for entry, record in seen:
+        for entry, record in decoded:
             page.add_row(*cells(*_row(entry, record)))
         if page.row_count:
             out.print(page)
@@ -196,13 +220,18 @@ def _row(entry: Entry, record: AnyRecord | Unreadable) -> tuple[object, ...]:
     if isinstance(record, Unreadable):
         observed_at = moment(entry.message.received_at_ms)
         return entry.offset, observed_at, entry.message.node, None, "?", record.render()
-    said = what(record)
-    observed_at = moment(record.observed_at)
-    return f"{entry.offset:,}", observed_at, record.node, record.sensor_id, kind(record), said
+    return (
+        f"{entry.offset:,}",
+        moment(record.observed_at),
+        record.node,
+        record.sensor_id,
+        kind(record),
+        summary_of(record),
+    )
 
 
-def what(record: AnyRecord) -> str:
-    """The gist of a record, in a few words."""
+def summary_of(record: AnyRecord) -> str:
+    """Return the gist of a record, in a few words."""
     match record:
         case Detection(species=species, confidence=confidence, clip=clip):
             parts = [species, None if confidence is None else f"{confidence * 100:.3g} %"]
@@ -221,19 +250,71 @@ def _of_clip(clip: Clip) -> str:
 
 
 def _of_health(health: Health) -> str:
-    parts = [
-        health.status,
-        *(
-            None if value is None else f"{name} {value:g}{unit}"
-            for name, value, unit in (
-                ("battery", health.battery_percent, " %"),
-                ("CPU", health.cpu_percent, " %"),
-                ("memory", health.memory_percent, " %"),
-                ("disk", health.disk_percent, " %"),
-                ("temperature", health.temperature_celsius, " °C"),
-            )
-        ),
-        None if health.uptime_seconds is None else f"up {duration(health.uptime_seconds)}",
-        None if health.booted_at is None else f"booted {moment(health.booted_at)}",
-    ]
-    return ", ".join(filter(None, parts))
+    parts = [health.status] if health.status else []
+    for name, value, unit in (
+        ("battery", health.battery_percent, "%"),
+        ("CPU", health.cpu_percent, "%"),
+        ("memory", health.memory_percent, "%"),
+        ("disk", health.disk_percent, "%"),
+        ("temperature", health.temperature_celsius, "°C"),
+    ):
+        if value is not None:
+            parts.append(f"{name} {value:g} {unit}")
+    if health.uptime_seconds is not None:
+        parts.append(f"up {duration(health.uptime_seconds)}")
+    if health.booted_at is not None:
+        parts.append(f"booted {moment(health.booted_at)}")
+    return ", ".join(parts)
+
+
+# ---------------------------------------------------------------------- for programs
+
+
+def json_lines(decoded: Iterable[DecodedEntry]) -> int:
+    """Print JSON Lines, each with the journal's fields and then the record's."""
+    lines = 0
+    for entry, record in decoded:
+        fields: dict[str, object] = {
+            "offset": entry.offset,
+            "key": entry.key.hex(),
+            "received_at": received(entry.message.received_at_ms),
+            "topic": entry.message.topic,
+        }
+        if entry.damaged:
+            fields["damaged"] = True
+        elif isinstance(record, Unreadable):
+            fields["rejected"] = record.render()
+        if not isinstance(record, Unreadable):
+            fields |= msgspec.to_builtins(record, builtin_types=(datetime,))
+        sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
+        lines += 1
+    sys.stdout.flush()
+    return lines
+
+
+def csv_rows() -> Callable[[Iterable[DecodedEntry]], int]:
+    """Print a CSV header; return a function that prints one flat row for each record."""
+    table = CsvTable(sys.stdout.buffer, CSV_COLUMNS)
+
+    def show(decoded: Iterable[DecodedEntry]) -> int:
+        rows = 0
+        for entry, record in decoded:
+            table.add_named(_fields(entry, record))
+            rows += 1
+        sys.stdout.flush()
+        return rows
+
+    return show
+
+
+def _fields(entry: Entry, record: AnyRecord | Unreadable) -> dict[str, object]:
+    if not isinstance(record, Unreadable):
+        return named(row(entry, record, None))
+    return {
+        "kind": "?",
+        "node": entry.message.node,
+        "received_at": received(entry.message.received_at_ms),
+        "topic": entry.message.topic,
+        "offset": entry.offset,
+        "key": entry.key.hex(),
+    }

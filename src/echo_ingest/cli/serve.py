@@ -1,4 +1,4 @@
-"""`up`, `run`, `broker` and `demo`: everything they do is in `service`; this is what they print."""
+"""`up`, `run`, `broker` and `demo`: start the `service`, and print addresses and new passwords."""
 
 import asyncio
 import contextlib
@@ -14,40 +14,40 @@ from echo_ingest.process.log import configure_log
 from echo_ingest.settings import Settings
 
 CONSOLE = {
-    "open": "reading asks for nothing; acting for the token in secrets/operator",
-    "token": "log in with a token in secrets: http to read, operator to act",
+    "open": "anyone can read; to make changes, log in with the token in secrets/operator",
+    "token": "log in with the token in secrets/http to read, in secrets/operator to make changes",
 }
 
 
 def serve(command: Literal["up", "run", "broker", "demo"], settings: Settings) -> int:
-    """Run until told to stop; return the exit code."""
+    """Run until a signal stops it; return the exit code."""
     configure_log(logging.ERROR if command == "demo" else logging.INFO)
 
     def started(broker: Broker) -> None:
-        with contextlib.suppress(OSError):  # as of the log
+        with contextlib.suppress(OSError):  # a log that cannot be written ends nothing either
             _announce(settings, broker, ingests=command != "broker")
 
-    def tell_token(whose: str, token: str) -> None:
+    def show_token(whose: str, token: str) -> None:
         with contextlib.suppress(OSError):
-            say(f"Token       {whose}  {token}   (new; shown this once)")
+            say(f"Token       {whose}  {token}   (new; not shown again)")
 
     try:
         match command:
             case "up":
-                asyncio.run(service.run_up(settings, started, tell_token))
+                asyncio.run(service.run_up(settings, started, show_token))
             case "run":
-                asyncio.run(service.run_ingest(settings, tell_token))
+                asyncio.run(service.run_ingest(settings, show_token))
             case "broker":
                 asyncio.run(service.run_broker(settings, started))
             case "demo":
-                asyncio.run(service.run_up(settings, started, tell_token, demonstrate))
+                asyncio.run(service.run_up(settings, started, show_token, demonstrate))
     except (service.ServiceStopped, BrokerError, JournalFull, JournalUnusable, OSError) as error:
         fail(str(error))
     return 0
 
 
 def _announce(settings: Settings, broker: Broker, *, ingests: bool) -> None:
-    """Where everything is, and new passwords this one time."""
+    """Print the addresses of all servers, and new passwords, which are not shown again."""
     version = ".".join(map(str, broker.version))
     say(f"MQTT        mqtt://{settings.bind}:{settings.mqtt_port}   (mosquitto {version})")
     say(f"WebSockets  ws://{settings.bind}:{settings.ws_port}/mqtt")
@@ -60,4 +60,4 @@ def _announce(settings: Settings, broker: Broker, *, ingests: bool) -> None:
             say(f"Console     {console_address(settings)}   ({CONSOLE[settings.console_access]})")
         say(f"Journal     {settings.journal_path}")
     for account in broker.new_accounts:
-        say(f"Password    {account.user}  {account.password}   (new; shown this once)")
+        say(f"Password    {account.user}  {account.password}   (new; not shown again)")

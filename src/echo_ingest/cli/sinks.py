@@ -1,4 +1,4 @@
-"""`sinks`: where records go; to watch one, have it wait, go on, begin anew, or be forgotten."""
+"""`sinks`: list, watch, backfill, pause, resume and forget sinks; and `migrate` for PostgreSQL."""
 
 import asyncio
 import logging
@@ -14,9 +14,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from echo_ingest.admin import journal_of
-from echo_ingest.admin import sinks as decided
+from echo_ingest.admin import sinks as admin
 from echo_ingest.cli.connection import ask_service
-from echo_ingest.cli.options import archive_of, given_time, log_from, settings_of
+from echo_ingest.cli.options import given_time, log_from, open_reader, settings_of
 from echo_ingest.cli.output import cells, duration, err, fail, moment, out, say, table
 from echo_ingest.formatting import counted
 from echo_ingest.journal import SinkLedger
@@ -28,18 +28,20 @@ from echo_ingest.sinks.registry import sinks_of, title_of
 POLL_SECONDS = 0.25
 STATE_POLL_SECONDS = 2.0
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Which sink, as `sinks list` says.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The name of a sink, as in [b]sinks list[/].")
+]
 Running = dict[str, SinkState] | None
 
-app = typer.Typer(help="Where records go: list, watch, backfill, pause, resume, forget.")
+app = typer.Typer(help="List, watch, backfill, pause, resume or forget sinks.")
 
 
 @app.command("list")
 def list_sinks(context: typer.Context) -> None:
-    """List the sinks, what each does just now, and how far it has come."""
+    """List the sinks with their current state and their progress."""
     settings = settings_of(context)
-    with closing(archive_of(settings)) as archive:
-        known = archive.ledger().sinks
+    with closing(open_reader(settings)) as reader:
+        known = reader.ledger().sinks
     configured, running = _configured(settings), _running(settings)
     shown = table("sink", "title", "state+", "delivered>", "parked>", "backlog>", "lag>")
     for name in dict.fromkeys([*known, *configured]):
@@ -55,32 +57,32 @@ def list_sinks(context: typer.Context) -> None:
             )
         )
     if not shown.row_count:
-        say("no sinks: the journal is the store; docs/stores.md says how to add one")
+        say("no sinks: records stay in the journal; docs/stores.md shows how to add a sink")
         return
     out.print(shown)
-    say("counts are records; lag is the age of the oldest that waits")
+    say("the numbers are records; lag is the age of the oldest record that waits")
 
 
 @app.command()
 def pause(context: typer.Context, name: Name) -> None:
-    """Offer a sink nothing more until it is resumed. All others go on."""
+    """Stop delivery to a sink until it is resumed. The other sinks are not affected."""
     settings = settings_of(context)
-    since = decided.pause(settings, name, _configured(settings))
+    since = admin.pause(settings, name, _configured(settings))
     if since is not None:
-        say(f"{name} is paused already, since {moment(since)}")
+        say(f"{name} is already paused, since {moment(since)}")
         return
-    say(f"{name} is paused: it gets nothing more once the write it is in has ended")
+    say(f"{name} is paused: it gets nothing more once the current write has ended")
 
 
 @app.command()
 def resume(context: typer.Context, name: Name) -> None:
-    """Let a paused sink go on where it was."""
+    """Continue delivery to a paused sink."""
     settings = settings_of(context)
-    backlog = decided.resume(settings, name, _configured(settings))
+    backlog = admin.resume(settings, name, _configured(settings))
     if backlog is None:
         say(f"{name} is not paused")
         return
-    say(f"{name} goes on with a backlog of {backlog:,}")
+    say(f"{name} is resumed, with a backlog of {backlog:,}")
 
 
 @app.command()
@@ -93,96 +95,103 @@ def backfill(
             "--from",
             parser=given_time,
             metavar="TIME",
-            help="Only what was received from then on, such as [b]7d[/] (ago).",
+            help="Only records received since then, such as [b]7d[/] for 7 days ago.",
         ),
     ] = None,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Do not wait until it is done.")
+        bool, typer.Option("--no-wait", help="Do not wait for the delivery.")
     ] = False,
     accept_duplicates: Annotated[
         bool,
-        typer.Option("--accept-duplicates", help="Even where what it has will be there twice."),
+        typer.Option(
+            "--accept-duplicates", help="Continue even if records will be in the sink twice."
+        ),
     ] = False,
 ) -> None:
-    """Offer a sink everything again that is in the journal, or what was received since a time.
+    """Deliver the whole journal to a sink again, or everything received since a time.
 
-    For a store that was emptied, or restored from a backup. What is parked there is offered again
-    too. The running service does it; to stop waiting does not stop it.
+    Use it if the sink's data was lost or restored from a backup. Parked
+    records are offered again too. The service does this while it runs; Ctrl-C
+    stops only the waiting.
     """
     settings = settings_of(context)
     _known(settings, name)
     sink = _configured(settings).get(name) or _not_configured(name)
-    with closing(archive_of(settings)) as archive:
-        first = _first(archive, since)
+    with closing(open_reader(settings)) as reader:
+        first = _first(reader, since)
         with closing(journal_of(settings)) as journal:
             journal.add_sink(name)
-            end = archive.cursor(name) or 0
-            had = min(archive.ledger().sinks[name].delivered, max(0, end - first + 1))
+            end = reader.cursor(name) or 0
+            had = min(reader.ledger().sinks[name].delivered, max(0, end - first + 1))
             may_repeat = sink.is_idempotent or accept_duplicates
             if had and not may_repeat:
                 fail(
-                    f"{name} cannot tell a repeat: up to {had:,} records that it has would be "
-                    "there twice. If that is what you want, add --accept-duplicates"
+                    f"{name} does not recognise duplicates: up to {counted(had, 'records')} that "
+                    "it already has would be there twice. To accept that, add --accept-duplicates"
                 )
             again = journal.backfill(name, first, may_repeat=may_repeat)
         if again > 0:
-            say(f"{counted(again, 'records')} offered to {name} again")
+            say(f"{counted(again, 'records')} will be delivered to {name} again")
         elif again < 0:
-            say(f"{name} has had nothing yet and begins there: {-again:,} before that are skipped")
+            say(
+                f"{name} has no records yet and begins at that time; "
+                f"{counted(-again, 'earlier records')} will be skipped"
+            )
         else:
-            say(f"all from there on waits for {name} already")
+            say(f"all of these records are already waiting for {name}")
         if again <= 0:
-            end = archive.last_offset()
+            end = reader.last_offset()
         if not no_wait:
-            _watch(settings, archive, name, end)
+            _watch(settings, reader, name, end)
 
 
 @app.command()
 def watch(context: typer.Context, name: Name) -> None:
-    """Show how a sink works off its backlog, until all is done that waits now."""
+    """Show a sink's progress until its present backlog is delivered."""
     settings = settings_of(context)
     if _known(settings, name) is None:
-        fail(f"{name} has not run yet: start the service")
-    with closing(archive_of(settings)) as archive:
-        _watch(settings, archive, name, archive.last_offset())
+        fail(f"{name} has never been used; start the service")
+    with closing(open_reader(settings)) as reader:
+        _watch(settings, reader, name, reader.last_offset())
 
 
 @app.command()
 def forget(context: typer.Context, name: Name) -> None:
-    """Forget a sink that is not configured any more, so that it holds up retention no longer.
+    """Forget a sink that is no longer configured, so that retention no longer waits for it.
 
-    Its cursor and what it has parked go; the records stay.
+    Its position and its list of parked records are deleted; the records
+    themselves are kept.
     """
     settings = settings_of(context)
     figures = _known(settings, name)
     state = (_running(settings) or {}).get(name)
     if name in _configured(settings) or (state and state.state != "not configured"):
-        fail(f"{name} is in use: take its address out of the settings first, and restart")
-    assert figures is not None, "what is not configured is known to the journal alone"
+        fail(f"{name} is in use: first remove it from the settings and restart the service")
+    assert figures is not None, "a sink that is not configured is known only to the journal"
     with closing(journal_of(settings)) as journal:
         journal.forget(name)
     say(
         f"{name} is forgotten, with {figures.parked:,} parked and a backlog of "
-        f"{figures.backlog:,}; configured again, it would begin where the journal does"
+        f"{figures.backlog:,}; if you configure it again, it begins at the start of the journal"
     )
 
 
-def _first(archive: JournalReader, since: datetime | None) -> int:
-    """The offset to begin at."""
+def _first(reader: JournalReader, since: datetime | None) -> int:
+    """Return the offset to begin at."""
     if since is None:
         return 1
-    first = archive.first_received(since)
+    first = reader.first_received(since)
     if first is None:
-        fail(f"nothing was received since {moment(since)}: there is nothing to offer")
+        fail(f"nothing was received since {moment(since)}, so there is nothing to deliver again")
     return first
 
 
 def _running(settings: Settings) -> Running:
-    """What each sink does, as the running service says; None if none runs."""
+    """Ask the running service for the state of each sink; return None if no service runs."""
     try:
         status, body = ask_service(settings, "/api/sinks")
         if status == HTTPStatus.UNAUTHORIZED:
-            fail("the service here wants another token: set IOT_HTTP_TOKEN to the one that it has")
+            fail("the service does not accept our token: set IOT_HTTP_TOKEN to the one it uses")
         return msgspec.json.decode(body, type=dict[str, SinkState])
     except (OSError, HTTPException, msgspec.DecodeError):
         return None
@@ -193,29 +202,29 @@ def _configured(settings: Settings) -> dict[str, Sink]:
 
 
 def _known(settings: Settings, name: str) -> SinkLedger | None:
-    return decided.figures_of(settings, name, _configured(settings))
+    return admin.figures_of(settings, name, _configured(settings))
 
 
 def _not_configured(name: str) -> NoReturn:
     fail(
-        f"{name} is not configured any more, so nothing would be delivered: set its address again, "
-        "restart the service, and then repeat this"
+        f"{name} is no longer configured, so nothing would be delivered: configure it again, "
+        "restart the service, and then repeat this command"
     )
 
 
 def _state(name: str, figures: SinkLedger | None, configured: bool, running: Running) -> str:
-    """In words."""
+    """Return the state of a sink in words."""
     if running is None and not configured:
-        return "not configured any more"
+        return "no longer configured"
     if running is not None and name not in running:
-        return "begins when the service is restarted"
+        return "begins when the service restarts"
     if figures is None:
-        return "begins when the service is started"
+        return "begins when the service starts"
     if running is not None and running[name].state == "not configured":
-        return "not configured any more"
+        return "no longer configured"
     if figures.paused_at_ms is not None:
         return f"paused since {moment(figures.paused_at_ms)}"
-    return "the service does not run" if running is None else _words(running[name])
+    return "the service is not running" if running is None else _words(running[name])
 
 
 def _words(state: SinkState) -> str:
@@ -224,13 +233,13 @@ def _words(state: SinkState) -> str:
     return f"{state.state}{since}{reason}"
 
 
-def _watch(settings: Settings, archive: JournalReader, name: str, end: int) -> None:
-    """Show how the sink comes to offset `end`; return when it has, or cannot now."""
-    start = archive.cursor(name) or 0
+def _watch(settings: Settings, reader: JournalReader, name: str, end: int) -> None:
+    """Show the sink's progress to the offset `end`; fail if it cannot get there now."""
+    start = reader.cursor(name) or 0
     total = end - start
-    began = asked = time.monotonic()
+    began_at = asked_at = time.monotonic()
     if not total:
-        say(f"nothing waits for {name}")
+        say(f"nothing is waiting for {name}")
         return
     bar = Progress(
         TextColumn(name),
@@ -243,49 +252,59 @@ def _watch(settings: Settings, archive: JournalReader, name: str, end: int) -> N
         disable=not err.is_terminal,
     )
     try:
-        words = _require_progress(settings, archive, name)
-        say("waiting for it; Ctrl-C ends the waiting, not the work")
+        words = _require_progress(settings, reader, name)
+        say("waiting; Ctrl-C stops the waiting, not the delivery")
         with bar:
             task = bar.add_task(words, total=total, rate=0.0)
-            while (done := (archive.cursor(name) or 0) - start) < total:
+            while (done := (reader.cursor(name) or 0) - start) < total:
                 now = time.monotonic()
-                rate = max(0, done) / max(now - began, POLL_SECONDS)
+                rate = max(0, done) / max(now - began_at, POLL_SECONDS)
                 bar.update(task, completed=max(0, done), rate=rate)
-                if now - asked > STATE_POLL_SECONDS:
-                    asked = now
-                    bar.update(task, description=_require_progress(settings, archive, name))
+                if now - asked_at > STATE_POLL_SECONDS:
+                    asked_at = now
+                    bar.update(task, description=_require_progress(settings, reader, name))
                 time.sleep(POLL_SECONDS)
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - began_at
             bar.update(task, completed=total, rate=total / seconds, description="")
     except KeyboardInterrupt:
-        fail("not waited for any longer; it goes on, see `echo-ingest sinks list`")
-    say(f"{name} has them: {total:,} in {duration(seconds)}, {total / seconds:,.0f}/s")
+        fail("stopped waiting; the delivery continues, see `echo-ingest sinks list`")
+    say(
+        f"{name}: {counted(total, 'records')} done in {duration(seconds)}, {total / seconds:,.0f}/s"
+    )
 
 
-def _require_progress(settings: Settings, archive: JournalReader, name: str) -> str:
-    """What the sink does, where that is not plain; end in words if to wait would be in vain."""
+def _require_progress(settings: Settings, reader: JournalReader, name: str) -> str:
+    """Return why the sink is slow, if it is; end with an error if it makes no progress now."""
     running = _running(settings)
     state = running.get(name) if running is not None else None
     if state is None:
-        fail("not waited for: the service does not run with it; it goes on when it does")
+        fail(
+            f"not waiting, because no service with the sink {name} is running; the delivery "
+            "continues when it starts"
+        )
     if state.state == "paused":
-        fail(f"not waited for: {name} is paused; `echo-ingest sinks resume {name}` goes on")
+        fail(f"not waiting, because {name} is paused; `echo-ingest sinks resume {name}` continues")
     return "" if state.state == "delivering" else _words(state)
 
 
 def migrate(context: typer.Context) -> None:
-    """Bring the tables in [b]IOT_POSTGRES_URL[/] up to date.
+    """Bring the tables of the database at [b]IOT_POSTGRES_URL[/] up to date.
 
-    The service does it by itself, if its role may. This is for a role that it does not have.
+    The service does this itself if its role may create tables. Use this
+    command with another role.
     """
     settings = settings_of(context)
     if settings.postgres_url is None:
-        fail("IOT_POSTGRES_URL is not set: type the database, and a role that may make tables", 2)
-    log_from(logging.CRITICAL)  # what was applied is the result
-    from echo_ingest.sinks.postgres import Postgres  # heavy: see cli/__init__.py
+        fail(
+            "IOT_POSTGRES_URL is not set: set it to the database, with a role that may create "
+            "tables",
+            2,
+        )
+    log_from(logging.CRITICAL)  # the result already lists what was applied
+    from echo_ingest.sinks.postgres import Postgres  # slow to import: see cli/__init__.py
 
     sink = Postgres(settings.postgres_url.get_secret_value())
-    say(f"{sink.address}: this may take a while where there are many rows")
+    say(f"{sink.address}: this may take a while if there are many rows")
     try:
         applied = asyncio.run(sink.migrate())
     except Unavailable as error:
@@ -293,4 +312,4 @@ def migrate(context: typer.Context) -> None:
     for file in applied:
         out.print(f"applied {file}")
     if not applied:
-        say("there was nothing to do")
+        say("the tables are already up to date")

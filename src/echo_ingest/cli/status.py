@@ -1,4 +1,4 @@
-"""`status`: what came in, what became of it, and that the sums close; by node, who is heard."""
+"""`status`: show the message ledger and that it adds up, or the counts of each node."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -9,16 +9,16 @@ import typer
 from msgspec import Struct
 from rich.text import Text
 
-from echo_ingest.cli.options import archive_of, given_time, settings_of
+from echo_ingest.cli.options import given_time, open_reader, settings_of
 from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
-from echo_ingest.formatting import utc
+from echo_ingest.formatting import counted, utc
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.payload_view import size
 
 
-class NodeSum(Struct):
-    """What one node sent: `received = stored + duplicates + dead_letters`."""
+class NodeSum(Struct, kw_only=True):
+    """The counts of one node: `received = stored + duplicates + dead_letters`."""
 
     node: str | None
     first_heard_at: datetime
@@ -32,32 +32,32 @@ class NodeSum(Struct):
 
 def status(
     context: typer.Context,
-    by_node: Annotated[bool, typer.Option("--by-node", help="By node, and when it spoke.")] = False,
+    by_node: Annotated[bool, typer.Option("--by-node", help="Show counts for each node.")] = False,
     since: Annotated[
         datetime | None,
         typer.Option(
             parser=given_time,
             metavar="TIME",
-            help="With [b]--by-node[/]: from that UTC day on, such as [b]7d[/] (ago).",
+            help="With [b]--by-node[/]: count from this UTC day on, such as [b]7d[/] ago.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, times in UTC.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with times in UTC.")] = False,
 ) -> None:
-    """Show what came in and what became of it, from the journal's own ledger."""
+    """Show the message ledger: what was received, and what became of it."""
     if since is not None and not by_node:
-        fail("--since goes with --by-node: the whole ledger counts since the journal began", 2)
-    archive = archive_of(settings_of(context))
+        fail("--since needs --by-node: the ledger itself counts from the start of the journal", 2)
+    reader = open_reader(settings_of(context))
     if by_node:
         first_day = since.astimezone(UTC).date() if since is not None else None
-        nodes = _sums(archive.node_days(since=first_day))
+        nodes = _sums(reader.node_days(since=first_day))
         if as_json:
             _print_json({"since": first_day, "nodes": nodes})
         else:
             _show_nodes(nodes, first_day)
     elif as_json:
-        _print_json(archive.ledger())
+        _print_json(reader.ledger())
     else:
-        _show(archive.ledger())
+        _show(reader.ledger())
 
 
 def _print_json(figures: object) -> None:
@@ -65,39 +65,53 @@ def _print_json(figures: object) -> None:
 
 
 def _show(ledger: Ledger) -> None:
-    figures = (ledger.received, ledger.stored, ledger.duplicates, ledger.dead_letters)
+    counts = (ledger.received, ledger.stored, ledger.duplicates, ledger.dead_letters)
     messages = table("received>", "stored>", "duplicates>", "dead letters>")
-    messages.add_row(*cells(*(f"{figure:,}" for figure in figures)))
+    messages.add_row(*cells(*(f"{count:,}" for count in counts)))
     out.print(messages)
-    _sum("received = stored + duplicates + dead letters", figures[0] == sum(figures[1:]))
+    _show_sum("received = stored + duplicates + dead letters", counts[0] == sum(counts[1:]))
     if ledger.lost:
-        out.print(Text(f"{ledger.lost:,} of them are lost: a damaged file did not give them back"))
+        out.print(
+            Text(
+                f"{counted(ledger.lost, 'records')} of these could not be recovered from a damaged "
+                "journal"
+            )
+        )
     if not ledger.sinks:
-        out.print("\nNo sinks: the journal is the store.")
+        out.print("\nNo sinks: records stay in the journal.")
         return
     sinks = table("sink", "delivered>", "parked>", "backlog>", "skipped>", "lag>", "")
-    closes = True
+    all_add_up = True
     for name, sink in ledger.sinks.items():
         counts = (sink.delivered, sink.parked, sink.backlog, sink.skipped)
-        state = "" if sink.paused_at_ms is None else f"paused since {moment(sink.paused_at_ms)}"
-        sinks.add_row(*cells(name, *(f"{n:,}" for n in counts), duration(sink.lag_seconds), state))
-        closes = closes and ledger.stored == sum(counts)
+        sinks.add_row(
+            *cells(
+                name,
+                *(f"{count:,}" for count in counts),
+                duration(sink.lag_seconds),
+                "" if sink.paused_at_ms is None else f"paused since {moment(sink.paused_at_ms)}",
+            )
+        )
+        all_add_up = all_add_up and ledger.stored == sum(counts)
     out.print()
     out.print(sinks)
-    _sum("stored = delivered + parked + backlog + skipped", closes)
+    _show_sum("stored = delivered + parked + backlog + skipped", all_add_up)
 
 
-def _sum(words: str, closes: bool) -> None:
-    remedy = "" if closes else "  this is a mistake of ours: please report it, with these figures"
-    out.print(Text.assemble(words, (" ✓", "green") if closes else (" ✗", "bold red"), remedy))
+def _show_sum(formula: str, adds_up: bool) -> None:
+    remedy = "" if adds_up else "  this is a bug: please report it with these numbers"
+    out.print(Text.assemble(formula, (" ✓", "green") if adds_up else (" ✗", "bold red"), remedy))
 
 
 def _sums(days: Iterable[NodeDay]) -> list[NodeSum]:
-    """One for each node, who was heard last first: who has fallen silent is at the end."""
+    """Return the counts of each node, most recently heard first, so silent nodes are at the end."""
     sums: dict[str, NodeSum] = {}
     for day in days:
         first, last = utc(day.first_heard_at_ms), utc(day.last_heard_at_ms)
-        each = sums.setdefault(day.node, NodeSum(day.node or None, first, last))
+        each = sums.setdefault(
+            day.node,
+            NodeSum(node=day.node or None, first_heard_at=first, last_heard_at=last),
+        )
         each.first_heard_at = min(each.first_heard_at, first)
         each.last_heard_at = max(each.last_heard_at, last)
         each.received += day.received
@@ -129,4 +143,4 @@ def _show_nodes(nodes: list[NodeSum], first_day: date | None) -> None:
     if nodes:
         out.print(shown)
     since = "" if first_day is None else f" since {first_day} (UTC)"
-    say(f"nodes heard{since}: {len(nodes):,}")
+    say(f"{counted(len(nodes), 'nodes')} heard{since}")

@@ -1,9 +1,9 @@
-"""Where the probes of a run have come: into the journal, and from there to each sink.
+"""Where the probes of `verify` are: in the journal, and from there in each sink.
 
-Asked of the journal itself, or of the read API. A sink has settled every offset up to its cursor;
-what it refused of them is parked, and it has the rest. The cursor is not shown anywhere, but is at
-least the newest offset less the backlog. What moves is read in the order in which that errs towards
-"not there yet": newest offset, ledger, parked.
+The journal itself is read, or the read API is asked. A sink has settled every offset up to its
+cursor: it has all of these records but those that it refused, which are parked. Nothing shows the
+cursor itself, but it is at least the newest offset minus the backlog. While these change, they are
+read in the order in which an error means "not there yet": newest offset, ledger, parked.
 """
 
 import http.client
@@ -27,43 +27,45 @@ T = TypeVar("T")
 
 
 class NotAnswered(Exception):
-    """The read API did not answer; the message says how."""
+    """The read API did not give a usable answer; the message says what happened."""
 
 
-class SinkFound(Struct):
+class SinkProgress(Struct):
     """How far a sink is."""
 
     cursor: int
-    """Every offset up to here is delivered or parked; there may be more."""
+    """Every offset up to here is delivered or parked, and perhaps some after it."""
     parked: dict[int, str]
-    """Offset → the sink's own words."""
+    """Offset → why the sink refused the record."""
 
 
 class RunResults(Struct):
-    """What there is of a run."""
+    """Where the probes of a run are."""
 
     offsets: dict[str, list[int]]
-    """Probe id → where it is in the journal. What is damaged there is not counted."""
-    sinks: dict[str, SinkFound]
+    """Probe id → its offsets in the journal. Damaged records are not counted."""
+    sinks: dict[str, SinkProgress]
 
 
 def in_journal(path: Path, node: str, after: int) -> RunResults:
-    """Look into the journal at `path`, at records behind offset `after`."""
-    with closing(JournalReader(path)) as archive:
+    """Look in the journal at `path`, at the records after the offset `after`."""
+    with closing(JournalReader(path)) as reader:
         offsets: dict[str, list[int]] = {}
         last = after
-        while page := archive.after(Selection(node=node), last):
+        while page := reader.after(Selection(node=node), last):
             last = page[-1].offset
             for entry in page:
-                if not entry.damaged and (name := message_id(entry.message)) is not None:
-                    offsets.setdefault(name, []).append(entry.offset)
-        newest, ledger = archive.last_offset(), archive.ledger()
-        parked = list(archive.parked(node=node, after=after))
+                probe_id = None if entry.damaged else message_id(entry.message)
+                if probe_id is not None:
+                    offsets.setdefault(probe_id, []).append(entry.offset)
+        newest, ledger = reader.last_offset(), reader.ledger()
+        parked = list(reader.parked(node=node, after=after))
     return RunResults(
         offsets,
         {
-            name: SinkFound(
-                newest - sink.backlog, {p.offset: p.reason for p in parked if p.sink == name}
+            name: SinkProgress(
+                cursor=newest - sink.backlog,
+                parked={each.offset: each.reason for each in parked if each.sink == name},
             )
             for name, sink in ledger.sinks.items()
         },
@@ -97,14 +99,14 @@ class _ParkedReply(Struct):
 
 
 class ReadApi(Struct, frozen=True):
-    """Where it is, and what it asks for."""
+    """The address of a read API, and the token for it."""
 
     url: str
     token: str
 
 
 def over_http(api: ReadApi, node: str, since: datetime) -> RunResults:
-    """Ask it for records observed since then; raises `NotAnswered`."""
+    """Ask a read API for the records observed since then; raise `NotAnswered`."""
     offsets: dict[str, list[int]] = {}
     before: int | None = None
     while True:
@@ -124,9 +126,9 @@ def over_http(api: ReadApi, node: str, since: datetime) -> RunResults:
     return RunResults(
         offsets,
         {
-            name: SinkFound(
-                (newest[0].offset if newest else 0) - sink.backlog,
-                _parked(api, name, node, after),
+            name: SinkProgress(
+                cursor=(newest[0].offset if newest else 0) - sink.backlog,
+                parked=_parked(api, name, node, after),
             )
             for name, sink in ledger.sinks.items()
         },
@@ -144,25 +146,25 @@ def _parked(api: ReadApi, sink: str, node: str, after: int) -> dict[int, str]:
 
 
 def _get(api: ReadApi, name: str, kind: type[T], **query: str | int | None) -> T:
-    """GET a page of the read API."""
+    """GET `/api/<name>` and decode the answer."""
     url, parts = api.url, urlsplit(api.url)
     headers = {"Authorization": f"Bearer {api.token}"}
-    given = urlencode({key: value for key, value in query.items() if value is not None})
-    make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    parameters = urlencode({key: value for key, value in query.items() if value is not None})
+    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     try:
-        with closing(make(parts.netloc, timeout=HTTP_TIMEOUT_SECONDS)) as connection:
-            connection.request("GET", f"{parts.path}/api/{name}?{given}", headers=headers)
+        with closing(connect(parts.netloc, timeout=HTTP_TIMEOUT_SECONDS)) as connection:
+            connection.request("GET", f"{parts.path}/api/{name}?{parameters}", headers=headers)
             reply = connection.getresponse()
             body = reply.read()
     except (OSError, http.client.HTTPException) as error:
         raise NotAnswered(f"{url} does not answer ({error})") from error
     if reply.status == http.HTTPStatus.UNAUTHORIZED:
         raise NotAnswered(
-            f"{url} wants another token: set IOT_HTTP_TOKEN to the one of that service, which is "
-            "kept in secrets/http in its data folder"
+            f"{url} does not accept the token: set IOT_HTTP_TOKEN to the token of that service, "
+            "which is in secrets/http in its data folder"
         )
     if reply.status != http.HTTPStatus.OK:
-        raise NotAnswered(f"{url}/api/{name} answers with {reply.status}: {body[:200]!r}")
+        raise NotAnswered(f"{url}/api/{name} answered with {reply.status}: {body[:200]!r}")
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:

@@ -1,11 +1,11 @@
-"""An export under way: `TARGET.partial`, beside the folder that it becomes.
+"""An unfinished export: the folder `TARGET.partial`, beside the folder that it becomes.
 
-It holds `progress.db`, in which all that was read of the journal is gathered, and `files`, which
-becomes TARGET by one rename when everything in it is written and on disk. So TARGET is either not
-there or complete, whatever happens. What a transaction of `progress.db` holds is there after
-SIGKILL and after loss of power: reading goes on behind it, and the rows are the same as without the
-interruption, also those whose records retention has removed since. The files are written from the
-beginning each time, which takes a fraction of the reading; clips that are there stay.
+It has `progress.db`, which collects everything that was read from the journal, and the folder
+`files`, which is renamed to TARGET when everything in it is written and on disk. So TARGET is
+either absent or complete at any time. A committed transaction of `progress.db` survives SIGKILL and
+a power cut: reading continues after it, and the rows are the same as without the interruption, even
+if retention has removed their records since. The tables are written from the beginning each time,
+which takes a fraction of the time of reading; clips that were written are kept.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from echo_ingest.decode import clip_bytes
 from echo_ingest.export import clips
 from echo_ingest.export.camtrap.deployments import device_of
 from echo_ingest.export.reading import Cause, JournalPage, Request, Walk, is_wanted
-from echo_ingest.export.record_rows import row
+from echo_ingest.export.tables import row
 from echo_ingest.journal import Entry
 from echo_ingest.journal.database import needing_room
 from echo_ingest.process.files import sync
@@ -39,8 +39,8 @@ PROGRESS = "progress.db"
 SCHEMA = """
 CREATE TABLE asked (
     request  TEXT NOT NULL,    -- JSON
-    version  TEXT NOT NULL,    -- of echo-ingest: another may decode otherwise
-    last     INTEGER NOT NULL, -- as of reading.Walk, with the two that follow
+    version  TEXT NOT NULL,    -- of echo-ingest: another version may decode differently
+    last     INTEGER NOT NULL, -- this and the next two are the fields of reading.Walk
     trimmed  INTEGER NOT NULL,
     position INTEGER NOT NULL,
     gone     INTEGER NOT NULL
@@ -49,9 +49,9 @@ CREATE TABLE row (
     offset  INTEGER PRIMARY KEY,
     kind    TEXT NOT NULL,
     device  TEXT NOT NULL,
-    at_us   INTEGER NOT NULL, -- observed, in microseconds since 1970
-    placed  INTEGER NOT NULL, -- 1: it says where the sensor is
-    content BLOB NOT NULL     -- rows.row in MessagePack
+    at_us   INTEGER NOT NULL, -- the time observed, in microseconds since 1970
+    placed  INTEGER NOT NULL, -- 1 if the record says where the sensor is
+    content BLOB NOT NULL     -- tables.row as MessagePack
 ) STRICT;
 CREATE TABLE left_out (
     offset INTEGER PRIMARY KEY,
@@ -61,7 +61,7 @@ CREATE TABLE left_out (
 CREATE TABLE clip (
     path       TEXT PRIMARY KEY,
     size_bytes INTEGER NOT NULL,
-    kept       INTEGER NOT NULL DEFAULT 1 -- 0: no row names it
+    kept       INTEGER NOT NULL DEFAULT 1 -- 0 if no row has it
 ) STRICT, WITHOUT ROWID;
 """
 REASONS_MAX = 20
@@ -73,67 +73,71 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
-"""Shows how far it is: so many in all, doing what; gives what to call for each that are done."""
+"""Shows progress, given the total and a word for the activity; yields a function to advance it."""
 
 
 class ExportRefused(Exception):
-    """An export that must not be made; the message says why and what to type."""
+    """An export that cannot be made; the message says why, and what to type."""
 
 
 class ExportSummary(Struct, frozen=True):
-    """What an export holds, and what it had to leave out."""
+    """What an export contains, and what it had to leave out."""
 
     rows: dict[str, int]
-    """By kind of record."""
+    """Kind of record → number of rows."""
     clips: int
     clip_bytes: int
     gone: int
-    """As of `reading.Page`."""
+    """As in `reading.JournalPage`."""
     left_out: dict[str, int]
-    """Records that cannot be given, by the first word or words of the reason."""
+    """Cause → number of records that cannot be exported."""
     reasons: list[tuple[Cause, str, int]]
-    """Causes and whole reasons, and how many of each; the `REASONS_MAX` most frequent."""
+    """Cause, reason and number of records, for the `REASONS_MAX` most frequent reasons."""
 
 
 class PartialExport:
-    """What is gathered so far; see the module's docstring."""
+    """What was read so far; see the module's docstring."""
 
     def __init__(self, target: Path, db: apsw.Connection) -> None:
         self.target = target
         self.files = _files(target)
         self._db = db
-        request, self.version, *walk = self._all(
+        ((request, version, last, trimmed, position),) = self._all(
             "SELECT request, version, last, trimmed, position FROM asked"
-        )[0]
+        )
         self.request = msgspec.json.decode(request, type=Request)
-        self.walk = Walk(*walk)
-        """Where it was when it was opened."""
+        self.version: str = version
+        self.walk = Walk(last, trimmed, position)
+        """The walk as it was when the export was opened."""
 
     def close(self) -> None:
-        """Let go of it; it can be gone on with."""
+        """Close the export, so that it can be resumed."""
         self._db.close()
 
-    # ------------------------------------------------------------------ gathering
+    # ------------------------------------------------------------------ adding records
 
     def add(self, page: JournalPage) -> None:
-        """Gather a page: all of it or nothing."""
-        taken = [(entry, record, *self._audio(entry, record)) for entry, record in page.records]
-        with needing_room(folder_of(self.target), self._db), self._db:
-            self._db.executemany(
-                "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?)",
+        """Add a page, all of it or nothing."""
+        rows: list[tuple[str | int | bytes, ...]] = []
+        clip_sizes: list[tuple[str, int]] = []
+        for entry, record in page.records:
+            path, size_bytes = self._audio(entry, record)
+            if path is not None:
+                clip_sizes.append((path, size_bytes))
+            rows.append(
                 (
-                    (
-                        *(entry.offset, kind(record), device_of(record.node, record.sensor_id)),
-                        (record.observed_at - EPOCH) // MICROSECOND,
-                        record.place is not None,
-                        _encode(row(entry, record, path)),
-                    )
-                    for entry, record, path, _ in taken
-                ),
+                    entry.offset,
+                    kind(record),
+                    device_of(record.node, record.sensor_id),
+                    (record.observed_at - EPOCH) // MICROSECOND,
+                    record.place is not None,
+                    _encode(row(entry, record, path)),
+                )
             )
+        with needing_room(folder_of(self.target), self._db), self._db:
+            self._db.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?)", rows)
             self._db.executemany(
-                "INSERT OR IGNORE INTO clip (path, size_bytes) VALUES (?, ?)",
-                ((path, size_bytes) for _, _, path, size_bytes in taken if path is not None),
+                "INSERT OR IGNORE INTO clip (path, size_bytes) VALUES (?, ?)", clip_sizes
             )
             self._db.executemany(
                 "INSERT INTO left_out VALUES (?, ?, ?)", map(structs.astuple, page.left_out)
@@ -143,7 +147,7 @@ class PartialExport:
             )
 
     def _audio(self, entry: Entry, record: AnyRecord) -> tuple[str | None, int]:
-        """Write the record's clip, if it has one that is wanted; return its path and size."""
+        """Write the record's clip if it is part of the request; return its path and size."""
         clip: Clip | None = getattr(record, "clip", None)
         wanted = self.request.audio and is_wanted(self.request, getattr(record, "species", None))
         audio = clip_bytes(entry.message) if clip is not None and wanted else None
@@ -151,10 +155,10 @@ class PartialExport:
             return None, 0
         return clips.write(self.files, record, clip, audio), len(audio)
 
-    # ------------------------------------------------------------------ what was gathered
+    # ------------------------------------------------------------------ what was read
 
-    def gathered(self) -> ExportSummary:
-        """How much there is."""
+    def summary(self) -> ExportSummary:
+        """Return what the export contains so far, and what was left out."""
         ((gone,),) = self._all("SELECT gone FROM asked")
         left_out = self._all("SELECT cause, count(*) FROM left_out GROUP BY cause ORDER BY cause")
         ((count, size_bytes),) = self._all(
@@ -174,18 +178,18 @@ class PartialExport:
         )
 
     def rows(self, of_kind: str) -> Iterator[Row]:
-        """All rows of one kind, in order of arrival."""
+        """Return all rows of one kind, in order of arrival."""
         select = "SELECT content FROM row WHERE kind = ? ORDER BY offset"
         return (_decode(content) for (content,) in self._db.execute(select, (of_kind,)))
 
     def by_device(self) -> Iterator[tuple[str, Row]]:
-        """All rows with their device, ordered by device and time."""
+        """Return all rows with their devices, ordered by device and time."""
         self._db.execute("CREATE INDEX IF NOT EXISTS by_device ON row (device, at_us, offset)")
         select = "SELECT device, content FROM row ORDER BY device, at_us, offset"
         return ((device, _decode(content)) for device, content in self._db.execute(select))
 
     def first_placed(self, device: str) -> Row | None:
-        """The first row of a device that says where it is."""
+        """Return the first row of a device that says where it is."""
         rows = self._all(
             "SELECT content FROM row WHERE device = ? AND placed ORDER BY at_us, offset LIMIT 1",
             device,
@@ -193,11 +197,11 @@ class PartialExport:
         return _decode(rows[0][0]) if rows else None
 
     def keep_no_clips(self) -> None:
-        """None but those that `keep` names from now on."""
+        """Keep no clips, except those that are passed to `keep` from now on."""
         self._db.execute("UPDATE clip SET kept = 0")
 
     def keep(self, path: str) -> None:
-        """A row names this clip."""
+        """Keep a clip, because a row has it."""
         self._db.execute("UPDATE clip SET kept = 1 WHERE path = ?", (path,))
 
     def _all(self, sql: str, *bindings: str | int) -> list[Any]:
@@ -207,22 +211,22 @@ class PartialExport:
 
     @contextlib.contextmanager
     def file(self, name: str) -> Iterator[IO[bytes]]:
-        """A file of the export, written from its beginning; on disk at the end."""
+        """Open a file of the export to write it from the beginning; at the end it is on disk."""
         with (self.files / name).open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
 
     def finish(self) -> None:
-        """Make it the folder that was asked for, without clips that nothing in it names.
+        """Turn it into the folder that was asked for, without clips that no row has.
 
-        Such are of records that a package has no place for, or were written just before a kill.
+        These belong to records that a package has no table for, or were written just before a kill.
         """
+        select_kept = "SELECT 1 FROM clip WHERE path = ? AND kept"
         for folder, _, names in os.walk(self.files / clips.FOLDER, topdown=False):
             for name in names:
                 path = Path(folder, name)
-                kept = "SELECT 1 FROM clip WHERE path = ? AND kept"
-                if not self._all(kept, path.relative_to(self.files).as_posix()):
+                if not self._all(select_kept, path.relative_to(self.files).as_posix()):
                     path.unlink()
             sync(Path(folder))
         sync(self.files)
@@ -232,36 +236,37 @@ class PartialExport:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-            raise _exists(self.target) from None
+            raise _target_exists(self.target) from None
         sync(self.target.absolute().parent)
         shutil.rmtree(folder_of(self.target))
 
 
 def begin(target: Path, request: Request, walk: Walk) -> PartialExport:
-    """Begin an export; raise `ExportRefused` if there is one, or the beginnings of one."""
+    """Begin an export; raise `ExportRefused` if `target` or an unfinished export of it exists."""
     if os.path.lexists(target):
-        raise _exists(target)
+        raise _target_exists(target)
     folder = folder_of(target)
-    if _is_under_way(target):
+    if _is_resumable(target):
         raise ExportRefused(
-            f"{folder} holds an export that was cut short: `echo-ingest export {target} --resume` "
-            "goes on with it; to begin anew, remove that folder"
+            f"{folder} is an export that was interrupted: `echo-ingest export {target} --resume` "
+            "continues it; to start over, remove that folder"
         )
     try:
-        for left in folder.glob(f"{PROGRESS}*"):  # it never came to hold anything, or became one
-            left.unlink()
+        # What was interrupted before it had anything, or after it was renamed, is removed.
+        for leftover in folder.glob(f"{PROGRESS}*"):
+            leftover.unlink()
         if folder.exists():
             folder.rmdir()
         folder.mkdir()
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise ExportRefused(
-                f"{folder} is in the way; remove it, or name another folder"
+                f"{folder} already exists and is not an export; remove it, or name another folder"
             ) from None
         if error.errno != errno.ENOENT:
             raise
         raise ExportRefused(
-            f"there is no folder {target.absolute().parent}; make it, or name another"
+            f"there is no folder {target.absolute().parent}; create it, or name another folder"
         ) from None
     db = _open(target)
     with needing_room(folder, db), db:
@@ -271,36 +276,41 @@ def begin(target: Path, request: Request, walk: Walk) -> PartialExport:
             (
                 msgspec.json.encode(request).decode(),
                 echo_ingest.__version__,
-                *(walk.last, walk.trimmed, walk.position),
+                walk.last,
+                walk.trimmed,
+                walk.position,
             ),
         )
     _files(target).mkdir()
     return PartialExport(target, db)
 
 
-def go_on(target: Path, journal: str) -> PartialExport:
-    """Open an export that was cut short; raise `ExportRefused` if there is none."""
+def resume_export(target: Path, journal: str) -> PartialExport:
+    """Open an export that was interrupted; raise `ExportRefused` if there is none."""
     if os.path.lexists(target):
-        raise _exists(target)
+        raise _target_exists(target)
     folder = folder_of(target)
-    if not _is_under_way(target):
-        raise ExportRefused(f"there is no {folder} to go on with; leave --resume out to begin")
+    if not _is_resumable(target):
+        raise ExportRefused(
+            f"there is no {folder} to continue; to begin a new export, leave out --resume"
+        )
     partial = PartialExport(target, _open(target))
     if partial.request.journal != journal:
         raise ExportRefused(
-            f"{folder} was begun with the journal at {partial.request.journal}, and this is "
-            f"{journal}: set IOT_DATA_DIR, or remove that folder and begin anew"
+            f"{folder} was begun with the journal {partial.request.journal}, but IOT_DATA_DIR now "
+            f"leads to {journal}: change IOT_DATA_DIR, or remove that folder and start over"
         )
     if partial.version != echo_ingest.__version__:
         raise ExportRefused(
-            f"{folder} was begun by echo-ingest {partial.version}, and this is "
-            f"{echo_ingest.__version__}: rows may differ; remove that folder and begin anew"
+            f"{folder} was begun by echo-ingest {partial.version}, but this is version "
+            f"{echo_ingest.__version__}, which may give other rows: remove that folder and start "
+            "over"
         )
     return partial
 
 
 def folder_of(target: Path) -> Path:
-    """Where an export is while it is under way."""
+    """Return the folder of an unfinished export."""
     return target.with_name(target.name + SUFFIX)
 
 
@@ -308,26 +318,26 @@ def _files(target: Path) -> Path:
     return folder_of(target) / "files"
 
 
-def _is_under_way(target: Path) -> bool:
+def _is_resumable(target: Path) -> bool:
     return _files(target).is_dir() and (folder_of(target) / PROGRESS).exists()
 
 
 def _open(target: Path) -> apsw.Connection:
-    """Open what is gathered, for this process alone."""
+    """Open `progress.db` for this process only."""
     db = apsw.Connection(str(folder_of(target) / PROGRESS))
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL; BEGIN EXCLUSIVE; COMMIT")
     except apsw.BusyError:
         raise ExportRefused(
-            f"another export is writing {folder_of(target)}; wait for its end"
+            f"another export is writing to {folder_of(target)}; wait until it ends"
         ) from None
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise ExportRefused(
-            f"{folder_of(target)} is damaged ({error}); remove that folder and begin anew"
+            f"{folder_of(target)} is damaged ({error}); remove that folder and start over"
         ) from None
     return db
 
 
-def _exists(target: Path) -> ExportRefused:
-    return ExportRefused(f"{target} exists already; name another folder, or remove it")
+def _target_exists(target: Path) -> ExportRefused:
+    return ExportRefused(f"{target} already exists; name another folder, or remove it")

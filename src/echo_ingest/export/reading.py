@@ -1,4 +1,4 @@
-"""Walking through a journal from one end to the other, beside the service that writes it."""
+"""Reading a journal from one end to the other for an export, while the service writes to it."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -14,51 +14,51 @@ from echo_ingest.record import KINDS, AnyRecord, Movement, kind
 
 Format = Literal["csv", "jsonl", "parquet", "camtrap-dp"]
 
-NAMED = ("detection", "movement")
-"""The kinds that name a species."""
-Cause = Literal["damaged", "not decoded by this version any more", "simulated", "movements"]
+KINDS_WITH_SPECIES = ("detection", "movement")
+Cause = Literal["damaged", "not readable by this version", "simulated", "movements"]
 """Why a record is left out of an export."""
+UNREADABLE: Cause = "not readable by this version"
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What is asked for."""
+    """What to export."""
 
     format: Format
     journal: str
-    """Where it is."""
+    """The path of the journal."""
     selection: Selection
     species: tuple[str, ...] = ()
-    """Case-folded; none for all."""
+    """Case-folded names; if empty, all species."""
     audio: bool = False
-    """With the clips, as files."""
+    """Whether to export the clips as files."""
     project: str | None = None
-    """The project file, for a package."""
+    """The path of the project file, for a package."""
     payload_bytes_max: int
 
     @property
     def is_package(self) -> bool:
-        """Not tables of records, but of deployments and what was heard there."""
+        """Return whether this is a data package, not tables of records."""
         return self.format == "camtrap-dp"
 
 
 class Walk(Struct, frozen=True):
-    """From where to where; known when it begins, so that it ends however much arrives meanwhile."""
+    """The part of the journal to read, fixed at the start, so that new records do not extend it."""
 
     last: int
-    """The newest offset when it began."""
+    """The newest offset at the start."""
     trimmed: int
-    """Up to where retention had removed records by then."""
+    """The offset up to which retention had removed records at the start."""
     position: int
-    """Up to where it has come."""
+    """The offset up to which the journal has been read."""
 
 
 class LeftOut(Struct, frozen=True):
-    """A record that was selected and cannot be given."""
+    """A record that was selected but cannot be exported."""
 
     offset: int
     cause: Cause
     reason: str
-    """In words; many reasons may have one cause."""
+    """A sentence; one cause can have many reasons."""
 
 
 class JournalPage(Struct, frozen=True):
@@ -66,41 +66,41 @@ class JournalPage(Struct, frozen=True):
 
     records: list[tuple[Entry, AnyRecord]]
     left_out: list[LeftOut]
-    """Records that were selected and cannot be given."""
+    """The records that were selected but cannot be exported."""
     up_to: int
     gone: int
-    """Records of anyone that retention has removed since the walk began, or damage has lost."""
+    """How many records of any node retention removed since the start, or damage destroyed."""
 
 
 def kinds(request: Request) -> tuple[str, ...]:
-    """The kinds of record that the answer may hold, in the order of `record.KINDS`."""
+    """Return the kinds of records that the export can have, in the order of `record.KINDS`."""
     chosen = KINDS if request.selection.kind is None else (request.selection.kind,)
-    return tuple(each for each in chosen if each in NAMED or not request.species)
+    return tuple(each for each in chosen if each in KINDS_WITH_SPECIES or not request.species)
 
 
 def is_wanted(request: Request, species: str | None) -> bool:
-    """Whether a record of `species` is asked for; None where it names none."""
+    """Return whether the request includes a record of `species`; None means it has no species."""
     return not request.species or (species is not None and species.casefold() in request.species)
 
 
-def start(archive: JournalReader, request: Request) -> Walk:
-    """A walk from the first to the last that there is now of the time that is asked for."""
-    trimmed = archive.trimmed_offset()
-    first, last = archive.span(request.selection.since, request.selection.until)
+def start(reader: JournalReader, request: Request) -> Walk:
+    """Return the stretch of the journal that can now have records of the requested time."""
+    trimmed = reader.trimmed_offset()
+    first, last = reader.span(request.selection.since, request.selection.until)
     return Walk(last, trimmed, max(first - 1, 0))
 
 
-def pages(archive: JournalReader, request: Request, walk: Walk) -> Iterator[JournalPage]:
-    """What follows the walk's position, in order of arrival; the same each time.
+def pages(reader: JournalReader, request: Request, walk: Walk) -> Iterator[JournalPage]:
+    """Yield the records after the walk's position, in order of arrival; the same each time.
 
-    For a package also what tells of deployments alone: a device is not silent because the species
-    that was asked for is.
+    For a package these include the records of other species, because they show that a device was
+    working.
     """
     decoder = Decoder(request.payload_bytes_max)
     chosen = kinds(request)
     position = walk.position
     while position < walk.last:
-        stretch = archive.stretch(request.selection, position, walk.last, walk.trimmed)
+        stretch = reader.stretch(request.selection, position, walk.last, walk.trimmed)
         position = stretch.up_to
         records, left_out = [], []
         for entry in stretch.entries:
@@ -108,10 +108,10 @@ def pages(archive: JournalReader, request: Request, walk: Walk) -> Iterator[Jour
             if isinstance(record, Unreadable):
                 left_out.append(LeftOut(entry.offset, _cause(record), record.render()))
             elif request.is_package and record.source_type == "simulator":
-                left_out.append(LeftOut(entry.offset, "simulated", "no animal was there"))
+                left_out.append(LeftOut(entry.offset, "simulated", "the animal is simulated"))
             elif request.is_package and isinstance(record, Movement):
                 left_out.append(
-                    LeftOut(entry.offset, "movements", "a package has no table for them")
+                    LeftOut(entry.offset, "movements", "a data package has no table for movements")
                 )
             elif request.is_package or (
                 kind(record) in chosen and is_wanted(request, getattr(record, "species", None))
@@ -121,5 +121,4 @@ def pages(archive: JournalReader, request: Request, walk: Walk) -> Iterator[Jour
 
 
 def _cause(unreadable: Unreadable) -> Cause:
-    is_damaged = unreadable.code is ReasonCode.DAMAGED
-    return "damaged" if is_damaged else "not decoded by this version any more"
+    return "damaged" if unreadable.code is ReasonCode.DAMAGED else UNREADABLE

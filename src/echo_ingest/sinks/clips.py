@@ -25,6 +25,7 @@ DIGEST_CHARACTERS = 32
 """128 bits of SHA-256: a device could make two clips that agree in 48, and one would be lost."""
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+|^\.|\.$")
 """Folders must not be hidden, lead upwards, or end with a dot, which Azure removes."""
+UNSAFE_OR_DOT = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def clip_of(record: AnyRecord) -> Clip | None:
@@ -60,17 +61,25 @@ def reference(place: str, record: AnyRecord) -> str | None:
 
 
 def _stem(record: AnyRecord, clip: Clip) -> str:
-    sensor = _safe(record.sensor_id or record.node or "unknown")
+    sensor = safe_name(record.sensor_id or record.node or "unknown", distinct=True)
     heard_at = record.observed_at.astimezone(UTC)
     day = f"{heard_at.year:04}/{heard_at:%m/%d}"
     time = f"{heard_at.year:04}{heard_at:%m%dT%H%M%SZ}"
     return f"audio/{sensor}/{day}/{time}_{clip.sha256[:DIGEST_CHARACTERS]}"
 
 
-def _safe(sensor: str) -> str:
-    """Return the sensor as the name of a folder; one that was changed ends with a hash."""
-    safe = UNSAFE.sub("_", sensor)
-    if safe == sensor and len(safe) <= SENSOR_CHARACTERS_MAX:
+def safe_name(name: str, *, distinct: bool) -> str:
+    """Return a device's name as that of a folder: at most 64 characters, all of them harmless.
+
+    `distinct` is for audio storage, where two devices must never share a folder: dots are kept, and
+    a name that had to be changed ends with a hash of the original. Without it, as in an export,
+    dots are replaced too, and two names can become one; names of clips there have a hash of their
+    content. Clips have been stored under both rules, so neither may change.
+    """
+    if not distinct:
+        return UNSAFE_OR_DOT.sub("_", name)[:SENSOR_CHARACTERS_MAX]
+    safe = UNSAFE.sub("_", name)
+    if safe == name and len(safe) <= SENSOR_CHARACTERS_MAX:
         return safe
-    digest = hashlib.sha256(sensor.encode(errors="surrogatepass")).hexdigest()[:8]
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{safe[: SENSOR_CHARACTERS_MAX - 9]}_{digest}"

@@ -1,1 +1,1 @@
-"""The data package that ecologists hand to repositories such as GBIF; docs/export.md says more."""
+"""The data package for repositories such as GBIF, in the form Camtrap DP; see docs/export.md."""

@@ -1,10 +1,10 @@
-"""Deployments, as the journal can know them: a device at a place, from first to last heard. Pure.
+"""Deriving deployments from records: a device at a place, from its first to its last record.
 
-A device is a node, or a sensor of it that goes by a name of its own. Its records are taken in the
-order in which things happened, not in which they arrived. The first place that is known counts from
-the beginning; one further than `MOVED_METRES` from the place of the deployment begins the next one;
-a record that names no place belongs where the device was last known to be. A place that a person
-has given for the device holds for all of its time.
+A device is a node, or a sensor of a node if it has another name. Its records are taken in the order
+in which things happened, not in which they arrived. The first known place counts from the start. A
+place more than `MOVED_METRES` from that of the deployment begins the next deployment. A record
+without a place belongs to the place where the device was last known to be. A place that a person
+gave for the device is valid for all of its records. Everything here is pure.
 """
 
 import math
@@ -14,6 +14,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Generic, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from echo_ingest.record import Place
@@ -25,15 +26,15 @@ T = TypeVar("T")
 
 
 class Presence(Struct, Generic[T], frozen=True):
-    """A record that tells that a device was there."""
+    """A record as evidence that a device was at a place."""
 
     device: str
     at: datetime
     until: datetime
     """When its clip ends; `at` where it has none."""
     place: Place | None
-    of: T
-    """What it is."""
+    content: T
+    """The record itself."""
 
 
 class Deployment(Struct, frozen=True):
@@ -48,66 +49,68 @@ class Deployment(Struct, frozen=True):
 
 
 class PlacedRecord(Struct, Generic[T], frozen=True):
-    """A record, and the deployment that it belongs to, which comes when it is over."""
+    """A record and the id of its deployment; the `Deployment` itself follows when it is over."""
 
-    heard: Presence[T]
+    presence: Presence[T]
     deployment: str
 
 
 class UnplacedDevice(Struct, frozen=True):
-    """A device that nobody knows the place of, and so no deployment."""
+    """A device without a deployment, because its place is unknown."""
 
     device: str
     records: int
 
 
 def device_of(node: str | None, sensor_id: str | None) -> str:
-    """`node`, or `node/sensor` where the sensor has another name."""
+    """Return `node`, or `node/sensor` if the sensor has another name."""
     if sensor_id is None or sensor_id == node:
         return node or ""
     return f"{node or ''}/{sensor_id}"
 
 
 def deploy(
-    heard: Iterable[Presence[T]],
+    presences: Iterable[Presence[T]],
     first_place: Callable[[str], Place | None],
-    given: dict[str, Place],
+    known_places: dict[str, Place],
 ) -> Iterator[PlacedRecord[T] | Deployment | UnplacedDevice]:
-    """Tell deployments from what was heard, sorted by device and time.
+    """Derive deployments from presences that are sorted by device and time.
 
-    `first_place` is the first that a device names, `given` has those that a person has.
+    `first_place` returns the first place in a device's records; `known_places` has the places that
+    a person gave.
     """
-    for device, records in groupby(heard, key=attrgetter("device")):
-        place = given.get(device) or first_place(device)
+    for device, records in groupby(presences, key=attrgetter("device")):
+        place = known_places.get(device) or first_place(device)
         if place is None:
             yield UnplacedDevice(device, sum(1 for _ in records))
         else:
-            yield from _of_device(device, records, place, device in given)
+            yield from _of_device(device, records, place, device in known_places)
 
 
 def _of_device(
-    device: str, records: Iterable[Presence[T]], place: Place, stays: bool
+    device: str, presences: Iterable[Presence[T]], place: Place, stays: bool
 ) -> Iterator[PlacedRecord[T] | Deployment]:
     number = 0
     current: Deployment | None = None
-    for heard in records:
-        moved = not stays and heard.place is not None and metres(place, heard.place) > MOVED_METRES
-        if moved and heard.place is not None:
-            place = heard.place
+    for presence in presences:
+        moved = False
+        if presence.place is not None and not stays:
+            moved = metres(place, presence.place) > MOVED_METRES
+            place = presence.place if moved else place
         if current is None or moved:
             if current is not None:
                 yield current
             number += 1
-            current = Deployment(f"{device}/{number}", device, place, heard.at, heard.until)
-        elif heard.until > current.end:
-            current = Deployment(current.id, device, place, current.start, heard.until)
-        yield PlacedRecord(heard, current.id)
+            current = Deployment(f"{device}/{number}", device, place, presence.at, presence.until)
+        elif presence.until > current.end:
+            current = msgspec.structs.replace(current, end=presence.until)
+        yield PlacedRecord(presence, current.id)
     if current is not None:
         yield current
 
 
 def metres(one: Place, other: Place) -> float:
-    """Great-circle distance by the haversine formula: within 0.6 % of the ellipsoid's."""
+    """Return the great-circle distance by the haversine formula; its error is below 0.6 %."""
     latitudes = math.radians(one.latitude), math.radians(other.latitude)
     half_north = (latitudes[1] - latitudes[0]) / 2
     half_east = math.radians(other.longitude - one.longitude) / 2

@@ -1,4 +1,4 @@
-"""`datapackage.json`: what a data package says of itself, its project and its tables."""
+"""`datapackage.json`: the description of a data package, its project and its tables."""
 
 from datetime import datetime
 from hashlib import file_digest
@@ -16,10 +16,10 @@ DESCRIPTOR = "datapackage.json"
 
 
 class Coverage(Struct):
-    """What the tables span, noted while they are written."""
+    """The times, places and species in the tables, collected while they are written."""
 
     newest: datetime | None = None
-    """When the newest message was received."""
+    """The time when the newest message was received."""
     start: datetime | None = None
     end: datetime | None = None
     west: float = 180.0
@@ -30,16 +30,16 @@ class Coverage(Struct):
     levels: set[str] = msgspec.field(default_factory=set)
 
     def note_receipt(self, received_at: datetime) -> None:
-        """A message in it was received then."""
+        """Note that the package has a message that was received at this time."""
         self.newest = max(self.newest or received_at, received_at)
 
     def note_observation(self, species: str, *, has_media: bool) -> None:
-        """An animal was named, in a clip or not."""
+        """Note an observation of a species."""
         self.species.add(species)
         self.levels.add("media" if has_media else "event")
 
     def note_deployment(self, deployment: Deployment) -> None:
-        """A device was somewhere for a while."""
+        """Note the time and the place of a deployment."""
         place = deployment.place
         self.start = min(self.start or deployment.start, deployment.start)
         self.end = max(self.end or deployment.end, deployment.end)
@@ -48,16 +48,16 @@ class Coverage(Struct):
 
 
 def describe(folder: Path, project: Project, coverage: Coverage) -> bytes:
-    """The descriptor of a package whose tables are in `folder`.
+    """Return the descriptor of a package whose tables are in `folder`.
 
-    It is the same each time: what counts as its creation is the receipt of its newest message.
+    It is the same each time, because its time of creation is that of its newest message.
     """
-    said = project.model_dump(exclude_none=True, exclude={"filePublic", "locations"})
-    study = said.pop("project")
+    stated = project.model_dump(exclude_none=True, exclude={"filePublic", "locations"})
+    study = stated.pop("project")
     package: Json = {
         "profile": "tabular-data-package",
-        "title": said.pop("title", study["title"]),
-        **{name: value for name, value in said.items() if value},
+        "title": stated.pop("title", study["title"]),
+        **{name: value for name, value in stated.items() if value},
         "created": None if coverage.newest is None else f"{coverage.newest:%Y-%m-%dT%H:%M:%SZ}",
         "sources": [{"title": "Echo Ingest", "version": echo_ingest.__version__}],
         "project": study | {"observationLevel": sorted(coverage.levels)},
@@ -70,7 +70,7 @@ def describe(folder: Path, project: Project, coverage: Coverage) -> bytes:
 
 
 def _spatial(coverage: Coverage) -> Json:
-    """The smallest rectangle, as GeoJSON; a single place is a point."""
+    """Return the smallest rectangle as GeoJSON, or a point if there is only one place."""
     west, east, south, north = coverage.west, coverage.east, coverage.south, coverage.north
     if (west, south) == (east, north):
         return {"type": "Point", "coordinates": [west, south]}

@@ -1,4 +1,4 @@
-"""Writing a data package: its tables, in order of device and time, and what describes them."""
+"""Writing a data package: its tables, ordered by device and time, and their description."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,13 +19,13 @@ from echo_ingest.export.camtrap.deployments import (
 from echo_ingest.export.camtrap.descriptor import DESCRIPTOR, Coverage, describe
 from echo_ingest.export.camtrap.project import Project
 from echo_ingest.export.camtrap.schemas import TABLES, columns
-from echo_ingest.export.csv_table import CsvTable, json_text
 from echo_ingest.export.partial import ExportRefused, PartialExport, Progress
 from echo_ingest.export.reading import is_wanted
-from echo_ingest.export.record_rows import named
+from echo_ingest.export.tables import CsvTable, json_text, named
+from echo_ingest.formatting import counted
 from echo_ingest.record import Place
+from echo_ingest.sinks.clips import CONTENT_TYPES
 
-MEDIATYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg"}
 SECOND = timedelta(seconds=1)
 UNPLACED_NAMED_MAX = 20
 
@@ -33,21 +33,22 @@ Fields = dict[str, Any]
 
 
 class PackageSummary(Struct):
-    """What became of what was gathered."""
+    """What a data package contains, and what it had to leave out."""
 
     rows: dict[str, int] = {}
-    """By table of the package."""
+    """Table → number of rows."""
     unplaced_devices: int = 0
+    """How many devices were left out because their place is unknown."""
     unplaced_records: int = 0
-    """Left out: nobody knows where these devices are."""
+    """The records of these devices."""
     unplaced: list[str] = []
-    """The first `UNPLACED_NAMED_MAX` of them."""
+    """The names of the first `UNPLACED_NAMED_MAX` of these devices."""
 
 
 def write(partial: PartialExport, project: Project, progress: Progress) -> PackageSummary:
-    """Write all files of the package but the clips, which are there."""
-    given = {device: location.place for device, location in project.locations.items()}
-    total = sum(partial.gathered().rows.values())
+    """Write all files of the package except the clips, which are already there."""
+    known_places = {device: location.place for device, location in project.locations.items()}
+    total = sum(partial.summary().rows.values())
     with progress(total, "writing") as advance, ExitStack() as stack:
         tables = {
             name: CsvTable(stack.enter_context(partial.file(f"{name}.csv")), columns(schema))
@@ -55,29 +56,31 @@ def write(partial: PartialExport, project: Project, progress: Progress) -> Packa
         }
         partial.keep_no_clips()
         package = _Package(tables, project, partial)
-        heard = _heard(partial)
-        for each in deploy(heard, lambda device: _first_place(partial, device), given):
+        for each in deploy(
+            _presences(partial), lambda device: _first_place(partial, device), known_places
+        ):
             match each:
                 case PlacedRecord():
-                    package.add_record(each.heard, each.deployment)
+                    package.add_record(each.presence, each.deployment)
                     advance(1)
                 case Deployment():
                     package.add_deployment(each)
                 case UnplacedDevice():
                     package.leave_out(each)
                     advance(each.records)
-    if not package.packed.rows["deployments"]:
+    if not package.summary.rows["deployments"]:
         raise ExportRefused(
-            f"nothing for a package: of {package.packed.unplaced_devices:,} devices nobody knows "
-            f"the place. Give it in {partial.request.project} under [locations]; then "
-            f"`echo-ingest export {partial.target} --resume` goes on"
+            "the package would be empty, because the location of "
+            f"{counted(package.summary.unplaced_devices, 'devices')} is unknown. Add it to "
+            f"{partial.request.project} under [locations]; then "
+            f"`echo-ingest export {partial.target} --resume` continues"
         )
     with partial.file(DESCRIPTOR) as file:
         file.write(describe(partial.files, project, package.coverage))
-    return package.packed
+    return package.summary
 
 
-def _heard(partial: PartialExport) -> Iterator[Presence[Fields]]:
+def _presences(partial: PartialExport) -> Iterator[Presence[Fields]]:
     for device, row in partial.by_device():
         fields = named(row)
         at = fields["observed_at"]
@@ -97,12 +100,12 @@ def _place(fields: Fields) -> Place | None:
 
 
 class _Package:
-    """The tables as they grow."""
+    """The tables of a package while they are written."""
 
     def __init__(
         self, tables: dict[str, CsvTable], project: Project, partial: PartialExport
     ) -> None:
-        self.packed = PackageSummary(dict.fromkeys(tables, 0))
+        self.summary = PackageSummary(dict.fromkeys(tables, 0))
         self.coverage = Coverage()
         self._tables = tables
         self._project = project
@@ -110,45 +113,46 @@ class _Package:
         self._has_times_of_receipt = False
         self._second: tuple[str, datetime] | None = None
         self._media: dict[str, str] = {}
-        """Of one device and second, so that there are few: path of a clip → its id."""
+        """Path of a clip → its id, for the current device and second only: it stays small."""
 
-    def add_record(self, heard: Presence[Fields], deployment: str) -> None:
-        fields = heard.of
+    def add_record(self, presence: Presence[Fields], deployment: str) -> None:
+        fields = presence.content
         self.coverage.note_receipt(fields["received_at"])
         if fields["kind"] == "telemetry" or not is_wanted(
             self._partial.request, fields.get("species")
         ):
-            return  # it tells that the device was there
-        medium = self._medium(heard, deployment)
+            return  # this record only shows that the device was there
+        medium = self._medium(presence, deployment)
         if fields["kind"] == "detection":
-            self._add("observations", _observation(heard, deployment, medium))
+            self._add("observations", _observation(presence, deployment, medium))
             self.coverage.note_observation(fields["species"], has_media=medium is not None)
         if medium is not None or fields["kind"] == "detection":
             self._has_times_of_receipt |= fields["time_source"] == "received"
 
-    def _medium(self, heard: Presence[Fields], deployment: str) -> str | None:
-        """The id of the record's clip; several records may have the same."""
-        path = heard.of["audio_path"]
+    def _medium(self, presence: Presence[Fields], deployment: str) -> str | None:
+        """Return the id of the record's clip, which several records can share."""
+        fields = presence.content
+        path = fields["audio_path"]
         if path is None:
             return None
-        second = (heard.device, _floor(heard.at))
+        second = (presence.device, _floor(presence.at))
         if second != self._second:
             self._second, self._media = second, {}
         if path not in self._media:
-            self._media[path] = cast(str, heard.of["key"])
+            self._media[path] = cast(str, fields["key"])
             self._add(
                 "media",
                 {
-                    "mediaID": heard.of["key"],
+                    "mediaID": fields["key"],
                     "deploymentID": deployment,
-                    "timestamp": _written(_floor(heard.at)),
+                    "timestamp": _whole_seconds(_floor(presence.at)),
                     "filePath": path,
                     "filePublic": _word(self._project.filePublic),
                     "fileName": PurePosixPath(path).name,
-                    "fileMediatype": MEDIATYPES[heard.of["clip_container"]],
+                    "fileMediatype": CONTENT_TYPES[fields["clip_container"]],
                 },
             )
-            self._add("audio", _audio(heard.of))
+            self._add("audio", _audio(fields))
             self._partial.keep(path)
         return self._media[path]
 
@@ -163,9 +167,9 @@ class _Package:
                 "locationName": location and location.locationName,
                 "latitude": deployment.place.latitude,
                 "longitude": deployment.place.longitude,
-                "coordinateUncertainty": uncertainty or None,  # 0 is no estimate
-                "deploymentStart": _written(_floor(deployment.start)),
-                "deploymentEnd": _written(_ceiling(deployment.end)),
+                "coordinateUncertainty": uncertainty or None,  # 0 means that there is no estimate
+                "deploymentStart": _whole_seconds(_floor(deployment.start)),
+                "deploymentEnd": _whole_seconds(_ceiling(deployment.end)),
                 "cameraID": deployment.device,
                 "timestampIssues": _word(self._has_times_of_receipt),
             },
@@ -174,25 +178,25 @@ class _Package:
         self.coverage.note_deployment(deployment)
 
     def leave_out(self, unplaced: UnplacedDevice) -> None:
-        self.packed.unplaced_devices += 1
-        self.packed.unplaced_records += unplaced.records
-        if len(self.packed.unplaced) < UNPLACED_NAMED_MAX:
-            self.packed.unplaced.append(unplaced.device)
+        self.summary.unplaced_devices += 1
+        self.summary.unplaced_records += unplaced.records
+        if len(self.summary.unplaced) < UNPLACED_NAMED_MAX:
+            self.summary.unplaced.append(unplaced.device)
 
     def _add(self, table: str, fields: Fields) -> None:
         self._tables[table].add_named(fields)
-        self.packed.rows[table] += 1
+        self.summary.rows[table] += 1
 
 
-def _observation(heard: Presence[Fields], deployment: str, medium: str | None) -> Fields:
-    fields = heard.of
+def _observation(presence: Presence[Fields], deployment: str, medium: str | None) -> Fields:
+    fields = presence.content
     return {
         "observationID": fields["key"],
         "deploymentID": deployment,
         "mediaID": medium,
         "eventID": fields["key"] if medium is None else None,
-        "eventStart": _written(_floor(heard.at)),
-        "eventEnd": _written(_ceiling(heard.until)),
+        "eventStart": _whole_seconds(_floor(presence.at)),
+        "eventEnd": _whole_seconds(_ceiling(presence.until)),
         "observationLevel": "event" if medium is None else "media",
         "observationType": "animal",
         "scientificName": fields["species"],
@@ -224,8 +228,8 @@ def _ceiling(moment: datetime) -> datetime:
     return _floor(moment) if moment.microsecond == 0 else _floor(moment) + SECOND
 
 
-def _written(second: datetime) -> str:
-    """The standard has whole seconds."""
+def _whole_seconds(second: datetime) -> str:
+    """Format a time as the standard has it, in whole seconds."""
     return f"{second:%Y-%m-%dT%H:%M:%SZ}"
 
 

@@ -1,6 +1,7 @@
-"""What a data package must say and no journal knows: who, why, how, under which licence.
+"""The project file: what a data package must state and the journal does not know.
 
-A person writes it down once, in TOML, in the words of Camtrap DP; docs/export.md has one to copy.
+It says who made the data, why, how, and under which licence. A person writes it once, in TOML, with
+the terms of Camtrap DP; docs/export.md has an example to copy.
 """
 
 import tomllib
@@ -15,7 +16,7 @@ SHOWN_CHARACTERS_MAX = 60
 
 
 class ProjectError(Exception):
-    """A project file that cannot be used: a line for each thing wrong, with its remedy."""
+    """A project file that cannot be used; the text has a line with a remedy for each problem."""
 
 
 class _ProjectTable(BaseModel):
@@ -69,7 +70,7 @@ class Licence(_ProjectTable):
 
 
 class Location(_ProjectTable):
-    """One of `[locations]`: where a device is, as surveyed by a person."""
+    """One of `[locations]`: where a device is, as a person measured it."""
 
     latitude: Annotated[float, Field(ge=-90, le=90)]
     longitude: Annotated[float, Field(ge=-180, le=180)]
@@ -79,7 +80,7 @@ class Location(_ProjectTable):
 
     @property
     def place(self) -> Place:
-        """As a record would say it."""
+        """Return the location as a record has it."""
         return Place(self.latitude, self.longitude, None, self.coordinateUncertainty)
 
 
@@ -96,25 +97,25 @@ class Project(_ProjectTable):
 
 
 def read(path: Path) -> Project:
-    """Read a project file; raise `ProjectError` with everything that is wrong with it."""
+    """Read a project file; raise a `ProjectError` that lists all of its problems."""
     try:
         return Project.model_validate(tomllib.loads(path.read_text()))
     except OSError as error:
-        raise ProjectError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ProjectError(f"{path} cannot be read ({error.strerror})") from None
     except ValidationError as error:
         lines = [_line(path, dict(each)) for each in error.errors()]
         raise ProjectError("\n".join(lines)) from None
     except ValueError as error:
-        raise ProjectError(f"{path}: is not TOML ({error})") from None
+        raise ProjectError(f"{path} is not valid TOML ({error})") from None
 
 
-def _line(path: Path, wrong: dict[str, Any]) -> str:
-    name = ".".join(map(str, wrong["loc"]))
-    if wrong["type"] == "missing":
-        return f"{name} in {path}: is missing; docs/export.md says what to type"
-    if wrong["type"] == "extra_forbidden":
-        return f"{name} in {path}: there is no such field; leave it out"
-    found = repr(wrong["input"])
-    shown = found if len(found) <= SHOWN_CHARACTERS_MAX else f"{found[:SHOWN_CHARACTERS_MAX]}…"
-    said = wrong["msg"][:1].lower() + wrong["msg"][1:]
-    return f"{name} in {path}: found {shown}; {said}"
+def _line(path: Path, problem: dict[str, Any]) -> str:
+    name = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "missing":
+        return f"{path}: {name} is missing; docs/export.md says what to type"
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: there is no field {name}; remove it"
+    value = repr(problem["input"])
+    shown = value if len(value) <= SHOWN_CHARACTERS_MAX else f"{value[:SHOWN_CHARACTERS_MAX]}…"
+    requirement = problem["msg"][:1].lower() + problem["msg"][1:]
+    return f"{path}: {name} is {shown}; {requirement}"

@@ -1,13 +1,13 @@
-"""The tables of a data package: those of Camtrap DP 1.0.2, field by field, and one of audio.
+"""The tables of a data package: those of Camtrap DP 1.0.2, field by field, and one for audio.
 
-Names, order, types and constraints of the first three are the standard's
-(https://camtrap-dp.tdwg.org), the words are ours. `audio` is not part of it: it has what the
-standard has no field for yet, under pamDP's names where there are any. What differs: the schemas
-stand in the package itself, so that it can be checked without a network, and only an empty field
-is a missing value.
+Names, order, types and constraints of the first three are those of the standard
+(https://camtrap-dp.tdwg.org); the descriptions are ours. The table `audio` is not part of it: it
+has what the standard has no field for yet, with the names of pamDP where there are any. Two things
+differ from the standard: the schemas are part of the package, so that it can be checked without a
+network, and only an empty field is a missing value.
 """
 
-from echo_ingest.export.record_rows import TableColumn, Type
+from echo_ingest.export.tables import ColumnType, TableColumn
 
 VERSION = "1.0.2"
 Json = dict[str, object]
@@ -23,7 +23,7 @@ def _field(name: str, about: str, type: str = "string", **constraints: object) -
 
 
 def _schema(key: str, fields: list[Json], **references: str) -> Json:
-    """A table schema; `references` name a field of ours and the table whose key it is."""
+    """Return a table schema; `references` maps a field to the table that has it as its key."""
     schema: Json = {"fields": fields, "missingValues": [""], "primaryKey": key}
     if references:
         schema["foreignKeys"] = [
@@ -37,16 +37,19 @@ DEPLOYMENTS = _schema(
     "deploymentID",
     [
         _field("deploymentID", "The deployment.", required=True, unique=True),
-        _field("locationID", "The place, as the project names it."),
+        _field("locationID", "The id that the project gives the place."),
         _field("locationName", "A name for the place."),
         _field("latitude", "Degrees, WGS 84.", "number", required=True, minimum=-90, maximum=90),
         _field("longitude", "Degrees, WGS 84.", "number", required=True, minimum=-180, maximum=180),
         _field("coordinateUncertainty", "Radius around the place in metres.", "integer", minimum=1),
         _field(
-            "deploymentStart", "When the device was first heard here.", "datetime", required=True
+            "deploymentStart",
+            "The time of the device's first record here.",
+            "datetime",
+            required=True,
         ),
-        _field("deploymentEnd", "When it was last heard here.", "datetime", required=True),
-        _field("setupBy", "Who put it up. Not known to the journal."),
+        _field("deploymentEnd", "The time of its last record here.", "datetime", required=True),
+        _field("setupBy", "Who set it up. Not known to the journal."),
         _field("cameraID", "The device: its node, and its sensor if that has another name."),
         _field("cameraModel", "Maker and model. Not known to the journal."),
         _field(
@@ -57,7 +60,7 @@ DEPLOYMENTS = _schema(
         _field("cameraTilt", "Degrees. Not known.", "integer", minimum=-90, maximum=90),
         _field("cameraHeading", "Degrees. Not known.", "integer", minimum=0, maximum=360),
         _field("detectionDistance", "Reach in metres. Not known.", "number", minimum=0),
-        _field("timestampIssues", "true: times of receipt stand for missing ones.", "boolean"),
+        _field("timestampIssues", "true: some records have the time of receipt.", "boolean"),
         _field("baitUse", "Not known to the journal.", "boolean"),
         _field(
             "featureType",
@@ -79,24 +82,24 @@ MEDIA = _schema(
     "mediaID",
     [
         _field("mediaID", "The clip.", required=True, unique=True),
-        _field("deploymentID", "Where it was recorded.", required=True),
+        _field("deploymentID", "The deployment of the device.", required=True),
         _field("captureMethod", "Not known for one clip.", enum=["activityDetection", "timeLapse"]),
         _field("timestamp", "When it was recorded.", "datetime", required=True),
         _field(
             "filePath",
-            "Where the file is, from this table.",
+            "Path of the file, relative to this table.",
             required=True,
             pattern=r"^(?=^[^./~])(^((?!\.{2}).)*$).*$",
         ),
         _field("filePublic", "As the project file says.", "boolean", required=True),
-        _field("fileName", "The file's name; it sorts by time."),
+        _field("fileName", "Name of the file; names sort by time."),
         _field(
             "fileMediatype",
-            "Of the file, told from its bytes.",
+            "Media type, recognised from the file's bytes.",
             required=True,
             pattern="^(image|video|audio)/.*$",
         ),
-        _field("exifData", "Images have it.", "any"),
+        _field("exifData", "Only for images.", "any"),
         _field("favorite", "Not known to the journal.", "boolean"),
         _field("mediaComments", "Remarks."),
     ],
@@ -107,21 +110,26 @@ OBSERVATIONS = _schema(
     "observationID",
     [
         _field("observationID", "The journal's key of the record.", required=True, unique=True),
-        _field("deploymentID", "Where it was heard.", required=True),
-        _field("mediaID", "The clip it was heard in, if that is in the package."),
-        _field("eventID", "The event, where there is no clip."),
-        _field("eventStart", "The time that the device gives.", "datetime", required=True),
-        _field("eventEnd", "The end of the clip, or the same.", "datetime", required=True),
-        _field("observationLevel", "What was looked at.", required=True, enum=["media", "event"]),
+        _field("deploymentID", "The deployment of the device.", required=True),
+        _field("mediaID", "The clip of the observation, if it is in the package."),
+        _field("eventID", "The event, if there is no clip."),
+        _field("eventStart", "The device's time.", "datetime", required=True),
+        _field("eventEnd", "The end of the clip, or the same time.", "datetime", required=True),
+        _field(
+            "observationLevel",
+            "Whether a clip or an event was classified.",
+            required=True,
+            enum=["media", "event"],
+        ),
         _field(
             "observationType",
-            "What it was.",
+            "What was observed.",
             required=True,
             enum=["animal", "human", "vehicle", "blank", "unknown", "unclassified"],
         ),
         _field("cameraSetupType", "Not used.", enum=["setup", "calibration"]),
-        _field("scientificName", "As the model names it."),
-        _field("count", "How many. A model does not say.", "integer", minimum=1),
+        _field("scientificName", "The name that the model gives."),
+        _field("count", "Number of animals. Not known.", "integer", minimum=1),
         _field("lifeStage", "Not known.", enum=["adult", "subadult", "juvenile"]),
         _field("sex", "Not known.", enum=["female", "male"]),
         _field("behavior", "Not known."),
@@ -129,15 +137,15 @@ OBSERVATIONS = _schema(
         _field("individualPositionRadius", "Metres. Not known.", "number", minimum=0),
         _field("individualPositionAngle", "Degrees. Not known.", "number", minimum=-90, maximum=90),
         _field("individualSpeed", "Metres a second. Not known.", "number", minimum=0),
-        _field("bboxX", "Images have it.", "number", minimum=0, maximum=1),
-        _field("bboxY", "Images have it.", "number", minimum=0, maximum=1),
-        _field("bboxWidth", "Images have it.", "number", minimum=1e-15, maximum=1),
-        _field("bboxHeight", "Images have it.", "number", minimum=1e-15, maximum=1),
+        _field("bboxX", "Only for images.", "number", minimum=0, maximum=1),
+        _field("bboxY", "Only for images.", "number", minimum=0, maximum=1),
+        _field("bboxWidth", "Only for images.", "number", minimum=1e-15, maximum=1),
+        _field("bboxHeight", "Only for images.", "number", minimum=1e-15, maximum=1),
         _field("classificationMethod", "Always by machine.", enum=["human", "machine"]),
-        _field("classifiedBy", "The model, where it is named."),
+        _field("classifiedBy", "The model, if it is known."),
         _field("classificationTimestamp", "Not known.", "datetime"),
         _field("classificationProbability", "0 to 1.", "number", minimum=0, maximum=1),
-        _field("observationTags", "timeSource:received where the device gave no time."),
+        _field("observationTags", "timeSource:received if the device gave no time."),
         _field("observationComments", "Remarks."),
     ],
     deploymentID="deployments",
@@ -152,8 +160,8 @@ AUDIO = _schema(
         _field("numChannels", "Channels.", "integer", required=True, minimum=1),
         _field("fileLength", "Seconds, measured.", "number", required=True, minimum=0),
         _field("fileSize", "Bytes.", "integer", required=True, minimum=1),
-        _field("sha256", "Of the file.", required=True, pattern="^[0-9a-f]{64}$"),
-        _field("metadata", "What the file says of itself, such as GUANO: JSON.", "any"),
+        _field("sha256", "SHA-256 of the file.", required=True, pattern="^[0-9a-f]{64}$"),
+        _field("metadata", "Metadata in the file, such as GUANO, as JSON.", "any"),
     ],
     mediaID="media",
 )
@@ -167,10 +175,12 @@ TABLES = {
 
 
 def columns(schema: Json) -> tuple[TableColumn, ...]:
-    """The columns of a table in the package; what is not given for one stays empty."""
+    """Return the columns of a table in the package; columns without a value stay empty."""
     fields = schema["fields"]
     assert isinstance(fields, list)
-    return tuple(TableColumn(field["name"], NUMERIC.get(field["type"], "text")) for field in fields)
+    return tuple(
+        TableColumn(field["name"], NUMERIC_TYPES.get(field["type"], "text")) for field in fields
+    )
 
 
-NUMERIC: dict[str, Type] = {"number": "number", "integer": "whole"}
+NUMERIC_TYPES: dict[str, ColumnType] = {"number": "number", "integer": "whole"}

@@ -1,0 +1,272 @@
+"""The tables of an export: their columns and rows, and the formats CSV, JSON Lines and Parquet.
+
+There is a table for each kind of record, with the same columns in every format. Their names and
+values come from `columns.py`; a new column that is not text needs its type here. docs/export.md
+explains the columns.
+
+CSV follows RFC 4180: UTF-8, commas, CRLF, and a header; times end with Z and decimals have points.
+A spreadsheet runs text that begins with `=`, `+`, `-` or `@` as a formula, and we do not control
+what devices send. Such text gets an apostrophe before it, in CSV only: JSON Lines and Parquet
+contain it unchanged. Numbers are never changed.
+
+JSON Lines has one object per line, with the columns of its table as fields; unknown values are left
+out.
+
+Parquet is for R's arrow, pandas, Polars and DuckDB: its columns have types, and times are instants
+in UTC. It is written in row groups, so that memory does not grow with the number of rows.
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import IO, Any, Literal, cast
+
+import msgspec
+from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
+from arro3.io import write_parquet as write_batches
+from msgspec import Struct
+
+from echo_ingest.columns import COLUMNS as FLAT
+from echo_ingest.columns import Row, flat
+from echo_ingest.decode.times import received
+from echo_ingest.journal import Entry
+from echo_ingest.record import AnyRecord, kind
+
+FORMULA_OPENINGS = ("=", "+", "-", "@", "\t", "\r", "\n")
+ROW_GROUP_ROWS = 100_000
+BATCH_ROWS = 10_000
+MICROSECOND = timedelta(microseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# ---------------------------------------------------------------------- columns and rows
+
+
+ColumnType = Literal["text", "whole", "number", "time", "json"]
+"""`whole` is a whole number; `json` is a nested value, which becomes JSON text if need be."""
+
+COLUMN_TYPES: dict[str, ColumnType] = {
+    **dict.fromkeys(("observed_at", "received_at", "booted_at"), "time"),
+    **dict.fromkeys(("offset", "sample_rate_hz", "clip_size_bytes"), "whole"),
+    **dict.fromkeys(("clip_sample_rate_hz", "clip_channels"), "whole"),
+    **dict.fromkeys(("alternatives", "clip_metadata"), "json"),
+    **dict.fromkeys(("confidence", "clip_duration_seconds", "uptime_seconds"), "number"),
+}
+"""The types of columns whose names do not end with a unit."""
+NUMBER_ENDINGS = ("latitude", "longitude", "_metres", "_percent", "_celsius")
+
+
+class TableColumn(Struct, frozen=True):
+    """A column of a table."""
+
+    name: str
+    type: ColumnType
+
+
+def _column(name: str) -> TableColumn:
+    return TableColumn(
+        name, COLUMN_TYPES.get(name, "number" if name.endswith(NUMBER_ENDINGS) else "text")
+    )
+
+
+def _columns(of_kind: str, names: tuple[str, ...]) -> tuple[TableColumn, ...]:
+    audio = ("audio_path",) if of_kind in ("detection", "recording") else ()
+    journal = ("received_at", "topic", "offset", "key")
+    return tuple(map(_column, ("kind", *names, *audio, *journal)))
+
+
+COLUMNS = {of_kind: _columns(of_kind, names) for of_kind, names in FLAT.items()}
+"""Kind of record → its columns, in the order of `row`."""
+NAMES = {of_kind: tuple(each.name for each in columns) for of_kind, columns in COLUMNS.items()}
+
+
+def row(entry: Entry, record: AnyRecord, audio_path: str | None) -> Row:
+    """Return the values of a record for the `COLUMNS` of its kind; None means unknown."""
+    of_kind = kind(record)
+    audio = (audio_path,) if "audio_path" in NAMES[of_kind] else ()
+    received_at = received(entry.message.received_at_ms)
+    journal = (received_at, entry.message.topic, entry.offset, entry.key.hex())
+    return (of_kind, *flat(record), *audio, *journal)
+
+
+def named(row: Row) -> dict[str, Any]:
+    """Return a row as a mapping from column name to value."""
+    return dict(zip(NAMES[str(row[0])], row, strict=True))
+
+
+def iso_utc(when: datetime) -> str:
+    """Format a time as ISO 8601 in UTC with microseconds: always as long, so that it sorts."""
+    return when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+# ---------------------------------------------------------------------- CSV
+
+
+class CsvTable:
+    """A CSV table that is written row by row, after its header."""
+
+    def __init__(self, file: IO[bytes], columns: Sequence[TableColumn]) -> None:
+        self._converters = [CSV_CONVERTERS[column.type] for column in columns]
+        self._writer = csv.writer(_Utf8(file))
+        self._names = [column.name for column in columns]
+        self._writer.writerow(self._names)
+
+    def add(self, row: Row) -> None:
+        """Write one row; None becomes an empty field."""
+        self._writer.writerow(
+            None if value is None else convert(value)
+            for convert, value in zip(self._converters, row, strict=True)
+        )
+
+    def add_named(self, fields: Mapping[str, object]) -> None:
+        """Write one row; columns that are not in `fields` stay empty."""
+        self.add(tuple(map(fields.get, self._names)))
+
+
+class _Utf8:
+    """The file that the csv module writes text to."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(text.encode())
+
+
+def write_csv(file: IO[bytes], columns: Sequence[TableColumn], rows: Iterable[Row]) -> None:
+    """Write a header and all `rows`."""
+    table = CsvTable(file, columns)
+    for row in rows:
+        table.add(row)
+
+
+def without_formula(text: str) -> str:
+    """Return the text so that no spreadsheet takes it for a formula."""
+    return f"'{text}" if text.startswith(FORMULA_OPENINGS) else text
+
+
+def json_text(value: object) -> str:
+    """Return a nested value as JSON text."""
+    return msgspec.json.encode(value).decode()
+
+
+def _unchanged(value: object) -> object:
+    return value
+
+
+CSV_CONVERTERS: dict[ColumnType, Callable[[Any], object]] = {
+    "text": without_formula,
+    "whole": _unchanged,
+    "number": _unchanged,
+    "time": iso_utc,
+    "json": json_text,
+}
+"""How a value of each type becomes text; the csv module adds the quotes."""
+
+
+# ---------------------------------------------------------------------- JSON Lines
+
+
+def write_json_lines(file: IO[bytes], columns: Sequence[TableColumn], rows: Iterable[Row]) -> None:
+    """Write each of `rows` as a line."""
+    for row in rows:
+        file.write(json_line(columns, row))
+
+
+def json_line(columns: Sequence[TableColumn], row: Row) -> bytes:
+    """Return one row as a line."""
+    fields = {
+        column.name: iso_utc(value) if isinstance(value, datetime) else value
+        for column, value in zip(columns, row, strict=True)
+        if value is not None
+    }
+    return msgspec.json.encode(fields) + b"\n"
+
+
+# ---------------------------------------------------------------------- Parquet
+
+
+PARQUET_TYPES: dict[ColumnType, DataType] = {
+    "text": DataType.utf8(),
+    "whole": DataType.int64(),
+    "number": DataType.float64(),
+    "time": DataType.timestamp("us", tz="UTC"),
+    "json": DataType.utf8(),
+}
+
+
+def write_parquet(file: IO[bytes], columns: Sequence[TableColumn], rows: Iterable[Row]) -> None:
+    """Write all `rows` as a Parquet file."""
+    schema = Schema([Field(column.name, PARQUET_TYPES[column.type]) for column in columns])
+    output = _ParquetOutput(file)
+    try:
+        write_batches(
+            RecordBatchReader.from_batches(schema, output.guarded(_batches(schema, columns, rows))),
+            cast(IO[bytes], output),
+            compression="zstd(3)",
+            max_row_group_size=ROW_GROUP_ROWS,
+            created_by="echo-ingest",
+        )
+    except BaseException as error:
+        raise output.error or error from None
+    if output.error is not None:
+        raise output.error
+
+
+class _ParquetOutput:
+    """Keeps an error of either side, because arro3 hides it in another error or panics."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            if self.error is None:
+                self._file.write(data)
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def flush(self) -> None:
+        """Do nothing: the code that opened the file flushes it."""
+
+    def guarded(self, batches: Iterator[RecordBatch]) -> Iterator[RecordBatch]:
+        try:
+            while self.error is None and (batch := next(batches, None)) is not None:
+                yield batch
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def _batches(
+    schema: Schema, columns: Sequence[TableColumn], rows: Iterable[Row]
+) -> Iterator[RecordBatch]:
+    ordered = iter(rows)
+    while batch_rows := list(islice(ordered, BATCH_ROWS)):
+        values = zip(*batch_rows, strict=True)
+        arrays = [_array(column, each) for column, each in zip(columns, values, strict=True)]
+        yield RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(column: TableColumn, values: tuple[Any, ...]) -> Array:
+    match column.type:
+        case "time":
+            whole = [None if each is None else (each - EPOCH) // MICROSECOND for each in values]
+            return Array(whole, DataType.int64()).cast(PARQUET_TYPES["time"])
+        case "json":
+            return Array(
+                [None if each is None else json_text(each) for each in values],
+                PARQUET_TYPES["json"],
+            )
+        case "number":
+            return Array(
+                [None if each is None else float(each) for each in values],
+                PARQUET_TYPES["number"],
+            )
+        case _:
+            return Array(values, PARQUET_TYPES[column.type])
