@@ -52,7 +52,7 @@ def csv_rows(folder: Path, table: str) -> list[dict[str, str]]:
 
 
 def queried(sql: str) -> duckdb.DuckDBPyRelation:
-    """What another implementation of Parquet reads."""
+    """Return what another implementation of Parquet reads."""
     relation = duckdb.sql(sql)
     assert relation is not None
     return relation
