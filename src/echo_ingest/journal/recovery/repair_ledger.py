@@ -138,8 +138,8 @@ def _mend_sinks(
     for name, cursor, skipped, delivered, paused_at_ms in sinks:
         parked = db.execute("SELECT count(*) FROM parked WHERE sink = ?", (name,)).get
         settled = skipped + delivered + parked
-        said = [cursor, settled] if is_whole["parked"] or settled > cursor else [cursor]
-        possible = [offset for offset in said if 0 <= offset <= newest]
+        candidates = [cursor, settled] if is_whole["parked"] or settled > cursor else [cursor]
+        possible = [offset for offset in candidates if 0 <= offset <= newest]
         if not possible or skipped < 0 or delivered < 0:
             db.execute("DELETE FROM sink WHERE name = ?", (name,))
             report.notes.append(
