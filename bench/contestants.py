@@ -38,16 +38,16 @@ class Contestant(Struct, frozen=True):
 # ---------------------------------------------------------------------- ours
 
 
-def start_service(house: Harness, scheme: Scheme = "unix") -> subprocess.Popen[bytes]:
+def start_service(harness: Harness, scheme: Scheme = "unix") -> subprocess.Popen[bytes]:
     """`echo-ingest run`, all of its durability on."""
-    environment = house.environment()
+    environment = harness.environment()
     if scheme != "unix":
-        account = service_credentials(house.data_dir)
+        account = service_credentials(harness.data_dir)
         assert account is not None, "the broker makes it"
         ports = {
-            "mqtt": house.mqtt_port,
-            "ws": house.ws_port,
-            "mqtts": int(house.settings["IOT_TLS_PORT"]),
+            "mqtt": harness.mqtt_port,
+            "ws": harness.ws_port,
+            "mqtts": int(harness.settings["IOT_TLS_PORT"]),
         }
         environment |= {
             "IOT_ENDPOINT": f"{scheme}://127.0.0.1:{ports[scheme]}",
@@ -55,29 +55,29 @@ def start_service(house: Harness, scheme: Scheme = "unix") -> subprocess.Popen[b
             "IOT_PASSWORD": account.password,
         }
     command = [sys.executable, "-m", "echo_ingest.cli", "run"]
-    return start(house, command, "service", environment)
+    return start(harness, command, "service", environment)
 
 
-def _subscribe_service(house: Harness, scheme: Scheme) -> None:
-    program = start_service(house, scheme)
-    eventually(lambda: house.http("/healthz")[0] == 200, seconds=SESSION_SECONDS_MAX)
+def _subscribe_service(harness: Harness, scheme: Scheme) -> None:
+    program = start_service(harness, scheme)
+    eventually(lambda: harness.http("/healthz")[0] == 200, seconds=SESSION_SECONDS_MAX)
     program.terminate()
     assert program.wait(timeout=60) == 0
 
 
-def received(house: Harness) -> int:
+def received(harness: Harness) -> int:
     """Return what the journal's ledger counts as committed, whatever its outcome."""
-    return _of_journal(house, "SELECT received FROM ledger")
+    return _of_journal(harness, "SELECT received FROM ledger")
 
 
-def delivered(house: Harness) -> int:
+def delivered(harness: Harness) -> int:
     """Return how much its sinks have had; 0 if there is none, or the journal is not ours."""
-    return _of_journal(house, "SELECT coalesce(sum(delivered), 0) FROM sink")
+    return _of_journal(harness, "SELECT coalesce(sum(delivered), 0) FROM sink")
 
 
-def _of_journal(house: Harness, sql: str) -> int:
+def _of_journal(harness: Harness, sql: str) -> int:
     with contextlib.suppress(apsw.Error):
-        path = house.data_dir / "journal.db"
+        path = harness.data_dir / "journal.db"
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         with contextlib.closing(db):
             return int(db.execute(sql).get)
@@ -88,8 +88,8 @@ def ours(scheme: Scheme = "mqtt") -> Contestant:
     """Return the service as a process; `unix` reaches a broker beside it, all else a remote one."""
     return Contestant(
         "echo-ingest",
-        lambda house: _subscribe_service(house, scheme),
-        lambda house, _messages: start_service(house, scheme),
+        lambda harness: _subscribe_service(harness, scheme),
+        lambda harness, _messages: start_service(harness, scheme),
         received,
     )
 
@@ -97,27 +97,29 @@ def ours(scheme: Scheme = "mqtt") -> Contestant:
 # ---------------------------------------------------------------------- the others
 
 
-def _mosquitto_sub(house: Harness) -> list[str]:
+def _mosquitto_sub(harness: Harness) -> list[str]:
     return [
-        *("mosquitto_sub", "-h", "127.0.0.1", "-p", str(house.mqtt_port)),
+        *("mosquitto_sub", "-h", "127.0.0.1", "-p", str(harness.mqtt_port)),
         *("-u", SUBSCRIBER, "-P", SUB_PASSWORD, "-c", "-i", CLIENT_ID, "-q", "1", "-t", TOPIC),
     ]
 
 
-def _subscribe_mosquitto_sub(house: Harness) -> None:
-    subprocess.run([*_mosquitto_sub(house), "-E"], check=True, timeout=20)
+def _subscribe_mosquitto_sub(harness: Harness) -> None:
+    subprocess.run([*_mosquitto_sub(harness), "-E"], check=True, timeout=20)
 
 
-def _start_mosquitto_sub(house: Harness, messages: int) -> subprocess.Popen[bytes]:
-    command = [*_mosquitto_sub(house), "-C", str(messages), "-F", "x"]
-    return start(house, command, "mosquitto_sub")
+def _start_mosquitto_sub(harness: Harness, messages: int) -> subprocess.Popen[bytes]:
+    command = [*_mosquitto_sub(harness), "-C", str(messages), "-F", "x"]
+    return start(harness, command, "mosquitto_sub")
 
 
 MOSQUITTO_SUB = Contestant(
     "mosquitto_sub",
     _subscribe_mosquitto_sub,
     _start_mosquitto_sub,
-    lambda house: _size_bytes(log_of(house, "mosquitto_sub")) // 2,  # an x and a line's end each
+    lambda harness: (
+        _size_bytes(log_of(harness, "mosquitto_sub")) // 2
+    ),  # an x and a line's end each
     signal.SIGKILL,  # told to end while it ends by itself, it may wait for itself for ever
 )
 
@@ -125,21 +127,21 @@ MOSQUITTO_SUB = Contestant(
 def _python(name: str, command: Callable[[Harness, int], list[str]]) -> Contestant:
     """Return a consumer of `bench` that prints how many it has had, and ends at a given number."""
 
-    def begin(house: Harness, messages: int) -> subprocess.Popen[bytes]:
+    def begin(harness: Harness, messages: int) -> subprocess.Popen[bytes]:
         account = ["--user", SUBSCRIBER, "--password", SUB_PASSWORD, "--messages", str(messages)]
-        return start(house, [sys.executable, "-m", *command(house, messages), *account], name)
+        return start(harness, [sys.executable, "-m", *command(harness, messages), *account], name)
 
-    def subscribe(house: Harness) -> None:
-        assert begin(house, 0).wait(timeout=SESSION_SECONDS_MAX) == 0
+    def subscribe(harness: Harness) -> None:
+        assert begin(harness, 0).wait(timeout=SESSION_SECONDS_MAX) == 0
 
-    return Contestant(name, subscribe, begin, lambda house: _last_number(log_of(house, name)))
+    return Contestant(name, subscribe, begin, lambda harness: _last_number(log_of(harness, name)))
 
 
 def _plain(library: str) -> Contestant:
-    def command(house: Harness, _messages: int) -> list[str]:
-        store = house.data_dir.with_suffix(f".{library}.db")
+    def command(harness: Harness, _messages: int) -> list[str]:
+        store = harness.data_dir.with_suffix(f".{library}.db")
         return [
-            *("bench.plain_consumer", library, "--port", str(house.mqtt_port)),
+            *("bench.plain_consumer", library, "--port", str(harness.mqtt_port)),
             *("--store", str(store)),
         ]
 
@@ -150,7 +152,7 @@ PAHO = _plain("paho")
 AIOMQTT = _plain("aiomqtt")
 COUNTER = _python(
     "counter",
-    lambda house, _messages: ["bench.counter", "--endpoint", f"127.0.0.1:{house.mqtt_port}"],
+    lambda harness, _messages: ["bench.counter", "--endpoint", f"127.0.0.1:{harness.mqtt_port}"],
 )
 
 
@@ -158,22 +160,22 @@ COUNTER = _python(
 
 
 def start(
-    house: Harness, command: list[str], name: str, environment: Mapping[str, str] | None = None
+    harness: Harness, command: list[str], name: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a contestant's program; what it prints is in `log_of(house, name)`."""
-    with log_of(house, name).open("wb") as output:
+    """Start a contestant's program; what it prints is in `log_of(harness, name)`."""
+    with log_of(harness, name).open("wb") as output:
         return subprocess.Popen(
             command,
-            env=environment or house.environment(),
+            env=environment or harness.environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
 
 
-def log_of(house: Harness, name: str) -> Path:
+def log_of(harness: Harness, name: str) -> Path:
     """Return what a contestant's program has printed."""
-    return house.data_dir.with_suffix(f".{name}.out")
+    return harness.data_dir.with_suffix(f".{name}.out")
 
 
 def _size_bytes(log: Path) -> int:

@@ -42,11 +42,11 @@ def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -
 
 def start_seconds(mosquitto: Path, journal: Path | None = None, **settings: str) -> float:
     """From the start of the service to its first healthy answer."""
-    with broker_of(mosquitto, journal, **settings) as (house, _):
+    with broker_of(mosquitto, journal, **settings) as (harness, _):
         began = time.perf_counter()
-        program = start_service(house)
+        program = start_service(harness)
         try:
-            eventually(lambda: house.http("/healthz")[0] == 200, seconds=START_SECONDS_MAX)
+            eventually(lambda: harness.http("/healthz")[0] == 200, seconds=START_SECONDS_MAX)
             return time.perf_counter() - began
         finally:
             program.terminate()
@@ -61,12 +61,12 @@ def delivered_per_second(mosquitto: Path, journal: Path, records: int, **setting
     objects = journal.parent / "objects"
     objects.mkdir(mode=0o700)
     settings |= {"IOT_OBJECTS_URL": objects.as_uri()}
-    with broker_of(mosquitto, journal, **settings) as (house, _):
-        program = start_service(house)
+    with broker_of(mosquitto, journal, **settings) as (harness, _):
+        program = start_service(harness)
         try:
-            first = eventually(lambda: _settled(house), seconds=START_SECONDS_MAX)
+            first = eventually(lambda: _settled(harness), seconds=START_SECONDS_MAX)
             began = time.perf_counter()
-            eventually(lambda: _settled(house) >= records, seconds=START_SECONDS_MAX)
+            eventually(lambda: _settled(harness) >= records, seconds=START_SECONDS_MAX)
             return (records - first) / (time.perf_counter() - began)
         finally:
             program.terminate()
@@ -74,8 +74,8 @@ def delivered_per_second(mosquitto: Path, journal: Path, records: int, **setting
             objects.rmdir()
 
 
-def _settled(house: Harness) -> int:
-    archive = JournalReader(house.data_dir / "journal.db")
+def _settled(harness: Harness) -> int:
+    archive = JournalReader(harness.data_dir / "journal.db")
     try:
         sink = archive.ledger().sinks.get("objects")
     finally:

@@ -27,12 +27,12 @@ class Latency(Struct, frozen=True):
 
 def latencies(rates: Sequence[int], seconds: float, mosquitto: Path) -> list[Latency]:
     """Probe at each rate in turn, after a moment that warms everything up."""
-    with broker_of(mosquitto) as (house, _):
-        program = start_service(house)
+    with broker_of(mosquitto) as (harness, _):
+        program = start_service(harness)
         try:
-            eventually(lambda: house.http("/healthz")[0] == 200, seconds=30)
-            _probe(house.mqtt_port, 1_000, 1.0, seed=0)
-            return [_probe(house.mqtt_port, rate, seconds, seed=rate) for rate in rates]
+            eventually(lambda: harness.http("/healthz")[0] == 200, seconds=30)
+            _probe(harness.mqtt_port, 1_000, 1.0, seed=0)
+            return [_probe(harness.mqtt_port, rate, seconds, seed=rate) for rate in rates]
         finally:
             program.terminate()
             program.wait(timeout=60)

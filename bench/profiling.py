@@ -37,14 +37,14 @@ def profile(messages: int, mosquitto: Path, flame: Path) -> dict[str, float]:
 def _drain(messages: int, mosquitto: Path, path: Path, kind: str) -> None:
     contestant = ours()
     with (
-        broker_of(mosquitto) as (house, _),
-        publisher_of(house, "detections", messages) as publisher,
+        broker_of(mosquitto) as (harness, _),
+        publisher_of(harness, "detections", messages) as publisher,
     ):
-        contestant.subscribe(house)
+        contestant.subscribe(harness)
         _publish(publisher)
-        program = contestant.start(house, messages)
+        program = contestant.start(harness, messages)
         try:
-            eventually(lambda: contestant.counted(house) > 0, seconds=30)
+            eventually(lambda: contestant.counted(harness) > 0, seconds=30)
             subprocess.run(
                 [
                     *(str(PY_SPY), "record", "--pid", str(program.pid), "--output", str(path)),

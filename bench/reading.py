@@ -59,23 +59,23 @@ class Drained(Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def tabs(house: Harness) -> Iterator[None]:
+def tabs(harness: Harness) -> Iterator[None]:
     """As many as may be open."""
-    with Tabs(house.http_port, TABS) as opened:
+    with Tabs(harness.http_port, TABS) as opened:
         eventually(lambda: opened.open == TABS, seconds=60)
         yield
         assert opened.open == TABS and opened.parts > TABS, "they were told, all along"
 
 
 @contextlib.contextmanager
-def asking(house: Harness, path: str, at_a_time: int) -> Iterator[None]:
+def asking(harness: Harness, path: str, at_a_time: int) -> Iterator[None]:
     """So many clients that ask the same, each again once it has its answer."""
     stop, answered = threading.Event(), [0] * at_a_time
 
     def ask(which: int) -> None:
         while not stop.is_set():
             with contextlib.suppress(urllib.error.URLError, TimeoutError):
-                house.http(path)
+                harness.http(path)
                 answered[which] += 1
 
     clients = [threading.Thread(target=ask, args=(which,)) for which in range(at_a_time)]
@@ -94,8 +94,8 @@ READINGS: dict[str, tuple[Reading, dict[str, str]]] = {
     "the console is off": (lambda _: contextlib.nullcontext(), {"IOT_CONSOLE": "off"}),
     "nobody reads": (lambda _: contextlib.nullcontext(), {}),
     f"{TABS:,} tabs are open": (tabs, {}),
-    f"{CHECKS} clients ask for health": (lambda house: asking(house, "/healthz", CHECKS), {}),
-    f"{SCANS} clients scan the journal": (lambda house: asking(house, SCAN, SCANS), {}),
+    f"{CHECKS} clients ask for health": (lambda harness: asking(harness, "/healthz", CHECKS), {}),
+    f"{SCANS} clients scan the journal": (lambda harness: asking(harness, SCAN, SCANS), {}),
 }
 
 
@@ -149,32 +149,32 @@ def _drain(
     prepared: Path, mosquitto: Path, messages: int, reading: Reading, settings: dict[str, str]
 ) -> Drained:
     with (
-        broker_of(mosquitto, None, **settings) as (house, _),
-        publisher_of(house, "detections", messages) as publisher,
+        broker_of(mosquitto, None, **settings) as (harness, _),
+        publisher_of(harness, "detections", messages) as publisher,
     ):
         for path in prepared.iterdir():
-            shutil.copy(path, house.data_dir)
-        program = start_service(house)
+            shutil.copy(path, harness.data_dir)
+        program = start_service(harness)
         try:
-            eventually(lambda: house.http("/healthz")[0] == 200, seconds=60)
-            with reading(house):
+            eventually(lambda: harness.http("/healthz")[0] == 200, seconds=60)
+            with reading(harness):
                 program.send_signal(signal.SIGSTOP)
                 publisher.go()
                 publisher.figures()
-                return _watch(house, program, RECORDS + messages)
+                return _watch(harness, program, RECORDS + messages)
         finally:
             program.send_signal(signal.SIGCONT)
             program.terminate()
             program.wait(timeout=60)
 
 
-def _watch(house: Harness, program: subprocess.Popen[bytes], count: int) -> Drained:
+def _watch(harness: Harness, program: subprocess.Popen[bytes], count: int) -> Drained:
     (web,) = children(program.pid, "echo_ingest.web")
-    messages = count - received(house)
+    messages = count - received(harness)
     line, beside, began = usage_of(program.pid), usage_of(web), time.monotonic()
     program.send_signal(signal.SIGCONT)
     pause = threading.Event()
-    while received(house) < count:
+    while received(harness) < count:
         assert time.monotonic() - began < SECONDS_MAX
         pause.wait(POLL_SECONDS)
     seconds = time.monotonic() - began

@@ -73,19 +73,19 @@ def broker_of(
     """
     parent = journal.parent if journal is not None else None
     with tempfile.TemporaryDirectory(prefix="echo-ingest-bench-", dir=parent) as folder:
-        house = Harness(
+        harness = Harness(
             Path(folder) / "data", mosquitto=mosquitto, **_certificates(Path(folder)), **settings
         )
-        house.data_dir.mkdir(mode=0o700)
+        harness.data_dir.mkdir(mode=0o700)
         if journal is not None:
-            journal.rename(house.data_dir / "journal.db")
+            journal.rename(harness.data_dir / "journal.db")
         try:
-            house.start("broker")
-            yield house, eventually(lambda: _listening(house), seconds=60)
+            harness.start("broker")
+            yield harness, eventually(lambda: _listening(harness), seconds=60)
         finally:
-            house.close()
+            harness.close()
             if journal is not None:
-                (house.data_dir / "journal.db").rename(journal)
+                (harness.data_dir / "journal.db").rename(journal)
 
 
 def _certificates(folder: Path) -> dict[str, str]:
@@ -116,16 +116,16 @@ def measure(
 ) -> Round:
     """Run it once; messages of another seed are other messages."""
     with (
-        broker_of(mosquitto, journal, **settings) as (house, broker_pid),
-        publisher_of(house, form, messages, seed) as publisher,
+        broker_of(mosquitto, journal, **settings) as (harness, broker_pid),
+        publisher_of(harness, form, messages, seed) as publisher,
     ):
-        return _measure(contestant, mode, form, house, broker_pid, publisher, messages)
+        return _measure(contestant, mode, form, harness, broker_pid, publisher, messages)
 
 
-def _listening(house: Harness) -> int:
-    pid = mosquitto_of(house.data_dir)
+def _listening(harness: Harness) -> int:
+    pid = mosquitto_of(harness.data_dir)
     assert pid is not None
-    assert "MQTT " in house.log("broker")  # what `broker` prints once it listens
+    assert "MQTT " in harness.log("broker")  # what `broker` prints once it listens
     return pid
 
 
@@ -149,11 +149,11 @@ class Publisher(Struct):
 
 
 @contextlib.contextmanager
-def publisher_of(house: Harness, form: Form, messages: int, seed: int = 1) -> Iterator[Publisher]:
+def publisher_of(harness: Harness, form: Form, messages: int, seed: int = 1) -> Iterator[Publisher]:
     """Start a publisher that is connected and has all its messages ready."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "bench.publisher", "--port", str(house.mqtt_port)),
+            *(sys.executable, "-m", "bench.publisher", "--port", str(harness.mqtt_port)),
             *("--user", PUBLISHER, "--password", PUB_PASSWORD),
             *("--form", form, "--messages", str(messages), "--seed", str(seed)),
         ],
@@ -174,29 +174,29 @@ def _measure(
     contestant: Contestant,
     mode: Mode,
     form: Form,
-    house: Harness,
+    harness: Harness,
     broker_pid: int,
     publisher: Publisher,
     messages: int,
 ) -> Round:
-    contestant.subscribe(house)
-    before = contestant.counted(house)
-    connections = _connections(house)
+    contestant.subscribe(harness)
+    before = contestant.counted(harness)
+    connections = _connections(harness)
     published: dict[str, float] = {}
     if mode == "drain":
         publisher.go()
         published = publisher.figures()
-    program = contestant.start(house, messages)
+    program = contestant.start(harness, messages)
     try:
         if mode == "live":
-            eventually(lambda: _connections(house) > connections)
+            eventually(lambda: _connections(harness) > connections)
             publisher.go()
         first, last = _watch(
-            lambda: contestant.counted(house) - before, program, broker_pid, messages
+            lambda: contestant.counted(harness) - before, program, broker_pid, messages
         )
         if mode == "live":
             published = publisher.figures()
-        passed_on, shared = delivered(house), 0
+        passed_on, shared = delivered(harness), 0
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, KeyError):  # it has ended
             shared = shared_bytes(program.pid)
     finally:
@@ -220,9 +220,9 @@ def _measure(
     )
 
 
-def _connections(house: Harness) -> int:
+def _connections(harness: Harness) -> int:
     """How many the broker has let in so far."""
-    return house.log("broker").count("New client connected")
+    return harness.log("broker").count("New client connected")
 
 
 class Sample(Struct, frozen=True):

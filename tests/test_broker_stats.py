@@ -111,7 +111,7 @@ HOUR_MS = 3_600_000
 
 
 def fill(path: Path) -> None:
-    """A journal in which no figure is 0: for each sink something parked, and something waiting."""
+    """Fill a journal so that no figure is 0: each sink has parked and waiting records."""
     now_ms = time.time_ns() // 1_000_000
     with contextlib.closing(Journal(path)) as journal:
         for name in SINKS:
@@ -142,7 +142,7 @@ def fill(path: Path) -> None:
 
 
 def counted(path: Path) -> dict[str, float]:
-    """What the gauges should say, counted row by row, or as SQLite and the file system tell it."""
+    """Return what the gauges should say, counted by row, or by SQLite and the file system."""
     with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
         pages, free, size = (
             db.execute(f"PRAGMA {name}").get
@@ -190,11 +190,11 @@ def test_each_gauge_is_what_is_there(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     with contextlib.closing(Journal(tmp_path / "journal.db", bytes_max=50_000_000)) as journal:
         assert journal.trim(time.time_ns() // 1_000_000 - 24 * HOUR_MS) > 0
-        house = Runtime(settings, journal, Endpoint("mqtt", "127.0.0.1", 1), lambda: None)
-        page = series(house.metrics())
+        runtime = Runtime(settings, journal, Endpoint("mqtt", "127.0.0.1", 1), lambda: None)
+        page = series(runtime.metrics())
         assert_as_counted(page, tmp_path / "journal.db", 50_000_000, 0)
         assert page["echo_ingest_journal_bytes"] == journal.used_bytes()
-        gauges = house.gauges()
+        gauges = runtime.gauges()
         assert gauges.journal_bytes == page["echo_ingest_journal_bytes"]
         assert gauges.room_bytes == page["echo_ingest_journal_room_bytes"]
         assert gauges.disk_free_bytes == pytest.approx(page["echo_ingest_disk_free_bytes"], rel=0.1)
@@ -202,8 +202,8 @@ def test_each_gauge_is_what_is_there(tmp_path: Path) -> None:
         assert page["echo_ingest_broker_connected"] == 0
         assert page["echo_ingest_echo_age_seconds"] == math.inf
         assert page["echo_ingest_journal_blocked"] == 0
-        house.ingest.blocked = "no room"
-        assert series(house.metrics())["echo_ingest_journal_blocked"] == 1
+        runtime.ingest.blocked = "no room"
+        assert series(runtime.metrics())["echo_ingest_journal_blocked"] == 1
 
 
 @pytest.mark.slow
@@ -213,7 +213,7 @@ def test_the_running_service_says_what_is_there_and_keeps_to_its_retention(
 ) -> None:
     kept_bytes = 1_000_000
     (tmp_path / "objects").mkdir()
-    house = Harness(
+    harness = Harness(
         tmp_path / "data",
         IOT_RETENTION_DAYS="1",
         IOT_JOURNAL_BYTES_MAX=str(cap_bytes),
@@ -221,22 +221,22 @@ def test_the_running_service_says_what_is_there_and_keeps_to_its_retention(
         IOT_API_URL=f"http://127.0.0.1:{free_port()}",
         IOT_OBJECTS_URL=(tmp_path / "objects").as_uri(),
     )
-    house.data_dir.mkdir(mode=0o700)
-    path = house.data_dir / "journal.db"
+    harness.data_dir.mkdir(mode=0o700)
+    path = harness.data_dir / "journal.db"
     fill(path)
     try:
-        house.up()
+        harness.up()
         with contextlib.closing(apsw.Connection(str(path))) as db:
             # Older than a day, the first 20 go; younger, and behind each cursor, 21 stays.
             eventually(lambda: db.execute("SELECT min(offset) FROM record").get == 21)
-        eventually(lambda: 0 < metrics(house)["echo_ingest_echo_age_seconds"] < 10)
-        page = metrics(house)
+        eventually(lambda: 0 < metrics(harness)["echo_ingest_echo_age_seconds"] < 10)
+        page = metrics(harness)
         assert_as_counted(page, path, cap_bytes, kept_bytes)
         assert page["echo_ingest_broker_connected"] == 1
         with contextlib.closing(Journal(path)) as beside:
             assert page["echo_ingest_journal_bytes"] == beside.used_bytes()
     finally:
-        house.close()
+        harness.close()
 
 
 def test_the_free_space_is_what_the_limit_or_the_disk_leaves(tmp_path: Path) -> None:

@@ -651,10 +651,10 @@ def test_audio_needs_a_node(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Harness]:
-    house = Harness(tmp_path / "data")
-    yield house
-    house.close()
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data")
+    yield harness
+    harness.close()
 
 
 def detections(path: Path, count: int) -> Path:
@@ -666,41 +666,41 @@ def detections(path: Path, count: int) -> Path:
     return path
 
 
-def test_wait_ends_with_what_became_of_each_message(house: Harness, tmp_path: Path) -> None:
+def test_wait_ends_with_what_became_of_each_message(harness: Harness, tmp_path: Path) -> None:
     file = detections(tmp_path / "many.jsonl", 300)
-    house.up()
+    harness.up()
     publish = ("publish", "--wait", "--lines", str(file), "--node", "ridge-01")
-    shown = house.cli(*publish)
+    shown = harness.cli(*publish)
     assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "300 stored\n")
-    assert house.cli(*publish).stderr == "300 duplicates\n"
+    assert harness.cli(*publish).stderr == "300 duplicates\n"
     with file.open("a") as lines:
         lines.write('{"n": 1}\n\n' + json.dumps({"id": "one", "status": "online"}))
-    shown = house.cli(*publish)
+    shown = harness.cli(*publish)
     assert shown.returncode == 1
     rejected, summary = shown.stderr.splitlines()
     assert rejected.startswith(f"echo-ingest: {file} line 301: rejected: ")
     assert summary == "1 stored, 300 duplicates, 1 rejected"
-    assert house.ledger()["stored"] == 301
+    assert harness.ledger()["stored"] == 301
 
 
-def test_wait_goes_through_sigkill_of_the_service(house: Harness, tmp_path: Path) -> None:
-    program = house.up()
+def test_wait_goes_through_sigkill_of_the_service(harness: Harness, tmp_path: Path) -> None:
+    program = harness.up()
     file = detections(tmp_path / "many.jsonl", 3_000)
     publishing = subprocess.Popen(
         [*COMMAND, "publish", "--wait", "--lines", file, "--node", "n1", "--rate", "1000"],
-        env=house.environment(),
+        env=harness.environment(),
         stderr=subprocess.PIPE,
         text=True,
     )
-    eventually(lambda: house.ledger_now()["stored"] > 300)
-    house.kill(program)
-    house.up()
+    eventually(lambda: harness.ledger_now()["stored"] > 300)
+    harness.kill(program)
+    harness.up()
     _, output = publishing.communicate(timeout=60)
     assert publishing.returncode == 0, output
     counts = dict(part.split()[::-1] for part in output.splitlines()[-1].split(", "))
     assert sum(int(count.replace(",", "")) for count in counts.values()) == 3_000
     assert counts.keys() <= {"stored", "duplicate", "duplicates"}
-    assert house.ledger()["stored"] == 3_000
+    assert harness.ledger()["stored"] == 3_000
 
 
 async def test_a_receipt_that_was_lost_is_asked_for_again(cli: Cli, broker: Broker) -> None:

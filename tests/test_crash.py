@@ -62,14 +62,14 @@ def test_mosquitto_has_noted_its_number_before_it_runs(tmp_path: Path) -> None:
         f'exec {find_mosquitto(None)} "$@"\n'
     )
     program.chmod(0o755)
-    house = Harness(tmp_path / "data", mosquitto=program)
+    harness = Harness(tmp_path / "data", mosquitto=program)
     try:
-        house.start("broker")
+        harness.start("broker")
         noted = eventually(lambda: (tmp_path / "noted").read_text())
-        eventually(lambda: mosquitto_of(house.data_dir))
+        eventually(lambda: mosquitto_of(harness.data_dir))
         assert noted == (tmp_path / "own").read_text().strip()
     finally:
-        house.close()
+        harness.close()
 
 
 @pytest.mark.slow

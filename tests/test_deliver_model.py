@@ -203,7 +203,7 @@ class Days:
         self._wakes += 1
 
     def _replay(self) -> None:
-        """A person has the sink mended for some of what it refused, and asks for more than that."""
+        """Mend the sink for some of what it refused, and ask to replay more than that."""
         refused = sorted(self._sink.ever_refused)
         some = self._rng.sample(refused, self._rng.randint(0, len(refused)))
         self._sink.refuses.difference_update(some[: len(some) // 2])
@@ -231,7 +231,7 @@ class Days:
         await asyncio.wait({self._task})
 
     async def _stop(self) -> None:
-        """It ends when the write it is in has ended; what is wait for room is cut off."""
+        """Stop; the current write ends first, and a wait for room is cut off."""
         self._stopping.set()
         self._deliver.wake()
         await asyncio.wait({self._task}, timeout=SLOW_SECONDS_MAX + IDLE_POLL_SECONDS)

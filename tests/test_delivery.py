@@ -27,10 +27,10 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, api: Api) -> Iterator[Harness]:
-    house = Harness(tmp_path / "data", IOT_API_URL=api.url)
-    yield house
-    house.close()
+def harness(tmp_path: Path, api: Api) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data", IOT_API_URL=api.url)
+    yield harness
+    harness.close()
 
 
 def detection(number: int) -> tuple[str, bytes]:
@@ -46,69 +46,69 @@ def detection(number: int) -> tuple[str, bytes]:
     ).encode()
 
 
-def sink(house: Harness) -> dict[str, Any]:
-    figures: dict[str, Any] = house.ledger_now()["sinks"]["echo_api"]
+def sink(harness: Harness) -> dict[str, Any]:
+    figures: dict[str, Any] = harness.ledger_now()["sinks"]["echo_api"]
     return figures
 
 
 @pytest.mark.parametrize("schema", ["objects", "arrays"])
 @pytest.mark.parametrize("bulk", ["true", "false"])
 def test_each_record_arrives_once_also_what_came_while_the_api_was_away(
-    house: Harness, api: Api, schema: str, bulk: str
+    harness: Harness, api: Api, schema: str, bulk: str
 ) -> None:
-    house.settings |= {"IOT_API_SCHEMA": schema, "IOT_API_BULK": bulk}
+    harness.settings |= {"IOT_API_SCHEMA": schema, "IOT_API_BULK": bulk}
     api.start(schema=schema)
-    house.up()
-    device = Device(house.mqtt_port)
+    harness.up()
+    device = Device(harness.mqtt_port)
     device.publish([detection(n) for n in range(30)])
     eventually(lambda: len(api.numbers()) == 30)
     first = api.numbers()
     api.stop()
     device.publish([detection(n) for n in range(30, 150)])
-    eventually(lambda: sink(house)["backlog"] == 120)
-    assert house.http("/healthz")[0] == 200  # that an API is away does not make us unwell
+    eventually(lambda: sink(harness)["backlog"] == 120)
+    assert harness.http("/healthz")[0] == 200  # that an API is away does not make us unwell
     api.start(schema=schema)
     eventually(lambda: len(api.numbers()) == 120, seconds=60)
     assert first + api.numbers() == Counter(f"n{n}" for n in range(150))
-    eventually(lambda: sink(house)["delivered"] == 150)
+    eventually(lambda: sink(harness)["delivered"] == 150)
 
 
 def test_what_is_refused_is_parked_with_the_apis_words_and_a_replay_delivers_it(
-    house: Harness, api: Api
+    harness: Harness, api: Api
 ) -> None:
     api.start(refuse_species=SPECIES[1])
-    house.up()
-    Device(house.mqtt_port).publish([detection(n) for n in range(9)])
-    eventually(lambda: sink(house)["parked"] == 3)
-    eventually(lambda: sink(house)["delivered"] == 6)
-    listed = house.cli("parked", "list")
+    harness.up()
+    Device(harness.mqtt_port).publish([detection(n) for n in range(9)])
+    eventually(lambda: sink(harness)["parked"] == 3)
+    eventually(lambda: sink(harness)["delivered"] == 6)
+    listed = harness.cli("parked", "list")
     assert "species" in listed.stdout
     api.change(refuse_species="")
-    replayed = house.cli("parked", "replay", "--all")
+    replayed = harness.cli("parked", "replay", "--all")
     assert replayed.returncode == 0, replayed.stderr
-    eventually(lambda: sink(house)["delivered"] == 9)
+    eventually(lambda: sink(harness)["delivered"] == 9)
     assert api.numbers() == Counter(f"n{n}" for n in range(9))
 
 
-def test_a_rate_limit_is_kept_to_and_everything_arrives(house: Harness, api: Api) -> None:
-    house.settings["IOT_API_BULK"] = "false"
+def test_a_rate_limit_is_kept_to_and_everything_arrives(harness: Harness, api: Api) -> None:
+    harness.settings["IOT_API_BULK"] = "false"
     api.start(trouble=429, trouble_times=2, retry_after="4")
-    house.up()
+    harness.up()
     started = time.monotonic()
-    Device(house.mqtt_port).publish([detection(n) for n in range(100)])
-    eventually(lambda: sink(house)["delivered"] == 100, seconds=60)
+    Device(harness.mqtt_port).publish([detection(n) for n in range(100)])
+    eventually(lambda: sink(harness)["delivered"] == 100, seconds=60)
     assert time.monotonic() - started >= 8  # twice as long as it said; backoff alone: 1.5 s at most
     assert api.numbers() == Counter(f"n{n}" for n in range(100))
 
 
-def test_every_kind_of_record_goes_where_the_api_wants_it(house: Harness, api: Api) -> None:
+def test_every_kind_of_record_goes_where_the_api_wants_it(harness: Harness, api: Api) -> None:
     api.start(nodes=["node_3"])
-    house.up()
+    harness.up()
     clip = b"RIFF" + (36 + 320).to_bytes(4, "little") + b"WAVEfmt " + bytes.fromhex(
         "10000000 0100 0100 803e0000 007d0000 0200 1000"
     ) + b"data" + (320).to_bytes(4, "little") + bytes(320)  # fmt: skip
     where = [-38.77, 143.5, 1.0]
-    Device(house.mqtt_port).publish(
+    Device(harness.mqtt_port).publish(
         [
             detection(1),
             ("iotingestion/node_3", b'{"sensorId": "node_3", "status": "Online", "cpu": 3}'),
@@ -119,21 +119,21 @@ def test_every_kind_of_record_goes_where_the_api_wants_it(house: Harness, api: A
             ("iotingestion/ridge-01/recording", clip),
         ]
     )  # fmt: skip
-    eventually(lambda: sink(house)["backlog"] == 0)
-    eventually(lambda: sink(house)["delivered"] + sink(house)["parked"] == 5)
+    eventually(lambda: sink(harness)["backlog"] == 0)
+    eventually(lambda: sink(harness)["delivered"] + sink(harness)["parked"] == 5)
     by_collection = Counter(each["collection"] for each in api.received())
     assert by_collection["events"] == 1
     assert by_collection["movements"] == 1
     assert by_collection["audio_uploads"] == 1
-    assert sink(house)["parked"] == 1  # node_4 is not registered there
-    assert "register" in house.cli("parked", "list").stdout.lower()
+    assert sink(harness)["parked"] == 1  # node_4 is not registered there
+    assert "register" in harness.cli("parked", "list").stdout.lower()
 
 
 @pytest.mark.skipif(not AUDIO.exists(), reason="needs the real recordings")
-def test_real_recordings_come_out_as_they_went_in(house: Harness) -> None:
-    del house.settings["IOT_API_URL"]
-    house.up()
-    device = Device(house.mqtt_port)
+def test_real_recordings_come_out_as_they_went_in(harness: Harness) -> None:
+    del harness.settings["IOT_API_URL"]
+    harness.up()
+    device = Device(harness.mqtt_port)
     recordings = sorted(p for p in AUDIO.iterdir() if p.suffix in (".wav", ".mp3"))
     whole = {p.name: p.read_bytes() for p in recordings if p.name != "empty_2c.wav"}
     for content in whole.values():
@@ -145,23 +145,23 @@ def test_real_recordings_come_out_as_they_went_in(house: Harness) -> None:
             ]
         )
     device.publish([("iotingestion/ridge-01/recording", (AUDIO / "empty_2c.wav").read_bytes())])
-    eventually(lambda: house.ledger_now()["received"] == 2 * len(whole) + 1)
-    assert house.ledger()["dead_letters"] == 1
+    eventually(lambda: harness.ledger_now()["received"] == 2 * len(whole) + 1)
+    assert harness.ledger()["dead_letters"] == 1
     wanted = Counter(hashlib.sha256(content).hexdigest() for content in whole.values())
-    records = house.records()
+    records = harness.records()
     assert Counter(r["clip"]["sha256"] for r in records) == wanted + wanted
     for record in records:
-        clip = house.http_bytes(f"/api/records/{record['offset']}/clip")
+        clip = harness.http_bytes(f"/api/records/{record['offset']}/clip")
         assert hashlib.sha256(clip).hexdigest() == record["clip"]["sha256"]
 
 
 def test_a_session_that_the_broker_has_forgotten_is_reported_as_a_possible_loss(
-    house: Harness,
+    harness: Harness,
 ) -> None:
-    del house.settings["IOT_API_URL"]
-    house.stop(house.up())
-    for state in (house.data_dir / "broker").glob("queues.db*"):
+    del harness.settings["IOT_API_URL"]
+    harness.stop(harness.up())
+    for state in (harness.data_dir / "broker").glob("queues.db*"):
         state.unlink()
-    house.up()
-    assert "session lost" in house.log("up")
-    assert b"echo_ingest_sessions_lost_total 1.0" in house.http_bytes("/metrics")
+    harness.up()
+    assert "session lost" in harness.log("up")
+    assert b"echo_ingest_sessions_lost_total 1.0" in harness.http_bytes("/metrics")

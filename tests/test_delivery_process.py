@@ -37,64 +37,64 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, api: Api) -> Iterator[Harness]:
-    house = Harness(tmp_path / "data", IOT_API_URL=api.url)
-    yield house
-    house.close()
+def harness(tmp_path: Path, api: Api) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data", IOT_API_URL=api.url)
+    yield harness
+    harness.close()
 
 
-def publish(house: Harness, numbers: range) -> None:
-    Device(house.mqtt_port).publish([detection(number) for number in numbers])
+def publish(harness: Harness, numbers: range) -> None:
+    Device(harness.mqtt_port).publish([detection(number) for number in numbers])
 
 
-def metric(house: Harness, series: str) -> float:
-    lines = house.http_bytes("/metrics").decode().splitlines()
+def metric(harness: Harness, series: str) -> float:
+    lines = harness.http_bytes("/metrics").decode().splitlines()
     (line,) = [each for each in lines if each.startswith(f"{series} ")]
     return float(line.rpartition(" ")[2])
 
 
-def test_it_gives_way_and_without_a_sink_there_is_none(house: Harness) -> None:
-    program = house.up()
-    delivery = eventually(lambda: house.delivery_pid(program))
+def test_it_gives_way_and_without_a_sink_there_is_none(harness: Harness) -> None:
+    program = harness.up()
+    delivery = eventually(lambda: harness.delivery_pid(program))
     own = os.getpriority(os.PRIO_PROCESS, program.pid)
     eventually(lambda: os.getpriority(os.PRIO_PROCESS, delivery) == own + 5)
     eventually(lambda: Path(f"/proc/{delivery}/oom_score_adj").read_text() == "250\n")
-    assert house.stop(program) == 0
+    assert harness.stop(program) == 0
     assert is_gone(delivery)
-    del house.settings["IOT_API_URL"]
-    assert not children(house.up().pid, "echo_ingest.pipeline.deliver")
+    del harness.settings["IOT_API_URL"]
+    assert not children(harness.up().pid, "echo_ingest.pipeline.deliver")
 
 
 def test_when_it_dies_the_line_goes_on_and_it_is_back_with_each_record_once(
-    house: Harness, api: Api
+    harness: Harness, api: Api
 ) -> None:
-    program = house.up()
+    program = harness.up()
     for kills, how in enumerate((signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM), 1):
-        publish(house, range(20 * (kills - 1), 20 * kills))
-        eventually(lambda kills=kills: sink(house)["delivered"] == 20 * kills)  # type: ignore[misc]
-        os.kill(killed := house.delivery_pid(program), how)
-        eventually(lambda: is_healthy(house))
-        eventually(lambda: house.delivery_pid(program) not in (0, killed))
-    publish(house, range(60, 80))
-    eventually(lambda: metric(house, DELIVERED) == 20)
-    assert metric(house, 'echo_ingest_process_restarts_total{process="delivery"}') == 3
-    assert house.http("/api/sinks")[1]["echo_api"]["state"] == "delivering"
+        publish(harness, range(20 * (kills - 1), 20 * kills))
+        eventually(lambda kills=kills: sink(harness)["delivered"] == 20 * kills)  # type: ignore[misc]
+        os.kill(killed := harness.delivery_pid(program), how)
+        eventually(lambda: is_healthy(harness))
+        eventually(lambda: harness.delivery_pid(program) not in (0, killed))
+    publish(harness, range(60, 80))
+    eventually(lambda: metric(harness, DELIVERED) == 20)
+    assert metric(harness, 'echo_ingest_process_restarts_total{process="delivery"}') == 3
+    assert harness.http("/api/sinks")[1]["echo_api"]["state"] == "delivering"
     assert api.numbers() == {f"n{number}": 1 for number in range(80)}
-    assert house.log("up").count("delivery process ended") == 3
+    assert harness.log("up").count("delivery process ended") == 3
 
 
 def test_why_a_sink_is_unavailable_reaches_whoever_asks_the_service_as_data(
-    house: Harness, api: Api
+    harness: Harness, api: Api
 ) -> None:
     """From the sink by the delivery process and the web process, each time as JSON."""
 
     def state() -> dict[str, Any]:
-        states: dict[str, dict[str, Any]] = house.http("/api/sinks")[1]
+        states: dict[str, dict[str, Any]] = harness.http("/api/sinks")[1]
         return states["echo_api"]
 
     api.change(trouble=503)
-    house.up()
-    publish(house, range(1))
+    harness.up()
+    publish(harness, range(1))
     for status, cause in ((503, "answers_errors"), (429, "overloaded"), (401, "credentials")):
         api.change(trouble=status)
         eventually(lambda status=status: state().get("http_status") == status)  # type: ignore[misc]
@@ -108,35 +108,35 @@ def test_why_a_sink_is_unavailable_reaches_whoever_asks_the_service_as_data(
 
 
 def test_of_a_service_that_is_killed_it_finishes_what_it_is_in_and_nothing_comes_twice(
-    house: Harness, api: Api
+    harness: Harness, api: Api
 ) -> None:
-    program = house.up()
-    delivery = eventually(lambda: house.delivery_pid(program))
+    program = harness.up()
+    delivery = eventually(lambda: harness.delivery_pid(program))
     api.freeze()
-    publish(house, range(20))
+    publish(harness, range(20))
     eventually(lambda: f":{api.port:04X} 01 " in Path("/proc/net/tcp").read_text())
     os.kill(program.pid, signal.SIGSTOP)
     stopped_at = time.monotonic()
     eventually(lambda: time.monotonic() > stopped_at + 2 * REPORT_SECONDS)  # that nobody reads
-    house.kill(program)
+    harness.kill(program)
     api.thaw()
     eventually(lambda: is_gone(delivery))
-    assert house.ledger()["sinks"]["echo_api"]["delivered"] == 20
-    house.up()
+    assert harness.ledger()["sinks"]["echo_api"]["delivered"] == 20
+    harness.up()
     assert api.numbers() == {f"n{number}": 1 for number in range(20)}
 
 
 def test_one_that_stands_still_when_the_service_is_killed_is_ended_by_the_next_start(
-    house: Harness,
+    harness: Harness,
 ) -> None:
-    program = house.up()
-    delivery = eventually(lambda: house.delivery_pid(program))
+    program = harness.up()
+    delivery = eventually(lambda: harness.delivery_pid(program))
     os.kill(delivery, signal.SIGSTOP)
-    house.kill(program)
-    house.up()
+    harness.kill(program)
+    harness.up()
     assert is_gone(delivery)
-    publish(house, range(20))
-    eventually(lambda: sink(house)["delivered"] == 20)
+    publish(harness, range(20))
+    eventually(lambda: sink(harness)["delivered"] == 20)
 
 
 async def test_one_that_stands_still_is_killed_and_started_again_and_is_not_called_well(

@@ -109,7 +109,7 @@ def numbered(count: int, **changed: Any) -> list[Delivery]:
 
 
 def named(*species: str) -> list[Delivery]:
-    """A delivery for each species, in this order."""
+    """Return a delivery for each species, in this order."""
     return [
         delivery(detection(species=name), offset=number) for number, name in enumerate(species, 1)
     ]

@@ -30,25 +30,25 @@ RSS_GROWTH_BYTES_MAX = 48 * 1024 * 1024
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Harness]:
-    house = Harness(tmp_path / "elsewhere")
-    house.start("broker")
-    eventually(lambda: (house.data_dir / "broker" / "service.json").exists())
-    yield house
-    house.close()
+    harness = Harness(tmp_path / "elsewhere")
+    harness.start("broker")
+    eventually(lambda: (harness.data_dir / "broker" / "service.json").exists())
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
-def house(disk: Path, broker: Harness) -> Iterator[Harness]:
+def harness(disk: Path, broker: Harness) -> Iterator[Harness]:
     account = json.loads((broker.data_dir / "broker" / "service.json").read_text())
-    house = Harness(
+    harness = Harness(
         disk / "data",
         IOT_ENDPOINT=f"127.0.0.1:{broker.mqtt_port}",
         IOT_USER=account["user"],
         IOT_PASSWORD=account["password"],
         IOT_DISK_FREE_BYTES_MIN="0",
     )
-    yield house
-    house.close()
+    yield harness
+    harness.close()
 
 
 def heartbeat(number: int) -> tuple[str, bytes]:
@@ -77,8 +77,8 @@ def rss_bytes(program: subprocess.Popen[str]) -> int:
     raise AssertionError("no VmRSS")
 
 
-def problems(house: Harness, path: str) -> dict[str, Any]:
-    status, body = house.http(path)
+def problems(harness: Harness, path: str) -> dict[str, Any]:
+    status, body = harness.http(path)
     assert (status == 200) == (body.get("problems", {}) == {})
     found: dict[str, Any] = body.get("problems", {})
     return found
@@ -88,25 +88,25 @@ def problems(house: Harness, path: str) -> dict[str, Any]:
     ("free_bytes_min", "words"), [(4_194_304, "IOT_DISK_FREE_BYTES_MIN"), (0, "is full: make room")]
 )
 def test_on_a_full_disk_acknowledgements_stop_memory_stays_flat_and_it_goes_on_by_itself(
-    house: Harness, broker: Harness, disk: Path, free_bytes_min: int, words: str
+    harness: Harness, broker: Harness, disk: Path, free_bytes_min: int, words: str
 ) -> None:
-    house.settings["IOT_DISK_FREE_BYTES_MIN"] = str(free_bytes_min)
-    program = house.start("run")
-    house.wait_healthy(program)
+    harness.settings["IOT_DISK_FREE_BYTES_MIN"] = str(free_bytes_min)
+    program = harness.start("run")
+    harness.wait_healthy(program)
     device = Device(broker.mqtt_port)
     device.publish([heartbeat(n) for n in range(1_000)])
-    eventually(lambda: house.ledger_now()["stored"] == 1_000)
+    eventually(lambda: harness.ledger_now()["stored"] == 1_000)
 
     warm_bytes = rss_bytes(program)
     filler = fill(disk, free_bytes_min // 2)
     device.publish([heartbeat(n) for n in range(1_000, 25_000)])
     for path in ("/readyz", "/healthz"):
-        eventually(lambda path=path: words in problems(house, path).get("journal", ""))  # type: ignore[misc]
-    stored = house.ledger()["stored"]
+        eventually(lambda path=path: words in problems(harness, path).get("journal", ""))  # type: ignore[misc]
+    stored = harness.ledger()["stored"]
     device.publish([heartbeat(n) for n in range(25_000, 75_000)])  # the broker has room
-    assert house.ledger()["stored"] == stored < 25_000
-    os.kill(house.web_pid(program), signal.SIGKILL)  # nor does HTTP need room to come back
-    eventually(lambda: house.http("/livez")[0] == 200)
+    assert harness.ledger()["stored"] == stored < 25_000
+    os.kill(harness.web_pid(program), signal.SIGKILL)  # nor does HTTP need room to come back
+    eventually(lambda: harness.http("/livez")[0] == 200)
     assert program.poll() is None
     grown_bytes = rss_bytes(program) - warm_bytes
     assert grown_bytes < RSS_GROWTH_BYTES_MAX
@@ -114,35 +114,35 @@ def test_on_a_full_disk_acknowledgements_stop_memory_stays_flat_and_it_goes_on_b
 
     subprocess.run(["mount", "-o", f"remount,size={4 * DISK_BYTES}", str(disk)], check=True)
     filler.unlink()
-    eventually(lambda: house.ledger_now()["stored"] == 75_000, seconds=60)
-    eventually(lambda: problems(house, "/healthz") == {})
-    assert house.ledger()["received"] == 75_000  # none came twice: it was never disconnected
-    log = house.log("run")
+    eventually(lambda: harness.ledger_now()["stored"] == 75_000, seconds=60)
+    eventually(lambda: problems(harness, "/healthz") == {})
+    assert harness.ledger()["received"] == 75_000  # none came twice: it was never disconnected
+    log = harness.log("run")
     assert log.count("acknowledgements stopped") == log.count("acknowledgements go on") == 1
 
 
 def test_what_a_sink_took_while_the_disk_was_full_is_settled_later_and_not_sent_twice(
-    house: Harness, broker: Harness, disk: Path
+    harness: Harness, broker: Harness, disk: Path
 ) -> None:
     api = Api()
-    house.settings["IOT_API_URL"] = api.url
+    harness.settings["IOT_API_URL"] = api.url
     try:
-        program = house.start("run")
-        house.wait_healthy(program)
+        program = harness.start("run")
+        harness.wait_healthy(program)
         total = 400
         Device(broker.mqtt_port).publish([detection(n) for n in range(total)])
-        eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["backlog"] == total)
+        eventually(lambda: harness.ledger_now()["sinks"]["echo_api"]["backlog"] == total)
         filler = fill(disk)
         api.start(requests_per_minute=None)
-        eventually(lambda: "settling stopped" in house.log("run"))
+        eventually(lambda: "settling stopped" in harness.log("run"))
         taken = api.numbers()
         assert 0 < len(taken) < total
-        assert house.ledger()["sinks"]["echo_api"]["backlog"] > 0
-        assert house.http("/livez")[0] == 200
+        assert harness.ledger()["sinks"]["echo_api"]["backlog"] > 0
+        assert harness.http("/livez")[0] == 200
         assert api.numbers() == taken, "it waits, and sends nothing on"
         assert program.poll() is None
         filler.unlink()
-        eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0, seconds=60)
+        eventually(lambda: harness.ledger_now()["sinks"]["echo_api"]["backlog"] == 0, seconds=60)
         numbers = api.numbers()
         assert len(numbers) == total
         assert set(numbers.values()) == {1}, "each once"
@@ -154,87 +154,87 @@ def test_at_the_journals_cap_it_goes_on_by_itself_once_a_sink_lets_retention_mak
     tmp_path: Path,
 ) -> None:
     api = Api()
-    house = Harness(
+    harness = Harness(
         tmp_path / "data",
         IOT_API_URL=api.url,
         IOT_RETENTION_DAYS="1",
         IOT_BATCH_RECORDS_MAX="50",  # room is looked for before each batch
     )
-    house.data_dir.mkdir(mode=0o700)
+    harness.data_dir.mkdir(mode=0o700)
     before = 1_000
     two_days_ago_ms = (time.time_ns() - 2 * 86_400 * 10**9) // 1_000_000
     messages = [Message(*detection(n), two_days_ago_ms, "ridge-01") for n in range(before)]
-    old = Journal(house.data_dir / "journal.db")
+    old = Journal(harness.data_dir / "journal.db")
     old.append([(message, Decoder(1_000_000).identify(message)) for message in messages])
-    house.settings["IOT_JOURNAL_BYTES_MAX"] = str(old.used_bytes() + 100_000)
+    harness.settings["IOT_JOURNAL_BYTES_MAX"] = str(old.used_bytes() + 100_000)
     old.close()
     try:
-        program = house.up()
-        Device(house.mqtt_port).publish([detection(n) for n in range(before, 2 * before)])
-        eventually(lambda: "IOT_JOURNAL" in problems(house, "/readyz").get("journal", ""))
-        assert before <= house.ledger()["stored"] < 2 * before
+        program = harness.up()
+        Device(harness.mqtt_port).publish([detection(n) for n in range(before, 2 * before)])
+        eventually(lambda: "IOT_JOURNAL" in problems(harness, "/readyz").get("journal", ""))
+        assert before <= harness.ledger()["stored"] < 2 * before
         api.start()
-        eventually(lambda: house.ledger_now()["stored"] == 2 * before, seconds=60)
-        eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0, seconds=60)
-        eventually(lambda: problems(house, "/healthz") == {})
+        eventually(lambda: harness.ledger_now()["stored"] == 2 * before, seconds=60)
+        eventually(lambda: harness.ledger_now()["sinks"]["echo_api"]["backlog"] == 0, seconds=60)
+        eventually(lambda: problems(harness, "/healthz") == {})
         assert set(api.numbers().values()) == {1}
         assert program.poll() is None
     finally:
-        house.close()
+        harness.close()
         api.stop()
 
 
 def test_a_damaged_journal_is_not_touched_before_there_is_room_to_save_it(
-    house: Harness, broker: Harness, disk: Path
+    harness: Harness, broker: Harness, disk: Path
 ) -> None:
-    program = house.start("run")
-    house.wait_healthy(program)
+    program = harness.start("run")
+    harness.wait_healthy(program)
     Device(broker.mqtt_port).publish([heartbeat(n) for n in range(20_000)])
-    eventually(lambda: house.ledger_now()["stored"] == 20_000)
-    assert house.stop(program) == 0
-    journal = house.data_dir / "journal.db"
+    eventually(lambda: harness.ledger_now()["stored"] == 20_000)
+    assert harness.stop(program) == 0
+    journal = harness.data_dir / "journal.db"
     with journal.open("r+b") as file:
         file.write(bytes(100))
     before = journal.read_bytes()
     filler = fill(disk, 1_000_000)
-    done = house.cli("run")
+    done = harness.cli("run")
     assert done.returncode == 1
     assert "make room" in done.stderr and "Traceback" not in done.stderr
     assert journal.read_bytes() == before
-    assert [path.name for path in house.data_dir.glob("journal.db*")] == ["journal.db"]
+    assert [path.name for path in harness.data_dir.glob("journal.db*")] == ["journal.db"]
     filler.unlink()
-    house.wait_healthy(house.start("run"))
-    assert house.ledger()["stored"] == 20_000
-    assert house.ledger()["lost"] == 0
+    harness.wait_healthy(harness.start("run"))
+    assert harness.ledger()["stored"] == 20_000
+    assert harness.ledger()["lost"] == 0
 
 
 def test_a_log_that_cannot_be_written_does_not_end_the_service(
-    house: Harness, broker: Harness
+    harness: Harness, broker: Harness
 ) -> None:
-    program = house.start("run", Path("/dev/full"))  # each write: no space left on device
-    eventually(lambda: house.http("/healthz")[0] == 200, seconds=30)
+    program = harness.start("run", Path("/dev/full"))  # each write: no space left on device
+    eventually(lambda: harness.http("/healthz")[0] == 200, seconds=30)
     Device(broker.mqtt_port).publish([heartbeat(n) for n in range(100)])
-    eventually(lambda: house.ledger_now()["stored"] == 100)
+    eventually(lambda: harness.ledger_now()["stored"] == 100)
     assert program.poll() is None
 
 
 def test_a_start_on_a_full_disk_ends_in_words_and_the_next_one_works(
-    house: Harness, broker: Harness, disk: Path
+    harness: Harness, broker: Harness, disk: Path
 ) -> None:
-    program = house.start("run")
-    house.wait_healthy(program)
+    program = harness.start("run")
+    harness.wait_healthy(program)
     Device(broker.mqtt_port).publish([heartbeat(n) for n in range(100)])
-    eventually(lambda: house.ledger_now()["stored"] == 100)
-    web = house.web_pid(program)
-    house.kill(program)
+    eventually(lambda: harness.ledger_now()["stored"] == 100)
+    web = harness.web_pid(program)
+    harness.kill(program)
     eventually(lambda: is_gone(web))  # what it has open would take room until it ends
     for name in ("journal.db-shm", "lock"):
-        (house.data_dir / name).unlink(missing_ok=True)
+        (harness.data_dir / name).unlink(missing_ok=True)
     filler = fill(disk)
-    done = house.cli("run")
+    done = harness.cli("run")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "room" in done.stderr or "No space left" in done.stderr
     filler.unlink()
-    house.wait_healthy(house.start("run"))
-    assert house.ledger()["stored"] == 100
+    harness.wait_healthy(harness.start("run"))
+    assert harness.ledger()["stored"] == 100

@@ -11,10 +11,10 @@ from tests.harness import Device, Harness, eventually
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Harness]:
-    house = Harness(tmp_path / "data")
-    yield house
-    house.close()
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data")
+    yield harness
+    harness.close()
 
 
 def heartbeat(number: int) -> tuple[str, bytes]:
@@ -42,20 +42,20 @@ def test_a_long_linger_is_kept_to() -> None:
 
 
 @pytest.mark.slow
-def test_at_the_journals_cap_acknowledgements_stop_and_nothing_is_lost(house: Harness) -> None:
-    house.settings["IOT_JOURNAL_BYTES_MAX"] = "500000"
-    program = house.up()
+def test_at_the_journals_cap_acknowledgements_stop_and_nothing_is_lost(harness: Harness) -> None:
+    harness.settings["IOT_JOURNAL_BYTES_MAX"] = "500000"
+    program = harness.up()
     total = 3_000
     # The broker acknowledges: what it holds for us is what we have not acknowledged.
-    Device(house.mqtt_port).publish([heartbeat(n) for n in range(total)])
-    eventually(lambda: "journal" in house.http("/readyz")[1].get("problems", {}))
-    assert "IOT_JOURNAL_BYTES_MAX" in house.http("/readyz")[1]["problems"]["journal"]
-    stored = house.ledger()["stored"]
+    Device(harness.mqtt_port).publish([heartbeat(n) for n in range(total)])
+    eventually(lambda: "journal" in harness.http("/readyz")[1].get("problems", {}))
+    assert "IOT_JOURNAL_BYTES_MAX" in harness.http("/readyz")[1]["problems"]["journal"]
+    stored = harness.ledger()["stored"]
     assert 0 < stored < total
-    page = house.http_bytes("/metrics").decode().splitlines()
+    page = harness.http_bytes("/metrics").decode().splitlines()
     assert "echo_ingest_journal_blocked 1.0" in page
     assert "echo_ingest_journal_room_bytes 0.0" in page
-    house.stop(program)
-    house.settings["IOT_JOURNAL_BYTES_MAX"] = "0"
-    house.up()
-    eventually(lambda: house.ledger_now()["stored"] == total)
+    harness.stop(program)
+    harness.settings["IOT_JOURNAL_BYTES_MAX"] = "0"
+    harness.up()
+    eventually(lambda: harness.ledger_now()["stored"] == total)

@@ -72,7 +72,7 @@ def report(node: str, minute: int, status: str) -> Message:
 
 
 def own_document(arrived: Message, schema: Schema = "objects", **how: Any) -> dict[str, Any]:
-    """What a record becomes besides species and nodes, without what an update says around it."""
+    """Return the document of a record itself, without the update around it."""
     planned = plan([delivery(arrived, **how)], schema)
     assert planned.refusals == []
     (write,) = [each for each in planned.documents if each.key]
@@ -336,7 +336,7 @@ async def test_an_id_that_somebody_else_has_is_refused_in_words(
 
 
 def query() -> list[dict[str, Any]]:
-    """The pipeline of docs/mongodb.md, as one types it there."""
+    """Return the pipeline that docs/mongodb.md shows."""
     typed = re.search(r"db\.events\.aggregate\((\[.*?\n\])\)", PAPER.read_text(), re.DOTALL)
     assert typed is not None
     dates = re.sub(r'ISODate\(("[^"]+")\)', r'{"$date": \1}', typed[1])
@@ -350,9 +350,9 @@ def query() -> list[dict[str, Any]]:
 def test_check_says_if_it_is_there_and_that_it_may_be_the_apis_own(
     tmp_path: Path, port: int
 ) -> None:
-    house = Harness(tmp_path / "data", IOT_MONGODB_URL=mongodb.url(port))
-    house.settings["IOT_API_URL"] = f"http://127.0.0.1:{free_port()}"
-    shown = house.cli("check").stdout
+    harness = Harness(tmp_path / "data", IOT_MONGODB_URL=mongodb.url(port))
+    harness.settings["IOT_API_URL"] = f"http://127.0.0.1:{free_port()}"
+    shown = harness.cli("check").stdout
     assert re.search(r"✓ MongoDB +\S+/echo_ingest_test answers", shown), shown
     assert re.search(r"– MongoDB +IOT_API_URL is set too: .*twice; leave one", shown), shown
 
@@ -504,7 +504,7 @@ async def test_the_least_account_is_enough_and_a_wrong_one_is_said_in_words(tmp_
 
 
 def least() -> list[dict[str, Any]]:
-    """The privileges that docs/mongodb.md tells people to give."""
+    """Return the privileges that docs/mongodb.md tells people to grant."""
     typed = re.search(r"privileges: (\[.*?\]),\n  roles", PAPER.read_text(), re.DOTALL)
     assert typed is not None
     text = re.sub(r"([{,]\s*)(\w+):", r'\1"\2":', typed[1]).replace("EchoNet", mongodb.DATABASE)

@@ -59,10 +59,10 @@ def api_port() -> int:
 
 
 @pytest.fixture
-def house(tmp_path: Path, api_port: int) -> Iterator[Harness]:
-    house = Harness(tmp_path / "data", IOT_API_URL=f"http://127.0.0.1:{api_port}")
-    yield house
-    house.close()
+def harness(tmp_path: Path, api_port: int) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data", IOT_API_URL=f"http://127.0.0.1:{api_port}")
+    yield harness
+    harness.close()
 
 
 def detection(number: int, species: str = "Litoria ewingii") -> tuple[str, bytes]:
@@ -83,19 +83,19 @@ def heartbeat(number: int, node: str) -> tuple[str, bytes]:
     return f"iotingestion/{node}", json.dumps(fields).encode()
 
 
-def sink(house: Harness) -> dict[str, Any]:
+def sink(harness: Harness) -> dict[str, Any]:
     """As HTTP says it; the journal itself is asked at the end."""
-    figures: dict[str, Any] = house.ledger_now()["sinks"]["echo_api"]
+    figures: dict[str, Any] = harness.ledger_now()["sinks"]["echo_api"]
     return figures
 
 
-def metric(house: Harness, series: str) -> float:
-    lines = house.http_bytes("/metrics").decode().splitlines()
+def metric(harness: Harness, series: str) -> float:
+    lines = harness.http_bytes("/metrics").decode().splitlines()
     return float(next(line for line in lines if line.startswith(series)).rpartition(" ")[2])
 
 
-def names_in_journal_order(house: Harness) -> list[str]:
-    db = apsw.Connection(str(house.data_dir / "journal.db"), flags=apsw.SQLITE_OPEN_READONLY)
+def names_in_journal_order(harness: Harness) -> list[str]:
+    db = apsw.Connection(str(harness.data_dir / "journal.db"), flags=apsw.SQLITE_OPEN_READONLY)
     rows = db.execute("SELECT payload ->> 'sensor_id' FROM record ORDER BY offset").fetchall()
     return [str(name) for (name,) in rows]
 
@@ -127,11 +127,11 @@ class Memory:
             self.most_bytes = max(self.most_bytes, self._now())
 
 
-def publish(house: Harness, numbers: range) -> None:
+def publish(harness: Harness, numbers: range) -> None:
     """From several devices at once; return when all are acknowledged."""
 
     def be_a_device(share: range) -> None:
-        device = Device(house.mqtt_port)
+        device = Device(harness.mqtt_port)
         for first in range(0, len(share), SLICE):
             device.publish([detection(number) for number in share[first : first + SLICE]])
         device.close()
@@ -147,24 +147,24 @@ def publish(house: Harness, numbers: range) -> None:
 
 
 def test_an_api_that_is_gone_for_a_day_costs_no_memory_and_is_caught_up_in_order(
-    house: Harness, api: WatchedApi, api_port: int
+    harness: Harness, api: WatchedApi, api_port: int
 ) -> None:
-    program = house.up()
-    publish(house, range(WARM_UP))
-    eventually(lambda: sink(house)["backlog"] == WARM_UP)
-    memory = Memory(program.pid, house.delivery_pid(program))
+    program = harness.up()
+    publish(harness, range(WARM_UP))
+    eventually(lambda: sink(harness)["backlog"] == WARM_UP)
+    memory = Memory(program.pid, harness.delivery_pid(program))
     started = time.monotonic()
     half = (WARM_UP + MESSAGES) // 2
-    publish(house, range(WARM_UP, half))
-    eventually(lambda: sink(house)["backlog"] == half, seconds=120)
+    publish(harness, range(WARM_UP, half))
+    eventually(lambda: sink(harness)["backlog"] == half, seconds=120)
     half_bytes = memory.growth_bytes
-    publish(house, range(half, MESSAGES))
-    eventually(lambda: sink(house)["backlog"] == MESSAGES, seconds=120)
+    publish(harness, range(half, MESSAGES))
+    eventually(lambda: sink(harness)["backlog"] == MESSAGES, seconds=120)
     seconds_in = time.monotonic() - started
     outage_bytes = memory.growth_bytes
-    eventually(lambda: metric(house, 'echo_ingest_sink_backlog_records{sink="echo') == MESSAGES)
-    assert metric(house, 'echo_ingest_sink_unavailable{sink="echo') > 0
-    assert house.http("/healthz")[0] == 200  # records wait; we are well
+    eventually(lambda: metric(harness, 'echo_ingest_sink_backlog_records{sink="echo') == MESSAGES)
+    assert metric(harness, 'echo_ingest_sink_unavailable{sink="echo') > 0
+    assert harness.http("/healthz")[0] == 200  # records wait; we are well
 
     api.latency_seconds = FIRST_LATENCY_SECONDS
     api.listen(api_port)
@@ -174,7 +174,7 @@ def test_an_api_that_is_gone_for_a_day_costs_no_memory_and_is_caught_up_in_order
     first_second = [call for call in api.calls if call.at_seconds < returned + 1]
     assert len(first_second) <= 1 / FIRST_LATENCY_SECONDS + 1, "flooded"
     api.latency_seconds = 0.0
-    eventually(lambda: sink(house)["backlog"] == 0, seconds=60 + MESSAGES / 500)
+    eventually(lambda: sink(harness)["backlog"] == 0, seconds=60 + MESSAGES / 500)
     drained_seconds = time.monotonic() - returned
     memory.close()
     print(
@@ -189,9 +189,9 @@ def test_an_api_that_is_gone_for_a_day_costs_no_memory_and_is_caught_up_in_order
     assert memory.growth_bytes - half_bytes <= LATE_GROWTH_BYTES_MAX
     assert api.at_once == 1
     delivered = [stored.name for stored in api.stored]
-    assert delivered == names_in_journal_order(house)
+    assert delivered == names_in_journal_order(harness)
     assert len(set(delivered)) == MESSAGES
-    assert house.ledger()["sinks"]["echo_api"]["delivered"] == MESSAGES
+    assert harness.ledger()["sinks"]["echo_api"]["delivered"] == MESSAGES
 
 
 def round_of(rng: Random, numbers: range) -> list[tuple[str, bytes]]:
@@ -219,32 +219,32 @@ def troubles(rng: Random) -> list[Trouble]:
 
 
 def test_whatever_ails_the_api_each_record_is_there_and_each_repeat_has_its_reason(
-    house: Harness, api: WatchedApi, api_port: int
+    harness: Harness, api: WatchedApi, api_port: int
 ) -> None:
     rng = Random(SEED)
-    broker = house.start("broker")
+    broker = harness.start("broker")
     growths = []
     sent: list[tuple[str, bytes]] = []
     for number in range(ROUNDS):
         # A new service each time: after a lie it asks no more for many at once.
-        program = house.start("run")
-        house.wait_healthy(program)
+        program = harness.start("run")
+        harness.wait_healthy(program)
         messages = round_of(rng, range(len(sent), len(sent) + ROUND_MESSAGES))
         api.plan(troubles(rng))
         if number == 0:
             api.listen(api_port)
-        memory = Memory(program.pid, house.delivery_pid(program))
-        Device(house.mqtt_port).publish(messages)
+        memory = Memory(program.pid, harness.delivery_pid(program))
+        Device(harness.mqtt_port).publish(messages)
         sent += messages
-        eventually(lambda: house.ledger_now()["received"] == len(sent))  # noqa: B023
-        eventually(lambda: sink(house)["backlog"] == 0, seconds=240)
+        eventually(lambda: harness.ledger_now()["received"] == len(sent))  # noqa: B023
+        eventually(lambda: sink(harness)["backlog"] == 0, seconds=240)
         memory.close()
         growths.append(memory.growth_bytes)
-        assert house.stop(program) == 0
-    house.stop(broker)
+        assert harness.stop(program) == 0
+    harness.stop(broker)
 
     refused = sum(REFUSED_SPECIES.encode() in p or b"strange" in p for _, p in sent)
-    figures = house.ledger()["sinks"]["echo_api"]
+    figures = harness.ledger()["sinks"]["echo_api"]
     assert (figures["delivered"], figures["parked"]) == (len(sent) - refused, refused)
     by_name = defaultdict(list)
     for stored in api.stored:

@@ -62,7 +62,7 @@ class Database:
         return await self.cluster.rows("echo", query)
 
     async def row(self, query: str) -> dict[str, Any]:
-        """The only row, without what is not known."""
+        """Return the only row, without unknown values."""
         connection = await asyncpg.connect(self.url)
         (row,) = await connection.fetch(query)
         await connection.close()
@@ -92,7 +92,7 @@ def delivery(number: int, arrived: Message, **known: str) -> Delivery:
 
 
 def heard(number: int, at: str = "2026-11-18T11:00:00+00:00", **changed: object) -> Delivery:
-    """A detection at that time; `changed` are fields of its record."""
+    """Return a detection at that time; `changed` are fields of its record."""
     arrived = detection(number)
     observed_at = datetime.fromisoformat(at)
     record = msgspec.structs.replace(record_of(arrived), observed_at=observed_at, **changed)
@@ -597,27 +597,27 @@ async def test_the_first_host_that_is_up_is_taken(database: Database) -> None:
 async def test_check_and_migrate_say_what_to_do_and_never_the_password(
     database: Database, tmp_path: Path
 ) -> None:
-    house = Harness(tmp_path / "data", IOT_ENDPOINT=f"127.0.0.1:{free_port()}")
-    house.data_dir.mkdir(mode=0o700)
+    harness = Harness(tmp_path / "data", IOT_ENDPOINT=f"127.0.0.1:{free_port()}")
+    harness.data_dir.mkdir(mode=0o700)
     where = f"postgres@127.0.0.1:{database.cluster.port}/echo"
-    unset = house.cli("migrate")
+    unset = harness.cli("migrate")
     assert (unset.returncode, "IOT_POSTGRES_URL is not set" in unset.stderr) == (2, True)
-    house.settings["IOT_POSTGRES_URL"] = database.url
-    assert f"✓ PostgreSQL  {where} answers" in house.cli("check").stdout
+    harness.settings["IOT_POSTGRES_URL"] = database.url
+    assert f"✓ PostgreSQL  {where} answers" in harness.cli("check").stdout
     assert await database.rows("SELECT to_regnamespace('echo')") == [(None,)]
-    first, second = house.cli("migrate"), house.cli("migrate")
+    first, second = harness.cli("migrate"), harness.cli("migrate")
     assert first.stdout.splitlines() == [f"applied {file}" for file in FILES]
     assert (second.returncode, second.stdout) == (0, "")
-    house.settings["IOT_POSTGRES_URL"] = database.cluster.url("echo", password="hunter2")
-    wrong = [house.cli("check"), house.cli("migrate")]
-    with contextlib.closing(Journal(house.data_dir / "journal.db")) as journal:
+    harness.settings["IOT_POSTGRES_URL"] = database.cluster.url("echo", password="hunter2")
+    wrong = [harness.cli("check"), harness.cli("migrate")]
+    with contextlib.closing(Journal(harness.data_dir / "journal.db")) as journal:
         journal.append(arrivals([message(0)]))
-    house.start("run")
+    harness.start("run")
     try:
-        eventually(lambda: "password authentication failed" in house.log("run"))
+        eventually(lambda: "password authentication failed" in harness.log("run"))
     finally:
-        house.close()
-    outputs = [wrong[0].stdout, wrong[1].stderr, house.log("run")]
+        harness.close()
+    outputs = [wrong[0].stdout, wrong[1].stderr, harness.log("run")]
     assert [done.returncode for done in wrong] == [1, 1]
     assert all("set IOT_POSTGRES_URL to a role" in text for text in outputs), outputs
     assert "hunter2" not in "".join(outputs)

@@ -88,10 +88,10 @@ def test_without_a_node_there_is_nobody_to_answer() -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Harness]:
-    house = Harness(tmp_path / "data")
-    yield house
-    house.close()
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data")
+    yield harness
+    harness.close()
 
 
 def detection(number: int) -> bytes:
@@ -106,36 +106,36 @@ def detection(number: int) -> bytes:
 
 
 @pytest.mark.slow
-def test_receipts_come_for_all_and_again_for_what_is_sent_again(house: Harness) -> None:
-    house.up()
-    listener = Device(house.mqtt_port)
+def test_receipts_come_for_all_and_again_for_what_is_sent_again(harness: Harness) -> None:
+    harness.up()
+    listener = Device(harness.mqtt_port)
     listener.subscribe(f"iotreceipts/{NODE}/#")
     messages = [(f"iotingestion/{NODE}", detection(n)) for n in range(200)]
     messages.append((f"iotingestion/{NODE}", b"rubbish"))
     for outcome in ("stored", "duplicate"):
-        asking_device = Device(house.mqtt_port)
+        asking_device = Device(harness.mqtt_port)
         asking_device.publish(messages, response_topic=f"iotreceipts/{NODE}/me")
         got = listener.receipts(len(messages))
         assert sorted(got) == list(range(len(messages)))
         assert {got[n]["outcome"] for n in range(200)} == {outcome}
         assert got[200]["outcome"] == "rejected"
         assert got[200]["reason"]
-    assert house.ledger()["stored"] == 200
+    assert harness.ledger()["stored"] == 200
 
 
 @pytest.mark.slow
-def test_what_was_receipted_survives_sigkill_of_everything(house: Harness) -> None:
-    program = house.up()
-    listener = Device(house.mqtt_port)
+def test_what_was_receipted_survives_sigkill_of_everything(harness: Harness) -> None:
+    program = harness.up()
+    listener = Device(harness.mqtt_port)
     listener.subscribe(f"iotreceipts/{NODE}/#")
-    Device(house.mqtt_port).publish(
+    Device(harness.mqtt_port).publish(
         [(f"iotingestion/{NODE}", detection(n)) for n in range(500)],
         response_topic=f"iotreceipts/{NODE}/me",
     )
     receipted = len(listener.receipts(500))
-    mosquitto = house.broker_pid(program)
-    house.kill(program)
-    house.kill_pid(mosquitto)
-    house.up()
-    eventually(lambda: house.ledger_now()["stored"] >= receipted)
-    assert house.ledger()["stored"] == 500
+    mosquitto = harness.broker_pid(program)
+    harness.kill(program)
+    harness.kill_pid(mosquitto)
+    harness.up()
+    eventually(lambda: harness.ledger_now()["stored"] >= receipted)
+    assert harness.ledger()["stored"] == 500

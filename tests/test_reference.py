@@ -248,42 +248,42 @@ async def test_where_clips_are_survives_a_salvage(journal: Journal, tmp_path: Pa
 def test_the_api_is_told_where_each_clip_is_and_gets_no_audio(tmp_path: Path) -> None:
     """With the real service, killed while clips are under way to a bucket that comes and goes."""
     s3, api = S3(tmp_path / "s3.log"), Api()
-    house = Harness(
+    harness = Harness(
         tmp_path / "data",
         IOT_API_URL=api.url,
         IOT_OBJECTS_URL=f"s3://{BUCKET}/otway",
         IOT_AUDIO="reference",
     )
-    house.settings |= s3.environment()
+    harness.settings |= s3.environment()
     try:
         api.start()
-        service = house.up()
+        service = harness.up()
         arrived = [heard(number) for number in range(40)] + [recording(number) for number in (7, 8)]
-        Device(house.mqtt_port).publish([(each.topic, each.payload) for each in arrived])
-        eventually(lambda: "unavailable" in house.log("up"))
-        assert house.ledger()["sinks"]["echo_api"]["delivered"] == 0
+        Device(harness.mqtt_port).publish([(each.topic, each.payload) for each in arrived])
+        eventually(lambda: "unavailable" in harness.log("up"))
+        assert harness.ledger()["sinks"]["echo_api"]["delivered"] == 0
         assert api.received() == []
         s3.start()
-        eventually(lambda: house.ledger_now()["sinks"]["objects"]["delivered"] > 0)
-        house.kill(service)
+        eventually(lambda: harness.ledger_now()["sinks"]["objects"]["delivered"] > 0)
+        harness.kill(service)
         s3.front.stop()
-        house.up()
+        harness.up()
         s3.start()
-        eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["delivered"] == 42, seconds=60)
+        eventually(lambda: harness.ledger_now()["sinks"]["echo_api"]["delivered"] == 42, seconds=60)
         received = api.received()
         assert {each["collection"] for each in received} <= {"events", "detections"}
         references = {each["document"]["audioClip"] for each in received}
         kept = objects(s3.store())
         named = {kept[address.removeprefix(f"s3://{BUCKET}/")] for address in references}
         assert named == {clip(number) for number in range(40)}
-        shown = house.cli("records", "show", "1").stdout
+        shown = harness.cli("records", "show", "1").stdout
         assert any(address in shown for address in references)
-        assert house.http("/api/records/1")[1]["audio_reference"] in references
-        checked = house.cli("check")
+        assert harness.http("/api/records/1")[1]["audio_reference"] in references
+        checked = harness.cli("check")
         assert re.search(rf"Audio storage +s3://{BUCKET}/otway answers", checked.stdout), (
             checked.stdout
         )
     finally:
-        house.close()
+        harness.close()
         api.stop()
         s3.close()

@@ -512,67 +512,67 @@ def test_a_salvage_that_is_killed_begins_anew_and_one_that_is_complete_is_brough
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Harness]:
-    house = Harness(tmp_path / "data")
-    yield house
-    house.close()
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data")
+    yield harness
+    harness.close()
 
 
 @pytest.mark.slow
 def test_the_service_starts_on_a_damaged_journal_says_so_and_check_fails_until_it_is_read(
-    house: Harness,
+    harness: Harness,
 ) -> None:
-    program = house.up()
-    device = Device(house.mqtt_port)
+    program = harness.up()
+    device = Device(harness.mqtt_port)
     device.publish([detection(n) for n in range(3_000)])
-    eventually(lambda: house.ledger_now()["stored"] == 3_000)
-    house.kill(program)
-    journal = house.data_dir / "journal.db"
+    eventually(lambda: harness.ledger_now()["stored"] == 3_000)
+    harness.kill(program)
+    journal = harness.data_dir / "journal.db"
     overwrite(journal, 0, b"nothing of a database" * 10)
     overwrite(wal_of(journal), wal_of(journal).stat().st_size // 2, Random(1).randbytes(20_000))
-    program = house.up()
-    log = house.log("up")
+    program = harness.up()
+    log = harness.log("up")
     assert "journal damaged" in log and "journal salvaged" in log
-    ledger = house.ledger()
+    ledger = harness.ledger()
     assert ledger["stored"] == ledger["received"] == 3_000
     assert ledger["lost"] < 100
-    assert len(house.records()) >= 3_000 - ledger["lost"]
-    checked = house.cli("check")
+    assert len(harness.records()) >= 3_000 - ledger["lost"]
+    checked = harness.cli("check")
     assert checked.returncode == 1
     report = Path(f"{journal}.salvage.txt")
     assert str(report) in checked.stdout
     assert f"{ledger['lost']:,} records" in report.read_text()
     report.unlink()
-    assert house.cli("check").returncode == 0
-    Device(house.mqtt_port).publish([detection(n) for n in range(2_990, 3_010)])
-    eventually(lambda: house.ledger_now()["received"] == 3_020)
-    house.stop(program)
-    house.up()
-    assert house.log("up").count("journal salvaged") == 1
+    assert harness.cli("check").returncode == 0
+    Device(harness.mqtt_port).publish([detection(n) for n in range(2_990, 3_010)])
+    eventually(lambda: harness.ledger_now()["received"] == 3_020)
+    harness.stop(program)
+    harness.up()
+    assert harness.log("up").count("journal salvaged") == 1
 
 
 @pytest.mark.slow
 def test_damage_met_while_running_ends_the_service_in_words_and_the_next_start_salvages(
-    house: Harness,
+    harness: Harness,
 ) -> None:
     api = Api()
-    house.settings["IOT_API_URL"] = api.url
-    program = house.up()
+    harness.settings["IOT_API_URL"] = api.url
+    program = harness.up()
     total = 20_000
-    Device(house.mqtt_port).publish([detection(n) for n in range(total)])
-    eventually(lambda: house.ledger_now()["stored"] == total, seconds=60)
-    assert house.stop(program) == 0
-    journal = house.data_dir / "journal.db"
+    Device(harness.mqtt_port).publish([detection(n) for n in range(total)])
+    eventually(lambda: harness.ledger_now()["stored"] == total, seconds=60)
+    assert harness.stop(program) == 0
+    journal = harness.data_dir / "journal.db"
     for page in range(40, pages_of(journal), 200):
         overwrite(journal, page * PAGE, bytes(PAGE))
     try:
         api.start()
-        program = house.start("up")
+        program = harness.start("up")
         assert program.wait(timeout=60) == 1
-        assert "is damaged" in house.log("up") and "Traceback" not in house.log("up")
-        house.up()
-        eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0, seconds=120)
-        ledger = house.ledger()
+        assert "is damaged" in harness.log("up") and "Traceback" not in harness.log("up")
+        harness.up()
+        eventually(lambda: harness.ledger_now()["sinks"]["echo_api"]["backlog"] == 0, seconds=120)
+        ledger = harness.ledger()
         sink = ledger["sinks"]["echo_api"]
         assert 0 < ledger["lost"] < 500
         assert sink["delivered"] + sink["skipped"] + sink["parked"] == total
@@ -580,5 +580,5 @@ def test_damage_met_while_running_ends_the_service_in_words_and_the_next_start_s
         assert set(numbers) <= {f"n{n}" for n in range(total)}, "nothing wrong is delivered"
         assert len(numbers) >= total - ledger["lost"]
     finally:
-        house.close()
+        harness.close()
         api.stop()

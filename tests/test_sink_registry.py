@@ -75,7 +75,7 @@ def lines_of(settings: Settings) -> Sink:
 
 @pytest.fixture
 def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a further sink, which is registered and configured."""
+    """Register and configure a further sink; return its file."""
     spec = SinkSpec(
         name="lines", title=TITLE, setting="lines_file", factory=lines_of, advice="Free the file."
     )

@@ -26,18 +26,18 @@ Verify = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Harness]:
-    house = Harness(tmp_path / "data")
-    yield house
-    house.close()
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data")
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
-def verify(house: Harness) -> Verify:
+def verify(harness: Harness) -> Verify:
     """Run `verify` with 200 probes; return the exit code and the report with single blanks."""
 
     def run(*options: str) -> tuple[int, str]:
-        done = house.cli("verify", "--count", "200", "--timeout", "30", *options)
+        done = harness.cli("verify", "--count", "200", "--timeout", "30", *options)
         assert "Traceback" not in done.stderr, done.stderr
         lines = (" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines())
         return done.returncode, "\n".join(lines)
@@ -46,10 +46,10 @@ def verify(house: Harness) -> Verify:
 
 
 @pytest.fixture
-def api(house: Harness) -> Iterator[Callable[..., None]]:
-    """Start a replica of the Echo API with these options where `house` expects it."""
+def api(harness: Harness) -> Iterator[Callable[..., None]]:
+    """Start a replica of the Echo API with these options where `harness` expects it."""
     port = free_port()
-    house.settings["IOT_API_URL"] = f"http://127.0.0.1:{port}"
+    harness.settings["IOT_API_URL"] = f"http://127.0.0.1:{port}"
     started: list[subprocess.Popen[bytes]] = []
 
     def start(**options: object) -> None:
@@ -73,9 +73,9 @@ def api(house: Harness) -> Iterator[Callable[..., None]]:
 
 @pytest.mark.slow
 def test_nothing_is_missing_though_the_service_is_killed_and_started_again(
-    house: Harness, verify: Verify, tmp_path: Path
+    harness: Harness, verify: Verify, tmp_path: Path
 ) -> None:
-    program = house.up()
+    program = harness.up()
     restarted = tmp_path / "pid"
     again = f"kill -KILL {program.pid}; {sys.executable} -m echo_ingest.cli up >/dev/null 2>&1"
     try:
@@ -89,12 +89,12 @@ def test_nothing_is_missing_though_the_service_is_killed_and_started_again(
     assert "with a receipt 200\nstored 200\n" in report
     assert "ended with 0 after" in report
     eventually(lambda: not Path(f"/proc/{pid}/exe").exists(), seconds=40)
-    assert house.ledger()["stored"] == 200
+    assert harness.ledger()["stored"] == 200
 
 
 @pytest.mark.slow
-def test_a_loss_that_was_planted_is_found(house: Harness, verify: Verify, tmp_path: Path) -> None:
-    house.up()
+def test_a_loss_that_was_planted_is_found(harness: Harness, verify: Verify, tmp_path: Path) -> None:
+    harness.up()
     plant = tmp_path / "plant.py"
     plant.write_text(
         "import apsw, sys\n"
@@ -103,8 +103,8 @@ def test_a_loss_that_was_planted_is_found(house: Harness, verify: Verify, tmp_pa
         "newest = journal.execute('SELECT max(offset) FROM record').get\n"
         "journal.execute('DELETE FROM record WHERE offset BETWEEN ?1 - 3 AND ?1 - 1', (newest,))\n"
     )
-    during = f"{sys.executable} {plant} {house.data_dir}/journal.db"
-    for place in ((), ("--http", f"http://127.0.0.1:{house.http_port}")):
+    during = f"{sys.executable} {plant} {harness.data_dir}/journal.db"
+    for place in ((), ("--http", f"http://127.0.0.1:{harness.http_port}")):
         code, report = verify("--during", during, *place)
         assert code == 1, report
         assert "with a receipt 200\nstored 197\n" in report
@@ -119,16 +119,16 @@ def test_a_loss_that_was_planted_is_found(house: Harness, verify: Verify, tmp_pa
 
 @pytest.mark.slow
 def test_what_a_sink_has_not_is_missing_until_it_has_it(
-    house: Harness, verify: Verify, api: Callable[..., None]
+    harness: Harness, verify: Verify, api: Callable[..., None]
 ) -> None:
-    house.up()
+    harness.up()
     code, report = verify("--timeout", "2")
     assert code == 1
     assert "stored 200\nin echo_api 0\n" in report
     assert "waiting for echo_api (record 1)" in report
     api(nodes=["known"])
-    eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["parked"] == 200)
-    for place in ((), ("--http", f"http://127.0.0.1:{house.http_port}")):
+    eventually(lambda: harness.ledger_now()["sinks"]["echo_api"]["parked"] == 200)
+    for place in ((), ("--http", f"http://127.0.0.1:{harness.http_port}")):
         code, report = verify(*place)
         assert code == 1
         assert "stored 200\nin echo_api 0\n" in report
@@ -139,8 +139,8 @@ def test_what_a_sink_has_not_is_missing_until_it_has_it(
 
 
 @pytest.mark.slow
-def test_it_ends_in_time_and_says_what_it_knows(house: Harness, verify: Verify) -> None:
-    program = house.up()
+def test_it_ends_in_time_and_says_what_it_knows(harness: Harness, verify: Verify) -> None:
+    program = harness.up()
     during = f"kill -STOP {program.pid}; sleep 60"
     code, report = verify("--timeout", "3", "--during", during)
     os.kill(program.pid, signal.SIGCONT)
@@ -150,12 +150,12 @@ def test_it_ends_in_time_and_says_what_it_knows(house: Harness, verify: Verify) 
 
 
 @pytest.mark.slow
-def test_where_it_cannot_look_it_does_not_begin(house: Harness, verify: Verify) -> None:
+def test_where_it_cannot_look_it_does_not_begin(harness: Harness, verify: Verify) -> None:
     code, report = verify()
     assert code == 1
     assert "there is no journal" in report
     assert "--http" in report
-    code, report = verify("--http", f"http://127.0.0.1:{house.http_port}")
+    code, report = verify("--http", f"http://127.0.0.1:{harness.http_port}")
     assert code == 1
     assert "does not answer" in report
     assert verify("--http", "nonsense")[0] == verify("--node", "a/b")[0] == 2

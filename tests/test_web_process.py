@@ -38,117 +38,117 @@ from tests.test_line import detection
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Harness]:
-    house = Harness(tmp_path / "data")
-    yield house
-    house.close()
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data")
+    yield harness
+    harness.close()
 
 
-def samples(house: Harness) -> list[Sample]:
-    with contextlib.closing(Almanac(almanac_path(house.data_dir))) as almanac:
+def samples(harness: Harness) -> list[Sample]:
+    with contextlib.closing(Almanac(almanac_path(harness.data_dir))) as almanac:
         return almanac.samples(0, time.time_ns() // 1_000_000)
 
 
-def is_healthy(house: Harness) -> bool:
-    return house.http("/healthz")[0] == 200
+def is_healthy(harness: Harness) -> bool:
+    return harness.http("/healthz")[0] == 200
 
 
 @pytest.mark.slow
 def test_when_the_web_process_dies_records_go_on_and_health_is_back_in_a_moment(
-    house: Harness,
+    harness: Harness,
 ) -> None:
-    program = house.up()
-    device = Device(house.mqtt_port)
+    program = harness.up()
+    device = Device(harness.mqtt_port)
     for kills, how in enumerate((signal.SIGKILL, signal.SIGSEGV), 1):
-        web = house.web_pid(program)
+        web = harness.web_pid(program)
         os.kill(web, how)
         device.publish([detection(kills)])
-        eventually(lambda: is_healthy(house))
-        eventually(lambda kills=kills: house.ledger_now()["stored"] == kills)  # type: ignore[misc]
+        eventually(lambda: is_healthy(harness))
+        eventually(lambda kills=kills: harness.ledger_now()["stored"] == kills)  # type: ignore[misc]
         assert web not in children(program.pid), "not even as a zombie"
         restarts = f'\necho_ingest_process_restarts_total{{process="web"}} {kills}.0\n'
-        assert restarts in house.http_bytes("/metrics").decode()
-    assert house.log("up").count("web process ended") == 2
-    sample = eventually(lambda: samples(house)[-1:])[0]
+        assert restarts in harness.http_bytes("/metrics").decode()
+    assert harness.log("up").count("web process ended") == 2
+    sample = eventually(lambda: samples(harness)[-1:])[0]
     assert sample.answered and sample.room_bytes and sample.disk_free_bytes
-    web = house.web_pid(program)
-    assert house.stop(program) == 0
+    web = harness.web_pid(program)
+    assert harness.stop(program) == 0
     assert is_gone(web)
 
 
 @pytest.mark.slow
 def test_a_thousand_tabs_hold_up_neither_records_nor_health_also_when_they_are_cut_off(
-    house: Harness,
+    harness: Harness,
 ) -> None:
-    program = house.up()
-    device = Device(house.mqtt_port)
-    with Tabs(house.http_port, TABS_MAX + 5) as tabs:
+    program = harness.up()
+    device = Device(harness.mqtt_port)
+    with Tabs(harness.http_port, TABS_MAX + 5) as tabs:
         eventually(lambda: (tabs.open, tabs.refused) == (TABS_MAX, 5))
         told = tabs.parts
         device.publish([detection(number) for number in range(1_000)])
-        eventually(lambda: house.ledger_now()["stored"] == 1_000)
-        assert is_healthy(house)
+        eventually(lambda: harness.ledger_now()["stored"] == 1_000)
+        assert is_healthy(harness)
         eventually(lambda: tabs.parts >= told + TABS_MAX)
-        os.kill(house.web_pid(program), signal.SIGKILL)
+        os.kill(harness.web_pid(program), signal.SIGKILL)
         device.publish([detection(number) for number in range(1_000, 2_000)])
-        eventually(lambda: is_healthy(house))
+        eventually(lambda: is_healthy(harness))
         eventually(lambda: tabs.open == 0)
-    with Tabs(house.http_port, TABS_MAX) as tabs:
+    with Tabs(harness.http_port, TABS_MAX) as tabs:
         eventually(lambda: tabs.open == TABS_MAX)
-        assert house.stop(program) == 0
-    assert house.ledger()["stored"] == 2_000
-    assert "does not stop" not in house.log("up")
+        assert harness.stop(program) == 0
+    assert harness.ledger()["stored"] == 2_000
+    assert "does not stop" not in harness.log("up")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("frozen", [False, True])
 def test_when_the_service_is_killed_its_web_process_goes_and_the_next_has_the_port(
-    house: Harness, frozen: bool
+    harness: Harness, frozen: bool
 ) -> None:
-    program = house.up()
-    web = house.web_pid(program)
+    program = harness.up()
+    web = harness.web_pid(program)
     if frozen:
         os.kill(web, signal.SIGSTOP)
-    house.kill(program)
+    harness.kill(program)
     if not frozen:
         eventually(lambda: is_gone(web))
-    house.up()
+    harness.up()
     assert is_gone(web)
 
 
 @pytest.mark.slow
-def test_a_service_that_stands_still_is_not_called_well(house: Harness) -> None:
-    program = house.up()
+def test_a_service_that_stands_still_is_not_called_well(harness: Harness) -> None:
+    program = harness.up()
     os.kill(program.pid, signal.SIGSTOP)
     try:
         with ThreadPoolExecutor() as at_once:
-            ledger = at_once.submit(house.http, "/api/ledger")
-            for status, body in at_once.map(house.http, ("/livez", "/readyz", "/healthz")):
+            ledger = at_once.submit(harness.http, "/api/ledger")
+            for status, body in at_once.map(harness.http, ("/livez", "/readyz", "/healthz")):
                 assert (status, "has not answered" in body["problems"]["service"]) == (503, True)
         assert ledger.result()[0] == 503
-        assert house.http("/api/records")[0] == 200, "what is on disk can still be read"
+        assert harness.http("/api/records")[0] == 200, "what is on disk can still be read"
     finally:
         os.kill(program.pid, signal.SIGCONT)
-    eventually(lambda: is_healthy(house))
-    assert house.http("/livez")[0] == 200
+    eventually(lambda: is_healthy(harness))
+    assert harness.http("/livez")[0] == 200
 
 
 @pytest.mark.slow
 def test_the_web_process_has_the_settings_of_the_service_and_a_lower_priority(
-    house: Harness, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
     config = tmp_path / "site.toml"
     config.write_text(f'http_token = "{HTTP_TOKEN}"\n')
-    del house.settings["IOT_HTTP_TOKEN"]
-    house.settings["IOT_CONFIG"] = str(config)
-    program = house.up()
+    del harness.settings["IOT_HTTP_TOKEN"]
+    harness.settings["IOT_CONFIG"] = str(config)
+    program = harness.up()
     config.unlink()
-    web = house.web_pid(program)
+    web = harness.web_pid(program)
     assert os.getpriority(os.PRIO_PROCESS, web) == os.getpriority(os.PRIO_PROCESS, program.pid) + 10
     assert int(Path(f"/proc/{web}/oom_score_adj").read_text()) == 500, "it goes before the line"
     os.kill(web, signal.SIGTERM)
-    eventually(lambda: house.web_pid(program) != web)
-    assert house.http("/api/ledger")[0] == 200
+    eventually(lambda: harness.web_pid(program) != web)
+    assert harness.http("/api/ledger")[0] == 200
 
 
 # ---------------------------------------------------------------------- the door alone

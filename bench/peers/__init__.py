@@ -26,32 +26,32 @@ return msg;
 """
 
 
-def _table_of(house: Harness, name: str) -> Path:
-    return house.data_dir.with_suffix(f".{name}.db")
+def _table_of(harness: Harness, name: str) -> Path:
+    return harness.data_dir.with_suffix(f".{name}.db")
 
 
-def _make_table(house: Harness, name: str, columns: str) -> None:
+def _make_table(harness: Harness, name: str, columns: str) -> None:
     """Make a database in WAL mode, which is faster for both than one that they make themselves."""
-    with contextlib.closing(sqlite3.connect(_table_of(house, name))) as db:
+    with contextlib.closing(sqlite3.connect(_table_of(harness, name))) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"CREATE TABLE IF NOT EXISTS message ({columns})")
 
 
 def _stored_by(name: str, begin: Callable[[Harness, int], subprocess.Popen[bytes]]) -> Contestant:
-    def counted(house: Harness) -> int:
+    def counted(harness: Harness) -> int:
         with contextlib.suppress(sqlite3.Error):
-            address = f"file:{_table_of(house, name)}?mode=ro"
+            address = f"file:{_table_of(harness, name)}?mode=ro"
             with contextlib.closing(sqlite3.connect(address, uri=True)) as db:
                 return int(db.execute("SELECT coalesce(max(rowid), 0) FROM message").fetchone()[0])
         return 0
 
-    def subscribe(house: Harness) -> None:
+    def subscribe(harness: Harness) -> None:
         """Let it come up once, so that the broker has its session: it has when a message comes."""
-        command = [*("mosquitto_pub", "-h", "127.0.0.1", "-p", str(house.mqtt_port), "-q", "1")]
+        command = [*("mosquitto_pub", "-h", "127.0.0.1", "-p", str(harness.mqtt_port), "-q", "1")]
         command += ["-u", PUBLISHER, "-P", PUB_PASSWORD, "-t", "iotingestion/first", "-m", "{}"]
-        program = begin(house, 0)
+        program = begin(harness, 0)
         eventually(
-            lambda: subprocess.run(command, check=True, timeout=20) and counted(house) > 0,
+            lambda: subprocess.run(command, check=True, timeout=20) and counted(harness) > 0,
             seconds=START_SECONDS_MAX,
         )
         program.terminate()
@@ -63,12 +63,12 @@ def _stored_by(name: str, begin: Callable[[Harness, int], subprocess.Popen[bytes
 # ---------------------------------------------------------------------- Node-RED
 
 
-def _start_node_red(house: Harness, _messages: int) -> subprocess.Popen[bytes]:
-    folder = house.data_dir.with_suffix(".node-red")
+def _start_node_red(harness: Harness, _messages: int) -> subprocess.Popen[bytes]:
+    folder = harness.data_dir.with_suffix(".node-red")
     folder.mkdir(exist_ok=True)
-    _make_table(house, "Node-RED", "topic TEXT, payload TEXT")
+    _make_table(harness, "Node-RED", "topic TEXT, payload TEXT")
     broker = {
-        **{"id": "broker", "type": "mqtt-broker", "broker": "127.0.0.1", "port": house.mqtt_port},
+        **{"id": "broker", "type": "mqtt-broker", "broker": "127.0.0.1", "port": harness.mqtt_port},
         **{"clientid": "bench-node-red", "autoConnect": True, "cleansession": False},
         **{"autoUnsubscribe": False},
         **{"protocolVersion": "4", "keepalive": "60"},
@@ -76,7 +76,7 @@ def _start_node_red(house: Harness, _messages: int) -> subprocess.Popen[bytes]:
     flow = [
         {"id": "tab", "type": "tab", "label": "store"},
         broker,
-        {"id": "db", "type": "sqlitedb", "db": str(_table_of(house, "Node-RED")), "mode": "RWC"},
+        {"id": "db", "type": "sqlitedb", "db": str(_table_of(harness, "Node-RED")), "mode": "RWC"},
         {
             **{"id": "in", "z": "tab", "type": "mqtt in", "topic": TOPIC, "qos": "1"},
             **{"datatype": "utf8", "broker": "broker", "inputs": 0, "wires": [["prepare"]]},
@@ -99,7 +99,7 @@ def _start_node_red(house: Harness, _messages: int) -> subprocess.Popen[bytes]:
         f" nodesDir: {json.dumps(str(FOLDER / 'node_modules'))} }};"
     )
     program = str(FOLDER / "node_modules" / ".bin" / "node-red")
-    return start(house, [program, "--userDir", str(folder)], "Node-RED")
+    return start(harness, [program, "--userDir", str(folder)], "Node-RED")
 
 
 NODE_RED = _stored_by("Node-RED", _start_node_red)
@@ -108,29 +108,29 @@ NODE_RED = _stored_by("Node-RED", _start_node_red)
 # ---------------------------------------------------------------------- mqttwarn
 
 
-def _start_mqttwarn(house: Harness, _messages: int) -> subprocess.Popen[bytes]:
-    _make_table(house, "mqttwarn", "payload TEXT")
-    path = log_of(house, "mqttwarn").with_suffix(".ini")
+def _start_mqttwarn(harness: Harness, _messages: int) -> subprocess.Popen[bytes]:
+    _make_table(harness, "mqttwarn", "payload TEXT")
+    path = log_of(harness, "mqttwarn").with_suffix(".ini")
     path.write_text(
         f"""
 [defaults]
 hostname = '127.0.0.1'
-port = {house.mqtt_port}
+port = {harness.mqtt_port}
 username = '{SUBSCRIBER}'
 password = '{SUB_PASSWORD}'
 clientid = 'bench-mqttwarn'
 cleansession = False
 launch = sqlite
 [config:sqlite]
-targets = {{ 'table': ['{_table_of(house, "mqttwarn")}', 'message'] }}
+targets = {{ 'table': ['{_table_of(harness, "mqttwarn")}', 'message'] }}
 [{TOPIC}]
 targets = sqlite:table
 qos = 1
 """
     )
     program = str(FOLDER / ".venv" / "bin" / "mqttwarn")
-    environment = {**house.environment(), "MQTTWARNINI": str(path)}
-    return start(house, [program], "mqttwarn", environment)
+    environment = {**harness.environment(), "MQTTWARNINI": str(path)}
+    return start(harness, [program], "mqttwarn", environment)
 
 
 MQTTWARN = _stored_by("mqttwarn", _start_mqttwarn)

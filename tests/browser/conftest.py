@@ -46,12 +46,12 @@ def huge(making: tuple[subprocess.Popen[bytes], Path]) -> Iterator[Harness]:
     """10,000 nodes, 1,000,000 records, and one sink that is far behind."""
     program, data_dir = making
     assert program.wait(MAKING_SECONDS_MAX) == 0
-    house = Harness(data_dir, IOT_API_URL="http://127.0.0.1:9")
+    harness = Harness(data_dir, IOT_API_URL="http://127.0.0.1:9")
     try:
-        house.up()
-        yield house
+        harness.up()
+        yield harness
     finally:
-        house.close()
+        harness.close()
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +77,9 @@ def forest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forest]:
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """Nothing has come yet, and looking takes a token."""
     folder: Path = tmp_path_factory.mktemp("closed")
-    house = Harness(folder / "data", IOT_CONSOLE="token")
+    harness = Harness(folder / "data", IOT_CONSOLE="token")
     try:
-        house.up()
-        yield house
+        harness.up()
+        yield harness
     finally:
-        house.close()
+        harness.close()

@@ -45,21 +45,21 @@ class Forest:
         follow(data_dir)
         (folder / "audio").mkdir()
         self.api = Api()
-        self.house = Harness(
+        self.harness = Harness(
             data_dir,
             IOT_API_URL=self.api.url,
             IOT_API_BULK=str(bulk).lower(),
             IOT_OBJECTS_URL=(folder / "audio").as_uri(),
         )
-        self.origin = f"http://127.0.0.1:{self.house.http_port}"
+        self.origin = f"http://127.0.0.1:{self.harness.http_port}"
 
     def start(self, **api: object) -> None:
         """Run it; its pages know all of the past. `api` are options of the Echo API's replica."""
         self.api.start(nodes=list(nodes(self.began_at)), **api)
-        self.program = self.house.up()
+        self.program = self.harness.up()
 
     def device(self) -> Device:
-        return Device(self.house.mqtt_port)
+        return Device(self.harness.mqtt_port)
 
     def publish(self, node: str, **fields: object) -> None:
         """One message in JSON, acknowledged."""
@@ -71,7 +71,7 @@ class Forest:
         self.publish(node, **{**said, **more})
 
     def close(self) -> None:
-        self.house.close()
+        self.harness.close()
         self.api.stop()
 
 
@@ -126,11 +126,11 @@ def follow(data_dir: Path) -> None:
             pass
 
 
-def ledger_when(house: Harness, sink: str, **wanted: int) -> None:
+def ledger_when(harness: Harness, sink: str, **wanted: int) -> None:
     """Wait until the figures of `sink` are these."""
 
     def as_wanted() -> bool:
-        figures = house.ledger_now()["sinks"][sink]
+        figures = harness.ledger_now()["sinks"][sink]
         return all(figures[name] == count for name, count in wanted.items())
 
     eventually(as_wanted)

@@ -11,13 +11,15 @@ from tests.browser.forest import REFUSED_SPECIES, Forest
 
 def a_call(forest: Forest) -> str:
     """Where the newest call is that was named in a recording."""
-    (newest,) = forest.house.http("/api/records?kind=detection&node=swamp-01&limit=1")[1]["records"]
+    (newest,) = forest.harness.http("/api/records?kind=detection&node=swamp-01&limit=1")[1][
+        "records"
+    ]
     return f"/console/calls/{newest['offset']}"
 
 
 def a_group(forest: Forest) -> str:
     """Where all that were refused for one reason are."""
-    page = forest.house.http_bytes("/console/refused").decode()
+    page = forest.harness.http_bytes("/console/refused").decode()
     found = re.search(r'href="(/console/refused/group[^"]*)"', page)
     assert found, page
     return html.unescape(found[1])
@@ -25,13 +27,13 @@ def a_group(forest: Forest) -> str:
 
 def a_letter(forest: Forest) -> str:
     """Where the first message is that could not be read."""
-    (letter,) = forest.house.http("/api/dead-letters?limit=1&node=broken-9")[1]["dead_letters"]
+    (letter,) = forest.harness.http("/api/dead-letters?limit=1&node=broken-9")[1]["dead_letters"]
     return f"/console/refused/letters/{letter['id']}"
 
 
 def a_parked_record(forest: Forest) -> str:
     """Where the first record is that the Echo API refused."""
-    (parked,) = forest.house.http("/api/parked?limit=1&sink=echo_api")[1]["parked"]
+    (parked,) = forest.harness.http("/api/parked?limit=1&sink=echo_api")[1]["parked"]
     return f"/console/refused/parked/echo_api/{parked['offset']}"
 
 

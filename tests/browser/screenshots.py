@@ -31,7 +31,7 @@ def main() -> int:
         browser = chromium.start(playwright)
         try:
             forest.start(requests_per_minute=1)
-            ledger_when(forest.house, "objects", backlog=0)
+            ledger_when(forest.harness, "objects", backlog=0)
             for name, shown in PAGES.items():
                 for dark in (False, True):
                     shoot(browser, forest, shown, folder / f"{name}-{scheme(dark)}.png", dark=dark)

@@ -27,20 +27,20 @@ def operator(browser: Browser, forest: Forest) -> Iterator[Tab]:
 
 
 def test_a_dead_letter_is_replayed_until_it_is_stored(operator: Tab, forest: Forest) -> None:
-    before = forest.house.ledger_now()
+    before = forest.harness.ledger_now()
     operator.open("/console/refused")
     operator.page.get_by_role("link", name=OUTDATED).click()
     operator.page.locator("tbody a").first.click()
     expect(operator.page.locator("main")).to_contain_text("This version can read the message")
     operator.page.get_by_role("button", name="Retry").click()
     expect(operator.page.locator("#replay")).to_contain_text("1 of 1: 1 record stored")
-    after = forest.house.ledger_now()
+    after = forest.harness.ledger_now()
     assert after["stored"] == before["stored"] + 1
     assert after["dead_letters"] == before["dead_letters"] - 1
 
 
 def test_a_group_is_replayed_after_a_preview(operator: Tab, forest: Forest) -> None:
-    before = forest.house.ledger_now()
+    before = forest.harness.ledger_now()
     operator.open("/console/refused")
     operator.page.get_by_role("link", name=OUTDATED).click()
     preview = operator.page.locator("#preview")
@@ -50,11 +50,11 @@ def test_a_group_is_replayed_after_a_preview(operator: Tab, forest: Forest) -> N
     preview.get_by_role("button", name=f"Retry all {count}").click()
     expect(operator.page.locator("#replay")).to_contain_text(f"{count} records stored")
     expect(operator.page.get_by_role("link", name=OUTDATED)).to_have_count(0)
-    assert forest.house.ledger_now()["stored"] == before["stored"] + count
+    assert forest.harness.ledger_now()["stored"] == before["stored"] + count
 
 
 def test_parked_records_are_offered_again_with_progress(operator: Tab, forest: Forest) -> None:
-    before = forest.house.ledger_now()["sinks"]["echo_api"]
+    before = forest.harness.ledger_now()["sinks"]["echo_api"]
     operator.open("/console/refused")
     operator.page.get_by_role("link", name=REFUSED_SPECIES).click()
     button = operator.page.get_by_role("button", name=re.compile(r"Retry all \d+"))
@@ -69,7 +69,7 @@ def test_parked_records_are_offered_again_with_progress(operator: Tab, forest: F
         forest.api.thaw()
     expect(operator.page.locator("#replay")).to_contain_text(f"{count} accepted", timeout=20_000)
     expect(bar).to_have_count(0)
-    assert forest.house.ledger_now()["sinks"]["echo_api"]["parked"] == before["parked"] - count
+    assert forest.harness.ledger_now()["sinks"]["echo_api"]["parked"] == before["parked"] - count
 
 
 def test_a_store_is_paused_and_goes_on(operator: Tab, forest: Forest) -> None:
@@ -77,9 +77,9 @@ def test_a_store_is_paused_and_goes_on(operator: Tab, forest: Forest) -> None:
     operator.page.get_by_role("button", name="Pause Echo API").click()
     expect(operator.page.locator("main")).to_contain_text("paused")
     forest.hear("ridge-01", "Crinia signifera")
-    eventually(lambda: forest.house.ledger_now()["sinks"]["echo_api"]["backlog"] == 1)
+    eventually(lambda: forest.harness.ledger_now()["sinks"]["echo_api"]["backlog"] == 1)
     operator.page.get_by_role("button", name="Resume Echo API").click()
-    eventually(lambda: forest.house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0)
+    eventually(lambda: forest.harness.ledger_now()["sinks"]["echo_api"]["backlog"] == 0)
     expect(operator.page.get_by_role("button", name="Pause Echo API")).to_be_visible()
 
 
@@ -91,10 +91,10 @@ def test_a_node_is_added_and_blocked(operator: Tab, forest: Forest) -> None:
     password = operator.page.locator("dt:text-is('password') + dd").inner_text()
 
     def may_come_in() -> bool:
-        return not device(forest.house, password).refused
+        return not device(forest.harness, password).refused
 
     eventually(may_come_in, seconds=5)
-    device(forest.house, password).publish([(f"{PREFIX}/fern-09", b'{"status": "online"}')])
+    device(forest.harness, password).publish([(f"{PREFIX}/fern-09", b'{"status": "online"}')])
     operator.open("/console/nodes/fern-09")
     operator.page.get_by_role("button", name="Block this node").click()
     expect(operator.page.locator("main")).to_contain_text("is blocked")
@@ -102,6 +102,6 @@ def test_a_node_is_added_and_blocked(operator: Tab, forest: Forest) -> None:
     expect(operator.page.get_by_role("button", name="Unblock")).to_be_visible()
 
 
-def device(house: Harness, password: str) -> Device:
+def device(harness: Harness, password: str) -> Device:
     """Connect as the node that was added, which logs in by its own name."""
-    return Device(house.mqtt_port, "fern-09", password, client_id="fern-09")
+    return Device(harness.mqtt_port, "fern-09", password, client_id="fern-09")

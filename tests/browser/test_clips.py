@@ -47,7 +47,7 @@ def heard(forest: Forest, call: SpeciesSound) -> tuple[int, bytes]:
     forest.hear("creek-03", call.species, audioClip=base64.b64encode(clip).decode())
 
     def newest() -> int | None:
-        (record,) = forest.house.http("/api/records?node=creek-03&kind=detection&limit=1")[1][
+        (record,) = forest.harness.http("/api/records?node=creek-03&kind=detection&limit=1")[1][
             "records"
         ]
         is_it = record["record"].get("clip", {}).get("sha256") == digest
@@ -78,7 +78,7 @@ def test_a_call_is_marked_where_it_is_in_a_recording(browser: Browser, forest: F
     forest.device().publish([(f"{PREFIX}/swamp-02/recording", clip)])
     forest.hear("swamp-02", CALLS[1].species, timestamp=began_at.timestamp() + 5)
     path = "/console/calls?node=swamp-02"
-    eventually(lambda: "♪" in forest.house.http_bytes(path).decode())
+    eventually(lambda: "♪" in forest.harness.http_bytes(path).decode())
     with tab(browser, forest.origin) as one:
         one.open(path)
         one.page.locator("#list a i").first.click()

@@ -50,10 +50,10 @@ def test_a_page_of_much_is_as_quick(
     assert size_bytes < BYTES_MAX
 
 
-def found(house: Harness, path: str, *links: str) -> str:
+def found(harness: Harness, path: str, *links: str) -> str:
     """Where one comes to by these links."""
     for link in links:
-        (href, *_) = re.findall(f'href="({link}[^"]*)"', house.http_bytes(path).decode())
+        (href, *_) = re.findall(f'href="({link}[^"]*)"', harness.http_bytes(path).decode())
         path = html.unescape(href)
     return path
 

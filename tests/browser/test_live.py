@@ -65,7 +65,7 @@ def test_the_overview_counts_a_new_node_within_two_seconds(
 ) -> None:
     with tab(browser, forest.origin) as one:
         one.open("/console")
-        names = {day["node"] for day in forest.house.http("/api/nodes")[1]["nodes"]}
+        names = {day["node"] for day in forest.harness.http("/api/nodes")[1]["nodes"]}
         with awaiting(one, f"of {len(names) + 1} nodes"):
             forest.publish("fern-02", status="online")
 
@@ -76,7 +76,7 @@ def test_a_page_whose_server_died_says_so_and_comes_back(browser: Browser, fores
         state = one.page.locator("[data-live-state]")
         expect(state).to_have_text("live")
         killed = web_pid(forest.program.pid)
-        forest.house.kill_pid(killed)
+        forest.harness.kill_pid(killed)
         expect(state).to_contain_text("not live since")
         assert eventually(lambda: web_pid(forest.program.pid)) != killed
         expect(state).to_have_text("live", timeout=20_000)

@@ -68,7 +68,7 @@ def test_reading_is_not_acting(browser: Browser, forest: Forest) -> None:
                 headers={"Origin": forest.origin, "Sec-Fetch-Site": "same-origin"},
             )
             assert answer.status in (401, 403), answer.text()
-        assert forest.house.http("/api/sinks")[1]
+        assert forest.harness.http("/api/sinks")[1]
 
 
 @pytest.fixture
@@ -92,5 +92,5 @@ def test_a_form_on_another_site_does_nothing(
         expect(one.page.locator("h1")).not_to_have_text("Log in")
         one.page.goto(stranger)
         expect(one.page.locator("body")).to_contain_text("another site")
-        assert "paused" not in str(forest.house.http("/api/sinks")[1])
+        assert "paused" not in str(forest.harness.http("/api/sinks")[1])
         one.problems.clear()  # the other site's own requests are elsewhere, and the refusal is one

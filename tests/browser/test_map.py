@@ -37,16 +37,16 @@ def tiles() -> Iterator[Elsewhere]:
 @pytest.fixture
 def mapped(tmp_path: Path, tiles: Elsewhere) -> Iterator[Harness]:
     """Start a service with tiles for its map, and one node on it."""
-    house = Harness(tmp_path / "data", IOT_MAP_TILES=tiles.origin + "/{z}/{x}/{y}.png")
+    harness = Harness(tmp_path / "data", IOT_MAP_TILES=tiles.origin + "/{z}/{x}/{y}.png")
     try:
-        house.up()
+        harness.up()
         place = {"sensorId": "ridge-07", "status": "online", "microphoneLLA": [-38.6, 143.7, 487]}
         payload = json.dumps(place).encode()
-        Device(house.mqtt_port).publish([(f"{PREFIX}/ridge-07", payload)])
-        eventually(lambda: "143.7" in house.http_bytes("/console/nodes").decode())
-        yield house
+        Device(harness.mqtt_port).publish([(f"{PREFIX}/ridge-07", payload)])
+        eventually(lambda: "143.7" in harness.http_bytes("/console/nodes").decode())
+        yield harness
     finally:
-        house.close()
+        harness.close()
 
 
 def test_tiles_come_from_their_host_and_nothing_from_another(

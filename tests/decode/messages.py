@@ -41,7 +41,7 @@ def recording(data: bytes, *properties: tuple[str, str]) -> Recording:
 
 
 def reason(payload: bytes | object, *properties: tuple[str, str], node: str | None = None) -> str:
-    """The rendered reason why a bad message is rejected."""
+    """Return the rendered reason why a bad message is rejected."""
     return rejected(payload, *properties, node=node).render()
 
 

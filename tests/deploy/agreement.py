@@ -133,7 +133,7 @@ def _workload(cluster: Cluster, manifest: Manifest, tmp_path: Path) -> Iterator[
         yield f"{name}: {spec['serviceName']} does not give its pods their names"
     yield from _notes(name, template["metadata"]["labels"], LABELS)
     if spec["replicas"] != 1:
-        yield f"{name}: a second broker or journal would be another house"
+        yield f"{name}: a second broker or journal would be another system"
     if spec["podManagementPolicy"] != "Parallel":
         yield f"{name}: a bad update could not be rolled back"
     if set(spec["persistentVolumeClaimRetentionPolicy"].values()) != {"Retain"}:

@@ -85,9 +85,7 @@ STORIES: dict[str, tuple[list[Story], list[Story]]] = {
     "EchoIngestNothingHeard": (
         [Story(30, {HOUR: "3x9 0x30", DAY: "3x50"})],
         [
-            Story(
-                60, {HOUR: "0x60", DAY: "0x60"}
-            ),  # a new house, or one that is known to be silent
+            Story(60, {HOUR: "0x60", DAY: "0x60"}),  # a new node, or one that is known to be silent
             Story(60, {HOUR: "1x60", DAY: "3x60"}),
         ],
     ),

@@ -49,15 +49,15 @@ def test_the_halves_of_split_work_together_and_without_echopub(tmp_path: Path) -
     here = {"IOT_BIND": "127.0.0.1", "IOT_ECHOPUB": "false"}
     broker = Harness(tmp_path / "broker")
     ingest = Harness(tmp_path / "ingest")
-    for house, workload, moved in (
+    for harness, workload, moved in (
         (broker, "echo-ingest-broker", {"IOT_SERVICE_PORT": port}),
         (ingest, "echo-ingest", {"IOT_ENDPOINT": f"mqtt://127.0.0.1:{port}"}),
     ):
         own = {
-            name: house.settings[name]
+            name: harness.settings[name]
             for name in ("IOT_DATA_DIR", "IOT_MQTT_PORT", "IOT_WS_PORT", "IOT_HTTP_PORT")
         }
-        house.settings = environment(workload, tmp_path, here | own | moved)
+        harness.settings = environment(workload, tmp_path, here | own | moved)
     try:
         broker.start("broker")
         eventually(lambda: broker.http("/healthz")[0] == 200)

@@ -45,7 +45,7 @@ NOT_PLAIN = re.compile(
 
 
 def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
-    """What became of it: a kind of record, or `REJECTED`. `AssertionError` if a promise broke."""
+    """Return what became of it: a kind of record, or `REJECTED`; assert each promise."""
     decoder = Decoder(payload_bytes_max)
     verdict = decoder.decode(message)
     assert decoder.decode(message) == verdict, "decoded twice, it is another record"
@@ -80,7 +80,7 @@ def _judge_reason(rejected: Rejected) -> None:
 
 
 def _judge_receipt(message: Message, verdict: Identity | Rejected, outcome: Outcome) -> None:
-    """A packet that the broker reads, on a topic below the node's own; or none."""
+    """Assert that there is a readable packet on a topic below the node's own, or none."""
     packet = receipt(message, verdict, outcome)
     if packet is not None:
         read, size = mqtt5.read(memoryview(packet))
@@ -108,7 +108,7 @@ def _judge_record(message: Message, record: AnyRecord, audio: bytes | None) -> N
 
 
 def _judge_bodies(message: Message, record: AnyRecord) -> None:
-    """What the Echo API would be sent is made, or refused in plain words."""
+    """Assert that a body for the Echo API is made, or refused in plain words."""
     for schema in ("objects", "arrays"):
         try:
             match record:

@@ -125,33 +125,33 @@ def api() -> Iterator[WatchedApi]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, mosquitto: Path, api: WatchedApi) -> Iterator[Harness]:
+def harness(tmp_path: Path, mosquitto: Path, api: WatchedApi) -> Iterator[Harness]:
     port = free_port()
     api.listen(port)
-    house = Harness(
+    harness = Harness(
         tmp_path / "data",
         mosquitto=mosquitto,
         IOT_TOPIC=",".join(PREFIXES),
         IOT_API_URL=f"http://127.0.0.1:{port}",
     )
-    yield house
-    house.close()
+    yield harness
+    harness.close()
 
 
-def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(house: Harness) -> None:
-    program = house.up()
+def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(harness: Harness) -> None:
+    program = harness.up()
     codes: Counter[int | None] = Counter()
-    device = Device(house.mqtt_port)
+    device = Device(harness.mqtt_port)
     for number in range(INPUTS):
         code = device.send(packed(input_of(SEED, number), number % 60_000 + 1))
         codes[code] += 1
         if code is None:
             device.close()
-            device = Device(house.mqtt_port)
+            device = Device(harness.mqtt_port)
     forged_codes = {}
     for name, packet in FORGED.items():
         device.close()
-        device = Device(house.mqtt_port)
+        device = Device(harness.mqtt_port)
         forged_codes[name] = device.send(packet)
         codes[forged_codes[name]] += 1
     assert forged_codes["plain"] == ACKNOWLEDGED
@@ -159,26 +159,26 @@ def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(house: Harn
         assert code is None or code >= 0x80 or not name.endswith(NEVER_TAKEN), (name, code)
     acknowledged = codes[ACKNOWLEDGED]
     assert acknowledged > 0.8 * INPUTS
-    eventually(lambda: house.ledger_now()["received"] == acknowledged)
-    eventually(lambda: house.ledger_now()["sinks"]["echo_api"]["backlog"] == 0)
-    ledger = house.ledger()
+    eventually(lambda: harness.ledger_now()["received"] == acknowledged)
+    eventually(lambda: harness.ledger_now()["sinks"]["echo_api"]["backlog"] == 0)
+    ledger = harness.ledger()
     print(f"\nhostile devices: reason codes {dict(codes)}, {ledger}\n{forged_codes}")
     assert ledger["received"] == acknowledged
     assert program.poll() is None
-    assert house.broker_connections() == 1  # not one of them has cost us our connection
-    assert_all_can_be_read(house, ledger)
+    assert harness.broker_connections() == 1  # not one of them has cost us our connection
+    assert_all_can_be_read(harness, ledger)
 
 
-def assert_all_can_be_read(house: Harness, ledger: dict[str, Any]) -> None:
+def assert_all_can_be_read(harness: Harness, ledger: dict[str, Any]) -> None:
     """By the command line all of them, by HTTP every tenth."""
-    records = house.records()
+    records = harness.records()
     assert len(records) == ledger["stored"]
     for record in records[::EACH_SHOWN]:
-        assert house.http(f"/api/records/{record['offset']}")[0] == 200
+        assert harness.http(f"/api/records/{record['offset']}")[0] == 200
     for command in ("dead-letters", "parked"):
-        done = house.cli(command, "list", "--limit", "1000000")
+        done = harness.cli(command, "list", "--limit", "1000000")
         assert done.returncode == 0, done.stderr
     for number in range(1, ledger["dead_letters"] + 1, EACH_SHOWN):
-        status, letter = house.http(f"/api/dead-letters/{number}")
+        status, letter = harness.http(f"/api/dead-letters/{number}")
         assert status == 200
         assert is_plain(letter["reason"]), letter

@@ -76,10 +76,10 @@ def build_previous(*options: str) -> None:
     revision = os.environ.get("PREVIOUS") or git("describe", "--tags", "--abbrev=0", "--match=v*")
     if revision:
         print(f"the previous image is of {revision}", flush=True)
-        archive = subprocess.run(
+        reader = subprocess.run(
             ["git", "archive", revision], cwd=ROOT, capture_output=True, check=True
         ).stdout
-        build(PREVIOUS_TAG, *options, context=archive)
+        build(PREVIOUS_TAG, *options, context=reader)
     else:
         print("nothing is released yet: the previous image is of this tree, too", flush=True)
         build(PREVIOUS_TAG, *options, "--build-arg", "IMAGE_VERSION=previous")

@@ -68,9 +68,9 @@ class Composed(Harness):
 
 @pytest.fixture
 def composed(image: str, tmp_path: Path) -> Iterator[Composed]:
-    house = Composed(tmp_path)
-    yield house
-    house.close()
+    harness = Composed(tmp_path)
+    yield harness
+    harness.close()
 
 
 def test_it_runs_and_keeps_its_data_when_taken_down(composed: Composed) -> None:

@@ -69,11 +69,11 @@ def by_secret(build: Callable[..., Built], tmp_path_factory: pytest.TempPathFact
 def test_arguments_let_in_who_knows_them_and_the_build_names_better_ways(
     by_argument: Built, container: Start
 ) -> None:
-    house = container(of=by_argument.tag, **NO_PASSWORDS)
-    house.begin()
-    assert lets_in(house, "echopub", by_argument.words["pubuserpass"])
-    assert lets_in(house, "echosub", by_argument.words["subuserpass"])
-    assert not lets_in(house, "echopub", by_argument.words["subuserpass"])
+    harness = container(of=by_argument.tag, **NO_PASSWORDS)
+    harness.begin()
+    assert lets_in(harness, "echopub", by_argument.words["pubuserpass"])
+    assert lets_in(harness, "echosub", by_argument.words["subuserpass"])
+    assert not lets_in(harness, "echopub", by_argument.words["subuserpass"])
     for better in ("WARNING", "--secret id=pubuserpass", "IOT_PUB_PASSWORD_FILE"):
         assert better in by_argument.said
 
@@ -81,19 +81,19 @@ def test_arguments_let_in_who_knows_them_and_the_build_names_better_ways(
 def test_secrets_count_more_than_arguments_and_make_no_warning_of_their_own(
     by_secret: Built, container: Start
 ) -> None:
-    house = container(of=by_secret.tag, **NO_PASSWORDS)
-    house.begin()
-    assert lets_in(house, "echopub", by_secret.words["pubuserpass"])
-    assert not lets_in(house, "echopub", "of-the-argument")
+    harness = container(of=by_secret.tag, **NO_PASSWORDS)
+    harness.begin()
+    assert lets_in(harness, "echopub", by_secret.words["pubuserpass"])
+    assert not lets_in(harness, "echopub", "of-the-argument")
     assert "build arguments (pubuserpass)" in by_secret.said
 
 
 def test_what_is_given_when_it_runs_counts_more(by_argument: Built, container: Start) -> None:
-    house = container(of=by_argument.tag, **NO_PASSWORDS | {"IOT_PUB_PASSWORD": "of-the-run"})
-    house.begin()
-    assert lets_in(house, "echopub", "of-the-run")
-    assert not lets_in(house, "echopub", by_argument.words["pubuserpass"])
-    assert lets_in(house, "echosub", by_argument.words["subuserpass"])
+    harness = container(of=by_argument.tag, **NO_PASSWORDS | {"IOT_PUB_PASSWORD": "of-the-run"})
+    harness.begin()
+    assert lets_in(harness, "echopub", "of-the-run")
+    assert not lets_in(harness, "echopub", by_argument.words["pubuserpass"])
+    assert lets_in(harness, "echosub", by_argument.words["subuserpass"])
 
 
 @pytest.mark.parametrize("how", ["by_argument", "by_secret"])
@@ -115,8 +115,8 @@ def test_the_words_are_nowhere_in_the_image(
     assert "HEALTHCHECK" in told[0]
 
 
-def lets_in(house: Container, user: str, password: str) -> bool:
-    device = Device(house.mqtt_port, user, password)
+def lets_in(harness: Container, user: str, password: str) -> bool:
+    device = Device(harness.mqtt_port, user, password)
     device.close()
     return not device.refused
 
@@ -143,7 +143,7 @@ def found(archive: Path, words: list[str]) -> set[str]:
 def test_it_runs_as_the_earlier_deployment_ran_it(by_argument: Built, container: Start) -> None:
     """Its image, ports, paths and environment; nothing else was set there."""
     sub_password = by_argument.words["subuserpass"]
-    house = container(
+    harness = container(
         of=by_argument.tag,
         options=(),
         **NO_PASSWORDS,
@@ -152,17 +152,17 @@ def test_it_runs_as_the_earlier_deployment_ran_it(by_argument: Built, container:
         IOT_USER="echosub",
         IOT_PASSWORD=sub_password,
     )
-    house.begin()
-    assert house.http("/")[0] == 200  # where its load balancer looks
-    reader = Device(house.ws_port, "echosub", sub_password, websocket=True)
+    harness.begin()
+    assert harness.http("/")[0] == 200  # where its load balancer looks
+    reader = Device(harness.ws_port, "echosub", sub_password, websocket=True)
     reader.subscribe("iotingestion")
-    device = Device(house.ws_port, password=by_argument.words["pubuserpass"], websocket=True)
+    device = Device(harness.ws_port, password=by_argument.words["pubuserpass"], websocket=True)
     ((_, payload),) = detections("moved", 1)
     device.publish([("iotingestion", payload)])
     assert reader.heard(2) == ["iotingestion"]
-    eventually(lambda: [record["message_id"] for record in house.records()] == ["moved-0"])
-    house.ledger()
-    checked = house.cli("check").stdout
+    eventually(lambda: [record["message_id"] for record in harness.records()] == ["moved-0"])
+    harness.ledger()
+    checked = harness.cli("check").stdout
     assert "\u2717" not in checked, checked
     reader.close()
     device.close()

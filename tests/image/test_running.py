@@ -16,27 +16,29 @@ CLIP_BYTES = 30_000_000
 
 
 def publish(
-    house: Container, messages: list[tuple[str, bytes]], *, websocket: bool = False
+    harness: Container, messages: list[tuple[str, bytes]], *, websocket: bool = False
 ) -> None:
     """Return when the broker has acknowledged all."""
     device = Device(
-        house.ws_port if websocket else house.mqtt_port, password=PUB_PASSWORD, websocket=websocket
+        harness.ws_port if websocket else harness.mqtt_port,
+        password=PUB_PASSWORD,
+        websocket=websocket,
     )
     device.publish(messages)
     device.close()
 
 
-def holds(house: Container, count: int) -> bool:
-    ledger = house.ledger()
+def holds(harness: Container, count: int) -> bool:
+    ledger = harness.ledger()
     return bool(ledger["stored"] == count)
 
 
 @pytest.fixture
 def up(container: Start, volume: str) -> Container:
     """Start a container of the whole system on a volume that outlives it; yield it when healthy."""
-    house = container(volume=volume)
-    house.begin()
-    return house
+    harness = container(volume=volume)
+    harness.begin()
+    return harness
 
 
 def test_it_takes_messages_over_tcp_and_websockets_and_has_them_after_a_restart(
@@ -82,8 +84,8 @@ def test_the_first_process_reaps_orphans(up: Container) -> None:
     assert up.inside("cat", "/proc/1/comm").strip() == "tini"
 
 
-def statuses(house: Container) -> str:
-    return house.inside("sh", "-c", "cat /proc/[0-9]*/status 2>/dev/null")
+def statuses(harness: Container) -> str:
+    return harness.inside("sh", "-c", "cat /proc/[0-9]*/status 2>/dev/null")
 
 
 def test_a_stop_ends_within_the_grace_period_and_loses_nothing(up: Container) -> None:
@@ -133,27 +135,27 @@ def test_it_takes_over_from_the_previous_image_with_all_data(
 
 
 def test_the_health_check_sees_a_broker_that_stands_still(container: Start) -> None:
-    house = container(options=(*STRICT, "--health-interval=1s", "--health-retries=2"))
-    house.begin()
-    eventually(lambda: house.health() == "healthy")
-    house.inside("sh", "-c", "kill -STOP $(pidof mosquitto)")
-    eventually(lambda: house.health() == "unhealthy", seconds=30)
-    house.inside("sh", "-c", "kill -CONT $(pidof mosquitto)")
-    eventually(lambda: house.health() == "healthy", seconds=30)
+    harness = container(options=(*STRICT, "--health-interval=1s", "--health-retries=2"))
+    harness.begin()
+    eventually(lambda: harness.health() == "healthy")
+    harness.inside("sh", "-c", "kill -STOP $(pidof mosquitto)")
+    eventually(lambda: harness.health() == "unhealthy", seconds=30)
+    harness.inside("sh", "-c", "kill -CONT $(pidof mosquitto)")
+    eventually(lambda: harness.health() == "healthy", seconds=30)
 
 
 def test_the_memory_limit_holds_under_load(container: Start) -> None:
-    house = container(
+    harness = container(
         options=(*STRICT, f"--memory={MEMORY_BYTES_MAX}", f"--memory-swap={MEMORY_BYTES_MAX}")
     )
-    house.begin()
-    publish(house, detections("many", 100_000))
+    harness.begin()
+    publish(harness, detections("many", 100_000))
     clip = bytes(range(256)) * (CLIP_BYTES // 256)
-    publish(house, [(f"iotingestion/ridge-{n}/recording", b"%d" % n + clip) for n in range(5)])
-    eventually(lambda: house.ledger()["received"] == 100_005, seconds=60)
-    state = house.state()
+    publish(harness, [(f"iotingestion/ridge-{n}/recording", b"%d" % n + clip) for n in range(5)])
+    eventually(lambda: harness.ledger()["received"] == 100_005, seconds=60)
+    state = harness.state()
     assert state["Running"] and not state["OOMKilled"]
-    peaks = re.findall(r"^Name:\t(.+)$|^VmHWM:\t *(\d+) kB$", statuses(house), re.MULTILINE)
+    peaks = re.findall(r"^Name:\t(.+)$|^VmHWM:\t *(\d+) kB$", statuses(harness), re.MULTILINE)
     print(peaks)
 
 
@@ -161,12 +163,12 @@ def test_the_memory_limit_holds_under_load(container: Start) -> None:
 def test_without_passwords_it_does_not_start_and_says_what_to_do(
     container: Start, given: dict[str, str]
 ) -> None:
-    house = container(**({"IOT_PUB_PASSWORD": "", "IOT_SUB_PASSWORD": ""} | given))
-    docker("start", house.name)
-    eventually(lambda: not house.state()["Running"])
-    assert house.state()["ExitCode"] == 1
-    assert "IOT_PUB_PASSWORD_FILE" in house.said()
-    assert ("IOT_SUB_PASSWORD_FILE" in house.said()) is (not given)
+    harness = container(**({"IOT_PUB_PASSWORD": "", "IOT_SUB_PASSWORD": ""} | given))
+    docker("start", harness.name)
+    eventually(lambda: not harness.state()["Running"])
+    assert harness.state()["ExitCode"] == 1
+    assert "IOT_PUB_PASSWORD_FILE" in harness.said()
+    assert ("IOT_SUB_PASSWORD_FILE" in harness.said()) is (not given)
 
 
 def test_secrets_are_read_through_symbolic_links(container: Start, tmp_path: Path) -> None:
@@ -177,24 +179,24 @@ def test_secrets_are_read_through_symbolic_links(container: Start, tmp_path: Pat
         (tmp_path / "..2026" / user).write_text(f"{password}\n")
         (tmp_path / user).symlink_to(f"..data/{user}")
     tmp_path.chmod(0o755)
-    house = container(
+    harness = container(
         options=(*STRICT, "-v", f"{tmp_path}:/run/secrets:ro"),
         IOT_PUB_PASSWORD="",
         IOT_SUB_PASSWORD="",
         IOT_PUB_PASSWORD_FILE="/run/secrets/echopub",
         IOT_SUB_PASSWORD_FILE="/run/secrets/echosub",
     )
-    house.begin()
-    publish(house, detections("linked", 1))
-    assert PUB_PASSWORD not in docker("inspect", house.name).stdout + house.said()
+    harness.begin()
+    publish(harness, detections("linked", 1))
+    assert PUB_PASSWORD not in docker("inspect", harness.name).stdout + harness.said()
 
 
 def test_a_data_folder_of_root_is_told_with_its_remedy(container: Start, tmp_path: Path) -> None:
     for command in ("up", "broker", "run"):
-        house = container(command, options=(*STRICT, "-v", f"{tmp_path}:/data"))
-        docker("start", house.name)
-        eventually(lambda house=house: not house.state()["Running"])  # type: ignore[misc]
-        assert "chown -R 1883 /data" in house.said()
+        harness = container(command, options=(*STRICT, "-v", f"{tmp_path}:/data"))
+        docker("start", harness.name)
+        eventually(lambda harness=harness: not harness.state()["Running"])  # type: ignore[misc]
+        assert "chown -R 1883 /data" in harness.said()
 
 
 # ---------------------------------------------------------------------- the halves

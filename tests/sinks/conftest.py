@@ -47,7 +47,7 @@ def installed(
 
 @pytest.fixture
 async def backend(installed: Backend) -> Backend:
-    """Running, and empty."""
+    """Start the backend and empty it."""
     await installed.start()
     await installed.clear()
     return installed
@@ -62,7 +62,7 @@ async def line(tmp_path: Path, backend: Backend) -> AsyncIterator[Line]:
 
 @pytest.fixture
 async def proxy(backend: Backend) -> AsyncIterator[Proxy]:
-    """A faulty network in front of the server."""
+    """Put a faulty network in front of the server."""
     proxy = Proxy(backend.port)
     await proxy.start()
     yield proxy

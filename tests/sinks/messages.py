@@ -77,7 +77,7 @@ def detection(number: int, **changed: object) -> Message:
 
 
 def recording(number: int, sound: bytes | None = None) -> Message:
-    """A file as a recorder sends it."""
+    """Return a file as a recorder sends it."""
     node = node_of(number)
     topic = f"iotingestion/{node}/recording"
     return Message(topic, sound or clip(number), (MORNING + number) * 1000, node)

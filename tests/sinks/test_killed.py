@@ -24,25 +24,25 @@ async def test_the_service_is_killed_in_the_middle(
     line = Line(data_dir, backend)
     line.append(messages(0, 60))
     line.close()
-    house = Harness(data_dir)
-    house.settings |= {
+    harness = Harness(data_dir)
+    harness.settings |= {
         "IOT_ENDPOINT": f"127.0.0.1:{free_port()}",  # no broker: what is stored is enough
         **backend.settings(proxy.port),
     }
     try:
         for upward, pieces in ((True, 2), (False, 4)):
             fell = proxy.strike(pieces, upward=upward, how="hold")
-            service = house.start("run")
+            service = harness.start("run")
             async with asyncio.timeout(20):
                 await fell.wait()
-            house.kill(service)
+            harness.kill(service)
             line.unsure += 1
             proxy.cut()
             proxy.release()
-        service = house.start("run")
+        service = harness.start("run")
         await until(lambda: line.figures.backlog == 0)
-        assert await asyncio.to_thread(house.stop, service) == 0
+        assert await asyncio.to_thread(harness.stop, service) == 0
     finally:
-        house.close()
+        harness.close()
     await line.check()
     line.close()
