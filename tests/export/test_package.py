@@ -258,7 +258,9 @@ def test_where_a_device_was_is_never_guessed(tmp_path: Path, project: Path) -> N
     by_id = {row["deploymentID"]: row for row in table(tmp_path / "known", "deployments")}
     row = by_id["ridge-01/lost-1/1"]
     assert (row["latitude"], row["longitude"], row["coordinateUncertainty"]) == (
-        *("-38.5", "143.0", "5"),
+        "-38.5",
+        "143.0",
+        "5",
     )
     assert row["locationName"] == "The bridge"
 

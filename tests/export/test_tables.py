@@ -195,7 +195,8 @@ def test_time_node_kind_and_species_choose(tmp_path: Path) -> None:
     assert exported(5, EVERYTHING, "crinia signifera", "vulpes vulpes") == [3, 4]
     assert {path.name for path in (tmp_path / "4").iterdir()} == {"detections.jsonl"}
     assert {path.name for path in (tmp_path / "5").iterdir()} == {
-        *("detections.jsonl", "movements.jsonl")
+        "detections.jsonl",
+        "movements.jsonl",
     }
 
 

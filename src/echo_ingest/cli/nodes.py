@@ -76,11 +76,11 @@ def add(
     admin.check_name_and_topic(settings, name)
     if certificate and (env_file is not None or qr):
         fail("with --certificate there is no password to write; leave out --env-file and --qr", 2)
-    place = _place(url, settings)
+    address = _address(url, settings)
     password, hashed = (None, None) if certificate else new_password()
-    with _written(env_file, name, password, place, settings) as given:
+    with _issued(env_file, name, password, address, settings) as credentials:
         admin.add(settings, name, hashed)
-    _show(given, env_file, qr)
+    _show(credentials, env_file, qr)
     if password is None:
         say(
             f"{name} can connect to IOT_TLS_PORT with a certificate that has {name} as its "
@@ -95,11 +95,11 @@ def rotate(
 ) -> None:
     """Give a node a new password, and disconnect it if it uses the old one."""
     settings = settings_of(context)
-    place = _place(url, settings)
+    address = _address(url, settings)
     password, hashed = new_password()
-    with _written(env_file, name, password, place, settings) as given:
+    with _issued(env_file, name, password, address, settings) as credentials:
         admin.rotate(settings, name, hashed)
-    _show(given, env_file, qr)
+    _show(credentials, env_file, qr)
     _say_when(settings)
 
 
@@ -169,18 +169,18 @@ def _say_when(settings: Settings) -> None:
 # ---------------------------------------------------------------------- handing out credentials
 
 
-def _place(url: str | None, settings: Settings) -> str:
-    place = admin.broker_url(settings, url)
+def _address(url: str | None, settings: Settings) -> str:
+    address = admin.broker_url(settings, url)
     if url is None:
-        say(f"the credentials say {place}; if devices need another address, give it with --url")
-    return place
+        say(f"the credentials say {address}; if devices need another address, give it with --url")
+    return address
 
 
 @contextlib.contextmanager
-def _written(
+def _issued(
     env_file: Path | None, name: str, password: str | None, url: str, settings: Settings
 ) -> Iterator[admin.NodeCredentials | None]:
-    """Make the credentials, and write them to `env_file` if given; an error removes that file.
+    """Make the credentials, and write them to `env_file`, if any; an error removes the file.
 
     The file is written before the password is valid: a valid password that nobody can read would be
     useless.
@@ -188,9 +188,9 @@ def _written(
     if password is None:
         yield None
         return
-    given = admin.credentials_for(settings, name, password, url)
+    credentials = admin.credentials_for(settings, name, password, url)
     if env_file is None:
-        yield given
+        yield credentials
         return
     try:
         descriptor = os.open(env_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -198,30 +198,33 @@ def _written(
         fail(f"{env_file} already exists; name another file")
     with os.fdopen(descriptor, "w") as file:
         file.write(
-            f"IOT_ENDPOINT={given.url}\nIOT_USER={given.user}\nIOT_PASSWORD={given.password}\n"
-            f"IOT_CLIENT_ID={given.client_id}\nIOT_TOPIC={given.topic}\n"
+            f"IOT_ENDPOINT={credentials.url}\nIOT_USER={credentials.user}\nIOT_PASSWORD={credentials.password}\n"
+            f"IOT_CLIENT_ID={credentials.client_id}\nIOT_TOPIC={credentials.topic}\n"
         )
     try:
-        yield given
+        yield credentials
     except BaseException:
         env_file.unlink()
         raise
 
 
-def _show(given: admin.NodeCredentials | None, env_file: Path | None, qr: bool) -> None:
-    if given is None:
+def _show(credentials: admin.NodeCredentials | None, env_file: Path | None, qr: bool) -> None:
+    if credentials is None:
         return
     if env_file is not None:
-        say(f"{env_file}: the credentials of {given.user}; the password is not kept anywhere else")
+        say(
+            f"{env_file}: the credentials of {credentials.user}; the password is not kept "
+            "anywhere else"
+        )
     else:
         shown = table("", "+", header=False)
-        for name, value in msgspec.structs.asdict(given).items():
+        for name, value in msgspec.structs.asdict(credentials).items():
             shown.add_row(*cells(name.replace("_", " "), value))
         out.print(shown)
         say("the password is not shown again; the broker keeps only a hash of it")
     if qr:
         code = io.StringIO()
-        segno.make(msgspec.json.encode(given), micro=False).terminal(code, compact=True)
+        segno.make(msgspec.json.encode(credentials), micro=False).terminal(code, compact=True)
         typer.echo(code.getvalue())
 
 
