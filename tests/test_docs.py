@@ -17,7 +17,7 @@ import pytest
 from echo_ingest import web
 from echo_ingest.columns import TABLES
 from echo_ingest.export.camtrap.project import read
-from echo_ingest.export.tables import COLUMNS
+from echo_ingest.export.writers import COLUMNS
 from echo_ingest.metrics import DELIVERY, REGISTRY
 from echo_ingest.settings import Settings
 from tests.harness import TOKENS

@@ -16,9 +16,9 @@ import pytest
 
 from echo_ingest.columns import TABLES
 from echo_ingest.decode import Decoder
-from echo_ingest.export import reading, tables
+from echo_ingest.export import reading, writers
 from echo_ingest.export.clips import path_of, write
-from echo_ingest.export.tables import COLUMNS
+from echo_ingest.export.writers import COLUMNS
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import KINDS, Clip, Message, Rejected, identity, kind
@@ -148,7 +148,7 @@ def test_csv_is_what_rfc_4180_says_and_runs_nothing(journal: Path, tmp_path: Pat
 
 
 def test_parquet_has_its_types_and_row_groups(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(tables, "ROW_GROUP_ROWS", 10)
+    monkeypatch.setattr(writers, "ROW_GROUP_ROWS", 10)
     journal = journal_of(tmp_path / "journal.db", [detection(number) for number in range(25)])
     export_tables(journal, tmp_path / "out", request_for("parquet"))
     file = tmp_path / "out" / "detections.parquet"
@@ -305,12 +305,12 @@ def test_a_full_disk_and_ctrl_c_come_through_the_parquet_writer() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tables.write_parquet(io.BytesIO(), columns, interrupted())
+        writers.write_parquet(io.BytesIO(), columns, interrupted())
     with (
         Path("/dev/full").open("wb", buffering=0) as full,
         pytest.raises(OSError, match="No space"),
     ):
-        tables.write_parquet(full, columns, [(None,) * len(columns)])
+        writers.write_parquet(full, columns, [(None,) * len(columns)])
 
 
 def test_no_kind_is_left_without_columns() -> None:

@@ -19,7 +19,7 @@ from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, s
 from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
 from echo_ingest.decode import Decoder, clip_bytes
 from echo_ingest.decode.times import received
-from echo_ingest.export.tables import COLUMNS, CsvTable, named, row
+from echo_ingest.export.writers import COLUMNS, CsvTable, named, row
 from echo_ingest.journal import Entry
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection

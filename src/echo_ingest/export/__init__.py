@@ -17,7 +17,7 @@ from echo_ingest.columns import TABLES, Row
 from echo_ingest.export import reading
 from echo_ingest.export.partial import REASONS_MAX, ExportSummary, PartialExport, Progress
 from echo_ingest.export.reading import Cause, JournalPage, Request, Walk
-from echo_ingest.export.tables import (
+from echo_ingest.export.writers import (
     COLUMNS,
     CsvTable,
     json_line,

@@ -21,7 +21,7 @@ from echo_ingest.export.camtrap.project import Project
 from echo_ingest.export.camtrap.schemas import TABLES, columns
 from echo_ingest.export.partial import ExportRefused, PartialExport, Progress
 from echo_ingest.export.reading import is_wanted
-from echo_ingest.export.tables import CsvTable, json_text, named
+from echo_ingest.export.writers import CsvTable, json_text, named
 from echo_ingest.formatting import counted
 from echo_ingest.record import Place
 from echo_ingest.sinks.clips import CONTENT_TYPES

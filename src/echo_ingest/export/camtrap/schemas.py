@@ -7,7 +7,7 @@ differ from the standard: the schemas are part of the package, so that it can be
 network, and only an empty field is a missing value.
 """
 
-from echo_ingest.export.tables import ColumnType, TableColumn
+from echo_ingest.export.writers import ColumnType, TableColumn
 
 VERSION = "1.0.2"
 Json = dict[str, object]

@@ -39,7 +39,7 @@ class ProblemView(Struct, frozen=True):
     status_code: int
 
 
-class OnwardView(Struct, frozen=True):
+class RedirectView(Struct, frozen=True):
     """What the page that leads on to another one shows."""
 
     onward: str
@@ -65,7 +65,7 @@ def problem_pages(pages: PageRenderer) -> ExceptionHandlersMap:
         onward = next_of(request)
         if is_link_from_elsewhere(request.headers):
             # When one of our pages leads there, the browser sends the cookie that it withheld.
-            return pages.page(request, "onward.html", OnwardView(onward))
+            return pages.page(request, "redirect.html", RedirectView(onward))
         mode = request.headers.get("sec-fetch-mode", "navigate")
         if request.method == "GET" and mode == "navigate":
             return Redirect(f"/console/login?{urlencode({'next': onward})}", status_code=303)

@@ -1,4 +1,4 @@
-"""The tables of an export: their columns and rows, and the formats CSV, JSON Lines and Parquet.
+"""The formats of an export: how its tables are written as CSV, JSON Lines and Parquet.
 
 There is a table for each kind of record, with the same columns in every format. Their names and
 values come from `columns.py`; a new column that is not text needs its type here. docs/export.md
