@@ -26,6 +26,11 @@ class ReasonCode(StrEnum):
         member.advice = advice
         return member
 
+    @property
+    def phrase(self) -> str:
+        """The summary as part of a longer sentence: it begins small and has no full stop."""
+        return self.summary[:1].lower() + self.summary[1:].rstrip(".")
+
     # ------------------------------------------------------------------ the message as a whole
 
     TOO_LARGE = (

@@ -236,7 +236,7 @@ WRONG_VALUES: list[tuple[dict[str, object], Code, str | None, str]] = [
         {"audioClip": "UklGRnot base64"},
         Code.BROKEN_BASE64,
         "audioClip",
-        "the base64 is broken",
+        "the clip is not valid base64",
     ),
     (
         {"audioClip": "A" * 1_028},
@@ -254,11 +254,11 @@ WRONG_VALUES: list[tuple[dict[str, object], Code, str | None, str]] = [
 
 BAD_CLIPS: list[tuple[str, Code, str]] = [
     ("", Code.AUDIO_EMPTY, "the clip is empty"),
-    ("UklGR", Code.BROKEN_BASE64, "the base64 is broken"),
+    ("UklGR", Code.BROKEN_BASE64, "the clip is not valid base64"),
     (CLIP[:-8], Code.AUDIO_CUT_OFF, "announces 1,600 bytes of sound, and 1,594 arrived"),
     (base64.b64encode(b"\x89PNG\r\n").decode(), Code.UNKNOWN_AUDIO_FORMAT, "a PNG image"),
     (base64.b64encode(b"hello").decode(), Code.UNKNOWN_AUDIO_FORMAT, 'text "hello"'),
-    ("µ", Code.BROKEN_BASE64, "the base64 is broken"),
+    ("µ", Code.BROKEN_BASE64, "the clip is not valid base64"),
 ]
 
 

@@ -30,7 +30,7 @@ def from_base64(text: str, field: str) -> bytes:
     try:
         return a2b_base64(text.encode("ascii").translate(None, WHITE_SPACE), strict_mode=True)
     except BrokenBase64 as error:
-        detail = f"the base64 is broken ({str(error).lower()})"
+        detail = f"{ReasonCode.BROKEN_BASE64.phrase} ({str(error).lower()})"
     except ValueError:
-        detail = "the base64 is broken (it holds letters that are not ASCII)"
+        detail = f"{ReasonCode.BROKEN_BASE64.phrase} (it holds letters that are not ASCII)"
     raise DecodeError(ReasonCode.BROKEN_BASE64, detail, field)
