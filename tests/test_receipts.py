@@ -55,6 +55,14 @@ def test_nothing_is_published_where_the_device_has_no_business(topic: str) -> No
     assert answer(asking(topic)) is None
 
 
+@pytest.mark.parametrize(("size_bytes", "is_answered"), [(65_535, True), (65_536, False)])
+def test_the_longest_topic_of_mqtt_still_gets_its_receipt(
+    size_bytes: int, is_answered: bool
+) -> None:
+    topic = f"iotreceipts/{NODE}/".ljust(size_bytes, "x")
+    assert (answer(asking(topic)) is not None) == is_answered
+
+
 def test_a_device_on_mqtt_3_asks_by_an_id_in_its_json() -> None:
     packet = answer(asking(None), DUPLICATE)
     assert packet is not None
