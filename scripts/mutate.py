@@ -43,13 +43,6 @@ LIMIT_FACTOR, LIMIT_SECONDS_MIN = 5, 60.0  # others may use the machine too
 MEMORY_BYTES_MAX = 8 * 1024**3  # a loop that has lost its end must not take the machine with it
 
 
-class Limits(NamedTuple):
-    """How many seconds the tests of an area may take."""
-
-    quick: float
-    slow: float
-
-
 class Guards(NamedTuple):
     """The arguments of pytest that pick the tests of an area, the cheapest first."""
 
@@ -68,7 +61,7 @@ AREAS = {
     "journal": Guards(
         "tests/test_journal.py tests/test_archive.py tests/test_salvage.py tests/test_deliver.py "
         "tests/test_power_loss.py tests/test_almanac.py tests/test_almanac_model.py "
-        "tests/test_journal_model.py",
+        "tests/test_reference.py tests/test_web.py tests/test_journal_model.py",
         f"tests/test_power_loss.py tests/test_full_disk.py {LINE}",
     ),
     "deliver": Guards(
@@ -93,7 +86,7 @@ AREAS = {
     ),
     "sinks": Guards(
         "tests/test_clips.py tests/test_deliver.py tests/test_settings.py tests/test_echo_api.py",
-        "tests/test_sinks_cli.py",
+        LINE,
     ),
 }
 """By a path below `SOURCE`; the first that has a file counts."""
@@ -138,6 +131,7 @@ class Tree:
                 with contextlib.suppress(FileExistsError):
                     (programs / program.name).symlink_to(program)
         self._python = programs / "python"
+        self._limits: dict[tuple[str, str], float] = {}
         # The .pth files of a folder that one names are not read: ours alone says where `src` is.
         (packages,) = programs.parent.glob("lib/python*/site-packages")
         libraries = sysconfig.get_path("purelib")
@@ -149,7 +143,32 @@ class Tree:
         ours = subprocess.check_output([self._python, "-c", where], cwd="/", env={}, text=True)
         assert Path(ours.strip()).is_relative_to(self.root), f"{ours} is not the copy"
 
-    def run(self, marker: str, tests: str, seconds: float | None) -> str:
+    def try_change(self, change: Change, guards: Guards) -> str:
+        """Make the change and run its tests; return what noticed it, or "survived"."""
+        file = self.root / SOURCE / change.path
+        text = file.read_bytes()
+        for marker, tests in (("not slow", guards.quick), ("slow", guards.slow)):
+            seconds = self._limit(marker, tests)
+            file.write_bytes(text[: change.start] + change.new + text[change.end :])
+            try:
+                outcome = self._run(marker, tests, seconds)
+            finally:
+                file.write_bytes(text)
+            if outcome != "passed":
+                return f"{outcome} ({marker})"
+        return "survived"
+
+    def _limit(self, marker: str, tests: str) -> float:
+        """How long tests may take, by how long they take without a change; they have to pass."""
+        if (marker, tests) not in self._limits:
+            started = time.monotonic()
+            if self._run(marker, tests, None) != "passed":
+                raise RuntimeError(f"without any change: pytest -m '{marker}' {tests} fails")
+            seconds = LIMIT_SECONDS_MIN + LIMIT_FACTOR * (time.monotonic() - started)
+            self._limits[marker, tests] = seconds
+        return self._limits[marker, tests]
+
+    def _run(self, marker: str, tests: str, seconds: float | None) -> str:
         """Run tests until one fails; return "passed", "failed" or "timeout"."""
         outcome = self._pytest("-m", marker, *tests.split(), seconds=seconds)
         if outcome == "failed":  # a test with real servers may fail by itself: it has to fail twice
@@ -180,30 +199,6 @@ class Tree:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
             program.wait()
-
-    def measure(self, guards: Guards) -> Limits:
-        """Return how long tests may take; raise `RuntimeError` if they fail without a change."""
-        limits = []
-        for marker, tests in (("not slow", guards.quick), ("slow", guards.slow)):
-            started = time.monotonic()
-            if self.run(marker, tests, None) != "passed":
-                raise RuntimeError(f"without any change: pytest -m '{marker}' {tests} fails")
-            limits.append(LIMIT_SECONDS_MIN + LIMIT_FACTOR * (time.monotonic() - started))
-        return Limits(*limits)
-
-    def try_change(self, change: Change, guards: Guards, limits: Limits) -> str:
-        """Make the change and run its tests; return what noticed it, or "survived"."""
-        file = self.root / SOURCE / change.path
-        text = file.read_bytes()
-        file.write_bytes(text[: change.start] + change.new + text[change.end :])
-        try:
-            if (outcome := self.run("not slow", guards.quick, limits.quick)) != "passed":
-                return f"quick {outcome}"
-            if (outcome := self.run("slow", guards.slow, limits.slow)) != "passed":
-                return f"slow {outcome}"
-            return "survived"
-        finally:
-            file.write_bytes(text)
 
 
 @contextlib.contextmanager
@@ -267,16 +262,10 @@ def main() -> int:
         for number in range(options.workers):
             trees.put(Tree(Path(folder, str(number))))
 
-        def measure(area: str) -> Limits:
-            with borrowed(trees) as tree:
-                return tree.measure(AREAS[area])
-
         def attempt(change: Change, area: str) -> str:
             with borrowed(trees) as tree:
-                return tree.try_change(change, AREAS[area], limits[area])
+                return tree.try_change(change, AREAS[area])
 
-        areas = list(dict.fromkeys(area for _, area in left))
-        limits = dict(zip(areas, pool.map(measure, areas), strict=True))
         outcomes = pool.map(attempt, *zip(*left, strict=True)) if left else iter(())
         for number, ((change, _), outcome) in enumerate(zip(left, outcomes, strict=True), start=1):
             counts["survived" if outcome == "survived" else "caught"] += 1
