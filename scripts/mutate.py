@@ -143,11 +143,12 @@ class Tree:
         ours = subprocess.check_output([self._python, "-c", where], cwd="/", env={}, text=True)
         assert Path(ours.strip()).is_relative_to(self.root), f"{ours} is not the copy"
 
-    def try_change(self, change: Change, guards: Guards) -> str:
+    def try_change(self, change: Change, guards: Guards, *, is_quick: bool) -> str:
         """Make the change and run its tests; return what noticed it, or "survived"."""
         file = self.root / SOURCE / change.path
         text = file.read_bytes()
-        for marker, tests in (("not slow", guards.quick), ("slow", guards.slow)):
+        stages = (("not slow", guards.quick), ("slow", guards.slow))
+        for marker, tests in stages[:1] if is_quick else stages:
             seconds = self._limit(marker, tests)
             file.write_bytes(text[: change.start] + change.new + text[change.end :])
             try:
@@ -235,6 +236,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="which of them")
     parser.add_argument("--workers", type=int, default=2, help="how many at a time")
     parser.add_argument("--out", type=Path, default=Path("mutants.jsonl"))
+    parser.add_argument("--quick", action="store_true", help="leave out the slow tests")
     parser.add_argument("--resume", action="store_true", help="keep what --out has as caught")
     options = parser.parse_args()
 
@@ -264,7 +266,7 @@ def main() -> int:
 
         def attempt(change: Change, area: str) -> str:
             with borrowed(trees) as tree:
-                return tree.try_change(change, AREAS[area])
+                return tree.try_change(change, AREAS[area], is_quick=options.quick)
 
         outcomes = pool.map(attempt, *zip(*left, strict=True)) if left else iter(())
         for number, ((change, _), outcome) in enumerate(zip(left, outcomes, strict=True), start=1):
