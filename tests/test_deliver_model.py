@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import math
 import os
-import selectors
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,8 @@ from echo_ingest.deliver import IDLE_POLL_SECONDS, Deliver
 from echo_ingest.journal import Arrival, Entry, Journal, JournalFull
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Refusal, Unavailable, Written
+from tests import clock
+from tests.clock import now_seconds
 from tests.lossy_storage import recording
 
 SEEDS = int(os.environ.get("SEEDS", "200"))
@@ -42,36 +43,6 @@ FATES = {
 SPOIL = """
     UPDATE record SET payload = CAST(replace(payload, 'online', 'asleep') AS BLOB)
     WHERE offset = ?"""
-
-
-class _Jump(selectors.DefaultSelector):
-    """Waits for nothing: the time goes by instead."""
-
-    now_seconds = 0.0
-    turns = 0
-    """Of the loop since the time last went on."""
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "nothing would ever happen again"
-        self.now_seconds += max(timeout, 0.0)
-        self.turns = 0 if timeout > 0 else self.turns + 1
-        assert self.turns < 10_000, "something goes on for ever in no time"
-        return super().select(0)
-
-
-class SimulatedLoop(asyncio.SelectorEventLoop):
-    """A loop that is never idle: its clock jumps to the next timer."""
-
-    def __init__(self) -> None:
-        self._jump = _Jump()
-        super().__init__(self._jump)
-
-    def time(self) -> float:
-        return self._jump.now_seconds
-
-
-def now_seconds() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class TightJournal(Journal):
@@ -294,7 +265,7 @@ def test_all_arrives_once_and_in_order_whatever_the_sink_does(tmp_path: Path) ->
         folder = tmp_path / str(seed)
         folder.mkdir()
         try:
-            with recording(folder), asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-                runner.run(Days(folder / "journal.db", seed).pass_by())
+            with recording(folder):
+                clock.run(Days(folder / "journal.db", seed).pass_by())
         except Exception as error:
             raise AssertionError(f"seed {seed}") from error

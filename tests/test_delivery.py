@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,10 +92,12 @@ def test_what_is_refused_is_parked_with_the_apis_words_and_a_replay_delivers_it(
 
 def test_a_rate_limit_is_kept_to_and_everything_arrives(house: House, api: Api) -> None:
     house.settings["IOT_API_BULK"] = "false"
-    api.start(trouble=429, trouble_times=2, retry_after="1")
+    api.start(trouble=429, trouble_times=2, retry_after="4")
     house.up()
+    started = time.monotonic()
     Device(house.mqtt_port).publish([detection(n) for n in range(100)])
     eventually(lambda: sink(house)["delivered"] == 100, seconds=60)
+    assert time.monotonic() - started >= 8  # twice as long as it said; backoff alone: 1.5 s at most
     assert api.numbers() == Counter(f"n{n}" for n in range(100))
 
 

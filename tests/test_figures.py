@@ -1,18 +1,26 @@
 """What the metrics say beside the counters: of the broker, of the nodes, of the room there is."""
 
 import asyncio
+import contextlib
+import json
+import math
+import os
 import re
+import time
 import urllib.request
 from pathlib import Path
 
+import apsw
 import pytest
 
 from echo_ingest import broker
+from echo_ingest.decode import identify
 from echo_ingest.figures import FIGURES, Figures, figures
 from echo_ingest.journal import Journal
 from echo_ingest.mqtt import SessionOptions
 from echo_ingest.record import Message
-from echo_ingest.settings import Settings
+from echo_ingest.service.house import House as LineHouse
+from echo_ingest.settings import Endpoint, Settings
 from tests.house import Device, House, eventually, free_port
 
 
@@ -20,7 +28,10 @@ def metrics(house: House) -> dict[str, float]:
     """Each series by its name and labels, as exposed."""
     url = f"http://127.0.0.1:{house.http_port}/metrics"
     with urllib.request.urlopen(url, timeout=5) as reply:
-        text = reply.read().decode()
+        return series(reply.read().decode())
+
+
+def series(text: str) -> dict[str, float]:
     return {
         name: float(value) for name, value in re.findall(r"^([^#\s].*) (\S+)$", text, re.MULTILINE)
     }
@@ -85,6 +96,133 @@ def test_the_metrics_page_tells_of_broker_and_nodes_and_none_of_it_is_a_message(
         (tmp_path / "data" / "journal.db.salvage.txt").touch()
         assert metrics(house)["echo_ingest_journal_salvaged"] == 1
         assert house.ledger()["received"] == 2
+    finally:
+        house.close()
+
+
+LOST = 3
+SINKS = ("echo_api", "objects")
+HOUR_MS = 3_600_000
+
+
+def fill(path: Path) -> None:
+    """A journal in which no figure is 0: for each sink something parked, and something waiting."""
+    now_ms = time.time_ns() // 1_000_000
+    with contextlib.closing(Journal(path)) as journal:
+        for name in SINKS:
+            journal.add_sink(name)
+        for offset in range(1, 41):
+            age_ms = 48 * HOUR_MS if offset <= 20 else HOUR_MS  # the first are past a day
+            fields = {"nodeId": "n", "status": "online", "timestamp": 1_795_000_000 + offset}
+            payload = json.dumps(fields | {"note": "x" * 5_000}).encode()
+            message = Message("iotingestion/n", payload, now_ms - age_ms, "n")
+            assert journal.append([(message, identify(message, 1_000_000))]).stored == 1
+        for number in range(7):
+            rubbish = Message("iotingestion/n", b"?%d" % number, now_ms, "n")
+            journal.append([(rubbish, identify(rubbish, 1_000_000))])
+        journal.acknowledged()
+        for name, settled, parked in (("echo_api", 25, 2), ("objects", 30, 4)):
+            refusals = {offset: "not known" for offset in range(settled - parked + 1, settled + 1)}
+            journal.settle(name, range(1, settled + 1), refusals)
+            journal.pause(name)
+    with contextlib.closing(apsw.Connection(str(path))) as db:
+        db.execute("DELETE FROM record WHERE offset BETWEEN 22 AND ?", (21 + LOST,))
+        db.execute("DELETE FROM parked WHERE offset BETWEEN 22 AND ?", (21 + LOST,))
+        db.execute(
+            "UPDATE sink SET delivered = cursor - (SELECT count(*) FROM parked WHERE sink = name)"
+        )
+        db.execute("INSERT INTO lost VALUES (22, ?)", (21 + LOST,))
+
+
+def counted(path: Path) -> dict[str, float]:
+    """What the gauges should say, counted row by row, or as SQLite and the file system tell it."""
+    with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        pages, free, size = (
+            db.execute(f"PRAGMA {name}").get
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        expected = {
+            "echo_ingest_journal_bytes": (pages - free) * size,
+            "echo_ingest_journal_lost_messages": LOST,
+            "echo_ingest_dead_letters": db.execute("SELECT count(*) FROM dead_letter").get,
+        }
+        for name in SINKS:
+            label = f'{{sink="{name}"}}'
+            cursor, paused_at_ms = db.execute(
+                "SELECT cursor, paused_at_ms FROM sink WHERE name = ?", (name,)
+            ).get
+            parked = db.execute("SELECT count(*) FROM parked WHERE sink = ?", (name,)).get
+            waiting = db.execute("SELECT count(*) FROM record WHERE offset > ?", (cursor,)).get
+            expected[f"echo_ingest_sink_backlog_records{label}"] = waiting
+            expected[f"echo_ingest_sink_parked_records{label}"] = parked
+            expected[f"echo_ingest_sink_paused{label}"] = paused_at_ms is not None
+    assert free > 0
+    assert all(value > 0 for value in expected.values()), expected
+    return expected
+
+
+def assert_as_counted(page: dict[str, float], path: Path, cap_bytes: int, kept_bytes: int) -> None:
+    """Compare a page of metrics with the journal, while nothing comes in."""
+    expected = counted(path)
+    assert {name: page[name] for name in expected} == expected
+    used_bytes = expected["echo_ingest_journal_bytes"]
+    status = os.statvfs(path.parent)
+    free_bytes = status.f_bavail * status.f_frsize
+    assert page["echo_ingest_disk_free_bytes"] == pytest.approx(free_bytes, rel=0.1)
+    room_bytes = cap_bytes - used_bytes if cap_bytes else free_bytes - kept_bytes
+    assert page["echo_ingest_journal_room_bytes"] == pytest.approx(
+        room_bytes, abs=0 if cap_bytes else free_bytes * 0.1
+    )
+    for name in SINKS:
+        lag_seconds = page[f'echo_ingest_sink_lag_seconds{{sink="{name}"}}']
+        assert 3_600 <= lag_seconds <= 3_900
+
+
+def test_each_gauge_is_what_is_there(tmp_path: Path) -> None:
+    fill(tmp_path / "journal.db")
+    settings = Settings(data_dir=tmp_path)
+    with contextlib.closing(Journal(tmp_path / "journal.db", bytes_max=50_000_000)) as journal:
+        assert journal.trim(time.time_ns() // 1_000_000 - 24 * HOUR_MS) > 0
+        house = LineHouse(settings, journal, Endpoint("mqtt", "127.0.0.1", 1), lambda: None)
+        page = series(house.metrics())
+        assert_as_counted(page, tmp_path / "journal.db", 50_000_000, 0)
+        assert page["echo_ingest_journal_bytes"] == journal.used_bytes()
+        assert page["echo_ingest_broker_connected"] == 0
+        assert page["echo_ingest_echo_age_seconds"] == math.inf
+        assert page["echo_ingest_journal_blocked"] == 0
+        house.ingest.blocked = "no room"
+        assert series(house.metrics())["echo_ingest_journal_blocked"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cap_bytes", [0, 50_000_000])
+def test_the_running_service_says_what_is_there_and_keeps_to_its_retention(
+    tmp_path: Path, cap_bytes: int
+) -> None:
+    kept_bytes = 1_000_000
+    (tmp_path / "objects").mkdir()
+    house = House(
+        tmp_path / "data",
+        IOT_RETENTION_DAYS="1",
+        IOT_JOURNAL_BYTES_MAX=str(cap_bytes),
+        IOT_DISK_FREE_BYTES_MIN=str(kept_bytes),
+        IOT_API_URL=f"http://127.0.0.1:{free_port()}",
+        IOT_OBJECTS_URL=(tmp_path / "objects").as_uri(),
+    )
+    house.data_dir.mkdir(mode=0o700)
+    path = house.data_dir / "journal.db"
+    fill(path)
+    try:
+        house.up()
+        with contextlib.closing(apsw.Connection(str(path))) as db:
+            # Older than a day, the first 20 go; younger, and behind each cursor, 21 stays.
+            eventually(lambda: db.execute("SELECT min(offset) FROM record").get == 21)
+        eventually(lambda: 0 < metrics(house)["echo_ingest_echo_age_seconds"] < 10)
+        page = metrics(house)
+        assert_as_counted(page, path, cap_bytes, kept_bytes)
+        assert page["echo_ingest_broker_connected"] == 1
+        with contextlib.closing(Journal(path)) as beside:
+            assert page["echo_ingest_journal_bytes"] == beside.used_bytes()
     finally:
         house.close()
 

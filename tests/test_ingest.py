@@ -52,6 +52,9 @@ def test_at_the_journals_cap_acknowledgements_stop_and_nothing_is_lost(house: Ho
     assert "IOT_JOURNAL_BYTES_MAX" in house.http("/readyz")[1]["problems"]["journal"]
     stored = house.ledger()["stored"]
     assert 0 < stored < total
+    page = house.http_bytes("/metrics").decode().splitlines()
+    assert "echo_ingest_journal_blocked 1.0" in page
+    assert "echo_ingest_journal_room_bytes 0.0" in page
     house.stop(program)
     house.settings["IOT_JOURNAL_BYTES_MAX"] = "0"
     house.up()

@@ -7,13 +7,11 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from random import Random
 
 import mqtt5
 import pytest
 import trustme
 
-from echo_ingest.backoff import delay_seconds
 from echo_ingest.mqtt import Batch, ConnectionLost, PublishRefused, Session, SessionOptions
 from echo_ingest.mqtt.inbox import HELD_MESSAGES_MAX
 from echo_ingest.settings import Endpoint
@@ -452,10 +450,3 @@ async def test_a_refused_publish_says_why() -> None:
     async with scripted(play, filters=()) as session:
         with pytest.raises(PublishRefused, match="not authorized"):
             await session.publish("elsewhere", b"x")
-
-
-def test_backoff_grows_to_its_ceiling_and_never_over() -> None:
-    rng = Random(1)
-    for attempt in range(1, 100):
-        ceiling = min(60.0, 0.5 * 2 ** (attempt - 1))
-        assert ceiling / 2 <= delay_seconds(attempt, rng) <= ceiling

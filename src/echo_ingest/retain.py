@@ -18,10 +18,14 @@ log = structlog.get_logger("retain")
 async def retain(journal: Journal, days: int) -> None:
     """Trim until cancelled, a little at a time, between batches; never, where `days` is 0."""
     while days:
-        before_ms = time.time_ns() // 1_000_000 - days * DAY_MS
         trimmed = 0
         with contextlib.suppress(JournalFull):  # removing takes room too, until the next commit
-            trimmed = journal.trim(before_ms)
+            trimmed = journal.trim(cutoff_ms(time.time_ns() // 1_000_000, days))
         if trimmed:
             log.info("trimmed", records=trimmed)
         await asyncio.sleep(PAUSE_SECONDS if trimmed else POLL_SECONDS)
+
+
+def cutoff_ms(now_ms: int, days: int) -> int:
+    """The moment before which what was received is too old, in milliseconds since 1970."""
+    return now_ms - days * DAY_MS
