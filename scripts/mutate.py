@@ -65,10 +65,10 @@ AREAS = {
         f"tests/test_power_loss.py tests/test_full_disk.py {LINE}",
     ),
     "deliver": Guards(
-        "tests/test_deliver.py tests/test_reference.py",
+        "tests/test_deliver.py tests/test_reference.py tests/test_waits.py",
         "tests/test_deliver_model.py tests/test_delivery_process.py",
     ),
-    "mqtt": Guards("tests/test_mqtt.py", f"tests/test_mqtt.py {LINE}"),
+    "mqtt": Guards("tests/test_mqtt.py tests/test_waits.py", f"tests/test_mqtt.py {LINE}"),
     "retain.py": Guards("tests/test_retain.py", "tests/test_full_disk.py"),
     "receipts.py": Guards("tests/test_receipts.py", "tests/test_receipts.py"),
     "ingest.py": Guards(

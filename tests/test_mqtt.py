@@ -257,7 +257,11 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def scripted(play: Script, filters: tuple[str, ...] = (FILTER,)) -> AsyncIterator[Session]:
+async def scripted(
+    play: Script,
+    filters: tuple[str, ...] = (FILTER,),
+    node_of: Callable[[str], str | None] = lambda _topic: None,
+) -> AsyncIterator[Session]:
     """A session whose broker does what `play` says, once for each connection, and no more."""
     server = await asyncio.start_server(play, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -267,7 +271,8 @@ async def scripted(play: Script, filters: tuple[str, ...] = (FILTER,)) -> AsyncI
             client_id="me",
             topic_filters=filters,
             session_expiry_seconds=60,
-        )
+        ),
+        node_of=node_of,
     )
     task = asyncio.create_task(session.run())
     try:
