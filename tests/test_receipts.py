@@ -81,6 +81,15 @@ def test_what_is_rejected_says_why_and_which() -> None:
     assert "species" in said["reason"]
 
 
+def test_an_audio_file_that_is_rejected_is_named_by_the_id_of_its_user_properties() -> None:
+    message = Message(
+        f"iotingestion/{NODE}", b"RIFF\0\0\0\0WAVE", 0, NODE, (("id", "m3"),), False, None, b""
+    )
+    packet = answer(message, "the WAV is broken")
+    assert packet is not None
+    assert json.loads(packet.payload)["id"] == "m3"
+
+
 @pytest.mark.parametrize("payload", [b'{"status": "online"}', b"rubbish", b'{"id": NaN}', b""])
 def test_who_does_not_ask_gets_none(payload: bytes) -> None:
     assert answer(asking(None, payload), "any outcome") is None
