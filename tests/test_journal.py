@@ -252,6 +252,22 @@ def test_what_is_lost_is_skipped_again(journal: Journal, path: Path) -> None:
         assert closes(journal)
 
 
+@pytest.mark.parametrize(("first", "skipped"), [(1, 0), (2, 0), (3, 1), (4, 2), (5, 2)])
+def test_of_what_is_lost_only_what_comes_again_is_no_longer_skipped(
+    journal: Journal, path: Path, first: int, skipped: int
+) -> None:
+    journal.append([detection(n) for n in range(6)])
+    with contextlib.closing(apsw.Connection(str(path))) as beside:
+        beside.execute("DELETE FROM record WHERE offset IN (2, 3); INSERT INTO lost VALUES (2, 3)")
+    journal.add_sink("store")
+    journal.settle("store", [1, 4, 5, 6], {})
+    journal.backfill("store", first)
+    figures = journal.ledger().sinks["store"]
+    assert (figures.skipped, figures.delivered) == (skipped, first - 1 - skipped)
+    assert figures.backlog == 7 - first
+    assert closes(journal)
+
+
 def test_a_pause_outlives_a_restart_and_holds_up_nobody_else(path: Path) -> None:
     journal = Journal(path)
     journal.append([detection(n) for n in range(3)])

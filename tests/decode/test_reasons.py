@@ -97,11 +97,39 @@ def test_a_wrong_value_is_named_with_what_to_send(change: dict[str, object], exp
         (CLIP[:-8], "cut off: its data chunk says 1,600 bytes of sound and 1,594 arrived"),
         (base64.b64encode(b"\x89PNG\r\n").decode(), "a PNG image"),
         (base64.b64encode(b"hello").decode(), 'text "hello"'),
+        (base64.b64encode(b"\0\0\0\x20ftypM4A \0\0").decode(), "MP4"),
         ("µ", "broken base64"),
     ],
 )
 def test_a_clip_that_is_none_is_refused(clip: str, expected: str) -> None:
     assert expected in reason({"audio_file": clip})
+
+
+@pytest.mark.parametrize(
+    ("item", "count", "expected"),
+    [
+        (0, 9_999, "too many values in one message: 10,000 can be read"),
+        ([0], 254, "too deep or in too many parts: 257 objects and lists"),
+    ],
+)
+def test_as_many_values_and_parts_as_can_be_read_and_no_more(
+    item: object, count: int, expected: str
+) -> None:
+    status = {"status": "online", "sensorId": "s"}
+    most = message({**status, "firmware": [item] * count})
+    assert not isinstance(decode(most, 100_000), Rejected)
+    assert expected in reason({**status, "firmware": [item] * (count + 1)})
+
+
+@pytest.mark.parametrize(
+    ("payload", "near"),
+    [
+        (b'{"status": "online", "sensorId": s}', 'at byte 33, near "ensorId": s}"'),
+        (b'{"status": online, "sensorId": "s"}', 'at byte 11, near ""status": online, "s"'),
+    ],
+)
+def test_where_json_is_broken_is_said_with_what_is_around(payload: bytes, near: str) -> None:
+    assert near in reason(payload)
 
 
 def test_a_message_over_the_limit_is_refused_with_both_numbers() -> None:
@@ -165,6 +193,18 @@ def test_a_detection_may_carry_its_clip(fields: dict[str, object]) -> None:
 def test_base64_may_be_broken_into_lines() -> None:
     lines = "\r\n".join(CLIP[at : at + 76] for at in range(0, len(CLIP), 76))
     assert record(Recording, message({"audio_file": lines})).clip.sample_rate_hz == 16_000
+
+
+def test_a_place_as_an_object_is_where_it_says() -> None:
+    place = {"latitude": -38.5, "longitude": 143.5, "altitude": 12.5}
+    detected = record(Detection, message(PREDICTION | {"microphoneLLA": place}))
+    assert detected.place == Place(-38.5, 143.5, 12.5)
+
+
+def test_a_small_percentage_is_one() -> None:
+    status = {"sensorId": "s", "batteryPct": 0.5, "cpu": 0}
+    health = record(Telemetry, message(status)).health
+    assert (health.battery_percent, health.cpu_percent) == (0.5, 0.0)
 
 
 def test_an_object_place_makes_the_newer_form() -> None:

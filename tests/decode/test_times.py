@@ -32,6 +32,7 @@ def status(timestamp: object) -> dict[str, object]:
         (1_789_364_712.25, AT.replace(microsecond=250_000)),
         (1_789_364_712_250, AT.replace(microsecond=250_000)),
         ("1789364712", AT),
+        ("1971-01-01T00:00:00Z", datetime(1971, 1, 1, tzinfo=UTC)),
         ("1789364712.25", AT.replace(microsecond=250_000)),
         ("1789364712250", AT.replace(microsecond=250_000)),
     ],
