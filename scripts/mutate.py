@@ -66,6 +66,7 @@ AREAS = {
     "journal/mend.py": SALVAGE,
     "journal/damage.py": SALVAGE,
     "journal/salvage.py": SALVAGE,
+    "journal/following.py": Guards("tests/test_almanac.py tests/test_almanac_model.py", LINE),
     "journal": Guards(
         "tests/test_journal.py tests/test_archive.py tests/test_salvage.py tests/test_deliver.py",
         "tests/test_reference.py tests/test_almanac.py tests/test_almanac_model.py "
@@ -158,9 +159,8 @@ class Tree:
         """Make the change and run its tests; return what noticed it, or "survived"."""
         file = self.root / SOURCE / change.path
         text = file.read_bytes()
-        for attempts, tests in ((1, f"-m 'not slow' {guards.quick}"), (2, guards.slow))[
-            : 2 - is_quick
-        ]:
+        stages = [(f"-m 'not slow' {guards.quick}", 1), (guards.slow, 2)]
+        for tests, attempts in stages[:1] if is_quick else stages:
             seconds = self._limit(tests)
             file.write_bytes(text[: change.start] + change.new + text[change.end :])
             try:
