@@ -13,7 +13,8 @@ import pytest
 import trustme
 
 from echo_ingest.mqtt import Batch, ConnectionLost, PublishRefused, Session, SessionOptions
-from echo_ingest.mqtt.inbox import HELD_MESSAGES_MAX
+from echo_ingest.mqtt.inbox import HELD_BYTES_MAX, HELD_MESSAGES_MAX, Inbox
+from echo_ingest.record import Message
 from echo_ingest.settings import Endpoint
 from echo_ingest.settings.endpoint import Scheme
 from tests.house import Device, free_port
@@ -335,6 +336,24 @@ async def test_it_stops_reading_at_a_cap_of_its_own_whatever_the_broker_sends() 
             got += numbers(batch)
             session.ack(batch)
         assert got == list(range(total))
+
+
+@pytest.mark.parametrize(("count", "size"), [(HELD_MESSAGES_MAX, 0), (16, HELD_BYTES_MAX // 16)])
+async def test_it_is_full_at_either_cap_and_has_room_again_at_half_of_it(
+    count: int, size: int
+) -> None:
+    inbox, message = Inbox(), Message("iotingestion/a", bytes(size), 0)
+    for number in range(1, count + 1):
+        assert not inbox.is_full
+        inbox.put(message, number)
+        inbox.settle()
+    assert inbox.is_full
+    messages, packet_ids = await inbox.take(count, 0.0)
+    assert (len(messages), packet_ids) == (count, list(range(1, count + 1)))
+    for _ in range(count // 2 - 1):
+        assert not inbox.release(1, size)
+    assert inbox.release(1, size)
+    assert not inbox.is_full
 
 
 async def test_packets_may_be_cut_anywhere() -> None:
