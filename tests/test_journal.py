@@ -252,6 +252,21 @@ def test_what_is_lost_is_skipped_again(journal: Journal, path: Path) -> None:
         assert closes(journal)
 
 
+@pytest.mark.parametrize("gone", [1, 3, 4])
+def test_one_record_that_is_gone_without_a_word_is_not_passed_over(
+    journal: Journal, path: Path, gone: int
+) -> None:
+    journal.append([detection(n) for n in range(6)])
+    journal.add_sink("store")
+    with contextlib.closing(apsw.Connection(str(path))) as beside:
+        beside.execute("DELETE FROM record WHERE offset = ?", (gone,))
+    with pytest.raises(apsw.CorruptError, match=f"after offset {gone - 1} comes {gone + 1}"):
+        journal.read("store", 10)
+    there = [offset for offset in range(1, 7) if offset != gone]
+    assert journal.settle("store", there, {}) == gone - 1
+    assert journal.ledger().sinks["store"].delivered == gone - 1
+
+
 @pytest.mark.parametrize(("first", "skipped"), [(1, 0), (2, 0), (3, 1), (4, 2), (5, 2)])
 def test_of_what_is_lost_only_what_comes_again_is_no_longer_skipped(
     journal: Journal, path: Path, first: int, skipped: int
