@@ -14,6 +14,7 @@ import trustme
 
 from echo_ingest.mqtt import Batch, ConnectionLost, PublishRefused, Session, SessionOptions
 from echo_ingest.mqtt.inbox import HELD_BYTES_MAX, HELD_MESSAGES_MAX, Inbox
+from echo_ingest.mqtt.outbox import Outbox
 from echo_ingest.record import Message
 from echo_ingest.settings import Endpoint
 from echo_ingest.settings.endpoint import Scheme
@@ -474,3 +475,60 @@ async def test_a_refused_publish_says_why() -> None:
     async with scripted(play, filters=()) as session:
         with pytest.raises(PublishRefused, match="not authorized"):
             await session.publish("elsewhere", b"x")
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [({}, 0), ({"session_expiry_seconds": 60}, 60)])
+async def test_a_session_outlives_its_connection_only_where_that_was_asked_for(
+    asked: dict[str, int], seconds: int
+) -> None:
+    connect = asyncio.get_running_loop().create_future()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        packet, _ = mqtt5.read(memoryview(await reader.read(1_000)))
+        connect.set_result(packet)
+
+    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    endpoint = Endpoint("mqtt", "127.0.0.1", server.sockets[0].getsockname()[1])
+    task = asyncio.create_task(
+        Session(SessionOptions(endpoint=endpoint, client_id="me", **asked)).run()
+    )
+    packet = await asyncio.wait_for(connect, 10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    server.close()
+    assert packet.session_expiry_interval == seconds
+    assert packet.clean_start == (seconds == 0)
+
+
+async def test_no_more_publishes_are_under_way_than_the_broker_takes() -> None:
+    sent: list[bytes] = []
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        writer.write(mqtt5.ConnAckPacket(receive_max=2).write())
+        unanswered: list[int] = []
+        while data := await reader.read(10_000):
+            while data:
+                packet, size = mqtt5.read(memoryview(data))
+                data = data[size:]
+                if isinstance(packet, mqtt5.PublishPacket):
+                    assert packet.packet_id is not None
+                    sent.append(packet.payload)
+                    unanswered.append(packet.packet_id)
+            assert len(unanswered) <= 2
+            if len(unanswered) == 2 or len(sent) == 5:
+                for packet_id in unanswered:
+                    writer.write(mqtt5.PubAckPacket(packet_id).write())
+                unanswered.clear()
+
+    async with scripted(play, filters=()) as session, asyncio.timeout(10):
+        await asyncio.gather(*(session.publish("out", b"%d" % number) for number in range(5)))
+    assert sent == [b"%d" % number for number in range(5)]
+
+
+async def test_packet_ids_begin_at_1_anew_and_leave_out_those_under_way() -> None:
+    outbox = Outbox()
+    assert [outbox.next_packet_id() for _ in range(3)] == [1, 2, 3]
+    outbox.expect(65_535)
+    outbox.expect(1)
+    assert [outbox.next_packet_id() for _ in range(65_532)] == [*range(4, 65_535), 2]
