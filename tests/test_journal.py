@@ -21,6 +21,7 @@ from echo_ingest.journal import (
     JournalUnusable,
     connect,
 )
+from echo_ingest.journal.opening import transaction
 from echo_ingest.record import (
     DUPLICATE,
     STORED,
@@ -446,3 +447,12 @@ def test_what_append_returned_for_is_there_after_sigkill(path: Path) -> None:
         assert stored % 50 == 0
         assert closes(journal)
         journal.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_may_begin(path: Path) -> None:
+    with contextlib.closing(connect(path)) as database:
+        with pytest.raises(ZeroDivisionError), transaction(database):
+            database.execute("CREATE TABLE made (number)")
+            raise ZeroDivisionError
+        with transaction(database):
+            assert database.execute("SELECT count(*) FROM sqlite_schema").get == 0
