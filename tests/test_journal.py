@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from echo_ingest.journal import (
     connect,
 )
 from echo_ingest.journal.opening import transaction
+from echo_ingest.journal.room import Room
 from echo_ingest.record import (
     DUPLICATE,
     STORED,
@@ -137,6 +139,15 @@ def test_an_id_used_for_another_message_is_a_dead_letter(journal: Journal) -> No
     for batch in ([other], [detection(2), other]):
         reason = journal.append(batch).outcomes[-1]
         assert "'7' was used before" in reason
+    assert closes(journal)
+
+
+def test_such_a_dead_letter_that_is_redelivered_is_kept_once(journal: Journal) -> None:
+    first, (message, its) = detection(1, message_id="7"), detection(1, message_id="7", text="x")
+    journal.append([first, (message, its)])
+    again = Message(message.topic, message.payload, 9, message.node, redelivered=True)
+    assert journal.append([(again, its)]).outcomes == [DUPLICATE]
+    assert journal.ledger().dead_letters == 1
     assert closes(journal)
 
 
@@ -372,6 +383,32 @@ def test_it_keeps_free_disk_free(path: Path) -> None:
     with pytest.raises(JournalFull, match="IOT_DISK_FREE_BYTES_MIN"):
         journal.append([detection(1)])
     journal.close()
+
+
+def test_what_room_is_left_is_below_both_limits_and_never_less_than_none(path: Path) -> None:
+    capped = Room(path, 1_000, 0)
+    assert [capped.left_bytes(used) for used in (0, 400, 1_000, 2_000)] == [1_000, 600, 0, 0]
+    capped.require(999)
+    with pytest.raises(JournalFull):
+        capped.require(1_000)
+    assert Room(path, 0, 2**60).left_bytes(0) == 0
+    uncapped = Room(path, 0, 0)
+    assert 0 < uncapped.left_bytes(2**60) <= shutil.disk_usage(path.parent).total
+    uncapped.require(2**60)
+
+
+def test_what_was_refused_among_what_was_put_somewhere_has_no_place(
+    journal: Journal, path: Path
+) -> None:
+    journal.append([detection(n) for n in range(6)])
+    journal.add_sink("objects")
+    assert journal.settle("objects", [1, 2, 3, 4, 5], {3: "no"}, "s3://clips") == 5
+    assert journal.settle("objects", [6], {}, "s3://clips") == 1
+    there = [offset for offset in range(1, 8) if journal.place_of("objects", offset)]
+    assert there == [1, 2, 4, 5, 6]
+    with contextlib.closing(connect(path)) as database:
+        rows = database.execute("SELECT first, last FROM place ORDER BY id").fetchall()
+    assert rows == [(1, 2), (4, 6)]
 
 
 def test_where_another_process_writes_for_too_long_nothing_is_changed_and_it_passes(

@@ -13,9 +13,17 @@ import msgspec
 import pytest
 import trustme
 
-from echo_ingest.mqtt import Batch, ConnectionLost, PublishRefused, Session, SessionOptions
+from echo_ingest.mqtt import (
+    Batch,
+    ConnectionLost,
+    PublishRefused,
+    Session,
+    SessionOptions,
+    packets,
+)
 from echo_ingest.mqtt.inbox import HELD_BYTES_MAX, HELD_MESSAGES_MAX, Inbox
 from echo_ingest.mqtt.outbox import Outbox
+from echo_ingest.mqtt.reasons import words
 from echo_ingest.record import Message
 from echo_ingest.settings import Endpoint
 from echo_ingest.settings.endpoint import Scheme
@@ -408,6 +416,48 @@ async def test_a_publish_the_codec_refuses_is_kept_with_what_can_be_read(
         assert batch.packet_ids == [7]
 
 
+def variable(number: int) -> bytes:
+    """A Variable Byte Integer [MQTT-1.5.5]."""
+    rest, low = divmod(number, 128)
+    return bytes([low | 0x80]) + variable(rest) if rest else bytes([low])
+
+
+@pytest.mark.parametrize(
+    "length", [0, 1, 127, 128, 129, 255, 256, 16_383, 16_384, 2_097_151, 2_097_152]
+)
+def test_a_packet_ends_where_its_length_says(length: int) -> None:
+    header = b"\x30" + variable(length)
+    assert packets.packet_bytes(memoryview(header + bytes(length + 5))) == len(header) + length
+    for size in range(1, len(header)):
+        assert packets.packet_bytes(memoryview(header[:size])) == 0
+
+
+def test_a_length_of_more_than_four_bytes_takes_all_there_is_with_it() -> None:
+    assert packets.packet_bytes(memoryview(b"\x30\x80\x80\x80\x80\x01 and more")) == 15
+
+
+@pytest.mark.parametrize("total", [127, 128, 129, 256, 16_384, 2_097_152])
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("properties_bytes", [0, 3, 100])
+def test_a_publish_of_any_size_is_salvaged(total: int, qos: int, properties_bytes: int) -> None:
+    head = b"\x00\x01t" + b"\x01\x02" * qos + variable(properties_bytes) + bytes(properties_bytes)
+    payload = b"x" * (total - len(head))
+    packet = packets.salvage_publish(
+        memoryview(bytes([0x30 | qos << 1]) + variable(total) + head + payload)
+    )
+    assert packet is not None
+    assert (packet.topic, packet.packet_id) == ("t", 258 if qos else None)
+    assert packet.payload == payload
+
+
+@pytest.mark.parametrize("properties_bytes", [127, 128, 16_384])
+def test_a_publish_with_properties_of_any_size_is_salvaged(properties_bytes: int) -> None:
+    body = b"\x00\x01t" + variable(properties_bytes) + bytes(properties_bytes) + b"payload"
+    packet = packets.salvage_publish(memoryview(b"\x30" + variable(len(body)) + body))
+    assert packet is not None
+    assert packet.payload == b"payload"
+
+
 async def test_qos_0_messages_outlive_the_connection_they_came_by() -> None:
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await greet(reader, writer)
@@ -451,6 +501,21 @@ async def test_a_broker_that_says_no_is_reported_with_a_remedy(answer: bytes, wo
 
     async with scripted(play) as session:
         await poll(lambda: _true(words in session.state))
+
+
+def test_only_who_is_not_let_in_is_told_to_look_at_name_and_password() -> None:
+    refused = mqtt5.ConnAckReasonCode
+    for code in (refused.NOT_AUTHORIZED, refused.BAD_USER_NAME_OR_PASSWORD):
+        assert words(mqtt5.ConnAckPacket(reason_code=code)).endswith("IOT_USER and IOT_PASSWORD")
+    for packet in (
+        mqtt5.ConnAckPacket(reason_code=refused.SERVER_BUSY),
+        mqtt5.PubAckPacket(1, reason_code=mqtt5.PubAckReasonCode.NOT_AUTHORIZED),
+    ):
+        assert words(packet) == packet.reason_code.name.lower().replace("_", " ")
+    packet = mqtt5.PubAckPacket(
+        1, reason_code=mqtt5.PubAckReasonCode.QUOTA_EXCEEDED, reason_str="the disk is full"
+    )
+    assert words(packet) == "the disk is full"
 
 
 async def test_a_refused_subscription_is_reported_with_a_remedy() -> None:
