@@ -21,6 +21,7 @@ from echo_ingest.mqtt import (
     SessionOptions,
     packets,
 )
+from echo_ingest.mqtt import session as session_room
 from echo_ingest.mqtt.inbox import HELD_BYTES_MAX, HELD_MESSAGES_MAX, Inbox
 from echo_ingest.mqtt.outbox import Outbox
 from echo_ingest.mqtt.reasons import words
@@ -565,6 +566,23 @@ async def test_a_session_outlives_its_connection_only_where_that_was_asked_for(
     server.close()
     assert packet.session_expiry_interval == seconds
     assert packet.clean_start == (seconds == 0)
+
+
+async def test_a_broker_that_does_not_answer_a_ping_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_room, "KEEP_ALIVE_SECONDS", 1)
+    met = 0
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal met
+        met += 1
+        await greet(reader, writer)
+        await reader.read(-1)
+
+    async with scripted(play) as session:
+        await poll(lambda: _true("nothing was heard for 2 s" in session.state))
+        await poll(lambda: _true(met == 2))
 
 
 async def test_no_more_publishes_are_under_way_than_the_broker_takes() -> None:
