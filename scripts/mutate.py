@@ -88,7 +88,7 @@ AREAS = {
         "tests/test_echo_api.py", "tests/test_waits.py tests/sinks -k 'echo_api or waits'"
     ),
     "sinks/postgres": Guards(
-        "tests/test_clips.py", "tests/test_postgres.py tests/sinks -k postgres"
+        "tests/test_postgres_remedies.py", "tests/test_postgres.py tests/sinks -k postgres"
     ),
     "sinks/mongodb": Guards(
         "tests/test_mongodb.py", "tests/test_mongodb.py tests/sinks -k mongodb"
