@@ -743,6 +743,17 @@ async def test_an_api_without_the_bulk_call_is_asked_for_it_once(
     assert replica.requests == ["POST /detections/bulk", *["POST /engine/event"] * 5]
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+async def test_an_api_that_says_the_bulk_call_is_not_for_us_is_asked_for_it_once(
+    start: Start, connect: Connect, status: int
+) -> None:
+    replica = await start(trouble=status, trouble_times=1)
+    api = connect(replica, bulk=True)
+    for numbers in (range(3), range(3, 6)):
+        assert await settle(api, [numbered(6)[number] for number in numbers]) == {}
+    assert replica.requests == ["POST /detections/bulk", *["POST /engine/event"] * 6]
+
+
 @pytest.mark.parametrize("status", [400, 413, 422, 500])
 async def test_a_bulk_refused_as_a_whole_goes_one_by_one_and_the_next_in_one_call_again(
     start: Start, connect: Connect, status: int
