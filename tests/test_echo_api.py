@@ -39,6 +39,7 @@ from echo_ingest.record import (
 from echo_ingest.sinks import Delivery, Unavailable, Written
 from echo_ingest.sinks.echo_api import FAILURES_MAX, EchoApi, replies
 from echo_ingest.sinks.echo_api.bodies import Schema
+from tests.decode.arrived import CLIPS
 from tests.replica import Replica
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "contract" / "payloads"
@@ -283,6 +284,30 @@ async def test_a_recording_is_uploaded_under_a_name_that_says_who_and_when(
         "sha256": digest,
     }
     assert replica.documents("events") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"), [("tone.flac", "audio/flac"), ("plain.mp3", "audio/mpeg")]
+)
+async def test_a_recording_is_uploaded_as_what_it_is(
+    start: Start, connect: Connect, name: str, content_type: str
+) -> None:
+    replica = await start()
+    data = (CLIPS / name).read_bytes()
+    sent = decode(Message("iotingestion/ridge-07", data, 1_000, "ridge-07"), 1_000_000)
+    assert isinstance(sent, Recording)
+    assert await settle(connect(replica), [delivery(sent, data)]) == {}
+    (upload,) = replica.documents("audio_uploads")
+    assert upload["content_type"] == content_type
+    assert upload["original_filename"].endswith(name[-4:])
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("x" * 300, "x" * 300), ("x" * 301, "x" * 299 + "…"), (" a\n\0 b\t", "a b")],
+)
+def test_what_an_api_says_is_one_line_of_at_most_300_characters(text: str, line: str) -> None:
+    assert replies.one_line(text) == line
 
 
 async def test_the_health_in_a_recording_goes_as_a_heartbeat_before_it(
