@@ -852,6 +852,22 @@ def test_a_bulk_answer_must_account_for_every_event(reply: bytes) -> None:
     assert replies.bulk_refusals(reply, 2) is None
 
 
+def test_the_first_and_the_last_event_of_many_may_be_refused() -> None:
+    reply = b'{"inserted":1,"rejected":2,"errors":[{"index":0},{"index":2}]}'
+    refused = replies.bulk_refusals(reply, 3)
+    assert refused is not None
+    assert list(refused) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [(408, "timed out"), (429, "too many requests"), (502, "bad gateway"), (503, "out of service")],
+)
+def test_a_status_is_said_in_words_where_it_has_any(status: int, meaning: str) -> None:
+    assert replies.Reply(status, b"").text() == f"the Echo API answered {status} ({meaning})"
+    assert replies.Reply(418, b"").text() == "the Echo API answered 418"
+
+
 def test_the_contract_s_bulk_answer_is_understood() -> None:
     reply = json.dumps(example("67_api_detections_bulk_reply.json")).encode()
     assert replies.bulk_refusals(reply, 2) == {
