@@ -17,6 +17,7 @@ from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.objects import PROBE_NAME, Facts, Objects
 from tests.azure import CONTAINER, Azure
+from tests.decode.arrived import CLIPS
 from tests.house import AUDIO
 from tests.s3 import ACCOUNT, BUCKET, S3, clear, objects
 from tests.sinks.messages import MORNING, clip, detection, record_of
@@ -344,6 +345,26 @@ async def test_a_clip_that_is_too_large_for_the_store_is_refused_and_the_rest_go
         wrote = await written(f"s3://{BUCKET}", *batch)
     assert (wrote.count, [refusal.index for refusal in wrote.refusals]) == (3, [1])
     assert re.search(rf"{words}.*60,044 bytes, then replay", wrote.refusals[0].reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("wide.wav", "audio/wav"),
+        ("tone.flac", "audio/flac"),
+        ("plain.mp3", "audio/mpeg"),
+        ("tone.opus", "audio/ogg"),
+    ],
+)
+async def test_a_clip_is_put_as_what_it_is(
+    account: pytest.MonkeyPatch, name: str, content_type: str
+) -> None:
+    data = (CLIPS / name).read_bytes()
+    async with Wire(lambda _: Answer(200, b"", DATE)) as wire:
+        account.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{wire.port}")
+        await written(f"s3://{BUCKET}", file(1, data))
+    types = {each.headers["content-type"] for each in wire.requests if each.body == data}
+    assert types == {content_type}
 
 
 async def test_what_was_taken_before_the_time_was_up_counts(account: pytest.MonkeyPatch) -> None:
