@@ -6,7 +6,7 @@ import pytest
 from echo_ingest.sinks.postgres import trouble
 
 
-class Unwritable(asyncpg.InterfaceError, ValueError):
+class Unwritable(asyncpg.InterfaceError, ValueError):  # type: ignore[misc]  # it has no types
     """As asyncpg's own, which it does not export, for a value that it cannot write down."""
 
 

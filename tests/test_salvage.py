@@ -22,7 +22,7 @@ import pytest
 
 from echo_ingest.journal import Arrival, Entry, Journal, JournalUnusable
 from echo_ingest.journal.archive import Archive, Selection
-from echo_ingest.journal.damage import find_damage, noted, noting
+from echo_ingest.journal.damage import find_damage, is_damage, noted, noting
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
 from echo_ingest.journal.salvage import mend, report_of, salvage
 from echo_ingest.record import Identity, Message, Rejected
@@ -580,3 +580,24 @@ def test_damage_met_while_running_ends_the_service_in_words_and_the_next_start_s
     finally:
         house.close()
         api.stop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "expected"),
+    [
+        (apsw.CorruptError, apsw.SQLITE_CORRUPT_SEQUENCE, True),
+        (apsw.NotADBError, apsw.SQLITE_NOTADB, True),
+        (apsw.IOError, apsw.SQLITE_IOERR_READ, True),
+        (apsw.IOError, apsw.SQLITE_IOERR_SHORT_READ, True),
+        (apsw.IOError, apsw.SQLITE_IOERR_WRITE, False),
+        (apsw.IOError, 0, False),
+        (apsw.FullError, apsw.SQLITE_IOERR_READ, False),
+        (ValueError, apsw.SQLITE_IOERR_READ, False),
+    ],
+)
+def test_what_a_disk_cannot_read_is_damage_and_what_it_cannot_write_is_not(
+    kind: type[Exception], code: int, expected: bool
+) -> None:
+    error = kind("as SQLite says it")
+    error.extendedresult = code  # type: ignore[attr-defined]
+    assert is_damage(error) is expected
