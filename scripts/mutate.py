@@ -59,7 +59,8 @@ SALVAGE = Guards("tests/test_salvage.py tests/test_journal.py", "tests/test_salv
 AREAS = {
     "decode": Guards(
         "tests/decode/test_examples.py tests/decode/test_reasons.py tests/decode/test_sound.py "
-        "tests/decode/test_times.py tests/decode/test_audio_file.py tests/test_receipts.py",
+        "tests/decode/test_times.py tests/decode/test_audio_file.py tests/decode/test_plain.py "
+        "tests/test_receipts.py",
         "tests/decode tests/fuzz/test_fuzz.py",
     ),
     "journal/pages.py": SALVAGE,
@@ -67,6 +68,7 @@ AREAS = {
     "journal/damage.py": SALVAGE,
     "journal/salvage.py": SALVAGE,
     "journal/following.py": Guards("tests/test_almanac.py tests/test_almanac_model.py", LINE),
+    "journal/nodes.py": Guards("tests/test_journal_model.py", LINE),
     "journal": Guards(
         "tests/test_journal.py tests/test_archive.py tests/test_salvage.py tests/test_deliver.py",
         "tests/test_reference.py tests/test_almanac.py tests/test_almanac_model.py "
