@@ -99,7 +99,7 @@ AREAS = {
         "tests/test_objects.py", "tests/test_objects.py tests/sinks -k objects"
     ),
     "sinks": Guards(
-        "tests/test_clips.py tests/test_deliver.py tests/test_settings.py",
+        "tests/test_clips.py tests/test_settings.py tests/test_objects.py",
         "tests/test_sinks_cli.py",
     ),
 }
