@@ -24,6 +24,7 @@ from echo_ingest.journal import Arrival, Entry, Journal, JournalUnusable
 from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.journal.damage import find_damage, is_damage, noted, noting
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
+from echo_ingest.journal.pages import Pages
 from echo_ingest.journal.salvage import mend, report_of, salvage
 from echo_ingest.record import Identity, Message, Rejected
 from tests.api import Api
@@ -601,3 +602,34 @@ def test_what_a_disk_cannot_read_is_damage_and_what_it_cannot_write_is_not(
     error = kind("as SQLite says it")
     error.extendedresult = code  # type: ignore[attr-defined]
     assert is_damage(error) is expected
+
+
+@pytest.mark.parametrize("table", ["record", "dead_letter"])
+def test_rows_are_read_as_sqlite_reads_them_text_as_text_and_bytes_as_bytes(
+    lived: Path, table: str
+) -> None:
+    path = lived / "stopped" / "journal.db"
+    with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        root = db.execute(sql, (table,)).get
+        rows = db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()  # noqa: S608
+    with contextlib.closing(Pages(path)) as pages:
+        cells = [cell for cell in pages.tree(root) if cell is not None]
+    # SQLite keeps the number of a row beside it, and nothing in its own column.
+    assert [(rowid, *values[1:]) for rowid, values in sorted(cells)] == rows
+    assert {values[0] for _, values in cells} == {None}
+
+
+@pytest.mark.parametrize("at", [0, 8, 16, 20, 24, 28])
+def test_a_word_of_the_wal_s_header_that_is_wrong_costs_no_page(
+    lived: Path, tmp_path: Path, at: int
+) -> None:
+    path = tmp_path / "journal.db"
+    for suffix in ("", "-wal"):
+        shutil.copy(lived / "killed" / f"journal.db{suffix}", f"{path}{suffix}")
+    with contextlib.closing(Pages(path)) as pages:
+        whole = [frame.is_current for frame in pages.frames]
+    overwrite(wal_of(path), at, b"\x55\x55\x55\x55")
+    with contextlib.closing(Pages(path)) as pages:
+        assert [frame.is_current for frame in pages.frames] == whole
+    assert any(whole)
