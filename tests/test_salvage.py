@@ -633,3 +633,49 @@ def test_a_word_of_the_wal_s_header_that_is_wrong_costs_no_page(
     with contextlib.closing(Pages(path)) as pages:
         assert [frame.is_current for frame in pages.frames] == whole
     assert any(whole)
+
+
+def zero_root(path: Path, table: str) -> None:
+    """Leave nothing of the page that a table's tree begins with."""
+    with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        root = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).get
+    overwrite(path, (root - 1) * PAGE, bytes(PAGE))
+
+
+def test_without_the_root_of_its_tree_each_record_is_found_by_its_own_page(
+    lived: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.db"
+    shutil.copy(lived / "stopped" / "journal.db", path)
+    truth = truth_of(path)
+    zero_root(path, "record")
+    salvage(path, "a test")
+    with contextlib.closing(Archive(path)) as archive:
+        assert {entry.offset: entry.message for entry in entries(archive)} == truth.records
+        assert archive.audit() == []
+
+
+def test_so_is_the_first_where_nothing_was_ever_removed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with contextlib.closing(Journal(path)) as journal:
+        fill(journal, Random(1), range(400))
+    truth = truth_of(path)
+    assert 1 in truth.records
+    zero_root(path, "record")
+    salvage(path, "a test")
+    with contextlib.closing(Archive(path)) as archive:
+        assert {entry.offset: entry.message for entry in entries(archive)} == truth.records
+
+
+def test_a_ledger_that_is_gone_is_the_sum_of_nodes_and_days(lived: Path, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    shutil.copy(lived / "stopped" / "journal.db", path)
+    with contextlib.closing(Archive(path)) as archive:
+        before = archive.ledger()
+    zero_root(path, "ledger")
+    assert "made anew from that of nodes and days" in salvage(path, "a test").words()
+    with contextlib.closing(Archive(path)) as archive:
+        after = archive.ledger()
+        assert archive.audit() == []
+    for count in ("received", "stored", "duplicates", "dead_letters"):
+        assert getattr(after, count) == getattr(before, count), count
