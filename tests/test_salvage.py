@@ -25,7 +25,7 @@ from echo_ingest.journal.archive import Archive, Selection
 from echo_ingest.journal.damage import find_damage, is_damage, noted, noting
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
 from echo_ingest.journal.pages import Pages
-from echo_ingest.journal.salvage import mend, report_of, salvage
+from echo_ingest.journal.salvage import _copy_small, mend, report_of, salvage
 from echo_ingest.record import Identity, Message, Rejected
 from tests.api import Api
 from tests.house import Device, House, eventually
@@ -679,3 +679,20 @@ def test_a_ledger_that_is_gone_is_the_sum_of_nodes_and_days(lived: Path, tmp_pat
         assert archive.audit() == []
     for count in ("received", "stored", "duplicates", "dead_letters"):
         assert getattr(after, count) == getattr(before, count), count
+
+
+def test_a_small_table_is_whole_only_if_each_of_its_rows_can_be_copied(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with contextlib.closing(Journal(path)):
+        pass
+    whole = (1, ("n1", 20_000, 3, 1, 1, 1, 9, 5, 6))
+    for other, is_whole in (
+        ((2, ("n2", 20_000, 3, 1, 1, 1, 9, 5, 6)), True),
+        ((2, ("n2", 20_000, "three", 1, 1, 1, 9, 5, 6)), False),  # no number
+        ((2, ("n2", 20_000)), False),
+        (None, False),
+    ):
+        with contextlib.closing(apsw.Connection(str(path))) as db:
+            db.execute("DELETE FROM node_day")
+            assert _copy_small(db, "node_day", [whole, other]) is is_whole
+            assert db.execute("SELECT count(*) FROM node_day").get == 1 + is_whole
