@@ -39,7 +39,9 @@ from echo_ingest.record import (
 from echo_ingest.simulator.sounds import CALLS, wav
 from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
 from echo_ingest.sinks.echo_api import FAILURES_MAX, EchoApi, replies
+from echo_ingest.sinks.plain_text import one_line
 from echo_ingest.sinks.project_echo import Schema
+from tests.decode.messages import CLIPS
 from tests.replica import Replica
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "contract" / "payloads"
@@ -293,6 +295,30 @@ async def test_a_recording_is_uploaded_under_a_name_that_says_who_and_when(
         "sha256": digest,
     }
     assert replica.documents("events") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"), [("tone.flac", "audio/flac"), ("plain.mp3", "audio/mpeg")]
+)
+async def test_a_recording_is_uploaded_as_what_it_is(
+    start: Start, connect: Connect, name: str, content_type: str
+) -> None:
+    replica = await start()
+    data = (CLIPS / name).read_bytes()
+    sent = Decoder(1_000_000).decode(Message("iotingestion/ridge-07", data, 1_000, "ridge-07"))
+    assert isinstance(sent, Recording)
+    assert await settle(connect(replica), [delivery(sent, data)]) == {}
+    (upload,) = replica.documents("audio_uploads")
+    assert upload["content_type"] == content_type
+    assert upload["original_filename"].endswith(name[-4:])
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("x" * 300, "x" * 300), ("x" * 301, "x" * 299 + "…"), (" a\n\0 b\t", "a b")],
+)
+def test_what_an_api_says_is_one_line_of_at_most_300_characters(text: str, line: str) -> None:
+    assert one_line(text) == line
 
 
 async def test_the_health_in_a_recording_goes_as_a_heartbeat_before_it(
@@ -787,6 +813,17 @@ async def test_an_api_without_the_bulk_call_is_asked_for_it_once(
     assert replica.requests == ["POST /detections/bulk", *["POST /engine/event"] * 5]
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+async def test_an_api_that_says_the_bulk_call_is_not_for_us_is_asked_for_it_once(
+    start: Start, connect: Connect, status: int
+) -> None:
+    replica = await start(trouble=status, trouble_times=1)
+    api = connect(replica, bulk=True)
+    for numbers in (range(3), range(3, 6)):
+        assert await settle(api, [numbered(6)[number] for number in numbers]) == {}
+    assert replica.requests == ["POST /detections/bulk", *["POST /engine/event"] * 6]
+
+
 @pytest.mark.parametrize("status", [400, 413, 422, 500])
 async def test_a_bulk_refused_as_a_whole_goes_one_by_one_and_the_next_in_one_call_again(
     start: Start, connect: Connect, status: int
@@ -860,6 +897,22 @@ async def test_a_bulk_stays_within_the_api_s_limit_of_a_mebibyte(
 )
 def test_a_bulk_answer_must_account_for_every_event(reply: bytes) -> None:
     assert replies.bulk_refusals(reply, 2) is None
+
+
+def test_the_first_and_the_last_event_of_many_may_be_refused() -> None:
+    reply = b'{"inserted":1,"rejected":2,"errors":[{"index":0},{"index":2}]}'
+    refused = replies.bulk_refusals(reply, 3)
+    assert refused is not None
+    assert [each.index for each in refused] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [(408, "timed out"), (429, "too many requests"), (502, "bad gateway"), (503, "out of service")],
+)
+def test_a_status_is_said_in_words_where_it_has_any(status: int, meaning: str) -> None:
+    assert replies.Reply(status, b"").text() == f"the Echo API answered {status} ({meaning})"
+    assert replies.Reply(418, b"").text() == "the Echo API answered 418"
 
 
 def test_the_contract_s_bulk_answer_is_understood() -> None:

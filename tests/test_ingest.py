@@ -1,13 +1,20 @@
 """The first half at its limits: what happens when there is no room."""
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import mqtt5
 import pytest
 
-from echo_ingest.pipeline.ingest import pace
+from echo_ingest import metrics
+from echo_ingest.decode import Decoder
+from echo_ingest.journal import Journal
+from echo_ingest.pipeline.ingest import Ingest, pace
 from tests.harness import Device, Harness, eventually
+from tests.test_mqtt import greet, poll, scripted
 
 
 @pytest.fixture
@@ -39,6 +46,86 @@ def test_a_slow_disk_gets_larger_batches(
 
 def test_a_long_linger_is_kept_to() -> None:
     assert pace(1_000, 1.0, 0.01) == (1_000, 1.0)
+
+
+FIGURES = {
+    "messages": ("received_messages_total", {}),
+    "bytes": ("received_bytes_total", {}),
+    "stored": ("outcomes_messages_total", {"outcome": "stored"}),
+    "duplicates": ("outcomes_messages_total", {"outcome": "duplicate"}),
+    "dead letters": ("outcomes_messages_total", {"outcome": "dead letter"}),
+    "receipts sent": ("receipts_total", {"outcome": "sent"}),
+    "receipts dropped": ("receipts_total", {"outcome": "dropped"}),
+}
+"""What is counted, and where `/metrics` says it."""
+
+
+def counted(before: Mapping[str, float]) -> dict[str, float]:
+    """Return what was counted since `before`, as `figures` had it."""
+    return {what: count - before[what] for what, count in figures().items()}
+
+
+async def _answer(answer: bool) -> bool:
+    return answer
+
+
+def figures() -> dict[str, float]:
+    return {
+        what: metrics.REGISTRY.get_sample_value(f"echo_ingest_{name}", labels) or 0.0
+        for what, (name, labels) in FIGURES.items()
+    }
+
+
+async def test_each_outcome_is_counted_and_receipts_that_the_broker_does_not_take_are_dropped(
+    tmp_path: Path,
+) -> None:
+    payloads = [heartbeat(number % 290)[1] for number in range(300)] + [b"rubbish"] * 5
+    all_received, receipts = asyncio.Event(), bytearray()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        for packet_id, payload in enumerate(payloads, start=1):
+            writer.write(
+                mqtt5.PublishPacket(
+                    "iotingestion/n",
+                    payload,
+                    qos=mqtt5.QoS.AT_LEAST_ONCE,
+                    packet_id=packet_id,
+                    response_topic="iotreceipts/n",
+                    correlation_data=b"x" * 60_000,
+                ).write()
+            )
+            await writer.drain()
+        await all_received.wait()  # until then nothing that we send is read
+        while data := await reader.read(1_000_000):
+            receipts.extend(data)
+
+    before = figures()
+    with contextlib.closing(Journal(tmp_path / "journal.db")) as journal:
+        async with scripted(play, node_of=lambda _topic: "n") as session:
+            ingest = Ingest(
+                session,
+                journal,
+                Decoder(1_000),
+                batch_records_max=10,
+                linger_seconds=0.001,
+                on_stored=lambda: None,
+            )
+            running = asyncio.create_task(ingest.run())
+            await poll(lambda: _answer(counted(before)["messages"] == len(payloads)))
+            counts = counted(before)
+            all_received.set()
+            await poll(lambda: _answer(receipts.count(b'"outcome"') == counts["receipts sent"]))
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    assert counts["receipts dropped"] > 0 < counts["receipts sent"]
+    assert counts == counts | {
+        "bytes": sum(map(len, payloads)),
+        "stored": 290,
+        "duplicates": 10,
+        "dead letters": 5,
+        "receipts dropped": len(payloads) - counts["receipts sent"],
+    }
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,7 +22,9 @@ from echo_ingest.journal import (
     JournalUnusable,
     connect,
 )
+from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
+from echo_ingest.journal.database import transaction
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     DeadLetter,
@@ -147,6 +150,15 @@ def test_an_id_used_for_another_message_is_a_dead_letter(journal: Journal) -> No
     assert closes(journal)
 
 
+def test_such_a_dead_letter_that_is_redelivered_is_kept_once(journal: Journal) -> None:
+    first, (message, its) = detection(1, message_id="7"), detection(1, message_id="7", text="x")
+    journal.append([first, (message, its)])
+    again = Message(message.topic, message.payload, 9, message.node, redelivered=True)
+    assert journal.append([(again, its)]).outcomes == [Duplicate()]
+    assert journal.ledger().dead_letters == 1
+    assert closes(journal)
+
+
 def test_neighbours_in_time_are_neighbours_on_disk(journal: Journal) -> None:
     journal.append([detection(n) for n in (3, 1, 2)])
     journal.add_sink("api")
@@ -260,6 +272,37 @@ def test_what_is_lost_is_skipped_again(journal: Journal, path: Path) -> None:
         assert closes(journal)
 
 
+@pytest.mark.parametrize("gone", [1, 3, 4])
+def test_one_record_that_is_gone_without_a_word_is_not_passed_over(
+    journal: Journal, path: Path, gone: int
+) -> None:
+    journal.append([detection(n) for n in range(6)])
+    journal.add_sink("store")
+    with contextlib.closing(apsw.Connection(str(path))) as beside:
+        beside.execute("DELETE FROM record WHERE offset = ?", (gone,))
+    with pytest.raises(apsw.CorruptError, match=f"after offset {gone - 1} comes {gone + 1}"):
+        journal.read("store", 10)
+    there = [offset for offset in range(1, 7) if offset != gone]
+    assert journal.settle("store", there, {}) == gone - 1
+    assert journal.ledger().sinks["store"].delivered == gone - 1
+
+
+@pytest.mark.parametrize(("first", "skipped"), [(1, 0), (2, 0), (3, 1), (4, 2), (5, 2)])
+def test_of_what_is_lost_only_what_comes_again_is_no_longer_skipped(
+    journal: Journal, path: Path, first: int, skipped: int
+) -> None:
+    journal.append([detection(n) for n in range(6)])
+    with contextlib.closing(apsw.Connection(str(path))) as beside:
+        beside.execute("DELETE FROM record WHERE offset IN (2, 3); INSERT INTO lost VALUES (2, 3)")
+    journal.add_sink("store")
+    journal.settle("store", [1, 4, 5, 6], {})
+    journal.backfill("store", first)
+    figures = journal.ledger().sinks["store"]
+    assert (figures.skipped, figures.delivered) == (skipped, first - 1 - skipped)
+    assert figures.backlog == 7 - first
+    assert closes(journal)
+
+
 def test_a_pause_outlives_a_restart_and_holds_up_nobody_else(path: Path) -> None:
     journal = Journal(path)
     journal.append([detection(n) for n in range(3)])
@@ -350,6 +393,32 @@ def test_it_keeps_free_disk_free(path: Path) -> None:
     journal.close()
 
 
+def test_what_room_is_left_is_below_both_limits_and_never_less_than_none(path: Path) -> None:
+    capped = Capacity(path, 1_000, 0)
+    assert [capped.left_bytes(used) for used in (0, 400, 1_000, 2_000)] == [1_000, 600, 0, 0]
+    capped.require(999)
+    with pytest.raises(JournalFull):
+        capped.require(1_000)
+    assert Capacity(path, 0, 2**60).left_bytes(0) == 0
+    uncapped = Capacity(path, 0, 0)
+    assert 0 < uncapped.left_bytes(2**60) <= shutil.disk_usage(path.parent).total
+    uncapped.require(2**60)
+
+
+def test_what_was_refused_among_what_was_put_somewhere_has_no_place(
+    journal: Journal, path: Path
+) -> None:
+    journal.append([detection(n) for n in range(6)])
+    journal.add_sink("objects")
+    assert journal.settle("objects", [1, 2, 3, 4, 5], {3: Refused("no")}, "s3://clips") == 5
+    assert journal.settle("objects", [6], {}, "s3://clips") == 1
+    there = [offset for offset in range(1, 8) if journal.place_of("objects", offset)]
+    assert there == [1, 2, 4, 5, 6]
+    with contextlib.closing(connect(path)) as database:
+        rows = database.execute("SELECT first, last FROM place ORDER BY id").fetchall()
+    assert rows == [(1, 2), (4, 6)]
+
+
 def test_where_another_process_writes_for_too_long_nothing_is_changed_and_it_passes(
     journal: Journal, path: Path
 ) -> None:
@@ -425,3 +494,12 @@ def test_what_append_returned_for_is_there_after_sigkill(path: Path) -> None:
         assert stored % 50 == 0
         assert closes(journal)
         journal.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_may_begin(path: Path) -> None:
+    with contextlib.closing(connect(path)) as database:
+        with pytest.raises(ZeroDivisionError), transaction(database):
+            database.execute("CREATE TABLE made (number)")
+            raise ZeroDivisionError
+        with transaction(database):
+            assert database.execute("SELECT count(*) FROM sqlite_schema").get == 0

@@ -1,6 +1,7 @@
 """What people can read from a journal, beside the service that writes it."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -236,6 +237,33 @@ def test_what_is_no_journal_is_said_with_a_remedy(
         path.write_bytes(content)
     with pytest.raises(JournalUnusable, match=words):
         JournalReader(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "read"),
+    [
+        ("record", lambda archive: archive.newest(Selection(), 10)),
+        ("dead_letter", lambda archive: list(archive.dead_letters())),
+    ],
+)
+def test_rows_that_a_disk_has_put_out_of_order_end_the_reading(
+    path: Path, table: str, read: Callable[[JournalReader], object]
+) -> None:
+    with contextlib.closing(Journal(path)) as journal:
+        journal.append([telemetry(n) for n in range(3)] + [rejected(n, "no") for n in range(3)])
+    with contextlib.closing(apsw.Connection(str(path))) as database:
+        sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        page_bytes = database.execute("PRAGMA page_size").get
+        at = (database.execute(sql, (table,)).get - 1) * page_bytes
+    data = bytearray(path.read_bytes())
+    assert data[at] == 0x0D  # a leaf of a table: where its cells are begins at its byte 8
+    data[at + 8 : at + 12] = data[at + 10 : at + 12] + data[at + 8 : at + 10]
+    path.write_bytes(data)
+    with (
+        contextlib.closing(JournalReader(path)) as archive,
+        pytest.raises(JournalUnusable, match="out of order"),
+    ):
+        read(archive)
 
 
 def test_nodes_are_counted_by_when_they_were_last_heard(

@@ -135,6 +135,50 @@ def test_a_clip_that_no_document_can_hold_is_refused_by_itself() -> None:
     assert own_document(long, reference="s3://a/b.wav")["audioClip"] == "s3://a/b.wav"
 
 
+def test_species_and_nodes_are_made_as_the_hmi_makes_them_where_they_are_not_there() -> None:
+    unknown = "Unknown"
+    joins = plan([delivery(detection(0)), delivery(detection(0), 1)], "objects").joins
+    made = {write.collection: write for write in joins}
+    assert len(joins) == len(made) == 2
+    species, node = made["species"], made["nodes"]
+    assert (species.id, species.records) == ("Litoria ewingii", (0, 1))
+    assert species.update == {
+        "$setOnInsert": {
+            "commonName": "Litoria ewingii",
+            "type": unknown,
+            "status": unknown,
+            "diet": unknown,
+        }
+    }
+    assert (node.id, node.records) == ("ridge-01", (0, 1))
+    assert node.update == {
+        "$setOnInsert": {
+            "name": "ridge-01",
+            "type": unknown,
+            "model": unknown,
+            "customProperties": {},
+            "connectedNodes": [],
+            "components": [],
+        }
+    }
+
+
+def test_a_report_says_how_a_node_is_and_when_it_was_seen() -> None:
+    (*_, never, older) = plan([delivery(report("a", 3, "well"))], "objects").documents
+    at = datetime.fromtimestamp(MORNING, UTC) + timedelta(minutes=3)
+    for write in (never, older):
+        assert (write.collection, write.id) == ("nodes", "a")
+        assert write.update == {
+            "$set": {
+                "health": {"observedAt": at, "status": "well", "cpuPercent": 3.0},
+                "lastSeen": at.isoformat(),
+                "lastMessage": f"{at:%Y-%m-%dT%H:%M:%SZ} well, cpu 3 %",
+            }
+        }
+    assert never.condition == {"health.observedAt": {"$exists": False}}
+    assert older.condition == {"health.observedAt": {"$lt": at}}
+
+
 def test_of_reports_in_one_batch_the_newest_counts() -> None:
     batch = [delivery(report("a", minute, f"{minute}"), n) for n, minute in enumerate((3, 9, 6))]
     for write in plan(batch, "objects").documents:
@@ -224,6 +268,24 @@ def test_what_no_majority_has_is_not_delivered() -> None:
         (OperationFailure("something", 4711), "look into the server's log", Cause.ANSWERS_ERRORS),
         (ConfigurationError("the DNS has no such name"), "IOT_MONGODB_URL", Cause.MISCONFIGURED),
         (PyMongoError("something else"), "look into the server's log", Cause.ANSWERS_ERRORS),
+        *(
+            (OperationFailure("x", code), "): it goes on by itself", Cause.ANSWERS_ERRORS)
+            for code in (6, 7, 89, 112, 262)
+        ),
+        *(
+            (OperationFailure("x", code), "once there is one", Cause.NO_PRIMARY)
+            for code in (91, 189, 10058, 11600, 11602, 13435, 13436)
+        ),
+        *(
+            (OperationFailure("x", code), "confirmed by a majority", Cause.NO_PRIMARY)
+            for code in (64, 100)
+        ),
+        (OperationFailure("x", 9001), "): it goes on by itself", Cause.ANSWERS_ERRORS),
+        (OperationFailure("x", 50), "see what else it does", Cause.ANSWERS_ERRORS),
+        (OperationFailure("x", 73), "to a database whose name it takes", Cause.MISCONFIGURED),
+        (OperationFailure("x", 79), "to a server that knows w: majority", Cause.MISCONFIGURED),
+        (OperationFailure("x", 13297), "in the case in which it was created", Cause.MISCONFIGURED),
+        (OperationFailure("x", 14031), "its disk is full: make room", Cause.ANSWERS_ERRORS),
     ],
 )
 def test_each_error_has_its_remedy_and_its_cause(

@@ -9,11 +9,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import mqtt5
+import msgspec
 import pytest
 import trustme
 
-from echo_ingest.mqtt import Batch, ConnectionLost, PublishRefused, Session, SessionOptions
-from echo_ingest.mqtt.inbox import HELD_MESSAGES_MAX
+from echo_ingest.mqtt import (
+    Batch,
+    ConnectionLost,
+    PublishRefused,
+    Session,
+    SessionOptions,
+    packets,
+)
+from echo_ingest.mqtt import session as session_room
+from echo_ingest.mqtt.connection_errors import describe
+from echo_ingest.mqtt.inbox import HELD_BYTES_MAX, HELD_MESSAGES_MAX, Inbox
+from echo_ingest.mqtt.outbox import Outbox
+from echo_ingest.record import Message
 from echo_ingest.settings import Endpoint
 from echo_ingest.settings.endpoint import Scheme
 from tests.harness import Device, free_port
@@ -257,7 +269,11 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def scripted(play: Script, filters: tuple[str, ...] = (FILTER,)) -> AsyncIterator[Session]:
+async def scripted(
+    play: Script,
+    filters: tuple[str, ...] = (FILTER,),
+    node_of: Callable[[str], str | None] = lambda _topic: None,
+) -> AsyncIterator[Session]:
     """Run a session whose broker is `play`, called once for each connection."""
     server = await asyncio.start_server(play, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -267,7 +283,8 @@ async def scripted(play: Script, filters: tuple[str, ...] = (FILTER,)) -> AsyncI
             client_id="me",
             topic_filters=filters,
             session_expiry_seconds=60,
-        )
+        ),
+        node_of=node_of,
     )
     task = asyncio.create_task(session.run())
     try:
@@ -332,6 +349,24 @@ async def test_it_stops_reading_at_its_own_limit_whatever_the_broker_sends() -> 
         assert values == list(range(total))
 
 
+@pytest.mark.parametrize(("count", "size"), [(HELD_MESSAGES_MAX, 0), (16, HELD_BYTES_MAX // 16)])
+async def test_it_is_full_at_either_cap_and_has_room_again_at_half_of_it(
+    count: int, size: int
+) -> None:
+    inbox, message = Inbox(), Message("iotingestion/a", bytes(size), 0)
+    for number in range(1, count + 1):
+        assert not inbox.is_full
+        inbox.put(message, number)
+        inbox.wake()
+    assert inbox.is_full
+    messages, packet_ids = await inbox.take(count, 0.0)
+    assert (len(messages), packet_ids) == (count, list(range(1, count + 1)))
+    for _ in range(count // 2 - 1):
+        assert not inbox.release(1, size)
+    assert inbox.release(1, size)
+    assert not inbox.is_full
+
+
 async def test_packets_may_be_cut_anywhere() -> None:
     stream = b""
     for number in range(3):
@@ -382,6 +417,48 @@ async def test_a_publish_the_codec_refuses_is_kept_with_what_can_be_read(
         assert batch.packet_ids == [7]
 
 
+def variable(number: int) -> bytes:
+    """Return a Variable Byte Integer [MQTT-1.5.5]."""
+    rest, low = divmod(number, 128)
+    return bytes([low | 0x80]) + variable(rest) if rest else bytes([low])
+
+
+@pytest.mark.parametrize(
+    "length", [0, 1, 127, 128, 129, 255, 256, 16_383, 16_384, 2_097_151, 2_097_152]
+)
+def test_a_packet_ends_where_its_length_says(length: int) -> None:
+    header = b"\x30" + variable(length)
+    assert packets.packet_bytes(memoryview(header + bytes(length + 5))) == len(header) + length
+    for size in range(1, len(header)):
+        assert packets.packet_bytes(memoryview(header[:size])) == 0
+
+
+def test_a_length_of_more_than_four_bytes_takes_all_there_is_with_it() -> None:
+    assert packets.packet_bytes(memoryview(b"\x30\x80\x80\x80\x80\x01 and more")) == 15
+
+
+@pytest.mark.parametrize("total", [127, 128, 129, 256, 16_384, 2_097_152])
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("properties_bytes", [0, 3, 100])
+def test_a_publish_of_any_size_is_salvaged(total: int, qos: int, properties_bytes: int) -> None:
+    head = b"\x00\x01t" + b"\x01\x02" * qos + variable(properties_bytes) + bytes(properties_bytes)
+    payload = b"x" * (total - len(head))
+    packet = packets.salvage_publish(
+        memoryview(bytes([0x30 | qos << 1]) + variable(total) + head + payload)
+    )
+    assert packet is not None
+    assert (packet.topic, packet.packet_id) == ("t", 258 if qos else None)
+    assert packet.payload == payload
+
+
+@pytest.mark.parametrize("properties_bytes", [127, 128, 16_384])
+def test_a_publish_with_properties_of_any_size_is_salvaged(properties_bytes: int) -> None:
+    body = b"\x00\x01t" + variable(properties_bytes) + bytes(properties_bytes) + b"payload"
+    packet = packets.salvage_publish(memoryview(b"\x30" + variable(len(body)) + body))
+    assert packet is not None
+    assert packet.payload == b"payload"
+
+
 async def test_qos_0_messages_outlive_the_connection_they_came_by() -> None:
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await greet(reader, writer)
@@ -429,6 +506,21 @@ async def test_a_broker_that_rejects_us_is_reported_with_a_remedy(
         await poll(lambda: _true(words in session.state))
 
 
+def test_only_who_is_not_let_in_is_told_to_look_at_name_and_password() -> None:
+    refused = mqtt5.ConnAckReasonCode
+    for code in (refused.NOT_AUTHORIZED, refused.BAD_USER_NAME_OR_PASSWORD):
+        assert describe(mqtt5.ConnAckPacket(reason_code=code)).endswith("IOT_USER and IOT_PASSWORD")
+    for packet in (
+        mqtt5.ConnAckPacket(reason_code=refused.SERVER_BUSY),
+        mqtt5.PubAckPacket(1, reason_code=mqtt5.PubAckReasonCode.NOT_AUTHORIZED),
+    ):
+        assert describe(packet) == packet.reason_code.name.lower().replace("_", " ")
+    packet = mqtt5.PubAckPacket(
+        1, reason_code=mqtt5.PubAckReasonCode.QUOTA_EXCEEDED, reason_str="the disk is full"
+    )
+    assert describe(packet) == "the disk is full"
+
+
 async def test_a_refused_subscription_is_reported_with_a_remedy() -> None:
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         refused = mqtt5.SubAckPacket(1, [mqtt5.SubAckReasonCode.NOT_AUTHORIZED]).write()
@@ -452,3 +544,78 @@ async def test_a_refused_publish_says_why() -> None:
     async with scripted(play, filters=()) as session:
         with pytest.raises(PublishRefused, match="not authorized"):
             await session.publish("elsewhere", b"x")
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+async def test_a_session_outlives_its_connection_only_where_that_was_asked_for(
+    seconds: int,
+) -> None:
+    connect = asyncio.get_running_loop().create_future()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        packet, _ = mqtt5.read(memoryview(await reader.read(1_000)))
+        connect.set_result(packet)
+
+    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    endpoint = Endpoint("mqtt", "127.0.0.1", server.sockets[0].getsockname()[1])
+    asked = SessionOptions(endpoint=endpoint, client_id="me")
+    if seconds:
+        asked = msgspec.structs.replace(asked, session_expiry_seconds=seconds)
+    task = asyncio.create_task(Session(asked).run())
+    packet = await asyncio.wait_for(connect, 10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    server.close()
+    assert packet.session_expiry_interval == seconds
+    assert packet.clean_start == (seconds == 0)
+
+
+async def test_a_broker_that_does_not_answer_a_ping_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_room, "KEEP_ALIVE_SECONDS", 1)
+    met = 0
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal met
+        met += 1
+        await greet(reader, writer)
+        await reader.read(-1)
+
+    async with scripted(play) as session:
+        await poll(lambda: _true("nothing was heard for 2 s" in session.state))
+        await poll(lambda: _true(met == 2))
+
+
+async def test_no_more_publishes_are_under_way_than_the_broker_takes() -> None:
+    sent: list[bytes] = []
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        writer.write(mqtt5.ConnAckPacket(receive_max=2).write())
+        unanswered: list[int] = []
+        while data := await reader.read(10_000):
+            while data:
+                packet, size = mqtt5.read(memoryview(data))
+                data = data[size:]
+                if isinstance(packet, mqtt5.PublishPacket):
+                    assert packet.packet_id is not None
+                    sent.append(packet.payload)
+                    unanswered.append(packet.packet_id)
+            assert len(unanswered) <= 2
+            if len(unanswered) == 2 or len(sent) == 5:
+                for packet_id in unanswered:
+                    writer.write(mqtt5.PubAckPacket(packet_id).write())
+                unanswered.clear()
+
+    async with scripted(play, filters=()) as session, asyncio.timeout(10):
+        await asyncio.gather(*(session.publish("out", b"%d" % number) for number in range(5)))
+    assert sent == [b"%d" % number for number in range(5)]
+
+
+async def test_packet_ids_begin_at_1_anew_and_leave_out_those_under_way() -> None:
+    outbox = Outbox()
+    assert [outbox.next_packet_id() for _ in range(3)] == [1, 2, 3]
+    outbox.expect_puback(65_535)
+    outbox.expect_puback(1)
+    assert [outbox.next_packet_id() for _ in range(65_532)] == [*range(4, 65_535), 2]

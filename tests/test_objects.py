@@ -18,6 +18,7 @@ from echo_ingest.record import Message
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.objects import PROBE_NAME, ClipSidecar, Objects
 from tests.azure import CONTAINER, Azure
+from tests.decode.messages import CLIPS
 from tests.harness import AUDIO
 from tests.s3 import ACCOUNT, BUCKET, S3, clear, objects
 from tests.sinks.messages import MORNING, clip, detection, record_of
@@ -365,13 +366,19 @@ async def test_an_answer_that_is_not_yes_leaves_all_as_it_is(
         assert len(asked) == len(set(asked)), "asked again, which is for `deliver` to decide"
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (error(413, "EntityTooLarge"), r"413 \(EntityTooLarge"),
+        (error(400, "EntityTooLarge"), r"400 \(EntityTooLarge"),
+        (Answer(413), "answered 413"),  # not by the store but by what stands before it
+    ],
+)
 async def test_a_clip_that_is_too_large_for_the_store_is_refused_and_the_rest_goes_on(
-    account: pytest.MonkeyPatch,
+    account: pytest.MonkeyPatch, answer: Answer, words: str
 ) -> None:
     def answering(request: Request) -> Answer:
-        return (
-            error(413, "EntityTooLarge") if len(request.body) > 50_000 else Answer(200, b"", DATE)
-        )
+        return answer if len(request.body) > 50_000 else Answer(200, b"", DATE)
 
     batch = [file(1, clip(1)), file(2, large_clip(60_000)), file(3, clip(3))]
     async with Wire(answering) as wire:
@@ -379,7 +386,27 @@ async def test_a_clip_that_is_too_large_for_the_store_is_refused_and_the_rest_go
         wrote = await written(f"s3://{BUCKET}", *batch)
     assert wrote.count == 3
     assert [(r.index, r.code) for r in wrote.refusals] == [(1, ReasonCode.TOO_LARGE_FOR_SINK)]
-    assert re.search(r"413 \(EntityTooLarge.*60,044 bytes, then replay", wrote.refusals[0].reason)
+    assert re.search(rf"{words}.*60,044 bytes, then replay", wrote.refusals[0].reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("wide.wav", "audio/wav"),
+        ("tone.flac", "audio/flac"),
+        ("plain.mp3", "audio/mpeg"),
+        ("tone.opus", "audio/ogg"),
+    ],
+)
+async def test_a_clip_is_put_as_what_it_is(
+    account: pytest.MonkeyPatch, name: str, content_type: str
+) -> None:
+    data = (CLIPS / name).read_bytes()
+    async with Wire(lambda _: Answer(200, b"", DATE)) as wire:
+        account.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{wire.port}")
+        await written(f"s3://{BUCKET}", file(1, data))
+    types = {each.headers["content-type"] for each in wire.requests if each.body == data}
+    assert types == {content_type}
 
 
 async def test_what_was_taken_before_the_time_was_up_counts(account: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from echo_ingest.decode import Decoder
 from echo_ingest.pipeline.receipts import receipt
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import DeadLetter, Duplicate, Message, Outcome, Rejected, Stored
 from tests.harness import Device, Harness, eventually
 
@@ -56,6 +57,14 @@ def test_nothing_is_published_where_the_device_has_no_business(topic: str) -> No
     assert answer(asking(topic)) is None
 
 
+@pytest.mark.parametrize(("size_bytes", "is_answered"), [(65_535, True), (65_536, False)])
+def test_the_longest_topic_of_mqtt_still_gets_its_receipt(
+    size_bytes: int, is_answered: bool
+) -> None:
+    topic = f"iotreceipts/{NODE}/".ljust(size_bytes, "x")
+    assert (answer(asking(topic)) is not None) == is_answered
+
+
 def test_a_device_on_mqtt_3_asks_by_an_id_in_its_json() -> None:
     packet = answer(asking(None), Duplicate(7))
     assert packet is not None
@@ -72,6 +81,15 @@ def test_what_is_rejected_says_why_and_which() -> None:
     said = json.loads(packet.payload)
     assert (said["outcome"], said["id"]) == ("rejected", "m2")
     assert "species" in said["reason"]
+
+
+def test_an_audio_file_that_is_rejected_is_named_by_the_id_of_its_user_properties() -> None:
+    message = Message(
+        f"iotingestion/{NODE}", b"RIFF\0\0\0\0WAVE", 0, NODE, (("id", "m3"),), False, None, b""
+    )
+    packet = answer(message, DeadLetter(Rejected(ReasonCode.AUDIO_BROKEN, "the WAV is broken")))
+    assert packet is not None
+    assert json.loads(packet.payload)["id"] == "m3"
 
 
 @pytest.mark.parametrize("payload", [b'{"status": "online"}', b"rubbish", b'{"id": NaN}', b""])

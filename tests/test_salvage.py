@@ -24,8 +24,9 @@ from echo_ingest.journal import Arrival, Entry, Journal, JournalUnusable
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
 from echo_ingest.journal.reader import JournalReader, Selection
-from echo_ingest.journal.recovery.detect import find_damage, noted, noting
-from echo_ingest.journal.recovery.salvage import mend, report_of, salvage
+from echo_ingest.journal.recovery.detect import find_damage, is_damage, noted, noting
+from echo_ingest.journal.recovery.salvage import _copy_small, mend, report_of, salvage
+from echo_ingest.journal.recovery.sqlite_pages import SqlitePages
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Identity, Message, Rejected
 from tests.api import Api
@@ -582,3 +583,118 @@ def test_damage_met_while_running_ends_the_service_in_words_and_the_next_start_s
     finally:
         harness.close()
         api.stop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "expected"),
+    [
+        (apsw.CorruptError, apsw.SQLITE_CORRUPT_SEQUENCE, True),
+        (apsw.NotADBError, apsw.SQLITE_NOTADB, True),
+        (apsw.IOError, apsw.SQLITE_IOERR_READ, True),
+        (apsw.IOError, apsw.SQLITE_IOERR_SHORT_READ, True),
+        (apsw.IOError, apsw.SQLITE_IOERR_WRITE, False),
+        (apsw.IOError, 0, False),
+        (apsw.FullError, apsw.SQLITE_IOERR_READ, False),
+        (ValueError, apsw.SQLITE_IOERR_READ, False),
+    ],
+)
+def test_what_a_disk_cannot_read_is_damage_and_what_it_cannot_write_is_not(
+    kind: type[Exception], code: int, expected: bool
+) -> None:
+    error = kind("as SQLite says it")
+    error.extendedresult = code  # type: ignore[attr-defined]
+    assert is_damage(error) is expected
+
+
+@pytest.mark.parametrize("table", ["record", "dead_letter"])
+def test_rows_are_read_as_sqlite_reads_them_text_as_text_and_bytes_as_bytes(
+    lived: Path, table: str
+) -> None:
+    path = lived / "stopped" / "journal.db"
+    with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        root = db.execute(sql, (table,)).get
+        rows = db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()  # noqa: S608
+    with contextlib.closing(SqlitePages(path)) as pages:
+        cells = [cell for cell in pages.tree(root) if cell is not None]
+    # SQLite keeps the number of a row beside it, and nothing in its own column.
+    assert [(rowid, *values[1:]) for rowid, values in sorted(cells)] == rows
+    assert {values[0] for _, values in cells} == {None}
+
+
+@pytest.mark.parametrize("at", [0, 8, 16, 20, 24, 28])
+def test_a_word_of_the_wal_s_header_that_is_wrong_costs_no_page(
+    lived: Path, tmp_path: Path, at: int
+) -> None:
+    path = tmp_path / "journal.db"
+    for suffix in ("", "-wal"):
+        shutil.copy(lived / "killed" / f"journal.db{suffix}", f"{path}{suffix}")
+    with contextlib.closing(SqlitePages(path)) as pages:
+        whole = [frame.is_current for frame in pages.frames]
+    overwrite(wal_of(path), at, b"\x55\x55\x55\x55")
+    with contextlib.closing(SqlitePages(path)) as pages:
+        assert [frame.is_current for frame in pages.frames] == whole
+    assert any(whole)
+
+
+def zero_root(path: Path, table: str) -> None:
+    """Leave nothing of the page that a table's tree begins with."""
+    with contextlib.closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        root = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).get
+    overwrite(path, (root - 1) * PAGE, bytes(PAGE))
+
+
+def test_without_the_root_of_its_tree_each_record_is_found_by_its_own_page(
+    lived: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.db"
+    shutil.copy(lived / "stopped" / "journal.db", path)
+    truth = truth_of(path)
+    zero_root(path, "record")
+    salvage(path, "a test")
+    with contextlib.closing(JournalReader(path)) as archive:
+        assert {entry.offset: entry.message for entry in entries(archive)} == truth.records
+        assert archive.audit() == []
+
+
+def test_so_is_the_first_where_nothing_was_ever_removed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with contextlib.closing(Journal(path)) as journal:
+        fill(journal, Random(1), range(400))
+    truth = truth_of(path)
+    assert 1 in truth.records
+    zero_root(path, "record")
+    salvage(path, "a test")
+    with contextlib.closing(JournalReader(path)) as archive:
+        assert {entry.offset: entry.message for entry in entries(archive)} == truth.records
+
+
+def test_a_ledger_that_is_gone_is_the_sum_of_nodes_and_days(lived: Path, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    shutil.copy(lived / "stopped" / "journal.db", path)
+    with contextlib.closing(JournalReader(path)) as archive:
+        before = archive.ledger()
+    zero_root(path, "ledger")
+    assert "made anew from that of nodes and days" in salvage(path, "a test").words()
+    with contextlib.closing(JournalReader(path)) as archive:
+        after = archive.ledger()
+        assert archive.audit() == []
+    for count in ("received", "stored", "duplicates", "dead_letters"):
+        assert getattr(after, count) == getattr(before, count), count
+
+
+def test_a_small_table_is_whole_only_if_each_of_its_rows_can_be_copied(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with contextlib.closing(Journal(path)):
+        pass
+    whole = (1, ("n1", 20_000, 3, 1, 1, 1, 9, 5, 6))
+    for other, is_whole in (
+        ((2, ("n2", 20_000, 3, 1, 1, 1, 9, 5, 6)), True),
+        ((2, ("n2", 20_000, "three", 1, 1, 1, 9, 5, 6)), False),  # no number
+        ((2, ("n2", 20_000)), False),
+        (None, False),
+    ):
+        with contextlib.closing(apsw.Connection(str(path))) as db:
+            db.execute("DELETE FROM node_day")
+            assert _copy_small(db, "node_day", [whole, other]) is is_whole
+            assert db.execute("SELECT count(*) FROM node_day").get == 1 + is_whole

@@ -24,6 +24,7 @@ from echo_ingest.settings.urls import (
     parse_objects_url,
     postgres_address,
 )
+from echo_ingest.sinks.registry import sink_names, sinks_of
 
 SETTINGS_PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -523,3 +524,24 @@ def test_every_setting_has_its_heading_with_default_and_example_and_no_other() -
         default = str(field.default).lower() if field.default is not None else None
         assert (f"`{default}`" if default else "Default:") in text
         assert field.description is not None
+
+
+async def test_the_sinks_that_have_an_address_are_made_the_keeper_of_clips_first(
+    tmp_path: Path,
+) -> None:
+    addresses = {
+        "mongodb": ("IOT_MONGODB_URL", "mongodb://127.0.0.1:1/EchoNet"),
+        "postgres": ("IOT_POSTGRES_URL", "postgresql://127.0.0.1:1/echo"),
+        "echo_api": ("IOT_API_URL", "http://127.0.0.1:1"),
+        "objects": ("IOT_OBJECTS_URL", tmp_path.as_uri()),
+    }
+    order = ["objects", "echo_api", "postgres", "mongodb"]
+    for left_out in (None, *addresses):
+        given = dict(address for name, address in addresses.items() if name != left_out)
+        settings = load(given)
+        wanted = [name for name in order if name != left_out]
+        assert sink_names(settings) == wanted
+        sinks = sinks_of(settings)
+        assert [sink.name for sink in sinks] == wanted
+        for sink in sinks:
+            await sink.close()

@@ -1,5 +1,6 @@
 """A clip sent as plain bytes: who, when and where come from beside it or from within."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -55,6 +56,14 @@ def test_an_audiomoth_comment_survives_flac() -> None:
     result = recording((CLIPS / "tone.flac").read_bytes())
     assert result.observed_at == datetime(2026, 9, 13, 19, 45, 12, tzinfo=UTC)
     assert result.sensor_id == SERIAL
+
+
+def test_a_cut_of_a_longer_recording_says_when_it_begins_itself() -> None:
+    whole = f"Recorded at 04:00:00 14/09/2026 (UTC) by AudioMoth {SERIAL} at medium gain."
+    said = {"recording_start_time": "2026-09-14T15:45:12+10:00", "comment": whole}
+    comment = b"opso_metadata" + json.dumps(said).encode()
+    result = recording(wav(before=chunk(b"LIST", b"INFO" + chunk(b"ICMT", comment))))
+    assert (result.observed_at, result.time_source, result.sensor_id) == (AT, "device", SERIAL)
 
 
 def test_guano_says_who_when_and_where() -> None:

@@ -79,6 +79,7 @@ def test_an_ordinary_prediction_is_told_at_a_glance() -> None:
         "detection", 1_795_451_157, "m1", "rpi_edge_node_1"
     )
     assert same({**PREDICTION, "firmware": {"version": [1, 2]}, "sensorId": None}) == said
+    assert same({**PREDICTION, "firmware": "x" * 500}) == said
 
 
 @pytest.mark.parametrize("field", EDGES)

@@ -335,6 +335,33 @@ def test_a_plain_clip_has_no_field_and_its_properties_have_names() -> None:
     expect(north, Code.IMPOSSIBLE_PLACE, "user property latitude", "latitude 91")
 
 
+@pytest.mark.parametrize(
+    ("item", "count", "code", "words"),
+    [
+        (0, 9_999, Code.TOO_COMPLEX, "too many values"),
+        ([0], 254, Code.TOO_COMPLEX, "257 objects and lists"),
+    ],
+)
+def test_as_many_values_and_parts_as_can_be_read_and_no_more(
+    item: object, count: int, code: Code, words: str
+) -> None:
+    status = {"status": "online", "sensorId": "s"}
+    most = message({**status, "firmware": [item] * count})
+    assert not isinstance(Decoder(100_000).decode(most), Rejected)
+    expect(rejected({**status, "firmware": [item] * (count + 1)}), code, None, words)
+
+
+@pytest.mark.parametrize(
+    ("payload", "near"),
+    [
+        (b'{"status": "online", "sensorId": s}', 'at byte 33, near "ensorId": s}"'),
+        (b'{"status": online, "sensorId": "s"}', 'at byte 11, near ""status": online, "s"'),
+    ],
+)
+def test_where_json_is_broken_is_said_with_what_is_around(payload: bytes, near: str) -> None:
+    assert near in rejected(payload).render()
+
+
 @pytest.mark.parametrize("unknown", [[0, 0, 0], [0.0, 0.0], {"latitude": 0, "longitude": 0}])
 def test_a_place_of_zeros_means_unknown(unknown: object) -> None:
     fields = DETECTION | {"microphoneLLA": unknown, "animalEstLLA": unknown}
@@ -390,6 +417,18 @@ def test_a_detection_may_carry_its_clip(fields: dict[str, object]) -> None:
 def test_base64_may_be_broken_into_lines() -> None:
     lines = "\r\n".join(CLIP[at : at + 76] for at in range(0, len(CLIP), 76))
     assert record(Recording, message({"audio_file": lines})).clip.sample_rate_hz == 16_000
+
+
+def test_a_place_as_an_object_is_where_it_says() -> None:
+    place = {"latitude": -38.5, "longitude": 143.5, "altitude": 12.5}
+    detected = record(Detection, message(PREDICTION | {"microphoneLLA": place}))
+    assert detected.place == Place(-38.5, 143.5, 12.5)
+
+
+def test_a_small_percentage_is_one() -> None:
+    status = {"sensorId": "s", "batteryPct": 0.5, "cpu": 0}
+    health = record(Telemetry, message(status)).health
+    assert (health.battery_percent, health.cpu_percent) == (0.5, 0.0)
 
 
 def test_an_object_place_makes_the_newer_form() -> None:

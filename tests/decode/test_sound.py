@@ -123,3 +123,120 @@ def test_metadata_has_limits() -> None:
     metadata = clip(wav(chunk(b"guan", many))).metadata
     assert len(metadata) <= 100
     assert max(map(len, metadata.values())) == 2_000
+
+
+def remainder(data: bytes, polynomial: int) -> bytes:
+    """Return the CRC of a FLAC frame (RFC 9639, 9.1.8 and 9.3), by long division, bit by bit."""
+    bits = polynomial.bit_length() - 1
+    value = int.from_bytes(data) << bits
+    for shift in range(8 * len(data) - 1, -1, -1):
+        if value >> shift + bits & 1:
+            value ^= polynomial << shift
+    return value.to_bytes(bits // 8)
+
+
+def flac(number: int = 0, code: int = 12, more: bytes = b"", rate_code: int = 0) -> bytes:
+    """Return a header and the last frame of silence, 16 kHz, in blocks of 4,096 samples.
+
+    `code` and `rate_code` say how the frame gives its size and its rate, and `more` are the bytes
+    that these two may need.
+    """
+    layout = 16_000 << 44 | 15 << 36
+    info = struct.pack(">HH", 4_096, 4_096) + bytes(6) + layout.to_bytes(8) + bytes(16)
+    head = b"\xff\xf8" + bytes([code << 4 | rate_code, 0]) + chr(number).encode() + more
+    frame = head + remainder(head, 0x107) + bytes(3)
+    return b"fLaC\x80\0\0\x22" + info + frame + remainder(frame, 0x18005)
+
+
+@pytest.mark.parametrize("number", [0, 127, 128, 2_047, 2_048, 65_535, 65_536, 1_000_000])
+def test_a_flac_lasts_as_long_as_its_last_frame_says(number: int) -> None:
+    found = clip(flac(number))
+    assert (found.sample_rate_hz, found.channels) == (16_000, 1)
+    assert found.duration_seconds == (number + 1) * 4_096 / 16_000
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "samples"),
+    [
+        (1, b"", 192),
+        *((code, b"", 144 * 2**code) for code in range(2, 6)),
+        (6, b"\xfe", 255),
+        (7, b"\x12\x33", 0x1234),
+        *((code, b"", 2**code) for code in range(8, 16)),
+    ],
+)
+@pytest.mark.parametrize(
+    ("rate_code", "rate"), [(5, b""), (12, b"\x10"), (13, b"\x3e\x80"), (14, b"\x06\x40")]
+)
+def test_a_flac_frame_says_its_size_and_rate_in_many_ways(
+    code: int, more: bytes, samples: int, rate_code: int, rate: bytes
+) -> None:
+    data = flac(3, code, more + rate, rate_code)
+    assert clip(data).duration_seconds == (3 * 4_096 + samples) / 16_000
+
+
+@pytest.mark.parametrize("at", [42, 43, 44, 46, 47, 49, 50])
+def test_a_flac_frame_with_a_wrong_bit_is_none(at: int) -> None:
+    data = bytearray(flac(3))
+    data[at] ^= 1
+    assert "cut off" in reason(bytes(data))
+
+
+def mp3(*padded: bool) -> bytes:
+    """Frames of silence, 44.1 kHz on two channels; a padded one is a byte longer."""
+    return b"".join(
+        bytes([0xFF, 0xFB, 0x92 if longer else 0x90, 0]) + bytes(414 if longer else 413)
+        for longer in padded
+    )
+
+
+def test_frames_of_an_mp3_may_be_padded() -> None:
+    assert clip(mp3(False, True, True, False)).duration_seconds == 4 * 1_152 / 44_100
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "order"),
+    [(b"VBRI", 36, "bytes"), (b"Xing", 36, "frames"), (b"Info", 36, "frames")],
+)
+def test_an_mp3_that_counts_itself_lasts_as_it_says_and_is_all_there(
+    name: bytes, at: int, order: str
+) -> None:
+    def counted(frames: int, size_bytes: int) -> bytes:
+        data = bytearray(mp3(False, False))
+        if order == "bytes":
+            data[at : at + 18] = name + bytes(6) + struct.pack(">II", size_bytes, frames)
+        else:
+            data[at : at + 16] = name + struct.pack(">III", 3, frames, size_bytes)
+        return bytes(data)
+
+    assert clip(counted(1_000, 834)).duration_seconds == 1_000 * 1_152 / 44_100
+    for size_bytes in (835, 2**16, 2**24):
+        assert f"its header says {size_bytes:,} bytes" in reason(counted(1_000, size_bytes))
+
+
+def page(granule: int, body: bytes) -> bytes:
+    """Return a page of an Ogg file: up to 255 bytes of one stream."""
+    head = struct.pack("<BBQIIIB", 0, 0, granule, 7, 0, 0, 1)
+    return b"OggS" + head + bytes([len(body)]) + body
+
+
+OPUS = b"OpusHead\x01\x02" + struct.pack("<HI", 312, 16_000)
+VORBIS = b"\x01vorbis" + struct.pack("<IBI", 0, 2, 16_000)
+
+
+@pytest.mark.parametrize(
+    ("first", "granule"), [(OPUS, 48_312), (OPUS + b"\0\0\0", 48_312), (VORBIS, 16_000)]
+)
+def test_an_ogg_lasts_up_to_the_last_page_on_which_a_packet_ends(
+    first: bytes, granule: int
+) -> None:
+    data = page(0, first) + page(granule, b"sound") + page(2**64 - 1, b"of a packet that goes on")
+    found = clip(data)
+    assert (found.sample_rate_hz, found.channels, found.duration_seconds) == (16_000, 2, 1.0)
+    assert "neither Vorbis nor Opus" in reason(page(0, first[:15]) + page(granule, b"sound"))
+
+
+def test_a_compressed_wav_without_a_count_lasts_by_its_bytes_a_second() -> None:
+    layout = chunk(b"fmt ", struct.pack("<HHIIHH", 17, 1, 8_000, 4_055, 256, 4))
+    body = b"WAVE" + layout + chunk(b"data", bytes(4_055 * 3))
+    assert clip(b"RIFF" + struct.pack("<I", len(body)) + body).duration_seconds == 3.0
