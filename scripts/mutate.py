@@ -59,31 +59,31 @@ SALVAGE = Guards("tests/test_salvage.py tests/test_journal.py", "tests/test_salv
 AREAS = {
     "decode": Guards(
         "tests/decode/test_examples.py tests/decode/test_reasons.py tests/decode/test_sound.py "
-        "tests/decode/test_times.py tests/decode/test_audio_file.py tests/decode/test_plain.py "
+        "tests/decode/test_times.py tests/decode/test_audio_file.py tests/decode/test_fast_path.py "
         "tests/test_receipts.py",
         "tests/decode tests/fuzz/test_fuzz.py",
     ),
-    "journal/pages.py": SALVAGE,
-    "journal/mend.py": SALVAGE,
-    "journal/damage.py": SALVAGE,
-    "journal/salvage.py": SALVAGE,
-    "journal/following.py": Guards("tests/test_almanac.py tests/test_almanac_model.py", LINE),
-    "journal/nodes.py": Guards("tests/test_journal_model.py", LINE),
+    "journal/recovery/sqlite_pages.py": SALVAGE,
+    "journal/recovery/repair_ledger.py": SALVAGE,
+    "journal/recovery/detect.py": SALVAGE,
+    "journal/recovery/salvage.py": SALVAGE,
+    "journal/changes.py": Guards("tests/test_almanac.py tests/test_almanac_model.py", LINE),
+    "journal/node_days.py": Guards("tests/test_journal_model.py", LINE),
     "journal": Guards(
-        "tests/test_journal.py tests/test_archive.py tests/test_salvage.py tests/test_deliver.py",
+        "tests/test_journal.py tests/test_journal_reader.py tests/test_salvage.py tests/test_deliver.py",
         "tests/test_reference.py tests/test_almanac.py tests/test_almanac_model.py "
         "tests/test_web.py tests/test_journal_model.py tests/test_power_loss.py "
         f"tests/test_full_disk.py {LINE}",
     ),
-    "deliver": Guards(
+    "pipeline/deliver": Guards(
         "tests/test_deliver.py tests/test_reference.py",
         "tests/test_waits.py tests/test_deliver_model.py tests/test_delivery_process.py",
     ),
     "mqtt": Guards("tests/test_mqtt.py", f"tests/test_waits.py tests/test_mqtt.py {LINE}"),
     "backoff.py": Guards("tests/test_waits.py -k backoff", "tests/test_waits.py"),
-    "retain.py": Guards("tests/test_retain.py", "tests/test_full_disk.py"),
-    "receipts.py": Guards("tests/test_receipts.py", "tests/test_receipts.py"),
-    "ingest.py": Guards(
+    "pipeline/retention.py": Guards("tests/test_retention.py", "tests/test_full_disk.py"),
+    "pipeline/receipts.py": Guards("tests/test_receipts.py", "tests/test_receipts.py"),
+    "pipeline/ingest.py": Guards(
         "tests/test_ingest.py", f"tests/test_ingest.py tests/test_receipts.py {LINE}"
     ),
     "sinks/echo_api": Guards(

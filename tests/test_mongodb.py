@@ -269,23 +269,26 @@ def test_what_no_majority_has_is_not_delivered() -> None:
         (ConfigurationError("the DNS has no such name"), "IOT_MONGODB_URL", Cause.MISCONFIGURED),
         (PyMongoError("something else"), "look into the server's log", Cause.ANSWERS_ERRORS),
         *(
-            (OperationFailure("x", code), "): it goes on by itself", Cause.ANSWERS_ERRORS)
-            for code in (6, 7, 89, 112, 262)
+            (OperationFailure("x", code), "): the service goes on by itself", Cause.UNREACHABLE)
+            for code in (6, 7, 89, 9001)
+        ),
+        *(
+            (OperationFailure("x", code), "): the service goes on by itself", Cause.OVERLOADED)
+            for code in (112, 262)
         ),
         *(
             (OperationFailure("x", code), "once there is one", Cause.NO_PRIMARY)
             for code in (91, 189, 10058, 11600, 11602, 13435, 13436)
         ),
         *(
-            (OperationFailure("x", code), "confirmed by a majority", Cause.NO_PRIMARY)
+            (OperationFailure("x", code), "a majority has not confirmed the write", Cause.NO_PRIMARY)
             for code in (64, 100)
         ),
-        (OperationFailure("x", 9001), "): it goes on by itself", Cause.ANSWERS_ERRORS),
-        (OperationFailure("x", 50), "see what else it does", Cause.ANSWERS_ERRORS),
+        (OperationFailure("x", 50), "look what else it does", Cause.OVERLOADED),
         (OperationFailure("x", 73), "to a database whose name it takes", Cause.MISCONFIGURED),
         (OperationFailure("x", 79), "to a server that knows w: majority", Cause.MISCONFIGURED),
         (OperationFailure("x", 13297), "in the case in which it was created", Cause.MISCONFIGURED),
-        (OperationFailure("x", 14031), "its disk is full: make room", Cause.ANSWERS_ERRORS),
+        (OperationFailure("x", 14031), "its disk is full: make room", Cause.DISK_FULL),
     ],
 )
 def test_each_error_has_its_remedy_and_its_cause(

@@ -583,7 +583,7 @@ async def test_a_broker_that_does_not_answer_a_ping_is_left(
         await reader.read(-1)
 
     async with scripted(play) as session:
-        await poll(lambda: _true("nothing was heard for 2 s" in session.state))
+        await poll(lambda: _true("the broker sent nothing for 2 s" in session.state))
         await poll(lambda: _true(met == 2))
 
 

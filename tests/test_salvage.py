@@ -675,7 +675,7 @@ def test_a_ledger_that_is_gone_is_the_sum_of_nodes_and_days(lived: Path, tmp_pat
     with contextlib.closing(JournalReader(path)) as archive:
         before = archive.ledger()
     zero_root(path, "ledger")
-    assert "made anew from that of nodes and days" in salvage(path, "a test").words()
+    assert "computed anew from the ledger by node and day" in salvage(path, "a test").words()
     with contextlib.closing(JournalReader(path)) as archive:
         after = archive.ledger()
         assert archive.audit() == []

@@ -211,7 +211,7 @@ def test_an_mp3_that_counts_itself_lasts_as_it_says_and_is_all_there(
 
     assert clip(counted(1_000, 834)).duration_seconds == 1_000 * 1_152 / 44_100
     for size_bytes in (835, 2**16, 2**24):
-        assert f"its header says {size_bytes:,} bytes" in reason(counted(1_000, size_bytes))
+        assert f"its header announces {size_bytes:,} bytes" in reason(counted(1_000, size_bytes))
 
 
 def page(granule: int, body: bytes) -> bytes:
