@@ -34,9 +34,6 @@ from echo_ingest.web.console.flash import FlashMessages
 from echo_ingest.web.same_origin import is_by_tls
 
 AnyRequest = Request[object, object, State]
-View = Struct | Mapping[str, Any]
-"""What a template shows: a Struct, or variables by name."""
-
 ZONE_COOKIE = "zone"
 GZIP_FROM_BYTES = 1_000
 GZIP_LEVEL = 5
@@ -65,7 +62,7 @@ class PageRenderer:
         self,
         request: AnyRequest,
         template: str,
-        view: View,
+        view: Struct,
         *,
         status_code: int = 200,
         headers: dict[str, str] | None = None,
@@ -99,7 +96,7 @@ class PageRenderer:
     def fragment(
         self,
         template: str,
-        view: View,
+        view: Struct,
         zone: ZoneInfo,
         now: datetime | None = None,
         viewer: Viewer = NOBODY,
@@ -108,9 +105,9 @@ class PageRenderer:
         shared = {"viewer": viewer, "zone": zone, "now": now or datetime.now(UTC)}
         return self._render(template, shared, view)
 
-    def _render(self, template: str, shared: Mapping[str, Any], view: View) -> str:
-        values = asdict(view) if isinstance(view, Struct) else view
-        return self._templates.get_template(template).render({**shared, "view": view, **values})
+    def _render(self, template: str, shared: Mapping[str, Any], view: Struct) -> str:
+        """Render a template with the fields of `view`, a frozen Struct, as its variables."""
+        return self._templates.get_template(template).render({**shared, **asdict(view)})
 
     def _policy(self, nonce: str) -> str:
         """Forbid other hosts, except for tiles where they are switched on, and anything inline.
