@@ -118,7 +118,7 @@ def test_on_a_full_disk_acknowledgements_stop_memory_stays_flat_and_it_goes_on_b
     eventually(lambda: problems(harness, "/healthz") == {})
     assert harness.ledger()["received"] == 75_000  # none came twice: it was never disconnected
     log = harness.log("run")
-    assert log.count("acknowledgements stopped") == log.count("acknowledgements go on") == 1
+    assert log.count("acknowledgements stopped") == log.count("acknowledgements continue") == 1
 
 
 def test_what_a_sink_took_while_the_disk_was_full_is_settled_later_and_not_sent_twice(
