@@ -48,7 +48,7 @@ class Shown(Struct, frozen=True):
 
 
 PAGES = {
-    "overview": Shown("/console", ("nodes heard", "ridge-07")),
+    "overview": Shown("/console", ("nodes were heard", "ridge-07")),
     "nodes": Shown("/console/nodes", ("ridge-07", "creek-03")),
     "node": Shown("/console/nodes/ridge-07", ("ridge-07", "battery")),
     "calls": Shown("/console/calls", ("Litoria ewingii",)),
