@@ -146,8 +146,7 @@ class Journal:
         self._unacknowledged -= planned.answered
         self._unacknowledged += planned.opened
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
-        duplicates = len(arrivals) - stored - dead_letters
-        return Appended(planned.outcomes, stored, duplicates, dead_letters)
+        return Appended(planned.outcomes, stored, planned.duplicates, dead_letters)
 
     def acknowledged(self) -> None:
         """Note that all that was appended has been acknowledged.
@@ -161,13 +160,19 @@ class Journal:
         planned = self._insert_records(arrivals)
         self._db.executemany(INSERT_DEAD_LETTER, planned.dead_letters)
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
-        duplicates = sum(type(outcome) is Duplicate for outcome in planned.outcomes)
         self._db.execute(
             "UPDATE ledger SET received = received + ?, stored = stored + ?,"
             " duplicates = duplicates + ?, dead_letters = dead_letters + ?,"
             " acknowledged_offset = ?, acknowledged_dead_letter = ?"
             " WHERE stored + ? = (SELECT coalesce(max(offset), 0) FROM record)",
-            (len(arrivals), stored, duplicates, dead_letters, *self._acknowledged, stored),
+            (
+                len(arrivals),
+                stored,
+                planned.duplicates,
+                dead_letters,
+                *self._acknowledged,
+                stored,
+            ),
         )
         if self._db.changes() == 0:
             raise apsw.CorruptError("the newest offset is not the number of records stored")

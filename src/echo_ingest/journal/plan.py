@@ -37,6 +37,7 @@ class AppendPlan(Struct):
     """One for each arrival, in order."""
     records: list[Row]
     dead_letters: list[Row]
+    duplicates: int
     opened: Counter[bytes]
     """Digests stored that a redelivery could not be told from by its key."""
     answered: Counter[bytes]
@@ -54,7 +55,7 @@ def plan(
     `stored` has the keys known to be in the journal; `unacknowledged` what `opened` says, for all
     that the broker may still redeliver.
     """
-    planned = AppendPlan([], [], [], Counter(), Counter())
+    planned = AppendPlan([], [], [], 0, Counter(), Counter())
     known_keys = dict(stored)
     offset = first_offset
     outcome: Outcome
@@ -75,16 +76,18 @@ def plan(
             if message.redelivered and unacknowledged[digest] > planned.answered[digest]:
                 planned.answered[digest] += 1
                 planned.outcomes.append(Duplicate())
+                planned.duplicates += 1
                 continue
             planned.opened[digest] += 1
         planned.outcomes.append(outcome)
-        match outcome:
-            case Stored():
-                known_keys[key] = StoredKey(digest, offset)
-                planned.records.append(_record_row(offset, key, digest, message, kind))
-                offset += 1
-            case DeadLetter(rejected):
-                planned.dead_letters.append(_dead_letter_row(digest, message, rejected))
+        if type(outcome) is Stored:
+            known_keys[key] = StoredKey(digest, offset)
+            planned.records.append(_record_row(offset, key, digest, message, kind))
+            offset += 1
+        elif type(outcome) is DeadLetter:
+            planned.dead_letters.append(_dead_letter_row(digest, message, outcome.rejected))
+        else:
+            planned.duplicates += 1
     return planned
 
 
