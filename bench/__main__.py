@@ -257,7 +257,7 @@ def _grow(course: Course, results: Results, progress: Progress) -> None:
 
 def _make(path: Path, records: int, progress: Progress) -> None:
     task = progress.add_task(f"a journal of {records:,} records", total=records)
-    growth.make_journal(path, records, lambda made: progress.advance(task, made))
+    growth.make_journal(path, records, lambda count: progress.advance(task, count))
     progress.remove_task(task)
 
 

@@ -52,8 +52,8 @@ def main() -> None:
         path, journal_path = almanac_path(Path(folder)), Path(folder) / "journal.db"
         screen.print(f"{machine()}\n{RECORDS:,} records of {NODES:,} nodes …")
         fill(journal_path)
-        with contextlib.closing(JournalReader(journal_path)) as archive:
-            last = archive.last_offset()
+        with contextlib.closing(JournalReader(journal_path)) as reader:
+            last = reader.last_offset()
         seconds, processor_seconds = follow(path, journal_path, last)
         mebibytes = path.stat().st_size / 2**20
         screen.print(
@@ -111,9 +111,9 @@ def refuse(journal_path: Path) -> None:
             arrivals = []
             for number in range(start, start + BATCH):
                 node = BROKEN if number % 2 else f"node-{rng.randrange(NODES):05}"
-                said = UNREADABLE[0] if number < BATCH // 100 else rng.choice(UNREADABLE[1:])
+                payload = UNREADABLE[0] if number < BATCH // 100 else rng.choice(UNREADABLE[1:])
                 received_at_ms = now_ms - (RECORDS - number) * 2_000
-                message = Message(f"{PREFIX}/{node}", said, received_at_ms, node)
+                message = Message(f"{PREFIX}/{node}", payload, received_at_ms, node)
                 arrivals.append((message, decoder.identify(message)))
             journal.append(arrivals)
             journal.acknowledged()

@@ -28,8 +28,8 @@ def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -
     decoder = Decoder(settings.payload_bytes_max)
     journal = Journal(path)
     received_at_ms = (time.time_ns() - OLD_DAYS * 86_400 * 10**9) // 10**6
-    made = islice(detections(Random(SEED), SEED, -records), records)
-    while batch := list(islice(made, BATCH)):
+    outgoing = islice(detections(Random(SEED), SEED, -records), records)
+    while batch := list(islice(outgoing, BATCH)):
         arrived = [
             Message(topic, payload, received_at_ms, settings.node_of(topic))
             for topic, payload in batch
@@ -75,9 +75,9 @@ def delivered_per_second(mosquitto: Path, journal: Path, records: int, **setting
 
 
 def _settled(harness: Harness) -> int:
-    archive = JournalReader(harness.data_dir / "journal.db")
+    reader = JournalReader(harness.data_dir / "journal.db")
     try:
-        sink = archive.ledger().sinks.get("objects")
+        sink = reader.ledger().sinks.get("objects")
     finally:
-        archive.close()
+        reader.close()
     return sink.delivered if sink is not None else 0

@@ -32,13 +32,13 @@ Outgoing = tuple[str, bytes]
 def messages(form: Form, number: int, seed: int = 1) -> Iterator[Outgoing]:
     """So many messages; the same for the same seed, and no two alike."""
     rng = Random(f"{form} {seed}")
-    made: dict[Form, Callable[[Random, int], Iterator[Outgoing]]] = {
+    generators: dict[Form, Callable[[Random, int], Iterator[Outgoing]]] = {
         "detections": detections,
         "mix": _mix,
         "clips": _clips,
         "raw clips": _raw_clips,
     }
-    return islice(made[form](rng, seed), number)
+    return islice(generators[form](rng, seed), number)
 
 
 def detections(rng: Random, _seed: int, first: int = 0) -> Iterator[Outgoing]:
@@ -48,11 +48,11 @@ def detections(rng: Random, _seed: int, first: int = 0) -> Iterator[Outgoing]:
     """
     species = [call.species for call in CALLS]
     for number in count(first):
-        node, heard = rng.choice(NODES), rng.choice(species)
+        node, animal = rng.choice(NODES), rng.choice(species)
         confidence = 50 + 49 * rng.random()
         at_seconds = EPOCH_SECONDS + number // 200
         where = 4 + number / 10_000_000
-        text = DETECTION % (at_seconds, node, heard, confidence, confidence, where)
+        text = DETECTION % (at_seconds, node, animal, confidence, confidence, where)
         label = "Litoria ewingii ".ljust(16 + DETECTION_BYTES - len(text), "I")
         yield f"{PREFIX}/{node}", text.replace("Litoria ewingii ", label).encode()
 

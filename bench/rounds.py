@@ -143,9 +143,9 @@ class Publisher(Struct):
     def figures(self) -> dict[str, float]:
         """Wait for its end; what it says of itself."""
         assert self.process.stdout is not None
-        said: dict[str, float] = json.loads(self.process.stdout.readline())
+        figures: dict[str, float] = json.loads(self.process.stdout.readline())
         assert self.process.wait(timeout=20) == 0
-        return said
+        return figures
 
 
 @contextlib.contextmanager

@@ -60,9 +60,9 @@ def eventually(look: Callable[[], T], *, seconds: float = 20.0) -> T:
     pause = threading.Event()
     while True:
         try:
-            found = look()
-            if found:
-                return found
+            result = look()
+            if result:
+                return result
             problem: Exception | None = None
         except (AssertionError, OSError, ValueError) as error:
             problem = error
@@ -417,7 +417,7 @@ class Device:
         self._stream.sendall(mqtt5.SubscribePacket(1, wanted).write())
         assert isinstance(self._read(), mqtt5.SubAckPacket)
 
-    def heard(self, seconds: float) -> list[str]:
+    def received_topics(self, seconds: float) -> list[str]:
         """Topics of what comes in until nothing has come for `seconds`."""
         self._stream.settimeout(seconds)
         topics = []

@@ -118,16 +118,16 @@ class Cluster:
     async def rows(self, database: str, query: str) -> list[tuple[Any, ...]]:
         """Return what a query finds, as the superuser; its times are in UTC."""
         connection = await asyncpg.connect(self.url(database))
-        found = [tuple(row) for row in await connection.fetch(query)]
+        rows = [tuple(row) for row in await connection.fetch(query)]
         await connection.close()
-        return found
+        return rows
 
     def psql(self, database: str, script: str) -> str:
         """Return what a person sees who types it, as the superuser."""
-        found = program("psql")
-        assert found is not None
+        psql = program("psql")
+        assert psql is not None
         return subprocess.run(
-            [found, "--no-psqlrc", "--quiet", "--pset=pager=off", self.url(database)],
+            [psql, "--no-psqlrc", "--quiet", "--pset=pager=off", self.url(database)],
             input=script,
             capture_output=True,
             text=True,
@@ -146,7 +146,7 @@ class Cluster:
 
 def _command(name: str, *arguments: str) -> list[str]:
     """As an account that PostgreSQL lets run it."""
-    found = program(name)
-    assert found is not None, missing()
+    executable = program(name)
+    assert executable is not None, missing()
     as_account = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups"]
-    return [*(as_account if os.geteuid() == 0 else []), found, *arguments]
+    return [*(as_account if os.geteuid() == 0 else []), executable, *arguments]

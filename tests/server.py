@@ -84,8 +84,10 @@ class Server:
     def _ready(self) -> object:
         assert self._process is not None
         if self._process.poll() is not None:
-            said = self._log.read_text(errors="replace")[-2_000:] if self._log else ""
-            raise RuntimeError(f"{self._command[0]} ended with {self._process.returncode}:\n{said}")
+            output = self._log.read_text(errors="replace")[-2_000:] if self._log else ""
+            raise RuntimeError(
+                f"{self._command[0]} ended with {self._process.returncode}:\n{output}"
+            )
         return self._is_ready()
 
     def _signal(self, number: signal.Signals) -> None:

@@ -133,10 +133,10 @@ class FaultySink:
     def _unavailable(self, retry_after_seconds: float | None) -> Unavailable:
         self._failures += 1
         ceiling = min(60.0, 0.5 * 2.0 ** min(self._failures - 1, 32))
-        told = retry_after_seconds or 0.0
+        asked_seconds = retry_after_seconds or 0.0
         self._next = (
-            now_seconds() + max(told, ceiling / 2),
-            now_seconds() + max(told, ceiling),
+            now_seconds() + max(asked_seconds, ceiling / 2),
+            now_seconds() + max(asked_seconds, ceiling),
         )
         return Unavailable(
             "not now", cause=Cause.OVERLOADED, retry_after_seconds=retry_after_seconds

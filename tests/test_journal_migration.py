@@ -41,8 +41,8 @@ def reading(path: Path) -> Iterator[JournalReader]:
 
 def version(path: Path) -> int:
     with contextlib.closing(apsw.Connection(str(path))) as db:
-        found: int = db.execute("PRAGMA user_version").get
-        return found
+        user_version: int = db.execute("PRAGMA user_version").get
+        return user_version
 
 
 def contents(path: Path) -> tuple[list[object], list[DeadLetterEntry], list[Parked], list[object]]:

@@ -196,18 +196,18 @@ def test_an_api_that_is_gone_for_a_day_costs_no_memory_and_is_caught_up_in_order
 
 def round_of(rng: Random, numbers: range) -> list[tuple[str, bytes]]:
     """Make detections, some of a refused species, and heartbeats, some of an unknown node."""
-    made = []
+    messages = []
     for number in numbers:
         match rng.randrange(20):
             case 0:
-                made.append(heartbeat(number, "known"))
+                messages.append(heartbeat(number, "known"))
             case 1:
-                made.append(heartbeat(number, "strange"))
+                messages.append(heartbeat(number, "strange"))
             case 2:
-                made.append(detection(number, REFUSED_SPECIES))
+                messages.append(detection(number, REFUSED_SPECIES))
             case _:
-                made.append(detection(number))
-    return made
+                messages.append(detection(number))
+    return messages
 
 
 def troubles(rng: Random) -> list[Trouble]:

@@ -123,14 +123,14 @@ async def test_near_is_near_also_at_the_date_line_and_at_the_poles(
     )
     await connection.close()
     tolerance_metres = 0.006 * radius_metres if database == "postgis" else 0.01
-    found = 0
+    near_count = 0
     for place, (is_near, metres) in zip(places, near, strict=True):
         wanted = angle(place, point) * 6_371_008.8
         assert abs(metres - wanted) < 0.01
         if abs(wanted - radius_metres) > tolerance_metres:
             assert is_near == (wanted < radius_metres), (place, wanted)
-            found += is_near
-    assert found > 50
+            near_count += is_near
+    assert near_count > 50
 
 
 def angle(one: tuple[float, float], other: tuple[float, float]) -> float:

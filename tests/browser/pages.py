@@ -20,9 +20,9 @@ def a_call(forest: Forest) -> str:
 def a_group(forest: Forest) -> str:
     """Where all that were refused for one reason are."""
     page = forest.harness.http_bytes("/console/refused").decode()
-    found = re.search(r'href="(/console/refused/group[^"]*)"', page)
-    assert found, page
-    return html.unescape(found[1])
+    link = re.search(r'href="(/console/refused/group[^"]*)"', page)
+    assert link, page
+    return html.unescape(link[1])
 
 
 def a_letter(forest: Forest) -> str:

@@ -101,10 +101,10 @@ class Tab:
         """Return what axe finds that keeps people out."""
         self.page.evaluate(_axe())
         # To look for styles that lock the orientation, axe would apply some inline.
-        found: dict[str, Any] = self.page.evaluate("axe.run({preload: false})")
+        report: dict[str, Any] = self.page.evaluate("axe.run({preload: false})")
         return [
             f"{violation['impact']}: {violation['help']}: {node['html'][:160]}"
-            for violation in found["violations"]
+            for violation in report["violations"]
             if violation["impact"] in GRAVE
             for node in violation["nodes"][:3]
         ]

@@ -41,7 +41,7 @@ def test_a_page_of_much_is_as_quick(
     browser: Browser, huge: Harness, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     origin = f"http://127.0.0.1:{huge.http_port}"
-    path = found(huge, *PAGES[name])
+    path = follow(huge, *PAGES[name])
     took_ms = [milliseconds(origin + path) for _ in range(REQUESTS)]
     size_bytes = transferred(browser, origin, path)
     median = statistics.median(took_ms)
@@ -50,7 +50,7 @@ def test_a_page_of_much_is_as_quick(
     assert size_bytes < BYTES_MAX
 
 
-def found(harness: Harness, path: str, *links: str) -> str:
+def follow(harness: Harness, path: str, *links: str) -> str:
     """Where one comes to by these links."""
     for link in links:
         (href, *_) = re.findall(f'href="({link}[^"]*)"', harness.http_bytes(path).decode())

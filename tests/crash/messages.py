@@ -45,8 +45,8 @@ class Outgoing(Struct, frozen=True):
         """Return the audio in it, if it is a recording."""
         if self.payload.startswith(b"RIFF"):
             return self.payload
-        found = CLIP.search(self.payload)
-        return base64.b64decode(found[1]) if found else None
+        match = CLIP.search(self.payload)
+        return base64.b64decode(match[1]) if match else None
 
 
 class Form(Struct, frozen=True):
@@ -74,13 +74,13 @@ def is_published_twice(seed: int, number: int) -> bool:
 
 def number_of(payload: bytes) -> int | None:
     """Which message a payload is."""
-    found = NUMBER.search(payload)
-    return int(found[1] or found[2]) if found else None
+    match = NUMBER.search(payload)
+    return int(match[1] or match[2]) if match else None
 
 
 def edge_prediction(number: int, node: str, rng: Random) -> bytes:
-    said = payloads.edge_prediction(PREFIX, _node(node), WHEN, rng)
-    return _json(json.loads(said.payload), number, timestamp=str(EPOCH_SECONDS + number))
+    outgoing = payloads.edge_prediction(PREFIX, _node(node), WHEN, rng)
+    return _json(json.loads(outgoing.payload), number, timestamp=str(EPOCH_SECONDS + number))
 
 
 def edge_prediction_with_id(number: int, node: str, rng: Random) -> bytes:
@@ -103,14 +103,14 @@ def detection(number: int, node: str, rng: Random) -> bytes:
 
 
 def movement(number: int, node: str, rng: Random) -> bytes:
-    said = payloads.movement(PREFIX, _node(node), WHEN, rng)
-    return _json(json.loads(said.payload), number, timestamp=EPOCH_SECONDS + number)
+    outgoing = payloads.movement(PREFIX, _node(node), WHEN, rng)
+    return _json(json.loads(outgoing.payload), number, timestamp=EPOCH_SECONDS + number)
 
 
 def sensor_health(number: int, node: str, rng: Random) -> bytes:
-    said = payloads.sensor_health(PREFIX, _node(node), WHEN, rng)
+    outgoing = payloads.sensor_health(PREFIX, _node(node), WHEN, rng)
     moment = EPOCH_SECONDS + number
-    return _json(json.loads(said.payload), number, timestamp=moment, status=f"number={number};")
+    return _json(json.loads(outgoing.payload), number, timestamp=moment, status=f"number={number};")
 
 
 def heartbeat(number: int, node: str, rng: Random) -> bytes:

@@ -75,16 +75,16 @@ def reconcile(evidence: Evidence) -> Verdict:
     verdict = Verdict(answers.acknowledged, answers.receipted, [], [], [], 0, [], 0, 0, problems)
     for number in range(evidence.total):
         message = _message(evidence, number)
-        rows, letters = kept.records[number], kept.dead_letters[number]
+        rows, dead_letters = kept.records[number], kept.dead_letters[number]
         is_dead = message.fate == "dead letter"
-        if (letters if is_dead else rows) == 0:
+        if (dead_letters if is_dead else rows) == 0:
             if answers.receipted_at[number] or _is_promised(evidence, number):
                 verdict.lost.append(number)
             elif answers.acknowledged_at[number]:
                 verdict.puback_only_lost.append(number)
-        if (rows if is_dead else letters) != 0:
+        if (rows if is_dead else dead_letters) != 0:
             problems.append(f"message {number} should have become: {message.fate}")
-        times = rows + letters
+        times = rows + dead_letters
         if times > 1 and message.has_identity:
             verdict.duplicated.append(number)
         elif times > answers.published[number]:
@@ -142,7 +142,7 @@ def near(evidence: Evidence, number: int) -> str:
     }
     first = min((at for at in moments.values() if at), default=0.0)
     lines = [f"message {number} of {evidence.node(number)}, sent {answers.published[number]} times"]
-    lines += [f"  {said} at {at:.3f}" for said, at in moments.items() if at]
+    lines += [f"  {event} at {at:.3f}" for event, at in moments.items() if at]
     around = [done for done in evidence.faults if abs(done.at - first) < NEAR_SECONDS]
     for done in sorted(around, key=lambda done: abs(done.at - first))[:SHOWN_FAULTS]:
         fault = done.fault
@@ -186,10 +186,10 @@ def _kept(evidence: Evidence, problems: list[str]) -> Kept:
 
 
 def _check_ledger(evidence: Evidence, problems: list[str]) -> None:
-    archive = JournalReader(evidence.journal)
-    ledger = archive.ledger()
-    problems += archive.audit()
-    archive.close()
+    reader = JournalReader(evidence.journal)
+    ledger = reader.ledger()
+    problems += reader.audit()
+    reader.close()
     sinks = {
         name: {part: getattr(sink, part) for part in sink.__struct_fields__}
         for name, sink in ledger.sinks.items()
@@ -254,12 +254,12 @@ def _missing_rows(evidence: Evidence, problems: list[str]) -> list[int]:
 
 
 def _entries(evidence: Evidence, selection: Selection) -> Iterator[Entry]:
-    archive = JournalReader(evidence.journal)
+    reader = JournalReader(evidence.journal)
     offset = 0
-    while page := archive.after(selection, offset):
+    while page := reader.after(selection, offset):
         yield from page
         offset = page[-1].offset
-    archive.close()
+    reader.close()
 
 
 # ---------------------------------------------------------------------- the API

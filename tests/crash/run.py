@@ -301,10 +301,10 @@ class Run:
 
     def _counts(self) -> tuple[int, int]:
         with contextlib.suppress(JournalUnusable, apsw.Error):
-            archive = JournalReader(self._house.data_dir / "journal.db")
+            reader = JournalReader(self._house.data_dir / "journal.db")
             try:
-                ledger = archive.ledger()
+                ledger = reader.ledger()
             finally:
-                archive.close()
+                reader.close()
             return ledger.received, sum(sink.backlog for sink in ledger.sinks.values())
         return -1, -1

@@ -393,12 +393,12 @@ def _load_balancer(cluster: Cluster) -> Iterator[str]:
                     yield f"HTTPRoute: no service is at {backend}"
     for policy in (*cluster.of("HealthCheckPolicy"), *cluster.of("GCPBackendPolicy")):
         reference = policy["spec"]["targetRef"]
-        found = cluster.services.get(reference["name"])
-        if found is None or reference["kind"] != "Service" or reference["group"]:
+        service = cluster.services.get(reference["name"])
+        if service is None or reference["kind"] != "Service" or reference["group"]:
             yield f"{policy['kind']}: there is no such service"
         elif policy["kind"] == "HealthCheckPolicy":
             yield from _check(
-                cluster, found, policy["spec"]["default"]["config"]["httpHealthCheck"]
+                cluster, service, policy["spec"]["default"]["config"]["httpHealthCheck"]
             )
         else:
             yield from _life(policy["spec"]["default"]["timeoutSec"])

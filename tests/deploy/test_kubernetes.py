@@ -23,8 +23,8 @@ RICHEST = ("gke-ingress", "split")  # between them, each manifest there is
 
 def problems(manifests: tuple[Manifest, ...], tmp_path: Path) -> list[str]:
     """By the schemas; where they have nothing to say, by what the manifests say of each other."""
-    found = [problem for manifest in manifests for problem in malformed(manifest)]
-    return found or list(disagreements(Cluster(manifests, SECRET_KEYS), tmp_path))
+    malformations = [problem for manifest in manifests for problem in malformed(manifest)]
+    return malformations or list(disagreements(Cluster(manifests, SECRET_KEYS), tmp_path))
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -79,10 +79,10 @@ def test_a_slip_of_the_pen_is_found_wherever_it_is(overlay: str, tmp_path: Path)
     for index, manifest in enumerate(manifests):
         for place in places(manifest):
             changed = (*manifests[:index], plant(manifest, place), *manifests[index + 1 :])
-            found = list(malformed(changed[index]))
-            found = found or list(disagreements(Cluster(changed, SECRET_KEYS), tmp_path))
+            complaints = list(malformed(changed[index]))
+            complaints = complaints or list(disagreements(Cluster(changed, SECRET_KEYS), tmp_path))
             planted += 1
-            if not found and not is_free(manifest, place):
+            if not complaints and not is_free(manifest, place):
                 unnoticed.append((manifest["kind"], manifest["metadata"]["name"], place))
     assert planted > 300
     assert unnoticed == []

@@ -115,8 +115,8 @@ def _mp3(rng: Random) -> bytes:
     tag = b""
     if rng.random() < 0.5:
         size = rng.choice((0, 10, 127, 2**28 - 1))
-        said = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
-        tag = b"ID3\x04\0" + rng.choice((b"\0", b"\x10")) + said + bytes(min(size, 127))
+        length = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+        tag = b"ID3\x04\0" + rng.choice((b"\0", b"\x10")) + length + bytes(min(size, 127))
     head = bytes([0xFF, rng.choice((0xFB, 0xF3, 0xE3, 0xFA)), rng.randrange(256), rng.randrange(4)])
     frame = bytearray(head + bytes(rng.choice((20, 100, 413, 414, 1_000))))
     if rng.random() < 0.6:

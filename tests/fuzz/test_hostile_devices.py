@@ -55,12 +55,12 @@ def forged(
 
 def length(number: int) -> bytes:
     """Return a variable byte integer [MQTT-1.5.5]."""
-    made = b""
+    encoded = b""
     while True:
         number, low = divmod(number, 128)
-        made += bytes([low | (128 if number else 0)])
+        encoded += bytes([low | (128 if number else 0)])
         if not number:
-            return made
+            return encoded
 
 
 FORGED = {

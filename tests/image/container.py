@@ -36,7 +36,7 @@ class Container(Harness):
         docker(
             "create",
             *("--name", self.name, "--network", network),
-            *(w for ours, its in ports.items() for w in ("-p", f"127.0.0.1:{ours}:{its}")),
+            *(w for host, own in ports.items() for w in ("-p", f"127.0.0.1:{host}:{own}")),
             *(("-v", f"{volume}:/data") if volume else ()),
             *(w for name, value in settings.items() for w in ("-e", f"{name}={value}")),
             *options,
@@ -49,7 +49,7 @@ class Container(Harness):
         docker("start", self.name)
 
         def healthy() -> bool:
-            assert self.state()["Running"], self.said()
+            assert self.state()["Running"], self.logs()
             return self.http("/healthz")[0] == 200
 
         eventually(healthy, seconds=40)
@@ -60,7 +60,7 @@ class Container(Harness):
         docker("stop", "-t", str(GRACE_SECONDS), self.name)
         took_seconds = time.monotonic() - asked
         state = self.state()
-        assert state["ExitCode"] == 0, (state, self.said())
+        assert state["ExitCode"] == 0, (state, self.logs())
         return took_seconds
 
     def signal(self, number: str) -> None:
@@ -91,14 +91,14 @@ class Container(Harness):
         """Return `starting`, `healthy` or `unhealthy`, by the image's health check."""
         return str(self.state()["Health"]["Status"])
 
-    def said(self) -> str:
+    def logs(self) -> str:
         """All it has logged."""
         done = docker("logs", self.name)
         return done.stdout + done.stderr
 
     def close(self) -> None:
         """Remove it with its unnamed volumes; what it said is shown beside a test that failed."""
-        print(self.name, self.said())
+        print(self.name, self.logs())
         docker("rm", "--force", "--volumes", self.name)
 
 
