@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def show(path: Path, asked: Mapping[str, Question]) -> None:
-    """How long each answer takes."""
+    """Print how long each answer takes."""
     table = Table("asked", "first ms", "median ms", "most ms")
     for name, question in asked.items():
         taken_ms = [ask(path, question) for _ in range(ROUNDS)]
@@ -80,7 +80,7 @@ def show(path: Path, asked: Mapping[str, Question]) -> None:
 
 
 def follow(path: Path, journal_path: Path, last: int) -> tuple[float, float]:
-    """How many seconds it takes until all is there, by the clock and of the processor."""
+    """Return how many seconds it takes until all is there: of wall-clock time and of CPU time."""
     began, busy = time.perf_counter(), time.process_time()
     stop = threading.Event()
     follower = Follower(path, journal_path, Decoder(PAYLOAD_BYTES_MAX))
@@ -183,7 +183,7 @@ def questions(path: Path) -> Mapping[str, Question]:
 
 
 def ask(path: Path, question: Question) -> float:
-    """How long the answer takes in milliseconds, from opening the file on."""
+    """Return how many milliseconds an answer takes, counted from opening the file."""
     began = time.perf_counter()
     with contextlib.closing(Almanac(path)) as almanac:
         question(almanac)

@@ -23,7 +23,7 @@ START_SECONDS_MAX = 600.0
 
 
 def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -> None:
-    """Append so many detections, received two days ago, as ingestion would."""
+    """Append `records` detections, received two days ago, as ingestion would."""
     settings = Settings()
     decoder = Decoder(settings.payload_bytes_max)
     journal = Journal(path)
@@ -41,7 +41,7 @@ def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -
 
 
 def start_seconds(mosquitto: Path, journal: Path | None = None, **settings: str) -> float:
-    """From the start of the service to its first healthy answer."""
+    """Return the seconds from the start of the service to its first healthy answer."""
     with broker_of(mosquitto, journal, **settings) as (harness, _):
         began = time.perf_counter()
         program = start_service(harness)

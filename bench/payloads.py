@@ -30,7 +30,7 @@ Outgoing = tuple[str, bytes]
 
 
 def messages(form: Form, number: int, seed: int = 1) -> Iterator[Outgoing]:
-    """So many messages; the same for the same seed, and no two alike."""
+    """Yield `number` messages, no two of which are alike; the same seed gives the same messages."""
     rng = Random(f"{form} {seed}")
     generators: dict[Form, Callable[[Random, int], Iterator[Outgoing]]] = {
         "detections": detections,
@@ -58,14 +58,14 @@ def detections(rng: Random, _seed: int, first: int = 0) -> Iterator[Outgoing]:
 
 
 def _mix(_rng: Random, seed: int) -> Iterator[Outgoing]:
-    """All forms, some of them broken: as in the crash run."""
+    """Yield messages of all forms, some of them broken, as in the crash run."""
     for number in count():
         sent = message_of(seed, number, NODES[number % len(NODES)])
         yield sent.topic, sent.payload
 
 
 def _clips(rng: Random, seed: int) -> Iterator[Outgoing]:
-    """500 kB of audio as base64 in JSON."""
+    """Yield clips of 500 kB as base64 in JSON."""
     ready = [base64.b64encode(clip).decode() for clip in _sounds(rng, CLIP_BYTES * 3 // 4)]
     for number in count():
         fields = {"timestamp": EPOCH_SECONDS + number, "sensorId": NODES[0], "seed": seed}
@@ -74,7 +74,7 @@ def _clips(rng: Random, seed: int) -> Iterator[Outgoing]:
 
 
 def _raw_clips(rng: Random, _seed: int) -> Iterator[Outgoing]:
-    """500 kB of audio as it is; its last samples are a number."""
+    """Yield clips of 500 kB as plain bytes; the last samples of each are its number."""
     ready = [bytearray(clip) for clip in _sounds(rng, CLIP_BYTES)]
     for number in count():
         clip = ready[number % CLIPS]

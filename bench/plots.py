@@ -76,7 +76,7 @@ def draw(
 
 
 def picture(title: str, note: str, bars: Sequence[Bar]) -> str:
-    """Horizontal bars on one scale."""
+    """Return a picture of horizontal bars on one scale."""
     most = max((bar.value.most for bar in bars), default=1.0) or 1.0
     height = TOP + len(bars) * (BAR + GAP) + 8
     parts = [

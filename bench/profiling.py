@@ -26,7 +26,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 
 
 def profile(messages: int, mosquitto: Path, flame: Path) -> dict[str, float]:
-    """Share of the service's CPU time by step, 0 to 1; a flame graph of it goes to `flame`."""
+    """Return the share of CPU time of each step, 0 to 1; write a flame graph to `flame`."""
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "stacks"
         for path, kind in ((raw, "raw"), (flame, "flamegraph")):

@@ -60,7 +60,7 @@ class Drained(Struct, frozen=True):
 
 @contextlib.contextmanager
 def tabs(harness: Harness) -> Iterator[None]:
-    """As many as may be open."""
+    """Open as many tabs as may be open at once."""
     with Tabs(harness.http_port, TABS) as opened:
         eventually(lambda: opened.open == TABS, seconds=60)
         yield
@@ -69,7 +69,7 @@ def tabs(harness: Harness) -> Iterator[None]:
 
 @contextlib.contextmanager
 def asking(harness: Harness, path: str, at_a_time: int) -> Iterator[None]:
-    """So many clients that ask the same, each again once it has its answer."""
+    """Run clients that ask the same question, each again as soon as it has its answer."""
     stop, answered = threading.Event(), [0] * at_a_time
 
     def ask(which: int) -> None:

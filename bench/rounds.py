@@ -114,7 +114,7 @@ def measure(
     seed: int = 1,
     **settings: str,
 ) -> Round:
-    """Run it once; messages of another seed are other messages."""
+    """Run a contestant once; another seed gives other messages."""
     with (
         broker_of(mosquitto, journal, **settings) as (harness, broker_pid),
         publisher_of(harness, form, messages, seed) as publisher,
@@ -141,7 +141,7 @@ class Publisher(Struct):
         self.process.stdin.flush()
 
     def figures(self) -> dict[str, float]:
-        """Wait for its end; what it says of itself."""
+        """Wait for its end and return the figures that it prints."""
         assert self.process.stdout is not None
         figures: dict[str, float] = json.loads(self.process.stdout.readline())
         assert self.process.wait(timeout=20) == 0
@@ -221,7 +221,7 @@ def _measure(
 
 
 def _connections(harness: Harness) -> int:
-    """How many the broker has let in so far."""
+    """Return how many connections the broker has accepted so far."""
     return harness.log("broker").count("New client connected")
 
 

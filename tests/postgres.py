@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 def program(name: str) -> str | None:
-    """Where one of PostgreSQL's programs is: the newest of Debian's, else on `PATH`."""
+    """Return where a program of PostgreSQL is: the newest of Debian's, else the one on `PATH`."""
     folders = Path("/usr/lib/postgresql").glob("*/bin")
     newest_first = sorted(folders, key=lambda folder: int(folder.parent.name), reverse=True)
     path = os.pathsep.join([*map(str, newest_first), os.environ.get("PATH", "")])
@@ -73,7 +73,7 @@ class Cluster:
         )
 
     def start(self) -> None:
-        """Have it run."""
+        """Start the server."""
         if not self._server.is_running:
             eventually(self._start)
 
@@ -109,7 +109,7 @@ class Cluster:
         return f"postgresql://{user}:{secret}@127.0.0.1:{port or self.port}/{database}"
 
     async def execute(self, database: str, *statements: str) -> None:
-        """Each in a transaction of its own, as the superuser."""
+        """Execute each statement in its own transaction, as the superuser."""
         connection = await asyncpg.connect(self.url(database))
         for statement in statements:
             await connection.execute(statement)
@@ -145,7 +145,7 @@ class Cluster:
 
 
 def _command(name: str, *arguments: str) -> list[str]:
-    """As an account that PostgreSQL lets run it."""
+    """Return the command line, run as an account that PostgreSQL accepts."""
     executable = program(name)
     assert executable is not None, missing()
     as_account = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups"]

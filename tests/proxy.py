@@ -13,7 +13,7 @@ CHUNK_BYTES = 65_536
 
 
 class Strike(Struct):
-    """What befalls one piece of what is passed on."""
+    """What happens to one piece of what is passed on."""
 
     upward: bool
     """Towards the server; else from it."""
@@ -74,7 +74,7 @@ class Proxy:
         self._flowing.set()
 
     async def stall(self, seconds: float) -> None:
-        """Pass nothing on for so long, then go on as if nothing had been."""
+        """Pass nothing on for `seconds`, then go on as if nothing had happened."""
         self._stalls += 1
         self._flowing.clear()
         await asyncio.sleep(seconds)
@@ -83,7 +83,7 @@ class Proxy:
             self._flowing.set()
 
     async def half_open(self, seconds: float, *, far_first: bool) -> None:
-        """Break one end of every connection; the other end hears nothing of it for so long."""
+        """Break one end of every connection; the other end does not notice for `seconds`."""
         pairs = dict(self._pairs)
         self._deaf |= pairs.keys()
         for near, far in pairs.items():

@@ -173,7 +173,7 @@ def check_nights(almanac: Almanac, entries: list[JournalRecord], zone: ZoneInfo)
 
 
 def all_nights(almanac: Almanac, wanted: CallFilter, zone: ZoneInfo) -> list[Night]:
-    """Two at a time."""
+    """Return all nights, read two at a time."""
     nights: list[Night] = []
     while page := almanac.nights(wanted, zone, 2):
         nights += page
@@ -235,7 +235,7 @@ def check_nodes(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
 
 
 def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRecord]) -> None:
-    """Whole hours since the one that retention has come to, of which it may have removed some."""
+    """Check all hours but the one in which retention stopped, which may not be complete."""
     trimmed = reader.trimmed_offset() > 0
     first_ms = almanac.progress().first_hour_ms + (HOUR_MS if trimmed else 0)
     received: Counter[tuple[str, int]] = Counter()

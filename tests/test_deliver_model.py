@@ -91,7 +91,7 @@ class FaultySink:
         self._writing = False
 
     def met_anew(self) -> None:
-        """Whoever writes has been restarted, and does not know how often this one has failed."""
+        """Note that the writer was restarted, and does not know how often this sink has failed."""
         self._failures, self._next = 0, (0.0, math.inf)
 
     async def write(self, batch: Sequence[Delivery]) -> Written:
@@ -181,7 +181,7 @@ class Days:
         self._journal.close()
 
     async def _episode(self) -> None:
-        """Minutes in one mood, or hours without a sink, while more arrives."""
+        """Spend minutes in one mood, or hours without a sink, while more arrives."""
         self._sink.mood = self._rng.choice(tuple(FATES))
         gone = self._sink.mood in ("down", "busy")
         self._journal.full = not gone and self._rng.random() < 0.2
@@ -231,7 +231,7 @@ class Days:
         await asyncio.wait({self._task})
 
     async def _stop(self) -> None:
-        """Stop; the current write ends first, and a wait for room is cut off."""
+        """Stop delivery; the current write ends first, and a wait for room is cut off."""
         self._stopping.set()
         self._deliver.wake()
         await asyncio.wait({self._task}, timeout=SLOW_SECONDS_MAX + IDLE_POLL_SECONDS)

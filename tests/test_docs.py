@@ -33,13 +33,13 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def sections(document: str) -> dict[str, str]:
-    """Heading → what stands below it, up to the next heading."""
+    """Return the text below each heading, up to the next heading."""
     parts = HEADING.split((DOCS / document).read_text())
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def anchor(heading: str) -> str:
-    """As GitHub makes it: lower case, without punctuation, with dashes for spaces."""
+    """Return the anchor as GitHub makes it: lower case, no punctuation, dashes for spaces."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 

@@ -56,7 +56,7 @@ def contents(path: Path) -> tuple[list[object], list[DeadLetterEntry], list[Park
 
 
 def counts(ledger: Ledger) -> object:
-    """All of a ledger but the age of what waits."""
+    """Return all of a ledger but the age of what waits."""
     sinks = {
         name: (sink.skipped, sink.delivered, sink.parked, sink.backlog, sink.paused_at_ms)
         for name, sink in ledger.sinks.items()

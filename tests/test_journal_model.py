@@ -161,7 +161,7 @@ class Model:
         return outcomes
 
     def outcome(self, sent: Sent) -> str:
-        """Return what becomes of it by its content, redelivered or not."""
+        """Return the outcome of a message by its content, redelivered or not."""
         if sent.form == "rubbish":
             return INVALID
         for stored in self.records.values():

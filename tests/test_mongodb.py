@@ -187,7 +187,7 @@ def test_of_reports_in_one_batch_the_newest_counts() -> None:
 
 
 def test_what_bson_cannot_hold_is_refused() -> None:
-    """No form can say it today."""
+    """No form of message can contain it today."""
     plain = delivery(detection(0))
     wide = msgspec.structs.replace(plain.record, sample_rate_hz=2**63)
     (refusal,) = plan([msgspec.structs.replace(plain, record=wide), plain], "objects").refusals
@@ -319,7 +319,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture
 async def database(port: int) -> AsyncIterator[Database]:
-    """Empty, without rules."""
+    """Return an empty database without validation rules."""
     async with AsyncMongoClient[dict[str, Any]](mongodb.url(port)) as client:
         database = client.get_default_database()
         yield database

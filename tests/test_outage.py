@@ -66,7 +66,7 @@ def harness(tmp_path: Path, api_port: int) -> Iterator[Harness]:
 
 
 def detection(number: int, species: str = "Litoria ewingii") -> tuple[str, bytes]:
-    """One of a day's detections, evenly over the day."""
+    """Return one of a day's detections, which are spread evenly over the day."""
     fields = {
         "type": "prediction",
         "timestamp": str(MORNING + number * DAY_SECONDS // max(MESSAGES, DAY_SECONDS)),
@@ -84,7 +84,7 @@ def heartbeat(number: int, node: str) -> tuple[str, bytes]:
 
 
 def sink(harness: Harness) -> dict[str, Any]:
-    """As HTTP says it; the journal itself is asked at the end."""
+    """Return the sink's counts as HTTP reports them; the journal itself is asked at the end."""
     figures: dict[str, Any] = harness.ledger_now()["sinks"]["echo_api"]
     return figures
 
@@ -128,7 +128,7 @@ class Memory:
 
 
 def publish(harness: Harness, numbers: range) -> None:
-    """From several devices at once; return when all are acknowledged."""
+    """Publish from several devices at once; return when all messages are acknowledged."""
 
     def be_a_device(share: range) -> None:
         device = Device(harness.mqtt_port)
@@ -211,7 +211,7 @@ def round_of(rng: Random, numbers: range) -> list[tuple[str, bytes]]:
 
 
 def troubles(rng: Random) -> list[Trouble]:
-    """Each of them in some order, for a call or two, with good calls between."""
+    """Return each trouble, in some order, for a call or two, with good calls between them."""
     once: list[Trouble] = ["lie", "hang"]
     planned = [[trouble] * rng.choice((1, 1, 2)) for trouble in TROUBLES] + [[t] for t in once]
     rng.shuffle(planned)

@@ -48,7 +48,7 @@ FILES = ["0001_tables.sql", "0002_months.sql", "0003_near.sql"]
 
 
 class Database:
-    """An empty one, and a sink that writes to it."""
+    """An empty database, and a sink that writes to it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -69,7 +69,7 @@ class Database:
         return {name: value for name, value in row.items() if value is not None}
 
     async def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every row of every table, and which transaction wrote it."""
+        """Return every row of every table, and which transaction wrote it."""
         return {
             table: await self.rows(f"SELECT xmin, * FROM echo.{table} ORDER BY 2, 3")  # noqa: S608
             for table in ("nodes", *COLUMNS)

@@ -54,7 +54,7 @@ def small_wal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def held(path: Path) -> Held:
-    """All that the journal holds, read beside it from the real files."""
+    """Return all that the journal holds, read beside it from the real files."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=REAL_VFS)
     tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
     rows_by_table = {

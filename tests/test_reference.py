@@ -121,7 +121,7 @@ async def delivering(journal: Journal, folder: Path) -> AsyncIterator[Pair]:
 async def bring_up_to_date(
     journal: Journal, sink: Names, clip_store: Deliver | None = None
 ) -> None:
-    """Deliver to one more sink until it has all."""
+    """Deliver to one more sink until it has every record."""
     deliver = Deliver(journal, sink, decoder=Decoder(PAYLOAD_BYTES_MAX), clip_store=clip_store)
     stopping = asyncio.Event()
     task = asyncio.create_task(deliver.run(stopping))

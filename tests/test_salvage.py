@@ -78,7 +78,7 @@ def fill(journal: Journal, rng: Random, numbers: range) -> None:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folders: a journal as an orderly stop leaves it, and one as a kill does."""
+    """Return two folders: a journal as an orderly stop leaves it, and one as a kill does."""
     folder = tmp_path_factory.mktemp("lived")
     rng = Random(1)
     (folder / "stopped").mkdir()
@@ -276,7 +276,7 @@ def live(path: Path) -> tuple[int, dict[str, set[int]], dict[int, Message]]:
 
 
 def check(path: Path, truth: Truth) -> tuple[set[int], set[int]]:
-    """Hold what the journal has against the truth; return what was saved and what was not."""
+    """Compare the journal with the truth; return what was saved and what was not."""
     with contextlib.closing(JournalReader(path)) as reader:
         kept = {entry.offset: entry for entry in entries(reader)}
         dead_letters = {each.id: each for each in reader.dead_letters()}
@@ -315,7 +315,7 @@ def works(path: Path, used: set[int]) -> None:
 
 
 def readable(path: Path) -> set[int]:
-    """Offsets that SQLite gives whole from the damaged file, going up, going down, one by one."""
+    """Return the offsets SQLite still reads from the damaged file: up, down, and one by one."""
     copy = path.parent / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(path.parent, copy)

@@ -120,7 +120,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 def detection(hour: int, *, node: str = "ridge-07", sensor_id: str = "node-7") -> Message:
-    """Form 10: heard at that hour of 14 September 2026."""
+    """Return a detection of form 10, observed at that hour of 14 September 2026."""
     observed_at = datetime(2026, 9, 14, hour, tzinfo=UTC)
     fields = {
         "timestamp": str(int(observed_at.timestamp())),

@@ -19,6 +19,6 @@ def tool(name: str) -> Path:
 
 
 def without(reason: str) -> NoReturn:
-    """Something is missing: skip the test on a laptop, fail it in CI."""
+    """Skip the test on a laptop because something is missing; fail it in CI."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     raise AssertionError("neither returns")

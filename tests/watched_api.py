@@ -79,7 +79,7 @@ class WatchedApi(Replica):
         self._loop.close()
 
     def plan(self, troubles: Iterable[Trouble]) -> None:
-        """Set the faults of the next calls, one by one ("": none); then all is well."""
+        """Set the faults of the next calls, one by one ("" for none); after them all is well."""
         self._troubles = iter(troubles)
 
     def trouble_of(self, stored: Stored) -> Trouble:

@@ -62,11 +62,11 @@ class Forest:
         return Device(self.harness.mqtt_port)
 
     def publish(self, node: str, **fields: object) -> None:
-        """One message in JSON, acknowledged."""
+        """Publish one message in JSON and wait for its acknowledgement."""
         self.device().publish([(f"{PREFIX}/{node}", json.dumps(fields).encode())])
 
     def hear(self, node: str, species: str, **more: object) -> None:
-        """`node` hears something now."""
+        """Publish a detection by `node`, of this moment."""
         fields = {
             "sensor_id": node,
             "species": species,

@@ -55,7 +55,7 @@ CONTROLS = """() => {
 
 
 def start(playwright: Playwright) -> Browser:
-    """Debian's chromium; without it the tests are skipped, and fail in CI."""
+    """Start Debian's chromium; without it the tests are skipped, or fail in CI."""
     program = shutil.which("chromium")
     if program is None:
         without("chromium is not here; `scripts/setup dev` says what to type")
@@ -114,7 +114,7 @@ class Tab:
         return list(self.page.evaluate(OVERFLOWING))
 
     def tab_to(self, selector: str) -> None:
-        """By the Tab key alone, from where the focus is."""
+        """Move the focus to a control with the Tab key alone."""
         for _ in range(STOPS_MAX):
             self.page.keyboard.press("Tab")
             if self.page.evaluate("(to) => document.activeElement.matches(to)", selector):

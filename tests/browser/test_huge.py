@@ -51,7 +51,7 @@ def test_a_page_of_much_is_as_quick(
 
 
 def follow(harness: Harness, path: str, *links: str) -> str:
-    """Where one comes to by these links."""
+    """Return the path of the page that these links lead to."""
     for link in links:
         (href, *_) = re.findall(f'href="({link}[^"]*)"', harness.http_bytes(path).decode())
         path = html.unescape(href)
@@ -59,7 +59,7 @@ def follow(harness: Harness, path: str, *links: str) -> str:
 
 
 def milliseconds(address: str) -> float:
-    """Until the whole page is here, over loopback: what the server took, and a little more."""
+    """Return the milliseconds until the whole page is here, mostly the server's time."""
     request = urllib.request.Request(address, headers={"Accept-Encoding": "gzip"})  # noqa: S310
     began = time.perf_counter()
     with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - loopback
@@ -68,7 +68,7 @@ def milliseconds(address: str) -> float:
 
 
 def transferred(browser: Browser, origin: str, path: str) -> int:
-    """Bytes of the page with all that it loads, on the wire, by a browser that has nothing yet."""
+    """Return the bytes that a browser with an empty cache transfers for the whole page."""
     sizes: list[int] = []
 
     def count(request: Request) -> None:

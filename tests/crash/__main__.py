@@ -74,7 +74,7 @@ def program_of(wanted: str) -> tuple[Path, tuple[int, int, int]]:
 
 
 class Progress:
-    """A bar on a terminal, now and then a line elsewhere."""
+    """The progress of a run: a bar on a terminal, elsewhere a line now and then."""
 
     def __init__(self, kills: int) -> None:
         self._kills = kills
@@ -93,7 +93,7 @@ class Progress:
 
 
 def explain(evidence: Evidence, verdict: Verdict) -> None:
-    """Everything that should not be, with what was near it."""
+    """Return each problem, with the faults that were near it."""
     for what in ("lost", "duplicated", "undelivered"):
         for number in getattr(verdict, what)[:SHOWN]:
             print(f"{what}: {near(evidence, number)}")

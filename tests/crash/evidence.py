@@ -46,10 +46,10 @@ class Evidence(Struct):
 
     @property
     def total(self) -> int:
-        """The messages of the run and the last word of each node."""
+        """Count the messages of the run and the last message of each node."""
         return self.messages + len(NODES)
 
     def node(self, number: int) -> str:
-        """Whose message it is."""
+        """Return the node that sends a message."""
         last = number - self.messages
         return NODES[last if last >= 0 else number % len(NODES)]

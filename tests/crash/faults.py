@@ -32,7 +32,7 @@ KILLED: tuple[tuple[int, tuple[str, ...]], ...] = (
 
 
 class Fault(Struct, frozen=True):
-    """What breaks once so many messages are done."""
+    """A fault, and after how many messages it happens."""
 
     after: int
     kind: Kind
@@ -44,7 +44,7 @@ class Fault(Struct, frozen=True):
 
 
 def plan(seed: int, kills: int, messages: int) -> list[Fault]:
-    """So many kills and half as many other faults, spread over the messages."""
+    """Plan the kills and half as many other faults, spread over the messages."""
     rng = Random(seed)
     others = round(kills * FURTHER_FAULTS)
     kinds: list[Kind] = ["kill"] * kills

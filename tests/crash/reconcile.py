@@ -27,7 +27,7 @@ SHOWN_FAULTS = 6
 
 
 class Verdict(Struct):
-    """The figures of a run, and what must not be."""
+    """The figures of a run, and its problems."""
 
     acknowledged: int
     receipted: int
@@ -56,7 +56,7 @@ class Verdict(Struct):
 
 
 class Kept(Struct):
-    """What the journal holds, by number."""
+    """What the journal holds, by the number of the message."""
 
     records: Counter[int]
     dead_letters: Counter[int]
@@ -122,7 +122,7 @@ def _is_promised(evidence: Evidence, number: int) -> bool:
 
 
 def _stands_still_since(evidence: Evidence, kill: Done) -> float:
-    """When mosquitto did its last before a kill: it may have been stopped before."""
+    """Return when mosquitto last did anything before a kill: it may have been stopped earlier."""
     stops = (
         done.at
         for done in evidence.faults
@@ -134,7 +134,7 @@ def _stands_still_since(evidence: Evidence, kill: Done) -> float:
 
 
 def near(evidence: Evidence, number: int) -> str:
-    """When a message was acknowledged, and which faults there were around that."""
+    """Describe when a message was acknowledged, and which faults happened around then."""
     answers = evidence.answers
     moments = {
         "acknowledged": answers.acknowledged_at[number],
@@ -239,7 +239,7 @@ def _missing_clips(evidence: Evidence, problems: list[str]) -> list[int]:
 
 
 def _missing_rows(evidence: Evidence, problems: list[str]) -> list[int]:
-    """Messages that PostgreSQL has not; each key is there once, for it tells a repeat."""
+    """Return the messages that PostgreSQL lacks; check that it has each key once."""
     rows = Counter(evidence.keys)
     twice = sum(count > 1 for count in rows.values())
     missing = []
@@ -266,7 +266,7 @@ def _entries(evidence: Evidence, selection: Selection) -> Iterator[Entry]:
 
 
 def _delivered(evidence: Evidence, kept: Kept, problems: list[str]) -> tuple[Counter[int], int]:
-    """How often the API has each message, and how many calls gave it something again."""
+    """Return how often the API has each message, and how many calls repeated something."""
     delivered: Counter[int] = Counter()
     calls_repeated = 0
     key, in_call, is_repeat = None, set[int](), False
@@ -305,7 +305,7 @@ def _number_delivered(line: dict[str, object], kept: Kept) -> int | None:
 
 
 def _breaks_delivery(done: Done) -> bool:
-    """May a call be repeated for it? One that was given, but its answer not noted."""
+    """Tell whether a fault may repeat a call: one that was made before its answer was noted."""
     fault = done.fault
     if fault.kind == "kill":
         return done.hit > 0 and bool({"service", "delivery", "api"} & set(fault.targets))

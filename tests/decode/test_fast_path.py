@@ -25,7 +25,7 @@ PREDICTION: dict[str, Any] = {
 
 
 def deep(parts: int) -> list[Any]:
-    """So many lists, one in the other."""
+    """Return `parts` lists, each but the last with the next one in it."""
     nested: list[Any] = []
     for _ in range(parts - 1):
         nested = [nested]
@@ -63,7 +63,7 @@ EDGES: dict[str, list[Any]] = {
 
 
 def same(fields: object) -> Identity | None:
-    """Return what the fast path says of it; both ways agree."""
+    """Return what the fast path says of a payload; check that full decoding agrees."""
     arrived = message(json.dumps(fields, ensure_ascii=False).encode(errors="surrogatepass"))
     verdict = DECODER.decode(arrived)
     assert DECODER.identify(arrived) == (

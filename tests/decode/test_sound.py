@@ -183,7 +183,7 @@ def test_a_flac_frame_with_a_wrong_bit_is_none(at: int) -> None:
 
 
 def mp3(*padded: bool) -> bytes:
-    """Frames of silence, 44.1 kHz on two channels; a padded one is a byte longer."""
+    """Return frames of silence, 44.1 kHz on two channels; a padded frame is a byte longer."""
     return b"".join(
         bytes([0xFF, 0xFB, 0x92 if longer else 0x90, 0]) + bytes(414 if longer else 413)
         for longer in padded

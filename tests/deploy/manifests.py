@@ -24,7 +24,7 @@ OTHERS = yaml.safe_load(Path(__file__).with_name("gke_schemas.yaml").read_text()
 
 @functools.cache
 def build(overlay: str) -> tuple[Manifest, ...]:
-    """All that `kubectl apply -k` would apply."""
+    """Return all that `kubectl apply -k` would apply."""
     built = subprocess.run(
         [tool("kubectl"), "kustomize", KUBERNETES / overlay],
         capture_output=True,

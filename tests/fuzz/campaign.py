@@ -48,7 +48,7 @@ class Tally(Struct):
         self.process_bytes = max(self.process_bytes, other.process_bytes)
 
     def line(self) -> str:
-        """All figures, on one line."""
+        """Return all figures on one line."""
         accepted = sum(self.outcomes[each] for each in KINDS)
         kinds = [f"{each}={self.outcomes[each]}" for each in KINDS]
         seconds, number = self.slowest

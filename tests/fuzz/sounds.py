@@ -46,7 +46,7 @@ def _good(rng: Random) -> bytes:
 
 
 def _size(rng: Random, true: int) -> int:
-    """Mostly what is there, else nearly that, or a size that cannot be."""
+    """Return mostly the true size, else a size that is nearly true or impossible."""
     odd = rng.random()
     if odd < 0.6:
         return true

@@ -170,7 +170,7 @@ def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(harness: Ha
 
 
 def assert_all_can_be_read(harness: Harness, ledger: dict[str, Any]) -> None:
-    """By the command line all of them, by HTTP every tenth."""
+    """Check that the command line can read all records, and HTTP every tenth."""
     records = harness.records()
     assert len(records) == ledger["stored"]
     for record in records[::EACH_SHOWN]:

@@ -45,7 +45,7 @@ class Container(Harness):
         )
 
     def begin(self) -> None:
-        """Start it and wait until it is healthy by its own word."""
+        """Start it and wait until it reports that it is healthy."""
         docker("start", self.name)
 
         def healthy() -> bool:
@@ -55,7 +55,7 @@ class Container(Harness):
         eventually(healthy, seconds=40)
 
     def end(self) -> float:
-        """Stop it in order; how many seconds that took. It fails if it had to be killed."""
+        """Stop it in order and return how many seconds that took; fail if it had to be killed."""
         asked = time.monotonic()
         docker("stop", "-t", str(GRACE_SECONDS), self.name)
         took_seconds = time.monotonic() - asked
@@ -76,12 +76,12 @@ class Container(Harness):
         return docker("exec", self.name, "echo-ingest", *arguments)
 
     def address(self) -> str:
-        """Where other containers reach it; by number, for not every engine knows names."""
+        """Return the address for other containers: a number, since not every engine knows names."""
         of_each = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return docker("inspect", "--format", of_each, self.name).stdout.strip()
 
     def state(self) -> dict[str, Any]:
-        """How the engine sees it."""
+        """Return the state that the engine reports."""
         state: dict[str, Any] = json.loads(
             docker("inspect", "--format", "{{json .State}}", self.name).stdout
         )
@@ -92,7 +92,7 @@ class Container(Harness):
         return str(self.state()["Health"]["Status"])
 
     def logs(self) -> str:
-        """All it has logged."""
+        """Return all that it has logged."""
         done = docker("logs", self.name)
         return done.stdout + done.stderr
 
@@ -103,7 +103,7 @@ class Container(Harness):
 
 
 def detections(run: str, count: int = MESSAGES) -> list[tuple[str, bytes]]:
-    """So many messages, each with an id of its own: the run, a dash, and its number."""
+    """Return `count` messages, each with its own id: the run, a dash, and a number."""
     return [
         (
             f"iotingestion/ridge-{n % 7}",

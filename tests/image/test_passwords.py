@@ -48,7 +48,7 @@ def build(image: str) -> Iterator[Callable[..., Built]]:
 
 @pytest.fixture(scope="module")
 def by_argument(build: Callable[..., Built]) -> Built:
-    """As users of the earlier image type it."""
+    """Build the image as users of the earlier image type it."""
     words = {name: secrets.token_urlsafe(12) for name in ("pubuserpass", "subuserpass")}
     options = [w for name, word in words.items() for w in ("--build-arg", f"{name}={word}")]
     return build(words, *options)
@@ -56,7 +56,7 @@ def by_argument(build: Callable[..., Built]) -> Built:
 
 @pytest.fixture(scope="module")
 def by_secret(build: Callable[..., Built], tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """By files, and one argument besides that must not count."""
+    """Build the image with secrets in files, and with one argument that must not count."""
     folder = tmp_path_factory.mktemp("secrets")
     words = {name: secrets.token_urlsafe(12) for name in ("pubuserpass", "subuserpass")}
     options = ["--no-cache-filter", "accounts", "--build-arg", "pubuserpass=of-the-argument"]
@@ -122,7 +122,7 @@ def lets_in(harness: Container, user: str, password: str) -> bool:
 
 
 def words_in(tarball: Path, words: list[str]) -> set[str]:
-    """Which of the words are in an image: in any file of any layer, also as base64."""
+    """Return which words are in an image: in any file of any layer, also as base64."""
     needles = {word: (word.encode(), base64.b64encode(word.encode())[:-4]) for word in words}
     hits = set()
     with tarfile.open(tarball) as parts:

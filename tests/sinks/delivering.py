@@ -56,7 +56,7 @@ class Line:
     """A journal on disk and one store."""
 
     def __init__(self, folder: Path, backend: Backend, beside: "Line | None" = None) -> None:
-        """With the journal of the line `beside` it, if there is one."""
+        """Share the journal of the line `beside` it, if there is one."""
         self.path = folder / "journal.db"
         self.backend = backend
         self.unsure = 0
