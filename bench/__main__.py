@@ -69,7 +69,7 @@ GROWN_RECORDS = 10_000_000
 GROWN_ROUNDS_MAX = 3
 BACKLOG_RECORDS = 1_000_000
 GROWTH_SHARE = 0.45
-"""Of the time, kept for all that comes after the rounds."""
+"""The share of the time that is kept for all that comes after the rounds."""
 
 
 class Course(msgspec.Struct, frozen=True):

@@ -26,11 +26,11 @@ class Contestant(Struct, frozen=True):
 
     name: str
     subscribe: Callable[[Harness], None]
-    """Make its session at the broker, and leave."""
+    """Make its session at the broker, then disconnect."""
     start: Callable[[Harness, int], subprocess.Popen[bytes]]
-    """Start it on that session; it may end by itself after so many messages."""
+    """Start it on that session; it may end by itself after a given number of messages."""
     counted: Callable[[Harness], int]
-    """How many it has had so far: stored, where it stores."""
+    """How many messages it has received so far, or stored if it stores them."""
     last_signal: int = signal.SIGTERM
     """What ends it."""
 

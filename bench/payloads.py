@@ -17,7 +17,7 @@ NODES = [f"ridge-{n:02}" for n in range(32)]
 DETECTION_BYTES = 278
 CLIP_BYTES = 500_000
 CLIPS = 8
-"""Different ones; each message is made its own by a number in it."""
+"""How many different clips there are; a number in each message makes it unique."""
 EPOCH_SECONDS = 1_795_451_157
 
 DETECTION = (

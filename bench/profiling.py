@@ -22,7 +22,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "ledger of nodes and days": ("tally",),
     "look for receipts": ("receipt", "_give_receipts"),
 }
-"""Each step by the functions that spend it; the first that is met from the inside out counts."""
+"""The functions of each step; the innermost function of a stack that is named here counts."""
 
 
 def profile(messages: int, mosquitto: Path, flame: Path) -> dict[str, float]:

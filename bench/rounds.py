@@ -26,7 +26,7 @@ Mode = Literal["drain", "live"]
 POLL_SECONDS = 0.01
 ROUND_SECONDS_MAX = 300.0
 WARMING_SHARE = 0.1
-"""Of the messages, before anything is counted: who starts has caches to fill and files to make."""
+"""The share of the messages before anything is counted: a start fills caches and makes files."""
 
 
 class Round(Struct, frozen=True):
@@ -38,17 +38,17 @@ class Round(Struct, frozen=True):
     messages: int
     payload_bytes: int
     seconds: float
-    """From when a tenth of the messages was counted to the last."""
+    """The time from a tenth of the messages to the last."""
     counted: int
     """Messages within that time."""
     cpu_seconds: float
-    """Of the contestant, user and system, within that time."""
+    """CPU time of the contestant, user and system, within that time."""
     system_seconds: float
     broker_cpu_seconds: float
     publisher_cpu_seconds: float
     written_bytes: int
     rss_peak_bytes: int
-    """Of the contestant, with the processes that it has started; what they share counts once."""
+    """Peak memory of the contestant and the processes that it has started; shared pages count once."""
     delivered: int = 0
     """Records that its sinks had when it had received all."""
 

@@ -14,11 +14,11 @@ class Usage(Struct, frozen=True):
     user_seconds: float
     system_seconds: float
     rss_peak_bytes: int
-    """Its own."""
+    """The peak memory of the process itself."""
     children_rss_peak_bytes: int
-    """Of the processes that it has started and that run: ours for HTTP and for delivery."""
+    """Memory of the running processes that it has started, such as ours for HTTP and delivery."""
     written_bytes: int
-    """To the disk, or on their way there."""
+    """Bytes written to the disk, or on their way there."""
 
     @property
     def memory_peak_bytes(self) -> int:

@@ -16,9 +16,9 @@ from tests.server import Server
 
 PASSWORD = "kept from every log"
 ACCOUNT = "postgres"
-"""Whom the server runs as where we are root, as which it refuses to."""
+"""The account that the server runs as if we are root, since it refuses to run as root."""
 DATABASE = "postgres"
-"""The one that every cluster has."""
+"""The database that every cluster has."""
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",

@@ -16,7 +16,7 @@ class Strike(Struct):
     """What happens to one piece of what is passed on."""
 
     upward: bool
-    """Towards the server; else from it."""
+    """True towards the server, False from it."""
     pieces_before: int
     how: Literal["cut", "hold"]
     fell: asyncio.Event
@@ -61,7 +61,7 @@ class Proxy:
     def strike(
         self, pieces_before: int, *, upward: bool, how: Literal["cut", "hold"]
     ) -> asyncio.Event:
-        """Let so many pieces of that direction pass, and not the next: then set the event.
+        """Let some pieces of that direction pass, strike the next one, and set the event.
 
         `cut` breaks every connection, `hold` passes nothing on until `release`.
         """

@@ -42,7 +42,7 @@ class S3:
     def __init__(self, log: Path) -> None:
         self.port = free_port()
         self.behind = behind = free_port()
-        """Past the front."""
+        """The port of the store itself, past the front."""
         self._moto = Server(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(behind)],
             lambda: _ask("GET", behind),

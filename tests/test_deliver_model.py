@@ -83,7 +83,7 @@ class FaultySink:
         self.taken: Counter[int] = Counter()
         """How often it took each offset; a dict keeps the order in which it first did."""
         self.confirmed: Counter[int] = Counter()
-        """How often it also said so."""
+        """How often it also confirmed each offset."""
         self.offers = 0
         self._rng = rng
         self._failures = 0

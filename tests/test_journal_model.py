@@ -51,7 +51,7 @@ def word(outcome: Outcome) -> str:
 
 SINKS = ("api", "store", "late")
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-"""Where thousands of commits wait for no disk: here nothing must outlive a power cut."""
+"""A folder in memory, so that commits do not wait for a disk: no power cut is tested here."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Model:
 
     def __init__(self) -> None:
         self.records: dict[int, Sent] = {}
-        """By offset, but for those that retention removed."""
+        """The records that retention has not removed, by offset."""
         self.dead_letters: dict[int, Sent] = {}
         self.last_dead_letter = 0
         self.sinks: dict[str, SinkModel] = {}
@@ -128,7 +128,7 @@ class Model:
         self.received: list[tuple[Sent, str]] = []
         """All that was received, with what became of it."""
         self.waiting: Counter[bytes] = Counter()
-        """What a redelivery could be of, by payload: stored and not acknowledged."""
+        """Payloads that may be redelivered: they are stored and not acknowledged."""
         self.acknowledged = self.noted = (0, 0)
         """Up to which offset and dead letter; and the same as of the last commit."""
 

@@ -40,7 +40,7 @@ REFUSED_SPECIES = "Canis lupus dingo"
 TROUBLES: tuple[Trouble, ...] = (
     *("slow", "cut", "reset", "truncate", "page", "move", 429, 500, 502, 503),
 )
-"""Of the world: none of them is a reason to park a record."""
+"""Failures of the world, none of which is a reason to park a record."""
 RETRY_AFTER_SECONDS = 1
 
 

@@ -196,7 +196,7 @@ def flipped_bits(rng: Random, path: Path) -> None:
 
 
 def flipped_in_small_tables(rng: Random, path: Path) -> None:
-    """Flip a bit in a page that holds a cursor, a sum or the like."""
+    """Flip a bit in a page of a small table, which holds cursors or sums."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     root_pages = db.execute(
         "SELECT rootpage FROM sqlite_schema"

@@ -41,7 +41,7 @@ class Stored(Struct, frozen=True):
     key: str | None
     """The call's Idempotency-Key."""
     call: int
-    """Place of the call among all of them."""
+    """The place of the call among all calls."""
 
 
 class WatchedApi(Replica):

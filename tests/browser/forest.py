@@ -26,12 +26,12 @@ PAYLOAD_BYTES_MAX = 1_000_000
 REFUSED_SPECIES = "Ninox strenua"
 REASON = f"422: species: {REFUSED_SPECIES} is not a species that this API knows"
 AWAY = timedelta(minutes=50)
-"""Since when the Echo API cannot be reached when the service starts."""
+"""How long the Echo API has been out of reach when the service starts."""
 
 
 OUTDATED = f"gps_uncertainty: {ReasonCode.WRONG_TYPE.summary}"
 OUTDATED_COUNT = 40
-"""So many messages were refused that would be stored today."""
+"""The number of messages that were rejected and would be stored today."""
 
 
 class Forest:

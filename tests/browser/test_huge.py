@@ -33,7 +33,7 @@ PAGES = {
     "refused by a store": ("/console/refused", PARKED),
     "refused record": ("/console/refused", PARKED, "/console/refused/parked/"),
 }
-"""Where each is: a page, and what begins the address of the link on it that leads further."""
+"""A page, and the beginnings of the addresses of the links to follow from there."""
 
 
 @pytest.mark.parametrize("name", PAGES)

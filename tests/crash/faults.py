@@ -28,7 +28,7 @@ KILLED: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("service", "postgres")),
     (6, PROGRAMS),
 )
-"""Of a hundred kills, how many hit what."""
+"""The share of kills that hit each target, in percent."""
 
 
 class Fault(Struct, frozen=True):
@@ -38,7 +38,7 @@ class Fault(Struct, frozen=True):
     kind: Kind
     targets: tuple[str, ...]
     seconds: float = 0.0
-    """How long it stands still; nothing for a kill or a cut."""
+    """How long the target stands still; nothing for a kill or a cut."""
     delay_seconds: float = 0.0
     """How long to wait then: time for programs to come up again, but not always enough."""
 

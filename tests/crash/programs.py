@@ -18,7 +18,7 @@ class Program:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.starts = 0
         self.ends: list[tuple[float, int]] = []
-        """When it ended, in epoch seconds, and its exit code, of each time it was not us."""
+        """Each end that we did not cause: when, in epoch seconds, and the exit code."""
         self._command = command
         self._environment = environment
         self._log = log

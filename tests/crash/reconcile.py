@@ -32,9 +32,9 @@ class Verdict(Struct):
     acknowledged: int
     receipted: int
     lost: list[int]
-    """Promised, and not in the journal."""
+    """Messages that were promised and are not in the journal."""
     duplicated: list[int]
-    """In the journal more than once, though it can be told from others."""
+    """Messages that are in the journal more than once although they have an identity."""
     puback_only_lost: list[int]
     """Acknowledged by mosquitto alone, which was killed before it had passed them on. Of 2.0 that
     is not promised at all. 2.1 commits a moment after it has acknowledged (`_is_promised`)."""
@@ -42,11 +42,11 @@ class Verdict(Struct):
     """Messages without identity and dead letters that are stored more often than they were sent:
     redelivered by a broker that had forgotten that it had delivered them."""
     undelivered: list[int]
-    """In the journal, settled as delivered, and not at the API."""
+    """Messages that are settled as delivered in the journal, and not at the API."""
     calls_repeated: int
-    """Calls by which the API was given something again."""
+    """Calls that gave the API something again."""
     repeated: int
-    """Messages that it has twice by that."""
+    """Messages that the API has twice because of those calls."""
     problems: list[str]
     """Anything else that is not as promised."""
 

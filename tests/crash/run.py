@@ -29,7 +29,7 @@ from tests.proxy import Proxy
 RELEASED_MESSAGES = 2_000
 """How far devices may be ahead of the next fault: there is traffic at each."""
 PROGRESS_SECONDS_MAX = 4.0
-"""The next fault comes after so long, however few messages have been done."""
+"""The next fault comes after this time, however few messages have been done."""
 SERVICE_PASSWORD = "service-for-tests"
 STOP_ORDER = ("service", "broker", "api", "postgres")
 START_SECONDS_MAX = 60.0

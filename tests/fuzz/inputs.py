@@ -143,7 +143,7 @@ KINDS: dict[Callable[[Random], bytes], int] = {
     audio: 18,
     large: 2,
 }
-"""What is made, and how often."""
+"""What kinds of input are made, and how often."""
 
 
 def value(rng: Random, depth: int = 0) -> str:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("SEED", "1"))
 INPUTS = 3_000
 ACKNOWLEDGED = 0
-"""The one reason code by which the broker has taken a message and has somebody for it."""
+"""The one reason code that says: the broker took the message and has a subscriber for it."""
 STATUS = b'{"nodeId": "n", "status": "online"}'
 EACH_SHOWN = 10
 

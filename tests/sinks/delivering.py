@@ -60,7 +60,7 @@ class Line:
         self.path = folder / "journal.db"
         self.backend = backend
         self.unsure = 0
-        """Writes so far of which nobody knows what came of them, kills included."""
+        """How many writes so far have an unknown result, kills included."""
         self._journal = beside.journal if beside is not None else None
 
     @property
