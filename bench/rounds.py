@@ -48,7 +48,7 @@ class Round(Struct, frozen=True):
     publisher_cpu_seconds: float
     written_bytes: int
     rss_peak_bytes: int
-    """Peak memory of the contestant and the processes that it has started; shared pages count once."""
+    """Peak memory of the contestant and the processes it has started; shared pages count once."""
     delivered: int = 0
     """Records that its sinks had when it had received all."""
 
