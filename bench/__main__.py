@@ -69,7 +69,7 @@ GROWN_RECORDS = 10_000_000
 GROWN_ROUNDS_MAX = 3
 BACKLOG_RECORDS = 1_000_000
 GROWTH_SHARE = 0.45
-"""Of the time, kept for all that comes after the rounds."""
+"""The share of the time that is kept for all that comes after the rounds."""
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -85,11 +85,11 @@ class Course(msgspec.Struct, frozen=True):
     pictures: Path
 
     def of(self, number: int) -> int:
-        """So many, on a smaller scale."""
+        """Return `number` on the scale of this run, but at least what still means something."""
         return max(int(number * self.scale), min(number, 300))
 
     def is_over(self, share: float = 1.0) -> bool:
-        """Has this share of the time gone by?"""
+        """Tell whether this share of the time has gone by."""
         return time.monotonic() - self.began > self.seconds_max * share
 
 
@@ -147,7 +147,7 @@ def _alone(course: Course, results: Results) -> None:
 
 
 def _rounds(course: Course, results: Results, progress: Progress) -> None:
-    """All contests in turn, and again."""
+    """Run all contests in turn, round by round."""
     contests = [c for c in CONTESTS if c.quick_messages or not course.quick]
     steps = progress.add_task("rounds", total=course.rounds * (len(contests) + 1))
     for number in range(course.rounds):
@@ -214,7 +214,7 @@ def _with_peers(course: Course, results: Results) -> None:
 
 
 def _grow(course: Course, results: Results, progress: Progress) -> None:
-    """Everything about a journal that has grown."""
+    """Measure everything about a journal that has grown."""
     with tempfile.TemporaryDirectory(prefix="echo-ingest-bench-") as folder:
         backlog, grown, audio = (Path(folder) / n for n in ("backlog.db", "grown.db", "audio"))
         with results.part("delivery of a backlog"):
@@ -257,7 +257,7 @@ def _grow(course: Course, results: Results, progress: Progress) -> None:
 
 def _make(path: Path, records: int, progress: Progress) -> None:
     task = progress.add_task(f"a journal of {records:,} records", total=records)
-    growth.make_journal(path, records, lambda made: progress.advance(task, made))
+    growth.make_journal(path, records, lambda count: progress.advance(task, count))
     progress.remove_task(task)
 
 

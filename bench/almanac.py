@@ -52,8 +52,8 @@ def main() -> None:
         path, journal_path = almanac_path(Path(folder)), Path(folder) / "journal.db"
         screen.print(f"{machine()}\n{RECORDS:,} records of {NODES:,} nodes …")
         fill(journal_path)
-        with contextlib.closing(JournalReader(journal_path)) as archive:
-            last = archive.last_offset()
+        with contextlib.closing(JournalReader(journal_path)) as reader:
+            last = reader.last_offset()
         seconds, processor_seconds = follow(path, journal_path, last)
         mebibytes = path.stat().st_size / 2**20
         screen.print(
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def show(path: Path, asked: Mapping[str, Question]) -> None:
-    """How long each answer takes."""
+    """Print how long each answer takes."""
     table = Table("asked", "first ms", "median ms", "most ms")
     for name, question in asked.items():
         taken_ms = [ask(path, question) for _ in range(ROUNDS)]
@@ -80,7 +80,7 @@ def show(path: Path, asked: Mapping[str, Question]) -> None:
 
 
 def follow(path: Path, journal_path: Path, last: int) -> tuple[float, float]:
-    """How many seconds it takes until all is there, by the clock and of the processor."""
+    """Return how many seconds it takes until all is there: of wall-clock time and of CPU time."""
     began, busy = time.perf_counter(), time.process_time()
     stop = threading.Event()
     follower = Follower(path, journal_path, Decoder(PAYLOAD_BYTES_MAX))
@@ -111,9 +111,9 @@ def refuse(journal_path: Path) -> None:
             arrivals = []
             for number in range(start, start + BATCH):
                 node = BROKEN if number % 2 else f"node-{rng.randrange(NODES):05}"
-                said = UNREADABLE[0] if number < BATCH // 100 else rng.choice(UNREADABLE[1:])
+                payload = UNREADABLE[0] if number < BATCH // 100 else rng.choice(UNREADABLE[1:])
                 received_at_ms = now_ms - (RECORDS - number) * 2_000
-                message = Message(f"{PREFIX}/{node}", said, received_at_ms, node)
+                message = Message(f"{PREFIX}/{node}", payload, received_at_ms, node)
                 arrivals.append((message, decoder.identify(message)))
             journal.append(arrivals)
             journal.acknowledged()
@@ -183,7 +183,7 @@ def questions(path: Path) -> Mapping[str, Question]:
 
 
 def ask(path: Path, question: Question) -> float:
-    """How long the answer takes in milliseconds, from opening the file on."""
+    """Return how many milliseconds an answer takes, counted from opening the file."""
     began = time.perf_counter()
     with contextlib.closing(Almanac(path)) as almanac:
         question(almanac)

@@ -26,11 +26,11 @@ class Contestant(Struct, frozen=True):
 
     name: str
     subscribe: Callable[[Harness], None]
-    """Make its session at the broker, and leave."""
+    """Make its session at the broker, then disconnect."""
     start: Callable[[Harness, int], subprocess.Popen[bytes]]
-    """Start it on that session; it may end by itself after so many messages."""
+    """Start it on that session; it may end by itself after a given number of messages."""
     counted: Callable[[Harness], int]
-    """How many it has had so far: stored, where it stores."""
+    """How many messages it has received so far, or stored if it stores them."""
     last_signal: int = signal.SIGTERM
     """What ends it."""
 
@@ -39,7 +39,7 @@ class Contestant(Struct, frozen=True):
 
 
 def start_service(harness: Harness, scheme: Scheme = "unix") -> subprocess.Popen[bytes]:
-    """`echo-ingest run`, all of its durability on."""
+    """Start `echo-ingest run` with its full durability."""
     environment = harness.environment()
     if scheme != "unix":
         account = service_credentials(harness.data_dir)
@@ -71,7 +71,7 @@ def received(harness: Harness) -> int:
 
 
 def delivered(harness: Harness) -> int:
-    """Return how much its sinks have had; 0 if there is none, or the journal is not ours."""
+    """Return how many records its sinks have had; 0 without a sink or without our journal."""
     return _of_journal(harness, "SELECT coalesce(sum(delivered), 0) FROM sink")
 
 

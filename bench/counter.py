@@ -16,7 +16,7 @@ LINGER_SECONDS = 0.005
 
 
 async def count(session: Session, messages: int) -> None:
-    """Until so many have come."""
+    """Receive and acknowledge until `number` messages have come."""
     running = asyncio.create_task(session.run())
     await session.wait_connected()
     counted = 0
@@ -30,7 +30,7 @@ async def count(session: Session, messages: int) -> None:
 
 
 def main() -> int:
-    """Count, and end."""
+    """Count the messages, then end."""
     parser = argparse.ArgumentParser(prog="python -m bench.counter")
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--user", required=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def synced_bytes_per_second(chunk_bytes: int, chunks: int, within: Path | None = None) -> float:
-    """Append so many chunks to a file, each synced before the next."""
+    """Append chunks to a file, each synced before the next; return the rate."""
     chunk = os.urandom(chunk_bytes)
     with tempfile.NamedTemporaryFile(dir=within) as file:
         began = time.perf_counter()

@@ -21,13 +21,13 @@ class Figure(Struct, frozen=True):
 
 
 def figure(values: Iterable[float]) -> Figure:
-    """Of at least one value."""
+    """Return the figure of at least one value."""
     each = sorted(values)
     return Figure(median(each), each[0], each[-1])
 
 
 def ratio(rounds: Sequence[tuple[float, float]]) -> Figure:
-    """Of pairs measured one after the other: the machine was the same for both."""
+    """Return the ratio of pairs; each pair was measured in turn, on a machine in the same state."""
     return figure(one / other for one, other in rounds)
 
 
@@ -49,13 +49,13 @@ class Row(Struct, frozen=True):
 
     @property
     def megabytes_per_second(self) -> float:
-        """Of payload."""
+        """Megabytes of payload a second."""
         each = self.rounds[0]
         return self.per_second.median * each.payload_bytes / each.messages / 1e6
 
 
 def table(title: str, rows: Sequence[Row]) -> Table:
-    """Who did how much, and at what cost."""
+    """Return a table of what each contestant did, and at what cost."""
     shown = Table(title=title, title_justify="left")
     shown.add_column("")
     for name in (

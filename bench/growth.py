@@ -23,13 +23,13 @@ START_SECONDS_MAX = 600.0
 
 
 def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -> None:
-    """Append so many detections, received two days ago, as ingestion would."""
+    """Append `records` detections, received two days ago, as ingestion would."""
     settings = Settings()
     decoder = Decoder(settings.payload_bytes_max)
     journal = Journal(path)
     received_at_ms = (time.time_ns() - OLD_DAYS * 86_400 * 10**9) // 10**6
-    made = islice(detections(Random(SEED), SEED, -records), records)
-    while batch := list(islice(made, BATCH)):
+    outgoing = islice(detections(Random(SEED), SEED, -records), records)
+    while batch := list(islice(outgoing, BATCH)):
         arrived = [
             Message(topic, payload, received_at_ms, settings.node_of(topic))
             for topic, payload in batch
@@ -41,7 +41,7 @@ def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -
 
 
 def start_seconds(mosquitto: Path, journal: Path | None = None, **settings: str) -> float:
-    """From the start of the service to its first healthy answer."""
+    """Return the seconds from the start of the service to its first healthy answer."""
     with broker_of(mosquitto, journal, **settings) as (harness, _):
         began = time.perf_counter()
         program = start_service(harness)
@@ -75,9 +75,9 @@ def delivered_per_second(mosquitto: Path, journal: Path, records: int, **setting
 
 
 def _settled(harness: Harness) -> int:
-    archive = JournalReader(harness.data_dir / "journal.db")
+    reader = JournalReader(harness.data_dir / "journal.db")
     try:
-        sink = archive.ledger().sinks.get("objects")
+        sink = reader.ledger().sinks.get("objects")
     finally:
-        archive.close()
+        reader.close()
     return sink.delivered if sink is not None else 0

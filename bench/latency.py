@@ -15,7 +15,7 @@ from tests.harness import PUB_PASSWORD, eventually
 
 
 class Latency(Struct, frozen=True):
-    """Of one rate."""
+    """The latency at one rate."""
 
     rate: int
     sent: int
@@ -26,7 +26,7 @@ class Latency(Struct, frozen=True):
 
 
 def latencies(rates: Sequence[int], seconds: float, mosquitto: Path) -> list[Latency]:
-    """Probe at each rate in turn, after a moment that warms everything up."""
+    """Probe at each rate in turn, after a short warm-up."""
     with broker_of(mosquitto) as (harness, _):
         program = start_service(harness)
         try:

@@ -80,7 +80,7 @@ def _timed(step: Callable[[], object]) -> float:
 
 
 def _sqlite(rows: list[tuple[object, ...]], batch: int) -> dict[str, float]:
-    """Of the processor, and by the clock: the rest is waiting for the disk."""
+    """Return CPU seconds and wall-clock seconds; the difference is waiting for the disk."""
     busy, passed = [], []
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory(prefix="echo-ingest-bench-") as folder:

@@ -17,7 +17,7 @@ NODES = [f"ridge-{n:02}" for n in range(32)]
 DETECTION_BYTES = 278
 CLIP_BYTES = 500_000
 CLIPS = 8
-"""Different ones; each message is made its own by a number in it."""
+"""How many different clips there are; a number in each message makes it unique."""
 EPOCH_SECONDS = 1_795_451_157
 
 DETECTION = (
@@ -30,15 +30,15 @@ Outgoing = tuple[str, bytes]
 
 
 def messages(form: Form, number: int, seed: int = 1) -> Iterator[Outgoing]:
-    """So many messages; the same for the same seed, and no two alike."""
+    """Yield `number` messages, no two of which are alike; the same seed gives the same messages."""
     rng = Random(f"{form} {seed}")
-    made: dict[Form, Callable[[Random, int], Iterator[Outgoing]]] = {
+    generators: dict[Form, Callable[[Random, int], Iterator[Outgoing]]] = {
         "detections": detections,
         "mix": _mix,
         "clips": _clips,
         "raw clips": _raw_clips,
     }
-    return islice(made[form](rng, seed), number)
+    return islice(generators[form](rng, seed), number)
 
 
 def detections(rng: Random, _seed: int, first: int = 0) -> Iterator[Outgoing]:
@@ -48,24 +48,24 @@ def detections(rng: Random, _seed: int, first: int = 0) -> Iterator[Outgoing]:
     """
     species = [call.species for call in CALLS]
     for number in count(first):
-        node, heard = rng.choice(NODES), rng.choice(species)
+        node, animal = rng.choice(NODES), rng.choice(species)
         confidence = 50 + 49 * rng.random()
         at_seconds = EPOCH_SECONDS + number // 200
         where = 4 + number / 10_000_000
-        text = DETECTION % (at_seconds, node, heard, confidence, confidence, where)
+        text = DETECTION % (at_seconds, node, animal, confidence, confidence, where)
         label = "Litoria ewingii ".ljust(16 + DETECTION_BYTES - len(text), "I")
         yield f"{PREFIX}/{node}", text.replace("Litoria ewingii ", label).encode()
 
 
 def _mix(_rng: Random, seed: int) -> Iterator[Outgoing]:
-    """All forms, some of them broken: as in the crash run."""
+    """Yield messages of all forms, some of them broken, as in the crash run."""
     for number in count():
         sent = message_of(seed, number, NODES[number % len(NODES)])
         yield sent.topic, sent.payload
 
 
 def _clips(rng: Random, seed: int) -> Iterator[Outgoing]:
-    """500 kB of audio as base64 in JSON."""
+    """Yield clips of 500 kB as base64 in JSON."""
     ready = [base64.b64encode(clip).decode() for clip in _sounds(rng, CLIP_BYTES * 3 // 4)]
     for number in count():
         fields = {"timestamp": EPOCH_SECONDS + number, "sensorId": NODES[0], "seed": seed}
@@ -74,7 +74,7 @@ def _clips(rng: Random, seed: int) -> Iterator[Outgoing]:
 
 
 def _raw_clips(rng: Random, _seed: int) -> Iterator[Outgoing]:
-    """500 kB of audio as it is; its last samples are a number."""
+    """Yield clips of 500 kB as plain bytes; the last samples of each are its number."""
     ready = [bytearray(clip) for clip in _sounds(rng, CLIP_BYTES)]
     for number in count():
         clip = ready[number % CLIPS]

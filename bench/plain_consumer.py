@@ -62,7 +62,7 @@ class Store:
 
 
 def run_paho(options: argparse.Namespace, store: Store | None) -> None:
-    """paho-mqtt with its network loop in a thread of its own, acknowledging by hand."""
+    """Run paho-mqtt with a thread for its network loop and manual acknowledgement."""
     arrived: queue.SimpleQueue[paho.MQTTMessage] = queue.SimpleQueue()
     subscribed: queue.SimpleQueue[None] = queue.SimpleQueue()
     client = paho.Client(
@@ -92,7 +92,7 @@ def run_paho(options: argparse.Namespace, store: Store | None) -> None:
 
 
 async def run_aiomqtt(options: argparse.Namespace, store: Store | None) -> None:
-    """aiomqtt; it acknowledges by itself before anything is stored, so it is kept from that."""
+    """Run aiomqtt, kept from its habit of acknowledging before anything is stored."""
     async with aiomqtt.Client(
         "127.0.0.1",
         options.port,
@@ -119,7 +119,7 @@ async def run_aiomqtt(options: argparse.Namespace, store: Store | None) -> None:
 
 
 def main() -> int:
-    """Consume so many messages; none: subscribe, so that the session is there, and leave."""
+    """Consume a number of messages; with 0, only subscribe, so that the session exists."""
     parser = argparse.ArgumentParser(prog="python -m bench.plain_consumer")
     parser.add_argument("library", choices=("paho", "aiomqtt"))
     parser.add_argument("--port", type=int, required=True)

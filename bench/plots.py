@@ -35,7 +35,7 @@ class Bar(Struct, frozen=True):
 
     label: str
     value: Figure
-    said: str
+    text: str
     ours: bool = True
 
 
@@ -76,7 +76,7 @@ def draw(
 
 
 def picture(title: str, note: str, bars: Sequence[Bar]) -> str:
-    """Horizontal bars on one scale."""
+    """Return a picture of horizontal bars on one scale."""
     most = max((bar.value.most for bar in bars), default=1.0) or 1.0
     height = TOP + len(bars) * (BAR + GAP) + 8
     parts = [
@@ -97,7 +97,7 @@ def picture(title: str, note: str, bars: Sequence[Bar]) -> str:
             f"{escape(bar.label)}</text>",
             f'<rect x="{LABEL}" y="{top}" width="{length:.1f}" height="{BAR}" rx="2"'
             f' class="{"ours" if bar.ours else "other"}"/>',
-            f'<text x="{end:.1f}" y="{middle + 4.5}">{escape(bar.said)}</text>',
+            f'<text x="{end:.1f}" y="{middle + 4.5}">{escape(bar.text)}</text>',
         ]
         if right - left > 1:
             parts.append(f'<path d="M{left:.1f} {middle}H{right:.1f}" class="range"/>')

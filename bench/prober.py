@@ -82,7 +82,7 @@ def _subscribed(port: int, user: str, password: str) -> socket.socket:
 
 
 def _probe(stream: socket.socket, packets: list[bytes], interval_seconds: float) -> array[float]:
-    """Seconds from its moment to its receipt, for each; −1 where none came."""
+    """Return the seconds from each message's moment to its receipt; −1 where none came."""
     took = array("d", [-1.0] * len(packets))
     began = time.perf_counter()
     ends = began + len(packets) * interval_seconds + LATE_SECONDS_MAX

@@ -22,11 +22,11 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "ledger of nodes and days": ("tally",),
     "look for receipts": ("receipt", "_give_receipts"),
 }
-"""Each step by the functions that spend it; the first that is met from the inside out counts."""
+"""The functions of each step; the innermost function of a stack that is named here counts."""
 
 
 def profile(messages: int, mosquitto: Path, flame: Path) -> dict[str, float]:
-    """Share of the service's CPU time by step, 0 to 1; a flame graph of it goes to `flame`."""
+    """Return the share of CPU time of each step, 0 to 1; write a flame graph to `flame`."""
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "stacks"
         for path, kind in ((raw, "raw"), (flame, "flamegraph")):

@@ -23,7 +23,7 @@ SILENCE_SECONDS_MAX = 60.0
 
 
 def main() -> int:
-    """Publish, and say how long it took."""
+    """Publish, and print how long it took."""
     parser = argparse.ArgumentParser(prog="python -m bench.publisher")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--user", required=True)
@@ -108,7 +108,7 @@ def _publish(stream: socket.socket, packets: list[bytes]) -> None:
 
 
 def _acknowledgements(data: bytes) -> tuple[int, bytes]:
-    """How many PUBACKs these bytes hold, and the part of one at their end."""
+    """Return how many PUBACKs these bytes hold, and the incomplete one at their end."""
     count = at = 0
     while len(data) - at >= 2 and len(data) - at >= 2 + data[at + 1]:
         assert data[at] == 0x40, "only PUBACKs were expected"

@@ -1,8 +1,8 @@
 """`python -m bench.reading`: what reading costs the line, which takes messages in.
 
-Each time the service runs with a journal of 200,000 records that its console knows already, and
-whoever reads has begun. Then its first process is stopped until a backlog waits in the broker, and
-what is measured is the backlog being drained. Prints a table.
+Each time, the service runs with a journal of 200,000 records that its console knows already, and
+the readers have begun. Then its first process is stopped until a backlog waits in the broker, and
+the drain of that backlog is measured. Prints a table.
 """
 
 import argparse
@@ -38,7 +38,7 @@ TABS = 1_000
 CHECKS = 16
 SCANS = 4
 SCAN = "/api/records?kind=movement"
-"""There are none: all records are looked at."""
+"""No record matches, so that all records are looked at."""
 POLL_SECONDS = 0.01
 SECONDS_MAX = 120.0
 
@@ -50,17 +50,17 @@ class Drained(Struct, frozen=True):
 
     per_second: float
     cpu_us: float
-    """Of the process that ingests, for each message."""
+    """CPU microseconds of the ingest process for each message."""
     web_cpu_share: float
-    """Of a processor, by the web process meanwhile."""
+    """The share of a processor that the web process used meanwhile."""
     memory_bytes: int
-    """The most that the first process has had."""
+    """The peak memory of the first process."""
     web_memory_bytes: int
 
 
 @contextlib.contextmanager
 def tabs(harness: Harness) -> Iterator[None]:
-    """As many as may be open."""
+    """Open as many tabs as may be open at once."""
     with Tabs(harness.http_port, TABS) as opened:
         eventually(lambda: opened.open == TABS, seconds=60)
         yield
@@ -69,7 +69,7 @@ def tabs(harness: Harness) -> Iterator[None]:
 
 @contextlib.contextmanager
 def asking(harness: Harness, path: str, at_a_time: int) -> Iterator[None]:
-    """So many clients that ask the same, each again once it has its answer."""
+    """Run clients that ask the same question, each again as soon as it has its answer."""
     stop, answered = threading.Event(), [0] * at_a_time
 
     def ask(which: int) -> None:

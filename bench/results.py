@@ -25,7 +25,7 @@ screen = Console(width=150)
 
 
 class Results(Struct):
-    """All that was measured: what is written to bench/results/."""
+    """Everything that was measured and is written to bench/results/."""
 
     machine: dict[str, object]
     versions: dict[str, str]
@@ -52,18 +52,18 @@ class Results(Struct):
             screen.print(f"[bold]{what} failed[/]", traceback.format_exc(limit=-3), sep="\n")
 
     def measure_disk(self) -> None:
-        """Clips are held against what the disk takes at the time."""
+        """Measure the disk, with which clips are compared."""
         with self.part("disk"):
             self.disk_bytes_per_second.append(synced_bytes_per_second(CLIP_BYTES, DISK_CHUNKS))
 
     def write(self, path: Path) -> None:
-        """Keep what there is so far."""
+        """Write what has been measured so far."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
 
 
 def results_of(version: tuple[int, int, int]) -> Results:
-    """None yet, on this machine and this mosquitto."""
+    """Return results that are still empty, for this machine and this mosquitto."""
     return Results(machine(), versions(version))
 
 
@@ -80,27 +80,27 @@ def line(results: Results) -> str:
                 for other in ("mosquitto_sub", "paho", "aiomqtt")
             ),
             f"live/counter={_over(results, 'live: echo-ingest', 'live: counter')}",
-            f"cpu_us={_said([each.cpu_us for each in drain], median, '.2f')}",
-            f"p99_ms={_said([each.p99_ms for each in at_1000], median, '.1f')}",
-            f"rss_mb={_said([each.rss_peak_bytes / 1e6 for each in ours], max, '.0f')}",
+            f"cpu_us={_text([each.cpu_us for each in drain], median, '.2f')}",
+            f"p99_ms={_text([each.p99_ms for each in at_1000], median, '.1f')}",
+            f"rss_mb={_text([each.rss_peak_bytes / 1e6 for each in ours], max, '.0f')}",
         )
     )
 
 
 def _over(results: Results, one: str, other: str) -> str:
-    """Their ratio, round by round."""
+    """Return the ratio of two contestants, round by round."""
     pairs = list(zip(results.rounds.get(one, []), results.rounds.get(other, []), strict=False))
     if not pairs:
         return "?"
     return f"{ratio([(a.per_second, b.per_second) for a, b in pairs]).median:.2f}"
 
 
-def _said(values: Sequence[float], chosen: Callable[[Sequence[float]], float], form: str) -> str:
+def _text(values: Sequence[float], chosen: Callable[[Sequence[float]], float], form: str) -> str:
     return format(chosen(values), form) if values else "?"
 
 
 def show(results: Results) -> None:
-    """Tables of everything."""
+    """Print all tables."""
     rows = [Row(label, rounds) for label, rounds in results.rounds.items()]
     screen.print(table("Throughput", rows))
     for run in results.latency:

@@ -26,7 +26,7 @@ Mode = Literal["drain", "live"]
 POLL_SECONDS = 0.01
 ROUND_SECONDS_MAX = 300.0
 WARMING_SHARE = 0.1
-"""Of the messages, before anything is counted: who starts has caches to fill and files to make."""
+"""The share of the messages before anything is counted: a start fills caches and makes files."""
 
 
 class Round(Struct, frozen=True):
@@ -38,17 +38,17 @@ class Round(Struct, frozen=True):
     messages: int
     payload_bytes: int
     seconds: float
-    """From when a tenth of the messages was counted to the last."""
+    """The time from a tenth of the messages to the last."""
     counted: int
     """Messages within that time."""
     cpu_seconds: float
-    """Of the contestant, user and system, within that time."""
+    """CPU time of the contestant, user and system, within that time."""
     system_seconds: float
     broker_cpu_seconds: float
     publisher_cpu_seconds: float
     written_bytes: int
     rss_peak_bytes: int
-    """Of the contestant, with the processes that it has started; what they share counts once."""
+    """Peak memory of the contestant and the processes it has started; shared pages count once."""
     delivered: int = 0
     """Records that its sinks had when it had received all."""
 
@@ -114,7 +114,7 @@ def measure(
     seed: int = 1,
     **settings: str,
 ) -> Round:
-    """Run it once; messages of another seed are other messages."""
+    """Run a contestant once; another seed gives other messages."""
     with (
         broker_of(mosquitto, journal, **settings) as (harness, broker_pid),
         publisher_of(harness, form, messages, seed) as publisher,
@@ -141,11 +141,11 @@ class Publisher(Struct):
         self.process.stdin.flush()
 
     def figures(self) -> dict[str, float]:
-        """Wait for its end; what it says of itself."""
+        """Wait for its end and return the figures that it prints."""
         assert self.process.stdout is not None
-        said: dict[str, float] = json.loads(self.process.stdout.readline())
+        figures: dict[str, float] = json.loads(self.process.stdout.readline())
         assert self.process.wait(timeout=20) == 0
-        return said
+        return figures
 
 
 @contextlib.contextmanager
@@ -221,7 +221,7 @@ def _measure(
 
 
 def _connections(harness: Harness) -> int:
-    """How many the broker has let in so far."""
+    """Return how many connections the broker has accepted so far."""
     return harness.log("broker").count("New client connected")
 
 

@@ -49,7 +49,7 @@ Against = Callable[[Path], contextlib.AbstractAsyncContextManager[tuple[Sink, Ba
 
 @contextlib.asynccontextmanager
 async def against_mongodb(folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
-    """Beside a bulk write of the same updates, into a collection of its own."""
+    """Compare with a bulk write of the same updates into another collection."""
     port = free_port()
     server = mongodb.server(folder, port)
     if mongodb.GIVEN_URL is None:
@@ -78,7 +78,7 @@ async def against_mongodb(folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
 
 @contextlib.asynccontextmanager
 async def against_objects(folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
-    """Beside puts of the same objects, as many at once: each clip, and what lies beside it."""
+    """Compare with as many concurrent puts of the same objects: each clip and its sidecar."""
     server = s3.S3(folder / "s3.log")
     server.start()
     os.environ.update(server.environment(server.behind))
@@ -109,7 +109,7 @@ async def against_objects(folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
 
 @contextlib.asynccontextmanager
 async def against_postgres(_folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
-    """Beside a COPY of the same rows, into a table with the same columns and indexes."""
+    """Compare with a COPY of the same rows into a table with the same columns and indexes."""
     cluster = postgres.Cluster(fsync="on", full_page_writes="on")
     sink = Postgres(cluster.url(postgres.DATABASE))
     try:
@@ -133,7 +133,7 @@ async def against_postgres(_folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
 
 
 class Contest(Struct, frozen=True):
-    """A sink, and with what it is measured."""
+    """A sink, and what it is compared with."""
 
     against: Against
     form: Form = "detections"
@@ -164,7 +164,7 @@ def batches(form: Form, records: int, size: int, seed: int) -> Iterator[list[Del
 
 
 class Speed(Struct, frozen=True):
-    """Of one sink, in records a second, and of the bare write beside it."""
+    """The speed of one sink and of the bare write beside it, in records a second."""
 
     sink: str
     sink_per_second: int
@@ -205,7 +205,7 @@ async def speed(contest: Contest, records: int) -> Speed:
 
 
 def main() -> None:
-    """Measure those that are named, or all."""
+    """Measure the sinks that are named, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CONTESTS)}")
     parser.add_argument("--records", type=int, help="how many, if not as many as usual")

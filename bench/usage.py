@@ -9,30 +9,30 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Usage(Struct, frozen=True):
-    """Since its start."""
+    """What a process has used since its start."""
 
     user_seconds: float
     system_seconds: float
     rss_peak_bytes: int
-    """Its own."""
+    """The peak memory of the process itself."""
     children_rss_peak_bytes: int
-    """Of the processes that it has started and that run: ours for HTTP and for delivery."""
+    """Memory of the running processes that it has started, such as ours for HTTP and delivery."""
     written_bytes: int
-    """To the disk, or on their way there."""
+    """Bytes written to the disk, or on their way there."""
 
     @property
     def memory_peak_bytes(self) -> int:
-        """All of them; what they share is in it more than once: see `shared_bytes`."""
+        """The sum of all processes; it counts shared pages more than once: see `shared_bytes`."""
         return self.rss_peak_bytes + self.children_rss_peak_bytes
 
     @property
     def cpu_seconds(self) -> float:
-        """User and system together."""
+        """User and system time together."""
         return self.user_seconds + self.system_seconds
 
 
 def usage_of(pid: int) -> Usage:
-    """All threads of one process; of its children, the memory."""
+    """Return the usage of all threads of one process, and the memory of its children."""
     process = Path(f"/proc/{pid}")
     fields = (process / "stat").read_text().rpartition(")")[2].split()
     user, system = (int(fields[at]) / TICKS_PER_SECOND for at in (11, 12))

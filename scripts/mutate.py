@@ -49,9 +49,9 @@ class Guards(NamedTuple):
     """The arguments of pytest that pick the tests of an area."""
 
     quick: str
-    """Of these, without those that are marked as slow."""
+    """Files whose tests run without those that are marked as slow."""
     slow: str
-    """For what the others let through."""
+    """Files whose tests run for what the others let through."""
 
 
 LINE = "tests/test_line.py::test_sigkill_in_the_middle_three_times_loses_nothing"
@@ -104,7 +104,7 @@ AREAS = {
         "tests/test_sinks_cli.py",
     ),
 }
-"""By a path below `SOURCE`; the first that has a file counts."""
+"""The areas, by a path below `SOURCE`; the first area that has a file counts."""
 
 
 def read_changes(area: str) -> dict[str, list[Change]]:

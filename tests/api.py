@@ -63,7 +63,7 @@ class Api:
         return received
 
     def numbers(self) -> Counter[str]:
-        """How often each event was stored, by the sensor id that the test gave it."""
+        """Return how often each event was stored, by the sensor id that the test gave it."""
         return Counter(
             str(each["document"]["sensorId"])
             for each in self.received()

@@ -35,15 +35,15 @@ class Azure:
     def start(self) -> None:
         self._server.start()
         now, path = formatdate(usegmt=True), f"/{ACCOUNT}/{CONTAINER}"
-        said = {"x-ms-date": now, "x-ms-version": "2021-08-06"}
+        headers = {"x-ms-date": now, "x-ms-version": "2021-08-06"}
         signed = "\n".join(
-            ["PUT", *[""] * 11, *(f"{name}:{value}" for name, value in said.items()),
+            ["PUT", *[""] * 11, *(f"{name}:{value}" for name, value in headers.items()),
              f"/{ACCOUNT}{path}", "restype:container"]
         )  # fmt: skip
         digest = hmac.digest(base64.b64decode(KEY), signed.encode(), hashlib.sha256)
-        said["Authorization"] = f"SharedKey {ACCOUNT}:{base64.b64encode(digest).decode()}"
+        headers["Authorization"] = f"SharedKey {ACCOUNT}:{base64.b64encode(digest).decode()}"
         with contextlib.closing(HTTPConnection("127.0.0.1", self._port, timeout=5)) as connection:
-            connection.request("PUT", f"{path}?restype=container", headers=said)
+            connection.request("PUT", f"{path}?restype=container", headers=headers)
             assert connection.getresponse().status == 201
 
     def close(self) -> None:

@@ -11,13 +11,13 @@ NETWORK_SECONDS = 0.005
 
 
 class _Jump(selectors.DefaultSelector):
-    """Waits for nothing but, if there is any, the network: the time goes by instead."""
+    """A selector that advances the clock instead of waiting, unless something comes by network."""
 
     def __init__(self, network_seconds: float) -> None:
         super().__init__()
         self.now_seconds = 0.0
         self.turns = 0
-        """Of the loop since the time last went on."""
+        """How often the loop has turned since the clock last advanced."""
         self._network_seconds = network_seconds
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:

@@ -60,9 +60,9 @@ def eventually(look: Callable[[], T], *, seconds: float = 20.0) -> T:
     pause = threading.Event()
     while True:
         try:
-            found = look()
-            if found:
-                return found
+            result = look()
+            if result:
+                return result
             problem: Exception | None = None
         except (AssertionError, OSError, ValueError) as error:
             problem = error
@@ -139,14 +139,14 @@ class Harness:
         return {**kept, **self.settings}
 
     def http(self, path: str, token: str | None = HTTP_TOKEN) -> tuple[int, Any]:
-        """GET; the status and the JSON in the body."""
+        """Send a GET request; return the status and the JSON in the body."""
         try:
             return 200, json.loads(self.http_bytes(path, token))
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
 
     def http_bytes(self, path: str, token: str | None = HTTP_TOKEN) -> bytes:
-        """GET; the body, of whatever form."""
+        """Send a GET request; return the body as bytes."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}")
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")
@@ -154,7 +154,7 @@ class Harness:
             return bytes(reply.read())
 
     def broker_connections(self) -> int:
-        """How often the service has connected to the broker."""
+        """Return how often the service has connected to the broker."""
         lines = self.http_bytes("/metrics").decode().splitlines()
         name = "echo_ingest_broker_connections_total"
         (line,) = [each for each in lines if each.startswith(name)]
@@ -176,7 +176,7 @@ class Harness:
         return dict(ledger)
 
     def records(self) -> list[dict[str, Any]]:
-        """Every record, oldest first."""
+        """Return every record, oldest first."""
         done = self.cli("records", "--json", "--limit", "1000000")
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in reversed(done.stdout.splitlines())]
@@ -196,18 +196,18 @@ class Harness:
         return next(iter(children(program.pid, "echo_ingest.pipeline.deliver")), 0)
 
     def stop(self, program: subprocess.Popen[str]) -> int:
-        """SIGTERM, and wait for the orderly end; return the exit code."""
+        """Send SIGTERM and wait for the orderly end; return the exit code."""
         program.send_signal(signal.SIGTERM)
         code = program.wait(timeout=40)
         self._running.remove(program)
         return code
 
     def kill_pid(self, pid: int) -> None:
-        """SIGKILL a process that one of ours has started."""
+        """Send SIGKILL to a process that one of ours has started."""
         os.kill(pid, signal.SIGKILL)
 
     def kill(self, program: subprocess.Popen[str]) -> None:
-        """SIGKILL the program alone, as the kernel would for want of memory."""
+        """Send SIGKILL to the program alone, as the kernel does when memory runs out."""
         program.kill()
         program.wait(timeout=10)
         self._running.remove(program)
@@ -374,14 +374,14 @@ class Device:
             on_acknowledged(acknowledged)
 
     def put(self, topic: str, payload: bytes = b"{}", *, retain: bool = False) -> int | None:
-        """Publish one message at QoS 1; as `send`."""
+        """Publish one message at QoS 1; return what `send` returns."""
         packet = mqtt5.PublishPacket(
             topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=1, retain=retain
         )
         return self.send(packet.write())
 
     def send(self, packet: bytes) -> int | None:
-        """Send a PUBLISH; the reason code of its PUBACK, None if the broker hangs up instead."""
+        """Send a PUBLISH; return the reason code of its PUBACK, None if the broker disconnects."""
         try:
             self._stream.sendall(packet)
             while True:
@@ -417,8 +417,8 @@ class Device:
         self._stream.sendall(mqtt5.SubscribePacket(1, wanted).write())
         assert isinstance(self._read(), mqtt5.SubAckPacket)
 
-    def heard(self, seconds: float) -> list[str]:
-        """Topics of what comes in until nothing has come for `seconds`."""
+    def received_topics(self, seconds: float) -> list[str]:
+        """Return the topics of what comes in until nothing has come for `seconds`."""
         self._stream.settimeout(seconds)
         topics = []
         try:
@@ -430,7 +430,7 @@ class Device:
             return topics
 
     def receipts(self, count: int) -> dict[int, dict[str, str]]:
-        """So many receipts, by the place of their message among those published."""
+        """Wait for receipts; return them by the place of their message among those published."""
         got: dict[int, dict[str, str]] = {}
         while len(got) < count:
             packet = self._read()

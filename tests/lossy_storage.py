@@ -59,7 +59,7 @@ class FolderSynced(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """What the test says of itself; the storage does not know it."""
+    """A note by the test; the storage does not know it."""
 
     text: str
 

@@ -8,7 +8,7 @@ import apsw
 
 
 def machine() -> dict[str, object]:
-    """For the results that are committed."""
+    """Describe the machine, for results that are committed."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "system": platform.platform(),
@@ -19,7 +19,7 @@ def machine() -> dict[str, object]:
 
 
 def versions(mosquitto: tuple[int, int, int]) -> dict[str, str]:
-    """Of what decides how it behaves."""
+    """Return the versions of the programs that decide how it behaves."""
     return {
         "mosquitto": ".".join(map(str, mosquitto)),
         "python": platform.python_version(),

@@ -20,7 +20,7 @@ SECANTUSDB = os.environ.get("TEST_SECANTUSDB")
 
 
 def url(port: int) -> str:
-    """Our database, reached at this port; at the server that was given, wherever that is."""
+    """Return the URL of our database at this port, or at the server that was given."""
     if GIVEN_URL is not None:
         return urlsplit(GIVEN_URL)._replace(path=f"/{DATABASE}").geturl()
     # Directly: a member of a set would name its own port, and nothing pass through a proxy. The
@@ -30,7 +30,7 @@ def url(port: int) -> str:
 
 
 def server(folder: Path, port: int, *options: str) -> Server:
-    """One that keeps what it has below `folder` and outlives being killed."""
+    """Return a server that keeps its data below `folder`, even when it is killed."""
     folder.mkdir(exist_ok=True)
     (folder / "settings").touch()
     if SECANTUSDB is not None:

@@ -16,9 +16,9 @@ from tests.server import Server
 
 PASSWORD = "kept from every log"
 ACCOUNT = "postgres"
-"""Whom the server runs as where we are root, as which it refuses to."""
+"""The account that the server runs as if we are root, since it refuses to run as root."""
 DATABASE = "postgres"
-"""The one that every cluster has."""
+"""The database that every cluster has."""
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 def program(name: str) -> str | None:
-    """Where one of PostgreSQL's programs is: the newest of Debian's, else on `PATH`."""
+    """Return where a program of PostgreSQL is: the newest of Debian's, else the one on `PATH`."""
     folders = Path("/usr/lib/postgresql").glob("*/bin")
     newest_first = sorted(folders, key=lambda folder: int(folder.parent.name), reverse=True)
     path = os.pathsep.join([*map(str, newest_first), os.environ.get("PATH", "")])
@@ -73,7 +73,7 @@ class Cluster:
         )
 
     def start(self) -> None:
-        """Have it run."""
+        """Start the server."""
         if not self._server.is_running:
             eventually(self._start)
 
@@ -109,7 +109,7 @@ class Cluster:
         return f"postgresql://{user}:{secret}@127.0.0.1:{port or self.port}/{database}"
 
     async def execute(self, database: str, *statements: str) -> None:
-        """Each in a transaction of its own, as the superuser."""
+        """Execute each statement in its own transaction, as the superuser."""
         connection = await asyncpg.connect(self.url(database))
         for statement in statements:
             await connection.execute(statement)
@@ -118,16 +118,16 @@ class Cluster:
     async def rows(self, database: str, query: str) -> list[tuple[Any, ...]]:
         """Return what a query finds, as the superuser; its times are in UTC."""
         connection = await asyncpg.connect(self.url(database))
-        found = [tuple(row) for row in await connection.fetch(query)]
+        rows = [tuple(row) for row in await connection.fetch(query)]
         await connection.close()
-        return found
+        return rows
 
     def psql(self, database: str, script: str) -> str:
         """Return what a person sees who types it, as the superuser."""
-        found = program("psql")
-        assert found is not None
+        psql = program("psql")
+        assert psql is not None
         return subprocess.run(
-            [found, "--no-psqlrc", "--quiet", "--pset=pager=off", self.url(database)],
+            [psql, "--no-psqlrc", "--quiet", "--pset=pager=off", self.url(database)],
             input=script,
             capture_output=True,
             text=True,
@@ -145,8 +145,8 @@ class Cluster:
 
 
 def _command(name: str, *arguments: str) -> list[str]:
-    """As an account that PostgreSQL lets run it."""
-    found = program(name)
-    assert found is not None, missing()
+    """Return the command line, run as an account that PostgreSQL accepts."""
+    executable = program(name)
+    assert executable is not None, missing()
     as_account = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups"]
-    return [*(as_account if os.geteuid() == 0 else []), found, *arguments]
+    return [*(as_account if os.geteuid() == 0 else []), executable, *arguments]

@@ -13,10 +13,10 @@ CHUNK_BYTES = 65_536
 
 
 class Strike(Struct):
-    """What befalls one piece of what is passed on."""
+    """What happens to one piece of what is passed on."""
 
     upward: bool
-    """Towards the server; else from it."""
+    """True towards the server, False from it."""
     pieces_before: int
     how: Literal["cut", "hold"]
     fell: asyncio.Event
@@ -61,7 +61,7 @@ class Proxy:
     def strike(
         self, pieces_before: int, *, upward: bool, how: Literal["cut", "hold"]
     ) -> asyncio.Event:
-        """Let so many pieces of that direction pass, and not the next: then set the event.
+        """Let some pieces of that direction pass, strike the next one, and set the event.
 
         `cut` breaks every connection, `hold` passes nothing on until `release`.
         """
@@ -74,7 +74,7 @@ class Proxy:
         self._flowing.set()
 
     async def stall(self, seconds: float) -> None:
-        """Pass nothing on for so long, then go on as if nothing had been."""
+        """Pass nothing on for `seconds`, then go on as if nothing had happened."""
         self._stalls += 1
         self._flowing.clear()
         await asyncio.sleep(seconds)
@@ -83,7 +83,7 @@ class Proxy:
             self._flowing.set()
 
     async def half_open(self, seconds: float, *, far_first: bool) -> None:
-        """Break one end of every connection; the other end hears nothing of it for so long."""
+        """Break one end of every connection; the other end does not notice for `seconds`."""
         pairs = dict(self._pairs)
         self._deaf |= pairs.keys()
         for near, far in pairs.items():

@@ -32,7 +32,7 @@ FILTERS = (
 
 
 @dataclass(frozen=True)
-class Found:
+class JournalRecord:
     """A record in the journal."""
 
     offset: int
@@ -46,43 +46,43 @@ class Found:
 
     @property
     def clip_ms(self) -> int | None:
-        its = self.record
-        clip = its.clip if isinstance(its, Detection | Recording) else None
+        record = self.record
+        clip = record.clip if isinstance(record, Detection | Recording) else None
         return None if clip is None else int(clip.duration_seconds * 1000)
 
 
-def records(archive: JournalReader) -> Iterator[Found]:
+def records(reader: JournalReader) -> Iterator[JournalRecord]:
     offset = 0
-    while page := archive.after(Selection(), offset):
+    while page := reader.after(Selection(), offset):
         for entry in page:
             offset, message = entry.offset, entry.message
             record = Decoder(PAYLOAD_BYTES_MAX).decode(message)
             assert not isinstance(record, Rejected)
-            yield Found(offset, message.node or "", message.received_at_ms, record)
+            yield JournalRecord(offset, message.node or "", message.received_at_ms, record)
 
 
 def check(almanac_path: Path, journal_path: Path) -> None:
     """Check that the almanac says what a recount of the journal says."""
     with contextlib.ExitStack() as closing:
-        archive = closing.enter_context(contextlib.closing(JournalReader(journal_path)))
+        reader = closing.enter_context(contextlib.closing(JournalReader(journal_path)))
         almanac = closing.enter_context(contextlib.closing(Almanac(almanac_path)))
-        found = list(records(archive))
-        assert almanac.progress().offset == archive.last_offset()
-        check_calls(almanac, found)
+        entries = list(records(reader))
+        assert almanac.progress().offset == reader.last_offset()
+        check_calls(almanac, entries)
         for zone in ZONES:
-            check_nights(almanac, found, zone)
-        check_refused(almanac, archive)
-        check_nodes(almanac, archive, found)
-        check_hours(almanac, archive, found)
+            check_nights(almanac, entries, zone)
+        check_refused(almanac, reader)
+        check_nodes(almanac, reader, entries)
+        check_hours(almanac, reader, entries)
 
 
 # ---------------------------------------------------------------------- calls
 
 
-def check_calls(almanac: Almanac, found: list[Found]) -> None:
-    recordings = [each for each in found if isinstance(each.record, Recording)]
+def check_calls(almanac: Almanac, entries: list[JournalRecord]) -> None:
+    recordings = [each for each in entries if isinstance(each.record, Recording)]
     expected = sorted(
-        (call_of(each, recordings) for each in found if isinstance(each.record, Detection)),
+        (call_of(each, recordings) for each in entries if isinstance(each.record, Detection)),
         key=lambda call: (call.observed_at_ms, call.offset),
         reverse=True,
     )
@@ -122,24 +122,24 @@ def is_wanted(call: ListedCall, wanted: CallFilter) -> bool:
     )
 
 
-def call_of(its: Found, recordings: list[Found]) -> ListedCall:
-    record = its.record
+def call_of(entry: JournalRecord, recordings: list[JournalRecord]) -> ListedCall:
+    record = entry.record
     assert isinstance(record, Detection)
     species, _, common_name = record.species.partition("_")
-    clip_offset = its.offset if record.clip is not None else None
-    if clip_offset is None and its.node and record.time_source == "device":
+    clip_offset = entry.offset if record.clip is not None else None
+    if clip_offset is None and entry.node and record.time_source == "device":
         under_way = [
             (each.observed_at_ms, each.offset)
             for each in recordings
-            if each.node == its.node
+            if each.node == entry.node
             and each.record.form == "audio-file"
             and each.record.time_source == "device"
             and each.clip_ms is not None
-            and each.observed_at_ms <= its.observed_at_ms < each.observed_at_ms + each.clip_ms
+            and each.observed_at_ms <= entry.observed_at_ms < each.observed_at_ms + each.clip_ms
         ]
         clip_offset = max(under_way)[1] if under_way else None
     return ListedCall(
-        *(its.offset, its.observed_at_ms, its.node, species, common_name or None),
+        *(entry.offset, entry.observed_at_ms, entry.node, species, common_name or None),
         *(record.confidence, clip_offset),
     )
 
@@ -147,8 +147,8 @@ def call_of(its: Found, recordings: list[Found]) -> ListedCall:
 # ---------------------------------------------------------------------- nights
 
 
-def check_nights(almanac: Almanac, found: list[Found], zone: ZoneInfo) -> None:
-    all_calls = [call_of(each, []) for each in found if isinstance(each.record, Detection)]
+def check_nights(almanac: Almanac, entries: list[JournalRecord], zone: ZoneInfo) -> None:
+    all_calls = [call_of(each, []) for each in entries if isinstance(each.record, Detection)]
     for wanted in FILTERS:
         calls = [call for call in all_calls if is_wanted(call, wanted)]
         by_night: dict[date, dict[str, list[ListedCall]]] = defaultdict(lambda: defaultdict(list))
@@ -157,23 +157,23 @@ def check_nights(almanac: Almanac, found: list[Found], zone: ZoneInfo) -> None:
         nights = all_nights(almanac, wanted, zone)
         assert [night.evening for night in nights] == sorted(by_night, reverse=True)
         for night in nights:
-            its = by_night[night.evening]
-            assert {each.species for each in night.species} == set(its)
-            for told in night.species:
-                heard = its[told.species]
-                sure = [call.confidence for call in heard if call.confidence is not None]
-                assert told.calls == len(heard)
-                assert told.nodes == len({call.node for call in heard})
-                assert told.best_confidence == max(sure, default=None)
-                best = {call.offset: call.confidence for call in heard}
-                assert best[told.best_offset] == told.best_confidence
-                assert told.first_at_ms == min(call.observed_at_ms for call in heard)
-                assert told.last_at_ms == max(call.observed_at_ms for call in heard)
-                assert night.since_ms <= told.first_at_ms <= told.last_at_ms < night.until_ms
+            calls_by_species = by_night[night.evening]
+            assert {each.species for each in night.species} == set(calls_by_species)
+            for listed in night.species:
+                species_calls = calls_by_species[listed.species]
+                sure = [call.confidence for call in species_calls if call.confidence is not None]
+                assert listed.calls == len(species_calls)
+                assert listed.nodes == len({call.node for call in species_calls})
+                assert listed.best_confidence == max(sure, default=None)
+                best = {call.offset: call.confidence for call in species_calls}
+                assert best[listed.best_offset] == listed.best_confidence
+                assert listed.first_at_ms == min(call.observed_at_ms for call in species_calls)
+                assert listed.last_at_ms == max(call.observed_at_ms for call in species_calls)
+                assert night.since_ms <= listed.first_at_ms <= listed.last_at_ms < night.until_ms
 
 
 def all_nights(almanac: Almanac, wanted: CallFilter, zone: ZoneInfo) -> list[Night]:
-    """Two at a time."""
+    """Return all nights, read two at a time."""
     nights: list[Night] = []
     while page := almanac.nights(wanted, zone, 2):
         nights += page
@@ -189,12 +189,12 @@ def evening_of(at_ms: int, zone: ZoneInfo) -> date:
 # ---------------------------------------------------------------------- refused
 
 
-def check_refused(almanac: Almanac, archive: JournalReader) -> None:
+def check_refused(almanac: Almanac, reader: JournalReader) -> None:
     expected: dict[tuple[str | None, str], list[tuple[int, str, bool]]] = defaultdict(list)
-    for letter in archive.dead_letters():
+    for letter in reader.dead_letters():
         ones = expected[None, letter.code or letter.reason.partition(" ")[0]]
         ones.append((letter.id, letter.message.node or "", False))
-    for parked in archive.parked():
+    for parked in reader.parked():
         ones = expected[parked.sink, parked.code or parked.reason.partition(" ")[0]]
         ones.append((parked.offset, parked.node or "", parked.replay_requested))
     groups = almanac.refused()
@@ -207,41 +207,43 @@ def check_refused(almanac: Almanac, archive: JournalReader) -> None:
         assert group.nodes == len({node for _, node, _ in ones})
         assert group.replay_requested == sum(replay for *_, replay in ones)
         assert group.example == numbers[0]
-        told: list[int] = []
-        while page := almanac.refused_ones(group, before=told[-1] if told else None, ones_max=3):
-            told += page
-        assert told == numbers
+        offsets: list[int] = []
+        while page := almanac.refused_ones(
+            group, before=offsets[-1] if offsets else None, ones_max=3
+        ):
+            offsets += page
+        assert offsets == numbers
 
 
 # ---------------------------------------------------------------------- nodes and hours
 
 
-def check_nodes(almanac: Almanac, archive: JournalReader, found: list[Found]) -> None:
-    heard: dict[str, tuple[int, int]] = {}
-    for day in archive.node_days():
-        first, last = heard.get(day.node, (day.first_heard_at_ms, day.last_heard_at_ms))
-        heard[day.node] = min(first, day.first_heard_at_ms), max(last, day.last_heard_at_ms)
-    heard.pop("", None)
+def check_nodes(almanac: Almanac, reader: JournalReader, entries: list[JournalRecord]) -> None:
+    spans: dict[str, tuple[int, int]] = {}
+    for day in reader.node_days():
+        first, last = spans.get(day.node, (day.first_heard_at_ms, day.last_heard_at_ms))
+        spans[day.node] = min(first, day.first_heard_at_ms), max(last, day.last_heard_at_ms)
+    spans.pop("", None)
     page = almanac.nodes(0, 0)
-    assert page.total == len(heard)
+    assert page.total == len(spans)
     assert {
         node.name: (node.first_heard_at_ms, node.last_heard_at_ms) for node in page.nodes
-    } == heard
+    } == spans
     for node in page.nodes:
-        clips = [each.offset for each in found if each.node == node.name and each.clip_ms]
+        clips = [each.offset for each in entries if each.node == node.name and each.clip_ms]
         assert node.last_clip_offset == max(clips, default=None)
 
 
-def check_hours(almanac: Almanac, archive: JournalReader, found: list[Found]) -> None:
-    """Whole hours since the one that retention has come to, of which it may have removed some."""
-    trimmed = archive.trimmed_offset() > 0
+def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRecord]) -> None:
+    """Check all hours but the one in which retention stopped, which may not be complete."""
+    trimmed = reader.trimmed_offset() > 0
     first_ms = almanac.progress().first_hour_ms + (HOUR_MS if trimmed else 0)
     received: Counter[tuple[str, int]] = Counter()
     calls: Counter[tuple[str, int]] = Counter()
     delays: dict[tuple[str, int], list[int]] = defaultdict(list)
-    letters: Counter[tuple[str, int]] = Counter()
+    dead_letters: Counter[tuple[str, int]] = Counter()
     readings: dict[tuple[str, int, str], list[float]] = defaultdict(list)
-    for each in found:
+    for each in entries:
         hour, observed = each.received_at_ms // HOUR_MS, each.observed_at_ms // HOUR_MS
         received[each.node, hour] += 1
         calls[each.node, observed] += isinstance(each.record, Detection)
@@ -252,21 +254,21 @@ def check_hours(almanac: Almanac, archive: JournalReader, found: list[Found]) ->
                 value = getattr(each.record.health, measure)
                 if value is not None:
                     readings[each.node, observed, measure].append(value)
-    for letter in archive.dead_letters():
+    for letter in reader.dead_letters():
         message = letter.message
-        letters[message.node or "", message.received_at_ms // HOUR_MS] += 1
-    for name in {node for node, _ in (*received, *letters)}:
-        told = {hour.hour_ms // HOUR_MS: hour for hour in almanac.calendar(name, 0, 2**44)}
-        hours = {hour for of, hour in (*received, *calls, *letters) if of == name}
-        for hour in hours | told.keys():
+        dead_letters[message.node or "", message.received_at_ms // HOUR_MS] += 1
+    for name in {node for node, _ in (*received, *dead_letters)}:
+        calendar = {hour.hour_ms // HOUR_MS: hour for hour in almanac.calendar(name, 0, 2**44)}
+        hours = {hour for of, hour in (*received, *calls, *dead_letters) if of == name}
+        for hour in hours | calendar.keys():
             if hour * HOUR_MS < first_ms:
                 continue
-            its, of = told.get(hour), (name, hour)
-            counts = (its.dead_letters, its.calls, its.received) if its else (0, 0, 0)
-            assert counts[:2] == (letters[of], calls[of]), of
+            listed, of = calendar.get(hour), (name, hour)
+            counts = (listed.dead_letters, listed.calls, listed.received) if listed else (0, 0, 0)
+            assert counts[:2] == (dead_letters[of], calls[of]), of
             assert counts[2] == received[of] or (trimmed and counts[2] > received[of]), of
-            if its is not None and not trimmed:
-                both = its.least_delay_seconds, its.most_delay_seconds
+            if listed is not None and not trimmed:
+                both = listed.least_delay_seconds, listed.most_delay_seconds
                 ms = delays.get(of)
                 assert both == ((min(ms) / 1000, max(ms) / 1000) if ms else (None, None))
         health = almanac.health(name, 0, 2**44)

@@ -50,16 +50,16 @@ class Options(msgspec.Struct):
     errors: Literal["envelope", "detail"] = "envelope"
     """How it words errors: since September 2026, or as FastAPI does by itself."""
     key: str | None = None
-    """Wanted for events, where set."""
+    """The key that events must come with, if it is set."""
     key_header: Literal["x-api-key", "x-engine-api-key"] = "x-engine-api-key"
     nodes: list[str] = []
     """Registered nodes; no other may send heartbeats."""
     requests_per_minute: int | None = None
-    """The real one has 120."""
+    """How many requests are allowed in a minute; the real API allows 120."""
     missing: list[str] = []
     """Calls that this version does not have, such as `/detections/bulk`."""
     locked: list[str] = []
-    """Calls that want somebody to be logged in, by the start of their path."""
+    """Calls that need a login, by the beginning of their path."""
     db_connected: bool = True
 
     trouble: Literal["", "hang", "reset", "truncate", "lie", "page", "move", "flood"] | int = ""
@@ -68,7 +68,7 @@ class Options(msgspec.Struct):
     was not there; `page` answers with HTML, `move` with a redirect, `flood` with a 422 that never
     ends, a number with that status, all without storing."""
     trouble_times: int = 1_000_000
-    """For how many calls."""
+    """For how many calls the trouble lasts."""
     retry_after: str = ""
     """What a trouble with a status says in `Retry-After`."""
     refuse_species: str = ""

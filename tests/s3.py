@@ -26,7 +26,7 @@ ACCOUNT = {
 
 
 def objects(store: ObjectStore) -> dict[str, bytes]:
-    """All that a store has, by name."""
+    """Return all objects of a store, by name."""
     names = [each["path"] for page in obstore.list(store) for each in page]
     return {name: bytes(obstore.get(store, name).bytes()) for name in names}
 
@@ -37,12 +37,12 @@ def clear(store: ObjectStore) -> None:
 
 
 class S3:
-    """One bucket; reached by whoever has `environment`."""
+    """One bucket, reached with the settings in `environment`."""
 
     def __init__(self, log: Path) -> None:
         self.port = free_port()
         self.behind = behind = free_port()
-        """Past the front."""
+        """The port of the store itself, past the front."""
         self._moto = Server(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(behind)],
             lambda: _ask("GET", behind),
@@ -56,7 +56,7 @@ class S3:
         )
 
     def start(self) -> None:
-        """Have it run, with what it had."""
+        """Start it with what it had."""
         if not self._moto.is_running:
             self._moto.start()
             assert _ask("PUT", self.behind, f"/{BUCKET}") == 200

@@ -38,7 +38,7 @@ class Server:
 
     @property
     def is_running(self) -> bool:
-        """It was started, and not stopped or killed since; it may be frozen."""
+        """Whether it was started, and not stopped or killed since; it may be frozen."""
         return self._process is not None
 
     def start(self) -> None:
@@ -57,7 +57,7 @@ class Server:
         eventually(self._ready)
 
     def stop(self) -> None:
-        """Have it end in order; it may have ended already."""
+        """Stop it in order; it may have ended already."""
         if self._process is not None:
             self._signal(signal.SIGCONT)
             self._process.send_signal(self._stop_signal)
@@ -84,12 +84,14 @@ class Server:
     def _ready(self) -> object:
         assert self._process is not None
         if self._process.poll() is not None:
-            said = self._log.read_text(errors="replace")[-2_000:] if self._log else ""
-            raise RuntimeError(f"{self._command[0]} ended with {self._process.returncode}:\n{said}")
+            output = self._log.read_text(errors="replace")[-2_000:] if self._log else ""
+            raise RuntimeError(
+                f"{self._command[0]} ended with {self._process.returncode}:\n{output}"
+            )
         return self._is_ready()
 
     def _signal(self, number: signal.Signals) -> None:
-        """To its group, and to those that its children have made of themselves."""
+        """Send a signal to its process group, and to the groups that its children have made."""
         assert self._process is not None
         pid = self._process.pid
         try:

@@ -11,14 +11,14 @@ TAIL_BYTES = 64
 
 
 class Tabs:
-    """So many tabs that are open while the block runs."""
+    """Tabs that are open while the block runs."""
 
     def __init__(self, port: int, count: int, topic: str = "calls") -> None:
         self.open = 0
-        """Those that are told what is new, now."""
+        """How many tabs are open and get updates now."""
         self.refused = 0
         self.parts = 0
-        """How often one was told."""
+        """How many updates all tabs have received."""
         self.received_bytes = 0
         self._request = (
             f"GET /console/live?of={topic}&zone=UTC HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"

@@ -61,7 +61,7 @@ def test_a_node_comes_and_goes_while_the_broker_runs_and_nobody_else_minds(
     node = Device(harness.mqtt_port, "ridge-07", password)
     node.subscribe("iotreceipts/ridge-07/#")
     assert node.put("iotingestion/ridge-07/deep/down", STATUS) == TAKEN
-    assert node.heard(2.0) == ["iotreceipts/ridge-07"]
+    assert node.received_topics(2.0) == ["iotreceipts/ridge-07"]
     eventually(lambda: harness.ledger_now()["stored"] == 1)
 
     assert harness.cli("nodes", "disable", "ridge-07").returncode == 0
@@ -171,7 +171,7 @@ def test_a_certificate_is_a_node_until_it_is_removed(harness: Harness, tmp_path:
     liar = Device(port, "echosub", SUB_PASSWORD, tls=authority.context("swamp-01"))
     liar.subscribe("iotingestion/#")
     assert node.put("iotingestion/swamp-01", STATUS) == TAKEN
-    assert liar.heard(0.5) == []
+    assert liar.received_topics(0.5) == []
     unknown = Device(port, None, tls=authority.context("unknown"))
     assert unknown.put("iotingestion/unknown", STATUS) == DENIED
     for context in (authority.context(None), stranger(authority)):

@@ -186,7 +186,7 @@ def test_a_node_says_how_it_is(site: Site) -> None:
         "GUANO|Version: 1.0\nFirmware Version: 1.9.2\nTemperature Int: 21.5",
     )
     site.hear("a", NOON_MS, {"sensorId": "a", "batteryPct": 71.5, "disk": 40, "cpu": 12.5})
-    heard = site.hear("a", NOON_MS + 1_000, clip)
+    clip_offset = site.hear("a", NOON_MS + 1_000, clip)
     site.hear("a", NOON_MS + 2_000, b"rubbish")
     site.call("a", NOON_MS + 3_000, gps_data={"lat": -38.5, "lon": 143.5}, gps_uncertainty=9)
     with contextlib.closing(site.follow()) as almanac:
@@ -197,7 +197,7 @@ def test_a_node_says_how_it_is(site: Site) -> None:
     assert (node.battery_percent.value, node.battery_percent.at_ms) == (71.5, NOON_MS)
     assert node.temperature_celsius is not None and node.temperature_celsius.value == 21.5
     assert node.firmware == "1.9.2"
-    assert node.last_clip_offset == heard
+    assert node.last_clip_offset == clip_offset
     assert (node.records_today, node.calls_today, node.dead_letters_last_day) == (3, 1, 1)
     assert node.calls_last_hour == 1
     assert (node.first_heard_at_ms, node.last_heard_at_ms) == (NOON_MS, NOON_MS + 3_000)
@@ -334,12 +334,17 @@ def test_reasons_that_differ_in_numbers_are_one(site: Site) -> None:
         site.hear("b", NOON_MS + n, b"node%d temp 2%d.4" % (n, n))
     site.journal.request_replay("api", offsets[:1])
     with contextlib.closing(site.follow()) as almanac:
-        letters, parked = almanac.refused()
-        assert (letters.sink, letters.count, letters.nodes, letters.example) == (None, 4, 1, 4)
+        dead_letters, parked = almanac.refused()
+        assert (
+            dead_letters.sink,
+            dead_letters.count,
+            dead_letters.nodes,
+            dead_letters.example,
+        ) == (None, 4, 1, 4)
         assert (parked.sink, parked.count, parked.replay_requested) == ("api", 3, 1)
         assert parked.reason == "422: species … is not known"
         assert almanac.refused_ones(parked, ones_max=2) == [offsets[2], offsets[1]]
-        assert almanac.refused(node="b") == [letters]
+        assert almanac.refused(node="b") == [dead_letters]
 
 
 def test_reasons_with_a_code_are_grouped_by_it_and_by_the_field(site: Site) -> None:
@@ -498,14 +503,14 @@ def test_it_keeps_up_in_a_thread_and_waits_for_a_journal(tmp_path: Path) -> None
     try:
         site = Site(tmp_path)
 
-        def heard(name: str) -> NodeSummary | None:
+        def node_summary(name: str) -> NodeSummary | None:
             with contextlib.suppress(AlmanacUnready), contextlib.closing(Almanac(path)) as almanac:
                 return almanac.node(name, NOON_MS, NOON_MS)
             return None
 
         for name in ("a", "b"):
             site.call(name, NOON_MS)
-            eventually(functools.partial(heard, name))
+            eventually(functools.partial(node_summary, name))
     finally:
         stop.set()
         thread.join(10)

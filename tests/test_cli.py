@@ -449,7 +449,7 @@ def test_dead_letters_are_exported_with_their_bytes(
 
 @pytest.fixture
 def parked(journal: Journal) -> Journal:
-    """Two of the records are parked by a sink."""
+    """Park two of the records, as a sink would."""
     journal.add_sink("echo_api")
     journal.settle(
         "echo_api", [1, 2, 3, 4], {1: Refused("unknown species"), 2: Refused("30 MB at most")}

@@ -122,17 +122,17 @@ def _plant(evidence: Evidence) -> tuple[int, int, int, int]:
     db.execute("UPDATE again SET offset = 1000000, key = randomblob(16)")
     db.execute("INSERT INTO record SELECT * FROM again")
     db.close()
-    said = datetime.fromtimestamp(messages.EPOCH_SECONDS + undelivered, UTC).isoformat()
+    timestamp = datetime.fromtimestamp(messages.EPOCH_SECONDS + undelivered, UTC).isoformat()
     lines = evidence.delivered.read_text().splitlines(keepends=True)
-    evidence.delivered.write_text("".join(line for line in lines if said not in line))
+    evidence.delivered.write_text("".join(line for line in lines if timestamp not in line))
     return lost, twice, spoiled, undelivered
 
 
 def _plant_rows(evidence: Evidence) -> int:
     """Take a row out of PostgreSQL and have another twice; say whose the first was."""
-    archive = JournalReader(evidence.journal)
-    gone, again = archive.after(Selection(), 0, limit=2)
-    archive.close()
+    reader = JournalReader(evidence.journal)
+    gone, again = reader.after(Selection(), 0, limit=2)
+    reader.close()
     evidence.keys.remove(gone.key)
     evidence.keys.append(again.key)
     number = messages.number_of(gone.message.payload)

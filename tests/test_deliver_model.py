@@ -83,7 +83,7 @@ class FaultySink:
         self.taken: Counter[int] = Counter()
         """How often it took each offset; a dict keeps the order in which it first did."""
         self.confirmed: Counter[int] = Counter()
-        """How often it also said so."""
+        """How often it also confirmed each offset."""
         self.offers = 0
         self._rng = rng
         self._failures = 0
@@ -91,7 +91,7 @@ class FaultySink:
         self._writing = False
 
     def met_anew(self) -> None:
-        """Whoever writes has been restarted, and does not know how often this one has failed."""
+        """Note that the writer was restarted, and does not know how often this sink has failed."""
         self._failures, self._next = 0, (0.0, math.inf)
 
     async def write(self, batch: Sequence[Delivery]) -> Written:
@@ -133,10 +133,10 @@ class FaultySink:
     def _unavailable(self, retry_after_seconds: float | None) -> Unavailable:
         self._failures += 1
         ceiling = min(60.0, 0.5 * 2.0 ** min(self._failures - 1, 32))
-        told = retry_after_seconds or 0.0
+        asked_seconds = retry_after_seconds or 0.0
         self._next = (
-            now_seconds() + max(told, ceiling / 2),
-            now_seconds() + max(told, ceiling),
+            now_seconds() + max(asked_seconds, ceiling / 2),
+            now_seconds() + max(asked_seconds, ceiling),
         )
         return Unavailable(
             "not now", cause=Cause.OVERLOADED, retry_after_seconds=retry_after_seconds
@@ -181,7 +181,7 @@ class Days:
         self._journal.close()
 
     async def _episode(self) -> None:
-        """Minutes in one mood, or hours without a sink, while more arrives."""
+        """Spend minutes in one mood, or hours without a sink, while more arrives."""
         self._sink.mood = self._rng.choice(tuple(FATES))
         gone = self._sink.mood in ("down", "busy")
         self._journal.full = not gone and self._rng.random() < 0.2
@@ -231,7 +231,7 @@ class Days:
         await asyncio.wait({self._task})
 
     async def _stop(self) -> None:
-        """Stop; the current write ends first, and a wait for room is cut off."""
+        """Stop delivery; the current write ends first, and a wait for room is cut off."""
         self._stopping.set()
         self._deliver.wake()
         await asyncio.wait({self._task}, timeout=SLOW_SECONDS_MAX + IDLE_POLL_SECONDS)

@@ -33,13 +33,13 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def sections(document: str) -> dict[str, str]:
-    """Heading → what stands below it, up to the next heading."""
+    """Return the text below each heading, up to the next heading."""
     parts = HEADING.split((DOCS / document).read_text())
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def anchor(heading: str) -> str:
-    """As GitHub makes it: lower case, without punctuation, with dashes for spaces."""
+    """Return the anchor as GitHub makes it: lower case, no punctuation, dashes for spaces."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -87,7 +87,7 @@ def tables() -> dict[str, dict[str, set[str]]]:
         "journal.db": sorted((SOURCE / "journal").glob("schema_*.sql")),
         "almanac.db": [SOURCE / "almanac" / "schema.sql"],
     }
-    found: dict[str, dict[str, set[str]]] = {}
+    columns: dict[str, dict[str, set[str]]] = {}
     for name, files in schemas.items():
         with contextlib.closing(apsw.Connection(":memory:")) as db:
             for file in files:
@@ -96,10 +96,10 @@ def tables() -> dict[str, dict[str, set[str]]]:
                 "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c"
                 " WHERE m.type = 'table'"
             )
-            found[name] = {}
+            columns[name] = {}
             for table, column in rows:
-                found[name].setdefault(table, set()).add(column)
-    return found
+                columns[name].setdefault(table, set()).add(column)
+    return columns
 
 
 def exists(name: str, tables: dict[str, dict[str, set[str]]]) -> bool:
@@ -115,12 +115,12 @@ def exists(name: str, tables: dict[str, dict[str, set[str]]]) -> bool:
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         try:
-            found: Any = importlib.import_module(".".join(["echo_ingest", *parts[:length]]))
+            target: Any = importlib.import_module(".".join(["echo_ingest", *parts[:length]]))
         except ModuleNotFoundError:
             continue
         for part in parts[length:]:
-            found = getattr(found, part, None)
-        return found is not None
+            target = getattr(target, part, None)
+        return target is not None
     return False
 
 
@@ -273,5 +273,5 @@ def test_the_commands_that_show_a_promise_find_their_tests() -> None:
 
 
 def _tests_in(path: str) -> list[Path]:
-    found = ROOT / path
-    return sorted(found.rglob("test_*.py")) if found.is_dir() else [found]
+    place = ROOT / path
+    return sorted(place.rglob("test_*.py")) if place.is_dir() else [place]

@@ -18,7 +18,7 @@ NOW = datetime(2026, 9, 14, 5, 45, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("text", "expected"),
     [
         (formatting.number(12_304), "12\u202f304"),
         (formatting.number(-4.5, 1), "−4.5"),
@@ -51,8 +51,8 @@ NOW = datetime(2026, 9, 14, 5, 45, tzinfo=UTC)
         (formatting.ago(NOW, NOW), "just now"),
     ],
 )
-def test_numbers_and_spans(said: str, expected: str) -> None:
-    assert said == expected
+def test_numbers_and_spans(text: str, expected: str) -> None:
+    assert text == expected
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,8 @@ def rss_bytes(program: subprocess.Popen[str]) -> int:
 def problems(harness: Harness, path: str) -> dict[str, Any]:
     status, body = harness.http(path)
     assert (status == 200) == (body.get("problems", {}) == {})
-    found: dict[str, Any] = body.get("problems", {})
-    return found
+    problems: dict[str, Any] = body.get("problems", {})
+    return problems
 
 
 @pytest.mark.parametrize(

@@ -172,9 +172,9 @@ def test_a_node_reads_its_own_receipts_and_nothing_else(site: Site) -> None:
         bad.subscribe(topic_filter)
     good.subscribe("iotreceipts/good/#")
     assert good.put("iotingestion/good", site.status()) == TAKEN
-    assert good.heard(1.0) == ["iotreceipts/good"]
+    assert good.received_topics(1.0) == ["iotreceipts/good"]
     assert bad.put("iotingestion/bad", site.status()) == TAKEN
-    topics = bad.heard(3.0)  # longer than the service waits between its loopback checks
+    topics = bad.received_topics(3.0)  # longer than the service waits between its loopback checks
     assert topics
     assert set(topics) == {"iotreceipts/bad"}
 
@@ -305,7 +305,7 @@ def test_a_flood_of_subscriptions_ends_when_its_node_is_blocked(site: Site) -> N
     for first in range(0, 4_000, 100):
         bad.subscribe(*(f"$share/{first + number}/iotingestion/#" for number in range(100)))
     with Measured(site) as measured:
-        assert bad.heard(1.0) == []
+        assert bad.received_topics(1.0) == []
     measured.report("4,000 shared subscriptions of one node")
     assert site.cli("nodes", "disable", "bad").returncode == 0
     eventually(lambda: not bad.is_connected(), seconds=5)

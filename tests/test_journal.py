@@ -57,9 +57,9 @@ def journal(path: Path) -> Iterator[Journal]:
 def detection(
     number: int, *, message_id: str | None = None, text: str = ""
 ) -> tuple[Message, Identity]:
-    its = Identity("detection", START_SECONDS + number, message_id)
+    identity = Identity("detection", START_SECONDS + number, message_id)
     payload = json.dumps({"n": number, "text": text}).encode()
-    return Message("iotingestion/ridge-07", payload, 1_000 + number, "ridge-07"), its
+    return Message("iotingestion/ridge-07", payload, 1_000 + number, "ridge-07"), identity
 
 
 def heartbeat(*, redelivered: bool = False) -> Arrival:
@@ -92,8 +92,8 @@ def test_a_batch_is_stored_in_order_with_its_dead_letters(journal: Journal) -> N
 
 def test_the_message_comes_back_as_it_came(journal: Journal) -> None:
     message = Message("a/b", b"\0\xff", 7, "b", (("recorded_at", "x"), ("recorded_at", "y")))
-    its = detection(1)[1]
-    journal.append([(message, its)])
+    identity = detection(1)[1]
+    journal.append([(message, identity)])
     journal.add_sink("api")
     (entry,) = journal.read("api", 1)
     assert entry.message == message
@@ -151,10 +151,13 @@ def test_an_id_used_for_another_message_is_a_dead_letter(journal: Journal) -> No
 
 
 def test_such_a_dead_letter_that_is_redelivered_is_kept_once(journal: Journal) -> None:
-    first, (message, its) = detection(1, message_id="7"), detection(1, message_id="7", text="x")
-    journal.append([first, (message, its)])
+    first, (message, identity) = (
+        detection(1, message_id="7"),
+        detection(1, message_id="7", text="x"),
+    )
+    journal.append([first, (message, identity)])
     again = Message(message.topic, message.payload, 9, message.node, redelivered=True)
-    assert journal.append([(again, its)]).outcomes == [Duplicate()]
+    assert journal.append([(again, identity)]).outcomes == [Duplicate()]
     assert journal.ledger().dead_letters == 1
     assert closes(journal)
 
@@ -345,12 +348,12 @@ def test_a_read_is_bounded_in_bytes_but_never_empty(journal: Journal) -> None:
 
 def test_a_replayed_dead_letter_moves_in_the_ledger(journal: Journal) -> None:
     journal.append([rubbish(), detection(1)])
-    message, its = detection(2)
-    assert journal.replay_dead_letter(1, message, its) == Stored(2)
+    message, identity = detection(2)
+    assert journal.replay_dead_letter(1, message, identity) == Stored(2)
     ledger = journal.ledger()
     assert (ledger.received, ledger.stored, ledger.dead_letters) == (2, 2, 0)
     journal.append([rubbish()])
-    assert journal.replay_dead_letter(2, message, its) == Duplicate(2)
+    assert journal.replay_dead_letter(2, message, identity) == Duplicate(2)
     assert closes(journal)
 
 

@@ -41,8 +41,8 @@ def reading(path: Path) -> Iterator[JournalReader]:
 
 def version(path: Path) -> int:
     with contextlib.closing(apsw.Connection(str(path))) as db:
-        found: int = db.execute("PRAGMA user_version").get
-        return found
+        user_version: int = db.execute("PRAGMA user_version").get
+        return user_version
 
 
 def contents(path: Path) -> tuple[list[object], list[DeadLetterEntry], list[Parked], list[object]]:
@@ -56,7 +56,7 @@ def contents(path: Path) -> tuple[list[object], list[DeadLetterEntry], list[Park
 
 
 def counts(ledger: Ledger) -> object:
-    """All of a ledger but the age of what waits."""
+    """Return all of a ledger but the age of what waits."""
     sinks = {
         name: (sink.skipped, sink.delivered, sink.parked, sink.backlog, sink.paused_at_ms)
         for name, sink in ledger.sinks.items()

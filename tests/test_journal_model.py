@@ -51,7 +51,7 @@ def word(outcome: Outcome) -> str:
 
 SINKS = ("api", "store", "late")
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-"""Where thousands of commits wait for no disk: here nothing must outlive a power cut."""
+"""A folder in memory, so that commits do not wait for a disk: no power cut is tested here."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Sent:
     """A message. `form` says what tells two apart: "id", "time" or "nothing"; or "rubbish"."""
 
     form: str
-    said: int
+    content: int
     """Its content: the same number is the same payload. Three contents share each id."""
     node: str | None
     received_at_ms: int
@@ -67,11 +67,11 @@ class Sent:
 
     @property
     def payload(self) -> bytes:
-        return f"{self.form} {self.said}".encode()
+        return f"{self.form} {self.content}".encode()
 
     @property
     def identity(self) -> str | None:
-        return {"id": f"id {self.said // 3}", "time": f"time {self.said}"}.get(self.form)
+        return {"id": f"id {self.content // 3}", "time": f"time {self.content}"}.get(self.form)
 
     @property
     def message(self) -> Message:
@@ -80,12 +80,12 @@ class Sent:
         )
 
     @property
-    def its(self) -> Identity:
+    def stored_identity(self) -> Identity:
         match self.form:
             case "nothing":
                 return Identity("telemetry")
             case "time":
-                return Identity("detection", START_SECONDS + self.said)
+                return Identity("detection", START_SECONDS + self.content)
             case _:
                 return Identity("detection", START_SECONDS, self.identity)
 
@@ -93,7 +93,7 @@ class Sent:
     def arrival(self) -> Arrival:
         return self.message, Rejected(
             ReasonCode.UNKNOWN_FORM, INVALID
-        ) if self.form == "rubbish" else self.its
+        ) if self.form == "rubbish" else self.stored_identity
 
 
 @dataclass
@@ -120,15 +120,15 @@ class Model:
 
     def __init__(self) -> None:
         self.records: dict[int, Sent] = {}
-        """By offset, but for those that retention removed."""
+        """The records that retention has not removed, by offset."""
         self.dead_letters: dict[int, Sent] = {}
         self.last_dead_letter = 0
         self.sinks: dict[str, SinkModel] = {}
         self.trimmed = 0
-        self.heard: list[tuple[Sent, str]] = []
+        self.received: list[tuple[Sent, str]] = []
         """All that was received, with what became of it."""
         self.waiting: Counter[bytes] = Counter()
-        """What a redelivery could be of, by payload: stored and not acknowledged."""
+        """Payloads that may be redelivered: they are stored and not acknowledged."""
         self.acknowledged = self.noted = (0, 0)
         """Up to which offset and dead letter; and the same as of the last commit."""
 
@@ -154,14 +154,14 @@ class Model:
             if outcome not in ("stored", "duplicate"):
                 self.last_dead_letter += 1
                 self.dead_letters[self.last_dead_letter] = sent
-            self.heard.append((sent, outcome))
+            self.received.append((sent, outcome))
             outcomes.append(outcome)
         self.waiting = answers + opened
         self.noted = self.acknowledged
         return outcomes
 
     def outcome(self, sent: Sent) -> str:
-        """Return what becomes of it by its content, redelivered or not."""
+        """Return the outcome of a message by its content, redelivered or not."""
         if sent.form == "rubbish":
             return INVALID
         for stored in self.records.values():
@@ -229,7 +229,7 @@ class Model:
 sent = st.builds(
     Sent,
     form=st.sampled_from(("id", "time", "nothing", "rubbish")),
-    said=st.integers(0, 5),
+    content=st.integers(0, 5),
     node=st.sampled_from((None, "ridge-07", "creek-02")),
     received_at_ms=st.integers(0, 2 * DAY_MS),
     redelivered=st.booleans(),
@@ -248,10 +248,10 @@ class Beside(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.journal = Journal(self.path)
-        self.archive = JournalReader(self.path)
+        self.reader = JournalReader(self.path)
 
     def close(self) -> None:
-        self.archive.close()
+        self.reader.close()
         self.journal.close()
 
     def teardown(self) -> None:
@@ -262,11 +262,11 @@ class Beside(RuleBasedStateMachine):
     def new_messages(self, batch: list[Sent]) -> None:
         self.append(batch)
 
-    @precondition(lambda self: self.model.heard)
+    @precondition(lambda self: self.model.received)
     @rule(data=st.data())
     def redeliveries(self, data: st.DataObject) -> None:
         """Send again what the broker thinks is not acknowledged, or what a device repeats."""
-        recent = [sent for sent, _ in self.model.heard[-12:]]
+        recent = [sent for sent, _ in self.model.received[-12:]]
         again = data.draw(st.lists(st.sampled_from(recent), min_size=1, max_size=8))
         self.append([replace(sent, redelivered=data.draw(st.booleans())) for sent in again])
 
@@ -357,12 +357,14 @@ class Beside(RuleBasedStateMachine):
             sink.refused[offset].replay = True
 
     @precondition(lambda self: self.model.dead_letters)
-    @rule(data=st.data(), form=st.sampled_from(("id", "time", "nothing")), said=st.integers(0, 5))
-    def replay_dead_letter(self, data: st.DataObject, form: str, said: int) -> None:
+    @rule(
+        data=st.data(), form=st.sampled_from(("id", "time", "nothing")), content=st.integers(0, 5)
+    )
+    def replay_dead_letter(self, data: st.DataObject, form: str, content: int) -> None:
         number = data.draw(st.sampled_from(sorted(self.model.dead_letters)))
         letter = self.model.dead_letters[number]
-        now = replace(letter, form=form, said=said, redelivered=False)
-        outcome = self.journal.replay_dead_letter(number, now.message, now.its)
+        now = replace(letter, form=form, content=content, redelivered=False)
+        outcome = self.journal.replay_dead_letter(number, now.message, now.stored_identity)
         expected = self.model.outcome(now)
         assert word(outcome) == expected
         if expected == USED:
@@ -370,19 +372,19 @@ class Beside(RuleBasedStateMachine):
         if expected == "stored":
             self.model.records[self.model.newest + 1] = now
         del self.model.dead_letters[number]
-        heard = next(
+        index = next(
             i
-            for i, (said, outcome) in enumerate(self.model.heard)
-            if said == letter and outcome in (INVALID, USED)
+            for i, (sent, outcome) in enumerate(self.model.received)
+            if sent == letter and outcome in (INVALID, USED)
         )
-        self.model.heard[heard] = (letter, expected)
+        self.model.received[index] = (letter, expected)
 
     @rule(number=st.integers(1, 40))
     def replay_dead_letter_that_is_gone(self, number: int) -> None:
         if number not in self.model.dead_letters:
             now = Sent("nothing", 0, None, 0)
             with pytest.raises(KeyError):
-                self.journal.replay_dead_letter(number, now.message, now.its)
+                self.journal.replay_dead_letter(number, now.message, now.stored_identity)
 
     @rule(
         received_before_ms=st.sampled_from((DAY_MS, EVERYTHING)),
@@ -394,16 +396,16 @@ class Beside(RuleBasedStateMachine):
 
     @invariant()
     def rows_are_the_same(self) -> None:
-        found = {e.offset: e.message for e in self.archive.after(Selection(), 0, 1_000)}
-        assert found == {
-            offset: replace(said, redelivered=False).message
-            for offset, said in self.model.records.items()
+        messages = {e.offset: e.message for e in self.reader.after(Selection(), 0, 1_000)}
+        assert messages == {
+            offset: replace(sent, redelivered=False).message
+            for offset, sent in self.model.records.items()
         }
-        letters = {letter.id: letter.message.payload for letter in self.archive.dead_letters()}
-        assert letters == {n: s.payload for n, s in self.model.dead_letters.items()}
+        dead_letters = {letter.id: letter.message.payload for letter in self.reader.dead_letters()}
+        assert dead_letters == {n: s.payload for n, s in self.model.dead_letters.items()}
         parked = {
             (p.sink, p.offset): Refused(p.reason, p.attempts, p.replay_requested)
-            for p in self.archive.parked()
+            for p in self.reader.parked()
         }
         assert parked == {
             (name, offset): refused
@@ -413,32 +415,34 @@ class Beside(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_is_the_same_and_closes(self) -> None:
-        assert self.archive.audit() == []
+        assert self.reader.audit() == []
         ledger = self.journal.ledger()
-        outcomes = Counter(outcome for _, outcome in self.model.heard)
+        outcomes = Counter(outcome for _, outcome in self.model.received)
         assert (ledger.received, ledger.stored, ledger.duplicates, ledger.dead_letters) == (
-            len(self.model.heard),
+            len(self.model.received),
             outcomes["stored"],
             outcomes["duplicate"],
             len(self.model.dead_letters),
         )
         assert ledger.stored == self.model.newest
         for name, sink in self.model.sinks.items():
-            found, replays = ledger.sinks[name], len(sink.replays())
-            assert (found.delivered, found.skipped) == (sink.delivered, sink.skipped)
-            assert found.parked == len(sink.refused) - replays
-            assert found.backlog == self.model.backlog(sink)
-            assert self.journal.is_paused(name) is (found.paused_at_ms is not None) is sink.paused
-            assert ledger.stored == found.skipped + found.delivered + found.parked + found.backlog
+            counts, replays = ledger.sinks[name], len(sink.replays())
+            assert (counts.delivered, counts.skipped) == (sink.delivered, sink.skipped)
+            assert counts.parked == len(sink.refused) - replays
+            assert counts.backlog == self.model.backlog(sink)
+            assert self.journal.is_paused(name) is (counts.paused_at_ms is not None) is sink.paused
+            assert (
+                ledger.stored == counts.skipped + counts.delivered + counts.parked + counts.backlog
+            )
 
     @invariant()
     def the_ledger_of_each_node_and_day_is_the_same(self) -> None:
-        heard: dict[tuple[str, int], list[tuple[Sent, str]]] = {}
-        for sent, outcome in self.model.heard:
-            heard.setdefault((sent.node or "", sent.received_at_ms // DAY_MS), []).append(
+        received: dict[tuple[str, int], list[tuple[Sent, str]]] = {}
+        for sent, outcome in self.model.received:
+            received.setdefault((sent.node or "", sent.received_at_ms // DAY_MS), []).append(
                 (sent, outcome)
             )
-        assert {(d.node, (d.day - EPOCH).days): d for d in self.archive.node_days()} == {
+        assert {(d.node, (d.day - EPOCH).days): d for d in self.reader.node_days()} == {
             (node, day): NodeDay(
                 node,
                 EPOCH + timedelta(days=day),
@@ -450,7 +454,7 @@ class Beside(RuleBasedStateMachine):
                 min(sent.received_at_ms for sent, _ in messages),
                 max(sent.received_at_ms for sent, _ in messages),
             )
-            for (node, day), messages in heard.items()
+            for (node, day), messages in received.items()
         }
 
 

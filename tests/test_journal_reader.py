@@ -53,115 +53,115 @@ def journal(path: Path) -> Iterator[Journal]:
 
 
 @pytest.fixture
-def archive(journal: Journal, path: Path) -> Iterator[JournalReader]:
-    archive = JournalReader(path)
-    yield archive
-    archive.close()
+def reader(journal: Journal, path: Path) -> Iterator[JournalReader]:
+    reader = JournalReader(path)
+    yield reader
+    reader.close()
 
 
-def test_the_newest_come_first_and_pages_join(journal: Journal, archive: JournalReader) -> None:
+def test_the_newest_come_first_and_pages_join(journal: Journal, reader: JournalReader) -> None:
     journal.append([telemetry(n) for n in range(10)])
-    first = archive.newest(Selection(), 4)
-    second = archive.newest(Selection(), 100, before=first[-1].offset)
+    first = reader.newest(Selection(), 4)
+    second = reader.newest(Selection(), 100, before=first[-1].offset)
     assert [e.offset for e in first + second] == list(range(10, 0, -1))
-    assert [e.offset for e in archive.after(Selection(), 7)] == [8, 9, 10]
+    assert [e.offset for e in reader.after(Selection(), 7)] == [8, 9, 10]
 
 
-def test_a_selection_narrows_by_node_and_kind(journal: Journal, archive: JournalReader) -> None:
+def test_a_selection_narrows_by_node_and_kind(journal: Journal, reader: JournalReader) -> None:
     journal.append([telemetry(0, "n1"), telemetry(1, "n2"), movement(2)])
-    assert [e.message.node for e in archive.newest(Selection(node="n2"), 9)] == ["n2"]
-    assert [e.offset for e in archive.newest(Selection(kind="movement"), 9)] == [3]
-    assert archive.newest(Selection(node="n2", kind="movement"), 9) == []
+    assert [e.message.node for e in reader.newest(Selection(node="n2"), 9)] == ["n2"]
+    assert [e.offset for e in reader.newest(Selection(kind="movement"), 9)] == [3]
+    assert reader.newest(Selection(node="n2", kind="movement"), 9) == []
 
 
 def test_times_select_by_the_devices_clock_or_else_by_receipt(
-    journal: Journal, archive: JournalReader
+    journal: Journal, reader: JournalReader
 ) -> None:
     long_ago = datetime(2024, 1, 1, tzinfo=UTC)
     journal.append([telemetry(0, at=long_ago), telemetry(1), telemetry(2, at=NOON)])
 
-    def found(since: datetime | None, until: datetime | None) -> list[int]:
-        return [e.offset for e in archive.after(Selection(since=since, until=until), 0)]
+    def offsets(since: datetime | None, until: datetime | None) -> list[int]:
+        return [e.offset for e in reader.after(Selection(since=since, until=until), 0)]
 
-    assert found(NOON, None) == [2, 3]
-    assert found(None, NOON) == [1]
-    assert found(long_ago, long_ago + timedelta(seconds=1)) == [1]
-    assert found(NOON, NOON + timedelta(seconds=1)) == [3]
-    assert found(NOON + timedelta(seconds=2), None) == []
+    assert offsets(NOON, None) == [2, 3]
+    assert offsets(None, NOON) == [1]
+    assert offsets(long_ago, long_ago + timedelta(seconds=1)) == [1]
+    assert offsets(NOON, NOON + timedelta(seconds=1)) == [3]
+    assert offsets(NOON + timedelta(seconds=2), None) == []
 
 
 def test_the_span_of_a_time_is_where_its_records_are(
-    journal: Journal, archive: JournalReader
+    journal: Journal, reader: JournalReader
 ) -> None:
-    assert archive.span(None, None) == (0, 0)
+    assert reader.span(None, None) == (0, 0)
     long_ago = datetime(2024, 1, 1, tzinfo=UTC)
     journal.append([telemetry(0), telemetry(1, at=long_ago), telemetry(2), telemetry(3, at=NOON)])
-    assert archive.span(None, None) == (1, 4)
-    assert archive.span(NOON, None) == (1, 4)
-    assert archive.span(None, NOON) == (2, 2)
-    assert archive.span(NOON + timedelta(seconds=1), None) == (3, 3)
-    assert archive.span(NOON + timedelta(days=1), None) == (0, 0)
+    assert reader.span(None, None) == (1, 4)
+    assert reader.span(NOON, None) == (1, 4)
+    assert reader.span(None, NOON) == (2, 2)
+    assert reader.span(NOON + timedelta(seconds=1), None) == (3, 3)
+    assert reader.span(NOON + timedelta(days=1), None) == (0, 0)
 
 
-def test_a_stretch_tells_what_is_gone(journal: Journal, archive: JournalReader) -> None:
+def test_a_stretch_tells_what_is_gone(journal: Journal, reader: JournalReader) -> None:
     journal.append([telemetry(number, f"n{number % 2}") for number in range(10)])
     journal.trim(NOON_MS + 2_000)
     journal.add_sink("api")
     journal.settle("api", range(3, 8), {5: Refused("parked")})
-    trimmed = archive.trimmed_offset()
+    trimmed = reader.trimmed_offset()
     assert trimmed == 2
     journal.trim(NOON_MS + 7_000)
-    stretch = archive.stretch(Selection(node="n0"), 0, 8, trimmed)
+    stretch = reader.stretch(Selection(node="n0"), 0, 8, trimmed)
     assert [entry.offset for entry in stretch.entries] == [5]
     assert (stretch.up_to, stretch.gone) == (8, 4)
-    assert archive.stretch(Selection(), 8, 10, trimmed).gone == 0
+    assert reader.stretch(Selection(), 8, 10, trimmed).gone == 0
 
 
 def test_a_page_holds_about_8_mib_however_many_rows_are_asked_for(
-    journal: Journal, archive: JournalReader
+    journal: Journal, reader: JournalReader
 ) -> None:
     payload = b"x" * (READ_BYTES_MAX // 3)
     for number in range(8):
         journal.append([rejected(number, "large", payload)])
-        message, its = telemetry(number)
+        message, identity = telemetry(number)
         large = Message(message.topic, payload + b"%d" % number, message.received_at_ms, "n1")
-        journal.append([(large, its)])
-    assert len(archive.newest(Selection(), 100)) == 3
-    assert len(archive.after(Selection(), 0)) == 3
-    assert [letter.id for letter in archive.dead_letters()] == list(range(1, 9))
+        journal.append([(large, identity)])
+    assert len(reader.newest(Selection(), 100)) == 3
+    assert len(reader.after(Selection(), 0)) == 3
+    assert [letter.id for letter in reader.dead_letters()] == list(range(1, 9))
 
 
 def test_dead_letters_are_found_by_node_reason_and_id(
-    journal: Journal, archive: JournalReader
+    journal: Journal, reader: JournalReader
 ) -> None:
     journal.append([rejected(n, f"reason {n % 2}", node=f"n{n % 3}") for n in range(PAGE_ROWS * 2)])
-    assert sum(1 for _ in archive.dead_letters(reason="reason 1")) == PAGE_ROWS
-    assert archive.count_dead_letters("n0", "reason 0") == len(
-        list(archive.dead_letters(0, "n0", "reason 0"))
+    assert sum(1 for _ in reader.dead_letters(reason="reason 1")) == PAGE_ROWS
+    assert reader.count_dead_letters("n0", "reason 0") == len(
+        list(reader.dead_letters(0, "n0", "reason 0"))
     )
-    newest = [letter.id for letter in archive.dead_letters(newest_first=True)]
+    newest = [letter.id for letter in reader.dead_letters(newest_first=True)]
     assert newest == list(range(PAGE_ROWS * 2, 0, -1))
-    letter = archive.dead_letter(7)
+    letter = reader.dead_letter(7)
     assert letter is not None
     assert letter.message.payload == b"6 x"
-    assert archive.dead_letter(PAGE_ROWS * 2 + 1) is None
+    assert reader.dead_letter(PAGE_ROWS * 2 + 1) is None
 
 
 def test_dead_letters_may_be_replayed_while_they_are_read(
-    journal: Journal, archive: JournalReader
+    journal: Journal, reader: JournalReader
 ) -> None:
     journal.append([rejected(n, "unknown") for n in range(PAGE_ROWS + 5)])
-    for letter in archive.dead_letters():
-        _, its = telemetry(letter.id)
-        assert not isinstance(its, Rejected)
-        journal.replay_dead_letter(letter.id, letter.message, its)
-    assert archive.ledger().dead_letters == 0
-    assert archive.last_offset() == PAGE_ROWS + 5
-    assert archive.audit() == []
+    for letter in reader.dead_letters():
+        _, identity = telemetry(letter.id)
+        assert not isinstance(identity, Rejected)
+        journal.replay_dead_letter(letter.id, letter.message, identity)
+    assert reader.ledger().dead_letters == 0
+    assert reader.last_offset() == PAGE_ROWS + 5
+    assert reader.audit() == []
 
 
 def test_parked_records_are_found_by_sink_node_and_reason(
-    journal: Journal, archive: JournalReader
+    journal: Journal, reader: JournalReader
 ) -> None:
     rows = PAGE_ROWS + 10
     journal.append([telemetry(n, f"n{n % 2}") for n in range(rows)])
@@ -170,52 +170,52 @@ def test_parked_records_are_found_by_sink_node_and_reason(
     offsets = range(1, rows + 1)
     journal.settle("api", offsets, {o: Refused(f"HTTP {400 + o % 3}") for o in offsets})
     journal.settle("other", offsets, {3: Refused("no room")})
-    assert [p.offset for p in archive.parked("api")] == list(offsets)
-    assert [p.offset for p in archive.parked(newest_first=True)][:2] == [3, rows]
-    assert archive.count_parked(reason="HTTP 400") == rows // 3
-    assert {p.node for p in archive.parked(node="n1")} == {"n1"}
-    assert [(p.sink, p.reason, p.size_bytes) for p in archive.parked_at(3)] == [
+    assert [p.offset for p in reader.parked("api")] == list(offsets)
+    assert [p.offset for p in reader.parked(newest_first=True)][:2] == [3, rows]
+    assert reader.count_parked(reason="HTTP 400") == rows // 3
+    assert {p.node for p in reader.parked(node="n1")} == {"n1"}
+    assert [(p.sink, p.reason, p.size_bytes) for p in reader.parked_at(3)] == [
         ("api", "HTTP 400", 7),
         ("other", "no room", 7),
     ]
     journal.request_replay("other", [3])
-    assert [p.replay_requested for p in archive.parked("other")] == [True]
-    assert archive.audit() == []
+    assert [p.replay_requested for p in reader.parked("other")] == [True]
+    assert reader.audit() == []
 
 
 def test_the_audit_names_the_sum_that_does_not_close(
-    journal: Journal, archive: JournalReader, path: Path
+    journal: Journal, reader: JournalReader, path: Path
 ) -> None:
     journal.add_sink("api")
     journal.append([telemetry(n) for n in range(10)] + [rejected(0, "unknown")])
     journal.settle("api", [1, 2, 3], {2: Refused("no")})
-    assert archive.audit() == []
+    assert reader.audit() == []
     tampering = apsw.Connection(str(path))
     tampering.execute("DELETE FROM record WHERE offset = 4; DELETE FROM dead_letter")
     tampering.execute("UPDATE sink SET delivered = 7")
     tampering.close()
-    assert archive.audit() == [
+    assert reader.audit() == [
         "stored less what retention removed: 10, but the records after it: 9",
         "dead letters: 1, but rows of dead letters: 0",
         "what api has settled: 3, but skipped, delivered and parked together: 8",
     ]
 
 
-def test_the_audit_closes_after_retention_too(journal: Journal, archive: JournalReader) -> None:
+def test_the_audit_closes_after_retention_too(journal: Journal, reader: JournalReader) -> None:
     journal.append([telemetry(n) for n in range(10)])
     journal.trim(NOON_MS + 5_000)
     journal.add_sink("late")
-    assert [e.offset for e in archive.after(Selection(), 0)] == [6, 7, 8, 9, 10]
-    assert archive.audit() == []
+    assert [e.offset for e in reader.after(Selection(), 0)] == [6, 7, 8, 9, 10]
+    assert reader.audit() == []
 
 
 def test_it_reads_while_the_service_writes_and_after_it_has_gone(path: Path) -> None:
     journal = Journal(path)
-    archive = JournalReader(path)
+    reader = JournalReader(path)
     for number in range(3):
         journal.append([telemetry(number)])
-        assert archive.last_offset() == number + 1
-    archive.close()
+        assert reader.last_offset() == number + 1
+    reader.close()
     journal.close()
     late = JournalReader(path)
     assert late.ledger().stored == 3
@@ -242,8 +242,8 @@ def test_what_is_no_journal_is_said_with_a_remedy(
 @pytest.mark.parametrize(
     ("table", "read"),
     [
-        ("record", lambda archive: archive.newest(Selection(), 10)),
-        ("dead_letter", lambda archive: list(archive.dead_letters())),
+        ("record", lambda reader: reader.newest(Selection(), 10)),
+        ("dead_letter", lambda reader: list(reader.dead_letters())),
     ],
 )
 def test_rows_that_a_disk_has_put_out_of_order_end_the_reading(
@@ -260,17 +260,17 @@ def test_rows_that_a_disk_has_put_out_of_order_end_the_reading(
     data[at + 8 : at + 12] = data[at + 10 : at + 12] + data[at + 8 : at + 10]
     path.write_bytes(data)
     with (
-        contextlib.closing(JournalReader(path)) as archive,
+        contextlib.closing(JournalReader(path)) as reader,
         pytest.raises(JournalUnusable, match="out of order"),
     ):
-        read(archive)
+        read(reader)
 
 
 def test_nodes_are_counted_by_when_they_were_last_heard(
-    journal: Journal, archive: JournalReader
+    journal: Journal, reader: JournalReader
 ) -> None:
     minute_ms, hour_ms, day_ms = 60_000, 3_600_000, 86_400_000
-    assert archive.nodes_heard(NOON_MS) == {"hour": 0, "day": 0, "week": 0}
+    assert reader.nodes_heard(NOON_MS) == {"hour": 0, "day": 0, "week": 0}
     ages_ms = {
         "now": [9 * day_ms, 0],
         "lately": [59 * minute_ms],
@@ -286,4 +286,4 @@ def test_nodes_are_counted_by_when_they_were_last_heard(
             for number, age_ms in enumerate(ages, 1)
         ]
     )
-    assert archive.nodes_heard(NOON_MS) == {"hour": 2, "day": 3, "week": 4}
+    assert reader.nodes_heard(NOON_MS) == {"hour": 2, "day": 3, "week": 4}

@@ -67,8 +67,8 @@ def test_every_example_payload_becomes_a_record_or_a_dead_letter_with_a_reason(
     stored = {record["form"] for record in harness.records()}
     assert harness.ledger()["stored"] == len(ACCEPTED)
     assert {"edge-prediction", "detection", "movement", "sensor-health", "node-status"} <= stored
-    letters = harness.cli("dead-letters", "list")
-    assert letters.returncode == 0
+    listing = harness.cli("dead-letters", "list")
+    assert listing.returncode == 0
 
 
 def test_strangers_are_refused_and_each_account_may_only_do_its_own(harness: Harness) -> None:
@@ -84,8 +84,8 @@ def test_strangers_are_refused_and_each_account_may_only_do_its_own(harness: Har
     with pytest.raises((AssertionError, ConnectionError)):
         writer.publish([detection(1)])  # MQTT 5 is told: not authorized
     publisher.publish([detection(2)])
-    assert reader.heard(1.0) == [detection(2)[0]]
-    assert listener.heard(1.0) == []
+    assert reader.received_topics(1.0) == [detection(2)[0]]
+    assert listener.received_topics(1.0) == []
     eventually(lambda: harness.ledger_now()["stored"] == 1)
 
 

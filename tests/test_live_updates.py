@@ -29,14 +29,14 @@ class Site:
     def __init__(self, port: int, file: Path) -> None:
         self.port = port
         self.word = "quiet"
-        self.made: list[str] = []
+        self.rendered: list[str] = []
         self.problem: Exception | None = None
         self.live = LiveUpdates(file)
         self.live.offer("pond", self.parts)
         self._file = file
 
     async def parts(self, zone: ZoneInfo, _: Viewer) -> dict[str, str]:
-        self.made.append(zone.key)
+        self.rendered.append(zone.key)
         if self.problem is not None:
             raise self.problem
         return {"still": "<p>\nwater</p>", "word": f"<p>{self.word} in {zone.key}</p>"}
@@ -117,7 +117,7 @@ async def test_a_tab_gets_all_parts_first_and_then_only_those_that_changed(site:
         for stream in (one, other):
             assert await stream.parts(1) == {"word": "<p>frogs in UTC</p>"}
         assert asyncio.get_running_loop().time() - began < 2
-    assert len(site.made) == 2, "once for both"
+    assert len(site.rendered) == 2, "once for both"
 
 
 async def test_each_zone_has_its_own_and_one_that_is_none_is_utc(site: Site) -> None:
@@ -148,10 +148,10 @@ async def test_nobody_looking_costs_nothing(site: Site) -> None:
         await one.parts()
     while site.live.tabs:
         await asyncio.sleep(0.01)
-    made = len(site.made)
+    renderings = len(site.rendered)
     site.say("frogs")
     await asyncio.sleep(2 * live_module.LOOK_SECONDS)
-    assert len(site.made) == made
+    assert len(site.rendered) == renderings
 
 
 @pytest.mark.slow

@@ -109,10 +109,10 @@ def test_an_id_is_as_old_as_its_record() -> None:
 
 
 def test_a_clip_is_embedded_or_named() -> None:
-    heard = message(4)
-    embedded = own_document(heard)["audioClip"]
-    assert embedded == json.loads(heard.payload)["audioClip"]
-    assert own_document(heard, reference="s3://a/b.wav")["audioClip"] == "s3://a/b.wav"
+    message_with_clip = message(4)
+    embedded = own_document(message_with_clip)["audioClip"]
+    assert embedded == json.loads(message_with_clip.payload)["audioClip"]
+    assert own_document(message_with_clip, reference="s3://a/b.wav")["audioClip"] == "s3://a/b.wav"
     recorded = own_document(message(1), reference="s3://a/c.wav")
     assert (recorded["collection"], recorded["audioClip"]) == ("audio_uploads", "s3://a/c.wav")
     assert recorded["size_bytes"] == len(clip(1))
@@ -138,9 +138,9 @@ def test_a_clip_that_no_document_can_hold_is_refused_by_itself() -> None:
 def test_species_and_nodes_are_made_as_the_hmi_makes_them_where_they_are_not_there() -> None:
     unknown = "Unknown"
     joins = plan([delivery(detection(0)), delivery(detection(0), 1)], "objects").joins
-    made = {write.collection: write for write in joins}
-    assert len(joins) == len(made) == 2
-    species, node = made["species"], made["nodes"]
+    by_collection = {write.collection: write for write in joins}
+    assert len(joins) == len(by_collection) == 2
+    species, node = by_collection["species"], by_collection["nodes"]
     assert (species.id, species.records) == ("Litoria ewingii", (0, 1))
     assert species.update == {
         "$setOnInsert": {
@@ -187,7 +187,7 @@ def test_of_reports_in_one_batch_the_newest_counts() -> None:
 
 
 def test_what_bson_cannot_hold_is_refused() -> None:
-    """No form can say it today."""
+    """No form of message can contain it today."""
     plain = delivery(detection(0))
     wide = msgspec.structs.replace(plain.record, sample_rate_hz=2**63)
     (refusal,) = plan([msgspec.structs.replace(plain, record=wide), plain], "objects").refusals
@@ -315,7 +315,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture
 async def database(port: int) -> AsyncIterator[Database]:
-    """Empty, without rules."""
+    """Return an empty database without validation rules."""
     async with AsyncMongoClient[dict[str, Any]](mongodb.url(port)) as client:
         database = client.get_default_database()
         yield database

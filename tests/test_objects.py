@@ -123,14 +123,14 @@ async def written(url: str, *batch: Delivery, patience_seconds: float = 20.0) ->
 
 
 async def test_a_clip_lies_there_as_it_came_with_what_is_known_of_it(place: Place) -> None:
-    heard = clip(1, guano=GUANO)
-    text = base64.b64encode(heard).decode()
-    batch = [file(1, heard), delivery(2, detection(2, audioClip=text)), delivery(3, detection(3))]
+    sound = clip(1, guano=GUANO)
+    text = base64.b64encode(sound).decode()
+    batch = [file(1, sound), delivery(2, detection(2, audioClip=text)), delivery(3, detection(3))]
     assert await written(place.url, *batch) == Written(3, (), place.url)
     there = place.objects()
     assert there.keys() == {name(each) for each in batch[:2] for name in (clip_name, sidecar_name)}
     for each in batch[:2]:
-        assert there[clip_name(each)] == heard
+        assert there[clip_name(each)] == sound
         facts = msgspec.json.decode(there[sidecar_name(each)], type=ClipSidecar)
         assert facts.record == each.record
         assert (facts.key, facts.topic) == (each.key.hex(), each.message.topic)
@@ -166,13 +166,13 @@ async def test_records_that_share_a_clip_have_it_once_and_a_description_each(
 
 @pytest.mark.parametrize("size_bytes", [100_000, 20_000_000], ids=["one-request", "in-parts"])
 async def test_a_repeat_writes_nothing(place: Place, size_bytes: int) -> None:
-    heard = file(1, large_clip(size_bytes))
-    assert (await written(place.url, heard)).count == 1
-    assert place.objects()[clip_name(heard)] == heard.message.payload
-    marked = bytes(len(heard.message.payload))  # as long, so that it passes for the clip
-    place.replace(clip_name(heard), marked)
-    assert (await written(place.url, heard)).count == 1
-    assert place.objects()[clip_name(heard)] == marked
+    clip_file = file(1, large_clip(size_bytes))
+    assert (await written(place.url, clip_file)).count == 1
+    assert place.objects()[clip_name(clip_file)] == clip_file.message.payload
+    marked = bytes(len(clip_file.message.payload))  # as long, so that it passes for the clip
+    place.replace(clip_name(clip_file), marked)
+    assert (await written(place.url, clip_file)).count == 1
+    assert place.objects()[clip_name(clip_file)] == marked
 
 
 async def test_what_somebody_wrote_over_is_said_and_left_alone(place: Place) -> None:
@@ -196,9 +196,9 @@ async def test_a_probe_leaves_a_note_and_may_be_made_again(place: Place) -> None
 @pytest.mark.slow
 async def test_a_large_clip_travels_in_parts(s3: S3, account: pytest.MonkeyPatch) -> None:
     account.setenv("AWS_ENDPOINT_URL", s3.environment()["AWS_ENDPOINT_URL"])
-    heard = file(1, large_clip(20_000_000))
-    assert (await written(f"s3://{BUCKET}", heard)).count == 1
-    mark = obstore.head(s3.store(), clip_name(heard))["e_tag"]
+    clip_file = file(1, large_clip(20_000_000))
+    assert (await written(f"s3://{BUCKET}", clip_file)).count == 1
+    mark = obstore.head(s3.store(), clip_name(clip_file))["e_tag"]
     assert mark is not None
     assert mark.strip('"').endswith("-3"), "S3 says in how many parts it came"
 
@@ -274,13 +274,13 @@ async def test_folders_that_were_removed_are_made_again(tmp_path: Path) -> None:
 @pytest.mark.slow
 async def test_on_a_full_disk_it_waits_and_leaves_nothing_half_written(disk: Path) -> None:
     filler = fill(disk, leave_bytes=30_000)
-    heard = file(1, large_clip(100_000))
+    clip_file = file(1, large_clip(100_000))
     with pytest.raises(Unavailable, match=r"is full: make room; .* by itself") as raised:
-        await written(disk.as_uri(), heard)
+        await written(disk.as_uri(), clip_file)
     assert raised.value.cause == Cause.DISK_FULL
     assert not [path for path in disk.rglob("*") if path.suffix in (".wav", ".part")]
     filler.unlink()
-    assert (await written(disk.as_uri(), heard)).count == 1
+    assert (await written(disk.as_uri(), clip_file)).count == 1
 
 
 # ---------------------------------------------------------------------- what each answer means
@@ -438,7 +438,7 @@ async def test_google_is_asked_to_create_only_what_is_not_there(
         kept[request.path] = request.body
         return Answer(200, b"", DATE)
 
-    heard = file(1, clip(1))
+    clip_file = file(1, clip(1))
     async with Wire(answering) as wire:
         key = {
             "gcs_base_url": f"http://127.0.0.1:{wire.port}",
@@ -448,11 +448,11 @@ async def test_google_is_asked_to_create_only_what_is_not_there(
         (tmp_path / "key.json").write_bytes(msgspec.json.encode(key))
         monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "key.json"))
         for _ in range(2):
-            assert await written("gs://reserve/otway", heard) == Written(
+            assert await written("gs://reserve/otway", clip_file) == Written(
                 1, (), "gs://reserve/otway"
             )
     assert sorted(path.rpartition("%2E")[2] for path in kept) == ["json", "wav"]
-    assert heard.message.payload in kept.values()
+    assert clip_file.message.payload in kept.values()
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ REFUSED_SPECIES = "Canis lupus dingo"
 TROUBLES: tuple[Trouble, ...] = (
     *("slow", "cut", "reset", "truncate", "page", "move", 429, 500, 502, 503),
 )
-"""Of the world: none of them is a reason to park a record."""
+"""Failures of the world, none of which is a reason to park a record."""
 RETRY_AFTER_SECONDS = 1
 
 
@@ -66,7 +66,7 @@ def harness(tmp_path: Path, api_port: int) -> Iterator[Harness]:
 
 
 def detection(number: int, species: str = "Litoria ewingii") -> tuple[str, bytes]:
-    """One of a day's detections, evenly over the day."""
+    """Return one of a day's detections, which are spread evenly over the day."""
     fields = {
         "type": "prediction",
         "timestamp": str(MORNING + number * DAY_SECONDS // max(MESSAGES, DAY_SECONDS)),
@@ -84,7 +84,7 @@ def heartbeat(number: int, node: str) -> tuple[str, bytes]:
 
 
 def sink(harness: Harness) -> dict[str, Any]:
-    """As HTTP says it; the journal itself is asked at the end."""
+    """Return the sink's counts as HTTP reports them; the journal itself is asked at the end."""
     figures: dict[str, Any] = harness.ledger_now()["sinks"]["echo_api"]
     return figures
 
@@ -128,7 +128,7 @@ class Memory:
 
 
 def publish(harness: Harness, numbers: range) -> None:
-    """From several devices at once; return when all are acknowledged."""
+    """Publish from several devices at once; return when all messages are acknowledged."""
 
     def be_a_device(share: range) -> None:
         device = Device(harness.mqtt_port)
@@ -196,22 +196,22 @@ def test_an_api_that_is_gone_for_a_day_costs_no_memory_and_is_caught_up_in_order
 
 def round_of(rng: Random, numbers: range) -> list[tuple[str, bytes]]:
     """Make detections, some of a refused species, and heartbeats, some of an unknown node."""
-    made = []
+    messages = []
     for number in numbers:
         match rng.randrange(20):
             case 0:
-                made.append(heartbeat(number, "known"))
+                messages.append(heartbeat(number, "known"))
             case 1:
-                made.append(heartbeat(number, "strange"))
+                messages.append(heartbeat(number, "strange"))
             case 2:
-                made.append(detection(number, REFUSED_SPECIES))
+                messages.append(detection(number, REFUSED_SPECIES))
             case _:
-                made.append(detection(number))
-    return made
+                messages.append(detection(number))
+    return messages
 
 
 def troubles(rng: Random) -> list[Trouble]:
-    """Each of them in some order, for a call or two, with good calls between."""
+    """Return each trouble, in some order, for a call or two, with good calls between them."""
     once: list[Trouble] = ["lie", "hang"]
     planned = [[trouble] * rng.choice((1, 1, 2)) for trouble in TROUBLES] + [[t] for t in once]
     rng.shuffle(planned)

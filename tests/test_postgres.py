@@ -48,7 +48,7 @@ FILES = ["0001_tables.sql", "0002_months.sql", "0003_near.sql"]
 
 
 class Database:
-    """An empty one, and a sink that writes to it."""
+    """An empty database, and a sink that writes to it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -69,7 +69,7 @@ class Database:
         return {name: value for name, value in row.items() if value is not None}
 
     async def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Every row of every table, and which transaction wrote it."""
+        """Return every row of every table, and which transaction wrote it."""
         return {
             table: await self.rows(f"SELECT xmin, * FROM echo.{table} ORDER BY 2, 3")  # noqa: S608
             for table in ("nodes", *COLUMNS)
@@ -91,7 +91,7 @@ def delivery(number: int, arrived: Message, **known: str) -> Delivery:
     return Delivery(number, number.to_bytes(16), arrived, record_of(arrived), **known)
 
 
-def heard(number: int, at: str = "2026-11-18T11:00:00+00:00", **changed: object) -> Delivery:
+def detection_at(number: int, at: str = "2026-11-18T11:00:00+00:00", **changed: object) -> Delivery:
     """Return a detection at that time; `changed` are fields of its record."""
     arrived = detection(number)
     observed_at = datetime.fromisoformat(at)
@@ -247,10 +247,10 @@ async def test_what_breaks_a_rule_of_the_sites_own_is_found_among_many(database:
         "ALTER TABLE echo.detections ADD CONSTRAINT no_dingo CHECK (species <> 'Canis dingo')",
         "ALTER TABLE echo.detections ADD UNIQUE (observed_at, species)",
     )
-    batch = [heard(n, species=f"species {n}") for n in range(200)]
+    batch = [detection_at(n, species=f"species {n}") for n in range(200)]
     for n in (0, 77, 199):
-        batch[n] = heard(n, species="Canis dingo")
-    batch[100] = heard(100, species="species 99")
+        batch[n] = detection_at(n, species="Canis dingo")
+    batch[100] = detection_at(100, species="species 99")
     refusals = await settle(database.sink, batch)
     assert list(refusals) == [0, 77, 100, 199]
     assert "PostgreSQL refused it (23514)" in refusals[77]
@@ -264,7 +264,7 @@ async def test_a_search_that_takes_long_commits_what_it_has_settled(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "HALVING_SECONDS", 0.0)
-    batch = [heard(n, species="\0" if n == 6 else "Sus scrofa") for n in range(8)]
+    batch = [detection_at(n, species="\0" if n == 6 else "Sus scrofa") for n in range(8)]
     written = await database.sink.write(batch)
     assert written == Written(4)
     assert list(await settle(database.sink, batch[4:])) == [2]
@@ -287,7 +287,7 @@ async def test_each_month_has_its_partition_and_what_no_clock_says_right_another
         *("2026-08-31T23:59:59.999999+00:00", "2026-09-01T00:00:00+00:00"),
         *((now + timedelta(days=70)).isoformat(), "9999-12-31T23:59:59.999999+00:00"),
     )
-    await database.sink.write([heard(n, at) for n, at in enumerate(times)])
+    await database.sink.write([detection_at(n, at) for n, at in enumerate(times)])
     assert [name for name, _ in await database.rows(PARTITIONS)] == [
         f"echo_months.detections_{part}"
         for part in ("other", "other", "2000_01", "2026_08", "2026_09", "other", "other")
@@ -306,12 +306,14 @@ async def test_rows_move_into_the_partition_of_their_month_once_there_is_one(
     await database.sink.migrate()
     reader = await asyncpg.connect(database.url)
     await reader.execute("BEGIN; SELECT * FROM echo.detections")
-    await database.sink.write([heard(1, "2003-05-01T00:00:00+00:00")])  # it does not wait long
+    await database.sink.write(
+        [detection_at(1, "2003-05-01T00:00:00+00:00")]
+    )  # it does not wait long
     assert await database.rows(PARTITIONS) == [("echo_months.detections_other", 1)]
     await reader.close()
     await database.sink.close()
     again = Postgres(database.url)
-    await again.write([heard(2, "2003-05-31T23:00:00+00:00")])
+    await again.write([detection_at(2, "2003-05-31T23:00:00+00:00")])
     await again.close()
     assert await database.rows(PARTITIONS) == [
         ("echo_months.detections_2003_05", 1),
@@ -338,7 +340,7 @@ def test_months_are_asked_for_once_and_again_when_a_new_one_begins() -> None:
 
 async def test_many_workers_at_once_migrate_once(database: Database) -> None:
     workers = [Postgres(database.url) for _ in range(6)]
-    written = await asyncio.gather(*(w.write([heard(n)]) for n, w in enumerate(workers)))
+    written = await asyncio.gather(*(w.write([detection_at(n)]) for n, w in enumerate(workers)))
     assert [each.count for each in written] == [1] * 6
     for worker in workers:
         await worker.close()
@@ -363,7 +365,7 @@ async def test_a_schema_that_is_not_ours_is_left_alone(
     await database.sink.migrate()
     await database.execute(change)
     for attempt in (
-        database.sink.write([heard(1)]),
+        database.sink.write([detection_at(1)]),
         database.sink.probe(),
         database.sink.migrate(),
     ):
@@ -397,7 +399,7 @@ async def test_a_role_with_the_rights_of_the_paper_delivers_and_may_do_no_more(
     with pytest.raises(Unavailable, match=r"lacks CREATE ON DATABASE.*echo-ingest migrate"):
         await sink.probe()
     with pytest.raises(Unavailable, match=r"permission denied.*echo-ingest migrate"):
-        await sink.write([heard(1)])
+        await sink.write([detection_at(1)])
     assert await Postgres(owner).migrate() == FILES
     with pytest.raises(Unavailable, match=r"permission denied for schema echo.*docs/postgresql.md"):
         await sink.probe()
@@ -405,7 +407,7 @@ async def test_a_role_with_the_rights_of_the_paper_delivers_and_may_do_no_more(
     for grant in grants:
         await connection.execute(grant)
     await sink.probe()
-    assert await sink.write([heard(1, "2003-05-01T00:00:00+00:00")]) == Written(1)
+    assert await sink.write([detection_at(1, "2003-05-01T00:00:00+00:00")]) == Written(1)
     assert await sink.write([delivery(n, message(n)) for n in range(9)]) == Written(9)
     assert await sink.write([delivery(n, message(n)) for n in range(9)]) == Written(9)
     await connection.execute("REVOKE INSERT ON echo.movements FROM echo_service")
@@ -526,7 +528,7 @@ async def test_a_server_is_held_to_its_certificate(database: Database, tmp_path:
     try:
         strict = f"{database.url}?sslmode=verify-full&sslrootcert={tmp_path}"
         sink = Postgres(f"{strict}/ours")
-        await sink.write([heard(1)])
+        await sink.write([detection_at(1)])
         used = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
         assert await database.rows(f"{used} WHERE application_name = 'echo-ingest'") == [(True,)]
         await sink.close()
@@ -543,19 +545,19 @@ async def test_a_server_is_held_to_its_certificate(database: Database, tmp_path:
 async def test_a_disturbed_write_leaves_no_connection_behind(database: Database) -> None:
     """Cancelled, or waiting for a lock beyond its time: the next one goes on."""
     sink = Postgres(database.url, timeout_seconds=0.5)
-    await sink.write([heard(1)])
+    await sink.write([detection_at(1)])
     other = await asyncpg.connect(database.url)
     await other.execute("BEGIN; LOCK TABLE echo.detections")
     with pytest.raises(Unavailable, match=r"holds a lock|in time|took too long"):
-        await sink.write([heard(2)])
-    waiting = asyncio.create_task(sink.write([heard(2)]))
+        await sink.write([detection_at(2)])
+    waiting = asyncio.create_task(sink.write([detection_at(2)]))
     while not await database.rows("SELECT FROM pg_locks WHERE NOT granted"):
         assert not waiting.done()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await other.close()
-    await sink.write([heard(2)])
+    await sink.write([detection_at(2)])
     await sink.close()
     ours = "SELECT FROM pg_stat_activity WHERE application_name = 'echo-ingest'"
     async with asyncio.timeout(10):
@@ -590,7 +592,7 @@ async def test_the_first_host_that_is_up_is_taken(database: Database) -> None:
     port = database.cluster.port
     hosts = database.url.replace(f":{port}/", f":{free_port()},127.0.0.1:{port}/")
     sink = Postgres(f"{hosts}?target_session_attrs=read-write")
-    assert await sink.write([heard(1)]) == Written(1)
+    assert await sink.write([detection_at(1)]) == Written(1)
     await sink.close()
 
 

@@ -42,7 +42,7 @@ NEAR = "echo.is_near(latitude, longitude, -36.5, 144.7, 3000)"
 
 @pytest.fixture(params=["plain", "postgis"])
 async def database(request: pytest.FixtureRequest, cluster: Cluster) -> str:
-    """Full of rows; made once for each case."""
+    """Make a database full of rows, once for each case."""
     name = str(request.param)
     had = await cluster.rows("postgres", "SELECT datname FROM pg_database")
     if (name,) not in had:
@@ -104,7 +104,7 @@ async def test_near_a_point_and_last_night_go_together(cluster: Cluster, databas
 async def test_near_is_near_also_at_the_date_line_and_at_the_poles(
     cluster: Cluster, database: str, point: tuple[float, float]
 ) -> None:
-    """Against the angle between two vectors, which knows of no box."""
+    """The expected answer is the angle between two vectors, which needs no bounding box."""
     rng, radius_metres = Random(1), 60_000.0
     places = [
         (
@@ -123,18 +123,18 @@ async def test_near_is_near_also_at_the_date_line_and_at_the_poles(
     )
     await connection.close()
     tolerance_metres = 0.006 * radius_metres if database == "postgis" else 0.01
-    found = 0
+    near_count = 0
     for place, (is_near, metres) in zip(places, near, strict=True):
         wanted = angle(place, point) * 6_371_008.8
         assert abs(metres - wanted) < 0.01
         if abs(wanted - radius_metres) > tolerance_metres:
             assert is_near == (wanted < radius_metres), (place, wanted)
-            found += is_near
-    assert found > 50
+            near_count += is_near
+    assert near_count > 50
 
 
 def angle(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """Between two places as seen from the middle of the Earth, in radians."""
+    """Return the angle between two places as seen from the centre of the Earth, in radians."""
     a, b = vector(one), vector(other)
     cross = (
         a[1] * b[2] - a[2] * b[1],

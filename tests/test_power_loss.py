@@ -54,15 +54,15 @@ def small_wal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def held(path: Path) -> Held:
-    """All that the journal holds, read beside it from the real files."""
+    """Return all that the journal holds, read beside it from the real files."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=REAL_VFS)
     tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-    found = {
+    rows_by_table = {
         str(name): sorted(hash(row) for row in db.execute(f'SELECT * FROM "{name}"'))  # noqa: S608
         for (name,) in tables
     }
     db.close()
-    return found
+    return rows_by_table
 
 
 def detection(rng: Random, number: int) -> Arrival:
@@ -173,9 +173,9 @@ class Life:
     def _replay_dead_letter(self) -> None:
         with contextlib.suppress(KeyError):
             number = self._rng.randint(1, 20)
-            message, its = detection(self._rng, next(self._numbers))
-            assert not isinstance(its, Rejected)
-            self._journal.replay_dead_letter(number, message, its)
+            message, identity = detection(self._rng, next(self._numbers))
+            assert not isinstance(identity, Rejected)
+            self._journal.replay_dead_letter(number, message, identity)
 
     def _trim(self) -> None:
         self._journal.trim(10**13, self._rng.choice((3, 50)))
@@ -200,14 +200,14 @@ def check(path: Path, before: Held, after: Held, rng: Random) -> Held:
     assert damage is None, f"taken for damaged: {damage}"
     with contextlib.ExitStack() as opened:
         journal = opened.enter_context(contextlib.closing(Journal(path)))
-        found = held(path)
-        assert found in (before, after), differences(found, before, after)
+        state = held(path)
+        assert state in (before, after), differences(state, before, after)
         db = opened.enter_context(contextlib.closing(apsw.Connection(str(path))))
         assert db.execute("PRAGMA integrity_check").get == "ok"
-        archive = opened.enter_context(contextlib.closing(JournalReader(path)))
-        assert archive.audit() == []
-        last, offset = archive.last_offset(), 0
-        while entries := archive.after(Selection(), offset):
+        reader = opened.enter_context(contextlib.closing(JournalReader(path)))
+        assert reader.audit() == []
+        last, offset = reader.last_offset(), 0
+        while entries := reader.after(Selection(), offset):
             offset = entries[-1].offset
             assert not any(entry.damaged for entry in entries)
         assert offset == last
@@ -215,14 +215,14 @@ def check(path: Path, before: Held, after: Held, rng: Random) -> Held:
             assert journal.append([detection(rng, 10**6)]).outcomes == [Stored(last + 1)]
             journal.add_sink("late")
             assert journal.read("late", last + 1)[-1].offset == last + 1
-    return found
+    return state
 
 
-def differences(found: Held, before: Held, after: Held) -> str:
+def differences(state: Held, before: Held, after: Held) -> str:
     return "; ".join(
         f"{table}: {len(rows)} rows, {len(set(before[table]) - set(rows))} of those promised are"
         f" missing or changed, {len(set(rows) - set(after[table]))} are not of this moment"
-        for table, rows in found.items()
+        for table, rows in state.items()
     )
 
 
@@ -262,14 +262,14 @@ def cut_and_check(folder: Path, seed: int, pragma: str = "PRAGMA synchronous = F
                 cut = write(left, folder / "cut", rng)
                 try:
                     with recording(cut.parent):  # for its speed: it syncs nothing
-                        found = check(cut, states[returned], states[begun], rng)
+                        state = check(cut, states[returned], states[begun], rng)
                 except Exception as error:
                     raise AssertionError(
                         f"seed {seed}, life {number}, cut at {moment} of {length}: {error}"
                     ) from error
                 shutil.rmtree(cut.parent)
                 if moment == last:
-                    image, first = left, found
+                    image, first = left, state
         cuts += len(moments)
     return cuts
 

@@ -78,9 +78,9 @@ def test_what_is_rejected_says_why_and_which() -> None:
     assert isinstance(verdict, Rejected)
     packet = answer(message, DeadLetter(verdict))
     assert packet is not None
-    said = json.loads(packet.payload)
-    assert (said["outcome"], said["id"]) == ("rejected", "m2")
-    assert "species" in said["reason"]
+    receipt = json.loads(packet.payload)
+    assert (receipt["outcome"], receipt["id"]) == ("rejected", "m2")
+    assert "species" in receipt["reason"]
 
 
 def test_an_audio_file_that_is_rejected_is_named_by_the_id_of_its_user_properties() -> None:

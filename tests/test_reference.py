@@ -72,7 +72,7 @@ def name_of(message: Message) -> str:
     return clips.clip_name(record, clip_of_record)
 
 
-def heard(number: int) -> Message:
+def detection_with_clip(number: int) -> Message:
     return detection(number, audioClip=base64.b64encode(clip(number)).decode())
 
 
@@ -121,7 +121,7 @@ async def delivering(journal: Journal, folder: Path) -> AsyncIterator[Pair]:
 async def bring_up_to_date(
     journal: Journal, sink: Names, clip_store: Deliver | None = None
 ) -> None:
-    """Deliver to one more sink until it has all."""
+    """Deliver to one more sink until it has every record."""
     deliver = Deliver(journal, sink, decoder=Decoder(PAYLOAD_BYTES_MAX), clip_store=clip_store)
     stopping = asyncio.Event()
     task = asyncio.create_task(deliver.run(stopping))
@@ -136,13 +136,13 @@ def backlog(journal: Journal, sink: str) -> int:
 
 
 def parked(journal: Journal, sink: str) -> dict[int, str]:
-    with contextlib.closing(JournalReader(journal.path)) as archive:
-        return {each.offset: each.reason for each in archive.parked(sink)}
+    with contextlib.closing(JournalReader(journal.path)) as reader:
+        return {each.offset: each.reason for each in reader.parked(sink)}
 
 
 async def test_nothing_goes_on_before_its_clip_is_there(journal: Journal, tmp_path: Path) -> None:
     folder = tmp_path / "audio store"
-    journal.append(arrivals([detection(1), heard(2), detection(3), recording(4)]))
+    journal.append(arrivals([detection(1), detection_with_clip(2), detection(3), recording(4)]))
     async with delivering(journal, folder) as pair:
         await until(lambda: pair.namer.held_up)
         assert (
@@ -165,10 +165,10 @@ async def test_nothing_goes_on_before_its_clip_is_there(journal: Journal, tmp_pa
 async def test_what_is_parked_where_clips_are_kept_is_parked_by_those_that_name_it(
     journal: Journal, tmp_path: Path
 ) -> None:
-    path = tmp_path / name_of(heard(1))
+    path = tmp_path / name_of(detection_with_clip(1))
     path.parent.mkdir(parents=True)
     path.write_bytes(b"what somebody put there")
-    journal.append(arrivals([heard(1), heard(2)]))
+    journal.append(arrivals([detection_with_clip(1), detection_with_clip(2)]))
     async with delivering(journal, tmp_path) as pair:
         await until(lambda: backlog(journal, "names") == 0)
         assert pair.names.references.keys() == {2}
@@ -191,12 +191,12 @@ async def test_an_address_leads_to_where_the_clip_was_put_then(
     journal: Journal, tmp_path: Path
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    stranger = first / name_of(heard(2))
+    stranger = first / name_of(detection_with_clip(2))
     stranger.parent.mkdir(parents=True)
     stranger.write_bytes(b"what somebody put there")
     second.mkdir()
     for number, folder in ((1, first), (3, second)):
-        journal.append(arrivals([heard(number), heard(number + 1)]))
+        journal.append(arrivals([detection_with_clip(number), detection_with_clip(number + 1)]))
         async with delivering(journal, folder):
             await until(lambda: backlog(journal, "names") == 0)
     journal.request_replay("objects", [2])  # it was refused in the first, and goes to the second
@@ -213,7 +213,9 @@ async def test_a_record_from_before_the_clips_were_kept_says_what_to_do(
     journal: Journal, tmp_path: Path
 ) -> None:
     """It was parked elsewhere all that time, while retention removed those after it."""
-    journal.append(arrivals([heard(1), heard(2), heard(3)]))
+    journal.append(
+        arrivals([detection_with_clip(1), detection_with_clip(2), detection_with_clip(3)])
+    )
     journal.add_sink("names")
     journal.settle("names", [1, 2, 3], {1: Refused("not yet")})
     assert journal.trim(2**62) == 1
@@ -231,7 +233,7 @@ async def test_a_record_from_before_the_clips_were_kept_says_what_to_do(
 
 
 async def test_where_clips_are_survives_a_salvage(journal: Journal, tmp_path: Path) -> None:
-    journal.append(arrivals([heard(1), detection(2), heard(3)]))
+    journal.append(arrivals([detection_with_clip(1), detection(2), detection_with_clip(3)]))
     async with delivering(journal, tmp_path) as pair:
         await until(lambda: backlog(journal, "names") == 0)
     journal.close()
@@ -258,7 +260,9 @@ def test_the_api_is_told_where_each_clip_is_and_gets_no_audio(tmp_path: Path) ->
     try:
         api.start()
         service = harness.up()
-        arrived = [heard(number) for number in range(40)] + [recording(number) for number in (7, 8)]
+        arrived = [detection_with_clip(number) for number in range(40)] + [
+            recording(number) for number in (7, 8)
+        ]
         Device(harness.mqtt_port).publish([(each.topic, each.payload) for each in arrived])
         eventually(lambda: "unavailable" in harness.log("up"))
         assert harness.ledger()["sinks"]["echo_api"]["delivered"] == 0

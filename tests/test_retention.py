@@ -27,7 +27,7 @@ class WatchedJournal(Journal):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.trims: list[tuple[float, int]] = []
-        """When, by the loop's clock, and how many went."""
+        """When records were removed, by the loop's clock, and how many."""
 
     def trim(self, received_before_ms: int, records_max: int = 2) -> int:
         trimmed = super().trim(received_before_ms, records_max)

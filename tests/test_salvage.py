@@ -78,7 +78,7 @@ def fill(journal: Journal, rng: Random, numbers: range) -> None:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folders: a journal as an orderly stop leaves it, and one as a kill does."""
+    """Return two folders: a journal as an orderly stop leaves it, and one as a kill does."""
     folder = tmp_path_factory.mktemp("lived")
     rng = Random(1)
     (folder / "stopped").mkdir()
@@ -117,24 +117,24 @@ def parked(path: Path) -> set[tuple[str, int]]:
 
 
 def truth_of(path: Path) -> Truth:
-    with contextlib.closing(JournalReader(path)) as archive:
-        assert archive.audit() == []
+    with contextlib.closing(JournalReader(path)) as reader:
+        assert reader.audit() == []
         return Truth(
-            {entry.offset: entry.message for entry in entries(archive)},
-            {letter.id: letter.message for letter in archive.dead_letters()},
+            {entry.offset: entry.message for entry in entries(reader)},
+            {letter.id: letter.message for letter in reader.dead_letters()},
             {
                 name: ledger.skipped
                 + ledger.delivered
                 + len([p for p in parked(path) if p[0] == name])
-                for name, ledger in archive.ledger().sinks.items()
+                for name, ledger in reader.ledger().sinks.items()
             },
             parked(path),
         )
 
 
-def entries(archive: JournalReader) -> Iterator[Entry]:
+def entries(reader: JournalReader) -> Iterator[Entry]:
     offset = 0
-    while page := archive.after(Selection(), offset):
+    while page := reader.after(Selection(), offset):
         yield from page
         offset = page[-1].offset
 
@@ -196,14 +196,14 @@ def flipped_bits(rng: Random, path: Path) -> None:
 
 
 def flipped_in_small_tables(rng: Random, path: Path) -> None:
-    """Flip a bit in a page that holds a cursor, a sum or the like."""
+    """Flip a bit in a page of a small table, which holds cursors or sums."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    found = db.execute(
+    root_pages = db.execute(
         "SELECT rootpage FROM sqlite_schema"
         " WHERE name IN ('sink', 'parked', 'ledger', 'node_day', 'session')"
     ).fetchall()
     db.close()
-    page = int(str(rng.choice(found)[0])) - 1
+    page = int(str(rng.choice(root_pages)[0])) - 1
     data = path.read_bytes()[page * PAGE : (page + 1) * PAGE]
     used = [at for at, byte in enumerate(data) if byte]
     at = rng.choice(used)
@@ -258,7 +258,7 @@ def live(path: Path) -> tuple[int, dict[str, set[int]], dict[int, Message]]:
         mend(path)
         with contextlib.suppress(JournalUnusable), noting(path):
             journal = Journal(path)
-            with contextlib.closing(journal), contextlib.closing(JournalReader(path)) as archive:
+            with contextlib.closing(journal), contextlib.closing(JournalReader(path)) as reader:
                 for name in offered:
                     journal.add_sink(name)
                     while batch := journal.read(name, 90):
@@ -267,33 +267,33 @@ def live(path: Path) -> tuple[int, dict[str, set[int]], dict[int, Message]]:
                         messages |= {e.offset: e.message for e in batch if e.offset in whole}
                         damaged = {e.offset: Refused("damaged") for e in batch if e.damaged}
                         journal.settle(name, [entry.offset for entry in batch], damaged)
-                for _ in (*entries(archive), *archive.dead_letters(), *archive.parked()):
+                for _ in (*entries(reader), *reader.dead_letters(), *reader.parked()):
                     pass
-                if wrong := archive.audit():
+                if wrong := reader.audit():
                     raise noted(path, wrong)
             return starts, offered, messages
     raise AssertionError("it does not come up")
 
 
 def check(path: Path, truth: Truth) -> tuple[set[int], set[int]]:
-    """Hold what the journal has against the truth; return what was saved and what was not."""
-    with contextlib.closing(JournalReader(path)) as archive:
-        found = {entry.offset: entry for entry in entries(archive)}
-        letters = {each.id: each for each in archive.dead_letters()}
+    """Compare the journal with the truth; return what was saved and what was not."""
+    with contextlib.closing(JournalReader(path)) as reader:
+        kept = {entry.offset: entry for entry in entries(reader)}
+        dead_letters = {each.id: each for each in reader.dead_letters()}
         lost = {
             offset
-            for first, last in archive._rows("SELECT first, last FROM lost")
+            for first, last in reader._rows("SELECT first, last FROM lost")
             for offset in range(first, last + 1)
         }
-    saved = {offset for offset, entry in found.items() if not entry.damaged}
+    saved = {offset for offset, entry in kept.items() if not entry.damaged}
     for offset in saved - truth.records.keys():
         assert offset <= TRIMMED and "ledger could not be read" in report_of(path).read_text()
-    assert {offset: found[offset].message for offset in saved & truth.records.keys()}.items() <= (
+    assert {offset: kept[offset].message for offset in saved & truth.records.keys()}.items() <= (
         truth.records.items()
     ), "nothing is other than it was"
-    for letter in letters.values():
+    for letter in dead_letters.values():
         assert letter.damaged or letter.message in truth.dead_letters.values()
-    gone = truth.records.keys() - found.keys()
+    gone = truth.records.keys() - kept.keys()
     if gone - lost and "or more" not in report_of(path).read_text():
         assert "parked for" in report_of(path).read_text()
         assert {at for _, at in truth.parked if at <= TRIMMED} >= gone - lost
@@ -309,21 +309,21 @@ def works(path: Path, used: set[int]) -> None:
     assert [entry.offset for entry in journal.read("api", 9)] == [newest + 1]
     journal.settle("api", [newest + 1], {})
     journal.close()
-    with contextlib.closing(JournalReader(path)) as archive:
-        assert archive.audit() == []
-        assert archive.ledger().sinks["api"].backlog == 0
+    with contextlib.closing(JournalReader(path)) as reader:
+        assert reader.audit() == []
+        assert reader.ledger().sinks["api"].backlog == 0
 
 
 def readable(path: Path) -> set[int]:
-    """Offsets that SQLite gives whole from the damaged file, going up, going down, one by one."""
+    """Return the offsets SQLite still reads from the damaged file: up, down, and one by one."""
     copy = path.parent / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(path.parent, copy)
-    found: set[int] = set()
+    offsets: set[int] = set()
     try:
         db = apsw.Connection(str(copy / path.name))
     except apsw.Error:
-        return found
+        return offsets
     select = f"SELECT {ENTRY_COLUMNS} FROM record"  # noqa: S608
     queries = [f"{select} ORDER BY offset {order}" for order in ("ASC", "DESC")]
     queries += [f"{select} WHERE offset = {offset}" for offset in range(1, RECORDS, 7)]
@@ -332,11 +332,11 @@ def readable(path: Path) -> set[int]:
             for row in db.execute(query):
                 entry = to_entry(row)
                 if not entry.damaged:
-                    found.add(entry.offset)
+                    offsets.add(entry.offset)
     with contextlib.suppress(apsw.Error):
         db.close()
     shutil.rmtree(copy)
-    return found
+    return offsets
 
 
 @pytest.mark.slow
@@ -402,8 +402,8 @@ def test_a_change_in_any_column_of_a_record_is_known_when_it_is_read(
     assert changed
     read = journal.read("api", 500)
     assert sum(entry.damaged for entry in read) == changed
-    with contextlib.closing(JournalReader(journal.path)) as archive:
-        assert [entry.damaged for entry in entries(archive)] == [e.damaged for e in read]
+    with contextlib.closing(JournalReader(journal.path)) as reader:
+        assert [entry.damaged for entry in entries(reader)] == [e.damaged for e in read]
     journal.close()
 
 
@@ -418,8 +418,8 @@ def test_a_change_in_a_dead_letter_is_known_when_it_is_read(tmp_path: Path, colu
     change = change.format("BLOB" if column == "digest" else "TEXT")
     db.execute(f"UPDATE dead_letter SET {column} = {change} WHERE id = 2")  # noqa: S608
     db.close()
-    with contextlib.closing(JournalReader(path)) as archive:
-        assert [letter.damaged for letter in archive.dead_letters()] == [False, True]
+    with contextlib.closing(JournalReader(path)) as reader:
+        assert [letter.damaged for letter in reader.dead_letters()] == [False, True]
 
 
 def test_a_gap_in_the_offsets_is_damage_and_not_passed_over(tmp_path: Path) -> None:
@@ -450,9 +450,9 @@ def test_a_pause_outlives_a_salvage_and_where_it_does_not_that_is_said(
         assert not journal.is_paused("api")
     with contextlib.closing(apsw.Connection(str(path))) as db:
         db.execute("UPDATE sink SET skipped = -1 WHERE name = 'store'")
-    said = salvage(path, "a test").words()
-    assert "How far store had come cannot be told" in said
-    assert "It is not paused any more" in said
+    words = salvage(path, "a test").words()
+    assert "How far store had come cannot be told" in words
+    assert "It is not paused any more" in words
 
 
 def test_an_orderly_stop_a_kill_and_a_cut_off_commit_are_no_damage(
@@ -652,9 +652,9 @@ def test_without_the_root_of_its_tree_each_record_is_found_by_its_own_page(
     truth = truth_of(path)
     zero_root(path, "record")
     salvage(path, "a test")
-    with contextlib.closing(JournalReader(path)) as archive:
-        assert {entry.offset: entry.message for entry in entries(archive)} == truth.records
-        assert archive.audit() == []
+    with contextlib.closing(JournalReader(path)) as reader:
+        assert {entry.offset: entry.message for entry in entries(reader)} == truth.records
+        assert reader.audit() == []
 
 
 def test_so_is_the_first_where_nothing_was_ever_removed(tmp_path: Path) -> None:
@@ -665,20 +665,20 @@ def test_so_is_the_first_where_nothing_was_ever_removed(tmp_path: Path) -> None:
     assert 1 in truth.records
     zero_root(path, "record")
     salvage(path, "a test")
-    with contextlib.closing(JournalReader(path)) as archive:
-        assert {entry.offset: entry.message for entry in entries(archive)} == truth.records
+    with contextlib.closing(JournalReader(path)) as reader:
+        assert {entry.offset: entry.message for entry in entries(reader)} == truth.records
 
 
 def test_a_ledger_that_is_gone_is_the_sum_of_nodes_and_days(lived: Path, tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     shutil.copy(lived / "stopped" / "journal.db", path)
-    with contextlib.closing(JournalReader(path)) as archive:
-        before = archive.ledger()
+    with contextlib.closing(JournalReader(path)) as reader:
+        before = reader.ledger()
     zero_root(path, "ledger")
     assert "computed anew from the ledger by node and day" in salvage(path, "a test").words()
-    with contextlib.closing(JournalReader(path)) as archive:
-        after = archive.ledger()
-        assert archive.audit() == []
+    with contextlib.closing(JournalReader(path)) as reader:
+        after = reader.ledger()
+        assert reader.audit() == []
     for count in ("received", "stored", "duplicates", "dead_letters"):
         assert getattr(after, count) == getattr(before, count), count
 

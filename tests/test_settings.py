@@ -473,7 +473,7 @@ FILTERS = st.builds(
 
 
 def matches(topic_filter: str, topic: str) -> bool:
-    """[MQTT-4.7.1], implemented differently from the code."""
+    """Match as [MQTT-4.7.1] says, implemented differently from the code."""
     escaped = re.escape(topic_filter).replace(r"\+", "[^/]*").replace("/\\#", "(/.*)?")
     return re.fullmatch(escaped, topic) is not None
 

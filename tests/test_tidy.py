@@ -168,12 +168,12 @@ def test_every_file_keeps_the_order() -> None:
     files = [*SOURCE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
     files += [*bench.glob("*.py"), *bench.glob("*/*.py")]
     assert len(files) > 20
-    found = [
+    all_complaints = [
         f"{path.relative_to(ROOT)}: {complaint}"
         for path in files
         for complaint in complaints(path.relative_to(ROOT), path.read_text())
     ]
-    assert not found, "\n" + "\n".join(found)
+    assert not all_complaints, "\n" + "\n".join(all_complaints)
 
 
 def test_no_class_name_stands_in_two_files() -> None:

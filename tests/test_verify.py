@@ -165,7 +165,7 @@ def test_where_it_cannot_look_it_does_not_begin(harness: Harness, verify: Verify
 
 
 def finished_run(count: int) -> tuple[VerifyRun, RunResults]:
-    """Every probe has its receipt, and is in the journal and in one sink."""
+    """Return a run whose probes all have receipts, and are in the journal and in one sink."""
     run = new_run("iotingestion/#", "verify", count, 100.0, None)
     for probe in run.probes:
         probe.acknowledged, probe.receipt = True, Receipt("stored", probe.id)

@@ -96,7 +96,7 @@ class TimedSink:
     is_idempotent = True
 
     def __init__(self, *answers: float | None) -> None:
-        """Each answer is what it says of when to try again."""
+        """Each answer is what the sink says about when to try again."""
         self.offered_at: list[float] = []
         self._answers = list(answers)
 
@@ -191,7 +191,7 @@ async def delivered(journal: Journal, sink: str, count: int) -> None:
 
 
 def offered_at(path: Path, sink: TimedSink, rng: Random | None = None) -> list[float]:
-    """When a sink is offered one record until it takes it."""
+    """Return when a sink is offered one record, until it takes that."""
 
     async def play() -> list[float]:
         with contextlib.closing(Journal(path)) as journal:
@@ -310,7 +310,7 @@ class TimedReplica(Replica):
 
 
 def asked_at(path: Path, *, bulk: bool = False, **options: object) -> list[float]:
-    """When the real sink asks the API to store one record, until it does."""
+    """Return when the real sink asks the API to store one record, until the API does."""
 
     async def play() -> list[float]:
         replica = TimedReplica(**options)
@@ -374,7 +374,7 @@ Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def connected_at(play: Play, count: int) -> list[float]:
-    """When a session connects to a broker that does what `play` says each time, and hangs up."""
+    """Return when a session connects to a broker that plays `play` and disconnects each time."""
 
     async def peer() -> list[float]:
         times: list[float] = []

@@ -120,10 +120,10 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 def detection(hour: int, *, node: str = "ridge-07", sensor_id: str = "node-7") -> Message:
-    """Form 10: heard at that hour of 14 September 2026."""
-    heard = datetime(2026, 9, 14, hour, tzinfo=UTC)
+    """Return a detection of form 10, observed at that hour of 14 September 2026."""
+    observed_at = datetime(2026, 9, 14, hour, tzinfo=UTC)
     fields = {
-        "timestamp": str(int(heard.timestamp())),
+        "timestamp": str(int(observed_at.timestamp())),
         "sensor_id": sensor_id,
         "species": "Litoria ewingii",
         "confidence": 63.64,
@@ -350,12 +350,14 @@ async def test_a_part_of_a_clip_can_be_asked_for(
     site.store(Message("iotingestion/ridge-07/recording", clip, RECEIVED_AT_MS, "ridge-07"))
     for headers, status, part in PARTS:
         async with site.http.get("/api/records/1/clip", headers=headers) as reply:
-            body, said = await reply.read(), reply.headers
+            body = await reply.read()
         assert (reply.status, body) == (status, clip[part]), headers
-        assert said["Accept-Ranges"] == "bytes"
-        assert said["Content-Length"] == str(len(body))
+        assert reply.headers["Accept-Ranges"] == "bytes"
+        assert reply.headers["Content-Length"] == str(len(body))
         span = f"{part.start}-{part.stop - 1}" if body else "*"
-        assert said.get("Content-Range") == (None if status == 200 else f"bytes {span}/244")
+        assert reply.headers.get("Content-Range") == (
+            None if status == 200 else f"bytes {span}/244"
+        )
 
 
 async def test_a_damaged_record_says_so_and_its_bytes_can_still_be_had(site: Site) -> None:

@@ -84,11 +84,11 @@ def test_a_thousand_tabs_hold_up_neither_records_nor_health_also_when_they_are_c
     device = Device(harness.mqtt_port)
     with Tabs(harness.http_port, TABS_MAX + 5) as tabs:
         eventually(lambda: (tabs.open, tabs.refused) == (TABS_MAX, 5))
-        told = tabs.parts
+        parts_before = tabs.parts
         device.publish([detection(number) for number in range(1_000)])
         eventually(lambda: harness.ledger_now()["stored"] == 1_000)
         assert is_healthy(harness)
-        eventually(lambda: tabs.parts >= told + TABS_MAX)
+        eventually(lambda: tabs.parts >= parts_before + TABS_MAX)
         os.kill(harness.web_pid(program), signal.SIGKILL)
         device.publish([detection(number) for number in range(1_000, 2_000)])
         eventually(lambda: is_healthy(harness))

@@ -41,7 +41,7 @@ class Stored(Struct, frozen=True):
     key: str | None
     """The call's Idempotency-Key."""
     call: int
-    """Place of the call among all of them."""
+    """The place of the call among all calls."""
 
 
 class WatchedApi(Replica):
@@ -79,7 +79,7 @@ class WatchedApi(Replica):
         self._loop.close()
 
     def plan(self, troubles: Iterable[Trouble]) -> None:
-        """Set the faults of the next calls, one by one ("": none); then all is well."""
+        """Set the faults of the next calls, one by one ("" for none); after them all is well."""
         self._troubles = iter(troubles)
 
     def trouble_of(self, stored: Stored) -> Trouble:

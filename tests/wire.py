@@ -15,7 +15,7 @@ class Request(Struct, frozen=True):
     method: str
     path: str
     headers: dict[str, str]
-    """By their names in lower case."""
+    """The headers, by their names in lower case."""
     body: bytes
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First those that only look, then those that act, then those that need much."""
+    """Run first the tests that only look, then those that act, then those that need much data."""
     items.sort(key=lambda item: (_needs_much(item), "operator" in item.fixturenames))  # type: ignore[attr-defined]
 
 
@@ -64,7 +64,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def forest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forest]:
-    """Everything that there is to look at; whoever reaches it may look."""
+    """Start a service with something on every page, which anyone who reaches it may read."""
     forest = Forest(tmp_path_factory.mktemp("forest"))
     try:
         forest.start()

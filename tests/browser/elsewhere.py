@@ -21,7 +21,7 @@ class Elsewhere:
 
 @contextmanager
 def elsewhere(media_type: str, body: bytes, *, by_tls: bool = False) -> Iterator[Elsewhere]:
-    """Such a host, while it is needed; with a certificate that nobody knows."""
+    """Run such a host while it is needed, with a certificate that nobody trusts."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

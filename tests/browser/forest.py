@@ -26,12 +26,12 @@ PAYLOAD_BYTES_MAX = 1_000_000
 REFUSED_SPECIES = "Ninox strenua"
 REASON = f"422: species: {REFUSED_SPECIES} is not a species that this API knows"
 AWAY = timedelta(minutes=50)
-"""Since when the Echo API cannot be reached when the service starts."""
+"""How long the Echo API has been out of reach when the service starts."""
 
 
 OUTDATED = f"gps_uncertainty: {ReasonCode.WRONG_TYPE.summary}"
 OUTDATED_COUNT = 40
-"""So many messages were refused that would be stored today."""
+"""The number of messages that were rejected and would be stored today."""
 
 
 class Forest:
@@ -62,13 +62,18 @@ class Forest:
         return Device(self.harness.mqtt_port)
 
     def publish(self, node: str, **fields: object) -> None:
-        """One message in JSON, acknowledged."""
+        """Publish one message in JSON and wait for its acknowledgement."""
         self.device().publish([(f"{PREFIX}/{node}", json.dumps(fields).encode())])
 
     def hear(self, node: str, species: str, **more: object) -> None:
-        """`node` hears something now."""
-        said = {"sensor_id": node, "species": species, "confidence": 91.5, "timestamp": time.time()}
-        self.publish(node, **{**said, **more})
+        """Publish a detection by `node`, of this moment."""
+        fields = {
+            "sensor_id": node,
+            "species": species,
+            "confidence": 91.5,
+            "timestamp": time.time(),
+        }
+        self.publish(node, **{**fields, **more})
 
     def close(self) -> None:
         self.harness.close()
@@ -98,9 +103,9 @@ def outdate(journal: Journal, began_at: datetime) -> None:
     arrivals: list[Arrival] = []
     for number in range(OUTDATED_COUNT):
         when = began_at - timedelta(days=4, minutes=3 * number)
-        said = edge_prediction(f"{PREFIX}/{node.name}", node, when, rng)
+        outgoing = edge_prediction(f"{PREFIX}/{node.name}", node, when, rng)
         received_at_ms = int(when.timestamp() * 1_000)
-        message = Message(said.topic, said.payload, received_at_ms, node.name)
+        message = Message(outgoing.topic, outgoing.payload, received_at_ms, node.name)
         why = "an earlier version did not know this field"
         arrivals.append((message, Rejected(ReasonCode.WRONG_TYPE, why, "gps_uncertainty")))
     journal.append(arrivals)
@@ -109,12 +114,12 @@ def outdate(journal: Journal, began_at: datetime) -> None:
 
 def refused(entries: Sequence[Entry]) -> dict[int, Refused]:
     """Return which of these the Echo API refuses, and why."""
-    found = {}
+    refusals = {}
     for entry in entries:
         record = Decoder(PAYLOAD_BYTES_MAX).decode(entry.message)
         if isinstance(record, Detection) and record.species == REFUSED_SPECIES:
-            found[entry.offset] = Refused(REASON)
-    return found
+            refusals[entry.offset] = Refused(REASON)
+    return refusals
 
 
 def follow(data_dir: Path) -> None:

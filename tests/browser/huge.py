@@ -38,7 +38,7 @@ def make(data_dir: Path) -> None:
 
 
 def fill(path: Path) -> None:
-    """All the records, spread over `DAYS` up to now, with dead letters, and a sink behind."""
+    """Append all records, spread over the last `DAYS`, and dead letters; leave a sink behind."""
     with contextlib.closing(Journal(path)) as journal:
         journal.add_sink(SINK)
         arrivals = _arrivals()

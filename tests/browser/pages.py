@@ -10,7 +10,7 @@ from tests.browser.forest import REFUSED_SPECIES, Forest
 
 
 def a_call(forest: Forest) -> str:
-    """Where the newest call is that was named in a recording."""
+    """Return the address of the newest call that was identified in a recording."""
     (newest,) = forest.harness.http("/api/records?kind=detection&node=swamp-01&limit=1")[1][
         "records"
     ]
@@ -18,21 +18,21 @@ def a_call(forest: Forest) -> str:
 
 
 def a_group(forest: Forest) -> str:
-    """Where all that were refused for one reason are."""
+    """Return the address of all messages that were refused for one reason."""
     page = forest.harness.http_bytes("/console/refused").decode()
-    found = re.search(r'href="(/console/refused/group[^"]*)"', page)
-    assert found, page
-    return html.unescape(found[1])
+    link = re.search(r'href="(/console/refused/group[^"]*)"', page)
+    assert link, page
+    return html.unescape(link[1])
 
 
 def a_letter(forest: Forest) -> str:
-    """Where the first message is that could not be read."""
+    """Return the address of the first message that could not be read."""
     (letter,) = forest.harness.http("/api/dead-letters?limit=1&node=broken-9")[1]["dead_letters"]
     return f"/console/refused/letters/{letter['id']}"
 
 
 def a_parked_record(forest: Forest) -> str:
-    """Where the first record is that the Echo API refused."""
+    """Return the address of the first record that the Echo API refused."""
     (parked,) = forest.harness.http("/api/parked?limit=1&sink=echo_api")[1]["parked"]
     return f"/console/refused/parked/echo_api/{parked['offset']}"
 

@@ -70,7 +70,7 @@ def shoot(
 
 
 def weigh(folder: Path) -> int:
-    """Say how large they are; 1 if that is too large for a repository."""
+    """Print how large the pictures are; return 1 if that is too large for a repository."""
     sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.png"))}
     for name, size_bytes in sizes.items():
         print(f"{name:32} {size_bytes / 1e3:6.0f} kB")

@@ -55,7 +55,7 @@ CONTROLS = """() => {
 
 
 def start(playwright: Playwright) -> Browser:
-    """Debian's chromium; without it the tests are skipped, and fail in CI."""
+    """Start Debian's chromium; without it the tests are skipped, or fail in CI."""
     program = shutil.which("chromium")
     if program is None:
         without("chromium is not here; `scripts/setup dev` says what to type")
@@ -101,10 +101,10 @@ class Tab:
         """Return what axe finds that keeps people out."""
         self.page.evaluate(_axe())
         # To look for styles that lock the orientation, axe would apply some inline.
-        found: dict[str, Any] = self.page.evaluate("axe.run({preload: false})")
+        report: dict[str, Any] = self.page.evaluate("axe.run({preload: false})")
         return [
             f"{violation['impact']}: {violation['help']}: {node['html'][:160]}"
-            for violation in found["violations"]
+            for violation in report["violations"]
             if violation["impact"] in GRAVE
             for node in violation["nodes"][:3]
         ]
@@ -114,7 +114,7 @@ class Tab:
         return list(self.page.evaluate(OVERFLOWING))
 
     def tab_to(self, selector: str) -> None:
-        """By the Tab key alone, from where the focus is."""
+        """Move the focus to a control with the Tab key alone."""
         for _ in range(STOPS_MAX):
             self.page.keyboard.press("Tab")
             if self.page.evaluate("(to) => document.activeElement.matches(to)", selector):

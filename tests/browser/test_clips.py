@@ -40,7 +40,7 @@ LOUDEST_HZ = """() => {
 }"""
 
 
-def heard(forest: Forest, call: SpeciesSound) -> tuple[int, bytes]:
+def publish_clip(forest: Forest, call: SpeciesSound) -> tuple[int, bytes]:
     """Publish a clip of `call` from a node; return the offset of its record, and its bytes."""
     clip = wav(call, SECONDS, SAMPLE_RATE_HZ, Random(call.species))
     digest = hashlib.sha256(clip).hexdigest()
@@ -61,7 +61,7 @@ def heard(forest: Forest, call: SpeciesSound) -> tuple[int, bytes]:
 def test_a_spectrogram_has_the_call_where_it_is(
     browser: Browser, forest: Forest, call: SpeciesSound, dark: bool
 ) -> None:
-    offset, _ = heard(forest, call)
+    offset, _ = publish_clip(forest, call)
     with tab(browser, forest.origin, dark=dark) as one:
         one.open(f"/console/calls/{offset}")
         share: Any = one.page.wait_for_function(LOUDEST_HZ).json_value()
@@ -94,7 +94,7 @@ def test_a_call_is_marked_where_it_is_in_a_recording(browser: Browser, forest: F
 def test_a_clip_plays_and_can_be_downloaded(
     browser: Browser, forest: Forest, tmp_path: Path
 ) -> None:
-    offset, clip = heard(forest, CALLS[0])
+    offset, clip = publish_clip(forest, CALLS[0])
     with tab(browser, forest.origin) as one:
         one.open(f"/console/calls/{offset}")
         one.page.get_by_role("slider").press(" ")

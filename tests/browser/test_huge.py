@@ -33,7 +33,7 @@ PAGES = {
     "refused by a store": ("/console/refused", PARKED),
     "refused record": ("/console/refused", PARKED, "/console/refused/parked/"),
 }
-"""Where each is: a page, and what begins the address of the link on it that leads further."""
+"""A page, and the beginnings of the addresses of the links to follow from there."""
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -41,7 +41,7 @@ def test_a_page_of_much_is_as_quick(
     browser: Browser, huge: Harness, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     origin = f"http://127.0.0.1:{huge.http_port}"
-    path = found(huge, *PAGES[name])
+    path = follow(huge, *PAGES[name])
     took_ms = [milliseconds(origin + path) for _ in range(REQUESTS)]
     size_bytes = transferred(browser, origin, path)
     median = statistics.median(took_ms)
@@ -50,8 +50,8 @@ def test_a_page_of_much_is_as_quick(
     assert size_bytes < BYTES_MAX
 
 
-def found(harness: Harness, path: str, *links: str) -> str:
-    """Where one comes to by these links."""
+def follow(harness: Harness, path: str, *links: str) -> str:
+    """Return the path of the page that these links lead to."""
     for link in links:
         (href, *_) = re.findall(f'href="({link}[^"]*)"', harness.http_bytes(path).decode())
         path = html.unescape(href)
@@ -59,7 +59,7 @@ def found(harness: Harness, path: str, *links: str) -> str:
 
 
 def milliseconds(address: str) -> float:
-    """Until the whole page is here, over loopback: what the server took, and a little more."""
+    """Return the milliseconds until the whole page is here, mostly the server's time."""
     request = urllib.request.Request(address, headers={"Accept-Encoding": "gzip"})  # noqa: S310
     began = time.perf_counter()
     with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 - loopback
@@ -68,7 +68,7 @@ def milliseconds(address: str) -> float:
 
 
 def transferred(browser: Browser, origin: str, path: str) -> int:
-    """Bytes of the page with all that it loads, on the wire, by a browser that has nothing yet."""
+    """Return the bytes that a browser with an empty cache transfers for the whole page."""
     sizes: list[int] = []
 
     def count(request: Request) -> None:

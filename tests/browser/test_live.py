@@ -88,11 +88,11 @@ def test_a_page_whose_server_died_says_so_and_comes_back(browser: Browser, fores
 def web_pid(service: int) -> int:
     """Return the process of the service that answers HTTP."""
     children = Path(f"/proc/{service}/task/{service}/children").read_text().split()
-    found = [
+    pids = [
         int(child)
         for child in children
         if b"echo_ingest.web" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
-    if not found:
+    if not pids:
         raise ValueError("there is no web process")
-    return found[0]
+    return pids[0]

@@ -11,7 +11,7 @@ from tests.browser.tab import tab
 
 PHONE = (390, 844)
 ZOOMED = (640, 400)
-"""What is left of 1280 by 800 at 200 %."""
+"""The size of a window of 1280 by 800 at a zoom of 200 %."""
 
 
 @pytest.fixture(params=PAGES)

@@ -42,13 +42,13 @@ class Browser:
             pass
 
     async def get(self, path: str, **headers: str) -> int:
-        """Show a page; its status."""
+        """Show a page; return its status."""
         async with self.http.get(path, headers=_named(headers)) as self.reply:
             self.text = await self.reply.text()
             return self.reply.status
 
     async def post(self, path: str, fields: dict[str, str], **headers: str) -> int:
-        """Send a form as a page of its own would; the status, redirects not followed."""
+        """Send a form as a page of the console would; return the status before any redirect."""
         given = {"Origin": str(self.http._base_url).rstrip("/"), **_named(headers)}
         async with self.http.post(
             path,
@@ -63,7 +63,7 @@ class Browser:
         self._follower.close()
 
     async def log_in(self, token: str = OPERATOR_TOKEN) -> None:
-        """As an operator, if not told otherwise."""
+        """Log in, as an operator by default."""
         assert await self.post("/console/login", {"token": token}) == 303, self.text
 
     async def act(self, action: str, **fields: str) -> int:

@@ -139,9 +139,9 @@ async def test_what_is_said_after_an_action_goes_the_way_of_the_session(closed: 
     form = {"form_token": FORM_TOKEN, "sink": "postgres"}
     sent = {**by_tls, "Origin": origin, "Cookie": session}
     assert await closed.post("/console/actions/pause", form, **sent) == 303
-    told = closed.reply.headers["Set-Cookie"]
-    assert told.startswith("told=") and "Secure" in told
-    shown = {**by_tls, "Cookie": f"{session}; {told.partition(';')[0]}"}
+    cookie = closed.reply.headers["Set-Cookie"]
+    assert cookie.startswith("told=") and "Secure" in cookie
+    shown = {**by_tls, "Cookie": f"{session}; {cookie.partition(';')[0]}"}
     assert await closed.get("/console", **shown) == 200
     assert "PostgreSQL is paused" in closed.text
     assert 'told=""' in closed.reply.headers["Set-Cookie"]

@@ -17,7 +17,7 @@ def ms(day: int, hour: int, zone: ZoneInfo = ZONE, month: int = 9) -> int:
     return int(datetime(2026, month, day, hour, tzinfo=zone).timestamp() * 1000)
 
 
-def heard(at_ms: int, received: int = 1, observed: int = 0, refused: int = 0) -> NodeHour:
+def node_hour(at_ms: int, received: int = 1, observed: int = 0, refused: int = 0) -> NodeHour:
     return NodeHour(at_ms, received, refused, observed, 0, None, None)
 
 
@@ -44,7 +44,11 @@ def hour(shown: Calendar, day: int, at: int) -> Hour:
 
 def test_each_hour_has_its_state() -> None:
     laid = shown(
-        [heard(ms(13, 3)), heard(ms(13, 9), received=0, observed=7), heard(ms(14, 1), refused=2)],
+        [
+            node_hour(ms(13, 3)),
+            node_hour(ms(13, 9), received=0, observed=7),
+            node_hour(ms(14, 1), refused=2),
+        ],
         [
             *listened(ms(13, 4), 4),
             *listened(ms(13, 8), 1, share=0.2),
@@ -69,7 +73,7 @@ def test_each_hour_has_its_state() -> None:
 
 
 def test_before_the_first_sample_it_is_not_known_whether_the_service_was_running() -> None:
-    laid = shown([heard(ms(12, 3))], listened(ms(13, 5), 1), ms(12, 3))
+    laid = shown([node_hour(ms(12, 3))], listened(ms(13, 5), 1), ms(12, 3))
     assert hour(laid, 12, 2).state == "before"
     assert hour(laid, 12, 4).state == hour(laid, 13, 4).state == "unknown"
     assert hour(laid, 13, 5).state == "silent"
@@ -79,7 +83,7 @@ def test_before_the_first_sample_it_is_not_known_whether_the_service_was_running
 def test_where_other_nodes_were_heard_the_service_was_running() -> None:
     witnessed = frozenset((ms(12, 4), ms(13, 8)))
     listening = listened(ms(13, 7), 2, share=0.1)  # it was restarted
-    laid = shown([heard(ms(12, 3))], listening, ms(12, 3), witnessed)
+    laid = shown([node_hour(ms(12, 3))], listening, ms(12, 3), witnessed)
     assert hour(laid, 12, 4).state == hour(laid, 13, 8).state == "silent"
     assert hour(laid, 12, 5).state == "unknown"
     assert hour(laid, 13, 7).state == "away"
@@ -93,7 +97,7 @@ def test_a_node_that_was_never_heard_has_no_silence() -> None:
 
 def test_shades_rise_with_the_messages() -> None:
     counts = [1, 5, 20, 60, 100, 400]
-    hours = [heard(ms(13, at), received=count) for at, count in enumerate(counts)]
+    hours = [node_hour(ms(13, at), received=count) for at, count in enumerate(counts)]
     laid = shown(hours, [], ms(13, 0))
     shades = [hour(laid, 13, at).shade for at in range(len(counts))]
     assert shades == sorted(shades) and shades[0] == 1 and shades[-1] == SHADES
@@ -103,7 +107,7 @@ def test_shades_rise_with_the_messages() -> None:
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 16])
 def test_no_shade_is_for_nothing(most: int) -> None:
-    laid = shown([heard(ms(13, 0), received=most)], [], ms(13, 0))
+    laid = shown([node_hour(ms(13, 0), received=most)], [], ms(13, 0))
     assert laid.steps[0] == 1 and list(laid.steps) == sorted(set(laid.steps))
     assert laid.steps[-1] <= most
 
@@ -112,7 +116,7 @@ def test_clocks_put_back_and_forward() -> None:
     zone, month = ZONE, 4  # 5 April 2026: 03:00 is 02:00 again
     twice = datetime(2026, 4, 4, 15, tzinfo=UTC)
     now = datetime(2026, 4, 6, 0, 0, tzinfo=zone)
-    hours = [heard(int((twice + timedelta(hours=more)).timestamp() * 1000)) for more in (0, 1)]
+    hours = [node_hour(int((twice + timedelta(hours=more)).timestamp() * 1000)) for more in (0, 1)]
     back = shown(hours, [], ms(1, 0, month=month), today=date(2026, 4, 6), now=now)
     assert hour(back, 5, 2).messages == 2
     now = datetime(2026, 10, 6, 0, 0, tzinfo=zone)
@@ -124,7 +128,7 @@ def test_clocks_put_back_and_forward() -> None:
 def test_half_an_hour_off_counts_to_the_hour_in_which_it_begins() -> None:
     zone = ZoneInfo("Asia/Kolkata")
     at = datetime(2026, 9, 13, 3, tzinfo=UTC)
-    laid = shown([heard(int(at.timestamp() * 1000))], [], 0, zone=zone)
+    laid = shown([node_hour(int(at.timestamp() * 1000))], [], 0, zone=zone)
     assert hour(laid, 13, 8).state == "heard"
     since_ms, until_ms = bounds(TODAY, 3, zone)
     assert until_ms - since_ms == 3 * 86_400_000

@@ -256,7 +256,7 @@ async def test_the_command_that_is_shown_exports_what_is_shown(
 NOW = datetime(2026, 9, 14, 8, tzinfo=MELBOURNE)
 
 
-def heard(evening: int, **calls: int) -> Night:
+def night_of(evening: int, **calls: int) -> Night:
     noon = datetime(2026, 9, evening, 12, tzinfo=MELBOURNE)
     since_ms = int(noon.timestamp() * 1000)
     species = [SpeciesNight(s, None, n, 1, 0.9, 7, since_ms, since_ms) for s, n in calls.items()]
@@ -264,7 +264,9 @@ def heard(evening: int, **calls: int) -> Night:
 
 
 def test_nights_without_a_call_have_their_column_too() -> None:
-    laid = table([heard(13, frog=4, owl=1), heard(11, frog=100)], CallsQuery(), NOW, MELBOURNE)
+    laid = table(
+        [night_of(13, frog=4, owl=1), night_of(11, frog=100)], CallsQuery(), NOW, MELBOURNE
+    )
     assert [(column.name, column.calls) for column in laid.columns] == [
         ("last night", 5),
         ("Sat 12 Sep", 0),
@@ -279,7 +281,7 @@ def test_nights_without_a_call_have_their_column_too() -> None:
 
 
 def test_where_all_is_long_silent_the_last_nights_with_a_call_are_shown() -> None:
-    long_ago = [heard(2, owl=1)]
+    long_ago = [night_of(2, owl=1)]
     later = NOW + timedelta(days=40)
     laid = table(long_ago, CallsQuery(), later, MELBOURNE)
     assert [column.name for column in laid.columns] == ["Wed 2 Sep"]

@@ -74,26 +74,26 @@ def program_of(wanted: str) -> tuple[Path, tuple[int, int, int]]:
 
 
 class Progress:
-    """A bar on a terminal, now and then a line elsewhere."""
+    """The progress of a run: a bar on a terminal, elsewhere a line now and then."""
 
     def __init__(self, kills: int) -> None:
         self._kills = kills
-        self._said_at = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def __call__(self, run: Run) -> None:
         done, total = run.answers.done, run.messages
-        said = f"{done:,} of {total:,} messages, {run.kills} of {self._kills} kills"
+        progress = f"{done:,} of {total:,} messages, {run.kills} of {self._kills} kills"
         if sys.stderr.isatty():
             filled = BAR_CHARACTERS * min(done, total) // total
             bar = "█" * filled + "░" * (BAR_CHARACTERS - filled)
-            print(f"\r{bar} {said} ", end="\n" if done >= total else "", file=sys.stderr)
-        elif time.monotonic() - self._said_at > LINE_EVERY_SECONDS:
-            self._said_at = time.monotonic()
-            print(said, file=sys.stderr, flush=True)
+            print(f"\r{bar} {progress} ", end="\n" if done >= total else "", file=sys.stderr)
+        elif time.monotonic() - self._printed_at > LINE_EVERY_SECONDS:
+            self._printed_at = time.monotonic()
+            print(progress, file=sys.stderr, flush=True)
 
 
 def explain(evidence: Evidence, verdict: Verdict) -> None:
-    """Everything that should not be, with what was near it."""
+    """Return each problem, with the faults that were near it."""
     for what in ("lost", "duplicated", "undelivered"):
         for number in getattr(verdict, what)[:SHOWN]:
             print(f"{what}: {near(evidence, number)}")

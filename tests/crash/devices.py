@@ -81,7 +81,7 @@ class Device:
         self._heard_at = 0.0
 
     async def run(self) -> None:
-        """Until every message has its answer."""
+        """Publish until every message has its answer."""
         while self._waiting or self._next is not None:
             try:
                 await self._connected()
@@ -188,7 +188,7 @@ class Device:
         self._waiting.move_to_end(number)
 
     def _packets(self) -> list[mqtt5.Packet]:
-        """Those that are whole."""
+        """Return the packets that are complete."""
         packets: list[mqtt5.Packet] = []
         view, position = memoryview(self._buffer), 0
         while position < len(view):

@@ -14,7 +14,7 @@ class Done(Struct, frozen=True):
     """A fault as it happened."""
 
     at: float
-    """Epoch seconds."""
+    """When it happened, in epoch seconds."""
     fault: Fault
     hit: int
     """How many processes it really killed or stopped: one may just have been dead."""
@@ -36,20 +36,20 @@ class Evidence(Struct):
     answers: Answers
     faults: list[Done]
     problems: list[str]
-    """What went wrong that is no message."""
+    """What went wrong apart from messages."""
     starts: dict[str, int]
     transitions: dict[str, int]
-    """How often the service has logged what."""
+    """How often the service has logged each event."""
     reconnects: int
     flow_seconds: float
     drain_seconds: float
 
     @property
     def total(self) -> int:
-        """The messages of the run and the last word of each node."""
+        """Count the messages of the run and the last message of each node."""
         return self.messages + len(NODES)
 
     def node(self, number: int) -> str:
-        """Whose message it is."""
+        """Return the node that sends a message."""
         last = number - self.messages
         return NODES[last if last >= 0 else number % len(NODES)]

@@ -28,23 +28,23 @@ KILLED: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("service", "postgres")),
     (6, PROGRAMS),
 )
-"""Of a hundred kills, how many hit what."""
+"""The share of kills that hit each target, in percent."""
 
 
 class Fault(Struct, frozen=True):
-    """What breaks once so many messages are done."""
+    """A fault, and after how many messages it happens."""
 
     after: int
     kind: Kind
     targets: tuple[str, ...]
     seconds: float = 0.0
-    """How long it stands still; nothing for a kill or a cut."""
+    """How long the target stands still; nothing for a kill or a cut."""
     delay_seconds: float = 0.0
     """How long to wait then: time for programs to come up again, but not always enough."""
 
 
 def plan(seed: int, kills: int, messages: int) -> list[Fault]:
-    """So many kills and half as many other faults, spread over the messages."""
+    """Plan the kills and half as many other faults, spread over the messages."""
     rng = Random(seed)
     others = round(kills * FURTHER_FAULTS)
     kinds: list[Kind] = ["kill"] * kills

@@ -45,12 +45,12 @@ class Outgoing(Struct, frozen=True):
         """Return the audio in it, if it is a recording."""
         if self.payload.startswith(b"RIFF"):
             return self.payload
-        found = CLIP.search(self.payload)
-        return base64.b64decode(found[1]) if found else None
+        match = CLIP.search(self.payload)
+        return base64.b64decode(match[1]) if match else None
 
 
 class Form(Struct, frozen=True):
-    """A kind of message, and how many in a hundred are of it."""
+    """A kind of message, and its share in percent."""
 
     share: int
     say: Callable[[int, str, Random], bytes]
@@ -60,7 +60,7 @@ class Form(Struct, frozen=True):
 
 
 def message_of(seed: int, number: int, node: str) -> Outgoing:
-    """Message `number` of the run with `seed`, which device `node` sends."""
+    """Return message `number` of the run with `seed`, which device `node` sends."""
     rng = Random(seed << 40 | number)
     form = WEIGHTED[rng.randrange(len(WEIGHTED))]
     payload = form.say(number, node, rng)
@@ -68,19 +68,19 @@ def message_of(seed: int, number: int, node: str) -> Outgoing:
 
 
 def is_published_twice(seed: int, number: int) -> bool:
-    """One in twenty messages is published twice on purpose."""
+    """Tell whether a message is published twice on purpose: one in twenty is."""
     return Random(seed << 41 | number).random() < 0.05
 
 
 def number_of(payload: bytes) -> int | None:
-    """Which message a payload is."""
-    found = NUMBER.search(payload)
-    return int(found[1] or found[2]) if found else None
+    """Return the number of the message with this payload."""
+    match = NUMBER.search(payload)
+    return int(match[1] or match[2]) if match else None
 
 
 def edge_prediction(number: int, node: str, rng: Random) -> bytes:
-    said = payloads.edge_prediction(PREFIX, _node(node), WHEN, rng)
-    return _json(json.loads(said.payload), number, timestamp=str(EPOCH_SECONDS + number))
+    outgoing = payloads.edge_prediction(PREFIX, _node(node), WHEN, rng)
+    return _json(json.loads(outgoing.payload), number, timestamp=str(EPOCH_SECONDS + number))
 
 
 def edge_prediction_with_id(number: int, node: str, rng: Random) -> bytes:
@@ -103,18 +103,18 @@ def detection(number: int, node: str, rng: Random) -> bytes:
 
 
 def movement(number: int, node: str, rng: Random) -> bytes:
-    said = payloads.movement(PREFIX, _node(node), WHEN, rng)
-    return _json(json.loads(said.payload), number, timestamp=EPOCH_SECONDS + number)
+    outgoing = payloads.movement(PREFIX, _node(node), WHEN, rng)
+    return _json(json.loads(outgoing.payload), number, timestamp=EPOCH_SECONDS + number)
 
 
 def sensor_health(number: int, node: str, rng: Random) -> bytes:
-    said = payloads.sensor_health(PREFIX, _node(node), WHEN, rng)
+    outgoing = payloads.sensor_health(PREFIX, _node(node), WHEN, rng)
     moment = EPOCH_SECONDS + number
-    return _json(json.loads(said.payload), number, timestamp=moment, status=f"number={number};")
+    return _json(json.loads(outgoing.payload), number, timestamp=moment, status=f"number={number};")
 
 
 def heartbeat(number: int, node: str, rng: Random) -> bytes:
-    """No id and no time: what the broker sends anew cannot be told from a second one."""
+    """Make a heartbeat, which has no id and no time: a redelivery looks like another heartbeat."""
     return json.dumps({"status": f"number={number};"}).encode()
 
 
@@ -125,7 +125,7 @@ def clip_in_json(number: int, node: str, rng: Random) -> bytes:
 
 
 def clip_of_node(number: int, node: str, rng: Random) -> bytes:
-    """As Raspberry Pi nodes send it: no id, no time; its audio is its identity."""
+    """Make a clip as Raspberry Pi nodes send it, without id and time: its audio is its identity."""
     return _json({}, number, audio_file=base64.b64encode(_clip(number, rng)).decode())
 
 

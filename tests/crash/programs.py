@@ -18,7 +18,7 @@ class Program:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.starts = 0
         self.ends: list[tuple[float, int]] = []
-        """When it ended, in epoch seconds, and its exit code, of each time it was not us."""
+        """Each end that we did not cause: when, in epoch seconds, and the exit code."""
         self._command = command
         self._environment = environment
         self._log = log
@@ -53,19 +53,19 @@ class Program:
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs now."""
+        """Return the id of the process that runs now."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
     def kill(self) -> bool:
-        """SIGKILL; False if there was nothing to kill."""
+        """Send SIGKILL; return False if there was nothing to kill."""
         if self._process is None or self._process.returncode is not None:
             return False
         self._killed = True
         return send(self._process.pid, signal.SIGKILL)
 
     async def stop(self) -> int:
-        """Have it end in order, for good; return its exit code."""
+        """Stop it for good and in order; return its exit code."""
         self._stopping = True
         assert self._process is not None
         assert self._keeping is not None
@@ -100,7 +100,7 @@ def delivery_of(data_dir: Path) -> int | None:
 
 
 def send(pid: int, number: signal.Signals) -> bool:
-    """Send a signal; False if the process is not there any more."""
+    """Send a signal; return False if the process does not exist any more."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -27,14 +27,14 @@ SHOWN_FAULTS = 6
 
 
 class Verdict(Struct):
-    """The figures of a run, and what must not be."""
+    """The figures of a run, and its problems."""
 
     acknowledged: int
     receipted: int
     lost: list[int]
-    """Promised, and not in the journal."""
+    """Messages that were promised and are not in the journal."""
     duplicated: list[int]
-    """In the journal more than once, though it can be told from others."""
+    """Messages that are in the journal more than once although they have an identity."""
     puback_only_lost: list[int]
     """Acknowledged by mosquitto alone, which was killed before it had passed them on. Of 2.0 that
     is not promised at all. 2.1 commits a moment after it has acknowledged (`_is_promised`)."""
@@ -42,11 +42,11 @@ class Verdict(Struct):
     """Messages without identity and dead letters that are stored more often than they were sent:
     redelivered by a broker that had forgotten that it had delivered them."""
     undelivered: list[int]
-    """In the journal, settled as delivered, and not at the API."""
+    """Messages that are settled as delivered in the journal, and not at the API."""
     calls_repeated: int
-    """Calls by which the API was given something again."""
+    """Calls that gave the API something again."""
     repeated: int
-    """Messages that it has twice by that."""
+    """Messages that the API has twice because of those calls."""
     problems: list[str]
     """Anything else that is not as promised."""
 
@@ -56,7 +56,7 @@ class Verdict(Struct):
 
 
 class Kept(Struct):
-    """What the journal holds, by number."""
+    """What the journal holds, by the number of the message."""
 
     records: Counter[int]
     dead_letters: Counter[int]
@@ -75,16 +75,16 @@ def reconcile(evidence: Evidence) -> Verdict:
     verdict = Verdict(answers.acknowledged, answers.receipted, [], [], [], 0, [], 0, 0, problems)
     for number in range(evidence.total):
         message = _message(evidence, number)
-        rows, letters = kept.records[number], kept.dead_letters[number]
+        rows, dead_letters = kept.records[number], kept.dead_letters[number]
         is_dead = message.fate == "dead letter"
-        if (letters if is_dead else rows) == 0:
+        if (dead_letters if is_dead else rows) == 0:
             if answers.receipted_at[number] or _is_promised(evidence, number):
                 verdict.lost.append(number)
             elif answers.acknowledged_at[number]:
                 verdict.puback_only_lost.append(number)
-        if (rows if is_dead else letters) != 0:
+        if (rows if is_dead else dead_letters) != 0:
             problems.append(f"message {number} should have become: {message.fate}")
-        times = rows + letters
+        times = rows + dead_letters
         if times > 1 and message.has_identity:
             verdict.duplicated.append(number)
         elif times > answers.published[number]:
@@ -122,7 +122,7 @@ def _is_promised(evidence: Evidence, number: int) -> bool:
 
 
 def _stands_still_since(evidence: Evidence, kill: Done) -> float:
-    """When mosquitto did its last before a kill: it may have been stopped before."""
+    """Return when mosquitto last did anything before a kill: it may have been stopped earlier."""
     stops = (
         done.at
         for done in evidence.faults
@@ -134,7 +134,7 @@ def _stands_still_since(evidence: Evidence, kill: Done) -> float:
 
 
 def near(evidence: Evidence, number: int) -> str:
-    """When a message was acknowledged, and which faults there were around that."""
+    """Describe when a message was acknowledged, and which faults happened around then."""
     answers = evidence.answers
     moments = {
         "acknowledged": answers.acknowledged_at[number],
@@ -142,7 +142,7 @@ def near(evidence: Evidence, number: int) -> str:
     }
     first = min((at for at in moments.values() if at), default=0.0)
     lines = [f"message {number} of {evidence.node(number)}, sent {answers.published[number]} times"]
-    lines += [f"  {said} at {at:.3f}" for said, at in moments.items() if at]
+    lines += [f"  {event} at {at:.3f}" for event, at in moments.items() if at]
     around = [done for done in evidence.faults if abs(done.at - first) < NEAR_SECONDS]
     for done in sorted(around, key=lambda done: abs(done.at - first))[:SHOWN_FAULTS]:
         fault = done.fault
@@ -186,10 +186,10 @@ def _kept(evidence: Evidence, problems: list[str]) -> Kept:
 
 
 def _check_ledger(evidence: Evidence, problems: list[str]) -> None:
-    archive = JournalReader(evidence.journal)
-    ledger = archive.ledger()
-    problems += archive.audit()
-    archive.close()
+    reader = JournalReader(evidence.journal)
+    ledger = reader.ledger()
+    problems += reader.audit()
+    reader.close()
     sinks = {
         name: {part: getattr(sink, part) for part in sink.__struct_fields__}
         for name, sink in ledger.sinks.items()
@@ -239,7 +239,7 @@ def _missing_clips(evidence: Evidence, problems: list[str]) -> list[int]:
 
 
 def _missing_rows(evidence: Evidence, problems: list[str]) -> list[int]:
-    """Messages that PostgreSQL has not; each key is there once, for it tells a repeat."""
+    """Return the messages that PostgreSQL lacks; check that it has each key once."""
     rows = Counter(evidence.keys)
     twice = sum(count > 1 for count in rows.values())
     missing = []
@@ -254,19 +254,19 @@ def _missing_rows(evidence: Evidence, problems: list[str]) -> list[int]:
 
 
 def _entries(evidence: Evidence, selection: Selection) -> Iterator[Entry]:
-    archive = JournalReader(evidence.journal)
+    reader = JournalReader(evidence.journal)
     offset = 0
-    while page := archive.after(selection, offset):
+    while page := reader.after(selection, offset):
         yield from page
         offset = page[-1].offset
-    archive.close()
+    reader.close()
 
 
 # ---------------------------------------------------------------------- the API
 
 
 def _delivered(evidence: Evidence, kept: Kept, problems: list[str]) -> tuple[Counter[int], int]:
-    """How often the API has each message, and how many calls gave it something again."""
+    """Return how often the API has each message, and how many calls repeated something."""
     delivered: Counter[int] = Counter()
     calls_repeated = 0
     key, in_call, is_repeat = None, set[int](), False
@@ -305,7 +305,7 @@ def _number_delivered(line: dict[str, object], kept: Kept) -> int | None:
 
 
 def _breaks_delivery(done: Done) -> bool:
-    """May a call be repeated for it? One that was given, but its answer not noted."""
+    """Tell whether a fault may repeat a call: one that was made before its answer was noted."""
     fault = done.fault
     if fault.kind == "kill":
         return done.hit > 0 and bool({"service", "delivery", "api"} & set(fault.targets))

@@ -29,7 +29,7 @@ from tests.proxy import Proxy
 RELEASED_MESSAGES = 2_000
 """How far devices may be ahead of the next fault: there is traffic at each."""
 PROGRESS_SECONDS_MAX = 4.0
-"""The next fault comes after so long, however few messages have been done."""
+"""The next fault comes after this time, however few messages have been done."""
 SERVICE_PASSWORD = "service-for-tests"
 STOP_ORDER = ("service", "broker", "api", "postgres")
 START_SECONDS_MAX = 60.0
@@ -97,7 +97,7 @@ class Run:
         self._pauses: set[asyncio.Task[None]] = set()
 
     async def go(self, kills: int, on_progress: Callable[["Run"], None]) -> Evidence:
-        """Do it all; the processes have ended when this returns."""
+        """Run everything; all processes have ended when this returns."""
         started = time.monotonic()
         try:
             for link in self._links.values():
@@ -132,7 +132,7 @@ class Run:
     # ------------------------------------------------------------------ start and end
 
     async def _start(self) -> None:
-        """Everything, and wait until the service has its session: before, nobody listens."""
+        """Start everything, and wait until the service has its session: before, nobody listens."""
         for name in reversed(STOP_ORDER):
             await self._programs[name].start()
         async with asyncio.timeout(START_SECONDS_MAX):
@@ -146,7 +146,7 @@ class Run:
             return False
 
     async def _restart(self) -> None:
-        """Everything that was broken is mended, and started anew in order."""
+        """Mend everything that was broken, and restart it in order."""
         if self._pauses:
             await asyncio.wait(self._pauses)
         for program in (self._programs[name] for name in STOP_ORDER):
@@ -154,7 +154,7 @@ class Run:
         await self._start()
 
     async def _stop(self) -> None:
-        """In order: programs that have come up must go down so."""
+        """Stop the programs, which must end in order if they had started."""
         for name in STOP_ORDER:
             code = await self._programs[name].stop()
             if code != 0 and name in ("service", "broker"):
@@ -301,10 +301,10 @@ class Run:
 
     def _counts(self) -> tuple[int, int]:
         with contextlib.suppress(JournalUnusable, apsw.Error):
-            archive = JournalReader(self._house.data_dir / "journal.db")
+            reader = JournalReader(self._house.data_dir / "journal.db")
             try:
-                ledger = archive.ledger()
+                ledger = reader.ledger()
             finally:
-                archive.close()
+                reader.close()
             return ledger.received, sum(sink.backlog for sink in ledger.sinks.values())
         return -1, -1

@@ -48,7 +48,7 @@ def reason(payload: bytes | object, *properties: tuple[str, str], node: str | No
 def rejected(
     payload: bytes | object, *properties: tuple[str, str], node: str | None = None
 ) -> Rejected:
-    """Why a bad message is rejected."""
+    """Return why a bad message is rejected."""
     result = DECODER.decode(message(payload, properties, node))
     assert isinstance(result, Rejected), result
     assert 0 < len(result.render()) <= 200
@@ -62,7 +62,7 @@ def chunk(name: bytes, body: bytes, size: int | None = None) -> bytes:
 
 
 def wav(*after: bytes, samples: int = 800, rate: int = 16_000, before: bytes = b"") -> bytes:
-    """16-bit silence on one channel, with chunks before and after the sound."""
+    """Return 16-bit silence on one channel, with chunks before and after the sound."""
     layout = struct.pack("<HHIIHH", 1, 1, rate, rate * 2, 2, 16)
     sound = chunk(b"data", bytes(samples * 2))
     body = b"WAVE" + chunk(b"fmt ", layout) + before + sound + b"".join(after)

@@ -16,8 +16,8 @@ GUANO = b"Timestamp: 2026-09-14T15:45:12+10:00\nLoc Position: -38.7712 143.5021\
 
 
 def audiomoth(zone: str, hour: str = "05") -> bytes:
-    said = f"Recorded at {hour}:45:12 14/09/2026 ({zone}) by AudioMoth {SERIAL} at medium gain."
-    return wav(before=chunk(b"LIST", b"INFO" + chunk(b"ICMT", said.encode() + b"\0" * 60)))
+    comment = f"Recorded at {hour}:45:12 14/09/2026 ({zone}) by AudioMoth {SERIAL} at medium gain."
+    return wav(before=chunk(b"LIST", b"INFO" + chunk(b"ICMT", comment.encode() + b"\0" * 60)))
 
 
 def test_user_properties_say_who_when_and_where() -> None:
@@ -60,8 +60,8 @@ def test_an_audiomoth_comment_survives_flac() -> None:
 
 def test_a_cut_of_a_longer_recording_says_when_it_begins_itself() -> None:
     whole = f"Recorded at 04:00:00 14/09/2026 (UTC) by AudioMoth {SERIAL} at medium gain."
-    said = {"recording_start_time": "2026-09-14T15:45:12+10:00", "comment": whole}
-    comment = b"opso_metadata" + json.dumps(said).encode()
+    metadata = {"recording_start_time": "2026-09-14T15:45:12+10:00", "comment": whole}
+    comment = b"opso_metadata" + json.dumps(metadata).encode()
     result = recording(wav(before=chunk(b"LIST", b"INFO" + chunk(b"ICMT", comment))))
     assert (result.observed_at, result.time_source, result.sensor_id) == (AT, "device", SERIAL)
 

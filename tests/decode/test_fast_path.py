@@ -25,11 +25,11 @@ PREDICTION: dict[str, Any] = {
 
 
 def deep(parts: int) -> list[Any]:
-    """So many lists, one in the other."""
-    made: list[Any] = []
+    """Return `parts` lists, each but the last with the next one in it."""
+    nested: list[Any] = []
     for _ in range(parts - 1):
-        made = [made]
-    return made
+        nested = [nested]
+    return nested
 
 
 EDGES: dict[str, list[Any]] = {
@@ -63,7 +63,7 @@ EDGES: dict[str, list[Any]] = {
 
 
 def same(fields: object) -> Identity | None:
-    """Return what the fast path says of it; both ways agree."""
+    """Return what the fast path says of a payload; check that full decoding agrees."""
     arrived = message(json.dumps(fields, ensure_ascii=False).encode(errors="surrogatepass"))
     verdict = DECODER.decode(arrived)
     assert DECODER.identify(arrived) == (
@@ -73,19 +73,19 @@ def same(fields: object) -> Identity | None:
 
 
 def test_an_ordinary_prediction_is_told_at_a_glance() -> None:
-    said = Identity("detection", 1_795_451_157, None, "rpi_edge_node_1")
-    assert same(PREDICTION) == said
+    expected = Identity("detection", 1_795_451_157, None, "rpi_edge_node_1")
+    assert same(PREDICTION) == expected
     assert same({**PREDICTION, "id": "m1"}) == Identity(
         "detection", 1_795_451_157, "m1", "rpi_edge_node_1"
     )
-    assert same({**PREDICTION, "firmware": {"version": [1, 2]}, "sensorId": None}) == said
-    assert same({**PREDICTION, "firmware": "x" * 500}) == said
+    assert same({**PREDICTION, "firmware": {"version": [1, 2]}, "sensorId": None}) == expected
+    assert same({**PREDICTION, "firmware": "x" * 500}) == expected
 
 
 @pytest.mark.parametrize("field", EDGES)
 def test_at_each_edge_a_glance_says_the_same_or_nothing(field: str) -> None:
-    told = Counter(same({**PREDICTION, field: value}) is not None for value in EDGES[field])
-    assert told[False] > 0
+    recognised = Counter(same({**PREDICTION, field: value}) is not None for value in EDGES[field])
+    assert recognised[False] > 0
     without = {name: value for name, value in PREDICTION.items() if name != field}
     same(without)
 

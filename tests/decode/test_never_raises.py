@@ -55,8 +55,8 @@ PROPERTIES = st.lists(
 def answer(message: Message) -> None:
     result = DECODER.decode(message)
     assert DECODER.decode(message) == result
-    its = result if isinstance(result, Rejected) else identity(result)
-    assert DECODER.identify(message) == its
+    expected = result if isinstance(result, Rejected) else identity(result)
+    assert DECODER.identify(message) == expected
     if isinstance(result, Rejected):
         assert 0 < len(result.render()) <= 200, result.render()
         assert result.render().isprintable()

@@ -30,10 +30,10 @@ def test_every_container_is_measured(
     name: str, container: str, rate: int, channels: int, seconds: float
 ) -> None:
     data = (CLIPS / name).read_bytes()
-    found = clip(data)
-    assert (found.container, found.size_bytes) == (container, len(data))
-    assert (found.sample_rate_hz, found.channels) == (rate, channels)
-    assert found.duration_seconds == pytest.approx(seconds)
+    measured = clip(data)
+    assert (measured.container, measured.size_bytes) == (container, len(data))
+    assert (measured.sample_rate_hz, measured.channels) == (rate, channels)
+    assert measured.duration_seconds == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("name", ["tone.flac", "tone.oga", "tone.ogg", "tone.opus", "wide.wav"])
@@ -150,9 +150,9 @@ def flac(number: int = 0, code: int = 12, more: bytes = b"", rate_code: int = 0)
 
 @pytest.mark.parametrize("number", [0, 127, 128, 2_047, 2_048, 65_535, 65_536, 1_000_000])
 def test_a_flac_lasts_as_long_as_its_last_frame_says(number: int) -> None:
-    found = clip(flac(number))
-    assert (found.sample_rate_hz, found.channels) == (16_000, 1)
-    assert found.duration_seconds == (number + 1) * 4_096 / 16_000
+    measured = clip(flac(number))
+    assert (measured.sample_rate_hz, measured.channels) == (16_000, 1)
+    assert measured.duration_seconds == (number + 1) * 4_096 / 16_000
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_flac_frame_with_a_wrong_bit_is_none(at: int) -> None:
 
 
 def mp3(*padded: bool) -> bytes:
-    """Frames of silence, 44.1 kHz on two channels; a padded one is a byte longer."""
+    """Return frames of silence, 44.1 kHz on two channels; a padded frame is a byte longer."""
     return b"".join(
         bytes([0xFF, 0xFB, 0x92 if longer else 0x90, 0]) + bytes(414 if longer else 413)
         for longer in padded
@@ -231,8 +231,12 @@ def test_an_ogg_lasts_up_to_the_last_page_on_which_a_packet_ends(
     first: bytes, granule: int
 ) -> None:
     data = page(0, first) + page(granule, b"sound") + page(2**64 - 1, b"of a packet that goes on")
-    found = clip(data)
-    assert (found.sample_rate_hz, found.channels, found.duration_seconds) == (16_000, 2, 1.0)
+    measured = clip(data)
+    assert (measured.sample_rate_hz, measured.channels, measured.duration_seconds) == (
+        16_000,
+        2,
+        1.0,
+    )
     assert "neither Vorbis nor Opus" in reason(page(0, first[:15]) + page(granule, b"sound"))
 
 

@@ -75,7 +75,7 @@ class Cluster:
 
 
 def disagreements(cluster: Cluster, tmp_path: Path) -> Iterator[str]:
-    """Each as a sentence; none if everything fits."""
+    """Yield each disagreement as a sentence; nothing if everything fits."""
     for each in cluster.all:
         yield from _metadata(each)
     for each in cluster.workloads:
@@ -205,7 +205,7 @@ def _volumes(name: str, spec: Manifest, pod: Manifest, container: Manifest) -> I
 
 
 def _environment(cluster: Cluster, manifest: Manifest, tmp_path: Path) -> Iterator[str]:
-    """Would the service start with these variables, and listen where the manifest says?"""
+    """Check that the service would start with these variables and listen at the right ports."""
     name, pod = manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     configured = {each["metadata"]["name"]: each["data"] for each in cluster.of("ConfigMap")}
@@ -295,7 +295,7 @@ def _page(where: str, path: str) -> Iterator[str]:
 
 
 def _ports(where: str, pods: list[Manifest], names: list[Any]) -> Iterator[str]:
-    """Ports, by name or number, that each of some pods must have; and there must be one."""
+    """Check that there is a pod, and that each has these ports, given by name or number."""
     if not pods:
         yield f"{where} is for no pod"
     for pod in pods:
@@ -393,12 +393,12 @@ def _load_balancer(cluster: Cluster) -> Iterator[str]:
                     yield f"HTTPRoute: no service is at {backend}"
     for policy in (*cluster.of("HealthCheckPolicy"), *cluster.of("GCPBackendPolicy")):
         reference = policy["spec"]["targetRef"]
-        found = cluster.services.get(reference["name"])
-        if found is None or reference["kind"] != "Service" or reference["group"]:
+        service = cluster.services.get(reference["name"])
+        if service is None or reference["kind"] != "Service" or reference["group"]:
             yield f"{policy['kind']}: there is no such service"
         elif policy["kind"] == "HealthCheckPolicy":
             yield from _check(
-                cluster, found, policy["spec"]["default"]["config"]["httpHealthCheck"]
+                cluster, service, policy["spec"]["default"]["config"]["httpHealthCheck"]
             )
         else:
             yield from _life(policy["spec"]["default"]["timeoutSec"])

@@ -24,7 +24,7 @@ OTHERS = yaml.safe_load(Path(__file__).with_name("gke_schemas.yaml").read_text()
 
 @functools.cache
 def build(overlay: str) -> tuple[Manifest, ...]:
-    """All that `kubectl apply -k` would apply."""
+    """Return all that `kubectl apply -k` would apply."""
     built = subprocess.run(
         [tool("kubectl"), "kustomize", KUBERNETES / overlay],
         capture_output=True,
@@ -47,11 +47,11 @@ def malformed(manifest: Manifest, version: str = VERSIONS[-1]) -> Iterator[str]:
     else:
         group = api_version.partition("/")[0].partition(".")[0] + "-" if "/" in api_version else ""
         name = f"{kind.lower()}-{group}{api_version.rpartition('/')[2]}.json"
-        found = _validator(version, name)
-        if found is None:
+        by_version = _validator(version, name)
+        if by_version is None:
             yield f"there is no schema for kind {kind!r} of {api_version!r}"
             return
-        validator = found
+        validator = by_version
     for error in validator.iter_errors(manifest):
         yield f"{kind}: {'.'.join(map(str, error.absolute_path))}: {error.message}"
 

@@ -22,9 +22,9 @@ RICHEST = ("gke-ingress", "split")  # between them, each manifest there is
 
 
 def problems(manifests: tuple[Manifest, ...], tmp_path: Path) -> list[str]:
-    """By the schemas; where they have nothing to say, by what the manifests say of each other."""
-    found = [problem for manifest in manifests for problem in malformed(manifest)]
-    return found or list(disagreements(Cluster(manifests, SECRET_KEYS), tmp_path))
+    """Return what the schemas report or, if they report nothing, how the manifests disagree."""
+    malformations = [problem for manifest in manifests for problem in malformed(manifest)]
+    return malformations or list(disagreements(Cluster(manifests, SECRET_KEYS), tmp_path))
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -79,10 +79,10 @@ def test_a_slip_of_the_pen_is_found_wherever_it_is(overlay: str, tmp_path: Path)
     for index, manifest in enumerate(manifests):
         for place in places(manifest):
             changed = (*manifests[:index], plant(manifest, place), *manifests[index + 1 :])
-            found = list(malformed(changed[index]))
-            found = found or list(disagreements(Cluster(changed, SECRET_KEYS), tmp_path))
+            complaints = list(malformed(changed[index]))
+            complaints = complaints or list(disagreements(Cluster(changed, SECRET_KEYS), tmp_path))
             planted += 1
-            if not found and not is_free(manifest, place):
+            if not complaints and not is_free(manifest, place):
                 unnoticed.append((manifest["kind"], manifest["metadata"]["name"], place))
     assert planted > 300
     assert unnoticed == []
@@ -103,7 +103,7 @@ def is_free(manifest: Manifest, place: tuple[Any, ...]) -> bool:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where each key and each text stands; a key's place ends with it and None."""
+    """Yield the place of each key and each text; a key's place ends with that key and None."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield (*path, key, None)
@@ -116,7 +116,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def plant(manifest: Manifest, place: tuple[Any, ...]) -> Manifest:
-    """Return the same with an x after a key, or after a text."""
+    """Return the manifest with an x after a key, or after a text."""
     changed = copy.deepcopy(manifest)
     at: Any = changed
     *above, last = place

@@ -186,9 +186,9 @@ def test_an_alert_that_always_or_never_fires_is_found(
             if "alert" in rule:
                 rule.pop("for", None)
                 rule["expr"] = always
-    said = checked(tmp_path, yaml.safe_dump(rules))
+    output = checked(tmp_path, yaml.safe_dump(rules))
     for name, stories in STORIES.items():
-        assert said.count(f'alertname=\\"{name}\\"') == len(stories[found_by]), name
+        assert output.count(f'alertname=\\"{name}\\"') == len(stories[found_by]), name
 
 
 def test_the_configuration_and_its_rules_are_well_formed() -> None:
@@ -204,10 +204,10 @@ def test_the_configuration_and_its_rules_are_well_formed() -> None:
 
 
 def test_each_alert_leads_to_its_heading_and_each_heading_has_its_alert() -> None:
-    told = anchors(RUNBOOK)
+    runbook_anchors = anchors(RUNBOOK)
     for name, rule in alerts().items():
         assert rule["annotations"]["runbook"] == f"docs/alerts.md#{name.lower()}"
-        assert name.lower() in told
+        assert name.lower() in runbook_anchors
     headings = re.findall(r"^### (EchoIngest\w+)$", RUNBOOK.read_text(), re.MULTILINE)
     assert set(headings) == alerts().keys()
 

@@ -41,7 +41,7 @@ FORMULA = '=HYPERLINK("https://example.org","frog")'
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """Every kind of record, and every value at its limit."""
+    """Make a journal with every kind of record, and every value at its limit."""
     formula = detection(2_000, species=FORMULA, source_model="@model", id="-1")
     return journal_of(tmp_path / "journal.db", [*messages(0, 40), *LIMITS.values(), formula])
 
@@ -63,7 +63,7 @@ def json_rows(folder: Path, table: str) -> list[dict[str, Any]]:
 
 
 def offsets(folder: Path) -> list[int]:
-    """Of all rows of an export to JSON Lines."""
+    """Return the offsets of all rows of an export to JSON Lines."""
     names = [path.stem for path in folder.glob("*.jsonl")]
     return sorted(row["offset"] for name in names for row in json_rows(folder, name))
 

@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def campaign(seed: int, inputs: int) -> Tally:
-    """Judge so many inputs in as many processes as there are cores."""
+    """Judge a number of inputs in as many processes as there are cores."""
     tally = Tally(Counter(), [])
     parts = [range(first, min(first + PART, inputs)) for first in range(0, inputs, PART)]
     bar = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

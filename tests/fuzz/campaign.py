@@ -18,7 +18,7 @@ CPU_SECONDS_MAX = 1.0
 """For one input, judged: decoded twice, its clip taken out, its bodies made for both schemas."""
 HANGS_AFTER_SECONDS = 60
 WEIGHED_EACH = 50
-"""Of so many inputs, one has each of its allocations counted."""
+"""One in this many inputs has each of its allocations counted."""
 MEMORY_FREE_BYTES = 4 * 1_048_576
 MEMORY_PER_BYTE_MAX = 16
 FAILURES_SHOWN_MAX = 20
@@ -30,14 +30,14 @@ class Tally(Struct):
 
     outcomes: Counter[str]
     failures: list[tuple[int, str]]
-    """Numbers of the first that broke a promise, and which."""
+    """The numbers of the first inputs that broke a promise, and which promise."""
     slowest: tuple[float, int] = (0.0, 0)
-    """CPU seconds, and the number of the input."""
+    """The most CPU seconds, and the number of the input."""
     payload_bytes: int = 0
     peak_bytes: int = 0
     """The most memory that one input allocated, of those weighed."""
     process_bytes: int = 0
-    """The most that the process had in memory."""
+    """The peak memory of the process."""
 
     def add(self, other: "Tally") -> None:
         self.outcomes += other.outcomes
@@ -48,7 +48,7 @@ class Tally(Struct):
         self.process_bytes = max(self.process_bytes, other.process_bytes)
 
     def line(self) -> str:
-        """All figures, on one line."""
+        """Return all figures on one line."""
         accepted = sum(self.outcomes[each] for each in KINDS)
         kinds = [f"{each}={self.outcomes[each]}" for each in KINDS]
         seconds, number = self.slowest

@@ -44,7 +44,7 @@ def input_of(seed: int, number: int) -> Message:
 
 
 def raw_bytes(rng: Random) -> bytes:
-    """Noise, often behind the first bytes of something."""
+    """Return noise, often behind the first bytes of something valid."""
     opening = rng.choice(OPENINGS) if rng.random() < 0.7 else b""
     return opening + rng.randbytes(int(2 ** rng.uniform(0, 11)) - 1)
 
@@ -109,7 +109,7 @@ def audio(rng: Random) -> bytes:
 
 
 def large(rng: Random) -> bytes:
-    """Deep, long, or of many parts; up to 200 kB, since most of a run is better spent on others."""
+    """Return a payload that is deep, long or has many parts; at most 200 kB, to save time."""
     size = int(2 ** rng.uniform(6, 17))
     inside = rng.choice(
         (
@@ -143,7 +143,7 @@ KINDS: dict[Callable[[Random], bytes], int] = {
     audio: 18,
     large: 2,
 }
-"""What is made, and how often."""
+"""What kinds of input are made, and how often."""
 
 
 def value(rng: Random, depth: int = 0) -> str:

@@ -65,7 +65,7 @@ def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
 
 
 def is_plain(reason: str) -> bool:
-    """Is it free of a programmer's words, but for what it quotes?"""
+    """Tell whether a reason has no programmer's words, except in what it quotes."""
     return not NOT_PLAIN.search(QUOTED.sub("", reason))
 
 

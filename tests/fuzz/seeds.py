@@ -47,4 +47,4 @@ REAL += [path.read_bytes() for path in sorted(PAYLOADS.glob("[0-9]*"))]
 REAL += 3 * [payload for payload in REAL if _is_good(payload)]
 """What is rejected anyway hides what would come behind: good ones more often."""
 OBJECTS = [fields for fields in map(_fields, REAL) if fields is not None]
-"""Those that are JSON objects."""
+"""The payloads that are JSON objects."""

@@ -46,7 +46,7 @@ def _good(rng: Random) -> bytes:
 
 
 def _size(rng: Random, true: int) -> int:
-    """Mostly what is there, else nearly that, or a size that cannot be."""
+    """Return mostly the true size, else a size that is nearly true or impossible."""
     odd = rng.random()
     if odd < 0.6:
         return true
@@ -115,8 +115,8 @@ def _mp3(rng: Random) -> bytes:
     tag = b""
     if rng.random() < 0.5:
         size = rng.choice((0, 10, 127, 2**28 - 1))
-        said = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
-        tag = b"ID3\x04\0" + rng.choice((b"\0", b"\x10")) + said + bytes(min(size, 127))
+        length = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+        tag = b"ID3\x04\0" + rng.choice((b"\0", b"\x10")) + length + bytes(min(size, 127))
     head = bytes([0xFF, rng.choice((0xFB, 0xF3, 0xE3, 0xFA)), rng.randrange(256), rng.randrange(4)])
     frame = bytearray(head + bytes(rng.choice((20, 100, 413, 414, 1_000))))
     if rng.random() < 0.6:

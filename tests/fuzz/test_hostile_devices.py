@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("SEED", "1"))
 INPUTS = 3_000
 ACKNOWLEDGED = 0
-"""The one reason code by which the broker has taken a message and has somebody for it."""
+"""The one reason code that says: the broker took the message and has a subscriber for it."""
 STATUS = b'{"nodeId": "n", "status": "online"}'
 EACH_SHOWN = 10
 
@@ -55,12 +55,12 @@ def forged(
 
 def length(number: int) -> bytes:
     """Return a variable byte integer [MQTT-1.5.5]."""
-    made = b""
+    encoded = b""
     while True:
         number, low = divmod(number, 128)
-        made += bytes([low | (128 if number else 0)])
+        encoded += bytes([low | (128 if number else 0)])
         if not number:
-            return made
+            return encoded
 
 
 FORGED = {
@@ -170,7 +170,7 @@ def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(harness: Ha
 
 
 def assert_all_can_be_read(harness: Harness, ledger: dict[str, Any]) -> None:
-    """By the command line all of them, by HTTP every tenth."""
+    """Check that the command line can read all records, and HTTP every tenth."""
     records = harness.records()
     assert len(records) == ledger["stored"]
     for record in records[::EACH_SHOWN]:

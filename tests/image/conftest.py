@@ -52,12 +52,12 @@ def volume(image: str) -> Iterator[str]:
 @pytest.fixture
 def container(volume: str, image: str, network: str) -> Iterator[Start]:
     """Make containers, with the tests' passwords unless told otherwise, and remove them."""
-    with ExitStack() as made:
+    with ExitStack() as containers:
 
         def make(*command: str, **more: object) -> Container:
             of = str(more.pop("of", image))
             one = Container(of, network, *command, **(PASSWORDS | more))  # type: ignore[arg-type]
-            made.callback(one.close)
+            containers.callback(one.close)
             return one
 
         yield make

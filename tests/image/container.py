@@ -36,7 +36,7 @@ class Container(Harness):
         docker(
             "create",
             *("--name", self.name, "--network", network),
-            *(w for ours, its in ports.items() for w in ("-p", f"127.0.0.1:{ours}:{its}")),
+            *(w for host, own in ports.items() for w in ("-p", f"127.0.0.1:{host}:{own}")),
             *(("-v", f"{volume}:/data") if volume else ()),
             *(w for name, value in settings.items() for w in ("-e", f"{name}={value}")),
             *options,
@@ -45,22 +45,22 @@ class Container(Harness):
         )
 
     def begin(self) -> None:
-        """Start it and wait until it is healthy by its own word."""
+        """Start it and wait until it reports that it is healthy."""
         docker("start", self.name)
 
         def healthy() -> bool:
-            assert self.state()["Running"], self.said()
+            assert self.state()["Running"], self.logs()
             return self.http("/healthz")[0] == 200
 
         eventually(healthy, seconds=40)
 
     def end(self) -> float:
-        """Stop it in order; how many seconds that took. It fails if it had to be killed."""
+        """Stop it in order and return how many seconds that took; fail if it had to be killed."""
         asked = time.monotonic()
         docker("stop", "-t", str(GRACE_SECONDS), self.name)
         took_seconds = time.monotonic() - asked
         state = self.state()
-        assert state["ExitCode"] == 0, (state, self.said())
+        assert state["ExitCode"] == 0, (state, self.logs())
         return took_seconds
 
     def signal(self, number: str) -> None:
@@ -76,12 +76,12 @@ class Container(Harness):
         return docker("exec", self.name, "echo-ingest", *arguments)
 
     def address(self) -> str:
-        """Where other containers reach it; by number, for not every engine knows names."""
+        """Return the address for other containers: a number, since not every engine knows names."""
         of_each = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return docker("inspect", "--format", of_each, self.name).stdout.strip()
 
     def state(self) -> dict[str, Any]:
-        """How the engine sees it."""
+        """Return the state that the engine reports."""
         state: dict[str, Any] = json.loads(
             docker("inspect", "--format", "{{json .State}}", self.name).stdout
         )
@@ -91,19 +91,19 @@ class Container(Harness):
         """Return `starting`, `healthy` or `unhealthy`, by the image's health check."""
         return str(self.state()["Health"]["Status"])
 
-    def said(self) -> str:
-        """All it has logged."""
+    def logs(self) -> str:
+        """Return all that it has logged."""
         done = docker("logs", self.name)
         return done.stdout + done.stderr
 
     def close(self) -> None:
         """Remove it with its unnamed volumes; what it said is shown beside a test that failed."""
-        print(self.name, self.said())
+        print(self.name, self.logs())
         docker("rm", "--force", "--volumes", self.name)
 
 
 def detections(run: str, count: int = MESSAGES) -> list[tuple[str, bytes]]:
-    """So many messages, each with an id of its own: the run, a dash, and its number."""
+    """Return `count` messages, each with its own id: the run, a dash, and a number."""
     return [
         (
             f"iotingestion/ridge-{n % 7}",

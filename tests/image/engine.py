@@ -72,9 +72,9 @@ def find_engine() -> Origin:
 
 def broker_image() -> str:
     """Return the image that Dockerfile names."""
-    found = re.search(r"^ARG BROKER_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert found is not None
-    return found[1]
+    match = re.search(r"^ARG BROKER_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert match is not None
+    return match[1]
 
 
 def network_of_build() -> list[str]:

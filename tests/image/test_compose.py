@@ -99,6 +99,6 @@ def test_ingestion_is_replaced_without_cutting_devices_off(composed: Composed) -
 
 
 def test_with_monitoring_it_is_valid(composed: Composed) -> None:
-    said = composed.compose("--profile", "monitoring", "config", "--services")
-    assert set(said.stdout.split()) == {"broker", "ingestion", "prometheus"}
+    services = composed.compose("--profile", "monitoring", "config", "--services")
+    assert set(services.stdout.split()) == {"broker", "ingestion", "prometheus"}
     assert "prometheus" not in composed.compose("config", "--services").stdout

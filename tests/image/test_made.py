@@ -20,10 +20,10 @@ UNWANTED = (
 
 @pytest.fixture(scope="module")
 def config(image: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
+    parsed: dict[str, Any] = json.loads(
         docker("image", "inspect", "--format", "{{json .Config}}", image).stdout
     )
-    return found
+    return parsed
 
 
 def inside(image: str, *words: str) -> str:

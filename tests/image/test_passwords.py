@@ -23,7 +23,7 @@ class Built(Struct, frozen=True):
 
     tag: str
     words: dict[str, str]
-    said: str
+    output: str
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def build(image: str) -> Iterator[Callable[..., Built]]:
 
 @pytest.fixture(scope="module")
 def by_argument(build: Callable[..., Built]) -> Built:
-    """As users of the earlier image type it."""
+    """Build the image as users of the earlier image type it."""
     words = {name: secrets.token_urlsafe(12) for name in ("pubuserpass", "subuserpass")}
     options = [w for name, word in words.items() for w in ("--build-arg", f"{name}={word}")]
     return build(words, *options)
@@ -56,7 +56,7 @@ def by_argument(build: Callable[..., Built]) -> Built:
 
 @pytest.fixture(scope="module")
 def by_secret(build: Callable[..., Built], tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """By files, and one argument besides that must not count."""
+    """Build the image with secrets in files, and with one argument that must not count."""
     folder = tmp_path_factory.mktemp("secrets")
     words = {name: secrets.token_urlsafe(12) for name in ("pubuserpass", "subuserpass")}
     options = ["--no-cache-filter", "accounts", "--build-arg", "pubuserpass=of-the-argument"]
@@ -75,7 +75,7 @@ def test_arguments_let_in_who_knows_them_and_the_build_names_better_ways(
     assert lets_in(harness, "echosub", by_argument.words["subuserpass"])
     assert not lets_in(harness, "echopub", by_argument.words["subuserpass"])
     for better in ("WARNING", "--secret id=pubuserpass", "IOT_PUB_PASSWORD_FILE"):
-        assert better in by_argument.said
+        assert better in by_argument.output
 
 
 def test_secrets_count_more_than_arguments_and_make_no_warning_of_their_own(
@@ -85,7 +85,7 @@ def test_secrets_count_more_than_arguments_and_make_no_warning_of_their_own(
     harness.begin()
     assert lets_in(harness, "echopub", by_secret.words["pubuserpass"])
     assert not lets_in(harness, "echopub", "of-the-argument")
-    assert "build arguments (pubuserpass)" in by_secret.said
+    assert "build arguments (pubuserpass)" in by_secret.output
 
 
 def test_what_is_given_when_it_runs_counts_more(by_argument: Built, container: Start) -> None:
@@ -101,18 +101,18 @@ def test_the_words_are_nowhere_in_the_image(
     request: pytest.FixtureRequest, tmp_path: Path, how: str
 ) -> None:
     built: Built = request.getfixturevalue(how)
-    told = [
+    texts = [
         docker("history", "--no-trunc", built.tag).stdout,
         docker("image", "inspect", built.tag).stdout,
     ]
-    archive = tmp_path / "image.tar"
-    docker("save", "-o", str(archive), built.tag)
+    tarball = tmp_path / "image.tar"
+    docker("save", "-o", str(tarball), built.tag)
     words = [*built.words.values(), "of-the-argument"]
-    assert not [word for word in words if any(word in text for text in told)]
-    assert found(archive, words) == set()
+    assert not [word for word in words if any(word in text for text in texts)]
+    assert words_in(tarball, words) == set()
     # That the hashes are found, and what the history does say, shows that this looks.
-    assert found(archive, ["echopub:$7$"]) == {"echopub:$7$"}
-    assert "HEALTHCHECK" in told[0]
+    assert words_in(tarball, ["echopub:$7$"]) == {"echopub:$7$"}
+    assert "HEALTHCHECK" in texts[0]
 
 
 def lets_in(harness: Container, user: str, password: str) -> bool:
@@ -121,11 +121,11 @@ def lets_in(harness: Container, user: str, password: str) -> bool:
     return not device.refused
 
 
-def found(archive: Path, words: list[str]) -> set[str]:
-    """Which of the words are in an image: in any file of any layer, also as base64."""
+def words_in(tarball: Path, words: list[str]) -> set[str]:
+    """Return which words are in an image: in any file of any layer, also as base64."""
     needles = {word: (word.encode(), base64.b64encode(word.encode())[:-4]) for word in words}
     hits = set()
-    with tarfile.open(archive) as parts:
+    with tarfile.open(tarball) as parts:
         for part in parts:
             file = parts.extractfile(part) if part.isfile() else None
             if file is None:
@@ -159,7 +159,7 @@ def test_it_runs_as_the_earlier_deployment_ran_it(by_argument: Built, container:
     device = Device(harness.ws_port, password=by_argument.words["pubuserpass"], websocket=True)
     ((_, payload),) = detections("moved", 1)
     device.publish([("iotingestion", payload)])
-    assert reader.heard(2) == ["iotingestion"]
+    assert reader.received_topics(2) == ["iotingestion"]
     eventually(lambda: [record["message_id"] for record in harness.records()] == ["moved-0"])
     harness.ledger()
     checked = harness.cli("check").stdout

@@ -91,7 +91,7 @@ def statuses(harness: Container) -> str:
 def test_a_stop_ends_within_the_grace_period_and_loses_nothing(up: Container) -> None:
     publish(up, detections("before"))
     assert up.end() < 10
-    assert '"stopped"' in up.said()
+    assert '"stopped"' in up.logs()
     up.begin()
     eventually(lambda: holds(up, MESSAGES))
     assert up.ledger()["duplicates"] == 0
@@ -130,8 +130,8 @@ def test_it_takes_over_from_the_previous_image_with_all_data(
     publish(after, detections("after"))
     eventually(lambda: holds(after, 2 * MESSAGES))
     assert "before-0" in {record["message_id"] for record in after.records()}
-    assert '"session_present": true' in after.said()
-    assert "salvaged" not in after.said()
+    assert '"session_present": true' in after.logs()
+    assert "salvaged" not in after.logs()
 
 
 def test_the_health_check_sees_a_broker_that_stands_still(container: Start) -> None:
@@ -167,8 +167,8 @@ def test_without_passwords_it_does_not_start_and_says_what_to_do(
     docker("start", harness.name)
     eventually(lambda: not harness.state()["Running"])
     assert harness.state()["ExitCode"] == 1
-    assert "IOT_PUB_PASSWORD_FILE" in harness.said()
-    assert ("IOT_SUB_PASSWORD_FILE" in harness.said()) is (not given)
+    assert "IOT_PUB_PASSWORD_FILE" in harness.logs()
+    assert ("IOT_SUB_PASSWORD_FILE" in harness.logs()) is (not given)
 
 
 def test_secrets_are_read_through_symbolic_links(container: Start, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_secrets_are_read_through_symbolic_links(container: Start, tmp_path: Pat
     )
     harness.begin()
     publish(harness, detections("linked", 1))
-    assert PUB_PASSWORD not in docker("inspect", harness.name).stdout + harness.said()
+    assert PUB_PASSWORD not in docker("inspect", harness.name).stdout + harness.logs()
 
 
 def test_a_data_folder_of_root_is_told_with_its_remedy(container: Start, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_data_folder_of_root_is_told_with_its_remedy(container: Start, tmp_pat
         harness = container(command, options=(*STRICT, "-v", f"{tmp_path}:/data"))
         docker("start", harness.name)
         eventually(lambda harness=harness: not harness.state()["Running"])  # type: ignore[misc]
-        assert "chown -R 1883 /data" in harness.said()
+        assert "chown -R 1883 /data" in harness.logs()
 
 
 # ---------------------------------------------------------------------- the halves

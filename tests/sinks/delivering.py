@@ -56,11 +56,11 @@ class Line:
     """A journal on disk and one store."""
 
     def __init__(self, folder: Path, backend: Backend, beside: "Line | None" = None) -> None:
-        """With the journal of the line `beside` it, if there is one."""
+        """Share the journal of the line `beside` it, if there is one."""
         self.path = folder / "journal.db"
         self.backend = backend
         self.unsure = 0
-        """Writes so far of which nobody knows what came of them, kills included."""
+        """How many writes so far have an unknown result, kills included."""
         self._journal = beside.journal if beside is not None else None
 
     @property
@@ -111,9 +111,9 @@ class Line:
 
         Where the sink cannot tell a repeat, each repeat has a write that explains it.
         """
-        with contextlib.closing(JournalReader(self.path)) as archive:
-            ledger, entries = archive.ledger(), list(every_entry(archive))
-            parked = {each.offset: each.reason for each in archive.parked(self.backend.name)}
+        with contextlib.closing(JournalReader(self.path)) as reader:
+            ledger, entries = reader.ledger(), list(every_entry(reader))
+            parked = {each.offset: each.reason for each in reader.parked(self.backend.name)}
         assert_closes(ledger)
         assert ledger.sinks[self.backend.name].backlog == 0
         of_parked = [entry.message.payload for entry in entries if entry.offset in parked]
@@ -133,9 +133,9 @@ class Line:
         assert repeats <= allowed, f"{repeats} repeats, {allowed} writes may explain one"
 
 
-def every_entry(archive: JournalReader) -> Iterator[Entry]:
+def every_entry(reader: JournalReader) -> Iterator[Entry]:
     offset = 0
-    while page := archive.after(Selection(), offset):
+    while page := reader.after(Selection(), offset):
         yield from page
         offset = page[-1].offset
 

@@ -33,7 +33,7 @@ PLACE = [-38.7712, 143.5021, 112.0]
 
 
 def message(number: int) -> Message:
-    """One of every kind in turn, from three nodes; each number is another message."""
+    """Return a message of each kind in turn, from three nodes; each number is another message."""
     match number % 5:
         case 0:
             return detection(number)
@@ -62,7 +62,7 @@ def messages(first: int, count: int) -> list[Message]:
 
 
 def detection(number: int, **changed: object) -> Message:
-    """As a classifier sends it; fields that are None are left out."""
+    """Return a detection as a classifier sends it; fields that are None are left out."""
     node = node_of(number)
     fields = {
         "sensorId": node,
@@ -93,12 +93,12 @@ def node_of(number: int) -> str:
 
 
 def clip(number: int, guano: str = "") -> bytes:
-    """Sound of its own for each number."""
+    """Return a clip with a different sound for each number."""
     return wav(CALLS[number % len(CALLS)], 0.02, SAMPLE_RATE_HZ, Random(number), guano)
 
 
 def noise(number: int, seconds: int) -> bytes:
-    """As `clip`, however long: a call would take a second to make."""
+    """Return a clip of noise of any length, which is quicker to make than a call."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))

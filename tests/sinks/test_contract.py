@@ -44,8 +44,8 @@ async def test_a_store_that_cannot_tell_a_repeat_takes_them_in_order(
     line.append(messages(0, 40))
     async with line.delivering():
         await line.until_settled()
-    with contextlib.closing(JournalReader(line.path)) as archive:
-        assert await backend.stored() == [entry.key for entry in every_entry(archive)]
+    with contextlib.closing(JournalReader(line.path)) as reader:
+        assert await backend.stored() == [entry.key for entry in every_entry(reader)]
 
 
 @pytest.mark.only(where=lambda backend: backend.is_idempotent)
@@ -128,8 +128,8 @@ async def test_a_sink_may_be_closed_unused_and_twice(backend: Backend) -> None:
 
 def deliveries(line: Line, count: int) -> list[Delivery]:
     line.append(messages(0, count))
-    with contextlib.closing(JournalReader(line.path)) as archive:
+    with contextlib.closing(JournalReader(line.path)) as reader:
         return [
             Delivery(entry.offset, entry.key, entry.message, record_of(entry.message))
-            for entry in every_entry(archive)
+            for entry in every_entry(reader)
         ]

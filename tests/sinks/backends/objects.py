@@ -109,7 +109,7 @@ class S3Backend:
 
 
 def _keys(stored: Mapping[str, bytes]) -> Iterator[bytes]:
-    """Of the records whose clips are there: of each `.json`, with the clip that it describes."""
+    """Return the keys of records whose clip is there, by each `.json` and its clip."""
     for name, content in stored.items():
         folder, _, file = name.rpartition("/")
         if file.endswith(".json"):

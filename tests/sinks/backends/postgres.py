@@ -14,7 +14,7 @@ from tests.sinks.messages import detection
 
 TIMEOUT_SECONDS = 1.5
 LONG_NAME = "".join(map(chr, Random(1).choices(range(0x4E00, 0x9FA6), k=2_000)))
-"""Of a node: longer than an index of PostgreSQL can hold, and it does not compress."""
+"""The name of a node that is longer than an index of PostgreSQL can hold, even compressed."""
 
 
 class PostgresBackend:
