@@ -60,7 +60,7 @@ AREAS = {
     "decode": Guards(
         "tests/decode/test_examples.py tests/decode/test_reasons.py tests/decode/test_sound.py "
         "tests/decode/test_times.py tests/decode/test_audio_file.py tests/decode/test_fast_path.py "
-        "tests/test_receipts.py",
+        "tests/decode/test_base64.py tests/test_receipts.py",
         "tests/decode tests/fuzz/test_fuzz.py",
     ),
     "journal/recovery/sqlite_pages.py": SALVAGE,
@@ -99,9 +99,13 @@ AREAS = {
         "tests/test_objects.py", "tests/test_objects.py tests/sinks -k objects"
     ),
     "sinks": Guards(
-        "tests/test_clips.py tests/test_settings.py tests/test_objects.py",
-        "tests/test_sinks_cli.py",
+        "tests/test_clips.py tests/test_settings.py tests/test_objects.py tests/test_echo_api.py "
+        "tests/test_sink_registry.py",
+        "tests/test_sinks_cli.py tests/test_sink_registry.py",
     ),
+    "reasons.py": Guards("tests/decode/test_reasons.py tests/console/test_advice.py", "tests/console"),
+    "process/files.py": Guards("tests/test_files.py", "tests/test_power_loss.py tests/export"),
+    "broker/access_rules.py": Guards("tests/test_nodes.py", "tests/test_access.py"),
 }
 """By a path below `SOURCE`; the first that has a file counts."""
 
