@@ -70,7 +70,8 @@ AREAS = {
     "journal/changes.py": Guards("tests/test_almanac.py tests/test_almanac_model.py", LINE),
     "journal/node_days.py": Guards("tests/test_journal_model.py", LINE),
     "journal": Guards(
-        "tests/test_journal.py tests/test_journal_reader.py tests/test_salvage.py tests/test_deliver.py",
+        "tests/test_journal.py tests/test_journal_reader.py tests/test_salvage.py "
+        "tests/test_deliver.py",
         "tests/test_reference.py tests/test_almanac.py tests/test_almanac_model.py "
         "tests/test_web.py tests/test_journal_model.py tests/test_power_loss.py "
         f"tests/test_full_disk.py {LINE}",
@@ -103,7 +104,9 @@ AREAS = {
         "tests/test_sink_registry.py",
         "tests/test_sinks_cli.py tests/test_sink_registry.py",
     ),
-    "reasons.py": Guards("tests/decode/test_reasons.py tests/console/test_advice.py", "tests/console"),
+    "reasons.py": Guards(
+        "tests/decode/test_reasons.py tests/console/test_advice.py", "tests/console"
+    ),
     "process/files.py": Guards("tests/test_files.py", "tests/test_power_loss.py tests/export"),
     "broker/access_rules.py": Guards("tests/test_nodes.py", "tests/test_access.py"),
 }
