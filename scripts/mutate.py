@@ -55,7 +55,10 @@ class Guards(NamedTuple):
 
 
 LINE = "tests/test_line.py::test_sigkill_in_the_middle_three_times_loses_nothing"
-SALVAGE = Guards("tests/test_salvage.py tests/test_journal.py", "tests/test_salvage.py")
+SALVAGE = Guards(
+    "tests/test_salvage.py tests/test_journal.py tests/test_journal_migration.py",
+    "tests/test_salvage.py",
+)
 AREAS = {
     "decode": Guards(
         "tests/decode/test_examples.py tests/decode/test_reasons.py tests/decode/test_sound.py "
@@ -67,11 +70,17 @@ AREAS = {
     "journal/recovery/repair_ledger.py": SALVAGE,
     "journal/recovery/detect.py": SALVAGE,
     "journal/recovery/salvage.py": SALVAGE,
-    "journal/changes.py": Guards("tests/test_almanac.py tests/test_almanac_model.py", LINE),
+    "journal/changes.py": Guards(
+        "tests/test_almanac.py tests/test_almanac_model.py tests/test_journal_migration.py", LINE
+    ),
     "journal/node_days.py": Guards("tests/test_journal_model.py", LINE),
+    "journal/decoding.py": Guards(
+        "tests/test_deliver.py tests/test_journal_reader.py",
+        "tests/export/test_command.py tests/test_reference.py",
+    ),
     "journal": Guards(
         "tests/test_journal.py tests/test_journal_reader.py tests/test_salvage.py "
-        "tests/test_deliver.py",
+        "tests/test_deliver.py tests/test_journal_migration.py",
         "tests/test_reference.py tests/test_almanac.py tests/test_almanac_model.py "
         "tests/test_web.py tests/test_journal_model.py tests/test_power_loss.py "
         f"tests/test_full_disk.py {LINE}",
