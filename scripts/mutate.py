@@ -55,23 +55,36 @@ class Guards(NamedTuple):
 
 
 LINE = "tests/test_line.py::test_sigkill_in_the_middle_three_times_loses_nothing"
-SALVAGE = Guards("tests/test_salvage.py tests/test_journal.py", "tests/test_salvage.py")
+SALVAGE = Guards(
+    "tests/test_salvage.py tests/test_journal.py tests/test_journal_migration.py",
+    "tests/test_salvage.py",
+)
 AREAS = {
     "decode": Guards(
         "tests/decode/test_examples.py tests/decode/test_reasons.py tests/decode/test_sound.py "
         "tests/decode/test_times.py tests/decode/test_audio_file.py tests/decode/test_fast_path.py "
-        "tests/test_receipts.py",
+        "tests/decode/test_base64.py tests/test_receipts.py",
         "tests/decode tests/fuzz/test_fuzz.py",
     ),
     "journal/recovery/sqlite_pages.py": SALVAGE,
     "journal/recovery/repair_ledger.py": SALVAGE,
     "journal/recovery/detect.py": SALVAGE,
     "journal/recovery/salvage.py": SALVAGE,
-    "journal/changes.py": Guards("tests/test_almanac.py tests/test_almanac_model.py", LINE),
+    "journal/changes.py": Guards(
+        "tests/test_almanac.py tests/test_almanac_model.py tests/test_journal_migration.py", LINE
+    ),
     "journal/node_days.py": Guards("tests/test_journal_model.py", LINE),
+    "journal/decoding.py": Guards(
+        "tests/test_deliver.py tests/test_journal_reader.py",
+        "tests/export/test_command.py tests/test_reference.py",
+    ),
     "journal": Guards(
         "tests/test_journal.py tests/test_journal_reader.py tests/test_salvage.py "
+<<<<<<< HEAD
         "tests/test_deliver.py",
+=======
+        "tests/test_deliver.py tests/test_journal_migration.py",
+>>>>>>> mutate2
         "tests/test_reference.py tests/test_almanac.py tests/test_almanac_model.py "
         "tests/test_web.py tests/test_journal_model.py tests/test_power_loss.py "
         f"tests/test_full_disk.py {LINE}",
@@ -100,9 +113,15 @@ AREAS = {
         "tests/test_objects.py", "tests/test_objects.py tests/sinks -k objects"
     ),
     "sinks": Guards(
-        "tests/test_clips.py tests/test_settings.py tests/test_objects.py",
-        "tests/test_sinks_cli.py",
+        "tests/test_clips.py tests/test_settings.py tests/test_objects.py tests/test_echo_api.py "
+        "tests/test_sink_registry.py",
+        "tests/test_sinks_cli.py tests/test_sink_registry.py",
     ),
+    "reasons.py": Guards(
+        "tests/decode/test_reasons.py tests/console/test_advice.py", "tests/console"
+    ),
+    "process/files.py": Guards("tests/test_files.py", "tests/test_power_loss.py tests/export"),
+    "broker/access_rules.py": Guards("tests/test_nodes.py", "tests/test_access.py"),
 }
 """The areas, by a path below `SOURCE`; the first area that has a file counts."""
 

@@ -89,7 +89,8 @@ class _Finder(ast.NodeVisitor):
     def _between(self, left: ast.expr, right: ast.expr, old: str, new: str) -> None:
         """Change the operator that stands between two operands."""
         start, end = self._span(left)[1], self._span(right)[0]
-        match = re.search(old.encode(), self._text[start:end])
+        between = re.sub(rb"#.*", lambda comment: b" " * len(comment[0]), self._text[start:end])
+        match = re.search(old.encode(), between)
         assert match is not None
         self._add(start + match.start(), start + match.end(), new)
 

@@ -91,6 +91,7 @@ def test_hostile_sensors_get_safe_names_and_names_of_their_own() -> None:
         ("ridge.07", "ridge.07", "ridge_07"),
         ("Río 7", "R_o_7_23f7dc6c", "R_o_7"),
         ("..", "___5ec1f7e7", "_"),
+        ("x" * 64, "x" * 64, "x" * 64),
         ("x" * 65, "x" * 55 + "_9537c5fd", "x" * 64),
     ],
 )

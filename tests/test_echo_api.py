@@ -589,6 +589,17 @@ async def test_a_call_that_the_api_does_not_offer_does_not_hold_up_the_others(
     assert len(replica.documents("events")) == 1
 
 
+async def test_a_call_that_is_refused_waits_while_the_api_answers_errors_to_everything_else(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(locked=["/iot/nodes/ridge-07/heartbeat"], trouble=500, trouble_times=1)
+    api = connect(replica)
+    heartbeat = [delivery(telemetry())]
+    error = await unavailable(api, heartbeat)
+    assert (error.http_status, error.cause) == (500, Cause.ANSWERS_ERRORS)
+    assert list(await settle_refusals(api, heartbeat, attempts_max=1)) == [0]
+
+
 async def test_one_record_that_breaks_the_api_is_parked_and_the_others_go_on(
     start: Start, connect: Connect
 ) -> None:

@@ -90,6 +90,13 @@ def test_the_umask_applies_to_the_mode(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
+def test_a_process_that_writes_for_a_year_does_not_run_out_of_open_files(path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        atomic_write(path, NEW)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_written_by_root_the_file_belongs_to_the_given_owner(path: Path) -> None:
     os.chown(path, 4242, 4243)

@@ -84,7 +84,9 @@ def test_what_a_journal_of_version_1_holds_is_there_after_it_was_opened(path: Pa
 def test_reading_a_journal_of_version_1_does_not_change_it(path: Path) -> None:
     contents(path)
     with contextlib.closing(JournalChanges(path)) as changes:
-        assert [letter.code for letter in changes.dead_letters_after(0, 10)] == [None] * 4
+        letters = changes.dead_letters_after(0, 10)
+        assert [letter.code for letter in letters] == [None] * 4
+        assert letters[2].reason == "the message is empty"
         why = changes.why_parked("echo_api", 2)
     assert why is not None
     assert (why.reason, why.code) == ("422: species: Unicorn is not a known species", None)

@@ -7,6 +7,7 @@ than `nx-27017` does; see tests/mongodb.py.
 import asyncio
 import io
 import json
+import math
 import random
 import re
 import wave
@@ -34,7 +35,7 @@ from pymongo.errors import (
 )
 
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Message
+from echo_ingest.record import Message, Movement, Place
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
 from echo_ingest.sinks.mongodb import MongoDb, server_errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
@@ -195,6 +196,23 @@ def test_what_bson_cannot_hold_is_refused() -> None:
     assert "8-byte ints" in refusal.reason
 
 
+def test_a_movement_with_nan_is_refused_as_the_api_would_store_and_not_answer_it() -> None:
+    moved = Movement(
+        form="movement",
+        observed_at=datetime.fromtimestamp(MORNING, UTC),
+        time_source="device",
+        species="Sus scrofa",
+        animal_id="0b0c3a52",
+        animal_place=Place(-38.7712, 143.5021),
+    )
+    nowhere = msgspec.structs.replace(moved, animal_place=Place(-38.7712, 143.5021, math.nan))
+    plain = delivery(detection(0))
+    batch = [msgspec.structs.replace(plain, record=each) for each in (moved, nowhere)]
+    (refusal,) = plan(batch, "objects").refusals
+    assert (refusal.index, refusal.code) == (1, ReasonCode.NOT_SUPPORTED_BY_SINK)
+    assert "NaN" in refusal.reason
+
+
 # ---------------------------------------------------------------------- in which words it fails
 
 
@@ -281,7 +299,15 @@ def test_what_no_majority_has_is_not_delivered() -> None:
             for code in (91, 189, 10058, 11600, 11602, 13435, 13436)
         ),
         *(
+<<<<<<< HEAD
             (OperationFailure("x", code), "a majority has not confirmed", Cause.NO_PRIMARY)
+=======
+            (
+                OperationFailure("x", code),
+                "a majority has not confirmed the write",
+                Cause.NO_PRIMARY,
+            )
+>>>>>>> mutate2
             for code in (64, 100)
         ),
         (OperationFailure("x", 50), "look what else it does", Cause.OVERLOADED),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from echo_ingest.broker.access_rules import node_filters
+from echo_ingest.broker.access_rules import access_rules, node_filters
 from echo_ingest.broker.node_accounts import (
     FILE_BYTES_MAX,
     NodeAccount,
@@ -67,6 +67,17 @@ def test_a_node_may_publish_where_its_name_is_in_the_topic(topics: str, own: lis
     for each in filters:
         topic = each.replace("/#", "/deep/down").replace("+", "y")
         assert settings.node_of(topic) == "n"
+
+
+def test_only_nodes_that_are_on_have_rules_and_devices_never_read_what_others_send() -> None:
+    nodes = [
+        NodeAccount(name="ridge-07", made_at=MADE_AT, hash=HASH),
+        NodeAccount(name="creek-03", made_at=MADE_AT, hash=HASH, disabled=True),
+    ]
+    rules = access_rules(Settings(topic="iotingestion/#"), nodes)
+    _, own = rules.split("user ridge-07\n")
+    assert own == "topic write iotingestion/ridge-07/#\ntopic read iotreceipts/ridge-07/#\n"
+    assert "creek-03" not in rules
 
 
 # ---------------------------------------------------------------------- the file

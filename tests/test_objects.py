@@ -389,6 +389,15 @@ async def test_a_clip_that_is_too_large_for_the_store_is_refused_and_the_rest_go
     assert re.search(rf"{words}.*60,044 bytes, then replay", wrote.refusals[0].reason)
 
 
+async def test_where_even_a_description_is_too_large_a_record_is_refused_once(
+    account: pytest.MonkeyPatch,
+) -> None:
+    async with Wire(lambda _: Answer(413)) as wire:
+        account.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{wire.port}")
+        wrote = await written(f"s3://{BUCKET}", file(1, clip(1)), file(2, clip(2)))
+    assert [r.index for r in wrote.refusals] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("name", "content_type"),
     [

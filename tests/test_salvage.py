@@ -622,6 +622,17 @@ def test_rows_are_read_as_sqlite_reads_them_text_as_text_and_bytes_as_bytes(
     assert {values[0] for _, values in cells} == {None}
 
 
+def test_integers_of_every_length_are_read_as_sqlite_reads_them(tmp_path: Path) -> None:
+    numbers = sorted({sign * (1 << bits) for bits in range(63) for sign in (1, -1)})
+    with contextlib.closing(apsw.Connection(str(tmp_path / "numbers.db"))) as db:
+        db.execute("CREATE TABLE number (id INTEGER PRIMARY KEY, value)")
+        db.executemany("INSERT INTO number VALUES (?, ?)", [(each, each) for each in numbers])
+        root = db.execute("SELECT rootpage FROM sqlite_schema").get
+    with contextlib.closing(SqlitePages(tmp_path / "numbers.db")) as pages:
+        cells = [cell for cell in pages.tree(root) if cell is not None]
+    assert cells == [(each, (None, each)) for each in numbers]
+
+
 @pytest.mark.parametrize("at", [0, 8, 16, 20, 24, 28])
 def test_a_word_of_the_wal_s_header_that_is_wrong_costs_no_page(
     lived: Path, tmp_path: Path, at: int

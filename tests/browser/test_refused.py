@@ -36,7 +36,9 @@ def test_a_message_that_cannot_be_read_shows_where_and_stays(
 ) -> None:
     with tab(browser, forest.origin) as one:
         one.open("/console/refused")
-        one.page.get_by_role("link", name=re.compile("^confidence: The confidence is not a percentage")).click()
+        one.page.get_by_role(
+            "link", name=re.compile("^confidence: The confidence is not a percentage")
+        ).click()
         expect(one.page.get_by_role("button", name=re.compile("Retry"))).to_have_count(0)
         one.page.locator("tbody th a").first.click()
         expect(one.page.locator("mark")).to_contain_text('"confidence"')

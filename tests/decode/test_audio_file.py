@@ -66,6 +66,13 @@ def test_a_cut_of_a_longer_recording_says_when_it_begins_itself() -> None:
     assert (result.observed_at, result.time_source, result.sensor_id) == (AT, "device", SERIAL)
 
 
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"comment":5}', b'{"a":' * 3_000])
+def test_a_note_of_opensoundscape_that_is_broken_costs_only_what_it_says(note: bytes) -> None:
+    comment = b"opso_metadata" + note
+    result = recording(wav(before=chunk(b"LIST", b"INFO" + chunk(b"ICMT", comment))))
+    assert (result.time_source, result.sensor_id) == ("received", None)
+
+
 def test_guano_says_who_when_and_where() -> None:
     result = recording(wav(chunk(b"guan", GUANO)))
     assert (result.observed_at, result.time_source, result.sensor_id) == (AT, "device", "0042")

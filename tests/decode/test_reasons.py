@@ -275,6 +275,11 @@ def test_what_is_no_message_is_named(
     expect(rejected(payload), code, field, words)
 
 
+def test_a_field_that_takes_any_number_is_said_to_take_a_number_and_nothing_twice() -> None:
+    why = rejected(b'{"timestamp":true}')
+    assert why.detail == "a number or text was expected, not true or false"
+
+
 @pytest.mark.parametrize(("change", "code", "field", "words"), WRONG_VALUES)
 def test_a_wrong_value_is_named_with_what_to_send(
     change: dict[str, object], code: Code, field: str | None, words: str
@@ -437,6 +442,21 @@ def test_an_object_place_makes_the_newer_form() -> None:
         Recording, message({"audioClip": CLIP, "microphoneLLA": {"latitude": 1, "longitude": 2}})
     )
     assert (older.form, newer.form) == ("engine-audio", "engine-audio-objects")
+
+
+@pytest.mark.parametrize(
+    ("fields", "mode", "reference"),
+    [
+        ({"audioFile": "Recording_Mode"}, "Recording_Mode", None),
+        ({"audioFile": "Recording_Mode", "mode": "Animal_Mode"}, "Animal_Mode", None),
+        ({"audioFile": "s3://a/b.wav", "mode": "Animal_Mode"}, "Animal_Mode", "s3://a/b.wav"),
+    ],
+)
+def test_a_mode_in_the_place_of_a_reference_is_the_mode_unless_that_is_there_too(
+    fields: dict[str, object], mode: str, reference: str | None
+) -> None:
+    result = record(Recording, message({"audioClip": CLIP, "microphoneLLA": [1, 2, 3], **fields}))
+    assert (result.mode, result.clip_reference) == (mode, reference)
 
 
 def test_a_bare_status_belongs_to_the_node_of_the_topic() -> None:
