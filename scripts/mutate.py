@@ -80,11 +80,7 @@ AREAS = {
     ),
     "journal": Guards(
         "tests/test_journal.py tests/test_journal_reader.py tests/test_salvage.py "
-<<<<<<< HEAD
-        "tests/test_deliver.py",
-=======
         "tests/test_deliver.py tests/test_journal_migration.py",
->>>>>>> mutate2
         "tests/test_reference.py tests/test_almanac.py tests/test_almanac_model.py "
         "tests/test_web.py tests/test_journal_model.py tests/test_power_loss.py "
         f"tests/test_full_disk.py {LINE}",

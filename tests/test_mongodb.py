@@ -299,15 +299,7 @@ def test_what_no_majority_has_is_not_delivered() -> None:
             for code in (91, 189, 10058, 11600, 11602, 13435, 13436)
         ),
         *(
-<<<<<<< HEAD
             (OperationFailure("x", code), "a majority has not confirmed", Cause.NO_PRIMARY)
-=======
-            (
-                OperationFailure("x", code),
-                "a majority has not confirmed the write",
-                Cause.NO_PRIMARY,
-            )
->>>>>>> mutate2
             for code in (64, 100)
         ),
         (OperationFailure("x", 50), "look what else it does", Cause.OVERLOADED),
