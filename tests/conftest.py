@@ -6,12 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from echo_ingest.broker import find_mosquitto
 from tests import postgres
 from tests.tools import without
 
 DISK_BYTES = 24 * 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Undo what a command that ran within the test has set for the log of the process."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session", params=["installed", "2.1"])
