@@ -115,7 +115,7 @@ async def test_refused_messages_are_listed_by_reason_with_what_to_do(browser: Br
     assert "confidence: The confidence is not a percentage from 0 to 100. A model" in text
     assert "The JSON ends in the middle. A buffer in the device" in text
     assert "Unrecognised messages kept unchanged" in text
-    assert "Rejected by Echo API" in text and "rules of its own" in text
+    assert "Refused by Echo API" in text and "rules of its own" in text
     assert "No refused messages from creek-02" in await shown(
         browser, "/console/refused?node=creek-02"
     )

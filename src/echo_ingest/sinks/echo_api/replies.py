@@ -44,7 +44,7 @@ class Reply(Struct, frozen=True):
 
     def text(self) -> str:
         """Return the status and the API's own words, on one line."""
-        words = plain_words(self.body)
+        words = plain_words(self.body).rstrip(".")  # the sentence goes on after it
         meaning = MEANINGS.get(self.status)
         status = f"{self.status} ({meaning})" if meaning else str(self.status)
         return one_line(
