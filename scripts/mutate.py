@@ -76,7 +76,7 @@ AREAS = {
     "journal/node_days.py": Guards("tests/test_journal_model.py", LINE),
     "journal/decoding.py": Guards(
         "tests/test_deliver.py tests/test_journal_reader.py",
-        "tests/export/test_command.py tests/test_reference.py",
+        "tests/test_reference.py",
     ),
     "journal": Guards(
         "tests/test_journal.py tests/test_journal_reader.py tests/test_salvage.py "

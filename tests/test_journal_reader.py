@@ -6,10 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import READ_BYTES_MAX, Arrival, Journal, JournalUnusable
 from echo_ingest.journal.cursors import Refused
+from echo_ingest.journal.decoding import Unreadable, decode_entry
+from echo_ingest.journal.entries import Entry
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
@@ -181,6 +185,26 @@ def test_parked_records_are_found_by_sink_node_and_reason(
     journal.request_replay("other", [3])
     assert [p.replay_requested for p in reader.parked("other")] == [True]
     assert reader.audit() == []
+
+
+def test_what_is_stored_gives_its_record_or_says_why_there_is_none() -> None:
+    decoder = Decoder(1_000_000)
+    status = Message("iotingestion/n1", b'{"status":"online"}', NOON_MS, "n1")
+    whole = Entry(1, b"k" * 16, status, damaged=False)
+    assert decode_entry(decoder, whole) == decoder.decode(status)
+
+    damaged = decode_entry(decoder, msgspec.structs.replace(whole, damaged=True))
+    assert isinstance(damaged, Unreadable)
+    assert (damaged.code, damaged.render()) == (
+        ReasonCode.DAMAGED,
+        "damaged: the disk returns other bytes than were stored",
+    )
+
+    cut_off = msgspec.structs.replace(status, payload=b'{"status":')
+    unreadable = decode_entry(decoder, msgspec.structs.replace(whole, message=cut_off))
+    assert isinstance(unreadable, Unreadable)
+    assert unreadable.code == ReasonCode.UNREADABLE_NOW
+    assert unreadable.render().startswith("this version does not decode it any more: the JSON")
 
 
 def test_the_audit_names_the_sum_that_does_not_close(

@@ -24,7 +24,7 @@ from echo_ingest.journal import Arrival, Entry, Journal, JournalUnusable
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
 from echo_ingest.journal.reader import JournalReader, Selection
-from echo_ingest.journal.recovery.detect import find_damage, is_damage, noted, noting
+from echo_ingest.journal.recovery.detect import find_damage, is_damage, note_of, noted, noting
 from echo_ingest.journal.recovery.salvage import _copy_small, mend, report_of, salvage
 from echo_ingest.journal.recovery.sqlite_pages import SqlitePages
 from echo_ingest.reasons import ReasonCode
@@ -453,6 +453,21 @@ def test_a_pause_outlives_a_salvage_and_where_it_does_not_that_is_said(
     words = salvage(path, "a test").words()
     assert "How far store had come cannot be told" in words
     assert "It is not paused any more" in words
+
+
+@pytest.mark.parametrize(
+    ("note", "why"), [("the disk says so\n", "the disk says so"), ("", "a note says so")]
+)
+def test_damage_that_was_noted_is_damage_until_it_is_salvaged(
+    tmp_path: Path, note: str, why: str
+) -> None:
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    assert find_damage(path) is None
+    note_of(path).write_text(note)  # empty where the disk had no room for the text
+    assert find_damage(path) == why
+    salvage(path, why)
+    assert find_damage(path) is None
 
 
 def test_an_orderly_stop_a_kill_and_a_cut_off_commit_are_no_damage(

@@ -97,6 +97,7 @@ NOT_A_MESSAGE: list[tuple[bytes, Code, str | None, str]] = [
     ),
     (b'{"a":[' + b"1," * 20_000 + b"1]}", Code.TOO_COMPLEX, None, "too many values"),
     (b"\x89PNG\r\n\x1a\n", Code.NEITHER_JSON_NOR_AUDIO, None, "a PNG image"),
+    (b"\0\0\0\x20ftypM4A ", Code.NEITHER_JSON_NOR_AUDIO, None, "an MP4 or M4A file"),
     (b"\xff\xfe{\0}\0", Code.NEITHER_JSON_NOR_AUDIO, None, "UTF-16 text; send UTF-8"),
     (
         b"\0\1\2\3\4",
