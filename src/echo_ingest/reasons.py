@@ -78,8 +78,9 @@ class ReasonCode(StrEnum):
     BROKEN_JSON = (
         "broken_json",
         "The JSON has a syntax error.",
-        "A comma, a quote or a bracket near the marked place is wrong. Have the device build its"
-        " JSON with a library instead of joining text.",
+        "A comma, a quote or a bracket is missing or wrong near the marked place, or the end of the"
+        " message is missing. Have the device build its JSON with a library instead of joining"
+        " text.",
     )
     TOO_COMPLEX = (
         "too_complex",
@@ -138,7 +139,8 @@ class ReasonCode(StrEnum):
     CONFIDENCE_OUT_OF_RANGE = (
         "confidence_out_of_range",
         "The confidence is not a percentage from 0 to 100.",
-        "A model that gives a fraction has to multiply it by 100.",
+        "Have the device send a percentage, such as 63.6. A model that gives a fraction has to"
+        " multiply it by 100.",
     )
     SPECIES_WITHOUT_SOURCE = (
         "species_without_source",

@@ -42,4 +42,4 @@ def test_a_message_that_cannot_be_read_shows_where_and_stays(
         expect(one.page.get_by_role("button", name=re.compile("Retry"))).to_have_count(0)
         one.page.locator("tbody th a").first.click()
         expect(one.page.locator("mark")).to_contain_text('"confidence"')
-        expect(one.page.locator("main")).to_contain_text("still cannot be read")
+        expect(one.page.locator("main")).to_contain_text("still not valid")

@@ -112,7 +112,7 @@ async def test_refused_messages_are_listed_by_reason_with_what_to_do(browser: Br
     reject(browser, 1, CUT_OFF)
     park(browser, 2, OF_THE_API)
     text = await shown(browser)
-    assert "confidence: The confidence is not a percentage from 0 to 100. A model" in text
+    assert "confidence: The confidence is not a percentage from 0 to 100. Have the device" in text
     assert "The JSON ends in the middle. A buffer in the device" in text
     assert "Unrecognised messages kept unchanged" in text
     assert "Refused by Echo API" in text and "rules of its own" in text
@@ -160,7 +160,7 @@ async def test_dead_letters_of_an_older_journal_are_grouped_by_their_text_and_ma
     make_older(browser, OUT_OF_RANGE, "confidence: 107 is out of range; send a percentage")
     browser.catch_up()
     text = await shown(browser)
-    assert "confidence: … is out of range; send a percentage A model that gives" in text
+    assert "confidence: … is out of range; send a percentage Have the device send" in text
     reason = urlencode({"reason": "confidence: … is out of range; send a percentage"})
     assert "2 messages" in await shown(browser, f"/console/refused/group?{reason}")
     assert "A model that gives" in await shown(browser, "/console/refused/letters/1")

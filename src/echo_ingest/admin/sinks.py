@@ -21,7 +21,8 @@ def figures_of(
     names = dict.fromkeys([*known, *configured])
     if name not in names:
         raise InvalidInput(
-            f"there is no sink {name!r:.80}; the sinks are: {', '.join(names) or 'none'}"
+            f"there is no sink {name!r:.80}; "
+            + (f"the sinks are: {', '.join(names)}" if names else "no sink is configured")
         )
     return known.get(name)
 

@@ -146,11 +146,8 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
         )
     if listed:
         out.print(shown)
-    have = "has" if len(listed) == 1 else "have"
-    say(
-        f"{counted(len(listed), 'nodes')} {have} their own credentials; "
-        f"today is {now_at.date()} (UTC)"
-    )
+    have = "has credentials of its own" if len(listed) == 1 else "have credentials of their own"
+    say(f"{counted(len(listed), 'nodes')} {have}; today is {now_at.date()} (UTC)")
     others = len(contacts.keys() - {each.node for each in listed} - {""})
     if others:
         say(f"{counted(others, 'other nodes')} sent messages; see `echo-ingest status --by-node`")

@@ -72,7 +72,8 @@ Since = Annotated[
         "--since",
         parser=given_time,
         metavar="TIME",
-        help="Observed at or after this time: [b]2h[/] or [b]3d[/] ago, or [b]2026-09-14T05:45[/].",
+        help="Observed at or after this time: [b]2h[/] or [b]3d[/] (before now), or "
+        "[b]2026-09-14T05:45[/].",
     ),
 ]
 Until = Annotated[

@@ -63,14 +63,17 @@ def publish(
         typer.Option(min=0.001, metavar="N", help="Send at most N messages per second."),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Ask for receipts: wait until each is on disk.")
+        bool,
+        typer.Option(
+            "--wait", help="Ask for receipts: wait until the service confirms each message."
+        ),
     ] = False,
 ) -> None:
     """Send files with JSON or audio to the broker, as a device would.
 
     JSON goes to [b]iotingestion/NODE[/], audio to [b]iotingestion/NODE/recording[/],
-    at QoS 1. A message is done when the broker acknowledges it or, with
-    [b]--wait[/], when the service says what became of it. After a lost
+    at QoS 1. A message counts as sent once the broker acknowledges it or,
+    with [b]--wait[/], once the service confirms it. After a lost
     connection, unacknowledged messages are sent again.
     """
     settings = settings_of(context)

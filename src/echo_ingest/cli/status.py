@@ -38,7 +38,8 @@ def status(
         typer.Option(
             parser=given_time,
             metavar="TIME",
-            help="With [b]--by-node[/]: count from this UTC day on, such as [b]7d[/] ago.",
+            help="With [b]--by-node[/]: count from this UTC day on; [b]7d[/] is seven days before "
+            "now.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with times in UTC.")] = False,
