@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from echo_ingest.almanac import Follower
-from echo_ingest.almanac.database import begin_anew
+from echo_ingest.almanac.almanac_file import begin_anew
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Arrival, Journal
 from echo_ingest.journal.cursors import Refused

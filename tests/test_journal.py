@@ -24,7 +24,7 @@ from echo_ingest.journal import (
 )
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
-from echo_ingest.journal.database import transaction
+from echo_ingest.journal.journal_file import transaction
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     DeadLetter,

@@ -11,13 +11,12 @@ from itertools import islice
 from msgspec import Struct
 
 from echo_ingest.decode import Decoder
-from echo_ingest.journal import Journal
+from echo_ingest.journal import Journal, decoding
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import Parked
-from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import DeadLetter, Identity, Outcome, Rejected
 
-DAMAGED = Rejected(ReasonCode.DAMAGED, "damaged: the disk returns other bytes than were stored")
+DAMAGED = Rejected(decoding.DAMAGED.code, decoding.DAMAGED.detail)
 REQUEST_OFFSETS = 1_000
 """How many parked records are marked in one transaction."""
 

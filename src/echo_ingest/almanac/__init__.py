@@ -23,8 +23,8 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from echo_ingest.almanac import calls, hours, nights, node_summaries, refusals, samples
+from echo_ingest.almanac.almanac_file import AlmanacUnready, open_to_read
 from echo_ingest.almanac.calls import CallFilter, ListedCall, ListedRecording, Species
-from echo_ingest.almanac.database import AlmanacUnready, open_to_read
 from echo_ingest.almanac.follower import Follower
 from echo_ingest.almanac.hours import HealthHistory, HourlyMeasure, NodeHour, ServiceHour
 from echo_ingest.almanac.nights import Night, SpeciesNight

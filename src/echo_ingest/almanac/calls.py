@@ -6,7 +6,7 @@ from itertools import islice
 import apsw
 from msgspec import Struct
 
-from echo_ingest.almanac.database import rows_of
+from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.observation import HOUR_MS
 
 CALLS_MAX = 500

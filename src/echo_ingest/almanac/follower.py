@@ -16,7 +16,7 @@ import apsw
 import structlog
 
 from echo_ingest.almanac.aggregate import SPAN_MS, Aggregate
-from echo_ingest.almanac.database import UNUSABLE, begin_anew, open_to_write, rows_of
+from echo_ingest.almanac.almanac_file import UNUSABLE, begin_anew, open_to_write, rows_of
 from echo_ingest.almanac.mirror import Mirror
 from echo_ingest.almanac.observation import HOUR_MS, observe
 from echo_ingest.almanac.prune import drop_hours, drop_trimmed

@@ -3,7 +3,7 @@
 import apsw
 from msgspec import Struct
 
-from echo_ingest.almanac.database import rows_of
+from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.observation import HOUR_MS, MEASURES
 
 HOURS_MAX = 24 * 400

@@ -7,12 +7,12 @@ import apsw
 import structlog
 
 from echo_ingest.almanac.aggregate import Aggregate
-from echo_ingest.almanac.database import rows_of
+from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.observation import HOUR_MS
 from echo_ingest.almanac.refusals import ReasonKey, reason_key
 from echo_ingest.broker.node_accounts import NodesUnusable, read_nodes
 from echo_ingest.journal.changes import DeadLetterChange, JournalChanges, JournalMarks, Row
-from echo_ingest.journal.database import transaction
+from echo_ingest.journal.journal_file import transaction
 
 STEP_ROWS = 200
 STEP_PARKED = 2_000

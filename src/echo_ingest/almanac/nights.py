@@ -14,8 +14,8 @@ import apsw
 import msgspec
 from msgspec import Struct, structs
 
+from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.calls import EACH_TENTH, END_MS, CallFilter, ids_of, newest
-from echo_ingest.almanac.database import rows_of
 from echo_ingest.almanac.observation import HOUR_MS
 
 NIGHTS_MAX = 31

@@ -6,8 +6,8 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.almanac.aggregate import SPAN_MS
+from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.calls import EACH_TENTH
-from echo_ingest.almanac.database import rows_of
 from echo_ingest.almanac.observation import HOUR_MS
 
 NODES_PAGE_MAX = 500

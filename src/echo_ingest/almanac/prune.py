@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import apsw
 
-from echo_ingest.almanac.database import rows_of
+from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.nights import recount
 from echo_ingest.almanac.observation import HOUR_MS
 from echo_ingest.journal.changes import JournalChanges
-from echo_ingest.journal.database import transaction
+from echo_ingest.journal.journal_file import transaction
 
 STEP_OFFSETS = 500
 

@@ -9,7 +9,7 @@ import re
 import apsw
 from msgspec import Struct
 
-from echo_ingest.almanac.database import rows_of
+from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.uncoded_reasons import alike
 from echo_ingest.reasons import code_of
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import apsw
 from msgspec import Struct
 
-from echo_ingest.almanac.database import open_to_write, rows_of
+from echo_ingest.almanac.almanac_file import open_to_write, rows_of
 from echo_ingest.almanac.observation import HOUR_MS
 from echo_ingest.journal import Ledger
-from echo_ingest.journal.database import transaction
+from echo_ingest.journal.journal_file import transaction
 
 MINUTE_MS = 60_000
 KEPT_MINUTES = 8 * 24 * 60

@@ -20,7 +20,7 @@ from echo_ingest.export.partial import ExportRefused, ExportSummary, begin, fold
 from echo_ingest.export.reading import UNREADABLE, Request, kinds, start
 from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalFull
-from echo_ingest.journal.database import NO_ROOM
+from echo_ingest.journal.journal_file import NO_ROOM
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.payload_view import size
 

@@ -30,7 +30,7 @@ from echo_ingest.export.camtrap.deployments import device_of
 from echo_ingest.export.reading import Cause, JournalPage, Request, Walk, is_wanted
 from echo_ingest.export.writers import row
 from echo_ingest.journal import Entry
-from echo_ingest.journal.database import needing_room
+from echo_ingest.journal.journal_file import needing_room
 from echo_ingest.process.files import sync
 from echo_ingest.record import AnyRecord, Clip, kind
 

@@ -53,7 +53,8 @@ from msgspec import Struct
 from echo_ingest.journal import cursors
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
-from echo_ingest.journal.database import (
+from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
+from echo_ingest.journal.journal_file import (
     JournalFull,
     JournalUnusable,
     bring_up_to_date,
@@ -61,7 +62,6 @@ from echo_ingest.journal.database import (
     needing_room,
     writing,
 )
-from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.node_days import UPSERT_NODE_DAY, replayed, tally

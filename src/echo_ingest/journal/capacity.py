@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from echo_ingest.journal.database import JournalFull
+from echo_ingest.journal.journal_file import JournalFull
 
 
 class Capacity(Struct, frozen=True):

@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from echo_ingest.journal.database import JournalUnusable, connect
 from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, text_of, to_entry
+from echo_ingest.journal.journal_file import JournalUnusable, connect
 from echo_ingest.journal.recovery.detect import noting
 
 Row = tuple[Any, ...]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import apsw
 
-from echo_ingest.journal.database import (
+from echo_ingest.journal.journal_file import (
     BUSY_TIMEOUT_MS,
     SCHEMA_VERSION,
     JournalUnusable,

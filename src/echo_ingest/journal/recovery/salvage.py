@@ -30,14 +30,14 @@ import apsw
 import structlog
 
 from echo_ingest.journal import INSERT_RECORD
-from echo_ingest.journal.database import (
+from echo_ingest.journal.entries import checksum, dead_letter_checksum
+from echo_ingest.journal.journal_file import (
     NO_ROOM,
     JournalFull,
     JournalUnusable,
     bring_up_to_date,
     needing_room,
 )
-from echo_ingest.journal.entries import checksum, dead_letter_checksum
 from echo_ingest.journal.recovery.detect import find_damage, note_of
 from echo_ingest.journal.recovery.repair_ledger import SalvageReport, close_ledger
 from echo_ingest.journal.recovery.sqlite_pages import Cell, Row, SqlitePages

@@ -7,7 +7,7 @@ from typing import Any
 
 import apsw
 
-from echo_ingest.journal.database import transaction
+from echo_ingest.journal.journal_file import transaction
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 SCHEMA_VERSION = 2
