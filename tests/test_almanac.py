@@ -26,7 +26,6 @@ from echo_ingest.almanac import (
     CallFilter,
     Follower,
     NodeSummary,
-    ServiceStatus,
     almanac_path,
     note_sample,
 )
@@ -35,6 +34,7 @@ from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.almanac.samples import per_hour
 from echo_ingest.almanac.uncoded_reasons import alike
 from echo_ingest.decode import Decoder
+from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Journal, Ledger, SinkLedger
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.recovery.salvage import salvage
@@ -370,8 +370,13 @@ def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: S
     def sample(minute: int, received: int, room_bytes: int) -> None:
         sinks = {"api": SinkLedger(received - 7, 3, 4, 0, 1.5, None)}
         ledger = Ledger(received, received, 0, 0, 0, sinks)
-        status = ServiceStatus(1_000, 10**12, room_bytes, 2)
-        note_sample(site.path, NOON_MS + minute * MINUTE_MS, ledger, status)
+        gauges = ServiceGauges(
+            journal_bytes=1_000,
+            disk_free_bytes=10**12,
+            room_bytes=room_bytes,
+            broker_dropped=2,
+        )
+        note_sample(site.path, NOON_MS + minute * MINUTE_MS, ledger, gauges)
 
     site.follow().close()
     with contextlib.closing(Almanac(site.path)) as almanac:

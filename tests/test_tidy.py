@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "echo_ingest"
 
 LAYERS = (
     ("reasons",),
-    ("record", "backoff", "metrics", "formatting", "process"),
+    ("record", "backoff", "metrics", "gauges", "formatting", "process"),
     ("settings", "decode", "columns", "payload_view"),
     ("mqtt", "journal", "sinks", "broker"),
     ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator"),

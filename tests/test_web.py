@@ -20,7 +20,7 @@ from yarl import URL
 
 from echo_ingest import web
 from echo_ingest.decode import Decoder
-from echo_ingest.ipc import ServiceGauges
+from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.record import KINDS, Message

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from echo_ingest import ipc, metrics
 from echo_ingest.almanac import Almanac, Sample, almanac_path
-from echo_ingest.ipc import Answers, IngestClient, ServiceGauges, answer
+from echo_ingest.gauges import ServiceGauges
+from echo_ingest.ipc import Answers, IngestClient, answer
 from echo_ingest.process.orphans import lock_file
 from echo_ingest.service import supervisor
 from echo_ingest.service.supervisor import keep_running

@@ -16,6 +16,7 @@ import apsw
 import msgspec
 from msgspec import Raw, Struct
 
+from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Ledger
 from echo_ingest.settings import Settings, Tokens
 from echo_ingest.sinks import SinkState
@@ -34,20 +35,6 @@ T = TypeVar("T")
 
 class NoAnswer(Exception):
     """The ingest process does not answer, or cannot; the text tells people why."""
-
-
-class ServiceGauges(Struct, frozen=True, kw_only=True):
-    """The figures that the ingest process reports besides its ledger."""
-
-    journal_bytes: int
-    """In use by the journal's file."""
-    disk_free_bytes: int
-    room_bytes: int
-    """How much more can be written before acknowledgements stop."""
-    broker_clients: int | None = None
-    """Clients connected to the broker, ours among them; None: the broker does not tell."""
-    broker_dropped: int | None = None
-    """Messages that the broker has dropped since it started; None: it does not tell."""
 
 
 class WebBootstrap(Struct, frozen=True):

@@ -43,7 +43,6 @@ from echo_ingest.almanac.node_summaries import (
 from echo_ingest.almanac.refusals import RefusedGroup
 from echo_ingest.almanac.samples import (
     Sample,
-    ServiceStatus,
     SinkSample,
     TimeUntilFull,
     note_sample,
@@ -72,7 +71,6 @@ __all__ = [
     "ReportedValue",
     "Sample",
     "ServiceHour",
-    "ServiceStatus",
     "SilentNode",
     "SinkSample",
     "Species",

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from echo_ingest.almanac.almanac_file import open_to_write, rows_of
 from echo_ingest.almanac.observation import HOUR_MS
+from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.journal_file import transaction
 
@@ -21,18 +22,6 @@ KEPT_MINUTES = 8 * 24 * 60
 KEPT_HOURS = 400 * 24
 ROOM_HOURS_MIN = 6
 DAYS_MAX = 3_650
-
-
-class ServiceStatus(Struct, frozen=True):
-    """What the service reports besides its ledger."""
-
-    journal_bytes: int
-    """Bytes of the journal's file that are in use."""
-    disk_free_bytes: int
-    room_bytes: int
-    """How much more can be written before acknowledgements stop."""
-    broker_dropped: int | None = None
-    """Messages that the broker has dropped since it started; None: it does not say."""
 
 
 class SinkSample(Struct, frozen=True):
@@ -80,26 +69,26 @@ class TimeUntilFull(Struct, frozen=True):
 
 
 def note_sample(
-    path: Path, at_ms: int, ledger: Ledger | None, status: ServiceStatus | None
+    path: Path, at_ms: int, ledger: Ledger | None, gauges: ServiceGauges | None
 ) -> None:
     """Write the sample of this minute; without a ledger, the service did not answer."""
     minute = at_ms // MINUTE_MS
-    answered = ledger is not None and status is not None
+    answered = ledger is not None and gauges is not None
     db = open_to_write(path)
     try:
         with transaction(db):
             is_new = not db.execute("SELECT 1 FROM sample WHERE minute = ?", (minute,)).fetchone()
             values: tuple[int | None, ...] = (None,) * 8
-            if ledger is not None and status is not None:
+            if ledger is not None and gauges is not None:
                 values = (
                     ledger.received,
                     ledger.stored,
                     ledger.duplicates,
                     ledger.dead_letters,
-                    status.broker_dropped,
-                    status.journal_bytes,
-                    status.disk_free_bytes,
-                    status.room_bytes,
+                    gauges.broker_dropped,
+                    gauges.journal_bytes,
+                    gauges.disk_free_bytes,
+                    gauges.room_bytes,
                 )
             if not is_new:
                 return

@@ -14,10 +14,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from echo_ingest.almanac import ServiceStatus, almanac_path, note_sample
+from echo_ingest.almanac import almanac_path, note_sample
 from echo_ingest.cli.output import cells, moment, out, progress, table
 from echo_ingest.cli.records import summary_of
 from echo_ingest.decode import Decoder
+from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import JournalReader, Selection
@@ -89,11 +90,13 @@ def write_history(
         journal.acknowledged()
         yield len(arrivals), total
         if span * STEP_MS >= sampled_from_ms:
-            service_status = ServiceStatus(
-                journal.used_bytes(), journal.disk_free_bytes(), journal.room_bytes()
+            gauges = ServiceGauges(
+                journal_bytes=journal.used_bytes(),
+                disk_free_bytes=journal.disk_free_bytes(),
+                room_bytes=journal.room_bytes(),
             )
             for at_ms in range(span * STEP_MS, (span + 1) * STEP_MS, SAMPLE_MS):
-                note_sample(almanac, at_ms, journal.ledger(), service_status)
+                note_sample(almanac, at_ms, journal.ledger(), gauges)
 
 
 async def _add_history(runtime: Runtime, devices: Sequence[Device], began_at: datetime) -> None:

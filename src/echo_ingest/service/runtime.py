@@ -10,7 +10,8 @@ from prometheus_client import generate_latest
 from echo_ingest import broker, metrics
 from echo_ingest.decode import Decoder
 from echo_ingest.formatting import utc
-from echo_ingest.ipc import Answers, ServiceGauges
+from echo_ingest.gauges import ServiceGauges
+from echo_ingest.ipc import Answers
 from echo_ingest.journal import Journal, JournalFull, Ledger
 from echo_ingest.journal.recovery.salvage import report_of
 from echo_ingest.monitoring.broker_stats import BrokerStats

@@ -8,7 +8,8 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from echo_ingest.ipc import NoAnswer, ServiceGauges
+from echo_ingest.gauges import ServiceGauges
+from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import Ledger
 from echo_ingest.sinks import SinkState
 

@@ -11,7 +11,8 @@ from typing import NoReturn
 
 import apsw
 
-from echo_ingest.almanac import ServiceStatus, note_sample
+from echo_ingest.almanac import note_sample
+from echo_ingest.gauges import ServiceGauges
 from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import Ledger
 from echo_ingest.web.health import Service
@@ -24,18 +25,12 @@ async def sample_each_minute(service: Service, almanac_path: Path) -> NoReturn:
     """Note how `service` is, now and at each full minute, until cancelled."""
     while True:
         ledger: Ledger | None = None
-        status: ServiceStatus | None = None
+        gauges: ServiceGauges | None = None
         with contextlib.suppress(NoAnswer):
             ledger, gauges = await service.ledger(), await service.gauges()
-            status = ServiceStatus(
-                gauges.journal_bytes,
-                gauges.disk_free_bytes,
-                gauges.room_bytes,
-                gauges.broker_dropped,
-            )
         now_ms = time.time_ns() // 1_000_000
         try:
-            await asyncio.to_thread(note_sample, almanac_path, now_ms, ledger, status)
+            await asyncio.to_thread(note_sample, almanac_path, now_ms, ledger, gauges)
         except (apsw.BusyError, apsw.FullError, apsw.IOError, OSError):
             # A full disk leaves a gap in a curve; the almanac's follower says why.
             await asyncio.sleep(AGAIN_SECONDS)

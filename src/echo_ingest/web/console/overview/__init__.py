@@ -19,7 +19,8 @@ from echo_ingest.almanac import (
     TimeUntilFull,
 )
 from echo_ingest.formatting import milliseconds
-from echo_ingest.ipc import NoAnswer, ServiceGauges
+from echo_ingest.gauges import ServiceGauges
+from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import Ledger
 from echo_ingest.sinks import SinkState
 from echo_ingest.sinks.registry import title_of
