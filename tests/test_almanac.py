@@ -325,6 +325,20 @@ def test_a_night_is_from_noon_to_noon_where_it_is_asked_for(site: Site) -> None:
     assert further == []
 
 
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_a_copy_of_what_is_parked_that_is_cut_short_is_made_again(site: Site, steps: int) -> None:
+    site.journal.add_sink("api")
+    offset = site.call("a", NOON_MS)
+    site.check()  # nothing is parked
+    site.journal.settle("api", [offset], {offset: Refused("no")})
+    site.journal.request_replay("api", [offset])
+    with contextlib.closing(site.follower.round()) as following:
+        for _ in range(steps):
+            next(following, None)
+    site.journal.settle("api", [offset], {})
+    site.check()  # nothing is parked, as before
+
+
 def test_reasons_that_differ_in_numbers_are_one(site: Site) -> None:
     site.journal.add_sink("api")
     offsets = [site.call("a", NOON_MS + n) for n in range(3)]

@@ -157,6 +157,7 @@ class Mirror:
         """Copy what sinks have parked, if it has changed."""
         if marks.parked == self._parked:
             return
+        self._parked = None  # a copy that is cut short agrees with neither what was nor what is
         sinks = rows_of(self._db, "SELECT DISTINCT sink FROM refusal WHERE sink > ''")
         for sink in sorted({row[0] for row in (*marks.parked, *sinks)}):
             after = 0
