@@ -30,6 +30,8 @@ PLACE = tuple(field.name for field in fields(Place))
 SHARED = (
     "observed_at",
     "time_source",
+    "time_problem",
+    "device_time",
     "node",
     "sensor_id",
     *PLACE,
@@ -47,6 +49,7 @@ COLUMNS = {
     "detection": (
         *SHARED,
         "species",
+        "observation_type",
         "confidence",
         "alternatives",
         "model",
@@ -74,6 +77,8 @@ def flat(record: AnyRecord) -> Row:
     shared = (
         record.observed_at,
         record.time_source,
+        record.time_problem,
+        record.device_time,
         record.node,
         record.sensor_id,
         *flat_place(record.place),
@@ -86,6 +91,7 @@ def flat(record: AnyRecord) -> Row:
             return (
                 *shared,
                 record.species,
+                record.observation_type,
                 record.confidence,
                 record.alternatives or None,
                 record.model,

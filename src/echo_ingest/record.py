@@ -12,11 +12,14 @@ from typing import Literal, final
 
 from msgspec import Struct
 
+from echo_ingest.quality import ClipProblem, TimeProblem
 from echo_ingest.reasons import ReasonCode
 
 Container = Literal["wav", "flac", "mp3", "ogg"]
 TimeSource = Literal["device", "received"]
 SourceType = Literal["real", "simulator"]
+ObservationType = Literal["animal", "human", "vehicle", "blank", "unknown", "unclassified"]
+"""What was heard, in the words of Camtrap DP 1.0 (`observationType`)."""
 
 SECONDS_MAX = 2**32 - 1
 TOPICS_REMEMBERED = 1_000
@@ -66,6 +69,9 @@ class Clip(Struct, frozen=True, gc=False, omit_defaults=True):
     sample_rate_hz: int
     channels: int
     duration_seconds: float
+    """How long the sound lasts, whatever the header says."""
+    problem: ClipProblem | None = None
+    """In which way the header differs from the sound, if it does."""
     metadata: dict[str, str] = {}
     """What the file says about itself: GUANO fields, an AudioMoth comment, tags."""
 
@@ -90,6 +96,8 @@ class Health(Struct, frozen=True, gc=False, omit_defaults=True):
     temperature_celsius: float | None = None
     uptime_seconds: float | None = None
     booted_at: datetime | None = None
+    external_power: bool | None = None
+    """Whether it runs on mains or a panel instead of its battery; None where it does not say."""
 
 
 class Record(Struct, frozen=True, kw_only=True, gc=False, tag_field="kind", omit_defaults=True):
@@ -106,6 +114,10 @@ class Record(Struct, frozen=True, kw_only=True, gc=False, tag_field="kind", omit
     observed_at: datetime
     """When it happened, in UTC; when it was received, if the device did not say."""
     time_source: TimeSource
+    time_problem: TimeProblem | None = None
+    """Why the time is not simply what the device wrote, if it is not."""
+    device_time: str | None = None
+    """What the device wrote, where there is a `time_problem`; at most 64 characters."""
     place: Place | None = None
     """The position of the sensor, if the message gives one."""
     source_type: SourceType | None = None
@@ -116,6 +128,8 @@ class Detection(Record, frozen=True, kw_only=True, gc=False, tag="detection"):
 
     species: str
     """The name that the device gives; the scientific name in every known form."""
+    observation_type: ObservationType = "animal"
+    """What the name stands for: classifiers also name engines, voices and noise."""
     confidence: float | None = None
     """Fraction, 0 to 1."""
     alternatives: tuple[Alternative, ...] = ()

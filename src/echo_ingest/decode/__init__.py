@@ -9,10 +9,11 @@ from msgspec import Struct
 from echo_ingest.decode import audio, audio_file, echo, fast_path
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.forms import FORMS, Form
+from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import AnyRecord, Identity, Message, Rejected, identity
 
-__all__ = ["FORMS", "Decoder", "Form", "clip_bytes", "message_id"]
+__all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "message_id"]
 
 
 class Decoder(Struct, frozen=True):
@@ -20,6 +21,8 @@ class Decoder(Struct, frozen=True):
 
     payload_bytes_max: int
     """A larger payload is rejected."""
+    rules: Rules = Rules()
+    """What the meaning of a message depends on besides its bytes."""
 
     def decode(self, message: Message) -> AnyRecord | Rejected:
         """Make a record of `message`, or return why that is not possible. Never raises.
