@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Self
 
 
-class _Problem(StrEnum):
+class _QualityCode(StrEnum):
     """A code whose value is stored, so it never changes; its texts may."""
 
     summary: str
@@ -25,7 +25,7 @@ class _Problem(StrEnum):
         return member
 
 
-class TimeProblem(_Problem):
+class TimeProblem(_QualityCode):
     """Why the time of a record is not simply what the device wrote."""
 
     CLOCK_NOT_SET = (
@@ -60,7 +60,7 @@ class TimeProblem(_Problem):
     )
 
 
-class ClipProblem(_Problem):
+class ClipProblem(_QualityCode):
     """In which way the header of a clip differs from its sound; the sound counts."""
 
     LENGTH_NOT_ANNOUNCED = (
