@@ -241,6 +241,6 @@ def test_an_ogg_lasts_up_to_the_last_page_on_which_a_packet_ends(
 
 
 def test_a_compressed_wav_without_a_count_lasts_by_its_bytes_a_second() -> None:
-    layout = chunk(b"fmt ", struct.pack("<HHIIHH", 17, 1, 8_000, 4_055, 256, 4))
+    layout = chunk(b"fmt ", struct.pack("<HHIIHH", 0x270, 1, 8_000, 4_055, 256, 4))
     body = b"WAVE" + layout + chunk(b"data", bytes(4_055 * 3))
     assert clip(b"RIFF" + struct.pack("<I", len(body)) + body).duration_seconds == 3.0

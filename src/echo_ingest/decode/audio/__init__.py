@@ -4,20 +4,21 @@ import hashlib
 from binascii import a2b_base64
 
 from echo_ingest.decode.audio import flac, mp3, ogg, wav
+from echo_ingest.decode.audio.riff import FILE_NAMES
 from echo_ingest.decode.errors import DecodeError, looks_like
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Clip, Container
 
 REFERENCE_CHARACTERS_MAX = 1_024
 _MEASURES = {"wav": wav.measure, "flac": flac.measure, "mp3": mp3.measure, "ogg": ogg.measure}
-_BASE64_OPENINGS = ("UklGR", "UkY2N", "ZkxhQ", "SUQz", "T2dnU", "//", "/+")
-"""The base64 of RIFF, RF64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
+_BASE64_OPENINGS = ("UklGR", "UkY2N", "Qlc2N", "ZkxhQ", "SUQz", "T2dnU", "//", "/+")
+"""The base64 of RIFF, RF64, BW64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
 
 
 def container(data: bytes) -> Container | None:
     """Return the container that the first bytes of `data` announce; None for anything else."""
     opening = data[:4]
-    if opening in (b"RIFF", b"RF64") and b"WAVE".startswith(data[8:12]):
+    if opening in FILE_NAMES and b"WAVE".startswith(data[8:12]):
         return "wav"
     if opening == b"fLaC":
         return "flac"
@@ -49,6 +50,7 @@ def describe(data: bytes, *, hashed: bool) -> Clip:
         sample_rate_hz=sound.sample_rate_hz,
         channels=sound.channels,
         duration_seconds=sound.duration_seconds,
+        problem=sound.problem,
         metadata=sound.metadata,
     )
 
