@@ -21,7 +21,7 @@ from echo_ingest.export.clips import path_of, write
 from echo_ingest.export.writers import COLUMNS
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
-from echo_ingest.record import KINDS, Clip, Message, Rejected, identity, kind
+from echo_ingest.record import KINDS, Clip, Message, Rejected, kind
 from tests.export.exporting import EVERYTHING, export_tables, files, journal_of, request_for
 from tests.sinks.messages import (
     LIMITS,
@@ -32,7 +32,6 @@ from tests.sinks.messages import (
     json_message,
     message,
     messages,
-    record_of,
 )
 
 MORNING_AT = datetime.fromtimestamp(MORNING, UTC)
@@ -206,7 +205,7 @@ def test_damaged_records_and_those_that_do_not_decode_are_left_out_and_counted(
     journal = journal_of(tmp_path / "journal.db", [message(number) for number in range(6)])
     refused = Message("iotingestion/n", b'{"species":"?"}', MORNING * 1000, "n")
     with closing(Journal(journal)) as writing:  # as an earlier version may have taken it
-        writing.append([(refused, identity(record_of(detection(99))))])
+        writing.append([(refused, Decoder(PAYLOAD_BYTES_MAX).identify(detection(99)))])
     with closing(apsw.Connection(str(journal))) as disk:
         disk.execute("UPDATE record SET payload = zeroblob(9) WHERE offset IN (2, 4)")
     summary = export_tables(journal, tmp_path / "out", request_for("jsonl"))

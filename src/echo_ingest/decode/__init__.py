@@ -30,7 +30,7 @@ class Decoder(Struct, frozen=True):
 
         The rendered reason is at most 200 characters long and repeats at most 60 of the payload's.
         """
-        decoded = self._decode(message, hashed=True)
+        decoded = self.identified(message, hashed=True)
         return decoded if isinstance(decoded, Rejected) else decoded.record
 
     def identify(self, message: Message) -> Identity | Rejected:
@@ -42,10 +42,14 @@ class Decoder(Struct, frozen=True):
         identified = fast_path.identify(message.payload)
         if identified is not None:
             return identified
-        decoded = self._decode(message, hashed=False)
+        decoded = self.identified(message, hashed=False)
         return decoded if isinstance(decoded, Rejected) else decoded.identity
 
-    def _decode(self, message: Message, *, hashed: bool) -> Identified | Rejected:
+    def identified(self, message: Message, *, hashed: bool) -> Identified | Rejected:
+        """Make a record of `message` and tell which message it is, without the fast path.
+
+        `hashed` as in `audio.describe`.
+        """
         payload = message.payload
         if len(payload) > self.payload_bytes_max:
             return Rejected(
