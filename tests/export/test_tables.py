@@ -218,7 +218,7 @@ def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 2_500))
     with closing(JournalReader(journal)) as reader, closing(Journal(journal)) as writing:
         walk = reading.start(reader, request_for())
-        pages = reading.pages(reader, request_for(), walk)
+        pages = reading.pages(reader, Decoder(PAYLOAD_BYTES_MAX), request_for(), walk)
         first = next(pages)
         assert [entry.offset for entry, _ in first.records] == list(range(1, 1_001))
         while writing.trim((MORNING + 1_800) * 1000, records_max=500):
@@ -234,13 +234,19 @@ def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
 
 
 def pages_of(reader: JournalReader) -> list[reading.JournalPage]:
-    return list(reading.pages(reader, request_for(), reading.start(reader, request_for())))
+    return list(
+        reading.pages(
+            reader, Decoder(PAYLOAD_BYTES_MAX), request_for(), reading.start(reader, request_for())
+        )
+    )
 
 
 def test_what_arrives_meanwhile_is_for_the_next_export(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 1_010))
     with closing(JournalReader(journal)) as reader:
-        pages = reading.pages(reader, request_for(), reading.start(reader, request_for()))
+        pages = reading.pages(
+            reader, Decoder(PAYLOAD_BYTES_MAX), request_for(), reading.start(reader, request_for())
+        )
         read = len(next(pages).records)
         journal_of(journal, messages(1_010, 10))
         assert read + sum(len(page.records) for page in pages) == 1_010
