@@ -6,8 +6,9 @@ There are two dialects: JSON as Project Echo's devices send it (`echo`), and pla
 
 from msgspec import Struct
 
-from echo_ingest.decode import audio, audio_file, echo, fast_path
+from echo_ingest.decode import audio, audio_file, echo
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.decode.fast_path import identify as identify_at_a_glance
 from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
@@ -37,9 +38,10 @@ class Decoder(Struct, frozen=True):
         The answer agrees with that of `decode` for every message. Most messages are plain enough
         for the fast path, and the identity does not depend on the hash of the clip.
         """
-        identified = fast_path.identify(message.payload)
-        if identified is not None:
-            return identified
+        if message.node not in self.rules.nodes:
+            identified = identify_at_a_glance(message.payload)
+            if identified is not None:
+                return identified
         decoded = self._decode(message, hashed=False)
         return decoded if isinstance(decoded, Rejected) else identity(decoded)
 
@@ -52,7 +54,7 @@ class Decoder(Struct, frozen=True):
             )
         try:
             if payload.startswith(b"{") or audio.container(payload) is None:
-                return echo.decode(message, hashed=hashed)
+                return echo.decode(message, self.rules, hashed=hashed)
             return audio_file.decode(message, hashed=hashed)
         except DecodeError as error:
             return error.rejected
