@@ -21,11 +21,11 @@ from echo_ingest.record import (
     Rejected,
     Telemetry,
 )
-from tests.decode.messages import DECODER, PAYLOADS, RECEIVED_AT_MS
+from tests.decode.messages import DECODER, PAYLOADS
 
 pytestmark = pytest.mark.skipif(not PAYLOADS.exists(), reason="no example payloads here")
 
-RECEIVED = datetime(2026, 9, 14, 5, 45, 12, 500_000, tzinfo=UTC)
+RECEIVED = datetime(2026, 11, 29, 12, tzinfo=UTC)
 SENSOR = Place(-38.7712, 143.5021, 112.0)
 
 
@@ -74,7 +74,7 @@ EXPECTED: dict[str, AnyRecord] = {
         form="movement",
         observed_at=datetime(2025, 5, 14, 3, 21, 7, 118_204, tzinfo=UTC),
         time_source="device",
-        species="Sus Scrofa",
+        species="Sus scrofa",
         animal_id="0b0c3a52-5c0e-4b43-9a1f-0b1d0d1f6f7a",
         animal_place=Place(-38.7721, 143.5039, 109.0),
     ),
@@ -122,7 +122,7 @@ EXPECTED: dict[str, AnyRecord] = {
         alternatives=(
             Alternative("Litoria ewingii", 0.6364),
             Alternative("Crinia signifera", 0.2341),
-            Alternative("Sus Scrofa", 0.0861),
+            Alternative("Sus scrofa", 0.0861),
             Alternative("Dacelo novaeguineae", 0.0317),
             Alternative("Background", 0.0117),
         ),
@@ -164,7 +164,7 @@ EXPECTED: dict[str, AnyRecord] = {
         form="movement",
         observed_at=datetime(2026, 8, 5, 1, 2, 3, tzinfo=UTC),
         time_source="device",
-        species="Sus Scrofa",
+        species="Sus scrofa",
         animal_id="7",
         animal_place=Place(-38.7721, 143.5039, 109.0),
     ),
@@ -187,7 +187,7 @@ EXPECTED: dict[str, AnyRecord] = {
 
 def example(number: str) -> Message:
     (path,) = PAYLOADS.glob(f"{number}_*")
-    return Message("iotingestion", path.read_bytes(), RECEIVED_AT_MS)
+    return Message("iotingestion", path.read_bytes(), int(RECEIVED.timestamp() * 1000))
 
 
 def all_numbers() -> list[str]:

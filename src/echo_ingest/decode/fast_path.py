@@ -27,7 +27,7 @@ FIRST_LETTER = "!"
 COLONS_MIN = 4
 """Of an `EdgePrediction` without the fields that may be missing."""
 
-Text = Annotated[str, Meta(max_length=256)]
+Text = Annotated[str, Meta(min_length=1, max_length=256)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
@@ -101,7 +101,7 @@ def identify(payload: bytes) -> Identity | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     stamp = prediction.timestamp
-    if type(stamp) is str:
+    if isinstance(stamp, str):
         if not stamp.isdigit():
             return None
         stamp = int(stamp)

@@ -15,7 +15,7 @@ from echo_ingest.decode.audio.sound import SAMPLE_RATE_HZ_MAX
 from echo_ingest.decode.errors import DecodeError, digits, quoted
 from echo_ingest.decode.fields import Lla
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Place, SourceType
+from echo_ingest.record import SECONDS_MAX, Place, SourceType
 
 TEXT_CHARACTERS_MAX = 256
 TEXTS_REMEMBERED = 4_096
@@ -208,12 +208,14 @@ def uptime(
     for seconds in (value - clock_ahead, value / 1000 - clock_ahead):
         if first.timestamp() <= seconds <= last:
             return None, datetime.fromtimestamp(seconds, UTC)
-    raise DecodeError(
-        ReasonCode.IMPOSSIBLE_VALUE,
-        f"{digits(value)} is neither the seconds since the start nor the time of the start; if it"
-        " counts milliseconds, divide it by 1,000",
-        field,
-    )
+    if last < value <= SECONDS_MAX:
+        detail = "as the time of the start is after the receipt: the clock of the node is ahead"
+    else:
+        detail = (
+            "is neither the seconds since the start nor the time of the start; if it counts"
+            " milliseconds, divide it by 1,000"
+        )
+    raise DecodeError(ReasonCode.IMPOSSIBLE_VALUE, f"{digits(value)} {detail}", field)
 
 
 @lru_cache(maxsize=16_384)  # devices send two decimals: 10,001 values
