@@ -183,7 +183,7 @@ def no_known_form(keys: list[str]) -> DecodeError:
 
 def wrong_value(payload: bytes, error: msgspec.ValidationError) -> DecodeError:
     """Make the error that says in plain words what the parser has said about one field."""
-    if payload.lstrip()[:1] not in _JSON_OPENINGS:
+    if payload.lstrip()[:1] not in _JSON_OPENINGS or wide_encoding(payload) is not None:
         return not_json(payload, error)
     text = str(error)
     if match := _WRONG_TYPE.search(text):
