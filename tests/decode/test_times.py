@@ -94,17 +94,3 @@ def test_what_is_no_time_is_refused_with_an_example(timestamp: str) -> None:
 )
 def test_a_time_beyond_all_clocks_is_refused(timestamp: object) -> None:
     assert "not a time between the years" in reason(status(timestamp))
-
-
-@pytest.mark.parametrize(
-    ("uptime", "seconds", "booted_at"),
-    [
-        (999_999_999, 999_999_999, None),
-        (1_000_000_000, None, datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)),
-    ],
-)
-def test_an_uptime_that_is_no_duration_is_when_the_node_started(
-    uptime: int, seconds: int | None, booted_at: datetime | None
-) -> None:
-    health = record(Telemetry, message({"sensorId": "s", "health_data": {"uptime": uptime}})).health
-    assert (health.uptime_seconds, health.booted_at) == (seconds, booted_at)

@@ -584,6 +584,15 @@ def test_an_escaped_colon_hides_no_key() -> None:
     assert record(Telemetry, message(twice.replace('"status":"a",', "").encode()))
 
 
+@pytest.mark.parametrize("number", ["1e309", "9" * 5_000, "-1e999"])
+def test_a_number_that_nothing_can_hold_hides_no_key(number: str) -> None:
+    once = f'{{"sensorId":"s","status":"a","x":{number}}}'
+    assert isinstance(agrees(DECODER, once.encode()), Telemetry)
+    twice = agrees(DECODER, once.replace("}", ',"x":null}').encode())
+    assert isinstance(twice, Rejected)
+    assert (twice.code, twice.field) == (Code.AMBIGUOUS_KEY, "x")
+
+
 @pytest.mark.parametrize("key", ["\n", "a b", "x" * 100, "é", '"', "`int`", "", "a:b"])
 def test_an_odd_key_that_stands_twice_is_quoted(key: str) -> None:
     name = json.dumps(key)

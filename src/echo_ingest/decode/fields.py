@@ -179,7 +179,7 @@ def keys(payload: bytes) -> list[str]:
 # ---------------------------------------------------------------- keys that stand twice
 
 
-class _JsonObject(dict[str, object]):
+class _KeyedObject(dict[str, object]):
     """An object of the JSON, and the first key that stands in it twice."""
 
     twice: str | None = None
@@ -203,10 +203,12 @@ def repeated_key(text: bytes) -> str | None:
     """
     if len(text) > LONG_TEXT_BYTES and BACKSLASH not in text:
         text = _without_long_texts(text)
-    if not _may_have_escaped_colon(text) and _encode(_decode_any(text)).count(b":") == _count(
-        text, b":"
-    ):
-        return None
+    if not _may_have_escaped_colon(text):
+        try:
+            if _encode(_decode_any(text)).count(b":") == _count(text, b":"):
+                return None
+        except msgspec.ValidationError:
+            pass  # a field that is not known holds a number that is too large
     # The numbers do not matter, and to read one of a million digits would take a while.
     whole = json.loads(text, object_pairs_hook=_json_object, parse_int=len, parse_float=len)
     return _path_of_repeated_key(whole, "")
@@ -229,8 +231,8 @@ def _without_long_texts(text: bytes) -> bytes:
     return b"".join((*kept, text[start:]))
 
 
-def _json_object(pairs: list[tuple[str, object]]) -> _JsonObject:
-    made = _JsonObject(pairs)
+def _json_object(pairs: list[tuple[str, object]]) -> _KeyedObject:
+    made = _KeyedObject(pairs)
     if len(made) < len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
@@ -242,7 +244,7 @@ def _json_object(pairs: list[tuple[str, object]]) -> _JsonObject:
 
 
 def _path_of_repeated_key(value: object, path: str) -> str | None:
-    if isinstance(value, _JsonObject):
+    if isinstance(value, _KeyedObject):
         below = f"{path}." if path else ""
         if value.twice is not None:
             return f"{below}{value.twice}"
