@@ -293,13 +293,44 @@ def test_a_host_whose_clock_was_not_set_at_first_stretches_nothing(
     tmp_path: Path, project: Project
 ) -> None:
     unset = datetime(1970, 1, 1, tzinfo=UTC)
+    receipts = (unset + MINUTE, EVENING, EVENING + MINUTE)
     batch = [
-        observed(1, EVENING, received_at=unset + MINUTE, time_source="received"),
-        observed(2, EVENING, received_at=EVENING, time_source="received"),
-        observed(3, EVENING + MINUTE, received_at=EVENING + MINUTE),
+        observed(1 + n, EVENING, received_at=at, time_source="received")
+        for n, at in enumerate(receipts)
     ]
     folder = export_package(batch, tmp_path / "out", project)
-    assert spans(folder) == [span(EVENING + MINUTE, EVENING + MINUTE)]
+    assert spans(folder) == [span(EVENING, EVENING + MINUTE)]
+
+
+def test_the_problems_of_one_deployment_are_not_those_of_the_next(
+    tmp_path: Path, project: Project
+) -> None:
+    batch = [
+        observed(1, EVENING),
+        not_believed(2, EVENING + MINUTE),
+        observed(3, EVENING + DAY, CREEK),
+    ]
+    folder = export_package(batch, tmp_path / "out", project)
+    assert [row["timestampIssues"] for row in table(folder, "deployments")] == ["true", "false"]
+
+
+def test_a_deployment_that_rests_on_receipts_alone_says_so(
+    tmp_path: Path, project: Project
+) -> None:
+    """Reports without a time say nothing about a clock, unless nothing else gives the time."""
+    report = Telemetry(
+        form="node-status",
+        node="k01",
+        observed_at=EVENING,
+        time_source="received",
+        place=RIDGE,
+        health=Health(status="online"),
+    )
+    alone = msgspec.structs.replace(observed(1, EVENING), record=report)
+    folder = export_package([alone], tmp_path / "alone", project)
+    assert spans(folder) == [span(EVENING, EVENING)]
+    folder = export_package([alone, observed(2, EVENING + MINUTE)], tmp_path / "both", project)
+    assert spans(folder) == [span(EVENING + MINUTE, EVENING + MINUTE, "false")]
 
 
 def test_the_same_package_comes_out_after_an_interruption(tmp_path: Path, project: Project) -> None:
