@@ -17,13 +17,14 @@ from echo_ingest.record import Message
 from tests.sinks.messages import PAYLOAD_BYTES_MAX
 
 EVERYTHING = Selection()
-DECODER = Decoder(PAYLOAD_BYTES_MAX)
 
 
 def journal_of(path: Path, messages: Iterable[Message]) -> Path:
     """Make a journal that holds `messages`, at offsets 1, 2, 3 …"""
     with closing(Journal(path)) as journal:
-        outcomes = journal.append([(each, DECODER.identify(each)) for each in messages])
+        outcomes = journal.append(
+            [(each, Decoder(PAYLOAD_BYTES_MAX).identify(each)) for each in messages]
+        )
     assert outcomes.stored == len(outcomes.outcomes), outcomes
     return path
 
@@ -52,7 +53,7 @@ def export_tables(journal: Path, target: Path, wanted: Request) -> ExportSummary
     """Export tables to the folder `target`."""
     with closing(JournalReader(journal)) as reader:
         partial = begin(target, wanted, start(reader, wanted))
-        gather(reader, partial, DECODER, no_progress)
+        gather(reader, Decoder(PAYLOAD_BYTES_MAX), partial, no_progress)
     write_tables(partial, no_progress)
     summary = partial.summary()
     partial.finish()
@@ -65,7 +66,7 @@ def export_package(
     """Export a data package to the folder `target`."""
     with closing(JournalReader(journal)) as reader:
         partial = begin(target, wanted, start(reader, wanted))
-        gather(reader, partial, DECODER, no_progress)
+        gather(reader, Decoder(PAYLOAD_BYTES_MAX), partial, no_progress)
     packaged = package.write(partial, project, no_progress)
     summary = partial.summary()
     partial.finish()

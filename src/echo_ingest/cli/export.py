@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
 from echo_ingest.cli.output import fail, out, progress, say
 from echo_ingest.columns import TABLES
@@ -82,14 +83,13 @@ def export(
         audio=audio,
         project=None if project is None else str(project),
     )
-    decoder = Decoder(settings.payload_bytes_max)
     if conflicts := list(_conflicts(target, request, resume)):
         fail("\n".join(conflicts), 2)
     try:
         if target == STANDARD_OUTPUT:
-            _to_standard_output(open_reader(settings), request, decoder)
+            _to_standard_output(open_reader(settings), decoder_of(settings), request)
         else:
-            _to_folder(target, open_reader(settings), request, decoder, resume)
+            _to_folder(target, open_reader(settings), decoder_of(settings), request, resume)
     except (ExportRefused, ProjectError) as error:
         fail(str(error))
     except (JournalFull, OSError) as error:
@@ -146,9 +146,9 @@ def _how_to_continue(target: Path) -> str:
     return f"`echo-ingest export {target} --resume` continues"
 
 
-def _to_standard_output(reader: JournalReader, request: Request, decoder: Decoder) -> None:
+def _to_standard_output(reader: JournalReader, decoder: Decoder, request: Request) -> None:
     show = _no_progress if out.is_terminal else progress
-    summary = stream(reader, request, decoder, sys.stdout.buffer, show)
+    summary = stream(reader, decoder, request, sys.stdout.buffer, show)
     _say_why(summary)
     tables = {TABLES[each]: summary.rows.get(each, 0) for each in kinds(request)}
     say(f"{_amounts(tables)}; {_left_out(summary)}")
@@ -160,7 +160,7 @@ def _no_progress(_total: int, _doing: str) -> AbstractContextManager[Callable[[i
 
 
 def _to_folder(
-    target: Path, reader: JournalReader, request: Request, decoder: Decoder, resume: bool
+    target: Path, reader: JournalReader, decoder: Decoder, request: Request, resume: bool
 ) -> None:
     if resume:
         partial = resume_export(target, request.journal)
@@ -170,7 +170,7 @@ def _to_folder(
     else:
         project = None if request.project is None else read(Path(request.project))
         partial = begin(target, request, start(reader, request))
-    gather(reader, partial, decoder, progress)
+    gather(reader, decoder, partial, progress)
     packaged = PackageSummary()
     if project is None:
         rows = write_tables(partial, progress)

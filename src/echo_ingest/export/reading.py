@@ -90,7 +90,7 @@ def start(reader: JournalReader, request: Request) -> Walk:
 
 
 def pages(
-    reader: JournalReader, request: Request, walk: Walk, decoder: Decoder
+    reader: JournalReader, decoder: Decoder, request: Request, walk: Walk
 ) -> Iterator[JournalPage]:
     """Yield the records after the walk's position, in order of arrival; the same each time.
 
