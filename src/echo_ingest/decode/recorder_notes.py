@@ -1,30 +1,61 @@
-"""Read what a recorder wrote into its own file: AudioMoth comments, GUANO, OpenSoundscape notes.
+"""Read when, where and by which recorder a clip was recorded, from what its file says.
 
 Such notes are helpful, never required: one that cannot be read stays in the clip's metadata and is
 ignored otherwise.
 """
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
 from msgspec import Struct
 
-from echo_ingest.decode import times, values
-from echo_ingest.decode.errors import DecodeError
+from echo_ingest.decode import file_names, noted_places, values
+from echo_ingest.decode.audio import wamd
+from echo_ingest.decode.noted_times import YEAR_MIN, iso, moment
 from echo_ingest.record import Place
 
-_AUDIOMOTH_SERIAL = re.compile(r"AudioMoth ([0-9A-F]{16})\b")
+Metadata = dict[str, str]
+
+COMMENTS = ("ICMT", "COMMENT", "DESCRIPTION", "Description")
+"""Where a comment stands: LIST INFO, Vorbis comments (two habits), bext."""
+ARTISTS = ("IART", "ARTIST")
+NO_SERIAL = "0FE081F80FE081F0"
+"""AudioMoth firmware 1.0 to 1.1 wrote where its serial number is in memory, the same for all."""
+
 _OPENSOUNDSCAPE = "opso_metadata"
-_LOC_POSITION = values.PlacePaths("Loc Position", "Loc Position", "Loc Position")
+_AUDIOMOTH_SERIAL = re.compile(r"AudioMoth ([0-9A-F]{16})\b", re.ASCII | re.IGNORECASE)
+_AUDIOMOTH_TIME = re.compile(
+    r"Recorded at (?P<clock>(\d\d):(\d\d):(\d\d)(?:\.(\d+))? (\d\d)/(\d\d)/(\d{4})"
+    r"(?: \((?:GPS|UTC([+-]\d{1,2}(?:: ?\d{1,2})?)?)\))?) (?:by|during) ",
+    re.ASCII,
+)
+_BEXT_DATE = re.compile(r"(\d{4})[-_:/ .]?(\d\d)[-_:/ .]?(\d\d)", re.ASCII)
+_BEXT_TIME = re.compile(r"(\d\d)[-_:/ .]?(\d\d)[-_:/ .]?(\d\d)", re.ASCII)
 
 
 class RecorderNotes(Struct, frozen=True, gc=False):
     """When, where and by which recorder a clip was recorded."""
 
     recorded_at: datetime | None = None
+    """In UTC, or naive where the zone is not known."""
+    time_text: str | None = None
+    """What the file says of the time, in its own words."""
     place: Place | None = None
     serial: str | None = None
+
+
+class NotedTime(Struct, frozen=True, gc=False):
+    """A time in a file, and the words for it there."""
+
+    moment: datetime
+    text: str
+
+    @property
+    def trust(self) -> tuple[bool, bool]:
+        """Return what sorts before what: a clock that was set, then a zone that is named."""
+        return self.moment.year <= YEAR_MIN, self.moment.tzinfo is None
 
 
 class _OpenSoundscapeNote(Struct, frozen=True, gc=False):
@@ -34,37 +65,127 @@ class _OpenSoundscapeNote(Struct, frozen=True, gc=False):
     comment: str = ""
 
 
-def recorder_notes(metadata: dict[str, str]) -> RecorderNotes:
-    """Read the notes in a clip's metadata. GUANO goes before comments."""
-    comment = metadata.get("ICMT") or metadata.get("COMMENT") or ""
-    started = times.from_audiomoth(comment)
-    if comment.startswith(_OPENSOUNDSCAPE):
-        # A cut of a longer recording: the comment inside the note tells when the whole one began.
-        note = _opensoundscape_note(comment)
-        started = times.with_zone(note.recording_start_time or "")
-        comment = note.comment
-    artist_and_comment = f"{metadata.get('IART') or metadata.get('ARTIST') or ''} {comment}"
-    serial = _AUDIOMOTH_SERIAL.search(artist_and_comment)
+def recorder_notes(metadata: Metadata, file_name: str | None = None) -> RecorderNotes:
+    """Read the notes in a clip's metadata, and the name of its file if that is known."""
+    times = [noted for read in TIMES if (noted := read(metadata)) is not None]
+    named_time = file_names.started_at(file_name) if file_name else None
+    if file_name and named_time is not None:
+        times.append(NotedTime(named_time, file_name))
+    best = min(times, key=lambda noted: noted.trust, default=None)  # the first of the best
     return RecorderNotes(
-        # A GUANO time without a zone is the recorder's local time, which cannot be placed.
-        recorded_at=times.with_zone(metadata.get("Timestamp", "")) or started,
-        place=_guano_place(metadata.get("Loc Position", "")),
-        serial=metadata.get("Serial", "")[: values.TEXT_CHARACTERS_MAX]
-        or (serial[1] if serial else None),
+        recorded_at=best.moment if best else None,
+        time_text=best.text if best else None,
+        place=_place(metadata),
+        serial=_serial(metadata),
     )
 
 
+def _iso_in(*names: str) -> Callable[[Metadata], NotedTime | None]:
+    """Return a reader of the first ISO 8601 time in the fields of these names."""
+
+    def read(metadata: Metadata) -> NotedTime | None:
+        for name in names:
+            started = iso(metadata.get(name, ""))
+            if started is not None:
+                return NotedTime(started, metadata[name])
+        return None
+
+    return read
+
+
+def _audiomoth_time(metadata: Metadata) -> NotedTime | None:
+    """Read "Recorded at 05:45:12 14/09/2026 (UTC+10) by AudioMoth …".
+
+    The form is that of `setHeaderComment` in the firmware. Version 1.0 names no zone; it wrote UTC.
+    """
+    for name in COMMENTS:
+        match = _AUDIOMOTH_TIME.match(metadata.get(name, ""))
+        if match is not None:
+            _, hour, minute, second, fraction, day, month, year, zone = match.groups()
+            zone = zone.replace(" ", "0") if zone else "UTC"
+            started = moment(
+                year, month, day, hour, minute, second, fraction=fraction, zone=zone
+            )
+            return None if started is None else NotedTime(started, match["clock"])
+    return None
+
+
+def _opensoundscape_time(metadata: Metadata) -> NotedTime | None:
+    """Read when a cut of a longer recording begins.
+
+    The comment in the note of OpenSoundscape tells when the whole recording began.
+    """
+    for name in COMMENTS:
+        note = _opensoundscape_note(metadata.get(name, ""))
+        started = iso(note.recording_start_time or "")
+        if started is not None:
+            return NotedTime(started, note.recording_start_time or "")
+    return None
+
+
+def _bext_time(metadata: Metadata) -> NotedTime | None:
+    """Read date and time of EBU Tech 3285, which leaves open what stands between the digits."""
+    day = _BEXT_DATE.fullmatch(metadata.get("OriginationDate", ""))
+    clock = _BEXT_TIME.fullmatch(metadata.get("OriginationTime", ""))
+    if day is None or clock is None:
+        return None
+    started = moment(*day.groups(), *clock.groups())
+    return None if started is None else NotedTime(started, f"{day[0]} {clock[0]}")
+
+
+TIMES: tuple[Callable[[Metadata], NotedTime | None], ...] = (
+    _iso_in("Timestamp"),  # GUANO; `wamd` where there is no GUANO
+    _iso_in(f"{wamd.OWN}Timestamp"),  # `wamd` beside GUANO
+    _audiomoth_time,
+    _opensoundscape_time,
+    _iso_in("RECORDINGSTART"),  # FLAC comments of Frontier Labs
+    _bext_time,
+    _iso_in("ICRD", "IDIT", "DATE"),  # LIST INFO, Vorbis comments
+)
+"""The readers of times in the order in which they are trusted.
+
+Only a clock that was never set and a time without a zone come after all others.
+"""
+PLACES: tuple[tuple[str, ...], ...] = (
+    ("Loc Position", "Loc Elevation", "Loc Accuracy"),
+    (f"{wamd.OWN}Loc Position",),
+    (f"{wamd.OWN}Last Position",),
+    ("SENSORLOCATION",),
+)
+"""The fields with a place, its elevation and its accuracy, in the order of trust."""
+SERIALS = ("Serial", f"{wamd.OWN}Serial", "SENSORUID")
+
+
+def _place(metadata: Metadata) -> Place | None:
+    for fields in PLACES:
+        place = noted_places.place(*(metadata.get(name, "") for name in fields))
+        if place is not None:
+            return place
+    return None
+
+
+def _serial(metadata: Metadata) -> str | None:
+    for name in SERIALS:
+        if metadata.get(name):
+            return metadata[name][: values.TEXT_CHARACTERS_MAX]
+    comments = [metadata.get(name, "") for name in COMMENTS]
+    written_in = [metadata.get(name, "") for name in ARTISTS] + [
+        text
+        for comment in comments
+        for text in (comment, _opensoundscape_note(comment).comment)
+        if not text.startswith(_OPENSOUNDSCAPE)
+    ]
+    for text in written_in:
+        serial = _AUDIOMOTH_SERIAL.search(text)
+        if serial is not None and serial[1].upper() != NO_SERIAL:
+            return serial[1].upper()
+    return None
+
+
 def _opensoundscape_note(comment: str) -> _OpenSoundscapeNote:
+    if not comment.startswith(_OPENSOUNDSCAPE):
+        return _OpenSoundscapeNote()
     try:
         return msgspec.json.decode(comment[len(_OPENSOUNDSCAPE) :], type=_OpenSoundscapeNote)
     except (msgspec.DecodeError, RecursionError):
         return _OpenSoundscapeNote()
-
-
-def _guano_place(text: str) -> Place | None:
-    """Read "latitude longitude" in degrees (GUANO 1.0, `Loc Position`)."""
-    try:
-        latitude, longitude = map(float, text.split())
-        return values.place(latitude, longitude, None, None, _LOC_POSITION)
-    except (ValueError, DecodeError):
-        return None

@@ -3,7 +3,7 @@
 import hashlib
 from binascii import a2b_base64
 
-from echo_ingest.decode.audio import flac, mp3, ogg, wav
+from echo_ingest.decode.audio import flac, mp3, ogg, time_expansion, wav
 from echo_ingest.decode.errors import DecodeError, looks_like
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Clip, Container
@@ -41,7 +41,7 @@ def describe(data: bytes, *, hashed: bool) -> Clip:
             ReasonCode.UNKNOWN_AUDIO_FORMAT,
             f"the clip is not WAV, FLAC, MP3 or Ogg audio, but {looks_like(data)}",
         )
-    sound = _MEASURES[kind](data)
+    sound = time_expansion.as_heard(_MEASURES[kind](data))
     return Clip(
         container=kind,
         size_bytes=len(data),

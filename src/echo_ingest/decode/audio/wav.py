@@ -1,18 +1,17 @@
 """WAV: RIFF with a `fmt ` and a `data` chunk (IBM and Microsoft, 1991), RF64 (EBU Tech 3306).
 
-Checked: the data chunk is all there. Read: sample rate, channels, duration, the LIST INFO tags
-under their four-letter names, and the fields of a GUANO chunk under their own.
+Checked: the data chunk is all there. Read: sample rate, channels, duration, and the notes in chunks
+that `wav_notes` knows.
 """
 
 from collections.abc import Iterator
 
-from echo_ingest.decode.audio.sound import U16, U32, U64, AudioMeasure, measured, note
+from echo_ingest.decode.audio import wav_notes
+from echo_ingest.decode.audio.sound import U16, U32, U64, AudioMeasure, measured
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.reasons import ReasonCode
 
 CHUNKS_MAX = 1_000
-METADATA_CHUNKS_MAX = 8
-GUANO_BYTES_MAX = 65_536
 SIZE_IN_DS64 = 0xFFFFFFFF
 FIXED_SIZE_FORMATS = frozenset({1, 3, 6, 7})
 """PCM, float, A-law, µ-law: each sample has the same size, so size gives duration."""
@@ -24,9 +23,8 @@ def measure(data: bytes) -> AudioMeasure:
     layout = b""
     announced_samples: int | None = None
     sound_bytes: int | None = None
-    metadata: dict[str, str] = {}
     wide_size: int | None = None
-    metadata_chunks = 0
+    notes: list[tuple[bytes, bytes]] = []
     for name, start, size in _chunks(data, 12, len(data)):
         if name == b"data" and size == SIZE_IN_DS64 and wide_size is not None:
             size = wide_size
@@ -46,12 +44,8 @@ def measure(data: bytes) -> AudioMeasure:
             (announced_samples,) = U32.unpack_from(body)
         elif name == b"data" and sound_bytes is None:
             sound_bytes = size
-        elif name in (b"LIST", b"guan") and metadata_chunks < METADATA_CHUNKS_MAX:
-            metadata_chunks += 1
-            if name == b"guan":
-                _note_guano(metadata, body)
-            elif body[:4] == b"INFO":
-                _note_info(metadata, body)
+        elif name in wav_notes.READERS and len(notes) < wav_notes.CHUNKS_MAX:
+            notes.append((name, body))
     if len(layout) < 16:
         raise DecodeError(
             ReasonCode.AUDIO_BROKEN, f'the WAV has no whole "fmt " chunk in its {len(data):,} bytes'
@@ -61,7 +55,7 @@ def measure(data: bytes) -> AudioMeasure:
             ReasonCode.AUDIO_CUT_OFF,
             f"the WAV is cut off or empty: it has no data chunk in its {len(data):,} bytes",
         )
-    return _measure(layout, sound_bytes, announced_samples, metadata)
+    return _measure(layout, sound_bytes, announced_samples, wav_notes.metadata(notes))
 
 
 def _measure(
@@ -104,16 +98,3 @@ def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         yield data[at : at + 4], at + 8, size
         at += 8 + size + (size & 1)
     raise DecodeError(ReasonCode.AUDIO_BROKEN, f"the WAV has more than {CHUNKS_MAX:,} chunks")
-
-
-def _note_info(metadata: dict[str, str], body: bytes) -> None:
-    for tag, at, size in _chunks(body, 4, len(body)):
-        note(metadata, tag.decode("latin-1"), body[at : at + size])
-
-
-def _note_guano(metadata: dict[str, str], body: bytes) -> None:
-    """Read "name: value" lines, as in the GUANO specification 1.0."""
-    for line in body[:GUANO_BYTES_MAX].splitlines():
-        name, colon, value = line.partition(b":")
-        if colon:
-            note(metadata, name.decode(errors="replace").strip(), value)
