@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echo_ingest.decode import fast_path
-from echo_ingest.record import Identity, Rejected, identity
+from echo_ingest.record import Identity, Rejected
 from tests.decode.messages import DECODER, message
 
 PREDICTION: dict[str, Any] = {
@@ -65,9 +65,9 @@ EDGES: dict[str, list[Any]] = {
 def same(fields: object) -> Identity | None:
     """Return what the fast path says of a payload; check that full decoding agrees."""
     arrived = message(json.dumps(fields, ensure_ascii=False).encode(errors="surrogatepass"))
-    verdict = DECODER.decode(arrived)
+    slowly = DECODER.identified(arrived, hashed=False)
     assert DECODER.identify(arrived) == (
-        verdict if isinstance(verdict, Rejected) else identity(verdict)
+        slowly if isinstance(slowly, Rejected) else slowly.identity
     )
     return fast_path.identify(arrived.payload)
 

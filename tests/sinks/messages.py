@@ -20,7 +20,6 @@ from echo_ingest.record import (
     Place,
     Rejected,
     Telemetry,
-    identity,
 )
 from echo_ingest.record import Health as NodeHealth
 from echo_ingest.simulator.sounds import CALLS, wav
@@ -113,7 +112,7 @@ def record_of(arrived: Message) -> AnyRecord:
 
 
 def arrivals(arrived: list[Message]) -> list[Arrival]:
-    return [(each, identity(record_of(each))) for each in arrived]
+    return [(each, Decoder(PAYLOAD_BYTES_MAX).identify(each)) for each in arrived]
 
 
 LETTERS = "Λιτόρια «尤文氏樹蛙» 🐸 ضفدع e\u0301 '\";--\\ $where a.b %s {0}"

@@ -7,6 +7,7 @@ import re
 from datetime import UTC, date, datetime
 
 from echo_ingest.decode.noted_times import YEAR_MAX, YEAR_MIN, moment, utc_offset
+from echo_ingest.decode.times import TimeReading
 
 SECONDS_MIN = 1_420_070_400
 """2015: no recorder that counts seconds in its names is older."""
@@ -34,25 +35,33 @@ _START = re.compile(
 )
 
 
-def started_at(name: str) -> datetime | None:
+def started_at(name: str) -> TimeReading | None:
     """Return the time in a file's name: in UTC if it names its zone, otherwise naive."""
-    stem = _EXTENSION.sub("", re.split(r"[/\\]", name)[-1])
+    base_name = re.split(r"[/\\]", name)[-1]
+    stem = _EXTENSION.sub("", base_name)
     if _SECONDS.fullmatch(stem):
-        return _since_1970(int(stem))
-    if _MILLISECONDS.fullmatch(stem):
-        return _since_1970(int(stem) / 1000)
-    if _HEXADECIMAL.fullmatch(stem):
-        return _since_1970(int(stem, 16))
-    matches = list(_START.finditer(stem))
-    starts = {_start(match) for match in matches}
-    dates = {_date(match) for match in (*matches, *_ANY_DATE.finditer(stem))} - {None}
-    return starts.pop() if len(starts) == len(dates) == 1 else None
+        started = _since_1970(int(stem))
+    elif _MILLISECONDS.fullmatch(stem):
+        started = _since_1970(int(stem) / 1000)
+    elif _HEXADECIMAL.fullmatch(stem):
+        started = _since_1970(int(stem, 16))
+    else:
+        started = _in_words(stem)
+    return None if started is None else TimeReading(started, base_name)
 
 
 def _since_1970(seconds: float) -> datetime | None:
     if not SECONDS_MIN <= seconds <= SECONDS_MAX:
         return None
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _in_words(stem: str) -> datetime | None:
+    """Read a date and a time of day; there must be one of each."""
+    matches = list(_START.finditer(stem))
+    starts = {_start(match) for match in matches}
+    dates = {_date(match) for match in (*matches, *_ANY_DATE.finditer(stem))} - {None}
+    return starts.pop() if len(starts) == len(dates) == 1 else None
 
 
 def _date(match: re.Match[str]) -> date | None:

@@ -1,7 +1,6 @@
-"""Read the times that recorders write into their files and the names of these.
+"""Make a time of the digits that recorders write into their files and the names of these.
 
-A time that names its zone is returned in UTC, another one naive: `times` resolves it. What is not a
-time, or could be more than one, gives None.
+A time that names its zone is returned in UTC, another one naive.
 """
 
 import re
@@ -10,24 +9,10 @@ from datetime import UTC, datetime, timedelta
 YEAR_MIN, YEAR_MAX = 1970, 2105
 HOURS_WEST_MAX, HOURS_EAST_MAX = 12, 14
 
-_ISO = re.compile(
-    r"\s*(\d{4})-?(\d\d)-?(\d\d)[Tt _](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?"
-    r"\s?([Zz]|UTC|[+-]\d\d(?::?\d\d)?)?\s*",
-    re.ASCII,
-)
 _ZONE = re.compile(r"([+-])(\d{1,2})(?::?(\d\d))?", re.ASCII)
 
 
-def iso(text: str) -> datetime | None:
-    """Read ISO 8601 with a date and a time of day, as GUANO, `wamd` and tags write it."""
-    match = _ISO.fullmatch(text)
-    if match is None:
-        return None
-    *fields, fraction, zone = match.groups()
-    return moment(*(field or "0" for field in fields), fraction=fraction, zone=zone)
-
-
-def moment(  # noqa: PLR0913 - the fields of a date and a time
+def moment(
     year: str,
     month: str,
     day: str,
@@ -44,7 +29,12 @@ def moment(  # noqa: PLR0913 - the fields of a date and a time
         return None
     try:
         read = datetime(
-            *map(int, (year, month, day, hour, minute, second)),
+            int(year),
+            int(month),
+            int(day),
+            int(hour),
+            int(minute),
+            int(second),
             int((fraction or "0")[:6].ljust(6, "0")),
         )
     except ValueError:

@@ -6,14 +6,14 @@ ignored otherwise.
 
 import re
 from collections.abc import Callable
-from datetime import datetime
 
 import msgspec
 from msgspec import Struct
 
 from echo_ingest.decode import file_names, noted_places, values
 from echo_ingest.decode.audio import wamd
-from echo_ingest.decode.noted_times import YEAR_MIN, iso, moment
+from echo_ingest.decode.noted_times import moment
+from echo_ingest.decode.times import TimeReading, from_calendar
 from echo_ingest.record import Place
 
 Metadata = dict[str, str]
@@ -38,24 +38,13 @@ _BEXT_TIME = re.compile(r"(\d\d)[-_:/ .]?(\d\d)[-_:/ .]?(\d\d)", re.ASCII)
 class RecorderNotes(Struct, frozen=True, gc=False):
     """When, where and by which recorder a clip was recorded."""
 
-    recorded_at: datetime | None = None
-    """In UTC, or naive where the zone is not known."""
-    time_text: str | None = None
-    """What the file says of the time, in its own words."""
+    times: tuple[TimeReading, ...] = ()
+    """When the recording began, in order of trust; those that name a zone go first."""
     place: Place | None = None
     serial: str | None = None
 
 
-class NotedTime(Struct, frozen=True, gc=False):
-    """A time in a file, and the words for it there."""
-
-    moment: datetime
-    text: str
-
-    @property
-    def trust(self) -> tuple[bool, bool]:
-        """Return what sorts before what: a clock that was set, then a zone that is named."""
-        return self.moment.year <= YEAR_MIN, self.moment.tzinfo is None
+NO_NOTES = RecorderNotes()
 
 
 class _OpenSoundscapeNote(Struct, frozen=True, gc=False):
@@ -67,33 +56,28 @@ class _OpenSoundscapeNote(Struct, frozen=True, gc=False):
 
 def recorder_notes(metadata: Metadata, file_name: str | None = None) -> RecorderNotes:
     """Read the notes in a clip's metadata, and the name of its file if that is known."""
-    times = [noted for read in TIMES if (noted := read(metadata)) is not None]
-    named_time = file_names.started_at(file_name) if file_name else None
-    if file_name and named_time is not None:
-        times.append(NotedTime(named_time, file_name))
-    best = min(times, key=lambda noted: noted.trust, default=None)  # the first of the best
+    readings = [read(metadata) for read in TIMES]
+    if file_name:
+        readings.append(file_names.started_at(file_name))
+    times = (reading for reading in readings if reading is not None)
     return RecorderNotes(
-        recorded_at=best.moment if best else None,
-        time_text=best.text if best else None,
+        times=tuple(sorted(times, key=lambda reading: reading.moment.tzinfo is None)),
         place=_place(metadata),
         serial=_serial(metadata),
     )
 
 
-def _iso_in(*names: str) -> Callable[[Metadata], NotedTime | None]:
+def _iso_in(*names: str) -> Callable[[Metadata], TimeReading | None]:
     """Return a reader of the first ISO 8601 time in the fields of these names."""
 
-    def read(metadata: Metadata) -> NotedTime | None:
-        for name in names:
-            started = iso(metadata.get(name, ""))
-            if started is not None:
-                return NotedTime(started, metadata[name])
-        return None
+    def read(metadata: Metadata) -> TimeReading | None:
+        readings = (from_calendar(metadata.get(name, "")) for name in names)
+        return next((reading for reading in readings if reading is not None), None)
 
     return read
 
 
-def _audiomoth_time(metadata: Metadata) -> NotedTime | None:
+def _audiomoth_time(metadata: Metadata) -> TimeReading | None:
     """Read "Recorded at 05:45:12 14/09/2026 (UTC+10) by AudioMoth …".
 
     The form is that of `setHeaderComment` in the firmware. Version 1.0 names no zone; it wrote UTC.
@@ -103,37 +87,32 @@ def _audiomoth_time(metadata: Metadata) -> NotedTime | None:
         if match is not None:
             _, hour, minute, second, fraction, day, month, year, zone = match.groups()
             zone = zone.replace(" ", "0") if zone else "UTC"
-            started = moment(
-                year, month, day, hour, minute, second, fraction=fraction, zone=zone
-            )
-            return None if started is None else NotedTime(started, match["clock"])
+            started = moment(year, month, day, hour, minute, second, fraction=fraction, zone=zone)
+            return None if started is None else TimeReading(started, match["clock"])
     return None
 
 
-def _opensoundscape_time(metadata: Metadata) -> NotedTime | None:
+def _opensoundscape_time(metadata: Metadata) -> TimeReading | None:
     """Read when a cut of a longer recording begins.
 
     The comment in the note of OpenSoundscape tells when the whole recording began.
     """
-    for name in COMMENTS:
-        note = _opensoundscape_note(metadata.get(name, ""))
-        started = iso(note.recording_start_time or "")
-        if started is not None:
-            return NotedTime(started, note.recording_start_time or "")
-    return None
+    notes = (_opensoundscape_note(metadata.get(name, "")) for name in COMMENTS)
+    readings = (from_calendar(note.recording_start_time or "") for note in notes)
+    return next((reading for reading in readings if reading is not None), None)
 
 
-def _bext_time(metadata: Metadata) -> NotedTime | None:
+def _bext_time(metadata: Metadata) -> TimeReading | None:
     """Read date and time of EBU Tech 3285, which leaves open what stands between the digits."""
     day = _BEXT_DATE.fullmatch(metadata.get("OriginationDate", ""))
     clock = _BEXT_TIME.fullmatch(metadata.get("OriginationTime", ""))
     if day is None or clock is None:
         return None
     started = moment(*day.groups(), *clock.groups())
-    return None if started is None else NotedTime(started, f"{day[0]} {clock[0]}")
+    return None if started is None else TimeReading(started, f"{day[0]} {clock[0]}")
 
 
-TIMES: tuple[Callable[[Metadata], NotedTime | None], ...] = (
+TIMES: tuple[Callable[[Metadata], TimeReading | None], ...] = (
     _iso_in("Timestamp"),  # GUANO; `wamd` where there is no GUANO
     _iso_in(f"{wamd.OWN}Timestamp"),  # `wamd` beside GUANO
     _audiomoth_time,
@@ -142,10 +121,7 @@ TIMES: tuple[Callable[[Metadata], NotedTime | None], ...] = (
     _bext_time,
     _iso_in("ICRD", "IDIT", "DATE"),  # LIST INFO, Vorbis comments
 )
-"""The readers of times in the order in which they are trusted.
-
-Only a clock that was never set and a time without a zone come after all others.
-"""
+"""The readers of times, in the order in which they are trusted."""
 PLACES: tuple[tuple[str, ...], ...] = (
     ("Loc Position", "Loc Elevation", "Loc Accuracy"),
     (f"{wamd.OWN}Loc Position",),

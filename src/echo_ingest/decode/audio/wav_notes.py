@@ -1,4 +1,4 @@
-"""What the chunks of a WAV say beside the sound: each has a reader, which gives names and values."""
+"""What a WAV says beside its sound: chunks, each with a reader that gives names and values."""
 
 from collections.abc import Callable, Sequence
 
