@@ -53,6 +53,8 @@ def fields(body: bytes) -> dict[str, str]:
         at += _HEAD.size
         value = body[at : at + size]
         at += size
+        if at > len(body):
+            break  # the rest of the value may have said something else
         if number == VERSION and value[:2] != U16.pack(KNOWN_VERSION):
             note(found, f"{OWN}Version", value.hex().encode())
             break  # another version may give the ids another meaning

@@ -24,7 +24,7 @@ def measure(data: bytes) -> AudioMeasure:
     announced_samples: int | None = None
     sound_bytes: int | None = None
     wide_size: int | None = None
-    notes: list[tuple[bytes, bytes]] = []
+    notes: list[tuple[bytes, bytes, int]] = []
     for name, start, size in _chunks(data, 12, len(data)):
         if name == b"data" and size == SIZE_IN_DS64 and wide_size is not None:
             size = wide_size
@@ -45,7 +45,7 @@ def measure(data: bytes) -> AudioMeasure:
         elif name == b"data" and sound_bytes is None:
             sound_bytes = size
         elif name in wav_notes.READERS and len(notes) < wav_notes.CHUNKS_MAX:
-            notes.append((name, body))
+            notes.append((name, body, size))
     if len(layout) < 16:
         raise DecodeError(
             ReasonCode.AUDIO_BROKEN, f'the WAV has no whole "fmt " chunk in its {len(data):,} bytes'

@@ -27,13 +27,16 @@ READERS = {
 """By the name of the chunk, in the order in which they are trusted."""
 
 
-def metadata(chunks: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the entries of `chunks`, given by name and body, in the order of trust."""
+def metadata(chunks: Sequence[tuple[bytes, bytes, int]]) -> dict[str, str]:
+    """Return the entries of `chunks`, given by name, body and announced size, by trust."""
     merged: dict[str, str] = {}
     for kind, reader in READERS.items():
-        for name, body in chunks:
-            if name == kind:
-                for field, value in reader.fields(body).items():
-                    if merged.setdefault(field, value) != value:
-                        merged.setdefault(reader.namespace + field, value)
+        for name, body, size in chunks:
+            if name != kind:
+                continue
+            is_cut = len(body) < size and name == b"guan"
+            whole = body[: body.rfind(b"\n") + 1] if is_cut else body
+            for field, value in reader.fields(whole).items():
+                if merged.setdefault(field, value) != value:
+                    merged.setdefault(reader.namespace + field, value)
     return dict(list(merged.items())[:METADATA_ENTRIES_MAX])
