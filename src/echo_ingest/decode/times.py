@@ -32,6 +32,8 @@ CLOCK_STARTS = tuple(
 A recorder that was switched on without a battery counts from there."""
 CLOCK_STARTS_END = datetime(2010, 1, 3, tzinfo=UTC)
 """From here on no clock shows one of these days, in any zone."""
+STARTS_IN_1980 = tuple(start - datetime(1970, 1, 1) for start in CLOCK_STARTS if start.year == 1980)
+"""How much later than Unix the clocks of FAT and of GPS begin."""
 GPS_WEEKS = timedelta(weeks=1024)
 """GPS counts weeks in ten bits: an old receiver gives a date that lies so far in the past."""
 ZONE_WEST_SECONDS, ZONE_EAST_SECONDS = 12 * 3600, 14 * 3600
@@ -73,6 +75,8 @@ class TimeReading(Struct, frozen=True, gc=False):
     """With the zone that the device named, or without one."""
     words: str
     """What the device wrote."""
+    is_count: bool = False
+    """It is a number since 1970, or so it seems: the device may count from another day."""
 
     @property
     def seconds(self) -> int:
@@ -112,6 +116,8 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
         written = _moved(reading.moment, -ahead_seconds) if ahead_seconds else reading.moment
         placed = _in_utc(written, rules.zone)
         problem = _problem(written, placed, received_at, rules)
+        if problem is None and reading.is_count and _counts_since_1980(written, received_at):
+            problem = TimeProblem.CLOCK_NOT_SET
         if placed is None or problem is not None:
             problems.append(problem or TimeProblem.ZONE_UNKNOWN)
         elif ahead_seconds:
@@ -126,6 +132,16 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
 def received(at_ms: int) -> datetime:
     """Turn a receive time into a datetime."""
     return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _counts_since_1980(moment: datetime, received_at: datetime) -> bool:
+    """Return whether a count, taken as one since 1970, is that of a clock which began in 1980.
+
+    That makes today a day ten years ago, which can lie after the first day of the project.
+    """
+    return any(
+        -CLOCK_TOLERANCE <= received_at - (moment + later) <= DAY for later in STARTS_IN_1980
+    )
 
 
 def _problem(
@@ -210,7 +226,7 @@ def read(stamp: str | int | float, field: str) -> TimeReading:
     Raise `DecodeError` for anything else, naming `field`.
     """
     if not isinstance(stamp, str):
-        return TimeReading(_from_number(stamp, field, stamp), str(stamp))
+        return TimeReading(_from_number(stamp, field, stamp), str(stamp), is_count=True)
     text = stamp.strip()
     if len(stamp) > WORDS_CHARACTERS_MAX or not text.isascii():
         raise _unreadable(field, stamp)
@@ -218,7 +234,7 @@ def read(stamp: str | int | float, field: str) -> TimeReading:
     if number is not None:
         whole, fraction = number.groups()
         value = float(text) if fraction and fraction.strip(".0") else int(whole)
-        return TimeReading(_from_number(value, field, text), text)
+        return TimeReading(_from_number(value, field, text), text, is_count=True)
     reading = from_calendar(text)
     if reading is None:
         raise _unreadable(field, stamp)

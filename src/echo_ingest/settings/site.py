@@ -29,13 +29,16 @@ def check_zone(name: str) -> str:
     known = zoneinfo.available_timezones().difference(NOT_ZONES)
     if name in known:
         return name
-    by_place = {each.rpartition("/")[2].casefold(): each for each in sorted(known)}
-    by_name = {each.casefold(): each for each in sorted(known)}
     meant = name.strip().replace(" ", "_").casefold()
-    if nearest := difflib.get_close_matches(meant, by_name, n=1, cutoff=0.8):
-        raise ValueError(f"type {by_name[nearest[0]]}")
-    if nearest := difflib.get_close_matches(meant, by_place, n=1, cutoff=0.8):
-        raise ValueError(f"type {by_place[nearest[0]]}")
+    by_name = {each.casefold(): each for each in known}
+    if meant in by_name:
+        raise ValueError(f"type {by_name[meant]}")
+    # Abbreviations are left out: AEST is near to EST, on the other side of the Earth.
+    places = {name: each for name, each in sorted(by_name.items()) if "/" in name}
+    by_city = {name.rpartition("/")[2]: each for name, each in places.items()}
+    for names in (places, by_city):
+        if nearest := difflib.get_close_matches(meant, names, n=1, cutoff=0.8):
+            raise ValueError(f"type {names[nearest[0]]}")
     raise ValueError(ZONE_REMEDY)
 
 
