@@ -77,11 +77,15 @@ def audiomoth_comment(
     return f"Recorded at {clock} {local:%d/%m/%Y}{zone} {who} {rest}"
 
 
-def info(*tags: tuple[bytes, bytes], padded: bool = True) -> bytes:
-    """Return a LIST INFO chunk, whose tags may lack the byte that makes their size even."""
+def info(*tags: tuple[bytes, bytes], padded: bool = True, behind: bytes = b"") -> bytes:
+    """Return a LIST INFO chunk.
+
+    Its tags may lack the byte that makes their size even, or have more `behind` that.
+    """
     body = b"INFO"
     for name, value in tags:
         body += chunk(name, value) if padded else name + struct.pack("<I", len(value)) + value
+        body += behind
     return chunk(b"LIST", body)
 
 

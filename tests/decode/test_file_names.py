@@ -172,6 +172,11 @@ def ambiguous_names(rng: Random) -> str:
             f"{rng.randrange(0x5A000000, 0x60000000):08x}.wav".replace("5", "a"),
             f"{rng.randrange(10**17, 10**18)}.wav",
             f"rec{rng.randrange(1_000)}.wav",
+            f"{local:%Y-%m-%d%H-%M-%S}.wav",
+            f"{local:%Y%m%d%H:%M:%S}.wav",
+            f"{rng.randrange(1_420_070_400):010d}.wav",
+            f"{rng.randrange(2**31, 10**10)}.wav",
+            f"{rng.randrange(2**31, 2**32):08X}.WAV",
         )
     )
 

@@ -16,6 +16,7 @@ _POSITIONS = (
     rf"{_COMMA}{_NORTH}(?: *; *|,? +){_COMMA}{_EAST}",
     r"([+-]?\d{1,3},\d+)(),([+-]?\d{1,3},\d+)()",
 )
+# No text fits two of these with two meanings.
 _PATTERNS = tuple(re.compile(pattern, re.ASCII | re.IGNORECASE) for pattern in _POSITIONS)
 _WAMD = re.compile(
     rf"WGS ?(?:19)?84,{_POINT}{_NORTH},{_POINT}{_EAST}(?:,(.*))?", re.ASCII | re.IGNORECASE
@@ -35,13 +36,11 @@ def place(position: str, elevation: str = "", accuracy: str = "") -> Place | Non
     match = _WAMD.fullmatch(text)
     if match is not None:
         elevation = match[5] or elevation
-        read = _degrees(match)
+    elif _WHOLE_DEGREES.fullmatch(text):
+        return None
     else:
-        matches = filter(None, (pattern.fullmatch(text) for pattern in _PATTERNS))
-        meanings = {_degrees(match) for match in matches}
-        if len(meanings) != 1 or _WHOLE_DEGREES.fullmatch(text):
-            return None
-        (read,) = meanings
+        match = next(filter(None, (pattern.fullmatch(text) for pattern in _PATTERNS)), None)
+    read = None if match is None else _degrees(match)
     if read is None:
         return None
     return (

@@ -51,7 +51,6 @@ class _OpenSoundscapeNote(Struct, frozen=True, gc=False):
     """The part of an OpenSoundscape note that is read."""
 
     recording_start_time: str | None = None
-    comment: str = ""
 
 
 def recorder_notes(metadata: Metadata, file_name: str | None = None) -> RecorderNotes:
@@ -144,13 +143,7 @@ def _serial(metadata: Metadata) -> str | None:
     for name in SERIALS:
         if metadata.get(name):
             return metadata[name][: values.TEXT_CHARACTERS_MAX]
-    comments = [metadata.get(name, "") for name in COMMENTS]
-    written_in = [metadata.get(name, "") for name in ARTISTS] + [
-        text
-        for comment in comments
-        for text in (comment, _opensoundscape_note(comment).comment)
-        if not text.startswith(_OPENSOUNDSCAPE)
-    ]
+    written_in = (metadata.get(name, "") for name in (*ARTISTS, *COMMENTS))
     for text in written_in:
         serial = _AUDIOMOTH_SERIAL.search(text)
         if serial is not None and serial[1].upper() != NO_SERIAL:

@@ -1,6 +1,6 @@
 """GUANO 1.0 (guano-md.org): the chunk `guan` of a WAV, lines of "name: value" in UTF-8."""
 
-from echo_ingest.decode.audio.sound import note, text
+from echo_ingest.decode.audio.sound import METADATA_ENTRIES_MAX, note, text
 
 BYTES_MAX = 65_536
 BYTE_ORDER_MARK = "\ufeff"
@@ -14,6 +14,8 @@ def fields(body: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in body[:BYTES_MAX].splitlines():
         name, colon, value = line.partition(b":")
+        if len(found) == METADATA_ENTRIES_MAX:
+            break
         if colon:
             note(found, text(name).strip(BYTE_ORDER_MARK).strip(), value)
     return found

@@ -7,6 +7,7 @@ from echo_ingest.decode.audio.sound import U32, note
 
 TAGS_MAX = 1_000
 _TAG = re.compile(rb"[A-Za-z0-9]{3}[A-Za-z0-9 ]")
+_PADDING = re.compile(rb"\0{1,3}")
 
 
 def fields(body: bytes) -> dict[str, str]:
@@ -27,8 +28,8 @@ def _tags(body: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield body[at : at + 4], body[at + 8 : at + 8 + size]
         at += 8 + size
         # A tag of odd size is followed by a byte of padding. Some writers forget it, others add
-        # it to any tag: where the next tag begins is where its name is.
-        if (size & 1 and not _TAG.match(body, at)) or (
-            body[at : at + 1] == b"\0" and _TAG.match(body, at + 1)
-        ):
+        # more, or something other than NUL: the next tag is where its name is.
+        if size & 1 and not _TAG.match(body, at):
             at += 1
+        if padding := _PADDING.match(body, at):
+            at = padding.end()

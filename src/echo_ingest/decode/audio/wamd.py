@@ -56,7 +56,7 @@ def fields(body: bytes) -> dict[str, str]:
         if at > len(body):
             break  # the rest of the value may have said something else
         if number == VERSION and value[:2] != U16.pack(KNOWN_VERSION):
-            note(found, f"{OWN}Version", value.hex().encode())
+            note(found, f"{OWN}Version", value[:8].hex().encode())
             break  # another version may give the ids another meaning
         if number not in (VERSION, PADDING):
             _note_field(found, number, value)
