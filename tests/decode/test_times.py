@@ -387,6 +387,18 @@ def test_a_host_whose_own_clock_was_not_set_judges_no_time_as_too_late() -> None
     assert_not_believed("2007-01-01T00:00:05Z", TimeProblem.BEFORE_FIRST_DAY, at=unset)
 
 
+def test_the_shortcut_judges_as_the_rules_do() -> None:
+    one_by_one = Rules(first_day=date(2015, 1, 2))  # for such a day there is no shortcut
+    rng = Random(17)
+    for moment in moments(500, seed=18):
+        ages = (0, 600, 601, -1, 86_400, 9 * 365 * 86_400 + 1, rng.randrange(-10_000, 10**9))
+        for age in ages:
+            shown = moment - timedelta(seconds=age)
+            if shown.year >= 2016:
+                for written in (f"{shown:%FT%T.%fZ}", int(shown.timestamp())):
+                    assert decoded(written, at=moment) == decoded(written, one_by_one, moment)
+
+
 # ---------------------------------------------------------------------- without a zone
 
 
