@@ -577,6 +577,15 @@ def test_a_key_beside_a_long_clip_is_seen_too() -> None:
             assert alone.code == Code.BROKEN_BASE64
 
 
+def test_an_escaped_quote_before_a_long_list_is_no_end_of_text() -> None:
+    middle = ",".join("1" * 2_000)
+    payload = f'{{"sensorId":"s","status":"a","q":"\\"","l":["x",{middle},"y"],"z":null}}'
+    assert isinstance(agrees(DECODER, payload.encode()), Telemetry)
+    twice = agrees(DECODER, payload.replace('"z"', '"q":1,"z"').encode())
+    assert isinstance(twice, Rejected)
+    assert (twice.code, twice.field) == (Code.AMBIGUOUS_KEY, "q")
+
+
 def test_an_escaped_colon_hides_no_key() -> None:
     stamp = STAMP.replace(":", "\\u003a", 1)
     twice = f'{{"timestamp":"{stamp}","sensorId":"s","status":"a","status":"b"}}'
