@@ -26,7 +26,6 @@ from echo_ingest.record import (
     Recording,
     Rejected,
     Telemetry,
-    identity,
 )
 from tests.decode.messages import (
     BYTES_MAX,
@@ -81,10 +80,12 @@ def float32(number: float) -> float:
 def agrees(decoder: Decoder, payload: Any, node: str | None = None) -> AnyRecord | Rejected:
     """Decode a message; check that identifying it alone says the same."""
     arrived = message(payload, node=node)
-    decoded = decoder.decode(arrived)
-    expected = decoded if isinstance(decoded, Rejected) else identity(decoded)
-    assert decoder.identify(arrived) == expected
-    return decoded
+    decoded = decoder.identified(arrived, hashed=True)
+    if isinstance(decoded, Rejected):
+        assert decoder.identify(arrived) == decoded
+        return decoded
+    assert decoder.identify(arrived) == decoded.identity
+    return decoded.record
 
 
 def shown_number(why: Rejected) -> float:
