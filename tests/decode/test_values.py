@@ -31,6 +31,7 @@ from tests.decode.messages import (
     BYTES_MAX,
     DECODER,
     RECEIVED_AT_MS,
+    chunk,
     message,
     record,
     recording,
@@ -384,6 +385,9 @@ def test_names_of_devices_lose_only_what_cannot_be_seen(chance: random.Random) -
         assert moved.animal_id == name
         heard = recording(wav(), ("sensor_id", disturbed(name, chance)))
         assert heard.sensor_id == name
+        serial = name.replace(" ", chance.choice(("  ", " \xa0")))
+        notes = f"GUANO|Version: 1.0\nSerial: {serial}"
+        assert recording(wav(chunk(b"guan", notes.encode()))).sensor_id == name
 
 
 def test_the_id_of_a_message_stays_as_it_came(chance: random.Random) -> None:
