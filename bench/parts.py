@@ -16,7 +16,7 @@ from statistics import median
 from rich.table import Table
 
 from bench.disk import synced_bytes_per_second
-from bench.payloads import CLIP_BYTES, Form, messages
+from bench.payloads import CLIP_BYTES, RECEIVED_AT_MS, Form, messages
 from bench.results import screen
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import (
@@ -60,7 +60,8 @@ def _measured(form: Form, number: int, batch: int) -> dict[str, float]:
     identify = Decoder(Settings().payload_bytes_max).identify
     node_of = Settings().node_of
     received = [
-        Message(topic, payload, 0, node_of(topic)) for topic, payload in messages(form, number)
+        Message(topic, payload, RECEIVED_AT_MS, node_of(topic))
+        for topic, payload in messages(form, number)
     ]
     arrivals: list[Arrival] = [(each, identify(each)) for each in received]
     steps: dict[str, Callable[[], object]] = {
