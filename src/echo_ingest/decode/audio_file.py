@@ -4,8 +4,6 @@ What else is known of it comes from MQTT 5 user properties first [MQTT-3.3.2-18]
 file's own header.
 """
 
-from math import isfinite, nan
-
 from echo_ingest.decode import audio, times, values
 from echo_ingest.decode.errors import DecodeError, quoted
 from echo_ingest.decode.identified import Identified
@@ -25,7 +23,12 @@ PROPERTIES = (
     "altitude",
 )
 """The user properties that are read; others are ignored."""
-_PLACE = values.PlacePaths("user properties", "user property latitude", "user property longitude")
+_PLACE = values.PlacePaths(
+    "user properties",
+    "user property latitude",
+    "user property longitude",
+    altitude="user property altitude",
+)
 
 
 def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
@@ -67,7 +70,10 @@ def _properties(message: Message) -> dict[str, str]:
     properties: dict[str, str] = {}
     for name, value in message.properties:
         if name in PROPERTIES:
-            values.text(value, f"user property {name}")
+            if name == "sensor_id":
+                value = values.text(value, f"user property {name}")
+            else:
+                values.exact_text(value, f"user property {name}")
             if properties.setdefault(name, value) != value:
                 raise DecodeError(
                     ReasonCode.PROPERTY_GIVEN_TWICE,
@@ -88,14 +94,11 @@ def _number(properties: dict[str, str], name: str) -> float | None:
     text = properties.get(name)
     if text is None:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = nan
-    if not isfinite(number):
+    number = values.decimal(text, is_degrees=name != "altitude")
+    if number is None:
         raise DecodeError(
             ReasonCode.WRONG_TYPE,
-            f"a number was expected, not {quoted(text)}",
+            f"a number with a decimal point was expected, not {quoted(text)}",
             f"user property {name}",
         )
     return number
