@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -282,7 +283,7 @@ def _show(credentials: admin.NodeCredentials | None, env_file: Path | None, qr: 
 def _contacts(settings: Settings) -> dict[str, NodeContact]:
     try:
         with contextlib.closing(open_reader(settings)) as reader:
-            return reader.last_heard(datetime.now(UTC).date())
+            return reader.last_heard(time.time_ns() // 1_000_000)
     except JournalUnusable:
         say("there is no journal yet, so it is not known when nodes were heard")
         return {}

@@ -13,6 +13,8 @@ from msgspec import Struct
 
 from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, text_of, to_entry
 from echo_ingest.journal.journal_file import JournalUnusable, connect
+from echo_ingest.journal.node_days import CREDIBLE_AHEAD_MS
+from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.journal.recovery.detect import noting
 
 Row = tuple[Any, ...]
@@ -27,7 +29,8 @@ class JournalMarks(Struct, frozen=True):
     left_behind: int
     """How many records before that are still there, because a sink has them parked."""
     first_received_at_ms: int | None
-    """When the oldest record after those was received; None if there is none."""
+    """When the oldest record after those was received, unless its time is still to come; None if
+    there is none."""
     last_dead_letter: int
     dead_letters: int
     """How many dead letters there are."""
@@ -90,8 +93,10 @@ class JournalChanges:
                 "SELECT (SELECT coalesce(max(offset), 0) FROM record), trimmed_offset,"
                 " (SELECT count(*) FROM record WHERE offset <= trimmed_offset),"
                 " (SELECT received_at_ms FROM record WHERE offset > trimmed_offset"
-                "  ORDER BY offset LIMIT 1), dead_letters - lost_dead_letters,"
-                " (SELECT coalesce(max(id), 0) FROM dead_letter) FROM ledger"
+                "  AND received_at_ms <= unixepoch() * 1000 + ?1 ORDER BY offset LIMIT 1),"
+                " dead_letters - lost_dead_letters,"
+                " (SELECT coalesce(max(id), 0) FROM dead_letter) FROM ledger",
+                (CREDIBLE_AHEAD_MS,),
             ).get
             parked = self._db.execute(
                 "SELECT sink, count(*), sum(replay), sum(attempts), max(parked_at_ms) FROM parked"
@@ -166,22 +171,28 @@ class JournalChanges:
         return None
 
     def heard(self) -> Iterator[tuple[str, int, int]]:
-        """Yield every node with the times it was first and last heard; reads each of its days."""
+        """Yield every node with the times it was first and last heard; reads each of its days.
+
+        Days that are still to come do not count: the clock of the machine was wrong.
+        """
         yield from self._rows(
-            "SELECT node, min(first_heard_at_ms), max(last_heard_at_ms) FROM node_day GROUP BY node"
+            "SELECT node, min(first_heard_at_ms), max(last_heard_at_ms) FROM node_day"
+            " WHERE day <= (unixepoch() * 1000 + ?) / ? GROUP BY node",
+            (CREDIBLE_AHEAD_MS, DAY_MS),
         )
 
     def last_heard(self) -> list[tuple[str, int]]:
-        """Return every node with the time it was last heard; 30 ms for 10,000 nodes."""
+        """Return every node with the time it was last heard, as `heard`; 30 ms for 10,000 nodes."""
         rows = self._rows(
             "WITH RECURSIVE name(node) AS (SELECT min(node) FROM node_day UNION ALL"
             " SELECT (SELECT min(node) FROM node_day WHERE node > name.node) FROM name"
             "  WHERE node IS NOT NULL)"
-            " SELECT node, (SELECT last_heard_at_ms FROM node_day"
-            "  WHERE node_day.node = name.node ORDER BY day DESC LIMIT 1)"
-            " FROM name WHERE node IS NOT NULL"
+            " SELECT node, (SELECT last_heard_at_ms FROM node_day WHERE node_day.node = name.node"
+            "  AND day <= (unixepoch() * 1000 + ?) / ? ORDER BY day DESC LIMIT 1)"
+            " FROM name WHERE node IS NOT NULL",
+            (CREDIBLE_AHEAD_MS, DAY_MS),
         )
-        return [(node, at_ms) for node, at_ms in rows]
+        return [(node, at_ms) for node, at_ms in rows if at_ms is not None]
 
     @contextmanager
     def _at_one_moment(self) -> Iterator[None]:
