@@ -12,7 +12,7 @@ Guarantees
     left was received; a part of that hour may be gone.
   - Samples are taken each minute. They alone are not derived: an almanac that is built anew has
     none.
-  - A call belongs to a night by the UTC hour in which it was observed.
+  - A call belongs to the night in which it was observed; `night.py` says which that is.
 
 Times are milliseconds since 1970, UTC; hours are UTC hours.
 """

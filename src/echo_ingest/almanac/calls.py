@@ -26,7 +26,7 @@ class CallFilter(Struct, frozen=True):
     confidence_percent_min: int | None = None
     """0, 10, 20 … 100. Calls without a confidence are then left out."""
     since_ms: int | None = None
-    """Observed then or later; milliseconds since 1970, UTC. Nights round it down to the hour."""
+    """Observed then or later; milliseconds since 1970, UTC."""
     until_ms: int | None = None
     """Observed before then."""
 

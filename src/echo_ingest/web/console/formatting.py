@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 import zoneinfo
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from echo_ingest import formatting
@@ -162,17 +162,6 @@ def zone_of(local: datetime) -> str:
 
 
 # ---------------------------------------------------------------------- nights
-
-
-def night_of(when: Moment, zone: ZoneInfo) -> date:
-    """Return the night of a moment: it goes from noon to noon, and is named by its evening."""
-    return (_local(when, zone).replace(tzinfo=None) - timedelta(hours=12)).date()
-
-
-def night_bounds(night: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return its noon and the next one: 23 or 25 hours apart where the clocks change."""
-    noon = datetime.combine(night, time(12), zone)
-    return noon, datetime.combine(night + timedelta(days=1), time(12), zone)
 
 
 def night_name(night: date) -> str:
