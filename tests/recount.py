@@ -45,6 +45,10 @@ class JournalRecord:
         return int(self.record.observed_at.timestamp() * 1000)
 
     @property
+    def is_call(self) -> bool:
+        return isinstance(self.record, Detection) and self.record.observation_type == "animal"
+
+    @property
     def clip_ms(self) -> int | None:
         record = self.record
         clip = record.clip if isinstance(record, Detection | Recording) else None
@@ -82,7 +86,7 @@ def check(almanac_path: Path, journal_path: Path) -> None:
 def check_calls(almanac: Almanac, entries: list[JournalRecord]) -> None:
     recordings = [each for each in entries if isinstance(each.record, Recording)]
     expected = sorted(
-        (call_of(each, recordings) for each in entries if isinstance(each.record, Detection)),
+        (call_of(each, recordings) for each in entries if each.is_call),
         key=lambda call: (call.observed_at_ms, call.offset),
         reverse=True,
     )
@@ -148,7 +152,7 @@ def call_of(entry: JournalRecord, recordings: list[JournalRecord]) -> ListedCall
 
 
 def check_nights(almanac: Almanac, entries: list[JournalRecord], zone: ZoneInfo) -> None:
-    all_calls = [call_of(each, []) for each in entries if isinstance(each.record, Detection)]
+    all_calls = [call_of(each, []) for each in entries if each.is_call]
     for wanted in FILTERS:
         calls = [call for call in all_calls if is_wanted(call, wanted)]
         by_night: dict[date, dict[str, list[ListedCall]]] = defaultdict(lambda: defaultdict(list))
@@ -182,8 +186,8 @@ def all_nights(almanac: Almanac, wanted: CallFilter, zone: ZoneInfo) -> list[Nig
 
 
 def evening_of(at_ms: int, zone: ZoneInfo) -> date:
-    hour_began = datetime.fromtimestamp(at_ms // HOUR_MS * 3600, zone)
-    return hour_began.date() - timedelta(days=hour_began.hour < 12)
+    local = datetime.fromtimestamp(at_ms / 1000, zone)
+    return local.date() - timedelta(days=local.hour < 12)
 
 
 # ---------------------------------------------------------------------- refused
@@ -246,9 +250,10 @@ def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
     for each in entries:
         hour, observed = each.received_at_ms // HOUR_MS, each.observed_at_ms // HOUR_MS
         received[each.node, hour] += 1
-        calls[each.node, observed] += isinstance(each.record, Detection)
+        calls[each.node, observed] += each.is_call
         if each.record.time_source == "device":
-            delays[each.node, hour].append(each.received_at_ms - each.observed_at_ms)
+            of_sound = (each.clip_ms or 0) if each.record.form == "audio-file" else 0
+            delays[each.node, hour].append(each.received_at_ms - each.observed_at_ms - of_sound)
         if isinstance(each.record, Recording | Telemetry) and each.record.health is not None:
             for measure in MEASURES:
                 value = getattr(each.record.health, measure)

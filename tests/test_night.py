@@ -113,7 +113,7 @@ def test_where_a_day_was_left_out_last_night_is_the_one_before_it() -> None:
     assert last_night(datetime(2011, 12, 31, 15, tzinfo=apia), apia).evening == date(2011, 12, 29)
 
 
-@given(st.datetimes(datetime(1970, 1, 2), datetime(2106, 1, 1)), st.timezones())  # noqa: DTZ001
+@given(st.datetimes(datetime(1970, 1, 2), datetime(2106, 1, 1)), st.timezones())
 def test_every_moment_lies_in_its_night_in_every_zone(when: datetime, zone: ZoneInfo) -> None:
     now = when.replace(tzinfo=UTC)
     night = night_of(now, zone)

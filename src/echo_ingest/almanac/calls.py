@@ -157,7 +157,9 @@ def recordings(
 
 def recording_neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None]:
     """Return the offsets of the recordings of the same node before this one, and after it."""
-    here = rows_of(db, "SELECT node_id, started_at_ms FROM clip WHERE offset = ?", (offset,))
+    here = rows_of(
+        db, "SELECT node_id, started_at_ms FROM clip WHERE offset = ? AND named = 0", (offset,)
+    )
     neighbours: list[int | None] = []
     for beyond, order in (("<", "DESC"), (">", "ASC")) if here else ():
         rows = rows_of(

@@ -236,7 +236,7 @@ def _add_part(
     parts: dict[int, list[ConfidenceBin]],
 ) -> None:
     """Count the calls in a part of an hour into bins of their own."""
-    index, term = "call_by_time", ""
+    index, term = "call_by_time", "?4 IS NULL AND"
     if species_id is not None:
         index, term = "call_by_species", "species_id = ?4 AND"
     rows = rows_of(

@@ -148,7 +148,7 @@ def ask_almanac(almanac: Almanac, zone: ZoneInfo, now: datetime) -> AlmanacRepor
     return AlmanacReport(
         nodes=almanac.count_nodes(now_ms),
         samples=almanac.samples(milliseconds(now - DAY), now_ms),
-        room=almanac.room(),
+        room=almanac.room(now_ms),
         last_night=next((night for night in nights if night.evening == evening), None),
         latest=almanac.calls(CallFilter(until_ms=now_ms), LATEST),
         offset=almanac.progress().offset,
