@@ -4,15 +4,16 @@ import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
 from echo_ingest.almanac import Almanac, CallFilter, ListedCall, Night
-from echo_ingest.almanac.observation import MEASURES
+from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, MEASURES
 from echo_ingest.decode import Decoder
+from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import AnyRecord, Detection, Recording, Rejected, Telemetry
 
@@ -223,17 +224,24 @@ def check_refused(almanac: Almanac, reader: JournalReader) -> None:
 
 
 def check_nodes(almanac: Almanac, reader: JournalReader, entries: list[JournalRecord]) -> None:
-    spans: dict[str, tuple[int, int]] = {}
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    days: dict[str, list[NodeDay]] = defaultdict(list)
     for day in reader.node_days():
-        first, last = spans.get(day.node, (day.first_heard_at_ms, day.last_heard_at_ms))
-        spans[day.node] = min(first, day.first_heard_at_ms), max(last, day.last_heard_at_ms)
-    spans.pop("", None)
-    page = almanac.nodes(0, 0)
-    assert page.total == len(spans)
-    assert {
-        node.name: (node.first_heard_at_ms, node.last_heard_at_ms) for node in page.nodes
-    } == spans
+        days[day.node].append(day)
+    days.pop("", None)
+    page = almanac.nodes(now_ms, now_ms)
+    assert page.total == len(days)
+    assert {node.name for node in page.nodes} == days.keys()
+    soon_ms = now_ms + CLOCK_TOLERANCE_MS
     for node in page.nodes:
+        of_node = days[node.name]
+        assert node.first_heard_at_ms == min(day.first_heard_at_ms for day in of_node)
+        assert node.last_heard_at_ms is not None
+        last = [day.last_heard_at_ms for day in of_node]
+        if (true := max((at for at in last if at <= soon_ms), default=None)) is not None:
+            assert node.last_heard_at_ms == true
+        else:  # it was heard only while the host's clock was ahead
+            assert soon_ms < node.last_heard_at_ms <= max(last)
         clips = [each.offset for each in entries if each.node == node.name and each.clip_ms]
         assert node.last_clip_offset == max(clips, default=None)
 

@@ -22,6 +22,7 @@ LATE_SECONDS = 60.0
 CONSTANT_WITHIN_MS = 120_000
 CONSTANT_MESSAGES_MIN = 10
 FRACTIONS_MIN = 10
+TIME_PROBLEMS: dict[str | None, TimeProblem] = {each.value: each for each in TimeProblem}
 FRACTION_MOST = 0.0101
 """A little more than 1 %: devices that send fractions as 32-bit numbers may exceed 1."""
 
@@ -337,7 +338,7 @@ def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> NodeSummar
         temperature_celsius=_reported(temperature, temperature_at_ms),
         disk_percent=_reported(disk, disk_at_ms),
         clock=judged(clock) if clock else None,
-        time_problem=TimeProblem(time_problem) if time_problem else None,
+        time_problem=TIME_PROBLEMS.get(time_problem),
         sends_fractions=bool(sends_fractions),
         firmware=firmware,
         last_clip_offset=last_clip_offset,
