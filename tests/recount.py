@@ -145,7 +145,7 @@ def call_of(entry: JournalRecord, recordings: list[JournalRecord]) -> ListedCall
         clip_offset = max(under_way)[1] if under_way else None
     return ListedCall(
         *(entry.offset, entry.observed_at_ms, entry.node, species, common_name or None),
-        *(record.confidence, clip_offset),
+        *(record.confidence, clip_offset, record.time_source == "device"),
     )
 
 

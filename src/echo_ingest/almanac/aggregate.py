@@ -154,7 +154,15 @@ class Aggregate:
         call, clip = observation.call, observation.clip
         if clip is not None:
             self._clips.append(
-                (offset, node_id, at_ms, clip.duration_ms, clip.tells_start, clip.is_named)
+                (
+                    offset,
+                    node_id,
+                    at_ms,
+                    clip.duration_ms,
+                    clip.tells_start,
+                    observation.tells_time,
+                    clip.is_named,
+                )
             )
         if call is not None:
             species_id = self.species_id(call.species, call.common_name)
@@ -257,7 +265,7 @@ class Aggregate:
         yield
         for what, rows in self._latest.items():
             db.executemany(UPDATE_LATEST[what], rows.values())
-        db.executemany("INSERT INTO clip VALUES (?, ?, ?, ?, ?, ?)", self._clips)
+        db.executemany("INSERT INTO clip VALUES (?, ?, ?, ?, ?, ?, ?)", self._clips)
         db.executemany("INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._calls)
         yield
         add_calls(db, self._calls)

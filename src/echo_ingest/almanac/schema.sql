@@ -103,6 +103,7 @@ CREATE TABLE clip (
     started_at_ms INTEGER NOT NULL,
     duration_ms   INTEGER NOT NULL,
     tells_start   INTEGER NOT NULL, -- 1: its time is known to be that of its start
+    tells_time    INTEGER NOT NULL, -- 1: the time is the device's own
     named         INTEGER NOT NULL  -- 1: a detection's clip; 0: a recording
 ) STRICT;
 CREATE INDEX clip_by_node ON clip (node_id, offset);

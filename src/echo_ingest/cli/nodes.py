@@ -16,8 +16,8 @@ from msgspec import Struct
 from echo_ingest.admin import nodes as admin
 from echo_ingest.broker.node_accounts import NodeAccount, new_password, read_nodes
 from echo_ingest.cli.options import open_reader, settings_of
-from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
-from echo_ingest.formatting import counted, utc
+from echo_ingest.cli.output import cells, fail, moment, out, say, table
+from echo_ingest.formatting import counted, duration, utc
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.node_days import NodeContact
 from echo_ingest.settings import Settings

@@ -65,19 +65,6 @@ def moment(when: datetime | int) -> str:
     return when.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
-def duration(seconds: float) -> str:
-    """Format a duration in its two largest units, such as `2 d 17 h`."""
-    whole = int(seconds)
-    for name, unit, smaller, smaller_unit in (
-        ("d", 86_400, "h", 3_600),
-        ("h", 3_600, "min", 60),
-        ("min", 60, "s", 1),
-    ):
-        if whole >= unit:
-            return f"{whole // unit:,} {name} {whole % unit // smaller_unit} {smaller}"
-    return f"{seconds:.1f} s" if seconds else "0 s"
-
-
 def table(*columns: str, header: bool = True) -> Table:
     """Return an empty table; `name>` aligns a column to the right, `name+` lets it fold."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=header)

@@ -16,10 +16,11 @@ import typer
 from rich.text import Text
 
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
-from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
+from echo_ingest.cli.output import cells, fail, moment, out, say, table
 from echo_ingest.decode import Decoder, clip_bytes
 from echo_ingest.decode.times import received
 from echo_ingest.export.writers import COLUMNS, CsvTable, named, row
+from echo_ingest.formatting import duration
 from echo_ingest.journal import Entry
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection

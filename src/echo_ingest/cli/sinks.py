@@ -17,8 +17,8 @@ from echo_ingest.admin import journal_of
 from echo_ingest.admin import sinks as admin
 from echo_ingest.cli.connection import ask_service
 from echo_ingest.cli.options import given_time, log_from, open_reader, settings_of
-from echo_ingest.cli.output import cells, duration, err, fail, moment, out, say, table
-from echo_ingest.formatting import counted
+from echo_ingest.cli.output import cells, err, fail, moment, out, say, table
+from echo_ingest.formatting import counted, duration
 from echo_ingest.journal import SinkLedger
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.settings import Settings

@@ -10,8 +10,8 @@ from msgspec import Struct
 from rich.text import Text
 
 from echo_ingest.cli.options import given_time, open_reader, settings_of
-from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
-from echo_ingest.formatting import counted, utc
+from echo_ingest.cli.output import cells, fail, moment, out, say, table
+from echo_ingest.formatting import counted, duration, utc
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.payload_view import size

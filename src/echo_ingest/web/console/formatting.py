@@ -90,6 +90,11 @@ def span(seconds: float) -> str:
     return counted(whole, "seconds") if whole else "less than a second"
 
 
+def duration(seconds: float) -> str:
+    """Write by how much a clock is off, such as `11 h 0 min`."""
+    return formatting.duration(seconds, thousands=NARROW_SPACE)
+
+
 def ago(when: Moment, now: datetime) -> str:
     """Write `2 minutes ago`; a time in the future, from a wrong clock, is `in 2 minutes`."""
     seconds = (now - _aware(when)).total_seconds()
