@@ -16,6 +16,7 @@ from yarl import URL
 
 from echo_ingest.almanac import Night, SpeciesNight
 from echo_ingest.decode import Decoder
+from echo_ingest.quality import ClipProblem, TimeProblem
 from echo_ingest.record import Message
 from echo_ingest.simulator.sounds import CALLS, wav
 from echo_ingest.web.console.calls.nights import SHADES, night_name, shade, table
@@ -251,6 +252,72 @@ async def test_the_command_that_is_shown_exports_what_is_shown(
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / folder / "detections.csv").read_text().splitlines()
     assert len(rows) == 1 + len(listed(browser.text)) == 2
+
+
+# ---------------------------------------------------------------------- what is not believed
+
+WRONG_TIMES = [
+    ("2036-02-07T06:28:16Z", TimeProblem.AFTER_RECEIPT),
+    ("2000-01-01T00:01:00Z", TimeProblem.CLOCK_NOT_SET),
+    ("1980-01-06T00:01:00Z", TimeProblem.CLOCK_NOT_SET),
+    ("2011-03-01T00:00:00Z", TimeProblem.BEFORE_FIRST_DAY),
+    (f"{HEARD - timedelta(weeks=1024):%Y-%m-%dT%H:%M:%SZ}", TimeProblem.GPS_WEEK_ROLLOVER),
+    (f"{HEARD:%Y-%m-%dT%H:%M:%S}", TimeProblem.ZONE_UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("written", "problem"), WRONG_TIMES, ids=range(len(WRONG_TIMES)))
+async def test_a_page_says_why_a_time_is_not_believed_and_what_the_device_wrote(
+    browser: Browser, written: str, problem: TimeProblem
+) -> None:
+    fields = {"id": "w", "sensor_id": "s", "species": EWINGII, "confidence": 60}
+    body = json.dumps({**fields, "timestamp": written}).encode()
+    browser.journal.append([(m := sent("ridge-07", body), Decoder(1_000_000).identify(m))])
+    browser.catch_up()
+    assert await browser.get("/console/calls/8") == 200
+    text = html.unescape(browser.text)
+    assert problem.summary in text and problem.advice in text
+    assert f"<code>{written}</code>" in text and "The time shown is that of receipt." in text
+    assert "the message gives no time" not in text
+    assert await browser.get("/console/calls?node=ridge-07") == 200
+    rows = browser.text.split("<tr>")
+    (row,) = [row for row in rows if "/console/calls/8" in row]
+    (other,) = [row for row in rows if "/console/calls/2" in row and "<time" in row]
+    assert ">received</span>" in row and ">received</span>" not in other
+    assert await browser.get("/console/nodes/ridge-07") == 200
+    assert problem.summary in html.unescape(browser.text)
+
+
+async def test_a_page_says_how_a_time_was_corrected(tmp_path: Path) -> None:
+    line = {"name": "ridge-07", "made_at": "2026-01-01T00:00:00Z", "hash": None, "login": False}
+    nodes = json.dumps({**line, "clock_ahead_seconds": 39_600})
+    (tmp_path / "nodes.jsonl").write_text(nodes + "\n")
+    async with browsing(tmp_path, nodes_file=tmp_path / "nodes.jsonl") as browser:
+        ahead = HEARD + timedelta(hours=11)
+        body = {"id": "w", "sensor_id": "s", "species": EWINGII, "confidence": 60}
+        body["timestamp"] = f"{ahead:%Y-%m-%dT%H:%M:%SZ}"
+        message = sent("ridge-07", json.dumps(body).encode())
+        browser.journal.append([(message, Decoder(1_000_000).identify(message))])
+        assert await browser.get("/console/calls/1") == 200
+        text = html.unescape(browser.text)
+        assert TimeProblem.CORRECTED.summary in text
+        assert f"<code>{body['timestamp']}</code>" in text
+        assert "The time shown is that of receipt." not in text
+
+
+async def test_a_page_says_how_the_header_of_a_clip_differs_from_its_sound(
+    browser: Browser,
+) -> None:
+    header = bytearray(CLIP)
+    header[40:44] = b"\xff\xff\xff\xff"  # as a program writes that writes to a pipe
+    browser.journal.append([(m := sent("pipe-01", bytes(header)), Decoder(1_000_000).identify(m))])
+    browser.catch_up()
+    assert await browser.get("/console/calls/8") == 200
+    problem = ClipProblem.LENGTH_NOT_ANNOUNCED
+    text = html.unescape(browser.text)
+    assert problem.summary in text and problem.advice in text
+    assert await browser.get("/console/calls/7") == 200
+    assert "clip-problem" not in browser.text
 
 
 # ---------------------------------------------------------------------- nights

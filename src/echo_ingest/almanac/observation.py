@@ -5,7 +5,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from echo_ingest.decode import Rules
+from echo_ingest.decode import Rules, times
+from echo_ingest.decode.errors import DecodeError
 from echo_ingest.formatting import milliseconds
 from echo_ingest.quality import TimeProblem
 from echo_ingest.record import AnyRecord, Clip, Detection, Health, Recording, Telemetry
@@ -26,6 +27,8 @@ READING_MAX = 1e9
 TELLS_START = frozenset({"audio-file"})
 """Forms whose time is that of the recording's start, as docs/forms.md says."""
 FIRMWARE_CHARACTERS_MAX = 64
+AUDIOMOTH_TIME = "Recorded at "
+"""What stands before the time in an AudioMoth's comment, and is left out of `device_time`."""
 STEADY = frozenset(
     (TimeProblem.AFTER_RECEIPT, TimeProblem.BEFORE_FIRST_DAY, TimeProblem.GPS_WEEK_ROLLOVER)
 )
@@ -136,14 +139,12 @@ def _delay_ms(
 
 
 def _written(words: str) -> datetime | None:
-    """Read what a device wrote as its time; None where that is not possible.
-
-    TO BE REPLACED by the lead: decode/times.py will have a function that reads every form.
-    """
+    """Read what a device wrote as its time; None where that is not possible."""
     try:
-        return datetime.fromisoformat(words)
-    except ValueError:
-        return None
+        return times.read(words, "").moment
+    except DecodeError:
+        reading = times.from_audiomoth(f"{AUDIOMOTH_TIME}{words}")
+        return None if reading is None else reading.moment
 
 
 def _clip(clip: Clip, record: AnyRecord) -> ObservedClip:
