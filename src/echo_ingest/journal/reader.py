@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from echo_ingest.decode import Decoder
-from echo_ingest.journal import LATEST, READ_BYTES_MAX, JournalUnusable, connect
+from echo_ingest.journal import READ_BYTES_MAX, JournalUnusable, connect
 from echo_ingest.journal.decoding import observed_at
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
@@ -36,7 +36,7 @@ from echo_ingest.journal.node_days import (
 )
 from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.journal.recovery.detect import check_pages, check_schema, noted, noting
-from echo_ingest.journal.selection import Bindings, Selection, where_of
+from echo_ingest.journal.selection import LATEST, Bindings, Selection, where_of
 
 __all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "ReceivedAhead", "Selection"]
 
