@@ -1,5 +1,7 @@
 """Nodes: their credentials, the file that keeps them, and how it handles bad input."""
 
+import asyncio
+import contextlib
 import json
 import os
 import stat
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from echo_ingest.admin import InvalidInput
+from echo_ingest.admin.nodes import parse_span
 from echo_ingest.broker.access_rules import access_rules, node_filters
 from echo_ingest.broker.node_accounts import (
     FILE_BYTES_MAX,
@@ -17,8 +21,11 @@ from echo_ingest.broker.node_accounts import (
     change_nodes,
     check_name,
     new_password,
+    read_node_rules,
     read_nodes,
 )
+from echo_ingest.broker.node_rules import follow_node_rules
+from echo_ingest.decode import NodeRules
 from echo_ingest.settings import Settings
 from tests.harness import Harness
 
@@ -237,3 +244,73 @@ def test_a_file_written_by_root_keeps_its_owner(tmp_path: Path) -> None:
     os.chown(path, 4242, 4242)
     change_nodes(path, lambda nodes: nodes.clear())
     assert (path.stat().st_uid, path.stat().st_gid) == (4242, 4242)
+
+
+# ---------------------------------------------------------------------- how messages are read
+
+
+def test_a_node_has_rules_with_and_without_credentials(tmp_path: Path) -> None:
+    harness = Harness(tmp_path / "data")
+    path = harness.data_dir / "nodes.jsonl"
+    assert harness.cli("nodes", "set", "bats-03", "--confidence", "fraction").returncode == 0
+    assert read_nodes(path) == ()
+    assert read_node_rules(path) == {"bats-03": NodeRules(confidence_is_fraction=True)}
+    assert harness.cli("nodes", "add", "bats-03").returncode == 0
+    assert harness.cli("nodes", "set", "bats-03", "--clock-ahead", "-1h30m").returncode == 0
+    both = NodeRules(confidence_is_fraction=True, clock_ahead_seconds=-5_400)
+    assert read_node_rules(path) == {"bats-03": both}
+    assert [node.name for node in read_nodes(path)] == ["bats-03"]
+    assert harness.cli("nodes", "remove", "bats-03").returncode == 0
+    assert (read_nodes(path), read_node_rules(path)) == ((), {"bats-03": both})
+    assert harness.cli("nodes", "disable", "bats-03").returncode == 1
+    usual = ("--confidence", "percent", "--clock-ahead", "0")
+    assert harness.cli("nodes", "set", "bats-03", *usual).returncode == 0
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("11h", 39_600), ("-90s", -90), ("1d 2h", 93_600), ("+0.5h", 1_800),
+     ("10h30min", 37_800), ("2m", 120)],
+)  # fmt: skip
+def test_a_span_of_time_is_read_with_its_units(text: str, seconds: float) -> None:
+    assert parse_span(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "11", "h", "1h-2m", "--1h", "1w", "1e3s", "٣h", "200000d"])
+def test_a_span_without_a_unit_or_beyond_a_century_is_told_what_to_type(text: str) -> None:
+    with pytest.raises(InvalidInput, match="type one such as 11h"):
+        parse_span(text)
+
+
+async def test_rules_follow_the_file_and_survive_one_that_cannot_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.jsonl"
+    rules = {"a": NodeRules(clock_ahead_seconds=1)}
+    following = asyncio.create_task(follow_node_rules(path, rules, poll_seconds=0.01))
+    for text, expected in (
+        (line(name="b", clock_ahead_seconds=2), {"b": NodeRules(clock_ahead_seconds=2)}),
+        ("not JSON", {"b": NodeRules(clock_ahead_seconds=2)}),
+        (line(name="c", confidence="fraction"), {"c": NodeRules(confidence_is_fraction=True)}),
+        (line(name="c"), {}),
+    ):
+        path.write_text(text)
+        async with asyncio.timeout(10):
+            while rules != expected:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert rules == expected
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"confidence": "parts"}, {"clock_ahead_seconds": 1e10}, {"clock_ahead_seconds": "1h"}]
+)
+def test_a_rule_that_cannot_be_is_rejected_with_its_line(
+    tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    path = tmp_path / "nodes.jsonl"
+    path.write_text(line(**wrong))
+    with pytest.raises(NodesUnusable, match=f"line 1: .*{next(iter(wrong))}"):
+        read_node_rules(path)

@@ -4,10 +4,13 @@ import base64
 import hashlib
 import json
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec import structs
 
-from echo_ingest.decode import FORMS, clip_bytes
+from echo_ingest.decode import FORMS, Decoder, Rules, clip_bytes
+from echo_ingest.quality import TimeProblem
 from echo_ingest.record import (
     Alternative,
     AnyRecord,
@@ -21,11 +24,21 @@ from echo_ingest.record import (
     Rejected,
     Telemetry,
 )
-from tests.decode.messages import DECODER, PAYLOADS, RECEIVED_AT_MS
+from tests.decode.messages import BYTES_MAX, DECODER, PAYLOADS
 
 pytestmark = pytest.mark.skipif(not PAYLOADS.exists(), reason="no example payloads here")
 
-RECEIVED = datetime(2026, 9, 14, 5, 45, 12, 500_000, tzinfo=UTC)
+RECEIVED = datetime(2026, 11, 24, 5, 45, 12, 500_000, tzinfo=UTC)
+RECEIVED_AT_MS = int(RECEIVED.timestamp() * 1000)
+IN_UTC = Decoder(BYTES_MAX, Rules(zone=ZoneInfo("UTC")))
+WITHOUT_A_ZONE = {
+    "01": "2023-04-02 10:15:42.731211",
+    "02": "2025-05-14T03:21:07.118204",
+    "15": "2026-08-01T09:58:09.523724",
+    "19": "2026-08-05T01:02:03",
+    "20": "2026-08-05T01:02:03",
+    "21": "2026-08-05T01:02:03",
+}
 SENSOR = Place(-38.7712, 143.5021, 112.0)
 
 
@@ -74,7 +87,7 @@ EXPECTED: dict[str, AnyRecord] = {
         form="movement",
         observed_at=datetime(2025, 5, 14, 3, 21, 7, 118_204, tzinfo=UTC),
         time_source="device",
-        species="Sus Scrofa",
+        species="Sus scrofa",
         animal_id="0b0c3a52-5c0e-4b43-9a1f-0b1d0d1f6f7a",
         animal_place=Place(-38.7721, 143.5039, 109.0),
     ),
@@ -122,7 +135,7 @@ EXPECTED: dict[str, AnyRecord] = {
         alternatives=(
             Alternative("Litoria ewingii", 0.6364),
             Alternative("Crinia signifera", 0.2341),
-            Alternative("Sus Scrofa", 0.0861),
+            Alternative("Sus scrofa", 0.0861),
             Alternative("Dacelo novaeguineae", 0.0317),
             Alternative("Background", 0.0117),
         ),
@@ -164,7 +177,7 @@ EXPECTED: dict[str, AnyRecord] = {
         form="movement",
         observed_at=datetime(2026, 8, 5, 1, 2, 3, tzinfo=UTC),
         time_source="device",
-        species="Sus Scrofa",
+        species="Sus scrofa",
         animal_id="7",
         animal_place=Place(-38.7721, 143.5039, 109.0),
     ),
@@ -187,7 +200,7 @@ EXPECTED: dict[str, AnyRecord] = {
 
 def example(number: str) -> Message:
     (path,) = PAYLOADS.glob(f"{number}_*")
-    return Message("iotingestion", path.read_bytes(), RECEIVED_AT_MS)
+    return Message("iotingestion", path.read_bytes(), int(RECEIVED.timestamp() * 1000))
 
 
 def all_numbers() -> list[str]:
@@ -196,7 +209,22 @@ def all_numbers() -> list[str]:
 
 @pytest.mark.parametrize("number", EXPECTED)
 def test_an_example_becomes_its_record_field_by_field(number: str) -> None:
-    assert DECODER.decode(example(number)) == EXPECTED[number]
+    assert IN_UTC.decode(example(number)) == EXPECTED[number]
+
+
+@pytest.mark.parametrize("number", EXPECTED)
+def test_an_example_without_a_zone_says_so_where_the_site_has_none(number: str) -> None:
+    expected = EXPECTED[number]
+    if number in WITHOUT_A_ZONE:
+        expected = structs.replace(
+            expected,
+            observed_at=RECEIVED,
+            time_source="received",
+            time_problem=TimeProblem.ZONE_UNKNOWN,
+            device_time=WITHOUT_A_ZONE[number],
+        )
+    assert DECODER.decode(example(number)) == expected
+    assert DECODER.identify(example(number)) == IN_UTC.identify(example(number))
 
 
 @pytest.mark.parametrize("number", sorted(set(all_numbers()) - set(EXPECTED)))

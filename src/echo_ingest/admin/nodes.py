@@ -1,18 +1,31 @@
-"""Giving a node its own credentials, replacing or removing them, and blocking a node."""
+"""Giving a node its own credentials, blocking it, and saying how its messages are read."""
 
+import re
 import secrets
 import socket
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from echo_ingest.admin import ActionError, InvalidInput
 from echo_ingest.broker.access_rules import node_filters
-from echo_ingest.broker.node_accounts import NodeAccount, change_nodes, check_name, now
+from echo_ingest.broker.node_accounts import (
+    CLOCK_AHEAD_SECONDS_MAX,
+    NodeAccount,
+    change_nodes,
+    check_name,
+    now,
+)
+from echo_ingest.decode import NodeRules
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
 from echo_ingest.settings.endpoint import is_loopback
 
 NAME_SHOWN_MAX = 50  # a client id may have 64 characters, as IOT_CLIENT_ID
+UNIT_SECONDS = {"d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
+
+_SPAN = re.compile(r"([+-]?)((?:\d+(?:\.\d+)?(?:d|h|min|m|s) ?)+|0)", re.ASCII)
+_SPAN_PART = re.compile(r"(\d+(?:\.\d+)?)(d|h|min|m|s)", re.ASCII)
 
 
 class NodeCredentials(Struct, frozen=True):
@@ -75,12 +88,14 @@ def add(settings: Settings, name: str, hashed: str | None) -> None:
     """Add a node, with the password of this hash; None: it uses a certificate only."""
 
     def change(nodes: dict[str, NodeAccount]) -> None:
-        if name in nodes:
+        if name in nodes and nodes[name].login:
             raise ActionError(
                 f"the node {name} exists already; `echo-ingest nodes rotate {name}` gives it "
                 "a new password"
             )
-        nodes[name] = NodeAccount(name, now(), hashed)
+        nodes[name] = msgspec.structs.replace(
+            nodes.get(name, NodeAccount(name, now(), hashed)), hash=hashed, login=True
+        )
 
     change_nodes(settings.nodes_path, change)
 
@@ -104,17 +119,71 @@ def set_disabled(settings: Settings, name: str, disabled: bool) -> None:
 
 
 def remove(settings: Settings, name: str) -> None:
-    """Remove a node's credentials."""
+    """Remove a node's credentials; what is said of its messages stays."""
 
     def change(nodes: dict[str, NodeAccount]) -> None:
-        _existing(nodes, name)
-        del nodes[name]
+        left = msgspec.structs.replace(
+            _existing(nodes, name), hash=None, disabled=False, login=False
+        )
+        _keep_if_needed(nodes, left)
 
     change_nodes(settings.nodes_path, change)
 
 
+def set_rules(
+    settings: Settings,
+    name: str,
+    confidence: Literal["percent", "fraction"] | None,
+    clock_ahead_seconds: float | None,
+) -> NodeRules:
+    """Say how a node's messages are read, with or without credentials of its own.
+
+    None leaves a rule as it is. Returns the rules that hold now.
+    """
+    changed = NodeRules()
+
+    def change(nodes: dict[str, NodeAccount]) -> None:
+        nonlocal changed
+        before = nodes.get(name, NodeAccount(name, now(), None, login=False))
+        after = msgspec.structs.replace(
+            before,
+            confidence=confidence or before.confidence,
+            clock_ahead_seconds=before.clock_ahead_seconds
+            if clock_ahead_seconds is None
+            else clock_ahead_seconds,
+        )
+        changed = after.rules
+        _keep_if_needed(nodes, after)
+
+    change_nodes(settings.nodes_path, change)
+    return changed
+
+
+def parse_span(text: str) -> float:
+    """Read a span of time such as `11h`, `-90s` or `1d 2h` as seconds; raise `InvalidInput`."""
+    match = _SPAN.fullmatch(text.strip())
+    seconds = 0.0
+    if match is not None:
+        for number, unit in _SPAN_PART.findall(match[2]):
+            seconds += float(number) * UNIT_SECONDS[unit]
+    if match is None or seconds > CLOCK_AHEAD_SECONDS_MAX:
+        raise InvalidInput(
+            f"{text!r:.80} is not a span of time: type one such as 11h, 90s or 1d2h, with a minus "
+            "where the clock is behind, and 0 where it is right"
+        )
+    return -seconds if match[1] == "-" else seconds
+
+
+def _keep_if_needed(nodes: dict[str, NodeAccount], node: NodeAccount) -> None:
+    """Keep the line of a node only if it says something."""
+    if node.login or node.rules != NodeRules():
+        nodes[node.name] = node
+    else:
+        nodes.pop(node.name, None)
+
+
 def _existing(nodes: dict[str, NodeAccount], name: str) -> NodeAccount:
-    if name not in nodes:
+    if name not in nodes or not nodes[name].login:
         raise ActionError(
             f"there is no node {name!r:.80}; `echo-ingest nodes list` shows all nodes"
         )

@@ -1,11 +1,14 @@
-"""The nodes that have their own credentials: a file with one JSON object on each line.
+"""The nodes that we know something of: a file with one JSON object on each line.
 
     {"name":"ridge-07","made_at":"2026-09-14T05:45:12Z","hash":"$7$1$…$…"}
     {"name":"creek-02","made_at":"2026-09-14T05:45:12Z","hash":null,"disabled":true}
+    {"name":"bats-03","made_at":"2026-09-14T05:45:12Z","hash":null,"login":false,
+     "confidence":"fraction","clock_ahead_seconds":39600}
 
-`hash` is null for a node that logs in with a certificate only. The file is replaced in one step; a
-running broker applies the change within seconds. If anything in the file is invalid, all of it is
-rejected: applying a part would lock out nodes without a word.
+A node has credentials of its own, unless `login` is false; `hash` is null where it logs in with a
+certificate only. The last two fields say how its messages are read (`decode.NodeRules`). The file
+is replaced in one step; the running service applies the change within seconds. If anything in the
+file is invalid, all of it is rejected: applying a part would lock out nodes without a word.
 """
 
 import base64
@@ -19,11 +22,13 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from echo_ingest.broker.program import BrokerError
+from echo_ingest.decode import NodeRules
 from echo_ingest.process.files import atomic_write
 
 NODES_MAX = 10_000
@@ -32,6 +37,7 @@ PASSWORD_BYTES = 18
 SALT_BYTES = 12
 DIGEST_BYTES = 64
 HASH_ROUNDS_MAX = 10_000
+CLOCK_AHEAD_SECONDS_MAX = 100 * 365 * 86_400
 
 # A generated password has 144 random bits: nobody can guess it from its hash, however fast that is
 # to compute. More rounds would only hold up mosquitto: it checks passwords on its one thread, and
@@ -51,7 +57,7 @@ class NodesUnusable(BrokerError):
 
 
 class NodeAccount(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A node with its own credentials."""
+    """A line of the file: a node's credentials, and how its messages are read."""
 
     name: str
     """Its user name, and the level of the topic below which it publishes."""
@@ -59,6 +65,17 @@ class NodeAccount(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     hash: str | None
     """The hash of its password, in mosquitto's format; None: it uses a certificate only."""
     disabled: bool = False
+    login: bool = True
+    """Whether it has credentials of its own."""
+    confidence: Literal["percent", "fraction"] = "percent"
+    """Whether it sends confidence from 0 to 100, as the forms say, or from 0 to 1."""
+    clock_ahead_seconds: float = 0
+    """How far its clock is ahead of the true time; negative where it is behind."""
+
+    @property
+    def rules(self) -> NodeRules:
+        """How its messages are read."""
+        return NodeRules(self.confidence == "fraction", self.clock_ahead_seconds)
 
 
 def check_name(name: str) -> str:
@@ -86,7 +103,17 @@ def password_hash(password: str, salt: bytes, rounds: int) -> str:
 
 
 def read_nodes(path: Path) -> tuple[NodeAccount, ...]:
-    """Read the nodes in `path`, sorted by name; none if it is missing. Raises `NodesUnusable`."""
+    """Read the nodes with credentials of their own, sorted by name. Raises `NodesUnusable`."""
+    return tuple(node for node in _read(path) if node.login)
+
+
+def read_node_rules(path: Path) -> dict[str, NodeRules]:
+    """Read how the messages of nodes are read, where not as usual. Raises `NodesUnusable`."""
+    return {node.name: node.rules for node in _read(path) if node.rules != NodeRules()}
+
+
+def _read(path: Path) -> tuple[NodeAccount, ...]:
+    """Read all lines of `path`, sorted by name; none if it is missing. Raises `NodesUnusable`."""
     try:
         with path.open("rb") as file:
             text = file.read(FILE_BYTES_MAX + 1)
@@ -120,6 +147,11 @@ def _validated(node: NodeAccount) -> NodeAccount:
     check_name(node.name)
     if node.made_at.tzinfo is None:
         raise ValueError("made_at has no time zone: write it as 2026-09-14T05:45:12Z")
+    if not abs(node.clock_ahead_seconds) <= CLOCK_AHEAD_SECONDS_MAX:
+        raise ValueError(
+            f"clock_ahead_seconds is {node.clock_ahead_seconds:g}: type a number of seconds, "
+            f"at most {CLOCK_AHEAD_SECONDS_MAX:,}"
+        )
     if node.hash is not None:
         parts = HASH.fullmatch(node.hash)
         try:
@@ -150,7 +182,7 @@ def change_nodes(path: Path, change: Callable[[dict[str, NodeAccount]], None]) -
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(path.parent):
-            nodes = {node.name: node for node in read_nodes(path)}
+            nodes = {node.name: node for node in _read(path)}
             change(nodes)
             if len(nodes) > NODES_MAX:
                 raise NodesUnusable(f"{path} has {NODES_MAX:,} nodes already: remove some first")

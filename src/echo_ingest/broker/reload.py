@@ -48,7 +48,7 @@ async def follow(
     applied: list[FileState] | None = None
     previous: list[FileState] = []
     while True:
-        states = [_state(path) for path in paths]
+        states = [file_state(path) for path in paths]
         # The same state twice: a program that writes a file in place, or removes it first, is done.
         if states == previous and states != applied:
             applied = states
@@ -120,7 +120,7 @@ def _differences(
     }
 
 
-def _state(path: Path) -> FileState:
+def file_state(path: Path) -> FileState:
     """Return values that change whenever the file does; None while it is missing."""
     try:
         stat = path.stat()

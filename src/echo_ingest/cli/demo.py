@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from echo_ingest.almanac import almanac_path, note_sample
-from echo_ingest.cli.output import cells, moment, out, progress, table
+from echo_ingest.broker.node_rules import decoder_of
+from echo_ingest.cli.output import cells, fitted, moment, out, progress, table
 from echo_ingest.cli.records import summary_of
 from echo_ingest.decode import Decoder
 from echo_ingest.gauges import ServiceGauges
@@ -107,7 +108,7 @@ async def _add_history(runtime: Runtime, devices: Sequence[Device], began_at: da
         almanac_path(settings.data_dir),
         devices,
         began_at,
-        Decoder(settings.payload_bytes_max),
+        decoder_of(settings),
     )
     count, total = next(steps)
     with progress(total, f"{history.DAYS} simulated days") as advance:
@@ -154,12 +155,12 @@ def _ledger(ledger: Ledger, rate: float) -> RenderableType:
 
 
 def _newest(runtime: Runtime, reader: JournalReader) -> Table:
-    decoder = Decoder(runtime.settings.payload_bytes_max)
-    rows = table("observed", "node", "kind", "summary+")
+    decoder = runtime.decoder
+    rows = table("observed", "node~", "kind", "summary+")
     for entry in reader.newest(Selection(), NEWEST):
         record = decode_entry(decoder, entry)
         if isinstance(record, Unreadable):
             continue
         node = record.node or record.sensor_id
         rows.add_row(*cells(moment(record.observed_at), node, kind(record), summary_of(record)))
-    return rows
+    return fitted(rows)

@@ -1,12 +1,13 @@
-"""`nodes`: give devices their own credentials, list them, and block or unblock them."""
+"""`nodes`: give devices their own credentials, block them, and say how their messages are read."""
 
 import contextlib
 import io
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import segno
@@ -14,15 +15,21 @@ import typer
 from msgspec import Struct
 
 from echo_ingest.admin import nodes as admin
-from echo_ingest.broker.node_accounts import NodeAccount, new_password, read_nodes
+from echo_ingest.broker.node_accounts import (
+    NodeAccount,
+    new_password,
+    read_node_rules,
+    read_nodes,
+)
 from echo_ingest.cli.options import open_reader, settings_of
-from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
-from echo_ingest.formatting import counted, utc
+from echo_ingest.cli.output import cells, day, fail, moment, print_table, say, table
+from echo_ingest.decode import NodeRules
+from echo_ingest.formatting import counted, duration, utc
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.node_days import NodeContact
 from echo_ingest.settings import Settings
 
-app = typer.Typer(help="Manage the credentials of individual devices.")
+app = typer.Typer(help="Manage individual devices: their credentials, and how they are read.")
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The name of the node.", show_default=False)
@@ -124,6 +131,39 @@ def remove(context: typer.Context, name: Name) -> None:
     _say_when(settings)
 
 
+@app.command("set")
+def set_rules(
+    context: typer.Context,
+    name: Name,
+    confidence: Annotated[
+        Literal["percent", "fraction"] | None,
+        typer.Option(help="Whether it sends confidence from 0 to 100, or from 0 to 1."),
+    ] = None,
+    clock_ahead: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPAN",
+            help="How far its clock is ahead, such as 11h or 90s; -90s if it is behind, 0 if it "
+            "is right.",
+        ),
+    ] = None,
+) -> None:
+    """Say how the messages of a node are read, whether or not it has credentials.
+
+    A corrected time is marked as corrected, and the time that the device wrote is kept beside it.
+    """
+    settings = settings_of(context)
+    admin.check_name_and_topic(settings, name)
+    if confidence is None and clock_ahead is None:
+        fail("say what to change: --confidence or --clock-ahead", 2)
+    ahead_seconds = None if clock_ahead is None else admin.parse_span(clock_ahead)
+    say(_in_words(name, admin.set_rules(settings, name, confidence, ahead_seconds)))
+    say(
+        f"saved in {settings.nodes_path}; it holds for all that is read from now on, within two"
+        " seconds"
+    )
+
+
 @app.command("list")
 def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
     """List the nodes that have their own credentials, and when each was last heard."""
@@ -133,7 +173,7 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(listed))
         return
-    shown = table("node", "state", "created", "last heard", "ago>", "today>")
+    shown = table("node~", "state~", "created", "last heard", "ago>", "today>")
     now_at = datetime.now(UTC)
     for each in listed:
         last, ago = "never", None
@@ -142,15 +182,27 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
             ago = duration(max(0.0, (now_at - each.last_heard_at).total_seconds()))
         state = f"{each.state}, certificate" if each.certificate_only else each.state
         shown.add_row(
-            *cells(each.node, state, moment(each.made_at), last, ago, f"{each.received_today:,}")
+            *cells(each.node, state, day(each.made_at), last, ago, f"{each.received_today:,}")
         )
     if listed:
-        out.print(shown)
+        print_table(shown)
     have = "has credentials of its own" if len(listed) == 1 else "have credentials of their own"
     say(f"{counted(len(listed), 'nodes')} {have}; today is {now_at.date()} (UTC)")
+    for name, rules in sorted(read_node_rules(settings.nodes_path).items()):
+        say(_in_words(name, rules))
     others = len(contacts.keys() - {each.node for each in listed} - {""})
     if others:
         say(f"{counted(others, 'other nodes')} sent messages; see `echo-ingest status --by-node`")
+
+
+def _in_words(name: str, rules: NodeRules) -> str:
+    """Say how the messages of a node are read."""
+    unit = "as fractions, 0 to 1" if rules.confidence_is_fraction else "in percent"
+    ahead = rules.clock_ahead_seconds
+    if not ahead:
+        return f"{name} sends confidence {unit}; its clock is taken as it is"
+    side = "ahead" if ahead > 0 else "behind"
+    return f"{name} sends confidence {unit}; its clock is {duration(abs(ahead))} {side}"
 
 
 def _set_disabled(settings: Settings, name: str, disabled: bool) -> None:
@@ -217,7 +269,7 @@ def _show(credentials: admin.NodeCredentials | None, env_file: Path | None, qr: 
         shown = table("", "+", header=False)
         for name, value in msgspec.structs.asdict(credentials).items():
             shown.add_row(*cells(name.replace("_", " "), value))
-        out.print(shown)
+        print_table(shown)
         say("the password is not shown again; the broker keeps only a hash of it")
     if qr:
         code = io.StringIO()
@@ -231,7 +283,7 @@ def _show(credentials: admin.NodeCredentials | None, env_file: Path | None, qr: 
 def _contacts(settings: Settings) -> dict[str, NodeContact]:
     try:
         with contextlib.closing(open_reader(settings)) as reader:
-            return reader.last_heard(datetime.now(UTC).date())
+            return reader.last_heard(time.time_ns() // 1_000_000)
     except JournalUnusable:
         say("there is no journal yet, so it is not known when nodes were heard")
         return {}

@@ -1,16 +1,16 @@
 """Decode a clip that is sent as plain bytes, without JSON around it.
 
 What else is known of it comes from MQTT 5 user properties first [MQTT-3.3.2-18], and then from the
-file's own header.
+file's own header and its name.
 """
-
-from math import isfinite, nan
 
 from echo_ingest.decode import audio, times, values
 from echo_ingest.decode.errors import DecodeError, quoted
+from echo_ingest.decode.identified import Identified
 from echo_ingest.decode.recorder_notes import recorder_notes
+from echo_ingest.decode.rules import Rules
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Message, Place, Recording, TimeSource
+from echo_ingest.record import Message, Place, Recording
 
 FORM = "audio-file"
 PROPERTIES = (
@@ -21,35 +21,46 @@ PROPERTIES = (
     "latitude",
     "longitude",
     "altitude",
+    "file_name",
 )
 """The user properties that are read; others are ignored."""
-_PLACE = values.PlacePaths("user properties", "user property latitude", "user property longitude")
+_PLACE = values.PlacePaths(
+    "user properties",
+    "user property latitude",
+    "user property longitude",
+    altitude="user property altitude",
+)
 
 
-def decode(message: Message, *, hashed: bool) -> Recording:
+def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
     """Make a recording of a message whose payload is an audio file.
 
     Raise `DecodeError` where that is not possible. `hashed` as in `audio.describe`.
     """
     properties = _properties(message)
     clip = audio.describe(message.payload, hashed=hashed)
-    notes = recorder_notes(clip.metadata)
-    observed_at = notes.recorded_at
-    for name in ("timestamp", "recorded_at"):
-        if name in properties:
-            sent_at = times.from_device(properties[name], f"user property {name}")
-            observed_at = sent_at or observed_at
-    source: TimeSource = "received" if observed_at is None else "device"
-    return Recording(
+    notes = recorder_notes(clip.metadata, properties.get("file_name"))
+    sent = [
+        times.read(properties[name], f"user property {name}")
+        for name in ("recorded_at", "timestamp")
+        if name in properties
+    ]
+    written = (*sent, *notes.times)
+    when = times.place_in_time(written, message, rules)
+    record = Recording(
         form=FORM,
         node=message.node,
-        sensor_id=properties.get("sensor_id") or notes.serial,
+        sensor_id=properties.get("sensor_id") or values.tidy(notes.serial or "") or None,
         message_id=properties.get("id"),
-        observed_at=observed_at or times.received(message.received_at_ms),
-        time_source=source,
+        observed_at=when.observed_at,
+        time_source=when.time_source,
+        time_problem=when.time_problem,
+        device_time=when.device_time,
         place=_place(properties) or notes.place,
         clip=clip,
+        clip_reference=properties.get("file_name"),
     )
+    return Identified(record, written)
 
 
 def message_id(message: Message) -> str | None:
@@ -61,7 +72,10 @@ def _properties(message: Message) -> dict[str, str]:
     properties: dict[str, str] = {}
     for name, value in message.properties:
         if name in PROPERTIES:
-            values.text(value, f"user property {name}")
+            if name == "sensor_id":
+                value = values.text(value, f"user property {name}")
+            else:
+                values.exact_text(value, f"user property {name}")
             if properties.setdefault(name, value) != value:
                 raise DecodeError(
                     ReasonCode.PROPERTY_GIVEN_TWICE,
@@ -82,14 +96,11 @@ def _number(properties: dict[str, str], name: str) -> float | None:
     text = properties.get(name)
     if text is None:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = nan
-    if not isfinite(number):
+    number = values.decimal(text, is_degrees=name != "altitude")
+    if number is None:
         raise DecodeError(
             ReasonCode.WRONG_TYPE,
-            f"a number was expected, not {quoted(text)}",
+            f"a number with a decimal point was expected, not {quoted(text)}",
             f"user property {name}",
         )
     return number

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import echo_ingest
 from echo_ingest.almanac import almanac_path
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.decode import Decoder
 from echo_ingest.settings import Settings, Tokens
 from echo_ingest.web.access import only_with
@@ -57,18 +58,23 @@ def create_health_app(conditions: Conditions) -> Litestar:
 
 
 def create_app(
-    service: Service, settings: Settings, tokens: Tokens, live: LiveUpdates | None = None
+    service: Service,
+    settings: Settings,
+    tokens: Tokens,
+    live: LiveUpdates | None = None,
+    decoder: Decoder | None = None,
 ) -> Litestar:
     """Create all routes. All but health and metrics ask for a token, the console as configured.
 
-    `live` sends changes to open tabs, if it is run.
+    `live` sends changes to open tabs, if it is run. The rules of `decoder` may be kept up to date.
     """
+    decoder = decoder or decoder_of(settings)
     failed = FailedAttempts()
     with_token = only_with(tokens.reader, failed)
     console = []
     if settings.console_access != "off":
         almanac = AlmanacThreads(almanac_path(settings.data_dir))
-        journal = _reader(settings)
+        journal = JournalThreads(settings.journal_path, decoder)
         console = [
             create_console(
                 service, journal, almanac, live or LiveUpdates(), settings, tokens, failed
@@ -80,7 +86,11 @@ def create_app(
             metrics_page(service),
             Router(
                 "/",
-                route_handlers=[*figures_pages(service), read_api(_reader(settings))],
+                route_handlers=[
+                    *figures_pages(service),
+                    # One of its own, so that neither waits for the other.
+                    read_api(JournalThreads(settings.journal_path, decoder)),
+                ],
                 middleware=[with_token],
                 security=[{"token": []}],
             ),
@@ -105,11 +115,6 @@ def create_app(
             render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )
-
-
-def _reader(settings: Settings) -> JournalThreads:
-    """Create one for the read API or the console, so that neither waits for the other."""
-    return JournalThreads(settings.journal_path, Decoder(settings.payload_bytes_max))
 
 
 async def serve(

@@ -5,7 +5,6 @@ bytes wrong. So the next chunk is looked for where it must be, and then nearby.
 """
 
 import re
-from collections.abc import Iterator
 from struct import Struct as Layout
 
 FILE_NAMES = (b"RIFF", b"RF64", b"BW64")
@@ -24,17 +23,6 @@ _KNOWN = (
 _KNOWN_NAME = re.compile(_KNOWN)
 _FILE = re.compile(rb"(?:RIFF|RF64|BW64)....WAVE", re.DOTALL)
 _SOUND_OR_LAYOUT = re.compile(rb"data|fmt ")
-
-
-def chunks(data: bytes, at: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name, the start and the size of each chunk of a list, as many as are read."""
-    for _ in range(CHUNKS_MAX):
-        start = at + HEAD_BYTES
-        if start > len(data):
-            return
-        name, size = HEAD.unpack_from(data, at)
-        yield name, start, size
-        at = behind(data, start, size) if size & 1 else start + size
 
 
 def is_file(data: bytes, at: int) -> bool:
