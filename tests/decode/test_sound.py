@@ -455,3 +455,104 @@ def test_an_ogg_of_more_packets_than_are_counted_lasts_by_its_positions() -> Non
     pages = b"".join(page(48_000 * each, *[PACKET] * 50) for each in range(1, 3_600))
     measured = clip(HEADERS + pages + page(48_000 * 3_600, *[PACKET] * 50, flags=4))
     assert measured.duration_seconds == 3_600 - 312 / 48_000
+
+
+def test_silence_from_a_pipe_is_no_padding() -> None:
+    data = wav()
+    data = data[:4] + struct.pack("<I", 80) + data[8:40] + struct.pack("<I", 44) + data[44:]
+    measured = clip(data)
+    assert (measured.duration_seconds, measured.problem) == (0.05, ClipProblem.HEADER_DISAGREES)
+
+
+def test_notes_behind_the_sound_are_found_without_a_pad_byte() -> None:
+    guano = chunk(b"guan", b"Note: dawn")
+    assert clip(wav(chunk(b"LIST", b"INFOodd")[:-1], guano)).metadata == {"Note": "dawn"}
+
+
+def test_the_first_layout_of_a_wav_counts() -> None:
+    other = chunk(b"fmt ", layout(rate=48_000))
+    assert clip(wav(other)).duration_seconds == clip(wav(before=other)).duration_seconds == 0.05
+
+
+@pytest.mark.parametrize(
+    ("count", "problem"),
+    [(500, None), (1_000, ClipProblem.HEADER_DISAGREES), (9_000, ClipProblem.HEADER_DISAGREES)],
+)
+def test_a_count_in_blocks_may_be_of_all_channels(count: int, problem: ClipProblem | None) -> None:
+    fmt = struct.pack("<HHIIHHHH", 0x11, 2, 8_000, 8_110, 512, 4, 2, 505)
+    fact = chunk(b"fact", struct.pack("<I", count))
+    measured = clip(wav_of(chunk(b"fmt ", fmt), bytes(512), fact))
+    samples = 505 if count == 9_000 else 500
+    assert (measured.duration_seconds, measured.problem) == (samples / 8_000, problem)
+
+
+def test_the_frames_of_a_flac_know_its_rate_and_the_size_of_its_blocks() -> None:
+    faster = clip(flac(flac_frame(0, rate_code=8), flac_frame(1, rate_code=8), samples=8_192))
+    assert (faster.sample_rate_hz, faster.duration_seconds) == (32_000, 8_192 / 32_000)
+    assert faster.problem is ClipProblem.HEADER_DISAGREES
+    larger = clip(flac(flac_frame(0, 5), flac_frame(1, 5), samples=2 * 4_608))
+    assert (larger.duration_seconds, larger.problem) == (2 * 4_608 / 16_000, None)
+
+
+def test_a_flac_whose_last_block_is_not_marked_has_sound() -> None:
+    data = flac(flac_frame(0), samples=4_096)
+    assert clip(data[:4] + b"\0" + data[5:]).duration_seconds == 4_096 / 16_000
+
+
+def info_mp3(frames: int, size_bytes: int, added: int = 0) -> bytes:
+    """Return an MP3 that counts itself, with one frame of sound; LAME added so much at each end."""
+    data = bytearray(mp3(False, False))
+    data[36:52] = b"Info" + struct.pack(">III", 15, frames, size_bytes)
+    data[156:160] = b"LAME"
+    data[177:180] = (added << 12 | added).to_bytes(3)
+    return bytes(data)
+
+
+def test_an_mp3_may_count_the_frame_with_the_count_if_its_bytes_are_all_there() -> None:
+    assert clip(info_mp3(2, 834)).problem is None
+    assert "announces 835 bytes of sound, and 834 arrived" in reason(info_mp3(2, 835))
+
+
+def test_silence_longer_than_an_mp3_was_not_added_to_it() -> None:
+    assert clip(info_mp3(1, 834, 500)).duration_seconds == 152 / 44_100
+    measured = clip(info_mp3(1, 834, 600))
+    assert measured.duration_seconds == 1_152 / 44_100
+    assert measured.problem is ClipProblem.HEADER_DISAGREES
+
+
+def test_erased_memory_behind_an_mp3_is_no_sound() -> None:
+    assert clip(mp3(False, True) + b"\xff" * 9_000).duration_seconds == 2 * 1_152 / 44_100
+
+
+@pytest.mark.parametrize("broken", [b"", b"\x0b", b"\x0b\x07", b"\x0b\x3f"])
+def test_a_broken_opus_packet_holds_no_sound(broken: bytes) -> None:
+    data = HEADERS + page(0, *[broken, b"\x03\x02"] * 10, flags=4)
+    assert clip(data).duration_seconds == (10 * 960 - 312) / 48_000
+
+
+def test_the_end_of_a_packet_that_began_before_the_cut_is_no_sound() -> None:
+    data = HEADERS + page(0, *[PACKET] * 50, flags=1) + page(0, *[PACKET] * 50, flags=4)
+    assert clip(data).duration_seconds == (99 * 960 - 312) / 48_000
+
+
+def test_a_stream_without_sound_beside_it_does_no_harm() -> None:
+    skeleton = page(0, b"fishead\0", flags=2)
+    beside = skeleton[:14] + b"\x09" + skeleton[15:]
+    more = beside[:5] + b"\0" + beside[6:]
+    data = opus(48_000, 96_000)
+    assert clip(HEADERS + beside + more + data[len(HEADERS) :]).duration_seconds == (
+        (96_000 - 312) / 48_000
+    )
+
+
+def test_zeros_of_any_number_behind_a_flac_are_no_sound() -> None:
+    assert clip(flac(flac_frame(0), samples=4_096) + bytes(900_000)).problem is None
+
+
+def test_a_header_of_any_size_is_stepped_over() -> None:
+    table = b"\xff" * 255
+    tags = page(0, b"OpusTags")[:26] + b"\xff" + table + b"OpusTags".ljust(255 * 255, b"x")
+    more = tags[:5] + b"\1" + tags[6:]
+    ended = more[:26] + b"\1\0"
+    data = page(0, OPUS, flags=2) + tags + more * 20 + ended + page(960, PACKET, flags=4)
+    assert clip(data).duration_seconds == (960 - 312) / 48_000

@@ -347,13 +347,16 @@ def ape(size: int) -> bytes:
 
 ID3V1 = b"TAG" + b"a title".ljust(125, b"\0")
 LYRICS = b"LYRICSBEGIN" + b"IND0000200" + b"000021LYRICS200"
+ID3_AT_THE_END = id3(300)[:5] + b"\x10" + id3(300)[6:] + b"3DI\x04\0\x10" + id3(300)[6:10]
 BEHIND = {
     "ID3v1": ID3V1,
     "APE": ape(100),
     "APE and ID3v1": ape(2_000) + ID3V1,
     "Lyrics3 and ID3v1": LYRICS + ID3V1,
+    "enhanced ID3v1": b"TAG+" + b"x" * 223 + ID3V1,
+    "ID3v2.4 at the end": ID3_AT_THE_END,
     "zeros": bytes(100),
-    "many zeros": bytes(50_000),
+    "many zeros": bytes(150_000),
     "ID3v1 and zeros": ID3V1 + bytes(999),
     "zeros and ID3v1": bytes(999) + ID3V1,
 }
@@ -362,6 +365,7 @@ BEFORE = {
     "ID3 with zeros in it": id3(70_000),
     "three ID3": id3(10) + id3(0) + id3(200),
     "ID3 and zeros": id3(100) + bytes(8_192),
+    "ID3 with a footer": ID3_AT_THE_END,
 }
 
 # ---------------------------------------------------------------------------------- FLAC
@@ -503,7 +507,7 @@ def mp3_cases(index: int, rng: random.Random) -> Iterator[Case]:
         yield Case(f"{label}: noise in the middle", hole, None)
     for count in (2, 3):
         yield Case(f"{label}: {count} files", data * count, count * seconds, SEVERAL)
-        tagged = (id3(200) + data + ape(50) + ID3V1) * count
+        tagged = (id3(200) + data + ape(50) + BEHIND["enhanced ID3v1"]) * count
         yield Case(f"{label}: {count} files with tags", tagged, count * seconds, SEVERAL)
         untold = (id3(20) + plain) * count
         yield Case(f"{label}: {count} without a count", untold, count * plain_seconds, SEVERAL)
@@ -632,6 +636,8 @@ def ogg_cases(index: int, kind: str, rng: random.Random) -> Iterator[Case]:
         if not data.startswith(b"OggS", kept):
             yield Case(f"{label}: cut off at {kept}", data[:kept], None)
     yield Case(f"{label}: cut off by a byte", data[:-1], None)
+    if kind == "FLAC in Ogg":
+        yield Case(f"{label}: cut off between pages", b"".join(pages[:-1]), None)
     open_end = bytearray(data)
     open_end[len(data) - len(pages[-1]) + 5] &= 0xFB
     yield Case(f"{label}: without an end", bytes(open_end), seconds, PIPE)

@@ -25,6 +25,7 @@ OPENING = b"OggS\0"
 _HEAD = Layout("<5sBQIIIB")
 PACKETS_MAX = 150_000
 """As many packets are counted, which are 50 minutes; from there on, positions are believed."""
+HEADER_BYTES_MAX = 1_000_000
 PACKET_BYTES = 16
 """What is kept of a packet of sound."""
 
@@ -83,7 +84,8 @@ class OggLink:
                 at += size
                 size = 0
         if size and not skips:
-            self._packet += data[at : at + (min(size, PACKET_BYTES) if self.has_sound else size)]
+            if len(self._packet) < (PACKET_BYTES if self.has_sound else HEADER_BYTES_MAX):
+                self._packet += data[at : at + size]
             self._is_open = True
         if ended and self._samples > before:
             self._note_granule(page.granule, self._samples - before)
@@ -154,8 +156,8 @@ class OggLink:
             self._samples += samples
 
     def _note_granule(self, granule: int, page_samples: int) -> None:
-        """Take a position that lies behind the one before; others mean nothing."""
-        if 0 < granule <= GRANULE_MAX and granule > self._last[0]:
+        """Take a position; 0 and negative ones mean nothing behind sound."""
+        if 0 < granule <= GRANULE_MAX:
             self._last = granule, self._samples
             self._last_page_samples = page_samples
             self._first = self._first or self._last

@@ -66,7 +66,7 @@ def _walk(data: bytes, file_at: int) -> WavFile:
         start = at + riff.HEAD_BYTES
         if name == b"data":
             if size == SIZE_IN_DS64 and wide_size is not None:
-                size = wide_size or SIZE_IN_DS64
+                size = wide_size
             found = wav_extent.extent(data, start, size, file_end)
             size = found.size_bytes
             if sound is None or sound.size_bytes == 0:
