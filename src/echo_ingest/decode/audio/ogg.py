@@ -23,8 +23,8 @@ GRANULE_MAX = 2**63 - 1
 CONTINUES, BEGINS, ENDS = 1, 2, 4
 OPENING = b"OggS\0"
 _HEAD = Layout("<5sBQIIIB")
-PACKETS_MAX = 150_000
-"""As many packets are counted, which are 50 minutes; from there on, positions are believed."""
+PACKETS_MAX = 75_000
+"""As many packets are counted, which are 25 minutes; from there on, positions are believed."""
 HEADER_BYTES_MAX = 1_000_000
 PACKET_BYTES = 16
 """What is kept of a packet of sound."""
