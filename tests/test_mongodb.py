@@ -273,13 +273,16 @@ def test_a_movement_with_nan_is_refused_as_the_api_would_store_and_not_answer_it
         observed_at=datetime.fromtimestamp(MORNING, UTC),
         time_source="device",
         species="Sus scrofa",
+        species_as_sent="Sus Scrofa",
         animal_id="0b0c3a52",
         animal_place=Place(-38.7712, 143.5021),
     )
     nowhere = msgspec.structs.replace(moved, animal_place=Place(-38.7712, 143.5021, math.nan))
     plain = delivery(detection(0))
     batch = [msgspec.structs.replace(plain, record=each) for each in (moved, nowhere)]
-    (refusal,) = plan(batch, "objects").refusals
+    planned = plan(batch, "objects")
+    (refusal,) = planned.refusals
+    assert {each.id for each in planned.joins if each.collection == "species"} == {"Sus Scrofa"}
     assert (refusal.index, refusal.code) == (1, ReasonCode.NOT_SUPPORTED_BY_SINK)
     assert "NaN" in refusal.reason
 

@@ -3,6 +3,7 @@
 ALTER TABLE echo.detections
     ADD time_problem     text,
     ADD device_time      text,
+    ADD species_as_sent  text,
     ADD observation_type text NOT NULL DEFAULT 'animal',
     ADD clip_problem     text;
 ALTER TABLE echo.recordings
@@ -15,8 +16,9 @@ ALTER TABLE echo.telemetry
     ADD device_time    text,
     ADD external_power boolean;
 ALTER TABLE echo.movements
-    ADD time_problem text,
-    ADD device_time  text;
+    ADD time_problem    text,
+    ADD device_time     text,
+    ADD species_as_sent text;
 
 DO $$
 DECLARE
@@ -43,6 +45,13 @@ BEGIN
             'COMMENT ON COLUMN echo.%I.clip_problem IS %L', changed,
             'In which way the header of the clip differs from its sound, which counts: '
             'length_not_announced, header_disagrees, several_files.'
+        );
+    END LOOP;
+    FOREACH changed IN ARRAY ARRAY['detections', 'movements'] LOOP
+        EXECUTE format(
+            'COMMENT ON COLUMN echo.%I.species_as_sent IS %L', changed,
+            'The name as the device wrote it, where its capital letters differ from those of '
+            'species.'
         );
     END LOOP;
     FOREACH changed IN ARRAY ARRAY['recordings', 'telemetry'] LOOP
