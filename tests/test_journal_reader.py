@@ -311,3 +311,26 @@ def test_nodes_are_counted_by_when_they_were_last_heard(
         ]
     )
     assert reader.nodes_heard(NOON_MS) == {"hour": 2, "day": 3, "week": 4}
+
+
+@pytest.mark.parametrize("leap_days", [3_650, -60])
+def test_a_leap_of_the_hosts_clock_hides_nothing_that_is_heard_after_it(
+    journal: Journal, reader: JournalReader, leap_days: int
+) -> None:
+    leap_ms = leap_days * 86_400_000
+
+    def hear(node: str, at_ms: int) -> None:
+        message = Message("t", f"{at_ms}".encode(), at_ms, node)
+        journal.append([(message, Identity("telemetry", at_ms // 1000))])
+
+    for at_ms in (NOON_MS - 7_200_000, NOON_MS - 7_200_000 + leap_ms):
+        hear("silent", at_ms)
+    for at_ms in (NOON_MS - 7_200_000, NOON_MS - 7_200_000 + leap_ms, NOON_MS - 1_000):
+        hear("heard", at_ms)
+    assert reader.nodes_heard(NOON_MS) == {"hour": 1, "day": 2, "week": 2}
+    contacts = reader.last_heard(NOON_MS)
+    assert contacts["silent"].last_heard_at_ms == NOON_MS - 7_200_000
+    assert contacts["heard"].last_heard_at_ms == NOON_MS - 1_000
+    hear("only then", NOON_MS + 3_650 * 86_400_000)
+    assert reader.last_heard(NOON_MS)["only then"].last_heard_at_ms > NOON_MS
+    assert reader.nodes_heard(NOON_MS) == {"hour": 1, "day": 2, "week": 2}

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 import apsw
 from msgspec import Struct
 
+from echo_ingest.decode.times import CLOCK_TOLERANCE
 from echo_ingest.journal.plan import Arrival, Row
 from echo_ingest.record import Duplicate, Message, Outcome, Stored
 
@@ -71,6 +72,14 @@ def replayed(message: Message, outcome: Outcome) -> Row:
     )
 
 
+def soon_ms(now_ms: int) -> int:
+    """Return the latest time that may be true at `now_ms`: what is later, a wrong clock has dated.
+
+    A node was last heard at the latest time that may be true, or else at the earliest of the rest.
+    """
+    return now_ms + CLOCK_TOLERANCE // timedelta(milliseconds=1)
+
+
 class NodeContact(Struct, frozen=True):
     """When a node was last heard, and how often today."""
 
@@ -78,12 +87,12 @@ class NodeContact(Struct, frozen=True):
     received_today: int
 
 
-def read_last_heard(db: apsw.Connection, today: date) -> dict[str, NodeContact]:
-    """Return every node that was ever heard, by name."""
+def read_last_heard(db: apsw.Connection, now_ms: int) -> dict[str, NodeContact]:
+    """Return every node that was ever heard, by name; today is the day of `now_ms` in UTC."""
     rows = db.execute(
-        "SELECT node, max(last_heard_at_ms), sum(iif(day = ?, received, 0)) FROM node_day"
-        " GROUP BY node",
-        ((today - EPOCH).days,),
+        "SELECT node, coalesce(max(iif(last_heard_at_ms <= ?2, last_heard_at_ms, NULL)),"
+        "  min(last_heard_at_ms)), sum(iif(day = ?1, received, 0)) FROM node_day GROUP BY node",
+        (now_ms // DAY_MS, soon_ms(now_ms)),
     )
     return {node: NodeContact(*counts) for node, *counts in rows}
 
@@ -110,10 +119,11 @@ def nodes_heard(db: apsw.Connection, now_ms: int) -> dict[str, int]:
         " UNION ALL SELECT (SELECT min(node) FROM node_day WHERE node > name.node)"
         "  FROM name WHERE node IS NOT NULL)"
         " SELECT (SELECT last_heard_at_ms FROM node_day WHERE node_day.node = name.node"
-        "  ORDER BY day DESC LIMIT 1) FROM name WHERE node IS NOT NULL"
+        "  AND last_heard_at_ms <= ? ORDER BY day DESC LIMIT 1) FROM name WHERE node IS NOT NULL",
+        (soon_ms(now_ms),),
     )
     heard = dict.fromkeys(HEARD_WITHIN_MS, 0)
     for (last_heard_at_ms,) in rows:
         for within, span_ms in HEARD_WITHIN_MS.items():
-            heard[within] += last_heard_at_ms > now_ms - span_ms
+            heard[within] += (last_heard_at_ms or 0) > now_ms - span_ms
     return heard

@@ -115,10 +115,10 @@ class JournalReader:
         with noting(self._path):
             return nodes_heard(self._db, now_ms)
 
-    def last_heard(self, today: date) -> dict[str, NodeContact]:
+    def last_heard(self, now_ms: int) -> dict[str, NodeContact]:
         """Return when each node was heard, and how often on `today`, a day in UTC."""
         with noting(self._path):
-            return read_last_heard(self._db, today)
+            return read_last_heard(self._db, now_ms)
 
     def audit(self) -> list[str]:
         """Compare the ledger's counters with the rows; return what disagrees, in words.
