@@ -384,7 +384,7 @@ def test_reasons_with_a_code_are_grouped_by_it_and_by_the_field(site: Site) -> N
         (ReasonKey(code=out_of_range, field="confidence"), 2, 2),
         (ReasonKey(code="impossible_value", field="sampleRate"), 1, 1),
     ]
-    assert "confidence: The confidence is not a percentage from 0 to 100." in titles
+    assert "confidence: The confidence is out of range." in titles
 
 
 def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: Site) -> None:

@@ -163,10 +163,10 @@ async def test_calls_of_a_host_clock_that_was_ahead_do_not_lead(
 async def test_a_species_that_was_published_is_not_looked_up_by_common_name(
     browser: Browser,
 ) -> None:
-    other = call("LITORIA EWINGII", 20)
+    other = call("Brown tree frog", 20)
     browser.journal.append([(other, Decoder(1_000_000).identify(other))])
     browser.catch_up()
-    assert await browser.get("/console/calls?species=LITORIA+EWINGII") == 200
+    assert await browser.get("/console/calls?species=Brown+tree+frog") == 200
     assert listed(browser.text) == ["8"]
 
 

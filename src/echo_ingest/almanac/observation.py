@@ -27,8 +27,6 @@ READING_MAX = 1e9
 TELLS_START = frozenset({"audio-file"})
 """Forms whose time is that of the recording's start, as docs/forms.md says."""
 FIRMWARE_CHARACTERS_MAX = 64
-AUDIOMOTH_TIME = "Recorded at "
-"""What stands before the time in an AudioMoth's comment, and is left out of `device_time`."""
 STEADY = frozenset(
     (TimeProblem.AFTER_RECEIPT, TimeProblem.BEFORE_FIRST_DAY, TimeProblem.GPS_WEEK_ROLLOVER)
 )
@@ -143,8 +141,7 @@ def _written(words: str) -> datetime | None:
     try:
         return times.read(words, "").moment
     except DecodeError:
-        reading = times.from_audiomoth(f"{AUDIOMOTH_TIME}{words}")
-        return None if reading is None else reading.moment
+        return None
 
 
 def _clip(clip: Clip, record: AnyRecord) -> ObservedClip:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from echo_ingest.broker.node_accounts import (
 from echo_ingest.cli.options import open_reader, settings_of
 from echo_ingest.cli.output import cells, day, fail, moment, print_table, say, table
 from echo_ingest.decode import NodeRules
-from echo_ingest.formatting import counted, duration, milliseconds, utc
+from echo_ingest.formatting import counted, duration, utc
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.node_days import NodeContact
 from echo_ingest.settings import Settings
@@ -282,7 +283,7 @@ def _show(credentials: admin.NodeCredentials | None, env_file: Path | None, qr: 
 def _contacts(settings: Settings) -> dict[str, NodeContact]:
     try:
         with contextlib.closing(open_reader(settings)) as reader:
-            return reader.last_heard(milliseconds(datetime.now(UTC)))
+            return reader.last_heard(time.time_ns() // 1_000_000)
     except JournalUnusable:
         say("there is no journal yet, so it is not known when nodes were heard")
         return {}

@@ -18,7 +18,7 @@ from echo_ingest.cli.output import cells, fail, moment, out, print_table, say, t
 from echo_ingest.decode import NodeRules
 from echo_ingest.formatting import counted, duration, milliseconds, utc
 from echo_ingest.journal import Ledger
-from echo_ingest.journal.node_days import NodeDay, soon_ms
+from echo_ingest.journal.node_days import CREDIBLE_AHEAD_MS, NodeDay
 from echo_ingest.payload_view import size
 from echo_ingest.settings import Settings
 
@@ -134,7 +134,7 @@ def _show_sum(formula: str, adds_up: bool) -> None:
 def _sums(days: Iterable[NodeDay]) -> list[NodeSum]:
     """Return the counts of each node, most recently heard first, so silent nodes are at the end."""
     sums: dict[str, NodeSum] = {}
-    soon = utc(soon_ms(milliseconds(datetime.now(UTC))))
+    soon = utc(milliseconds(datetime.now(UTC)) + CREDIBLE_AHEAD_MS)
     for day in days:
         first, last = utc(day.first_heard_at_ms), utc(day.last_heard_at_ms)
         each = sums.setdefault(

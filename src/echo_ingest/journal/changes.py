@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, text_of, to_entry
 from echo_ingest.journal.journal_file import JournalUnusable, connect
+from echo_ingest.journal.node_days import CREDIBLE_AHEAD_MS
 from echo_ingest.journal.recovery.detect import noting
 
 Row = tuple[Any, ...]
@@ -27,7 +28,8 @@ class JournalMarks(Struct, frozen=True):
     left_behind: int
     """How many records before that are still there, because a sink has them parked."""
     first_received_at_ms: int | None
-    """When the oldest record after those was received; None if there is none."""
+    """When the oldest record after those was received, unless its time is still to come; None if
+    there is none."""
     last_dead_letter: int
     dead_letters: int
     """How many dead letters there are."""
@@ -90,8 +92,10 @@ class JournalChanges:
                 "SELECT (SELECT coalesce(max(offset), 0) FROM record), trimmed_offset,"
                 " (SELECT count(*) FROM record WHERE offset <= trimmed_offset),"
                 " (SELECT received_at_ms FROM record WHERE offset > trimmed_offset"
-                "  ORDER BY offset LIMIT 1), dead_letters - lost_dead_letters,"
-                " (SELECT coalesce(max(id), 0) FROM dead_letter) FROM ledger"
+                "  AND received_at_ms <= unixepoch() * 1000 + ?1 ORDER BY offset LIMIT 1),"
+                " dead_letters - lost_dead_letters,"
+                " (SELECT coalesce(max(id), 0) FROM dead_letter) FROM ledger",
+                (CREDIBLE_AHEAD_MS,),
             ).get
             parked = self._db.execute(
                 "SELECT sink, count(*), sum(replay), sum(attempts), max(parked_at_ms) FROM parked"
