@@ -729,6 +729,28 @@ def test_what_is_no_animal_is_no_call(site: Site) -> None:
     assert animal.call is not None and animal.call.species == "Engine"
 
 
+NO_ANIMALS = ("nocall", "noise", "Noise", "Engine", "ENGINE", "Human vocal", "human vocal", "Gun")
+
+
+def test_labels_that_are_no_animals_are_in_no_list_of_species_and_in_no_night(site: Site) -> None:
+    sound = base64.b64encode(wav(CALLS[0], 1.0, 8_000, Random(1))).decode()
+    for number, label in enumerate(NO_ANIMALS):
+        site.call("a", NOON_MS + number * MINUTE_MS, label, audioClip=sound)
+    frog = site.call("a", NOON_MS + HOUR_MS, "Litoria ewingii")
+    site.check()
+    with contextlib.closing(Almanac(site.path)) as almanac:
+        assert [each.offset for each in almanac.calls(CallFilter())] == [frog]
+        assert [each.species for each in almanac.species()] == ["Litoria ewingii"]
+        (night,) = almanac.nights(CallFilter(), ZoneInfo("UTC"))
+        assert [(each.species, each.calls) for each in night.species] == [("Litoria ewingii", 1)]
+        assert sum(hour.calls for hour in almanac.calendar("a", 0, 2**44)) == 1
+        assert sum(hour.received for hour in almanac.calendar("a", 0, 2**44)) == 9
+        assert almanac.recordings(CallFilter()) == []
+        assert almanac.neighbours(1) == (None, None)
+        node = almanac.node("a", NOON_MS, NOON_MS)
+        assert node is not None and node.last_clip_offset == len(NO_ANIMALS)
+
+
 def test_the_journal_is_read_again_by_other_rules_and_samples_are_kept(site: Site) -> None:
     site.hear_much(30)
     site.follow().close()
