@@ -32,6 +32,7 @@ from echo_ingest.almanac import (
     note_sample,
 )
 from echo_ingest.almanac.almanac_file import open_to_write
+from echo_ingest.almanac.node_summaries import judged
 from echo_ingest.almanac.observation import names_of, observe
 from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.almanac.samples import per_hour
@@ -591,6 +592,14 @@ def test_messages_that_waited_do_not_hide_a_constant(site: Site) -> None:
     clock = clock_of(site, *delays)
     assert clock is not None and 11 <= clock.constant_over <= 29
     assert clock.ahead_seconds == pytest.approx(-7_200, abs=0.01)
+
+
+def test_an_hour_in_which_messages_waited_is_passed_over() -> None:
+    live, waited = (7_200_000, 7_210_000), (7_200_000, 90_000_000)
+    assert judged([(3, 8, *live), (2, 8, *waited), (1, 8, *live)]).constant_over == 16
+    assert judged([(3, 8, *waited), (2, 8, *live), (1, 8, *live)]).constant_over == 16
+    assert judged([(3, 8, *live), (2, 8, 0, 10), (1, 8, *live)]).constant_over == 0
+    assert judged([(3, 12, *live), (2, 8, 0, 10), (1, 8, *live)]).constant_over == 12
 
 
 def test_a_clock_that_was_set_is_judged_by_what_it_has_said_since(site: Site) -> None:
