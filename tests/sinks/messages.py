@@ -125,8 +125,8 @@ GUANO = "GUANO|Version: 1.0\n$where: 1\na.b: {}\nNote: 🐸 'quoted' \\\nMake: �
 LIMITS: dict[str, Message] = {
     "letters": detection(1_001, species=LETTERS, source_model=LETTERS, sensorId=NODES[0]),
     "longest-text": detection(1_002, species="é" * 256),
-    "poles": detection(1_003, microphoneLLA=[-90, -180, -11_000], animalEstLLA=[90, 180, 9_000]),
-    "large-number": detection(1_004, microphoneLLA=[1, 1, 1.7976931348623157e308]),
+    "poles": detection(1_003, microphoneLLA=[-90, -180, -500], animalEstLLA=[90, 180, 9_000]),
+    "long-number": detection(1_004, microphoneLLA=[1 / 3, 100 / 3, 8_999.999999999998]),
     "small-number": detection(1_005, microphoneLLA=[5e-324, -5e-324, 5e-324]),
     "no-confidence": detection(1_006, confidence=None),
     "certain": detection(1_007, confidence=100),
@@ -145,7 +145,7 @@ LIMITS: dict[str, Message] = {
             "nodeId": NODES[0],
             "status": LETTERS,
             "timestamp": MORNING,
-            "cpu": 1e300,
+            "cpu": 12_800,
             "batteryPct": 5e-324,
             "uptime": 0,
         },
@@ -156,7 +156,7 @@ LIMITS: dict[str, Message] = {
             "timestamp": MORNING,
             "species": LETTERS,
             "animalId": LETTERS,
-            "animalTrueLLA": [90, -180, 1e300],
+            "animalTrueLLA": [90, -180, 9_000],
         },
     ),
 }  # fmt: skip
