@@ -1,7 +1,7 @@
 """Decode a clip that is sent as plain bytes, without JSON around it.
 
 What else is known of it comes from MQTT 5 user properties first [MQTT-3.3.2-18], and then from the
-file's own header.
+file's own header and its name.
 """
 
 from echo_ingest.decode import audio, times, values
@@ -21,6 +21,7 @@ PROPERTIES = (
     "latitude",
     "longitude",
     "altitude",
+    "file_name",
 )
 """The user properties that are read; others are ignored."""
 _PLACE = values.PlacePaths(
@@ -38,7 +39,7 @@ def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
     """
     properties = _properties(message)
     clip = audio.describe(message.payload, hashed=hashed)
-    notes = recorder_notes(clip.metadata)
+    notes = recorder_notes(clip.metadata, properties.get("file_name"))
     sent = [
         times.read(properties[name], f"user property {name}")
         for name in ("recorded_at", "timestamp")
@@ -49,7 +50,7 @@ def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
     record = Recording(
         form=FORM,
         node=message.node,
-        sensor_id=properties.get("sensor_id") or notes.serial,
+        sensor_id=properties.get("sensor_id") or values.tidy(notes.serial or "") or None,
         message_id=properties.get("id"),
         observed_at=when.observed_at,
         time_source=when.time_source,
@@ -57,6 +58,7 @@ def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
         device_time=when.device_time,
         place=_place(properties) or notes.place,
         clip=clip,
+        clip_reference=properties.get("file_name"),
     )
     return Identified(record, written)
 

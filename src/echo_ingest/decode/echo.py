@@ -23,6 +23,7 @@ from echo_ingest.decode.fields import (
     read_id,
 )
 from echo_ingest.decode.identified import Identified
+from echo_ingest.decode.recorder_notes import NO_NOTES, recorder_notes
 from echo_ingest.decode.rules import Rules
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
@@ -115,8 +116,6 @@ def _detection(
             "no node and no model is given for the species: send source_model (form detection), or"
             " sensor_id and confidence (form edge-prediction)",
         )
-    written = _written(fields)
-    when = times.place_in_time(written, message, rules)
     field, text = _clip_text(fields)
     reference = None
     clip = None
@@ -127,16 +126,19 @@ def _detection(
             clip = _clip(text, field, hashed=hashed)
     name = values.species(species, "species")
     fraction = _fraction_of(message, rules)
+    notes = NO_NOTES if clip is None else recorder_notes(clip.metadata)
+    written = (*_written(fields), *notes.times)
+    when = times.place_in_time(written, message, rules)
     record = Detection(
         form=form,
         node=message.node,
-        sensor_id=_sensor_id(fields),
+        sensor_id=_sensor_id(fields) or notes.serial,
         message_id=_message_id(fields),
         observed_at=when.observed_at,
         time_source=when.time_source,
         time_problem=when.time_problem,
         device_time=when.device_time,
-        place=_sensor_place(fields),
+        place=_sensor_place(fields) or notes.place,
         source_type=values.source_type(fields.sourceType),
         species=name,
         observation_type=rules.observation_type(name),
@@ -162,29 +164,31 @@ def _recording(
     hashed: bool,
 ) -> Identified:
     """Decode the forms `engine-audio`, `engine-audio-objects` and `node-audio`."""
-    written = _written(fields)
-    when = times.place_in_time(written, message, rules)
     reference = values.optional_exact_text(fields.audioFile, "audioFile")
     mode = values.optional_text(fields.mode, "mode")
     if reference is not None and (word := values.tidy(reference)) in MODES:
         reference, mode = None, mode or word
+    clip = _clip(sound[1], sound[0], hashed=hashed)
+    notes = recorder_notes(clip.metadata, reference)
+    written = (*_written(fields), *notes.times)
+    when = times.place_in_time(written, message, rules)
     record = Recording(
         form=form,
         node=message.node,
-        sensor_id=_sensor_id(fields),
+        sensor_id=_sensor_id(fields) or notes.serial,
         message_id=_message_id(fields),
         observed_at=when.observed_at,
         time_source=when.time_source,
         time_problem=when.time_problem,
         device_time=when.device_time,
-        place=_sensor_place(fields),
+        place=_sensor_place(fields) or notes.place,
         source_type=values.source_type(fields.sourceType),
-        clip=_clip(sound[1], sound[0], hashed=hashed),
+        clip=clip,
         mode=mode,
         clip_reference=reference,
         animal_place=_animal_place(fields),
         animal_true_place=values.lla(fields.animalTrueLLA, ANIMAL_TRUTH),
-        health=_health(message, rules, fields),
+        health=_health(message, fields, rules),
     )
     return Identified(record, written)
 
@@ -221,7 +225,7 @@ def _movement(message: Message, fields: Fields, animal_id: str | int, rules: Rul
 
 def _telemetry(message: Message, fields: Fields, rules: Rules) -> Identified:
     """Decode the forms `sensor-health` and `node-status`."""
-    health = _health(message, rules, fields)
+    health = _health(message, fields, rules)
     if health is None and fields.batteryPct is not None:
         health = NOTHING_KNOWN  # it reports that it does not know its battery
     sensor_id = _sensor_id(fields)
@@ -274,7 +278,7 @@ def _clip_text(fields: Fields) -> tuple[str, str | None]:
     return "audio_file", fields.audio_file
 
 
-def _health(message: Message, rules: Rules, fields: Fields) -> Health | None:
+def _health(message: Message, fields: Fields, rules: Rules) -> Health | None:
     source: Fields | HealthData
     if fields.health_data is None:
         source, paths = fields, FLAT_HEALTH
