@@ -554,10 +554,13 @@ async def test_the_papers_question_is_answered(sink: MongoDb, database: Database
             {"_id": "Dacelo novaeguineae", "commonName": "Kookaburra", "type": "Bird"},
         ]
     )
-    batch = [
-        delivery(detection(n, timestamp=at, sensorId=node, species=name, confidence=percent), n)
-        for n, (at, node, name, percent) in enumerate(night)
-    ]
+    batch = []
+    for number, (at, node, name, percent) in enumerate(night):
+        arrived = detection(number, timestamp=at, sensorId=node, species=name, confidence=percent)
+        next_day_ms = (MORNING + 86_400) * 1000
+        batch.append(delivery(msgspec.structs.replace(arrived, received_at_ms=next_day_ms), number))
+    clockless = detection(90, timestamp=None, sensorId="creek-03", species="Crinia signifera")
+    batch.append(delivery(clockless, 90))
     assert (await sink.write(batch)).refusals == ()
     answer = [each async for each in await database["events"].aggregate(query())]
     assert [(a["species"], a["node"], a["calls"], a["surest"], a["typical"]) for a in answer] == [
