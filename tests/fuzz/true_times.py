@@ -451,7 +451,7 @@ def _wrong_clock(draft: Draft) -> Written:
     if not label.startswith("clock starts"):
         local, _ = placed(draft, moment)
         if draft.site.zone is None:
-            problems |= {NO_ZONE}
+            problems |= {NO_ZONE, BEFORE} if label == "GPS rollover" else {NO_ZONE}
         elif label == "clock ahead" and _is_repeated(local, draft.site.zone):
             return _zoned(draft)
     else:

@@ -137,16 +137,15 @@ class Draft:
 
     def may_refuse(self, *codes: str) -> None:
         """Allow a rejection, besides what is allowed already."""
-        if not self.must_be_refused:
-            before = self.refusal.codes if self.refusal else NOTHING
-            self.refusal = Refusal(before.union(codes))
+        before = self.refusal.codes if self.refusal else NOTHING
+        self.refusal = Refusal(before.union(codes))
 
     def refuse(self, *codes: str, field: str | None = None) -> None:
         """Require a rejection."""
-        if self.must_be_refused and self.refusal is not None:  # two faults: either may be named
-            self.refusal = Refusal(self.refusal.codes.union(codes))
-        else:
+        if self.refusal is None:
             self.refusal = Refusal(frozenset(codes), field)
+        else:  # several faults: any of them may be named
+            self.refusal = Refusal(self.refusal.codes.union(codes))
         self.must_be_refused = True
 
     def takes_fault(self, part: str) -> bool:
