@@ -177,7 +177,7 @@ def _repeats(device_time: str | None, written: str | int | float | None) -> bool
 
 def _of_place(name: str, truth: PlaceTruth | None, place: Place | None) -> Iterator[str]:
     if truth is None or place is None:
-        if place is not truth:
+        if place is not None or truth is not None:
             yield f"{name}: {place}, not {truth}"
         return
     for field in PlaceTruth.__struct_fields__:
@@ -196,7 +196,7 @@ def _of_confidence(name: str, truth: float | None, got: float | None) -> Iterato
 
 def _of_sound(truth: SoundTruth | None, clip: Clip | None, message: Message) -> Iterator[str]:
     if truth is None or clip is None:
-        if clip is not truth:
+        if clip is not None or truth is not None:
             yield f"clip: {clip}, not {truth}"
         return
     exact = {

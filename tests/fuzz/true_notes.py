@@ -91,7 +91,7 @@ def _guano_place(draft: Draft) -> tuple[PlaceTruth | None, list[str]]:
         return None, [f"Loc Position: {one_of(rng, '0 0', '0.0 0.0', '-1 -1', '0.005 -0.003')}"]
     latitude, longitude = true_values.coordinates(draft)
     texts = [f"{float(latitude):.6f}", f"{float(longitude):.6f}"]
-    numbers = [float(text) for text in texts]
+    latitude, longitude = map(float, texts)
     style = rng.choice(("points", "points", "commas", "comma between"))
     if style == "commas":
         texts = [text.replace(".", ",") for text in texts]
@@ -104,7 +104,7 @@ def _guano_place(draft: Draft) -> tuple[PlaceTruth | None, list[str]]:
         accuracy = rng.choice((20.0, 3.5, 0.0))
         lines.append(f"Loc Accuracy: {accuracy:g}")
     draft.label(f"GUANO place, {style}")
-    return PlaceTruth(*numbers, high, accuracy), lines
+    return PlaceTruth(latitude, longitude, high, accuracy), lines
 
 
 def _audiomoth(draft: Draft, *, with_time: bool) -> Notes:

@@ -15,6 +15,7 @@ ANIMALS = (
     *("Litoria ewingii", "Crinia signifera", "Dacelo novaeguineae", "Petaurus breviceps"),
     *("Limnodynastes dumerilii", "Strix aluco", "Rana", "Sus scrofa domesticus", "Ninox boobook"),
     *("Åsa längs", "Crotalus éxul", "Eastern banjo frog", "Tytonidae", "Ñandú común"),
+    *("Turdus novae-seelandiae", "Émile's frog"),
 )
 """Names of one to three words, all letters: sentence case is their one way of writing."""
 OTHER_NAMES = (
@@ -30,7 +31,7 @@ OTHER_NAMES = (
         "Bubo bubo (juvenile)",
         "Gen. et sp. nov. B",
     ),
-    *("Litoria ewingii_Southern Brown Tree Frog", "Émile's Frog"),
+    *("Litoria ewingii_Southern Brown Tree Frog", "BOOBOOK owl no. 7"),
 )
 """Names whose capitals inside may mean something: only the first letter has one way of writing."""
 NO_ANIMALS = {
@@ -52,7 +53,7 @@ def respelled(draft: Draft, name: str, *, case: bool) -> str:
     text = name
     if draft.chance(0.5):
         return text
-    if case and text.replace(" ", "").isalpha():
+    if case:
         text = rng.choice((text.lower(), text.upper(), text.title(), text.swapcase(), text))
     if draft.chance(0.4):
         text = rng.choice(SPACES).join(text.split(" "))
@@ -282,8 +283,7 @@ def _as_object(parts: list[object] | None) -> dict[str, object] | None:
 def _unknown_list(rng: Random) -> list[object] | None:
     near = round(rng.uniform(-0.007, 0.007), 6), round(rng.uniform(-0.007, 0.007), 6)
     high = rng.choice((112, 0, 0.0, None, -17.3))
-    return one_of(
-        rng,
+    unknown: list[list[object] | None] = [
         None,
         [None, None],
         [None, None, None],
@@ -295,7 +295,8 @@ def _unknown_list(rng: Random) -> list[object] | None:
         [*near, high],
         [-1, -1],
         [-1.0, -1.0, rng.choice((-1, 0, None, 112))],
-    )
+    ]
+    return rng.choice(unknown)
 
 
 def _wrong_place(
