@@ -112,7 +112,7 @@ def _whole(body: bytes, *, name: bytes = b"RIFF", size: int | None = None) -> by
 def _wav_plain(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
     parts = layout.fmt(extra=rng.randrange(2))
     data = riff(b"data", sound)
-    other = riff(*rng.choice(((b"JUNK", bytes(28)), (b"junk", b""), (b"PEAK", bytes(16)))))
+    other = riff(*rng.choice(((b"JUNK", bytes(28)), (b"junk", b""), (b"iXML", b"<BWFXML/>\n"))))
     if rng.random() < 0.3:
         parts += other
     body = parts + notes + data if rng.random() < 0.5 else parts + data + notes
@@ -388,7 +388,7 @@ def mp3(rng: Random) -> File:
         frames = rng.choices((narrow, wide), k=count)
     sound = b"".join(frames)
     side = (17 if mono else 32) if version == 3 else (9 if mono else 17)
-    delay, padding = rng.choice(((0, 0), (576, 300), (1105, 0)))
+    delay, padding = rng.choice(((0, 0), (576, 1_105), (576, 612), (1_105, 800)))
 
     def first(count: int, size: int | None) -> bytes:
         """Return the frame that counts the others, with the encoder's delay if it has a size."""

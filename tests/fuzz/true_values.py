@@ -456,12 +456,12 @@ def put_health(draft: Draft, *, nested: bool, must: bool) -> None:
 
 
 def _put_battery(draft: Draft, health: dict[str, object]) -> None:
-    value = draft.rng.choice((0, 1, 50, 98.5, 100, 100, 101, 101, 255))
+    value = draft.rng.choice((0, 1, 50, 98.5, 100, 100, 100.4, -0.4, 101, 101, 255))
     draft.put("batteryPct", value)
     if value == 101:
         health["external_power"] = True
     elif value != 255:
-        health["battery_percent"] = value
+        health["battery_percent"] = min(max(value, 0), 100)  # an error of calibration
 
 
 def _uptime(draft: Draft, inner: dict[str, object], health: dict[str, object]) -> None:
@@ -474,8 +474,9 @@ def _uptime(draft: Draft, inner: dict[str, object], health: dict[str, object]) -
             first = draft.site.first_day.toordinal() - 719_163
             newest = milliseconds(draft.received_at) / 1000
             booted = rng.uniform(max(newest - 10_000_000, first * 86_400 + 86_400), newest)
-            value = rng.choice((int(booted), round(booted, 3)))
-            health["booted_at"] = value
+            true = rng.choice((int(booted), round(booted, 3)))
+            health["booted_at"] = true
+            value = true + draft.site.clock_ahead_seconds
         case _:
             # As seconds these would be 31 years or more, as a time of start the years 2001 to 2014.
             value = rng.randrange(1_000_000_000, 1_400_000_000)
@@ -493,7 +494,7 @@ def _wrong_health(draft: Draft, inner: dict[str, object], *, nested: bool) -> No
     rng = draft.rng
     draft.label("health that is impossible")
     field = rng.choice(("cpu", "ram", "disk", "uptime", "batteryPct"))
-    value = rng.choice((-1, -0.5, "98", [1], 1e300))
+    value = rng.choice((-1, -0.75, "98", [1], 1e300))
     if field == "batteryPct":
         draft.fields = [each for each in draft.fields if each[0] != "batteryPct"]
         draft.put(field, rng.choice((-1, 102, 254, 256, 1000, "98")))
