@@ -21,6 +21,7 @@ from msgspec import Struct
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from echo_ingest.decode import Decoder, NodeRules, Rules, clip_bytes
+from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.record import (
     AnyRecord,
     Clip,
@@ -214,6 +215,9 @@ def _of_sound(truth: SoundTruth | None, clip: Clip | None, message: Message) -> 
         yield f"clip.duration_seconds: {clip.duration_seconds}, not {truth.seconds}"
     if (clip.problem or "") not in (truth.problems or {""}):
         yield f"clip.problem: {clip.problem!r}, not of {sorted(truth.problems)}"
+    for name, text in truth.metadata:
+        if clip.metadata.get(name) != text:
+            yield f"clip.metadata: {clip.metadata.get(name)!r}, not {text!r}"
     if clip_bytes(message) != truth.data:
         yield "the clip that is taken out is another one"
 
@@ -238,7 +242,9 @@ def _rules(site: Site) -> Rules:
         clock_ahead_seconds=site.clock_ahead_seconds,
     )
     zone = None if site.zone is None else ZoneInfo(site.zone)
-    return Rules(zone=zone, first_day=site.first_day, nodes={NODE: node})
+    more = dict(site.more_labels)
+    not_animals = {**NOT_ANIMALS, **more} if more else NOT_ANIMALS
+    return Rules(zone, site.first_day, not_animals, {NODE: node})
 
 
 def _received(message: Message) -> datetime:

@@ -231,6 +231,18 @@ def audio_file(draft: Draft) -> tuple[bytes, tuple[tuple[str, str], ...]]:
     if draft.chance(0.3):
         properties.append(("firmware", "1.2.3"))
     rng.shuffle(properties)
+    if draft.takes_fault("json") and properties:
+        name, value = rng.choice(properties)
+        properties.append((name, f"1{value}"))
+        draft.label("a property twice")
+        if name == "firmware":
+            draft.label("a property that is not read twice")
+        else:
+            draft.refuse(
+                "property_given_twice", "impossible_place", "unreadable_time", "wrong_type"
+            )
+    elif properties and draft.chance(0.1):
+        properties.append(rng.choice(properties))
     return file.sound.data, tuple(properties)
 
 
@@ -302,18 +314,33 @@ def _put_something_unknown(draft: Draft) -> None:
 
 def _put_time_of_sound(draft: Draft, field: str) -> str | None:
     """Write a clip and when it was recorded; return the name of the file if that says it."""
-    way = draft.pick({"field": 5, "notes": 4, "name": 2, "nothing": 1})
+    way = draft.pick({"field": 5, "notes": 4, "both": 2, "name": 2, "nothing": 1})
     if draft.fault == "time":
         way = "field"
-    file, notes = true_notes.file_with_notes(draft, with_time=way == "notes")
+    file, notes = true_notes.file_with_notes(draft, with_time=way in ("notes", "both"))
     _take_notes(draft, notes)
     if way == "field":
         _put_timestamp(draft)
+    elif way == "both":
+        noted = draft.truth["when"]
+        _put_timestamp(draft)
+        _decide(draft, noted)
     name = None
     if way == "name":
         name, draft.truth["when"] = true_notes.file_name(draft)
     _put_clip(draft, field, file)
     return name
+
+
+def _decide(draft: Draft, noted: object) -> None:
+    """Take what the message says where that is to be believed, else what its file says."""
+    sent = draft.truth["when"]
+    assert isinstance(sent, WhenTruth)
+    assert isinstance(noted, WhenTruth)
+    draft.label("a time in the message and one in the file")
+    says_nothing = sent.moment is None and not sent.problems
+    if says_nothing or (sent.moment is None and noted.moment is not None):
+        draft.truth["when"] = noted
 
 
 def _take_notes(draft: Draft, notes: true_notes.Notes) -> None:
@@ -426,7 +453,7 @@ def _broken_json(draft: Draft) -> bytes:
         case 4:
             draft.label("JSON cut off")
             draft.refuse("json_cut_off", "broken_json", "not_utf8")
-            return text.rstrip()[: rng.randrange(2, len(text.rstrip()))]
+            return text.rstrip()[: rng.randrange(5, len(text.rstrip()))]
         case 5:
             draft.label("UTF-16")
             encoding = rng.choice(("utf-16", "utf-16-le", "utf-16-be"))

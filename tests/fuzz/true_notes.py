@@ -23,6 +23,8 @@ class Notes(NamedTuple):
     """None: the notes say nothing of the time."""
     place: PlaceTruth | None = None
     serial: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    """Entries that must be kept as they are."""
     slowed: float = 1
     """How much slower than in the forest the sound plays (time expansion)."""
 
@@ -39,6 +41,8 @@ def file_with_notes(draft: Draft, *, with_time: bool) -> tuple[File, Notes]:
         file = wav(draft.rng, notes.chunks)
     else:
         file = any_file(draft.rng)
+    if notes.metadata:
+        file = file._replace(sound=structs.replace(file.sound, metadata=notes.metadata))
     if notes.slowed != 1:
         sound = file.sound
         file = file._replace(
@@ -82,7 +86,8 @@ def _guano(draft: Draft, *, with_time: bool) -> Notes:
     text = rng.choice(("\n", "\n", "\r\n")).join(lines) + rng.choice(("", "\n", "\0"))
     encoding = rng.choice(("utf-8", "utf-8", "latin-1"))
     chunk = Chunk(b"guan", text.encode(encoding))
-    return Notes(f"GUANO, {encoding}", (chunk,), (), when, place, serial, slowed)
+    kept = (("Species Manual ID", "Río"), ("Make", "Echo"))
+    return Notes(f"GUANO, {encoding}", (chunk,), (), when, place, serial, kept, slowed)
 
 
 def _guano_place(draft: Draft) -> tuple[PlaceTruth | None, list[str]]:
@@ -149,11 +154,14 @@ def _audiomoth(draft: Draft, *, with_time: bool) -> Notes:
     if draft.chance(0.25):
         comments = (f"COMMENT={comment}", f"ARTIST=AudioMoth {serial}")
         return Notes("AudioMoth in FLAC", (), comments, when, serial=serial)
-    text = comment.encode().ljust(rng.choice((0, 384)), b"\0")
-    body = b"INFO" + riff(b"ICMT", text)
+    padded = rng.choice((0, 384))
+    text = comment.encode().ljust(padded, b"\0")
+    # Some firmware left the pad byte of an odd length out.
+    body = b"INFO" + riff(b"ICMT", text, padded=bool(padded) or draft.chance(0.7))
     if version != "1.0":
         body += riff(b"IART", f"AudioMoth {serial}".encode().ljust(32, b"\0"))
-    return Notes("AudioMoth", (Chunk(b"LIST", body),), (), when, serial=serial)
+    kept = (("ICMT", comment.strip()),)
+    return Notes("AudioMoth", (Chunk(b"LIST", body),), (), when, None, serial, kept)
 
 
 def _wamd(draft: Draft, *, with_time: bool) -> Notes:

@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
@@ -129,6 +130,17 @@ def _wav_streamed(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> Fi
     return _file(label, _whole(body, size=total), layout, sound, NOT_ANNOUNCED)
 
 
+def _wav_streamed_with_notes(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
+    """Write notes behind a sound whose length is not announced."""
+    size = rng.choice(STREAMED_SIZES)
+    sound = sound[: len(sound) // 2 // layout.frame_bytes * 2 * layout.frame_bytes]
+    behind = notes or riff(b"LIST", b"INFO" + riff(b"ISFT", b"Lavf60.3.100\0"))
+    body = layout.fmt() + riff(b"data", sound, size, padded=False) + behind
+    total = rng.choice((0xFFFFFFFF, 0, None))
+    label = "of no announced length before notes"
+    return _file(label, _whole(body, size=total), layout, sound, NOT_ANNOUNCED)
+
+
 def _wav_data_44(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
     del rng
     body = layout.fmt() + notes + riff(b"data", sound, 44, padded=False)
@@ -228,6 +240,7 @@ def _wav_adpcm(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
 
 WAV_LIES: dict[Callable[[Random, Layout, bytes, bytes], File], int] = {
     _wav_streamed: 3,
+    _wav_streamed_with_notes: 1,
     _wav_data_44: 1,
     _wav_total_lies: 2,
     _wav_frame_lies: 2,
@@ -277,14 +290,20 @@ FLAC_BLOCK = 192
 
 
 @lru_cache(maxsize=4_000)
-def _flac_frame(number: int, channels: int, last: int) -> bytes:
-    """Return a frame of constant sound (RFC 9639, 9): 192 samples, or `last` of them."""
+def _flac_frame(number: int, channels: int, last: int, *, verbatim: bool = False) -> bytes:
+    """Return a frame (RFC 9639, 9) of 192 samples, or `last` of them.
+
+    The sound is constant, or written sample by sample, and then it looks like the start of frames.
+    """
     size = (7, struct.pack(">H", last - 1)) if last != FLAC_BLOCK else (1, b"")
     head = b"\xff\xf8" + bytes([size[0] << 4, channels - 1 << 4 | 8]) + chr(number).encode()
     head += size[1]
     frame = head + _crc8(head)
     for channel in range(channels):
-        frame += b"\0" + struct.pack(">h", 100 * channel - number)
+        if verbatim:
+            frame += b"\2" + (head[:2] + head + b"\xff\xf9").ljust(2 * last, head)[: 2 * last]
+        else:
+            frame += b"\0" + struct.pack(">h", 100 * channel - number)
     return frame + _crc16(frame)
 
 
@@ -322,8 +341,11 @@ def flac(rng: Random, comments: tuple[str, ...] = ()) -> File:
     rate, channels = rng.choice(RATES_HZ), rng.choice((1, 1, 2))
     last = rng.choice((FLAC_BLOCK, rng.randrange(20, FLAC_BLOCK)))
     count = rng.randrange(3, 12)
-    frames = [_flac_frame(number, channels, FLAC_BLOCK) for number in range(count - 1)]
-    frames.append(_flac_frame(count - 1, channels, last))
+    verbatim = rng.random() < 0.3
+    frames = [
+        _flac_frame(number, channels, FLAC_BLOCK, verbatim=verbatim) for number in range(count - 1)
+    ]
+    frames.append(_flac_frame(count - 1, channels, last, verbatim=verbatim))
     samples = (count - 1) * FLAC_BLOCK + last
     sound = b"".join(frames)
 
@@ -376,6 +398,23 @@ def _mp3_frame(version: int, rate_index: int, *, mono: bool, wide: bool = False)
     return head.ljust(samples // 8 * kbits * 1_000 // MP3_RATES_HZ[version, rate_index], b"\0")
 
 
+def _vbri(frame: bytes, count: int, size: int) -> bytes:
+    """Return the frame in which Fraunhofer's encoder counts the others."""
+    tag = b"VBRI" + struct.pack(">HHHII", 1, 0, 75, size, count) + bytes(8)
+    return (frame[:36].ljust(36, b"\0") + tag).ljust(len(frame), b"\0")
+
+
+def _ape(rng: Random) -> bytes:
+    """Return an APEv2 tag, with a header or without one."""
+    item = struct.pack("<II", 4, 0) + b"Title\0Tone"
+    head = struct.pack("<III", 2_000, len(item) + 32, 1)
+    footer = b"APETAGEX" + head + struct.pack("<I", 0) + bytes(8)
+    if rng.random() < 0.5:
+        return item + footer
+    marks = struct.pack("<I", 0xA0000000) + bytes(8)
+    return b"APETAGEX" + head + marks + item + footer
+
+
 def mp3(rng: Random) -> File:
     """Return an MP3 of silence."""
     version, rate_index = rng.choice(list(MP3_RATES_HZ))
@@ -409,7 +448,14 @@ def mp3(rng: Random) -> File:
     counted = first(count, size) + sound
     plain = count * (1_152 if version == 3 else 576)
     trimmed = plain - delay - padding
-    match rng.randrange(16):
+    match rng.randrange(20):
+        case 16:
+            return file("with VBRI", _vbri(wide, count, size) + sound, plain)
+        case 17:
+            return file("and APE", sound + _ape(rng), plain, NONE)
+        case 18:
+            lie = first(count, size * rng.choice((2, 3)) // 4) + sound
+            return file("that announces fewer bytes", lie, trimmed, NONE, DISAGREES)
         case 0:
             tags = b"".join(id3(rng) for _ in range(rng.choice((1, 1, 2))))
             return file("behind ID3", tags + sound, plain)
@@ -566,6 +612,49 @@ def ogg_flac(rng: Random) -> File:
     return File("FLAC in Ogg", SoundTruth(data, "ogg", rate, channels, samples / rate, problems))
 
 
+@lru_cache(maxsize=1)
+def _vorbis() -> tuple[list[bytes], list[bytes]]:
+    """Return the packets of a tone of 0.1 s (clips/README.md): the headers, and the sound."""
+    data = (Path(__file__).parents[1] / "decode" / "clips" / "tone.ogg").read_bytes()
+    packets, at = [b""], 0
+    while at < len(data):
+        lengths = data[at + 27 : at + 27 + data[at + 26]]
+        at += 27 + len(lengths)
+        for length in lengths:
+            packets[-1] += data[at : at + length]
+            at += length
+            if length < 255:
+                packets.append(b"")
+    return packets[:3], packets[3:-1]
+
+
+def vorbis(rng: Random) -> File:
+    """Return a tone in Ogg Vorbis."""
+    heads, packets = _vorbis()
+    serial, samples = rng.randrange(2**32), 1_600
+
+    def stream(serial: int, start: int = 0, trim: int = 0) -> bytes:
+        pages = [_page([heads[0]], 0, serial, 0, 2), _page(heads[1:], 0, serial, 1, 0)]
+        return b"".join((*pages, _page(packets, start + samples - trim, serial, 2, 4)))
+
+    def file(
+        label: str, data: bytes, samples: int, *problems: str, refused: tuple[str, ...] = ()
+    ) -> File:
+        truth = SoundTruth(data, "ogg", 16_000, 1, samples / 16_000, frozenset(problems))
+        return File(f"Vorbis {label}", truth, frozenset(refused), bool(refused))
+
+    match rng.randrange(8):
+        case 0:
+            trim = rng.randrange(1_000)
+            return file("trimmed at its end", stream(serial, 0, trim), samples - trim)
+        case 1:
+            return file("joined", stream(serial) + stream(serial ^ 1), 2 * samples, SEVERAL)
+        case 2:
+            data = stream(serial)[: -rng.randrange(1, 20)]
+            return file("cut off", data, samples, refused=(CUT_OFF,))
+    return file("plain", stream(serial), samples)
+
+
 # ------------------------------------------------------------------ no audio at all
 
 
@@ -584,5 +673,12 @@ def no_audio(rng: Random) -> bytes:
 
 def any_file(rng: Random) -> File:
     """Return an audio file of any container."""
-    makers: tuple[Callable[[Random], File], ...] = (wav, wav, wav, flac, flac, mp3, opus, ogg_flac)
-    return rng.choice(makers)(rng)
+    makers: dict[Callable[[Random], File], int] = {
+        wav: 12,
+        flac: 8,
+        mp3: 5,
+        opus: 4,
+        ogg_flac: 3,
+        vorbis: 2,
+    }
+    return rng.choices(list(makers), list(makers.values()))[0](rng)

@@ -1,7 +1,7 @@
 """A moment in the many ways in which devices write it, and what follows from each."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from functools import lru_cache
 from random import Random
 from typing import NamedTuple
@@ -56,13 +56,13 @@ def site(rng: Random) -> tuple[Site, datetime]:
             received_at = change + timedelta(milliseconds=rng.randrange(3 * 3_600_000, 20_000_000))
     first_day = {
         0: received_at.date() - timedelta(days=30),
-        1: datetime(1990, 1, 1, tzinfo=UTC).date(),
+        1: date(1990, 1, 1),
     }.get(rng.randrange(6))
     fraction = rng.random() < 0.1
     ahead = rng.choice((3600.0, -7200.0, 0.5, 86_400.0 * 365)) if rng.random() < 0.05 else 0
-    if first_day is None:
-        return Site(zone, confidence_is_fraction=fraction, clock_ahead_seconds=ahead), received_at
-    return Site(zone, first_day, fraction, ahead), received_at
+    labels = (("cow bell", "vehicle"), ("litoria", "unclassified")) if rng.random() < 0.1 else ()
+    day = date(2015, 1, 1) if first_day is None else first_day
+    return Site(zone, day, fraction, ahead, labels), received_at
 
 
 @lru_cache(maxsize=500)

@@ -86,8 +86,10 @@ def species(draft: Draft) -> Name:
                 written = written.replace(name[0], name[0].lower(), 1)
             return Name(name, "animal", written)
         case "no animal":
-            name = rng.choice(list(NO_ANIMALS))
-            return Name(name, NO_ANIMALS[name], respelled(draft, name, case=True))
+            more = {label.capitalize(): kind for label, kind in draft.site.more_labels}
+            labels = {**NO_ANIMALS, **more}
+            name = rng.choice([*labels, *more, *more])
+            return Name(name, labels[name], respelled(draft, name, case=True))
     name = rng.choice(("蛙", "Лягушка", "Frog 🐸 no. 7", "A" * 256, "X"))
     return Name(name[:1] + name[1:].lower() if name.isalpha() else name, "animal", name)
 

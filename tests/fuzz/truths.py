@@ -30,6 +30,8 @@ class Site(Struct, frozen=True):
     first_day: date = date(2015, 1, 1)
     confidence_is_fraction: bool = False
     clock_ahead_seconds: float = 0
+    more_labels: tuple[tuple[str, str], ...] = ()
+    """Further labels that name no animal, in lower case, and what they stand for."""
 
 
 class WhenTruth(Struct, frozen=True):
@@ -63,6 +65,8 @@ class SoundTruth(Struct, frozen=True):
     seconds: float
     problems: frozenset[str] = NOTHING
     """One of these codes must be given, "" standing for none; empty: none may be given."""
+    metadata: tuple[tuple[str, str], ...] = ()
+    """Notes in the file that must be kept as they are."""
 
 
 class Truth(Struct, frozen=True, kw_only=True):
