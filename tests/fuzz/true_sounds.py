@@ -301,7 +301,7 @@ def _flac_frame(number: int, channels: int, last: int, *, verbatim: bool = False
     frame = head + _crc8(head)
     for channel in range(channels):
         if verbatim:
-            frame += b"\2" + (head[:2] + head + b"\xff\xf9").ljust(2 * last, head)[: 2 * last]
+            frame += b"\2" + ((head[:2] + head + b"\xff\xf9") * last)[: 2 * last]
         else:
             frame += b"\0" + struct.pack(">h", 100 * channel - number)
     return frame + _crc16(frame)

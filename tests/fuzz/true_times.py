@@ -7,12 +7,17 @@ from random import Random
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from echo_ingest.record import ObservationType
 from tests.fuzz.truths import EPOCH, Draft, Site, WhenTruth, microseconds, milliseconds, one_of
 
 ZONES = (
     *("Australia/Melbourne", "Australia/Lord_Howe", "Europe/Berlin", "America/New_York"),
     *("America/St_Johns", "Pacific/Chatham", "Asia/Kolkata", "Asia/Kathmandu", "Pacific/Apia"),
     *("Europe/Dublin", "Africa/Casablanca", "UTC", "Pacific/Kiritimati", "Etc/GMT+12"),
+)
+SITE_LABELS: tuple[tuple[str, ObservationType], ...] = (
+    ("cow bell", "vehicle"),
+    ("litoria", "unclassified"),
 )
 OFFSETS_MINUTES = (0, 0, 600, 660, 60, 120, -300, -210, 330, 345, 765, 840, -720, 570, -30)
 TOLERATED = timedelta(minutes=10)
@@ -60,7 +65,7 @@ def site(rng: Random) -> tuple[Site, datetime]:
     }.get(rng.randrange(6))
     fraction = rng.random() < 0.1
     ahead = rng.choice((3600.0, -7200.0, 0.5, 86_400.0 * 365)) if rng.random() < 0.05 else 0
-    labels = (("cow bell", "vehicle"), ("litoria", "unclassified")) if rng.random() < 0.1 else ()
+    labels = SITE_LABELS if rng.random() < 0.1 else ()
     day = date(2015, 1, 1) if first_day is None else first_day
     return Site(zone, day, fraction, ahead, labels), received_at
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from echo_ingest.record import Message
+from echo_ingest.record import Message, ObservationType
 
 Choice = TypeVar("Choice")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ class Site(Struct, frozen=True):
     first_day: date = date(2015, 1, 1)
     confidence_is_fraction: bool = False
     clock_ahead_seconds: float = 0
-    more_labels: tuple[tuple[str, str], ...] = ()
+    more_labels: tuple[tuple[str, ObservationType], ...] = ()
     """Further labels that name no animal, in lower case, and what they stand for."""
 
 
