@@ -28,6 +28,8 @@ CLOCK_STARTS = tuple(
     for day in ((1970, 1, 1), (1980, 1, 1), (1980, 1, 6), (2000, 1, 1), (2010, 1, 1))
 )
 GPS_WEEKS = timedelta(weeks=1024)
+SINCE_1980 = tuple(start - EPOCH for start in CLOCK_STARTS if start.year == 1980)
+"""How far a clock is behind that counts seconds since 1980, read as seconds since 1970."""
 NOT_SET, BEFORE, AFTER = "clock_not_set", "before_first_day", "after_receipt"
 ROLLOVER, NO_ZONE, CORRECTED = "gps_week_rollover", "zone_unknown", "corrected"
 EVERY_PROBLEM = frozenset({NOT_SET, BEFORE, AFTER, ROLLOVER, NO_ZONE})
@@ -124,7 +126,8 @@ def believed_moment(draft: Draft) -> datetime:
 def _is_suspect(moment: datetime, received_at: datetime) -> bool:
     """Return whether a clock would say this by itself, in any zone."""
     starts = any(start - DAY < moment < start + 2 * DAY for start in CLOCK_STARTS)
-    return starts or abs(received_at - GPS_WEEKS - moment) < 2 * DAY
+    behind = (GPS_WEEKS, *SINCE_1980)
+    return starts or any(abs(received_at - each - moment) < 2 * DAY for each in behind)
 
 
 # ------------------------------------------------------------------ spellings
@@ -483,6 +486,8 @@ def _wrong_number(draft: Draft) -> Written:
         ("seconds since boot", rng.randrange(10_000_000)),
         ("seconds since boot", round(rng.random() * 100_000, 3)),
         ("seconds since 1900", unix + 2_208_988_800),
+        ("seconds since 1980", unix - rng.randrange(80_000) - SINCE_1980[0] // DAY * 86_400),
+        ("GPS seconds", unix + 18 - rng.randrange(80_000) - SINCE_1980[1] // DAY * 86_400),
         ("nothing but zero", 0),
         ("minus one", -1),
         ("below zero", -rng.randrange(10**9)),
