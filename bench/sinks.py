@@ -28,7 +28,7 @@ from bench.payloads import CLIP_BYTES, Form, messages
 from echo_ingest.cli.options import log_from
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import READ_BYTES_MAX
-from echo_ingest.record import Message, Rejected, identity, message_key, payload_hash
+from echo_ingest.record import Message, Rejected, message_key, payload_hash
 from echo_ingest.sinks import Delivery, Sink, clips
 from echo_ingest.sinks.mongodb import MongoDb
 from echo_ingest.sinks.mongodb.documents import plan
@@ -154,10 +154,10 @@ def batches(form: Form, records: int, size: int, seed: int) -> Iterator[list[Del
     batch: list[Delivery] = []
     for offset, (topic, payload) in enumerate(messages(form, records, seed), 1):
         arrived = Message(topic, payload, 1_795_451_157_000, topic.rpartition("/")[2])
-        record = decoder.decode(arrived)
-        assert not isinstance(record, Rejected), record.render()
-        key = message_key(arrived, identity(record), payload_hash(arrived), offset)
-        batch.append(Delivery(offset, key, arrived, record))
+        identified = decoder.identified(arrived, hashed=True)
+        assert not isinstance(identified, Rejected), identified.render()
+        key = message_key(arrived, identified.identity, payload_hash(arrived), offset)
+        batch.append(Delivery(offset, key, arrived, identified.record))
         if len(batch) == size:
             yield batch
             batch = []

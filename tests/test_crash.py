@@ -10,7 +10,7 @@ import pytest
 from echo_ingest.broker import find_mosquitto, version
 from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader, Selection
-from echo_ingest.record import Message, Rejected, identity
+from echo_ingest.record import Message, Rejected
 from tests import postgres
 from tests.crash import messages
 from tests.crash.evidence import NODES, Evidence
@@ -31,13 +31,12 @@ def test_messages_are_what_they_say_and_the_same_each_time() -> None:
         sent = messages.message_of(SEED, number, NODES[0])
         assert sent == messages.message_of(SEED, number, NODES[0])
         assert messages.number_of(sent.payload) == number
-        verdict = Decoder(PAYLOAD_BYTES_MAX).decode(
-            Message(sent.topic, sent.payload, 0, NODES[0], sent.properties)
-        )
+        arrived = Message(sent.topic, sent.payload, 0, NODES[0], sent.properties)
+        verdict = Decoder(PAYLOAD_BYTES_MAX).identified(arrived, hashed=False)
         assert isinstance(verdict, Rejected) == (sent.fate == "dead letter"), verdict
         if not isinstance(verdict, Rejected):
-            assert identity(verdict).is_certain == sent.has_identity
-            forms.add(verdict.form)
+            assert verdict.identity.is_certain == sent.has_identity
+            forms.add(verdict.record.form)
     assert len(forms) == 8
 
 

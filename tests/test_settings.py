@@ -1,13 +1,18 @@
 """Every setting: what is accepted, what is rejected with which words, and that docs/ has it."""
 
 import re
+from datetime import date
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from echo_ingest.broker.node_rules import decoder_of
+from echo_ingest.decode import Decoder
+from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.settings import (
     SECRETS,
     Endpoint,
@@ -224,6 +229,12 @@ def test_a_settings_file_that_is_missing_or_not_toml_is_reported(tmp_path: Path)
         ("IOT_DISK_FREE_BYTES_MIN", "-1"),
         ("IOT_RETENTION_DAYS", "2.5"),
         ("IOT_API_BULK", "perhaps"),
+        ("IOT_ZONE", "Victoria Time"),
+        ("IOT_FIRST_DAY", "1.7.2015"),
+        ("IOT_FIRST_DAY", "1420070400"),
+        ("IOT_FIRST_DAY", "1969-12-31"),
+        ("IOT_NOT_ANIMALS", "generator=machine"),
+        ("IOT_NOT_ANIMALS", "=blank"),
         ("IOT_CONNECTIONS_MAX", "9"),
         ("IOT_ECHOPUB", "perhaps"),
         ("IOT_SERVICE_PORT", "1883"),
@@ -512,6 +523,49 @@ def test_the_level_after_the_prefix_names_the_node(topic: str, node: str | None)
 
 
 # ---------------------------------------------------------------------- documentation
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ("Melbourne", "type Australia/Melbourne"),
+        ("australia/melbourne", "type Australia/Melbourne"),
+        ("Australia/Melborne", "type Australia/Melbourne"),
+        ("Los Angeles", "type America/Los_Angeles"),
+        ("utc", "type UTC"),
+        *(
+            (each, "such as Australia/Melbourne")
+            for each in ("AEST", "+10:00", "UTC+10", "10", "é")
+        ),
+        *((each, "such as Australia/Melbourne") for each in ("../UTC", "/etc/passwd", "localtime")),
+    ],
+)
+def test_a_zone_that_is_none_is_told_with_what_to_type(given: str, remedy: str) -> None:
+    (line,) = problems({"IOT_ZONE": given})
+    assert line.startswith(f"IOT_ZONE: found {given!r}; type ")
+    assert line.endswith(remedy)
+
+
+@pytest.mark.parametrize("name", ["Australia/Melbourne", "UTC", "Etc/GMT-10", "Asia/Kathmandu"])
+def test_a_zone_has_an_iana_name(name: str) -> None:
+    assert decoder_of(load({"IOT_ZONE": name})).rules.zone == ZoneInfo(name)
+
+
+def test_what_a_site_knows_becomes_the_rules_of_its_decoder(tmp_path: Path) -> None:
+    assert decoder_of(load({})) == Decoder(Settings().payload_bytes_max)
+    labels = "Thunder,  e\u0301cho , Tractor = Vehicle, wind=human,"
+    (tmp_path / "site.toml").write_text(f'first_day = 2009-07-01\nnot_animals = "{labels}"')
+    settings = load({}, tmp_path / "site.toml")
+    assert settings == load({"IOT_FIRST_DAY": "2009-07-01", "IOT_NOT_ANIMALS": labels})
+    rules = decoder_of(settings).rules
+    assert (rules.zone, rules.first_day) == (None, date(2009, 7, 1))
+    assert rules.not_animals == {
+        **NOT_ANIMALS,
+        "thunder": "blank",
+        "\N{LATIN SMALL LETTER E WITH ACUTE}cho": "blank",
+        "tractor": "vehicle",
+        "wind": "human",
+    }
 
 
 def test_every_setting_has_its_heading_with_default_and_example_and_no_other() -> None:

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from echo_ingest.decode import Decoder
+from echo_ingest.quality import TimeProblem
 from echo_ingest.record import (
     AnyRecord,
     Detection,
@@ -64,7 +65,14 @@ def test_the_past_arrives_in_order_and_each_node_has_its_story(
     assert began_ms - silent.received_at_ms > 5 * 3_600_000
     message, fast = last["ridge-03"]
     assert not isinstance(fast, Rejected)
-    assert fast.observed_at.timestamp() - message.received_at_ms / 1000 > 2_800
+    assert fast.time_problem == TimeProblem.AFTER_RECEIPT and fast.device_time is not None
+    shown = datetime.fromisoformat(fast.device_time)
+    assert shown.timestamp() - message.received_at_ms / 1000 > 2_800
+    assert {
+        record.time_problem
+        for message, record in past
+        if message.node != "ridge-03" and not isinstance(record, Rejected)
+    } == {None, TimeProblem.CLOCK_NOT_SET}
     late = [
         message.received_at_ms / 1000 - record.observed_at.timestamp()
         for message, record in past

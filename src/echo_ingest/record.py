@@ -227,7 +227,10 @@ class Identity(Struct, frozen=True, gc=False):
     kind: str
     """One of `KINDS`."""
     seconds: int = 0
-    """The time in the message itself, in seconds since 1970; 0 if it has none."""
+    """The second since 1970 that the device wrote, believed or not; 0 if it wrote none.
+
+    A time without a zone counts as UTC here, so that the identity depends on the message alone.
+    """
     message_id: str | None = None
     sensor_id: str | None = None
     has_audio: bool = False
@@ -240,15 +243,6 @@ class Identity(Struct, frozen=True, gc=False):
         each minute, has none of these: it is not a duplicate of the one before.
         """
         return self.seconds > 0 or self.message_id is not None or self.has_audio
-
-
-def identity(record: AnyRecord) -> Identity:
-    """Return the identity of the message that a record was decoded from."""
-    seconds = 0
-    if record.time_source == "device":
-        seconds = min(max(int(record.observed_at.timestamp()), 1), SECONDS_MAX)
-    has_audio = getattr(record, "clip", None) is not None
-    return Identity(kind(record), seconds, record.message_id, record.sensor_id, has_audio)
 
 
 def payload_hash(message: Message) -> bytes:

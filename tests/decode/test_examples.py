@@ -4,10 +4,13 @@ import base64
 import hashlib
 import json
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec import structs
 
-from echo_ingest.decode import FORMS, clip_bytes
+from echo_ingest.decode import FORMS, Decoder, Rules, clip_bytes
+from echo_ingest.quality import TimeProblem
 from echo_ingest.record import (
     Alternative,
     AnyRecord,
@@ -21,11 +24,21 @@ from echo_ingest.record import (
     Rejected,
     Telemetry,
 )
-from tests.decode.messages import DECODER, PAYLOADS, RECEIVED_AT_MS
+from tests.decode.messages import BYTES_MAX, DECODER, PAYLOADS
 
 pytestmark = pytest.mark.skipif(not PAYLOADS.exists(), reason="no example payloads here")
 
-RECEIVED = datetime(2026, 9, 14, 5, 45, 12, 500_000, tzinfo=UTC)
+RECEIVED = datetime(2026, 11, 24, 5, 45, 12, 500_000, tzinfo=UTC)
+RECEIVED_AT_MS = int(RECEIVED.timestamp() * 1000)
+IN_UTC = Decoder(BYTES_MAX, Rules(zone=ZoneInfo("UTC")))
+WITHOUT_A_ZONE = {
+    "01": "2023-04-02 10:15:42.731211",
+    "02": "2025-05-14T03:21:07.118204",
+    "15": "2026-08-01T09:58:09.523724",
+    "19": "2026-08-05T01:02:03",
+    "20": "2026-08-05T01:02:03",
+    "21": "2026-08-05T01:02:03",
+}
 SENSOR = Place(-38.7712, 143.5021, 112.0)
 
 
@@ -196,7 +209,22 @@ def all_numbers() -> list[str]:
 
 @pytest.mark.parametrize("number", EXPECTED)
 def test_an_example_becomes_its_record_field_by_field(number: str) -> None:
-    assert DECODER.decode(example(number)) == EXPECTED[number]
+    assert IN_UTC.decode(example(number)) == EXPECTED[number]
+
+
+@pytest.mark.parametrize("number", EXPECTED)
+def test_an_example_without_a_zone_says_so_where_the_site_has_none(number: str) -> None:
+    expected = EXPECTED[number]
+    if number in WITHOUT_A_ZONE:
+        expected = structs.replace(
+            expected,
+            observed_at=RECEIVED,
+            time_source="received",
+            time_problem=TimeProblem.ZONE_UNKNOWN,
+            device_time=WITHOUT_A_ZONE[number],
+        )
+    assert DECODER.decode(example(number)) == expected
+    assert DECODER.identify(example(number)) == IN_UTC.identify(example(number))
 
 
 @pytest.mark.parametrize("number", sorted(set(all_numbers()) - set(EXPECTED)))

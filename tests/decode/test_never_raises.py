@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from echo_ingest.decode import clip_bytes
 from echo_ingest.decode.fields import Fields
-from echo_ingest.record import KINDS, Message, Rejected, identity, kind
+from echo_ingest.record import KINDS, Message, Rejected, kind
 from tests.decode.messages import CLIPS, DECODER, PAYLOADS, RECEIVED_AT_MS, wav
 
 CLIP = base64.b64encode(wav(samples=20)).decode()
@@ -55,7 +55,8 @@ PROPERTIES = st.lists(
 def answer(message: Message) -> None:
     result = DECODER.decode(message)
     assert DECODER.decode(message) == result
-    expected = result if isinstance(result, Rejected) else identity(result)
+    identified = DECODER.identified(message, hashed=False)
+    expected = identified if isinstance(identified, Rejected) else identified.identity
     assert DECODER.identify(message) == expected
     if isinstance(result, Rejected):
         assert 0 < len(result.render()) <= 200, result.render()

@@ -4,6 +4,7 @@ import struct
 
 import pytest
 
+from echo_ingest.quality import ClipProblem
 from echo_ingest.record import Clip
 from tests.decode.messages import CLIPS, chunk, reason, recording, wav
 
@@ -76,7 +77,7 @@ def test_tags_around_an_mp3_are_stepped_over() -> None:
         (wav(before=chunk(b"junk", b"") * 1_001), "more than 1,000 chunks"),
         (b"fLaC" + b"\x80\0\0\x22" + bytes(34), "a header and no sound"),
         (b"fLaC" + b"\x81\0\0\x02xx", "no whole STREAMINFO"),
-        (b"OggS" + bytes(23), "neither Vorbis nor Opus nor FLAC"),
+        (b"OggS" + bytes(23), "no whole header"),
         (b"OggS\x01", "no page begins at byte 0"),
         (b"ID3\x03\0\0\0\0\0\0hello", "no whole frame"),
     ],
@@ -85,9 +86,10 @@ def test_a_hostile_or_empty_header_is_refused(data: bytes, expected: str) -> Non
     assert expected in reason(data)
 
 
-def test_two_streams_in_one_ogg_are_refused() -> None:
-    data = (CLIPS / "tone.opus").read_bytes() + (CLIPS / "tone.oga").read_bytes()
-    assert "more than one stream" in reason(data)
+def test_two_streams_at_a_time_in_one_ogg_are_refused() -> None:
+    opus, oga = (CLIPS / "tone.opus").read_bytes(), (CLIPS / "tone.oga").read_bytes()
+    header = oga.index(b"OggS", 4)
+    assert "more than one stream" in reason(opus[:47] + oga[:header] + opus[47:] + oga[header:])
 
 
 def test_chunks_of_odd_size_are_padded() -> None:
@@ -135,24 +137,34 @@ def remainder(data: bytes, polynomial: int) -> bytes:
     return value.to_bytes(bits // 8)
 
 
-def flac(number: int = 0, code: int = 12, more: bytes = b"", rate_code: int = 0) -> bytes:
-    """Return a header and the last frame of silence, 16 kHz, in blocks of 4,096 samples.
+def flac_frame(number: int = 0, code: int = 12, more: bytes = b"", rate_code: int = 0) -> bytes:
+    """Return a frame of silence. `code` and `rate_code` say how it gives its size and its rate.
 
-    `code` and `rate_code` say how the frame gives its size and its rate, and `more` are the bytes
-    that these two may need.
+    `more` are the bytes that these two may need.
     """
-    layout = 16_000 << 44 | 15 << 36
-    info = struct.pack(">HH", 4_096, 4_096) + bytes(6) + layout.to_bytes(8) + bytes(16)
     head = b"\xff\xf8" + bytes([code << 4 | rate_code, 0]) + chr(number).encode() + more
     frame = head + remainder(head, 0x107) + bytes(3)
-    return b"fLaC\x80\0\0\x22" + info + frame + remainder(frame, 0x18005)
+    return frame + remainder(frame, 0x18005)
 
 
-@pytest.mark.parametrize("number", [0, 127, 128, 2_047, 2_048, 65_535, 65_536, 1_000_000])
-def test_a_flac_lasts_as_long_as_its_last_frame_says(number: int) -> None:
-    measured = clip(flac(number))
+def flac(*frames: bytes, samples: int = 0) -> bytes:
+    """Return a header and some frames, at 16 kHz, in blocks of 4,096 samples."""
+    layout = 16_000 << 44 | 15 << 36 | samples
+    info = struct.pack(">HH", 4_096, 4_096) + bytes(6) + layout.to_bytes(8) + bytes(16)
+    return b"fLaC\x80\0\0\x22" + info + b"".join(frames)
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 2_047, 2_048, 65_535, 65_536, 1_000_000])
+def test_a_flac_lasts_up_to_the_end_of_its_last_frame(number: int) -> None:
+    measured = clip(flac(flac_frame(0), flac_frame(number)))
     assert (measured.sample_rate_hz, measured.channels) == (16_000, 1)
     assert measured.duration_seconds == (number + 1) * 4_096 / 16_000
+
+
+@pytest.mark.parametrize("first", [1, 2_047, 1_000_000])
+def test_a_flac_cut_out_of_a_longer_one_lasts_from_its_first_frame(first: int) -> None:
+    measured = clip(flac(flac_frame(first), flac_frame(first + 2)))
+    assert measured.duration_seconds == 3 * 4_096 / 16_000
 
 
 @pytest.mark.parametrize(
@@ -171,15 +183,39 @@ def test_a_flac_lasts_as_long_as_its_last_frame_says(number: int) -> None:
 def test_a_flac_frame_says_its_size_and_rate_in_many_ways(
     code: int, more: bytes, samples: int, rate_code: int, rate: bytes
 ) -> None:
-    data = flac(3, code, more + rate, rate_code)
+    data = flac(flac_frame(0), flac_frame(3, code, more + rate, rate_code))
     assert clip(data).duration_seconds == (3 * 4_096 + samples) / 16_000
 
 
 @pytest.mark.parametrize("at", [42, 43, 44, 46, 47, 49, 50])
 def test_a_flac_frame_with_a_wrong_bit_is_none(at: int) -> None:
-    data = bytearray(flac(3))
+    data = bytearray(flac(flac_frame(3)))
     data[at] ^= 1
-    assert "cut off" in reason(bytes(data))
+    assert reason(bytes(data)) == "the FLAC is cut off: its last frame is not whole"
+
+
+@pytest.mark.parametrize(
+    ("announced", "last", "problem"),
+    [
+        (3 * 4_096, flac_frame(2), None),
+        (0, flac_frame(2), ClipProblem.LENGTH_NOT_ANNOUNCED),
+        (1, flac_frame(2), ClipProblem.HEADER_DISAGREES),
+        (6 * 4_096, flac_frame(2), ClipProblem.HEADER_DISAGREES),
+        # A block shorter than the others is the last one.
+        (5 * 4_096, flac_frame(2, 6, b"\x00"), ClipProblem.HEADER_DISAGREES),
+    ],
+)
+def test_where_a_flac_header_is_wrong_the_frames_count(
+    announced: int, last: bytes, problem: ClipProblem | None
+) -> None:
+    measured = clip(flac(flac_frame(0), flac_frame(1), last, samples=announced))
+    samples = 3 * 4_096 if len(last) == 11 else 2 * 4_096 + 1
+    assert (measured.duration_seconds, measured.problem) == (samples / 16_000, problem)
+
+
+def test_a_flac_cut_off_between_two_frames_is_found() -> None:
+    data = flac(flac_frame(0), flac_frame(1), samples=3 * 4_096)
+    assert "announces 12,288 samples, and its frames hold 8,192" in reason(data)
 
 
 def mp3(*padded: bool) -> bytes:
@@ -209,38 +245,90 @@ def test_an_mp3_that_counts_itself_lasts_as_it_says_and_is_all_there(
             data[at : at + 16] = name + struct.pack(">III", 3, frames, size_bytes)
         return bytes(data)
 
-    assert clip(counted(1_000, 834)).duration_seconds == 1_000 * 1_152 / 44_100
+    measured = clip(counted(1, 834))
+    assert (measured.duration_seconds, measured.problem) == (1_152 / 44_100, None)
+    # The bytes are all there, so the count of the frames is wrong.
+    lying = clip(counted(1_000, 834))
+    assert lying.duration_seconds == 1_152 / 44_100
+    assert lying.problem is ClipProblem.HEADER_DISAGREES
     for size_bytes in (835, 2**16, 2**24):
         assert f"its header announces {size_bytes:,} bytes" in reason(counted(1_000, size_bytes))
+    assert "announces 1,000 frames of sound, and 1 arrived" in reason(counted(1_000, 0))
 
 
-def page(granule: int, body: bytes) -> bytes:
-    """Return a page of an Ogg file: up to 255 bytes of one stream."""
-    head = struct.pack("<BBQIIIB", 0, 0, granule, 7, 0, 0, 1)
-    return b"OggS" + head + bytes([len(body)]) + body
+def page(granule: int, *packets: bytes, flags: int = 0) -> bytes:
+    """Return a page of an Ogg file: a few short packets of one stream."""
+    head = struct.pack("<BBQIIIB", 0, flags, granule & 2**64 - 1, 7, 0, 0, len(packets))
+    return b"OggS" + head + bytes(map(len, packets)) + b"".join(packets)
 
 
 OPUS = b"OpusHead\x01\x02" + struct.pack("<HI", 312, 16_000)
-VORBIS = b"\x01vorbis" + struct.pack("<IBI", 0, 2, 16_000)
+PACKET = b"\x08sound"
+"""20 ms of Opus."""
+HEADERS = page(0, OPUS, flags=2) + page(0, b"OpusTags")
+
+
+def opus(*granules: int) -> bytes:
+    """Return an Opus file with a page of 50 packets, one second, for each granule position."""
+    pages = [page(each, *[PACKET] * 50) for each in granules[:-1]]
+    return HEADERS + b"".join(pages) + page(granules[-1], *[PACKET] * 50, flags=4)
+
+
+@pytest.mark.parametrize("start", [0, 1, 48_000, 2**40])
+@pytest.mark.parametrize("trimmed", [0, 1, 900, 47_000])
+def test_an_opus_file_lasts_from_its_first_sound_to_its_last(start: int, trimmed: int) -> None:
+    measured = clip(opus(start + 48_000, start + 96_000, start + 144_000 - trimmed))
+    assert (measured.sample_rate_hz, measured.channels) == (16_000, 2)
+    assert measured.duration_seconds == (144_000 - trimmed - 312) / 48_000
+    assert measured.problem is None
 
 
 @pytest.mark.parametrize(
-    ("first", "granule"), [(OPUS, 48_312), (OPUS + b"\0\0\0", 48_312), (VORBIS, 16_000)]
+    "granules",
+    [
+        (48_000, 96_000, 0),
+        (48_000, 96_000, -1),
+        (48_000, -1, -1),
+        (0, 0, 0),
+        (-1, -1, -1),
+        (48_000, 96_000, 48_000),
+        (48_000, 96_000, 2**40),
+        (48_000, 2**40, 2**40 + 48_000),
+    ],
 )
-def test_an_ogg_lasts_up_to_the_last_page_on_which_a_packet_ends(
-    first: bytes, granule: int
-) -> None:
-    data = page(0, first) + page(granule, b"sound") + page(2**64 - 1, b"of a packet that goes on")
-    measured = clip(data)
-    assert (measured.sample_rate_hz, measured.channels, measured.duration_seconds) == (
-        16_000,
-        2,
-        1.0,
-    )
-    assert "neither Vorbis nor Opus" in reason(page(0, first[:15]) + page(granule, b"sound"))
+def test_where_granule_positions_are_wrong_the_packets_count(granules: tuple[int, ...]) -> None:
+    measured = clip(opus(*granules))
+    assert measured.duration_seconds == (144_000 - 312) / 48_000
+    assert measured.problem is ClipProblem.HEADER_DISAGREES
+
+
+def test_an_ogg_that_nobody_ended_may_be_cut_off() -> None:
+    assert clip(HEADERS + page(960, PACKET)).problem is ClipProblem.LENGTH_NOT_ANNOUNCED
+
+
+def test_an_ogg_with_an_unknown_stream_is_refused() -> None:
+    assert "neither Vorbis nor Opus" in reason(page(0, OPUS[:15]) + page(960, PACKET))
+
+
+@pytest.mark.parametrize(
+    ("packet", "samples"),
+    [
+        *((bytes([config << 3]), 480 << (config & 3)) for config in (0, 1, 4, 5, 8, 9)),
+        *((bytes([config << 3]), 960 * (config & 3)) for config in (2, 3, 6, 7, 10, 11)),
+        *((bytes([config << 3]), 480 << (config & 1)) for config in (12, 13, 14, 15)),
+        *((bytes([config << 3]), 120 << (config & 3)) for config in range(16, 32)),
+        (b"\x09", 1_920),
+        (b"\x0a", 1_920),
+        (b"\x0b\x03", 2_880),
+        (b"\x0b\xc6", 5_760),
+    ],
+)
+def test_an_opus_packet_says_how_long_it_is(packet: bytes, samples: int) -> None:
+    measured = clip(HEADERS + page(0, *[packet] * 8, flags=4))
+    assert measured.duration_seconds == (8 * samples - 312) / 48_000
 
 
 def test_a_compressed_wav_without_a_count_lasts_by_its_bytes_a_second() -> None:
-    layout = chunk(b"fmt ", struct.pack("<HHIIHH", 17, 1, 8_000, 4_055, 256, 4))
+    layout = chunk(b"fmt ", struct.pack("<HHIIHH", 0x270, 1, 8_000, 4_055, 256, 4))
     body = b"WAVE" + layout + chunk(b"data", bytes(4_055 * 3))
     assert clip(b"RIFF" + struct.pack("<I", len(body)) + body).duration_seconds == 3.0

@@ -42,7 +42,6 @@ def request_for(
         selection=selection,
         species=species,
         audio=audio,
-        payload_bytes_max=PAYLOAD_BYTES_MAX,
     )
 
 
@@ -54,7 +53,7 @@ def export_tables(journal: Path, target: Path, wanted: Request) -> ExportSummary
     """Export tables to the folder `target`."""
     with closing(JournalReader(journal)) as reader:
         partial = begin(target, wanted, start(reader, wanted))
-        gather(reader, partial, no_progress)
+        gather(reader, Decoder(PAYLOAD_BYTES_MAX), partial, no_progress)
     write_tables(partial, no_progress)
     summary = partial.summary()
     partial.finish()
@@ -67,7 +66,7 @@ def export_package(
     """Export a data package to the folder `target`."""
     with closing(JournalReader(journal)) as reader:
         partial = begin(target, wanted, start(reader, wanted))
-        gather(reader, partial, no_progress)
+        gather(reader, Decoder(PAYLOAD_BYTES_MAX), partial, no_progress)
     packaged = package.write(partial, project, no_progress)
     summary = partial.summary()
     partial.finish()

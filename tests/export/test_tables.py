@@ -21,7 +21,7 @@ from echo_ingest.export.clips import path_of, write
 from echo_ingest.export.writers import COLUMNS
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
-from echo_ingest.record import KINDS, Clip, Message, Rejected, identity, kind
+from echo_ingest.record import KINDS, Clip, Message, Rejected, kind
 from tests.export.exporting import EVERYTHING, export_tables, files, journal_of, request_for
 from tests.sinks.messages import (
     LIMITS,
@@ -32,7 +32,6 @@ from tests.sinks.messages import (
     json_message,
     message,
     messages,
-    record_of,
 )
 
 MORNING_AT = datetime.fromtimestamp(MORNING, UTC)
@@ -206,7 +205,7 @@ def test_damaged_records_and_those_that_do_not_decode_are_left_out_and_counted(
     journal = journal_of(tmp_path / "journal.db", [message(number) for number in range(6)])
     refused = Message("iotingestion/n", b'{"species":"?"}', MORNING * 1000, "n")
     with closing(Journal(journal)) as writing:  # as an earlier version may have taken it
-        writing.append([(refused, identity(record_of(detection(99))))])
+        writing.append([(refused, Decoder(PAYLOAD_BYTES_MAX).identify(detection(99)))])
     with closing(apsw.Connection(str(journal))) as disk:
         disk.execute("UPDATE record SET payload = zeroblob(9) WHERE offset IN (2, 4)")
     summary = export_tables(journal, tmp_path / "out", request_for("jsonl"))
@@ -219,7 +218,7 @@ def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 2_500))
     with closing(JournalReader(journal)) as reader, closing(Journal(journal)) as writing:
         walk = reading.start(reader, request_for())
-        pages = reading.pages(reader, request_for(), walk)
+        pages = reading.pages(reader, Decoder(PAYLOAD_BYTES_MAX), request_for(), walk)
         first = next(pages)
         assert [entry.offset for entry, _ in first.records] == list(range(1, 1_001))
         while writing.trim((MORNING + 1_800) * 1000, records_max=500):
@@ -235,13 +234,19 @@ def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
 
 
 def pages_of(reader: JournalReader) -> list[reading.JournalPage]:
-    return list(reading.pages(reader, request_for(), reading.start(reader, request_for())))
+    return list(
+        reading.pages(
+            reader, Decoder(PAYLOAD_BYTES_MAX), request_for(), reading.start(reader, request_for())
+        )
+    )
 
 
 def test_what_arrives_meanwhile_is_for_the_next_export(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 1_010))
     with closing(JournalReader(journal)) as reader:
-        pages = reading.pages(reader, request_for(), reading.start(reader, request_for()))
+        pages = reading.pages(
+            reader, Decoder(PAYLOAD_BYTES_MAX), request_for(), reading.start(reader, request_for())
+        )
         read = len(next(pages).records)
         journal_of(journal, messages(1_010, 10))
         assert read + sum(len(page.records) for page in pages) == 1_010

@@ -2,11 +2,14 @@
 
 import hashlib
 import re
+from datetime import date
+from zoneinfo import ZoneInfo
 
 import mqtt5
 import msgspec
+from msgspec import structs
 
-from echo_ingest.decode import Decoder, clip_bytes
+from echo_ingest.decode import Decoder, NodeRules, Rules, clip_bytes
 from echo_ingest.journal.entries import properties_of, properties_text
 from echo_ingest.pipeline.receipts import receipt
 from echo_ingest.reasons import ReasonCode
@@ -22,7 +25,6 @@ from echo_ingest.record import (
     Recording,
     Rejected,
     Stored,
-    identity,
     kind,
     message_key,
     payload_hash,
@@ -56,9 +58,12 @@ def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
         assert identified == verdict, "at a glance it is something else"
         _judge_receipt(message, verdict, DeadLetter(verdict))
         return REJECTED
-    assert identified == identity(verdict), "at a glance it is something else"
-    _judge_receipt(message, identity(verdict), Stored(1))
+    slowly = decoder.identified(message, hashed=False)
+    assert not isinstance(slowly, Rejected), "without the hash it is no record"
+    assert identified == slowly.identity, "at a glance it is something else"
+    _judge_receipt(message, slowly.identity, Stored(1))
     assert kind(verdict) in KINDS
+    _judge_identity(message, slowly.identity)
     _judge_record(message, verdict, clip)
     _judge_bodies(message, verdict)
     return kind(verdict)
@@ -90,13 +95,25 @@ def _judge_receipt(message: Message, verdict: Identity | Rejected, outcome: Outc
         assert read.correlation_data == message.correlation_data
 
 
+def _judge_identity(message: Message, identity: Identity) -> None:
+    """Assert that a message has one key, whenever it is received and whatever the site knows."""
+    digest = payload_hash(message)
+    key = message_key(message, identity, digest, 1)
+    assert len(key) == 16
+    elsewhere = Rules(
+        zone=ZoneInfo("Australia/Melbourne"),
+        first_day=date(1990, 1, 1),
+        nodes={message.node or "": NodeRules(clock_ahead_seconds=-40_000)},
+    )
+    later = structs.replace(message, received_at_ms=message.received_at_ms + 10**9)
+    identified = Decoder(len(message.payload), elsewhere).identify(later)
+    assert identified == identity, "received later, or elsewhere, it is another message"
+    assert key == message_key(later, identity, digest, 1)
+
+
 def _judge_record(message: Message, record: AnyRecord, audio: bytes | None) -> None:
     text = msgspec.json.encode(record)
     assert msgspec.json.decode(text, type=type(record)) == record, "JSON makes it another record"
-    digest = payload_hash(message)
-    key = message_key(message, identity(record), digest, 1)
-    assert len(key) == 16
-    assert key == message_key(message, identity(record), digest, 1)
     assert properties_of(properties_text(message)) == message.properties
     clip = clips.clip_of(record)
     if clip is not None:

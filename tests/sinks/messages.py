@@ -20,7 +20,6 @@ from echo_ingest.record import (
     Place,
     Rejected,
     Telemetry,
-    identity,
 )
 from echo_ingest.record import Health as NodeHealth
 from echo_ingest.simulator.sounds import CALLS, wav
@@ -84,8 +83,11 @@ def recording(number: int, sound: bytes | None = None) -> Message:
 
 
 def json_message(node: str, fields: dict[str, object]) -> Message:
+    """Return a message that was received when it was sent."""
     payload = json.dumps(fields, ensure_ascii=False).encode()
-    return Message(f"iotingestion/{node}", payload, MORNING * 1000, node)
+    sent_at = fields.get("timestamp")
+    received_at = sent_at if isinstance(sent_at, int) else MORNING
+    return Message(f"iotingestion/{node}", payload, received_at * 1000, node)
 
 
 def node_of(number: int) -> str:
@@ -113,9 +115,10 @@ def record_of(arrived: Message) -> AnyRecord:
 
 
 def arrivals(arrived: list[Message]) -> list[Arrival]:
-    return [(each, identity(record_of(each))) for each in arrived]
+    return [(each, Decoder(PAYLOAD_BYTES_MAX).identify(each)) for each in arrived]
 
 
+LAST = int(datetime(2105, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 LETTERS = "Λιτόρια «尤文氏樹蛙» 🐸 ضفدع e\u0301 '\";--\\ $where a.b %s {0}"
 GUANO = "GUANO|Version: 1.0\n$where: 1\na.b: {}\nNote: 🐸 'quoted' \\\nMake: Λ"
 
@@ -129,8 +132,8 @@ LIMITS: dict[str, Message] = {
     "certain": detection(1_007, confidence=100),
     "impossible": detection(1_008, confidence=0),
     "nowhere": detection(1_009, microphoneLLA=None),
-    "first-time": detection(1_010, timestamp="1971-01-01T00:00:00Z"),
-    "last-time": detection(1_011, timestamp="2105-12-31T23:59:59.999999Z"),
+    "first-time": detection(1_010, timestamp="2015-01-01T00:00:00Z"),
+    "last-time": detection(1_011, timestamp=LAST),
     "large-clip": detection(1_012, audioClip=base64.b64encode(noise(1_012, 30)).decode()),
     "large-recording": recording(1_013, noise(1_013, 90)),
     "metadata": Message(

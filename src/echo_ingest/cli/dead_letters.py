@@ -13,9 +13,9 @@ from rich.text import Text
 
 from echo_ingest.admin import dead_letters as admin
 from echo_ingest.admin import journal_of
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfNode, WithReason, open_reader, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
-from echo_ingest.decode import Decoder
 from echo_ingest.formatting import counted
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader
@@ -117,7 +117,7 @@ def replay(
         retried = progressed(chosen, total, "replaying")
         stored = duplicates = 0
         reasons = Counter[str]()
-        for outcome in admin.replay(journal, retried, Decoder(settings.payload_bytes_max)):
+        for outcome in admin.replay(journal, retried, decoder_of(settings)):
             stored += isinstance(outcome, Stored)
             duplicates += isinstance(outcome, Duplicate)
             if isinstance(outcome, DeadLetter):

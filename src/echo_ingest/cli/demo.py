@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from echo_ingest.almanac import almanac_path, note_sample
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.output import cells, moment, out, progress, table
 from echo_ingest.cli.records import summary_of
 from echo_ingest.decode import Decoder
@@ -107,7 +108,7 @@ async def _add_history(runtime: Runtime, devices: Sequence[Device], began_at: da
         almanac_path(settings.data_dir),
         devices,
         began_at,
-        Decoder(settings.payload_bytes_max),
+        decoder_of(settings),
     )
     count, total = next(steps)
     with progress(total, f"{history.DAYS} simulated days") as advance:
@@ -154,7 +155,7 @@ def _ledger(ledger: Ledger, rate: float) -> RenderableType:
 
 
 def _newest(runtime: Runtime, reader: JournalReader) -> Table:
-    decoder = Decoder(runtime.settings.payload_bytes_max)
+    decoder = decoder_of(runtime.settings)
     rows = table("observed", "node", "kind", "summary+")
     for entry in reader.newest(Selection(), NEWEST):
         record = decode_entry(decoder, entry)

@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
 from echo_ingest.cli.output import fail, out, progress, say
 from echo_ingest.columns import TABLES
+from echo_ingest.decode import Decoder
 from echo_ingest.export import gather, stream, write_tables
 from echo_ingest.export.camtrap import package
 from echo_ingest.export.camtrap.package import PackageSummary
@@ -80,15 +82,14 @@ def export(
         species=tuple(name.casefold() for name in species or ()),
         audio=audio,
         project=None if project is None else str(project),
-        payload_bytes_max=settings.payload_bytes_max,
     )
     if conflicts := list(_conflicts(target, request, resume)):
         fail("\n".join(conflicts), 2)
     try:
         if target == STANDARD_OUTPUT:
-            _to_standard_output(open_reader(settings), request)
+            _to_standard_output(open_reader(settings), decoder_of(settings), request)
         else:
-            _to_folder(target, open_reader(settings), request, resume)
+            _to_folder(target, open_reader(settings), decoder_of(settings), request, resume)
     except (ExportRefused, ProjectError) as error:
         fail(str(error))
     except (JournalFull, OSError) as error:
@@ -107,7 +108,6 @@ def _conflicts(target: Path, request: Request, resume: bool) -> Iterator[str]:
             format="csv",
             journal=request.journal,
             selection=Selection(),
-            payload_bytes_max=request.payload_bytes_max,
         )
         if to_pipe or request != without_options:
             yield "--resume uses the options that the export began with; leave out all others"
@@ -146,9 +146,9 @@ def _how_to_continue(target: Path) -> str:
     return f"`echo-ingest export {target} --resume` continues"
 
 
-def _to_standard_output(reader: JournalReader, request: Request) -> None:
+def _to_standard_output(reader: JournalReader, decoder: Decoder, request: Request) -> None:
     show = _no_progress if out.is_terminal else progress
-    summary = stream(reader, request, sys.stdout.buffer, show)
+    summary = stream(reader, decoder, request, sys.stdout.buffer, show)
     _say_why(summary)
     tables = {TABLES[each]: summary.rows.get(each, 0) for each in kinds(request)}
     say(f"{_amounts(tables)}; {_left_out(summary)}")
@@ -159,7 +159,9 @@ def _no_progress(_total: int, _doing: str) -> AbstractContextManager[Callable[[i
     return nullcontext(lambda _count: None)
 
 
-def _to_folder(target: Path, reader: JournalReader, request: Request, resume: bool) -> None:
+def _to_folder(
+    target: Path, reader: JournalReader, decoder: Decoder, request: Request, resume: bool
+) -> None:
     if resume:
         partial = resume_export(target, request.journal)
         walk, request = partial.walk, partial.request
@@ -168,7 +170,7 @@ def _to_folder(target: Path, reader: JournalReader, request: Request, resume: bo
     else:
         project = None if request.project is None else read(Path(request.project))
         partial = begin(target, request, start(reader, request))
-    gather(reader, partial, progress)
+    gather(reader, decoder, partial, progress)
     packaged = PackageSummary()
     if project is None:
         rows = write_tables(partial, progress)

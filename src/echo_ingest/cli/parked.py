@@ -13,6 +13,7 @@ from rich.text import Text
 
 from echo_ingest.admin import journal_of
 from echo_ingest.admin.dead_letters import request_replay
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfNode, WithReason, open_reader, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
 from echo_ingest.decode import Decoder
@@ -141,7 +142,7 @@ def export(
     rows = progressed(
         reader.parked(sink, node, reason), reader.count_parked(sink, node, reason), "exporting"
     )
-    decoder = Decoder(settings.payload_bytes_max)
+    decoder = decoder_of(settings)
     write_lines(file, (_line(row, _entry(reader, row.offset), decoder) for row in rows))
 
 

@@ -15,9 +15,10 @@ import msgspec
 import typer
 from rich.text import Text
 
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
 from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
-from echo_ingest.decode import Decoder, clip_bytes
+from echo_ingest.decode import clip_bytes
 from echo_ingest.decode.times import received
 from echo_ingest.export.writers import COLUMNS, CsvTable, named, row
 from echo_ingest.journal import Entry
@@ -74,7 +75,7 @@ def records(
     settings = settings_of(context)
     reader = open_reader(settings)
     selection = Selection(node, kind and kind.value, since, until)
-    decoder = Decoder(settings.payload_bytes_max)
+    decoder = decoder_of(settings)
 
     def decode(entries: Iterable[Entry]) -> Iterator[DecodedEntry]:
         return ((entry, decode_entry(decoder, entry)) for entry in entries)
@@ -124,7 +125,7 @@ def show(
     reader = open_reader(settings)
     entry = _entry(reader, offset)
     message = entry.message
-    record = decode_entry(Decoder(settings.payload_bytes_max), entry)
+    record = decode_entry(decoder_of(settings), entry)
     about = table("", "+", header=False)
     for name, value in (
         ("offset", f"{offset:,}"),
@@ -163,7 +164,7 @@ def clip(
     settings = settings_of(context)
     entry = _entry(open_reader(settings), offset)
     # Not `decode_entry`, which gives up on damaged records: even a damaged clip can be useful.
-    record = Decoder(settings.payload_bytes_max).decode(entry.message)
+    record = decoder_of(settings).decode(entry.message)
     audio = clip_bytes(entry.message)
     described = getattr(record, "clip", None)
     if audio is None or not isinstance(described, Clip):

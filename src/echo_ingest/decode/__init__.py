@@ -9,9 +9,10 @@ from msgspec import Struct
 from echo_ingest.decode import audio, audio_file, echo, fast_path
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.forms import FORMS, Form
+from echo_ingest.decode.identified import Identified
 from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import AnyRecord, Identity, Message, Rejected, identity
+from echo_ingest.record import AnyRecord, Identity, Message, Rejected
 
 __all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "message_id"]
 
@@ -29,7 +30,8 @@ class Decoder(Struct, frozen=True):
 
         The rendered reason is at most 200 characters long and repeats at most 60 of the payload's.
         """
-        return self._decode(message, hashed=True)
+        decoded = self.identified(message, hashed=True)
+        return decoded if isinstance(decoded, Rejected) else decoded.record
 
     def identify(self, message: Message) -> Identity | Rejected:
         """Decode as far as the journal needs: is the message valid, and which message is it?
@@ -40,10 +42,14 @@ class Decoder(Struct, frozen=True):
         identified = fast_path.identify(message.payload)
         if identified is not None:
             return identified
-        decoded = self._decode(message, hashed=False)
-        return decoded if isinstance(decoded, Rejected) else identity(decoded)
+        decoded = self.identified(message, hashed=False)
+        return decoded if isinstance(decoded, Rejected) else decoded.identity
 
-    def _decode(self, message: Message, *, hashed: bool) -> AnyRecord | Rejected:
+    def identified(self, message: Message, *, hashed: bool) -> Identified | Rejected:
+        """Make a record of `message` and tell which message it is, without the fast path.
+
+        `hashed` as in `audio.describe`.
+        """
         payload = message.payload
         if len(payload) > self.payload_bytes_max:
             return Rejected(
@@ -52,8 +58,8 @@ class Decoder(Struct, frozen=True):
             )
         try:
             if payload.startswith(b"{") or audio.container(payload) is None:
-                return echo.decode(message, hashed=hashed)
-            return audio_file.decode(message, hashed=hashed)
+                return echo.decode(message, self.rules, hashed=hashed)
+            return audio_file.decode(message, self.rules, hashed=hashed)
         except DecodeError as error:
             return error.rejected
 

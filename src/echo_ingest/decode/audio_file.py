@@ -8,9 +8,11 @@ from math import isfinite, nan
 
 from echo_ingest.decode import audio, times, values
 from echo_ingest.decode.errors import DecodeError, quoted
+from echo_ingest.decode.identified import Identified
 from echo_ingest.decode.recorder_notes import recorder_notes
+from echo_ingest.decode.rules import Rules
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Message, Place, Recording, TimeSource
+from echo_ingest.record import Message, Place, Recording
 
 FORM = "audio-file"
 PROPERTIES = (
@@ -26,7 +28,7 @@ PROPERTIES = (
 _PLACE = values.PlacePaths("user properties", "user property latitude", "user property longitude")
 
 
-def decode(message: Message, *, hashed: bool) -> Recording:
+def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
     """Make a recording of a message whose payload is an audio file.
 
     Raise `DecodeError` where that is not possible. `hashed` as in `audio.describe`.
@@ -34,22 +36,26 @@ def decode(message: Message, *, hashed: bool) -> Recording:
     properties = _properties(message)
     clip = audio.describe(message.payload, hashed=hashed)
     notes = recorder_notes(clip.metadata)
-    observed_at = notes.recorded_at
-    for name in ("timestamp", "recorded_at"):
-        if name in properties:
-            sent_at = times.from_device(properties[name], f"user property {name}")
-            observed_at = sent_at or observed_at
-    source: TimeSource = "received" if observed_at is None else "device"
-    return Recording(
+    sent = [
+        times.read(properties[name], f"user property {name}")
+        for name in ("recorded_at", "timestamp")
+        if name in properties
+    ]
+    written = (*sent, *notes.times)
+    when = times.place_in_time(written, message, rules)
+    record = Recording(
         form=FORM,
         node=message.node,
         sensor_id=properties.get("sensor_id") or notes.serial,
         message_id=properties.get("id"),
-        observed_at=observed_at or times.received(message.received_at_ms),
-        time_source=source,
+        observed_at=when.observed_at,
+        time_source=when.time_source,
+        time_problem=when.time_problem,
+        device_time=when.device_time,
         place=_place(properties) or notes.place,
         clip=clip,
     )
+    return Identified(record, written)
 
 
 def message_id(message: Message) -> str | None:

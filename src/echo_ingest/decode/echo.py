@@ -4,18 +4,17 @@ The keys decide the form, never the topic, which each site chooses. Fields that 
 are ignored. `forms.py` has the table of forms; docs/forms.md explains it to device builders.
 """
 
-from datetime import datetime
-
 from msgspec import Struct
 
 from echo_ingest.decode import audio, times, values
 from echo_ingest.decode.base64_clip import from_base64
 from echo_ingest.decode.errors import DecodeError, no_known_form
 from echo_ingest.decode.fields import Fields, HealthData, Lla, Ranked, keys, read, read_id
+from echo_ingest.decode.identified import Identified
+from echo_ingest.decode.rules import Rules
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     Alternative,
-    AnyRecord,
     Clip,
     Detection,
     Health,
@@ -24,7 +23,6 @@ from echo_ingest.record import (
     Place,
     Recording,
     Telemetry,
-    TimeSource,
 )
 
 
@@ -56,25 +54,27 @@ ANIMAL_ESTIMATE = values.lla_paths("animalEstLLA", "animalLLAUncertainty")
 ANIMAL_TRUTH = values.lla_paths("animalTrueLLA")
 
 
-def decode(message: Message, *, hashed: bool) -> AnyRecord:
+def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
     """Make a record of a JSON message; raise `DecodeError` where it fits none of the forms.
 
     `hashed` as in `audio.describe`.
     """
     fields = read(message.payload)
     if fields.animalId is not None:
-        return _movement(message, fields, fields.animalId)
+        return _movement(message, fields, fields.animalId, rules)
     if fields.species is not None:
-        return _detection(message, fields, fields.species, hashed=hashed)
+        return _detection(message, fields, fields.species, rules, hashed=hashed)
     if fields.audioClip is not None:
         as_objects = fields.sourceType is not None or isinstance(fields.microphoneLLA, Lla)
         form = "engine-audio-objects" if as_objects else "engine-audio"
-        return _recording(message, fields, form, "audioClip", fields.audioClip, hashed=hashed)
+        return _recording(
+            message, fields, form, ("audioClip", fields.audioClip), rules, hashed=hashed
+        )
     if fields.audio_file is not None:
         return _recording(
-            message, fields, "node-audio", "audio_file", fields.audio_file, hashed=hashed
+            message, fields, "node-audio", ("audio_file", fields.audio_file), rules, hashed=hashed
         )
-    return _telemetry(message, fields)
+    return _telemetry(message, fields, rules)
 
 
 def clip_bytes(payload: bytes) -> bytes | None:
@@ -86,7 +86,9 @@ def clip_bytes(payload: bytes) -> bytes | None:
     return from_base64(text, field)
 
 
-def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) -> Detection:
+def _detection(
+    message: Message, fields: Fields, species: str, rules: Rules, *, hashed: bool
+) -> Identified:
     """Decode the forms `edge-prediction` and `detection`."""
     confidence = fields.confidence
     if fields.source_model is not None:
@@ -103,7 +105,8 @@ def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) 
             "no node and no model is given for the species: send source_model (form detection), or"
             " sensor_id and confidence (form edge-prediction)",
         )
-    observed_at, time_source = _observed_at(message, fields)
+    written = _written(fields)
+    when = times.place_in_time(written, message, rules)
     field, text = _clip_text(fields)
     reference = None
     clip = None
@@ -112,13 +115,15 @@ def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) 
             reference = values.text(text, field, audio.REFERENCE_CHARACTERS_MAX)
         else:
             clip = _clip(text, field, hashed=hashed)
-    return Detection(
+    record = Detection(
         form=form,
         node=message.node,
         sensor_id=_sensor_id(fields),
         message_id=_message_id(fields),
-        observed_at=observed_at,
-        time_source=time_source,
+        observed_at=when.observed_at,
+        time_source=when.time_source,
+        time_problem=when.time_problem,
+        device_time=when.device_time,
         place=_sensor_place(fields),
         source_type=values.source_type(fields.sourceType),
         species=values.text(species, "species"),
@@ -131,36 +136,47 @@ def _detection(message: Message, fields: Fields, species: str, *, hashed: bool) 
         clip_reference=reference,
         sample_rate_hz=None if fields.sampleRate is None else values.sample_rate(fields.sampleRate),
     )
+    return Identified(record, written)
 
 
 def _recording(
-    message: Message, fields: Fields, form: str, field: str, text: str, *, hashed: bool
-) -> Recording:
+    message: Message,
+    fields: Fields,
+    form: str,
+    sound: tuple[str, str],
+    rules: Rules,
+    *,
+    hashed: bool,
+) -> Identified:
     """Decode the forms `engine-audio`, `engine-audio-objects` and `node-audio`."""
-    observed_at, time_source = _observed_at(message, fields)
+    written = _written(fields)
+    when = times.place_in_time(written, message, rules)
     reference = values.optional_text(fields.audioFile, "audioFile")
     mode = values.optional_text(fields.mode, "mode")
     if reference in MODES:
         reference, mode = None, mode or reference
-    return Recording(
+    record = Recording(
         form=form,
         node=message.node,
         sensor_id=_sensor_id(fields),
         message_id=_message_id(fields),
-        observed_at=observed_at,
-        time_source=time_source,
+        observed_at=when.observed_at,
+        time_source=when.time_source,
+        time_problem=when.time_problem,
+        device_time=when.device_time,
         place=_sensor_place(fields),
         source_type=values.source_type(fields.sourceType),
-        clip=_clip(text, field, hashed=hashed),
+        clip=_clip(sound[1], sound[0], hashed=hashed),
         mode=mode,
         clip_reference=reference,
         animal_place=_animal_place(fields),
         animal_true_place=values.lla(fields.animalTrueLLA, ANIMAL_TRUTH),
         health=_health(fields),
     )
+    return Identified(record, written)
 
 
-def _movement(message: Message, fields: Fields, animal_id: str | int) -> Movement:
+def _movement(message: Message, fields: Fields, animal_id: str | int, rules: Rules) -> Identified:
     """Decode the form `movement`."""
     animal_place = values.lla(fields.animalTrueLLA, ANIMAL_TRUTH)
     if fields.species is None or animal_place is None:
@@ -170,23 +186,27 @@ def _movement(message: Message, fields: Fields, animal_id: str | int) -> Movemen
             "it is missing or unknown; a movement needs species, animalId and animalTrueLLA",
             missing,
         )
-    observed_at, time_source = _observed_at(message, fields)
-    return Movement(
+    written = _written(fields)
+    when = times.place_in_time(written, message, rules)
+    record = Movement(
         form="movement",
         node=message.node,
         sensor_id=_sensor_id(fields),
         message_id=_message_id(fields),
-        observed_at=observed_at,
-        time_source=time_source,
+        observed_at=when.observed_at,
+        time_source=when.time_source,
+        time_problem=when.time_problem,
+        device_time=when.device_time,
         place=_sensor_place(fields),
         source_type=values.source_type(fields.sourceType),
         species=values.text(fields.species, "species"),
         animal_id=values.name(animal_id, "animalId"),
         animal_place=animal_place,
     )
+    return Identified(record, written)
 
 
-def _telemetry(message: Message, fields: Fields) -> Telemetry:
+def _telemetry(message: Message, fields: Fields, rules: Rules) -> Identified:
     """Decode the forms `sensor-health` and `node-status`."""
     health = _health(fields)
     sensor_id = _sensor_id(fields)
@@ -202,26 +222,27 @@ def _telemetry(message: Message, fields: Fields) -> Telemetry:
             " or send nodeId or sensorId",
         )
     by_sensor = fields.sensorId is not None or fields.sensor_id is not None
-    observed_at, time_source = _observed_at(message, fields)
-    return Telemetry(
+    written = _written(fields)
+    when = times.place_in_time(written, message, rules)
+    record = Telemetry(
         form="sensor-health" if by_sensor else "node-status",
         node=message.node,
         sensor_id=sensor_id,
         message_id=_message_id(fields),
-        observed_at=observed_at,
-        time_source=time_source,
+        observed_at=when.observed_at,
+        time_source=when.time_source,
+        time_problem=when.time_problem,
+        device_time=when.device_time,
         place=_sensor_place(fields),
         source_type=values.source_type(fields.sourceType),
         health=health,
     )
+    return Identified(record, written)
 
 
-def _observed_at(message: Message, fields: Fields) -> tuple[datetime, TimeSource]:
-    if fields.timestamp is not None:
-        moment = times.from_device(fields.timestamp, "timestamp")
-        if moment is not None:
-            return moment, "device"
-    return times.received(message.received_at_ms), "received"
+def _written(fields: Fields) -> tuple[times.TimeReading, ...]:
+    """Return the time that the message gives, if it gives one."""
+    return () if fields.timestamp is None else (times.read(fields.timestamp, "timestamp"),)
 
 
 def _clip(text: str, field: str, *, hashed: bool) -> Clip:
@@ -253,7 +274,7 @@ def _health(fields: Fields) -> Health | None:
         memory_percent=values.not_negative(source.ram, paths.memory),
         disk_percent=values.not_negative(source.disk, paths.disk),
         uptime_seconds=None if booted else uptime,
-        booted_at=times.from_device(uptime, paths.uptime)
+        booted_at=times.read(uptime, paths.uptime).moment
         if booted and uptime is not None
         else None,
     )

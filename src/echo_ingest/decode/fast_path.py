@@ -12,8 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from echo_ingest.decode.fields import PARTS_MAX, UNCOUNTED_BYTES_MAX, Fields
-from echo_ingest.decode.times import SECONDS_MAX
-from echo_ingest.record import Identity
+from echo_ingest.record import SECONDS_MAX, Identity
 
 PAYLOAD_BYTES_MAX = 1024
 """The least that `IOT_PAYLOAD_BYTES_MAX` can be, so that no message is too large here."""

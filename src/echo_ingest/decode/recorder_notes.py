@@ -5,13 +5,13 @@ ignored otherwise.
 """
 
 import re
-from datetime import datetime
 
 import msgspec
 from msgspec import Struct
 
 from echo_ingest.decode import times, values
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.decode.times import TimeReading
 from echo_ingest.record import Place
 
 _AUDIOMOTH_SERIAL = re.compile(r"AudioMoth ([0-9A-F]{16})\b")
@@ -22,7 +22,8 @@ _LOC_POSITION = values.PlacePaths("Loc Position", "Loc Position", "Loc Position"
 class RecorderNotes(Struct, frozen=True, gc=False):
     """When, where and by which recorder a clip was recorded."""
 
-    recorded_at: datetime | None = None
+    times: tuple[TimeReading, ...] = ()
+    """Those that the file has, in order of trust."""
     place: Place | None = None
     serial: str | None = None
 
@@ -41,13 +42,13 @@ def recorder_notes(metadata: dict[str, str]) -> RecorderNotes:
     if comment.startswith(_OPENSOUNDSCAPE):
         # A cut of a longer recording: the comment inside the note tells when the whole one began.
         note = _opensoundscape_note(comment)
-        started = times.with_zone(note.recording_start_time or "")
+        started = times.from_calendar(note.recording_start_time or "")
         comment = note.comment
     artist_and_comment = f"{metadata.get('IART') or metadata.get('ARTIST') or ''} {comment}"
     serial = _AUDIOMOTH_SERIAL.search(artist_and_comment)
+    guano = times.from_calendar(metadata.get("Timestamp", ""))
     return RecorderNotes(
-        # A GUANO time without a zone is the recorder's local time, which cannot be placed.
-        recorded_at=times.with_zone(metadata.get("Timestamp", "")) or started,
+        times=tuple(each for each in (guano, started) if each is not None),
         place=_guano_place(metadata.get("Loc Position", "")),
         serial=metadata.get("Serial", "")[: values.TEXT_CHARACTERS_MAX]
         or (serial[1] if serial else None),

@@ -1,23 +1,71 @@
-"""Read every way in which devices write a time, as an aware datetime in UTC.
+"""Read every way in which devices write a time, and decide whether it can be true.
 
-A clock that was never set says 1970. The functions return None for such a time.
+Reading gives what the device wrote, with or without a zone (`TimeReading`). `place_in_time` then
+decides when something happened: it believes a time that lies between the first day of the project
+and the receipt of the message, and else takes the time of receipt and says why.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from echo_ingest.decode.errors import DecodeError, quoted
+from echo_ingest.decode.rules import Rules
+from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
+from echo_ingest.record import SECONDS_MAX, Message, TimeSource
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CLOCK_FAILED_YEAR = 1970
-YEAR_MAX = 2105
-SECONDS_MAX = 2**32 - 1
+DAY = timedelta(days=1)
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""How far a time may lie after its receipt: a clock that is set by hand, or once a week by a radio
+in the forest, is minutes off, and a record of it is still of more use than the time of receipt."""
+CLOCK_STARTS = tuple(
+    datetime(*day) for day in ((1970, 1, 1), (1980, 1, 1), (1980, 1, 6), (2000, 1, 1), (2010, 1, 1))
+)
+"""Where clocks begin that were never set: Unix, FAT, GPS, and the chips of battery-backed clocks.
+A recorder that was switched on without a battery counts from there."""
+CLOCK_STARTS_END = datetime(2010, 1, 3, tzinfo=UTC)
+"""From here on no clock shows one of these days, in any zone."""
+STARTS_IN_1980 = tuple(start - datetime(1970, 1, 1) for start in CLOCK_STARTS if start.year == 1980)
+"""How much later than Unix the clocks of FAT and of GPS begin."""
+GPS_WEEKS = timedelta(weeks=1024)
+"""GPS counts weeks in ten bits: an old receiver gives a date that lies so far in the past."""
+ZONE_WEST_SECONDS, ZONE_EAST_SECONDS = 12 * 3600, 14 * 3600
+"""How far zones are behind UTC and ahead of it."""
+
 SECONDS_MIN = -62_135_596_800
 """The first second of the year 1, where Python's datetimes begin."""
-MILLISECONDS_FROM = 10**11
-"""Numbers from here on are milliseconds: as seconds they would lie in the year 5138."""
-STAMP_CHARACTERS_MAX = 64
+MILLISECONDS_FROM, MICROSECONDS_FROM, NANOSECONDS_FROM = 10**11, 10**14, 10**17
+"""Numbers from here on are in that unit: in the next larger one they would lie in the year 5138."""
+NUMBER_BEYOND = 10**20
+WORDS_CHARACTERS_MAX = 64
 
+_NUMBER = re.compile(r"([+-]?\d+)(\.\d*)?", re.ASCII)
+_DATE_AS_NUMBER = re.compile(
+    r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)"
+    r"(?:(?P<hour>[01]\d|2[0-4])(?P<minute>[0-5]\d)(?:(?P<second>[0-5]\d|60)(?:\d{3})?)?)?",
+    re.ASCII,
+)
+_DIGITS_OF_A_DATE = {
+    8: "YYYYMMDD",
+    12: "YYYYMMDDHHMM",
+    14: "YYYYMMDDHHMMSS",
+    17: "YYYYMMDDHHMMSSmmm",
+}
+_YEARS_OF_DATES_AS_NUMBERS = range(1970, 2106)
+_CALENDAR = re.compile(
+    r"(?P<date>[0-9W-]{8,10})[T_ -](?P<hour>\d\d)"
+    r"(?:(?P<colon>[:-]?)(?P<minute>\d\d)(?:(?P=colon)(?P<second>\d\d)(?P<fraction>[.,]\d+)?)?)?"
+    r"[ ]?(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d)?",
+    re.ASCII,
+)
+"""A date and a time as ISO 8601 has them, or with the signs that are allowed in file names."""
 _AUDIOMOTH = re.compile(
     r"Recorded at (\d\d):(\d\d):(\d\d)(?:\.\d{1,6})? (\d\d)/(\d\d)/(\d{4})"
     r" \(UTC(?:([+-])(\d{1,2})(?::(\d\d))?)?\)",
@@ -25,36 +73,191 @@ _AUDIOMOTH = re.compile(
 )
 
 
-def from_device(stamp: str | int | float, field: str) -> datetime | None:
-    """Read ISO 8601 or epoch seconds or milliseconds, as number or text.
+class TimeReading(Struct, frozen=True, gc=False):
+    """A time as a device wrote it."""
 
-    A time without a zone counts as UTC. Raises `DecodeError` for anything else, naming `field`.
+    moment: datetime
+    """With the zone that the device named, or without one."""
+    words: str
+    """What the device wrote."""
+    is_count: bool = False
+    """It is a number since 1970, or so it seems: the device may count from another day."""
+
+    @property
+    def seconds(self) -> int:
+        """Return the second since 1970 that is written, a time without a zone read as UTC.
+
+        It is part of the identity of a message, so it depends on nothing but the message. Years
+        up to 1970 give 0, as if there was no time.
+        """
+        moment = _in_utc(self.moment) or self.moment.replace(tzinfo=UTC)
+        if moment.year <= CLOCK_FAILED_YEAR:
+            return 0
+        return min(int(moment.timestamp()), SECONDS_MAX)
+
+
+class PlacedTime(Struct, frozen=True, gc=False):
+    """When something happened, and how that is known: the fields of a record."""
+
+    observed_at: datetime
+    time_source: TimeSource
+    time_problem: TimeProblem | None = None
+    device_time: str | None = None
+
+
+# ---------------------------------------------------------------------- belief
+
+
+def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Rules) -> PlacedTime:
+    """Return the first of the `candidates` that can be true, or the time of receipt.
+
+    The candidates stand in order of trust. If none of them is believed, the record says why the
+    first is not.
+    """
+    received_at = received(message.received_at_ms)
+    ahead_seconds = rules.of(message.node).clock_ahead_seconds
+    problems: list[TimeProblem] = []
+    for reading in candidates:
+        written = _moved(reading.moment, -ahead_seconds) if ahead_seconds else reading.moment
+        placed = _in_utc(written, rules.zone)
+        problem = _problem(written, placed, received_at, rules)
+        if problem is None and reading.is_count and _counts_since_1980(written, received_at):
+            problem = TimeProblem.CLOCK_NOT_SET
+        if placed is None or problem is not None:
+            problems.append(problem or TimeProblem.ZONE_UNKNOWN)
+        elif ahead_seconds:
+            return PlacedTime(placed, "device", TimeProblem.CORRECTED, _short(reading.words))
+        else:
+            return PlacedTime(placed, "device")
+    if problems:
+        return PlacedTime(received_at, "received", problems[0], _short(candidates[0].words))
+    return PlacedTime(received_at, "received")
+
+
+def received(at_ms: int) -> datetime:
+    """Turn a receive time into a datetime."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _counts_since_1980(moment: datetime, received_at: datetime) -> bool:
+    """Return whether a count, taken as one since 1970, is that of a clock which began in 1980.
+
+    That makes today a day ten years ago, which can lie after the first day of the project.
+    """
+    return any(
+        -CLOCK_TOLERANCE <= received_at - (moment + later) <= DAY for later in STARTS_IN_1980
+    )
+
+
+def _problem(
+    written: datetime, placed: datetime | None, received_at: datetime, rules: Rules
+) -> TimeProblem | None:
+    """Return why a time cannot be true; `placed` is the same in UTC, if that is known.
+
+    A time that could not be placed is held against the limits as the earliest and as the latest
+    moment that it can stand for: a clock that says 2036 is wrong in every zone.
+    """
+    first_moment = _first_moment(rules.first_day)
+    latest_moment = received_at + CLOCK_TOLERANCE
+    rollover = received_at - GPS_WEEKS
+    if (
+        placed is not None
+        and CLOCK_STARTS_END <= placed <= latest_moment
+        and first_moment <= placed
+        and not rollover - DAY <= placed <= rollover + DAY
+    ):
+        return None  # almost always
+    by_its_own_clock = written.replace(tzinfo=None)
+    as_utc = written.replace(tzinfo=UTC) if placed is None else placed
+    if as_utc.year <= CLOCK_FAILED_YEAR or any(
+        start <= moment < start + DAY
+        for start in CLOCK_STARTS
+        for moment in (by_its_own_clock, as_utc.replace(tzinfo=None))
+    ):
+        return TimeProblem.CLOCK_NOT_SET
+    earliest = as_utc if placed else _moved(as_utc, -ZONE_EAST_SECONDS)
+    latest = as_utc if placed else _moved(as_utc, ZONE_WEST_SECONDS)
+    # A host whose own clock was not set when the message came cannot judge that of a device.
+    if received_at >= first_moment:
+        if earliest > latest_moment:
+            return TimeProblem.AFTER_RECEIPT
+        if abs(rollover - as_utc) <= DAY:
+            return TimeProblem.GPS_WEEK_ROLLOVER
+    return TimeProblem.BEFORE_FIRST_DAY if latest < first_moment else None
+
+
+@lru_cache(maxsize=8)
+def _first_moment(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _in_utc(moment: datetime, zone: ZoneInfo | None = None) -> datetime | None:
+    """Place a time; one that names no zone is in `zone`, and None if that is not known.
+
+    In the hour that a clock shows twice, the first time counts; in the hour that it leaves out,
+    the offset before the change.
+    """
+    if moment.tzinfo is None:
+        if zone is None:
+            return None
+        moment = moment.replace(tzinfo=zone, fold=0)
+    elif moment.tzinfo is UTC:
+        return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # in the first or the last hours that Python's datetimes have
+        return moment.replace(tzinfo=UTC)
+
+
+def _moved(moment: datetime, seconds: float) -> datetime:
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return (datetime.min if seconds < 0 else datetime.max).replace(tzinfo=moment.tzinfo)
+
+
+def _short(words: str) -> str:
+    """Return what a device wrote, printable and of bounded length."""
+    shown = words.strip()[:WORDS_CHARACTERS_MAX]
+    return "".join(letter if letter.isprintable() else "·" for letter in shown)
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def read(stamp: str | int | float, field: str) -> TimeReading:
+    """Read ISO 8601, or seconds, milliseconds, microseconds or nanoseconds since 1970.
+
+    Raise `DecodeError` for anything else, naming `field`.
     """
     if not isinstance(stamp, str):
-        return _from_epoch(stamp, field, stamp)
-    if len(stamp) > STAMP_CHARACTERS_MAX:
+        return TimeReading(_from_number(stamp, field, stamp), str(stamp), is_count=True)
+    text = stamp.strip()
+    if len(stamp) > WORDS_CHARACTERS_MAX or not text.isascii():
         raise _unreadable(field, stamp)
-    try:
-        if stamp.isdigit():
-            return _from_epoch(int(stamp), field, stamp)
-        text = stamp.strip()
-        if text[8:9] in ("T", "t") or text[10:11] in ("T", "t", " "):
-            return _from_calendar(datetime.fromisoformat(text.upper()), field, text)
-        return _from_epoch(float(text), field, text)
-    except ValueError:
-        raise _unreadable(field, stamp) from None
+    number = _NUMBER.fullmatch(text)
+    if number is not None:
+        whole, fraction = number.groups()
+        value = float(text) if fraction and fraction.strip(".0") else int(whole)
+        return TimeReading(_from_number(value, field, text), text, is_count=True)
+    reading = from_calendar(text)
+    if reading is None:
+        raise _unreadable(field, stamp)
+    return reading
 
 
-def with_zone(text: str) -> datetime | None:
-    """Read an ISO 8601 time that names its zone; return None for everything else."""
-    try:
-        moment = datetime.fromisoformat(text.strip())
-        return None if moment.tzinfo is None else _from_calendar(moment, "", text)
-    except (ValueError, DecodeError):
-        return None
+def from_calendar(text: str) -> TimeReading | None:
+    """Read a date and a time, also as `20260914_054512`; return None for everything else."""
+    text = text.strip()
+    moment = None
+    if text[8:9] in ("T", "t") or text[10:11] in ("T", "t", " "):
+        moment = _from_iso(text.upper())
+    if moment is None:
+        moment = _from_unusual_calendar(text)
+    return None if moment is None else TimeReading(moment, text)
 
 
-def from_audiomoth(comment: str) -> datetime | None:
+def from_audiomoth(comment: str) -> TimeReading | None:
     """Read "Recorded at 05:45:12 14/09/2026 (UTC+10) by AudioMoth …".
 
     Return None for other text. The form is that of `setHeaderComment` in the AudioMoth firmware.
@@ -68,38 +271,96 @@ def from_audiomoth(comment: str) -> datetime | None:
         zone_offset = -zone_offset
     try:
         moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - zone_offset
-        return _from_calendar(moment, "", comment)
-    except (ValueError, OverflowError, DecodeError):
+    except (ValueError, OverflowError):
+        return None
+    return TimeReading(moment, match[0].removeprefix("Recorded at "))
+
+
+def _from_iso(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment
+
+
+def _from_unusual_calendar(text: str) -> datetime | None:
+    """Read what `datetime.fromisoformat` does not.
+
+    That is the second 60, the hour 24, a zone after a space or as a name, and the signs between
+    date and time that recorders use in the names of files.
+    """
+    match = _CALENDAR.fullmatch(text.upper())
+    if match is None or (text[len(match["date"])] == "-" and match["second"] is None):
+        return None  # 20260914-0500 may also be a date with a zone
+    hour, minute, second = match["hour"], match["minute"] or "00", match["second"] or "00"
+    later = timedelta()
+    if second == "60":
+        second, later = "59", timedelta(seconds=1)
+    if hour == "24":
+        if (minute, second) != ("00", "00") or (match["fraction"] or "").strip(".,0"):
+            return None
+        hour, later = "00", DAY
+    zone = match["zone"] or ""
+    if zone in ("UTC", "GMT"):
+        zone = "Z"
+    date, fraction = match["date"], match["fraction"] or ""
+    moment = _from_iso(f"{_extended(date)}T{hour}:{minute}:{second}{fraction}{zone}")
+    try:
+        return None if moment is None else moment + later
+    except OverflowError:
         return None
 
 
-def received(at_ms: int) -> datetime:
-    """Turn a receive time into a datetime."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+def _extended(date: str) -> str:
+    """Write a date with its hyphens, as a time with colons wants it."""
+    if "-" in date:
+        return date
+    if "W" in date:
+        return f"{date[:4]}-{date[4:7]}-{date[7:]}"
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}"
 
 
-def _from_epoch(number: int | float, field: str, stamp: object) -> datetime | None:
-    in_milliseconds = number >= MILLISECONDS_FROM
-    # Checked before the division: an integer in JSON may be larger than any float.
-    if not SECONDS_MIN <= number <= SECONDS_MAX * (1000 if in_milliseconds else 1):
-        raise _out_of_range(field, stamp)
-    moment = datetime.fromtimestamp(number / 1000 if in_milliseconds else number, UTC)
-    return None if moment.year <= CLOCK_FAILED_YEAR else moment
+def _from_number(number: int | float, field: str, stamp: object) -> datetime:
+    # Checked before anything else: an integer in JSON may be larger than any float.
+    if not SECONDS_MIN <= number < NUMBER_BEYOND:
+        raise DecodeError(
+            ReasonCode.UNREADABLE_TIME,
+            f"{quoted(stamp)} is not a time between the years 1 and 9999",
+            field,
+        )
+    if number == int(number):
+        number = int(number)
+        _refuse_dates(number, field, stamp)
+    if number < MILLISECONDS_FROM:
+        return datetime.fromtimestamp(number, UTC)
+    if number < MICROSECONDS_FROM:
+        return datetime.fromtimestamp(number / 1000, UTC)
+    # Whole numbers alone keep the microseconds.
+    return EPOCH + timedelta(
+        microseconds=int(number) if number < NANOSECONDS_FROM else int(number) // 1000
+    )
 
 
-def _from_calendar(moment: datetime, field: str, stamp: str) -> datetime | None:
-    if moment.year > YEAR_MAX:
-        raise _out_of_range(field, stamp)
-    if moment.year < CLOCK_FAILED_YEAR:
-        return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return None if moment.year <= CLOCK_FAILED_YEAR else moment
-
-
-def _out_of_range(field: str, stamp: object) -> DecodeError:
-    return DecodeError(
+def _refuse_dates(number: int, field: str, stamp: object) -> None:
+    """Refuse a date that is written as a number: as a count of seconds it would be another time."""
+    digits = str(number)
+    if len(digits) not in _DIGITS_OF_A_DATE:
+        return
+    match = _DATE_AS_NUMBER.fullmatch(digits)
+    if match is None or int(match["year"]) not in _YEARS_OF_DATES_AS_NUMBERS:
+        return
+    try:
+        day = date(int(match["year"]), int(match["month"]), int(match["day"]))
+    except ValueError:
+        return
+    meant = f"{day}T{match['hour'] or '00'}:{match['minute'] or '00'}:{match['second'] or '00'}Z"
+    raise DecodeError(
         ReasonCode.UNREADABLE_TIME,
-        f"{quoted(stamp)} is not a time between the years 1 and {YEAR_MAX}",
+        f"{quoted(stamp)} looks like a date without separators"
+        f" ({_DIGITS_OF_A_DATE[len(digits)]}); send {meant} or seconds since 1970",
         field,
     )
 

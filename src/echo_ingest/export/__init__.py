@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 from echo_ingest.columns import TABLES, Row
+from echo_ingest.decode import Decoder
 from echo_ingest.export import reading
 from echo_ingest.export.partial import REASONS_MAX, ExportSummary, PartialExport, Progress
 from echo_ingest.export.reading import Cause, JournalPage, Request, Walk
@@ -33,9 +34,11 @@ WRITERS = {"csv": write_csv, "jsonl": write_json_lines, "parquet": write_parquet
 REASONS_COUNTED_MAX = 1_000
 
 
-def gather(reader: JournalReader, partial: PartialExport, progress: Progress) -> None:
+def gather(
+    reader: JournalReader, decoder: Decoder, partial: PartialExport, progress: Progress
+) -> None:
     """Read the rest of the journal into `partial`."""
-    for page in _read(reader, partial.request, partial.walk, progress):
+    for page in _read(reader, decoder, partial.request, partial.walk, progress):
         partial.add(page)
 
 
@@ -51,7 +54,7 @@ def write_tables(partial: PartialExport, progress: Progress) -> dict[str, int]:
 
 
 def stream(
-    reader: JournalReader, request: Request, file: IO[bytes], progress: Progress
+    reader: JournalReader, decoder: Decoder, request: Request, file: IO[bytes], progress: Progress
 ) -> ExportSummary:
     """Write rows to `file` as they are read: CSV of one kind, or JSON Lines of any."""
     rows: Counter[str] = Counter()
@@ -61,7 +64,7 @@ def stream(
     kinds = reading.kinds(request)
     is_csv = request.format == "csv" and len(kinds) == 1
     table = CsvTable(file, COLUMNS[kinds[0]]) if is_csv else None
-    for page in _read(reader, request, reading.start(reader, request), progress):
+    for page in _read(reader, decoder, request, reading.start(reader, request), progress):
         for entry, record in page.records:
             if table is not None:
                 table.add(row(entry, record, None))
@@ -87,11 +90,11 @@ def stream(
 
 
 def _read(
-    reader: JournalReader, request: Request, walk: Walk, progress: Progress
+    reader: JournalReader, decoder: Decoder, request: Request, walk: Walk, progress: Progress
 ) -> Iterator[JournalPage]:
     with progress(walk.last - walk.position, "reading") as advance:
         position = walk.position
-        for page in reading.pages(reader, request, walk):
+        for page in reading.pages(reader, decoder, request, walk):
             yield page
             advance(page.up_to - position)
             position = page.up_to

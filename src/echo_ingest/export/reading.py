@@ -33,7 +33,6 @@ class Request(Struct, frozen=True, kw_only=True):
     """Whether to export the clips as files."""
     project: str | None = None
     """The path of the project file, for a package."""
-    payload_bytes_max: int
 
     @property
     def is_package(self) -> bool:
@@ -90,13 +89,14 @@ def start(reader: JournalReader, request: Request) -> Walk:
     return Walk(last, trimmed, max(first - 1, 0))
 
 
-def pages(reader: JournalReader, request: Request, walk: Walk) -> Iterator[JournalPage]:
+def pages(
+    reader: JournalReader, decoder: Decoder, request: Request, walk: Walk
+) -> Iterator[JournalPage]:
     """Yield the records after the walk's position, in order of arrival; the same each time.
 
     For a package these include the records of other species, because they show that a device was
     working.
     """
-    decoder = Decoder(request.payload_bytes_max)
     chosen = kinds(request)
     position = walk.position
     while position < walk.last:

@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
-from echo_ingest.decode import Decoder
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.formatting import utc
 from echo_ingest.gauges import ServiceGauges
 from echo_ingest.ipc import Answers
@@ -68,7 +68,7 @@ class Runtime:
         self.ingest = Ingest(
             self.session,
             journal,
-            Decoder(settings.payload_bytes_max),
+            decoder_of(settings),
             batch_records_max=settings.batch_records_max,
             linger_seconds=settings.batch_linger_ms / 1000,
             on_stored=self.delivery.wake,

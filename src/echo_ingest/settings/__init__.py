@@ -6,6 +6,7 @@ variables empty. Every field has a heading in docs/settings.md.
 """
 
 from collections.abc import Mapping
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FilePath,
@@ -32,6 +34,7 @@ from echo_ingest.settings.endpoint import (
 )
 from echo_ingest.settings.loader import ENVIRONMENT_PREFIX, Expected, SettingsError, read
 from echo_ingest.settings.secrets import Tokens, load_or_create_secret
+from echo_ingest.settings.site import check_first_day, check_not_animals, check_zone
 from echo_ingest.settings.topics import (
     LOOPBACK_PREFIX,
     RECEIPTS_PREFIX,
@@ -218,6 +221,13 @@ class Settings(BaseModel):
         "embedded"
     )
     """What the other sinks get for a clip: its bytes, or where it is kept."""
+
+    zone: Annotated[str, AfterValidator(check_zone)] | None = None
+    """The zone of times that name none; unset: such times are not believed."""
+    first_day: Annotated[date, BeforeValidator(check_first_day)] = date(2015, 1, 1)
+    """The first day of the project; earlier times are not believed."""
+    not_animals: Annotated[str, AfterValidator(check_not_animals)] = ""
+    """Labels of classifiers that name no animal, besides those that are known."""
 
     payload_bytes_max: Annotated[
         int,

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import echo_ingest
 from echo_ingest.almanac import almanac_path
-from echo_ingest.decode import Decoder
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.settings import Settings, Tokens
 from echo_ingest.web.access import only_with
 from echo_ingest.web.api import read_api
@@ -109,7 +109,7 @@ def create_app(
 
 def _reader(settings: Settings) -> JournalThreads:
     """Create one for the read API or the console, so that neither waits for the other."""
-    return JournalThreads(settings.journal_path, Decoder(settings.payload_bytes_max))
+    return JournalThreads(settings.journal_path, decoder_of(settings))
 
 
 async def serve(

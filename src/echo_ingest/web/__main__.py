@@ -19,7 +19,7 @@ import structlog
 
 from echo_ingest import web
 from echo_ingest.almanac import Follower, almanac_path
-from echo_ingest.decode import Decoder
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.ipc import IngestClient, WebBootstrap
 from echo_ingest.process.child import begin
 from echo_ingest.process.log import configure_log
@@ -57,7 +57,7 @@ async def _serve(bootstrap: WebBootstrap) -> None:
             follower = Follower(
                 almanac,
                 settings.journal_path,
-                Decoder(settings.payload_bytes_max),
+                decoder_of(settings),
                 settings.nodes_path,
             )
             tasks.create_task(asyncio.to_thread(follower.run, ending))

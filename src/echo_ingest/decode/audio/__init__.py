@@ -3,27 +3,35 @@
 import hashlib
 from binascii import a2b_base64
 
-from echo_ingest.decode.audio import flac, mp3, ogg, wav
+from echo_ingest.decode.audio import flac, mp3, ogg, tags, wav
+from echo_ingest.decode.audio.riff import FILE_NAMES
 from echo_ingest.decode.errors import DecodeError, looks_like
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Clip, Container
 
 REFERENCE_CHARACTERS_MAX = 1_024
 _MEASURES = {"wav": wav.measure, "flac": flac.measure, "mp3": mp3.measure, "ogg": ogg.measure}
-_BASE64_OPENINGS = ("UklGR", "UkY2N", "ZkxhQ", "SUQz", "T2dnU", "//", "/+")
-"""The base64 of RIFF, RF64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
+_BASE64_OPENINGS = ("UklGR", "UkY2N", "Qlc2N", "ZkxhQ", "SUQz", "T2dnU", "//", "/+")
+"""The base64 of RIFF, RF64, BW64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
 
 
 def container(data: bytes) -> Container | None:
-    """Return the container that the first bytes of `data` announce; None for anything else."""
+    """Return the container that the first bytes of `data` announce; None for anything else.
+
+    Tags and zeros before them do not count; a tag alone is taken for that of an MP3.
+    """
     opening = data[:4]
-    if opening in (b"RIFF", b"RF64") and b"WAVE".startswith(data[8:12]):
+    is_tagged = opening[:3] == b"ID3"
+    at = tags.sound_at(data) if is_tagged or opening[:1] == b"\0" else 0
+    if at:
+        opening = data[at : at + 4]
+    if opening in FILE_NAMES and b"WAVE".startswith(data[at + 8 : at + 12]):
         return "wav"
     if opening == b"fLaC":
         return "flac"
     if opening == b"OggS":
         return "ogg"
-    if opening[:3] == b"ID3" or mp3.frame(data, 0) is not None:
+    if is_tagged or mp3.begins(data, at) or (at == 0 and mp3.frame(data, 0) is not None):
         return "mp3"
     return None
 
@@ -41,7 +49,8 @@ def describe(data: bytes, *, hashed: bool) -> Clip:
             ReasonCode.UNKNOWN_AUDIO_FORMAT,
             f"the clip is not WAV, FLAC, MP3 or Ogg audio, but {looks_like(data)}",
         )
-    sound = _MEASURES[kind](data)
+    at = tags.sound_at(data)
+    sound = _MEASURES[kind](data[at:] if at else data)
     return Clip(
         container=kind,
         size_bytes=len(data),
@@ -49,6 +58,7 @@ def describe(data: bytes, *, hashed: bool) -> Clip:
         sample_rate_hz=sound.sample_rate_hz,
         channels=sound.channels,
         duration_seconds=sound.duration_seconds,
+        problem=sound.problem,
         metadata=sound.metadata,
     )
 

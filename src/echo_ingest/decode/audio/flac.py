@@ -1,28 +1,91 @@
 """FLAC (RFC 9639): metadata blocks, then frames, each with a CRC of its own.
 
-Checked: the last frame is whole (its CRC-16 holds up to the end of the file) and ends where the
+Checked: the last frame is whole (its CRC-16 holds up to the end of the file), and ends where the
 header says the sound ends. Frames in the middle are not decoded. Read: STREAMINFO, and the
 comment block as metadata.
 """
 
-from echo_ingest.decode.audio.sound import U32, AudioMeasure, measured, note
+from typing import NamedTuple
+
+from echo_ingest.decode.audio import flac_frame, tags
+from echo_ingest.decode.audio.flac_frame import HEAD_BYTES_MAX, FlacFrame
+from echo_ingest.decode.audio.sound import U32, AudioMeasure, joined, measured, note
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.quality import ClipProblem
 from echo_ingest.reasons import ReasonCode
 
 BLOCKS_MAX = 128
 COMMENTS_MAX = 1_000
+FILES_MAX = 100
 SEARCHED_BYTES_MAX = 500_000
 """The most bytes of which a CRC is computed in search of the last frame; most have below 50 kB."""
 STREAMINFO_BYTES = 34
+TAG_BYTES_MAX = 100_000
+
+_OPENINGS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
+
+
+class StreamInfo(NamedTuple):
+    """The content of a STREAMINFO block (RFC 9639, 8.2)."""
+
+    block_samples_min: int
+    block_samples_max: int
+    sample_rate_hz: int
+    channels: int
+    samples: int
+    """0 where the encoder did not know."""
 
 
 def measure(data: bytes) -> AudioMeasure:
     """Measure a FLAC file; raise `DecodeError` where it is broken, cut off or empty."""
+    starts = _starts(data)
+    if len(starts) == 1:
+        return _file(data)
+    ends = [*(_before_tag(data, start) for start in starts[1:]), len(data)]
+    return joined([_file(data[start:end]) for start, end in zip(starts, ends, strict=True)])
+
+
+def streaminfo(info: bytes) -> StreamInfo:
+    """Read the body of a STREAMINFO block, of which 18 bytes must be there."""
+    packed = int.from_bytes(info[10:18])
+    return StreamInfo(
+        int.from_bytes(info[:2]),
+        int.from_bytes(info[2:4]),
+        packed >> 44,
+        (packed >> 41 & 7) + 1,
+        packed & (1 << 36) - 1,
+    )
+
+
+def _starts(data: bytes) -> list[int]:
+    """Return where this file begins, and others that stand behind it."""
+    starts = [0]
+    for opening in _OPENINGS:
+        at = 0
+        while (at := data.find(opening, at + 1)) >= 0:
+            starts.append(at)
+            if len(starts) > FILES_MAX:
+                raise DecodeError(
+                    ReasonCode.AUDIO_BROKEN,
+                    f"the clip is more than {FILES_MAX} FLAC files; send one recording per message",
+                )
+    return sorted(starts)
+
+
+def _before_tag(data: bytes, start: int) -> int:
+    """Return where the ID3v2 tag begins that leads to `start`; `start` if there is none."""
+    at = data.rfind(b"ID3", max(start - TAG_BYTES_MAX, 0), start)
+    return at if at >= 0 and tags.sound_at(data, at) == start else start
+
+
+def _file(data: bytes) -> AudioMeasure:
     info = b""
     metadata: dict[str, str] = {}
     at = 4
     for _ in range(BLOCKS_MAX):
         head = data[at : at + 4]
+        if head[:1] == b"\xff":
+            break  # a frame: the last block was not marked as such
         size = int.from_bytes(head[1:])
         body = data[at + 4 : at + 4 + size]
         if len(head) < 4 or len(body) < size:
@@ -39,71 +102,66 @@ def measure(data: bytes) -> AudioMeasure:
             break
     if len(info) < STREAMINFO_BYTES:
         raise DecodeError(ReasonCode.AUDIO_BROKEN, "the FLAC has no whole STREAMINFO block")
-    rate, channels, announced_samples = streaminfo(info)
+    announced = streaminfo(info)
+    first = flac_frame.frame(data[at : at + HEAD_BYTES_MAX])
     if at >= len(data):
         raise DecodeError(
             ReasonCode.AUDIO_EMPTY, "the FLAC is cut off or empty: it has a header and no sound"
         )
-    samples = _samples_by_last_frame(data, at, int.from_bytes(info[:2]))
-    if samples is None or (announced_samples and samples < announced_samples):
+    last = _last_frame(data, at)
+    if last is None:
+        promise = f"; its header announces {announced.samples:,} samples" * bool(announced.samples)
         raise DecodeError(
-            ReasonCode.AUDIO_CUT_OFF,
-            "the FLAC is cut off: its last frame is not whole, or ends before the last of the"
-            f" {announced_samples:,} samples that its header announces",
+            ReasonCode.AUDIO_CUT_OFF, f"the FLAC is cut off: its last frame is not whole{promise}"
         )
-    return measured(rate, channels, samples / max(rate, 1), metadata)
+    block_samples, full_samples = announced.block_samples_min, announced.block_samples_max
+    if first is not None and first.is_fixed and first.number != last.number:
+        block_samples = full_samples = first.samples
+    start = first.start(block_samples) if first is not None else 0
+    samples = last.start(block_samples) + last.samples - start
+    rate = last.sample_rate_hz or announced.sample_rate_hz
+    problem = _compare(announced, samples, last.is_fixed and last.samples < full_samples)
+    if rate != announced.sample_rate_hz:
+        problem = ClipProblem.HEADER_DISAGREES
+    return measured(rate, announced.channels, samples / max(rate, 1), metadata, problem)
 
 
-def streaminfo(info: bytes) -> tuple[int, int, int]:
-    """Read sample rate, channels and samples (0: unknown) of a STREAMINFO block (RFC 9639, 8.2)."""
-    packed = int.from_bytes(info[10:18])
-    return packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
+def _compare(announced: StreamInfo, samples: int, is_ended: bool) -> ClipProblem | None:
+    """Hold the samples of the frames against those that the header announces.
+
+    `is_ended` says that the last block is shorter than the others, as only the last of all may be.
+    """
+    if announced.samples == samples:
+        return None
+    if announced.samples == 0:
+        return ClipProblem.LENGTH_NOT_ANNOUNCED
+    # Some encoders count the samples of all channels, and some count all twice.
+    multiples = (2 * samples, announced.channels * samples)
+    if announced.samples < samples or is_ended or announced.samples in multiples:
+        return ClipProblem.HEADER_DISAGREES
+    raise DecodeError(
+        ReasonCode.AUDIO_CUT_OFF,
+        f"the FLAC is cut off: its header announces {announced.samples:,} samples, and its frames"
+        f" hold {samples:,}",
+    )
 
 
-def _samples_by_last_frame(data: bytes, start: int, block_samples: int) -> int | None:
-    """Return where the last whole frame ends, in samples from the start; None without one."""
-    end = len(data) - 128 if data[-128:-125] == b"TAG" else len(data)
+def _last_frame(data: bytes, start: int) -> FlacFrame | None:
+    """Return the header of the last frame, if that is whole; tags and zeros may stand behind it."""
+    end = tags.sound_end(data)
+    zeros = end - len(data[start:end].rstrip(b"\0")) - start
+    end -= max(zeros - 2, 0)  # zeros change no CRC that is 0, and two may be the CRC itself
     budget = SEARCHED_BYTES_MAX
     at = end
     while (at := data.rfind(b"\xff", max(start, end - budget), at)) >= 0:
         if data[at + 1 : at + 2] not in (b"\xf8", b"\xf9"):
             continue
-        samples = _frame_end(data[at : at + 16], block_samples)
-        if samples is not None:
+        found = flac_frame.frame(data[at : at + HEAD_BYTES_MAX])
+        if found is not None:
             budget -= end - at
-            # The CRC of a frame followed by its own CRC is 0 (RFC 9639, 9.3).
-            if _crc16(data[at:end]) == 0:
-                return samples
+            if flac_frame.is_whole(data[at:end]):
+                return found
     return None
-
-
-def _frame_end(head: bytes, block_samples: int) -> int | None:
-    """Return the number of the sample after a frame, by its header (RFC 9639, 9.1), or None."""
-    if len(head) < 6 or head[3] & 1 or head[2] >> 4 == 0 or head[2] & 15 == 15:
-        return None
-    ones = 8 - (head[4] ^ 0xFF).bit_length()
-    if ones == 1 or ones > 7:
-        return None
-    number = head[4] & (0x7F >> ones)
-    at = 5
-    for byte in head[5 : 4 + max(ones, 1)]:
-        number = number << 6 | byte & 0x3F
-        at += 1
-    code = head[2] >> 4
-    if code == 1:
-        samples = 192
-    elif code <= 5:
-        samples = 144 << code
-    elif code <= 7:
-        wide = code - 5
-        samples = int.from_bytes(head[at : at + wide]) + 1
-        at += wide
-    else:
-        samples = 1 << code
-    at += {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
-    if at >= len(head) or _crc8(head[: at + 1]) != 0:
-        return None
-    return (number if head[1] & 1 else number * block_samples) + samples
 
 
 def _note_comments(metadata: dict[str, str], body: bytes) -> None:
@@ -120,32 +178,3 @@ def _note_comments(metadata: dict[str, str], body: bytes) -> None:
         if equals:
             note(metadata, name.decode(errors="replace").upper(), value)
         at += size
-
-
-def _table(polynomial: int, bits: int) -> tuple[int, ...]:
-    rows = []
-    for byte in range(256):
-        value = byte << bits - 8
-        for _ in range(8):
-            value = value << 1 ^ (polynomial if value >> bits - 1 else 0)
-            value &= (1 << bits) - 1
-        rows.append(value)
-    return tuple(rows)
-
-
-_CRC8 = _table(0x07, 8)
-_CRC16 = _table(0x8005, 16)
-
-
-def _crc8(data: bytes) -> int:
-    value = 0
-    for byte in data:
-        value = _CRC8[value ^ byte]
-    return value
-
-
-def _crc16(data: bytes) -> int:
-    value = 0
-    for byte in data:
-        value = (value << 8 & 0xFF00) ^ _CRC16[value >> 8 ^ byte]
-    return value

@@ -1,24 +1,30 @@
 """MP3: MPEG-1, 2 and 2.5 audio, layer III (ISO 11172-3, 13818-3).
 
-Checked: a frame is there and whole, and no fewer bytes arrived than a Xing or VBRI header
-announces; without such a header, that whole frames follow each other to the end. Read: sample rate,
-channels, duration. Tags (ID3v2, ID3v1, APE) are skipped.
+Checked: whole frames follow each other to the end, and they are as many as a Xing or VBRI header
+announces. Frames are counted and not decoded. Read: sample rate, channels, duration. Tags and
+zeros before, between and behind the frames are stepped over.
 """
 
+from functools import cache
 from typing import NamedTuple
 
-from echo_ingest.decode.audio.sound import AudioMeasure, measured
+from echo_ingest.decode.audio import tags
+from echo_ingest.decode.audio.sound import AudioMeasure, joined, measured
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.quality import ClipProblem
 from echo_ingest.reasons import ReasonCode
 
-FRAMES_MAX = 200_000
+FILES_MAX = 100
 JUNK_BYTES_MAX = 4_096
-"""The padding that some taggers leave between the tag and the sound, at most."""
+"""The rubbish before and behind the sound that is stepped over, at most."""
+HEAD_BYTES = 4
+FREE_FORMAT_BYTES_MAX = 6_000
 
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES_HZ = (44_100, 48_000, 32_000)
-_TRAILERS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
+_COUNTS = (b"Xing", b"Info", b"VBRI")
+_VBRI_AT = 36
 
 
 class Mp3Frame(NamedTuple):
@@ -31,10 +37,29 @@ class Mp3Frame(NamedTuple):
     xing_at: int
 
 
+class Mp3Count(NamedTuple):
+    """What the encoder says about the file, in place of a first frame."""
+
+    frames: int
+    size_bytes: int
+    """Of the whole sound, this frame included; 0 where it does not say."""
+    added_samples: int
+    """Silence that the encoder added at both ends."""
+
+
+class Mp3Run(NamedTuple):
+    """Frames that follow each other."""
+
+    frames: int
+    end: int
+    stopped: bool
+    """Whether the run ends because the next frame is another kind or begins another file."""
+
+
 def frame(data: bytes, at: int) -> Mp3Frame | None:
     """Read the frame header at `at`; return None where there is no header of layer III."""
-    head = data[at : at + 4]
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+    head = data[at : at + HEAD_BYTES]
+    if len(head) < HEAD_BYTES or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return None
     version, kbit_index, rate_index = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
     if version == 1 or not 0 < kbit_index < 15 or rate_index == 3:
@@ -48,82 +73,196 @@ def frame(data: bytes, at: int) -> Mp3Frame | None:
     return Mp3Frame(size, 1_152 if first else 576, rate, 1 if mono else 2, 4 + side_bytes)
 
 
+def begins(data: bytes, at: int) -> bool:
+    """Return whether a frame begins at `at`, and behind it another, or a tag, or nothing."""
+    head = frame(data, at)
+    if head is None:
+        return is_free_format(data, at)
+    behind = at + head.size_bytes
+    return (
+        behind >= len(data)
+        or frame(data, behind) is not None
+        or tags.sound_at(data, behind) > behind
+    )
+
+
+def is_free_format(data: bytes, at: int) -> bool:
+    """Return whether frames begin at `at` that do not say how long they are."""
+    head = data[at : at + HEAD_BYTES]
+    if len(head) < HEAD_BYTES or frame(bytes((*head[:2], head[2] | 0x10, head[3])), 0) is None:
+        return False
+    like = head[:2] + bytes([head[2] & 0xFD])
+    return head[2] >> 4 == 0 and data.find(like, at + HEAD_BYTES, at + FREE_FORMAT_BYTES_MAX) > 0
+
+
 def measure(data: bytes) -> AudioMeasure:
     """Measure an MP3 file; raise `DecodeError` where it is broken, cut off or empty."""
-    at = _after_tag(data)
+    end = tags.sound_end(data)
+    at = _first_frame(data, tags.sound_at(data), end)
     head = frame(data, at)
-    if head is None or at + head.size_bytes > len(data):
+    if head is None and is_free_format(data, at):
+        raise DecodeError(
+            ReasonCode.UNKNOWN_AUDIO_FORMAT,
+            "the MP3 is in free format, whose frames do not say how long they are; use a fixed"
+            " bit rate",
+        )
+    if head is None or at + head.size_bytes > end:
         raise DecodeError(
             ReasonCode.AUDIO_CUT_OFF,
             "the MP3 is cut off or empty: it holds no whole frame of sound",
         )
-    announced = _announced(data[at : at + head.size_bytes], head)
-    if announced is None:
-        samples = _walk(data, at) * head.samples
-    else:
-        samples, size = announced
-        if size > len(data) - at:
+    measures: list[AudioMeasure] = []
+    starts = _further_counts(data, at + head.size_bytes, end)
+    behind: int | None = at
+    while behind is not None:
+        if len(measures) == FILES_MAX:
             raise DecodeError(
-                ReasonCode.AUDIO_CUT_OFF,
-                f"the MP3 is cut off: its header announces {size:,} bytes of sound, and"
-                f" {len(data) - at:,} arrived",
+                ReasonCode.AUDIO_BROKEN,
+                f"the clip is more than {FILES_MAX} MP3 files; send one recording per message",
             )
-    return measured(head.sample_rate_hz, head.channels, samples / head.sample_rate_hz, {})
+        at = behind
+        measure, behind = _file(data, at, end, starts)
+        measures.append(measure)
+    return joined(measures)
 
 
-def _after_tag(data: bytes) -> int:
-    """Return where the sound begins: behind an ID3v2 tag (id3.org, ID3v2.4, 3.1) and padding."""
-    at = 0
-    if data.startswith(b"ID3") and len(data) >= 10:
-        size = 0
-        for byte in data[6:10]:
-            size = size << 7 | byte & 0x7F
-        at = 10 + size + (10 if data[5] & 0x10 else 0)
-    for start in range(at, min(at + JUNK_BYTES_MAX, len(data) - 3)):
-        head = frame(data, start)
-        if head is not None:
-            behind = start + head.size_bytes
-            if behind >= len(data) or frame(data, behind) or data.startswith(_TRAILERS, behind):
-                return start
+def _first_frame(data: bytes, at: int, end: int) -> int:
+    """Return where the first frame begins, behind some rubbish if need be; `at` without one."""
+    found = at - 1
+    while (found := data.find(b"\xff", found + 1, min(at + JUNK_BYTES_MAX, end))) >= 0:
+        if begins(data, found):
+            return found
     return at
 
 
-def _announced(first: bytes, head: Mp3Frame) -> tuple[int, int] | None:
-    """Return samples and bytes by the encoder's own count: a Xing, Info or VBRI header."""
-    if first[36:40] == b"VBRI" and len(first) >= 54:
-        frames, size = int.from_bytes(first[50:54]), int.from_bytes(first[46:50])
-        return (frames * head.samples, size) if frames else None
+def _file(
+    data: bytes, at: int, end: int, starts: frozenset[int]
+) -> tuple[AudioMeasure, int | None]:
+    """Measure the file at `at`, and return where another begins behind it, if one does."""
+    head = frame(data, at)
+    assert head is not None
+    count = _announced(data[at : at + head.size_bytes], head)
+    run = _walk(data, at + head.size_bytes, end, _sizes(data[at + 1], data[at + 2]), starts)
+    frames = run.frames if count else run.frames + 1
+    is_counted = count is not None and 0 < count.frames <= frames
+    behind = run.end if run.stopped else _behind_run(data, run.end, end, frames, is_counted)
+    problem = None
+    added = 0
+    if count is not None:
+        added = count.added_samples
+        problem = _compare(count, frames, len(data) - at, (behind or end) - at)
+    samples = max(frames * head.samples - added, 0)
+    duration = samples / head.sample_rate_hz
+    return measured(head.sample_rate_hz, head.channels, duration, {}, problem), behind
+
+
+def _compare(
+    count: Mp3Count, frames: int, arrived_bytes: int, own_bytes: int
+) -> ClipProblem | None:
+    """Hold the frames that are there against the encoder's count."""
+    missing = count.frames - frames
+    # Some encoders count the frame that holds the count, too.
+    if missing > 1 or (missing == 1 and count.size_bytes > arrived_bytes):
+        if not 0 < count.size_bytes <= arrived_bytes:
+            announced, arrived, unit = count.frames, frames, "frames"
+            if count.size_bytes > arrived_bytes:
+                announced, arrived, unit = count.size_bytes, arrived_bytes, "bytes"
+            raise DecodeError(
+                ReasonCode.AUDIO_CUT_OFF,
+                f"the MP3 is cut off: its header announces {announced:,} {unit} of sound, and"
+                f" {arrived:,} arrived",
+            )
+        return ClipProblem.HEADER_DISAGREES
+    wrong_bytes = count.size_bytes and abs(count.size_bytes - own_bytes) > JUNK_BYTES_MAX
+    return ClipProblem.HEADER_DISAGREES if missing < -1 or wrong_bytes else None
+
+
+def _announced(first: bytes, head: Mp3Frame) -> Mp3Count | None:
+    """Return the encoder's own count: a Xing, Info or VBRI header."""
+    if first[_VBRI_AT : _VBRI_AT + 4] == b"VBRI" and len(first) >= 54:
+        return Mp3Count(int.from_bytes(first[50:54]), int.from_bytes(first[46:50]), 0)
     xing = first[head.xing_at :]
-    if xing[:4] not in (b"Xing", b"Info") or len(xing) < 16 or not xing[7] & 1:
+    if xing[:4] not in (b"Xing", b"Info") or len(xing) < 16:
         return None
-    samples = int.from_bytes(xing[8:12]) * head.samples
-    size = int.from_bytes(xing[12:16]) if xing[7] & 2 else 0
+    frames = int.from_bytes(xing[8:12]) if xing[7] & 1 else 0
+    size = int.from_bytes(xing[12:16]) if xing[7] & 3 == 3 else 0
+    added = 0
     if xing[120:124] in (b"LAME", b"Lavf", b"Lavc") and len(xing) >= 144:
-        # The encoder's delay and padding, 12 bits each: silence that the encoder added.
-        added = int.from_bytes(xing[141:144])
-        samples = max(samples - (added >> 12) - (added & 0xFFF), 0)
-    return samples, size
+        # The encoder's delay and padding, 12 bits each.
+        packed = int.from_bytes(xing[141:144])
+        added = (packed >> 12) + (packed & 0xFFF)
+    return Mp3Count(frames, size, added)
 
 
-def _walk(data: bytes, at: int) -> int:
-    """Count the whole frames up to the end."""
-    for count in range(FRAMES_MAX):
-        head = frame(data, at)
-        if head is None or at + head.size_bytes > len(data):
-            rest = data[at : at + JUNK_BYTES_MAX]
-            if head is None and rest.strip(b"\0") and not rest.startswith(_TRAILERS):
-                raise DecodeError(
-                    ReasonCode.AUDIO_BROKEN,
-                    f"the MP3 is broken after {count:,} frames, at byte {at:,}",
-                )
-            if head is not None:
-                raise DecodeError(
-                    ReasonCode.AUDIO_CUT_OFF,
-                    f"the MP3 is cut off in its last frame, after {count:,} whole ones",
-                )
-            return count
-        at += head.size_bytes
-    raise DecodeError(
-        ReasonCode.AUDIO_BROKEN,
-        f"the MP3 has more than {FRAMES_MAX:,} frames and no header that counts them",
+def _further_counts(data: bytes, at: int, end: int) -> frozenset[int]:
+    """Return where frames with a count begin behind the first: each opens another file."""
+    found = set()
+    for name in _COUNTS:
+        hit = at
+        for _ in range(FILES_MAX):
+            hit = data.find(name, hit + 1, end)
+            if hit < 0:
+                break
+            for before in (_VBRI_AT,) if name == b"VBRI" else (13, 21, 36):
+                head = frame(data, hit - before)
+                if head is not None and (name == b"VBRI" or head.xing_at == before):
+                    found.add(hit - before)
+    return frozenset(found)
+
+
+@cache
+def _sizes(second: int, third: int) -> dict[int, int]:
+    """Return the sizes of all frames of this version and sample rate, by their 2nd and 3rd byte."""
+    sizes = {}
+    for protection in (0, 1):
+        for rest in range(256):
+            head = bytes((0xFF, second & 0xFE | protection, rest & 0xF3 | third & 0x0C, 0))
+            read = frame(head, 0)
+            if read is not None:
+                sizes[head[1] << 8 | head[2]] = read.size_bytes
+    return sizes
+
+
+def _walk(data: bytes, at: int, end: int, sizes: dict[int, int], starts: frozenset[int]) -> Mp3Run:
+    """Step over whole frames of the same kind."""
+    frames = 0
+    while at + HEAD_BYTES <= end and data[at] == 0xFF and at not in starts:
+        size = sizes.get(data[at + 1] << 8 | data[at + 2])
+        if size is None or at + size > end:
+            break
+        at += size
+        frames += 1
+    head = frame(data, at)
+    return Mp3Run(frames, at, head is not None and at + head.size_bytes <= end)
+
+
+def _behind_run(data: bytes, at: int, end: int, frames: int, is_counted: bool) -> int | None:
+    """Return where another file begins behind the last frame, if one does.
+
+    Raise `DecodeError` where frames are cut off or damaged. `is_counted` says that the encoder
+    counted no more frames than there are.
+    """
+    opening = data[at : min(at + HEAD_BYTES, end)]
+    half_a_head = (
+        len(opening) < HEAD_BYTES
+        and opening[:1] == b"\xff"
+        and (len(opening) == 1 or opening[1] & 0xE6 == 0xE2)
     )
+    if not is_counted and (frame(data, at) is not None or half_a_head):
+        raise DecodeError(
+            ReasonCode.AUDIO_CUT_OFF,
+            f"the MP3 is cut off in its last frame, after {frames:,} whole ones",
+        )
+    behind = min(tags.sound_at(data, at), end)
+    if behind >= end or data.count(0xFF, behind, end) == end - behind:
+        return None
+    found = _first_frame(data, behind, end)
+    is_next = frame(data, found) is not None and found + HEAD_BYTES <= end
+    tagged = found == behind and data[at:behind].count(0) < behind - at
+    if is_next and tagged:
+        return found
+    if is_next or (end - behind > JUNK_BYTES_MAX and not is_counted):
+        raise DecodeError(
+            ReasonCode.AUDIO_BROKEN, f"the MP3 is broken after {frames:,} frames, at byte {at:,}"
+        )
+    return None

@@ -1,90 +1,221 @@
-"""Ogg (RFC 3533) with one stream of Vorbis, Opus (RFC 7845) or FLAC (RFC 9639, 10.1).
+"""Ogg (RFC 3533) with Vorbis, Opus (RFC 7845) or FLAC (RFC 9639, 10.1).
 
-Checked: every page is whole up to the end of the file. Page CRCs are not. Read: sample rate,
-channels, and the duration by the last page's granule position.
+Checked: every page is whole up to the end of the file, and the granule positions advance by as much
+as the packets hold. Page CRCs are not. Read: sample rate, channels, and the duration from the
+first sound to the last: the positions of a recording that was cut out of a longer one do not begin
+at 0.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from echo_ingest.decode.audio.flac import STREAMINFO_BYTES, streaminfo
-from echo_ingest.decode.audio.sound import U16, U32, U64, AudioMeasure, measured
+from echo_ingest.decode.audio.ogg_codecs import OggCodec, codec
+from echo_ingest.decode.audio.sound import U32, U64, AudioMeasure, joined, measured
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.quality import ClipProblem
 from echo_ingest.reasons import ReasonCode
 
-PAGES_MAX = 100_000
-OPUS_GRANULES_HZ = 48_000
+PAGES_MAX = 200_000
+FILES_MAX = 100
 NO_PACKET_ENDS = 2**64 - 1
+GRANULE_MAX = 2**63 - 1
+CONTINUES, BEGINS, ENDS = 1, 2, 4
+PACKET_BYTES = 16
+"""What is kept of a packet of sound."""
 
 
 class OggPage(NamedTuple):
     """A page of the stream."""
 
+    flags: int
     granule: int
     stream: int
+    lacing: bytes
     body_at: int
-    body_bytes: int
+
+
+class OggLink:
+    """One stream, from its header to its last page."""
+
+    def __init__(self, stream: int) -> None:
+        self.stream = stream
+        self.codec: OggCodec | None = None
+        self.has_sound = False
+        self.is_ended = False
+        self._samples = 0
+        """Of all packets so far."""
+        self._first: tuple[int, int] | None = None
+        """The first granule position, and the samples up to there."""
+        self._last = (0, 0)
+        self._last_page_samples = 0
+        self._packet = b""
+        """The beginning of a packet that goes on."""
+        self._is_open = False
+
+    def add(self, data: bytes, page: OggPage) -> None:
+        """Count the packets that end on this page."""
+        before = self._samples
+        if not page.flags & CONTINUES:
+            self._packet, self._is_open = b"", False
+        skips = bool(page.flags & CONTINUES) and not self._is_open
+        at = page.body_at
+        size = 0
+        ended = False
+        for length in page.lacing:
+            size += length
+            if length < 255:
+                if not skips:
+                    self._end(data, at, size)
+                    ended = True
+                skips = False
+                self._packet, self._is_open = b"", False
+                at += size
+                size = 0
+        if size and not skips:
+            self._packet += data[at : at + (PACKET_BYTES if self.has_sound else size)]
+            self._is_open = True
+        self.is_ended = bool(page.flags & ENDS)
+        if ended and self._samples > before:
+            self._note_granule(page.granule, self._samples - before)
+
+    def measure(self) -> AudioMeasure:
+        """Return how long the stream lasts."""
+        assert self.codec is not None
+        by_packets = self._samples
+        if self._first is None:
+            length, problem = by_packets, None
+            if by_packets:
+                problem = ClipProblem.HEADER_DISAGREES
+        else:
+            length, problem = self._by_granules()
+        if problem is None and not self.is_ended:
+            problem = ClipProblem.LENGTH_NOT_ANNOUNCED
+        length = max(length - self.codec.skipped_granules, 0)
+        announced = self.codec.announced_samples
+        if announced not in (0, length):
+            if length < announced and not self.is_ended:
+                raise DecodeError(
+                    ReasonCode.AUDIO_CUT_OFF,
+                    f"the Ogg file is cut off: its header announces {announced:,} samples, and"
+                    f" its pages hold {length:,}",
+                )
+            problem = ClipProblem.HEADER_DISAGREES
+        rate = self.codec.granules_hz
+        return measured(
+            self.codec.sample_rate_hz, self.codec.channels, length / max(rate, 1), {}, problem
+        )
+
+    def _by_granules(self) -> tuple[int, ClipProblem | None]:
+        assert self._first is not None
+        (first_granule, first_samples), (granule, samples) = self._first, self._last
+        rest = self._samples - samples
+        # The encoder may leave out the end of the last page, and nothing else.
+        trimmed = (samples - first_samples) - (granule - first_granule)
+        if self._first == self._last:
+            trimmed = max(samples - granule, 0)
+        if not 0 <= trimmed <= self._last_page_samples:
+            return self._samples, ClipProblem.HEADER_DISAGREES
+        start = max(first_granule - first_samples, 0)
+        return granule - start + rest, ClipProblem.HEADER_DISAGREES if rest else None
+
+    def _end(self, data: bytes, at: int, size: int) -> None:
+        """Read the packet that ends with these bytes."""
+        packet = self._packet + data[at : at + (PACKET_BYTES if self.has_sound else size)]
+        if self.codec is None:
+            self.codec = codec(packet)
+            if self.codec is None:
+                raise DecodeError(
+                    ReasonCode.UNKNOWN_AUDIO_FORMAT,
+                    "the Ogg file holds neither Vorbis nor Opus nor FLAC",
+                )
+            return
+        try:
+            samples = self.codec.samples(packet)
+        except ValueError:
+            raise DecodeError(
+                ReasonCode.AUDIO_BROKEN,
+                "the Ogg file is broken: the Vorbis header that says how to count its sound is"
+                " missing or cannot be read",
+            ) from None
+        if samples is not None:
+            self.has_sound = True
+            self._samples += samples
+
+    def _note_granule(self, granule: int, page_samples: int) -> None:
+        """Take a position that lies behind the one before; others mean nothing."""
+        if 0 < granule <= GRANULE_MAX and granule > self._last[0]:
+            self._last = granule, self._samples
+            self._last_page_samples = page_samples
+            self._first = self._first or self._last
 
 
 def measure(data: bytes) -> AudioMeasure:
     """Measure an Ogg file; raise `DecodeError` where it is broken, cut off or empty."""
-    first: OggPage | None = None
-    last_granule = 0
+    links: list[OggLink] = []
+    others: set[int] = set()
     for page in _pages(data):
-        first = first or page
-        if page.stream != first.stream:
-            raise DecodeError(
-                ReasonCode.AUDIO_BROKEN,
-                "the Ogg file holds more than one stream; send one recording per message",
-            )
-        if page.granule != NO_PACKET_ENDS:
-            last_granule = page.granule
-    if first is None:
-        raise DecodeError(ReasonCode.AUDIO_EMPTY, "the Ogg file is empty")
-    rate, channels, granules_hz, skipped = _identify(
-        data[first.body_at : first.body_at + first.body_bytes]
-    )
-    duration = max(last_granule - skipped, 0) / max(granules_hz, 1)
-    return measured(rate, channels, duration, {})
+        link = links[-1] if links else None
+        if link is None or (page.flags & BEGINS and link.has_sound):
+            if len(links) == FILES_MAX:
+                raise DecodeError(
+                    ReasonCode.AUDIO_BROKEN,
+                    f"the clip is more than {FILES_MAX} Ogg streams; send one recording per"
+                    " message",
+                )
+            link = OggLink(page.stream)
+            links.append(link)
+        if page.stream != link.stream:
+            if page.flags & BEGINS and not _is_sound(data, page):
+                others.add(page.stream)
+            elif page.stream not in others:
+                raise DecodeError(
+                    ReasonCode.AUDIO_BROKEN,
+                    "the Ogg file holds more than one stream at a time; send one recording per"
+                    " message",
+                )
+            continue
+        link.add(data, page)
+    if not links or links[0].codec is None:
+        raise DecodeError(
+            ReasonCode.AUDIO_CUT_OFF, "the Ogg file is cut off or empty: it has no whole header"
+        )
+    return joined([link.measure() for link in links])
+
+
+def _is_sound(data: bytes, page: OggPage) -> bool:
+    """Return whether a stream that begins with this page is one of sound."""
+    return codec(data[page.body_at : page.body_at + sum(page.lacing)]) is not None
 
 
 def _pages(data: bytes) -> Iterator[OggPage]:
     at = 0
+    is_ended = False
     for _ in range(PAGES_MAX):
         if at == len(data):
             return
         head = data[at : at + 27]
         if not head.startswith(b"OggS\0"[: len(head)]):
+            if is_ended and data.find(b"OggS", at) < 0:
+                return  # zeros, a tag or rubbish behind the last page
             raise DecodeError(
                 ReasonCode.AUDIO_BROKEN,
                 f"the Ogg file is broken: no page begins at byte {at:,}",
             )
         body_at = at + 27 + head[26] if len(head) == 27 else len(data) + 1
-        size = sum(data[at + 27 : body_at])
+        lacing = data[at + 27 : body_at]
+        size = sum(lacing)
         if body_at + size > len(data):
             raise DecodeError(
                 ReasonCode.AUDIO_CUT_OFF,
                 f"the Ogg file is cut off: only {len(data) - at:,} bytes of its last page arrived",
             )
         yield OggPage(
-            U64.unpack_from(data, at + 6)[0], U32.unpack_from(data, at + 14)[0], body_at, size
+            head[5],
+            U64.unpack_from(head, 6)[0],
+            U32.unpack_from(head, 14)[0],
+            lacing,
+            body_at,
         )
+        is_ended = bool(head[5] & ENDS)
         at = body_at + size
     raise DecodeError(ReasonCode.AUDIO_BROKEN, f"the Ogg file has more than {PAGES_MAX:,} pages")
-
-
-def _identify(packet: bytes) -> tuple[int, int, int, int]:
-    """Read sample rate, channels, granules a second and granules to skip from the first packet."""
-    if packet.startswith(b"\x01vorbis") and len(packet) >= 16:
-        (rate,) = U32.unpack_from(packet, 12)
-        return rate, packet[11], rate, 0
-    if packet.startswith(b"OpusHead") and len(packet) >= 16:
-        (rate,) = U32.unpack_from(packet, 12)
-        (skipped,) = U16.unpack_from(packet, 10)
-        return rate or OPUS_GRANULES_HZ, packet[9], OPUS_GRANULES_HZ, skipped
-    if packet.startswith(b"\x7fFLAC") and len(packet) >= 17 + STREAMINFO_BYTES:
-        rate, channels, _ = streaminfo(packet[17:])
-        return rate, channels, rate, 0
-    raise DecodeError(
-        ReasonCode.UNKNOWN_AUDIO_FORMAT, "the Ogg file holds neither Vorbis nor Opus nor FLAC"
-    )

@@ -5,6 +5,7 @@ from struct import Struct as Layout
 from msgspec import Struct
 
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.quality import ClipProblem
 from echo_ingest.reasons import ReasonCode
 
 SAMPLE_RATE_HZ_MAX = 10_000_000
@@ -12,6 +13,8 @@ CHANNELS_MAX = 64
 DURATION_SECONDS_MAX = 7 * 86_400
 METADATA_ENTRIES_MAX = 100
 METADATA_CHARACTERS_MAX = 2_000
+TRAILERS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
+"""What tags begin with that stand behind the sound (ID3v1, APE, Lyrics3, ID3v2)."""
 
 U16 = Layout("<H")
 U32 = Layout("<I")
@@ -25,10 +28,16 @@ class AudioMeasure(Struct, frozen=True, gc=False):
     channels: int
     duration_seconds: float
     metadata: dict[str, str] = {}
+    problem: ClipProblem | None = None
+    """In which way the header differs from the sound, if it does."""
 
 
 def measured(
-    sample_rate_hz: int, channels: int, duration_seconds: float, metadata: dict[str, str]
+    sample_rate_hz: int,
+    channels: int,
+    duration_seconds: float,
+    metadata: dict[str, str],
+    problem: ClipProblem | None = None,
 ) -> AudioMeasure:
     """Return the measures; raise `DecodeError` where they are impossible or there is no sound."""
     if not 1 <= sample_rate_hz <= SAMPLE_RATE_HZ_MAX:
@@ -48,7 +57,30 @@ def measured(
             ReasonCode.AUDIO_BROKEN,
             f"the header says that the clip lasts {duration_seconds:,.0f} s, which is over a week",
         )
-    return AudioMeasure(sample_rate_hz, channels, duration_seconds, metadata)
+    return AudioMeasure(sample_rate_hz, channels, duration_seconds, metadata, problem)
+
+
+def joined(measures: list[AudioMeasure]) -> AudioMeasure:
+    """Return the measures of several recordings that stand one after the other in a clip."""
+    first = measures[0]
+    if len(measures) == 1:
+        return first
+    metadata: dict[str, str] = {}
+    for each in measures:
+        if (each.sample_rate_hz, each.channels) != (first.sample_rate_hz, first.channels):
+            raise DecodeError(
+                ReasonCode.AUDIO_BROKEN,
+                "the clip is several recordings with different sample rates or channels; send one"
+                " recording per message",
+            )
+        metadata = each.metadata | metadata
+    return measured(
+        first.sample_rate_hz,
+        first.channels,
+        sum(each.duration_seconds for each in measures),
+        metadata,
+        ClipProblem.SEVERAL_FILES,
+    )
 
 
 def note(metadata: dict[str, str], name: str, text: bytes) -> None:

@@ -1,119 +1,171 @@
-"""WAV: RIFF with a `fmt ` and a `data` chunk (IBM and Microsoft, 1991), RF64 (EBU Tech 3306).
+"""WAV: RIFF with a `fmt ` and a `data` chunk, RF64 (EBU Tech 3306) and BW64 (ITU-R BS.2088).
 
-Checked: the data chunk is all there. Read: sample rate, channels, duration, the LIST INFO tags
-under their four-letter names, and the fields of a GUANO chunk under their own.
+Checked: the sound is all there, and the fields of the header agree with it (`wav_extent`,
+`wav_format`). Read: sample rate, channels, duration, the LIST INFO tags under their four-letter
+names, and the fields of a GUANO chunk under their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import NamedTuple
 
-from echo_ingest.decode.audio.sound import U16, U32, U64, AudioMeasure, measured, note
+from echo_ingest.decode.audio import mp3, riff, wav_extent, wav_format
+from echo_ingest.decode.audio.sound import U32, U64, AudioMeasure, joined, measured, note
+from echo_ingest.decode.audio.wav_extent import SIZE_IN_DS64, SoundExtent, is_placeholder
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.reasons import ReasonCode
 
-CHUNKS_MAX = 1_000
+FILES_MAX = 100
 METADATA_CHUNKS_MAX = 8
 GUANO_BYTES_MAX = 65_536
-SIZE_IN_DS64 = 0xFFFFFFFF
-FIXED_SIZE_FORMATS = frozenset({1, 3, 6, 7})
-"""PCM, float, A-law, µ-law: each sample has the same size, so size gives duration."""
-EXTENSIBLE = 0xFFFE
 
 
 def measure(data: bytes) -> AudioMeasure:
     """Measure a WAV file; raise `DecodeError` where it is broken, cut off or empty."""
-    layout = b""
-    announced_samples: int | None = None
-    sound_bytes: int | None = None
-    metadata: dict[str, str] = {}
-    wide_size: int | None = None
-    metadata_chunks = 0
-    for name, start, size in _chunks(data, 12, len(data)):
-        if name == b"data" and size == SIZE_IN_DS64 and wide_size is not None:
-            size = wide_size
-        arrived = len(data) - start
-        if name == b"data" and size > arrived:
-            raise DecodeError(
-                ReasonCode.AUDIO_CUT_OFF,
-                f"the clip is cut off: its data chunk announces {size:,} bytes of sound, and"
-                f" {arrived:,} arrived",
-            )
-        body = data[start : start + size] if name != b"data" else b""
-        if name == b"ds64" and len(body) >= 16:
-            (wide_size,) = U64.unpack_from(body, 8)
-        elif name == b"fmt ":
-            layout = body
-        elif name == b"fact" and len(body) >= 4:
-            (announced_samples,) = U32.unpack_from(body)
-        elif name == b"data" and sound_bytes is None:
-            sound_bytes = size
-        elif name in (b"LIST", b"guan") and metadata_chunks < METADATA_CHUNKS_MAX:
-            metadata_chunks += 1
-            if name == b"guan":
-                _note_guano(metadata, body)
-            elif body[:4] == b"INFO":
-                _note_info(metadata, body)
-    if len(layout) < 16:
-        raise DecodeError(
-            ReasonCode.AUDIO_BROKEN, f'the WAV has no whole "fmt " chunk in its {len(data):,} bytes'
-        )
-    if sound_bytes is None:
-        raise DecodeError(
-            ReasonCode.AUDIO_CUT_OFF,
-            f"the WAV is cut off or empty: it has no data chunk in its {len(data):,} bytes",
-        )
-    return _measure(layout, sound_bytes, announced_samples, metadata)
-
-
-def _measure(
-    layout: bytes, sound_bytes: int, announced_samples: int | None, metadata: dict[str, str]
-) -> AudioMeasure:
-    (kind,), (channels,) = U16.unpack_from(layout), U16.unpack_from(layout, 2)
-    (rate,), (bytes_a_second,) = U32.unpack_from(layout, 4), U32.unpack_from(layout, 8)
-    (frame_bytes,) = U16.unpack_from(layout, 12)
-    if kind == EXTENSIBLE and len(layout) >= 26:
-        (kind,) = U16.unpack_from(layout, 24)
-    if sound_bytes == 0:
-        raise DecodeError(
-            ReasonCode.AUDIO_EMPTY, "the clip is empty: its data chunk holds 0 bytes of sound"
-        )
-    if kind in FIXED_SIZE_FORMATS:
-        if frame_bytes == 0 or rate == 0:
+    measures: list[AudioMeasure] = []
+    at: int | None = 0
+    while at is not None:
+        if len(measures) == FILES_MAX:
             raise DecodeError(
                 ReasonCode.AUDIO_BROKEN,
-                "the WAV header says 0 bytes per sample or 0 samples a second",
+                f"the clip is more than {FILES_MAX} WAV files; send one recording per message",
             )
-        duration = sound_bytes // frame_bytes / rate
-    elif announced_samples and rate:
-        duration = announced_samples / rate
-    elif bytes_a_second:
-        duration = sound_bytes / bytes_a_second
+        file = _walk(data, at)
+        measures.append(_measure(data, file))
+        at = file.next_at
+    return joined(measures)
+
+
+class WavFile(NamedTuple):
+    """What the chunks of one WAV file hold."""
+
+    size_bytes: int
+    layout: bytes
+    fact_samples: int | None
+    sound_at: int
+    sound: SoundExtent | None
+    metadata: dict[str, str]
+    next_at: int | None
+    """Where another file begins behind this one, if one does."""
+
+
+def _walk(data: bytes, file_at: int) -> WavFile:
+    """Step over the chunks of one file."""
+    file_end, wide_size = _file_end(data, file_at, None), None
+    layout, sound_at = b"", 0
+    fact_samples: int | None = None
+    sound: SoundExtent | None = None
+    metadata: dict[str, str] = {}
+    metadata_chunks = 0
+    at = file_at + 12
+    for _ in range(riff.CHUNKS_MAX):
+        if sound is None:
+            at = riff.nearby(data, at)
+        if at + riff.HEAD_BYTES > len(data):
+            next_at = None
+            break
+        if riff.is_file(data, at):
+            next_at = at
+            break
+        name, start, size = riff.chunk_at(data, at)
+        if name == b"data":
+            if size == SIZE_IN_DS64 and wide_size is not None:
+                size = wide_size or SIZE_IN_DS64
+            found = wav_extent.extent(data, start, size, file_end)
+            size = found.size_bytes
+            if sound is None or sound.size_bytes == 0:
+                sound, sound_at = found, start
+            elif size:
+                raise DecodeError(
+                    ReasonCode.AUDIO_BROKEN,
+                    "the WAV has more than one data chunk; send one recording per message",
+                )
+        else:
+            body = data[start : start + size]
+            if name == b"ds64" and len(body) >= 16:
+                (wide_size,) = U64.unpack_from(body, 8)
+                file_end = _file_end(data, file_at, body)
+            elif name == b"fmt ":
+                layout = layout or body
+            elif name == b"fact" and len(body) >= 4:
+                (fact_samples,) = U32.unpack_from(body)
+            elif name in _READERS and metadata_chunks < METADATA_CHUNKS_MAX:
+                metadata_chunks += 1
+                _READERS[name](metadata, body)
+        at = riff.behind(data, start, size)
     else:
         raise DecodeError(
-            ReasonCode.AUDIO_BROKEN,
-            f"the WAV header does not say how long sound of format {kind} lasts",
+            ReasonCode.AUDIO_BROKEN, f"the WAV has more than {riff.CHUNKS_MAX:,} chunks"
         )
-    return measured(rate, channels, duration, metadata)
+    size_bytes = (len(data) if next_at is None else next_at) - file_at
+    return WavFile(size_bytes, layout, fact_samples, sound_at, sound, metadata, next_at)
 
 
-def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and announced size of each chunk; odd sizes are padded by one byte."""
-    for _ in range(CHUNKS_MAX):
-        if at + 8 > end:
-            return
-        (size,) = U32.unpack_from(data, at + 4)
-        yield data[at : at + 4], at + 8, size
-        at += 8 + size + (size & 1)
-    raise DecodeError(ReasonCode.AUDIO_BROKEN, f"the WAV has more than {CHUNKS_MAX:,} chunks")
+def _file_end(data: bytes, at: int, ds64: bytes | None) -> int | None:
+    """Return where the file ends by its header; None where that does not say."""
+    sizes = ds64 or data[at + 4 : at + 8]
+    size = (U64 if ds64 else U32).unpack_from(sizes)[0] if len(sizes) >= 4 else 0
+    return None if size == 0 or is_placeholder(size) else at + riff.HEAD_BYTES + size
 
 
-def _note_info(metadata: dict[str, str], body: bytes) -> None:
-    for tag, at, size in _chunks(body, 4, len(body)):
-        note(metadata, tag.decode("latin-1"), body[at : at + size])
+def _measure(data: bytes, file: WavFile) -> AudioMeasure:
+    if len(file.layout) < wav_format.LAYOUT_BYTES_MIN:
+        raise DecodeError(
+            ReasonCode.AUDIO_BROKEN,
+            f'the WAV has no whole "fmt " chunk in its {file.size_bytes:,} bytes',
+        )
+    sound = file.sound
+    if sound is None:
+        raise DecodeError(
+            ReasonCode.AUDIO_CUT_OFF,
+            f"the WAV is cut off or empty: it has no data chunk in its {file.size_bytes:,} bytes",
+        )
+    form = wav_format.read(file.layout)
+    seconds, problem = 0.0, None
+    if sound.announced_bytes is None or sound.problem is not None:
+        if sound.size_bytes == 0:
+            raise DecodeError(
+                ReasonCode.AUDIO_EMPTY, "the clip is empty: its data chunk holds 0 bytes of sound"
+            )
+        if form.kind == wav_format.MP3:
+            return _of_mp3(data, file, sound)
+        seconds, problem = wav_format.lasting(form, sound.size_bytes, file.fact_samples)
+    if sound.announced_bytes is not None and seconds == 0:
+        raise DecodeError(
+            ReasonCode.AUDIO_CUT_OFF,
+            f"the clip is cut off: its data chunk announces {sound.announced_bytes:,} bytes of"
+            f" sound, and {sound.size_bytes:,} arrived",
+        )
+    return measured(form.rate, form.channels, seconds, file.metadata, sound.problem or problem)
 
 
-def _note_guano(metadata: dict[str, str], body: bytes) -> None:
+def _of_mp3(data: bytes, file: WavFile, sound: SoundExtent) -> AudioMeasure:
+    """Measure an MP3 that is the sound of a WAV."""
+    inner = mp3.measure(data[file.sound_at : file.sound_at + sound.size_bytes])
+    return measured(
+        inner.sample_rate_hz,
+        inner.channels,
+        inner.duration_seconds,
+        file.metadata,
+        sound.problem or inner.problem,
+    )
+
+
+def _read_list(metadata: dict[str, str], body: bytes) -> None:
+    if body.startswith(b"INFO"):
+        for name, at, size in riff.chunks(body, 4):
+            note(metadata, name.decode("latin-1"), body[at : at + size])
+
+
+def _read_guano(metadata: dict[str, str], body: bytes) -> None:
     """Read "name: value" lines, as in the GUANO specification 1.0."""
     for line in body[:GUANO_BYTES_MAX].splitlines():
         name, colon, value = line.partition(b":")
         if colon:
             note(metadata, name.decode(errors="replace").strip(), value)
+
+
+_READERS: dict[bytes, Callable[[dict[str, str], bytes], None]] = {
+    b"LIST": _read_list,
+    b"guan": _read_guano,
+}
+"""What reads the notes in a chunk of this name."""

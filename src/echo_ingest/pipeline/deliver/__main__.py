@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import metrics
-from echo_ingest.decode import Decoder
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.journal import Journal, JournalFull, JournalUnusable
 from echo_ingest.journal.recovery.detect import noting
 from echo_ingest.pipeline.deliver import Deliver
@@ -89,7 +89,7 @@ async def _deliver(
 
 def wired(journal: Journal, sinks: list[Sink], settings: Settings) -> list[Deliver]:
     """One for each sink. Those that are to name clips stay behind the one that keeps them."""
-    decoder = Decoder(settings.payload_bytes_max)
+    decoder = decoder_of(settings)
     deliver = functools.partial(Deliver, journal, decoder=decoder)
     if settings.audio == "embedded":
         return [deliver(sink) for sink in sinks]

@@ -1,0 +1,106 @@
+"""RIFF (IBM and Microsoft, 1991): a file is chunks, each with a name, a size and a body.
+
+Chunks of odd size are padded by one byte, which some writers leave out; and some sizes are a few
+bytes wrong. So the next chunk is looked for where it must be, and then nearby.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from echo_ingest.decode.audio.sound import U32
+
+FILE_NAMES = (b"RIFF", b"RF64", b"BW64")
+HEAD_BYTES = 8
+CHUNKS_MAX = 1_000
+NEARBY_BYTES = 64
+TAIL_BYTES = 65_536
+TAIL_HITS_MAX = 64
+
+_KNOWN = (
+    rb"fmt |data|LIST|fact|ds64|guan|wamd|bext|iXML|axml|chna|cue |plst|smpl|inst|JUNK|junk|PAD "
+    rb"|FLLR|Fake|id3 |ID3 |PEAK|levl|cart|umid|acid|strc|afsp|minf|elm1|regn|olym|_PMX|Xcom"
+)
+_KNOWN_NAME = re.compile(_KNOWN)
+_SOUND_OR_LAYOUT = re.compile(rb"data|fmt ")
+
+
+class Chunk(NamedTuple):
+    """Where the body of a chunk begins, and the size that it announces."""
+
+    name: bytes
+    start: int
+    size: int
+
+
+def chunk_at(data: bytes, at: int) -> Chunk:
+    """Read the head of the chunk at `at`, of which 8 bytes must be there."""
+    return Chunk(data[at : at + 4], at + HEAD_BYTES, U32.unpack_from(data, at + 4)[0])
+
+
+def chunks(data: bytes, at: int) -> Iterator[Chunk]:
+    """Yield the chunks of a list, as many as are read."""
+    for _ in range(CHUNKS_MAX):
+        if at + HEAD_BYTES > len(data):
+            return
+        chunk = chunk_at(data, at)
+        yield chunk
+        at = behind(data, chunk.start, chunk.size)
+
+
+def is_file(data: bytes, at: int) -> bool:
+    """Return whether a WAV file begins at `at`."""
+    return data.startswith(FILE_NAMES, at) and data.startswith(b"WAVE", at + 8)
+
+
+def is_chunk(data: bytes, at: int) -> bool:
+    """Return whether a chunk begins at `at`: one with a known name, or with any that fits."""
+    if _KNOWN_NAME.match(data, at) or is_file(data, at):
+        return True
+    name = data[at : at + 4]
+    if at + HEAD_BYTES > len(data) or not (name.isascii() and name.decode("ascii").isprintable()):
+        return False
+    _, start, size = chunk_at(data, at)
+    return start + size <= len(data)
+
+
+def behind(data: bytes, start: int, size: int) -> int:
+    """Return where the chunk after this one begins: after a pad byte, if the writer made one."""
+    end = start + size
+    if not size & 1 or _KNOWN_NAME.match(data, end + 1):
+        return end + (size & 1)
+    if _KNOWN_NAME.match(data, end) or (is_chunk(data, end) and not is_chunk(data, end + 1)):
+        return end
+    return end + 1
+
+
+def nearby(data: bytes, at: int) -> int:
+    """Return where the sound or its layout is, if no chunk begins at `at` and one does nearby."""
+    if is_chunk(data, at):
+        return at
+    found = _SOUND_OR_LAYOUT.search(data, max(at - HEAD_BYTES, 12), at + NEARBY_BYTES)
+    return found.start() if found else at
+
+
+def next_file(data: bytes, start: int) -> int | None:
+    """Return where the first WAV file behind `start` begins."""
+    at = start + HEAD_BYTES - 1
+    while (at := data.find(b"WAVE", at + 1)) >= 0:
+        if is_file(data, at - HEAD_BYTES):
+            return at - HEAD_BYTES
+    return None
+
+
+def tail(data: bytes, start: int, end: int) -> int:
+    """Return where the chunks begin that lead exactly to `end`, or `end` if there are none."""
+    hits = _KNOWN_NAME.finditer(data, max(start, end - TAIL_BYTES), end)
+    for _, hit in zip(range(TAIL_HITS_MAX), hits, strict=False):
+        at = hit.start()
+        for _ in range(TAIL_HITS_MAX):
+            if at + HEAD_BYTES > end or not is_chunk(data, at):
+                break
+            chunk = chunk_at(data, at)
+            at = behind(data, chunk.start, chunk.size)
+        if at in (end, end + 1):
+            return hit.start()
+    return end

@@ -1,0 +1,26 @@
+"""A record, and what else the identity of its message depends on."""
+
+from msgspec import Struct
+
+from echo_ingest.decode.times import TimeReading
+from echo_ingest.record import AnyRecord, Identity, kind
+
+
+class Identified(Struct, frozen=True, gc=False):
+    """What a dialect makes of a message.
+
+    The identity cannot be told from the record alone: the time in a record is the one that is
+    believed, which depends on the receipt and on the site's rules.
+    """
+
+    record: AnyRecord
+    written: tuple[TimeReading, ...]
+    """The times that the message gives, in order of trust."""
+
+    @property
+    def identity(self) -> Identity:
+        """Return which message it is: the first time that a clock can have shown counts."""
+        record = self.record
+        seconds = next((reading.seconds for reading in self.written if reading.seconds), 0)
+        has_audio = getattr(record, "clip", None) is not None
+        return Identity(kind(record), seconds, record.message_id, record.sensor_id, has_audio)
