@@ -22,7 +22,10 @@ from tests.fuzz.truths import NOTHING, Case, PlaceTruth, Refusal, SoundTruth, Tr
 
 SEED = int(os.environ.get("SEED", "1"))
 INPUTS = 6_000
-GENERATOR = ("truths", "true_times", "true_values", "true_sounds", "true_notes", "true_messages")
+GENERATOR = (
+    *("truths", "true_files", "true_messages", "true_notes", "true_sounds", "true_times"),
+    *("true_values", "true_wavs"),
+)
 SEARCHED = 3_000
 
 

@@ -7,7 +7,7 @@ from random import Random
 
 from echo_ingest.record import Message
 from tests.fuzz import true_notes, true_sounds, true_times, true_values
-from tests.fuzz.true_sounds import File
+from tests.fuzz.true_files import File
 from tests.fuzz.true_times import UNREADABLE, Written
 from tests.fuzz.truths import Case, Draft, Raw, Truth, WhenTruth, milliseconds, one_of
 
@@ -314,10 +314,10 @@ def _put_something_unknown(draft: Draft) -> None:
 
 def _put_time_of_sound(draft: Draft, field: str) -> str | None:
     """Write a clip and when it was recorded; return the name of the file if that says it."""
-    way = draft.pick({"field": 5, "notes": 4, "both": 2, "name": 2, "nothing": 1})
+    way = draft.pick({"field": 5, "notes": 4, "both": 2, "name": 2, "all": 2, "nothing": 1})
     if draft.fault == "time":
         way = "field"
-    file, notes = true_notes.file_with_notes(draft, with_time=way in ("notes", "both"))
+    file, notes = true_notes.file_with_notes(draft, with_time=way in ("notes", "both", "all"))
     _take_notes(draft, notes)
     if way == "field":
         _put_timestamp(draft)
@@ -328,16 +328,23 @@ def _put_time_of_sound(draft: Draft, field: str) -> str | None:
     name = None
     if way == "name":
         name, draft.truth["when"] = true_notes.file_name(draft)
+    elif way == "all":
+        name, named = true_notes.file_name(draft)
+        _decide(draft, named)
+        found = draft.truth["when"]
+        if draft.chance(0.5):
+            _put_timestamp(draft)
+            _decide(draft, found)
     _put_clip(draft, field, file)
     return name
 
 
 def _decide(draft: Draft, noted: object) -> None:
-    """Take what the message says where that is to be believed, else what its file says."""
+    """Keep the time that is known by now where it is to be believed, else take the other one."""
     sent = draft.truth["when"]
     assert isinstance(sent, WhenTruth)
     assert isinstance(noted, WhenTruth)
-    draft.label("a time in the message and one in the file")
+    draft.label("several times")
     says_nothing = sent.moment is None and not sent.problems
     if says_nothing or (sent.moment is None and noted.moment is not None):
         draft.truth["when"] = noted
@@ -367,6 +374,10 @@ def _put_sound_or_reference(draft: Draft, field: str) -> None:
         draft.put(field, reference)
         draft.truth["clip_reference"] = reference
         draft.label("clip kept elsewhere")
+        return
+    if draft.chance(0.05) and draft.fault != "base64":
+        draft.put(field, "")
+        draft.label("a clip of no letters")
         return
     file = true_sounds.any_file(draft.rng)
     draft.label(file.label)

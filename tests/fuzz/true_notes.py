@@ -7,7 +7,9 @@ from typing import NamedTuple
 from msgspec import structs
 
 from tests.fuzz import true_times, true_values
-from tests.fuzz.true_sounds import Chunk, File, any_file, flac, riff, wav
+from tests.fuzz.true_files import File
+from tests.fuzz.true_sounds import any_file, flac
+from tests.fuzz.true_wavs import Chunk, riff, wav
 from tests.fuzz.truths import Draft, PlaceTruth, WhenTruth, one_of
 
 SERIALS = ("243B1F026488F56E", "24F3190361CC6E3D", "S4U01234", "0042")
@@ -80,6 +82,8 @@ def _guano(draft: Draft, *, with_time: bool) -> Notes:
     if draft.chance(0.15):
         slowed = rng.choice((10.0, 8.0, 1.0, 20.0))
         lines.append(f"TE: {rng.choice((f'{slowed:g}', f'{slowed:.1f}'))}")
+        if draft.chance(0.2):
+            slowed, lines[-1] = 1, f"TE: {rng.choice(('0', '-10', 'no', ''))}"
         draft.label("GUANO, TE")
     if draft.chance(0.3):
         rng.shuffle(lines)

@@ -1,4 +1,4 @@
-"""Audio files built part by part: it is known how long each lasts, whatever its header says."""
+"""FLAC, MP3 and Ogg built part by part: it is known how long each of them lasts."""
 
 import struct
 import zlib
@@ -6,254 +6,21 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
+from tests.fuzz.true_files import (
+    BROKEN,
+    CUT_OFF,
+    DISAGREES,
+    EMPTY,
+    EVERY_PROBLEM,
+    NONE,
+    NOT_ANNOUNCED,
+    RATES_HZ,
+    SEVERAL,
+    File,
+)
+from tests.fuzz.true_wavs import wav
 from tests.fuzz.truths import NOTHING, SoundTruth, one_of
-
-NOT_ANNOUNCED, DISAGREES, SEVERAL = "length_not_announced", "header_disagrees", "several_files"
-NONE = ""
-"""Stands for no problem where several outcomes are right."""
-CUT_OFF, EMPTY, BROKEN = "audio_cut_off", "audio_empty", "audio_broken"
-UNKNOWN_FORMAT = "unknown_audio_format"
-STREAMED_SIZES = (0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0, 0x7FFFFFFE, 0xFFFFFFFE)
-RATES_HZ = (8_000, 8_000, 16_000, 11_025)
-EVERY_PROBLEM = frozenset({NONE, NOT_ANNOUNCED, DISAGREES, SEVERAL})
-
-
-class File(NamedTuple):
-    """A file, what is true of it, and how it may be rejected."""
-
-    label: str
-    sound: SoundTruth
-    refused: frozenset[str] = NOTHING
-    must: bool = False
-
-
-class Chunk(NamedTuple):
-    """A chunk of a WAV beside its sound."""
-
-    name: bytes
-    body: bytes
-
-
-def riff(name: bytes, body: bytes, size: int | None = None, *, padded: bool = True) -> bytes:
-    """Return a RIFF chunk, which claims another size than its own if `size` is given."""
-    announced = len(body) if size is None else size
-    return name + struct.pack("<I", announced) + body + b"\0" * (len(body) & 1 and padded)
-
-
-# ------------------------------------------------------------------ WAV
-
-
-class Layout(NamedTuple):
-    """The layout of the samples in a WAV."""
-
-    kind: int
-    channels: int
-    rate: int
-    bits: int
-
-    @property
-    def frame_bytes(self) -> int:
-        """Return the bytes of one sample on all channels."""
-        return self.channels * self.bits // 8
-
-    def fmt(self, **lies: int) -> bytes:
-        """Return the `fmt ` chunk, with some of its fields replaced."""
-        rate_bytes = lies.get("rate_bytes", self.rate * self.frame_bytes)
-        frame_bytes = lies.get("frame_bytes", self.frame_bytes)
-        body = struct.pack(
-            "<HHIIHH", self.kind, self.channels, self.rate, rate_bytes, frame_bytes, self.bits
-        )
-        if self.kind == 0xFFFE:
-            body += struct.pack("<HHIH", 22, self.bits, 0, 1)
-            body += bytes.fromhex("000000001000800000aa00389b71")
-        elif lies.get("extra"):
-            body += b"\0\0"
-        return riff(b"fmt ", body)
-
-
-def _layout(rng: Random) -> Layout:
-    kind, bits = rng.choice(
-        ((1, 16), (1, 16), (1, 16), (1, 8), (1, 24), (1, 32), (3, 32), (7, 8), (6, 8), (0xFFFE, 16))
-    )
-    return Layout(kind, rng.choice((1, 1, 1, 2, 4)), rng.choice(RATES_HZ), bits)
-
-
-def wav(rng: Random, notes: tuple[Chunk, ...] = ()) -> File:
-    """Return a WAV, mostly as its maker should have written it."""
-    makers = (*((_wav_plain, 10),), *WAV_LIES.items())
-    (make,) = rng.choices([maker for maker, _ in makers], [weight for _, weight in makers])
-    layout = _layout(rng)
-    frames = rng.randrange(400, 1_600)
-    # Bytes that look like no chunk, however a reader gets lost in them.
-    noise = bytes(rng.choices(b"\x01\x80\x7f\xfe\x10", k=64))
-    sound = (noise * (frames * layout.frame_bytes // 64 + 1))[: frames * layout.frame_bytes]
-    return make(rng, layout, sound, b"".join(riff(*each) for each in notes))
-
-
-def _file(
-    label: str,
-    data: bytes,
-    layout: Layout,
-    sound: bytes,
-    *problems: str,
-    refused: tuple[str, ...] = (),
-    must: bool = False,
-) -> File:
-    seconds = len(sound) // layout.frame_bytes / layout.rate
-    truth = SoundTruth(data, "wav", layout.rate, layout.channels, seconds, frozenset(problems))
-    return File(f"WAV {label}", truth, frozenset(refused), must)
-
-
-def _whole(body: bytes, *, name: bytes = b"RIFF", size: int | None = None) -> bytes:
-    return name + struct.pack("<I", 4 + len(body) if size is None else size) + b"WAVE" + body
-
-
-def _wav_plain(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    parts = layout.fmt(extra=rng.randrange(2))
-    data = riff(b"data", sound)
-    other = riff(*rng.choice(((b"JUNK", bytes(28)), (b"junk", b""), (b"iXML", b"<BWFXML/>\n"))))
-    if rng.random() < 0.3:
-        parts += other
-    body = parts + notes + data if rng.random() < 0.5 else parts + data + notes
-    return _file("plain", _whole(body), layout, sound)
-
-
-def _wav_streamed(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    size = rng.choice(STREAMED_SIZES)
-    if len(sound) < 1_000:
-        sound += sound[: len(sound) // layout.frame_bytes * layout.frame_bytes]
-    total = rng.choice((size, 0xFFFFFFFF, 0, None, size + 36 & 0xFFFFFFFF))
-    body = layout.fmt() + notes + riff(b"data", sound, size, padded=False)
-    label = f"with a data size of {size:#x}"
-    return _file(label, _whole(body, size=total), layout, sound, NOT_ANNOUNCED)
-
-
-def _wav_streamed_with_notes(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    """Write notes behind a sound whose length is not announced."""
-    size = rng.choice(STREAMED_SIZES)
-    sound = sound[: len(sound) // 2 // layout.frame_bytes * 2 * layout.frame_bytes]
-    behind = notes or riff(b"LIST", b"INFO" + riff(b"ISFT", b"Lavf60.3.100\0"))
-    body = layout.fmt() + riff(b"data", sound, size, padded=False) + behind
-    total = rng.choice((0xFFFFFFFF, 0, None))
-    label = "of no announced length before notes"
-    return _file(label, _whole(body, size=total), layout, sound, NOT_ANNOUNCED)
-
-
-def _wav_data_44(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    del rng
-    body = layout.fmt() + notes + riff(b"data", sound, 44, padded=False)
-    problems = (NOT_ANNOUNCED, DISAGREES)
-    return _file("whose size is that of the header", _whole(body), layout, sound, *problems)
-
-
-def _wav_total_lies(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    body = layout.fmt() + notes + riff(b"data", sound)
-    size = rng.choice((0, 0xFFFFFFFF, 36, len(body) + 12, len(body), 0x7FFFFFFF))
-    return _file("with another RIFF size", _whole(body, size=size), layout, sound, *EVERY_PROBLEM)
-
-
-def _wav_frame_lies(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    true = layout.frame_bytes
-    wrong = rng.choice([each for each in (true * 2, true // 2, layout.bits, 0) if each != true])
-    fmt = layout.fmt(frame_bytes=wrong)
-    body = fmt + notes + riff(b"data", sound)
-    return _file("with another block size", _whole(body), layout, sound, DISAGREES)
-
-
-def _wav_rate_bytes_lie(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    wrong = rng.choice((0, layout.rate, layout.rate * layout.frame_bytes * 2, 176_400, 1))
-    body = layout.fmt(rate_bytes=wrong) + notes + riff(b"data", sound)
-    return _file("with another byte rate", _whole(body), layout, sound, NONE, DISAGREES)
-
-
-def _wav_unpadded(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    text = b"odd".ljust(2 * rng.randrange(2, 30) + 1, b"x")
-    body = layout.fmt() + notes
-    body += riff(rng.choice((b"junk", b"JUNK", b"bext", b"iXML")), text, padded=False)
-    body += riff(b"data", sound)
-    return _file("without a pad byte", _whole(body), layout, sound, NONE, DISAGREES)
-
-
-def _wav_trailing(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    rest = rng.choice(
-        (bytes(1), bytes(7), b"\xff" * 30, b"rubbish", b"\0" * 512, b"TAG" + bytes(125))
-    )
-    body = layout.fmt() + notes + riff(b"data", sound)
-    return _file("and rubbish", _whole(body) + rest, layout, sound, *EVERY_PROBLEM)
-
-
-def _wav_joined(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    count = rng.choice((2, 2, 3))
-    one = _whole(layout.fmt() + notes + riff(b"data", sound))
-    return _file(f"{count} joined", one * count, layout, sound * count, SEVERAL)
-
-
-def _wav_wide(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    name = rng.choice((b"RF64", b"BW64"))
-    frames = len(sound) // layout.frame_bytes
-    label, problem, ds64 = one_of(
-        rng,
-        ("with ds64", NONE, struct.pack("<QQQI", 0, len(sound), frames, 0)),
-        ("with ds64", NONE, struct.pack("<QQQI", 0, len(sound), frames, 0)),
-        ("with ds64 of zeros", NOT_ANNOUNCED, bytes(28)),
-        ("with ds64 of ones", NOT_ANNOUNCED, b"\xff" * 24 + bytes(4)),
-    )
-    sizes = riff(b"ds64", ds64)
-    body = sizes + layout.fmt() + notes + riff(b"data", sound, 0xFFFFFFFF, padded=False)
-    data = _whole(body, name=name, size=0xFFFFFFFF)
-    return _file(f"as {name.decode()} {label}", data, layout, sound, problem or NONE)
-
-
-def _wav_cut(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    body = _whole(layout.fmt() + notes + riff(b"data", sound))
-    cut = rng.randrange(len(body) - len(sound) * 3 // 4, len(body) - 2)
-    return _file("cut off", body[:cut], layout, sound, refused=(CUT_OFF,), must=True)
-
-
-def _wav_empty(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    body = layout.fmt() + notes
-    if rng.random() < 0.7:
-        body += riff(b"data", b"", rng.choice((0, 0, 0xFFFFFFFF)))
-    refused = (EMPTY, CUT_OFF, BROKEN)
-    return _file("without sound", _whole(body), layout, sound, refused=refused, must=True)
-
-
-def _wav_adpcm(rng: Random, layout: Layout, sound: bytes, notes: bytes) -> File:
-    """Write IMA ADPCM: blocks of 256 bytes, 505 samples each."""
-    rate, blocks = rng.choice(RATES_HZ), rng.randrange(1, 6)
-    fmt = struct.pack("<HHIIHHHH", 0x11, 1, rate, rate * 256 // 505, 256, 4, 2, 505)
-    samples = blocks * 505
-    label, fact, problems = one_of(
-        rng,
-        ("ADPCM", samples, frozenset[str]()),
-        ("ADPCM", samples, frozenset[str]()),
-        ("ADPCM with a fact of 0", 0, frozenset({NONE, DISAGREES, NOT_ANNOUNCED})),
-        ("ADPCM with ten times the fact", samples * 10, frozenset({DISAGREES})),
-    )
-    body = riff(b"fmt ", fmt) + riff(b"fact", struct.pack("<I", fact)) + notes
-    body += riff(b"data", (sound * 4)[: blocks * 256])
-    truth = SoundTruth(_whole(body), "wav", rate, 1, samples / rate, problems)
-    return File(f"WAV {label}", truth)
-
-
-WAV_LIES: dict[Callable[[Random, Layout, bytes, bytes], File], int] = {
-    _wav_streamed: 3,
-    _wav_streamed_with_notes: 1,
-    _wav_data_44: 1,
-    _wav_total_lies: 2,
-    _wav_frame_lies: 2,
-    _wav_rate_bytes_lie: 1,
-    _wav_unpadded: 2,
-    _wav_trailing: 2,
-    _wav_joined: 2,
-    _wav_wide: 3,
-    _wav_cut: 1,
-    _wav_empty: 1,
-    _wav_adpcm: 2,
-}
-
 
 # ------------------------------------------------------------------ FLAC
 
@@ -290,14 +57,18 @@ FLAC_BLOCK = 192
 
 
 @lru_cache(maxsize=4_000)
-def _flac_frame(number: int, channels: int, last: int, *, verbatim: bool = False) -> bytes:
+def _flac_frame(
+    number: int, channels: int, last: int, *, verbatim: bool = False, by_sample: bool = False
+) -> bytes:
     """Return a frame (RFC 9639, 9) of 192 samples, or `last` of them.
 
     The sound is constant, or written sample by sample, and then it looks like the start of frames.
+    Frames are counted, or their samples are (`by_sample`).
     """
+    first = chr(number * FLAC_BLOCK if by_sample else number).encode()
     size = (7, struct.pack(">H", last - 1)) if last != FLAC_BLOCK else (1, b"")
-    head = b"\xff\xf8" + bytes([size[0] << 4, channels - 1 << 4 | 8]) + chr(number).encode()
-    head += size[1]
+    head = b"\xff" + bytes([0xF8 | by_sample, size[0] << 4, channels - 1 << 4 | 8])
+    head += first + size[1]
     frame = head + _crc8(head)
     for channel in range(channels):
         if verbatim:
@@ -320,8 +91,13 @@ def _flac_comments(comments: tuple[str, ...]) -> bytes:
 
 def _flac_blocks(info: bytes, comments: tuple[str, ...]) -> bytes:
     blocks = [(0, info)]
-    if comments:
-        blocks.append((4, _flac_comments(comments)))
+    if comments:  # beside what other programs write
+        blocks += [
+            (1, bytes(20)),
+            (3, bytes(18)),
+            (4, _flac_comments(comments)),
+            (2, b"fLaC\xff\xf8"),
+        ]
     last = len(blocks) - 1
     return b"fLaC" + b"".join(
         bytes([kind | 0x80 * (at == last)]) + len(body).to_bytes(3) + body
@@ -341,11 +117,11 @@ def flac(rng: Random, comments: tuple[str, ...] = ()) -> File:
     rate, channels = rng.choice(RATES_HZ), rng.choice((1, 1, 2))
     last = rng.choice((FLAC_BLOCK, rng.randrange(20, FLAC_BLOCK)))
     count = rng.randrange(3, 12)
-    verbatim = rng.random() < 0.3
+    verbatim, by_sample = rng.random() < 0.3, rng.random() < 0.2
     frames = [
-        _flac_frame(number, channels, FLAC_BLOCK, verbatim=verbatim) for number in range(count - 1)
+        _flac_frame(number, channels, size, verbatim=verbatim, by_sample=by_sample)
+        for number, size in enumerate([*[FLAC_BLOCK] * (count - 1), last])
     ]
-    frames.append(_flac_frame(count - 1, channels, last, verbatim=verbatim))
     samples = (count - 1) * FLAC_BLOCK + last
     sound = b"".join(frames)
 
@@ -389,13 +165,17 @@ def flac(rng: Random, comments: tuple[str, ...] = ()) -> File:
 MP3_RATES_HZ = {(3, 0): 44_100, (3, 2): 32_000, (2, 0): 22_050, (2, 2): 16_000, (0, 2): 8_000}
 
 
-def _mp3_frame(version: int, rate_index: int, *, mono: bool, wide: bool = False) -> bytes:
+def _mp3_frame(
+    version: int, rate_index: int, *, mono: bool, wide: bool = False, padded: bool = False
+) -> bytes:
     """Return a silent frame of layer III: 32 kbit/s (MPEG-1) or 16 (2, 2.5); `wide`: 64."""
     narrow_kbits, narrow_index, wide_index = (32, 1, 5) if version == 3 else (16, 2, 8)
     kbits, index = (64, wide_index) if wide else (narrow_kbits, narrow_index)
     samples = 1_152 if version == 3 else 576
-    head = bytes([0xFF, 0xE3 | version << 3, index << 4 | rate_index << 2, 0xC0 * mono])
-    return head.ljust(samples // 8 * kbits * 1_000 // MP3_RATES_HZ[version, rate_index], b"\0")
+    third = index << 4 | rate_index << 2 | padded << 1
+    head = bytes([0xFF, 0xE3 | version << 3, third, 0xC0 * mono])
+    size = samples // 8 * kbits * 1_000 // MP3_RATES_HZ[version, rate_index]
+    return head.ljust(size + padded, b"\0")
 
 
 def _vbri(frame: bytes, count: int, size: int) -> bytes:
@@ -423,8 +203,9 @@ def mp3(rng: Random) -> File:
     wide = _mp3_frame(version, rate_index, mono=mono, wide=True)
     count = rng.randrange(4, 12)
     frames = [narrow] * count
-    if rng.random() < 0.3:
-        frames = rng.choices((narrow, wide), k=count)
+    if rng.random() < 0.5:
+        longer = _mp3_frame(version, rate_index, mono=mono, padded=True)
+        frames = rng.choices(rng.choice(((narrow, wide), (narrow, longer))), k=count)
     sound = b"".join(frames)
     side = (17 if mono else 32) if version == 3 else (9 if mono else 17)
     delay, padding = rng.choice(((0, 0), (576, 1_105), (576, 612), (1_105, 800)))
@@ -496,10 +277,20 @@ def _ogg_crc(data: bytes) -> bytes:
     return value.to_bytes(4).translate(_MIRRORED)
 
 
-def _page(packets: list[bytes], granule: int, serial: int, number: int, flags: int) -> bytes:
+def _page(
+    packets: list[bytes],
+    granule: int,
+    serial: int,
+    number: int,
+    flags: int,
+    *,
+    goes_on: bool = False,
+) -> bytes:
+    """Return a page (RFC 3533, 6); `goes_on`: its last packet does so on the next page."""
     lengths = b"".join(
         b"\xff" * (len(packet) // 255) + bytes([len(packet) % 255]) for packet in packets
     )
+    lengths = lengths[:-1] if goes_on else lengths
     head = b"OggS\0" + struct.pack("<BQII", flags, granule & 2**64 - 1, serial, number)
     rest = bytes([len(lengths)]) + lengths + b"".join(packets)
     crc = _ogg_crc(head + bytes(4) + rest)
@@ -515,7 +306,12 @@ def _stream(
 ) -> bytes:
     """Return pages of headers, each in one, and of sound; `ends`: the granule after each packet."""
     pages = [_page([heads[0]], 0, serial, 0, 2)]
-    pages += [_page([head], 0, serial, at, 0) for at, head in enumerate(heads[1:], 1)]
+    for head in heads[1:]:
+        if len(head) > 510:  # over two pages
+            pages.append(_page([head[:510]], -1, serial, len(pages), 0, goes_on=True))
+            pages.append(_page([head[510:]], 0, serial, len(pages), 1))
+        else:
+            pages.append(_page([head], 0, serial, len(pages), 0))
     at = 0
     while at < len(packets):
         upto = min(at + rng.choice((1, 3, 5, 50)), len(packets))
@@ -544,6 +340,9 @@ def opus(rng: Random) -> File:
         b"OpusHead\x01" + struct.pack("<BHIhB", channels, skipped, rate, 0, 0),
         b"OpusTags" + struct.pack("<I", 4) + b"echo" + struct.pack("<I", 0),
     ]
+    if rng.random() < 0.2:
+        heads[1] += bytes(rng.randrange(500, 900))
+
     total = count * each
 
     def file(
