@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from echo_ingest import settings as settings_module
 from echo_ingest.almanac.refusals import ReasonKey
+from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli import app
 from echo_ingest.journal import Journal
 from echo_ingest.pipeline.deliver.__main__ import wired
@@ -97,7 +98,7 @@ async def deliver_all(settings: Settings) -> list[bytes]:
     """Store ten messages and deliver them to each sink; return the keys of their records."""
     with contextlib.closing(Journal(settings.journal_path)) as journal:
         journal.append(arrivals(messages(0, 10)))
-        deliveries = wired(journal, sinks_of(settings), settings)
+        deliveries = wired(journal, sinks_of(settings), decoder_of(settings), settings)
         keys = [entry.key for entry in journal.read("lines", 10)]
         stopping = asyncio.Event()
         tasks = [asyncio.create_task(deliver.run(stopping)) for deliver in deliveries]

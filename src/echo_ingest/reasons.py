@@ -168,8 +168,9 @@ class ReasonCode(StrEnum):
     BROKEN_BASE64 = (
         "broken_base64",
         "The clip is not valid base64.",
-        "The clip was cut off on its way into the message, or something stands before it. Have"
-        " the device send plain base64 of the whole file.",
+        "The clip was changed or cut off on its way into the message, or something stands before"
+        " it. Have the device send plain base64 (RFC 4648, with + and / and with = at the end) of"
+        " the whole file.",
     )
     UNKNOWN_AUDIO_FORMAT = (
         "unknown_audio_format",
@@ -180,17 +181,20 @@ class ReasonCode(StrEnum):
         "audio_cut_off",
         "The clip stops before its end.",
         "The device may have published the file before it was complete, or run out of battery or"
-        " memory. Have it close the file first.",
+        " memory. Have it close the file first. If the file on the device is whole, the program"
+        " that writes it announces too much.",
     )
     AUDIO_EMPTY = (
         "audio_empty",
         "The clip holds no sound.",
-        "The microphone or the card delivered nothing: check the device.",
+        "The device published a file into which nothing had been recorded. Have it close the file"
+        " first; if the file on the device is empty too, look at what it recorded from.",
     )
     AUDIO_BROKEN = (
         "audio_broken",
-        "The clip is damaged, or differs from what its header says.",
-        "Listen to the file on the device; another memory card is the first thing to try.",
+        "The clip is damaged, or contradicts itself.",
+        "If the reason is about the header, update or configure the program that writes the file."
+        " Otherwise compare with the file on the device: a failing memory card damages files.",
     )
 
     # ------------------------------------------------------------------ what a sink cannot take

@@ -77,7 +77,7 @@ def test_tags_around_an_mp3_are_stepped_over() -> None:
         (wav(before=chunk(b"junk", b"") * 1_001), "more than 1,000 chunks"),
         (b"fLaC" + b"\x80\0\0\x22" + bytes(34), "a header and no sound"),
         (b"fLaC" + b"\x81\0\0\x02xx", "no whole STREAMINFO"),
-        (b"OggS" + bytes(23), "no whole header"),
+        (b"OggS" + bytes(23), "neither Vorbis nor Opus nor FLAC"),
         (b"OggS\x01", "no page begins at byte 0"),
         (b"ID3\x03\0\0\0\0\0\0hello", "no whole frame"),
     ],

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from echo_ingest.decode import Decoder, NodeRules, Rules
-from echo_ingest.decode.times import CLOCK_TOLERANCE
+from echo_ingest.decode.times import TimeReading, place_in_time
 from echo_ingest.quality import TimeProblem
 from echo_ingest.record import AnyRecord, Identity, Message, Rejected, Telemetry
 from tests.decode.messages import BYTES_MAX, DECODER, chunk, message, reason, record, wav
@@ -236,6 +236,8 @@ def test_a_date_without_separators_is_refused_in_words() -> None:
             if len(digits) < 16:
                 assert "without separators" in reason(status(float(digits)))
     assert "send 2026-11-27T05:45:00Z or seconds" in reason(status(202611270545))
+    for edge in (19700101, 21051231, 202611272400, 20261127240000, 20261127235960):
+        assert "looks like a date without separators" in reason(status(edge))
 
 
 @pytest.mark.parametrize(
@@ -305,7 +307,7 @@ def test_nothing_is_believed_after_receipt_but_for_a_tolerance() -> None:
     rng = Random(7)
     for received_at in moments(200, seed=8):
         received_at = received_at.replace(microsecond=0)
-        last = received_at + CLOCK_TOLERANCE
+        last = received_at + timedelta(minutes=10)
         result = decoded(f"{last:%FT%TZ}", at=received_at)
         assert (result.observed_at, result.time_problem) == (last, None)
         beyond = last + timedelta(seconds=rng.choice([1, 60, 3_600, 40_000, 10**8]))
@@ -343,8 +345,9 @@ def test_seconds_since_other_epochs_are_not_taken_for_times() -> None:
             for waited in (0, 3_600, 86_000):
                 since_1980 = int((moment - datetime(1980, 1, day, tzinfo=UTC)).total_seconds())
                 for unit in (1, 1000):
-                    result = decoded((since_1980 - waited) * unit, at=moment)
-                    assert result.time_source == "received"
+                    count = (since_1980 - waited) * unit
+                    for written in (count, str(count)):
+                        assert decoded(written, at=moment).time_source == "received"
         ten_years_ago = moment - timedelta(days=3_652)
         assert_believed(f"{ten_years_ago:%FT%T.%fZ}", ten_years_ago, EARLY, moment)
 
@@ -385,6 +388,18 @@ def test_a_host_whose_own_clock_was_not_set_judges_no_time_as_too_late() -> None
     assert (result.observed_at, result.time_source, result.time_problem) == (AT, "device", None)
     assert_not_believed("2000-01-01T00:00:05Z", TimeProblem.CLOCK_NOT_SET, at=unset)
     assert_not_believed("2007-01-01T00:00:05Z", TimeProblem.BEFORE_FIRST_DAY, at=unset)
+
+
+def test_the_shortcut_judges_as_the_rules_do() -> None:
+    one_by_one = Rules(first_day=date(2015, 1, 2))  # for such a day there is no shortcut
+    rng = Random(17)
+    for moment in moments(500, seed=18):
+        ages = (0, 600, 601, -1, 86_400, 9 * 365 * 86_400 + 1, rng.randrange(-10_000, 10**9))
+        for age in ages:
+            shown = moment - timedelta(seconds=age)
+            if shown.year >= 2016:
+                for written in (f"{shown:%FT%T.%fZ}", int(shown.timestamp())):
+                    assert decoded(written, at=moment) == decoded(written, one_by_one, moment)
 
 
 # ---------------------------------------------------------------------- without a zone
@@ -441,6 +456,19 @@ def changes_of(zone: ZoneInfo, year: int) -> list[datetime]:
     return found
 
 
+def test_a_time_of_any_zone_is_before_the_first_day_only_if_it_is_in_every_zone() -> None:
+    for hours in range(48):
+        shown = datetime(2014, 12, 30, 20) + timedelta(hours=hours)
+        in_the_west = shown + timedelta(hours=12)
+        early = in_the_west < datetime(2015, 1, 1)
+        problem = TimeProblem.BEFORE_FIRST_DAY if early else TimeProblem.ZONE_UNKNOWN
+        assert_not_believed(f"{shown:%FT%T}", problem)
+        shown = LATER.replace(tzinfo=None) + timedelta(hours=hours, minutes=5)
+        too_late = hours > 14
+        problem = TimeProblem.AFTER_RECEIPT if too_late else TimeProblem.ZONE_UNKNOWN
+        assert_not_believed(f"{shown:%FT%T}", problem)
+
+
 def test_properties_and_files_go_by_the_same_rule() -> None:
     melbourne = Rules(zone=ZoneInfo("Australia/Melbourne"))
     guano = chunk(b"guan", b"GUANO|Version: 1.0\nTimestamp: 20260914_154512")
@@ -466,6 +494,17 @@ def test_the_first_time_that_is_believed_counts() -> None:
         result = DECODER.decode(message(wav(), (("recorded_at", unbelieved),)))
         assert not isinstance(result, Rejected)
         assert (result.observed_at, result.device_time) == (RECEIVED, unbelieved)
+
+
+def test_where_no_time_is_believed_the_first_says_why_in_its_own_words() -> None:
+    unset = TimeReading(datetime(2000, 1, 1, tzinfo=UTC), " \x1b[31m" + "x" * 100)
+    future = TimeReading(datetime(2036, 2, 7, tzinfo=UTC), "2036")
+    for first, second in ((unset, future), (future, unset)):
+        placed = place_in_time((first, second), arrived(None), Rules())
+        assert (placed.observed_at, placed.time_source) == (LATER, "received")
+        words = "2036" if first is future else "·[31m" + "x" * 59
+        problem = TimeProblem.AFTER_RECEIPT if first is future else TimeProblem.CLOCK_NOT_SET
+        assert (placed.time_problem, placed.device_time) == (problem, words)
 
 
 # ---------------------------------------------------------------------- a clock that is off

@@ -155,7 +155,7 @@ def _ledger(ledger: Ledger, rate: float) -> RenderableType:
 
 
 def _newest(runtime: Runtime, reader: JournalReader) -> Table:
-    decoder = decoder_of(runtime.settings)
+    decoder = runtime.decoder
     rows = table("observed", "node", "kind", "summary+")
     for entry in reader.newest(Selection(), NEWEST):
         record = decode_entry(decoder, entry)

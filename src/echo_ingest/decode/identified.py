@@ -20,7 +20,9 @@ class Identified(Struct, frozen=True, gc=False):
     @property
     def identity(self) -> Identity:
         """Return which message it is: the first time that a clock can have shown counts."""
-        record = self.record
-        seconds = next((reading.seconds for reading in self.written if reading.seconds), 0)
+        record, seconds = self.record, 0
+        for reading in self.written:
+            if seconds := reading.seconds:
+                break
         has_audio = getattr(record, "clip", None) is not None
         return Identity(kind(record), seconds, record.message_id, record.sensor_id, has_audio)

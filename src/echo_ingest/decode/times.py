@@ -7,8 +7,7 @@ and the receipt of the message, and else takes the time of receipt and says why.
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -30,12 +29,16 @@ CLOCK_STARTS = tuple(
 )
 """Where clocks begin that were never set: Unix, FAT, GPS, and the chips of battery-backed clocks.
 A recorder that was switched on without a battery counts from there."""
-CLOCK_STARTS_END = datetime(2010, 1, 3, tzinfo=UTC)
-"""From here on no clock shows one of these days, in any zone."""
 STARTS_IN_1980 = tuple(start - datetime(1970, 1, 1) for start in CLOCK_STARTS if start.year == 1980)
 """How much later than Unix the clocks of FAT and of GPS begin."""
 GPS_WEEKS = timedelta(weeks=1024)
 """GPS counts weeks in ten bits: an old receiver gives a date that lies so far in the past."""
+PLAIN_FROM_DAY = date(2015, 1, 1)
+PLAIN_FROM = datetime(2015, 1, 1, tzinfo=UTC)
+PLAIN_LATE_SECONDS = 9 * 365 * 86_400
+"""A time from that day on that is less than nine years old is none of a clock that was not set, as
+long as it is not before the first day either: that spares most messages the rules one by one."""
+TOLERANCE_SECONDS = CLOCK_TOLERANCE.total_seconds()
 ZONE_WEST_SECONDS, ZONE_EAST_SECONDS = 12 * 3600, 14 * 3600
 """How far zones are behind UTC and ahead of it."""
 
@@ -43,6 +46,8 @@ SECONDS_MIN = -62_135_596_800
 """The first second of the year 1, where Python's datetimes begin."""
 MILLISECONDS_FROM, MICROSECONDS_FROM, NANOSECONDS_FROM = 10**11, 10**14, 10**17
 """Numbers from here on are in that unit: in the next larger one they would lie in the year 5138."""
+PLAIN_NUMBERS = 10**8
+"""Numbers from here on that are seconds have more digits than `YYYYMMDD`, and fewer than others."""
 NUMBER_BEYOND = 10**20
 WORDS_CHARACTERS_MAX = 64
 
@@ -114,8 +119,14 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
     The candidates stand in order of trust. If none of them is believed, the record says why the
     first is not.
     """
-    received_at = received(message.received_at_ms)
     ahead_seconds = rules.of(message.node).clock_ahead_seconds
+    if len(candidates) == 1 and not ahead_seconds and rules.first_day <= PLAIN_FROM_DAY:
+        placed = _in_utc(candidates[0].moment)
+        if placed is not None:
+            late_seconds = message.received_at_ms / 1000 - placed.timestamp()
+            if -TOLERANCE_SECONDS <= late_seconds <= PLAIN_LATE_SECONDS and placed >= PLAIN_FROM:
+                return PlacedTime(placed, "device")  # almost always
+    received_at = received(message.received_at_ms)
     problems: list[TimeProblem] = []
     for reading in candidates:
         written = _moved(reading.moment, -ahead_seconds) if ahead_seconds else reading.moment
@@ -157,16 +168,7 @@ def _problem(
     A time that could not be placed is held against the limits as the earliest and as the latest
     moment that it can stand for: a clock that says 2036 is wrong in every zone.
     """
-    first_moment = _first_moment(rules.first_day)
-    latest_moment = received_at + CLOCK_TOLERANCE
-    rollover = received_at - GPS_WEEKS
-    if (
-        placed is not None
-        and CLOCK_STARTS_END <= placed <= latest_moment
-        and first_moment <= placed
-        and not rollover - DAY <= placed <= rollover + DAY
-    ):
-        return None  # almost always
+    first_moment = datetime.combine(rules.first_day, time(), UTC)
     by_its_own_clock = written.replace(tzinfo=None)
     as_utc = written.replace(tzinfo=UTC) if placed is None else placed
     if as_utc.year <= CLOCK_FAILED_YEAR or any(
@@ -179,16 +181,11 @@ def _problem(
     latest = as_utc if placed else _moved(as_utc, ZONE_WEST_SECONDS)
     # A host whose own clock was not set when the message came cannot judge that of a device.
     if received_at >= first_moment:
-        if earliest > latest_moment:
+        if earliest > received_at + CLOCK_TOLERANCE:
             return TimeProblem.AFTER_RECEIPT
-        if abs(rollover - as_utc) <= DAY:
+        if abs(received_at - GPS_WEEKS - as_utc) <= DAY:
             return TimeProblem.GPS_WEEK_ROLLOVER
     return TimeProblem.BEFORE_FIRST_DAY if latest < first_moment else None
-
-
-@lru_cache(maxsize=8)
-def _first_moment(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def _in_utc(moment: datetime, zone: ZoneInfo | None = None) -> datetime | None:
@@ -235,15 +232,23 @@ def read(stamp: str | int | float, field: str) -> TimeReading:
     text = stamp.strip()
     if len(stamp) > WORDS_CHARACTERS_MAX or not text.isascii():
         raise _unreadable(field, stamp)
-    number = _NUMBER.fullmatch(text)
-    if number is not None:
-        whole, fraction = number.groups()
-        value = float(text) if fraction and fraction.strip(".0") else int(whole)
+    if text[10:11] == "T" and (moment := _from_iso(text)) is not None:
+        return TimeReading(moment, text)
+    value = int(text) if text.isdigit() else _number(text)
+    if value is not None:
         return TimeReading(_from_number(value, field, text), text, is_count=True)
     reading = from_calendar(text)
     if reading is None:
         raise _unreadable(field, stamp)
     return reading
+
+
+def _number(text: str) -> int | float | None:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    whole, fraction = match.groups()
+    return float(text) if fraction and fraction.strip(".0") else int(whole)
 
 
 def from_calendar(text: str) -> TimeReading | None:
@@ -279,8 +284,8 @@ def from_audiomoth(comment: str) -> TimeReading | None:
 def _from_iso(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            moment.astimezone(UTC)
+        if moment.year in (MINYEAR, MAXYEAR) and moment.tzinfo is not None:
+            moment.astimezone(UTC)  # which may not exist
     except (ValueError, OverflowError):
         return None
     return moment
@@ -306,21 +311,21 @@ def _from_unusual_calendar(text: str) -> datetime | None:
     zone = match["zone"] or ""
     if zone in ("UTC", "GMT"):
         zone = "Z"
-    date, fraction = match["date"], match["fraction"] or ""
-    moment = _from_iso(f"{_extended(date)}T{hour}:{minute}:{second}{fraction}{zone}")
+    day, fraction = _extended(match["date"]), match["fraction"] or ""
+    moment = _from_iso(f"{day}T{hour}:{minute}:{second}{fraction}{zone}")
     try:
         return None if moment is None else moment + later
     except OverflowError:
         return None
 
 
-def _extended(date: str) -> str:
+def _extended(day: str) -> str:
     """Write a date with its hyphens, as a time with colons wants it."""
-    if "-" in date:
-        return date
-    if "W" in date:
-        return f"{date[:4]}-{date[4:7]}-{date[7:]}"
-    return f"{date[:4]}-{date[4:6]}-{date[6:]}"
+    if "-" in day:
+        return day
+    if "W" in day:
+        return f"{day[:4]}-{day[4:7]}-{day[7:]}"
+    return f"{day[:4]}-{day[4:6]}-{day[6:]}"
 
 
 def _from_number(number: int | float, field: str, stamp: object) -> datetime:
@@ -331,8 +336,9 @@ def _from_number(number: int | float, field: str, stamp: object) -> datetime:
             f"{quoted(stamp)} is not a time between the years 1 and 9999",
             field,
         )
-    if number == int(number):
+    if isinstance(number, float) and number.is_integer():
         number = int(number)
+    if isinstance(number, int) and not PLAIN_NUMBERS <= number < MILLISECONDS_FROM:
         _refuse_dates(number, field, stamp)
     if number < MILLISECONDS_FROM:
         return datetime.fromtimestamp(number, UTC)

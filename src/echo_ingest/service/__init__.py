@@ -15,6 +15,7 @@ import structlog
 from msgspec import Struct
 
 from echo_ingest import broker
+from echo_ingest.broker.node_rules import follow_node_rules
 from echo_ingest.journal import Journal
 from echo_ingest.journal.recovery.detect import noting
 from echo_ingest.journal.recovery.salvage import mend
@@ -148,6 +149,9 @@ async def _serve(
                 aside = [
                     tasks.create_task(retain(runtime.journal, settings.retention_days)),
                     tasks.create_task(count_nodes(runtime.journal.path)),
+                    tasks.create_task(
+                        follow_node_rules(settings.nodes_path, runtime.decoder.rules.nodes)
+                    ),
                 ]
                 session = tasks.create_task(runtime.session.run())
                 intake = [

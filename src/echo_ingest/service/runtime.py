@@ -65,10 +65,11 @@ class Runtime:
         self.delivery = DeliveryProcess(settings)
         for name in self.delivery.names:
             journal.add_sink(name)  # before retention runs: what a new sink needs must stay
+        self.decoder = decoder_of(settings)
         self.ingest = Ingest(
             self.session,
             journal,
-            decoder_of(settings),
+            self.decoder,
             batch_records_max=settings.batch_records_max,
             linger_seconds=settings.batch_linger_ms / 1000,
             on_stored=self.delivery.wake,

@@ -6,6 +6,7 @@ The journal is read in threads, a few at a time, for those who send the token.
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Iterator
 
@@ -21,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 import echo_ingest
 from echo_ingest.almanac import almanac_path
 from echo_ingest.broker.node_rules import decoder_of
+from echo_ingest.decode import Decoder
 from echo_ingest.settings import Settings, Tokens
 from echo_ingest.web.access import only_with
 from echo_ingest.web.api import read_api
@@ -57,18 +59,26 @@ def create_health_app(conditions: Conditions) -> Litestar:
 
 
 def create_app(
-    service: Service, settings: Settings, tokens: Tokens, live: LiveUpdates | None = None
+    service: Service,
+    settings: Settings,
+    tokens: Tokens,
+    live: LiveUpdates | None = None,
+    decoder: Decoder | None = None,
 ) -> Litestar:
     """Create all routes. All but health and metrics ask for a token, the console as configured.
 
-    `live` sends changes to open tabs, if it is run.
+    `live` sends changes to open tabs, if it is run. `decoder` is that of the settings.
     """
+    # One for the read API and one for the console, so that neither waits for the other.
+    reader = functools.partial(
+        JournalThreads, settings.journal_path, decoder or decoder_of(settings)
+    )
     failed = FailedAttempts()
     with_token = only_with(tokens.reader, failed)
     console = []
     if settings.console_access != "off":
         almanac = AlmanacThreads(almanac_path(settings.data_dir))
-        journal = _reader(settings)
+        journal = reader()
         console = [
             create_console(
                 service, journal, almanac, live or LiveUpdates(), settings, tokens, failed
@@ -80,7 +90,7 @@ def create_app(
             metrics_page(service),
             Router(
                 "/",
-                route_handlers=[*figures_pages(service), read_api(_reader(settings))],
+                route_handlers=[*figures_pages(service), read_api(reader())],
                 middleware=[with_token],
                 security=[{"token": []}],
             ),
@@ -105,11 +115,6 @@ def create_app(
             render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )
-
-
-def _reader(settings: Settings) -> JournalThreads:
-    """Create one for the read API or the console, so that neither waits for the other."""
-    return JournalThreads(settings.journal_path, decoder_of(settings))
 
 
 async def serve(

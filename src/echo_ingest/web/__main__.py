@@ -19,7 +19,7 @@ import structlog
 
 from echo_ingest import web
 from echo_ingest.almanac import Follower, almanac_path
-from echo_ingest.broker.node_rules import decoder_of
+from echo_ingest.broker.node_rules import decoder_of, follow_node_rules
 from echo_ingest.ipc import IngestClient, WebBootstrap
 from echo_ingest.process.child import begin
 from echo_ingest.process.log import configure_log
@@ -48,16 +48,20 @@ async def _serve(bootstrap: WebBootstrap) -> None:
     settings, almanac = bootstrap.settings, almanac_path(bootstrap.settings.data_dir)
     client = await IngestClient.at(socket.socket(fileno=bootstrap.line))
     live = LiveUpdates(_changes_of(settings.journal_path), _changes_of(almanac))
-    app = web.create_app(client, settings, bootstrap.tokens, live)
+    decoder = decoder_of(settings)
+    app = web.create_app(client, settings, bootstrap.tokens, live, decoder)
     started, ending = asyncio.Event(), threading.Event()
     async with asyncio.TaskGroup() as tasks, _set_in_the_end(ending):
-        until_stopped = [tasks.create_task(client.run())]
+        until_stopped = [
+            tasks.create_task(client.run()),
+            tasks.create_task(follow_node_rules(settings.nodes_path, decoder.rules.nodes)),
+        ]
         updating = tasks.create_task(live.run())
         if settings.console_access != "off":
             follower = Follower(
                 almanac,
                 settings.journal_path,
-                decoder_of(settings),
+                decoder,
                 settings.nodes_path,
             )
             tasks.create_task(asyncio.to_thread(follower.run, ending))

@@ -7,19 +7,22 @@ at 0.
 """
 
 from collections.abc import Iterator
+from struct import Struct as Layout
 from typing import NamedTuple
 
 from echo_ingest.decode.audio.ogg_codecs import OggCodec, codec
-from echo_ingest.decode.audio.sound import U32, U64, AudioMeasure, joined, measured
+from echo_ingest.decode.audio.sound import AudioMeasure, joined, measured
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.quality import ClipProblem
 from echo_ingest.reasons import ReasonCode
 
-PAGES_MAX = 200_000
+PAGES_MAX = 100_000
 FILES_MAX = 100
 NO_PACKET_ENDS = 2**64 - 1
 GRANULE_MAX = 2**63 - 1
 CONTINUES, BEGINS, ENDS = 1, 2, 4
+OPENING = b"OggS\0"
+_HEAD = Layout("<5sBQIIIB")
 PACKET_BYTES = 16
 """What is kept of a packet of sound."""
 
@@ -80,7 +83,8 @@ class OggLink:
 
     def measure(self) -> AudioMeasure:
         """Return how long the stream lasts."""
-        assert self.codec is not None
+        if self.codec is None:
+            raise _unknown()
         by_packets = self._samples
         if self._first is None:
             length, problem = by_packets, None
@@ -124,10 +128,7 @@ class OggLink:
         if self.codec is None:
             self.codec = codec(packet)
             if self.codec is None:
-                raise DecodeError(
-                    ReasonCode.UNKNOWN_AUDIO_FORMAT,
-                    "the Ogg file holds neither Vorbis nor Opus nor FLAC",
-                )
+                raise _unknown()
             return
         try:
             samples = self.codec.samples(packet)
@@ -175,11 +176,13 @@ def measure(data: bytes) -> AudioMeasure:
                 )
             continue
         link.add(data, page)
-    if not links or links[0].codec is None:
-        raise DecodeError(
-            ReasonCode.AUDIO_CUT_OFF, "the Ogg file is cut off or empty: it has no whole header"
-        )
     return joined([link.measure() for link in links])
+
+
+def _unknown() -> DecodeError:
+    return DecodeError(
+        ReasonCode.UNKNOWN_AUDIO_FORMAT, "the Ogg file holds neither Vorbis nor Opus nor FLAC"
+    )
 
 
 def _is_sound(data: bytes, page: OggPage) -> bool:
@@ -193,29 +196,25 @@ def _pages(data: bytes) -> Iterator[OggPage]:
     for _ in range(PAGES_MAX):
         if at == len(data):
             return
-        head = data[at : at + 27]
-        if not head.startswith(b"OggS\0"[: len(head)]):
+        opening = data[at : at + len(OPENING)]
+        if not opening or not OPENING.startswith(opening):
             if is_ended and data.find(b"OggS", at) < 0:
                 return  # zeros, a tag or rubbish behind the last page
             raise DecodeError(
                 ReasonCode.AUDIO_BROKEN,
                 f"the Ogg file is broken: no page begins at byte {at:,}",
             )
-        body_at = at + 27 + head[26] if len(head) == 27 else len(data) + 1
-        lacing = data[at + 27 : body_at]
-        size = sum(lacing)
-        if body_at + size > len(data):
+        lacing_at = at + _HEAD.size
+        body_at = lacing_at + data[lacing_at - 1] if lacing_at <= len(data) else len(data) + 1
+        lacing = data[lacing_at:body_at]
+        behind = body_at + sum(lacing)
+        if behind > len(data):
             raise DecodeError(
                 ReasonCode.AUDIO_CUT_OFF,
                 f"the Ogg file is cut off: only {len(data) - at:,} bytes of its last page arrived",
             )
-        yield OggPage(
-            head[5],
-            U64.unpack_from(head, 6)[0],
-            U32.unpack_from(head, 14)[0],
-            lacing,
-            body_at,
-        )
-        is_ended = bool(head[5] & ENDS)
-        at = body_at + size
+        _, flags, granule, stream, *_ = _HEAD.unpack_from(data, at)
+        yield OggPage(flags, granule, stream, lacing, body_at)
+        is_ended = bool(flags & ENDS)
+        at = behind
     raise DecodeError(ReasonCode.AUDIO_BROKEN, f"the Ogg file has more than {PAGES_MAX:,} pages")

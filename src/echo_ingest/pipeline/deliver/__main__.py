@@ -15,7 +15,8 @@ import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import metrics
-from echo_ingest.broker.node_rules import decoder_of
+from echo_ingest.broker.node_rules import decoder_of, follow_node_rules
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, JournalFull, JournalUnusable
 from echo_ingest.journal.recovery.detect import noting
 from echo_ingest.pipeline.deliver import Deliver
@@ -68,13 +69,15 @@ async def _deliver(
     stopping = stop_signal()
     with noting(path), contextlib.closing(Journal(path)) as journal:
         sinks = sinks_of(settings)
-        deliveries = wired(journal, sinks, settings)
+        decoder = decoder_of(settings)
+        deliveries = wired(journal, sinks, decoder, settings)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(deliver.run(stopping)) for deliver in deliveries]
                 beside = [
                     tasks.create_task(_wake(reader, deliveries, stopping)),
                     tasks.create_task(_report(writer, deliveries)),
+                    tasks.create_task(follow_node_rules(settings.nodes_path, decoder.rules.nodes)),
                 ]
                 await stopping.wait()
                 wake(deliveries)
@@ -87,9 +90,10 @@ async def _deliver(
                 await sink.close()
 
 
-def wired(journal: Journal, sinks: list[Sink], settings: Settings) -> list[Deliver]:
+def wired(
+    journal: Journal, sinks: list[Sink], decoder: Decoder, settings: Settings
+) -> list[Deliver]:
     """One for each sink. Those that are to name clips stay behind the one that keeps them."""
-    decoder = decoder_of(settings)
     deliver = functools.partial(Deliver, journal, decoder=decoder)
     if settings.audio == "embedded":
         return [deliver(sink) for sink in sinks]
