@@ -131,7 +131,9 @@ def _of_refusal(refusal: Refusal, decoded: Rejected) -> Iterator[str]:
 def _of_record(case: Case, truth: Truth, record: AnyRecord) -> Iterator[str]:
     if kind(record) != truth.kind:
         yield f"kind: {kind(record)}, not {truth.kind}"
-    expected = {name: getattr(truth, name, None) for name in TEXT_FIELDS} | {"node": NODE}
+    expected = {name: getattr(truth, name, None) for name in TEXT_FIELDS} | {
+        "node": case.message.node
+    }
     for name, value in expected.items():
         got = getattr(record, name, None)
         if got != value:

@@ -42,14 +42,18 @@ def case_of(seed: int, number: int) -> Case:
     fault = rng.choices(list(FAULTS), list(FAULTS.values()))[0]
     draft = Draft(rng, site, received_at, fault)
     draft.truth["when"] = WhenTruth()
+    knows_node = site.confidence_is_fraction or site.clock_ahead_seconds
+    node = None if draft.chance(0.05) and not knows_node else NODE
     make = draft.pick(MAKERS)
     payload, properties = make(draft)
+    if node is None and make is MAKE_NODE_STATUS and "sensor_id" not in draft.truth:
+        draft.refuse("status_without_node")
     truth = None if draft.must_be_refused else Truth(**draft.truth)  # type: ignore[arg-type]
     message = Message(
-        f"iotingestion/{NODE}",
+        "iotingestion" if node is None else f"iotingestion/{node}",
         payload,
         milliseconds(received_at),
-        node=NODE,
+        node=node,
         properties=properties,
     )
     return Case(message, site, truth, draft.refusal, tuple(draft.labels))
@@ -246,6 +250,7 @@ def audio_file(draft: Draft) -> tuple[bytes, tuple[tuple[str, str], ...]]:
     return file.sound.data, tuple(properties)
 
 
+MAKE_NODE_STATUS = _in_json(node_status)
 MAKERS: dict[Callable[[Draft], tuple[bytes, tuple[tuple[str, str], ...]]], int] = {
     _in_json(edge_prediction): 28,
     _in_json(detection): 14,
@@ -253,7 +258,7 @@ MAKERS: dict[Callable[[Draft], tuple[bytes, tuple[tuple[str, str], ...]]], int] 
     _in_json(node_audio): 10,
     _in_json(movement): 6,
     _in_json(sensor_health): 6,
-    _in_json(node_status): 4,
+    MAKE_NODE_STATUS: 4,
     audio_file: 22,
 }
 """How messages are made, and how often."""
