@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 
@@ -56,31 +57,41 @@ def _crc16(data: bytes) -> bytes:
 FLAC_BLOCK = 192
 
 
-@lru_cache(maxsize=4_000)
+FLAC_SIZES = {192: 1, 576: 2, 256: 8, 512: 9, 1_000: 7, 100: 6}
+"""Samples of a block, and the code that stands for them in the header of a frame; 6 and 7: any."""
+
+
+@lru_cache(maxsize=20_000)
 def _flac_frame(
-    number: int, channels: int, last: int, *, verbatim: bool = False, by_sample: bool = False
+    number: int,
+    block: int,
+    channels: int,
+    samples: int,
+    *,
+    verbatim: bool = False,
+    by_sample: bool = False,
 ) -> bytes:
-    """Return a frame (RFC 9639, 9) of 192 samples, or `last` of them.
+    """Return a frame (RFC 9639, 9) of `samples` samples, in a file with blocks of `block`.
 
     The sound is constant, or written sample by sample, and then it looks like the start of frames.
     Frames are counted, or their samples are (`by_sample`).
     """
-    first = chr(number * FLAC_BLOCK if by_sample else number).encode()
-    size = (7, struct.pack(">H", last - 1)) if last != FLAC_BLOCK else (1, b"")
-    head = b"\xff" + bytes([0xF8 | by_sample, size[0] << 4, channels - 1 << 4 | 8])
-    head += first + size[1]
+    code = FLAC_SIZES.get(samples, 7)
+    head = b"\xff" + bytes([0xF8 | by_sample, code << 4, channels - 1 << 4 | 8])
+    head += chr(number * block if by_sample else number).encode()
+    head += (samples - 1).to_bytes(max(code - 5, 0)) if code in (6, 7) else b""
     frame = head + _crc8(head)
     for channel in range(channels):
         if verbatim:
-            frame += b"\2" + ((head[:2] + head + b"\xff\xf9") * last)[: 2 * last]
+            frame += b"\2" + ((head[:2] + head + b"\xff\xf9") * samples)[: 2 * samples]
         else:
             frame += b"\0" + struct.pack(">h", 100 * channel - number)
     return frame + _crc16(frame)
 
 
-def _streaminfo(rate: int, channels: int, samples: int) -> bytes:
+def _streaminfo(rate: int, channels: int, samples: int, block: int = FLAC_BLOCK) -> bytes:
     packed = rate << 44 | channels - 1 << 41 | 15 << 36 | samples
-    return struct.pack(">HH", FLAC_BLOCK, FLAC_BLOCK) + bytes(6) + packed.to_bytes(8) + bytes(16)
+    return struct.pack(">HH", block, block) + bytes(6) + packed.to_bytes(8) + bytes(16)
 
 
 def _flac_comments(comments: tuple[str, ...]) -> bytes:
@@ -115,14 +126,15 @@ def id3(rng: Random) -> bytes:
 def flac(rng: Random, comments: tuple[str, ...] = ()) -> File:
     """Return a FLAC of constant sound."""
     rate, channels = rng.choice(RATES_HZ), rng.choice((1, 1, 2))
-    last = rng.choice((FLAC_BLOCK, rng.randrange(20, FLAC_BLOCK)))
+    block = rng.choice((FLAC_BLOCK, FLAC_BLOCK, *FLAC_SIZES))
+    last = rng.choice((block, rng.randrange(20, block)))
     count = rng.randrange(3, 12)
     verbatim, by_sample = rng.random() < 0.3, rng.random() < 0.2
     frames = [
-        _flac_frame(number, channels, size, verbatim=verbatim, by_sample=by_sample)
-        for number, size in enumerate([*[FLAC_BLOCK] * (count - 1), last])
+        _flac_frame(number, block, channels, size, verbatim=verbatim, by_sample=by_sample)
+        for number, size in enumerate([*[block] * (count - 1), last])
     ]
-    samples = (count - 1) * FLAC_BLOCK + last
+    samples = (count - 1) * block + last
     sound = b"".join(frames)
 
     def file(
@@ -133,10 +145,10 @@ def flac(rng: Random, comments: tuple[str, ...] = ()) -> File:
         )
         return File(f"FLAC {label}", truth, frozenset(refused), bool(refused))
 
-    whole = _flac_blocks(_streaminfo(rate, channels, samples), comments) + sound
-    unknown = _flac_blocks(_streaminfo(rate, channels, 0), comments) + sound
-    doubled = _flac_blocks(_streaminfo(rate, channels, 2 * samples), comments) + sound
-    halved = _flac_blocks(_streaminfo(rate, channels, samples // 2), comments) + sound
+    whole = _flac_blocks(_streaminfo(rate, channels, samples, block), comments) + sound
+    unknown = _flac_blocks(_streaminfo(rate, channels, 0, block), comments) + sound
+    doubled = _flac_blocks(_streaminfo(rate, channels, 2 * samples, block), comments) + sound
+    halved = _flac_blocks(_streaminfo(rate, channels, samples // 2, block), comments) + sound
     match rng.randrange(16):
         case 0 | 1:
             return file("of unknown length", unknown, NOT_ANNOUNCED)
@@ -321,13 +333,33 @@ def _stream(
     return b"".join(pages)
 
 
-OPUS_FRAMES = {0x08: 960, 0x00: 480, 0x10: 1_920, 0x18: 2_880}
-"""TOC bytes of one SILK frame, narrow band (RFC 6716, 3.1): samples at 48 kHz."""
+OPUS_FRAMES = {
+    **{0: 480, 1: 960, 2: 1_920, 3: 2_880, 9: 960, 11: 2_880, 12: 480, 13: 960},
+    **{16: 120, 17: 240, 18: 480, 19: 960, 31: 960},
+}
+"""Configurations of Opus (RFC 6716, 3.1): SILK, hybrid and CELT; samples of a frame at 48 kHz."""
+
+
+def _opus_packet(rng: Random, config: int, channels: int) -> tuple[bytes, int]:
+    """Return a packet of one frame or several (RFC 6716, 3.2), and how many they are."""
+    toc = config << 3 | channels - 1 << 2
+    size = rng.randrange(2, 9)
+    limit = 5_760 // OPUS_FRAMES[config]  # 120 ms
+    code = rng.choice((0, 0, 0, 1, 2, 3)) if limit > 1 else 0
+    match code:
+        case 1:
+            return bytes([toc | 1]) + bytes(2 * size), 2
+        case 2:
+            return bytes([toc | 2, size]) + bytes(2 * size), 2
+        case 3:
+            count = rng.randrange(1, min(limit, 6) + 1)
+            return bytes([toc | 3, count]) + bytes(count * size), count
+    return bytes([toc]) + bytes(size), 1
 
 
 def opus(rng: Random) -> File:
     """Return an Ogg Opus of packets that hold next to nothing."""
-    toc, each = rng.choice(list(OPUS_FRAMES.items()))
+    config, each = rng.choice(list(OPUS_FRAMES.items()))
     count = max(rng.randrange(3, 12), 4_800 // each + 1)
     channels, skipped = (
         rng.choice((1, 2)),
@@ -335,7 +367,9 @@ def opus(rng: Random) -> File:
     )
     rate = rng.choice((48_000, 16_000, 8_000, 0))
     serial = rng.randrange(2**32)
-    packets = [bytes([toc | 4 * (channels - 1)]) + bytes(rng.randrange(2, 9)) for _ in range(count)]
+    made = [_opus_packet(rng, config, channels) for _ in range(count)]
+    packets = [packet for packet, _ in made]
+    ends = list(accumulate(frames * each for _, frames in made))
     heads = [
         b"OpusHead\x01" + struct.pack("<BHIhB", channels, skipped, rate, 0, 0),
         b"OpusTags" + struct.pack("<I", 4) + b"echo" + struct.pack("<I", 0),
@@ -343,7 +377,7 @@ def opus(rng: Random) -> File:
     if rng.random() < 0.2:
         heads[1] += bytes(rng.randrange(500, 900))
 
-    total = count * each
+    total = ends[-1]
 
     def file(
         label: str,
@@ -358,9 +392,9 @@ def opus(rng: Random) -> File:
         return File(f"Opus {label}", truth, frozenset(refused), bool(refused))
 
     def stream(start: int, trim: int = 0) -> bytes:
-        ends = [start + each * (at + 1) for at in range(count)]
-        ends[-1] -= trim
-        return _stream(heads, packets, ends, serial, rng)
+        granules = [start + end for end in ends]
+        granules[-1] -= trim
+        return _stream(heads, packets, granules, serial, rng)
 
     plain = stream(0)
     match rng.randrange(14):
@@ -379,9 +413,7 @@ def opus(rng: Random) -> File:
             trim = rng.randrange(each)
             return file("trimmed at its end", stream(0, trim), total - trim - skipped)
         case 5:
-            other = _stream(
-                heads, packets, [each * (at + 1) for at in range(count)], serial ^ 1, rng
-            )
+            other = _stream(heads, packets, ends, serial ^ 1, rng)
             return file("joined", plain + other, 2 * (total - skipped), SEVERAL)
         case 6:
             cut = rng.randrange(1, 20)
@@ -404,7 +436,7 @@ def ogg_flac(rng: Random) -> File:
         b"\x7fFLAC\x01\0\0\1fLaC" + info,
         b"\x84" + len(comments).to_bytes(3) + comments,
     ]
-    frames = [_flac_frame(number, channels, FLAC_BLOCK) for number in range(count)]
+    frames = [_flac_frame(at, FLAC_BLOCK, channels, FLAC_BLOCK) for at in range(count)]
     ends = [FLAC_BLOCK * (at + 1) for at in range(count)]
     data = _stream(heads, frames, ends, rng.randrange(2**32), rng)
     problems = frozenset({NONE, NOT_ANNOUNCED}) if announced == 0 else NOTHING
@@ -448,6 +480,10 @@ def vorbis(rng: Random) -> File:
             return file("trimmed at its end", stream(serial, 0, trim), samples - trim)
         case 1:
             return file("joined", stream(serial) + stream(serial ^ 1), 2 * samples, SEVERAL)
+        case 3:
+            data = stream(serial, rng.choice((16_000, 2**33)))
+            # Its packets hold 1,792 samples: which of them the encoder added cannot be told here.
+            return file("from the middle of a stream", data, (samples + 1_792) // 2, *EVERY_PROBLEM)
         case 2:
             data = stream(serial)[: -rng.randrange(1, 20)]
             return file("cut off", data, samples, refused=(CUT_OFF,))
