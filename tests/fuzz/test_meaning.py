@@ -4,6 +4,7 @@ import ast
 import os
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def twisted(truth: Truth) -> list[Twisted]:
     for name in ("species", "sensor_id", "message_id", "model", "form", "source_type", "mode"):
         add(name, structs.replace(truth, **{name: f"{getattr(truth, name)}x"}))
     if truth.when.moment is not None:
-        later = structs.replace(truth.when, moment=truth.when.moment.replace(year=2015, month=2))
+        later = structs.replace(truth.when, moment=truth.when.moment + timedelta(hours=1))
         add("moment", structs.replace(truth, when=later))
     if truth.when.problems:
         other = structs.replace(truth.when, problems=frozenset({"another"}))
