@@ -98,7 +98,7 @@ def twisted(truth: Truth) -> list[Twisted]:
             structs.replace(sound, sample_rate_hz=sound.sample_rate_hz + 1),
             structs.replace(sound, channels=sound.channels + 1),
             structs.replace(sound, problems=frozenset({"another"})),
-            structs.replace(sound, data=sound.data[:-1] + b"?"),
+            structs.replace(sound, data=sound.data[:-1] + bytes([sound.data[-1] ^ 1])),
         ):
             add("sound", structs.replace(truth, sound=changed))
     for name in truth.health:
