@@ -568,12 +568,37 @@ async def listening(broker: Broker) -> AsyncIterator[Session]:
 
 
 async def published(session: Session, count: int) -> list[tuple[str, bytes]]:
-    messages: list[tuple[str, bytes]] = []
+    return [(m.topic, m.payload) for m in await arrived(session, count)]
+
+
+async def arrived(session: Session, count: int) -> list[Message]:
+    messages: list[Message] = []
     while len(messages) < count:
         batch = await session.receive(count, 0.05)
         session.ack(batch)
-        messages += [(m.topic, m.payload) for m in batch.messages]
+        messages += batch.messages
     return messages
+
+
+async def test_the_name_of_an_audio_file_goes_with_it(
+    cli: Cli, broker: Broker, tmp_path: Path
+) -> None:
+    names = ("20260914_054512.WAV", "report.json", "ligne\n.flac", "long" * 62 + ".mp3")
+    files = [tmp_path / name for name in names]
+    for file in files:
+        file.write_bytes(wav())
+    async with listening(broker) as session:
+        shown = await asyncio.to_thread(
+            cli, "publish", *files, "--topic", "iotingestion/x", **broker.settings
+        )
+        assert shown.stderr == "4 acknowledged\n"
+        messages = await arrived(session, 4)
+    assert [message.properties for message in messages] == [
+        (("file_name", names[0]),),
+        (),
+        (),
+        (("file_name", names[3]),),
+    ]
 
 
 async def test_files_are_published_as_a_device_would(

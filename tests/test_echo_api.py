@@ -23,6 +23,7 @@ import pytest
 
 from echo_ingest import __version__
 from echo_ingest.decode import Decoder
+from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     AnyRecord,
@@ -267,6 +268,24 @@ async def test_health_becomes_one_line_that_says_when_it_was(
     assert await settle(connect(replica), [delivery(sent)]) == {}
     (node,) = replica.documents("nodes")
     assert node["lastMessage"] == "2026-09-14T05:45:12Z online, battery 81.5 %, uptime 60 s"
+
+
+async def test_a_heartbeat_says_whether_the_clock_was_believed(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(nodes=["ridge-07"])
+    report = msgspec.structs.replace(
+        telemetry(status="online", external_power=False),
+        time_source="received",
+        time_problem=TimeProblem.ZONE_UNKNOWN,
+        device_time="2026-09-14 15:45:12",
+    )
+    assert await settle(connect(replica), [delivery(report)]) == {}
+    (node,) = replica.documents("nodes")
+    assert node["lastMessage"] == (
+        "2026-09-14T05:45:12Z online, no external power,"
+        " its clock says 2026-09-14 15:45:12 (zone_unknown)"
+    )
 
 
 @pytest.mark.parametrize("node", ["a/b", "a b", "100%", "ü?x=1#y", "../up"])
@@ -783,6 +802,66 @@ async def test_waiting_detections_go_in_one_call_in_arrays(start: Start, connect
     documents = replica.documents("detections")
     assert len({document["timestamp"] for document in documents}) == 100
     assert documents[0]["microphoneLLA"] == [-38.7712, 143.5021, 112.0]
+
+
+NO_ANIMALS = {
+    "nocall": "blank",
+    "Engine": "vehicle",
+    "Human vocal": "human",
+    "unidentified": "unknown",
+    "?": "unclassified",
+}
+
+
+def heard(*labels: str, first: int = 1) -> list[Delivery]:
+    """Return a delivery for each label, with its clip; what is not in `NO_ANIMALS` is an animal."""
+    return [
+        delivery(
+            detection(
+                species=label, observation_type=NO_ANIMALS.get(label, "animal"), clip=clip(WAV)
+            ),
+            WAV,
+            offset=offset,
+        )
+        for offset, label in enumerate(labels, first)
+    ]
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_a_sound_of_no_animal_makes_no_event_and_is_not_parked(
+    start: Start, connect: Connect, bulk: bool
+) -> None:
+    """It is settled without any call, also while the API is away."""
+    replica = await start()
+    api = connect(replica, bulk=bulk)
+    assert await api.write(heard(*NO_ANIMALS)) == Written(5)
+    assert replica.requests == []
+    away = connect(replica, bulk=bulk, url="http://127.0.0.1:9")
+    assert await away.write(heard(*NO_ANIMALS)) == Written(5)
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_hundreds_of_labels_and_species_are_told_apart(
+    start: Start, connect: Connect, bulk: bool
+) -> None:
+    replica = await start(refuse_species="Unicorn")
+    rng = Random(13)
+    labels = rng.choices([*NO_ANIMALS, "a", "b", "Unicorn"], k=400)
+    refused = await settle(connect(replica, bulk=bulk), heard(*labels), attempts_max=900)
+    assert list(refused) == [n for n, label in enumerate(labels) if label == "Unicorn"]
+    stored = [each["species"] for each in [received.document for received in replica.received]]
+    assert stored == [label for label in labels if label in ("a", "b")]
+
+
+async def test_detections_go_in_one_call_past_the_sounds_between_them(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(refuse_species="Unicorn")
+    batch = heard("a", "nocall", "Unicorn", "Engine", "b", "nocall")
+    written = await connect(replica, bulk=True).write(batch)
+    assert (written.count, [each.index for each in written.refusals]) == (5, [2])
+    assert replica.requests == ["POST /detections/bulk"]
+    assert [each["species"] for each in replica.documents("detections")] == ["a", "b"]
 
 
 async def test_only_the_leading_detections_go_in_one_call(start: Start, connect: Connect) -> None:

@@ -34,14 +34,16 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
+from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Message, Movement, Place
-from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
+from echo_ingest.record import Detection, Health, Message, Movement, Place, Telemetry
+from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.mongodb import MongoDb, server_errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
 from echo_ingest.sinks.project_echo import Schema
 from tests import mongodb
 from tests.harness import Harness, free_port
+from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
 from tests.sinks.messages import MORNING, PLACE, clip, detection, json_message, message, record_of
 
 PAPER = Path(__file__).parents[1] / "docs" / "mongodb.md"
@@ -171,13 +173,82 @@ def test_a_report_says_how_a_node_is_and_when_it_was_seen() -> None:
         assert (write.collection, write.id) == ("nodes", "a")
         assert write.update == {
             "$set": {
-                "health": {"observedAt": at, "status": "well", "cpuPercent": 3.0},
+                "health": {
+                    "observedAt": at,
+                    "journalOffset": 0,
+                    "status": "well",
+                    "cpuPercent": 3.0,
+                },
                 "lastSeen": at.isoformat(),
                 "lastMessage": f"{at:%Y-%m-%dT%H:%M:%SZ} well, cpu 3 %",
             }
         }
     assert never.condition == {"health.observedAt": {"$exists": False}}
-    assert older.condition == {"health.observedAt": {"$lt": at}}
+    assert older.condition["$or"][0] == {"health.observedAt": {"$lt": at}}  # type: ignore[index]
+
+
+def test_what_was_not_believed_is_in_each_document() -> None:
+    batch = deliveries(500)
+    assert problems(batch) == EVERY_PROBLEM
+    for each in batch:
+        record = each.record
+        own = [write for write in plan([each], "objects").documents if write.key]
+        clip_of = clips.clip_of(record)
+        no_animal = isinstance(record, Detection) and record.observation_type != "animal"
+        if isinstance(record, Telemetry) or (no_animal and clip_of is None):
+            assert not own
+            continue
+        (write,) = own
+        fields = bson.decode(write.update["$setOnInsert"].raw)  # type: ignore[attr-defined]
+        problem = record.time_problem
+        assert fields.get("timeSource", "device") == record.time_source
+        assert fields.get("timeProblem") == (None if problem is None else problem.value)
+        assert fields.get("deviceTime") == record.device_time
+        assert fields.get("clipProblem") == (clip_of and clip_of.problem and clip_of.problem.value)
+        if isinstance(record, Detection):
+            assert write.collection == ("audio_uploads" if no_animal else "events")
+            assert fields.get("observationType", "animal") == record.observation_type
+            assert fields["label" if no_animal else "species"] == record.species
+
+
+def test_no_label_that_names_no_animal_becomes_an_event_or_a_species() -> None:
+    batch = deliveries(500)
+    animals = {
+        each.record.species
+        for each in batch
+        if isinstance(each.record, Movement)
+        or (isinstance(each.record, Detection) and each.record.observation_type == "animal")
+    }
+    planned = plan(batch, "arrays")
+    assert planned.refusals == []
+    assert {write.id for write in planned.joins if write.collection == "species"} == animals
+    named = {
+        bson.decode(write.update["$setOnInsert"].raw)["species"]  # type: ignore[attr-defined]
+        for write in planned.documents
+        if write.collection == "events"
+    }
+    assert named < animals
+
+
+def test_health_says_whether_it_is_on_mains_and_whether_its_clock_is_believed() -> None:
+    plain = delivery(report("a", 3, "well"))
+    assert isinstance(plain.record, Telemetry)
+    record = msgspec.structs.replace(
+        plain.record,
+        health=Health(battery_percent=100.0, external_power=True),
+        time_source="received",
+        time_problem=TimeProblem.CLOCK_NOT_SET,
+        device_time="2000-01-01T00:00:05Z",
+    )
+    (*_, write) = plan([msgspec.structs.replace(plain, record=record)], "objects").documents
+    fields = dict(write.update)["$set"]
+    assert isinstance(fields, dict)
+    assert fields["health"]["externalPower"] is True
+    assert fields["health"]["timeProblem"] == "clock_not_set"
+    assert fields["health"]["deviceTime"] == "2000-01-01T00:00:05Z"
+    assert fields["lastMessage"].endswith(
+        " alive, battery 100 %, external power, its clock says 2000-01-01T00:00:05Z (clock_not_set)"
+    )
 
 
 def test_of_reports_in_one_batch_the_newest_counts() -> None:
@@ -387,6 +458,29 @@ async def test_health_never_goes_back(sink: MongoDb, database: Database, seed: i
     assert {node["lastSeen"] for node in nodes} == {last.isoformat()}
     assert all(node["lastMessage"].endswith("7, cpu 3 %") for node in nodes)
     assert [nodes[0]["name"], nodes[0]["registered"]] == ["Node Alpha", True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2, 7])
+async def test_a_leap_of_our_own_clock_does_not_keep_old_health(
+    sink: MongoDb, database: Database, size: int
+) -> None:
+    """While it is in 2036, a report without a time says 2036; the next true one replaces it."""
+    start = datetime.fromtimestamp(MORNING, UTC)
+    leap = datetime(2036, 2, 7, 6, 28, tzinfo=UTC)
+    times = [start, start + timedelta(minutes=1), leap, leap + timedelta(minutes=1)]
+    times += [start + timedelta(minutes=minute) for minute in (2, 3)]
+    batch = []
+    for number, at in enumerate(times):
+        arrived = json_message("a", {"nodeId": "a", "status": f"{number}"})
+        arrived = msgspec.structs.replace(arrived, received_at_ms=int(at.timestamp() * 1000))
+        batch.append(delivery(arrived, number))
+    for first in range(0, len(batch), size):
+        assert (await sink.write(batch[first : first + size])).refusals == ()
+    for repeated in (batch, batch[:2], batch[4:5]):
+        (node,) = await documents(database, "nodes")
+        assert (node["health"]["status"], node["lastSeen"]) == ("5", times[5].isoformat())
+        assert (await sink.write(repeated)).refusals == ()
 
 
 @pytest.mark.slow

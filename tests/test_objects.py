@@ -14,13 +14,14 @@ import pytest
 from obstore.store import AzureStore, LocalStore, S3Store
 
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Message
+from echo_ingest.record import Clip, Message
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.objects import PROBE_NAME, ClipSidecar, Objects
 from tests.azure import CONTAINER, Azure
 from tests.decode.messages import CLIPS
 from tests.harness import AUDIO
 from tests.s3 import ACCOUNT, BUCKET, S3, clear, objects
+from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
 from tests.sinks.messages import MORNING, clip, detection, record_of
 from tests.test_full_disk import fill
 from tests.wire import Answer, Request, Wire
@@ -41,16 +42,35 @@ def file(number: int, content: bytes, node: str = "ridge-07") -> Delivery:
     return delivery(number, Message(topic, content, MORNING * 1000, node))
 
 
+def clip_of_record(each: Delivery) -> Clip:
+    heard = clips.clip_of(each.record)
+    assert heard is not None
+    return heard
+
+
 def clip_name(each: Delivery) -> str:
-    clip_of_record = clips.clip_of(each.record)
-    assert clip_of_record is not None
-    return clips.clip_name(each.record, clip_of_record)
+    return clips.clip_name(each.record, clip_of_record(each))
 
 
 def sidecar_name(each: Delivery) -> str:
-    clip_of_record = clips.clip_of(each.record)
-    assert clip_of_record is not None
-    return clips.sidecar_name(each.record, clip_of_record, each.key)
+    return clips.sidecar_name(each.record, clip_of_record(each), each.key)
+
+
+async def test_a_sidecar_says_what_was_not_believed(tmp_path: Path) -> None:
+    batch = deliveries(300)
+    assert problems(batch) == EVERY_PROBLEM
+    sink = Objects(tmp_path.as_uri())
+    assert await sink.write(batch) == Written(300, (), tmp_path.as_uri())
+    await sink.close()
+    with_clip = [each for each in batch if clips.clip_of(each.record) is not None]
+    assert len(with_clip) > 100
+    for each in with_clip:
+        content = (tmp_path / sidecar_name(each)).read_bytes()
+        assert msgspec.json.decode(content, type=ClipSidecar).record == each.record
+        fields = msgspec.json.decode(content)["record"]
+        assert fields.get("time_problem") == each.record.time_problem
+        assert fields.get("device_time") == each.record.device_time
+        assert fields["clip"].get("problem") == clip_of_record(each).problem
 
 
 def large_clip(size_bytes: int) -> bytes:

@@ -20,18 +20,24 @@ import msgspec
 import pytest
 import trustme
 
+from echo_ingest import columns
+from echo_ingest.columns import flat
+from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.journal import Journal
-from echo_ingest.record import Message
+from echo_ingest.record import Message, kind
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
 from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
+from echo_ingest.sinks.postgres.migrate import MIGRATIONS
 from echo_ingest.sinks.postgres.months import MonthPartitions
 from echo_ingest.sinks.postgres.rows import COLUMNS
 from tests.harness import Harness, eventually, free_port
 from tests.postgres import PASSWORD, Cluster
 from tests.sinks.delivering import settle
+from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
 from tests.sinks.messages import (
     MORNING,
+    PLACE,
     arrivals,
     clip,
     detection,
@@ -44,7 +50,7 @@ pytestmark = pytest.mark.slow
 
 PAPER = Path(__file__).parents[1] / "docs" / "postgresql.md"
 APPLIED = "SELECT file FROM echo.migration ORDER BY file"
-FILES = ["0001_tables.sql", "0002_months.sql", "0003_near.sql"]
+FILES = ["0001_tables.sql", "0002_months.sql", "0003_near.sql", "0004_quality.sql"]
 
 
 class Database:
@@ -138,6 +144,7 @@ async def test_a_detection_is_a_row_that_says_all_it_said(database: Database) ->
         "message_id": "r1-77",
         "source_type": "simulator",
         "species": "Litoria ewingii",
+        "observation_type": "animal",
         "confidence": 0.6364,
         "model": "echo-engine 3",
         "sample_rate_hz": 32_000,
@@ -224,6 +231,78 @@ async def test_a_node_is_where_it_was_when_it_was_last_heard(database: Database)
         await database.sink.write(batch)
     query = "SELECT node, first_heard_at, last_heard_at, placed_at, latitude FROM echo.nodes"
     assert await database.rows(query) == [wanted]
+
+
+async def test_what_was_not_believed_is_in_every_row(database: Database) -> None:
+    batch = deliveries(400)
+    assert problems(batch) == EVERY_PROBLEM
+    assert await database.sink.write(batch) == Written(400)
+    connection = await asyncpg.connect(database.url)
+    stored = {
+        row["key"]: dict(row)
+        for table in COLUMNS
+        for row in await connection.fetch(f"SELECT * FROM echo.{table}")  # noqa: S608
+    }
+    await connection.close()
+    for each in batch:
+        row = stored.pop(each.key)
+        wanted = dict(zip(columns.COLUMNS[kind(each.record)], flat(each.record), strict=True))
+        for name in ("alternatives", "clip_metadata"):
+            if row.get(name) is not None:
+                row[name] = json.loads(row[name])
+        assert {name: row[name] for name in wanted} == wanted
+    assert not stored
+
+
+async def test_leaps_of_our_own_clock_hide_nothing_of_a_node(database: Database) -> None:
+    """The clock is in 2036 for a while, then 60 days back, and each time it returns."""
+
+    def heard(offset: int, at: datetime, latitude: float) -> Delivery:
+        arrived = detection(offset * 3, microphoneLLA=[latitude, 143.5, 0])
+        return delivery(
+            offset, msgspec.structs.replace(arrived, received_at_ms=int(at.timestamp() * 1000))
+        )
+
+    def minutes(count: int) -> datetime:
+        return SOON + timedelta(minutes=count)
+
+    leap = datetime(2036, 2, 7, 6, 28, tzinfo=UTC)
+    query = "SELECT node, first_heard_at, last_heard_at, placed_at, latitude FROM echo.nodes"
+    for batch in (
+        [heard(1, SOON, -1.0), heard(2, minutes(1), -2.0)],
+        [heard(3, leap, -3.0), heard(4, leap, -4.0)],
+        [heard(5, minutes(2), -5.0)],
+        [heard(6, minutes(3) - timedelta(days=60), -6.0)],
+        [heard(7, minutes(4), -7.0)],
+    ):
+        await database.sink.write(batch)
+        last = batch[-1].message.received_at_ms / 1000
+        latest = datetime.fromtimestamp(last, UTC)
+        assert await database.rows(query) == [
+            ("ridge-01", SOON, latest, latest, -float(batch[-1].offset))
+        ]
+    before = await database.snapshot()
+    await database.sink.write([heard(7, minutes(4), -7.0)])
+    assert await database.snapshot() == before
+
+
+async def test_a_new_journal_goes_on_where_the_one_before_ended(database: Database) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    for offset, at in ((5_000, now - timedelta(days=1)), (1, now)):
+        arrived = msgspec.structs.replace(detection(0), received_at_ms=int(at.timestamp()) * 1000)
+        await database.sink.write([delivery(offset, arrived)])
+    query = "SELECT first_heard_at, last_heard_at, last_offset FROM echo.nodes"
+    assert await database.rows(query) == [(now - timedelta(days=1), now, 1)]
+
+
+async def test_a_node_that_was_first_heard_in_2036_is_corrected(database: Database) -> None:
+    leap = int(datetime(2036, 2, 7, tzinfo=UTC).timestamp() * 1000)
+    early = msgspec.structs.replace(detection(0), received_at_ms=leap)
+    await database.sink.write([delivery(1, early)])
+    await database.sink.write([delivery(2, detection(3))])
+    query = "SELECT first_heard_at, last_heard_at FROM echo.nodes"
+    true = SOON + timedelta(seconds=3)
+    assert await database.rows(query) == [(true, true)]
 
 
 async def test_a_repeat_writes_nothing_at_all(database: Database) -> None:
@@ -336,6 +415,51 @@ def test_months_are_asked_for_once_and_again_when_a_new_one_begins() -> None:
 
 
 # ---------------------------------------------------------------------- migrations and roles
+
+
+async def test_a_database_of_an_earlier_version_is_migrated_at_the_next_write(
+    database: Database,
+) -> None:
+    """Its rows stay, those in partitions too; labels that name no animal are known as such."""
+    connection = await asyncpg.connect(database.url)
+    for migration in MIGRATIONS[:3]:
+        await connection.execute(migration.sql)
+        await connection.execute(
+            "INSERT INTO echo.migration (file, sha256) VALUES ($1, $2)",
+            *(migration.file, migration.sha256),
+        )
+    await connection.execute("SELECT echo.make_months('{2026-11-01}')")
+    labels = [*NOT_ANIMALS, *map(str.title, NOT_ANIMALS), " Engine ", "Litoria ewingii"]
+    for number, label in enumerate(labels):
+        at = datetime(2026, 11, 1, tzinfo=UTC) if number % 2 else datetime(2003, 5, 1, tzinfo=UTC)
+        await connection.execute(
+            "INSERT INTO echo.detections (key, journal_offset, observed_at, received_at,"
+            " time_source, form, node, species) VALUES ($1, $2, $3, $3, 'device', 'x', 'n', $4)",
+            *(number.to_bytes(16), number, at, label),
+        )
+    await connection.execute(
+        "INSERT INTO echo.nodes (node, first_heard_at, last_heard_at, placed_at, latitude)"
+        " VALUES ('ridge-01', $1, $2, $2, 1)",
+        *(SOON - timedelta(days=1), SOON - timedelta(hours=1)),
+    )
+    await connection.close()
+    arrived = [delivery(900 + n, detection(3 * n)) for n in range(3)]
+    old = detection_at(999, "2003-05-02T00:00:00+00:00", species="@", observation_type="blank")
+    assert await database.sink.write([*arrived, old]) == Written(4)
+    assert [file for (file,) in await database.rows(APPLIED)] == FILES
+    types = dict(
+        await database.rows("SELECT species, observation_type FROM echo.detections ORDER BY key")
+    )
+    assert {label: types[label] for label in labels} == {
+        label: NOT_ANIMALS.get(label.strip().lower(), "animal") for label in labels
+    }
+    assert len(await database.rows("SELECT FROM echo_months.detections_2003_05")) == (
+        len(labels[::2]) + 1
+    )
+    assert await database.rows(
+        "SELECT first_heard_at, last_heard_at, last_offset, latitude FROM echo.nodes"
+        " WHERE node = 'ridge-01'"
+    ) == [(SOON - timedelta(days=1), SOON + timedelta(seconds=999), 999, PLACE[0])]
 
 
 async def test_many_workers_at_once_migrate_once(database: Database) -> None:
@@ -573,16 +697,28 @@ async def test_the_papers_questions_are_answered_as_it_shows(database: Database)
     _, _, night = (PAPER.parent / "stores.md").read_text().partition("## A night to try with")
     lines = re.findall(r"^\{.*\}$", night.partition("\n## ")[0], re.MULTILINE)
     batch = [
-        delivery(n, json_message("ridge-07", json.loads(line))) for n, line in enumerate(lines)
+        delivery(
+            n,
+            msgspec.structs.replace(
+                json_message("ridge-07", json.loads(line)), received_at_ms=(MORNING + 86_400) * 1000
+            ),
+        )
+        for n, line in enumerate(lines)
     ]
+    nobody = [
+        detection_at(90, "2026-11-18T12:00:00+00:00", species="nocall", observation_type="blank"),
+        detection_at(91, "2026-11-18T12:00:00+00:00", species="Crinia signifera",
+                     time_source="received", place=None),
+    ]  # fmt: skip
     assert await database.sink.write(batch) == Written(5)
+    assert await database.sink.write(nobody) == Written(2)
     _, _, asked = PAPER.read_text().partition("## From nothing to last night's frogs")
     typed = re.findall(
         r"^```sql\n(.*?)^```(?:\n\n```\n(.*?)^```)?",
         asked.partition("\n## ")[0],
         re.DOTALL | re.MULTILINE,
     )
-    assert [bool(shown) for _, shown in typed] == [False, True, True]
+    assert [bool(shown) for _, shown in typed] == [False, True, True, True]
     for query, shown in typed:
         answer = database.cluster.psql("echo", query)
         assert [line.rstrip() for line in answer.splitlines() if line] == shown.splitlines()

@@ -42,6 +42,10 @@ class PayloadLine(Struct, frozen=True):
     """The reason is about what stands here."""
 
 
+class _JsonObject(list[tuple[str, object]]):
+    """The keys and values of an object as they stand: a key may stand twice."""
+
+
 class _Number(str):
     """A number as it stands in the payload: a float would round it."""
 
@@ -73,7 +77,11 @@ def lines_of(payload: bytes, subject: Subject = None) -> list[PayloadLine]:
     if position is None and _is_parsed(payload):
         try:
             parsed = json.loads(
-                text, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+                text,
+                object_pairs_hook=_JsonObject,
+                parse_int=_Number,
+                parse_float=_Number,
+                parse_constant=_Number,
             )
             nodes = list(islice(_nodes(parsed), LINES_COUNTED_MAX))
         except (ValueError, RecursionError):
@@ -114,9 +122,9 @@ def _nodes(
     """Yield the lines of a value; `before` and `after` stand on the first and the last of them."""
     indent = "  " * len(path)
     match value:
-        case dict() if value:
+        case _JsonObject() if value:
             opening, closing = "{", "}"
-            items = [(str(name), f"{_quoted(str(name))}: ", value[name]) for name in value]
+            items = [(name, f"{_quoted(name)}: ", item) for name, item in value]
         case list() if value:
             opening, closing = "[", "]"
             items = [(str(index), "", item) for index, item in enumerate(value)]
@@ -141,7 +149,7 @@ def _scalar(value: object) -> str:
             return "false"
         case None:
             return "null"
-    return "{}" if isinstance(value, dict) else "[]"
+    return "{}" if isinstance(value, _JsonObject) else "[]"
 
 
 def _quoted(text: str) -> str:

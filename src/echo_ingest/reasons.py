@@ -47,9 +47,9 @@ class ReasonCode(StrEnum):
     )
     EMPTY_MESSAGE = (
         "empty_message",
-        "The message is empty.",
-        "A program that clears a retained message publishes an empty one, and so does a device"
-        " whose sensor could not be read. Have it send nothing, or a status, instead.",
+        "The message is empty: this is also how a retained message is cleared.",
+        "If somebody has cleared a retained message, nothing needs to be done. If a device sends"
+        " empty messages, it may have nothing to send: have it send nothing, or a status, instead.",
     )
     NEITHER_JSON_NOR_AUDIO = (
         "neither_json_nor_audio",
@@ -92,6 +92,12 @@ class ReasonCode(StrEnum):
         "The message is JSON, but not a JSON object.",
         f"Have the device send one JSON object in each message. {FORMS}",
     )
+    AMBIGUOUS_KEY = (
+        "ambiguous_key",
+        "A key stands twice in the JSON object.",
+        "It is not known which value is right. Have the device build its JSON with a library"
+        " instead of joining text, and send each key once.",
+    )
     UNKNOWN_FORM = (
         "unknown_form",
         "The fields of the message fit no known form.",
@@ -116,13 +122,14 @@ class ReasonCode(StrEnum):
     WRONG_TYPE = (
         "wrong_type",
         "The field holds another type of value than its form requires.",
-        "A number in quotes is the usual case. Have the device send the marked field as the form"
-        f" shows it. {FORMS}",
+        "Have the device send the marked field as the form shows it: in JSON, a number has no"
+        f" quotes around it, and everywhere its decimal sign is a dot. {FORMS}",
     )
     IMPOSSIBLE_VALUE = (
         "impossible_value",
         "The value is not possible.",
-        "Have the device send a possible value in the marked field, or leave the field out.",
+        "Have the device send in the marked field what the reason asks for, or leave the field out"
+        " where its form does not need it.",
     )
     UNREADABLE_TIME = (
         "unreadable_time",
@@ -133,14 +140,14 @@ class ReasonCode(StrEnum):
     IMPOSSIBLE_PLACE = (
         "impossible_place",
         "The position cannot be right.",
-        "Latitude and longitude may be swapped, or the device may send millionths of a degree as"
-        " whole numbers. Have it send degrees, latitude first, and null where it has no position.",
+        "Have the device send degrees, latitude first, and null where it has no position. If a"
+        " number is off the planet, the two may be swapped, or be millionths of a degree.",
     )
     CONFIDENCE_OUT_OF_RANGE = (
         "confidence_out_of_range",
-        "The confidence is not a percentage from 0 to 100.",
-        "Have the device send a percentage, such as 63.6. A model that gives a fraction has to"
-        " multiply it by 100.",
+        "The confidence is out of range.",
+        "Have the device send a percentage, such as 63.6. For a node that sends fractions from 0 to"
+        ' 1, the nodes file says "confidence": "fraction", and for no other.',
     )
     SPECIES_WITHOUT_SOURCE = (
         "species_without_source",

@@ -87,7 +87,7 @@ EXPECTED: dict[str, AnyRecord] = {
         form="movement",
         observed_at=datetime(2025, 5, 14, 3, 21, 7, 118_204, tzinfo=UTC),
         time_source="device",
-        species="Sus Scrofa",
+        species="Sus scrofa",
         animal_id="0b0c3a52-5c0e-4b43-9a1f-0b1d0d1f6f7a",
         animal_place=Place(-38.7721, 143.5039, 109.0),
     ),
@@ -135,7 +135,7 @@ EXPECTED: dict[str, AnyRecord] = {
         alternatives=(
             Alternative("Litoria ewingii", 0.6364),
             Alternative("Crinia signifera", 0.2341),
-            Alternative("Sus Scrofa", 0.0861),
+            Alternative("Sus scrofa", 0.0861),
             Alternative("Dacelo novaeguineae", 0.0317),
             Alternative("Background", 0.0117),
         ),
@@ -177,7 +177,7 @@ EXPECTED: dict[str, AnyRecord] = {
         form="movement",
         observed_at=datetime(2026, 8, 5, 1, 2, 3, tzinfo=UTC),
         time_source="device",
-        species="Sus Scrofa",
+        species="Sus scrofa",
         animal_id="7",
         animal_place=Place(-38.7721, 143.5039, 109.0),
     ),
@@ -200,7 +200,7 @@ EXPECTED: dict[str, AnyRecord] = {
 
 def example(number: str) -> Message:
     (path,) = PAYLOADS.glob(f"{number}_*")
-    return Message("iotingestion", path.read_bytes(), RECEIVED_AT_MS)
+    return Message("iotingestion", path.read_bytes(), int(RECEIVED.timestamp() * 1000))
 
 
 def all_numbers() -> list[str]:

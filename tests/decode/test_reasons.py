@@ -63,10 +63,10 @@ NOT_A_MESSAGE: list[tuple[bytes, Code, str | None, str]] = [
         "a number or text was expected, not true or false",
     ),
     (
-        b'{"microphoneLLA":[1,null]}',
+        b'{"microphoneLLA":[1,"2"]}',
         Code.WRONG_TYPE,
         "microphoneLLA[1]",
-        "a number was expected, not null",
+        "a number was expected, not text",
     ),
     (
         b'{"health_data":{"cpu":"5"}}',
@@ -98,7 +98,13 @@ NOT_A_MESSAGE: list[tuple[bytes, Code, str | None, str]] = [
     (b'{"a":[' + b"1," * 20_000 + b"1]}", Code.TOO_COMPLEX, None, "too many values"),
     (b"\x89PNG\r\n\x1a\n", Code.NEITHER_JSON_NOR_AUDIO, None, "a PNG image"),
     (b"\0\0\0\x20ftypM4A ", Code.NEITHER_JSON_NOR_AUDIO, None, "an MP4 or M4A file"),
-    (b"\xff\xfe{\0}\0", Code.NEITHER_JSON_NOR_AUDIO, None, "UTF-16 text; send UTF-8"),
+    (b"\xff\xfe{\0}\0", Code.NOT_UTF8, None, "the text is UTF-16; send UTF-8"),
+    (
+        b'{"sensorId":"s","status":"a","status":"b"}',
+        Code.AMBIGUOUS_KEY,
+        "status",
+        "this key stands twice in its JSON object; it is not known which value is right",
+    ),
     (
         b"\0\1\2\3\4",
         Code.NEITHER_JSON_NOR_AUDIO,

@@ -585,17 +585,3 @@ def test_the_second_that_was_written_identifies_a_message_believed_or_not(
     identity = DECODER.identify(message(status(timestamp)))
     assert identity == Identity("telemetry", seconds, None, "s")
     assert identity.is_certain == (seconds > 0)
-
-
-@pytest.mark.parametrize(
-    ("uptime", "seconds", "booted_at"),
-    [
-        (999_999_999, 999_999_999, None),
-        (1_000_000_000, None, datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)),
-    ],
-)
-def test_an_uptime_that_is_no_duration_is_when_the_node_started(
-    uptime: int, seconds: int | None, booted_at: datetime | None
-) -> None:
-    health = record(Telemetry, message({"sensorId": "s", "health_data": {"uptime": uptime}})).health
-    assert (health.uptime_seconds, health.booted_at) == (seconds, booted_at)

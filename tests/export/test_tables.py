@@ -18,6 +18,7 @@ from echo_ingest.columns import TABLES
 from echo_ingest.decode import Decoder
 from echo_ingest.export import reading, writers
 from echo_ingest.export.clips import path_of, write
+from echo_ingest.export.formulas import unescaped
 from echo_ingest.export.writers import COLUMNS
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
@@ -121,7 +122,10 @@ def test_csv_and_parquet_say_the_same_as_json_lines(journal: Path, tmp_path: Pat
                     continue
                 match of_type:
                     case "text":
-                        assert as_text[name].removeprefix("'") == typed[name] == value
+                        assert unescaped(as_text[name]) == typed[name] == value
+                    case "truth":
+                        assert as_text[name] == ("true" if value else "false")
+                        assert typed[name] is value
                     case "whole":
                         assert int(as_text[name]) == typed[name] == value
                     case "number":

@@ -18,10 +18,33 @@ GUANO = (
     "Loc Position: -38.77 143.5",
     "Loc Position: nan inf",
     "Loc Position: 1e308 -1e308",
+    "Loc Position: -38,77 143,5",
+    "Loc Elevation: 1e9",
+    "Loc Accuracy: -1",
+    "TE: 10",
+    "TE: " + "9" * 400,
     "Serial: " + "9" * 3_000,
     "Serial: \0\x1b[31m",
     ": : :",
     "\udcff",
+)
+WAMD = (
+    (0, b"\1\0"),
+    (0, b"\2\0"),
+    (2, b"S4U01234\0"),
+    (5, b"2026-09-14 15:45:12.000+10:00"),
+    (5, b"9999-12-31 23:59:59-23:59"),
+    (6, b"WGS84,38.77120,S,143.50210,E,112"),
+    (6, b"WGS84,1,2,(null)"),
+    (0x0F, b"\x0a\0"),
+    (0x0F, b"\xff"),
+    (0x0D, b"RIFF\xff\xff\xff\xff"),
+    (0xFFFF, b"\0"),
+)
+BEXT = (
+    bytes(320) + b"2026-09-1405:45:12" + bytes(300),
+    bytes(320) + b"0000-00-0099:99:99" + b"\xff" * 300,
+    b"\xff" * 602,
 )
 COMMENTS = (
     "Recorded at 05:45:12 14/09/2026 (UTC+10) by AudioMoth 24F3190361CC6E3D at gain setting 2",
@@ -63,7 +86,9 @@ def _wav(rng: Random) -> bytes:
 
 
 def _chunk(rng: Random) -> bytes:
-    name = rng.choice((b"fmt ", b"fmt ", b"data", b"data", b"LIST", b"guan", b"fact", b"ds64"))
+    name = rng.choice(
+        (b"fmt ", b"fmt ", b"data", b"data", b"LIST", b"guan", b"fact", b"ds64", b"wamd", b"bext")
+    )
     match name:
         case b"fmt ":
             kind = rng.choice((1, 1, 1, 3, 2, 6, 17, 0x55, 0xFFFE, 0))
@@ -78,6 +103,14 @@ def _chunk(rng: Random) -> bytes:
         case b"guan":
             lines = rng.choices(GUANO, k=rng.randrange(5))
             body = "\n".join(lines).encode("utf-8", "surrogateescape")
+        case b"wamd":
+            fields = rng.choices(WAMD, k=rng.randrange(6))
+            body = b"".join(
+                struct.pack("<HI", number, _size(rng, len(value))) + value
+                for number, value in fields
+            )
+        case b"bext":
+            body = rng.choice(BEXT)
         case _:
             body = rng.randbytes(rng.choice((0, 1, 4, 40, 800)))
     return chunk(name, body, _size(rng, len(body)))

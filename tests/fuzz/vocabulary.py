@@ -4,7 +4,10 @@ from echo_ingest.decode.fields import Fields
 
 NAMES = Fields.__struct_fields__
 INNER = ("lat", "lon", "latitude", "longitude", "altitude", "label", "confidence", "cpu", "uptime")
-PROPERTIES = ("id", "sensor_id", "recorded_at", "timestamp", "latitude", "longitude", "altitude")
+PROPERTIES = (
+    *("id", "sensor_id", "recorded_at", "timestamp", "latitude", "longitude", "altitude"),
+    "file_name",
+)
 OPENINGS = (b"{", b"[", b'"', b"RIFF", b"OggS\0", b"fLaC", b"ID3", b"\xff\xfb", b"\xef\xbb\xbf{")
 
 NUMBERS = (
@@ -17,6 +20,7 @@ NUMBERS = (
 """JSON's numbers, and what looks like one."""
 
 WORDS = (
+    *("20260914_054512.WAV", "20260914T054512+1000_x.flac", "5BE1A6F0.WAV", "20260231_254512-02"),
     *("real", "simulator", "online", "prediction", "Animal_Mode", "Litoria ewingii", "n1"),
     *("2026-09-14T05:45:12Z", "2026-09-14 05:45:12.123456789", "20260914T054512+2359"),
     *("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2026-02-30T00:00:00"),

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -48,7 +48,11 @@ class ReceiptSession:
                 listening.cancel()
 
     async def publish(
-        self, topic: str, payload: bytes, on_acknowledged: Callable[[], None] = lambda: None
+        self,
+        topic: str,
+        payload: bytes,
+        on_acknowledged: Callable[[], None] = lambda: None,
+        properties: Sequence[tuple[str, str]] = (),
     ) -> Receipt:
         """Publish, wait for the receipt, and send again until one arrives.
 
@@ -69,6 +73,7 @@ class ReceiptSession:
                     self._session,
                     topic,
                     payload,
+                    properties=properties,
                     response_topic=self._topic,
                     correlation_data=correlation_data,
                 )

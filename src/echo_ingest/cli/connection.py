@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from http.client import HTTPConnection
 
@@ -44,6 +44,7 @@ async def publish_acknowledged(
     topic: str,
     payload: bytes,
     *,
+    properties: Sequence[tuple[str, str]] = (),
     response_topic: str | None = None,
     correlation_data: bytes | None = None,
 ) -> int:
@@ -56,7 +57,11 @@ async def publish_acknowledged(
     for attempt in range(1, LOSSES_MAX + 1):
         try:
             await session.publish(
-                topic, payload, response_topic=response_topic, correlation_data=correlation_data
+                topic,
+                payload,
+                properties=properties,
+                response_topic=response_topic,
+                correlation_data=correlation_data,
             )
         except ConnectionLost as error:
             lost = error

@@ -15,6 +15,7 @@ from echo_ingest.cli.confirmed_publish import ReceiptSession
 from echo_ingest.cli.connection import connected, publish_acknowledged, require_publisher
 from echo_ingest.cli.options import log_from, settings_of
 from echo_ingest.cli.output import fail, progress, say, say_error
+from echo_ingest.decode.values import TEXT_CHARACTERS_MAX
 from echo_ingest.mqtt import PublishRefused, Session, SessionOptions
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings
 
@@ -39,6 +40,17 @@ class OutgoingMessage(Struct, frozen=True, gc=False):
     def origin(self) -> str:
         """Return the file, and the line if the message is one, for people."""
         return str(self.file) if self.line is None else f"{self.file} line {self.line:,}"
+
+    @property
+    def properties(self) -> tuple[tuple[str, str], ...]:
+        """Return the name of an audio file as a user property: it may say when it was recorded.
+
+        A name that cannot be printed would have the message rejected, so it is not sent.
+        """
+        name = self.file.name
+        if self.line is not None or not _is_audio(self.file) or not name.isprintable():
+            return ()
+        return (("file_name", name[-TEXT_CHARACTERS_MAX:]),)
 
 
 def publish(
@@ -72,9 +84,9 @@ def publish(
     """Send files with JSON or audio to the broker, as a device would.
 
     JSON goes to [b]iotingestion/NODE[/], audio to [b]iotingestion/NODE/recording[/],
-    at QoS 1. A message counts as sent once the broker acknowledges it or,
-    with [b]--wait[/], once the service confirms it. After a lost
-    connection, unacknowledged messages are sent again.
+    at QoS 1, with the name of its file. A message counts as sent once the
+    broker acknowledges it or, with [b]--wait[/], once the service confirms
+    it. After a lost connection, unacknowledged messages are sent again.
     """
     settings = settings_of(context)
     for name in (node, topic):
@@ -118,11 +130,15 @@ def _summary(outcomes: Counter[str]) -> str:
 
 
 def _topic(file: Path, node: str | None, settings: Settings) -> str:
-    audio = file.suffix.lower() in AUDIO_SUFFIXES
+    audio = _is_audio(file)
     if audio and node is None:
         fail(f"{file} is audio, which does not say what node recorded it; add --node NAME", 2)
     parts = (settings.topic_prefixes[0], node, "recording" if audio else None)
     return "/".join(part for part in parts if part)
+
+
+def _is_audio(file: Path) -> bool:
+    return file.suffix.lower() in AUDIO_SUFFIXES
 
 
 def _files(addressed: list[tuple[Path, str]]) -> Iterator[OutgoingMessage]:
@@ -204,9 +220,13 @@ class _Sending:
                     f"{self._payload_bytes_max:,} that IOT_PAYLOAD_BYTES_MAX allows"
                 )
             if self._receipts is None:
-                await publish_acknowledged(self._session, message.topic, message.payload)
+                await publish_acknowledged(
+                    self._session, message.topic, message.payload, properties=message.properties
+                )
                 return ACKNOWLEDGED
-            receipt = await self._receipts.publish(message.topic, message.payload)
+            receipt = await self._receipts.publish(
+                message.topic, message.payload, properties=message.properties
+            )
         except PublishRefused as error:
             self._say_why(message, str(error))
             return NOT_ACCEPTED

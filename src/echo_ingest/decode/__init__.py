@@ -6,8 +6,9 @@ There are two dialects: JSON as Project Echo's devices send it (`echo`), and pla
 
 from msgspec import Struct
 
-from echo_ingest.decode import audio, audio_file, echo, fast_path
+from echo_ingest.decode import audio, audio_file, echo
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.decode.fast_path import identify as identify_at_a_glance
 from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.decode.identified import Identified
 from echo_ingest.decode.rules import NodeRules, Rules
@@ -39,9 +40,10 @@ class Decoder(Struct, frozen=True):
         The answer agrees with that of `decode` for every message. Most messages are plain enough
         for the fast path, and the identity does not depend on the hash of the clip.
         """
-        identified = fast_path.identify(message.payload)
-        if identified is not None:
-            return identified
+        if message.node not in self.rules.nodes:
+            identified = identify_at_a_glance(message.payload)
+            if identified is not None:
+                return identified
         decoded = self.identified(message, hashed=False)
         return decoded if isinstance(decoded, Rejected) else decoded.identity
 

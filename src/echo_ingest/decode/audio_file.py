@@ -1,10 +1,8 @@
 """Decode a clip that is sent as plain bytes, without JSON around it.
 
 What else is known of it comes from MQTT 5 user properties first [MQTT-3.3.2-18], and then from the
-file's own header.
+file's own header and its name.
 """
-
-from math import isfinite, nan
 
 from echo_ingest.decode import audio, times, values
 from echo_ingest.decode.errors import DecodeError, quoted
@@ -23,9 +21,15 @@ PROPERTIES = (
     "latitude",
     "longitude",
     "altitude",
+    "file_name",
 )
 """The user properties that are read; others are ignored."""
-_PLACE = values.PlacePaths("user properties", "user property latitude", "user property longitude")
+_PLACE = values.PlacePaths(
+    "user properties",
+    "user property latitude",
+    "user property longitude",
+    altitude="user property altitude",
+)
 
 
 def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
@@ -35,7 +39,7 @@ def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
     """
     properties = _properties(message)
     clip = audio.describe(message.payload, hashed=hashed)
-    notes = recorder_notes(clip.metadata)
+    notes = recorder_notes(clip.metadata, properties.get("file_name"))
     sent = [
         times.read(properties[name], f"user property {name}")
         for name in ("recorded_at", "timestamp")
@@ -54,6 +58,7 @@ def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
         device_time=when.device_time,
         place=_place(properties) or notes.place,
         clip=clip,
+        clip_reference=properties.get("file_name"),
     )
     return Identified(record, written)
 
@@ -67,7 +72,10 @@ def _properties(message: Message) -> dict[str, str]:
     properties: dict[str, str] = {}
     for name, value in message.properties:
         if name in PROPERTIES:
-            values.text(value, f"user property {name}")
+            if name == "sensor_id":
+                value = values.text(value, f"user property {name}")
+            else:
+                values.exact_text(value, f"user property {name}")
             if properties.setdefault(name, value) != value:
                 raise DecodeError(
                     ReasonCode.PROPERTY_GIVEN_TWICE,
@@ -88,14 +96,11 @@ def _number(properties: dict[str, str], name: str) -> float | None:
     text = properties.get(name)
     if text is None:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = nan
-    if not isfinite(number):
+    number = values.decimal(text, is_degrees=name != "altitude")
+    if number is None:
         raise DecodeError(
             ReasonCode.WRONG_TYPE,
-            f"a number was expected, not {quoted(text)}",
+            f"a number with a decimal point was expected, not {quoted(text)}",
             f"user property {name}",
         )
     return number

@@ -4,13 +4,26 @@ The keys decide the form, never the topic, which each site chooses. Fields that 
 are ignored. `forms.py` has the table of forms; docs/forms.md explains it to device builders.
 """
 
+from collections.abc import Callable
+from datetime import UTC, datetime, time
+
 from msgspec import Struct
 
 from echo_ingest.decode import audio, times, values
 from echo_ingest.decode.base64_clip import from_base64
 from echo_ingest.decode.errors import DecodeError, no_known_form
-from echo_ingest.decode.fields import Fields, HealthData, Lla, Ranked, keys, read, read_id
+from echo_ingest.decode.fields import (
+    Fields,
+    HealthData,
+    Lla,
+    Ranked,
+    keys,
+    read,
+    read_accepted,
+    read_id,
+)
 from echo_ingest.decode.identified import Identified
+from echo_ingest.decode.recorder_notes import NO_NOTES, recorder_notes
 from echo_ingest.decode.rules import Rules
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
@@ -36,8 +49,6 @@ class HealthPaths(Struct, frozen=True, gc=False):
 
 
 ALTERNATIVES_MAX = 100
-BOOT_TIME_FROM = 1e9
-"""An uptime from here on is the epoch second of the start: as a duration it is over 31 years."""
 MODES = frozenset({"Animal_Mode", "Recording_Mode", "Recording_Mode_V2"})
 """The simulator's mode words, which some devices put where a file name belongs."""
 HEALTH_KEYS = frozenset(
@@ -79,7 +90,7 @@ def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
 
 def clip_bytes(payload: bytes) -> bytes | None:
     """Return the audio in a JSON payload that `decode` accepts; None where there is no audio."""
-    fields = read(payload)
+    fields = read_accepted(payload)
     field, text = _clip_text(fields)
     if not text or (fields.species is not None and audio.is_reference(text)):
         return None
@@ -105,30 +116,34 @@ def _detection(
             "no node and no model is given for the species: send source_model (form detection), or"
             " sensor_id and confidence (form edge-prediction)",
         )
-    written = _written(fields)
-    when = times.place_in_time(written, message, rules)
     field, text = _clip_text(fields)
     reference = None
     clip = None
     if text:
         if audio.is_reference(text):
-            reference = values.text(text, field, audio.REFERENCE_CHARACTERS_MAX)
+            reference = values.exact_text(text, field, audio.REFERENCE_CHARACTERS_MAX)
         else:
             clip = _clip(text, field, hashed=hashed)
+    name = values.species(species, "species")
+    fraction = _fraction_of(message, rules)
+    notes = NO_NOTES if clip is None else recorder_notes(clip.metadata)
+    written = (*_written(fields), *notes.times)
+    when = times.place_in_time(written, message, rules)
     record = Detection(
         form=form,
         node=message.node,
-        sensor_id=_sensor_id(fields),
+        sensor_id=_sensor_id(fields) or notes.serial,
         message_id=_message_id(fields),
         observed_at=when.observed_at,
         time_source=when.time_source,
         time_problem=when.time_problem,
         device_time=when.device_time,
-        place=_sensor_place(fields),
+        place=_sensor_place(fields) or notes.place,
         source_type=values.source_type(fields.sourceType),
-        species=values.text(species, "species"),
-        confidence=None if confidence is None else values.fraction(confidence),
-        alternatives=() if fields.top5 is None else _alternatives(fields.top5),
+        species=name,
+        observation_type=rules.observation_type(name),
+        confidence=None if confidence is None else fraction(confidence),
+        alternatives=() if fields.top5 is None else _alternatives(fields.top5, fraction),
         model=values.optional_text(fields.source_model, "source_model"),
         animal_place=_animal_place(fields),
         animal_true_place=values.lla(fields.animalTrueLLA, ANIMAL_TRUTH),
@@ -149,29 +164,31 @@ def _recording(
     hashed: bool,
 ) -> Identified:
     """Decode the forms `engine-audio`, `engine-audio-objects` and `node-audio`."""
-    written = _written(fields)
-    when = times.place_in_time(written, message, rules)
-    reference = values.optional_text(fields.audioFile, "audioFile")
+    reference = values.optional_exact_text(fields.audioFile, "audioFile")
     mode = values.optional_text(fields.mode, "mode")
-    if reference in MODES:
-        reference, mode = None, mode or reference
+    if reference is not None and (word := values.tidy(reference)) in MODES:
+        reference, mode = None, mode or word
+    clip = _clip(sound[1], sound[0], hashed=hashed)
+    notes = recorder_notes(clip.metadata, reference)
+    written = (*_written(fields), *notes.times)
+    when = times.place_in_time(written, message, rules)
     record = Recording(
         form=form,
         node=message.node,
-        sensor_id=_sensor_id(fields),
+        sensor_id=_sensor_id(fields) or notes.serial,
         message_id=_message_id(fields),
         observed_at=when.observed_at,
         time_source=when.time_source,
         time_problem=when.time_problem,
         device_time=when.device_time,
-        place=_sensor_place(fields),
+        place=_sensor_place(fields) or notes.place,
         source_type=values.source_type(fields.sourceType),
-        clip=_clip(sound[1], sound[0], hashed=hashed),
+        clip=clip,
         mode=mode,
         clip_reference=reference,
         animal_place=_animal_place(fields),
         animal_true_place=values.lla(fields.animalTrueLLA, ANIMAL_TRUTH),
-        health=_health(fields),
+        health=_health(message, rules, fields),
     )
     return Identified(record, written)
 
@@ -199,7 +216,7 @@ def _movement(message: Message, fields: Fields, animal_id: str | int, rules: Rul
         device_time=when.device_time,
         place=_sensor_place(fields),
         source_type=values.source_type(fields.sourceType),
-        species=values.text(fields.species, "species"),
+        species=values.species(fields.species, "species"),
         animal_id=values.name(animal_id, "animalId"),
         animal_place=animal_place,
     )
@@ -208,7 +225,9 @@ def _movement(message: Message, fields: Fields, animal_id: str | int, rules: Rul
 
 def _telemetry(message: Message, fields: Fields, rules: Rules) -> Identified:
     """Decode the forms `sensor-health` and `node-status`."""
-    health = _health(fields)
+    health = _health(message, rules, fields)
+    if health is None and fields.batteryPct is not None:
+        health = NOTHING_KNOWN  # it reports that it does not know its battery
     sensor_id = _sensor_id(fields)
     if health is None or sensor_id is None:
         # Where only the topic names the node, another program's reply must not pass for a status.
@@ -259,24 +278,29 @@ def _clip_text(fields: Fields) -> tuple[str, str | None]:
     return "audio_file", fields.audio_file
 
 
-def _health(fields: Fields) -> Health | None:
+def _health(message: Message, rules: Rules, fields: Fields) -> Health | None:
     source: Fields | HealthData
     if fields.health_data is None:
         source, paths = fields, FLAT_HEALTH
     else:
         source, paths = fields.health_data, NESTED_HEALTH
-    uptime = values.not_negative(source.uptime, paths.uptime)
-    booted = uptime is not None and uptime >= BOOT_TIME_FROM
+    battery_percent, external_power = values.battery(fields.batteryPct, "batteryPct")
+    uptime_seconds, booted_at = values.uptime(
+        source.uptime,
+        paths.uptime,
+        datetime.combine(rules.first_day, time(), UTC),
+        times.received(message.received_at_ms),
+        rules.of(message.node).clock_ahead_seconds,
+    )
     health = Health(
-        status=values.optional_text(fields.status, "status"),
-        battery_percent=values.not_negative(fields.batteryPct, "batteryPct"),
-        cpu_percent=values.not_negative(source.cpu, paths.cpu),
-        memory_percent=values.not_negative(source.ram, paths.memory),
-        disk_percent=values.not_negative(source.disk, paths.disk),
-        uptime_seconds=None if booted else uptime,
-        booted_at=times.read(uptime, paths.uptime).moment
-        if booted and uptime is not None
-        else None,
+        status=values.optional_exact_text(fields.status, "status"),
+        battery_percent=battery_percent,
+        external_power=external_power,
+        cpu_percent=values.percent(source.cpu, paths.cpu, values.CPU_PERCENT_MAX),
+        memory_percent=values.percent(source.ram, paths.memory),
+        disk_percent=values.percent(source.disk, paths.disk),
+        uptime_seconds=uptime_seconds,
+        booted_at=booted_at,
     )
     return None if health == NOTHING_KNOWN else health
 
@@ -296,7 +320,15 @@ def _animal_place(fields: Fields) -> Place | None:
     return values.lla(fields.animalEstLLA, ANIMAL_ESTIMATE, fields.animalLLAUncertainty)
 
 
-def _alternatives(ranked: list[Ranked]) -> tuple[Alternative, ...]:
+def _fraction_of(message: Message, rules: Rules) -> Callable[[float], float]:
+    """Return how the confidence of this message's node is read."""
+    is_fraction = rules.of(message.node).confidence_is_fraction
+    return values.given_fraction if is_fraction else values.fraction
+
+
+def _alternatives(
+    ranked: list[Ranked], fraction: Callable[[float], float]
+) -> tuple[Alternative, ...]:
     if len(ranked) > ALTERNATIVES_MAX:
         raise DecodeError(
             ReasonCode.IMPOSSIBLE_VALUE,
@@ -307,7 +339,7 @@ def _alternatives(ranked: list[Ranked]) -> tuple[Alternative, ...]:
     add = alternatives.append
     try:
         for entry in ranked:
-            add(Alternative(values.text(entry.label, "label"), values.fraction(entry.confidence)))
+            add(Alternative(values.species(entry.label, "label"), fraction(entry.confidence)))
     except DecodeError as error:
         raise error.within(f"top5[{len(alternatives)}]") from None
     return tuple(alternatives)
@@ -326,8 +358,13 @@ def _sensor_id(fields: Fields) -> str | None:
 def message_id(payload: bytes) -> str | None:
     """Read the id alone; raise `DecodeError` where that is not possible."""
     given = read_id(payload)
-    return None if given is None else values.name(given, "id")
+    return None if given is None else _exact_id(given)
 
 
 def _message_id(fields: Fields) -> str | None:
-    return None if fields.id is None else values.name(fields.id, "id")
+    return None if fields.id is None else _exact_id(fields.id)
+
+
+def _exact_id(given: str | int) -> str:
+    """Return the message's own id just as it came, since it identifies the message."""
+    return values.exact_text(given if isinstance(given, str) else str(given), "id")

@@ -41,9 +41,22 @@ _OPENINGS = (
     (b"%PDF", "a PDF document"),
     (b"FORM", "an AIFF file"),
     (b"RIFF", "a RIFF file that is not WAV"),
-    (b"\xff\xfe", "UTF-16 text; send UTF-8"),
-    (b"\xfe\xff", "UTF-16 text; send UTF-8"),
 )
+_BYTE_ORDER_MARKS = (
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+_WIDE_CODECS = (
+    ("UTF-32", "utf-32-le"),
+    ("UTF-32", "utf-32-be"),
+    ("UTF-16", "utf-16-le"),
+    ("UTF-16", "utf-16-be"),
+)
+_WIDE_JSON = re.compile(r'\s*(?:\{\s*(?:["}\ufffd]|\Z)|\[\s*[]["{\d-]|"[ -~])')
+_WIDE_BYTES = 64
+"""So much of the beginning tells the encoding: even, and enough for an indented first key."""
 
 
 class DecodeError(Exception):
@@ -75,6 +88,25 @@ def quoted(value: object) -> str:
     return f'"{shown}…"' if len(text) > QUOTED_CHARACTERS_MAX else f'"{shown}"'
 
 
+def digits(number: float) -> str:
+    """Write a number with as many digits as it has, so that it is not shown as another one."""
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def wide_encoding(data: bytes) -> str | None:
+    """Name the encoding of text whose characters have two or four bytes each."""
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            return encoding
+    head = data[:_WIDE_BYTES]
+    if b"\0" not in head:
+        return None
+    for encoding, codec in _WIDE_CODECS:
+        if _WIDE_JSON.match(head.decode(codec, errors="replace")):
+            return encoding
+    return None
+
+
 def looks_like(data: bytes) -> str:
     """Name bytes that are neither audio nor JSON: "a PNG image", "text "hello"", …"""
     for opening, name in _OPENINGS:
@@ -99,6 +131,8 @@ def not_json(
     opening = payload.lstrip()[:1]
     if not opening:
         return DecodeError(ReasonCode.EMPTY_MESSAGE, "the message is empty")
+    if (encoding := wide_encoding(payload)) is not None:
+        return DecodeError(ReasonCode.NOT_UTF8, f"the text is {encoding}; send UTF-8")
     if opening not in _JSON_OPENINGS:
         return DecodeError(
             ReasonCode.NEITHER_JSON_NOR_AUDIO,
@@ -149,7 +183,7 @@ def no_known_form(keys: list[str]) -> DecodeError:
 
 def wrong_value(payload: bytes, error: msgspec.ValidationError) -> DecodeError:
     """Make the error that says in plain words what the parser has said about one field."""
-    if payload.lstrip()[:1] not in _JSON_OPENINGS:
+    if payload.lstrip()[:1] not in _JSON_OPENINGS or wide_encoding(payload) is not None:
         return not_json(payload, error)
     text = str(error)
     if match := _WRONG_TYPE.search(text):

@@ -1,71 +1,160 @@
-"""Read what a recorder wrote into its own file: AudioMoth comments, GUANO, OpenSoundscape notes.
+"""Read when, where and by which recorder a clip was recorded, from what its file says.
 
 Such notes are helpful, never required: one that cannot be read stays in the clip's metadata and is
 ignored otherwise.
 """
 
 import re
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
 
-from echo_ingest.decode import times, values
-from echo_ingest.decode.errors import DecodeError
-from echo_ingest.decode.times import TimeReading
+from echo_ingest.decode import file_names, noted_places, values
+from echo_ingest.decode.audio import wamd
+from echo_ingest.decode.noted_times import moment
+from echo_ingest.decode.times import TimeReading, from_calendar
 from echo_ingest.record import Place
 
-_AUDIOMOTH_SERIAL = re.compile(r"AudioMoth ([0-9A-F]{16})\b")
+Metadata = dict[str, str]
+
+COMMENTS = ("ICMT", "COMMENT", "DESCRIPTION", "Description")
+"""Where a comment stands: LIST INFO, Vorbis comments (two habits), bext."""
+ARTISTS = ("IART", "ARTIST")
+NO_SERIAL = "0FE081F80FE081F0"
+"""AudioMoth firmware 1.0 to 1.1 wrote where its serial number is in memory, the same for all."""
+
 _OPENSOUNDSCAPE = "opso_metadata"
-_LOC_POSITION = values.PlacePaths("Loc Position", "Loc Position", "Loc Position")
+_AUDIOMOTH_SERIAL = re.compile(r"AudioMoth ([0-9A-F]{16})\b", re.ASCII | re.IGNORECASE)
+_AUDIOMOTH_TIME = re.compile(
+    r"Recorded at (?P<clock>(\d\d):(\d\d):(\d\d)(?:\.(\d+))? (\d\d)/(\d\d)/(\d{4})"
+    r"(?: \((?:GPS|UTC([+-]\d{1,2}(?:: ?\d{1,2})?)?)\))?) (?:by|during) ",
+    re.ASCII,
+)
+_BEXT_DATE = re.compile(r"(\d{4})[-_:/ .]?(\d\d)[-_:/ .]?(\d\d)", re.ASCII)
+_BEXT_TIME = re.compile(r"(\d\d)[-_:/ .]?(\d\d)[-_:/ .]?(\d\d)", re.ASCII)
 
 
 class RecorderNotes(Struct, frozen=True, gc=False):
     """When, where and by which recorder a clip was recorded."""
 
     times: tuple[TimeReading, ...] = ()
-    """Those that the file has, in order of trust."""
+    """When the recording began, in order of trust; those that name a zone go first."""
     place: Place | None = None
     serial: str | None = None
+
+
+NO_NOTES = RecorderNotes()
 
 
 class _OpenSoundscapeNote(Struct, frozen=True, gc=False):
     """The part of an OpenSoundscape note that is read."""
 
     recording_start_time: str | None = None
-    comment: str = ""
 
 
-def recorder_notes(metadata: dict[str, str]) -> RecorderNotes:
-    """Read the notes in a clip's metadata. GUANO goes before comments."""
-    comment = metadata.get("ICMT") or metadata.get("COMMENT") or ""
-    started = times.from_audiomoth(comment)
-    if comment.startswith(_OPENSOUNDSCAPE):
-        # A cut of a longer recording: the comment inside the note tells when the whole one began.
-        note = _opensoundscape_note(comment)
-        started = times.from_calendar(note.recording_start_time or "")
-        comment = note.comment
-    artist_and_comment = f"{metadata.get('IART') or metadata.get('ARTIST') or ''} {comment}"
-    serial = _AUDIOMOTH_SERIAL.search(artist_and_comment)
-    guano = times.from_calendar(metadata.get("Timestamp", ""))
+def recorder_notes(metadata: Metadata, file_name: str | None = None) -> RecorderNotes:
+    """Read the notes in a clip's metadata, and the name of its file if that is known."""
+    readings = [read(metadata) for read in TIMES]
+    if file_name:
+        readings.append(file_names.started_at(file_name))
+    times = (reading for reading in readings if reading is not None)
     return RecorderNotes(
-        times=tuple(each for each in (guano, started) if each is not None),
-        place=_guano_place(metadata.get("Loc Position", "")),
-        serial=metadata.get("Serial", "")[: values.TEXT_CHARACTERS_MAX]
-        or (serial[1] if serial else None),
+        times=tuple(sorted(times, key=lambda reading: reading.moment.tzinfo is None)),
+        place=_place(metadata),
+        serial=_serial(metadata),
     )
 
 
+def _iso_in(*names: str) -> Callable[[Metadata], TimeReading | None]:
+    """Return a reader of the first ISO 8601 time in the fields of these names."""
+
+    def read(metadata: Metadata) -> TimeReading | None:
+        readings = (from_calendar(metadata.get(name, "")) for name in names)
+        return next((reading for reading in readings if reading is not None), None)
+
+    return read
+
+
+def _audiomoth_time(metadata: Metadata) -> TimeReading | None:
+    """Read "Recorded at 05:45:12 14/09/2026 (UTC+10) by AudioMoth …".
+
+    The form is that of `setHeaderComment` in the firmware. Version 1.0 names no zone; it wrote UTC.
+    """
+    for name in COMMENTS:
+        match = _AUDIOMOTH_TIME.match(metadata.get(name, ""))
+        if match is not None:
+            _, hour, minute, second, fraction, day, month, year, zone = match.groups()
+            zone = zone.replace(" ", "0") if zone else "UTC"
+            started = moment(year, month, day, hour, minute, second, fraction=fraction, zone=zone)
+            return None if started is None else TimeReading(started, match["clock"])
+    return None
+
+
+def _opensoundscape_time(metadata: Metadata) -> TimeReading | None:
+    """Read when a cut of a longer recording begins.
+
+    The comment in the note of OpenSoundscape tells when the whole recording began.
+    """
+    notes = (_opensoundscape_note(metadata.get(name, "")) for name in COMMENTS)
+    readings = (from_calendar(note.recording_start_time or "") for note in notes)
+    return next((reading for reading in readings if reading is not None), None)
+
+
+def _bext_time(metadata: Metadata) -> TimeReading | None:
+    """Read date and time of EBU Tech 3285, which leaves open what stands between the digits."""
+    day = _BEXT_DATE.fullmatch(metadata.get("OriginationDate", ""))
+    clock = _BEXT_TIME.fullmatch(metadata.get("OriginationTime", ""))
+    if day is None or clock is None:
+        return None
+    started = moment(*day.groups(), *clock.groups())
+    return None if started is None else TimeReading(started, f"{day[0]} {clock[0]}")
+
+
+TIMES: tuple[Callable[[Metadata], TimeReading | None], ...] = (
+    _iso_in("Timestamp"),  # GUANO; `wamd` where there is no GUANO
+    _iso_in(f"{wamd.OWN}Timestamp"),  # `wamd` beside GUANO
+    _audiomoth_time,
+    _opensoundscape_time,
+    _iso_in("RECORDINGSTART"),  # FLAC comments of Frontier Labs
+    _bext_time,
+    _iso_in("ICRD", "IDIT", "DATE"),  # LIST INFO, Vorbis comments
+)
+"""The readers of times, in the order in which they are trusted."""
+PLACES: tuple[tuple[str, ...], ...] = (
+    ("Loc Position", "Loc Elevation", "Loc Accuracy"),
+    (f"{wamd.OWN}Loc Position",),
+    (f"{wamd.OWN}Last Position",),
+    ("SENSORLOCATION",),
+)
+"""The fields with a place, its elevation and its accuracy, in the order of trust."""
+SERIALS = ("Serial", f"{wamd.OWN}Serial", "SENSORUID")
+
+
+def _place(metadata: Metadata) -> Place | None:
+    for fields in PLACES:
+        place = noted_places.place(*(metadata.get(name, "") for name in fields))
+        if place is not None:
+            return place
+    return None
+
+
+def _serial(metadata: Metadata) -> str | None:
+    for name in SERIALS:
+        if metadata.get(name):
+            return metadata[name][: values.TEXT_CHARACTERS_MAX]
+    written_in = (metadata.get(name, "") for name in (*ARTISTS, *COMMENTS))
+    for text in written_in:
+        serial = _AUDIOMOTH_SERIAL.search(text)
+        if serial is not None and serial[1].upper() != NO_SERIAL:
+            return serial[1].upper()
+    return None
+
+
 def _opensoundscape_note(comment: str) -> _OpenSoundscapeNote:
+    if not comment.startswith(_OPENSOUNDSCAPE):
+        return _OpenSoundscapeNote()
     try:
         return msgspec.json.decode(comment[len(_OPENSOUNDSCAPE) :], type=_OpenSoundscapeNote)
     except (msgspec.DecodeError, RecursionError):
         return _OpenSoundscapeNote()
-
-
-def _guano_place(text: str) -> Place | None:
-    """Read "latitude longitude" in degrees (GUANO 1.0, `Loc Position`)."""
-    try:
-        latitude, longitude = map(float, text.split())
-        return values.place(latitude, longitude, None, None, _LOC_POSITION)
-    except (ValueError, DecodeError):
-        return None

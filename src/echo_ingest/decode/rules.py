@@ -10,32 +10,51 @@ from msgspec import Struct
 from echo_ingest.record import ObservationType
 
 FIRST_DAY = date(2015, 1, 1)
+_NOT_ANIMALS_BY_KIND: dict[ObservationType, tuple[str, ...]] = {
+    "blank": (
+        *("nocall", "no call", "no-call", "no detection", "no bird", "no bat", "not bat"),
+        *("noise", "background", "background noise", "ambient", "ambient noise", "environmental"),
+        *("silence", "static", "microphone noise", "wind noise", "clipping", "false positive"),
+        *("rain", "heavy rain", "wind", "thunder", "thunderstorm", "water", "stream", "waves"),
+        *("blank", "empty", "none", "nothing"),
+    ),
+    "unknown": (
+        *("unknown", "unidentified", "undetermined", "don't know", "not sure", "other", "noid"),
+        *("no id", "unknown species", "unknown bird", "unknown bat", "unknown frog", "nan", "n/a"),
+    ),
+    "unclassified": ("unclassified",),
+    "human": (
+        *("human", "homo sapiens", "human vocal", "human non-vocal", "human whistle"),
+        *("human voice", "human speech", "speech", "voice", "voices", "talking", "conversation"),
+        *("laughter", "footsteps", "music", "anthropogenic", "fireworks", "firework"),
+        *("gun", "gunshot", "gunshot, gunfire", "explosion", "power tools", "chainsaw", "hammer"),
+    ),
+    "vehicle": (
+        *("vehicle", "engine", "siren", "car", "truck", "bus", "motorcycle", "traffic", "train"),
+        *("traffic noise", "aircraft", "airplane", "aeroplane", "plane", "helicopter"),
+        *("boat", "boat engine", "ship", "car horn"),
+    ),
+}
 NOT_ANIMALS: Mapping[str, ObservationType] = MappingProxyType(
-    {
-        "nocall": "blank",
-        "noise": "blank",
-        "environmental": "blank",
-        "background": "blank",
-        "silence": "blank",
-        "rain": "blank",
-        "wind": "blank",
-        "unknown": "unknown",
-        "unidentified": "unknown",
-        "human": "human",
-        "human vocal": "human",
-        "human non-vocal": "human",
-        "human whistle": "human",
-        "speech": "human",
-        "fireworks": "human",
-        "gun": "human",
-        "power tools": "human",
-        "chainsaw": "human",
-        "siren": "vehicle",
-        "engine": "vehicle",
-        "vehicle": "vehicle",
-    }
+    {label: kind for kind, labels in _NOT_ANIMALS_BY_KIND.items() for label in labels}
 )
 """Labels of classifiers that name no animal, in lower case."""
+BIRDNET_SOUNDS = frozenset(
+    (
+        "engine",
+        "environmental",
+        "fireworks",
+        "gun",
+        "human non-vocal",
+        "human vocal",
+        "human whistle",
+        "noise",
+        "power tools",
+        "siren",
+    )
+)
+"""What BirdNET's labels have in the place of a scientific name, whatever language the rest is in:
+"Human vocal_Menschliche Stimme"."""
 
 
 class NodeRules(Struct, frozen=True):
@@ -61,6 +80,17 @@ class Rules(Struct, frozen=True):
     """Labels that name no animal, in lower case."""
     nodes: dict[str, NodeRules] = {}
     """By the node's name. It is brought up to date in place when the nodes file changes."""
+
+    def observation_type(self, species: str) -> ObservationType:
+        """Return what the label of a classifier stands for."""
+        label = species.casefold()
+        kind = self.not_animals.get(label)
+        if kind is None and "_" in label:
+            kind = self.not_animals.get(label.replace("_", " "))
+            name, _, common_name = label.partition("_")
+            if kind is None and (name == common_name or name in BIRDNET_SOUNDS):
+                kind = self.not_animals.get(name)
+        return kind or "animal"
 
     def of(self, node: str | None) -> NodeRules:
         """Return the rules for the messages of `node`."""

@@ -71,11 +71,6 @@ _CALENDAR = re.compile(
     re.ASCII,
 )
 """A date and a time as ISO 8601 has them, or with the signs that are allowed in file names."""
-_AUDIOMOTH = re.compile(
-    r"Recorded at (\d\d):(\d\d):(\d\d)(?:\.\d{1,6})? (\d\d)/(\d\d)/(\d{4})"
-    r" \(UTC(?:([+-])(\d{1,2})(?::(\d\d))?)?\)",
-    re.ASCII,
-)
 
 
 class TimeReading(Struct, frozen=True, gc=False):
@@ -260,25 +255,6 @@ def from_calendar(text: str) -> TimeReading | None:
     if moment is None:
         moment = _from_unusual_calendar(text)
     return None if moment is None else TimeReading(moment, text)
-
-
-def from_audiomoth(comment: str) -> TimeReading | None:
-    """Read "Recorded at 05:45:12 14/09/2026 (UTC+10) by AudioMoth …".
-
-    Return None for other text. The form is that of `setHeaderComment` in the AudioMoth firmware.
-    """
-    match = _AUDIOMOTH.match(comment)
-    if match is None:
-        return None
-    hour, minute, second, day, month, year = map(int, match.groups()[:6])
-    zone_offset = timedelta(hours=int(match[8] or 0), minutes=int(match[9] or 0))
-    if match[7] == "-":
-        zone_offset = -zone_offset
-    try:
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - zone_offset
-    except (ValueError, OverflowError):
-        return None
-    return TimeReading(moment, match[0].removeprefix("Recorded at "))
 
 
 def _from_iso(text: str) -> datetime | None:

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,8 +25,10 @@ from msgspec import Struct, structs
 import echo_ingest
 from echo_ingest.columns import Row
 from echo_ingest.decode import clip_bytes
+from echo_ingest.decode.rules import FIRST_DAY
 from echo_ingest.export import clips
 from echo_ingest.export.camtrap.deployments import device_of
+from echo_ingest.export.camtrap.host_clock import Receipt, contradicted
 from echo_ingest.export.reading import Cause, JournalPage, Request, Walk, is_wanted
 from echo_ingest.export.writers import row
 from echo_ingest.journal import Entry
@@ -51,7 +53,10 @@ CREATE TABLE row (
     device  TEXT NOT NULL,
     at_us   INTEGER NOT NULL, -- the time observed, in microseconds since 1970
     placed  INTEGER NOT NULL, -- 1 if the record says where the sensor is
-    content BLOB NOT NULL     -- tables.row as MessagePack
+    own_time     INTEGER NOT NULL,           -- 1 if the time observed is the device's own
+    received_us  INTEGER NOT NULL,
+    contradicted INTEGER NOT NULL DEFAULT 0, -- 1 if the time of receipt cannot be true
+    content BLOB NOT NULL     -- writers.row as MessagePack
 ) STRICT;
 CREATE TABLE left_out (
     offset INTEGER PRIMARY KEY,
@@ -67,6 +72,10 @@ CREATE TABLE clip (
 REASONS_MAX = 20
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+DAY_US = timedelta(days=1) // MICROSECOND
+FIRST_RECEIPT = datetime.combine(FIRST_DAY, time(), UTC)
+"""Nothing was received before: the clock of a host that says so was not set."""
+ORDER = "device, at_us, received_us, offset"
 
 _decode = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -93,6 +102,14 @@ class ExportSummary(Struct, frozen=True):
     """Cause → number of records that cannot be exported."""
     reasons: list[tuple[Cause, str, int]]
     """Cause, reason and number of records, for the `REASONS_MAX` most frequent reasons."""
+
+
+class OrderedRow(Struct, frozen=True, gc=False):
+    """A row with what its order says."""
+
+    device: str
+    receipt_is_contradicted: bool
+    row: Row
 
 
 class PartialExport:
@@ -131,11 +148,17 @@ class PartialExport:
                     device_of(record.node, record.sensor_id),
                     (record.observed_at - EPOCH) // MICROSECOND,
                     record.place is not None,
+                    record.time_source == "device",
+                    entry.message.received_at_ms * 1000,
                     _encode(row(entry, record, path)),
                 )
             )
         with needing_room(folder_of(self.target), self._db), self._db:
-            self._db.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany(
+                "INSERT INTO row (offset, kind, device, at_us, placed, own_time, received_us,"
+                " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
             self._db.executemany(
                 "INSERT OR IGNORE INTO clip (path, size_bytes) VALUES (?, ?)", clip_sizes
             )
@@ -182,16 +205,40 @@ class PartialExport:
         select = "SELECT content FROM row WHERE kind = ? ORDER BY offset"
         return (_decode(content) for (content,) in self._db.execute(select, (of_kind,)))
 
-    def by_device(self) -> Iterator[tuple[str, Row]]:
-        """Return all rows with their devices, ordered by device and time."""
-        self._db.execute("CREATE INDEX IF NOT EXISTS by_device ON row (device, at_us, offset)")
-        select = "SELECT device, content FROM row ORDER BY device, at_us, offset"
-        return ((device, _decode(content)) for device, content in self._db.execute(select))
+    def mark_contradicted(self) -> None:
+        """Mark receipts that cannot be true, and put what has no other time beside what came then.
+
+        It gives the same each time.
+        """
+        select = (
+            "SELECT offset, received_us, own_time AND abs(received_us - at_us) <= ?"
+            " FROM row ORDER BY offset"
+        )
+        receipts = (
+            Receipt(offset, at_us, bool(agrees))
+            for offset, at_us, agrees in self._db.execute(select, (DAY_US,))
+        )
+        found = contradicted(receipts, (FIRST_RECEIPT - EPOCH) // MICROSECOND)
+        with needing_room(folder_of(self.target), self._db), self._db:
+            self._db.executemany(
+                "UPDATE row SET contradicted = 1, at_us = iif(own_time, at_us, ?)"
+                " WHERE offset BETWEEN ? AND ?",
+                ((each.order_us, each.first_offset, each.last_offset) for each in found),
+            )
+
+    def in_order(self) -> Iterator[OrderedRow]:
+        """Return all rows, ordered by device and by when things happened."""
+        self._db.execute(f"CREATE INDEX IF NOT EXISTS by_order ON row ({ORDER})")
+        select = f"SELECT device, contradicted, content FROM row ORDER BY {ORDER}"  # noqa: S608
+        return (
+            OrderedRow(device, bool(contradicted), _decode(content))
+            for device, contradicted, content in self._db.execute(select)
+        )
 
     def first_placed(self, device: str) -> Row | None:
         """Return the first row of a device that says where it is."""
         rows = self._all(
-            "SELECT content FROM row WHERE device = ? AND placed ORDER BY at_us, offset LIMIT 1",
+            f"SELECT content FROM row WHERE device = ? AND placed ORDER BY {ORDER} LIMIT 1",  # noqa: S608
             device,
         )
         return _decode(rows[0][0]) if rows else None

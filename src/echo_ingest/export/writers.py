@@ -5,9 +5,8 @@ values come from `columns.py`; a new column that is not text needs its type here
 explains the columns.
 
 CSV follows RFC 4180: UTF-8, commas, CRLF, and a header; times end with Z and decimals have points.
-A spreadsheet runs text that begins with `=`, `+`, `-` or `@` as a formula, and we do not control
-what devices send. Such text gets an apostrophe before it, in CSV only: JSON Lines and Parquet
-contain it unchanged. Numbers are never changed.
+Text that a spreadsheet could run as a formula has apostrophes there (`formulas.py`): JSON Lines
+and Parquet contain it unchanged. Numbers are never changed.
 
 JSON Lines has one object per line, with the columns of its table as fields; unknown values are left
 out.
@@ -30,10 +29,10 @@ from msgspec import Struct
 from echo_ingest.columns import COLUMNS as FLAT
 from echo_ingest.columns import Row, flat
 from echo_ingest.decode.times import received
+from echo_ingest.export import formulas
 from echo_ingest.journal import Entry
 from echo_ingest.record import AnyRecord, kind
 
-FORMULA_OPENINGS = ("=", "+", "-", "@", "\t", "\r", "\n")
 ROW_GROUP_ROWS = 100_000
 BATCH_ROWS = 10_000
 MICROSECOND = timedelta(microseconds=1)
@@ -42,7 +41,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # ---------------------------------------------------------------------- columns and rows
 
 
-ColumnType = Literal["text", "whole", "number", "time", "json"]
+ColumnType = Literal["text", "whole", "number", "truth", "time", "json"]
 """`whole` is a whole number; `json` is a nested value, which becomes JSON text if need be."""
 
 COLUMN_TYPES: dict[str, ColumnType] = {
@@ -50,6 +49,7 @@ COLUMN_TYPES: dict[str, ColumnType] = {
     **dict.fromkeys(("offset", "sample_rate_hz", "clip_size_bytes"), "whole"),
     **dict.fromkeys(("clip_sample_rate_hz", "clip_channels"), "whole"),
     **dict.fromkeys(("alternatives", "clip_metadata"), "json"),
+    "external_power": "truth",
     **dict.fromkeys(("confidence", "clip_duration_seconds", "uptime_seconds"), "number"),
 }
 """The types of columns whose names do not end with a unit."""
@@ -140,26 +140,31 @@ def write_csv(file: IO[bytes], columns: Sequence[TableColumn], rows: Iterable[Ro
         table.add(row)
 
 
-def without_formula(text: str) -> str:
-    """Return the text so that no spreadsheet takes it for a formula."""
-    return f"'{text}" if text.startswith(FORMULA_OPENINGS) else text
-
-
 def json_text(value: object) -> str:
     """Return a nested value as JSON text."""
     return msgspec.json.encode(value).decode()
+
+
+def word(truth: bool) -> str:
+    """Return a truth value as R, spreadsheets and Camtrap DP write it."""
+    return "true" if truth else "false"
 
 
 def _unchanged(value: object) -> object:
     return value
 
 
+def _json_without_formulas(value: object) -> str:
+    return formulas.in_json(json_text(value))
+
+
 CSV_CONVERTERS: dict[ColumnType, Callable[[Any], object]] = {
-    "text": without_formula,
+    "text": formulas.escaped,
     "whole": _unchanged,
     "number": _unchanged,
+    "truth": word,
     "time": iso_utc,
-    "json": json_text,
+    "json": _json_without_formulas,
 }
 """How a value of each type becomes text; the csv module adds the quotes."""
 
@@ -190,6 +195,7 @@ PARQUET_TYPES: dict[ColumnType, DataType] = {
     "text": DataType.utf8(),
     "whole": DataType.int64(),
     "number": DataType.float64(),
+    "truth": DataType.bool(),
     "time": DataType.timestamp("us", tz="UTC"),
     "json": DataType.utf8(),
 }

@@ -122,6 +122,14 @@ class HeartbeatBody(Struct, frozen=True, gc=False):
     message: str
 
 
+def is_sound_of_no_animal(record: Record) -> bool:
+    """Return whether a device heard something and named no animal: that makes no event.
+
+    Its events are joined with the species of the same name, and drawn on a map of animals.
+    """
+    return isinstance(record, Detection) and record.observation_type != "animal"
+
+
 def node_id(record: Record) -> str | None:
     """Return the node that the API is told: the id in the payload, else the one in the topic."""
     return record.sensor_id or record.node
@@ -236,7 +244,8 @@ def heartbeat_line(record: Telemetry | Recording) -> str:
     """Return one line on the state of a node, with the time at which it was reported.
 
     The API keeps the line, and its own time as that of the last contact: after an outage, only
-    the line says when the node was really heard. Raises `EventRefused`.
+    the line says when the node was really heard, and whether its clock was believed. Raises
+    `EventRefused`.
     """
     check_finite(record)
     health = record.health
@@ -250,8 +259,12 @@ def heartbeat_line(record: Telemetry | Recording) -> str:
         ("uptime", health.uptime_seconds, "s"),
     )
     parts = [f"{name} {value:g} {unit}" for name, value, unit in values if value is not None]
+    if health.external_power is not None:
+        parts.append("external power" if health.external_power else "no external power")
     if health.booted_at is not None:
         parts.append(f"started {_short(health.booted_at)}")
+    if record.time_problem is not None:
+        parts.append(f"its clock says {record.device_time} ({record.time_problem})")
     state = ", ".join([health.status or "alive", *parts])
     return f"{_short(record.observed_at)} {state}"
 

@@ -3,7 +3,7 @@
 import hashlib
 from binascii import a2b_base64
 
-from echo_ingest.decode.audio import flac, mp3, ogg, tags, wav
+from echo_ingest.decode.audio import flac, mp3, ogg, tags, time_expansion, wav
 from echo_ingest.decode.audio.riff import FILE_NAMES
 from echo_ingest.decode.errors import DecodeError, looks_like
 from echo_ingest.reasons import ReasonCode
@@ -50,7 +50,7 @@ def describe(data: bytes, *, hashed: bool) -> Clip:
             f"the clip is not WAV, FLAC, MP3 or Ogg audio, but {looks_like(data)}",
         )
     at = tags.sound_at(data)
-    sound = _MEASURES[kind](data[at:] if at else data)
+    sound = time_expansion.as_heard(_MEASURES[kind](data[at:] if at else data))
     return Clip(
         container=kind,
         size_bytes=len(data),

@@ -144,6 +144,8 @@ def _file(data: bytes, at: int, end: int, starts: list[int]) -> tuple[AudioMeasu
     assert head is not None
     count = _announced(data[at : at + head.size_bytes], head)
     run = _walk(data, at, end, starts)
+    if run.frames == 0:
+        raise DecodeError(ReasonCode.AUDIO_CUT_OFF, "the last MP3 in the clip is cut off")
     frames = run.frames - 1 if count else run.frames
     is_counted = count is not None and 0 < count.frames <= frames
     behind = run.end if run.stopped else _behind_run(data, run.end, end, frames, is_counted)
@@ -151,8 +153,14 @@ def _file(data: bytes, at: int, end: int, starts: list[int]) -> tuple[AudioMeasu
     added = 0
     if count is not None:
         added = count.added_samples
-        problem = _compare(count, frames, len(data) - at, (behind or end) - at)
-    samples = max(frames * head.samples - added, 0)
+        # Zeros are no sound, also where they fill the file up to the size that was announced.
+        arrived_end = run.end if data.startswith(b"\0", run.end) else len(data)
+        problem = _compare(count, frames, arrived_end - at, run.end - at)
+    samples = frames * head.samples
+    if added < samples:
+        samples -= added
+    elif samples:
+        problem = ClipProblem.HEADER_DISAGREES
     duration = samples / head.sample_rate_hz
     return measured(head.sample_rate_hz, head.channels, duration, {}, problem), behind
 
@@ -161,6 +169,8 @@ def _compare(
     count: Mp3Count, frames: int, arrived_bytes: int, own_bytes: int
 ) -> ClipProblem | None:
     """Hold the frames that are there against the encoder's count."""
+    if count.frames == 0:
+        return ClipProblem.LENGTH_NOT_ANNOUNCED
     missing = count.frames - frames
     # Some encoders count the frame that holds the count, too.
     if missing > 1 or (missing == 1 and count.size_bytes > arrived_bytes):

@@ -5,7 +5,6 @@ bytes wrong. So the next chunk is looked for where it must be, and then nearby.
 """
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from echo_ingest.decode.audio.sound import U32
@@ -36,16 +35,6 @@ class Chunk(NamedTuple):
 def chunk_at(data: bytes, at: int) -> Chunk:
     """Read the head of the chunk at `at`, of which 8 bytes must be there."""
     return Chunk(data[at : at + 4], at + HEAD_BYTES, U32.unpack_from(data, at + 4)[0])
-
-
-def chunks(data: bytes, at: int) -> Iterator[Chunk]:
-    """Yield the chunks of a list, as many as are read."""
-    for _ in range(CHUNKS_MAX):
-        if at + HEAD_BYTES > len(data):
-            return
-        chunk = chunk_at(data, at)
-        yield chunk
-        at = behind(data, chunk.start, chunk.size)
 
 
 def is_file(data: bytes, at: int) -> bool:

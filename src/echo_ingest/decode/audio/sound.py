@@ -1,5 +1,6 @@
 """The measures of a clip by its header, within the limits of what recorders make."""
 
+from codecs import getincrementaldecoder
 from struct import Struct as Layout
 
 from msgspec import Struct
@@ -13,6 +14,8 @@ CHANNELS_MAX = 64
 DURATION_SECONDS_MAX = 7 * 86_400
 METADATA_ENTRIES_MAX = 100
 METADATA_CHARACTERS_MAX = 2_000
+METADATA_NAME_CHARACTERS_MAX = 64
+TEXT_BYTES_MAX = 4 * METADATA_CHARACTERS_MAX
 TRAILERS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 """What tags begin with that stand behind the sound (ID3v1, APE, Lyrics3, ID3v2)."""
 
@@ -83,10 +86,23 @@ def joined(measures: list[AudioMeasure]) -> AudioMeasure:
     )
 
 
-def note(metadata: dict[str, str], name: str, text: bytes) -> None:
+def note(metadata: dict[str, str], name: str, value: bytes) -> None:
     """Add an entry to `metadata`: printable, short, the first of its name, within the limit."""
-    value = text[: 4 * METADATA_CHARACTERS_MAX].partition(b"\0")[0].decode(errors="replace").strip()
-    value = value[:METADATA_CHARACTERS_MAX]
-    value = "".join(letter if letter.isprintable() else " " for letter in value)
-    if value and name.isprintable() and len(metadata) < METADATA_ENTRIES_MAX:
-        metadata.setdefault(name[:64], value)
+    printable = "".join(letter if letter.isprintable() else " " for letter in text(value).strip())
+    shown = printable[:METADATA_CHARACTERS_MAX].strip()
+    if shown and name.isprintable() and len(metadata) < METADATA_ENTRIES_MAX:
+        metadata.setdefault(name[:METADATA_NAME_CHARACTERS_MAX], shown)
+
+
+def text(value: bytes) -> str:
+    """Return text up to its first NUL: UTF-8, or Windows-1252 (which holds Latin-1) if it is not.
+
+    Longer text than `metadata` holds is cut off.
+    """
+    start, ended, _ = value[:TEXT_BYTES_MAX].partition(b"\0")
+    is_whole = bool(ended) or len(value) <= TEXT_BYTES_MAX
+    try:
+        # A character that was cut in half here is left out.
+        return getincrementaldecoder("utf-8")().decode(start, final=is_whole)
+    except UnicodeDecodeError:
+        return start.decode("cp1252", errors="replace")

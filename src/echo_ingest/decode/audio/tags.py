@@ -62,8 +62,14 @@ def _behind_tag(data: bytes, at: int) -> int | None:
 
 
 def _before_tag(data: bytes, end: int) -> int | None:
-    """Return where the tag that ends at `end` begins; None for anything else."""
-    if data.startswith(b"TAG", max(end - ID3V1_BYTES, 0)):
+    """Return where the tag begins that ends at `end`, or in the zeros before; None without one."""
+    if data.startswith(b"\0", end - 1):
+        # An ID3v1 tag, too, is filled up with zeros.
+        nonzero = len(data[:end].rstrip(b"\0"))
+        begin = data.rfind(b"TAG", max(nonzero - ID3V1_BYTES, 0), nonzero)
+        if begin >= 0 and begin + ID3V1_BYTES <= end:
+            return begin
+    elif data.startswith(b"TAG", max(end - ID3V1_BYTES, 0)):
         return end - ID3V1_BYTES
     if data.startswith(b"TAG+", max(end - ID3V1_ENHANCED_BYTES, 0)):
         return end - ID3V1_ENHANCED_BYTES

@@ -1,22 +1,19 @@
 """WAV: RIFF with a `fmt ` and a `data` chunk, RF64 (EBU Tech 3306) and BW64 (ITU-R BS.2088).
 
 Checked: the sound is all there, and the fields of the header agree with it (`wav_extent`,
-`wav_format`). Read: sample rate, channels, duration, the LIST INFO tags under their four-letter
-names, and the fields of a GUANO chunk under their own.
+`wav_format`). Read: sample rate, channels, duration, and the notes in the chunks that `wav_notes`
+knows.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-from echo_ingest.decode.audio import mp3, riff, wav_extent, wav_format
-from echo_ingest.decode.audio.sound import U32, U64, AudioMeasure, joined, measured, note
+from echo_ingest.decode.audio import mp3, riff, wav_extent, wav_format, wav_notes
+from echo_ingest.decode.audio.sound import U32, U64, AudioMeasure, joined, measured
 from echo_ingest.decode.audio.wav_extent import SIZE_IN_DS64, SoundExtent, is_placeholder
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.reasons import ReasonCode
 
 FILES_MAX = 100
-METADATA_CHUNKS_MAX = 8
-GUANO_BYTES_MAX = 65_536
 
 
 def measure(data: bytes) -> AudioMeasure:
@@ -54,8 +51,7 @@ def _walk(data: bytes, file_at: int) -> WavFile:
     layout, sound_at = b"", 0
     fact_samples: int | None = None
     sound: SoundExtent | None = None
-    metadata: dict[str, str] = {}
-    metadata_chunks = 0
+    notes: list[tuple[bytes, bytes, int]] = []
     at = file_at + 12
     for _ in range(riff.CHUNKS_MAX):
         if sound is None:
@@ -88,15 +84,15 @@ def _walk(data: bytes, file_at: int) -> WavFile:
                 layout = layout or body
             elif name == b"fact" and len(body) >= 4:
                 (fact_samples,) = U32.unpack_from(body)
-            elif name in _READERS and metadata_chunks < METADATA_CHUNKS_MAX:
-                metadata_chunks += 1
-                _READERS[name](metadata, body)
+            elif name in wav_notes.READERS and len(notes) < wav_notes.CHUNKS_MAX:
+                notes.append((name, body, size))
         at = riff.behind(data, start, size)
     else:
         raise DecodeError(
             ReasonCode.AUDIO_BROKEN, f"the WAV has more than {riff.CHUNKS_MAX:,} chunks"
         )
     size_bytes = (len(data) if next_at is None else next_at) - file_at
+    metadata = wav_notes.metadata(notes)
     return WavFile(size_bytes, layout, fact_samples, sound_at, sound, metadata, next_at)
 
 
@@ -148,24 +144,3 @@ def _of_mp3(data: bytes, file: WavFile, sound: SoundExtent) -> AudioMeasure:
         file.metadata,
         sound.problem or inner.problem,
     )
-
-
-def _read_list(metadata: dict[str, str], body: bytes) -> None:
-    if body.startswith(b"INFO"):
-        for name, at, size in riff.chunks(body, 4):
-            note(metadata, name.decode("latin-1"), body[at : at + size])
-
-
-def _read_guano(metadata: dict[str, str], body: bytes) -> None:
-    """Read "name: value" lines, as in the GUANO specification 1.0."""
-    for line in body[:GUANO_BYTES_MAX].splitlines():
-        name, colon, value = line.partition(b":")
-        if colon:
-            note(metadata, name.decode(errors="replace").strip(), value)
-
-
-_READERS: dict[bytes, Callable[[dict[str, str], bytes], None]] = {
-    b"LIST": _read_list,
-    b"guan": _read_guano,
-}
-"""What reads the notes in a chunk of this name."""

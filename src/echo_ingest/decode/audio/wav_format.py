@@ -132,7 +132,7 @@ def _by_blocks(form: WavFormat, sound_bytes: int) -> tuple[int, int, bool] | Non
     elif form.kind == MS_ADPCM and form.bits == 4:
         head, first = 7 * channels, 2
     elif form.kind == GSM and block == 65 and channels == 1:
-        samples = -(-sound_bytes // block) * 320
+        samples = (sound_bytes + block - 2) // block * 320  # one byte may be a pad
         return max(samples - 319, 1), samples, form.block_samples in (0, 320)
     else:
         return None

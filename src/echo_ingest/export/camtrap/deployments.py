@@ -4,12 +4,16 @@ A device is a node, or a sensor of a node if it has another name. Its records ar
 in which things happened, not in which they arrived. The first known place counts from the start. A
 place more than `MOVED_METRES` from that of the deployment begins the next deployment. A record
 without a place belongs to the place where the device was last known to be. A place that a person
-gave for the device is valid for all of its records. Everything here is pure.
+gave for the device is valid for all of its records.
+
+A deployment starts and ends with the times that can be trusted most: one record of a device without
+a clock, or one receipt while our own clock was wrong, does not stretch it. Everything here is pure.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from enum import IntEnum
 from itertools import groupby
 from operator import attrgetter
 from typing import Generic, TypeVar
@@ -25,6 +29,15 @@ EARTH_RADIUS_METRES = 6_371_008.8  # mean, IUGG
 T = TypeVar("T")
 
 
+class Trust(IntEnum):
+    """What the time of a record rests on; the more, the better."""
+
+    RECEIPT_CONTRADICTED = 0
+    """A receipt that the order of the journal contradicts."""
+    RECEIPT = 1
+    DEVICE = 2
+
+
 class Presence(Struct, Generic[T], frozen=True):
     """A record as evidence that a device was at a place."""
 
@@ -35,6 +48,7 @@ class Presence(Struct, Generic[T], frozen=True):
     place: Place | None
     content: T
     """The record itself."""
+    trust: Trust = Trust.DEVICE
 
 
 class Deployment(Struct, frozen=True):
@@ -46,6 +60,8 @@ class Deployment(Struct, frozen=True):
     place: Place
     start: datetime
     end: datetime
+    trust: Trust
+    """What its start and its end rest on."""
 
 
 class PlacedRecord(Struct, Generic[T], frozen=True):
@@ -74,7 +90,7 @@ def deploy(
     first_place: Callable[[str], Place | None],
     known_places: dict[str, Place],
 ) -> Iterator[PlacedRecord[T] | Deployment | UnplacedDevice]:
-    """Derive deployments from presences that are sorted by device and time.
+    """Derive deployments from presences that are sorted by device and by when things happened.
 
     `first_place` returns the first place in a device's records; `known_places` has the places that
     a person gave.
@@ -101,12 +117,26 @@ def _of_device(
             if current is not None:
                 yield current
             number += 1
-            current = Deployment(f"{device}/{number}", device, place, presence.at, presence.until)
-        elif presence.until > current.end:
-            current = msgspec.structs.replace(current, end=presence.until)
+            current = Deployment(
+                f"{device}/{number}", device, place, presence.at, presence.until, presence.trust
+            )
+        else:
+            current = _extended(current, presence)
         yield PlacedRecord(presence, current.id)
     if current is not None:
         yield current
+
+
+def _extended(deployment: Deployment, presence: Presence[T]) -> Deployment:
+    """Return the deployment with the time of one more record, which counts if it is trusted."""
+    if presence.trust < deployment.trust:
+        return deployment
+    start, end = presence.at, presence.until
+    if presence.trust == deployment.trust:
+        start, end = min(start, deployment.start), max(end, deployment.end)
+        if (start, end) == (deployment.start, deployment.end):
+            return deployment
+    return msgspec.structs.replace(deployment, start=start, end=end, trust=presence.trust)
 
 
 def metres(one: Place, other: Place) -> float:

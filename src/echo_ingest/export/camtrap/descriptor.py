@@ -33,9 +33,10 @@ class Coverage(Struct):
         """Note that the package has a message that was received at this time."""
         self.newest = max(self.newest or received_at, received_at)
 
-    def note_observation(self, species: str, *, has_media: bool) -> None:
-        """Note an observation of a species."""
-        self.species.add(species)
+    def note_observation(self, species: str | None, *, has_media: bool) -> None:
+        """Note an observation, of a species where an animal was observed."""
+        if species is not None:
+            self.species.add(species)
         self.levels.add("media" if has_media else "event")
 
     def note_deployment(self, deployment: Deployment) -> None:

@@ -1,6 +1,7 @@
 """Writing a data package: its tables, ordered by device and time, and their description."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from math import ceil
@@ -13,6 +14,7 @@ from echo_ingest.export.camtrap.deployments import (
     Deployment,
     PlacedRecord,
     Presence,
+    Trust,
     UnplacedDevice,
     deploy,
 )
@@ -21,7 +23,7 @@ from echo_ingest.export.camtrap.project import Project
 from echo_ingest.export.camtrap.schemas import TABLES, columns
 from echo_ingest.export.partial import ExportRefused, PartialExport, Progress
 from echo_ingest.export.reading import is_wanted
-from echo_ingest.export.writers import CsvTable, json_text, named
+from echo_ingest.export.writers import CsvTable, named, word
 from echo_ingest.formatting import counted
 from echo_ingest.record import Place
 from echo_ingest.sinks.clips import CONTENT_TYPES
@@ -55,6 +57,7 @@ def write(partial: PartialExport, project: Project, progress: Progress) -> Packa
             for name, schema in TABLES.items()
         }
         partial.keep_no_clips()
+        partial.mark_contradicted()
         package = _Package(tables, project, partial)
         for each in deploy(
             _presences(partial), lambda device: _first_place(partial, device), known_places
@@ -81,11 +84,18 @@ def write(partial: PartialExport, project: Project, progress: Progress) -> Packa
 
 
 def _presences(partial: PartialExport) -> Iterator[Presence[Fields]]:
-    for device, row in partial.by_device():
-        fields = named(row)
+    for each in partial.in_order():
+        fields = named(each.row)
         at = fields["observed_at"]
         until = at + timedelta(seconds=fields.get("clip_duration_seconds") or 0.0)
-        yield Presence(device, at, until, _place(fields), fields)
+        fields["receipt_is_contradicted"] = each.receipt_is_contradicted
+        yield Presence(each.device, at, until, _place(fields), fields, _trust(fields))
+
+
+def _trust(fields: Fields) -> Trust:
+    if fields["time_source"] == "device":
+        return Trust.DEVICE
+    return Trust.RECEIPT_CONTRADICTED if fields["receipt_is_contradicted"] else Trust.RECEIPT
 
 
 def _first_place(partial: PartialExport, device: str) -> Place | None:
@@ -96,7 +106,12 @@ def _first_place(partial: PartialExport, device: str) -> Place | None:
 def _place(fields: Fields) -> Place | None:
     if fields["latitude"] is None:
         return None
-    return Place(fields["latitude"], fields["longitude"], None, fields["uncertainty_metres"])
+    return Place(
+        fields["latitude"],
+        fields["longitude"],
+        fields["altitude_metres"],
+        fields["uncertainty_metres"],
+    )
 
 
 class _Package:
@@ -111,13 +126,18 @@ class _Package:
         self._project = project
         self._partial = partial
         self._has_times_of_receipt = False
+        self._time_problems = Counter[str]()
+        """Of the current deployment."""
         self._second: tuple[str, datetime] | None = None
         self._media: dict[str, str] = {}
         """Path of a clip → its id, for the current device and second only: it stays small."""
 
     def add_record(self, presence: Presence[Fields], deployment: str) -> None:
         fields = presence.content
-        self.coverage.note_receipt(fields["received_at"])
+        if not fields["receipt_is_contradicted"]:
+            self.coverage.note_receipt(fields["received_at"])
+        if fields["time_problem"] is not None:
+            self._time_problems[fields["time_problem"]] += 1
         if fields["kind"] == "telemetry" or not is_wanted(
             self._partial.request, fields.get("species")
         ):
@@ -125,7 +145,10 @@ class _Package:
         medium = self._medium(presence, deployment)
         if fields["kind"] == "detection":
             self._add("observations", _observation(presence, deployment, medium))
-            self.coverage.note_observation(fields["species"], has_media=medium is not None)
+            self.coverage.note_observation(
+                fields["species"] if fields["observation_type"] == "animal" else None,
+                has_media=medium is not None,
+            )
         if medium is not None or fields["kind"] == "detection":
             self._has_times_of_receipt |= fields["time_source"] == "received"
 
@@ -147,9 +170,10 @@ class _Package:
                     "deploymentID": deployment,
                     "timestamp": _whole_seconds(_floor(presence.at)),
                     "filePath": path,
-                    "filePublic": _word(self._project.filePublic),
+                    "filePublic": word(self._project.filePublic),
                     "fileName": PurePosixPath(path).name,
                     "fileMediatype": CONTENT_TYPES[fields["clip_container"]],
+                    "mediaComments": _device_time(fields),
                 },
             )
             self._add("audio", _audio(fields))
@@ -171,10 +195,17 @@ class _Package:
                 "deploymentStart": _whole_seconds(_floor(deployment.start)),
                 "deploymentEnd": _whole_seconds(_ceiling(deployment.end)),
                 "cameraID": deployment.device,
-                "timestampIssues": _word(self._has_times_of_receipt),
+                "timestampIssues": word(
+                    self._has_times_of_receipt
+                    or bool(self._time_problems)
+                    or deployment.trust is not Trust.DEVICE
+                ),
+                "deploymentTags": _tag("altitude", deployment.place.altitude_metres),
+                "deploymentComments": _counts(self._time_problems),
             },
         )
         self._has_times_of_receipt = False
+        self._time_problems.clear()
         self.coverage.note_deployment(deployment)
 
     def leave_out(self, unplaced: UnplacedDevice) -> None:
@@ -190,6 +221,10 @@ class _Package:
 
 def _observation(presence: Presence[Fields], deployment: str, medium: str | None) -> Fields:
     fields = presence.content
+    is_animal = fields["observation_type"] == "animal"
+    received = "received" if fields["time_source"] == "received" else None
+    tags = (_tag("timeSource", received), _tag("timeProblem", fields["time_problem"]))
+    label = None if is_animal else f"label: {fields['species']}"
     return {
         "observationID": fields["key"],
         "deploymentID": deployment,
@@ -198,17 +233,35 @@ def _observation(presence: Presence[Fields], deployment: str, medium: str | None
         "eventStart": _whole_seconds(_floor(presence.at)),
         "eventEnd": _whole_seconds(_ceiling(presence.until)),
         "observationLevel": "event" if medium is None else "media",
-        "observationType": "animal",
-        "scientificName": fields["species"],
+        "observationType": fields["observation_type"],
+        "scientificName": fields["species"] if is_animal else None,
         "classificationMethod": "machine",
         "classifiedBy": fields["model"],
         "classificationProbability": fields["confidence"],
-        "observationTags": "timeSource:received" if fields["time_source"] == "received" else None,
+        "observationTags": _joined(tags),
+        "observationComments": _joined((label, _device_time(fields))),
     }
 
 
+def _joined(parts: Iterable[str | None]) -> str | None:
+    """Return the parts with bars between them, as the standard separates what a field lists."""
+    return " | ".join(part for part in parts if part is not None) or None
+
+
+def _tag(name: str, value: object) -> str | None:
+    return None if value is None else f"{name}:{value}"
+
+
+def _device_time(fields: Fields) -> str | None:
+    written = fields["device_time"]
+    return None if written is None else f"the device wrote the time {written}"
+
+
+def _counts(time_problems: Counter[str]) -> str | None:
+    return _joined(f"{code}: {count:,}" for code, count in sorted(time_problems.items()))
+
+
 def _audio(fields: Fields) -> Fields:
-    metadata = fields["clip_metadata"]
     return {
         "mediaID": fields["key"],
         "sampleRate": fields["clip_sample_rate_hz"],
@@ -216,7 +269,8 @@ def _audio(fields: Fields) -> Fields:
         "fileLength": fields["clip_duration_seconds"],
         "fileSize": fields["clip_size_bytes"],
         "sha256": fields["clip_sha256"],
-        "metadata": None if metadata is None else json_text(metadata),
+        "problem": fields["clip_problem"],
+        "metadata": fields["clip_metadata"],
     }
 
 
@@ -231,7 +285,3 @@ def _ceiling(moment: datetime) -> datetime:
 def _whole_seconds(second: datetime) -> str:
     """Format a time as the standard has it, in whole seconds."""
     return f"{second:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _word(truth: bool) -> str:
-    return "true" if truth else "false"

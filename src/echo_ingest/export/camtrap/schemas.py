@@ -8,6 +8,7 @@ network, and only an empty field is a missing value.
 """
 
 from echo_ingest.export.writers import ColumnType, TableColumn
+from echo_ingest.quality import ClipProblem
 
 VERSION = "1.0.2"
 Json = dict[str, object]
@@ -60,7 +61,11 @@ DEPLOYMENTS = _schema(
         _field("cameraTilt", "Degrees. Not known.", "integer", minimum=-90, maximum=90),
         _field("cameraHeading", "Degrees. Not known.", "integer", minimum=0, maximum=360),
         _field("detectionDistance", "Reach in metres. Not known.", "number", minimum=0),
-        _field("timestampIssues", "true: some records have the time of receipt.", "boolean"),
+        _field(
+            "timestampIssues",
+            "true: some times are those of receipt, or not simply what the device wrote.",
+            "boolean",
+        ),
         _field("baitUse", "Not known to the journal.", "boolean"),
         _field(
             "featureType",
@@ -83,8 +88,8 @@ DEPLOYMENTS = _schema(
         ),
         _field("habitat", "Not known to the journal."),
         _field("deploymentGroups", "Not known to the journal."),
-        _field("deploymentTags", "Not known to the journal."),
-        _field("deploymentComments", "Remarks."),
+        _field("deploymentTags", "altitude: that of the place in metres."),
+        _field("deploymentComments", "How many records have which problem with their time."),
     ],
 )
 
@@ -111,7 +116,7 @@ MEDIA = _schema(
         ),
         _field("exifData", "Only for images.", "any"),
         _field("favorite", "Not known to the journal.", "boolean"),
-        _field("mediaComments", "Remarks."),
+        _field("mediaComments", "The time that the device wrote, if it is not believed as it is."),
     ],
     deploymentID="deployments",
 )
@@ -138,7 +143,7 @@ OBSERVATIONS = _schema(
             enum=["animal", "human", "vehicle", "blank", "unknown", "unclassified"],
         ),
         _field("cameraSetupType", "Not used.", enum=["setup", "calibration"]),
-        _field("scientificName", "The name that the model gives."),
+        _field("scientificName", "The name that the model gives an animal."),
         _field("count", "Number of animals. Not known.", "integer", minimum=1),
         _field("lifeStage", "Not known.", enum=["adult", "subadult", "juvenile"]),
         _field("sex", "Not known.", enum=["female", "male"]),
@@ -155,8 +160,16 @@ OBSERVATIONS = _schema(
         _field("classifiedBy", "The model, if it is known."),
         _field("classificationTimestamp", "Not known.", "datetime"),
         _field("classificationProbability", "0 to 1.", "number", minimum=0, maximum=1),
-        _field("observationTags", "timeSource:received if the device gave no time."),
-        _field("observationComments", "Remarks."),
+        _field(
+            "observationTags",
+            "timeSource:received if the time is that of receipt; timeProblem: why it is not simply"
+            " what the device wrote.",
+        ),
+        _field(
+            "observationComments",
+            "The label that the model gives, if it is no animal; the time that the device wrote,"
+            " if it is not believed as it is.",
+        ),
     ],
     deploymentID="deployments",
     mediaID="media",
@@ -171,6 +184,11 @@ AUDIO = _schema(
         _field("fileLength", "Seconds, measured.", "number", required=True, minimum=0),
         _field("fileSize", "Bytes.", "integer", required=True, minimum=1),
         _field("sha256", "SHA-256 of the file.", required=True, pattern="^[0-9a-f]{64}$"),
+        _field(
+            "problem",
+            "In which way the header of the file differs from its sound.",
+            enum=[problem.value for problem in ClipProblem],
+        ),
         _field("metadata", "Metadata in the file, such as GUANO, as JSON.", "any"),
     ],
     mediaID="media",
@@ -189,8 +207,8 @@ def columns(schema: Json) -> tuple[TableColumn, ...]:
     fields = schema["fields"]
     assert isinstance(fields, list)
     return tuple(
-        TableColumn(field["name"], NUMERIC_TYPES.get(field["type"], "text")) for field in fields
+        TableColumn(field["name"], COLUMN_TYPES.get(field["type"], "text")) for field in fields
     )
 
 
-NUMERIC_TYPES: dict[str, ColumnType] = {"number": "number", "integer": "whole"}
+COLUMN_TYPES: dict[str, ColumnType] = {"number": "number", "integer": "whole", "any": "json"}

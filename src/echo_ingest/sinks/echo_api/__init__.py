@@ -5,6 +5,7 @@ The API cannot tell a repeat: a POST repeated after a lost reply makes a second 
 large for an event takes two (upload, then event). `project_echo` has what is sent, `replies` what
 answers mean, and docs/echo-api.md describes both to people.
 
+- A detection whose label names no animal needs no call: the API has no place for it.
 - A 2xx that is no web page: taken. Of many events, all but those that the answer names.
 - 401, 403, 404, 405: the key or the address is wrong, so the API is unavailable. But where it takes
   an event from us, it only does not offer us this call: the record is refused.
@@ -18,10 +19,13 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import BytesIO
+from itertools import takewhile
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 import structlog
+from msgspec import Struct
 
 from echo_ingest import __version__
 from echo_ingest.reasons import ReasonCode
@@ -71,6 +75,14 @@ class HeadOfLine:
         """The id of its clip, once that has been uploaded; an event may name it by this."""
 
 
+class BulkEvent(Struct, frozen=True, gc=False):
+    """A detection in a bulk call."""
+
+    index: int
+    """Its place in the batch."""
+    body: bytes
+
+
 class EchoApi:
     """The sink that takes records to one Echo API; satisfies `Sink`.
 
@@ -109,9 +121,12 @@ class EchoApi:
 
     async def write(self, batch: Sequence[Delivery]) -> Written:
         """Settle the first record, or the leading detections together; or raise `Unavailable`."""
+        silent = sum(1 for _ in takewhile(_needs_no_call, batch))
+        if silent:
+            return Written(silent)
         events = self._leading_events(batch)
         if len(events) > 1:
-            written = await self._write_many(batch[: len(events)], events)
+            written = await self._write_many(batch, events)
             if written is not None:
                 return written
         delivery = batch[0]
@@ -215,14 +230,19 @@ class EchoApi:
 
     # ------------------------------------------------------------------ many detections at once
 
-    def _leading_events(self, batch: Sequence[Delivery]) -> list[bytes]:
-        """Return the bodies of the leading detections that fit one bulk call; it wants arrays."""
-        events: list[bytes] = []
+    def _leading_events(self, batch: Sequence[Delivery]) -> list[BulkEvent]:
+        """Return the leading detections that fit one bulk call; it wants arrays.
+
+        What needs no call may stand between them.
+        """
+        events: list[BulkEvent] = []
         size_bytes = len("[")
         if not self._has_bulk:
             return events
-        for delivery in batch[:BULK_EVENTS_MAX]:
+        for index, delivery in enumerate(batch[:BULK_EVENTS_MAX]):
             record = delivery.record
+            if _needs_no_call(delivery):
+                continue
             if delivery.offset <= self._singly_through or not isinstance(record, Detection):
                 break
             try:
@@ -234,18 +254,19 @@ class EchoApi:
             size_bytes += len(body or b"") + len(",")
             if body is None or size_bytes > project_echo.JSON_BYTES_MAX:
                 break
-            events.append(body)
+            events.append(BulkEvent(index, body))
         return events
 
     async def _write_many(
-        self, batch: Sequence[Delivery], events: Sequence[bytes]
+        self, batch: Sequence[Delivery], events: Sequence[BulkEvent]
     ) -> Written | None:
-        """Settle all of them with one call; return None if they are to go one by one."""
-        keys = b"".join(delivery.key for delivery in batch)
+        """Settle all of `events` with one call; return None if they are to go one by one."""
+        keys = b"".join(batch[each.index].key for each in events)
+        count = events[-1].index + 1
         reply = await self._call(
             "POST",
             BULK,
-            b"[" + b",".join(events) + b"]",
+            b"[" + b",".join(each.body for each in events) + b"]",
             hashlib.blake2b(keys, digest_size=16).digest(),
             reply_bytes_max=BULK_REPLY_BYTES_MAX,
         )
@@ -262,12 +283,18 @@ class EchoApi:
                 )
             if len(refusals) < len(events):
                 self._failures_max = FAILURES_MAX
-                return Written(len(events), tuple(refusals))
+                return Written(
+                    count,
+                    tuple(
+                        msgspec.structs.replace(each, index=events[each.index].index)
+                        for each in refusals
+                    ),
+                )
         elif reply.status in (401, 403, 404, 405):  # an event shows if it is only this call
             self._has_bulk = False
         elif reply.status != 500:
             _raise_for_the_world(reply)
-        self._singly_through = batch[-1].offset
+        self._singly_through = batch[count - 1].offset
         if reply.status == 500:
             raise _unavailable(reply, Cause.ANSWERS_ERRORS)
         return None
@@ -380,6 +407,11 @@ class EchoApi:
                 if isinstance(error, aiohttp.ClientSSLError)
                 else Cause.UNREACHABLE,
             ) from None
+
+
+def _needs_no_call(delivery: Delivery) -> bool:
+    """Return whether the API has no call for the record, and nobody has to do anything about it."""
+    return project_echo.is_sound_of_no_animal(delivery.record)
 
 
 def _raise_for_the_world(reply: Reply) -> None:

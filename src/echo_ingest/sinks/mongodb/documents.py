@@ -7,7 +7,7 @@ answers a whole list of events with an error if the species of one of them is mi
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import bson
 import msgspec
@@ -16,6 +16,7 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 
+from echo_ingest.decode.times import received
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     AnyRecord,
@@ -44,6 +45,9 @@ ID_BYTES = 17
 """What `_id` adds to a document: a type, a name and an `ObjectId`."""
 UNKNOWN = "Unknown"
 """What the API itself writes for a species that the database does not have."""
+
+CLOCK_TOLERANCE = timedelta(days=1)
+"""More than a clock that is believed can be ahead."""
 
 Fields = dict[str, object]
 
@@ -83,7 +87,7 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
     refusals: list[Refusal] = []
     joins: dict[tuple[str, str], list[int]] = {}
     documents: list[Write] = []
-    reports: dict[str, tuple[Telemetry | Recording, list[int]]] = {}
+    reports: dict[str, tuple[Delivery, list[int]]] = {}
     places: dict[str, tuple[Place, list[int]]] = {}
     for index, delivery in enumerate(batch):
         record = delivery.record
@@ -98,16 +102,16 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
         node = project_echo.node_id(record)
         if node is not None and record.place is not None and (NODES, node) in joins:
             places.setdefault(node, (record.place, []))[1].append(index)
-        if reporter is not None and isinstance(record, Telemetry | Recording):
-            newest, indexes = reports.setdefault(reporter, (record, []))
+        if reporter is not None:
+            newest, indexes = reports.setdefault(reporter, (delivery, []))
             indexes.append(index)
-            if record.observed_at > newest.observed_at:
-                reports[reporter] = (record, indexes)
+            if _is_newer(delivery, newest):
+                reports[reporter] = (delivery, indexes)
     located = [_location(node, place, tuple(i)) for node, (place, i) in places.items()]
     reported = [
         write
-        for node, (record, indexes) in reports.items()
-        for write in _report(node, record, tuple(indexes))
+        for node, (newest, indexes) in reports.items()
+        for write in _report(node, newest, tuple(indexes))
     ]
     joined = [
         Write(collection, name, tuple(indexes), {"$setOnInsert": fields})
@@ -128,11 +132,21 @@ def document_id(key: bytes) -> ObjectId:
 
 
 def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[Write]:
-    """Yield the record's own document; telemetry has none.
+    """Yield the record's own document.
 
-    Raises `EventRefused`.
+    Telemetry has none, nor has a sound of no animal without its clip: the Echo Store has no
+    collection for them. Raises `EventRefused`.
     """
     match delivery.record:
+        case Detection() as sound if project_echo.is_sound_of_no_animal(sound):
+            if sound.clip is None:
+                return
+            project_echo.check_finite(sound)
+            fields = _upload(sound, sound.clip, delivery, schema) | {
+                "label": sound.species,
+                "observationType": sound.observation_type,
+            }
+            collection = AUDIO_UPLOADS
         case Detection() as detection:
             audio = _audio(delivery, detection.clip) or detection.clip_reference or ""
             form = project_echo.event_form(detection, schema, audio)
@@ -140,7 +154,7 @@ def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[W
             collection = EVENTS
         case Recording() as recording:
             project_echo.check_finite(recording)
-            fields = _upload(recording, delivery, schema)
+            fields = _upload(recording, recording.clip, delivery, schema)
             collection = AUDIO_UPLOADS
         case Movement() as movement:
             project_echo.check_finite(movement)
@@ -154,10 +168,22 @@ def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[W
         case _:
             return
     key = delivery.key.hex()
-    document = _encoded(fields | {"messageKey": key})
+    document = _encoded(fields | _quality(delivery.record) | {"messageKey": key})
     yield Write(
         collection, document_id(delivery.key), (index,), {"$setOnInsert": document}, key=key
     )
+
+
+def _quality(record: AnyRecord) -> Fields:
+    """Return what was not believed of a record, and where its time is not the device's own."""
+    clip = clips.clip_of(record)
+    fields = {
+        "timeSource": record.time_source if record.time_source == "received" else None,
+        "timeProblem": record.time_problem,
+        "deviceTime": record.device_time,
+        "clipProblem": None if clip is None else clip.problem,
+    }
+    return {name: str(value) for name, value in fields.items() if value is not None}
 
 
 def _encoded(fields: Fields) -> RawBSONDocument:
@@ -186,18 +212,19 @@ def _audio(delivery: Delivery, clip: Clip | None) -> str:
     return base64.b64encode(clips.audio_of(delivery.message)).decode("ascii")
 
 
-def _upload(recording: Recording, delivery: Delivery, schema: Schema) -> Fields:
-    clip = recording.clip
-    name = project_echo.upload_name(recording, clip)
-    place = project_echo.lla(recording.place)
+def _upload(
+    record: Recording | Detection, clip: Clip, delivery: Delivery, schema: Schema
+) -> Fields:
+    name = project_echo.upload_name(record, clip)
+    place = project_echo.lla(record.place)
     return {
         "filename": name,
         "original_filename": name,
         "content_type": project_echo.CONTENT_TYPES.get(clip.container, f"audio/{clip.container}"),
         "size_bytes": clip.size_bytes,
         "sha256": clip.sha256,
-        "timestamp": recording.observed_at,
-        "sensorId": project_echo.node_id(recording),
+        "timestamp": record.observed_at,
+        "sensorId": project_echo.node_id(record),
         "microphoneLLA": place
         if schema == "arrays"
         else msgspec.to_builtins(project_echo.LlaObject(*place)),
@@ -213,7 +240,7 @@ def _upload(recording: Recording, delivery: Delivery, schema: Schema) -> Fields:
 
 def _joined(record: AnyRecord) -> Iterator[tuple[str, str]]:
     """Yield the species and the node that the record names."""
-    if isinstance(record, Detection | Movement):
+    if isinstance(record, Detection | Movement) and not project_echo.is_sound_of_no_animal(record):
         yield SPECIES, record.species
     node = project_echo.node_id(record)
     if node is not None and not isinstance(record, Movement):
@@ -253,13 +280,32 @@ def _reporter(record: AnyRecord) -> str | None:
     return None
 
 
-def _report(node: str, record: Telemetry | Recording, records: tuple[int, ...]) -> Iterator[Write]:
+def _is_newer(delivery: Delivery, known: Delivery) -> bool:
+    """Return whether a report replaces the one that is known, as the conditions of `_report` do."""
+    known_at, at = known.record.observed_at, delivery.record.observed_at
+    return at > known_at or (
+        delivery.offset > known.offset and known_at > _impossible_from(delivery)
+    )
+
+
+def _impossible_from(delivery: Delivery) -> datetime:
+    """Return the time after which nothing was observed that was stored before this record.
+
+    Where our own clock was ahead for a while, reports without a time of their own say so.
+    """
+    return received(delivery.message.received_at_ms) + CLOCK_TOLERANCE
+
+
+def _report(node: str, delivery: Delivery, records: tuple[int, ...]) -> Iterator[Write]:
     """Yield two updates with the report, of which at most one applies.
 
-    One is for a node without a report, the other for a node with an older one.
+    One is for a node without a report, the other for a node with an older one, or with one of a
+    time that cannot be true.
 
     `lastSeen` is text, as the API writes it and wants to read it again.
     """
+    record = delivery.record
+    assert isinstance(record, Telemetry | Recording)
     health, at = record.health, record.observed_at.astimezone(UTC)
     assert health is not None
     values = {
@@ -271,14 +317,23 @@ def _report(node: str, record: Telemetry | Recording, records: tuple[int, ...]) 
         "temperatureCelsius": health.temperature_celsius,
         "uptimeSeconds": health.uptime_seconds,
         "bootedAt": health.booted_at,
+        "externalPower": health.external_power,
+        "timeProblem": None if record.time_problem is None else str(record.time_problem),
+        "deviceTime": record.device_time,
     }
     known = {name: value for name, value in values.items() if value is not None}
     update = {
         "$set": {
-            "health": {"observedAt": at, **known},
+            "health": {"observedAt": at, "journalOffset": delivery.offset, **known},
             "lastSeen": at.isoformat(),
             "lastMessage": project_echo.heartbeat_line(record),
         }
     }
-    for condition in ({"$exists": False}, {"$lt": at}):
-        yield Write(NODES, node, records, update, {"health.observedAt": condition})
+    impossible = {"health.observedAt": {"$gt": _impossible_from(delivery)}}
+    older = [
+        {"health.observedAt": {"$lt": at}},
+        impossible | {"health.journalOffset": {"$lt": delivery.offset}},
+        impossible | {"health.journalOffset": {"$exists": False}},
+    ]
+    yield Write(NODES, node, records, update, {"health.observedAt": {"$exists": False}})
+    yield Write(NODES, node, records, update, {"$or": older})

@@ -21,7 +21,13 @@ COLUMNS = {
     for of_kind, columns in FLAT.items()
 }
 """Table → its columns, in the order of `table_rows`."""
-NODE_COLUMNS = ("node", "first_heard_at", "last_heard_at", "placed_at", *PLACE)
+NODE_COLUMNS = (
+    "node",
+    *("first_heard_at", "first_offset"),
+    *("last_heard_at", "last_offset"),
+    *("placed_at", "placed_offset"),
+    *PLACE,
+)
 
 
 def _places(*names: str) -> dict[str, list[int]]:
@@ -45,36 +51,44 @@ def table_rows(batch: Sequence[Delivery]) -> dict[str, list[Row]]:
 
 
 def node_rows(batch: Iterable[Delivery]) -> list[Row]:
-    """Return rows in `NODE_COLUMNS`, sorted: transactions that lock in one order never deadlock."""
+    """Return rows in `NODE_COLUMNS`, sorted: transactions that lock in one order never deadlock.
+
+    The offset tells which message came later, and not the clock, which may have leapt.
+    """
     nodes: dict[str, _NodeUpdate] = {}
     for delivery in batch:
         node, place = delivery.record.node, delivery.record.place
         if node is None:
             continue
-        at_ms = delivery.message.received_at_ms
-        heard = nodes.setdefault(node, _NodeUpdate(at_ms, at_ms))
-        heard.first_at_ms = min(heard.first_at_ms, at_ms)
-        heard.last_at_ms = max(heard.last_at_ms, at_ms)
-        if place is not None and at_ms >= heard.placed_at_ms:
-            heard.placed_at_ms, heard.place = at_ms, place
+        heard = nodes.setdefault(node, _NodeUpdate(delivery, delivery))
+        if delivery.offset < heard.first.offset:
+            heard.first = delivery
+        if delivery.offset > heard.last.offset:
+            heard.last = delivery
+        if place is not None and (heard.placed is None or delivery.offset >= heard.placed.offset):
+            heard.placed, heard.place = delivery, place
     return [
         (
             node,
-            received(heard.first_at_ms),
-            received(heard.last_at_ms),
-            None if heard.place is None else received(heard.placed_at_ms),
+            *_receipt(heard.first),
+            *_receipt(heard.last),
+            *((None, None) if heard.placed is None else _receipt(heard.placed)),
             *flat_place(heard.place),
         )
         for node, heard in sorted(nodes.items(), key=itemgetter(0))
     ]
 
 
+def _receipt(delivery: Delivery) -> Row:
+    return received(delivery.message.received_at_ms), delivery.offset
+
+
 class _NodeUpdate(Struct):
     """What a batch says about one node: when it was heard, and its newest place."""
 
-    first_at_ms: int
-    last_at_ms: int
-    placed_at_ms: int = 0
+    first: Delivery
+    last: Delivery
+    placed: Delivery | None = None
     place: Place | None = None
 
 

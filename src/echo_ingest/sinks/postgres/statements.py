@@ -1,5 +1,6 @@
 """The SQL with which a batch is written."""
 
+from echo_ingest.columns import PLACE
 from echo_ingest.sinks.postgres.rows import COLUMNS, NODE_COLUMNS
 
 SESSION = """
@@ -29,27 +30,47 @@ UNSTAGE = {
     for table, columns in COLUMNS.items()
 }
 
-PLACED = NODE_COLUMNS[3:]
-# The known place stays unless the reported one is newer.
+CAME_LATER = """
+    excluded.{0}_offset > coalesce(known.{0}_offset, 0)
+    OR excluded.{1} BETWEEN coalesce(known.{1}, '-infinity') + interval '1 hour'
+        AND now() + interval '1 day'
+"""
+"""True of what came later by the journal: a clock that leapt ahead and came back hides nothing.
+Also true of what came much later by the clock: a service can have begun a new journal. A repeat is
+neither."""
+CAME_FIRST = """
+    excluded.first_heard_at < known.first_heard_at AND (
+        excluded.first_offset < coalesce(known.first_offset, 9223372036854775807)
+        OR known.first_heard_at > now() + interval '1 day'
+    )
+"""
+"""True of what came earlier by the journal as well as by the clock, which may fall behind."""
+HEARD = {
+    ("first_heard_at", "first_offset"): CAME_FIRST,
+    ("last_heard_at", "last_offset"): CAME_LATER.format("last", "last_heard_at"),
+    ("placed_at", "placed_offset", *PLACE): "excluded.placed_at IS NOT NULL AND ("
+    + CAME_LATER.format("placed", "placed_at")
+    + ")",
+}
+"""What is known of a node → when a batch knows it better."""
+NODE_TYPES = (
+    "text",
+    *("timestamptz", "bigint") * 3,
+    *("float8",) * len(PLACE),
+)
 HEAR = f"""
     INSERT INTO echo.nodes AS known ({", ".join(NODE_COLUMNS)})
-    SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[],
-        $5::float8[], $6::float8[], $7::float8[], $8::float8[])
-    ON CONFLICT (node) DO UPDATE SET
-        first_heard_at = least(known.first_heard_at, excluded.first_heard_at),
-        last_heard_at = greatest(known.last_heard_at, excluded.last_heard_at),
-        ({", ".join(PLACED)}) = (
-            SELECT {", ".join(PLACED)}
-            FROM (VALUES
-                (1, {", ".join(f"known.{name}" for name in PLACED)}),
-                (2, {", ".join(f"excluded.{name}" for name in PLACED)})
-            ) AS places (turn, {", ".join(PLACED)})
-            ORDER BY placed_at DESC NULLS LAST, turn
-            LIMIT 1
-        )
-    WHERE excluded.first_heard_at < known.first_heard_at
-        OR excluded.last_heard_at > known.last_heard_at
-        OR excluded.placed_at > coalesce(known.placed_at, '-infinity')
+    SELECT * FROM unnest({
+    ", ".join(f"${number}::{each}[]" for number, each in enumerate(NODE_TYPES, 1))
+})
+    ON CONFLICT (node) DO UPDATE SET {
+    ", ".join(
+        f"{name} = CASE WHEN {better} THEN excluded.{name} ELSE known.{name} END"
+        for names, better in HEARD.items()
+        for name in names
+    )
+}
+    WHERE {" OR ".join(f"({better})" for better in HEARD.values())}
 """
 
 MAKE_MONTHS = "SELECT echo.make_months($1)"
