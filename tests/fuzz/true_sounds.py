@@ -199,12 +199,14 @@ def _vbri(frame: bytes, count: int, size: int) -> bytes:
 def _ape(rng: Random) -> bytes:
     """Return an APEv2 tag, with a header or without one."""
     item = struct.pack("<II", 4, 0) + b"Title\0Tone"
-    head = struct.pack("<III", 2_000, len(item) + 32, 1)
-    footer = b"APETAGEX" + head + struct.pack("<I", 0) + bytes(8)
+
+    def mark(flags: int) -> bytes:
+        sizes = struct.pack("<III", 2_000, len(item) + 32, 1)
+        return b"APETAGEX" + sizes + struct.pack("<I", flags) + bytes(8)
+
     if rng.random() < 0.5:
-        return item + footer
-    marks = struct.pack("<I", 0xA0000000) + bytes(8)
-    return b"APETAGEX" + head + marks + item + footer
+        return item + mark(0)
+    return mark(0xA0000000) + item + mark(0x80000000)
 
 
 def mp3(rng: Random) -> File:
