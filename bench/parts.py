@@ -16,7 +16,7 @@ from statistics import median
 from rich.table import Table
 
 from bench.disk import synced_bytes_per_second
-from bench.payloads import CLIP_BYTES, Form, messages
+from bench.payloads import CLIP_BYTES, RECEIVED_AT_MS, Form, messages
 from bench.results import screen
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import (
@@ -26,7 +26,7 @@ from echo_ingest.journal import (
     Journal,
     connect,
 )
-from echo_ingest.journal.plan import plan
+from echo_ingest.journal.plan import Known, plan
 from echo_ingest.record import Message, payload_hash
 from echo_ingest.settings import Settings
 
@@ -60,17 +60,24 @@ def _measured(form: Form, number: int, batch: int) -> dict[str, float]:
     identify = Decoder(Settings().payload_bytes_max).identify
     node_of = Settings().node_of
     received = [
-        Message(topic, payload, 0, node_of(topic)) for topic, payload in messages(form, number)
+        Message(topic, payload, RECEIVED_AT_MS, node_of(topic))
+        for topic, payload in messages(form, number)
     ]
     arrivals: list[Arrival] = [(each, identify(each)) for each in received]
     steps: dict[str, Callable[[], object]] = {
         "identify: is it valid, and which": lambda: [identify(each) for each in received],
         "hash": lambda: [payload_hash(each) for each in received],
-        "plan: keys and rows, with the hash": lambda: plan(arrivals, 1, {}, Counter()),
+        "plan: keys and rows, with the hash": lambda: plan(
+            arrivals, 1, Known(_not_there), Counter()
+        ),
     }
     spent = {name: median(_timed(step) for _ in range(ROUNDS)) for name, step in steps.items()}
-    spent |= _sqlite(plan(arrivals, 1, {}, Counter()).records, batch)
+    spent |= _sqlite(plan(arrivals, 1, Known(_not_there), Counter()).records, batch)
     return {name: seconds / number * 1e6 for name, seconds in spent.items()}
+
+
+def _not_there(offset: int) -> Message:
+    raise KeyError(offset)
 
 
 def _timed(step: Callable[[], object]) -> float:

@@ -19,6 +19,8 @@ CLIP_BYTES = 500_000
 CLIPS = 8
 """How many different clips there are; a number in each message makes it unique."""
 EPOCH_SECONDS = 1_795_451_157
+RECEIVED_AT_MS = (EPOCH_SECONDS + 86_400) * 1000
+"""When they are received where no broker brings them: after each of them was sent."""
 
 DETECTION = (
     '{"type": "prediction", "timestamp": "%d", "sensor_id": "%s", "species": "%s", '

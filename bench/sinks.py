@@ -24,7 +24,7 @@ import obstore
 from msgspec import Struct
 from pymongo import AsyncMongoClient, UpdateOne, WriteConcern
 
-from bench.payloads import CLIP_BYTES, Form, messages
+from bench.payloads import CLIP_BYTES, RECEIVED_AT_MS, Form, messages
 from echo_ingest.cli.options import log_from
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import READ_BYTES_MAX
@@ -153,7 +153,7 @@ def batches(form: Form, records: int, size: int, seed: int) -> Iterator[list[Del
     decoder = Decoder(PAYLOAD_BYTES_MAX)
     batch: list[Delivery] = []
     for offset, (topic, payload) in enumerate(messages(form, records, seed), 1):
-        arrived = Message(topic, payload, 1_795_451_157_000, topic.rpartition("/")[2])
+        arrived = Message(topic, payload, RECEIVED_AT_MS, topic.rpartition("/")[2])
         identified = decoder.identified(arrived, hashed=True)
         assert not isinstance(identified, Rejected), identified.render()
         key = message_key(arrived, identified.identity, payload_hash(arrived), offset)

@@ -4,15 +4,16 @@ import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
 from echo_ingest.almanac import Almanac, CallFilter, ListedCall, Night
-from echo_ingest.almanac.observation import MEASURES
+from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, MEASURES
 from echo_ingest.decode import Decoder
+from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import AnyRecord, Detection, Recording, Rejected, Telemetry
 
@@ -43,6 +44,10 @@ class JournalRecord:
     @property
     def observed_at_ms(self) -> int:
         return int(self.record.observed_at.timestamp() * 1000)
+
+    @property
+    def is_call(self) -> bool:
+        return isinstance(self.record, Detection) and self.record.observation_type == "animal"
 
     @property
     def clip_ms(self) -> int | None:
@@ -82,7 +87,7 @@ def check(almanac_path: Path, journal_path: Path) -> None:
 def check_calls(almanac: Almanac, entries: list[JournalRecord]) -> None:
     recordings = [each for each in entries if isinstance(each.record, Recording)]
     expected = sorted(
-        (call_of(each, recordings) for each in entries if isinstance(each.record, Detection)),
+        (call_of(each, recordings) for each in entries if each.is_call),
         key=lambda call: (call.observed_at_ms, call.offset),
         reverse=True,
     )
@@ -140,7 +145,7 @@ def call_of(entry: JournalRecord, recordings: list[JournalRecord]) -> ListedCall
         clip_offset = max(under_way)[1] if under_way else None
     return ListedCall(
         *(entry.offset, entry.observed_at_ms, entry.node, species, common_name or None),
-        *(record.confidence, clip_offset),
+        *(record.confidence, clip_offset, record.time_source == "device"),
     )
 
 
@@ -148,7 +153,7 @@ def call_of(entry: JournalRecord, recordings: list[JournalRecord]) -> ListedCall
 
 
 def check_nights(almanac: Almanac, entries: list[JournalRecord], zone: ZoneInfo) -> None:
-    all_calls = [call_of(each, []) for each in entries if isinstance(each.record, Detection)]
+    all_calls = [call_of(each, []) for each in entries if each.is_call]
     for wanted in FILTERS:
         calls = [call for call in all_calls if is_wanted(call, wanted)]
         by_night: dict[date, dict[str, list[ListedCall]]] = defaultdict(lambda: defaultdict(list))
@@ -182,8 +187,8 @@ def all_nights(almanac: Almanac, wanted: CallFilter, zone: ZoneInfo) -> list[Nig
 
 
 def evening_of(at_ms: int, zone: ZoneInfo) -> date:
-    hour_began = datetime.fromtimestamp(at_ms // HOUR_MS * 3600, zone)
-    return hour_began.date() - timedelta(days=hour_began.hour < 12)
+    local = datetime.fromtimestamp(at_ms / 1000, zone)
+    return local.date() - timedelta(days=local.hour < 12)
 
 
 # ---------------------------------------------------------------------- refused
@@ -219,17 +224,24 @@ def check_refused(almanac: Almanac, reader: JournalReader) -> None:
 
 
 def check_nodes(almanac: Almanac, reader: JournalReader, entries: list[JournalRecord]) -> None:
-    spans: dict[str, tuple[int, int]] = {}
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    days: dict[str, list[NodeDay]] = defaultdict(list)
     for day in reader.node_days():
-        first, last = spans.get(day.node, (day.first_heard_at_ms, day.last_heard_at_ms))
-        spans[day.node] = min(first, day.first_heard_at_ms), max(last, day.last_heard_at_ms)
-    spans.pop("", None)
-    page = almanac.nodes(0, 0)
-    assert page.total == len(spans)
-    assert {
-        node.name: (node.first_heard_at_ms, node.last_heard_at_ms) for node in page.nodes
-    } == spans
+        days[day.node].append(day)
+    days.pop("", None)
+    page = almanac.nodes(now_ms, now_ms)
+    assert page.total == len(days)
+    assert {node.name for node in page.nodes} == days.keys()
+    soon_ms = now_ms + CLOCK_TOLERANCE_MS
     for node in page.nodes:
+        of_node = days[node.name]
+        assert node.first_heard_at_ms == min(day.first_heard_at_ms for day in of_node)
+        assert node.last_heard_at_ms is not None
+        last = [day.last_heard_at_ms for day in of_node]
+        if (true := max((at for at in last if at <= soon_ms), default=None)) is not None:
+            assert node.last_heard_at_ms == true
+        else:  # it was heard only while the host's clock was ahead
+            assert soon_ms < node.last_heard_at_ms <= max(last)
         clips = [each.offset for each in entries if each.node == node.name and each.clip_ms]
         assert node.last_clip_offset == max(clips, default=None)
 
@@ -246,9 +258,10 @@ def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
     for each in entries:
         hour, observed = each.received_at_ms // HOUR_MS, each.observed_at_ms // HOUR_MS
         received[each.node, hour] += 1
-        calls[each.node, observed] += isinstance(each.record, Detection)
+        calls[each.node, observed] += each.is_call
         if each.record.time_source == "device":
-            delays[each.node, hour].append(each.received_at_ms - each.observed_at_ms)
+            of_sound = (each.clip_ms or 0) if each.record.form == "audio-file" else 0
+            delays[each.node, hour].append(each.received_at_ms - each.observed_at_ms - of_sound)
         if isinstance(each.record, Recording | Telemetry) and each.record.health is not None:
             for measure in MEASURES:
                 value = getattr(each.record.health, measure)

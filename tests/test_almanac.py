@@ -18,27 +18,31 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 import apsw
+import msgspec
 import pytest
 
 from echo_ingest.almanac import (
     Almanac,
     AlmanacUnready,
     CallFilter,
+    Clock,
     Follower,
     NodeSummary,
     almanac_path,
     note_sample,
 )
-from echo_ingest.almanac.observation import names_of
+from echo_ingest.almanac.almanac_file import open_to_write
+from echo_ingest.almanac.observation import names_of, observe
 from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.almanac.samples import per_hour
 from echo_ingest.almanac.uncoded_reasons import alike
-from echo_ingest.decode import Decoder
+from echo_ingest.decode import Decoder, NodeRules, Rules
 from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Journal, Ledger, SinkLedger
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.recovery.salvage import salvage
-from echo_ingest.record import Message
+from echo_ingest.quality import TimeProblem
+from echo_ingest.record import Clip, Detection, Health, Message, Telemetry
 from echo_ingest.simulator.sounds import CALLS, wav
 from tests.harness import eventually
 from tests.recount import HOUR_MS, PAYLOAD_BYTES_MAX, check
@@ -318,11 +322,14 @@ def test_a_night_is_from_noon_to_noon_where_it_is_asked_for(site: Site) -> None:
         nights = almanac.nights(CallFilter(), adelaide)
         in_utc = almanac.nights(CallFilter(), ZoneInfo("UTC"))
         further = almanac.nights(CallFilter(until_ms=nights[0].since_ms), adelaide)
-    # 11:24 and 12:06 are of one UTC hour each: 01:54 and 02:36, whose hours begin before noon.
-    assert [(str(each.evening), each.species[0].calls) for each in nights] == [("2026-09-14", 4)]
-    assert (nights[0].since_ms // HOUR_MS) % 24 == 3
+    # 11:24 and 12:06 are 01:54 and 02:36 in UTC: noon lies in the middle of an hour.
+    assert [(str(each.evening), each.species[0].calls) for each in nights] == [
+        ("2026-09-15", 1),
+        ("2026-09-14", 3),
+    ]
+    assert nights[0].since_ms == int((evening + timedelta(hours=14)).timestamp() * 1000)
     assert [(str(each.evening), each.species[0].calls) for each in in_utc] == [("2026-09-14", 4)]
-    assert further == []
+    assert further == nights[1:]
 
 
 @pytest.mark.parametrize("steps", range(1, 12))
@@ -377,7 +384,7 @@ def test_reasons_with_a_code_are_grouped_by_it_and_by_the_field(site: Site) -> N
         (ReasonKey(code=out_of_range, field="confidence"), 2, 2),
         (ReasonKey(code="impossible_value", field="sampleRate"), 1, 1),
     ]
-    assert "confidence: The confidence is not a percentage from 0 to 100." in titles
+    assert "confidence: The confidence is out of range." in titles
 
 
 def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: Site) -> None:
@@ -394,7 +401,7 @@ def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: S
 
     site.follow().close()
     with contextlib.closing(Almanac(site.path)) as almanac:
-        assert almanac.room().days is None
+        assert almanac.room(NOON_MS).days is None
     for hour in range(8):
         for minute in (0, 30, 59):
             # Somebody moves a large file away in the fifth hour; it fills by 1 GB a day.
@@ -407,7 +414,7 @@ def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: S
         minutes = almanac.samples(NOON_MS, NOON_MS + HOUR_MS)
         halves = almanac.samples(NOON_MS, NOON_MS + 2 * HOUR_MS, 60)
         listening = almanac.listening(NOON_MS, NOON_MS + HOUR_MS)
-        room = almanac.room()
+        room = almanac.room(NOON_MS + 8 * HOUR_MS)
     assert [each.answered for each in minutes] == [True, True, False, True]
     assert (minutes[1].received, minutes[1].broker_dropped) == (3_007, 2)
     assert minutes[1].sinks["api"].backlog == 4
@@ -416,12 +423,333 @@ def test_samples_tell_when_the_service_was_there_and_how_long_room_lasts(site: S
     assert (listening[0].answered_share, listening[0].minutes) == (0.75, 4)
     assert room.filling_bytes_per_day == pytest.approx(10**9, rel=0.01)
     assert room.days == pytest.approx(1050 - 479 / 1440, rel=0.01)
-    week = 8 * 24 * 60 + 480
-    sample(week, 10**6, 10**9)
+
+
+def test_samples_of_eight_days_are_kept_however_the_clock_leaps(site: Site) -> None:
+    def sample(minute: int, room_bytes: int) -> None:
+        sinks = {"api": SinkLedger(0, 0, 0, 0, 0.0, None)}
+        gauges = ServiceGauges(journal_bytes=1, disk_free_bytes=2, room_bytes=room_bytes)
+        ledger = Ledger(minute, minute, 0, 0, 0, sinks)
+        note_sample(site.path, NOON_MS + minute * MINUTE_MS, ledger, gauges)
+
+    site.follow().close()
+    for hour in range(10):
+        sample(60 * hour, 10**12 - hour * 10**9)
     with contextlib.closing(Almanac(site.path)) as almanac:
-        kept = almanac.samples(NOON_MS, NOON_MS + (week + 1) * MINUTE_MS)
-        assert [each.at_ms for each in kept] == [NOON_MS + week * MINUTE_MS]
-        assert len(almanac.listening(NOON_MS, NOON_MS + 9 * 24 * HOUR_MS)) == 9
+        before = almanac.samples(0, 2**44), almanac.room(NOON_MS + 10 * HOUR_MS)
+    sample(10 * 525_600, 77)  # the host's clock is ahead by ten years
+    sample(-60 * 1_440, 55)  # and then behind by 60 days
+    with contextlib.closing(Almanac(site.path)) as almanac:
+        since_ms = NOON_MS - HOUR_MS
+        kept = almanac.samples(since_ms, NOON_MS + 10 * HOUR_MS)
+        assert (kept, almanac.room(NOON_MS + 10 * HOUR_MS)) == before
+        assert len(almanac.listening(0, 2**44)) == 12
+    with contextlib.closing(open_to_write(site.path)) as db:
+        first = NOON_MS // MINUTE_MS + 600
+        db.execute(
+            "WITH RECURSIVE later(minute) AS (SELECT ?1 UNION ALL SELECT minute + 1 FROM later"
+            " WHERE minute < ?1 + 8 * 24 * 60) INSERT INTO sample (minute, answered)"
+            " SELECT minute, 1 FROM later",
+            (first,),
+        )
+    sample(20_000, 1)
+    with contextlib.closing(Almanac(site.path)) as almanac:
+        kept = almanac.samples(0, 2**44)
+        assert len(kept) == 8 * 24 * 60 and kept[0].at_ms > first * MINUTE_MS
+
+
+def node_now(site: Site, name: str) -> NodeSummary:
+    """Return a node as it is seen now."""
+    now_ms = time.time_ns() // 1_000_000
+    with contextlib.closing(site.follow()) as almanac:
+        node = almanac.node(name, now_ms, now_ms - now_ms % (24 * HOUR_MS))
+    assert node is not None
+    return node
+
+
+def report(site: Site, at_ms: int, received_at_ms: int, battery: int) -> None:
+    """Have the node `a` send its battery and its place, by its own clock."""
+    site.number += 1
+    fields: dict[str, object] = {
+        "id": f"r{site.number}",
+        "sensorId": "a",
+        "batteryPct": battery,
+        "timestamp": at_ms / 1000,
+        "microphoneLLA": [-37.0, 140 + battery / 100, 10],
+    }
+    site.hear("a", at_ms, fields, waited_ms=received_at_ms - at_ms)
+
+
+LEAP_MS = 10 * 365 * 24 * HOUR_MS
+BACK_MS = 60 * 24 * HOUR_MS
+
+
+@pytest.mark.parametrize("clock", ["the device's", "the host's"])
+@pytest.mark.parametrize("steps", [100, 1])
+def test_the_latest_of_a_node_survives_a_leap_of_the_clock(
+    site: Site, clock: str, steps: int
+) -> None:
+    """With one step, the almanac follows each message by the clock that the host has then."""
+    start_ms = time.time_ns() // 1_000_000 - HOUR_MS
+    leaps = [0, 0, LEAP_MS, LEAP_MS, 0, -BACK_MS, -BACK_MS, 0]
+    now_ms = [start_ms]
+    site.follower = Follower(
+        site.path, site.journal_path, Decoder(PAYLOAD_BYTES_MAX), None, lambda: now_ms[0]
+    )
+    expected = 0
+    for number, leap_ms in enumerate(leaps):
+        true_ms = start_ms + number * MINUTE_MS
+        now_ms[0] = true_ms + leap_ms
+        observed_ms = true_ms if clock == "the device's" and leap_ms >= 0 else now_ms[0]
+        report(site, observed_ms, now_ms[0], 10 + number)
+        if number % steps == 0 or number == len(leaps) - 1:
+            site.follow().close()
+        if leap_ms == 0:
+            expected = true_ms
+            node = node_now(site, "a") if steps == 1 else None
+            if node is not None:
+                assert node.battery_percent is not None and node.place is not None
+                assert node.last_heard_at_ms == expected
+                assert node.battery_percent.value == 10 + number
+                assert (node.battery_percent.at_ms, node.place.at_ms) == (expected, expected)
+    node = node_now(site, "a")
+    assert node.battery_percent is not None and node.place is not None
+    assert (node.last_heard_at_ms, node.battery_percent.value) == (expected, 17)
+    assert node.place.longitude == pytest.approx(140.17)
+
+
+def test_a_node_that_was_last_heard_before_a_leap_of_the_clock_is_not_dated_by_it(
+    site: Site,
+) -> None:
+    start_ms = time.time_ns() // 1_000_000 - HOUR_MS
+    for leap_ms in (0, LEAP_MS, -BACK_MS):
+        report(site, start_ms + leap_ms, start_ms + leap_ms, 50)
+    now_ms = start_ms - BACK_MS
+    site.follower = Follower(
+        site.path, site.journal_path, Decoder(PAYLOAD_BYTES_MAX), None, lambda: now_ms
+    )
+    site.follow().close()  # the clock is still behind
+    with contextlib.closing(Almanac(site.path)) as almanac:
+        node = almanac.node("a", now_ms, now_ms)
+        assert node is not None and node.last_heard_at_ms == now_ms
+    now_ms = start_ms + MINUTE_MS
+    for _ in site.follower._mirror.last_heard(now_ms):
+        pass
+    with contextlib.closing(Almanac(site.path)) as almanac:
+        node = almanac.node("a", now_ms, now_ms)
+        assert node is not None and node.last_heard_at_ms == start_ms
+        counts = almanac.count_nodes(now_ms)
+        assert (counts.known, counts.heard_last_hour) == (1, 1)
+
+
+def test_an_hour_of_a_wrong_clock_does_not_end_the_hourly_history(site: Site) -> None:
+    start_ms = time.time_ns() // 1_000_000 - 5 * HOUR_MS
+    for leap_ms in (0, LEAP_MS, 0):
+        report(site, start_ms + leap_ms, start_ms + leap_ms, 50)
+    site.follow().close()
+    site.journal.trim(start_ms + MINUTE_MS)  # the record of the wrong clock is now the oldest
+    with contextlib.closing(site.follow()) as almanac:
+        assert [hour.received for hour in almanac.calendar("a", 0, start_ms + HOUR_MS)] == [2]
+
+
+# ---------------------------------------------------------------------- clocks
+
+
+def clock_of(site: Site, *delays_seconds: float, apart_minutes: int = 7) -> Clock | None:
+    """Let a node send a call every few minutes, received that long after its own time."""
+    first_ms = time.time_ns() // 1_000_000 - len(delays_seconds) * apart_minutes * MINUTE_MS
+    for number, delay in enumerate(delays_seconds):
+        received_ms = first_ms + number * apart_minutes * MINUTE_MS
+        site.number += 1
+        fields: dict[str, object] = {"id": f"c{site.number}", "sensor_id": "s", "species": "x"}
+        when = datetime.fromtimestamp(received_ms / 1000 - delay, UTC).isoformat()
+        fields |= {"confidence": 80, "timestamp": when}
+        site.hear("a", received_ms, fields)
+    return node_now(site, "a").clock
+
+
+@pytest.mark.parametrize("offset_seconds", [-540.0, -5.0, 0.0, 900.0, 11 * 3_600.0, 86_400.0 * 75])
+def test_a_clock_that_is_off_by_a_constant_is_known_by_all_its_messages(
+    site: Site, offset_seconds: float
+) -> None:
+    rng = Random(int(offset_seconds))
+    delays = [offset_seconds + rng.uniform(0.2, 30) for _ in range(40)]
+    clock = clock_of(site, *delays)
+    assert clock is not None and clock.constant_over == 40
+    assert clock.ahead_seconds == pytest.approx(-min(delays), abs=0.01)
+
+
+def test_a_clock_that_runs_away_or_whose_messages_waited_is_not_off_by_a_constant(
+    site: Site,
+) -> None:
+    drifting = clock_of(site, *(600.0 + 100 * number for number in range(40)))
+    assert drifting is not None and drifting.constant_over == 0
+
+
+def test_messages_that_waited_do_not_hide_a_constant(site: Site) -> None:
+    delays = [7_200.0] * 9 + [90_000.0, 80_000.0] + [7_200.0] * 20
+    clock = clock_of(site, *delays)
+    assert clock is not None and 11 <= clock.constant_over <= 29
+    assert clock.ahead_seconds == pytest.approx(-7_200, abs=0.01)
+
+
+def test_a_clock_that_was_set_is_judged_by_what_it_has_said_since(site: Site) -> None:
+    clock = clock_of(site, *[39_600.0] * 30, *[1.0] * 30)
+    assert clock is not None and clock.verdict == "right"
+    assert 15 <= clock.constant_over <= 30
+
+
+def test_a_few_messages_tell_of_no_constant(site: Site) -> None:
+    clock = clock_of(site, *[39_600.0] * 9)
+    assert clock is not None and (clock.constant_over, clock.verdict) == (0, "late or behind")
+
+
+def test_a_recording_is_late_only_from_its_end_on(site: Site) -> None:
+    sound = wav(CALLS[0], 30.0, 2_000, Random(1))
+    first_ms = time.time_ns() // 1_000_000 - HOUR_MS
+    for number in range(12):
+        at_ms = first_ms + number * MINUTE_MS
+        when = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
+        site.hear("a", at_ms, sound, ("recorded_at", when), ("id", f"{number}"), waited_ms=31_000)
+    clock = node_now(site, "a").clock
+    assert clock is not None and clock.ahead_seconds == -1
+    assert (clock.verdict, clock.constant_over) == ("right", 12)
+
+
+NOT_BELIEVED = [
+    (TimeProblem.AFTER_RECEIPT, "2026-11-29T12:00:00+00:00", True),
+    (TimeProblem.AFTER_RECEIPT, "2037-11-29T10:00:00+11:00", True),
+    (TimeProblem.BEFORE_FIRST_DAY, "2011-03-01T00:00:00Z", True),
+    (TimeProblem.GPS_WEEK_ROLLOVER, "2007-04-15T11:00:00Z", True),
+    (TimeProblem.AFTER_RECEIPT, "2026-11-29T22:00:00", False),
+    (TimeProblem.AFTER_RECEIPT, "no time at all", False),
+    (TimeProblem.CLOCK_NOT_SET, "2000-01-01T00:01:00Z", False),
+    (TimeProblem.ZONE_UNKNOWN, "2026-11-29T22:00:00", False),
+    (None, None, False),
+]
+RECEIVED_AT = datetime(2026, 11, 29, 11, tzinfo=UTC)
+RECEIVED_MS = int(RECEIVED_AT.timestamp() * 1000)
+
+
+def delay_of(words: str | None, rules: Rules, **fields: object) -> int | None:
+    """Return what a record tells of the clock with which its device wrote `words`."""
+    given = {"observed_at": RECEIVED_AT, "time_source": "received", **fields}
+    record = Telemetry(
+        form="status",
+        message_id=None,
+        node="a",
+        sensor_id=None,
+        device_time=words,
+        health=Health(),
+        **given,  # type: ignore[arg-type]
+    )
+    return observe(record, RECEIVED_MS, rules).delay_ms
+
+
+@pytest.mark.parametrize(("problem", "words", "tells"), NOT_BELIEVED)
+def test_what_a_device_wrote_and_nobody_believed_still_tells_of_its_clock(
+    problem: TimeProblem | None, words: str | None, tells: bool
+) -> None:
+    delay_ms = delay_of(words, Rules(), time_problem=problem)
+    if tells and words is not None:
+        written = datetime.fromisoformat(words)
+        assert delay_ms == RECEIVED_MS - int(written.timestamp() * 1000)
+    else:
+        assert delay_ms is None
+
+
+def test_a_time_without_a_zone_is_measured_where_the_zone_is_known() -> None:
+    rules = Rules(zone=ZoneInfo("Australia/Melbourne"))
+    problem = TimeProblem.AFTER_RECEIPT
+    assert delay_of("2026-11-29T23:00:00", rules, time_problem=problem) == -3_600_000
+
+
+def test_a_time_that_was_corrected_is_measured_as_the_device_wrote_it() -> None:
+    rules = Rules(nodes={"a": NodeRules(clock_ahead_seconds=39_600)})
+    delay_ms = delay_of(
+        "2026-11-29T21:59:58Z",
+        rules,
+        time_problem=TimeProblem.CORRECTED,
+        time_source="device",
+        observed_at=RECEIVED_AT - timedelta(seconds=2),
+    )
+    assert delay_ms == 2_000 - 39_600_000
+
+
+# ---------------------------------------------------------------------- confidence, and no animals
+
+
+@pytest.mark.parametrize(
+    ("confidences", "flagged"),
+    [
+        ([0.86] * 10, True),
+        ([0.001, 1] * 5, True),
+        ([0.86] * 9, False),
+        ([0.86] * 10 + [1.2], False),
+        ([80.0] * 20, False),
+    ],
+)
+def test_a_node_that_only_ever_sends_fractions_is_known(
+    site: Site, confidences: list[float], flagged: bool
+) -> None:
+    for number, confidence in enumerate(confidences):
+        site.call("a", NOON_MS + number, confidence=confidence)
+        site.call("well", NOON_MS + number, confidence=63.64)
+    assert node_now(site, "a").sends_fractions == flagged
+    with contextlib.closing(site.follow()) as almanac:
+        senders = [(each.name, each.detections) for each in almanac.fraction_senders()]
+    assert senders == ([("a", len(confidences))] if flagged else [])
+
+
+def test_what_is_no_animal_is_no_call(site: Site) -> None:
+    """It is kept as a clip, and counts as a record of its node."""
+    record = Detection(
+        form="edge-prediction",
+        message_id=None,
+        node="a",
+        sensor_id=None,
+        observed_at=NOON,
+        time_source="device",
+        species="Engine",
+        observation_type="vehicle",
+        confidence=0.9,
+        clip=Clip(
+            container="wav",
+            size_bytes=1,
+            sha256="0",
+            sample_rate_hz=8_000,
+            channels=1,
+            duration_seconds=2.0,
+        ),
+    )
+    seen = observe(record, NOON_MS, Rules())
+    assert seen.call is None and seen.confidence == 0.9
+    assert seen.clip is not None and seen.clip.is_named
+    animal = observe(msgspec.structs.replace(record, observation_type="animal"), NOON_MS, Rules())
+    assert animal.call is not None and animal.call.species == "Engine"
+
+
+def test_the_journal_is_read_again_by_other_rules_and_samples_are_kept(site: Site) -> None:
+    site.hear_much(30)
+    site.follow().close()
+    gauges = ServiceGauges(journal_bytes=1, disk_free_bytes=2, room_bytes=3)
+    note_sample(site.path, NOON_MS, Ledger(0, 0, 0, 0, 0, {}), gauges)
+    rules: dict[str, NodeRules] = {}
+    decoder = Decoder(PAYLOAD_BYTES_MAX, Rules(nodes=rules))
+    site.follower = Follower(site.path, site.journal_path, decoder, site.nodes_path)
+
+    def times_now() -> dict[int, int]:
+        with contextlib.closing(site.follow()) as almanac:
+            assert len(almanac.samples(0, 2**44)) == 1
+            return {each.offset: each.observed_at_ms for each in almanac.calls(CallFilter())}
+
+    site.call("n1", NOON_MS)
+    before, offset = times_now(), site.journal.ledger().stored
+    rules["n1"] = NodeRules(clock_ahead_seconds=60)
+    after = times_now()
+    assert after.keys() == before.keys() and after[offset] == before[offset] - 60_000
+    del rules["n1"]
+    assert times_now() == before
 
 
 def test_what_an_hour_takes_is_known_after_six_whatever_a_person_does_meanwhile() -> None:

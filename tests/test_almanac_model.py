@@ -50,6 +50,8 @@ def payload(kind: str, at_ms: int, number: int) -> tuple[bytes, tuple[tuple[str,
             fields |= {"sensor_id": "s", "species": SPECIES[number % 3], "confidence": confidence}
         case "unsure":
             fields |= {"species": SPECIES[number % 3], "source_model": "m"}
+        case "no animal":
+            fields |= {"sensor_id": "s", "species": "Engine", "confidence": number % 101}
         case "clockless":
             fields |= {"sensor_id": "s", "species": SPECIES[0], "confidence": 80, "timestamp": None}
         case "health":
@@ -60,11 +62,15 @@ def payload(kind: str, at_ms: int, number: int) -> tuple[bytes, tuple[tuple[str,
 
 
 MESSAGES = st.tuples(
-    st.sampled_from(("call", "call", "call", "unsure", "clockless", "health", "recording")),
+    st.sampled_from(
+        ("call", "call", "call", "unsure", "clockless", "no animal", "health", "recording")
+    ),
     st.sampled_from(NODES),
     st.sampled_from((0, 0, 0, 2_000, -90_000, 5 * HOUR_MS, -26 * HOUR_MS)),
     st.booleans(),
 )
+LEAPS_MS = (0, 0, 0, 10 * 365 * 24 * HOUR_MS, -60 * 24 * HOUR_MS)
+"""How far the clock of the host is off while it receives some messages."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -87,15 +93,16 @@ class Machine(RuleBasedStateMachine):
         self.journal.close()
         shutil.rmtree(self.folder)
 
-    @rule(several=st.lists(MESSAGES, min_size=1, max_size=60))
-    def receive(self, several: Sequence[tuple[str, str | None, int, bool]]) -> None:
+    @rule(several=st.lists(MESSAGES, min_size=1, max_size=60), leap_ms=st.sampled_from(LEAPS_MS))
+    def receive(self, several: Sequence[tuple[str, str | None, int, bool]], leap_ms: int) -> None:
         arrivals: list[Arrival] = []
         for kind, node, waited_ms, misread in several:
             self.number += 1
             self.now_ms += 400_000
-            body, properties = payload(kind, self.now_ms - waited_ms, self.number)
+            received_at_ms = self.now_ms + leap_ms
+            body, properties = payload(kind, received_at_ms - waited_ms, self.number)
             topic = f"iotingestion/{node}" if node else "elsewhere"
-            message = Message(topic, body, self.now_ms, node, properties)
+            message = Message(topic, body, received_at_ms, node, properties)
             verdict = Decoder(PAYLOAD_BYTES_MAX).identify(message)
             if misread and self.number % 5 == 0:
                 verdict = Rejected(ReasonCode.UNKNOWN_FORM, f"misread {self.number}")

@@ -4,6 +4,7 @@ Hypothesis picks the operations, re-openings among them, and shortens what fails
 matter. `STEPS=200000 pytest tests/test_journal_model.py` looks for longer.
 """
 
+import json
 import os
 import tempfile
 from collections import Counter
@@ -35,7 +36,7 @@ from echo_ingest.record import (
 STEPS = int(os.environ.get("STEPS", "3000"))
 STEPS_A_RUN = 50
 START_SECONDS = int(datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC).timestamp())
-DAY_MS = 86_400_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 EPOCH = date(1970, 1, 1)
 EVERYTHING = 10**13
 INVALID, USED = "not JSON", "was used before"
@@ -60,18 +61,24 @@ class Sent:
 
     form: str
     content: int
-    """Its content: the same number is the same payload. Three contents share each id."""
+    """Its content apart from its time. Three contents share each id."""
+    stamp: int
+    """The time that it gives, which says nothing about a message with an id."""
     node: str | None
     received_at_ms: int
     redelivered: bool = False
 
     @property
     def payload(self) -> bytes:
-        return f"{self.form} {self.content}".encode()
+        fields: dict[str, object] = {"form": self.form, "content": self.content}
+        if self.form in ("id", "time"):
+            fields["timestamp"] = self.stamp
+        return json.dumps(fields).encode()
 
     @property
     def identity(self) -> str | None:
-        return {"id": f"id {self.content // 3}", "time": f"time {self.content}"}.get(self.form)
+        time = f"time {self.content} {self.stamp}"
+        return {"id": f"id {self.content // 3}", "time": time}.get(self.form)
 
     @property
     def message(self) -> Message:
@@ -85,9 +92,9 @@ class Sent:
             case "nothing":
                 return Identity("telemetry")
             case "time":
-                return Identity("detection", START_SECONDS + self.content)
+                return Identity("detection", START_SECONDS + self.stamp)
             case _:
-                return Identity("detection", START_SECONDS, self.identity)
+                return Identity("detection", START_SECONDS + self.stamp, self.identity)
 
     @property
     def arrival(self) -> Arrival:
@@ -125,6 +132,8 @@ class Model:
         self.last_dead_letter = 0
         self.sinks: dict[str, SinkModel] = {}
         self.trimmed = 0
+        self.heard: dict[tuple[str, int], int] = {}
+        """When each node was heard last on each day."""
         self.received: list[tuple[Sent, str]] = []
         """All that was received, with what became of it."""
         self.waiting: Counter[bytes] = Counter()
@@ -158,7 +167,18 @@ class Model:
             outcomes.append(outcome)
         self.waiting = answers + opened
         self.noted = self.acknowledged
+        self.hear(batch)
         return outcomes
+
+    def hear(self, batch: Sequence[Sent]) -> None:
+        """Believe the newer message where the clock was set back by more than an hour."""
+        latest: dict[tuple[str, int], int] = {}
+        for sent in batch:
+            key = sent.node or "", sent.received_at_ms // DAY_MS
+            latest[key] = max(latest.get(key, 0), sent.received_at_ms)
+        for key, at_ms in latest.items():
+            before_ms = self.heard.get(key, 0)
+            self.heard[key] = at_ms if before_ms > at_ms + HOUR_MS else max(before_ms, at_ms)
 
     def outcome(self, sent: Sent) -> str:
         """Return the outcome of a message by its content, redelivered or not."""
@@ -166,7 +186,7 @@ class Model:
             return INVALID
         for stored in self.records.values():
             if sent.identity is not None and stored.identity == sent.identity:
-                return "duplicate" if stored.payload == sent.payload else USED
+                return "duplicate" if stored.content == sent.content else USED
         return "stored"
 
     def acknowledge(self) -> None:
@@ -230,6 +250,7 @@ sent = st.builds(
     Sent,
     form=st.sampled_from(("id", "time", "nothing", "rubbish")),
     content=st.integers(0, 5),
+    stamp=st.integers(0, 3),
     node=st.sampled_from((None, "ridge-07", "creek-02")),
     received_at_ms=st.integers(0, 2 * DAY_MS),
     redelivered=st.booleans(),
@@ -270,12 +291,20 @@ class Beside(RuleBasedStateMachine):
         again = data.draw(st.lists(st.sampled_from(recent), min_size=1, max_size=8))
         self.append([replace(sent, redelivered=data.draw(st.booleans())) for sent in again])
 
+    @precondition(lambda self: self.model.received)
+    @rule(data=st.data(), stamps=st.lists(st.integers(4, 9), min_size=1, max_size=8))
+    def attempts_with_new_times(self, data: st.DataObject, stamps: list[int]) -> None:
+        """Send again as an outbox does that stamps each attempt anew."""
+        recent = [sent for sent, _ in self.model.received[-12:]]
+        self.append([replace(data.draw(st.sampled_from(recent)), stamp=stamp) for stamp in stamps])
+
     def append(self, batch: list[Sent]) -> None:
         outcomes = self.journal.append([each.arrival for each in batch]).outcomes
         assert [word(outcome) for outcome in outcomes] == self.model.append(batch)
         for each, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Stored | Duplicate) and outcome.offset is not None:
-                assert self.model.records[outcome.offset].payload == each.payload
+                first = self.model.records[outcome.offset]
+                assert (first.form, first.content) == (each.form, each.content)
             else:
                 assert each.redelivered or isinstance(outcome, DeadLetter)
 
@@ -382,7 +411,7 @@ class Beside(RuleBasedStateMachine):
     @rule(number=st.integers(1, 40))
     def replay_dead_letter_that_is_gone(self, number: int) -> None:
         if number not in self.model.dead_letters:
-            now = Sent("nothing", 0, None, 0)
+            now = Sent("nothing", 0, 0, None, 0)
             with pytest.raises(KeyError):
                 self.journal.replay_dead_letter(number, now.message, now.stored_identity)
 
@@ -452,7 +481,7 @@ class Beside(RuleBasedStateMachine):
                 sum(outcome in (INVALID, USED) for _, outcome in messages),
                 sum(len(sent.payload) for sent, _ in messages),
                 min(sent.received_at_ms for sent, _ in messages),
-                max(sent.received_at_ms for sent, _ in messages),
+                self.model.heard[node, day],
             )
             for (node, day), messages in received.items()
         }

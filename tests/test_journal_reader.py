@@ -14,7 +14,7 @@ from echo_ingest.journal import READ_BYTES_MAX, Arrival, Journal, JournalUnusabl
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.entries import Entry
-from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
+from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, ReceivedAhead, Selection
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     Identity,
@@ -24,13 +24,17 @@ from echo_ingest.record import (
 
 NOON = datetime(2026, 9, 14, 12, tzinfo=UTC)
 NOON_MS = int(NOON.timestamp() * 1000)
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
 
 def telemetry(number: int, node: str = "n1", *, at: datetime | None = None) -> Arrival:
     """Return a status report; its time is the device's if `at` is given."""
-    message = Message(f"t/{node}", b'{"n":%d}' % number, NOON_MS + number * 1000, node)
-    seconds = int(at.timestamp()) if at else 0
-    return message, Identity("telemetry", seconds)
+    received_at_ms = NOON_MS + number * 1000
+    fields: dict[str, object] = {"nodeId": node, "status": "online", "n": number}
+    if at is not None:
+        fields["timestamp"] = at.isoformat()
+    message = Message(f"t/{node}", msgspec.json.encode(fields), received_at_ms, node)
+    return message, Identity("telemetry", int(at.timestamp()) if at else 0)
 
 
 def movement(number: int) -> Arrival:
@@ -85,7 +89,11 @@ def test_times_select_by_the_devices_clock_or_else_by_receipt(
     journal.append([telemetry(0, at=long_ago), telemetry(1), telemetry(2, at=NOON)])
 
     def offsets(since: datetime | None, until: datetime | None) -> list[int]:
-        return [e.offset for e in reader.after(Selection(since=since, until=until), 0)]
+        selection = Selection(since=since, until=until)
+        found = [e.offset for e in reader.after(selection, 0)]
+        assert [e.offset for e in reader.newest(selection, 9)] == found[::-1]
+        assert [e.offset for e in reader.stretch(selection, 0, 3, 0).entries] == found
+        return found
 
     assert offsets(NOON, None) == [2, 3]
     assert offsets(None, NOON) == [1]
@@ -94,17 +102,52 @@ def test_times_select_by_the_devices_clock_or_else_by_receipt(
     assert offsets(NOON + timedelta(seconds=2), None) == []
 
 
-def test_the_span_of_a_time_is_where_its_records_are(
+def test_a_page_of_a_time_is_full_however_many_others_lie_between(
     journal: Journal, reader: JournalReader
 ) -> None:
-    assert reader.span(None, None) == (0, 0)
-    long_ago = datetime(2024, 1, 1, tzinfo=UTC)
-    journal.append([telemetry(0), telemetry(1, at=long_ago), telemetry(2), telemetry(3, at=NOON)])
-    assert reader.span(None, None) == (1, 4)
-    assert reader.span(NOON, None) == (1, 4)
-    assert reader.span(None, NOON) == (2, 2)
-    assert reader.span(NOON + timedelta(seconds=1), None) == (3, 3)
-    assert reader.span(NOON + timedelta(days=1), None) == (0, 0)
+    hour = timedelta(hours=1)
+    at = [NOON if number % 150 == 0 else NOON - hour for number in range(PAGE_ROWS * 3)]
+    journal.append([telemetry(number, at=each) for number, each in enumerate(at)])
+    selection = Selection(since=NOON)
+    assert [e.offset for e in reader.after(selection, 0)] == [1, 151, 301, 451]
+    assert [e.offset for e in reader.newest(selection, 3)] == [451, 301, 151]
+    assert [e.offset for e in reader.newest(selection, 3, before=151)] == [1]
+
+
+@pytest.mark.parametrize("leaps_days", [(3_650,), (-60,), (3_650, 0, -60, 0), (-60, 3_650, 0)])
+def test_times_are_found_in_whichever_order_the_days_were_seen(
+    journal: Journal, reader: JournalReader, leaps_days: tuple[int, ...]
+) -> None:
+    """A journal whose clock leapt: each record is found by its own time of receipt."""
+    received: list[datetime] = []
+    for passed_days, leap_days in enumerate((0, *leaps_days)):
+        for hour in range(0, 48, 7):
+            received.append(NOON + timedelta(days=passed_days * 2 + leap_days, hours=hour))
+            message = telemetry(len(received))[0]
+            at_ms = int(received[-1].timestamp() * 1000)
+            message = msgspec.structs.replace(message, received_at_ms=at_ms)
+            journal.append([(message, Identity("telemetry"))])
+    for since in received:
+        for until in (since + timedelta(hours=1), since + timedelta(days=30), None):
+            selection = Selection(since=since, until=until)
+            assert [e.offset for e in reader.after(selection, 0)] == [
+                offset
+                for offset, at in enumerate(received, 1)
+                if since <= at and (until is None or at < until)
+            ]
+
+
+def test_the_span_of_a_time_begins_with_the_day_before_and_ends_with_the_newest(
+    journal: Journal, reader: JournalReader
+) -> None:
+    assert reader.span(Selection()) == (0, 0)
+    journal.append([telemetry(0), telemetry(1)])
+    journal.append([telemetry(3 * 86_400), telemetry(3 * 86_400 + 1)])
+    assert reader.span(Selection()) == (1, 4)
+    assert reader.span(Selection(since=NOON)) == (1, 4)
+    assert reader.span(Selection(until=NOON)) == (1, 4)
+    assert reader.span(Selection(since=NOON + timedelta(days=3))) == (3, 4)
+    assert reader.span(Selection(since=NOON + timedelta(days=5))) == (0, 0)
 
 
 def test_a_stretch_tells_what_is_gone(journal: Journal, reader: JournalReader) -> None:
@@ -179,8 +222,8 @@ def test_parked_records_are_found_by_sink_node_and_reason(
     assert reader.count_parked(reason="HTTP 400") == rows // 3
     assert {p.node for p in reader.parked(node="n1")} == {"n1"}
     assert [(p.sink, p.reason, p.size_bytes) for p in reader.parked_at(3)] == [
-        ("api", "HTTP 400", 7),
-        ("other", "no room", 7),
+        ("api", "HTTP 400", 39),
+        ("other", "no room", 39),
     ]
     journal.request_replay("other", [3])
     assert [p.replay_requested for p in reader.parked("other")] == [True]
@@ -311,3 +354,54 @@ def test_nodes_are_counted_by_when_they_were_last_heard(
         ]
     )
     assert reader.nodes_heard(NOON_MS) == {"hour": 2, "day": 3, "week": 4}
+
+
+def heard(journal: Journal, node: str, *at_ms: int) -> None:
+    for number, each_ms in enumerate(at_ms):
+        message = Message("t", b"%s %d %d" % (node.encode(), number, each_ms), each_ms, node)
+        journal.append([(message, Identity("telemetry", 1 + number))])
+
+
+@pytest.mark.parametrize("leap_ms", [9 * 365 * DAY_MS, 60 * DAY_MS, 2 * DAY_MS, 5 * HOUR_MS])
+@pytest.mark.parametrize("forth", [True, False])
+def test_when_a_node_was_heard_survives_a_wrong_clock_once_a_true_message_came(
+    journal: Journal, reader: JournalReader, leap_ms: int, forth: bool
+) -> None:
+    wrong_ms = NOON_MS + leap_ms * (1 if forth else -1)
+    heard(journal, "n1", NOON_MS - HOUR_MS, wrong_ms, wrong_ms + 1, NOON_MS + 1_000)
+    heard(journal, "n2", NOON_MS - 8 * DAY_MS, wrong_ms)
+    now_ms = NOON_MS + 2_000
+    contact = reader.last_heard(now_ms)["n1"]
+    assert contact.last_heard_at_ms == NOON_MS + 1_000
+    same_day = leap_ms == 5 * HOUR_MS
+    assert contact.received_today == (4 if same_day else 2)
+    of_n2 = 1 if same_day else 0  # nothing came since that could tell more
+    in_days = 1 if leap_ms <= 2 * DAY_MS and not forth and not same_day else 0
+    assert reader.nodes_heard(now_ms) == {
+        "hour": 1 + (of_n2 if forth else 0),
+        "day": 1 + of_n2,
+        "week": 1 + of_n2 + in_days,
+    }
+    if not same_day and forth:
+        assert reader.last_heard(now_ms)["n2"].last_heard_at_ms == NOON_MS - 8 * DAY_MS
+
+
+def test_a_node_that_was_heard_by_a_wrong_clock_alone_was_heard_all_the_same(
+    journal: Journal, reader: JournalReader
+) -> None:
+    heard(journal, "n1", NOON_MS + 60 * DAY_MS, NOON_MS + 61 * DAY_MS)
+    assert reader.last_heard(NOON_MS)["n1"].last_heard_at_ms == NOON_MS + 60 * DAY_MS
+    assert reader.nodes_heard(NOON_MS) == {"hour": 0, "day": 0, "week": 0}
+
+
+def test_a_time_of_receipt_that_is_still_to_come_is_told(
+    journal: Journal, reader: JournalReader
+) -> None:
+    assert reader.received_ahead(NOON_MS) is None
+    heard(journal, "n1", NOON_MS, NOON_MS + HOUR_MS)
+    assert reader.received_ahead(NOON_MS) is None
+    heard(journal, "n1", NOON_MS + HOUR_MS + 1)
+    assert reader.received_ahead(NOON_MS) == ReceivedAhead(NOON_MS + HOUR_MS + 1, True)
+    heard(journal, "n1", NOON_MS + 60 * DAY_MS, NOON_MS + 1_000)
+    assert reader.received_ahead(NOON_MS) == ReceivedAhead(NOON_MS + 60 * DAY_MS, False)
+    assert reader.received_ahead(NOON_MS + 60 * DAY_MS) is None

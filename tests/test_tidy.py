@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "echo_ingest"
 LAYERS = (
     ("reasons", "quality"),
     ("record", "backoff", "metrics", "gauges", "formatting", "process"),
-    ("settings", "decode", "columns", "payload_view"),
+    ("settings", "decode", "columns", "payload_view", "night"),
     ("mqtt", "journal", "sinks", "broker"),
     ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator"),
     ("web",),

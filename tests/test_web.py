@@ -23,6 +23,7 @@ from echo_ingest.decode import Decoder
 from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.journal.cursors import Refused
+from echo_ingest.quality import ClipProblem, TimeProblem
 from echo_ingest.record import KINDS, Message
 from echo_ingest.service.web_process import listen
 from echo_ingest.settings import Settings
@@ -269,6 +270,24 @@ async def test_a_record_is_shown_as_it_was_decoded(site: Site) -> None:
         "problem": None,
         "audio_reference": None,
     }
+
+
+async def test_a_record_says_why_its_time_is_not_what_the_device_wrote(site: Site) -> None:
+    fields = {"sensor_id": "node-7", "species": "nocall", "confidence": 50,
+              "timestamp": "2036-02-07T06:28:16Z"}  # fmt: skip
+    topic = "iotingestion/ridge-07"
+    site.store(Message(topic, json.dumps(fields).encode(), RECEIVED_AT_MS, "ridge-07"))
+    _, stored = await site.get("/api/records/1")
+    record = stored["record"]
+    assert (record["time_source"], record["time_problem"]) == ("received", "after_receipt")
+    assert record["device_time"] == "2036-02-07T06:28:16Z"
+    assert record["observed_at"] == stored["received_at"]
+    async with site.http.get("/api/openapi.json") as reply:
+        schemas = json.loads(await reply.read())["components"]["schemas"]
+    described = json.dumps(schemas)
+    for name in ("time_problem", "device_time", "observation_type", "external_power"):
+        assert f'"{name}"' in described
+    assert all(f'"{problem}"' in described for problem in (*TimeProblem, *ClipProblem))
 
 
 async def test_records_are_newest_first_and_read_on_with_before(site: Site) -> None:

@@ -158,7 +158,7 @@ function listed(group: Mark[]): HTMLElement {
   const list = element("ul", "mark-list");
   for (const [name, , , state, words] of group.slice(0, LISTED_MAX)) {
     const link = element("a", "", name);
-    link.href = `/console/nodes/${encodeURIComponent(name)}`;
+    link.href = `/console/node?name=${encodeURIComponent(name)}`; // in a path, .. would be lost
     list.append(element("li", "", element("span", `mark ${state}`, shape(state)), link, ` ${words}`));
   }
   const more = group.length - LISTED_MAX;

@@ -17,3 +17,17 @@ def milliseconds(when: datetime) -> int:
 def utc(milliseconds: int) -> datetime:
     """Return the moment that is so many milliseconds after the beginning of 1970, UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def duration(seconds: float, *, thousands: str = ",") -> str:
+    """Write a duration in its two largest units, such as `2 d 17 h`."""
+    whole = int(seconds)
+    for name, unit, smaller, smaller_unit in (
+        ("d", 86_400, "h", 3_600),
+        ("h", 3_600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if whole >= unit:
+            count = f"{whole // unit:,}".replace(",", thousands)
+            return f"{count} {name} {whole % unit // smaller_unit} {smaller}"
+    return f"{seconds:.1f} s" if seconds else "0 s"

@@ -7,6 +7,8 @@ message again gives the same record, so two stored forms cannot contradict each 
 
 import functools
 import hashlib
+import re
+import zlib
 from datetime import datetime
 from typing import Literal, final
 
@@ -22,6 +24,10 @@ ObservationType = Literal["animal", "human", "vehicle", "blank", "unknown", "unc
 """What was heard, in the words of Camtrap DP 1.0 (`observationType`)."""
 
 SECONDS_MAX = 2**32 - 1
+TIME_DIGITS = (10, 13, 16, 19)
+"""How many digits a time has in seconds, milliseconds, microseconds or nanoseconds since 1970."""
+DIGITS_MAX = max(TIME_DIGITS)
+_DIGITS = re.compile("[0-9]+")
 TOPICS_REMEMBERED = 1_000
 """For so many topics we keep something in memory; a topic can be 64 kB long."""
 
@@ -261,16 +267,43 @@ def _topic_hash(topic: str) -> hashlib.blake2b:
 def message_key(message: Message, identity: Identity, digest: bytes, offset: int) -> bytes:
     """Return the key of a message, 16 bytes: the same message always gets the same key.
 
-    `digest` is its `payload_hash`. The first four bytes are the time in the payload in seconds (0
-    if it has none), big-endian, so that neighbours in time are neighbours on disk. The others are
-    a hash of what identifies the message: its id if the device gave one, else its topic and
-    payload, and where these are not enough (`is_certain`), its offset as well.
+    `digest` is its `payload_hash`. The last twelve bytes are a hash of what identifies the message:
+    its id if the device gave one, else its topic and payload, and where these are not enough
+    (`is_certain`), its offset as well. The first four put keys that come one after the other beside
+    each other on disk: they are made of the id, or of the time in the payload in seconds (0 if it
+    has none).
     """
     if identity.message_id is not None:
-        name = f"{message.topic}\0{identity.sensor_id}\0{identity.message_id}"
-        tail = hashlib.blake2b(name.encode(), digest_size=12, person=b"id").digest()
-    elif identity.is_certain:
-        tail = digest
-    else:
-        tail = hashlib.blake2b(digest + offset.to_bytes(8), digest_size=12).digest()
+        return _neighbourhood(message, identity) + _id_hash(message, identity)
+    if identity.is_certain:
+        return identity.seconds.to_bytes(4) + digest
+    tail = hashlib.blake2b(digest + offset.to_bytes(8), digest_size=12).digest()
     return identity.seconds.to_bytes(4) + tail
+
+
+def key_with_time(message: Message, identity: Identity) -> bytes:
+    """Return the key that a message with an id had in journals of versions 1 and 2.
+
+    There an id was the same only within the same second of the message's own time.
+    """
+    return identity.seconds.to_bytes(4) + _id_hash(message, identity)
+
+
+def _id_hash(message: Message, identity: Identity) -> bytes:
+    name = f"{message.topic}\0{identity.sensor_id}\0{identity.message_id}"
+    return hashlib.blake2b(name.encode(), digest_size=12, person=b"id").digest()
+
+
+def _neighbourhood(message: Message, identity: Identity) -> bytes:
+    """Return four bytes that bring ids together which a sensor gives one after the other.
+
+    The last digits of most ids are a time: then it is the second, whatever the unit. Else they may
+    count: then these are two bytes for the sensor and two for the number. Random ids have nothing
+    in common, and each changes a page of its own on disk.
+    """
+    digits = _DIGITS.findall(identity.message_id or "")
+    last = digits[-1][-DIGITS_MAX:] if digits else "0"
+    if len(last) in TIME_DIGITS:
+        return (int(last[:10]) % 2**32).to_bytes(4)
+    sensor = zlib.crc32(f"{message.topic}\0{identity.sensor_id}".encode()) % 2**16
+    return (sensor << 16 | int(last) % 2**16).to_bytes(4)

@@ -37,7 +37,7 @@ def test_a_message_that_cannot_be_read_shows_where_and_stays(
     with tab(browser, forest.origin) as one:
         one.open("/console/refused")
         one.page.get_by_role(
-            "link", name=re.compile("^confidence: The confidence is not a percentage")
+            "link", name=re.compile("^confidence: The confidence is out of range")
         ).click()
         expect(one.page.get_by_role("button", name=re.compile("Retry"))).to_have_count(0)
         one.page.locator("tbody th a").first.click()

@@ -66,7 +66,7 @@ def test_each_hour_has_its_state() -> None:
     assert hour(laid, 13, 9).messages == 7, (
         "late messages belong to the hour in which they were observed"
     )
-    assert (hour(laid, 14, 1).messages, hour(laid, 14, 1).refused) == (3, 2)
+    assert (hour(laid, 14, 1).messages, hour(laid, 14, 1).rejected) == (3, 2)
     assert states[14, 7] == "away"
     assert states[14, 8] == states[14, 9] == states[14, 23] == "ahead"
     assert [each.day.day for each in laid.days] == [14, 13, 12]
@@ -103,6 +103,24 @@ def test_shades_rise_with_the_messages() -> None:
     assert shades == sorted(shades) and shades[0] == 1 and shades[-1] == SHADES
     assert laid.steps == (1, 25, 100, 225)
     assert hour(laid, 13, 7).shade == 0
+
+
+def test_the_legend_has_a_box_for_what_is_seen_and_no_other() -> None:
+    for counts in ([400], [1, 400], [1, 30, 400], [2, 3], [1, 5, 20, 60, 100, 300], []):
+        hours = [node_hour(ms(13, at), received=count) for at, count in enumerate(counts)]
+        laid = shown(hours, [], ms(13, 0))
+        for count in counts:
+            (fits,) = [
+                each
+                for each in laid.legend
+                if each.least <= count and (each.most is None or count <= each.most)
+            ]
+            assert fits.shade == hour(laid, 13, counts.index(count)).shade
+        assert {each.shade for each in laid.legend} == {
+            each.shade for day in laid.days for each in day.hours if each.shade
+        }
+    laid = shown([node_hour(ms(13, at)) for at in range(24)], [], ms(13, 0))
+    assert not laid.has("silent") and not laid.has_rejected
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 16])

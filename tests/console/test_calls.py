@@ -16,6 +16,7 @@ from yarl import URL
 
 from echo_ingest.almanac import Night, SpeciesNight
 from echo_ingest.decode import Decoder
+from echo_ingest.quality import ClipProblem, TimeProblem
 from echo_ingest.record import Message
 from echo_ingest.simulator.sounds import CALLS, wav
 from echo_ingest.web.console.calls.nights import SHADES, night_name, shade, table
@@ -146,13 +147,15 @@ async def test_each_number_of_the_nights_leads_to_as_many_calls(browser: Browser
         assert len(listed(browser.text)) == int(count)
 
 
-async def test_a_clock_that_is_ahead_does_not_lead_the_list(browser: Browser) -> None:
+async def test_calls_of_a_host_clock_that_was_ahead_do_not_lead(
+    browser: Browser,
+) -> None:
     ahead = call("Ninox strenua", 30 * 3_600 + 86_400)
     browser.journal.append([(ahead, Decoder(1_000_000).identify(ahead))])
     browser.catch_up()
     assert await browser.get("/console/calls") == 200
     assert listed(browser.text)[0] == "3"
-    (address,) = re.findall(r'is ahead: <a href="([^"]+)"', browser.text)
+    (address,) = re.findall(r'was wrong. <a href="([^"]+)"', browser.text)
     assert await browser.get(html.unescape(address)) == 200
     assert listed(browser.text) == ["8"]
 
@@ -160,10 +163,10 @@ async def test_a_clock_that_is_ahead_does_not_lead_the_list(browser: Browser) ->
 async def test_a_species_that_was_published_is_not_looked_up_by_common_name(
     browser: Browser,
 ) -> None:
-    other = call("LITORIA EWINGII", 20)
+    other = call("Brown tree frog", 20)
     browser.journal.append([(other, Decoder(1_000_000).identify(other))])
     browser.catch_up()
-    assert await browser.get("/console/calls?species=LITORIA+EWINGII") == 200
+    assert await browser.get("/console/calls?species=Brown+tree+frog") == 200
     assert listed(browser.text) == ["8"]
 
 
@@ -251,6 +254,72 @@ async def test_the_command_that_is_shown_exports_what_is_shown(
     assert len(rows) == 1 + len(listed(browser.text)) == 2
 
 
+# ---------------------------------------------------------------------- what is not believed
+
+WRONG_TIMES = [
+    ("2036-02-07T06:28:16Z", TimeProblem.AFTER_RECEIPT),
+    ("2000-01-01T00:01:00Z", TimeProblem.CLOCK_NOT_SET),
+    ("1980-01-06T00:01:00Z", TimeProblem.CLOCK_NOT_SET),
+    ("2011-03-01T00:00:00Z", TimeProblem.BEFORE_FIRST_DAY),
+    (f"{HEARD - timedelta(weeks=1024):%Y-%m-%dT%H:%M:%SZ}", TimeProblem.GPS_WEEK_ROLLOVER),
+    (f"{HEARD:%Y-%m-%dT%H:%M:%S}", TimeProblem.ZONE_UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("written", "problem"), WRONG_TIMES, ids=range(len(WRONG_TIMES)))
+async def test_a_page_says_why_a_time_is_not_believed_and_what_the_device_wrote(
+    browser: Browser, written: str, problem: TimeProblem
+) -> None:
+    fields = {"id": "w", "sensor_id": "s", "species": EWINGII, "confidence": 60}
+    body = json.dumps({**fields, "timestamp": written}).encode()
+    browser.journal.append([(m := sent("ridge-07", body), Decoder(1_000_000).identify(m))])
+    browser.catch_up()
+    assert await browser.get("/console/calls/8") == 200
+    text = html.unescape(browser.text)
+    assert problem.summary in text and problem.advice in text
+    assert f"<code>{written}</code>" in text and "The time shown is that of receipt." in text
+    assert "the message gives no time" not in text
+    assert await browser.get("/console/calls?node=ridge-07") == 200
+    rows = browser.text.split("<tr>")
+    (row,) = [row for row in rows if "/console/calls/8" in row]
+    (other,) = [row for row in rows if "/console/calls/2" in row and "<time" in row]
+    assert ">received</span>" in row and ">received</span>" not in other
+    assert await browser.get("/console/nodes/ridge-07") == 200
+    assert problem.summary in html.unescape(browser.text)
+
+
+async def test_a_page_says_how_a_time_was_corrected(tmp_path: Path) -> None:
+    line = {"name": "ridge-07", "made_at": "2026-01-01T00:00:00Z", "hash": None, "login": False}
+    nodes = json.dumps({**line, "clock_ahead_seconds": 39_600})
+    (tmp_path / "nodes.jsonl").write_text(nodes + "\n")
+    async with browsing(tmp_path, nodes_file=tmp_path / "nodes.jsonl") as browser:
+        ahead = HEARD + timedelta(hours=11)
+        body = {"id": "w", "sensor_id": "s", "species": EWINGII, "confidence": 60}
+        body["timestamp"] = f"{ahead:%Y-%m-%dT%H:%M:%SZ}"
+        message = sent("ridge-07", json.dumps(body).encode())
+        browser.journal.append([(message, Decoder(1_000_000).identify(message))])
+        assert await browser.get("/console/calls/1") == 200
+        text = html.unescape(browser.text)
+        assert TimeProblem.CORRECTED.summary in text
+        assert f"<code>{body['timestamp']}</code>" in text
+        assert "The time shown is that of receipt." not in text
+
+
+async def test_a_page_says_how_the_header_of_a_clip_differs_from_its_sound(
+    browser: Browser,
+) -> None:
+    header = bytearray(CLIP)
+    header[40:44] = b"\xff\xff\xff\xff"  # as a program writes that writes to a pipe
+    browser.journal.append([(m := sent("pipe-01", bytes(header)), Decoder(1_000_000).identify(m))])
+    browser.catch_up()
+    assert await browser.get("/console/calls/8") == 200
+    problem = ClipProblem.LENGTH_NOT_ANNOUNCED
+    text = html.unescape(browser.text)
+    assert problem.summary in text and problem.advice in text
+    assert await browser.get("/console/calls/7") == 200
+    assert "clip-problem" not in browser.text
+
+
 # ---------------------------------------------------------------------- nights
 
 NOW = datetime(2026, 9, 14, 8, tzinfo=MELBOURNE)
@@ -293,7 +362,8 @@ def test_where_all_is_long_silent_the_last_nights_with_a_call_are_shown() -> Non
     [
         (8, ["last night", "Sat 12 Sep"]),
         (11, ["last night", "Sat 12 Sep"]),
-        (2, ["tonight", "last night"]),
+        (0, ["last night", "Sat 12 Sep"]),
+        (2, ["last night", "Sat 12 Sep"]),
     ],
 )
 def test_a_night_is_called_as_people_call_it_then(hour: int, names: list[str]) -> None:

@@ -62,7 +62,7 @@ LEDGER = Ledger(
 
 def test_one_refused_of_a_million_is_seen() -> None:
     received, sinks = ledger_bars(LEDGER)
-    assert [share.name for share in received.shares] == ["stored", "duplicates", "refused"]
+    assert [share.name for share in received.shares] == ["stored", "duplicates", "dead letters"]
     assert [share.width for share in received.shares] == [WIDTH - 2 * VISIBLE, VISIBLE, VISIBLE]
     assert received.missing == 0 and received.gap is None
     assert [share.count for share in sinks["echo_api"].shares] == [999_000, 1, 899, 0]

@@ -112,7 +112,7 @@ async def test_refused_messages_are_listed_by_reason_with_what_to_do(browser: Br
     reject(browser, 1, CUT_OFF)
     park(browser, 2, OF_THE_API)
     text = await shown(browser)
-    assert "confidence: The confidence is not a percentage from 0 to 100. Have the device" in text
+    assert "confidence: The confidence is out of range. Have the device" in text
     assert "The JSON ends in the middle. A buffer in the device" in text
     assert "Unrecognised messages kept unchanged" in text
     assert "Refused by Echo API" in text and "rules of its own" in text
@@ -120,7 +120,7 @@ async def test_refused_messages_are_listed_by_reason_with_what_to_do(browser: Br
         browser, "/console/refused?node=creek-02"
     )
     of_node = await shown(browser, "/console/refused?node=ridge-07")
-    assert "The confidence is not a percentage" in of_node
+    assert "The confidence is out of range" in of_node
 
 
 def addresses_of_groups(browser: Browser) -> list[str]:
@@ -139,7 +139,7 @@ async def test_each_reason_leads_to_its_group_and_each_message_to_its_own(
     assert len(groups) == 3
     confidence = await shown(browser, groups[0])
     assert "3 messages from 1 node" in confidence
-    assert "confidence: The confidence is not a percentage" in confidence
+    assert "confidence: The confidence is out of range" in confidence
     assert confidence.count("confidence: 120 is out of range; send") == 2
     assert "confidence: 130 is out of range" in confidence
     assert "species: unknown" in await shown(browser, groups[1])
@@ -163,7 +163,7 @@ async def test_dead_letters_of_an_older_journal_are_grouped_by_their_text_and_ma
     assert "confidence: … is out of range; send a percentage Have the device send" in text
     reason = urlencode({"reason": "confidence: … is out of range; send a percentage"})
     assert "2 messages" in await shown(browser, f"/console/refused/group?{reason}")
-    assert "A model that gives" in await shown(browser, "/console/refused/letters/1")
+    assert "such as 63.6" in await shown(browser, "/console/refused/letters/1")
     assert re.findall(r"<mark>(.*?)</mark>", browser.text) == ["  &#34;confidence&#34;: 107,"]
 
 

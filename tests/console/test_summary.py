@@ -56,6 +56,24 @@ NODES = {
         SystemState(now=NOW, silent=1, latest_silences=SILENT[:1]),
         *("stuck", "The only node, ridge-07, has been silent since 03:12 AEST."),
     ),
+    "the only one that ever sent anything": (
+        SystemState(now=NOW, heard=1, never=2),
+        "fine",
+        "The only node that has ever sent a message was heard in the last hour. "
+        "2 nodes with credentials never sent a message.",
+    ),
+    "the only one that ever sent anything, silent": (
+        SystemState(now=NOW, silent=1, never=1, latest_silences=SILENT[:1]),
+        "stuck",
+        "The only node that has ever sent a message, ridge-07, has been silent since 03:12 AEST. "
+        "1 node with credentials never sent a message.",
+    ),
+    "all but those that never sent anything": (
+        SystemState(now=NOW, heard=15, never=1),
+        "fine",
+        "All 15 nodes that have ever sent a message were heard in the last hour. "
+        "1 node with credentials never sent a message.",
+    ),
     "all": (WELL, "fine", "All 15 nodes were heard in the last hour."),
     "thousands": (
         SystemState(now=NOW, heard=10_000),
@@ -275,20 +293,21 @@ REST = {
     ),
     "a few refused": (
         replace(WELL, refused_this_hour=1, refused_hour_before=0),
-        *("look", "1 message was refused in the last hour."),
+        *("look", "1 message was rejected in the last hour."),
     ),
     "as many as before": (
         replace(WELL, refused_this_hour=240, refused_hour_before=200),
-        *("look", "240 messages were refused in the last hour."),
+        *("look", "240 messages were rejected in the last hour."),
     ),
     "many, and nobody knows how many before": (
         replace(WELL, refused_this_hour=240),
-        *("look", "240 messages were refused in the last hour."),
+        *("look", "240 messages were rejected in the last hour."),
     ),
     "rising": (
         replace(WELL, refused_this_hour=1_240, refused_hour_before=12),
         "look",
-        "Refused messages are rising: there were 1,240 in the last hour and 12 in the hour before.",
+        "Rejected messages are rising: there were 1,240 in the last hour and 12 in the hour "
+        "before.",
     ),
     "a night": (
         replace(WELL, last_night=LastNight(214, 6, "Litoria ewingii")),

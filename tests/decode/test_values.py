@@ -31,6 +31,7 @@ from tests.decode.messages import (
     BYTES_MAX,
     DECODER,
     RECEIVED_AT_MS,
+    chunk,
     message,
     record,
     recording,
@@ -384,6 +385,9 @@ def test_names_of_devices_lose_only_what_cannot_be_seen(chance: random.Random) -
         assert moved.animal_id == name
         heard = recording(wav(), ("sensor_id", disturbed(name, chance)))
         assert heard.sensor_id == name
+        serial = name.replace(" ", chance.choice(("  ", " \xa0")))
+        notes = f"GUANO|Version: 1.0\nSerial: {serial}"
+        assert recording(wav(chunk(b"guan", notes.encode()))).sensor_id == name
 
 
 def test_the_id_of_a_message_stays_as_it_came(chance: random.Random) -> None:
@@ -576,6 +580,15 @@ def test_a_key_beside_a_long_clip_is_seen_too() -> None:
             alone = agrees(DECODER, f'{{{before},"audio_file":"{text}","y":null}}'.encode())
             assert isinstance(alone, Rejected)
             assert alone.code == Code.BROKEN_BASE64
+
+
+def test_an_escaped_quote_before_a_long_list_is_no_end_of_text() -> None:
+    middle = ",".join("1" * 2_000)
+    payload = f'{{"sensorId":"s","status":"a","q":"\\"","l":["x",{middle},"y"],"z":null}}'
+    assert isinstance(agrees(DECODER, payload.encode()), Telemetry)
+    twice = agrees(DECODER, payload.replace('"z"', '"q":1,"z"').encode())
+    assert isinstance(twice, Rejected)
+    assert (twice.code, twice.field) == (Code.AMBIGUOUS_KEY, "q")
 
 
 def test_an_escaped_colon_hides_no_key() -> None:

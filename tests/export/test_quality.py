@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, pairwise
+from operator import attrgetter
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +19,7 @@ from echo_ingest.columns import TABLES, flat
 from echo_ingest.export import reading, write_tables
 from echo_ingest.export.camtrap import package
 from echo_ingest.export.camtrap.deployments import device_of
-from echo_ingest.export.camtrap.host_clock import Receipt, contradicted
+from echo_ingest.export.camtrap.host_clock import ReceiveTime, contradicted
 from echo_ingest.export.camtrap.project import Project, read
 from echo_ingest.export.formulas import unescaped
 from echo_ingest.export.partial import begin
@@ -37,10 +38,11 @@ from echo_ingest.record import (
     kind,
 )
 from echo_ingest.sinks import Delivery
-from tests.export.exporting import no_progress, request_for
+from tests.export.exporting import export_package as export_journal
+from tests.export.exporting import journal_of, no_progress, request_for
 from tests.export.test_package import PROJECT, described, require_valid, table
 from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
-from tests.sinks.messages import beyond, detection
+from tests.sinks.messages import beyond, detection, json_message
 
 RECORDS = 600
 RIDGE, CREEK = Place(-38.7712, 143.5021, 228.6, 20.0), Place(-38.7912, 143.5021)
@@ -229,6 +231,67 @@ def test_one_wrong_clock_of_a_device_stretches_nothing(tmp_path: Path, project: 
     assert len(table(folder, "observations")) == 5
 
 
+WRONG = (
+    "2000-01-01T00:00:05Z", "1970-01-01T00:03:00Z", "1980-01-06T00:00:00Z", "2036-02-07T06:28:16Z",
+    "2004-09-14T05:45:12Z", 2_085_978_496, 1_234, "2026-11-25 21:00:00", "2056-11-25T11:00:00Z",
+)  # fmt: skip
+
+
+def test_no_wrong_clock_among_hundreds_stretches_a_deployment(
+    tmp_path: Path, project: Project
+) -> None:
+    """As the journal has them: each stamp is judged again by the decoder."""
+    rng = Random(13)
+    messages: list[Message] = []
+    truth: dict[str, tuple[str, str, str]] = {}
+    wrong: dict[str, tuple[str, str]] = {}
+    for number in range(60):
+        node = f"n{number:02}"
+        moments = sorted(EVENING + rng.randrange(0, 5 * 24 * 60) * MINUTE for _ in range(8))
+        stamps: list[object] = [at.isoformat() for at in moments]
+        for place in rng.sample(range(8), rng.randint(0, 4)):
+            stamps[place] = rng.choice(WRONG)
+        believed_times = [at for at, stamp in zip(moments, stamps, strict=True)
+                          if stamp not in WRONG]  # fmt: skip
+        truth[node] = span(
+            min(believed_times), max(believed_times), str(len(believed_times) < 8).lower()
+        )
+        for at, stamp in zip(moments, stamps, strict=True):
+            fields = {
+                "timestamp": stamp, "species": f"Litoria {len(messages)}", "confidence": 63.6,
+                "sensor_id": node, "gps_data": {"lat": -38.7712, "lon": 143.5021},
+            }  # fmt: skip
+            receipt = at + rng.randrange(60) * timedelta(seconds=1)
+            if stamp in WRONG:
+                wrong[f"Litoria {len(messages)}"] = f"{receipt:%FT%TZ}", str(stamp)
+            messages.append(
+                msgspec.structs.replace(
+                    json_message(node, fields), received_at_ms=int(receipt.timestamp() * 1000)
+                )
+            )
+    messages.sort(key=attrgetter("received_at_ms"))
+    journal = journal_of(tmp_path / "journal.db", messages)
+    folder = tmp_path / "out"
+    export_journal(journal, folder, request_for("camtrap-dp"), project)
+    require_valid(folder)
+    assert {
+        row["cameraID"]: (row["deploymentStart"], row["deploymentEnd"], row["timestampIssues"])
+        for row in table(folder, "deployments")
+    } == truth
+    observations = {row["scientificName"]: row for row in table(folder, "observations")}
+    assert len(observations) == 480
+    assert len(wrong) > 80
+    for species, row in observations.items():
+        tags, comments = row["observationTags"], row["observationComments"]
+        if species in wrong:
+            received_at, words = wrong[species]
+            assert row["eventStart"] == received_at
+            assert comments == f"the device wrote the time {words}"
+            assert tags.startswith("timeSource:received | timeProblem:")
+        else:
+            assert (tags, comments) == ("", "")
+
+
 def test_a_clock_that_was_right_all_the_time_has_no_issues(
     tmp_path: Path, project: Project
 ) -> None:
@@ -357,7 +420,7 @@ HOUR_US = 3_600_000_000
 
 def believed(receipts: Sequence[float], agreeing: frozenset[int] = frozenset()) -> list[bool]:
     """Return for receipts in hours, at offsets 0, 1, 2 …, whether each is believed."""
-    given = [Receipt(n, int(at * HOUR_US), n in agreeing) for n, at in enumerate(receipts)]
+    given = [ReceiveTime(n, int(at * HOUR_US), n in agreeing) for n, at in enumerate(receipts)]
     lost = {
         offset
         for each in contradicted(iter(given), 0)

@@ -7,12 +7,15 @@ however long the journal is. `almanac.db` may be deleted at any time: it is buil
 Guarantees
   - Calls, species, nights and refusals are those of the records and dead letters that the journal
     holds now; when the journal is at rest, the almanac is at most a second behind it.
+  - A call is a detection of an animal; what classifiers say of voices, engines and noise is none.
+  - The latest of anything is the latest that may be true: a leap of the host's clock hides nothing
+    that comes after it.
   - A node is known if the journal has ever heard it, or if it has an account.
   - The hourly history of a node begins with the hour in which the oldest record that retention has
     left was received; a part of that hour may be gone.
   - Samples are taken each minute. They alone are not derived: an almanac that is built anew has
     none.
-  - A call belongs to a night by the UTC hour in which it was observed.
+  - A call belongs to the night in which it was observed; `night.py` says which that is.
 
 Times are milliseconds since 1970, UTC; hours are UTC hours.
 """
@@ -30,6 +33,7 @@ from echo_ingest.almanac.hours import HealthHistory, HourlyMeasure, NodeHour, Se
 from echo_ingest.almanac.nights import Night, SpeciesNight
 from echo_ingest.almanac.node_summaries import (
     Clock,
+    FractionSender,
     MapPoint,
     NodeCounts,
     NodePage,
@@ -40,6 +44,7 @@ from echo_ingest.almanac.node_summaries import (
     SilentNode,
     Which,
 )
+from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS
 from echo_ingest.almanac.refusals import RefusedGroup
 from echo_ingest.almanac.samples import (
     Sample,
@@ -49,11 +54,13 @@ from echo_ingest.almanac.samples import (
 )
 
 __all__ = [
+    "CLOCK_TOLERANCE_MS",
     "Almanac",
     "AlmanacUnready",
     "CallFilter",
     "Clock",
     "Follower",
+    "FractionSender",
     "HealthHistory",
     "HourlyMeasure",
     "ListedCall",
@@ -156,6 +163,10 @@ class Almanac:
         """Count the nodes, those that were heard lately, and those that are silent."""
         return node_summaries.count_nodes(self._db, now_ms)
 
+    def fraction_senders(self) -> list[FractionSender]:
+        """Return the nodes that send fractions where the form means percent, by name."""
+        return node_summaries.fraction_senders(self._db)
+
     def points(self) -> list[MapPoint]:
         """Return every node that has reported its position, by name; at most 20,000."""
         return node_summaries.points(self._db)
@@ -181,9 +192,9 @@ class Almanac:
     ) -> list[ListedCall]:
         """Return a page of at most 500 calls by the time they were observed at, newest first.
 
-        `before` is the last offset of the previous page. Calls of a clock that is ahead come first,
-        unless the filter has `until_ms`. The page is empty where there are no more calls, or where
-        the record at `before` is gone.
+        `before` is the last offset of the previous page. Calls that were received while the host's
+        clock was ahead come first, unless the filter has `until_ms`. The page is empty where there
+        are no more calls, or where the record at `before` is gone.
         """
         return calls.calls(self._db, wanted, calls_max, before)
 
@@ -231,9 +242,9 @@ class Almanac:
         """
         return hours.witnessed(self._db, since_ms, until_ms)
 
-    def room(self) -> TimeUntilFull:
+    def room(self, now_ms: int) -> TimeUntilFull:
         """Return how long there is room for records."""
-        return samples.room_left(self._db)
+        return samples.room_left(self._db, now_ms)
 
     # ------------------------------------------------------------------ refused
 

@@ -7,12 +7,33 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.almanac.nights import CallRow, add_calls, tenth_of
-from echo_ingest.almanac.observation import HOUR_MS, MEASURES, Observation
+from echo_ingest.almanac.observation import (
+    CLOCK_TOLERANCE_MS,
+    HOUR_MS,
+    MEASURES,
+    Observation,
+)
+from echo_ingest.quality import TimeProblem
 
 SPAN_MS = 600_000
 LATEST = ("place", "battery", "temperature", "disk", "firmware")
 NAMES_MAX = 50_000
 """How many ids are remembered; with more nodes or species, they are looked up again."""
+HEARD = """
+    first_heard_at_ms = min(coalesce(first_heard_at_ms, ?2), ?2),
+    last_heard_at_ms = iif(last_heard_at_ms IS NULL
+     OR (?3 <= ?4 AND (?3 >= last_heard_at_ms OR last_heard_at_ms > ?4)), ?3, last_heard_at_ms)"""
+"""Notes when a node was heard first (?2) and last (?3), as `is_later` decides, with ?4 as soon."""
+
+
+def is_later(at_ms: int, known_ms: int, soon_ms: int) -> bool:
+    """Return whether a time takes the place of the latest one that is known.
+
+    What lies after `soon_ms` was dated by a host whose clock was wrong. It is never later than
+    another time, and every time that may be true is later, so that one leap of the clock does not
+    hide for years what comes after it.
+    """
+    return at_ms <= soon_ms and (at_ms >= known_ms or known_ms > soon_ms)
 
 
 class NodeHourRow(Struct, gc=False):
@@ -21,6 +42,7 @@ class NodeHourRow(Struct, gc=False):
     received: int = 0
     observed: int = 0
     calls: int = 0
+    timed: int = 0
     least_delay_ms: int | None = None
     most_delay_ms: int | None = None
 
@@ -45,6 +67,8 @@ class Aggregate:
         self._health: dict[tuple[int, int, int], list[int]] = {}
         self._latest: dict[str, dict[int, tuple[Any, ...]]] = {what: {} for what in LATEST}
         self._of_species: dict[int, int] = {}
+        self._time_problems: dict[int, TimeProblem | None] = {}
+        self._confidences: dict[int, tuple[int, float]] = {}
 
     def node_id(self, name: str) -> int:
         """Return the id of a node, which is given one if it has none."""
@@ -79,13 +103,21 @@ class Aggregate:
         self._species.clear()
 
     def add(
-        self, offset: int, node: str, received_at_ms: int, observation: Observation | None
+        self,
+        offset: int,
+        node: str,
+        received_at_ms: int,
+        observation: Observation | None,
+        now_ms: int,
     ) -> None:
         """Count a record; `observation` is None where the record cannot be decoded any more."""
         self.records += 1
+        soon_ms = now_ms + CLOCK_TOLERANCE_MS
         node_id = self.node_id(node)
         first, last = self._heard.get(node_id, (received_at_ms, received_at_ms))
-        self._heard[node_id] = min(first, received_at_ms), max(last, received_at_ms)
+        if is_later(received_at_ms, last, soon_ms):
+            last = received_at_ms
+        self._heard[node_id] = min(first, received_at_ms), last
         span = received_at_ms // SPAN_MS, node_id
         self._lately[span] = self._lately.get(span, 0) + 1
         received_in = self._hour(node_id, received_at_ms)
@@ -93,22 +125,44 @@ class Aggregate:
         if observation is None:
             return
         at_ms = observation.observed_at_ms
-        if observation.tells_time:
-            delay_ms = received_at_ms - at_ms
+        delay_ms = observation.delay_ms
+        if delay_ms is not None:
+            received_in.timed += 1
             least, most = received_in.least_delay_ms, received_in.most_delay_ms
             received_in.least_delay_ms = delay_ms if least is None else min(least, delay_ms)
             received_in.most_delay_ms = delay_ms if most is None else max(most, delay_ms)
+        if observation.tells_time:
             self._hour(node_id, at_ms).observed += 1
+        if observation.tells_time or observation.time_problem is not None:
+            self._time_problems[node_id] = observation.time_problem
+        if observation.confidence is not None:
+            count, most_confidence = self._confidences.get(node_id, (0, 0.0))
+            most_confidence = max(most_confidence, observation.confidence)
+            self._confidences[node_id] = count + 1, most_confidence
+        # With a clock that is ahead, a value counts as of its receipt.
+        reported_at_ms = min(at_ms, received_at_ms)
         if observation.place is not None:
-            self._note(node_id, "place", received_at_ms, at_ms, observation.place)
+            self._note(node_id, "place", reported_at_ms, soon_ms, observation.place)
         if observation.firmware is not None:
-            self._note(node_id, "firmware", received_at_ms, at_ms, (observation.firmware,))
+            self._note(node_id, "firmware", reported_at_ms, soon_ms, (observation.firmware,))
         if observation.readings is not None:
-            self._add_readings(node_id, received_at_ms, at_ms, observation.readings)
+            for measure, value in enumerate(observation.readings):
+                what = MEASURES[measure].partition("_")[0]
+                if value is not None and what in LATEST:
+                    self._note(node_id, what, reported_at_ms, soon_ms, (value,))
+            self._add_readings(node_id, at_ms, observation.readings)
         call, clip = observation.call, observation.clip
         if clip is not None:
             self._clips.append(
-                (offset, node_id, at_ms, clip.duration_ms, clip.tells_start, call is not None)
+                (
+                    offset,
+                    node_id,
+                    at_ms,
+                    clip.duration_ms,
+                    clip.tells_start,
+                    observation.tells_time,
+                    clip.is_named,
+                )
             )
         if call is not None:
             species_id = self.species_id(call.species, call.common_name)
@@ -135,24 +189,18 @@ class Aggregate:
         return row
 
     def _note(
-        self, node_id: int, what: str, received_at_ms: int, at_ms: int, values: tuple[object, ...]
+        self, node_id: int, what: str, at_ms: int, soon_ms: int, values: tuple[object, ...]
     ) -> None:
-        """Keep the latest value; with a clock that is ahead, it counts as of its receipt."""
-        at_ms = min(at_ms, received_at_ms)
+        """Keep the latest value."""
         latest = self._latest[what]
         known = latest.get(node_id)
-        if known is None or at_ms >= known[1]:
-            latest[node_id] = node_id, at_ms, *values
+        if known is None or is_later(at_ms, known[1], soon_ms):
+            latest[node_id] = node_id, at_ms, soon_ms, *values
 
-    def _add_readings(
-        self, node_id: int, received_at_ms: int, at_ms: int, readings: tuple[float | None, ...]
-    ) -> None:
+    def _add_readings(self, node_id: int, at_ms: int, readings: tuple[float | None, ...]) -> None:
         for measure, value in enumerate(readings):
             if value is None:
                 continue
-            what = MEASURES[measure].partition("_")[0]
-            if what in LATEST:
-                self._note(node_id, what, received_at_ms, at_ms, (value,))
             key = node_id, measure, at_ms // HOUR_MS
             scaled = round(value * 1000)
             sums = self._health.get(key)
@@ -164,13 +212,21 @@ class Aggregate:
                 sums[2] = min(sums[2], scaled)
                 sums[3] = max(sums[3], scaled)
 
-    def write(self, first_hour: int, first_span: int) -> Iterator[None]:
+    def write(self, first_hour: int, first_span: int, now_ms: int) -> Iterator[None]:
         """Write the sums within the caller's transaction, without hours and spans before these."""
         db = self._db
+        soon_ms = now_ms + CLOCK_TOLERANCE_MS
         db.executemany(
-            "UPDATE node SET first_heard_at_ms = min(coalesce(first_heard_at_ms, ?2), ?2),"
-            " last_heard_at_ms = max(coalesce(last_heard_at_ms, ?3), ?3) WHERE id = ?1",
-            ((node_id, *heard) for node_id, heard in self._heard.items()),
+            f"UPDATE node SET {HEARD} WHERE id = ?1",  # noqa: S608
+            ((node_id, *heard, soon_ms) for node_id, heard in self._heard.items()),
+        )
+        db.executemany(
+            "UPDATE node SET time_problem = ?2 WHERE id = ?1", self._time_problems.items()
+        )
+        db.executemany(
+            "UPDATE node SET confidences = confidences + ?2,"
+            " most_confidence = max(coalesce(most_confidence, ?3), ?3) WHERE id = ?1",
+            ((node_id, *sums) for node_id, sums in self._confidences.items()),
         )
         db.executemany(
             "INSERT INTO lately VALUES (?, ?, ?)"
@@ -178,9 +234,9 @@ class Aggregate:
             ((*key, count) for key, count in self._lately.items() if key[0] >= first_span),
         )
         db.executemany(
-            "INSERT INTO node_hour VALUES (?, ?, ?, 0, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            "INSERT INTO node_hour VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " received = received + excluded.received, observed = observed + excluded.observed,"
-            " calls = calls + excluded.calls,"
+            " calls = calls + excluded.calls, timed = timed + excluded.timed,"
             " least_delay_ms = min(coalesce(least_delay_ms, excluded.least_delay_ms),"
             "  coalesce(excluded.least_delay_ms, least_delay_ms)),"
             " most_delay_ms = max(coalesce(most_delay_ms, excluded.most_delay_ms),"
@@ -191,6 +247,7 @@ class Aggregate:
                     hour.received,
                     hour.observed,
                     hour.calls,
+                    hour.timed,
                     hour.least_delay_ms,
                     hour.most_delay_ms,
                 )
@@ -208,7 +265,7 @@ class Aggregate:
         yield
         for what, rows in self._latest.items():
             db.executemany(UPDATE_LATEST[what], rows.values())
-        db.executemany("INSERT INTO clip VALUES (?, ?, ?, ?, ?, ?)", self._clips)
+        db.executemany("INSERT INTO clip VALUES (?, ?, ?, ?, ?, ?, ?)", self._clips)
         db.executemany("INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._calls)
         yield
         add_calls(db, self._calls)
@@ -220,12 +277,12 @@ class Aggregate:
 
 UPDATE_LATEST = {
     what: f"UPDATE node SET {what}_at_ms = ?2, {assigned} WHERE id = ?1"  # noqa: S608
-    f" AND coalesce({what}_at_ms, ?2) <= ?2"
+    f" AND ({what}_at_ms IS NULL OR (?2 <= ?3 AND (?2 >= {what}_at_ms OR {what}_at_ms > ?3)))"
     for what, assigned in {
-        "place": "latitude = ?3, longitude = ?4, uncertainty_metres = ?5",
-        "battery": "battery_percent = ?3",
-        "temperature": "temperature_celsius = ?3",
-        "disk": "disk_percent = ?3",
-        "firmware": "firmware = ?3",
+        "place": "latitude = ?4, longitude = ?5, uncertainty_metres = ?6",
+        "battery": "battery_percent = ?4",
+        "temperature": "temperature_celsius = ?4",
+        "disk": "disk_percent = ?4",
+        "firmware": "firmware = ?4",
     }.items()
 }

@@ -26,7 +26,7 @@ class CallFilter(Struct, frozen=True):
     confidence_percent_min: int | None = None
     """0, 10, 20 … 100. Calls without a confidence are then left out."""
     since_ms: int | None = None
-    """Observed then or later; milliseconds since 1970, UTC. Nights round it down to the hour."""
+    """Observed then or later; milliseconds since 1970, UTC."""
     until_ms: int | None = None
     """Observed before then."""
 
@@ -60,6 +60,8 @@ class ListedCall(Struct, frozen=True):
     clip_offset: int | None
     """The record that carries its clip: this one, or the recording that the node was making at the
     time, where the form says when a recording began. None: no such record is known."""
+    tells_time: bool
+    """The time is the device's own; else it is that of receipt."""
 
 
 class ListedRecording(Struct, frozen=True):
@@ -72,6 +74,8 @@ class ListedRecording(Struct, frozen=True):
     node: str
     """Empty where the topic names none."""
     duration_ms: int
+    tells_time: bool
+    """The time is the device's own; else it is that of receipt."""
 
 
 class Species(Struct, frozen=True):
@@ -146,18 +150,24 @@ def recordings(
         index, term = "recording_by_node", "node_id = ?1 AND"
     rows = rows_of(
         db,
-        f"SELECT offset, started_at_ms, node.name, duration_ms FROM clip INDEXED BY {index}"  # noqa: S608
+        "SELECT offset, started_at_ms, node.name, duration_ms, tells_time FROM clip"  # noqa: S608
+        f" INDEXED BY {index}"
         f" JOIN node ON node.id = node_id WHERE {term} started_at_ms >= ?2 AND started_at_ms <= ?3"
         " AND (started_at_ms, offset) < (?3, ?4) AND named = 0"
         " ORDER BY started_at_ms DESC, offset DESC LIMIT ?5",
         (node_id, since_ms, *until, min(recordings_max, CALLS_MAX)),
     )
-    return [ListedRecording(*row) for row in rows]
+    return [
+        ListedRecording(number, at_ms, node, duration_ms, bool(tells_time))
+        for number, at_ms, node, duration_ms, tells_time in rows
+    ]
 
 
 def recording_neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None]:
     """Return the offsets of the recordings of the same node before this one, and after it."""
-    here = rows_of(db, "SELECT node_id, started_at_ms FROM clip WHERE offset = ?", (offset,))
+    here = rows_of(
+        db, "SELECT node_id, started_at_ms FROM clip WHERE offset = ? AND named = 0", (offset,)
+    )
     neighbours: list[int | None] = []
     for beyond, order in (("<", "DESC"), (">", "ASC")) if here else ():
         rows = rows_of(
@@ -246,7 +256,16 @@ def _call(db: apsw.Connection, offset: int) -> ListedCall:
     clip_offset = offset if has_clip else None
     if clip_offset is None and node and tells_time:
         clip_offset = _under_way(db, node_id, observed_at_ms)
-    return ListedCall(offset, observed_at_ms, node, species, common_name, confidence, clip_offset)
+    return ListedCall(
+        offset=offset,
+        observed_at_ms=observed_at_ms,
+        node=node,
+        species=species,
+        common_name=common_name,
+        confidence=confidence,
+        clip_offset=clip_offset,
+        tells_time=bool(tells_time),
+    )
 
 
 def _under_way(db: apsw.Connection, node_id: int, at_ms: int) -> int | None:

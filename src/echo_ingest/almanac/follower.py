@@ -9,7 +9,7 @@ one than before, or no longer holds what it held, the almanac is begun anew.
 import contextlib
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import apsw
@@ -18,12 +18,13 @@ import structlog
 from echo_ingest.almanac.aggregate import SPAN_MS, Aggregate
 from echo_ingest.almanac.almanac_file import UNUSABLE, begin_anew, open_to_write, rows_of
 from echo_ingest.almanac.mirror import Mirror
-from echo_ingest.almanac.observation import HOUR_MS, observe
+from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, HOUR_MS, observe
 from echo_ingest.almanac.prune import drop_hours, drop_trimmed
-from echo_ingest.decode import Decoder
+from echo_ingest.decode import Decoder, Rules
 from echo_ingest.journal import Entry, JournalFull, JournalUnusable
 from echo_ingest.journal.changes import JournalChanges, JournalMarks, file_of
 from echo_ingest.journal.decoding import DAMAGED, Unreadable, decode_entry
+from echo_ingest.journal.journal_file import transaction
 
 STEP_RECORDS = 25
 """They take less than a millisecond of Python: the same process answers pages in between."""
@@ -37,17 +38,42 @@ SELDOM_SECONDS = 60.0
 LATELY_SPANS = 7
 WORLD = (JournalUnusable, JournalFull, apsw.BusyError, apsw.FullError, apsw.IOError, OSError)
 
+DERIVED = (
+    *("progress", "node", "lately", "node_hour", "health_hour", "species", "call"),
+    *("species_hour", "clip", "refusal", "reason"),
+)
+"""The tables that are read from the journal; the others cannot be made again."""
+
 Steps = Generator[None, None, None]
 
 log = structlog.get_logger("almanac")
+
+
+def time_ms() -> int:
+    """Return the time of the host's clock, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def rules_key(rules: Rules) -> str:
+    """Return a text that differs where messages are read by other rules."""
+    nodes = sorted((name, repr(node)) for name, node in dict(rules.nodes).items())
+    zone = rules.zone.key if rules.zone is not None else None
+    return repr((zone, rules.first_day, sorted(rules.not_animals.items()), nodes))
 
 
 class Follower:
     """The writer of the almanac at `path`; all of its calls are made from one thread."""
 
     def __init__(
-        self, path: Path, journal_path: Path, decoder: Decoder, nodes_path: Path | None = None
+        self,
+        path: Path,
+        journal_path: Path,
+        decoder: Decoder,
+        nodes_path: Path | None = None,
+        now_ms: Callable[[], int] = time_ms,
     ) -> None:
+        """`now_ms` is the clock that tells which times may be true."""
+        self._now_ms = now_ms
         self._path = path
         self._journal_path = journal_path
         self._decoder = decoder
@@ -95,6 +121,8 @@ class Follower:
     def _round(self) -> Steps:
         if not self._is_open or self._files_changed():
             self._open()
+        if self._db.execute("SELECT rules FROM progress").get != rules_key(self._decoder.rules):
+            self._read_again()
         if self._nodes_path is not None:
             self._mirror.accounts(self._nodes_path)
         version = self._journal.version()
@@ -105,17 +133,19 @@ class Follower:
         while more:  # far behind, dead letters and parked records do not wait for all records
             marks = self._journal.marks()
             if marks.trimmed_offset > self._db.execute("SELECT offset FROM progress").get:
-                self._mirror.heard()  # some nodes had only records that are already gone
+                self._mirror.heard(self._now_ms())  # some nodes had only records that are gone
             more = yield from self._records()
-            yield from self._mirror.letters(marks)
+            yield from self._mirror.letters(marks, self._now_ms())
             yield from self._mirror.parked(marks)
             if (marks.trimmed_offset, marks.left_behind) != self._trimmed:
                 yield from self._trim(marks)
         if seldom:
-            yield from self._mirror.last_heard()
+            yield from self._mirror.last_heard(self._now_ms())
             self._mirror.tidy()
-            span = time.time_ns() // 1_000_000 // SPAN_MS - LATELY_SPANS
-            self._db.execute("DELETE FROM lately WHERE span < ?", (span,))
+            span = self._now_ms() // SPAN_MS
+            self._db.execute(
+                "DELETE FROM lately WHERE span < ? OR span > ?", (span - LATELY_SPANS, span + 1)
+            )
             self._seldom_at = time.monotonic()
         self._version = version
 
@@ -164,11 +194,19 @@ class Follower:
         begin_anew(self._path)
 
     def _begin(self, marks: JournalMarks) -> None:
-        hour = _first_hour(marks) if marks.trimmed_offset else 0
-        self._mirror.heard()
+        self._mirror.heard(self._now_ms())
         self._db.execute(
-            "INSERT INTO progress VALUES (1, ?, 0, x'', 0, ?)", (self._journal.file, hour)
+            "INSERT INTO progress VALUES (1, ?, ?, 0, x'', 0, ?)",
+            (self._journal.file, rules_key(self._decoder.rules), self._first_hour(marks)),
         )
+
+    def _read_again(self) -> None:
+        """Forget what is read from the journal, since it is read by other rules now."""
+        log.info("almanac reads the journal again", reason="messages are read by other rules now")
+        with transaction(self._db):
+            for table in DERIVED:
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608
+        self._open()
 
     # ------------------------------------------------------------------ records
 
@@ -199,8 +237,9 @@ class Follower:
             offset, key = entries[-1].offset, entries[-1].key
             yield
         if key is not None:
-            span = time.time_ns() // 1_000_000 // SPAN_MS - LATELY_SPANS
-            yield from self._aggregate.write(first_hour, span)
+            now_ms = self._now_ms()
+            span = now_ms // SPAN_MS - LATELY_SPANS
+            yield from self._aggregate.write(first_hour, span, now_ms)
             self._db.execute("UPDATE progress SET offset = ?, key = ?", (offset, key))
         return more
 
@@ -209,20 +248,29 @@ class Follower:
         if record is DAMAGED:
             return
         message = entry.message
-        observation = None if isinstance(record, Unreadable) else observe(record)
-        self._aggregate.add(entry.offset, message.node or "", message.received_at_ms, observation)
+        received_at_ms = message.received_at_ms
+        observation = None
+        if not isinstance(record, Unreadable):
+            observation = observe(record, received_at_ms, self._decoder.rules)
+        self._aggregate.add(
+            entry.offset, message.node or "", received_at_ms, observation, self._now_ms()
+        )
 
     # ------------------------------------------------------------------ retention
 
     def _trim(self, marks: JournalMarks) -> Iterator[None]:
         yield from drop_trimmed(self._db, self._journal, marks.trimmed_offset)
-        hour = _first_hour(marks) if marks.trimmed_offset else 0
-        drop_hours(self._db, hour)
+        drop_hours(self._db, self._first_hour(marks))
         self._trimmed = marks.trimmed_offset, marks.left_behind
 
+    def _first_hour(self, marks: JournalMarks) -> int:
+        """Return the hour in which the oldest record that retention has left was received.
 
-def _first_hour(marks: JournalMarks) -> int:
-    """Return the hour in which the oldest record that retention has left was received."""
-    now_ms = time.time_ns() // 1_000_000
-    first_ms = now_ms if marks.first_received_at_ms is None else marks.first_received_at_ms
-    return min(first_ms, now_ms) // HOUR_MS
+        Return 0 where nothing was removed, or where that record is dated by a wrong clock.
+        """
+        now_ms, first_ms = self._now_ms(), marks.first_received_at_ms
+        if not marks.trimmed_offset:
+            return 0
+        if first_ms is None:
+            return now_ms // HOUR_MS
+        return first_ms // HOUR_MS if first_ms <= now_ms + CLOCK_TOLERANCE_MS else 0

@@ -25,9 +25,9 @@ class NodeHour(Struct, frozen=True):
     calls: int
     """Detections observed in it."""
     least_delay_seconds: float | None
-    """The least time from a record's own time to its receipt, among those received in this hour.
-    Below 0, the node's clock is ahead by at least that; above 0, it is behind by at most that.
-    None: no record gave its own time."""
+    """The least time from when the node made a record, or ended a recording, by its own clock, to
+    receipt, among those received in this hour. Below 0, the clock is ahead by at least that; above
+    0, it is behind by at most that. None: no record tells of the clock."""
     most_delay_seconds: float | None
     """The greatest such time; if it is far from the least, messages waited on the node."""
 

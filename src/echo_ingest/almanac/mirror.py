@@ -6,9 +6,9 @@ from pathlib import Path
 import apsw
 import structlog
 
-from echo_ingest.almanac.aggregate import Aggregate
+from echo_ingest.almanac.aggregate import HEARD, Aggregate
 from echo_ingest.almanac.almanac_file import rows_of
-from echo_ingest.almanac.observation import HOUR_MS
+from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, HOUR_MS
 from echo_ingest.almanac.refusals import ReasonKey, reason_key
 from echo_ingest.broker.node_accounts import NodesUnusable, read_nodes
 from echo_ingest.journal.changes import DeadLetterChange, JournalChanges, JournalMarks, Row
@@ -18,11 +18,9 @@ STEP_ROWS = 200
 STEP_PARKED = 2_000
 END = 2**62
 REASONS_MAX = 10_000
-HEARD = """
+HEARD_BY_NAME = f"""
     INSERT INTO node (name, first_heard_at_ms, last_heard_at_ms) VALUES (?1, ?2, ?3)
-    ON CONFLICT DO UPDATE SET
-    first_heard_at_ms = min(coalesce(first_heard_at_ms, ?2), ?2),
-    last_heard_at_ms = max(coalesce(last_heard_at_ms, ?3), ?3)"""
+    ON CONFLICT DO UPDATE SET {HEARD}"""  # noqa: S608
 
 log = structlog.get_logger("almanac")
 
@@ -40,18 +38,23 @@ class Mirror:
 
     # ------------------------------------------------------------------ nodes
 
-    def heard(self) -> None:
+    def heard(self, now_ms: int) -> None:
         """Copy when each node was first and last heard, as the journal's own ledger has it."""
+        soon_ms = now_ms + CLOCK_TOLERANCE_MS
         with transaction(self._db):
-            self._db.executemany(HEARD, self._journal.heard())
+            self._db.executemany(
+                HEARD_BY_NAME, ((*heard, soon_ms) for heard in self._journal.heard(soon_ms))
+            )
 
-    def last_heard(self) -> Iterator[None]:
+    def last_heard(self, now_ms: int) -> Iterator[None]:
         """Copy when each node was last heard: a duplicate makes no record, but counts here."""
-        nodes = self._journal.last_heard()
+        soon_ms = now_ms + CLOCK_TOLERANCE_MS
+        nodes = self._journal.last_heard(soon_ms)
         for start in range(0, len(nodes), STEP_ROWS):
             with transaction(self._db):
                 self._db.executemany(
-                    HEARD, ((name, at, at) for name, at in nodes[start : start + STEP_ROWS])
+                    HEARD_BY_NAME,
+                    ((name, at, at, soon_ms) for name, at in nodes[start : start + STEP_ROWS]),
                 )
             yield
 
@@ -85,21 +88,23 @@ class Mirror:
 
     # ------------------------------------------------------------------ dead letters
 
-    def letters(self, marks: JournalMarks) -> Iterator[None]:
+    def letters(self, marks: JournalMarks, now_ms: int) -> Iterator[None]:
         """Copy new dead letters; where the journal has fewer than the copy, remove those gone."""
         after, first_hour = self._db.execute("SELECT dead_letter, first_hour FROM progress").get
         while after < marks.last_dead_letter and (
             dead_letters := self._journal.dead_letters_after(after, STEP_ROWS)
         ):
             with transaction(self._db):
-                self._add_letters(dead_letters, first_hour)
+                self._add_letters(dead_letters, first_hour, now_ms)
                 after = dead_letters[-1].id
                 self._db.execute("UPDATE progress SET dead_letter = ?", (after,))
             yield
         if self._count("") != marks.dead_letters:
             yield from self._drop_letters()
 
-    def _add_letters(self, dead_letters: list[DeadLetterChange], first_hour: int) -> None:
+    def _add_letters(
+        self, dead_letters: list[DeadLetterChange], first_hour: int, now_ms: int
+    ) -> None:
         rows = [
             (
                 each.id,
@@ -113,7 +118,7 @@ class Mirror:
             "INSERT INTO refusal VALUES ('', ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING", rows
         )
         self._db.executemany(
-            "INSERT INTO node_hour VALUES (?, ?, 0, 1, 0, 0, NULL, NULL)"
+            "INSERT INTO node_hour VALUES (?, ?, 0, 1, 0, 0, 0, NULL, NULL)"
             " ON CONFLICT DO UPDATE SET dead_letters = dead_letters + 1",
             (
                 (node_id, at_ms // HOUR_MS)
@@ -121,8 +126,10 @@ class Mirror:
                 if at_ms // HOUR_MS >= first_hour
             ),
         )
+        soon_ms = now_ms + CLOCK_TOLERANCE_MS
         self._db.executemany(
-            HEARD, ((each.node, *[each.received_at_ms] * 2) for each in dead_letters)
+            HEARD_BY_NAME,
+            ((each.node, *[each.received_at_ms] * 2, soon_ms) for each in dead_letters),
         )
 
     def _drop_letters(self) -> Iterator[None]:

@@ -1,22 +1,23 @@
 """Calls by night and species, from noon to noon in any time zone.
 
 They are counted by UTC hour and species, and within these by tenths of confidence, so that hours
-can be added up for any zone and from any confidence on. A night begins with the first whole UTC
-hour at or after noon: up to half an hour late, where a zone is half an hour off.
+can be added up for any zone and from any confidence on. Where a night or a filter divides an hour,
+as in zones that are half an hour off, the calls of that hour are counted from the records.
 """
 
 from array import array
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from zoneinfo import ZoneInfo
 
 import apsw
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.calls import EACH_TENTH, END_MS, CallFilter, ids_of, newest
 from echo_ingest.almanac.observation import HOUR_MS
+from echo_ingest.night import night_of
 
 NIGHTS_MAX = 31
 NODE_IDS = "I"
@@ -47,7 +48,7 @@ class Night(Struct, frozen=True):
     """The local day on which it begins, at noon."""
     since_ms: int
     until_ms: int
-    """From when and before when calls were observed: whole UTC hours, in ms since 1970."""
+    """From when and before when calls were observed: milliseconds since 1970, UTC."""
     species: tuple[SpeciesNight, ...]
     """Species with the most calls first."""
 
@@ -125,6 +126,16 @@ def _write(
     known: list[ConfidenceBin],
     calls: Iterable[CallRow],
 ) -> None:
+    bins = _with_calls(known, calls)
+    db.execute(
+        "INSERT INTO species_hour VALUES (?1, ?2, ?3)"
+        " ON CONFLICT DO UPDATE SET tenths = excluded.tenths",
+        (hour, species_id, _encode(bins)),
+    )
+
+
+def _with_calls(known: list[ConfidenceBin], calls: Iterable[CallRow]) -> list[ConfidenceBin]:
+    """Count calls of one species into its bins; return all bins by tenth."""
     tenths = {tenth.tenth: tenth for tenth in known}
     nodes: dict[int, set[int]] = {}
     for offset, observed_at_ms, node_id, _, tenth, confidence, *_ in calls:
@@ -144,11 +155,7 @@ def _write(
     for tenth, new in nodes.items():
         counted = tenths[tenth]
         counted.nodes = array(NODE_IDS, new.union(array(NODE_IDS, counted.nodes))).tobytes()
-    db.execute(
-        "INSERT INTO species_hour VALUES (?1, ?2, ?3)"
-        " ON CONFLICT DO UPDATE SET tenths = excluded.tenths",
-        (hour, species_id, _encode([tenths[each] for each in sorted(tenths)])),
-    )
+    return [tenths[each] for each in sorted(tenths)]
 
 
 # ---------------------------------------------------------------------- queries
@@ -162,57 +169,88 @@ def nights(db: apsw.Connection, wanted: CallFilter, zone: ZoneInfo, nights_max: 
     node_id, species_id = ids
     least = wanted.least_tenth
     newest_nights: list[Night] = []
-    before = END_MS if wanted.until_ms is None else -(-wanted.until_ms // HOUR_MS) * HOUR_MS
-    since = -END_MS if wanted.since_ms is None else wanted.since_ms // HOUR_MS * HOUR_MS
-    wanted = structs.replace(wanted, since_ms=since)
+    before = END_MS if wanted.until_ms is None else wanted.until_ms
+    since = -END_MS if wanted.since_ms is None else wanted.since_ms
     while len(newest_nights) < min(nights_max, NIGHTS_MAX):
         last = newest(db, node_id, species_id, wanted, (before, 0), 1)
         if not last:
             break
-        evening = evening_of(last[0][0] // HOUR_MS, zone)
-        first, end = (hour * HOUR_MS for hour in hours_of(evening, zone))
-        within = max(first, since), min(end, before)
+        night = night_of(last[0][0], zone)
+        within = max(night.since_ms, since), min(night.until_ms, before)
         if node_id is None:
             parts = _of_all(db, species_id, least, *within)
         else:
             parts = _of_node(db, node_id, species_id, least, *within)
-        newest_nights.append(Night(evening, first, end, tuple(_added_up(db, parts))))
-        before = first
+        species = tuple(_added_up(db, parts))
+        newest_nights.append(Night(night.evening, night.since_ms, night.until_ms, species))
+        before = night.since_ms
     return newest_nights
-
-
-def evening_of(hour: int, zone: ZoneInfo) -> date:
-    """Return the local day on whose noon the night of this UTC hour begins."""
-    day = datetime.fromtimestamp(hour * 3600, UTC).astimezone(zone).date()
-    return day if hour >= hours_of(day, zone)[0] else day - timedelta(days=1)
-
-
-def hours_of(evening: date, zone: ZoneInfo) -> tuple[int, int]:
-    """Return the UTC hour with which that night begins, and that of the next night."""
-    noons = (
-        datetime.combine(day, time(12), zone).timestamp()
-        for day in (evening, evening + timedelta(days=1))
-    )
-    first, end = (int(-(-noon // 3600)) for noon in noons)
-    return first, end
 
 
 def _of_all(
     db: apsw.Connection, species_id: int | None, least: int, first_ms: int, end_ms: int
 ) -> dict[int, list[ConfidenceBin]]:
     """Return the bins to add up for each species."""
+    parts: dict[int, list[ConfidenceBin]] = {}
+    first_hour, end_hour = -(-first_ms // HOUR_MS), end_ms // HOUR_MS
+    for part_first_ms, part_end_ms in _parts_of_hours(first_ms, end_ms):
+        hour = part_first_ms // HOUR_MS
+        others = ((hour * HOUR_MS, part_first_ms), (part_end_ms, (hour + 1) * HOUR_MS))
+        if any(_has_calls(db, *other) for other in others):
+            _add_part(db, species_id, least, part_first_ms, part_end_ms, parts)
+        else:  # the whole hour is the same, and already counted
+            first_hour, end_hour = min(first_hour, hour), max(end_hour, hour + 1)
     rows = rows_of(
         db,
         "SELECT species_id, tenths FROM species_hour WHERE hour >= ?1 AND hour < ?2"
         " AND (?3 IS NULL OR species_id = ?3)",
-        (first_ms // HOUR_MS, end_ms // HOUR_MS, species_id),
+        (first_hour, end_hour, species_id),
     )
-    parts: dict[int, list[ConfidenceBin]] = {}
     for number, tenths in rows:
         wanted = [tenth for tenth in _decode(tenths) if tenth.tenth >= least]
         if wanted:
             parts.setdefault(number, []).extend(wanted)
     return parts
+
+
+def _parts_of_hours(first_ms: int, end_ms: int) -> list[tuple[int, int]]:
+    """Return what lies before the first whole hour of a span, and after the last one."""
+    first_hour_ms, end_hour_ms = -(-first_ms // HOUR_MS) * HOUR_MS, end_ms // HOUR_MS * HOUR_MS
+    if first_hour_ms > end_hour_ms:  # all of it lies within one hour
+        return [(first_ms, end_ms)]
+    spans = (first_ms, first_hour_ms), (end_hour_ms, end_ms)
+    return [(first, end) for first, end in spans if first < end]
+
+
+def _has_calls(db: apsw.Connection, first_ms: int, end_ms: int) -> bool:
+    wanted = CallFilter(since_ms=first_ms)
+    return first_ms < end_ms and bool(newest(db, None, None, wanted, (end_ms, 0), 1))
+
+
+def _add_part(
+    db: apsw.Connection,
+    species_id: int | None,
+    least: int,
+    first_ms: int,
+    end_ms: int,
+    parts: dict[int, list[ConfidenceBin]],
+) -> None:
+    """Count the calls in a part of an hour into bins of their own."""
+    index, term = "call_by_time", "?4 IS NULL AND"
+    if species_id is not None:
+        index, term = "call_by_species", "species_id = ?4 AND"
+    rows = rows_of(
+        db,
+        "SELECT offset, observed_at_ms, node_id, species_id, tenth, confidence, has_clip,"  # noqa: S608
+        f" tells_time FROM call INDEXED BY {index} WHERE {term} {EACH_TENTH} AND tenth >= ?1"
+        " AND observed_at_ms >= ?2 AND observed_at_ms < ?3 ORDER BY offset",
+        (least, first_ms, end_ms, species_id),
+    )
+    by_species: dict[int, list[CallRow]] = {}
+    for row in rows:
+        by_species.setdefault(row[3], []).append(row)
+    for number, calls in by_species.items():
+        parts.setdefault(number, []).extend(_with_calls([], calls))
 
 
 def _of_node(

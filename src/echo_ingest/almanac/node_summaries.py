@@ -1,5 +1,6 @@
 """Every node that was heard or has an account: its state, and since when it is silent."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import apsw
@@ -8,14 +9,22 @@ from msgspec import Struct
 from echo_ingest.almanac.aggregate import SPAN_MS
 from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.calls import EACH_TENTH
-from echo_ingest.almanac.observation import HOUR_MS
+from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, HOUR_MS
+from echo_ingest.quality import TimeProblem
 
 NODES_PAGE_MAX = 500
 SILENT_MAX = 100
+SENDERS_MAX = 100
 PLACES_MAX = 20_000
 CLOCK_HOURS = 7 * 24
 AHEAD_SECONDS = 2.0
 LATE_SECONDS = 60.0
+CONSTANT_WITHIN_MS = 120_000
+CONSTANT_MESSAGES_MIN = 10
+FRACTIONS_MIN = 10
+TIME_PROBLEMS: dict[str | None, TimeProblem] = {each.value: each for each in TimeProblem}
+FRACTION_MOST = 0.0101
+"""A little more than 1 %: devices that send fractions as 32-bit numbers may exceed 1."""
 
 Order = Literal[
     "name", "last_heard", "battery", "temperature", "disk", "clock", "records_today", "dead_letters"
@@ -44,16 +53,28 @@ class NodePlace(Struct, frozen=True):
 
 
 class Clock(Struct, frozen=True):
-    """A node's clock, judged by the newest hour in which it gave its own time, within a week."""
+    """A node's clock, judged by the newest hour in which it gave its own time, within a week.
+
+    It is judged by what the node writes, whether that is believed, corrected, or neither.
+    """
 
     least_delay_seconds: float
-    """The least time from a message's own time to its receipt."""
+    """The least time from when a message or its recording was made, by the node's clock, to its
+    receipt; of all messages of the constant, if there is one."""
     verdict: Literal["ahead", "right", "late or behind"]
     """`ahead`: by at least the least delay, since no message is received before it is sent.
     `right`: ahead by less than 2 s, or behind by at most a minute. `late or behind`: messages
     waited or the clock is behind, which cannot be told apart; by no more than the least delay."""
     hour_ms: int
     """When that hour begins: milliseconds since 1970, UTC."""
+    constant_over: int
+    """How many messages, up to the newest, show the same offset within two minutes; messages that
+    waited on the node do not count. 0: the offset is not constant, or fewer than ten show it."""
+
+    @property
+    def ahead_seconds(self) -> float:
+        """Return how far the clock is ahead; negative where it is behind."""
+        return -self.least_delay_seconds
 
 
 class NodeSummary(Struct, frozen=True):
@@ -73,6 +94,11 @@ class NodeSummary(Struct, frozen=True):
     """Disk in use."""
     clock: Clock | None
     """None: it has not given its own time within a week."""
+    time_problem: TimeProblem | None
+    """Why the newest time that it gave is not simply believed, if it is not."""
+    sends_fractions: bool
+    """Each confidence that it has ever sent was 1 % or less, in at least ten detections: it sends
+    fractions where the form means percent."""
     firmware: str | None
     last_clip_offset: int | None
     """The journal offset of its newest record with a clip."""
@@ -115,6 +141,14 @@ class NodeCounts(Struct, frozen=True):
     """Those that fell silent last come first; at most 100."""
 
 
+class FractionSender(Struct, frozen=True):
+    """A node that sends fractions where the form means percent."""
+
+    name: str
+    detections: int
+    """How many detections of it have a confidence, none of them more than 1 %."""
+
+
 class MapPoint(Struct, frozen=True, array_like=True):
     """A node on the map."""
 
@@ -132,22 +166,23 @@ ORDERS: dict[Order, str] = {
     "temperature": "temperature_celsius",
     "disk": "disk_percent",
     "clock": "(SELECT abs(least_delay_ms) FROM node_hour WHERE node_id = id AND hour > :clock"
-    " AND least_delay_ms IS NOT NULL ORDER BY hour DESC LIMIT 1)",
+    " AND hour <= :soon / 3600000 AND timed > 0 ORDER BY hour DESC LIMIT 1)",
     "records_today": "(SELECT sum(received) FROM node_hour WHERE node_id = id AND hour >= :today)",
     "dead_letters": "(SELECT nullif(count(*), 0) FROM refusal INDEXED BY refusal_by_time"
     " WHERE node_id = id AND sink = '' AND at_ms > :day)",
 }
 WHICH: dict[Which, str] = {
     "all": "true",
-    "hour": "last_heard_at_ms > :hour",
-    "day": "last_heard_at_ms > :day",
-    "silent": "last_heard_at_ms <= :hour AND account IS NOT 'disabled'",
+    "hour": "last_heard_at_ms > :hour AND last_heard_at_ms <= :soon",
+    "day": "last_heard_at_ms > :day AND last_heard_at_ms <= :soon",
+    "silent": "NOT last_heard_at_ms BETWEEN :hour + 1 AND :soon AND account IS NOT 'disabled'",
     "never": "last_heard_at_ms IS NULL",
 }
 NODE = f"""
     SELECT name, account, first_heard_at_ms, last_heard_at_ms,
      latitude, longitude, uncertainty_metres, place_at_ms, battery_percent, battery_at_ms,
      temperature_celsius, temperature_at_ms, disk_percent, disk_at_ms, firmware,
+     time_problem, confidences >= {FRACTIONS_MIN} AND most_confidence <= {FRACTION_MOST},
      (SELECT max(offset) FROM clip WHERE node_id = node.id),
      (SELECT coalesce(sum(received), 0) FROM node_hour WHERE node_id = id AND hour >= :today),
      (SELECT coalesce(sum(calls), 0) FROM node_hour WHERE node_id = id AND hour >= :today),
@@ -159,8 +194,9 @@ NODE = f"""
        WHERE node_id = id AND sink = '' AND at_ms > :day)
     FROM node WHERE id = :id"""  # noqa: S608
 CLOCK = """
-    SELECT least_delay_ms, hour FROM node_hour WHERE node_id = :id AND hour > :clock
-    AND least_delay_ms IS NOT NULL ORDER BY hour DESC LIMIT 1"""
+    SELECT hour, timed, least_delay_ms, most_delay_ms FROM node_hour
+    WHERE node_id = :id AND hour > :clock AND hour <= :soon / 3600000 AND timed > 0
+    ORDER BY hour DESC"""
 
 
 def nodes(
@@ -210,11 +246,12 @@ def count_nodes(db: apsw.Connection, now_ms: int) -> NodeCounts:
     """Count all nodes and those that were heard lately, and list those that are silent."""
     times = _times(now_ms, now_ms)
     known, hour, day, never = db.execute(
-        "SELECT count(*), count(*) FILTER (WHERE last_heard_at_ms > :hour),"
-        " count(*) FILTER (WHERE last_heard_at_ms > :day),"
+        f"SELECT count(*), count(*) FILTER (WHERE {WHICH['hour']}),"  # noqa: S608
+        f" count(*) FILTER (WHERE {WHICH['day']}),"
         " count(*) FILTER (WHERE last_heard_at_ms IS NULL)"
         " FROM node WHERE name != ''"
-        " AND NOT (account IS 'disabled' AND coalesce(last_heard_at_ms, 0) <= :hour)",
+        " AND NOT (account IS 'disabled'"
+        "  AND NOT coalesce(last_heard_at_ms, 0) BETWEEN :hour + 1 AND :soon)",
         times,
     ).get
     silent = rows_of(
@@ -224,6 +261,17 @@ def count_nodes(db: apsw.Connection, now_ms: int) -> NodeCounts:
         {**times, "max": SILENT_MAX},
     )
     return NodeCounts(known, hour, day, never, [SilentNode(*row) for row in silent])
+
+
+def fraction_senders(db: apsw.Connection) -> list[FractionSender]:
+    """Return the nodes whose confidences were all 1 % or less, by name; at most 100."""
+    rows = rows_of(
+        db,
+        "SELECT name, confidences FROM node WHERE name != '' AND confidences >= ?"
+        " AND most_confidence <= ? ORDER BY name LIMIT ?",
+        (FRACTIONS_MIN, FRACTION_MOST, SENDERS_MAX),
+    )
+    return [FractionSender(*row) for row in rows]
 
 
 def points(db: apsw.Connection) -> list[MapPoint]:
@@ -242,6 +290,7 @@ def _times(now_ms: int, today_ms: int) -> dict[str, int]:
         "now": now_ms,
         "hour": now_ms - HOUR_MS,
         "day": now_ms - 24 * HOUR_MS,
+        "soon": now_ms + CLOCK_TOLERANCE_MS,
         "today": today_ms // HOUR_MS,
         "clock": now_ms // HOUR_MS - CLOCK_HOURS,
         "span": now_ms // SPAN_MS,
@@ -266,6 +315,8 @@ def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> NodeSummar
         disk,
         disk_at_ms,
         firmware,
+        time_problem,
+        sends_fractions,
         last_clip_offset,
         records_today,
         calls_today,
@@ -286,7 +337,9 @@ def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> NodeSummar
         battery_percent=_reported(battery, battery_at_ms),
         temperature_celsius=_reported(temperature, temperature_at_ms),
         disk_percent=_reported(disk, disk_at_ms),
-        clock=_clock(*clock[0]) if clock else None,
+        clock=judged(clock) if clock else None,
+        time_problem=TIME_PROBLEMS.get(time_problem),
+        sends_fractions=bool(sends_fractions),
         firmware=firmware,
         last_clip_offset=last_clip_offset,
         records_today=records_today,
@@ -301,10 +354,27 @@ def _reported(value: float | None, at_ms: int) -> ReportedValue | None:
     return None if value is None else ReportedValue(value, at_ms)
 
 
-def _clock(least_delay_ms: int, hour: int) -> Clock:
-    seconds = least_delay_ms / 1000
+def judged(hours: Sequence[tuple[int, int, int, int]]) -> Clock:
+    """Judge a clock by its hours, newest first: the hour, and how many messages tell of the clock.
+
+    The last two numbers are the least and the most delay of these. An hour whose messages waited
+    does not tell whether the offset is constant.
+    """
+    newest_hour, _, least_ms, _ = hours[0]
+    messages, low_ms, high_ms = 0, least_ms, least_ms
+    for _, timed, hour_least_ms, hour_most_ms in hours:
+        if hour_most_ms - hour_least_ms > CONSTANT_WITHIN_MS:
+            continue
+        if max(high_ms, hour_most_ms) - min(low_ms, hour_least_ms) > CONSTANT_WITHIN_MS:
+            break
+        low_ms, high_ms = min(low_ms, hour_least_ms), max(high_ms, hour_most_ms)
+        messages += timed
+    if messages < CONSTANT_MESSAGES_MIN:
+        messages, low_ms = 0, least_ms
+    seconds = low_ms / 1000
+    verdict: Literal["ahead", "right", "late or behind"] = "late or behind"
     if seconds <= -AHEAD_SECONDS:
-        return Clock(seconds, "ahead", hour * HOUR_MS)
-    if seconds <= LATE_SECONDS:
-        return Clock(seconds, "right", hour * HOUR_MS)
-    return Clock(seconds, "late or behind", hour * HOUR_MS)
+        verdict = "ahead"
+    elif seconds <= LATE_SECONDS:
+        verdict = "right"
+    return Clock(seconds, verdict, newest_hour * HOUR_MS, messages)

@@ -106,11 +106,23 @@ def note_sample(
                 " minutes = minutes + 1, answered = answered + ?2",
                 (at_ms // HOUR_MS, answered),
             )
-            for table in ("sample", "sink_sample"):
-                db.execute(f"DELETE FROM {table} WHERE minute < ?", (minute - KEPT_MINUTES,))  # noqa: S608
-            db.execute("DELETE FROM listening WHERE hour < ?", (at_ms // HOUR_MS - KEPT_HOURS,))
+            _drop_oldest(db)
     finally:
         db.close()
+
+
+def _drop_oldest(db: apsw.Connection) -> None:
+    """Remove what is too old, by number and not by age: the clock may have leapt."""
+    for table, unit, kept in (
+        ("sample", "minute", KEPT_MINUTES),
+        ("listening", "hour", KEPT_HOURS),
+    ):
+        db.execute(
+            f"DELETE FROM {table} WHERE {unit} <="  # noqa: S608
+            f" (SELECT {unit} FROM {table} ORDER BY {unit} DESC LIMIT 1 OFFSET ?)",
+            (kept,),
+        )
+    db.execute("DELETE FROM sink_sample WHERE minute < (SELECT min(minute) FROM sample)")
 
 
 def samples(db: apsw.Connection, since_ms: int, until_ms: int, every_minutes: int) -> list[Sample]:
@@ -158,11 +170,14 @@ def samples(db: apsw.Connection, since_ms: int, until_ms: int, every_minutes: in
     ]
 
 
-def room_left(db: apsw.Connection) -> TimeUntilFull:
+def room_left(db: apsw.Connection, now_ms: int) -> TimeUntilFull:
     """Return how long there is room, at the rate of the last eight days."""
+    minute = now_ms // MINUTE_MS
     rows = rows_of(
         db,
-        "SELECT minute / 60, room_bytes FROM sample WHERE room_bytes IS NOT NULL ORDER BY minute",
+        "SELECT minute / 60, room_bytes FROM sample WHERE room_bytes IS NOT NULL"
+        " AND minute >= ? AND minute <= ? ORDER BY minute",
+        (minute - KEPT_MINUTES, minute),
     )
     by_hour: dict[int, int] = dict(rows)  # the last of each hour
     if not by_hour:

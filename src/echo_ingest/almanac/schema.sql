@@ -1,9 +1,10 @@
--- Version 2 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
+-- Version 3 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
 -- since 1970.
 
 CREATE TABLE progress (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     journal     TEXT NOT NULL,    -- its file: device and inode
+    rules       TEXT NOT NULL,    -- how its messages were read, as follower.rules_key makes it
     offset      INTEGER NOT NULL, -- every record up to here has been read
     key         BLOB NOT NULL,    -- the key of the record at this offset
     dead_letter INTEGER NOT NULL, -- every dead letter up to this id has been read
@@ -27,7 +28,10 @@ CREATE TABLE node (
     disk_percent        REAL,
     disk_at_ms          INTEGER,
     firmware            TEXT,
-    firmware_at_ms      INTEGER
+    firmware_at_ms      INTEGER,
+    time_problem        TEXT, -- of the newest record that has a time of the device's; NULL: none
+    confidences         INTEGER NOT NULL DEFAULT 0, -- detections that have one
+    most_confidence     REAL
 ) STRICT;
 
 -- Records of a node by the ten minutes in which they were received, for a little more than an hour.
@@ -45,7 +49,8 @@ CREATE TABLE node_hour (
     dead_letters    INTEGER NOT NULL, -- received in it, and not replayed since
     observed        INTEGER NOT NULL, -- records whose own time is in it
     calls           INTEGER NOT NULL, -- detections observed in it
-    least_delay_ms  INTEGER,          -- from a record's own time to its receipt in this hour
+    timed           INTEGER NOT NULL, -- records received in it that tell of the node's clock
+    least_delay_ms  INTEGER,          -- of these, from the time that the node wrote to receipt
     most_delay_ms   INTEGER,
     PRIMARY KEY (node_id, hour)
 ) STRICT, WITHOUT ROWID;
@@ -98,7 +103,8 @@ CREATE TABLE clip (
     started_at_ms INTEGER NOT NULL,
     duration_ms   INTEGER NOT NULL,
     tells_start   INTEGER NOT NULL, -- 1: its time is known to be that of its start
-    named         INTEGER NOT NULL  -- 1: a call's clip; 0: a recording
+    tells_time    INTEGER NOT NULL, -- 1: the time is the device's own
+    named         INTEGER NOT NULL  -- 1: a detection's clip; 0: a recording
 ) STRICT;
 CREATE INDEX clip_by_node ON clip (node_id, offset);
 CREATE INDEX recording_by_node ON clip (node_id, started_at_ms) WHERE named = 0;
@@ -157,4 +163,4 @@ CREATE TABLE listening (
     answered INTEGER NOT NULL
 ) STRICT;
 
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;

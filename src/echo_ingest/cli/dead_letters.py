@@ -15,7 +15,17 @@ from echo_ingest.admin import dead_letters as admin
 from echo_ingest.admin import journal_of
 from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfNode, WithReason, open_reader, settings_of
-from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
+from echo_ingest.cli.output import (
+    cells,
+    fail,
+    moment,
+    out,
+    print_table,
+    progressed,
+    say,
+    table,
+    write_lines,
+)
 from echo_ingest.formatting import counted
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader
@@ -36,7 +46,7 @@ def list_dead_letters(
 ) -> None:
     """List dead letters with their reasons, newest first."""
     reader = open_reader(settings_of(context))
-    shown = table("id>", "received", "node", "topic", "size>", "reason+")
+    shown = table("id>", "received", "node~", "topic~", "size>", "reason+")
     for dead_letter in islice(reader.dead_letters(0, node, reason, newest_first=True), limit):
         message = dead_letter.message
         shown.add_row(
@@ -50,7 +60,7 @@ def list_dead_letters(
             )
         )
     if shown.row_count:
-        out.print(shown)
+        print_table(shown)
     say(f"{shown.row_count:,} of {reader.count_dead_letters(node, reason):,} dead letters")
 
 
@@ -68,7 +78,7 @@ def show(
     if raw:
         typer.echo(message.payload, nl=False)
         return
-    about = table("", "+", header=False)
+    about = table("~", "+", header=False)
     for name, value in (
         ("id", dead_letter.id),
         ("reason", dead_letter.reason),
@@ -84,7 +94,7 @@ def show(
     ):
         if value is not None:
             about.add_row(*cells(name, value))
-    out.print(about)
+    print_table(about)
     out.print(Text("\n" + readable(message.payload)))
 
 
@@ -130,7 +140,7 @@ def replay(
         shown = table("rejected again>", "reason+")
         for reason_text, count in reasons.most_common(REASONS_SHOWN_MAX):
             shown.add_row(*cells(f"{count:,}", reason_text))
-        out.print(shown)
+        print_table(shown)
         if len(reasons) > REASONS_SHOWN_MAX:
             say(f"and {counted(len(reasons) - REASONS_SHOWN_MAX, 'more reasons')}")
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from echo_ingest.almanac import almanac_path, note_sample
 from echo_ingest.broker.node_rules import decoder_of
-from echo_ingest.cli.output import cells, moment, out, progress, table
+from echo_ingest.cli.output import cells, fitted, moment, out, progress, table
 from echo_ingest.cli.records import summary_of
 from echo_ingest.decode import Decoder
 from echo_ingest.gauges import ServiceGauges
@@ -156,11 +156,11 @@ def _ledger(ledger: Ledger, rate: float) -> RenderableType:
 
 def _newest(runtime: Runtime, reader: JournalReader) -> Table:
     decoder = runtime.decoder
-    rows = table("observed", "node", "kind", "summary+")
+    rows = table("observed", "node~", "kind", "summary+")
     for entry in reader.newest(Selection(), NEWEST):
         record = decode_entry(decoder, entry)
         if isinstance(record, Unreadable):
             continue
         node = record.node or record.sensor_id
         rows.add_row(*cells(moment(record.observed_at), node, kind(record), summary_of(record)))
-    return rows
+    return fitted(rows)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +22,9 @@ from echo_ingest.broker.node_accounts import (
     read_nodes,
 )
 from echo_ingest.cli.options import open_reader, settings_of
-from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
+from echo_ingest.cli.output import cells, day, fail, moment, print_table, say, table
 from echo_ingest.decode import NodeRules
-from echo_ingest.formatting import counted, utc
+from echo_ingest.formatting import counted, duration, utc
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.node_days import NodeContact
 from echo_ingest.settings import Settings
@@ -172,7 +173,7 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(listed))
         return
-    shown = table("node", "state", "created", "last heard", "ago>", "today>")
+    shown = table("node~", "state~", "created", "last heard", "ago>", "today>")
     now_at = datetime.now(UTC)
     for each in listed:
         last, ago = "never", None
@@ -181,10 +182,10 @@ def list_nodes(context: typer.Context, as_json: AsJson = False) -> None:
             ago = duration(max(0.0, (now_at - each.last_heard_at).total_seconds()))
         state = f"{each.state}, certificate" if each.certificate_only else each.state
         shown.add_row(
-            *cells(each.node, state, moment(each.made_at), last, ago, f"{each.received_today:,}")
+            *cells(each.node, state, day(each.made_at), last, ago, f"{each.received_today:,}")
         )
     if listed:
-        out.print(shown)
+        print_table(shown)
     have = "has credentials of its own" if len(listed) == 1 else "have credentials of their own"
     say(f"{counted(len(listed), 'nodes')} {have}; today is {now_at.date()} (UTC)")
     for name, rules in sorted(read_node_rules(settings.nodes_path).items()):
@@ -268,7 +269,7 @@ def _show(credentials: admin.NodeCredentials | None, env_file: Path | None, qr: 
         shown = table("", "+", header=False)
         for name, value in msgspec.structs.asdict(credentials).items():
             shown.add_row(*cells(name.replace("_", " "), value))
-        out.print(shown)
+        print_table(shown)
         say("the password is not shown again; the broker keeps only a hash of it")
     if qr:
         code = io.StringIO()
@@ -282,7 +283,7 @@ def _show(credentials: admin.NodeCredentials | None, env_file: Path | None, qr: 
 def _contacts(settings: Settings) -> dict[str, NodeContact]:
     try:
         with contextlib.closing(open_reader(settings)) as reader:
-            return reader.last_heard(datetime.now(UTC).date())
+            return reader.last_heard(time.time_ns() // 1_000_000)
     except JournalUnusable:
         say("there is no journal yet, so it is not known when nodes were heard")
         return {}

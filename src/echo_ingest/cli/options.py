@@ -11,6 +11,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.settings import Settings, load
 
@@ -36,7 +37,7 @@ def settings_of(context: typer.Context) -> Settings:
 
 def open_reader(settings: Settings) -> JournalReader:
     """Open the journal for reading; raise `JournalUnusable` if there is none."""
-    return JournalReader(settings.journal_path)
+    return JournalReader(settings.journal_path, Decoder(settings.payload_bytes_max))
 
 
 def given_time(text: str) -> datetime:

@@ -14,6 +14,7 @@ from typing import NoReturn, TypeVar
 import msgspec
 import typer
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,13 +25,18 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from echo_ingest.formatting import counted, utc
 from echo_ingest.payload_view import printable
 
 PIPE_COLUMNS = 1_000
+CUT_FROM = 100
+"""No value of a column that is cut is shown wider, in a pipe either."""
+CUT_LEAST, FOLD_LEAST = 6, 12
+GAP, GAP_LEAST = 3, 2
+"""The columns of a terminal between two columns of a table."""
 PROGRESS_FROM = 50
 
 T = TypeVar("T")
@@ -65,31 +71,74 @@ def moment(when: datetime | int) -> str:
     return when.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
-def duration(seconds: float) -> str:
-    """Format a duration in its two largest units, such as `2 d 17 h`."""
-    whole = int(seconds)
-    for name, unit, smaller, smaller_unit in (
-        ("d", 86_400, "h", 3_600),
-        ("h", 3_600, "min", 60),
-        ("min", 60, "s", 1),
-    ):
-        if whole >= unit:
-            return f"{whole // unit:,} {name} {whole % unit // smaller_unit} {smaller}"
-    return f"{seconds:.1f} s" if seconds else "0 s"
+def day(when: datetime) -> str:
+    """Format the day of a time in the local zone."""
+    return moment(when)[:10]
 
 
 def table(*columns: str, header: bool = True) -> Table:
-    """Return an empty table; `name>` aligns a column to the right, `name+` lets it fold."""
+    """Return an empty table for `print_table`.
+
+    `name>` aligns a column to the right. `name+` lets it fold on a terminal; in `name~`, long
+    values, such as names that devices give themselves, are cut with an ellipsis.
+    """
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=header)
     for column in columns:
-        name = column.rstrip(">+")
         shown.add_column(
-            name,
+            column.rstrip(">+~"),
             justify="right" if column.endswith(">") else "left",
             no_wrap=not column.endswith("+"),
-            overflow="fold",
+            overflow="ellipsis" if column.endswith("~") else "fold",
         )
     return shown
+
+
+def print_table(shown: Table) -> None:
+    """Print a table with all of its columns, however long a value is."""
+    out.print(fitted(shown), crop=False)
+
+
+def fitted(shown: Table) -> Table:
+    """Return a table of `table`, with columns as wide as there is room.
+
+    Where a terminal is too narrow even for those that are never cut, the table is wider than it.
+    """
+    natural = [_natural_width(column, shown.show_header) for column in shown.columns]
+    widths = [
+        min(width, CUT_FROM) if _is_cut(column) else width
+        for column, width in zip(shown.columns, natural, strict=True)
+    ]
+    gaps = len(widths) - 1
+    shown.collapse_padding = out.is_terminal and sum(widths) + GAP * gaps > out.width
+    gap = GAP_LEAST if shown.collapse_padding else GAP
+    if out.is_terminal:
+        least = [
+            min(width, CUT_LEAST if _is_cut(column) else width if column.no_wrap else FOLD_LEAST)
+            for column, width in zip(shown.columns, widths, strict=True)
+        ]
+        room = out.width - gap * gaps
+        while sum(widths) > room:
+            # The widest of those that can give way: so one long value takes no room of others.
+            spare = [width if width > low else 0 for width, low in zip(widths, least, strict=True)]
+            if not any(spare):
+                break
+            widths[spare.index(max(spare))] -= 1
+    for column, width in zip(shown.columns, widths, strict=True):
+        column.width = width
+        column.min_width = None
+    shown.width = sum(widths) + gap * gaps
+    return shown
+
+
+def _is_cut(column: Column) -> bool:
+    return column.overflow == "ellipsis"
+
+
+def _natural_width(column: Column, header: bool) -> int:
+    """Return how wide a column would like to be, in cells of a terminal."""
+    values = [*([column.header] if header else []), *column.cells]
+    widest = max((cell_len(str(value)) for value in values), default=0)
+    return max(widest, column.min_width or 0)
 
 
 def cells(*values: object) -> list[Text]:

@@ -15,7 +15,17 @@ from echo_ingest.admin import journal_of
 from echo_ingest.admin.dead_letters import request_replay
 from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfNode, WithReason, open_reader, settings_of
-from echo_ingest.cli.output import cells, fail, moment, out, progressed, say, table, write_lines
+from echo_ingest.cli.output import (
+    cells,
+    fail,
+    moment,
+    out,
+    print_table,
+    progressed,
+    say,
+    table,
+    write_lines,
+)
 from echo_ingest.decode import Decoder
 from echo_ingest.formatting import counted
 from echo_ingest.journal import Entry
@@ -41,7 +51,7 @@ def list_parked(
 ) -> None:
     """List parked records with the sinks' reasons, newest first."""
     reader = open_reader(settings_of(context))
-    shown = table("offset>", "sink", "parked", "node", "topic", "size>", "attempts>", "reason+")
+    shown = table("offset>", "sink", "parked", "node~", "topic~", "size>", "attempts>", "reason+")
     for parked in islice(reader.parked(sink, node, reason, newest_first=True), limit):
         shown.add_row(
             *cells(
@@ -56,7 +66,7 @@ def list_parked(
             )
         )
     if shown.row_count:
-        out.print(shown)
+        print_table(shown)
     say(f"{shown.row_count:,} of {reader.count_parked(sink, node, reason):,} parked records")
 
 
@@ -70,7 +80,7 @@ def show(
     reader = open_reader(settings_of(context))
     for parked in _parked(reader, offset, sink):
         entry = _entry(reader, offset)
-        about = table("", "+", header=False)
+        about = table("~", "+", header=False)
         for name, value in (
             ("offset", f"{parked.offset:,}"),
             ("sink", parked.sink),
@@ -85,7 +95,7 @@ def show(
         ):
             if value is not None:
                 about.add_row(*cells(name, value))
-        out.print(about)
+        print_table(about)
         out.print(Text("\n" + readable(entry.message.payload)))
 
 

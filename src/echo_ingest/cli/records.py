@@ -17,10 +17,11 @@ from rich.text import Text
 
 from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
-from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
+from echo_ingest.cli.output import cells, fail, moment, out, print_table, say, table
 from echo_ingest.decode import clip_bytes
 from echo_ingest.decode.times import received
 from echo_ingest.export.writers import COLUMNS, CsvTable, named, row
+from echo_ingest.formatting import duration
 from echo_ingest.journal import Entry
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
@@ -38,6 +39,9 @@ from echo_ingest.record import (
 from echo_ingest.sinks import clips
 
 FOLLOW_POLL_SECONDS = 0.5
+NAME_CHARACTERS_MAX = 60
+RECEIVED_MARK = "*"
+"""Stands beside a time that is that of receipt."""
 CSV_COLUMNS = tuple(
     column
     for column in dict.fromkeys(each for columns in COLUMNS.values() for each in columns)
@@ -80,7 +84,8 @@ def records(
     def decode(entries: Iterable[Entry]) -> Iterator[DecodedEntry]:
         return ((entry, decode_entry(decoder, entry)) for entry in entries)
 
-    show = json_lines if as_json else csv_rows() if as_csv else _table_rows()
+    marked: list[int] = []
+    show = json_lines if as_json else csv_rows() if as_csv else _table_rows(marked)
     if follow:
         try:
             for page in _following(reader, selection, limit):
@@ -88,6 +93,11 @@ def records(
         except KeyboardInterrupt:
             raise typer.Exit(0) from None
     shown = show(decode(_newest(reader, selection, limit)))
+    if marked:
+        say(
+            f"{RECEIVED_MARK} the time of receipt, since the device gave none that can be believed;"
+            f" `echo-ingest records show {marked[0]}` says why"
+        )
     if not shown and not (as_json or as_csv):
         say("there are no records" if selection == Selection() else "no records match the options")
 
@@ -126,7 +136,7 @@ def show(
     entry = _entry(reader, offset)
     message = entry.message
     record = decode_entry(decoder_of(settings), entry)
-    about = table("", "+", header=False)
+    about = table("~", "+", header=False)
     for name, value in (
         ("offset", f"{offset:,}"),
         ("received", moment(message.received_at_ms)),
@@ -136,11 +146,12 @@ def show(
         ("size", size(len(message.payload))),
         ("key", entry.key.hex()),
         ("unreadable", record.render() if isinstance(record, Unreadable) else None),
+        *(problems(record) if not isinstance(record, Unreadable) else {}).items(),
         ("clip", _kept_at(reader, offset, record)),
     ):
         if value is not None:
             about.add_row(*cells(name, value))
-    out.print(about)
+    print_table(about)
     if not isinstance(record, Unreadable):
         out.print(Text("\n" + readable(msgspec.json.encode(record))))
     out.print(Text("\n" + readable(message.payload)))
@@ -181,6 +192,22 @@ def clip(
     say(f"{path}: {_of_clip(described)}, SHA-256 {described.sha256}")
 
 
+def problems(record: AnyRecord) -> dict[str, str]:
+    """Return in words what of a record is not simply what its message says."""
+    words = {}
+    problem, clip = record.time_problem, getattr(record, "clip", None)
+    if problem is not None:
+        wrote = f" The device wrote {record.device_time}." if record.device_time else ""
+        words["time"] = f"{problem.summary}{wrote} {problem.advice}"
+    elif record.time_source == "received":
+        words["time"] = "The message gives no time; it is dated by its receipt."
+    if isinstance(clip, Clip) and clip.problem is not None:
+        words["sound"] = f"{clip.problem.summary} {clip.problem.advice}"
+    if isinstance(record, Detection) and record.observation_type != "animal":
+        words["species"] = f"{record.species} names no animal ({record.observation_type})."
+    return words
+
+
 def _kept_at(reader: JournalReader, offset: int, record: AnyRecord | Unreadable) -> str | None:
     place = reader.place_of(clips.CLIP_STORE, offset)
     if place is None or isinstance(record, Unreadable):
@@ -198,20 +225,31 @@ def _entry(reader: JournalReader, offset: int) -> Entry:
 # ---------------------------------------------------------------------- as a table
 
 
-def _table_rows() -> Callable[[Iterable[DecodedEntry]], int]:
-    """Return a function that prints tables which align, as `--follow` prints one per page."""
+def _table_rows(marked: list[int]) -> Callable[[Iterable[DecodedEntry]], int]:
+    """Return a function that prints tables which align, as `--follow` prints one per page.
+
+    It adds the offsets of records that have the time of receipt to `marked`.
+    """
     pages = count()
 
     def show(decoded: Iterable[DecodedEntry]) -> int:
         page = table(
-            "offset>", "observed at", "node", "sensor", "kind", "summary+", header=next(pages) == 0
+            "offset>",
+            "observed at",
+            "node~",
+            "sensor~",
+            "kind",
+            "summary+",
+            header=next(pages) == 0,
         )
-        for column, columns_min in zip(page.columns, (8, 25, 10, 10, 9, 0), strict=True):
+        for column, columns_min in zip(page.columns, (8, 26, 10, 10, 9, 0), strict=True):
             column.min_width = columns_min
         for entry, record in decoded:
             page.add_row(*cells(*_row(entry, record)))
+            if not isinstance(record, Unreadable) and record.time_source == "received":
+                marked.append(entry.offset)
         if page.row_count:
-            out.print(page)
+            print_table(page)
         return page.row_count
 
     return show
@@ -223,7 +261,7 @@ def _row(entry: Entry, record: AnyRecord | Unreadable) -> tuple[object, ...]:
         return entry.offset, observed_at, entry.message.node, None, "?", record.render()
     return (
         f"{entry.offset:,}",
-        moment(record.observed_at),
+        moment(record.observed_at) + RECEIVED_MARK * (record.time_source == "received"),
         record.node,
         record.sensor_id,
         kind(record),
@@ -235,14 +273,22 @@ def summary_of(record: AnyRecord) -> str:
     """Return the gist of a record, in a few words."""
     match record:
         case Detection(species=species, confidence=confidence, clip=clip):
-            parts = [species, None if confidence is None else f"{confidence * 100:.3g} %"]
+            parts = [_cut(species), None if confidence is None else f"{confidence * 100:.3g} %"]
+            if record.observation_type != "animal":
+                parts.append("(not an animal)")
             return " ".join(filter(None, parts)) + (f", {_of_clip(clip)}" if clip else "")
         case Recording(clip=clip, health=health):
             return _of_clip(clip) + (f", {_of_health(health)}" if health else "")
         case Telemetry(health=health):
             return _of_health(health) or "alive"
         case Movement(species=species, animal_id=animal_id, animal_place=place):
-            return f"{species} {animal_id} at {place.latitude:.5f}, {place.longitude:.5f}"
+            animal = f"{_cut(species)} {_cut(animal_id)}"
+            return f"{animal} at {place.latitude:.5f}, {place.longitude:.5f}"
+
+
+def _cut(name: str) -> str:
+    """Return a name that a device gives, cut with an ellipsis where it is very long."""
+    return name if len(name) <= NAME_CHARACTERS_MAX else f"{name[: NAME_CHARACTERS_MAX - 1]}…"
 
 
 def _of_clip(clip: Clip) -> str:
@@ -251,7 +297,7 @@ def _of_clip(clip: Clip) -> str:
 
 
 def _of_health(health: Health) -> str:
-    parts = [health.status] if health.status else []
+    parts = [_cut(health.status)] if health.status else []
     for name, value, unit in (
         ("battery", health.battery_percent, "%"),
         ("CPU", health.cpu_percent, "%"),
@@ -287,6 +333,8 @@ def json_lines(decoded: Iterable[DecodedEntry]) -> int:
             fields["rejected"] = record.render()
         if not isinstance(record, Unreadable):
             fields |= msgspec.to_builtins(record, builtin_types=(datetime,))
+            if words := problems(record):
+                fields["problems"] = words
         sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
         lines += 1
     sys.stdout.flush()

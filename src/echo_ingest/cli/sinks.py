@@ -17,8 +17,8 @@ from echo_ingest.admin import journal_of
 from echo_ingest.admin import sinks as admin
 from echo_ingest.cli.connection import ask_service
 from echo_ingest.cli.options import given_time, log_from, open_reader, settings_of
-from echo_ingest.cli.output import cells, duration, err, fail, moment, out, say, table
-from echo_ingest.formatting import counted
+from echo_ingest.cli.output import cells, err, fail, moment, out, print_table, say, table
+from echo_ingest.formatting import counted, duration
 from echo_ingest.journal import SinkLedger
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.settings import Settings
@@ -59,7 +59,7 @@ def list_sinks(context: typer.Context) -> None:
     if not shown.row_count:
         say("no sinks: records stay in the journal; docs/stores.md shows how to add a sink")
         return
-    out.print(shown)
+    print_table(shown)
     say("the numbers are records; lag is the age of the oldest record that waits")
 
 

@@ -10,8 +10,8 @@ from msgspec import Struct
 from rich.text import Text
 
 from echo_ingest.cli.options import given_time, open_reader, settings_of
-from echo_ingest.cli.output import cells, duration, fail, moment, out, say, table
-from echo_ingest.formatting import counted, utc
+from echo_ingest.cli.output import cells, fail, moment, out, print_table, say, table
+from echo_ingest.formatting import counted, duration, utc
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.payload_view import size
@@ -69,7 +69,7 @@ def _show(ledger: Ledger) -> None:
     counts = (ledger.received, ledger.stored, ledger.duplicates, ledger.dead_letters)
     messages = table("received>", "stored>", "duplicates>", "dead letters>")
     messages.add_row(*cells(*(f"{count:,}" for count in counts)))
-    out.print(messages)
+    print_table(messages)
     _show_sum("received = stored + duplicates + dead letters", counts[0] == sum(counts[1:]))
     if ledger.lost:
         out.print(
@@ -95,7 +95,7 @@ def _show(ledger: Ledger) -> None:
         )
         all_add_up = all_add_up and ledger.stored == sum(counts)
     out.print()
-    out.print(sinks)
+    print_table(sinks)
     _show_sum("stored = delivered + parked + backlog + skipped", all_add_up)
 
 
@@ -126,7 +126,7 @@ def _sums(days: Iterable[NodeDay]) -> list[NodeSum]:
 def _show_nodes(nodes: list[NodeSum], first_day: date | None) -> None:
     now = datetime.now(UTC)
     shown = table(
-        "node", "last heard", "ago>", "received>", "stored>", "duplicates>", "dead letters>",
+        "node~", "last heard", "ago>", "received>", "stored>", "duplicates>", "dead letters>",
         "size>",
     )  # fmt: skip
     for each in nodes:
@@ -142,6 +142,6 @@ def _show_nodes(nodes: list[NodeSum], first_day: date | None) -> None:
             )
         )
     if nodes:
-        out.print(shown)
+        print_table(shown)
     since = "" if first_day is None else f" since {first_day} (UTC)"
     say(f"{counted(len(nodes), 'nodes')} heard{since}")

@@ -25,7 +25,7 @@ from msgspec import Struct
 from echo_ingest.cli.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.cli.connection import http_token, require_publisher
 from echo_ingest.cli.options import log_from, open_reader, settings_of
-from echo_ingest.cli.output import cells, fail, out, say, say_error, table
+from echo_ingest.cli.output import cells, fail, out, print_table, say, say_error, table
 from echo_ingest.cli.verify_lookup import (
     NotAnswered,
     ReadApi,
@@ -333,7 +333,7 @@ def _report(run: VerifyRun, results: RunResults) -> None:
     report = table("", "+", header=False)
     for name, value in lines.items():
         report.add_row(*cells(name, value))
-    out.print(report)
+    print_table(report)
 
 
 def _is_in(offsets: list[int], sink: SinkProgress) -> bool:

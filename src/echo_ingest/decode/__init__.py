@@ -4,6 +4,8 @@ There are two dialects: JSON as Project Echo's devices send it (`echo`), and pla
 (`audio_file`). The bytes decide which one a message is in; the topic does not.
 """
 
+from datetime import datetime
+
 from msgspec import Struct
 
 from echo_ingest.decode import audio, audio_file, echo
@@ -46,6 +48,11 @@ class Decoder(Struct, frozen=True):
                 return identified
         decoded = self.identified(message, hashed=False)
         return decoded if isinstance(decoded, Rejected) else decoded.identity
+
+    def observed_at(self, message: Message) -> datetime | None:
+        """Return the time of the record that `decode` makes; None if it makes none."""
+        decoded = self.identified(message, hashed=False)
+        return None if isinstance(decoded, Rejected) else decoded.record.observed_at
 
     def identified(self, message: Message, *, hashed: bool) -> Identified | Rejected:
         """Make a record of `message` and tell which message it is, without the fast path.

@@ -50,7 +50,7 @@ def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
     record = Recording(
         form=FORM,
         node=message.node,
-        sensor_id=properties.get("sensor_id") or notes.serial,
+        sensor_id=properties.get("sensor_id") or values.tidy(notes.serial or "") or None,
         message_id=properties.get("id"),
         observed_at=when.observed_at,
         time_source=when.time_source,

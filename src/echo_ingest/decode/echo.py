@@ -188,7 +188,7 @@ def _recording(
         clip_reference=reference,
         animal_place=_animal_place(fields),
         animal_true_place=values.lla(fields.animalTrueLLA, ANIMAL_TRUTH),
-        health=_health(message, rules, fields),
+        health=_health(message, fields, rules),
     )
     return Identified(record, written)
 
@@ -225,7 +225,7 @@ def _movement(message: Message, fields: Fields, animal_id: str | int, rules: Rul
 
 def _telemetry(message: Message, fields: Fields, rules: Rules) -> Identified:
     """Decode the forms `sensor-health` and `node-status`."""
-    health = _health(message, rules, fields)
+    health = _health(message, fields, rules)
     if health is None and fields.batteryPct is not None:
         health = NOTHING_KNOWN  # it reports that it does not know its battery
     sensor_id = _sensor_id(fields)
@@ -278,7 +278,7 @@ def _clip_text(fields: Fields) -> tuple[str, str | None]:
     return "audio_file", fields.audio_file
 
 
-def _health(message: Message, rules: Rules, fields: Fields) -> Health | None:
+def _health(message: Message, fields: Fields, rules: Rules) -> Health | None:
     source: Fields | HealthData
     if fields.health_data is None:
         source, paths = fields, FLAT_HEALTH

@@ -28,7 +28,7 @@ from echo_ingest.decode import clip_bytes
 from echo_ingest.decode.rules import FIRST_DAY
 from echo_ingest.export import clips
 from echo_ingest.export.camtrap.deployments import device_of
-from echo_ingest.export.camtrap.host_clock import Receipt, contradicted
+from echo_ingest.export.camtrap.host_clock import ReceiveTime, contradicted
 from echo_ingest.export.reading import Cause, JournalPage, Request, Walk, is_wanted
 from echo_ingest.export.writers import row
 from echo_ingest.journal import Entry
@@ -215,7 +215,7 @@ class PartialExport:
             " FROM row ORDER BY offset"
         )
         receipts = (
-            Receipt(offset, at_us, bool(agrees))
+            ReceiveTime(offset, at_us, bool(agrees))
             for offset, at_us, agrees in self._db.execute(select, (DAY_US,))
         )
         found = contradicted(receipts, (FIRST_RECEIPT - EPOCH) // MICROSECOND)

@@ -85,7 +85,7 @@ def is_wanted(request: Request, species: str | None) -> bool:
 def start(reader: JournalReader, request: Request) -> Walk:
     """Return the stretch of the journal that can now have records of the requested time."""
     trimmed = reader.trimmed_offset()
-    first, last = reader.span(request.selection.since, request.selection.until)
+    first, last = reader.span(request.selection)
     return Walk(last, trimmed, max(first - 1, 0))
 
 

@@ -50,7 +50,7 @@ from pathlib import Path
 import apsw
 from msgspec import Struct
 
-from echo_ingest.journal import cursors
+from echo_ingest.journal import cursors, receipt_days
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
@@ -64,9 +64,17 @@ from echo_ingest.journal.journal_file import (
 )
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.locations import place_of
-from echo_ingest.journal.node_days import UPSERT_NODE_DAY, replayed, tally
-from echo_ingest.journal.plan import AppendPlan, Arrival, Row, StoredKey, plan
-from echo_ingest.record import Duplicate, Identity, Message, Outcome, Stored
+from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
+from echo_ingest.journal.plan import AppendPlan, Arrival, Known, StoredKey, plan
+from echo_ingest.journal.selection import LATEST
+from echo_ingest.record import (
+    Duplicate,
+    Identity,
+    Message,
+    Outcome,
+    Stored,
+    key_with_time,
+)
 
 __all__ = [
     "Appended",
@@ -81,7 +89,6 @@ __all__ = [
 ]
 
 READ_BYTES_MAX = 8 * 1024 * 1024
-LATEST = 2**63 - 1
 WAL_CHECKPOINT_PAGES = 4_000
 
 
@@ -125,6 +132,9 @@ class Journal:
             self._one("SELECT acknowledged_dead_letter FROM ledger"),
         )
         self._unacknowledged = self._read_unacknowledged()
+        self._has_keys_with_time = self._holds_keys_with_time()
+        self._days: set[int] = set()
+        """Days that are surely in `receipt_day`."""
 
     def close(self) -> None:
         """Write the WAL back into the file and close it."""
@@ -142,7 +152,8 @@ class Journal:
         """
         self._room.require(self.used_bytes())
         with self._writing():
-            planned = self._insert(arrivals)
+            planned, days = self._insert(arrivals)
+        self._days |= days
         self._unacknowledged -= planned.answered
         self._unacknowledged += planned.opened
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
@@ -156,7 +167,8 @@ class Journal:
         self._unacknowledged.clear()
         self._acknowledged = (self._last_offset(), self._last_dead_letter())
 
-    def _insert(self, arrivals: Sequence[Arrival]) -> AppendPlan:
+    def _insert(self, arrivals: Sequence[Arrival]) -> tuple[AppendPlan, set[int]]:
+        """Return the plan, and the days of receipt that are in the journal from now on."""
         planned = self._insert_records(arrivals)
         self._db.executemany(INSERT_DEAD_LETTER, planned.dead_letters)
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
@@ -176,12 +188,19 @@ class Journal:
         )
         if self._db.changes() == 0:
             raise apsw.CorruptError("the newest offset is not the number of records stored")
-        self._db.executemany(UPSERT_NODE_DAY, tally(arrivals, planned.outcomes))
-        return planned
+        node_days = tally(arrivals, planned.outcomes)
+        self._db.executemany(UPSERT_NODE_DAY, node_days)
+        days = {day for _, day, *_ in node_days}
+        if not days <= self._days:
+            receipt_days.note(self._db, days, planned.first_offset - 1)
+        return planned, days
 
     def _insert_records(self, arrivals: Sequence[Arrival]) -> AppendPlan:
         first_offset = self._last_offset() + 1
-        planned = plan(arrivals, first_offset, {}, self._unacknowledged)
+        known = Known(self._message)
+        if self._has_keys_with_time:
+            known = Known(self._message, keys_with_time=self._stored_with_time(arrivals))
+        planned = plan(arrivals, first_offset, known, self._unacknowledged)
         self._db.execute("SAVEPOINT batch")
         try:
             self._db.executemany(INSERT_RECORD, planned.records)
@@ -189,25 +208,42 @@ class Journal:
             # Some keys are there already. That is rare, so they are looked up only now, and batches
             # of new messages pay nothing for it.
             self._db.execute("ROLLBACK TO batch")
-            planned = plan(
-                arrivals, first_offset, self._stored_keys(planned.records), self._unacknowledged
-            )
+            keys = self._stored_keys(row[1] for row in planned.records)
+            known = Known(self._message, keys, known.keys_with_time)
+            planned = plan(arrivals, first_offset, known, self._unacknowledged)
             self._db.executemany(INSERT_RECORD, planned.records)
         self._db.execute("RELEASE batch")
         return planned
 
-    def _stored_keys(self, records: Iterable[Row]) -> dict[bytes, StoredKey]:
-        """Look up which keys of these rows the journal holds already."""
+    def _stored_with_time(self, arrivals: Iterable[Arrival]) -> dict[bytes, StoredKey]:
+        """Look up which arrivals with an id an earlier version has stored, under its own keys."""
+        return self._stored_keys(
+            key_with_time(message, decoded)
+            for message, decoded in arrivals
+            if isinstance(decoded, Identity) and decoded.message_id is not None
+        )
+
+    def _stored_keys(self, keys: Iterable[object]) -> dict[bytes, StoredKey]:
+        """Look up which of these keys the journal holds already."""
         stored = {}
         sql = "SELECT digest, offset FROM record WHERE key = ?"
-        for record in records:
-            key = record[1]
+        for key in keys:
             assert isinstance(key, bytes)
             row = self._db.execute(sql, (key,)).fetchone()
             if row is not None:
                 digest, offset = row
                 stored[key] = StoredKey(digest or key[4:], offset)
         return stored
+
+    def _message(self, offset: int) -> Message:
+        """Return a message that is stored."""
+        sql = f"SELECT {ENTRY_COLUMNS} FROM record WHERE offset = ?"  # noqa: S608
+        return to_entry(self._db.execute(sql, (offset,)).get).message
+
+    def _holds_keys_with_time(self) -> bool:
+        """Return whether there are still records that a version before 3 has stored."""
+        sql = "SELECT keys_with_time >= (SELECT coalesce(min(offset), 0) FROM record) FROM ledger"
+        return bool(self._db.execute(f"{sql} WHERE keys_with_time > 0").get)
 
     def _read_unacknowledged(self) -> Counter[bytes]:
         offset, dead_letter = self._acknowledged
@@ -279,28 +315,60 @@ class Journal:
         """Return whether a person has paused the sink."""
         return cursors.is_paused(self._db, sink)
 
-    def trim(self, received_before_ms: int, records_max: int = 10_000) -> int:
+    def note_day(self, now_ms: int) -> None:
+        """Note that the service runs on this day, for `trim`."""
+        day = receipt_days.day_of(now_ms)
+        if day not in self._days:
+            with self._writing():
+                receipt_days.note(self._db, [day], self._last_offset())
+            self._days.add(day)
+
+    def note_leap(self, left_ms: int, reached_ms: int) -> None:
+        """Note that the clock leapt from one time to another, for `trim`."""
+        days = [receipt_days.day_of(at_ms) for at_ms in (left_ms, reached_ms)]
+        with self._writing():
+            receipt_days.note(self._db, days[1:], self._last_offset())
+            receipt_days.note_leap(self._db, *days)
+        self._days.update(days)
+
+    def newest_received_at_ms(self) -> int | None:
+        """Return when the newest record was received, by the clock of then; None if there is none.
+
+        A record has an offset before that day only if it was replayed.
+        """
+        sql = "SELECT received_at_ms FROM record ORDER BY offset DESC LIMIT 1"
+        at_ms: int | None = self._db.execute(sql).get
+        return at_ms
+
+    def trim(
+        self, received_before_ms: int, records_max: int = 10_000, *, days: int = 0, now_ms: int = 0
+    ) -> int:
         """Remove old records that every sink has settled, and return how many.
 
-        The caller repeats this until it returns 0.
+        With `days`, a record stays until that many days have passed after it by `receipt_days` as
+        well. A time of receipt after `now_ms` says nothing: then those days alone decide. The
+        caller repeats this until it returns 0.
         """
+        passed = receipt_days.passed_since(self._db, days) if days else LATEST
         with self._writing():
             offsets = self._db.execute(
                 "SELECT offset FROM ("
                 # The oldest offsets suffice: times of receipt grow with them, unless a clock is set
                 # back.
-                " SELECT offset, received_at_ms FROM record WHERE offset <= min("
+                " SELECT offset, received_at_ms FROM record WHERE offset <= min(?1,"
                 "  coalesce((SELECT min(cursor) FROM sink), 9223372036854775807),"
                 "  (SELECT max(offset) FROM record) - 1)"
-                " AND offset NOT IN (SELECT offset FROM parked) ORDER BY offset LIMIT ?"
-                ") WHERE received_at_ms < ?",
-                (records_max, received_before_ms),
+                " AND offset NOT IN (SELECT offset FROM parked) ORDER BY offset LIMIT ?2"
+                ") WHERE received_at_ms < ?3 OR (?4 AND received_at_ms > ?5)",
+                (passed, records_max, received_before_ms, days > 0, now_ms),
             ).fetchall()
             self._db.executemany("DELETE FROM record WHERE offset = ?", offsets)
             if offsets:
                 self._db.execute(
                     "UPDATE ledger SET trimmed_offset = max(trimmed_offset, ?)", offsets[-1]
                 )
+        if offsets and self._has_keys_with_time:
+            self._has_keys_with_time = self._holds_keys_with_time()
         return len(offsets)
 
     # ------------------------------------------------------------------ what a person decides
@@ -359,7 +427,7 @@ class Journal:
                     " stored = stored + ?, duplicates = duplicates + ?",
                     (isinstance(outcome, Stored), isinstance(outcome, Duplicate)),
                 )
-                self._db.execute(UPSERT_NODE_DAY, replayed(message, outcome))
+                self._db.execute(REPLAY_NODE_DAY, replayed(message, outcome))
         return outcome
 
     def remember_session(self, name: str) -> bool:

@@ -1,8 +1,11 @@
 """From a stored message to its record: the one place where what is stored is decoded again."""
 
+from datetime import datetime
+
 from msgspec import Struct
 
 from echo_ingest.decode import Decoder
+from echo_ingest.decode.times import received
 from echo_ingest.journal.entries import Entry
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import AnyRecord, Rejected
@@ -39,3 +42,9 @@ def decode_entry(decoder: Decoder, entry: Entry) -> AnyRecord | Unreadable:
             f"this version does not decode it any more: {decoded.render()}",
         )
     return decoded
+
+
+def observed_at(decoder: Decoder, entry: Entry) -> datetime:
+    """Return when a record was observed; when it was received, where that cannot be read."""
+    observed = None if entry.damaged else decoder.observed_at(entry.message)
+    return observed or received(entry.message.received_at_ms)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import apsw
 
-SCHEMA_VERSION = 2
+from echo_ingest.journal.receipt_days import NEVER, fill
+
+SCHEMA_VERSION = 3
 """There is a file `schema_N.sql` for each version up to this one."""
+VERSION_WITH_RECEIPT_DAYS = 3
 BUSY_TIMEOUT_MS = 10_000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -108,10 +111,15 @@ def bring_up_to_date(db: apsw.Connection, version: int = SCHEMA_VERSION) -> None
     known: int = db.execute("PRAGMA user_version").get
     for step in range(known + 1, version + 1):
         db.execute(Path(__file__).with_name(f"schema_{step}.sql").read_text())
+        if step == VERSION_WITH_RECEIPT_DAYS:
+            fill(db)
 
 
 def _show_as_newest(db: apsw.Connection, version: int) -> None:
     """Let a reader see an older journal, which it must not alter, as one of the newest version."""
+    if version < VERSION_WITH_RECEIPT_DAYS:
+        # No day narrows a search down: the only one is at the end of all days, before every record.
+        db.execute(f"CREATE TEMP VIEW receipt_day AS SELECT 1 AS id, {NEVER} AS day, 0 AS offset")
     if version == 1:
         for table in ("dead_letter", "parked"):
             db.execute(

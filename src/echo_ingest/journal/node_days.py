@@ -1,26 +1,33 @@
 """The ledger by node and day: which nodes sent messages, when, and what became of these."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
+from typing import Any
 
 import apsw
 from msgspec import Struct
 
 from echo_ingest.journal.plan import Arrival, Row
+from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.record import Duplicate, Message, Outcome, Stored
 
-DAY_MS = 86_400_000
 HEARD_WITHIN_MS = {"hour": DAY_MS // 24, "day": DAY_MS, "week": 7 * DAY_MS}
 EPOCH = date(1970, 1, 1)
 
-UPSERT_NODE_DAY = """
+CREDIBLE_AHEAD_MS = DAY_MS // 24
+"""What was heard later than this from now was heard while the clock of the machine was wrong."""
+
+REPLAY_NODE_DAY = """
     INSERT INTO node_day VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     received = received + excluded.received, stored = stored + excluded.stored,
     duplicates = duplicates + excluded.duplicates,
     dead_letters = dead_letters + excluded.dead_letters,
-    received_bytes = received_bytes + excluded.received_bytes,
+    received_bytes = received_bytes + excluded.received_bytes"""
+UPSERT_NODE_DAY = f"""{REPLAY_NODE_DAY},
     first_heard_at_ms = min(first_heard_at_ms, excluded.first_heard_at_ms),
-    last_heard_at_ms = max(last_heard_at_ms, excluded.last_heard_at_ms)"""
+    last_heard_at_ms = iif(last_heard_at_ms > excluded.last_heard_at_ms + {CREDIBLE_AHEAD_MS},
+        excluded.last_heard_at_ms, max(last_heard_at_ms, excluded.last_heard_at_ms))"""
+"""A clock that was set back was wrong before: then the message that came later is the last one."""
 
 
 class NodeDay(Struct, frozen=True):
@@ -39,7 +46,7 @@ class NodeDay(Struct, frozen=True):
     last_heard_at_ms: int
 
 
-def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> Iterable[Row]:
+def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tuple[Any, ...]]:
     """Return what a batch adds to `node_day`: a row for each node and day in it."""
     alike: dict[tuple[str | None, int, type[Outcome]], list[int]] = {}
     for (message, _), outcome in zip(arrivals, outcomes, strict=True):
@@ -58,7 +65,7 @@ def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> Iterable[
         sum_[4] += size_bytes
         sum_[5] = min(sum_[5], heard_at_ms)
         sum_[6] = max(sum_[6], heard_at_ms)
-    return ((*node_day, *sum_) for node_day, sum_ in sums.items())
+    return [(*node_day, *sum_) for node_day, sum_ in sums.items()]
 
 
 def replayed(message: Message, outcome: Outcome) -> Row:
@@ -78,12 +85,16 @@ class NodeContact(Struct, frozen=True):
     received_today: int
 
 
-def read_last_heard(db: apsw.Connection, today: date) -> dict[str, NodeContact]:
-    """Return every node that was ever heard, by name."""
+def read_last_heard(db: apsw.Connection, now_ms: int) -> dict[str, NodeContact]:
+    """Return every node that was ever heard, by name; days that are still to come do not count.
+
+    Such days were noted while the clock of the machine was wrong. A node that has no other was
+    heard all the same: then the earliest counts.
+    """
     rows = db.execute(
-        "SELECT node, max(last_heard_at_ms), sum(iif(day = ?, received, 0)) FROM node_day"
-        " GROUP BY node",
-        ((today - EPOCH).days,),
+        "SELECT node, coalesce(max(last_heard_at_ms) FILTER (WHERE day <= ?2),"
+        "  min(first_heard_at_ms)), sum(iif(day = ?1, received, 0)) FROM node_day GROUP BY node",
+        (now_ms // DAY_MS, (now_ms + CREDIBLE_AHEAD_MS) // DAY_MS),
     )
     return {node: NodeContact(*counts) for node, *counts in rows}
 
@@ -103,17 +114,21 @@ def read_node_days(
 def nodes_heard(db: apsw.Connection, now_ms: int) -> dict[str, int]:
     """Return how many nodes were heard within each span of `HEARD_WITHIN_MS`.
 
-    It takes two steps down the primary key for each node, however many days that has.
+    It takes two steps down the primary key for each node, however many days that has. What was
+    heard on days that are still to come says nothing about now.
     """
     rows = db.execute(
         "WITH RECURSIVE name(node) AS (SELECT min(node) FROM node_day WHERE node > ''"
         " UNION ALL SELECT (SELECT min(node) FROM node_day WHERE node > name.node)"
         "  FROM name WHERE node IS NOT NULL)"
         " SELECT (SELECT last_heard_at_ms FROM node_day WHERE node_day.node = name.node"
-        "  ORDER BY day DESC LIMIT 1) FROM name WHERE node IS NOT NULL"
+        "  AND day <= ? ORDER BY day DESC LIMIT 1) FROM name WHERE node IS NOT NULL",
+        ((now_ms + CREDIBLE_AHEAD_MS) // DAY_MS,),
     )
     heard = dict.fromkeys(HEARD_WITHIN_MS, 0)
     for (last_heard_at_ms,) in rows:
+        if last_heard_at_ms is None:
+            continue
         for within, span_ms in HEARD_WITHIN_MS.items():
             heard[within] += last_heard_at_ms > now_ms - span_ms
     return heard

@@ -1,10 +1,11 @@
 """What becomes of each arrival, decided before anything is written. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from echo_ingest.decode.same_message import differ_only_in_time
 from echo_ingest.journal.entries import checksum, dead_letter_checksum, properties_text
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
@@ -15,6 +16,7 @@ from echo_ingest.record import (
     Outcome,
     Rejected,
     Stored,
+    key_with_time,
     message_key,
     payload_hash,
 )
@@ -24,15 +26,19 @@ Row = tuple[object, ...]
 
 
 class StoredKey(Struct, frozen=True, gc=False):
-    """What the journal holds under a key."""
+    """What is stored under a key."""
 
     digest: bytes
     offset: int
+    message: Message | None = None
+    """The message, if it is one of the same batch."""
 
 
 class AppendPlan(Struct):
     """One transaction, before it is written."""
 
+    first_offset: int
+    """The offset of the first record, if there is one."""
     outcomes: list[Outcome]
     """One for each arrival, in order."""
     records: list[Row]
@@ -44,19 +50,29 @@ class AppendPlan(Struct):
     """Digests of redeliveries that an earlier stored message answers for."""
 
 
+class Known(Struct, frozen=True):
+    """What the journal is known to hold before a batch."""
+
+    read: Callable[[int], Message]
+    """Returns the message at an offset."""
+    keys: Mapping[bytes, StoredKey] = {}
+    """Records by their keys."""
+    keys_with_time: Mapping[bytes, StoredKey] = {}
+    """Records of earlier versions that have an id, by their keys (`key_with_time`)."""
+
+
 def plan(
     arrivals: Sequence[Arrival],
     first_offset: int,
-    stored: Mapping[bytes, StoredKey],
+    journal: Known,
     unacknowledged: Counter[bytes],
 ) -> AppendPlan:
     """Decide on a batch whose first record would get `first_offset`.
 
-    `stored` has the keys known to be in the journal; `unacknowledged` what `opened` says, for all
-    that the broker may still redeliver.
+    `unacknowledged` is what `opened` says, for all that the broker may still redeliver.
     """
-    planned = AppendPlan([], [], [], 0, Counter(), Counter())
-    known_keys = dict(stored)
+    planned = AppendPlan(first_offset, [], [], [], 0, Counter(), Counter())
+    known_keys = dict(journal.keys)
     offset = first_offset
     outcome: Outcome
     for message, decoded in arrivals:
@@ -66,10 +82,12 @@ def plan(
         else:
             outcome, is_certain = Stored(offset), decoded.is_certain
             kind, key = decoded.kind, message_key(message, decoded, digest, offset)
-            known = known_keys.get(key)
-            if known is not None:
-                if known.digest == digest:
-                    outcome = Duplicate(known.offset)
+            first = known_keys.get(key)
+            if journal.keys_with_time and decoded.message_id is not None:
+                first = journal.keys_with_time.get(key_with_time(message, decoded), first)
+            if first is not None:
+                if _is_same(message, decoded, digest, first, journal):
+                    outcome = Duplicate(first.offset)
                 else:
                     outcome, is_certain = DeadLetter(_id_reused(decoded)), False
         if not is_certain:
@@ -81,7 +99,7 @@ def plan(
             planned.opened[digest] += 1
         planned.outcomes.append(outcome)
         if type(outcome) is Stored:
-            known_keys[key] = StoredKey(digest, offset)
+            known_keys[key] = StoredKey(digest, offset, message)
             planned.records.append(_record_row(offset, key, digest, message, kind))
             offset += 1
         elif type(outcome) is DeadLetter:
@@ -89,6 +107,19 @@ def plan(
         else:
             planned.duplicates += 1
     return planned
+
+
+def _is_same(
+    message: Message, identity: Identity, digest: bytes, first: StoredKey, journal: Known
+) -> bool:
+    """Return whether a message is the same as the first one that was stored under its key.
+
+    Without an id its content is in the key. User properties are not in the digest.
+    """
+    if first.digest == digest and (identity.message_id is None or not message.properties):
+        return True
+    stored = journal.read(first.offset) if first.message is None else first.message
+    return differ_only_in_time(stored, message)
 
 
 def _id_reused(identity: Identity) -> Rejected:

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from echo_ingest.journal import LATEST, READ_BYTES_MAX, JournalUnusable, connect
+from echo_ingest.decode import Decoder
+from echo_ingest.journal import READ_BYTES_MAX, JournalUnusable, connect
+from echo_ingest.journal.decoding import observed_at
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
     ENTRY_COLUMNS,
@@ -25,19 +27,22 @@ from echo_ingest.journal.entries import (
 from echo_ingest.journal.ledger import Ledger, contradictions, read_ledger
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.node_days import (
+    CREDIBLE_AHEAD_MS,
     NodeContact,
     NodeDay,
     nodes_heard,
     read_last_heard,
     read_node_days,
 )
+from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.journal.recovery.detect import check_pages, check_schema, noted, noting
-from echo_ingest.journal.selection import Bindings, Selection, where_of
+from echo_ingest.journal.selection import LATEST, Bindings, Selection, where_of
 
-__all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "Selection"]
+__all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "ReceivedAhead", "Selection"]
 
 PAGE_ROWS = 200
 STRETCH_OFFSETS = 1_000
+ANY_SIZE = Decoder(2**30)
 
 Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types
 T = TypeVar("T")
@@ -74,17 +79,29 @@ class OffsetRange(Struct, frozen=True):
     """How many offsets in it have no record any more, selected or not."""
 
 
+class ReceivedAhead(Struct, frozen=True):
+    """A time of receipt that is still to come: the clock was wrong then, or is now."""
+
+    at_ms: int
+    is_newest: bool
+    """Whether it is that of the newest record: nothing was received by another clock since."""
+
+
 class JournalReader:
     """A read-only view of a journal."""
 
-    def __init__(self, path: Path) -> None:
-        """Raise `JournalUnusable` if there is no journal at `path`."""
+    def __init__(self, path: Path, decoder: Decoder = ANY_SIZE) -> None:
+        """Raise `JournalUnusable` if there is no journal at `path`.
+
+        `decoder` says when a record was observed, where a selection asks for that.
+        """
         if not path.exists():
             raise JournalUnusable(
                 f"there is no journal at {path}; start `echo-ingest up`, or set IOT_DATA_DIR "
                 "to the folder of the one that runs"
             )
         self._path = path
+        self._decoder = decoder
         self._db = connect(path, read_only=True)
         if self._number("PRAGMA user_version") == 0:
             raise JournalUnusable(
@@ -115,10 +132,23 @@ class JournalReader:
         with noting(self._path):
             return nodes_heard(self._db, now_ms)
 
-    def last_heard(self, today: date) -> dict[str, NodeContact]:
-        """Return when each node was heard, and how often on `today`, a day in UTC."""
+    def last_heard(self, now_ms: int) -> dict[str, NodeContact]:
+        """Return when each node was heard, and how often on this day, in UTC."""
         with noting(self._path):
-            return read_last_heard(self._db, today)
+            return read_last_heard(self._db, now_ms)
+
+    def received_ahead(self, now_ms: int) -> ReceivedAhead | None:
+        """Return what was received at a time that is still to come; None if nothing was."""
+        limit_ms = now_ms + CREDIBLE_AHEAD_MS
+        ((latest_ms, newest_ms),) = self._rows(
+            "SELECT (SELECT max(last_heard_at_ms) FROM node_day WHERE day >= ?),"
+            " (SELECT received_at_ms FROM record ORDER BY offset DESC LIMIT 1)",
+            (limit_ms // DAY_MS,),
+        )
+        if max(latest_ms or 0, newest_ms or 0) <= limit_ms:
+            return None
+        is_newest = newest_ms is not None and newest_ms > limit_ms
+        return ReceivedAhead(newest_ms if is_newest else latest_ms, is_newest)
 
     def audit(self) -> list[str]:
         """Compare the ledger's counters with the rows; return what disagrees, in words.
@@ -156,20 +186,45 @@ class JournalReader:
     def newest(self, selection: Selection, limit: int, before: int | None = None) -> list[Entry]:
         """Return a page of selected records with offsets below `before`, the newest first."""
         where, bindings = where_of(selection)
-        return self._entries(
+        sql = (
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset < ?"  # noqa: S608
-            " ORDER BY offset DESC LIMIT ?",
-            (*bindings, LATEST if before is None else before, limit),
+            " ORDER BY offset DESC LIMIT ?"
         )
+        return self._page(selection, limit, sql, bindings, LATEST if before is None else before)
 
     def after(self, selection: Selection, offset: int, limit: int = PAGE_ROWS) -> list[Entry]:
         """Return a page of the selected records that follow `offset`, in order of arrival."""
         where, bindings = where_of(selection)
-        return self._entries(
+        sql = (
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset > ?"  # noqa: S608
-            " ORDER BY offset LIMIT ?",
-            (*bindings, offset, limit),
+            " ORDER BY offset LIMIT ?"
         )
+        return self._page(selection, limit, sql, bindings, offset)
+
+    def _page(
+        self, selection: Selection, limit: int, sql: str, bindings: Bindings, position: int
+    ) -> list[Entry]:
+        """Read on from `position` until a page is full or there is nothing more."""
+        if not selection.has_time:
+            return self._entries(sql, (*bindings, position, limit))
+        page: list[Entry] = []
+        size_bytes = 0
+        while (
+            len(page) < limit
+            and size_bytes < READ_BYTES_MAX
+            and (entries := self._entries(sql, (*bindings, position, PAGE_ROWS)))
+        ):
+            position = entries[-1].offset
+            chosen = self._observed(selection, entries)
+            page += chosen
+            size_bytes += sum(len(each.message.payload) for each in chosen)
+        return page[:limit]
+
+    def _observed(self, selection: Selection, entries: list[Entry]) -> list[Entry]:
+        """Return those that were observed in the time of the selection."""
+        if not selection.has_time:
+            return entries
+        return [each for each in entries if selection.includes(observed_at(self._decoder, each))]
 
     def stretch(
         self, selection: Selection, after: int, up_to: int, trimmed_before: int
@@ -195,24 +250,17 @@ class JournalReader:
             )
         finally:
             self._db.execute("COMMIT")
-        return OffsetRange(entries, end, end - first - there)
+        return OffsetRange(self._observed(selection, entries), end, end - first - there)
 
-    def span(self, since: datetime | None, until: datetime | None) -> tuple[int, int]:
-        """Return the first and the last offset observed in this time; 0 and 0 if there is none.
-
-        The index of keys finds them, in about a second for a million records.
-        """
-        if since is None and until is None:
-            ((first, last),) = self._rows(
-                "SELECT (SELECT min(offset) FROM record), max(offset) FROM record"
-            )
-        else:
-            where, bindings = where_of(Selection(since=since, until=until))
-            ((first, last),) = self._rows(
-                f"SELECT min(offset), max(offset) FROM record WHERE {where}",  # noqa: S608
-                bindings,
-            )
-        return first or 0, last or 0
+    def span(self, selection: Selection) -> tuple[int, int]:
+        """Return between which offsets a selection can have records; 0 and 0 if it has none."""
+        where, bindings = where_of(Selection(since=selection.since))
+        ((first, last),) = self._rows(
+            "SELECT (SELECT offset FROM record"  # noqa: S608
+            f" WHERE {where} ORDER BY offset LIMIT 1), max(offset) FROM record",
+            bindings,
+        )
+        return (first, last) if first is not None else (0, 0)
 
     def trimmed_offset(self) -> int:
         """Return the offset up to which retention has removed records; parked ones may remain."""

@@ -1,12 +1,16 @@
 """A selection of records, and the SQL condition for it."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from msgspec import Struct
 
-from echo_ingest.record import SECONDS_MAX
+from echo_ingest.journal.receipt_days import DAY_MS, day_of
 
 Bindings = tuple[str | bytes | int | None, ...]
+
+LATEST = 2**63 - 1
+AHEAD_MS_MAX = DAY_MS
+"""Nothing is observed longer than this after its receipt: such a time is not believed."""
 
 
 class Selection(Struct, frozen=True):
@@ -19,11 +23,25 @@ class Selection(Struct, frozen=True):
     until: datetime | None = None
     """Observed before this second."""
 
+    @property
+    def has_time(self) -> bool:
+        """Return whether it depends on when a record was observed."""
+        return self.since is not None or self.until is not None
+
+    def includes(self, observed_at: datetime) -> bool:
+        """Return whether a record with this time belongs to it, as far as its time goes."""
+        seconds = observed_at.timestamp() // 1
+        return (self.since is None or seconds >= self.since.timestamp() // 1) and (
+            self.until is None or seconds < self.until.timestamp() // 1
+        )
+
 
 def where_of(selection: Selection) -> tuple[str, Bindings]:
     """Return the SQL condition of a selection and its bindings.
 
-    The key begins with the time, so the index of keys finds times.
+    When a record was observed is known only once it is decoded, so some that it lets pass do not
+    belong to the selection. Since nothing is observed after it is received, what was received
+    before `since` can be left out; `receipt_day` says where that ends.
     """
     terms: list[str] = ["true"]
     bindings: list[str | bytes | int | None] = []
@@ -33,15 +51,11 @@ def where_of(selection: Selection) -> tuple[str, Bindings]:
     if selection.kind is not None:
         terms.append("kind = ?")
         bindings.append(selection.kind)
-    if selection.since is not None or selection.until is not None:
-        since = int((selection.since or datetime.fromtimestamp(1, UTC)).timestamp())
-        until = int((selection.until or datetime.fromtimestamp(SECONDS_MAX, UTC)).timestamp())
-        low, high = (min(max(t, 1), SECONDS_MAX).to_bytes(4) for t in (since, until))
-        if selection.until is None:
-            high += b"\xff" * 13  # behind every key
+    if selection.since is not None:
+        received_ms = int(selection.since.timestamp()) * 1000 - AHEAD_MS_MAX
         terms.append(
-            "((key >= ? AND key < ?) OR (key < x'00000001' AND received_at_ms >= ?"
-            " AND received_at_ms < ?))"
+            "offset > coalesce((SELECT min(offset) FROM receipt_day WHERE day >= ?), ?)"
+            " AND received_at_ms >= ?"
         )
-        bindings += [low, high, since * 1000, until * 1000]
+        bindings += [day_of(received_ms), LATEST, received_ms]
     return " AND ".join(terms), tuple(bindings)

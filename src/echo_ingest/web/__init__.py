@@ -6,7 +6,6 @@ The journal is read in threads, a few at a time, for those who send the token.
 
 import asyncio
 import contextlib
-import functools
 import socket
 from collections.abc import Iterator
 
@@ -67,18 +66,15 @@ def create_app(
 ) -> Litestar:
     """Create all routes. All but health and metrics ask for a token, the console as configured.
 
-    `live` sends changes to open tabs, if it is run. `decoder` is that of the settings.
+    `live` sends changes to open tabs, if it is run. The rules of `decoder` may be kept up to date.
     """
-    # One for the read API and one for the console, so that neither waits for the other.
-    reader = functools.partial(
-        JournalThreads, settings.journal_path, decoder or decoder_of(settings)
-    )
+    decoder = decoder or decoder_of(settings)
     failed = FailedAttempts()
     with_token = only_with(tokens.reader, failed)
     console = []
     if settings.console_access != "off":
         almanac = AlmanacThreads(almanac_path(settings.data_dir))
-        journal = reader()
+        journal = JournalThreads(settings.journal_path, decoder)
         console = [
             create_console(
                 service, journal, almanac, live or LiveUpdates(), settings, tokens, failed
@@ -90,7 +86,11 @@ def create_app(
             metrics_page(service),
             Router(
                 "/",
-                route_handlers=[*figures_pages(service), read_api(reader())],
+                route_handlers=[
+                    *figures_pages(service),
+                    # One of its own, so that neither waits for the other.
+                    read_api(JournalThreads(settings.journal_path, decoder)),
+                ],
                 middleware=[with_token],
                 security=[{"token": []}],
             ),

@@ -37,7 +37,9 @@ class JournalThreads:
 
     async def ask(self, question: Callable[[JournalReader], T]) -> T:
         """Return the answer of a reader that is opened for this question."""
-        return await _answer(self._threads, lambda: JournalReader(self._path), question)
+        return await _answer(
+            self._threads, lambda: JournalReader(self._path, self.decoder), question
+        )
 
 
 class AlmanacThreads:

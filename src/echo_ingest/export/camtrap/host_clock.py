@@ -18,7 +18,7 @@ AGREEMENT_WEIGHT = 10
 """A record weighs so many times as much where the device's own time agrees with its receipt."""
 
 
-class Receipt(Struct, frozen=True, gc=False):
+class ReceiveTime(Struct, frozen=True, gc=False):
     """When a record was received."""
 
     offset: int
@@ -47,7 +47,7 @@ class Contradicted(Struct, frozen=True, gc=False):
     """The believed receipt beside them, by which they keep their place among the others."""
 
 
-def contradicted(receipts: Iterable[Receipt], first_us: int) -> list[Contradicted]:
+def contradicted(receipts: Iterable[ReceiveTime], first_us: int) -> list[Contradicted]:
     """Return what cannot be true of `receipts`, which are in order of offset.
 
     No receipt before `first_us` is believed.
@@ -66,7 +66,7 @@ def contradicted(receipts: Iterable[Receipt], first_us: int) -> list[Contradicte
     return found
 
 
-def _stretches(receipts: Iterable[Receipt]) -> list[ClockStretch]:
+def _stretches(receipts: Iterable[ReceiveTime]) -> list[ClockStretch]:
     stretches: list[ClockStretch] = []
     previous_us = 0
     for each in receipts:

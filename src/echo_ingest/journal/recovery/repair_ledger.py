@@ -5,7 +5,7 @@ from typing import Any
 import apsw
 from msgspec import Struct
 
-from echo_ingest.journal import INSERT_RECORD
+from echo_ingest.journal import INSERT_RECORD, receipt_days
 
 RANGES_SHOWN_MAX = 50
 STAND_IN = b"lost: a damaged journal did not give back the record of this offset"
@@ -69,6 +69,7 @@ def close_ledger(db: apsw.Connection, is_whole: dict[str, bool], report: Salvage
         db.execute("UPDATE ledger SET trimmed_offset = ?", (trimmed,))
     _note_lost(db, newest, trimmed, report)
     _mend_places(db, newest, is_whole, report)
+    receipt_days.fill(db)
 
 
 def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], report: SalvageReport) -> None:
@@ -90,8 +91,9 @@ def _mend_ledger(
     """Write the row of the ledger; return the newest offset, and the newest trimmed one."""
     top = db.execute("SELECT coalesce(max(offset), 0) FROM record").get
     last_letter = db.execute("SELECT coalesce(max(id), 0) FROM dead_letter").get
-    row = db.execute("SELECT * FROM ledger").fetchone() or (1, -1, 0, 0, 0, 0, 0, 0, 0)
-    received, stored, duplicates, dead_letters, *acknowledged, trimmed, lost_before = row[1:]
+    row = db.execute("SELECT * FROM ledger").fetchone() or (1, -1, *[0] * 7, 2**62)
+    received, stored, duplicates, dead_letters, *acknowledged, trimmed, lost_before = row[1:-1]
+    keys_with_time = row[-1]  # too high costs time, and too low duplicates
     sums = db.execute("SELECT sum(stored), sum(duplicates), sum(dead_letters) FROM node_day").get
     if received == stored + duplicates + dead_letters and stored >= top:
         pass
@@ -119,8 +121,11 @@ def _mend_ledger(
     received = stored + duplicates + dead_letters
     db.execute("DELETE FROM ledger")
     db.execute(
-        "INSERT INTO ledger VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (received, stored, duplicates, dead_letters, *acknowledged, trimmed, lost),
+        "INSERT INTO ledger VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(received, stored, duplicates, dead_letters, *acknowledged, trimmed, lost),
+            min(max(keys_with_time, 0), stored),
+        ),
     )
     return stored, trimmed
 

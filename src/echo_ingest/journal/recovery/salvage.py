@@ -47,8 +47,9 @@ from echo_ingest.record import Message, payload_hash
 BATCH_ROWS = 1_000
 BATCH_BYTES = 8 * 1024 * 1024
 LARGE_TABLES = ("record", "dead_letter")
-ADDED = {"parked": 2}
-"""How many columns a later version added to a table: rows from before end earlier."""
+DERIVED_TABLES = ("receipt_day",)
+ADDED: dict[str, Row] = {"parked": (None, None), "ledger": (2**62,)}
+"""What stands in the columns that a later version added to a table, in rows from before."""
 
 log = structlog.get_logger("journal")
 
@@ -146,7 +147,7 @@ def _rebuild(pages: SqlitePages, building: Path, report: SalvageReport) -> None:
             is_whole = {
                 name: _copy_small(db, name, pages.tree(root))
                 for name, root in roots.items()
-                if name not in LARGE_TABLES
+                if name not in LARGE_TABLES + DERIVED_TABLES
             }
             _copy_large(db, pages, roots)
             close_ledger(db, is_whole, report)
@@ -168,13 +169,14 @@ def _copy_small(db: apsw.Connection, table: str, cells: Iterable[Cell]) -> bool:
     """Copy the rows that fit the schema; return whether all did."""
     columns = len(db.execute(f"PRAGMA table_info({table})").fetchall())
     insert = f"INSERT OR IGNORE INTO {table} VALUES ({','.join('?' * columns)})"  # noqa: S608
+    added = ADDED.get(table, ())
     is_whole = True
     for cell in cells:
-        if cell is None or not columns - ADDED.get(table, 0) <= len(cell[1]) <= columns:
+        if cell is None or not columns - len(added) <= len(cell[1]) <= columns:
             is_whole = False
             continue
         rowid, values = cell
-        values += (None,) * (columns - len(values))
+        values += added[len(added) - (columns - len(values)) :]
         try:  # SQLite stores a rowid beside its row, whose own column is NULL
             db.execute(insert, (rowid if values[0] is None else values[0], *values[1:]))
         except apsw.ConstraintError:

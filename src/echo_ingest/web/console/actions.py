@@ -24,6 +24,7 @@ from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.auth import acting_form
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.formatting import counted
+from echo_ingest.web.console.node_address import node_address
 from echo_ingest.web.console.refused import replay_form
 from echo_ingest.web.console.rendering import AnyRequest
 from echo_ingest.web.console.replay_job import ReplayJobs
@@ -158,7 +159,7 @@ def routes(sources: ConsoleContext, replays: ReplayJobs) -> list[HTTPRouteHandle
             if disabled
             else f"{name} is unblocked and can connect again with the credentials that it had."
         )
-        return back(request, form, message, f"/console/nodes/{name}")
+        return back(request, form, message, node_address(name))
 
     async def followed(name: str, account: str) -> None:
         """Wait until the pages show it too: they would offer to do the same again."""

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from echo_ingest.almanac import ListedCall, ListedRecording
+from echo_ingest.night import night_of
 from echo_ingest.web.console import formatting
 from echo_ingest.web.console.common_names import known_as
 
@@ -19,6 +20,8 @@ class CallRow(Struct, frozen=True, kw_only=True):
     """When it was observed: milliseconds since 1970, UTC."""
     at: str
     """The same as a clock shows it: `03:12:45`, with the zone where the table has more than one."""
+    is_receipt: bool
+    """The time is that of receipt, since the device gave none that can be believed."""
     night: date
     node: str
     """Empty where the topic names none."""
@@ -47,7 +50,8 @@ def of_calls(calls: Sequence[ListedCall], zone: ZoneInfo) -> CallRows:
             href=f"/console/calls/{call.offset}",
             at_ms=call.observed_at_ms,
             at=time_of(call.observed_at_ms, zone, name),
-            night=formatting.night_of(call.observed_at_ms, zone),
+            is_receipt=not call.tells_time,
+            night=night_of(call.observed_at_ms, zone).evening,
             node=call.node,
             species=call.species,
             common_name=known_as(call.species, call.common_name),
@@ -67,7 +71,8 @@ def of_recordings(recordings: Sequence[ListedRecording], zone: ZoneInfo) -> Call
             href=f"/console/calls/{recording.offset}",
             at_ms=recording.observed_at_ms,
             at=time_of(recording.observed_at_ms, zone, name),
-            night=formatting.night_of(recording.observed_at_ms, zone),
+            is_receipt=not recording.tells_time,
+            night=night_of(recording.observed_at_ms, zone).evening,
             node=recording.node,
             seconds=recording.duration_ms / 1000,
         )

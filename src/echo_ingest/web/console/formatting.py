@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 import zoneinfo
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from echo_ingest import formatting
@@ -90,6 +90,11 @@ def span(seconds: float) -> str:
     return counted(whole, "seconds") if whole else "less than a second"
 
 
+def duration(seconds: float) -> str:
+    """Write by how much a clock is off, such as `11 h 0 min`."""
+    return formatting.duration(seconds, thousands=NARROW_SPACE)
+
+
 def ago(when: Moment, now: datetime) -> str:
     """Write `2 minutes ago`; a time in the future, from a wrong clock, is `in 2 minutes`."""
     seconds = (now - _aware(when)).total_seconds()
@@ -162,17 +167,6 @@ def zone_of(local: datetime) -> str:
 
 
 # ---------------------------------------------------------------------- nights
-
-
-def night_of(when: Moment, zone: ZoneInfo) -> date:
-    """Return the night of a moment: it goes from noon to noon, and is named by its evening."""
-    return (_local(when, zone).replace(tzinfo=None) - timedelta(hours=12)).date()
-
-
-def night_bounds(night: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return its noon and the next one: 23 or 25 hours apart where the clocks change."""
-    noon = datetime.combine(night, time(12), zone)
-    return noon, datetime.combine(night + timedelta(days=1), time(12), zone)
 
 
 def night_name(night: date) -> str:

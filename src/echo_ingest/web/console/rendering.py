@@ -31,6 +31,7 @@ from echo_ingest.web.console.assets import AssetBundle
 from echo_ingest.web.console.auth import NOBODY, Viewer, viewer_of
 from echo_ingest.web.console.common_names import known_as
 from echo_ingest.web.console.flash import FlashMessages
+from echo_ingest.web.console.node_address import node_address
 from echo_ingest.web.same_origin import is_by_tls
 
 AnyRequest = Request[object, object, State]
@@ -137,6 +138,7 @@ PLAIN: Iterable[Callable[..., object]] = (
         formatting.size,
         formatting.per_second,
         formatting.span,
+        formatting.duration,
     ),
     *(formatting.iso, formatting.day, formatting.night_name),
 )
@@ -157,6 +159,7 @@ def _environment(bundle: AssetBundle) -> Environment:
         "version": echo_ingest.__version__,
         "known_as": known_as,
         "query": query,
+        "node_address": node_address,
     }
     environment.filters |= {word.__name__: word for word in PLAIN}
     environment.filters["sink_title"] = title_of

@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from echo_ingest.almanac import Almanac, CallFilter
+from echo_ingest.almanac import CLOCK_TOLERANCE_MS, Almanac, CallFilter
 from echo_ingest.formatting import milliseconds
 from echo_ingest.record import SECONDS_MAX
 from echo_ingest.web.console.call_rows import CallRow, of_calls, of_recordings
@@ -36,8 +36,6 @@ from echo_ingest.web.console.rendering import AnyRequest, zone_of
 LINES_MAX = 50
 KNOWN_MAX = 300
 SPECIES_MAX = 500
-CLOCK_TOLERANCE = timedelta(minutes=2)
-"""A call observed later than that from now comes from a clock that is ahead."""
 NEVER = datetime.fromtimestamp(SECONDS_MAX, UTC)
 """No record has a later time than this: decode rejects it."""
 EXAMPLE = """{"sensor_id": "ridge-07", "timestamp": "2026-09-14T05:45:12Z",
@@ -148,7 +146,7 @@ def fragments_of(
     almanac: Almanac, query: CallsQuery, now: datetime, zone: ZoneInfo
 ) -> CallsFragments:
     """Read the nights and the calls of a query."""
-    soon = now + CLOCK_TOLERANCE
+    soon = now + timedelta(milliseconds=CLOCK_TOLERANCE_MS)
     query = replace(query, species=as_published(query.species, almanac))
     wanted = filter_of(query if query.until else replace(query, until=soon))
     table = ahead = None
@@ -209,7 +207,11 @@ def as_published(name: str | None, almanac: Almanac) -> str | None:
 
 
 def in_future(query: CallsQuery, soon: datetime) -> CallsQuery:
-    """Return the same query for calls dated after `soon`, by a clock that is ahead."""
+    """Return the same query for calls dated after `soon`.
+
+    They were received while the clock of this host was ahead: a device's time is not believed where
+    it lies after its receipt.
+    """
     return replace(query, since=max(soon, query.since or soon), until=NEVER, before=None)
 
 

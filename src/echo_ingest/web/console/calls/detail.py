@@ -71,6 +71,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
             readable=facts.readable,
             earlier=around.earlier,
             later=around.later,
+            not_animals=decoder.rules.not_animals,
         )
         return sources.pages.page(request, "call.html", view)
 

@@ -1,6 +1,6 @@
 """What the page of a call or of a recording shows, computed from records and nothing else. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -8,13 +8,13 @@ from msgspec import Struct
 
 from echo_ingest.almanac import ListedCall
 from echo_ingest.almanac.observation import TELLS_START, names_of
+from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.formatting import milliseconds
+from echo_ingest.quality import TimeProblem
 from echo_ingest.record import AnyRecord, Clip, Detection, Place, Recording
 from echo_ingest.web.console.common_names import known_as
 from echo_ingest.web.schemas import StoredRecord
 
-NOISE = frozenset({"background", "noise", "nothing", "none", "unknown"})
-"""What models call a sound that no animal makes."""
 MARK_SECONDS = 1.0
 """Devices give the time of a call in whole seconds."""
 CLOCK_FINE_SECONDS = 120
@@ -65,6 +65,10 @@ class Timing(Struct, frozen=True):
     """Whose clock the time of observation is of."""
     late_seconds: float
     """How long after it was received; negative where the node's clock is ahead."""
+    problem: TimeProblem | None
+    """Why the time is not simply what the device wrote, if it is not."""
+    device_time: str | None
+    """What the device wrote, where there is a problem."""
 
     @property
     def clock(self) -> Literal["fine", "ahead", "late"]:
@@ -101,16 +105,36 @@ class CallView(Struct, frozen=True, kw_only=True):
     """Offsets of the one before and the one after, of the same kind and node."""
 
 
-def named(species: str, confidence: float | None) -> NamedSpecies:
+def named(species: str, confidence: float | None, *, is_animal: bool) -> NamedSpecies:
     """Return a species as people read it."""
     name, common_name = names_of(species)
-    return NamedSpecies(name, known_as(name, common_name), confidence, name.casefold() not in NOISE)
+    return NamedSpecies(name, known_as(name, common_name), confidence, is_animal)
+
+
+def alternatives(call: Detection, not_animals: Container[str]) -> list[NamedSpecies]:
+    """Return what the model considered; labels in `not_animals`, in lower case, are none."""
+    return [
+        named(
+            each.species,
+            each.confidence,
+            is_animal=each.species.casefold() not in not_animals
+            and names_of(each.species)[0].casefold() not in not_animals,
+        )
+        for each in call.alternatives
+    ]
 
 
 def timing(record: AnyRecord, received_at: datetime) -> Timing:
     """Compare the two times of a record."""
     late = (received_at - record.observed_at).total_seconds()
-    return Timing(record.observed_at, received_at, record.time_source, late)
+    return Timing(
+        observed_at=record.observed_at,
+        received_at=received_at,
+        source=record.time_source,
+        late_seconds=late,
+        problem=record.time_problem,
+        device_time=record.device_time,
+    )
 
 
 def player_of(stored: StoredRecord, calls: Iterable[ListedCall], this: int) -> ClipPlayer | None:
@@ -157,6 +181,7 @@ def call_view(
     readable: str | None,
     earlier: int | None,
     later: int | None,
+    not_animals: Container[str] = NOT_ANIMALS,
 ) -> CallView:
     """Return what to show of a record that is a call or a recording."""
     record = stored.record
@@ -164,8 +189,10 @@ def call_view(
     call = record if isinstance(record, Detection) else None
     return CallView(
         offset=stored.offset,
-        named=named(call.species, call.confidence) if call else None,
-        alternatives=[named(a.species, a.confidence) for a in call.alternatives] if call else [],
+        named=named(call.species, call.confidence, is_animal=call.observation_type == "animal")
+        if call
+        else None,
+        alternatives=alternatives(call, not_animals) if call else [],
         node=record.node,
         sensor_id=record.sensor_id,
         place=record.place,

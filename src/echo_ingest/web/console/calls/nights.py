@@ -1,7 +1,7 @@
 """Species by night: the table that answers in the morning what called last night. Pure.
 
-A night goes from noon to noon. The newest comes first: it is what people ask for, and what they see
-on a phone. Nights without a call have their column too, since silence is a finding.
+The newest night comes first: it is what people ask for, and what they see on a phone. Nights
+without a call have their column too, since silence is a finding.
 """
 
 import math
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from echo_ingest.almanac import Night, SpeciesNight
 from echo_ingest.formatting import utc
+from echo_ingest.night import night_of, word_for
 from echo_ingest.web.console import formatting
 from echo_ingest.web.console.calls.query import CallsQuery, address
 from echo_ingest.web.console.common_names import known_as
@@ -21,7 +22,6 @@ from echo_ingest.web.console.common_names import known_as
 NIGHTS = 14
 ROWS_MAX = 60
 SHADES = 4
-MORNING_HOUR, NOON_HOUR = 5, 12
 
 
 class NightColumn(Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ def table(
     night; so too where the query is for a part of all time.
     """
     by_evening = {night.evening: night for night in with_calls}
-    newest = formatting.night_of(now, zone)
+    newest = night_of(now, zone).evening
     last = max(by_evening, default=newest)
     if last <= newest - timedelta(days=NIGHTS) or query.since or query.until:
         newest = last
@@ -121,14 +121,8 @@ def table(
 
 
 def night_name(evening: date, now: datetime, zone: ZoneInfo) -> str:
-    """Name a night as people do at `now`: from the morning on, the current one is last night."""
-    is_morning = MORNING_HOUR <= now.astimezone(zone).hour < NOON_HOUR
-    match (formatting.night_of(now, zone) - evening).days + is_morning:
-        case 0:
-            return "tonight"
-        case 1:
-            return "last night"
-    return f"{evening:%a} {evening.day} {evening:%b}"
+    """Name a night as people do at `now`."""
+    return word_for(evening, now, zone) or f"{evening:%a} {evening.day} {evening:%b}"
 
 
 def shade(calls: int, most: int) -> int:

@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 
 from echo_ingest.admin.nodes import broker_url, manages_our_broker
 from echo_ingest.almanac import Almanac, NodeCounts
+from echo_ingest.decode import Rules
 from echo_ingest.formatting import milliseconds
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.nodes import detail
@@ -65,9 +66,9 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
             query = read(dict(request.query_params.multi_items()))
         except ValueError as error:
             raise ValidationException(str(error)) from None
-        tiles = sources.pages.tiles
+        tiles, rules = sources.pages.tiles, sources.journal.decoder.rules
         shown = await sources.almanac.ask(
-            lambda almanac: fragments_of(almanac, query, now, zone, tiles)
+            lambda almanac: fragments_of(almanac, query, now, zone, tiles, rules)
         )
         is_live = query == NodesQuery()
         view = NodesView(
@@ -85,8 +86,9 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
 async def fragments(sources: ConsoleContext, zone: ZoneInfo) -> dict[str, str]:
     """Render the parts of the page that change by themselves, by name, without any filter."""
     now, tiles = datetime.now(UTC), sources.pages.tiles
+    rules = sources.journal.decoder.rules
     shown = await sources.almanac.ask(
-        lambda almanac: fragments_of(almanac, NodesQuery(), now, zone, tiles, MARKS_LIVE_MAX)
+        lambda almanac: fragments_of(almanac, NodesQuery(), now, zone, tiles, rules, MARKS_LIVE_MAX)
     )
     names = ("counts", "table", "marks") if shown.marks else ("counts", "table")
     return {name: sources.pages.fragment(f"nodes_{name}.html", shown, zone, now) for name in names}
@@ -98,6 +100,7 @@ def fragments_of(
     now: datetime,
     zone: ZoneInfo,
     tiles: str | None,
+    rules: Rules,
     marks_max: int = MARKS_MAX,
 ) -> NodesFragments:
     """Read the nodes of a query, and the marks of the map unless there are too many nodes."""
@@ -116,7 +119,7 @@ def fragments_of(
     return NodesFragments(
         chosen=query,
         counts=counts,
-        lines=[node_row(node, now) for node in page.nodes],
+        lines=[node_row(node, now, rules.of(node.name)) for node in page.nodes],
         total=page.total,
         pages=max(1, -(-page.total // PAGE_NODES)),
         marks=[map_mark(point, now) for point in almanac.points()]

@@ -33,9 +33,9 @@ class Hour(Struct, frozen=True):
 
     state: State
     messages: int = 0
-    """Messages of this hour by their own time, or else by receipt; with those refused."""
+    """Records of this hour by their own time, or else by receipt; with messages rejected."""
     calls: int = 0
-    refused: int = 0
+    rejected: int = 0
     shade: int = 0
     """1 to `SHADES`, higher for more messages; 0 for none."""
 
@@ -46,7 +46,7 @@ class Hour(Struct, frozen=True):
             state,
             self.messages + other.messages,
             self.calls + other.calls,
-            self.refused + other.refused,
+            self.rejected + other.rejected,
         )
 
 
@@ -56,6 +56,15 @@ class Day(Struct, frozen=True):
     day: date
     hours: tuple[Hour, ...]
     """24 of them."""
+
+
+class LegendShade(Struct, frozen=True):
+    """A shade, and how many messages an hour of that shade has."""
+
+    shade: int
+    least: int
+    most: int | None
+    """None: there is no limit."""
 
 
 class Calendar(Struct, frozen=True):
@@ -70,9 +79,20 @@ class Calendar(Struct, frozen=True):
         return any(hour.state == state for day in self.days for hour in day.hours)
 
     @property
-    def has_refused(self) -> bool:
-        """Return whether anything was refused."""
-        return any(hour.refused for day in self.days for hour in day.hours)
+    def legend(self) -> list[LegendShade]:
+        """Return what each shade means that some hour has."""
+        shown = {hour.shade for day in self.days for hour in day.hours}
+        mosts = (*(least - 1 for least in self.steps[1:]), None)[: len(self.steps)]
+        return [
+            LegendShade(shade, least, most)
+            for shade, (least, most) in enumerate(zip(self.steps, mosts, strict=True), 1)
+            if shade in shown
+        ]
+
+    @property
+    def has_rejected(self) -> bool:
+        """Return whether anything was rejected."""
+        return any(hour.rejected for day in self.days for hour in day.hours)
 
 
 def bounds(newest: date, days: int, zone: ZoneInfo) -> tuple[int, int]:
@@ -158,4 +178,4 @@ def _steps(most: int) -> Iterator[int]:
 
 def _with_shade(hour: Hour, steps: Sequence[int]) -> Hour:
     shade = sum(hour.messages >= least for least in steps)
-    return Hour(hour.state, hour.messages, hour.calls, hour.refused, shade)
+    return Hour(hour.state, hour.messages, hour.calls, hour.rejected, shade)

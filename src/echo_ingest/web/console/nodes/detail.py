@@ -10,7 +10,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Struct
 
-from echo_ingest.almanac import Almanac, CallFilter, NodeSummary
+from echo_ingest.almanac import CLOCK_TOLERANCE_MS, Almanac, CallFilter, NodeSummary
+from echo_ingest.decode import NodeRules
 from echo_ingest.formatting import milliseconds
 from echo_ingest.record import Place
 from echo_ingest.sinks.registry import title_of
@@ -29,7 +30,7 @@ FIRST_DAY = date(2000, 1, 1)
 
 
 class RefusedReason(Struct, frozen=True):
-    """Messages of a node that were refused for one reason."""
+    """Messages of a node that were rejected or refused for one reason."""
 
     reason: str
     count: int
@@ -65,15 +66,33 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     @get("/nodes/{name:str}")
     async def node(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
         """Show one node."""
+        return await shown(request, name)
+
+    @get("/node")
+    async def oddly_named_node(request: AnyRequest) -> Response[bytes]:
+        """Show one node whose name cannot be part of a path."""
+        return await shown(request, request.query_params.get("name", ""))
+
+    async def shown(request: AnyRequest, name: str) -> Response[bytes]:
         zone, now = zone_of(request), datetime.now(UTC)
         until = _day(request.query_params.get("until"), now.astimezone(zone).date())
-        view = await sources.almanac.ask(lambda almanac: view_of(almanac, name, until, now, zone))
+        rules = sources.journal.decoder.rules.of(name)
+        view = await sources.almanac.ask(
+            lambda almanac: view_of(almanac, name, until, now, zone, rules)
+        )
         return sources.pages.page(request, "node.html", view, now=now)
 
-    return [node]
+    return [node, oddly_named_node]
 
 
-def view_of(almanac: Almanac, name: str, newest: date, now: datetime, zone: ZoneInfo) -> NodeView:
+def view_of(
+    almanac: Almanac,
+    name: str,
+    newest: date,
+    now: datetime,
+    zone: ZoneInfo,
+    rules: NodeRules,
+) -> NodeView:
     """Read what the page shows; raise `NotFoundException`, in words, if there is no such node."""
     node = almanac.node(name, milliseconds(now), day_began_ms(now, zone))
     if node is None:
@@ -88,7 +107,7 @@ def view_of(almanac: Almanac, name: str, newest: date, now: datetime, zone: Zone
     first_ms = node.first_heard_at_ms
     return NodeView(
         node=node,
-        row=node_row(node, now),
+        row=node_row(node, now, rules),
         place=_place(node),
         calendar=calendar(
             hours,
@@ -108,7 +127,10 @@ def view_of(almanac: Almanac, name: str, newest: date, now: datetime, zone: Zone
         since=max(since_ms, min(first_ms or since_ms, until_ms - DAY_MS)) // 1000,
         until=min(until_ms, milliseconds(now)) // 1000,
         calls=of_calls(
-            almanac.calls(CallFilter(node=name, until_ms=milliseconds(now)), CALLS), zone
+            almanac.calls(
+                CallFilter(node=name, until_ms=milliseconds(now) + CLOCK_TOLERANCE_MS), CALLS
+            ),
+            zone,
         ),
         refused=[
             RefusedReason(

@@ -9,6 +9,7 @@ from msgspec import Struct
 from echo_ingest.almanac import HealthHistory, NodeHour
 
 HOUR_SECONDS = 3_600
+DAY_SECONDS = 24 * HOUR_SECONDS
 GAP_HOURS_MIN = 3
 GAP_STEPS = 3
 """A gap is this many times longer than the node usually leaves between hours with a reading."""
@@ -57,11 +58,13 @@ def graphs(health: HealthHistory, hours: Sequence[NodeHour]) -> list[Graph]:
 
 
 def _clock_unit(errors: Collection[float]) -> tuple[str, int, int]:
-    """Choose seconds, minutes or hours by the largest error: unit, seconds in it, decimals."""
+    """Choose the unit that words would have for the largest error: unit, seconds, decimals."""
     largest = max(map(abs, errors))
     if largest < 300:
         return "s", 1, 1
-    return ("min", 60, 1) if largest < 4 * HOUR_SECONDS else ("h", HOUR_SECONDS, 1)
+    if largest < 4 * HOUR_SECONDS:
+        return "min", 60, 1
+    return ("h", HOUR_SECONDS, 1) if largest < DAY_SECONDS else ("d", DAY_SECONDS, 1)
 
 
 def _graph(

@@ -22,9 +22,9 @@ COLUMNS: tuple[tuple[Order | None, str, bool], ...] = (
     ("name", "node", False),
     ("last_heard", "last heard", False),
     ("battery", "battery", True),
-    ("records_today", "messages today", True),
+    ("records_today", "records today", True),
     (None, "calls today", True),
-    ("dead_letters", "refused, last day", True),
+    ("dead_letters", "rejected, last day", True),
     ("clock", "clock offset", False),
 )
 """The order that a column's heading leads to, its words, and whether it is aligned to the right."""

@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from echo_ingest.almanac import (
+    CLOCK_TOLERANCE_MS,
     Almanac,
     CallFilter,
     ListedCall,
@@ -22,12 +23,12 @@ from echo_ingest.formatting import milliseconds
 from echo_ingest.gauges import ServiceGauges
 from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import Ledger
+from echo_ingest.night import last_night
 from echo_ingest.sinks import SinkState
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.auth import Viewer
 from echo_ingest.web.console.call_rows import CallRows, of_calls
 from echo_ingest.web.console.context import ConsoleContext
-from echo_ingest.web.console.formatting import night_bounds, night_of
 from echo_ingest.web.console.overview import facts
 from echo_ingest.web.console.overview.facts import DAY, STEP, OverviewFacts
 from echo_ingest.web.console.overview.ledger_bars import LedgerBar, ledger_bars
@@ -141,16 +142,15 @@ async def ask_service(sources: ConsoleContext) -> ServiceReport:
 def ask_almanac(almanac: Almanac, zone: ZoneInfo, now: datetime) -> AlmanacReport:
     """Read from the almanac what the page shows of the past."""
     now_ms = milliseconds(now)
-    evening = night_of(now - DAY, zone)
-    began, ended = night_bounds(evening, zone)
-    last_night = CallFilter(since_ms=milliseconds(began), until_ms=milliseconds(ended))
-    nights = almanac.nights(last_night, zone, 1)
+    night, soon_ms = last_night(now, zone), now_ms + CLOCK_TOLERANCE_MS
+    within = CallFilter(since_ms=night.since_ms, until_ms=min(night.until_ms, soon_ms))
+    nights = almanac.nights(within, zone, 1)
     return AlmanacReport(
         nodes=almanac.count_nodes(now_ms),
         samples=almanac.samples(milliseconds(now - DAY), now_ms),
-        room=almanac.room(),
-        last_night=next((night for night in nights if night.evening == evening), None),
-        latest=almanac.calls(CallFilter(until_ms=now_ms), LATEST),
+        room=almanac.room(now_ms),
+        last_night=nights[0] if nights else None,
+        latest=almanac.calls(CallFilter(until_ms=soon_ms), LATEST),
         offset=almanac.progress().offset,
     )
 
@@ -160,6 +160,8 @@ def view_of(
 ) -> OverviewView:
     """Return what the templates show. Pure."""
     ledger, samples, gauges = service.ledger, past.samples, service.gauges
+    # The ledger of this moment stands on the same page as what is counted from samples.
+    until_now = samples if gauges is None else [*samples, facts.sample_now(ledger, gauges, now)]
     known = OverviewFacts(
         now=now,
         ledger=ledger,
@@ -167,7 +169,7 @@ def view_of(
         problems=service.problems,
         away_since=facts.last_answered(samples, now) if gauges is None else None,
         nodes=past.nodes,
-        samples=samples,
+        samples=until_now,
         room=past.room,
         last_night=_total(past.last_night) if past.last_night is not None else None,
     )
@@ -183,9 +185,9 @@ def view_of(
         latest=of_calls(past.latest, zone),
         sinks=sink_rows(state.sinks, samples, now, zone, begin),
         room=past.room,
-        received_last_day=facts.received(samples),
+        received_last_day=facts.received(until_now),
         clients=gauges.broker_clients if gauges is not None else None,
-        dropped=facts.dropped(samples),
+        dropped=facts.dropped(until_now),
         rate=curve(rates[begin:], facts.step_at(now, begin), STEP, zone),
         received=received,
         sink_bars=[(title_of(name), bar) for name, bar in sink_bars.items()],

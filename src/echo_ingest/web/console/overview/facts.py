@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from echo_ingest.almanac import NodeCounts, Sample, TimeUntilFull
 from echo_ingest.formatting import milliseconds, utc
+from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Ledger
 from echo_ingest.sinks import SinkState
 from echo_ingest.web.console.overview.summary import (
@@ -42,9 +43,26 @@ class OverviewFacts(Struct, frozen=True, kw_only=True):
     """Since when the ingest process has not answered; None: it does."""
     nodes: NodeCounts
     samples: Sequence[Sample]
-    """Of the last day, the oldest first."""
+    """Of the last day, the oldest first, and that of this moment where the service answers."""
     room: TimeUntilFull
     last_night: LastNight | None
+
+
+def sample_now(ledger: Ledger, gauges: ServiceGauges, now: datetime) -> Sample:
+    """Return a sample of this moment: those that are kept are up to a minute older."""
+    return Sample(
+        at_ms=milliseconds(now) - 1,
+        answered=True,
+        received=ledger.received,
+        stored=ledger.stored,
+        duplicates=ledger.duplicates,
+        dead_letters=ledger.dead_letters,
+        broker_dropped=gauges.broker_dropped,
+        journal_bytes=gauges.journal_bytes,
+        disk_free_bytes=gauges.disk_free_bytes,
+        room_bytes=gauges.room_bytes,
+        sinks={},
+    )
 
 
 def state_of(facts: OverviewFacts) -> SystemState:
@@ -65,6 +83,7 @@ def state_of(facts: OverviewFacts) -> SystemState:
         disk_days=facts.room.days,
         heard=nodes.heard_last_hour,
         silent=nodes.known - nodes.never - nodes.heard_last_hour,
+        never=nodes.never,
         latest_silences=[SilenceNotice(each.name, utc(each.since_ms)) for each in nodes.silent],
         refused_this_hour=refused_between(facts.samples, hour_ms, now_ms) or 0,
         refused_hour_before=refused_between(facts.samples, hour_ms - 60 * MINUTE_MS, hour_ms),

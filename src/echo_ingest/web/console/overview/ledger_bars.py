@@ -42,7 +42,7 @@ def ledger_bars(ledger: Ledger) -> tuple[LedgerBar, dict[str, LedgerBar]]:
         {
             "stored": ledger.stored,
             "duplicates": ledger.duplicates,
-            "refused": ledger.dead_letters,
+            "dead letters": ledger.dead_letters,
         },
     )
     sinks = {

@@ -109,11 +109,13 @@ class SystemState(Struct, frozen=True, kw_only=True):
     heard: int = 0
     """Nodes heard within the last hour."""
     silent: int = 0
-    """Nodes that are known, but were not heard within the last hour."""
+    """Nodes that were heard, but not within the last hour."""
+    never: int = 0
+    """Nodes that have credentials and were never heard."""
     latest_silences: Sequence[SilenceNotice] = ()
     """The silences that began last, newest first; `NAMED_MAX` are enough."""
     refused_this_hour: int = 0
-    """Messages of the last hour that were not valid."""
+    """Messages of the last hour that were rejected."""
     refused_hour_before: int | None = None
     """None: no sample was taken then."""
     sinks: Sequence[SinkStatus] = ()
@@ -175,26 +177,28 @@ def _disk(state: SystemState) -> Iterator[Clause]:
 
 
 def _nodes(state: SystemState, zone: ZoneInfo) -> Clause:
-    heard, silent = state.heard, state.silent
+    heard, silent, page = state.heard, state.silent, "/console/nodes"
     known = heard + silent
     if not known:
-        return Clause("look", "No node has sent a message yet.", "/console/nodes")
-    if known == 1 and heard:
-        return Clause("fine", "The only node was heard in the last hour.", "/console/nodes")
+        return Clause("look", "No node has sent a message yet.", page)
+    ever, never = "", ""
+    if state.never:
+        ever = " that have ever sent a message" if known > 1 else " that has ever sent a message"
+        never = f" {counted(state.never, 'nodes')} with credentials never sent a message."
     if not silent:
-        text = f"All {number(known)} nodes were heard in the last hour."
-        return Clause("fine", text, "/console/nodes")
+        some = f"The only node{ever} was" if known == 1 else f"All {number(known)} nodes{ever} were"
+        return Clause("fine", f"{some} heard in the last hour.{never}", page)
     latest = [
         (each.node, moment_short(each.last_heard_at, state.now, zone))
         for each in state.latest_silences[:NAMED_MAX]
     ]
     node, since = latest[0]
-    some = f"{number(heard)} of {number(known)} nodes {_were(heard)} heard in the last hour"
+    some = f"{number(heard)} of {number(known)} nodes{ever} {_were(heard)} heard in the last hour"
     if known == 1:
-        text = f"The only node, {node}, has been silent since {since}."
+        text = f"The only node{ever}, {node}, has been silent since {since}."
     elif not heard:
         text = (
-            f"None of the {number(known)} nodes was heard in the last hour; "
+            f"None of the {number(known)} nodes{ever} was heard in the last hour; "
             f"the last one was {node}, {since}."
         )
     elif silent == 1:
@@ -202,19 +206,19 @@ def _nodes(state: SystemState, zone: ZoneInfo) -> Clause:
     else:
         named = [f"{node} (since {since})" for node, since in latest]
         text = f"{some}; {_listed(named, silent - len(named))} are silent."
-    return Clause("look" if heard else "stuck", text, "/console/nodes?state=silent")
+    return Clause("look" if heard else "stuck", f"{text}{never}", f"{page}?which=silent")
 
 
 def _refused(state: SystemState) -> Iterator[Clause]:
     count, before = state.refused_this_hour, state.refused_hour_before
     if before is not None and count >= RISING_MIN and count > 2 * before:
         text = (
-            f"Refused messages are rising: there were {number(count)} in the last hour and "
+            f"Rejected messages are rising: there were {number(count)} in the last hour and "
             f"{number(before)} in the hour before."
         )
         yield Clause("look", text, "/console/refused")
     elif count:
-        text = f"{counted(count, 'messages')} {_were(count)} refused in the last hour."
+        text = f"{counted(count, 'messages')} {_were(count)} rejected in the last hour."
         yield Clause("look", text, "/console/refused")
 
 

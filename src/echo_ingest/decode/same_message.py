@@ -1,0 +1,44 @@
+"""Whether two messages under the same id are the same message, sent at two attempts. Pure.
+
+An outbox may stamp each attempt with the time of the attempt. So a message stays the same whatever
+its time is; everything else that a record is made of must be equal.
+"""
+
+import msgspec
+
+from echo_ingest.decode import audio, audio_file
+from echo_ingest.decode.fields import BOM
+from echo_ingest.record import Message
+
+TIME_FIELD = "timestamp"
+TIME_PROPERTIES = ("timestamp", "recorded_at")
+
+
+def differ_only_in_time(one: Message, other: Message) -> bool:
+    """Return whether two valid messages say the same, except for the time that they give."""
+    if _is_audio_file(one.payload) or _is_audio_file(other.payload):
+        return one.payload == other.payload and _properties(one) == _properties(other)
+    return one.payload == other.payload or _without_time(one) == _without_time(other)
+
+
+def _is_audio_file(payload: bytes) -> bool:
+    return not payload.startswith(b"{") and audio.container(payload) is not None
+
+
+def _properties(message: Message) -> dict[str, str]:
+    """Return the user properties that are read, apart from those that give the time."""
+    return {
+        name: value
+        for name, value in message.properties
+        if name in audio_file.PROPERTIES and name not in TIME_PROPERTIES
+    }
+
+
+def _without_time(message: Message) -> bytes:
+    """Return the JSON without its time, in one spelling; as it came where it cannot be read."""
+    try:
+        fields = msgspec.json.decode(message.payload.removeprefix(BOM), type=dict[str, object])
+        fields.pop(TIME_FIELD, None)
+        return msgspec.json.encode(fields, order="deterministic")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return message.payload
