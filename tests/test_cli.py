@@ -26,6 +26,7 @@ import msgspec
 import pytest
 import typer
 
+from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.cli import app
 from echo_ingest.cli.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.decode import Decoder
@@ -215,6 +216,45 @@ def test_status_shows_that_the_ledger_adds_up(cli: Cli, journal: Journal) -> Non
     assert "received = stored + duplicates + dead letters ✓" in shown
     assert "stored = delivered + parked + backlog + skipped ✓" in shown
     assert "✗" not in shown
+
+
+def test_status_and_check_flag_a_node_that_sends_fractions(
+    cli: Cli, journal: Journal, data_dir: Path
+) -> None:
+    for number in range(12):
+        fields = {"id": f"{number}", "sensor_id": "s", "species": "frog", "confidence": 0.86}
+        append(journal, message("bats-03", {**fields, "timestamp": NOON_MS // 1000}))
+    command = "echo-ingest nodes set bats-03 --confidence fraction"
+    assert command not in cli("status").stderr  # no almanac yet
+    follower = Follower(almanac_path(data_dir), data_dir / "journal.db", Decoder(PAYLOAD_BYTES_MAX))
+    for _ in follower.round():
+        pass
+    follower.close()
+    assert command in cli("status").stderr and command in cli("status", "--by-node").stderr
+    json.loads(cli("status", "--json").stdout)
+    checked = cli("check", **free_ports())
+    assert checked.returncode == 1
+    assert (
+        "✗ confidence  bats-03: no confidence in 12 detections is more than 1 %" in checked.stdout
+    )
+    done = cli(*command.split()[1:])
+    assert done.returncode == 0, done.stderr
+    assert command not in cli("status").stderr
+    assert "confidence" not in cli("check", **free_ports()).stdout
+
+
+def test_status_by_node_survives_a_leap_of_the_hosts_clock(cli: Cli, journal: Journal) -> None:
+    for days in (0, 3_650, 0):
+        at_ms = NOON_MS + days * 86_400_000
+        report = {
+            "nodeId": "swamp-02",
+            "status": "online",
+            "id": f"{days}{journal.ledger().stored}",
+        }
+        append(journal, message("swamp-02", report, at_ms=at_ms))
+    rows = json.loads(cli("status", "--by-node", "--json").stdout)["nodes"]
+    (row,) = [row for row in rows if row["node"] == "swamp-02"]
+    assert row["last_heard_at"].startswith("2026-09-14")
 
 
 DAY_MS = 86_400_000

@@ -332,3 +332,126 @@ def test_a_compressed_wav_without_a_count_lasts_by_its_bytes_a_second() -> None:
     layout = chunk(b"fmt ", struct.pack("<HHIIHH", 0x270, 1, 8_000, 4_055, 256, 4))
     body = b"WAVE" + layout + chunk(b"data", bytes(4_055 * 3))
     assert clip(b"RIFF" + struct.pack("<I", len(body)) + body).duration_seconds == 3.0
+
+
+def layout(
+    kind: int = 1, channels: int = 1, rate: int = 16_000, block: int = 2, bits: int = 16
+) -> bytes:
+    """Return the body of a `fmt ` chunk whose byte rate fits its block size."""
+    return struct.pack("<HHIIHH", kind, channels, rate, rate * block, block, bits)
+
+
+def wav_of(fmt: bytes, sound: bytes, *others: bytes) -> bytes:
+    body = b"WAVE" + fmt + b"".join(others) + chunk(b"data", sound)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize(
+    ("fmt", "frame_bytes", "problem"),
+    [
+        (layout(block=3, bits=24), 3, None),
+        (layout(block=3, bits=20), 3, None),
+        (layout(block=2, bits=12), 2, None),
+        (layout(block=1, bits=8), 1, None),
+        (layout(kind=3, block=4, bits=32), 4, None),
+        (layout(kind=3, block=8, bits=64), 8, None),
+        (layout(kind=6, block=1, bits=8), 1, None),
+        (layout(kind=0xFFFE, block=3, bits=24) + struct.pack("<HHIH", 22, 20, 4, 1), 3, None),
+        (layout(kind=0xFFFE, block=4, bits=32) + struct.pack("<HHIH", 22, 32, 4, 3), 4, None),
+        (layout(kind=0xFFFE), 2, None),
+        # 24 bits in 4 bytes: both sizes in the header agree.
+        (layout(block=4, bits=24), 4, ClipProblem.HEADER_DISAGREES),
+        (layout(channels=2, block=8, bits=24), 8, ClipProblem.HEADER_DISAGREES),
+        # Without bits, or with impossible ones, the others have to agree.
+        (layout(block=2, bits=0), 2, ClipProblem.HEADER_DISAGREES),
+        (layout(kind=3, block=4, bits=24), 4, ClipProblem.HEADER_DISAGREES),
+    ],
+)
+def test_a_sample_is_as_long_as_its_layout_says(
+    fmt: bytes, frame_bytes: int, problem: ClipProblem | None
+) -> None:
+    measured = clip(wav_of(chunk(b"fmt ", fmt), bytes(1_600 * frame_bytes)))
+    assert (measured.duration_seconds, measured.problem) == (0.1, problem)
+
+
+@pytest.mark.parametrize(
+    "fmt",
+    [
+        struct.pack("<HHIIHH", 1, 1, 16_000, 5, 7, 0),
+        struct.pack("<HHIIHH", 1, 1, 16_000, 0, 0, 65_535),
+        struct.pack("<HHIIHH", 3, 1, 16_000, 0, 4, 9),
+    ],
+)
+def test_where_nobody_can_tell_the_length_the_contradiction_is_named(fmt: bytes) -> None:
+    assert "the WAV header contradicts itself" in reason(wav_of(chunk(b"fmt ", fmt), bytes(999)))
+
+
+@pytest.mark.parametrize(("announced", "real"), [(18, 16), (16, 18), (16, 20), (40, 40)])
+def test_a_layout_of_another_size_than_it_says_does_not_hide_the_sound(
+    announced: int, real: int
+) -> None:
+    fmt = b"fmt " + struct.pack("<I", announced) + layout().ljust(real, b"\0")
+    assert clip(wav_of(fmt, bytes(3_200))).duration_seconds == 0.1
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "problem"),
+    [
+        (0, 10.0, None),
+        (160_000, 10.0, None),
+        (159_000, 159_000 / 16_000, None),  # the last block is not full
+        (320_000, 10.0, ClipProblem.HEADER_DISAGREES),  # of both channels
+    ],
+)
+def test_the_count_of_a_compressed_wav_is_held_against_its_byte_rate(
+    count: int, seconds: float, problem: ClipProblem | None
+) -> None:
+    fmt = chunk(b"fmt ", struct.pack("<HHIIHH", 0x270, 2, 16_000, 8_000, 64, 4))
+    measured = clip(wav_of(fmt, bytes(80_000), chunk(b"fact", struct.pack("<I", count))))
+    assert (measured.duration_seconds, measured.problem) == (seconds, problem)
+    wrong = wav_of(fmt, bytes(80_000), chunk(b"fact", struct.pack("<I", 900_000)))
+    assert "56.25 s by its count and 10.00 s by its byte rate" in reason(wrong)
+
+
+def test_an_mp3_in_a_wav_is_measured_as_an_mp3() -> None:
+    inner = (CLIPS / "xing.mp3").read_bytes()
+    fmt = struct.pack("<HHIIHH", 0x55, 1, 16_000, 4_000, 1, 0)
+    measured = clip(wav_of(chunk(b"fmt ", fmt), inner, chunk(b"fact", struct.pack("<I", 1))))
+    assert measured.container == "wav"
+    assert measured.duration_seconds == pytest.approx(0.1)
+
+
+def test_two_sounds_in_one_wav_are_refused_and_an_empty_one_is_none() -> None:
+    sound = chunk(b"data", bytes(1_600))
+    assert "more than one data chunk" in reason(wav(sound))
+    assert clip(wav(before=chunk(b"data", b""))).duration_seconds == 0.05
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.0])
+def test_a_header_that_was_last_written_earlier_is_not_believed(seconds: float) -> None:
+    """As of a recorder that lost power: both sizes are of the last time it wrote them."""
+    data = bytearray(wav(samples=80_000))
+    data[44:] = b"\x01\x02" * 80_000
+    data[4:8] = struct.pack("<I", 36 + int(seconds * 32_000))
+    data[40:44] = struct.pack("<I", int(seconds * 32_000))
+    measured = clip(bytes(data))
+    assert (measured.duration_seconds, measured.problem) == (5.0, ClipProblem.HEADER_DISAGREES)
+
+
+@pytest.mark.parametrize("size", [0, 1, 44, 2**31 - 1, 2**31, 2**32 - 1])
+def test_notes_behind_sound_from_a_pipe_are_read_and_are_no_sound(size: int) -> None:
+    data = wav(chunk(b"LIST", b"INFO" + chunk(b"ICMT", b"dawn")), samples=8_000)
+    data = data[:40] + struct.pack("<I", size) + data[44:]
+    assert clip(data).duration_seconds == 0.5
+    assert clip(data).metadata == {"ICMT": "dawn"}
+
+
+def test_notes_without_pad_bytes_are_all_read() -> None:
+    body = b"INFO" + chunk(b"ICMT", b"odd")[:-1] + chunk(b"IART", b"AudioMoth")
+    assert clip(wav(chunk(b"LIST", body))).metadata == {"ICMT": "odd", "IART": "AudioMoth"}
+
+
+def test_an_ogg_of_more_packets_than_are_counted_lasts_by_its_positions() -> None:
+    pages = b"".join(page(48_000 * each, *[PACKET] * 50) for each in range(1, 3_600))
+    measured = clip(HEADERS + pages + page(48_000 * 3_600, *[PACKET] * 50, flags=4))
+    assert measured.duration_seconds == 3_600 - 312 / 48_000

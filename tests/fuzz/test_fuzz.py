@@ -14,6 +14,7 @@ SEED = int(os.environ.get("SEED", "1"))
 INPUTS = 10_000
 STREAMINFO = b"fLaC\x80\0\0\x22\x10\0\x10\0\0\0\0\0\0\0\x0a\xc4\x42\xf0" + bytes(20)
 OGG_HEAD = b"OggS\0\2" + bytes(20)
+OPUS = OGG_HEAD + b"\x01\x13OpusHead\1\1\x38\1\x80\xbb\0\0\0\0\0"
 LIMIT = PAYLOAD_BYTES_MAX
 
 GIANTS: dict[str, Callable[[], bytes]] = {
@@ -33,6 +34,9 @@ GIANTS: dict[str, Callable[[], bytes]] = {
     ),
     "an Ogg of empty pages": lambda: (OGG_HEAD + b"\0") * (LIMIT // 27),
     "an Ogg of long tables": lambda: (OGG_HEAD + b"\xff" + bytes(255)) * (LIMIT // 282),
+    "an Opus of shortest packets": lambda: (
+        OPUS + (b"OggS\0\0" + bytes(20) + b"\xff" + b"\1" * 255 + b"\x08" * 255) * (LIMIT // 540)
+    ),
     "a FLAC of frame marks": lambda: STREAMINFO + b"\xff\xf8" * (LIMIT // 2 - 100),
     "a FLAC of ones": lambda: STREAMINFO + b"\xff" * (LIMIT - 100),
     "a FLAC of one comment": lambda: (
@@ -40,6 +44,12 @@ GIANTS: dict[str, Callable[[], bytes]] = {
     )[:LIMIT],
     "an MP3 of shortest frames": lambda: b"\xff\xf3\x14\0".ljust(24, b"\0") * (LIMIT // 24),
     "an MP3 of nearly frames": lambda: b"ID3" + bytes(7) + b"\xff\xfb\x14" * (LIMIT // 3 - 4),
+    "an MP3 of tags": lambda: (
+        (b"\xff\xfb\x90\0".ljust(417, b"\0") * 2 + b"ID3" + bytes(7)) * (LIMIT // 850)
+    ),
+    "a WAV of names from a pipe": lambda: (
+        wav(samples=0)[:-4] + b"\xff" * 4 + b"RIFFdataWAVE" * (LIMIT // 12 - 9)
+    ),
     "a WAV of empty chunks": lambda: wav(before=chunk(b"junk", b"") * 6_000_000)[:LIMIT],
     "a WAV of one note": lambda: wav(before=chunk(b"guan", b"a:b\n" * (LIMIT // 4 - 1_000))),
     "a WAV of sound": lambda: wav(samples=(LIMIT - 100) // 2),

@@ -28,6 +28,7 @@ from echo_ingest.cli.connection import (
 )
 from echo_ingest.cli.options import log_from, open_reader, settings_of
 from echo_ingest.cli.output import out
+from echo_ingest.cli.status import suspect_confidences
 from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.recovery.detect import note_of, noted
@@ -83,6 +84,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", True, "valid")
     yield _data_folder(settings)
     yield _journal(settings)
+    yield from (Finding("confidence", False, words) for words in suspect_confidences(settings))
     if is_own(settings):
         yield _mosquitto(settings)
         yield _nodes(settings)

@@ -20,20 +20,22 @@ def container(data: bytes) -> Container | None:
 
     Tags and zeros before them do not count; a tag alone is taken for that of an MP3.
     """
-    opening = data[:4]
-    is_tagged = opening[:3] == b"ID3"
-    at = tags.sound_at(data) if is_tagged or opening[:1] == b"\0" else 0
-    if at:
-        opening = data[at : at + 4]
+    at = _sound_at(data)
+    opening = data[at : at + 4]
     if opening in FILE_NAMES and b"WAVE".startswith(data[at + 8 : at + 12]):
         return "wav"
     if opening == b"fLaC":
         return "flac"
     if opening == b"OggS":
         return "ogg"
-    if is_tagged or mp3.begins(data, at) or (at == 0 and mp3.frame(data, 0) is not None):
+    if data[:3] == b"ID3" or mp3.begins(data, at) or (at == 0 and mp3.frame(data, 0) is not None):
         return "mp3"
     return None
+
+
+def _sound_at(data: bytes) -> int:
+    """Return where the tags and zeros before the sound end."""
+    return tags.sound_at(data) if data.startswith((b"ID3", b"\0")) else 0
 
 
 def describe(data: bytes, *, hashed: bool) -> Clip:
@@ -49,7 +51,7 @@ def describe(data: bytes, *, hashed: bool) -> Clip:
             ReasonCode.UNKNOWN_AUDIO_FORMAT,
             f"the clip is not WAV, FLAC, MP3 or Ogg audio, but {looks_like(data)}",
         )
-    at = tags.sound_at(data)
+    at = _sound_at(data)
     sound = time_expansion.as_heard(_MEASURES[kind](data[at:] if at else data))
     return Clip(
         container=kind,

@@ -5,6 +5,7 @@ header says the sound ends. Frames in the middle are not decoded. Read: STREAMIN
 comment block as metadata.
 """
 
+import re
 from typing import NamedTuple
 
 from echo_ingest.decode.audio import flac_frame, tags
@@ -19,10 +20,13 @@ COMMENTS_MAX = 1_000
 FILES_MAX = 100
 SEARCHED_BYTES_MAX = 500_000
 """The most bytes of which a CRC is computed in search of the last frame; most have below 50 kB."""
+SEARCHED_BYTES_MIN = 60_000
+"""The same for each of several files."""
 STREAMINFO_BYTES = 34
 TAG_BYTES_MAX = 100_000
 
-_OPENINGS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
+_OPENING = re.compile(rb"fLaC[\0\x80]\0\0\x22")
+"""The name, and the head of the first block, which has the same size in every file."""
 
 
 class StreamInfo(NamedTuple):
@@ -40,9 +44,12 @@ def measure(data: bytes) -> AudioMeasure:
     """Measure a FLAC file; raise `DecodeError` where it is broken, cut off or empty."""
     starts = _starts(data)
     if len(starts) == 1:
-        return _file(data)
+        return _file(data, SEARCHED_BYTES_MAX)
     ends = [*(_before_tag(data, start) for start in starts[1:]), len(data)]
-    return joined([_file(data[start:end]) for start, end in zip(starts, ends, strict=True)])
+    searched = max(SEARCHED_BYTES_MAX // len(starts), SEARCHED_BYTES_MIN)
+    return joined(
+        [_file(data[start:end], searched) for start, end in zip(starts, ends, strict=True)]
+    )
 
 
 def streaminfo(info: bytes) -> StreamInfo:
@@ -60,16 +67,14 @@ def streaminfo(info: bytes) -> StreamInfo:
 def _starts(data: bytes) -> list[int]:
     """Return where this file begins, and others that stand behind it."""
     starts = [0]
-    for opening in _OPENINGS:
-        at = 0
-        while (at := data.find(opening, at + 1)) >= 0:
-            starts.append(at)
-            if len(starts) > FILES_MAX:
-                raise DecodeError(
-                    ReasonCode.AUDIO_BROKEN,
-                    f"the clip is more than {FILES_MAX} FLAC files; send one recording per message",
-                )
-    return sorted(starts)
+    for found in _OPENING.finditer(data, 1):
+        starts.append(found.start())
+        if len(starts) > FILES_MAX:
+            raise DecodeError(
+                ReasonCode.AUDIO_BROKEN,
+                f"the clip is more than {FILES_MAX} FLAC files; send one recording per message",
+            )
+    return starts
 
 
 def _before_tag(data: bytes, start: int) -> int:
@@ -78,7 +83,7 @@ def _before_tag(data: bytes, start: int) -> int:
     return at if at >= 0 and tags.sound_at(data, at) == start else start
 
 
-def _file(data: bytes) -> AudioMeasure:
+def _file(data: bytes, searched_bytes: int) -> AudioMeasure:
     info = b""
     metadata: dict[str, str] = {}
     at = 4
@@ -108,7 +113,7 @@ def _file(data: bytes) -> AudioMeasure:
         raise DecodeError(
             ReasonCode.AUDIO_EMPTY, "the FLAC is cut off or empty: it has a header and no sound"
         )
-    last = _last_frame(data, at)
+    last = _last_frame(data, at, searched_bytes)
     if last is None:
         promise = f"; its header announces {announced.samples:,} samples" * bool(announced.samples)
         raise DecodeError(
@@ -146,12 +151,14 @@ def _compare(announced: StreamInfo, samples: int, is_ended: bool) -> ClipProblem
     )
 
 
-def _last_frame(data: bytes, start: int) -> FlacFrame | None:
-    """Return the header of the last frame, if that is whole; tags and zeros may stand behind it."""
+def _last_frame(data: bytes, start: int, budget: int) -> FlacFrame | None:
+    """Return the header of the last frame, if that is whole; tags and zeros may stand behind it.
+
+    `budget` is the most bytes of which a CRC is computed.
+    """
     end = tags.sound_end(data)
-    zeros = end - len(data[start:end].rstrip(b"\0")) - start
-    end -= max(zeros - 2, 0)  # zeros change no CRC that is 0, and two may be the CRC itself
-    budget = SEARCHED_BYTES_MAX
+    # Zeros change no CRC that is 0, and two of them may be the CRC itself.
+    end = min(tags.before_zeros(data, end) + 2, end)
     at = end
     while (at := data.rfind(b"\xff", max(start, end - budget), at)) >= 0:
         if data[at + 1 : at + 2] not in (b"\xf8", b"\xf9"):

@@ -28,6 +28,8 @@ _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES_HZ = (44_100, 48_000, 32_000)
 _COUNTS = (b"Xing", b"Info", b"VBRI")
 _VBRI_AT = 36
+_ERASED = re.compile(rb"\xff*")
+"""What erased flash memory holds."""
 
 
 class Mp3Frame(NamedTuple):
@@ -222,21 +224,21 @@ def _further_counts(data: bytes, at: int, end: int) -> list[int]:
 
 
 @cache
-def _frames(second: int, third: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+def _frames(second: int, rate: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     """Return what matches one frame of this version and sample rate, and what matches many.
 
-    They are kept apart by their second and third byte, and their size follows from the third.
+    `second` is the second byte of its header, and `rate` the bits for the rate in the third.
     """
     bytes_by_size: dict[int, list[int]] = {}
     for rest in range(256):
-        head = frame(bytes((0xFF, second, rest & 0xF3 | third & 0x0C, 0)), 0)
-        if head is not None and rest & 0x0C == third & 0x0C:
+        head = frame(bytes((0xFF, second, rest, 0)), 0)
+        if head is not None and rest & 0x0C == rate:
             bytes_by_size.setdefault(head.size_bytes, []).append(rest)
     sizes = b"|".join(
         b"[%s].{%d}" % (re.escape(bytes(thirds)), size - 3)
         for size, thirds in bytes_by_size.items()
     )
-    one = rb"\xff[%s](?:%s)" % (re.escape(bytes((second & 0xFE, second | 1))), sizes)
+    one = rb"\xff[%s](?:%s)" % (re.escape(bytes((second & 0xFE, second))), sizes)
     many = rb"(?:%s){%d}+" % (one, RUN_FRAMES)
     return re.compile(one, re.DOTALL), re.compile(many, re.DOTALL)
 
@@ -244,7 +246,7 @@ def _frames(second: int, third: int) -> tuple[re.Pattern[bytes], re.Pattern[byte
 def _walk(data: bytes, at: int, end: int, starts: list[int]) -> Mp3Run:
     """Step over this frame and all whole frames of the same kind, up to one of the `starts`."""
     head = data[at : at + HEAD_BYTES]
-    one, many = _frames(head[1], head[2])
+    one, many = _frames(head[1] | 1, head[2] & 0x0C)
     frames = 0
     for stop in (*(start for start in starts if start > at), end):
         for pattern, count in ((many, RUN_FRAMES), (one, 1)):
@@ -276,7 +278,7 @@ def _behind_run(data: bytes, at: int, end: int, frames: int, is_counted: bool) -
             f"the MP3 is cut off in its last frame, after {frames:,} whole ones",
         )
     behind = min(tags.sound_at(data, at), end)
-    if behind >= end or data.count(0xFF, behind, end) == end - behind:
+    if behind >= end or _ERASED.fullmatch(data, behind, end):
         return None
     found = _first_frame(data, behind, end)
     is_next = frame(data, found) is not None and found + HEAD_BYTES <= end

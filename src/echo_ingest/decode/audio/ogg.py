@@ -23,6 +23,8 @@ GRANULE_MAX = 2**63 - 1
 CONTINUES, BEGINS, ENDS = 1, 2, 4
 OPENING = b"OggS\0"
 _HEAD = Layout("<5sBQIIIB")
+PACKETS_MAX = 150_000
+"""As many packets are counted, which are 50 minutes; from there on, positions are believed."""
 PACKET_BYTES = 16
 """What is kept of a packet of sound."""
 
@@ -40,8 +42,9 @@ class OggPage(NamedTuple):
 class OggLink:
     """One stream, from its header to its last page."""
 
-    def __init__(self, stream: int) -> None:
+    def __init__(self, stream: int, packets_left: int) -> None:
         self.stream = stream
+        self.packets_left = packets_left
         self.codec: OggCodec | None = None
         self.has_sound = False
         self.is_ended = False
@@ -57,6 +60,11 @@ class OggLink:
 
     def add(self, data: bytes, page: OggPage) -> None:
         """Count the packets that end on this page."""
+        self.is_ended = bool(page.flags & ENDS)
+        if self.packets_left <= 0:
+            self._note_granule(page.granule, 0)
+            return
+        self.packets_left -= len(page.lacing)
         before = self._samples
         if not page.flags & CONTINUES:
             self._packet, self._is_open = b"", False
@@ -75,9 +83,8 @@ class OggLink:
                 at += size
                 size = 0
         if size and not skips:
-            self._packet += data[at : at + (PACKET_BYTES if self.has_sound else size)]
+            self._packet += data[at : at + (min(size, PACKET_BYTES) if self.has_sound else size)]
             self._is_open = True
-        self.is_ended = bool(page.flags & ENDS)
         if ended and self._samples > before:
             self._note_granule(page.granule, self._samples - before)
 
@@ -112,6 +119,8 @@ class OggLink:
     def _by_granules(self) -> tuple[int, ClipProblem | None]:
         assert self._first is not None
         (first_granule, first_samples), (granule, samples) = self._first, self._last
+        if self.packets_left <= 0:
+            return granule - max(first_granule - first_samples, 0), None
         rest = self._samples - samples
         # The encoder may leave out the end of the last page, and nothing else.
         trimmed = (samples - first_samples) - (granule - first_granule)
@@ -124,7 +133,9 @@ class OggLink:
 
     def _end(self, data: bytes, at: int, size: int) -> None:
         """Read the packet that ends with these bytes."""
-        packet = self._packet + data[at : at + (PACKET_BYTES if self.has_sound else size)]
+        packet = data[at : at + (min(size, PACKET_BYTES) if self.has_sound else size)]
+        if self._packet:
+            packet = self._packet + packet
         if self.codec is None:
             self.codec = codec(packet)
             if self.codec is None:
@@ -163,7 +174,7 @@ def measure(data: bytes) -> AudioMeasure:
                     f"the clip is more than {FILES_MAX} Ogg streams; send one recording per"
                     " message",
                 )
-            link = OggLink(page.stream)
+            link = OggLink(page.stream, link.packets_left if link else PACKETS_MAX)
             links.append(link)
         if page.stream != link.stream:
             if page.flags & BEGINS and not _is_sound(data, page):

@@ -5,11 +5,11 @@ bytes wrong. So the next chunk is looked for where it must be, and then nearby.
 """
 
 import re
-from typing import NamedTuple
-
-from echo_ingest.decode.audio.sound import U32
+from struct import Struct as Layout
 
 FILE_NAMES = (b"RIFF", b"RF64", b"BW64")
+HEAD = Layout("<4sI")
+"""The name of a chunk, and the size that it announces."""
 HEAD_BYTES = 8
 CHUNKS_MAX = 1_000
 NEARBY_BYTES = 64
@@ -21,20 +21,8 @@ _KNOWN = (
     rb"|FLLR|Fake|id3 |ID3 |PEAK|levl|cart|umid|acid|strc|afsp|minf|elm1|regn|olym|_PMX|Xcom"
 )
 _KNOWN_NAME = re.compile(_KNOWN)
+_FILE = re.compile(rb"(?:RIFF|RF64|BW64)....WAVE", re.DOTALL)
 _SOUND_OR_LAYOUT = re.compile(rb"data|fmt ")
-
-
-class Chunk(NamedTuple):
-    """Where the body of a chunk begins, and the size that it announces."""
-
-    name: bytes
-    start: int
-    size: int
-
-
-def chunk_at(data: bytes, at: int) -> Chunk:
-    """Read the head of the chunk at `at`, of which 8 bytes must be there."""
-    return Chunk(data[at : at + 4], at + HEAD_BYTES, U32.unpack_from(data, at + 4)[0])
 
 
 def is_file(data: bytes, at: int) -> bool:
@@ -46,11 +34,11 @@ def is_chunk(data: bytes, at: int) -> bool:
     """Return whether a chunk begins at `at`: one with a known name, or with any that fits."""
     if _KNOWN_NAME.match(data, at) or is_file(data, at):
         return True
-    name = data[at : at + 4]
-    if at + HEAD_BYTES > len(data) or not (name.isascii() and name.decode("ascii").isprintable()):
+    start = at + HEAD_BYTES
+    if start > len(data):
         return False
-    _, start, size = chunk_at(data, at)
-    return start + size <= len(data)
+    name, size = HEAD.unpack_from(data, at)
+    return start + int(size) <= len(data) and name.isascii() and name.decode().isprintable()
 
 
 def behind(data: bytes, start: int, size: int) -> int:
@@ -63,21 +51,21 @@ def behind(data: bytes, start: int, size: int) -> int:
     return end + 1
 
 
-def nearby(data: bytes, at: int) -> int:
-    """Return where the sound or its layout is, if no chunk begins at `at` and one does nearby."""
+def nearby(data: bytes, at: int, start: int) -> int:
+    """Return where the sound or its layout is, if no chunk begins at `at` and one does nearby.
+
+    `start` is where the body of the chunk before begins.
+    """
     if is_chunk(data, at):
         return at
-    found = _SOUND_OR_LAYOUT.search(data, max(at - HEAD_BYTES, 12), at + NEARBY_BYTES)
+    found = _SOUND_OR_LAYOUT.search(data, max(at - HEAD_BYTES, start), at + NEARBY_BYTES)
     return found.start() if found else at
 
 
 def next_file(data: bytes, start: int) -> int | None:
     """Return where the first WAV file behind `start` begins."""
-    at = start + HEAD_BYTES - 1
-    while (at := data.find(b"WAVE", at + 1)) >= 0:
-        if is_file(data, at - HEAD_BYTES):
-            return at - HEAD_BYTES
-    return None
+    found = _FILE.search(data, start)
+    return found.start() if found else None
 
 
 def tail(data: bytes, start: int, end: int) -> int:
@@ -88,8 +76,8 @@ def tail(data: bytes, start: int, end: int) -> int:
         for _ in range(TAIL_HITS_MAX):
             if at + HEAD_BYTES > end or not is_chunk(data, at):
                 break
-            chunk = chunk_at(data, at)
-            at = behind(data, chunk.start, chunk.size)
+            _, size = HEAD.unpack_from(data, at)
+            at = behind(data, at + HEAD_BYTES, size)
         if at in (end, end + 1):
             return hit.start()
     return end

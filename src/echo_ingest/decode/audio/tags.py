@@ -14,6 +14,7 @@ ID3V1_ENHANCED_BYTES = 227
 APE_BYTES = 32
 APE_HAS_HEADER = 0x80
 LYRICS_BYTES_MAX = 70_000
+BLOCK_BYTES = 65_536
 
 _NOT_ZERO = re.compile(rb"[^\0]")
 
@@ -36,6 +37,17 @@ def sound_end(data: bytes) -> int:
         if before is None or not 0 <= before < end:
             break
         end = before
+    return end
+
+
+def before_zeros(data: bytes, end: int) -> int:
+    """Return where the zeros that lead to `end` begin."""
+    while end > 0:
+        block = data[max(end - BLOCK_BYTES, 0) : end]
+        rest = len(block.rstrip(b"\0"))
+        end -= len(block) - rest
+        if rest:
+            break
     return end
 
 
@@ -65,7 +77,7 @@ def _before_tag(data: bytes, end: int) -> int | None:
     """Return where the tag begins that ends at `end`, or in the zeros before; None without one."""
     if data.startswith(b"\0", end - 1):
         # An ID3v1 tag, too, is filled up with zeros.
-        nonzero = len(data[:end].rstrip(b"\0"))
+        nonzero = before_zeros(data, end)
         begin = data.rfind(b"TAG", max(nonzero - ID3V1_BYTES, 0), nonzero)
         if begin >= 0 and begin + ID3V1_BYTES <= end:
             return begin

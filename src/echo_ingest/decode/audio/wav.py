@@ -52,17 +52,18 @@ def _walk(data: bytes, file_at: int) -> WavFile:
     fact_samples: int | None = None
     sound: SoundExtent | None = None
     notes: list[tuple[bytes, bytes, int]] = []
-    at = file_at + 12
+    at = start = file_at + 12
     for _ in range(riff.CHUNKS_MAX):
         if sound is None:
-            at = riff.nearby(data, at)
+            at = riff.nearby(data, at, start)
         if at + riff.HEAD_BYTES > len(data):
             next_at = None
             break
         if riff.is_file(data, at):
             next_at = at
             break
-        name, start, size = riff.chunk_at(data, at)
+        name, size = riff.HEAD.unpack_from(data, at)
+        start = at + riff.HEAD_BYTES
         if name == b"data":
             if size == SIZE_IN_DS64 and wide_size is not None:
                 size = wide_size or SIZE_IN_DS64

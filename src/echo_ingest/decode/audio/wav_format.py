@@ -5,14 +5,16 @@ go by channels and bits, so these are right where a recording has ever been list
 block size or byte rate is heard by nobody.
 """
 
+from struct import Struct as Layout
 from typing import NamedTuple
 
-from echo_ingest.decode.audio.sound import U16, U32
+from echo_ingest.decode.audio.sound import U16
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.quality import ClipProblem
 from echo_ingest.reasons import ReasonCode
 
-LAYOUT_BYTES_MIN = 16
+_LAYOUT = Layout("<HHIIHH")
+LAYOUT_BYTES_MIN = _LAYOUT.size
 PCM, MS_ADPCM, FLOAT, A_LAW, MU_LAW, IMA_ADPCM, GSM, MP3 = 1, 2, 3, 6, 7, 0x11, 0x31, 0x55
 EXTENSIBLE = 0xFFFE
 FIXED_SIZE_FORMATS = frozenset({PCM, FLOAT, A_LAW, MU_LAW})
@@ -46,10 +48,7 @@ class Lasting(NamedTuple):
 
 def read(layout: bytes) -> WavFormat:
     """Read the body of a `fmt ` chunk, of which 16 bytes must be there."""
-    kind, channels, block_bytes, bits = (
-        U16.unpack_from(layout, at)[0] for at in (0, 2, 12, LAYOUT_BYTES_MIN - 2)
-    )
-    (rate,), (bytes_a_second,) = U32.unpack_from(layout, 4), U32.unpack_from(layout, 8)
+    kind, channels, rate, bytes_a_second, block_bytes, bits = _LAYOUT.unpack_from(layout)
     block_samples = U16.unpack_from(layout, 18)[0] if len(layout) >= 20 else 0
     if kind == EXTENSIBLE:
         kind = U16.unpack_from(layout, 24)[0] if len(layout) >= 26 else PCM
@@ -78,15 +77,11 @@ def lasting(form: WavFormat, sound_bytes: int, fact_samples: int | None) -> Last
 
 def _fixed_size(form: WavFormat, sound_bytes: int, fact_samples: int | None) -> Lasting:
     by_bits = form.channels * _sample_bytes(form)
-    by_rate, odd_rate = divmod(form.bytes_a_second, form.rate)
-    witnesses = {by_bits, form.block_bytes, -1 if odd_rate else by_rate}
-    if witnesses == {by_bits} and by_bits:
-        frame_bytes = by_bits
-    else:
-        frame_bytes = _frame_bytes(form, by_bits, by_rate, sound_bytes, fact_samples)
+    agreed = form.block_bytes == by_bits > 0 and form.bytes_a_second == by_bits * form.rate
+    frame_bytes = by_bits if agreed else _frame_bytes(form, by_bits, sound_bytes, fact_samples)
     samples = sound_bytes // frame_bytes
     # Some count the samples of all channels.
-    agreed = len(witnesses) == 1 and fact_samples in (None, samples, samples * form.channels)
+    agreed = agreed and fact_samples in (None, samples, samples * form.channels)
     return Lasting(samples / form.rate, None if agreed else ClipProblem.HEADER_DISAGREES)
 
 
@@ -99,15 +94,14 @@ def _sample_bytes(form: WavFormat) -> int:
     return (form.bits + 7) // 8 if form.bits <= BITS_MAX else 0
 
 
-def _frame_bytes(
-    form: WavFormat, by_bits: int, by_rate: int, sound_bytes: int, fact_samples: int | None
-) -> int:
+def _frame_bytes(form: WavFormat, by_bits: int, sound_bytes: int, fact_samples: int | None) -> int:
     """Return the bytes of a sample on all channels where the header contradicts itself."""
+    by_rate = form.bytes_a_second // form.rate
     if fact_samples is not None:
         for size in (by_bits, form.block_bytes, by_rate):
             if size and sound_bytes // size == fact_samples:
                 return size
-    both = form.block_bytes if form.block_bytes == by_rate else 0
+    both = form.block_bytes if form.bytes_a_second == form.block_bytes * form.rate else 0
     if form.kind == PCM and 16 < form.bits <= 32 and both == 4 * form.channels:
         return both  # samples of 20 or 24 bits, each in 4 bytes
     if by_bits:
