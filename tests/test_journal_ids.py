@@ -223,7 +223,7 @@ def wav(samples: int = 800) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def clip(samples: int = 800, **properties: str) -> Message:
+def clip(samples: int = 800, /, **properties: str) -> Message:
     return Message(TOPIC, wav(samples), NOON * 1000, properties=tuple(properties.items()))
 
 

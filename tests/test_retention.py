@@ -338,7 +338,7 @@ def test_a_leap_while_it_runs_is_said_once(path: Path, by_hours: float) -> None:
     said = [each["event"] for each in logs if each["log_level"] == "warning"]
     assert len(said) == 1
     assert (
-        f"leapt {'ahead' if by_hours > 0 else 'back'} by {length(abs(by_hours) * HOUR_MS)};"
+        f"leapt {'ahead' if by_hours > 0 else 'back'} by {length(round(abs(by_hours) * HOUR_MS))};"
         in (said[0])
     )
 

@@ -1,7 +1,8 @@
 """`status`: show the message ledger and that it adds up, or the counts of each node."""
 
+import time
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -59,6 +60,8 @@ def status(
         _print_json(reader.ledger())
     else:
         _show(reader.ledger())
+        if ahead := reader.received_ahead(time.time_ns() // 1_000_000):
+            say(ahead.render())
 
 
 def _print_json(figures: object) -> None:
@@ -107,14 +110,17 @@ def _show_sum(formula: str, adds_up: bool) -> None:
 def _sums(days: Iterable[NodeDay]) -> list[NodeSum]:
     """Return the counts of each node, most recently heard first, so silent nodes are at the end."""
     sums: dict[str, NodeSum] = {}
-    for day in days:
+    last_day = (datetime.now(UTC) + timedelta(hours=1)).date()
+    # Days that are still to come were noted by a wrong clock: they count, but not as last heard.
+    for day in sorted(days, key=lambda each: each.day > last_day):
         first, last = utc(day.first_heard_at_ms), utc(day.last_heard_at_ms)
         each = sums.setdefault(
             day.node,
             NodeSum(node=day.node or None, first_heard_at=first, last_heard_at=last),
         )
         each.first_heard_at = min(each.first_heard_at, first)
-        each.last_heard_at = max(each.last_heard_at, last)
+        if day.day <= last_day:
+            each.last_heard_at = max(each.last_heard_at, last)
         each.received += day.received
         each.stored += day.stored
         each.duplicates += day.duplicates

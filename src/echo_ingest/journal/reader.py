@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from echo_ingest.decode import Decoder
-from echo_ingest.journal import LATEST, READ_BYTES_MAX, JournalUnusable, connect
+from echo_ingest.formatting import utc
+from echo_ingest.journal import READ_BYTES_MAX, JournalUnusable, connect
 from echo_ingest.journal.decoding import observed_at
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
     ENTRY_COLUMNS,
+    TIME_MS_MAX,
     DeadLetterEntry,
     Entry,
     text_of,
@@ -36,7 +38,7 @@ from echo_ingest.journal.node_days import (
 )
 from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.journal.recovery.detect import check_pages, check_schema, noted, noting
-from echo_ingest.journal.selection import Bindings, Selection, where_of
+from echo_ingest.journal.selection import LATEST, Bindings, Selection, where_of
 
 __all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "ReceivedAhead", "Selection"]
 
@@ -85,6 +87,19 @@ class ReceivedAhead(Struct, frozen=True):
     at_ms: int
     is_newest: bool
     """Whether it is that of the newest record: nothing was received by another clock since."""
+
+    def render(self) -> str:
+        """Return what this means, for people."""
+        day = f"{utc(self.at_ms):%Y-%m-%d} (UTC), which is in the future"
+        if not self.is_newest:
+            return (
+                f"some messages were received on {day}: the clock of this machine was wrong then; "
+                "no record is removed because of it"
+            )
+        return (
+            f"the newest message was received on {day}: the clock of this machine was wrong then, "
+            "or is now; compare it with another one. No record is removed because of it"
+        )
 
 
 class JournalReader:
@@ -148,7 +163,8 @@ class JournalReader:
         if max(latest_ms or 0, newest_ms or 0) <= limit_ms:
             return None
         is_newest = newest_ms is not None and newest_ms > limit_ms
-        return ReceivedAhead(newest_ms if is_newest else latest_ms, is_newest)
+        at_ms = newest_ms if is_newest else latest_ms
+        return ReceivedAhead(min(at_ms, TIME_MS_MAX), is_newest)
 
     def audit(self) -> list[str]:
         """Compare the ledger's counters with the rows; return what disagrees, in words.
