@@ -15,9 +15,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import wave
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Message, Rejected
+from echo_ingest.record import Identity, Message, Rejected
 from echo_ingest.settings import Endpoint
 from tests.harness import Harness, eventually
 
@@ -294,6 +295,35 @@ def test_status_by_node_sums_the_days_chosen_and_says_who_is_silent(
     refused = cli("status", "--since", "7d")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "--by-node" in refused.stderr
+
+
+def received_at(journal: Journal, at_ms: int, node: str) -> None:
+    payload = b'{"nodeId": "%s", "status": "online", "timestamp": %d}' % (node.encode(), at_ms)
+    message = Message(f"iotingestion/{node}", payload, at_ms, node)
+    journal.append([(message, Identity("telemetry", at_ms // 1000))])
+
+
+def test_status_and_check_say_that_the_clock_was_wrong(cli: Cli, journal: Journal) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    assert "future" not in cli("status").stderr + cli("check").stdout
+    received_at(journal, now_ms + 3_420 * DAY_MS, "creek-02")
+    day = f"{datetime.fromtimestamp(now_ms / 1000, UTC) + timedelta(days=3_420):%Y-%m-%d}"
+    words = f"the newest message was received on {day} (UTC), which is in the future"
+    assert words in cli("status").stderr
+    checked = cli("check")
+    assert f"✗ clock       {words}" in checked.stdout
+    assert checked.returncode == 1
+    received_at(journal, now_ms, "creek-02")
+    words = f"some messages were received on {day} (UTC), which is in the future"
+    assert words in cli("status").stderr
+    assert f"– clock       {words}" in cli("check").stdout
+    (node,) = (
+        each
+        for each in json.loads(cli("status", "--by-node", "--json").stdout)["nodes"]
+        if each["node"] == "creek-02"
+    )
+    assert node["last_heard_at"][:10] == f"{datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d}"
+    assert node["received"] == 2
 
 
 def test_what_a_node_sent_is_known_after_its_records_are_gone(cli: Cli, journal: Journal) -> None:

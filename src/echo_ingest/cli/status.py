@@ -67,6 +67,8 @@ def status(
     else:
         _show(reader.ledger())
     if not as_json:
+        if ahead := reader.received_ahead(milliseconds(datetime.now(UTC))):
+            say(ahead.render())
         for sender in suspect_confidences(settings):
             say(sender)
 
