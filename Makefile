@@ -65,9 +65,10 @@ crash: ## kill everything at random while messages flow: KILLS=, MESSAGES=, SEED
 		$(if $(SEED),--seed $(SEED))
 
 INPUTS ?= 1000000
-fuzz: ## decode hostile inputs on all cores: INPUTS=, SEED= (a new one each time)
+fuzz: ## decode hostile inputs, then some whose truth is known: INPUTS=, SEED= (a new one each time)
 	@scripts/setup dev
 	@$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.fuzz.meaning --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
 MESSAGES ?= 1000000
 outage: ## simulate a day without the API, and a failing one: MESSAGES=, SEED=; about twenty minutes

@@ -37,6 +37,8 @@ def make_journal(path: Path, records: int, on_progress: Callable[[int], None]) -
         journal.append([(m, decoder.identify(m)) for m in arrived])
         journal.acknowledged()
         on_progress(len(batch))
+    for days in range(OLD_DAYS):
+        journal.note_day(received_at_ms + (days + 1) * 86_400_000)
     journal.close()
 
 

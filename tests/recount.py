@@ -15,6 +15,7 @@ from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, MEASURES
 from echo_ingest.decode import Decoder
 from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.journal.reader import JournalReader, Selection
+from echo_ingest.quality import TimeProblem
 from echo_ingest.record import AnyRecord, Detection, Recording, Rejected, Telemetry
 
 PAYLOAD_BYTES_MAX = 1_000_000
@@ -44,6 +45,16 @@ class JournalRecord:
     @property
     def observed_at_ms(self) -> int:
         return int(self.record.observed_at.timestamp() * 1000)
+
+    @property
+    def written_ms(self) -> int | None:
+        """Return the time that the device wrote, believed or not."""
+        if self.record.time_source == "device":
+            return self.observed_at_ms
+        if self.record.time_problem is None:
+            return None
+        assert self.record.time_problem == TimeProblem.AFTER_RECEIPT
+        return int(datetime.fromisoformat(self.record.device_time or "").timestamp() * 1000)
 
     @property
     def is_call(self) -> bool:
@@ -259,9 +270,9 @@ def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
         hour, observed = each.received_at_ms // HOUR_MS, each.observed_at_ms // HOUR_MS
         received[each.node, hour] += 1
         calls[each.node, observed] += each.is_call
-        if each.record.time_source == "device":
+        if each.written_ms is not None:
             of_sound = (each.clip_ms or 0) if each.record.form == "audio-file" else 0
-            delays[each.node, hour].append(each.received_at_ms - each.observed_at_ms - of_sound)
+            delays[each.node, hour].append(each.received_at_ms - each.written_ms - of_sound)
         if isinstance(each.record, Recording | Telemetry) and each.record.health is not None:
             for measure in MEASURES:
                 value = getattr(each.record.health, measure)

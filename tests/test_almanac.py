@@ -32,6 +32,7 @@ from echo_ingest.almanac import (
     note_sample,
 )
 from echo_ingest.almanac.almanac_file import open_to_write
+from echo_ingest.almanac.node_summaries import judged
 from echo_ingest.almanac.observation import names_of, observe
 from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.almanac.samples import per_hour
@@ -593,6 +594,14 @@ def test_messages_that_waited_do_not_hide_a_constant(site: Site) -> None:
     assert clock.ahead_seconds == pytest.approx(-7_200, abs=0.01)
 
 
+def test_an_hour_in_which_messages_waited_is_passed_over() -> None:
+    live, waited = (7_200_000, 7_210_000), (7_200_000, 90_000_000)
+    assert judged([(3, 8, *live), (2, 8, *waited), (1, 8, *live)]).constant_over == 16
+    assert judged([(3, 8, *waited), (2, 8, *live), (1, 8, *live)]).constant_over == 16
+    assert judged([(3, 8, *live), (2, 8, 0, 10), (1, 8, *live)]).constant_over == 0
+    assert judged([(3, 12, *live), (2, 8, 0, 10), (1, 8, *live)]).constant_over == 12
+
+
 def test_a_clock_that_was_set_is_judged_by_what_it_has_said_since(site: Site) -> None:
     clock = clock_of(site, *[39_600.0] * 30, *[1.0] * 30)
     assert clock is not None and clock.verdict == "right"
@@ -727,6 +736,28 @@ def test_what_is_no_animal_is_no_call(site: Site) -> None:
     assert seen.clip is not None and seen.clip.is_named
     animal = observe(msgspec.structs.replace(record, observation_type="animal"), NOON_MS, Rules())
     assert animal.call is not None and animal.call.species == "Engine"
+
+
+NO_ANIMALS = ("nocall", "noise", "Noise", "Engine", "ENGINE", "Human vocal", "human vocal", "Gun")
+
+
+def test_labels_that_are_no_animals_are_in_no_list_of_species_and_in_no_night(site: Site) -> None:
+    sound = base64.b64encode(wav(CALLS[0], 1.0, 8_000, Random(1))).decode()
+    for number, label in enumerate(NO_ANIMALS):
+        site.call("a", NOON_MS + number * MINUTE_MS, label, audioClip=sound)
+    frog = site.call("a", NOON_MS + HOUR_MS, "Litoria ewingii")
+    site.check()
+    with contextlib.closing(Almanac(site.path)) as almanac:
+        assert [each.offset for each in almanac.calls(CallFilter())] == [frog]
+        assert [each.species for each in almanac.species()] == ["Litoria ewingii"]
+        (night,) = almanac.nights(CallFilter(), ZoneInfo("UTC"))
+        assert [(each.species, each.calls) for each in night.species] == [("Litoria ewingii", 1)]
+        assert sum(hour.calls for hour in almanac.calendar("a", 0, 2**44)) == 1
+        assert sum(hour.received for hour in almanac.calendar("a", 0, 2**44)) == 9
+        assert almanac.recordings(CallFilter()) == []
+        assert almanac.neighbours(1) == (None, None)
+        node = almanac.node("a", NOON_MS, NOON_MS)
+        assert node is not None and node.last_clip_offset == len(NO_ANIMALS)
 
 
 def test_the_journal_is_read_again_by_other_rules_and_samples_are_kept(site: Site) -> None:

@@ -117,6 +117,8 @@ def fill(path: Path) -> None:
         for name in SINKS:
             journal.add_sink(name)
         for offset in range(1, 41):
+            if offset == 21:
+                journal.note_day(now_ms - 24 * HOUR_MS)
             age_ms = 48 * HOUR_MS if offset <= 20 else HOUR_MS  # the first are past a day
             fields = {"nodeId": "n", "status": "online", "timestamp": 1_795_000_000 + offset}
             payload = json.dumps(fields | {"note": "x" * 5_000}).encode()

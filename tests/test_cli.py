@@ -15,9 +15,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import wave
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import msgspec
 import pytest
 import typer
 
+from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.cli import app
 from echo_ingest.cli.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.decode import Decoder
@@ -34,7 +36,7 @@ from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Message, Rejected
+from echo_ingest.record import Identity, Message, Rejected
 from echo_ingest.settings import Endpoint
 from tests.harness import Harness, eventually
 
@@ -217,6 +219,45 @@ def test_status_shows_that_the_ledger_adds_up(cli: Cli, journal: Journal) -> Non
     assert "✗" not in shown
 
 
+def test_status_and_check_flag_a_node_that_sends_fractions(
+    cli: Cli, journal: Journal, data_dir: Path
+) -> None:
+    for number in range(12):
+        fields = {"id": f"{number}", "sensor_id": "s", "species": "frog", "confidence": 0.86}
+        append(journal, message("bats-03", {**fields, "timestamp": NOON_MS // 1000}))
+    command = "echo-ingest nodes set bats-03 --confidence fraction"
+    assert command not in cli("status").stderr  # no almanac yet
+    follower = Follower(almanac_path(data_dir), data_dir / "journal.db", Decoder(PAYLOAD_BYTES_MAX))
+    for _ in follower.round():
+        pass
+    follower.close()
+    assert command in cli("status").stderr and command in cli("status", "--by-node").stderr
+    json.loads(cli("status", "--json").stdout)
+    checked = cli("check", **free_ports())
+    assert checked.returncode == 1
+    assert (
+        "✗ confidence  bats-03: no confidence in 12 detections is more than 1 %" in checked.stdout
+    )
+    done = cli(*command.split()[1:])
+    assert done.returncode == 0, done.stderr
+    assert command not in cli("status").stderr
+    assert "confidence" not in cli("check", **free_ports()).stdout
+
+
+def test_status_by_node_survives_a_leap_of_the_hosts_clock(cli: Cli, journal: Journal) -> None:
+    for days in (0, 3_650, 0):
+        at_ms = NOON_MS + days * 86_400_000
+        report = {
+            "nodeId": "swamp-02",
+            "status": "online",
+            "id": f"{days}{journal.ledger().stored}",
+        }
+        append(journal, message("swamp-02", report, at_ms=at_ms))
+    rows = json.loads(cli("status", "--by-node", "--json").stdout)["nodes"]
+    (row,) = [row for row in rows if row["node"] == "swamp-02"]
+    assert row["last_heard_at"].startswith("2026-09-14")
+
+
 DAY_MS = 86_400_000
 
 
@@ -254,6 +295,35 @@ def test_status_by_node_sums_the_days_chosen_and_says_who_is_silent(
     refused = cli("status", "--since", "7d")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "--by-node" in refused.stderr
+
+
+def received_at(journal: Journal, at_ms: int, node: str) -> None:
+    payload = b'{"nodeId": "%s", "status": "online", "timestamp": %d}' % (node.encode(), at_ms)
+    message = Message(f"iotingestion/{node}", payload, at_ms, node)
+    journal.append([(message, Identity("telemetry", at_ms // 1000))])
+
+
+def test_status_and_check_say_that_the_clock_was_wrong(cli: Cli, journal: Journal) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    assert "future" not in cli("status").stderr + cli("check").stdout
+    received_at(journal, now_ms + 3_420 * DAY_MS, "creek-02")
+    day = f"{datetime.fromtimestamp(now_ms / 1000, UTC) + timedelta(days=3_420):%Y-%m-%d}"
+    words = f"the newest message was received on {day} (UTC), which is in the future"
+    assert words in cli("status").stderr
+    checked = cli("check")
+    assert f"✗ clock       {words}" in checked.stdout
+    assert checked.returncode == 1
+    received_at(journal, now_ms, "creek-02")
+    words = f"some messages were received on {day} (UTC), which is in the future"
+    assert words in cli("status").stderr
+    assert f"– clock       {words}" in cli("check").stdout
+    (node,) = (
+        each
+        for each in json.loads(cli("status", "--by-node", "--json").stdout)["nodes"]
+        if each["node"] == "creek-02"
+    )
+    assert node["last_heard_at"][:10] == f"{datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d}"
+    assert node["received"] == 2
 
 
 def test_what_a_node_sent_is_known_after_its_records_are_gone(cli: Cli, journal: Journal) -> None:

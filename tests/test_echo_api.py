@@ -248,6 +248,15 @@ async def test_a_name_of_audio_kept_elsewhere_is_sent_as_it_is(
     assert (document["audioClip"], document["sampleRate"]) == ("XC12345.mp3", 32_000)
 
 
+async def test_a_species_goes_out_with_the_capital_letters_that_the_device_wrote(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start()
+    sent = detection(species="Sus scrofa", species_as_sent="Sus Scrofa")
+    assert await settle(connect(replica), [delivery(sent)]) == {}
+    assert [each["species"] for each in replica.documents("events")] == ["Sus Scrofa"]
+
+
 async def test_a_movement_goes_with_epoch_seconds(start: Start, connect: Connect) -> None:
     replica = await start()
     assert await settle(connect(replica), [delivery(MOVEMENT)]) == {}

@@ -166,6 +166,7 @@ def test_at_the_journals_cap_it_goes_on_by_itself_once_a_sink_lets_retention_mak
     messages = [Message(*detection(n), two_days_ago_ms, "ridge-01") for n in range(before)]
     old = Journal(harness.data_dir / "journal.db")
     old.append([(message, Decoder(1_000_000).identify(message)) for message in messages])
+    old.note_day(two_days_ago_ms + 86_400_000)
     harness.settings["IOT_JOURNAL_BYTES_MAX"] = str(old.used_bytes() + 100_000)
     old.close()
     try:

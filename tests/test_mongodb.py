@@ -273,13 +273,16 @@ def test_a_movement_with_nan_is_refused_as_the_api_would_store_and_not_answer_it
         observed_at=datetime.fromtimestamp(MORNING, UTC),
         time_source="device",
         species="Sus scrofa",
+        species_as_sent="Sus Scrofa",
         animal_id="0b0c3a52",
         animal_place=Place(-38.7712, 143.5021),
     )
     nowhere = msgspec.structs.replace(moved, animal_place=Place(-38.7712, 143.5021, math.nan))
     plain = delivery(detection(0))
     batch = [msgspec.structs.replace(plain, record=each) for each in (moved, nowhere)]
-    (refusal,) = plan(batch, "objects").refusals
+    planned = plan(batch, "objects")
+    (refusal,) = planned.refusals
+    assert {each.id for each in planned.joins if each.collection == "species"} == {"Sus Scrofa"}
     assert (refusal.index, refusal.code) == (1, ReasonCode.NOT_SUPPORTED_BY_SINK)
     assert "NaN" in refusal.reason
 
@@ -551,10 +554,13 @@ async def test_the_papers_question_is_answered(sink: MongoDb, database: Database
             {"_id": "Dacelo novaeguineae", "commonName": "Kookaburra", "type": "Bird"},
         ]
     )
-    batch = [
-        delivery(detection(n, timestamp=at, sensorId=node, species=name, confidence=percent), n)
-        for n, (at, node, name, percent) in enumerate(night)
-    ]
+    batch = []
+    for number, (at, node, name, percent) in enumerate(night):
+        arrived = detection(number, timestamp=at, sensorId=node, species=name, confidence=percent)
+        next_day_ms = (MORNING + 86_400) * 1000
+        batch.append(delivery(msgspec.structs.replace(arrived, received_at_ms=next_day_ms), number))
+    clockless = detection(90, timestamp=None, sensorId="creek-03", species="Crinia signifera")
+    batch.append(delivery(clockless, 90))
     assert (await sink.write(batch)).refusals == ()
     answer = [each async for each in await database["events"].aggregate(query())]
     assert [(a["species"], a["node"], a["calls"], a["surest"], a["typical"]) for a in answer] == [

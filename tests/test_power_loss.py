@@ -20,6 +20,7 @@ from pathlib import Path
 from random import Random
 
 import apsw
+import msgspec
 import pytest
 
 from echo_ingest import journal as journal_room
@@ -68,9 +69,22 @@ def held(path: Path) -> Held:
 def detection(rng: Random, number: int) -> Arrival:
     message_id = str(number) if number % 3 == 0 else None
     clip = rng.randbytes(rng.randrange(5_000, 25_000)).hex() if rng.random() < 0.03 else ""
-    payload = json.dumps({"n": number, "clip": clip}).encode()
+    stamp = START_SECONDS + rng.randrange(100)
+    payload = json.dumps({"n": number, "clip": clip, "timestamp": stamp}).encode()
     return Message("iotingestion/ridge-07", payload, 1_000 + number, "ridge-07"), Identity(
-        "detection", START_SECONDS + number, message_id
+        "detection", stamp, message_id
+    )
+
+
+def attempt(rng: Random, arrival: Arrival) -> Arrival:
+    """Return the same message as an outbox sends it that stamps each attempt anew."""
+    message, identity = arrival
+    if not isinstance(identity, Identity) or identity.message_id is None:
+        return arrival
+    stamp = START_SECONDS + rng.randrange(100)
+    payload = json.dumps(json.loads(message.payload) | {"timestamp": stamp}).encode()
+    return msgspec.structs.replace(message, payload=payload), msgspec.structs.replace(
+        identity, seconds=stamp
     )
 
 
@@ -97,6 +111,7 @@ class Life:
         self._pragma = pragma
         self._recent: list[Arrival] = []
         self._refused: list[tuple[str, int]] = []
+        self._day = 20_000
         self._reader: apsw.Connection | None = None
         self._journal: Journal
 
@@ -105,7 +120,7 @@ class Life:
             *[self._append] * 7,
             *[self._settle] * 5,
             *[self._replay, self._replay_beside, self._replay_dead_letter],
-            *[self._pause_or_resume, self._begin_anew],
+            *[self._pause_or_resume, self._begin_anew, self._see_a_day, self._see_a_day],
             *[self._trim, self._trim, self._acknowledge, self._read_for_long, self._reopen],
         ]
         self._call(self._open)
@@ -134,7 +149,7 @@ class Life:
             if kind < 0.75:
                 batch.append(detection(self._rng, next(self._numbers)))
             elif kind < 0.85 and self._recent:
-                batch.append(self._rng.choice(self._recent))
+                batch.append(attempt(self._rng, self._rng.choice(self._recent)))
             else:
                 batch.append(self._rng.choice((heartbeat, rubbish))(self._rng))
         self._journal.append(batch)
@@ -178,7 +193,12 @@ class Life:
             self._journal.replay_dead_letter(number, message, identity)
 
     def _trim(self) -> None:
-        self._journal.trim(10**13, self._rng.choice((3, 50)))
+        days = self._rng.choice((0, 1))
+        self._journal.trim(10**13, self._rng.choice((3, 50)), days=days, now_ms=10**13)
+
+    def _see_a_day(self) -> None:
+        self._day += self._rng.choice((1, 1, 1, 3_420, -60))
+        self._journal.note_day(self._day * 86_400_000, leapt=self._rng.random() < 0.2)
 
     def _read_for_long(self) -> None:
         """Hold a snapshot, so that checkpoints can only do a part; or let go of it."""

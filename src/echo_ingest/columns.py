@@ -49,6 +49,7 @@ COLUMNS = {
     "detection": (
         *SHARED,
         "species",
+        "species_as_sent",
         "observation_type",
         "confidence",
         "alternatives",
@@ -60,7 +61,7 @@ COLUMNS = {
     ),
     "recording": (*SHARED, "mode", *ANIMAL, *ANIMAL_TRUE, *CLIP, *HEALTH),
     "telemetry": (*SHARED, *HEALTH),
-    "movement": (*SHARED, "species", "animal_id", *ANIMAL),
+    "movement": (*SHARED, "species", "species_as_sent", "animal_id", *ANIMAL),
 }
 """Kind of record → the names of the values that `flat` returns for it."""
 
@@ -91,6 +92,7 @@ def flat(record: AnyRecord) -> Row:
             return (
                 *shared,
                 record.species,
+                record.species_as_sent,
                 record.observation_type,
                 record.confidence,
                 record.alternatives or None,
@@ -117,6 +119,7 @@ def flat(record: AnyRecord) -> Row:
             return (
                 *shared,
                 record.species,
+                record.species_as_sent,
                 record.animal_id,
                 *flat_place(record.animal_place),
             )

@@ -134,6 +134,9 @@ class Detection(Record, frozen=True, kw_only=True, gc=False, tag="detection"):
 
     species: str
     """The name that the device gives; the scientific name in every known form."""
+    species_as_sent: str | None = None
+    """The name as the device wrote it, where its capital letters differ from those of `species`:
+    other systems may know the species by that."""
     observation_type: ObservationType = "animal"
     """What the name stands for: classifiers also name engines, voices and noise."""
     confidence: float | None = None
@@ -175,6 +178,9 @@ class Movement(Record, frozen=True, kw_only=True, gc=False, tag="movement"):
     species: str
     animal_id: str
     animal_place: Place
+    species_as_sent: str | None = None
+    """The name as the device wrote it, where its capital letters differ from those of `species`:
+    other systems may know the species by that."""
 
 
 AnyRecord = Detection | Recording | Telemetry | Movement

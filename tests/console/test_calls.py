@@ -288,6 +288,19 @@ async def test_a_page_says_why_a_time_is_not_believed_and_what_the_device_wrote(
     assert problem.summary in html.unescape(browser.text)
 
 
+async def test_what_is_no_animal_has_a_page_and_is_in_no_list(browser: Browser) -> None:
+    top = [{"label": "Engine", "confidence": 90.0}, {"label": EWINGII, "confidence": 5.0}]
+    engine = call("Engine", 100, confidence=90, top5=top)
+    browser.journal.append([(engine, Decoder(1_000_000).identify(engine))])
+    browser.catch_up()
+    assert await browser.get("/console/calls") == 200
+    assert "Engine" not in browser.text and "8" not in listed(browser.text)
+    assert await browser.get("/console/calls/8") == 200
+    assert browser.text.count("not an animal") == 2  # in the heading, and in the list of labels
+    assert await browser.get("/console") == 200
+    assert "Engine" not in browser.text
+
+
 async def test_a_page_says_how_a_time_was_corrected(tmp_path: Path) -> None:
     line = {"name": "ridge-07", "made_at": "2026-01-01T00:00:00Z", "hash": None, "login": False}
     nodes = json.dumps({**line, "clock_ahead_seconds": 39_600})

@@ -2,18 +2,20 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from msgspec.structs import replace
 
 from echo_ingest.almanac import NodeCounts, Sample, SilentNode, SinkSample, TimeUntilFull
+from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Ledger
 from echo_ingest.journal.ledger import SinkLedger
 from echo_ingest.settings import load
 from echo_ingest.sinks import SinkState
-from echo_ingest.web.console.overview import facts
+from echo_ingest.web.console.overview import AlmanacReport, ServiceReport, facts, view_of
 from echo_ingest.web.console.overview.facts import OverviewFacts
-from echo_ingest.web.console.overview.quickstart import first_message
+from echo_ingest.web.console.overview.quickstart import FirstMessage, first_message
 
 NOW = datetime(2026, 9, 14, 8, 4, 30, tzinfo=UTC)
 
@@ -142,3 +144,31 @@ def test_the_first_message_goes_to_this_very_broker(tmp_path: Path) -> None:
     commands = first_message(other, "pond.example.org")
     assert '-h broker.example.org -p 8883 -u frogs -P "$PASSWORD"' in commands.elsewhere
     assert "never-to-be-shown" not in commands.elsewhere + commands.here
+
+
+def test_what_the_overview_counts_is_of_the_same_moment_as_its_ledger() -> None:
+    """The newest sample is up to a minute old; the ledger beside it is not."""
+    now_ms = int(NOW.timestamp() * 1000)
+    samples = [
+        sample(minutes_ago, 1_000 - 10 * minutes_ago, 3) for minutes_ago in range(600, 0, -1)
+    ]
+    ledger = Ledger(1_042, 1_000, 30, 12, 0, {})
+    gauges = ServiceGauges(journal_bytes=1, disk_free_bytes=2, room_bytes=3, broker_dropped=5)
+    past = AlmanacReport(
+        nodes=NodeCounts(1, 1, 1, 0, []),
+        samples=samples,
+        room=TimeUntilFull(None, None, None),
+        last_night=None,
+        latest=[],
+        offset=1_000,
+    )
+    first = FirstMessage("n", "u", "here", "elsewhere")
+    shown = view_of(ServiceReport(ledger, {}, {}, gauges), past, first, ZoneInfo("UTC"), NOW)
+    oldest = samples[0].received
+    assert oldest is not None
+    assert shown.received_last_day == ledger.received - oldest
+    assert shown.dropped == 5
+    assert "9 messages were rejected in the last hour." in [each.text for each in shown.clauses]
+    silent = view_of(ServiceReport(ledger, {}, {}, None), past, first, ZoneInfo("UTC"), NOW)
+    assert silent.received_last_day == 990 - oldest  # nothing newer is known
+    assert facts.sample_now(ledger, gauges, NOW).at_ms < now_ms

@@ -337,6 +337,8 @@ def test_a_species_is_one_however_it_is_written(chance: random.Random) -> None:
         found = agrees(DECODER, sent)
         assert isinstance(found, Detection), found
         assert (found.species, found.alternatives[0].species) == (name, name)
+        as_sent = unicodedata.normalize("NFC", cased)
+        assert found.species_as_sent == (None if as_sent == name else as_sent)
         moved = record(Movement, message(MOVEMENT | {"species": disturbed(cased, chance)}))
         assert moved.species == name
 

@@ -1,7 +1,7 @@
 """What the almanac keeps of one record. Pure."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
@@ -12,7 +12,7 @@ from echo_ingest.quality import TimeProblem
 from echo_ingest.record import AnyRecord, Clip, Detection, Health, Recording, Telemetry
 
 HOUR_MS = 3_600_000
-CLOCK_TOLERANCE_MS = 600_000
+CLOCK_TOLERANCE_MS = times.CLOCK_TOLERANCE // timedelta(milliseconds=1)
 """A time that lies farther ahead of now comes from a wrong clock, and is not the latest."""
 MEASURES = (
     "battery_percent",

@@ -6,8 +6,9 @@ import os
 import shutil
 import socket
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPException
 from typing import Literal
 
@@ -28,6 +29,7 @@ from echo_ingest.cli.connection import (
 )
 from echo_ingest.cli.options import log_from, open_reader, settings_of
 from echo_ingest.cli.output import out
+from echo_ingest.cli.status import suspect_confidences
 from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.journal.recovery.detect import note_of, noted
@@ -83,6 +85,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", True, "valid")
     yield _data_folder(settings)
     yield _journal(settings)
+    yield from (Finding("confidence", False, words) for words in suspect_confidences(settings))
+    yield from _clock(settings)
     if is_own(settings):
         yield _mosquitto(settings)
         yield _nodes(settings)
@@ -153,6 +157,13 @@ def _journal(settings: Settings) -> Finding:
             "read to a new file and keeps this one. If the disk is healthy, please report this"
         )  # fmt: skip
     return Finding("journal", True, f"{counted(ledger.stored, 'records')}; the ledger adds up")
+
+
+def _clock(settings: Settings) -> Iterator[Finding]:
+    """Yield what the journal tells about the clock of this machine, where that is wrong."""
+    with suppress(JournalUnusable), closing(open_reader(settings)) as reader:
+        if ahead := reader.received_ahead(time.time_ns() // 1_000_000):
+            yield Finding("clock", False if ahead.is_newest else None, ahead.render())
 
 
 def _service(settings: Settings) -> Finding:

@@ -1,6 +1,7 @@
 """`status`: show the message ledger and that it adds up, or the counts of each node."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, date, datetime
 from typing import Annotated
 
@@ -9,12 +10,17 @@ import typer
 from msgspec import Struct
 from rich.text import Text
 
+from echo_ingest.admin.node_remedies import confidence_command
+from echo_ingest.almanac import Almanac, AlmanacUnready, almanac_path
+from echo_ingest.broker.node_accounts import read_node_rules
 from echo_ingest.cli.options import given_time, open_reader, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, print_table, say, table
-from echo_ingest.formatting import counted, duration, utc
+from echo_ingest.decode import NodeRules
+from echo_ingest.formatting import counted, duration, milliseconds, utc
 from echo_ingest.journal import Ledger
-from echo_ingest.journal.node_days import NodeDay
+from echo_ingest.journal.node_days import CREDIBLE_AHEAD_MS, NodeDay
 from echo_ingest.payload_view import size
+from echo_ingest.settings import Settings
 
 
 class NodeSum(Struct, kw_only=True):
@@ -47,7 +53,8 @@ def status(
     """Show the message ledger: what was received, and what became of it."""
     if since is not None and not by_node:
         fail("--since needs --by-node: the ledger itself counts from the start of the journal", 2)
-    reader = open_reader(settings_of(context))
+    settings = settings_of(context)
+    reader = open_reader(settings)
     if by_node:
         first_day = since.astimezone(UTC).date() if since is not None else None
         nodes = _sums(reader.node_days(since=first_day))
@@ -59,6 +66,28 @@ def status(
         _print_json(reader.ledger())
     else:
         _show(reader.ledger())
+    if not as_json:
+        if ahead := reader.received_ahead(milliseconds(datetime.now(UTC))):
+            say(ahead.render())
+        for sender in suspect_confidences(settings):
+            say(sender)
+
+
+def suspect_confidences(settings: Settings) -> list[str]:
+    """Return in words which nodes seem to send fractions as percent, as the console knows them."""
+    try:
+        with closing(Almanac(almanac_path(settings.data_dir))) as almanac:
+            senders = almanac.fraction_senders()
+    except AlmanacUnready:
+        return []
+    known = read_node_rules(settings.nodes_path)
+    return [
+        f"{sender.name}: no confidence in {counted(sender.detections, 'detections')} is more than"
+        " 1 %; if it sends fractions and not percent, type:"
+        f" {confidence_command(sender.name) or 'echo-ingest nodes set NAME --confidence fraction'}"
+        for sender in senders
+        if not known.get(sender.name, NodeRules()).confidence_is_fraction
+    ]
 
 
 def _print_json(figures: object) -> None:
@@ -107,6 +136,7 @@ def _show_sum(formula: str, adds_up: bool) -> None:
 def _sums(days: Iterable[NodeDay]) -> list[NodeSum]:
     """Return the counts of each node, most recently heard first, so silent nodes are at the end."""
     sums: dict[str, NodeSum] = {}
+    soon = utc(milliseconds(datetime.now(UTC)) + CREDIBLE_AHEAD_MS)
     for day in days:
         first, last = utc(day.first_heard_at_ms), utc(day.last_heard_at_ms)
         each = sums.setdefault(
@@ -114,13 +144,20 @@ def _sums(days: Iterable[NodeDay]) -> list[NodeSum]:
             NodeSum(node=day.node or None, first_heard_at=first, last_heard_at=last),
         )
         each.first_heard_at = min(each.first_heard_at, first)
-        each.last_heard_at = max(each.last_heard_at, last)
+        each.last_heard_at = _later(each.last_heard_at, last, soon)
         each.received += day.received
         each.stored += day.stored
         each.duplicates += day.duplicates
         each.dead_letters += day.dead_letters
         each.received_bytes += day.received_bytes
     return sorted(sums.values(), key=lambda each: each.last_heard_at, reverse=True)
+
+
+def _later(one: datetime, other: datetime, soon: datetime) -> datetime:
+    """Return the later of two times that may be true; else the earlier, from a wrong clock."""
+    if max(one, other) <= soon:
+        return max(one, other)
+    return min(one, other)
 
 
 def _show_nodes(nodes: list[NodeSum], first_day: date | None) -> None:

@@ -141,6 +141,7 @@ def _detection(
         place=_sensor_place(fields) or notes.place,
         source_type=values.source_type(fields.sourceType),
         species=name,
+        species_as_sent=values.as_sent(species, name),
         observation_type=rules.observation_type(name),
         confidence=None if confidence is None else fraction(confidence),
         alternatives=() if fields.top5 is None else _alternatives(fields.top5, fraction),
@@ -205,6 +206,7 @@ def _movement(message: Message, fields: Fields, animal_id: str | int, rules: Rul
         )
     written = _written(fields)
     when = times.place_in_time(written, message, rules)
+    species = values.species(fields.species, "species")
     record = Movement(
         form="movement",
         node=message.node,
@@ -216,7 +218,8 @@ def _movement(message: Message, fields: Fields, animal_id: str | int, rules: Rul
         device_time=when.device_time,
         place=_sensor_place(fields),
         source_type=values.source_type(fields.sourceType),
-        species=values.species(fields.species, "species"),
+        species=species,
+        species_as_sent=values.as_sent(fields.species, species),
         animal_id=values.name(animal_id, "animalId"),
         animal_place=animal_place,
     )

@@ -6,7 +6,7 @@ A time that names its zone is returned in UTC, another one naive.
 import re
 from datetime import UTC, datetime, timedelta
 
-YEAR_MIN, YEAR_MAX = 1970, 2105
+YEAR_MIN, YEAR_MAX = 1969, 2105  # where a clock that was not set begins, west of Greenwich
 HOURS_WEST_MAX, HOURS_EAST_MAX = 12, 14
 
 _ZONE = re.compile(r"([+-])(\d{1,2})(?::?(\d\d))?", re.ASCII)

@@ -283,6 +283,15 @@ def species(value: str, field: str) -> str:
     return _species(value, field)
 
 
+def as_sent(value: str, species: str) -> str | None:
+    """Return a name with the capital letters that the device gave it, where `species` has others.
+
+    `value` is what `species` was read from.
+    """
+    name = tidy(value)
+    return None if name == species else name
+
+
 def optional_text(value: str | None, field: str) -> str | None:
     """Read text where an empty one means none."""
     return text(value, field) if value else None

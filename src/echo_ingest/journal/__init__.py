@@ -66,6 +66,7 @@ from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
 from echo_ingest.journal.plan import AppendPlan, Arrival, Known, StoredKey, plan
+from echo_ingest.journal.receipt_days import LastDay
 from echo_ingest.journal.selection import LATEST
 from echo_ingest.record import (
     Duplicate,
@@ -133,8 +134,8 @@ class Journal:
         )
         self._unacknowledged = self._read_unacknowledged()
         self._has_keys_with_time = self._holds_keys_with_time()
-        self._days: set[int] = set()
-        """Days that are surely in `receipt_day`."""
+        self._day = receipt_days.last_day(self._db)
+        self._day_looked_at = self._day.id
 
     def close(self) -> None:
         """Write the WAL back into the file and close it."""
@@ -152,8 +153,8 @@ class Journal:
         """
         self._room.require(self.used_bytes())
         with self._writing():
-            planned, days = self._insert(arrivals)
-        self._days |= days
+            planned, day = self._insert(arrivals)
+        self._day = day
         self._unacknowledged -= planned.answered
         self._unacknowledged += planned.opened
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
@@ -167,8 +168,8 @@ class Journal:
         self._unacknowledged.clear()
         self._acknowledged = (self._last_offset(), self._last_dead_letter())
 
-    def _insert(self, arrivals: Sequence[Arrival]) -> tuple[AppendPlan, set[int]]:
-        """Return the plan, and the days of receipt that are in the journal from now on."""
+    def _insert(self, arrivals: Sequence[Arrival]) -> tuple[AppendPlan, LastDay]:
+        """Return the plan, and the day that the clock showed at the end."""
         planned = self._insert_records(arrivals)
         self._db.executemany(INSERT_DEAD_LETTER, planned.dead_letters)
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
@@ -190,10 +191,8 @@ class Journal:
             raise apsw.CorruptError("the newest offset is not the number of records stored")
         node_days = tally(arrivals, planned.outcomes)
         self._db.executemany(UPSERT_NODE_DAY, node_days)
-        days = {day for _, day, *_ in node_days}
-        if not days <= self._days:
-            receipt_days.note(self._db, days, planned.first_offset - 1)
-        return planned, days
+        days = dict.fromkeys(day for _, day, *_ in node_days)
+        return planned, receipt_days.note(self._db, self._day, days, planned.first_offset - 1)
 
     def _insert_records(self, arrivals: Sequence[Arrival]) -> AppendPlan:
         first_offset = self._last_offset() + 1
@@ -315,27 +314,19 @@ class Journal:
         """Return whether a person has paused the sink."""
         return cursors.is_paused(self._db, sink)
 
-    def note_day(self, now_ms: int) -> None:
-        """Note that the service runs on this day, for `trim`."""
+    def note_day(self, now_ms: int, *, leapt: bool = False) -> None:
+        """Note for `trim` which day the clock shows, and whether it leapt since the last call."""
         day = receipt_days.day_of(now_ms)
-        if day not in self._days:
+        if day != self._day.day or leapt:
             with self._writing():
-                receipt_days.note(self._db, [day], self._last_offset())
-            self._days.add(day)
-
-    def note_leap(self, left_ms: int, reached_ms: int) -> None:
-        """Note that the clock leapt from one time to another, for `trim`."""
-        days = [receipt_days.day_of(at_ms) for at_ms in (left_ms, reached_ms)]
-        with self._writing():
-            receipt_days.note(self._db, days[1:], self._last_offset())
-            receipt_days.note_leap(self._db, *days)
-        self._days.update(days)
+                last = receipt_days.note(self._db, self._day, [day], self._last_offset())
+                if leapt:
+                    receipt_days.note_leap(self._db, self._day_looked_at)
+            self._day = last
+        self._day_looked_at = self._day.id
 
     def newest_received_at_ms(self) -> int | None:
-        """Return when the newest record was received, by the clock of then; None if there is none.
-
-        A record has an offset before that day only if it was replayed.
-        """
+        """Return when the newest record was received, by the clock of then; None without one."""
         sql = "SELECT received_at_ms FROM record ORDER BY offset DESC LIMIT 1"
         at_ms: int | None = self._db.execute(sql).get
         return at_ms

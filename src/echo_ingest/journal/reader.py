@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from echo_ingest.decode import Decoder
+from echo_ingest.formatting import utc
 from echo_ingest.journal import READ_BYTES_MAX, JournalUnusable, connect
 from echo_ingest.journal.decoding import observed_at
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
     ENTRY_COLUMNS,
+    TIME_MS_MAX,
     DeadLetterEntry,
     Entry,
     text_of,
@@ -86,6 +88,19 @@ class ReceivedAhead(Struct, frozen=True):
     is_newest: bool
     """Whether it is that of the newest record: nothing was received by another clock since."""
 
+    def render(self) -> str:
+        """Return what this means, for people."""
+        day = f"{utc(self.at_ms):%Y-%m-%d} (UTC), which is in the future"
+        if not self.is_newest:
+            return (
+                f"some messages were received on {day}: the clock of this machine was wrong then; "
+                "no record is removed because of it"
+            )
+        return (
+            f"the newest message was received on {day}: the clock of this machine was wrong then, "
+            "or is now; compare it with another one. No record is removed because of it"
+        )
+
 
 class JournalReader:
     """A read-only view of a journal."""
@@ -148,7 +163,8 @@ class JournalReader:
         if max(latest_ms or 0, newest_ms or 0) <= limit_ms:
             return None
         is_newest = newest_ms is not None and newest_ms > limit_ms
-        return ReceivedAhead(newest_ms if is_newest else latest_ms, is_newest)
+        at_ms = newest_ms if is_newest else latest_ms
+        return ReceivedAhead(min(at_ms, TIME_MS_MAX), is_newest)
 
     def audit(self) -> list[str]:
         """Compare the ledger's counters with the rows; return what disagrees, in words.

@@ -1,18 +1,20 @@
 """The days on which the journal worked, in the order in which they were seen.
 
 The clock of a machine may leap: by ten years where a battery is empty, by two months and back where
-a board without one starts. So retention does not trust the clock alone. A day counts as passed only
-if it was seen to begin and to end: the day before it was seen earlier, the day after it was seen
-later, and the clock did not leap into it or out of it. However far a leap goes, the day in which
-it ends does not count; nor does the first day after some on which the machine was off.
+a board without one starts. So retention does not trust the clock alone. A row says that the clock
+showed another day than before. A day counts as passed only if it was seen between the day before it
+and the day after it, one right after the other, and no leap was noticed meanwhile. So the day in
+which a leap begins or ends does not count, however far the leap goes; nor does the first or the
+last day before the machine was off for a whole day.
 
-A day that was seen once is not seen again: where a clock runs through the same days a second time,
-retention removes less than it could.
+Between two rows that count, at least a whole day has passed for each of them, unless a clock leaps
+by one day or two while the machine is off: that cannot be told from a day that it was off.
 """
 
 from collections.abc import Iterable
 
 import apsw
+from msgspec import Struct
 
 DAY_MS = 86_400_000
 NEVER = 2**62
@@ -30,11 +32,18 @@ FILL = """
         (SELECT coalesce(max(offset), 0) FROM record)
     ) AS before FROM known LEFT JOIN first USING (day) ORDER BY before, day
 """
-COUNTED = """
-    SELECT offset FROM receipt_day AS this WHERE leapt = 0
-    AND EXISTS (SELECT 1 FROM receipt_day WHERE day = this.day - 1 AND id < this.id)
-    AND EXISTS (SELECT 1 FROM receipt_day WHERE day = this.day + 1 AND id > this.id)
-    ORDER BY id DESC LIMIT 1 OFFSET ?"""
+PASSED = """
+    SELECT offset FROM (
+        SELECT id, offset, leapt, day - lag(day) OVER by_id AS after_before,
+        lead(day) OVER by_id - day AS before_after FROM receipt_day WINDOW by_id AS (ORDER BY id)
+    ) WHERE leapt = 0 AND after_before = 1 AND before_after = 1 ORDER BY id DESC LIMIT 1 OFFSET ?"""
+
+
+class LastDay(Struct, frozen=True):
+    """The newest row."""
+
+    id: int = 0
+    day: int = NEVER
 
 
 def day_of(at_ms: int) -> int:
@@ -48,20 +57,32 @@ def fill(db: apsw.Connection) -> None:
     db.execute(FILL, (DAY_MS,))
 
 
-def note(db: apsw.Connection, days: Iterable[int], newest: int) -> None:
-    """Note days when they are seen for the first time; `newest` is the last offset before that."""
-    db.executemany(
-        "INSERT OR IGNORE INTO receipt_day (day, offset) VALUES (?, ?)",
-        ((day, newest) for day in sorted(days)),
-    )
+def last_day(db: apsw.Connection) -> LastDay:
+    """Return the newest row; one that is like no other if there is none."""
+    row = db.execute("SELECT id, day FROM receipt_day ORDER BY id DESC LIMIT 1").fetchone()
+    return LastDay(*row) if row is not None else LastDay()
 
 
-def note_leap(db: apsw.Connection, left: int, reached: int) -> None:
-    """Note that the clock leapt out of one day and into another, or within a day."""
-    db.execute("UPDATE receipt_day SET leapt = 1 WHERE day IN (?, ?)", (left, reached))
+def note(db: apsw.Connection, last: LastDay, days: Iterable[int], newest: int) -> LastDay:
+    """Note the days that the clock showed since `last`, in this order, and return the last one.
+
+    `newest` is the offset of the newest record from before.
+    """
+    for day in days:
+        if day != last.day:
+            last = LastDay(last.id + 1, day)
+            db.execute(
+                "INSERT INTO receipt_day (id, day, offset) VALUES (?, ?, ?)", (last.id, day, newest)
+            )
+    return last
+
+
+def note_leap(db: apsw.Connection, since: int) -> None:
+    """Note that the clock has leapt in one of the rows from `since` on."""
+    db.execute("UPDATE receipt_day SET leapt = 1 WHERE id >= ?", (since,))
 
 
 def passed_since(db: apsw.Connection, days: int) -> int:
     """Return the newest offset since which so many whole days have passed; 0 if there is none."""
-    offset: int | None = db.execute(COUNTED, (days - 1,)).get
+    offset: int | None = db.execute(PASSED, (days - 1,)).get
     return offset or 0

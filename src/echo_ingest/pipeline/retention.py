@@ -55,16 +55,16 @@ class Retention:
         """
         now_ms, elapsed_ms = self._clock.now_ms(), self._clock.elapsed_ms()
         expected_ms = self._now_ms + elapsed_ms - self._elapsed_ms
-        if abs(now_ms - expected_ms) > LEAP_MS:
-            self._journal.note_leap(expected_ms, now_ms)
+        leapt = abs(now_ms - expected_ms) > LEAP_MS
+        self._journal.note_day(now_ms, leapt=leapt)
+        self._now_ms, self._elapsed_ms = now_ms, elapsed_ms
+        if leapt:
             log.warning(
                 f"the clock of this machine leapt {'ahead' if now_ms > expected_ms else 'back'} by "
                 f"{length(abs(now_ms - expected_ms))}; no record is removed because of it",
                 was=str(utc(expected_ms)),
                 now=str(utc(now_ms)),
             )
-        self._now_ms, self._elapsed_ms = now_ms, elapsed_ms
-        self._journal.note_day(now_ms)
         if not self._days:
             return 0
         return self._journal.trim(cutoff_ms(now_ms, self._days), days=self._days, now_ms=now_ms)

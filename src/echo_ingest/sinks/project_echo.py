@@ -173,7 +173,7 @@ def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent 
         return ObjectsEvent(
             timestamp=detection.observed_at,
             sensorId=sensor_id,
-            species=detection.species,
+            species=species_of(detection),
             sourceType=detection.source_type or "real",
             microphoneLLA=LlaObject(*lla(detection.place)),
             animalEstLLA=_lla_object(detection.animal_place),
@@ -194,7 +194,7 @@ def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent 
     return ArraysEvent(
         timestamp=detection.observed_at,
         sensorId=sensor_id,
-        species=detection.species,
+        species=species_of(detection),
         microphoneLLA=lla(detection.place),
         animalEstLLA=lla(animal),
         animalTrueLLA=lla(detection.animal_true_place or animal),
@@ -205,6 +205,15 @@ def event_form(detection: Detection, schema: Schema, audio: str) -> ArraysEvent 
         sampleRate=rate_hz,
         source_model=detection.model or UNSET,
     )
+
+
+def species_of(record: Detection | Movement) -> str:
+    """Return the name of the species as the sender wrote it.
+
+    Project Echo joins events and movements to its species by this name, letter by letter, and
+    writes some with two capital letters (`Sus Scrofa`).
+    """
+    return record.species_as_sent or record.species
 
 
 def event_with_clip(
@@ -228,7 +237,7 @@ def movement(record: Movement) -> bytes:
     return msgspec.json.encode(
         MovementBody(
             record.observed_at.timestamp(),
-            record.species,
+            species_of(record),
             record.animal_id,
             lla(record.animal_place),
         )

@@ -11,6 +11,8 @@ from echo_ingest.record import Clip, Container
 
 REFERENCE_CHARACTERS_MAX = 1_024
 _MEASURES = {"wav": wav.measure, "flac": flac.measure, "mp3": mp3.measure, "ogg": ogg.measure}
+MP3_OPENING_CHARACTERS = 8
+_SIGNS_OF_NAMES = frozenset(".:-_\\?&%")
 _BASE64_OPENINGS = ("UklGR", "UkY2N", "Qlc2N", "ZkxhQ", "SUQz", "T2dnU", "//", "/+")
 """The base64 of RIFF, RF64, BW64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
 
@@ -68,7 +70,9 @@ def describe(data: bytes, *, hashed: bool) -> Clip:
 def is_reference(text: str) -> bool:
     """Return whether this is the name or address of a clip, and not the clip itself.
 
-    Text that begins like a clip in base64, or is longer than any name, is a clip.
+    Text that begins like a clip in base64, or is longer than any name, is a clip. The base64 of an
+    MP3 without a tag begins like a path: it holds no sign that a name has before its ending or
+    between its words.
     """
     if len(text) > REFERENCE_CHARACTERS_MAX or text.startswith("data:"):
         return False
@@ -77,6 +81,7 @@ def is_reference(text: str) -> bool:
     if text[0] != "/":
         return False
     try:
-        return container(a2b_base64(text, strict_mode=True)) is None
+        opening = a2b_base64(text[:MP3_OPENING_CHARACTERS], strict_mode=True)
     except ValueError:
         return True
+    return mp3.frame(opening, 0) is None or not _SIGNS_OF_NAMES.isdisjoint(text)

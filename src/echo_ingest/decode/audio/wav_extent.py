@@ -15,7 +15,8 @@ SIZE_IN_DS64 = 0xFFFFFFFF
 NEAR_BYTES = 2**20
 SLACK_BYTES = 9
 """The most by which the size in a RIFF header is wrong that counts its own 8 bytes and a pad."""
-TINY_BYTES = 1_000
+TINY_BYTES = 100
+"""Sizes up to here are those of a header, which some programs write where they know no better."""
 
 
 class SoundExtent(NamedTuple):

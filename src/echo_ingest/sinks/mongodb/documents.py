@@ -160,7 +160,7 @@ def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[W
             project_echo.check_finite(movement)
             fields = {
                 "timestamp": movement.observed_at,
-                "species": movement.species,
+                "species": project_echo.species_of(movement),
                 "animalId": movement.animal_id,
                 "animalTrueLLA": project_echo.lla(movement.animal_place),
             }
@@ -241,7 +241,7 @@ def _upload(
 def _joined(record: AnyRecord) -> Iterator[tuple[str, str]]:
     """Yield the species and the node that the record names."""
     if isinstance(record, Detection | Movement) and not project_echo.is_sound_of_no_animal(record):
-        yield SPECIES, record.species
+        yield SPECIES, project_echo.species_of(record)
     node = project_echo.node_id(record)
     if node is not None and not isinstance(record, Movement):
         yield NODES, node

@@ -3,6 +3,7 @@
 ALTER TABLE echo.detections
     ADD time_problem     text,
     ADD device_time      text,
+    ADD species_as_sent  text,
     ADD observation_type text NOT NULL DEFAULT 'animal',
     ADD clip_problem     text;
 ALTER TABLE echo.recordings
@@ -15,8 +16,9 @@ ALTER TABLE echo.telemetry
     ADD device_time    text,
     ADD external_power boolean;
 ALTER TABLE echo.movements
-    ADD time_problem text,
-    ADD device_time  text;
+    ADD time_problem    text,
+    ADD device_time     text,
+    ADD species_as_sent text;
 
 DO $$
 DECLARE
@@ -45,6 +47,13 @@ BEGIN
             'length_not_announced, header_disagrees, several_files.'
         );
     END LOOP;
+    FOREACH changed IN ARRAY ARRAY['detections', 'movements'] LOOP
+        EXECUTE format(
+            'COMMENT ON COLUMN echo.%I.species_as_sent IS %L', changed,
+            'The name as the device wrote it, where its capital letters differ from those of '
+            'species.'
+        );
+    END LOOP;
     FOREACH changed IN ARRAY ARRAY['recordings', 'telemetry'] LOOP
         EXECUTE format(
             'COMMENT ON COLUMN echo.%I.external_power IS %L', changed,
@@ -57,32 +66,40 @@ COMMENT ON TABLE echo.detections IS 'A device named what it heard: an animal, if
 COMMENT ON COLUMN echo.detections.species IS 'The name that the device gives; of an animal only where observation_type is animal.';
 COMMENT ON COLUMN echo.detections.observation_type IS 'animal, human, vehicle, blank, unknown or unclassified, as in Camtrap DP.';
 
--- Rows from before: the labels that every version since knows as no animals.
+-- Rows from before: the labels of classifiers that were known as no animals when this was written.
 UPDATE echo.detections
 SET observation_type = label.observation_type
-FROM (VALUES
-    ('nocall', 'blank'),
-    ('noise', 'blank'),
-    ('environmental', 'blank'),
-    ('background', 'blank'),
-    ('silence', 'blank'),
-    ('rain', 'blank'),
-    ('wind', 'blank'),
-    ('unknown', 'unknown'),
-    ('unidentified', 'unknown'),
-    ('human', 'human'),
-    ('human vocal', 'human'),
-    ('human non-vocal', 'human'),
-    ('human whistle', 'human'),
-    ('speech', 'human'),
-    ('fireworks', 'human'),
-    ('gun', 'human'),
-    ('power tools', 'human'),
-    ('chainsaw', 'human'),
-    ('siren', 'vehicle'),
-    ('engine', 'vehicle'),
-    ('vehicle', 'vehicle')
-) AS label (name, observation_type)
+FROM (
+    SELECT 'blank', unnest(ARRAY[
+        'nocall', 'no call', 'no-call', 'no detection', 'no bird', 'no bat', 'not bat',
+        'noise', 'background', 'background noise', 'ambient', 'ambient noise', 'environmental',
+        'silence', 'static', 'microphone noise', 'wind noise', 'clipping', 'false positive',
+        'rain', 'heavy rain', 'wind', 'thunder', 'thunderstorm', 'water', 'stream', 'waves',
+        'blank', 'empty', 'none', 'nothing'
+    ])
+    UNION ALL
+    SELECT 'unknown', unnest(ARRAY[
+        'unknown', 'unidentified', 'undetermined', 'don''t know', 'not sure', 'other', 'noid',
+        'no id', 'unknown species', 'unknown bird', 'unknown bat', 'unknown frog', 'nan', 'n/a'
+    ])
+    UNION ALL
+    SELECT 'unclassified', unnest(ARRAY[
+        'unclassified'
+    ])
+    UNION ALL
+    SELECT 'human', unnest(ARRAY[
+        'human', 'homo sapiens', 'human vocal', 'human non-vocal', 'human whistle',
+        'human voice', 'human speech', 'speech', 'voice', 'voices', 'talking', 'conversation',
+        'laughter', 'footsteps', 'music', 'anthropogenic', 'fireworks', 'firework', 'gun',
+        'gunshot', 'gunshot, gunfire', 'explosion', 'power tools', 'chainsaw', 'hammer'
+    ])
+    UNION ALL
+    SELECT 'vehicle', unnest(ARRAY[
+        'vehicle', 'engine', 'siren', 'car', 'truck', 'bus', 'motorcycle', 'traffic', 'train',
+        'traffic noise', 'aircraft', 'airplane', 'aeroplane', 'plane', 'helicopter', 'boat',
+        'boat engine', 'ship', 'car horn'
+    ])
+) AS label (observation_type, name)
 WHERE lower(btrim(detections.species)) = label.name;
 
 -- The clock of the service may leap. The offset of a message in the journal tells which came later.
