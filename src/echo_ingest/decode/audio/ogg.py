@@ -22,7 +22,7 @@ NO_PACKET_ENDS = 2**64 - 1
 GRANULE_MAX = 2**63 - 1
 CONTINUES, BEGINS, ENDS = 1, 2, 4
 OPENING = b"OggS\0"
-_HEAD = Layout("<5sBQIIIB")
+_HEAD = Layout("<5sBQI8xB")
 PACKETS_MAX = 75_000
 """As many packets are counted, which are 25 minutes; from there on, positions are believed."""
 HEADER_BYTES_MAX = 1_000_000
@@ -209,16 +209,19 @@ def _pages(data: bytes) -> Iterator[OggPage]:
     for _ in range(PAGES_MAX):
         if at == len(data):
             return
-        opening = data[at : at + len(OPENING)]
-        if not opening or not OPENING.startswith(opening):
+        lacing_at = at + _HEAD.size
+        if lacing_at <= len(data):
+            opening, flags, granule, stream, segments = _HEAD.unpack_from(data, at)
+        else:
+            opening, segments = data[at : at + len(OPENING)], 0
+        if not OPENING.startswith(opening):
             if is_ended and data.find(b"OggS", at) < 0:
                 return  # zeros, a tag or rubbish behind the last page
             raise DecodeError(
                 ReasonCode.AUDIO_BROKEN,
                 f"the Ogg file is broken: no page begins at byte {at:,}",
             )
-        lacing_at = at + _HEAD.size
-        body_at = lacing_at + data[lacing_at - 1] if lacing_at <= len(data) else len(data) + 1
+        body_at = lacing_at + segments
         lacing = data[lacing_at:body_at]
         behind = body_at + sum(lacing)
         if behind > len(data):
@@ -226,7 +229,6 @@ def _pages(data: bytes) -> Iterator[OggPage]:
                 ReasonCode.AUDIO_CUT_OFF,
                 f"the Ogg file is cut off: only {len(data) - at:,} bytes of its last page arrived",
             )
-        _, flags, granule, stream, *_ = _HEAD.unpack_from(data, at)
         yield OggPage(flags, granule, stream, lacing, body_at)
         is_ended = bool(flags & ENDS)
         at = behind
