@@ -1,5 +1,6 @@
 """A moment in the many ways in which devices write it, and what follows from each."""
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from functools import lru_cache
@@ -252,12 +253,14 @@ def true_when(draft: Draft, shown: datetime) -> WhenTruth:
 
 def local_second(draft: Draft) -> tuple[datetime, WhenTruth]:
     """Return what a local clock shows, to the second, and what that means at this site."""
-    while True:
-        moment = believed_moment(draft)
+    for days in itertools.count():
+        # A site whose clock is far ahead may have a change of summer time behind every moment.
+        moment = believed_moment(draft) - days // 50 * DAY
         shown = _shown(draft, moment).replace(microsecond=0)
         if _same_offset(draft.site.zone, moment, shown):
-            local, meant = placed(draft, shown)
-            return local, naive_when(draft, meant, "")
+            break
+    local, meant = placed(draft, shown)
+    return local, naive_when(draft, meant, "")
 
 
 def _shown(draft: Draft, moment: datetime) -> datetime:
