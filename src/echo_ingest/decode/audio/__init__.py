@@ -12,7 +12,7 @@ from echo_ingest.record import Clip, Container
 REFERENCE_CHARACTERS_MAX = 1_024
 _MEASURES = {"wav": wav.measure, "flac": flac.measure, "mp3": mp3.measure, "ogg": ogg.measure}
 MP3_OPENING_CHARACTERS = 8
-_SIGNS_OF_NAMES = frozenset(".:\\?&%")
+_SIGNS_OF_NAMES = frozenset(".:\\")
 _BASE64_OPENINGS = ("UklGR", "UkY2N", "Qlc2N", "ZkxhQ", "SUQz", "T2dnU", "//", "/+")
 """The base64 of RIFF, RF64, BW64, fLaC, ID3, OggS, and of the first bits of an MP3 frame."""
 
