@@ -306,21 +306,21 @@ def received_at(journal: Journal, at_ms: int, node: str) -> None:
 def test_status_and_check_say_that_the_clock_was_wrong(cli: Cli, journal: Journal) -> None:
     now_ms = time.time_ns() // 1_000_000
     assert "future" not in cli("status").stderr + cli("check").stdout
-    received_at(journal, now_ms + 3_420 * DAY_MS, "creek-02")
+    received_at(journal, now_ms + 3_420 * DAY_MS, "gully-09")
     day = f"{datetime.fromtimestamp(now_ms / 1000, UTC) + timedelta(days=3_420):%Y-%m-%d}"
     words = f"the newest message was received on {day} (UTC), which is in the future"
     assert words in cli("status").stderr
     checked = cli("check")
     assert f"✗ clock       {words}" in checked.stdout
     assert checked.returncode == 1
-    received_at(journal, now_ms, "creek-02")
+    received_at(journal, now_ms, "gully-09")
     words = f"some messages were received on {day} (UTC), which is in the future"
     assert words in cli("status").stderr
     assert f"– clock       {words}" in cli("check").stdout
     (node,) = (
         each
         for each in json.loads(cli("status", "--by-node", "--json").stdout)["nodes"]
-        if each["node"] == "creek-02"
+        if each["node"] == "gully-09"
     )
     assert node["last_heard_at"][:10] == f"{datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d}"
     assert node["received"] == 2

@@ -7,7 +7,6 @@ message again gives the same record, so two stored forms cannot contradict each 
 
 import functools
 import hashlib
-import re
 import zlib
 from datetime import datetime
 from typing import Literal, final
@@ -24,10 +23,9 @@ ObservationType = Literal["animal", "human", "vehicle", "blank", "unknown", "unc
 """What was heard, in the words of Camtrap DP 1.0 (`observationType`)."""
 
 SECONDS_MAX = 2**32 - 1
-TIME_DIGITS = (10, 13, 16, 19)
+TIME_DIGITS = frozenset((10, 13, 16, 19))
 """How many digits a time has in seconds, milliseconds, microseconds or nanoseconds since 1970."""
-DIGITS_MAX = max(TIME_DIGITS)
-_DIGITS = re.compile("[0-9]+")
+DIGITS = "0123456789"
 TOPICS_REMEMBERED = 1_000
 """For so many topics we keep something in memory; a topic can be 64 kB long."""
 
@@ -280,7 +278,7 @@ def message_key(message: Message, identity: Identity, digest: bytes, offset: int
     has none).
     """
     if identity.message_id is not None:
-        return _neighbourhood(message, identity) + _id_hash(message, identity)
+        return _neighbourhood(message, identity, identity.message_id) + _id_hash(message, identity)
     if identity.is_certain:
         return identity.seconds.to_bytes(4) + digest
     tail = hashlib.blake2b(digest + offset.to_bytes(8), digest_size=12).digest()
@@ -300,16 +298,19 @@ def _id_hash(message: Message, identity: Identity) -> bytes:
     return hashlib.blake2b(name.encode(), digest_size=12, person=b"id").digest()
 
 
-def _neighbourhood(message: Message, identity: Identity) -> bytes:
+def _neighbourhood(message: Message, identity: Identity, message_id: str) -> bytes:
     """Return four bytes that bring ids together which a sensor gives one after the other.
 
-    The last digits of most ids are a time: then it is the second, whatever the unit. Else they may
-    count: then these are two bytes for the sensor and two for the number. Random ids have nothing
+    Most ids end or begin with a time: then it is the second, whatever the unit. Else these digits
+    may count: then it is two bytes for the sensor and two for the number. Random ids have nothing
     in common, and each changes a page of its own on disk.
     """
-    digits = _DIGITS.findall(identity.message_id or "")
-    last = digits[-1][-DIGITS_MAX:] if digits else "0"
-    if len(last) in TIME_DIGITS:
-        return (int(last[:10]) % 2**32).to_bytes(4)
-    sensor = zlib.crc32(f"{message.topic}\0{identity.sensor_id}".encode()) % 2**16
-    return (sensor << 16 | int(last) % 2**16).to_bytes(4)
+    digits = (
+        message_id[len(message_id.rstrip(DIGITS)) :]
+        or message_id[: len(message_id) - len(message_id.lstrip(DIGITS))]
+        or "0"
+    )
+    if len(digits) in TIME_DIGITS:
+        return (int(digits[:10]) & 0xFFFFFFFF).to_bytes(4)
+    sensor = zlib.crc32(f"{message.topic}\0{identity.sensor_id}".encode()) & 0xFFFF
+    return (sensor << 16 | int(digits) & 0xFFFF).to_bytes(4)

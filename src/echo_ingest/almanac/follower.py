@@ -266,11 +266,9 @@ class Follower:
     def _first_hour(self, marks: JournalMarks) -> int:
         """Return the hour in which the oldest record that retention has left was received.
 
-        Return 0 where nothing was removed, or where that record is dated by a wrong clock.
+        Return 0 where nothing was removed, or where all that is left is dated by a wrong clock.
         """
         now_ms, first_ms = self._now_ms(), marks.first_received_at_ms
-        if not marks.trimmed_offset:
+        if not marks.trimmed_offset or first_ms is None:
             return 0
-        if first_ms is None:
-            return now_ms // HOUR_MS
         return first_ms // HOUR_MS if first_ms <= now_ms + CLOCK_TOLERANCE_MS else 0

@@ -12,15 +12,18 @@ Invariants
     of its other columns: a row that changed on disk is recognised and never delivered.
   - `received = stored + duplicates + dead letters`; per sink
     `stored = skipped + delivered + parked + backlog`. Both sides are counted separately.
-  - A record is removed by retention only, and only when every sink has settled it and none has
-    it parked. Without retention nothing is ever removed.
+  - A record is removed by retention only, and only when every sink has settled it, none has it
+    parked, and enough days were seen to pass after it, whatever the clock says (`receipt_days`).
+    Without retention nothing is ever removed.
 
 Duplicates
-  A message with an id, a time of its own, or audio is a duplicate if its key is stored. A message
-  that reuses an id for other content is a dead letter, not a duplicate. A message with none of
-  the three is a duplicate only if the broker redelivers it (DUP) and the same bytes were stored
+  A message with an id, a time of its own, or audio is a duplicate if its key is stored. An id of a
+  sensor on a topic is the same message whatever time it gives, as long as its record is here. A
+  message that reuses an id for other content is a dead letter, not a duplicate. A message with none
+  of the three is a duplicate only if the broker redelivers it (DUP) and the same bytes were stored
   and not yet acknowledged; each stored message answers for one redelivery. The same holds for
-  dead letters.
+  dead letters. Records of versions 1 and 2 have keys with their time in them: their ids are the
+  same within one second only.
 
 Limits
   2^63 offsets; 1 GB for a payload (SQLite's limit). The file may grow to `bytes_max`, and not into

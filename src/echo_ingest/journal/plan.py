@@ -72,7 +72,7 @@ def plan(
     `unacknowledged` is what `opened` says, for all that the broker may still redeliver.
     """
     planned = AppendPlan(first_offset, [], [], [], 0, Counter(), Counter())
-    known_keys = dict(journal.keys)
+    known_keys, keys_with_time = dict(journal.keys), journal.keys_with_time
     offset = first_offset
     outcome: Outcome
     for message, decoded in arrivals:
@@ -83,8 +83,8 @@ def plan(
             outcome, is_certain = Stored(offset), decoded.is_certain
             kind, key = decoded.kind, message_key(message, decoded, digest, offset)
             first = known_keys.get(key)
-            if journal.keys_with_time and decoded.message_id is not None:
-                first = journal.keys_with_time.get(key_with_time(message, decoded), first)
+            if keys_with_time and decoded.message_id is not None:
+                first = keys_with_time.get(key_with_time(message, decoded), first)
             if first is not None:
                 if _is_same(message, decoded, digest, first, journal):
                     outcome = Duplicate(first.offset)
