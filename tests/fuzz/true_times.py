@@ -454,7 +454,7 @@ def _wrong_clock(draft: Draft) -> Written:
         return Written(label, text, WhenTruth(None, problems, text))
     if spelling == "number":
         value = microseconds(moment) / 10**6 if moment.microsecond else milliseconds(moment) // 1000
-        if abs(received_at - moment - SINCE_2000) < 32 * DAY:
+        if any(abs(received_at - moment - each) < 32 * DAY for each in (*SINCE_1980, SINCE_2000)):
             problems |= {OTHER_START}
         return Written(label, value, WhenTruth(None, problems, value))
     if spelling == "other zone" and label.startswith("clock starts"):
