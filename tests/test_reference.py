@@ -18,6 +18,7 @@ from echo_ingest.journal.reader import JournalReader
 from echo_ingest.journal.recovery.salvage import salvage
 from echo_ingest.pipeline import deliver as deliver_room
 from echo_ingest.pipeline.deliver import Deliver
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message
 from echo_ingest.sinks import Delivery, Written, clips
 from echo_ingest.sinks.objects import Objects
@@ -140,6 +141,11 @@ def parked(journal: Journal, sink: str) -> dict[int, str]:
         return {each.offset: each.reason for each in reader.parked(sink)}
 
 
+def codes(journal: Journal, sink: str) -> dict[int, str | None]:
+    with contextlib.closing(JournalReader(journal.path)) as reader:
+        return {each.offset: each.code for each in reader.parked(sink)}
+
+
 async def test_nothing_goes_on_before_its_clip_is_there(journal: Journal, tmp_path: Path) -> None:
     folder = tmp_path / "audio store"
     journal.append(arrivals([detection(1), detection_with_clip(2), detection(3), recording(4)]))
@@ -175,6 +181,7 @@ async def test_what_is_parked_where_clips_are_kept_is_parked_by_those_that_name_
         assert parked(journal, "objects").keys() == {1}
         reason = "its clip is parked at Audio storage: replay it there first, then here"
         assert parked(journal, "names") == {1: reason}
+        assert codes(journal, "names") == {1: ReasonCode.CLIP_NOT_STORED}
         journal.request_replay("names", [1])
         pair.wake()
         await until(lambda: backlog(journal, "names") == 0)
@@ -226,6 +233,7 @@ async def test_a_record_from_before_the_clips_were_kept_says_what_to_do(
         await until(lambda: backlog(journal, "names") == 0)
         assert pair.names.references == {}
         assert "set IOT_AUDIO to embedded" in parked(journal, "names")[1]
+        assert codes(journal, "names") == {1: ReasonCode.CLIP_OLDER_THAN_STORAGE}
     journal.request_replay("names", [1])
     embedded = Names()
     await bring_up_to_date(journal, embedded)

@@ -5,8 +5,9 @@ import struct
 import pytest
 
 from echo_ingest.quality import ClipProblem
+from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Clip
-from tests.decode.messages import CLIPS, chunk, reason, recording, wav
+from tests.decode.messages import CLIPS, chunk, reason, recording, rejected, wav
 
 
 def clip(data: bytes) -> Clip:
@@ -89,7 +90,16 @@ def test_a_hostile_or_empty_header_is_refused(data: bytes, expected: str) -> Non
 def test_two_streams_at_a_time_in_one_ogg_are_refused() -> None:
     opus, oga = (CLIPS / "tone.opus").read_bytes(), (CLIPS / "tone.oga").read_bytes()
     header = oga.index(b"OggS", 4)
-    assert "more than one stream" in reason(opus[:47] + oga[:header] + opus[47:] + oga[header:])
+    why = rejected(opus[:47] + oga[:header] + opus[47:] + oga[header:])
+    assert "more than one stream" in why.detail
+    assert why.code == ReasonCode.SEVERAL_RECORDINGS
+
+
+@pytest.mark.parametrize("name", ["tone.flac", "id3.mp3", "tone.opus", "wide.wav"])
+def test_a_hundred_recordings_in_one_clip_are_too_many(name: str) -> None:
+    one = (CLIPS / name).read_bytes()
+    assert clip(one * 100).problem == ClipProblem.SEVERAL_FILES
+    assert rejected(one * 101).code == ReasonCode.SEVERAL_RECORDINGS
 
 
 def test_chunks_of_odd_size_are_padded() -> None:
@@ -423,7 +433,9 @@ def test_an_mp3_in_a_wav_is_measured_as_an_mp3() -> None:
 
 def test_two_sounds_in_one_wav_are_refused_and_an_empty_one_is_none() -> None:
     sound = chunk(b"data", bytes(1_600))
-    assert "more than one data chunk" in reason(wav(sound))
+    why = rejected(wav(sound))
+    assert "more than one data chunk" in why.detail
+    assert why.code == ReasonCode.SEVERAL_RECORDINGS
     assert clip(wav(before=chunk(b"data", b""))).duration_seconds == 0.05
 
 
