@@ -633,6 +633,7 @@ NOT_BELIEVED = [
     (TimeProblem.AFTER_RECEIPT, "2026-11-29T22:00:00", False),
     (TimeProblem.AFTER_RECEIPT, "no time at all", False),
     (TimeProblem.CLOCK_NOT_SET, "2000-01-01T00:01:00Z", False),
+    (TimeProblem.OTHER_START, "849265200", False),
     (TimeProblem.ZONE_UNKNOWN, "2026-11-29T22:00:00", False),
     (None, None, False),
 ]

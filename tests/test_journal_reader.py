@@ -247,7 +247,7 @@ def test_what_is_stored_gives_its_record_or_says_why_there_is_none() -> None:
     unreadable = decode_entry(decoder, msgspec.structs.replace(whole, message=cut_off))
     assert isinstance(unreadable, Unreadable)
     assert unreadable.code == ReasonCode.UNREADABLE_NOW
-    assert unreadable.render().startswith("this version does not decode it any more: the JSON")
+    assert unreadable.render().startswith("it cannot be decoded any more: the JSON")
 
 
 def test_the_audit_names_the_sum_that_does_not_close(

@@ -30,18 +30,27 @@ class TimeProblem(_QualityCode):
 
     CLOCK_NOT_SET = (
         "clock_not_set",
-        "The clock of the device was not set: it counts from a start value such as 1970 or 2000.",
-        "Have the device set its clock (NTP, GPS or a battery-backed clock) before it records.",
+        "The time is one that a clock shows which was never set, such as a day in 1970 or 2000.",
+        "Have the device set its clock (NTP, GPS or a battery-backed clock) before it records. If"
+        " it sends a number, that must count seconds from 1970, and neither days nor the time since"
+        " the device was started.",
+    )
+    OTHER_START = (
+        "other_start",
+        "The time seems to be a count of seconds from 1900, 1980 or 2000, not from 1970.",
+        "Have the device send seconds since 1970, or a time like 2026-09-14T05:45:12Z. GPS counts"
+        " from 1980, NTP from 1900, and MicroPython on some boards from 2000.",
     )
     BEFORE_FIRST_DAY = (
         "before_first_day",
         "The time lies before the first day of the project.",
-        "Set the clock of the device. If the recording is that old, set IOT_FIRST_DAY.",
+        "If the recording is that old, set IOT_FIRST_DAY. Otherwise set the clock of the device.",
     )
     AFTER_RECEIPT = (
         "after_receipt",
         "The time lies after the message was received.",
-        "Set the clock of the device; it may send local time as if it were UTC.",
+        "Set the clock of the device. It may also send local time as if it were UTC, or the zone of"
+        " IOT_ZONE or the clock of the computer that receives may be wrong.",
     )
     GPS_WEEK_ROLLOVER = (
         "gps_week_rollover",
@@ -50,13 +59,14 @@ class TimeProblem(_QualityCode):
     )
     ZONE_UNKNOWN = (
         "zone_unknown",
-        "The time names no zone, and none is known for the node.",
-        "Have the device send UTC with a Z at the end, or set IOT_ZONE to the zone of its clock.",
+        "The time names no zone, and the zone of the site is not known.",
+        "Set IOT_ZONE to the zone in which the clocks are set, or have the device write its zone,"
+        " best UTC with a Z at the end.",
     )
     CORRECTED = (
         "corrected",
         "The time was corrected by what the nodes file says about the clock of the node.",
-        "Nothing, as long as the clock of the device stays that far off.",
+        "Nothing needs to be done as long as the clock of the device stays that far off.",
     )
 
 
@@ -65,17 +75,17 @@ class ClipProblem(_QualityCode):
 
     LENGTH_NOT_ANNOUNCED = (
         "length_not_announced",
-        "The header does not say how long the sound is, as where a program writes to a pipe.",
-        "Nothing: the sound was measured to the end of the message. Whether its end is missing"
-        " cannot be told.",
+        "The file does not say how long the sound is, as where a program writes to a pipe.",
+        "Nothing needs to be done: the sound was measured to its end in the message. Whether more"
+        " was recorded cannot be told.",
     )
     HEADER_DISAGREES = (
         "header_disagrees",
-        "The header says something else about the length of the sound than the sound itself.",
-        "Nothing: the duration was measured. The program that wrote the file should be updated.",
+        "What the file says about the length of its sound differs from the sound itself.",
+        "The duration is that of the sound. Update or configure the program that wrote the file.",
     )
     SEVERAL_FILES = (
         "several_files",
         "The clip is several recordings, one after the other.",
-        "Nothing: the duration is that of all of them. Have the device send one file per message.",
+        "The duration is that of all of them. Have the device send one recording per message.",
     )

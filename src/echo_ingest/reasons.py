@@ -73,7 +73,8 @@ class ReasonCode(StrEnum):
     NOT_A_NUMBER = (
         "not_a_number",
         "JSON has no NaN and no infinity.",
-        "A sensor could not be read, and the device wrote that as NaN. Have it send null instead.",
+        "Probably a sensor could not be read, and the device wrote that as NaN or inf. Have it send"
+        " null instead.",
     )
     BROKEN_JSON = (
         "broken_json",
@@ -85,7 +86,8 @@ class ReasonCode(StrEnum):
     TOO_COMPLEX = (
         "too_complex",
         "The message is nested more deeply, or holds more values, than any device sends.",
-        "Look at the program that sends it.",
+        "If the device gathers several readings, have it send each as a message of its own."
+        " Otherwise look at the program that sends it.",
     )
     NOT_AN_OBJECT = (
         "not_an_object",
@@ -108,8 +110,9 @@ class ReasonCode(StrEnum):
     ID_REUSED = (
         "id_reused",
         "The device used the id of an earlier message for a different one.",
-        "The device probably starts counting again after a restart. Have it make ids that never"
-        " repeat.",
+        "If the device starts counting again after a restart, have it make ids that never repeat."
+        " If it sends the same message again, nothing in it may change but its time: a count of"
+        " attempts, for example, makes it a different one.",
     )
 
     # ------------------------------------------------------------------ a field of the message
@@ -122,37 +125,43 @@ class ReasonCode(StrEnum):
     WRONG_TYPE = (
         "wrong_type",
         "The field holds another type of value than its form requires.",
-        "Have the device send the marked field as the form shows it: in JSON, a number has no"
-        f" quotes around it, and everywhere its decimal sign is a dot. {FORMS}",
+        "Have the device send the marked field as the form shows it. In JSON, a number has no"
+        f" quotes around it, and its decimal sign is a point. {FORMS}",
     )
     IMPOSSIBLE_VALUE = (
         "impossible_value",
         "The value is not possible.",
-        "Have the device send in the marked field what the reason asks for, or leave the field out"
-        " where its form does not need it.",
+        "The reason says what is wrong with the marked field, and docs/forms.md what can be right."
+        " Have the device send that, or leave the field out where its form does not need it.",
     )
     UNREADABLE_TIME = (
         "unreadable_time",
-        "The timestamp is not in a format we can read.",
+        "The time is not written in a way that has one meaning.",
         "Have the device send a time like 2026-09-14T05:45:12Z, or seconds since 1970. A device"
         " whose clock is not set may leave the time out: then the time of receipt counts.",
     )
     IMPOSSIBLE_PLACE = (
         "impossible_place",
         "The position cannot be right.",
-        "Have the device send degrees, latitude first, and null where it has no position. If a"
-        " number is off the planet, the two may be swapped, or be millionths of a degree.",
+        "Have the device send degrees, latitude first, and null or nothing where it has no position"
+        ". If a number is off the planet, the two may be swapped, or be millionths of a degree.",
     )
     CONFIDENCE_OUT_OF_RANGE = (
         "confidence_out_of_range",
         "The confidence is out of range.",
-        "Have the device send a percentage, such as 63.6. For a node that sends fractions from 0 to"
-        ' 1, the nodes file says "confidence": "fraction", and for no other.',
+        "Have the device send a percentage from 0 to 100, such as 63.6.",
+    )
+    CONFIDENCE_NOT_A_FRACTION = (
+        "confidence_not_a_fraction",
+        "The nodes file says that the node sends fractions, and this confidence is none.",
+        "If the node sends percent, type `echo-ingest nodes set NAME --confidence percent` and"
+        " retry these messages. Otherwise have the device send a fraction from 0 to 1.",
     )
     SPECIES_WITHOUT_SOURCE = (
         "species_without_source",
-        "The message names a species, but neither a node nor a model.",
-        "Have the device send sensor_id and confidence, or source_model.",
+        "The message names a species, but fits neither of the two forms for that.",
+        "Have the device send source_model; or sensor_id and confidence, with no type or with the"
+        f" type prediction. {FORMS}",
     )
     STATUS_WITHOUT_NODE = (
         "status_without_node",
@@ -182,39 +191,52 @@ class ReasonCode(StrEnum):
     UNKNOWN_AUDIO_FORMAT = (
         "unknown_audio_format",
         "The clip is in an audio format that cannot be read.",
-        "Have the device record WAV or FLAC, or MP3 or Ogg; raw samples need a WAV header.",
+        "Have the device record WAV or FLAC, MP3 with a fixed or variable bit rate, or Ogg with"
+        " Vorbis, Opus or FLAC in it. Raw samples need a WAV header.",
     )
     AUDIO_CUT_OFF = (
         "audio_cut_off",
         "The clip stops before its end.",
         "The device may have published the file before it was complete, or run out of battery or"
-        " memory. Have it close the file first. If the file on the device is whole, the program"
-        " that writes it announces too much.",
+        " memory. Have it close the file first. If the file on the device is whole, the message was"
+        " cut on its way, or the program that writes the file announces too much.",
     )
     AUDIO_EMPTY = (
         "audio_empty",
         "The clip holds no sound.",
-        "The device published a file into which nothing had been recorded. Have it close the file"
-        " first; if the file on the device is empty too, look at what it recorded from.",
+        "The device published a clip into which nothing had been recorded. Have it close the file"
+        " first. If the file on the device is empty too, look at what it recorded from.",
+    )
+    SEVERAL_RECORDINGS = (
+        "several_recordings",
+        "The clip is several recordings that cannot be taken as one.",
+        "Have the device send each recording as a message of its own.",
     )
     AUDIO_BROKEN = (
         "audio_broken",
         "The clip is damaged, or contradicts itself.",
         "If the reason is about the header, update or configure the program that writes the file."
-        " Otherwise compare with the file on the device: a failing memory card damages files.",
+        " Otherwise compare it with the file on the device: a failing memory card damages files.",
     )
 
     # ------------------------------------------------------------------ what a sink cannot take
 
     UNREADABLE_NOW = (
         "unreadable_now",
-        "This version cannot decode the record any more.",
-        "This version reads that form differently. docs/reliability.md says what is kept.",
+        "The record cannot be decoded any more, by this version and its settings.",
+        "The message is kept whole. If the reason is about a setting (such as IOT_FIRST_DAY or"
+        " IOT_PAYLOAD_BYTES_MAX) or about the nodes file, correct that, and then retry these"
+        " records. Otherwise this version reads that form differently.",
     )
     CLIP_NOT_STORED = (
         "clip_not_stored",
         "The audio storage does not have the clip of this record.",
         "Retry the clip at the audio storage first, and then this record.",
+    )
+    CLIP_OLDER_THAN_STORAGE = (
+        "clip_older_than_storage",
+        "The audio storage has never had the clip, since it began after this record.",
+        "Set IOT_AUDIO=embedded, restart the service and retry these records. Then set it back.",
     )
     NODE_UNKNOWN_TO_SINK = (
         "node_unknown_to_sink",
@@ -224,20 +246,22 @@ class ReasonCode(StrEnum):
     NOT_SUPPORTED_BY_SINK = (
         "not_supported_by_sink",
         "The sink has no place for this record.",
-        "The record is kept here and in the other sinks. Nothing needs to be done, unless that"
-        " sink learns to take it.",
+        "The record is kept here, and the other sinks get it all the same. If the reason says what"
+        " the device could send instead, change that. Otherwise nothing needs to be done, unless"
+        " that sink learns to take it.",
     )
     NODE_ID_MISSING = (
         "node_id_missing",
-        "The record names no node, and the sink needs one.",
-        "Have the device publish below its own name (iotingestion/NAME), or send sensorId. A stored"
-        " message does not change: export it, and send it again with an id.",
+        "The record names no node that the sink can use.",
+        "Have the device publish below its own name (iotingestion/NAME), or send sensor_id. A"
+        " stored message does not change: export it, and publish it again below its node's name.",
     )
     TOO_LARGE_FOR_SINK = (
         "too_large_for_sink",
         "The clip is larger than the sink accepts.",
-        "Have the recorder make shorter clips, or keep audio in object storage (IOT_OBJECTS_URL and"
-        " IOT_AUDIO=reference). If the sink accepts larger ones now, retry these records.",
+        "Have the recorder make shorter clips, or let the sink accept larger ones and retry these"
+        " records. If the sink is not the audio storage itself, audio can be kept there"
+        " (IOT_OBJECTS_URL and IOT_AUDIO=reference).",
     )
     NAME_TAKEN_AT_SINK = (
         "name_taken_at_sink",

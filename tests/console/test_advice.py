@@ -66,6 +66,10 @@ OLDER_DEAD_LETTERS = [
     ("the clip is empty: its data chunk holds 0 bytes of sound", ReasonCode.AUDIO_EMPTY),
     ("the WAV has more than 1,000 chunks", ReasonCode.AUDIO_BROKEN),
     (
+        "the Ogg holds more than one stream; send one recording per message",
+        ReasonCode.SEVERAL_RECORDINGS,
+    ),
+    (
         "the header says 20,000,000 samples a second; no recorder does that",
         ReasonCode.AUDIO_BROKEN,
     ),
@@ -110,7 +114,7 @@ def test_the_words_of_an_older_version_have_the_advice_of_their_code(
         ("echo_api", "the Echo API refused it: timestamp: too old", "rules of its own"),
         ("echo_api", "the Echo API takes WAV, MP3 and FLAC; this clip is Ogg", "has no place"),
         ("echo_api", "holds NaN or infinity, which the Echo API stores but", "has no place"),
-        ("echo_api", "no node id: publish below <prefix>/<node>, or send", "sensorId"),
+        ("echo_api", "no node id: publish below <prefix>/<node>, or send", "sensor_id"),
         ("echo_api", "the Echo API answered 404: no such node", "Register the node"),
         ("postgres", "PostgreSQL refused it (23514): new row violates", "a constraint"),
         ("postgres", "PostgreSQL cannot hold it: integer out of range", "a value"),

@@ -23,6 +23,7 @@ NOT_BY_DECODE = {
     Code.ID_REUSED,
     Code.UNREADABLE_NOW,
     Code.CLIP_NOT_STORED,
+    Code.CLIP_OLDER_THAN_STORAGE,
     Code.NODE_UNKNOWN_TO_SINK,
     Code.NOT_SUPPORTED_BY_SINK,
     Code.NODE_ID_MISSING,
@@ -127,6 +128,12 @@ NOT_A_MESSAGE: list[tuple[bytes, Code, str | None, str]] = [
     (wav()[:-50], Code.AUDIO_CUT_OFF, None, "announces 1,600 bytes of sound, and 1,550 arrived"),
     (wav(samples=0), Code.AUDIO_EMPTY, None, "its data chunk holds 0 bytes of sound"),
     (wav(rate=20_000_000), Code.AUDIO_BROKEN, None, "20,000,000 samples a second"),
+    (
+        wav() + wav(rate=44_100),
+        Code.SEVERAL_RECORDINGS,
+        None,
+        "several recordings with different sample rates or channels",
+    ),
     (b"OggS" + bytes(23), Code.UNKNOWN_AUDIO_FORMAT, None, "neither Vorbis nor Opus nor FLAC"),
 ]
 
@@ -149,7 +156,14 @@ WRONG_VALUES: list[tuple[dict[str, object], Code, str | None, str]] = [
     ({"species": "a\0b"}, Code.IMPOSSIBLE_VALUE, "species", "characters that cannot be printed"),
     ({"sensor_id": ""}, Code.IMPOSSIBLE_VALUE, "sensor_id", "the text is empty"),
     ({"sensor_id": None}, Code.SPECIES_WITHOUT_SOURCE, None, "send source_model"),
-    ({"type": "guess"}, Code.SPECIES_WITHOUT_SOURCE, None, "send source_model"),
+    ({"confidence": None}, Code.SPECIES_WITHOUT_SOURCE, None, "sensor_id and confidence"),
+    ({"type": "guess"}, Code.SPECIES_WITHOUT_SOURCE, "type", '"guess" is not "prediction"'),
+    (
+        {"type": "guess", "confidence": None},
+        Code.SPECIES_WITHOUT_SOURCE,
+        None,
+        "send source_model",
+    ),
     ({"id": " "}, Code.IMPOSSIBLE_VALUE, "id", "the text is empty"),
     (
         {"timestamp": "noon"},
@@ -309,6 +323,7 @@ def test_a_message_over_the_limit_is_rejected_with_both_numbers() -> None:
 def test_every_code_of_decode_has_an_example() -> None:
     shown = {code for _, code, *_ in (*NOT_A_MESSAGE, *WRONG_VALUES, *BAD_CLIPS)}
     shown |= {Code.TOO_LARGE, Code.INCOMPLETE_MOVEMENT, Code.PROPERTY_GIVEN_TWICE}
+    shown |= {Code.CONFIDENCE_NOT_A_FRACTION}
     assert shown == set(Code) - NOT_BY_DECODE
 
 

@@ -338,9 +338,11 @@ def test_seconds_since_other_epochs_are_not_taken_for_times() -> None:
             moment.replace(microsecond=result.observed_at.microsecond),
             "received",
         )
-        assert result.time_problem == TimeProblem.BEFORE_FIRST_DAY
+        starts = moment.strftime("%m%d") == "0101" and moment.year in (2030, 2040)
+        problem = TimeProblem.CLOCK_NOT_SET if starts else TimeProblem.OTHER_START
+        assert result.time_problem == problem
         since_1900 = int((moment - datetime(1900, 1, 1, tzinfo=UTC)).total_seconds())
-        assert decoded(since_1900, at=moment).time_problem == TimeProblem.AFTER_RECEIPT
+        assert decoded(since_1900, at=moment).time_problem == TimeProblem.OTHER_START
         for day in (1, 6):
             for waited in (0, 3_600, 86_000):
                 since_1980 = int((moment - datetime(1980, 1, day, tzinfo=UTC)).total_seconds())
@@ -348,6 +350,13 @@ def test_seconds_since_other_epochs_are_not_taken_for_times() -> None:
                     count = (since_1980 - waited) * unit
                     for written in (count, str(count)):
                         assert decoded(written, at=moment).time_source == "received"
+        for start in (1900, 2000):
+            count = int((moment - datetime(start, 1, 1, tzinfo=UTC)).total_seconds())
+            waited, long_waited = count - 30 * 86_400 + 60, count - 31 * 86_400
+            problem = decoded(waited, at=moment).time_problem
+            assert problem in (TimeProblem.OTHER_START, TimeProblem.CLOCK_NOT_SET)
+            later = decoded(long_waited, at=moment).time_problem
+            assert later not in (None, TimeProblem.OTHER_START)
         ten_years_ago = moment - timedelta(days=3_652)
         assert_believed(f"{ten_years_ago:%FT%T.%fZ}", ten_years_ago, EARLY, moment)
 

@@ -162,7 +162,7 @@ def test_a_percentage_from_a_node_of_fractions_is_refused_with_the_setting(
         sent = {"timestamp": "1789364712", "confidence": 0.5 if in_top5 else value, "top5": top5}
         why = agrees(FRACTIONS, PREDICTION | sent, NODE)
         assert isinstance(why, Rejected)
-        assert why.code == Code.CONFIDENCE_OUT_OF_RANGE
+        assert why.code == Code.CONFIDENCE_NOT_A_FRACTION
         assert why.field == ("top5[0].confidence" if in_top5 else "confidence")
         assert '"confidence": "fraction"' in why.detail
         assert shown_number(why) == value

@@ -203,7 +203,7 @@ def test_the_last_line_says_what_there_is_and_what_was_left_out(
     assert done.returncode == 0
     assert done.stdout == ""
     why, last = done.stderr.splitlines()
-    assert why.startswith("left out 1: this version does not decode it any more: the JSON")
+    assert why.startswith("left out 1: it cannot be decoded any more: the JSON")
     sizes = sum(path.stat().st_size for path in (tmp_path / "out").glob("*.csv"))
     assert last == (
         f"out: 7 detections, 4 recordings, 4 telemetry, 4 movements in 4 files,"

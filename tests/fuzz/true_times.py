@@ -31,9 +31,11 @@ CLOCK_STARTS = tuple(
 GPS_WEEKS = timedelta(weeks=1024)
 SINCE_1980 = tuple(start - EPOCH for start in CLOCK_STARTS if start.year == 1980)
 """How far a clock is behind that counts seconds since 1980, read as seconds since 1970."""
+SINCE_2000 = datetime(2000, 1, 1, tzinfo=UTC) - EPOCH
 NOT_SET, BEFORE, AFTER = "clock_not_set", "before_first_day", "after_receipt"
+OTHER_START = "other_start"
 ROLLOVER, NO_ZONE, CORRECTED = "gps_week_rollover", "zone_unknown", "corrected"
-EVERY_PROBLEM = frozenset({NOT_SET, BEFORE, AFTER, ROLLOVER, NO_ZONE})
+EVERY_PROBLEM = frozenset({NOT_SET, OTHER_START, BEFORE, AFTER, ROLLOVER, NO_ZONE})
 UNREADABLE = "unreadable_time"
 FIRST_CALENDAR_YEAR, LAST_CALENDAR_YEAR = 1990, 2099
 
@@ -127,7 +129,7 @@ def believed_moment(draft: Draft) -> datetime:
 def _is_suspect(moment: datetime, received_at: datetime) -> bool:
     """Return whether a clock would say this by itself, in any zone."""
     starts = any(start - DAY < moment < start + 2 * DAY for start in CLOCK_STARTS)
-    behind = (GPS_WEEKS, *SINCE_1980)
+    behind = (GPS_WEEKS, *SINCE_1980, SINCE_2000)
     return starts or any(abs(received_at - each - moment) < 2 * DAY for each in behind)
 
 
@@ -443,7 +445,7 @@ def _wrong_clock(draft: Draft) -> Written:
             moment = first - timedelta(seconds=rng.choice((1, 3600, rng.randrange(1, 3 * 10**8))))
             problems, label = frozenset({BEFORE}), "before the first day"
             if _is_suspect(moment, received_at):
-                problems = frozenset({BEFORE, ROLLOVER, NOT_SET})
+                problems = frozenset({BEFORE, ROLLOVER, NOT_SET, OTHER_START})
     moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     spelling = draft.pick({"zoned": 4, "naive": 3, "number": 4, "other zone": 1})
     if spelling == "zoned":
@@ -452,6 +454,8 @@ def _wrong_clock(draft: Draft) -> Written:
         return Written(label, text, WhenTruth(None, problems, text))
     if spelling == "number":
         value = microseconds(moment) / 10**6 if moment.microsecond else milliseconds(moment) // 1000
+        if any(abs(received_at - moment - each) < 32 * DAY for each in (*SINCE_1980, SINCE_2000)):
+            problems |= {OTHER_START}
         return Written(label, value, WhenTruth(None, problems, value))
     if spelling == "other zone" and label.startswith("clock starts"):
         text = f"{moment:%Y-%m-%dT%H:%M:%S}{rng.choice(('+10:00', '-05:00', '+05:30'))}"
@@ -501,7 +505,10 @@ def _wrong_number(draft: Draft) -> Written:
         choices.append(("seconds since 2000", unix - 946_684_800))
     label, value = rng.choice(choices)
     may = label in ("minus one", "below zero", "a day of Excel", "all ones")
-    return Written(label, value, WhenTruth(None, EVERY_PROBLEM, value), None if may else False)
+    elsewhere = label.startswith(("seconds since 19", "seconds since 20", "GPS"))
+    # Today from another start may also be a day on which clocks start.
+    problems = frozenset({OTHER_START, NOT_SET}) if elsewhere else EVERY_PROBLEM
+    return Written(label, value, WhenTruth(None, problems, value), None if may else False)
 
 
 def _nothing(draft: Draft) -> Written:

@@ -9,6 +9,7 @@ from tests.fuzz.truths import Draft, PlaceTruth, Raw, milliseconds, one_of
 
 IMPOSSIBLE, IMPOSSIBLE_PLACE, WRONG_TYPE = "impossible_value", "impossible_place", "wrong_type"
 OUT_OF_RANGE, NOT_A_NUMBER = "confidence_out_of_range", "not_a_number"
+NOT_FRACTION = "confidence_not_a_fraction"
 UNCERTAINTY_METRES_MAX = 100_000
 
 ANIMALS = (
@@ -172,7 +173,7 @@ def wrong_confidence(draft: Draft) -> tuple[object, str]:
     if draft.chance(0.3):
         return one_of(rng, "63.64", [63.64], True, {"value": 63.64}), WRONG_TYPE
     if draft.site.confidence_is_fraction:
-        return one_of(rng, 1.01, 63.64, 100, -0.01, 1e300), OUT_OF_RANGE
+        return one_of(rng, 1.01, 63.64, 100, -0.01, 1e300), NOT_FRACTION
     return one_of(rng, 100.01, 187, -1, -0.01, 255, 1e300, 10_000), OUT_OF_RANGE
 
 

@@ -30,6 +30,7 @@ NIGHT = datetime(2026, 9, 14, 8, tzinfo=UTC)
 OBSERVATION_TYPES: tuple[ObservationType, ...] = get_args(ObservationType)
 DEVICE_TIMES = {
     TimeProblem.CLOCK_NOT_SET: "2000-01-01T00:00:05Z",
+    TimeProblem.OTHER_START: "849000000",
     TimeProblem.BEFORE_FIRST_DAY: "2003-05-31 22:14:09",
     TimeProblem.AFTER_RECEIPT: "2036-02-07T06:28:16Z",
     TimeProblem.GPS_WEEK_ROLLOVER: "2007-01-29T08:00:00Z",
@@ -56,7 +57,7 @@ def delivery(rng: Random, number: int) -> Delivery:
     node = rng.choice(NODES)
     sound = clip(number)
     received_at = NIGHT + timedelta(seconds=7 * number)
-    problem = [None, None, *TimeProblem][number % 8]
+    problem = [None, None, *TimeProblem][number % 9]
     source = "device" if problem in (None, TimeProblem.CORRECTED) and number % 16 else "received"
     observed_at = received_at
     if source == "device":

@@ -41,6 +41,7 @@ _DEAD_LETTERS = (
     (r"^confidence: .* out of range", ReasonCode.CONFIDENCE_OUT_OF_RANGE),
     (r"broken base64|send the base64 alone", ReasonCode.BROKEN_BASE64),
     (r"the clip is not WAV|neither Vorbis nor Opus", ReasonCode.UNKNOWN_AUDIO_FORMAT),
+    (r"one recording per message", ReasonCode.SEVERAL_RECORDINGS),
     (r"cut off|arrived", ReasonCode.AUDIO_CUT_OFF),
     (r"the clip is empty|is empty: a header|and no sound", ReasonCode.AUDIO_EMPTY),
     (r"^the (?:WAV|FLAC|MP3|Ogg)|the header says|FLAC", ReasonCode.AUDIO_BROKEN),

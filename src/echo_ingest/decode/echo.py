@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from echo_ingest.decode import audio, times, values
 from echo_ingest.decode.base64_clip import from_base64
-from echo_ingest.decode.errors import DecodeError, no_known_form
+from echo_ingest.decode.errors import DecodeError, no_known_form, quoted
 from echo_ingest.decode.fields import (
     Fields,
     HealthData,
@@ -110,11 +110,18 @@ def _detection(
         and (fields.type is None or fields.type == "prediction")
     ):
         form = "edge-prediction"
+    elif fields.sensor_id is not None and confidence is not None:
+        raise DecodeError(
+            ReasonCode.SPECIES_WITHOUT_SOURCE,
+            f'{quoted(fields.type)} is not "prediction": send that or no type (form'
+            " edge-prediction), or source_model (form detection)",
+            "type",
+        )
     else:
         raise DecodeError(
             ReasonCode.SPECIES_WITHOUT_SOURCE,
-            "no node and no model is given for the species: send source_model (form detection), or"
-            " sensor_id and confidence (form edge-prediction)",
+            "a species alone is not enough: send source_model (form detection), or sensor_id and"
+            " confidence (form edge-prediction)",
         )
     field, text = _clip_text(fields)
     reference = None

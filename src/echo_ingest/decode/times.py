@@ -29,8 +29,13 @@ CLOCK_STARTS = tuple(
 )
 """Where clocks begin that were never set: Unix, FAT, GPS, and the chips of battery-backed clocks.
 A recorder that was switched on without a battery counts from there."""
-STARTS_IN_1980 = tuple(start - datetime(1970, 1, 1) for start in CLOCK_STARTS if start.year == 1980)
-"""How much later than Unix the clocks of FAT and of GPS begin."""
+OTHER_STARTS_SECONDS = tuple(
+    (datetime(*day) - datetime(1970, 1, 1)).total_seconds()
+    for day in ((1900, 1, 1), (1980, 1, 1), (1980, 1, 6), (2000, 1, 1))
+)
+"""How much later than Unix others begin to count: NTP, FAT, GPS, and some small computers."""
+WAITED_MAX = timedelta(days=30)
+"""For how long a message may have waited whose count, which is not believed, has another start."""
 GPS_WEEKS = timedelta(weeks=1024)
 """GPS counts weeks in ten bits: an old receiver gives a date that lies so far in the past."""
 PLAIN_FROM_DAY = date(2015, 1, 1)
@@ -39,6 +44,8 @@ PLAIN_LATE_SECONDS = 9 * 365 * 86_400
 """A time from that day on that is less than nine years old is none of a clock that was not set, as
 long as it is not before the first day either: that spares most messages the rules one by one."""
 TOLERANCE_SECONDS = CLOCK_TOLERANCE.total_seconds()
+COUNTED_FROM_ELSEWHERE = (None, TimeProblem.BEFORE_FIRST_DAY, TimeProblem.AFTER_RECEIPT)
+"""What a count with another start looks like at first."""
 ZONE_WEST_SECONDS, ZONE_EAST_SECONDS = 12 * 3600, 14 * 3600
 """How far zones are behind UTC and ahead of it."""
 
@@ -127,8 +134,12 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
         written = _moved(reading.moment, -ahead_seconds) if ahead_seconds else reading.moment
         placed = _in_utc(written, rules.zone)
         problem = _problem(written, placed, received_at, rules)
-        if problem is None and reading.is_count and _counts_since_1980(written, received_at):
-            problem = TimeProblem.CLOCK_NOT_SET
+        if (
+            reading.is_count
+            and problem in COUNTED_FROM_ELSEWHERE
+            and _has_other_start(written, received_at, DAY if problem is None else WAITED_MAX)
+        ):
+            problem = TimeProblem.OTHER_START
         if placed is None or problem is not None:
             problems.append(problem or TimeProblem.ZONE_UNKNOWN)
         elif ahead_seconds:
@@ -145,13 +156,14 @@ def received(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
-def _counts_since_1980(moment: datetime, received_at: datetime) -> bool:
-    """Return whether a count, taken as one since 1970, is that of a clock which began in 1980.
+def _has_other_start(moment: datetime, received_at: datetime, waited_max: timedelta) -> bool:
+    """Return whether a count, taken as one since 1970, comes to about now from another start.
 
-    That makes today a day ten years ago, which can lie after the first day of the project.
+    From 1980 today is a day ten years ago, which can lie after the first day of the project.
     """
     return any(
-        -CLOCK_TOLERANCE <= received_at - (moment + later) <= DAY for later in STARTS_IN_1980
+        -CLOCK_TOLERANCE <= received_at - _moved(moment, later) <= waited_max
+        for later in OTHER_STARTS_SECONDS
     )
 
 

@@ -235,7 +235,7 @@ def given_fraction(confidence: float) -> float:
     """Read the confidence of a node that sends fractions, as the nodes file says."""
     if not 1 - FRACTION_MAX <= confidence <= FRACTION_MAX:
         raise DecodeError(
-            ReasonCode.CONFIDENCE_OUT_OF_RANGE,
+            ReasonCode.CONFIDENCE_NOT_A_FRACTION,
             f"{digits(confidence)} is not from 0 to 1, but the nodes file says"
             ' "confidence": "fraction" for this node',
             "confidence",

@@ -30,8 +30,8 @@ def decode_entry(decoder: Decoder, entry: Entry) -> AnyRecord | Unreadable:
     """Return the record of a stored message, or why there is none.
 
     Decoding is pure, so the record is the same each time. A message that was valid when it was
-    stored gives none only if the disk has changed it, or if another version of the decoder
-    rejects it.
+    stored gives none only if the disk has changed it, or if another version of the decoder, or
+    the same with other rules or a lower limit, rejects it.
     """
     if entry.damaged:
         return DAMAGED
@@ -39,7 +39,7 @@ def decode_entry(decoder: Decoder, entry: Entry) -> AnyRecord | Unreadable:
     if isinstance(decoded, Rejected):
         return Unreadable(
             ReasonCode.UNREADABLE_NOW,
-            f"this version does not decode it any more: {decoded.render()}",
+            f"it cannot be decoded any more: {decoded.render()}",
         )
     return decoded
 

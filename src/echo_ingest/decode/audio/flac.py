@@ -71,7 +71,7 @@ def _starts(data: bytes) -> list[int]:
         starts.append(found.start())
         if len(starts) > FILES_MAX:
             raise DecodeError(
-                ReasonCode.AUDIO_BROKEN,
+                ReasonCode.SEVERAL_RECORDINGS,
                 f"the clip is more than {FILES_MAX} FLAC files; send one recording per message",
             )
     return starts

@@ -122,7 +122,7 @@ def measure(data: bytes) -> AudioMeasure:
     while behind is not None:
         if len(measures) == FILES_MAX:
             raise DecodeError(
-                ReasonCode.AUDIO_BROKEN,
+                ReasonCode.SEVERAL_RECORDINGS,
                 f"the clip is more than {FILES_MAX} MP3 files; send one recording per message",
             )
         at = behind

@@ -172,7 +172,7 @@ def measure(data: bytes) -> AudioMeasure:
         if link is None or (page.flags & BEGINS and link.has_sound):
             if len(links) == FILES_MAX:
                 raise DecodeError(
-                    ReasonCode.AUDIO_BROKEN,
+                    ReasonCode.SEVERAL_RECORDINGS,
                     f"the clip is more than {FILES_MAX} Ogg streams; send one recording per"
                     " message",
                 )
@@ -183,7 +183,7 @@ def measure(data: bytes) -> AudioMeasure:
                 others.add(page.stream)
             elif page.stream not in others:
                 raise DecodeError(
-                    ReasonCode.AUDIO_BROKEN,
+                    ReasonCode.SEVERAL_RECORDINGS,
                     "the Ogg file holds more than one stream at a time; send one recording per"
                     " message",
                 )

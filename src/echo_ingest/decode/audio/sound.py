@@ -72,7 +72,7 @@ def joined(measures: list[AudioMeasure]) -> AudioMeasure:
     for each in measures:
         if (each.sample_rate_hz, each.channels) != (first.sample_rate_hz, first.channels):
             raise DecodeError(
-                ReasonCode.AUDIO_BROKEN,
+                ReasonCode.SEVERAL_RECORDINGS,
                 "the clip is several recordings with different sample rates or channels; send one"
                 " recording per message",
             )

@@ -23,7 +23,7 @@ def measure(data: bytes) -> AudioMeasure:
     while at is not None:
         if len(measures) == FILES_MAX:
             raise DecodeError(
-                ReasonCode.AUDIO_BROKEN,
+                ReasonCode.SEVERAL_RECORDINGS,
                 f"the clip is more than {FILES_MAX} WAV files; send one recording per message",
             )
         file = _walk(data, at)
@@ -73,7 +73,7 @@ def _walk(data: bytes, file_at: int) -> WavFile:
                 sound, sound_at = found, start
             elif size:
                 raise DecodeError(
-                    ReasonCode.AUDIO_BROKEN,
+                    ReasonCode.SEVERAL_RECORDINGS,
                     "the WAV has more than one data chunk; send one recording per message",
                 )
         else:

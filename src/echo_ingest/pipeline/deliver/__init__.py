@@ -187,19 +187,20 @@ class Deliver:
             if self._clip_store is not None and clips.clip_of(record) is not None:
                 place = self._journal.place_of(self._clip_store.name, entry.offset)
                 if place is None:
-                    reason = self._why_no_place(self._clip_store.name, entry.offset)
-                    return batch, Refused(reason, ReasonCode.CLIP_NOT_STORED)
+                    return batch, self._why_no_place(self._clip_store.name, entry.offset)
                 reference = clips.reference(place, record)
             batch.append(Delivery(entry.offset, entry.key, entry.message, record, reference))
         return batch, None
 
-    def _why_no_place(self, clip_store: str, offset: int) -> str:
+    def _why_no_place(self, clip_store: str, offset: int) -> Refused:
         title = title_of(clip_store)
         if self._journal.is_parked(clip_store, offset):
-            return f"its clip is parked at {title}: replay it there first, then here"
-        return (
+            reason = f"its clip is parked at {title}: replay it there first, then here"
+            return Refused(reason, ReasonCode.CLIP_NOT_STORED)
+        return Refused(
             f"{title} does not have its clip, since it began after this record: set IOT_AUDIO "
-            "to embedded for as long as it takes to replay it here"
+            "to embedded for as long as it takes to replay it here",
+            ReasonCode.CLIP_OLDER_THAN_STORAGE,
         )
 
     def _postpone(self, error: Unavailable) -> float:

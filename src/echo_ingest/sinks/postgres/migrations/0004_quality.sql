@@ -27,8 +27,8 @@ BEGIN
     FOREACH changed IN ARRAY ARRAY['detections', 'recordings', 'telemetry', 'movements'] LOOP
         EXECUTE format(
             'COMMENT ON COLUMN echo.%I.time_problem IS %L', changed,
-            'Why observed_at is not simply what the device wrote: clock_not_set, before_first_day, '
-            'after_receipt, gps_week_rollover, zone_unknown, corrected. Null: it is.'
+            'Why observed_at is not simply what the device wrote: clock_not_set, other_start, '
+            'before_first_day, after_receipt, gps_week_rollover, zone_unknown, corrected. Null: it is.'
         );
         EXECUTE format(
             'COMMENT ON COLUMN echo.%I.device_time IS %L', changed,
