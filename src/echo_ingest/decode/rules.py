@@ -45,6 +45,7 @@ BIRDNET_SOUNDS = frozenset(
         "environmental",
         "fireworks",
         "gun",
+        "homo sapiens",
         "human non-vocal",
         "human vocal",
         "human whistle",

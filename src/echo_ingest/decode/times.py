@@ -79,6 +79,9 @@ _CALENDAR = re.compile(
 )
 """A date and a time as ISO 8601 has them, or with the signs that are allowed in file names."""
 
+_NO_OFFSET = re.compile(r"[+-]\d\d:?[6-9]\d$", re.ASCII)
+"""An offset of more than 59 minutes beside its hours, which Python takes for one."""
+
 
 class TimeReading(Struct, frozen=True, gc=False):
     """A time as a device wrote it."""
@@ -272,8 +275,11 @@ def from_calendar(text: str) -> TimeReading | None:
 def _from_iso(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
-        if moment.year in (MINYEAR, MAXYEAR) and moment.tzinfo is not None:
-            moment.astimezone(UTC)  # which may not exist
+        if moment.tzinfo is not None and moment.tzinfo is not UTC:
+            if _NO_OFFSET.search(text):
+                return None
+            if moment.year in (MINYEAR, MAXYEAR):
+                moment.astimezone(UTC)  # which may not exist
     except (ValueError, OverflowError):
         return None
     return moment
