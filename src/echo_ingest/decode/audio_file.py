@@ -32,6 +32,11 @@ _PLACE = values.PlacePaths(
 )
 
 
+def is_audio_file(payload: bytes) -> bool:
+    """Return whether a message is in this dialect; its bytes alone decide that."""
+    return not payload.startswith(b"{") and audio.container(payload) is not None
+
+
 def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
     """Make a recording of a message whose payload is an audio file.
 
