@@ -8,6 +8,7 @@ and the receipt of the message, and else takes the time of receipt and says why.
 import re
 from collections.abc import Sequence
 from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
+from typing import NotRequired, TypedDict
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -96,13 +97,13 @@ class TimeReading(Struct, frozen=True, gc=False):
         return min(int(moment.timestamp()), SECONDS_MAX)
 
 
-class PlacedTime(Struct, frozen=True, gc=False):
-    """When something happened, and how that is known: the fields of a record."""
+class PlacedTime(TypedDict):
+    """The fields of a record that say when something happened, and how that is known."""
 
     observed_at: datetime
     time_source: TimeSource
-    time_problem: TimeProblem | None = None
-    device_time: str | None = None
+    time_problem: NotRequired[TimeProblem]
+    device_time: NotRequired[str]
 
 
 # ---------------------------------------------------------------------- belief
@@ -120,7 +121,7 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
         if placed is not None:
             late_seconds = message.received_at_ms / 1000 - placed.timestamp()
             if -TOLERANCE_SECONDS <= late_seconds <= PLAIN_LATE_SECONDS and placed >= PLAIN_FROM:
-                return PlacedTime(placed, "device")  # almost always
+                return {"observed_at": placed, "time_source": "device"}  # almost always
     received_at = received(message.received_at_ms)
     problems: list[TimeProblem] = []
     for reading in candidates:
@@ -132,12 +133,22 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
         if placed is None or problem is not None:
             problems.append(problem or TimeProblem.ZONE_UNKNOWN)
         elif ahead_seconds:
-            return PlacedTime(placed, "device", TimeProblem.CORRECTED, _short(reading.words))
+            return {
+                "observed_at": placed,
+                "time_source": "device",
+                "time_problem": TimeProblem.CORRECTED,
+                "device_time": _short(reading.words),
+            }
         else:
-            return PlacedTime(placed, "device")
+            return {"observed_at": placed, "time_source": "device"}
     if problems:
-        return PlacedTime(received_at, "received", problems[0], _short(candidates[0].words))
-    return PlacedTime(received_at, "received")
+        return {
+            "observed_at": received_at,
+            "time_source": "received",
+            "time_problem": problems[0],
+            "device_time": _short(candidates[0].words),
+        }
+    return {"observed_at": received_at, "time_source": "received"}
 
 
 def received(at_ms: int) -> datetime:
