@@ -1,7 +1,7 @@
 """What the meaning of a message depends on besides its bytes: the site, its nodes and its words."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime, time
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
@@ -80,6 +80,11 @@ class Rules(Struct, frozen=True):
     """Labels that name no animal, in lower case."""
     nodes: dict[str, NodeRules] = {}
     """By the node's name. It is brought up to date in place when the nodes file changes."""
+
+    @property
+    def first_moment(self) -> datetime:
+        """The beginning of the first day."""
+        return datetime.combine(self.first_day, time(), UTC)
 
     def observation_type(self, species: str) -> ObservationType:
         """Return what the label of a classifier stands for."""

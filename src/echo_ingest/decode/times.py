@@ -7,14 +7,15 @@ and the receipt of the message, and else takes the time of receipt and says why.
 
 import re
 from collections.abc import Sequence
-from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, timedelta
 from typing import NotRequired, TypedDict
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.decode.errors import DecodeError, quoted
+from echo_ingest.decode.errors import DecodeError, printable, quoted
 from echo_ingest.decode.rules import Rules
+from echo_ingest.formatting import utc
 from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import SECONDS_MAX, Message, TimeSource
@@ -34,12 +35,12 @@ STARTS_IN_1980 = tuple(start - datetime(1970, 1, 1) for start in CLOCK_STARTS if
 """How much later than Unix the clocks of FAT and of GPS begin."""
 GPS_WEEKS = timedelta(weeks=1024)
 """GPS counts weeks in ten bits: an old receiver gives a date that lies so far in the past."""
-PLAIN_FROM_DAY = date(2015, 1, 1)
 PLAIN_FROM = datetime(2015, 1, 1, tzinfo=UTC)
+PLAIN_FROM_DAY = PLAIN_FROM.date()
 PLAIN_LATE_SECONDS = 9 * 365 * 86_400
 """A time from that day on that is less than nine years old is none of a clock that was not set, as
 long as it is not before the first day either: that spares most messages the rules one by one."""
-TOLERANCE_SECONDS = CLOCK_TOLERANCE.total_seconds()
+CLOCK_TOLERANCE_SECONDS = CLOCK_TOLERANCE.total_seconds()
 ZONE_WEST_SECONDS, ZONE_EAST_SECONDS = 12 * 3600, 14 * 3600
 """How far zones are behind UTC and ahead of it."""
 
@@ -120,9 +121,12 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
         placed = _in_utc(candidates[0].moment)
         if placed is not None:
             late_seconds = message.received_at_ms / 1000 - placed.timestamp()
-            if -TOLERANCE_SECONDS <= late_seconds <= PLAIN_LATE_SECONDS and placed >= PLAIN_FROM:
+            if (
+                -CLOCK_TOLERANCE_SECONDS <= late_seconds <= PLAIN_LATE_SECONDS
+                and placed >= PLAIN_FROM
+            ):
                 return {"observed_at": placed, "time_source": "device"}  # almost always
-    received_at = received(message.received_at_ms)
+    received_at = utc(message.received_at_ms)
     problems: list[TimeProblem] = []
     for reading in candidates:
         written = _moved(reading.moment, -ahead_seconds) if ahead_seconds else reading.moment
@@ -151,11 +155,6 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
     return {"observed_at": received_at, "time_source": "received"}
 
 
-def received(at_ms: int) -> datetime:
-    """Turn a receive time into a datetime."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
 def _counts_since_1980(moment: datetime, received_at: datetime) -> bool:
     """Return whether a count, taken as one since 1970, is that of a clock which began in 1980.
 
@@ -174,7 +173,6 @@ def _problem(
     A time that could not be placed is held against the limits as the earliest and as the latest
     moment that it can stand for: a clock that says 2036 is wrong in every zone.
     """
-    first_moment = datetime.combine(rules.first_day, time(), UTC)
     by_its_own_clock = written.replace(tzinfo=None)
     as_utc = written.replace(tzinfo=UTC) if placed is None else placed
     if as_utc.year <= CLOCK_FAILED_YEAR or any(
@@ -186,12 +184,12 @@ def _problem(
     earliest = as_utc if placed else _moved(as_utc, -ZONE_EAST_SECONDS)
     latest = as_utc if placed else _moved(as_utc, ZONE_WEST_SECONDS)
     # A host whose own clock was not set when the message came cannot judge that of a device.
-    if received_at >= first_moment:
+    if received_at >= rules.first_moment:
         if earliest > received_at + CLOCK_TOLERANCE:
             return TimeProblem.AFTER_RECEIPT
         if abs(received_at - GPS_WEEKS - as_utc) <= DAY:
             return TimeProblem.GPS_WEEK_ROLLOVER
-    return TimeProblem.BEFORE_FIRST_DAY if latest < first_moment else None
+    return TimeProblem.BEFORE_FIRST_DAY if latest < rules.first_moment else None
 
 
 def _in_utc(moment: datetime, zone: ZoneInfo | None = None) -> datetime | None:
@@ -221,8 +219,7 @@ def _moved(moment: datetime, seconds: float) -> datetime:
 
 def _short(words: str) -> str:
     """Return what a device wrote, printable and of bounded length."""
-    shown = words.strip()[:WORDS_CHARACTERS_MAX]
-    return "".join(letter if letter.isprintable() else "·" for letter in shown)
+    return printable(words.strip()[:WORDS_CHARACTERS_MAX])
 
 
 # ---------------------------------------------------------------------- reading

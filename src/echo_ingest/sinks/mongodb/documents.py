@@ -16,7 +16,7 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 
-from echo_ingest.decode.times import received
+from echo_ingest.formatting import utc
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     AnyRecord,
@@ -293,7 +293,7 @@ def _impossible_from(delivery: Delivery) -> datetime:
 
     Where our own clock was ahead for a while, reports without a time of their own say so.
     """
-    return received(delivery.message.received_at_ms) + CLOCK_TOLERANCE
+    return utc(delivery.message.received_at_ms) + CLOCK_TOLERANCE
 
 
 def _report(node: str, delivery: Delivery, records: tuple[int, ...]) -> Iterator[Write]:
