@@ -76,9 +76,9 @@ def records(
     if as_json and as_csv:
         fail("choose either --json or --csv", 2)
     settings = settings_of(context)
-    reader = open_reader(settings)
-    selection = Selection(node, kind and kind.value, since, until)
     decoder = decoder_of(settings)
+    reader = open_reader(settings, decoder)
+    selection = Selection(node, kind and kind.value, since, until)
 
     def decode(entries: Iterable[Entry]) -> Iterator[DecodedEntry]:
         return ((entry, decode_entry(decoder, entry)) for entry in entries)
