@@ -39,12 +39,13 @@ NOT_ANIMALS: Mapping[str, ObservationType] = MappingProxyType(
     {label: kind for kind, labels in _NOT_ANIMALS_BY_KIND.items() for label in labels}
 )
 """Labels of classifiers that name no animal, in lower case."""
-BIRDNET_SOUNDS = frozenset(
+BEFORE_COMMON_NAME = frozenset(
     (
         "engine",
         "environmental",
         "fireworks",
         "gun",
+        "homo sapiens",
         "human non-vocal",
         "human vocal",
         "human whistle",
@@ -53,8 +54,8 @@ BIRDNET_SOUNDS = frozenset(
         "siren",
     )
 )
-"""What BirdNET's labels have in the place of a scientific name, whatever language the rest is in:
-"Human vocal_Menschliche Stimme"."""
+"""What labels that name no animal have in the place of a scientific name, before a common name in
+any language: BirdNET's "Human vocal_Menschliche Stimme", and "Homo sapiens_Human"."""
 
 
 class NodeRules(Struct, frozen=True):
@@ -93,7 +94,7 @@ class Rules(Struct, frozen=True):
         if kind is None and "_" in label:
             kind = self.not_animals.get(label.replace("_", " "))
             name, _, common_name = label.partition("_")
-            if kind is None and (name == common_name or name in BIRDNET_SOUNDS):
+            if kind is None and (name == common_name or name in BEFORE_COMMON_NAME):
                 kind = self.not_animals.get(name)
         return kind or "animal"
 
