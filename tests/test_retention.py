@@ -14,8 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from echo_ingest.journal import Journal, connect
+from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.pipeline.retention import (
-    DAY_MS,
     PAUSE_SECONDS,
     POLL_SECONDS,
     HostClock,

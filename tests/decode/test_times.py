@@ -512,10 +512,10 @@ def test_where_no_time_is_believed_the_first_says_why_in_its_own_words() -> None
     future = TimeReading(datetime(2036, 2, 7, tzinfo=UTC), "2036")
     for first, second in ((unset, future), (future, unset)):
         placed = place_in_time((first, second), arrived(None), Rules())
-        assert (placed.observed_at, placed.time_source) == (LATER, "received")
+        assert (placed["observed_at"], placed["time_source"]) == (LATER, "received")
         words = "2036" if first is future else "·[31m" + "x" * 59
         problem = TimeProblem.AFTER_RECEIPT if first is future else TimeProblem.CLOCK_NOT_SET
-        assert (placed.time_problem, placed.device_time) == (problem, words)
+        assert (placed["time_problem"], placed["device_time"]) == (problem, words)
 
 
 # ---------------------------------------------------------------------- a clock that is off
