@@ -355,8 +355,8 @@ def test_seconds_since_other_epochs_are_not_taken_for_times() -> None:
         for start in (1900, 2000):
             count = int((moment - datetime(start, 1, 1, tzinfo=UTC)).total_seconds())
             waited, long_waited = count - 30 * 86_400 + 60, count - 31 * 86_400
-            problem = decoded(waited, at=moment).time_problem
-            assert problem in (TimeProblem.OTHER_START, TimeProblem.CLOCK_NOT_SET)
+            recent = decoded(waited, at=moment).time_problem
+            assert recent in (TimeProblem.OTHER_START, TimeProblem.CLOCK_NOT_SET)
             later = decoded(long_waited, at=moment).time_problem
             assert later not in (None, TimeProblem.OTHER_START)
         ten_years_ago = moment - timedelta(days=3_652)
