@@ -27,7 +27,7 @@ from echo_ingest.broker.node_accounts import (
 from echo_ingest.broker.node_rules import follow_node_rules
 from echo_ingest.decode import NodeRules
 from echo_ingest.settings import Settings
-from tests.harness import Harness
+from tests.harness import Harness, eventually
 
 MADE_AT = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
 HASH = new_password()[1]
@@ -302,6 +302,34 @@ async def test_rules_follow_the_file_and_survive_one_that_cannot_be_used(tmp_pat
     following.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await following
+
+
+@pytest.mark.slow
+def test_a_running_service_reads_by_a_changed_rule_within_seconds(tmp_path: Path) -> None:
+    harness = Harness(tmp_path / "data")
+    program = harness.up()
+
+    def publish(confidence: float) -> str:
+        sent = {"sensor_id": "b", "species": "Myotis myotis", "confidence": confidence}
+        (tmp_path / "sent.json").write_text(json.dumps(sent))
+        done = harness.cli("publish", "--wait", "--node", "b", str(tmp_path / "sent.json"))
+        return done.stdout + done.stderr
+
+    def confidences() -> list[float]:
+        status, page = harness.http("/api/records")
+        assert status == 200, page
+        return [each["record"]["confidence"] for each in page["records"]]
+
+    try:
+        publish(0.5)
+        assert confidences() == [0.005]
+        assert harness.cli("nodes", "set", "b", "--confidence", "fraction").returncode == 0
+        eventually(lambda: confidences() == [0.5])
+        assert '"confidence": "fraction"' in publish(50)
+        assert harness.ledger_now()["dead_letters"] == 1
+        assert harness.stop(program) == 0
+    finally:
+        harness.close()
 
 
 @pytest.mark.parametrize(

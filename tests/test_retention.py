@@ -14,8 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from echo_ingest.journal import Journal, connect
+from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.pipeline.retention import (
-    DAY_MS,
     PAUSE_SECONDS,
     POLL_SECONDS,
     HostClock,
@@ -245,6 +245,15 @@ def test_a_day_counts_on_which_the_machine_is_on_for_an_hour(path: Path, on_hour
         station.restart(off_hours=24 - on_hours)
     station.work(1, step_hours=1)
     assert 7 <= station.oldest_days() <= 9
+
+
+def test_a_machine_that_runs_every_second_day_removes_what_is_due(path: Path) -> None:
+    station = Station(path, 7)
+    for _ in range(20):
+        station.work(8, step_hours=1)
+        station.restart(off_hours=40)
+    station.work(1, step_hours=1)
+    assert 7 <= station.oldest_days() <= 18
 
 
 def test_days_on_which_the_machine_is_off_do_not_count(path: Path) -> None:

@@ -111,6 +111,20 @@ def test_metadata_cut_off_after_whole_sound_does_no_harm() -> None:
     assert clip(wav(chunk(b"LIST", b"INFOICMT", 500))).duration_seconds == 0.05
 
 
+@pytest.mark.parametrize("number", [1, 999, 8_192, 65_536, 300_001])
+def test_zeros_of_any_number_behind_a_wav_are_no_sound(number: int) -> None:
+    assert clip(wav() + bytes(number)).problem is None
+    joined = clip(wav() + bytes(number) + wav())
+    assert joined.duration_seconds == 2 * clip(wav()).duration_seconds
+
+
+def test_an_empty_wav_beside_a_whole_one_does_no_harm() -> None:
+    empty = wav(samples=0)
+    assert "empty" in reason(empty + empty)
+    for data in (wav() + empty, empty + wav(), wav() + empty + wav()):
+        assert clip(data).duration_seconds % clip(wav()).duration_seconds == 0
+
+
 def test_rf64_takes_its_size_from_ds64() -> None:
     sizes = chunk(b"ds64", struct.pack("<QQQI", 0, 1_600, 800, 0))
     data = wav(before=sizes).replace(b"RIFF", b"RF64")

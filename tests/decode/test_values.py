@@ -447,6 +447,8 @@ def test_labels_that_name_no_animal_are_kept_and_told(chance: random.Random) -> 
         ("Noise", "blank"),
         ("Human vocal_Human vocal", "human"),
         ("Human vocal_Menschliche Stimme", "human"),
+        ("Homo sapiens_Human", "human"),
+        ("Homo sapiens_Menneske", "human"),
         ("Engine_Motor", "vehicle"),
         ("Gun_Gun", "human"),
         ("Dog_Dog", "animal"),

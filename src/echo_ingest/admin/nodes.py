@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.admin import ActionError, InvalidInput
+from echo_ingest.admin.node_remedies import UNITS
 from echo_ingest.broker.access_rules import node_filters
 from echo_ingest.broker.node_accounts import (
     CLOCK_AHEAD_SECONDS_MAX,
@@ -22,7 +23,7 @@ from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
 from echo_ingest.settings.endpoint import is_loopback
 
 NAME_SHOWN_MAX = 50  # a client id may have 64 characters, as IOT_CLIENT_ID
-UNIT_SECONDS = {"d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
+UNIT_SECONDS = {**dict(UNITS), "m": 60}
 
 _SPAN = re.compile(r"([+-]?)((?:\d+(?:\.\d+)?(?:d|h|min|m|s) ?)+|0)", re.ASCII)
 _SPAN_PART = re.compile(r"(\d+(?:\.\d+)?)(d|h|min|m|s)", re.ASCII)

@@ -19,11 +19,13 @@ SPAN_MS = 600_000
 LATEST = ("place", "battery", "temperature", "disk", "firmware")
 NAMES_MAX = 50_000
 """How many ids are remembered; with more nodes or species, they are looked up again."""
-HEARD = """
+IS_LATER = "({known} IS NULL OR ({at} <= {soon} AND ({at} >= {known} OR {known} > {soon})))"
+"""The condition of `is_later` in SQL, for a column that may have no time yet."""
+IS_HEARD_LATER = IS_LATER.format(known="last_heard_at_ms", at="?3", soon="?4")
+HEARD = f"""
     first_heard_at_ms = min(coalesce(first_heard_at_ms, ?2), ?2),
-    last_heard_at_ms = iif(last_heard_at_ms IS NULL
-     OR (?3 <= ?4 AND (?3 >= last_heard_at_ms OR last_heard_at_ms > ?4)), ?3, last_heard_at_ms)"""
-"""Notes when a node was heard first (?2) and last (?3), as `is_later` decides, with ?4 as soon."""
+    last_heard_at_ms = iif({IS_HEARD_LATER}, ?3, last_heard_at_ms)"""
+"""Notes when a node was heard first (?2) and last (?3); ?4 is `soon_ms`."""
 
 
 def is_later(at_ms: int, known_ms: int, soon_ms: int) -> bool:
@@ -277,7 +279,7 @@ class Aggregate:
 
 UPDATE_LATEST = {
     what: f"UPDATE node SET {what}_at_ms = ?2, {assigned} WHERE id = ?1"  # noqa: S608
-    f" AND ({what}_at_ms IS NULL OR (?2 <= ?3 AND (?2 >= {what}_at_ms OR {what}_at_ms > ?3)))"
+    f" AND {IS_LATER.format(known=f'{what}_at_ms', at='?2', soon='?3')}"
     for what, assigned in {
         "place": "latitude = ?4, longitude = ?5, uncertainty_metres = ?6",
         "battery": "battery_percent = ?4",

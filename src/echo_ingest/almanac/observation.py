@@ -90,7 +90,7 @@ def observe(record: AnyRecord, received_at_ms: int, rules: Rules) -> Observation
         species, common_name = names_of(record.species)
         call = ObservedCall(species, common_name, record.confidence, clip is not None)
     return Observation(
-        observed_at_ms=int(record.observed_at.timestamp() * 1000),
+        observed_at_ms=milliseconds(record.observed_at),
         tells_time=record.time_source == "device",
         time_problem=record.time_problem,
         delay_ms=_delay_ms(record, clip, received_at_ms, rules),

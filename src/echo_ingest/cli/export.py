@@ -86,10 +86,12 @@ def export(
     if conflicts := list(_conflicts(target, request, resume)):
         fail("\n".join(conflicts), 2)
     try:
+        decoder = decoder_of(settings)
+        reader = open_reader(settings, decoder)
         if target == STANDARD_OUTPUT:
-            _to_standard_output(open_reader(settings), decoder_of(settings), request)
+            _to_standard_output(reader, decoder, request)
         else:
-            _to_folder(target, open_reader(settings), decoder_of(settings), request, resume)
+            _to_folder(target, reader, decoder, request, resume)
     except (ExportRefused, ProjectError) as error:
         fail(str(error))
     except (JournalFull, OSError) as error:

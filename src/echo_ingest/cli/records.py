@@ -19,9 +19,8 @@ from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, print_table, say, table
 from echo_ingest.decode import clip_bytes
-from echo_ingest.decode.times import received
 from echo_ingest.export.writers import COLUMNS, CsvTable, named, row
-from echo_ingest.formatting import duration
+from echo_ingest.formatting import duration, utc
 from echo_ingest.journal import Entry
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
@@ -77,9 +76,9 @@ def records(
     if as_json and as_csv:
         fail("choose either --json or --csv", 2)
     settings = settings_of(context)
-    reader = open_reader(settings)
-    selection = Selection(node, kind and kind.value, since, until)
     decoder = decoder_of(settings)
+    reader = open_reader(settings, decoder)
+    selection = Selection(node, kind and kind.value, since, until)
 
     def decode(entries: Iterable[Entry]) -> Iterator[DecodedEntry]:
         return ((entry, decode_entry(decoder, entry)) for entry in entries)
@@ -324,7 +323,7 @@ def json_lines(decoded: Iterable[DecodedEntry]) -> int:
         fields: dict[str, object] = {
             "offset": entry.offset,
             "key": entry.key.hex(),
-            "received_at": received(entry.message.received_at_ms),
+            "received_at": utc(entry.message.received_at_ms),
             "topic": entry.message.topic,
         }
         if entry.damaged:
@@ -362,7 +361,7 @@ def _fields(entry: Entry, record: AnyRecord | Unreadable) -> dict[str, object]:
     return {
         "kind": "?",
         "node": entry.message.node,
-        "received_at": received(entry.message.received_at_ms),
+        "received_at": utc(entry.message.received_at_ms),
         "topic": entry.message.topic,
         "offset": entry.offset,
         "key": entry.key.hex(),

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from echo_ingest.decode import audio, audio_file, echo
+from echo_ingest.decode import audio_file, echo
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.fast_path import identify as identify_at_a_glance
 from echo_ingest.decode.forms import FORMS, Form
@@ -66,9 +66,9 @@ class Decoder(Struct, frozen=True):
                 f"the message has {len(payload):,} bytes; the limit is {self.payload_bytes_max:,}",
             )
         try:
-            if payload.startswith(b"{") or audio.container(payload) is None:
-                return echo.decode(message, self.rules, hashed=hashed)
-            return audio_file.decode(message, self.rules, hashed=hashed)
+            if audio_file.is_audio_file(payload):
+                return audio_file.decode(message, self.rules, hashed=hashed)
+            return echo.decode(message, self.rules, hashed=hashed)
         except DecodeError as error:
             return error.rejected
 
@@ -76,7 +76,7 @@ class Decoder(Struct, frozen=True):
 def message_id(message: Message) -> str | None:
     """Return the id that a message gives itself, even where it is not valid otherwise."""
     try:
-        if not message.payload.startswith(b"{") and audio.container(message.payload) is not None:
+        if audio_file.is_audio_file(message.payload):
             return audio_file.message_id(message)
         return echo.message_id(message.payload)
     except DecodeError:
@@ -86,7 +86,7 @@ def message_id(message: Message) -> str | None:
 def clip_bytes(message: Message) -> bytes | None:
     """Return the bytes of the audio file in a message whose record has a clip."""
     payload = message.payload
-    if not payload.startswith(b"{") and audio.container(payload) is not None:
+    if audio_file.is_audio_file(payload):
         return payload
     try:
         return echo.clip_bytes(payload)

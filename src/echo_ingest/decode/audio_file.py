@@ -32,6 +32,11 @@ _PLACE = values.PlacePaths(
 )
 
 
+def is_audio_file(payload: bytes) -> bool:
+    """Return whether a message is in this dialect; its bytes alone decide that."""
+    return not payload.startswith(b"{") and audio.container(payload) is not None
+
+
 def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
     """Make a recording of a message whose payload is an audio file.
 
@@ -52,10 +57,7 @@ def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
         node=message.node,
         sensor_id=properties.get("sensor_id") or values.tidy(notes.serial or "") or None,
         message_id=properties.get("id"),
-        observed_at=when.observed_at,
-        time_source=when.time_source,
-        time_problem=when.time_problem,
-        device_time=when.device_time,
+        **when,
         place=_place(properties) or notes.place,
         clip=clip,
         clip_reference=properties.get("file_name"),

@@ -5,7 +5,6 @@ are ignored. `forms.py` has the table of forms; docs/forms.md explains it to dev
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, time
 
 from msgspec import Struct
 
@@ -25,6 +24,7 @@ from echo_ingest.decode.fields import (
 from echo_ingest.decode.identified import Identified
 from echo_ingest.decode.recorder_notes import NO_NOTES, recorder_notes
 from echo_ingest.decode.rules import Rules
+from echo_ingest.formatting import utc
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     Alternative,
@@ -141,10 +141,7 @@ def _detection(
         node=message.node,
         sensor_id=_sensor_id(fields) or notes.serial,
         message_id=_message_id(fields),
-        observed_at=when.observed_at,
-        time_source=when.time_source,
-        time_problem=when.time_problem,
-        device_time=when.device_time,
+        **when,
         place=_sensor_place(fields) or notes.place,
         source_type=values.source_type(fields.sourceType),
         species=name,
@@ -185,10 +182,7 @@ def _recording(
         node=message.node,
         sensor_id=_sensor_id(fields) or notes.serial,
         message_id=_message_id(fields),
-        observed_at=when.observed_at,
-        time_source=when.time_source,
-        time_problem=when.time_problem,
-        device_time=when.device_time,
+        **when,
         place=_sensor_place(fields) or notes.place,
         source_type=values.source_type(fields.sourceType),
         clip=clip,
@@ -219,10 +213,7 @@ def _movement(message: Message, fields: Fields, animal_id: str | int, rules: Rul
         node=message.node,
         sensor_id=_sensor_id(fields),
         message_id=_message_id(fields),
-        observed_at=when.observed_at,
-        time_source=when.time_source,
-        time_problem=when.time_problem,
-        device_time=when.device_time,
+        **when,
         place=_sensor_place(fields),
         source_type=values.source_type(fields.sourceType),
         species=species,
@@ -258,10 +249,7 @@ def _telemetry(message: Message, fields: Fields, rules: Rules) -> Identified:
         node=message.node,
         sensor_id=sensor_id,
         message_id=_message_id(fields),
-        observed_at=when.observed_at,
-        time_source=when.time_source,
-        time_problem=when.time_problem,
-        device_time=when.device_time,
+        **when,
         place=_sensor_place(fields),
         source_type=values.source_type(fields.sourceType),
         health=health,
@@ -295,13 +283,15 @@ def _health(message: Message, fields: Fields, rules: Rules) -> Health | None:
     else:
         source, paths = fields.health_data, NESTED_HEALTH
     battery_percent, external_power = values.battery(fields.batteryPct, "batteryPct")
-    uptime_seconds, booted_at = values.uptime(
-        source.uptime,
-        paths.uptime,
-        datetime.combine(rules.first_day, time(), UTC),
-        times.received(message.received_at_ms),
-        rules.of(message.node).clock_ahead_seconds,
-    )
+    uptime_seconds = booted_at = None
+    if source.uptime is not None:
+        uptime_seconds, booted_at = values.uptime(
+            source.uptime,
+            paths.uptime,
+            rules.first_moment,
+            utc(message.received_at_ms),
+            rules.of(message.node).clock_ahead_seconds,
+        )
     health = Health(
         status=values.optional_exact_text(fields.status, "status"),
         battery_percent=battery_percent,

@@ -83,9 +83,13 @@ class DecodeError(Exception):
 def quoted(value: object) -> str:
     """Quote what the sender wrote, printable and short."""
     text = str(value)
-    shown = text[:QUOTED_CHARACTERS_MAX]
-    shown = "".join(letter if letter.isprintable() else "·" for letter in shown)
+    shown = printable(text[:QUOTED_CHARACTERS_MAX])
     return f'"{shown}…"' if len(text) > QUOTED_CHARACTERS_MAX else f'"{shown}"'
+
+
+def printable(text: str) -> str:
+    """Return the text with a dot for each character that cannot be printed."""
+    return "".join(letter if letter.isprintable() else "·" for letter in text)
 
 
 def digits(number: float) -> str:

@@ -5,7 +5,7 @@ ignored otherwise.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -55,6 +55,8 @@ class _OpenSoundscapeNote(Struct, frozen=True, gc=False):
 
 def recorder_notes(metadata: Metadata, file_name: str | None = None) -> RecorderNotes:
     """Read the notes in a clip's metadata, and the name of its file if that is known."""
+    if not metadata and not file_name:
+        return NO_NOTES
     readings = [read(metadata) for read in TIMES]
     if file_name:
         readings.append(file_names.started_at(file_name))
@@ -66,14 +68,19 @@ def recorder_notes(metadata: Metadata, file_name: str | None = None) -> Recorder
     )
 
 
+def _values(metadata: Metadata, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield the values of those fields that there are."""
+    return (metadata[name] for name in names if name in metadata)
+
+
+def _first_in_calendar(texts: Iterator[str]) -> TimeReading | None:
+    readings = (from_calendar(text) for text in texts)
+    return next((reading for reading in readings if reading is not None), None)
+
+
 def _iso_in(*names: str) -> Callable[[Metadata], TimeReading | None]:
     """Return a reader of the first ISO 8601 time in the fields of these names."""
-
-    def read(metadata: Metadata) -> TimeReading | None:
-        readings = (from_calendar(metadata.get(name, "")) for name in names)
-        return next((reading for reading in readings if reading is not None), None)
-
-    return read
+    return lambda metadata: _first_in_calendar(_values(metadata, names))
 
 
 def _audiomoth_time(metadata: Metadata) -> TimeReading | None:
@@ -81,8 +88,8 @@ def _audiomoth_time(metadata: Metadata) -> TimeReading | None:
 
     The form is that of `setHeaderComment` in the firmware. Version 1.0 names no zone; it wrote UTC.
     """
-    for name in COMMENTS:
-        match = _AUDIOMOTH_TIME.match(metadata.get(name, ""))
+    for comment in _values(metadata, COMMENTS):
+        match = _AUDIOMOTH_TIME.match(comment)
         if match is not None:
             _, hour, minute, second, fraction, day, month, year, zone = match.groups()
             zone = zone.replace(" ", "0") if zone else "UTC"
@@ -96,9 +103,8 @@ def _opensoundscape_time(metadata: Metadata) -> TimeReading | None:
 
     The comment in the note of OpenSoundscape tells when the whole recording began.
     """
-    notes = (_opensoundscape_note(metadata.get(name, "")) for name in COMMENTS)
-    readings = (from_calendar(note.recording_start_time or "") for note in notes)
-    return next((reading for reading in readings if reading is not None), None)
+    notes = (_opensoundscape_note(comment) for comment in _values(metadata, COMMENTS))
+    return _first_in_calendar(note.recording_start_time or "" for note in notes)
 
 
 def _bext_time(metadata: Metadata) -> TimeReading | None:
@@ -133,21 +139,21 @@ SERIALS = ("Serial", f"{wamd.OWN}Serial", "SENSORUID")
 
 def _place(metadata: Metadata) -> Place | None:
     for fields in PLACES:
-        place = noted_places.place(*(metadata.get(name, "") for name in fields))
-        if place is not None:
-            return place
+        if fields[0] in metadata:
+            place = noted_places.place(*(metadata.get(name, "") for name in fields))
+            if place is not None:
+                return place
     return None
 
 
 def _serial(metadata: Metadata) -> str | None:
-    for name in SERIALS:
-        if metadata.get(name):
-            return metadata[name][: values.TEXT_CHARACTERS_MAX]
-    written_in = (metadata.get(name, "") for name in (*ARTISTS, *COMMENTS))
-    for text in written_in:
-        serial = _AUDIOMOTH_SERIAL.search(text)
-        if serial is not None and serial[1].upper() != NO_SERIAL:
-            return serial[1].upper()
+    serial = next(_values(metadata, SERIALS), None)
+    if serial is not None:
+        return serial[: values.TEXT_CHARACTERS_MAX]
+    for text in _values(metadata, (*ARTISTS, *COMMENTS)):
+        match = _AUDIOMOTH_SERIAL.search(text)
+        if match is not None and match[1].upper() != NO_SERIAL:
+            return match[1].upper()
     return None
 
 

@@ -1,7 +1,7 @@
 """What the meaning of a message depends on besides its bytes: the site, its nodes and its words."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime, time
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
@@ -39,12 +39,13 @@ NOT_ANIMALS: Mapping[str, ObservationType] = MappingProxyType(
     {label: kind for kind, labels in _NOT_ANIMALS_BY_KIND.items() for label in labels}
 )
 """Labels of classifiers that name no animal, in lower case."""
-BIRDNET_SOUNDS = frozenset(
+BEFORE_COMMON_NAME = frozenset(
     (
         "engine",
         "environmental",
         "fireworks",
         "gun",
+        "homo sapiens",
         "human non-vocal",
         "human vocal",
         "human whistle",
@@ -53,8 +54,8 @@ BIRDNET_SOUNDS = frozenset(
         "siren",
     )
 )
-"""What BirdNET's labels have in the place of a scientific name, whatever language the rest is in:
-"Human vocal_Menschliche Stimme"."""
+"""What labels that name no animal have in the place of a scientific name, before a common name in
+any language: BirdNET's "Human vocal_Menschliche Stimme", and "Homo sapiens_Human"."""
 
 
 class NodeRules(Struct, frozen=True):
@@ -81,6 +82,11 @@ class Rules(Struct, frozen=True):
     nodes: dict[str, NodeRules] = {}
     """By the node's name. It is brought up to date in place when the nodes file changes."""
 
+    @property
+    def first_moment(self) -> datetime:
+        """The beginning of the first day."""
+        return datetime.combine(self.first_day, time(), UTC)
+
     def observation_type(self, species: str) -> ObservationType:
         """Return what the label of a classifier stands for."""
         label = species.casefold()
@@ -88,7 +94,7 @@ class Rules(Struct, frozen=True):
         if kind is None and "_" in label:
             kind = self.not_animals.get(label.replace("_", " "))
             name, _, common_name = label.partition("_")
-            if kind is None and (name == common_name or name in BIRDNET_SOUNDS):
+            if kind is None and (name == common_name or name in BEFORE_COMMON_NAME):
                 kind = self.not_animals.get(name)
         return kind or "animal"
 

@@ -6,7 +6,7 @@ its time is; everything else that a record is made of must be equal.
 
 import msgspec
 
-from echo_ingest.decode import audio, audio_file
+from echo_ingest.decode import audio_file
 from echo_ingest.decode.fields import BOM
 from echo_ingest.record import Message
 
@@ -16,13 +16,9 @@ TIME_PROPERTIES = ("timestamp", "recorded_at")
 
 def differ_only_in_time(one: Message, other: Message) -> bool:
     """Return whether two valid messages say the same, except for the time that they give."""
-    if _is_audio_file(one.payload) or _is_audio_file(other.payload):
+    if audio_file.is_audio_file(one.payload) or audio_file.is_audio_file(other.payload):
         return one.payload == other.payload and _properties(one) == _properties(other)
     return one.payload == other.payload or _without_time(one) == _without_time(other)
-
-
-def _is_audio_file(payload: bytes) -> bool:
-    return not payload.startswith(b"{") and audio.container(payload) is not None
 
 
 def _properties(message: Message) -> dict[str, str]:

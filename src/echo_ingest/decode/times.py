@@ -7,13 +7,15 @@ and the receipt of the message, and else takes the time of receipt and says why.
 
 import re
 from collections.abc import Sequence
-from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, timedelta
+from typing import NotRequired, TypedDict
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.decode.errors import DecodeError, quoted
+from echo_ingest.decode.errors import DecodeError, printable, quoted
 from echo_ingest.decode.rules import Rules
+from echo_ingest.formatting import utc
 from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import SECONDS_MAX, Message, TimeSource
@@ -38,12 +40,12 @@ WAITED_MAX = timedelta(days=30)
 """For how long a message may have waited whose count, which is not believed, has another start."""
 GPS_WEEKS = timedelta(weeks=1024)
 """GPS counts weeks in ten bits: an old receiver gives a date that lies so far in the past."""
-PLAIN_FROM_DAY = date(2015, 1, 1)
 PLAIN_FROM = datetime(2015, 1, 1, tzinfo=UTC)
+PLAIN_FROM_DAY = PLAIN_FROM.date()
 PLAIN_LATE_SECONDS = 9 * 365 * 86_400
 """A time from that day on that is less than nine years old is none of a clock that was not set, as
 long as it is not before the first day either: that spares most messages the rules one by one."""
-TOLERANCE_SECONDS = CLOCK_TOLERANCE.total_seconds()
+CLOCK_TOLERANCE_SECONDS = CLOCK_TOLERANCE.total_seconds()
 COUNTED_FROM_ELSEWHERE = (None, TimeProblem.BEFORE_FIRST_DAY, TimeProblem.AFTER_RECEIPT)
 """What a count with another start looks like at first."""
 ZONE_WEST_SECONDS, ZONE_EAST_SECONDS = 12 * 3600, 14 * 3600
@@ -79,6 +81,9 @@ _CALENDAR = re.compile(
 )
 """A date and a time as ISO 8601 has them, or with the signs that are allowed in file names."""
 
+_NO_OFFSET = re.compile(r"[+-]\d\d:?[6-9]\d$", re.ASCII)
+"""An offset of more than 59 minutes beside its hours, which Python takes for one."""
+
 
 class TimeReading(Struct, frozen=True, gc=False):
     """A time as a device wrote it."""
@@ -103,13 +108,13 @@ class TimeReading(Struct, frozen=True, gc=False):
         return min(int(moment.timestamp()), SECONDS_MAX)
 
 
-class PlacedTime(Struct, frozen=True, gc=False):
-    """When something happened, and how that is known: the fields of a record."""
+class PlacedTime(TypedDict):
+    """The fields of a record that say when something happened, and how that is known."""
 
     observed_at: datetime
     time_source: TimeSource
-    time_problem: TimeProblem | None = None
-    device_time: str | None = None
+    time_problem: NotRequired[TimeProblem]
+    device_time: NotRequired[str]
 
 
 # ---------------------------------------------------------------------- belief
@@ -126,9 +131,12 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
         placed = _in_utc(candidates[0].moment)
         if placed is not None:
             late_seconds = message.received_at_ms / 1000 - placed.timestamp()
-            if -TOLERANCE_SECONDS <= late_seconds <= PLAIN_LATE_SECONDS and placed >= PLAIN_FROM:
-                return PlacedTime(placed, "device")  # almost always
-    received_at = received(message.received_at_ms)
+            if (
+                -CLOCK_TOLERANCE_SECONDS <= late_seconds <= PLAIN_LATE_SECONDS
+                and placed >= PLAIN_FROM
+            ):
+                return {"observed_at": placed, "time_source": "device"}  # almost always
+    received_at = utc(message.received_at_ms)
     problems: list[TimeProblem] = []
     for reading in candidates:
         written = _moved(reading.moment, -ahead_seconds) if ahead_seconds else reading.moment
@@ -143,17 +151,22 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
         if placed is None or problem is not None:
             problems.append(problem or TimeProblem.ZONE_UNKNOWN)
         elif ahead_seconds:
-            return PlacedTime(placed, "device", TimeProblem.CORRECTED, _short(reading.words))
+            return {
+                "observed_at": placed,
+                "time_source": "device",
+                "time_problem": TimeProblem.CORRECTED,
+                "device_time": _short(reading.words),
+            }
         else:
-            return PlacedTime(placed, "device")
+            return {"observed_at": placed, "time_source": "device"}
     if problems:
-        return PlacedTime(received_at, "received", problems[0], _short(candidates[0].words))
-    return PlacedTime(received_at, "received")
-
-
-def received(at_ms: int) -> datetime:
-    """Turn a receive time into a datetime."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+        return {
+            "observed_at": received_at,
+            "time_source": "received",
+            "time_problem": problems[0],
+            "device_time": _short(candidates[0].words),
+        }
+    return {"observed_at": received_at, "time_source": "received"}
 
 
 def _has_other_start(moment: datetime, received_at: datetime, waited_max: timedelta) -> bool:
@@ -175,7 +188,6 @@ def _problem(
     A time that could not be placed is held against the limits as the earliest and as the latest
     moment that it can stand for: a clock that says 2036 is wrong in every zone.
     """
-    first_moment = datetime.combine(rules.first_day, time(), UTC)
     by_its_own_clock = written.replace(tzinfo=None)
     as_utc = written.replace(tzinfo=UTC) if placed is None else placed
     if as_utc.year <= CLOCK_FAILED_YEAR or any(
@@ -187,12 +199,12 @@ def _problem(
     earliest = as_utc if placed else _moved(as_utc, -ZONE_EAST_SECONDS)
     latest = as_utc if placed else _moved(as_utc, ZONE_WEST_SECONDS)
     # A host whose own clock was not set when the message came cannot judge that of a device.
-    if received_at >= first_moment:
+    if received_at >= rules.first_moment:
         if earliest > received_at + CLOCK_TOLERANCE:
             return TimeProblem.AFTER_RECEIPT
         if abs(received_at - GPS_WEEKS - as_utc) <= DAY:
             return TimeProblem.GPS_WEEK_ROLLOVER
-    return TimeProblem.BEFORE_FIRST_DAY if latest < first_moment else None
+    return TimeProblem.BEFORE_FIRST_DAY if latest < rules.first_moment else None
 
 
 def _in_utc(moment: datetime, zone: ZoneInfo | None = None) -> datetime | None:
@@ -222,8 +234,7 @@ def _moved(moment: datetime, seconds: float) -> datetime:
 
 def _short(words: str) -> str:
     """Return what a device wrote, printable and of bounded length."""
-    shown = words.strip()[:WORDS_CHARACTERS_MAX]
-    return "".join(letter if letter.isprintable() else "·" for letter in shown)
+    return printable(words.strip()[:WORDS_CHARACTERS_MAX])
 
 
 # ---------------------------------------------------------------------- reading
@@ -272,8 +283,11 @@ def from_calendar(text: str) -> TimeReading | None:
 def _from_iso(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
-        if moment.year in (MINYEAR, MAXYEAR) and moment.tzinfo is not None:
-            moment.astimezone(UTC)  # which may not exist
+        if moment.tzinfo is not None and moment.tzinfo is not UTC:
+            if _NO_OFFSET.search(text):
+                return None
+            if moment.year in (MINYEAR, MAXYEAR):
+                moment.astimezone(UTC)  # which may not exist
     except (ValueError, OverflowError):
         return None
     return moment

@@ -14,6 +14,7 @@ from msgspec import Struct
 from echo_ingest.decode.audio.sound import SAMPLE_RATE_HZ_MAX
 from echo_ingest.decode.errors import DecodeError, digits, quoted
 from echo_ingest.decode.fields import Lla
+from echo_ingest.decode.times import CLOCK_TOLERANCE_SECONDS
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import SECONDS_MAX, Place, SourceType
 
@@ -39,7 +40,6 @@ CPU_PERCENT_MAX = 12_800
 """All of 128 cores."""
 UPTIME_SECONDS_MAX = 315_576_000
 """Ten years. What is between it and the first day is neither a duration nor a time."""
-CLOCK_TOLERANCE_SECONDS = 600
 
 _WHITE_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -163,13 +163,11 @@ def decimal(written: str, *, is_degrees: bool) -> float | None:
     return number if isfinite(number) else None
 
 
-def percent(
-    value: float | None, field: str, most: float = 100, tolerance: float = CALIBRATION_PERCENT
-) -> float | None:
+def percent(value: float | None, field: str, most: float = 100) -> float | None:
     """Read a percentage that may be off by the error of its measurement."""
     if value is None or 0 <= value <= most:
         return value
-    if not -tolerance <= value <= most + tolerance:
+    if not -CALIBRATION_PERCENT <= value <= most + CALIBRATION_PERCENT:
         detail = "less than 0" if value < 0 else f"more than {most:,} %"
         raise DecodeError(ReasonCode.IMPOSSIBLE_VALUE, f"{digits(value)} is {detail}", field)
     return min(max(value, 0.0), most)
@@ -193,14 +191,14 @@ def battery(value: float | None, field: str) -> tuple[float | None, bool | None]
 
 
 def uptime(
-    value: float | None, field: str, first: datetime, received: datetime, clock_ahead: float
+    value: float, field: str, first: datetime, received: datetime, clock_ahead: float
 ) -> tuple[float | None, datetime | None]:
     """Read how long a node has been running in seconds, or when it was started.
 
     The start is a time since 1970, in seconds or milliseconds, by a clock that is `clock_ahead`
     seconds ahead; it lies between `first` and `received`.
     """
-    if value is None or 0 <= value <= UPTIME_SECONDS_MAX:
+    if 0 <= value <= UPTIME_SECONDS_MAX:
         return value, None
     if value < 0:
         raise DecodeError(ReasonCode.IMPOSSIBLE_VALUE, f"{digits(value)} is less than 0", field)

@@ -28,8 +28,8 @@ from msgspec import Struct
 
 from echo_ingest.columns import COLUMNS as FLAT
 from echo_ingest.columns import Row, flat
-from echo_ingest.decode.times import received
 from echo_ingest.export import formulas
+from echo_ingest.formatting import utc
 from echo_ingest.journal import Entry
 from echo_ingest.record import AnyRecord, kind
 
@@ -84,7 +84,7 @@ def row(entry: Entry, record: AnyRecord, audio_path: str | None) -> Row:
     """Return the values of a record for the `COLUMNS` of its kind; None means unknown."""
     of_kind = kind(record)
     audio = (audio_path,) if "audio_path" in NAMES[of_kind] else ()
-    received_at = received(entry.message.received_at_ms)
+    received_at = utc(entry.message.received_at_ms)
     journal = (received_at, entry.message.topic, entry.offset, entry.key.hex())
     return (of_kind, *flat(record), *audio, *journal)
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from echo_ingest.decode import Decoder
-from echo_ingest.decode.times import received
+from echo_ingest.formatting import utc
 from echo_ingest.journal.entries import Entry
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import AnyRecord, Rejected
@@ -47,4 +47,4 @@ def decode_entry(decoder: Decoder, entry: Entry) -> AnyRecord | Unreadable:
 def observed_at(decoder: Decoder, entry: Entry) -> datetime:
     """Return when a record was observed; when it was received, where that cannot be read."""
     observed = None if entry.damaged else decoder.observed_at(entry.message)
-    return observed or received(entry.message.received_at_ms)
+    return observed or utc(entry.message.received_at_ms)

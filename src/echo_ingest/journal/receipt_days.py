@@ -2,13 +2,13 @@
 
 The clock of a machine may leap: by ten years where a battery is empty, by two months and back where
 a board without one starts. So retention does not trust the clock alone. A row says that the clock
-showed another day than before. A day counts as passed only if it was seen between the day before it
-and the day after it, one right after the other, and no leap was noticed meanwhile. So the day in
+showed another day than before. A day counts as passed only if it was seen between an earlier day
+and a later one, each at most `GAP_DAYS_MAX` away, and no leap was noticed meanwhile. So the day in
 which a leap begins or ends does not count, however far the leap goes; nor does the first or the
-last day before the machine was off for a whole day.
+last day before the machine was off for longer.
 
 Between two rows that count, at least a whole day has passed for each of them, unless a clock leaps
-by one day or two while the machine is off: that cannot be told from a day that it was off.
+by up to `GAP_DAYS_MAX` while the machine is off: that cannot be told from days that it was off.
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,8 @@ import apsw
 from msgspec import Struct
 
 DAY_MS = 86_400_000
+GAP_DAYS_MAX = 2
+"""A machine may run every second day only, and its records must go at some time."""
 NEVER = 2**62
 """A day that no clock can show."""
 
@@ -32,11 +34,12 @@ FILL = """
         (SELECT coalesce(max(offset), 0) FROM record)
     ) AS before FROM known LEFT JOIN first USING (day) ORDER BY before, day
 """
-PASSED = """
+PASSED = f"""
     SELECT offset FROM (
         SELECT id, offset, leapt, day - lag(day) OVER by_id AS after_before,
         lead(day) OVER by_id - day AS before_after FROM receipt_day WINDOW by_id AS (ORDER BY id)
-    ) WHERE leapt = 0 AND after_before = 1 AND before_after = 1 ORDER BY id DESC LIMIT 1 OFFSET ?"""
+    ) WHERE leapt = 0 AND after_before BETWEEN 1 AND {GAP_DAYS_MAX}
+    AND before_after BETWEEN 1 AND {GAP_DAYS_MAX} ORDER BY id DESC LIMIT 1 OFFSET ?"""  # noqa: S608
 
 
 class LastDay(Struct, frozen=True):

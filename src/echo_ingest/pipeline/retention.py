@@ -12,10 +12,10 @@ import structlog
 
 from echo_ingest.formatting import utc
 from echo_ingest.journal import Journal, JournalFull
+from echo_ingest.journal.receipt_days import DAY_MS
 
 POLL_SECONDS = 10.0
 PAUSE_SECONDS = 0.05
-DAY_MS = 86_400_000
 LEAP_MS = 3_600_000
 SILENCE_MS = 30 * DAY_MS
 """A service may have been off, so only a longer silence before its start is worth a word."""

@@ -22,6 +22,7 @@ _KNOWN = (
 )
 _KNOWN_NAME = re.compile(_KNOWN)
 _FILE = re.compile(rb"(?:RIFF|RF64|BW64)....WAVE", re.DOTALL)
+_NOT_ZERO = re.compile(rb"[^\0]")
 _SOUND_OR_LAYOUT = re.compile(rb"data|fmt ")
 
 
@@ -49,6 +50,12 @@ def behind(data: bytes, start: int, size: int) -> int:
     if _KNOWN_NAME.match(data, end) or (is_chunk(data, end) and not is_chunk(data, end + 1)):
         return end
     return end + 1
+
+
+def behind_zeros(data: bytes, at: int) -> int:
+    """Return where the zeros end that begin at `at`: they fill the last block of a card."""
+    found = _NOT_ZERO.search(data, at)
+    return found.start() if found else len(data)
 
 
 def nearby(data: bytes, at: int, start: int) -> int:

@@ -88,8 +88,10 @@ def joined(measures: list[AudioMeasure]) -> AudioMeasure:
 
 def note(metadata: dict[str, str], name: str, value: bytes) -> None:
     """Add an entry to `metadata`: printable, short, the first of its name, within the limit."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in text(value).strip())
-    shown = printable[:METADATA_CHARACTERS_MAX].strip()
+    shown = text(value).strip()
+    if not shown.isprintable():
+        shown = "".join(letter if letter.isprintable() else " " for letter in shown)
+    shown = shown[:METADATA_CHARACTERS_MAX].strip()
     if shown and name.isprintable() and len(metadata) < METADATA_ENTRIES_MAX:
         metadata.setdefault(name[:METADATA_NAME_CHARACTERS_MAX], shown)
 
@@ -102,7 +104,9 @@ def text(value: bytes) -> str:
     start, ended, _ = value[:TEXT_BYTES_MAX].partition(b"\0")
     is_whole = bool(ended) or len(value) <= TEXT_BYTES_MAX
     try:
+        if is_whole:
+            return start.decode()
         # A character that was cut in half here is left out.
-        return getincrementaldecoder("utf-8")().decode(start, final=is_whole)
+        return getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError:
         return start.decode("cp1252", errors="replace")

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from echo_ingest.decode.audio.sound import SAMPLE_RATE_HZ_MAX, AudioMeasure
 
-_FACTOR = re.compile(r"\d{1,4}(?:[.,]0*)?", re.ASCII)
+_FACTOR = re.compile(r"(\d{1,4})(?:[.,]0*)?", re.ASCII)
 
 
 def factor(metadata: dict[str, str]) -> int:
@@ -15,7 +15,7 @@ def factor(metadata: dict[str, str]) -> int:
     It is 1 where the file does not say so, or says what no recorder does.
     """
     match = _FACTOR.fullmatch(metadata.get("TE", ""))
-    return max(int(re.split("[.,]", match[0])[0]), 1) if match else 1
+    return max(int(match[1]), 1) if match else 1
 
 
 def as_heard(sound: AudioMeasure) -> AudioMeasure:

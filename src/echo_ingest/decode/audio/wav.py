@@ -19,6 +19,7 @@ FILES_MAX = 100
 def measure(data: bytes) -> AudioMeasure:
     """Measure a WAV file; raise `DecodeError` where it is broken, cut off or empty."""
     measures: list[AudioMeasure] = []
+    nothing: DecodeError | None = None
     at: int | None = 0
     while at is not None:
         if len(measures) == FILES_MAX:
@@ -27,8 +28,15 @@ def measure(data: bytes) -> AudioMeasure:
                 f"the clip is more than {FILES_MAX} WAV files; send one recording per message",
             )
         file = _walk(data, at)
-        measures.append(_measure(data, file))
+        try:
+            measures.append(_measure(data, file))
+        except DecodeError as error:
+            if error.rejected.code is not ReasonCode.AUDIO_EMPTY:
+                raise
+            nothing = error  # which does no harm beside recordings
         at = file.next_at
+    if nothing is not None and not measures:
+        raise nothing
     return joined(measures)
 
 
@@ -62,6 +70,9 @@ def _walk(data: bytes, file_at: int) -> WavFile:
         if riff.is_file(data, at):
             next_at = at
             break
+        if sound is not None and data[at] == 0:
+            at = riff.behind_zeros(data, at)
+            continue
         name, size = riff.HEAD.unpack_from(data, at)
         start = at + riff.HEAD_BYTES
         if name == b"data":

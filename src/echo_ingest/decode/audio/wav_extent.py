@@ -70,7 +70,11 @@ def _is_something_else(data: bytes, at: int) -> bool:
 
 
 def _is_zero(data: bytes, at: int) -> bool:
-    return data.count(0, at) == len(data) - at
+    """Return whether there is nothing but zeros up to the end, or up to the next file."""
+    end = riff.next_file(data, at)
+    if end is None:
+        end = len(data)
+    return data.count(0, at, end) == end - at
 
 
 def _to_the_end(data: bytes, start: int, problem: ClipProblem) -> SoundExtent:

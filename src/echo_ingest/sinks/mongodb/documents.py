@@ -16,7 +16,7 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 
-from echo_ingest.decode.times import received
+from echo_ingest.formatting import utc
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     AnyRecord,
@@ -46,7 +46,7 @@ ID_BYTES = 17
 UNKNOWN = "Unknown"
 """What the API itself writes for a species that the database does not have."""
 
-CLOCK_TOLERANCE = timedelta(days=1)
+AHEAD_MAX = timedelta(days=1)
 """More than a clock that is believed can be ahead."""
 
 Fields = dict[str, object]
@@ -293,7 +293,7 @@ def _impossible_from(delivery: Delivery) -> datetime:
 
     Where our own clock was ahead for a while, reports without a time of their own say so.
     """
-    return received(delivery.message.received_at_ms) + CLOCK_TOLERANCE
+    return utc(delivery.message.received_at_ms) + AHEAD_MAX
 
 
 def _report(node: str, delivery: Delivery, records: tuple[int, ...]) -> Iterator[Write]:

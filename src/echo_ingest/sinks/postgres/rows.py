@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from echo_ingest.columns import COLUMNS as FLAT
 from echo_ingest.columns import PLACE, TABLES, Row, flat, flat_place
-from echo_ingest.decode.times import received
+from echo_ingest.formatting import utc
 from echo_ingest.record import Place, kind
 from echo_ingest.sinks import Delivery
 
@@ -80,7 +80,7 @@ def node_rows(batch: Iterable[Delivery]) -> list[Row]:
 
 
 def _receipt(delivery: Delivery) -> Row:
-    return received(delivery.message.received_at_ms), delivery.offset
+    return utc(delivery.message.received_at_ms), delivery.offset
 
 
 class _NodeUpdate(Struct):
@@ -95,7 +95,7 @@ class _NodeUpdate(Struct):
 def _row(delivery: Delivery) -> tuple[str, Row]:
     record = delivery.record
     table = TABLES[kind(record)]
-    received_at = received(delivery.message.received_at_ms)
+    received_at = utc(delivery.message.received_at_ms)
     row = (delivery.key, delivery.offset, received_at, *flat(record))
     for place in AS_JSON[table]:
         if row[place] is not None:

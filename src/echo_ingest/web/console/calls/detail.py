@@ -71,7 +71,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
             readable=facts.readable,
             earlier=around.earlier,
             later=around.later,
-            not_animals=decoder.rules.not_animals,
+            rules=decoder.rules,
         )
         return sources.pages.page(request, "call.html", view)
 

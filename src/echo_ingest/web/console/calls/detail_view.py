@@ -1,6 +1,6 @@
 """What the page of a call or of a recording shows, computed from records and nothing else. Pure."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -8,10 +8,10 @@ from msgspec import Struct
 
 from echo_ingest.almanac import ListedCall
 from echo_ingest.almanac.observation import TELLS_START, names_of
-from echo_ingest.decode.rules import NOT_ANIMALS
+from echo_ingest.decode import Rules
 from echo_ingest.formatting import milliseconds
 from echo_ingest.quality import TimeProblem
-from echo_ingest.record import AnyRecord, Clip, Detection, Place, Recording
+from echo_ingest.record import AnyRecord, Clip, Detection, ObservationType, Place, Recording
 from echo_ingest.web.console.common_names import known_as
 from echo_ingest.web.schemas import StoredRecord
 
@@ -105,23 +105,13 @@ class CallView(Struct, frozen=True, kw_only=True):
     """Offsets of the one before and the one after, of the same kind and node."""
 
 
-def named(species: str, confidence: float | None, *, is_animal: bool) -> NamedSpecies:
+def named(
+    species: str, confidence: float | None, observation_type: ObservationType
+) -> NamedSpecies:
     """Return a species as people read it."""
     name, common_name = names_of(species)
+    is_animal = observation_type == "animal"
     return NamedSpecies(name, known_as(name, common_name), confidence, is_animal)
-
-
-def alternatives(call: Detection, not_animals: Container[str]) -> list[NamedSpecies]:
-    """Return what the model considered; labels in `not_animals`, in lower case, are none."""
-    return [
-        named(
-            each.species,
-            each.confidence,
-            is_animal=each.species.casefold() not in not_animals
-            and names_of(each.species)[0].casefold() not in not_animals,
-        )
-        for each in call.alternatives
-    ]
 
 
 def timing(record: AnyRecord, received_at: datetime) -> Timing:
@@ -181,7 +171,7 @@ def call_view(
     readable: str | None,
     earlier: int | None,
     later: int | None,
-    not_animals: Container[str] = NOT_ANIMALS,
+    rules: Rules,
 ) -> CallView:
     """Return what to show of a record that is a call or a recording."""
     record = stored.record
@@ -189,10 +179,11 @@ def call_view(
     call = record if isinstance(record, Detection) else None
     return CallView(
         offset=stored.offset,
-        named=named(call.species, call.confidence, is_animal=call.observation_type == "animal")
-        if call
-        else None,
-        alternatives=alternatives(call, not_animals) if call else [],
+        named=named(call.species, call.confidence, call.observation_type) if call else None,
+        alternatives=[
+            named(each.species, each.confidence, rules.observation_type(each.species))
+            for each in (call.alternatives if call else ())
+        ],
         node=record.node,
         sensor_id=record.sensor_id,
         place=record.place,
