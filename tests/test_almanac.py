@@ -543,6 +543,16 @@ def test_a_node_that_was_last_heard_before_a_leap_of_the_clock_is_not_dated_by_i
         assert (counts.known, counts.heard_last_hour) == (1, 1)
 
 
+def test_what_was_received_by_a_clock_that_was_ahead_is_not_of_today(site: Site) -> None:
+    for at_ms in (NOON_MS, NOON_MS + LEAP_MS):
+        site.call("a", at_ms)
+        site.hear("a", at_ms + 1_000, b"rubbish")
+    with contextlib.closing(site.follow()) as almanac:
+        node = almanac.node("a", NOON_MS + MINUTE_MS, NOON_MS)
+        assert node is not None
+        assert (node.records_today, node.calls_today, node.dead_letters_last_day) == (1, 1, 1)
+
+
 def test_an_hour_of_a_wrong_clock_does_not_end_the_hourly_history(site: Site) -> None:
     start_ms = time.time_ns() // 1_000_000 - 5 * HOUR_MS
     for leap_ms in (0, LEAP_MS, 0):

@@ -355,6 +355,11 @@ def test_records_are_a_table_newest_first_in_local_time(cli: Cli, journal: Journ
     assert "Vulpes vulpes fox-7 at -38.77000, 143.50000" in lines[2]
 
 
+def test_a_record_says_that_a_node_runs_on_external_power(cli: Cli, journal: Journal) -> None:
+    append(journal, message("swamp-01", {"nodeId": "swamp-01", "status": "on", "batteryPct": 101}))
+    assert "on, external power" in cli("records").stdout
+
+
 def test_records_are_filtered(cli: Cli, journal: Journal) -> None:
     def offsets(*options: str) -> list[int]:
         shown = cli("records", "--json", *options)

@@ -159,6 +159,7 @@ class MapPoint(Struct, frozen=True, array_like=True):
     last_heard_at_ms: int | None
 
 
+# What is dated later than soon was received while the clock of the host was wrong.
 ORDERS: dict[Order, str] = {
     "name": "name",
     "last_heard": "last_heard_at_ms",
@@ -167,9 +168,10 @@ ORDERS: dict[Order, str] = {
     "disk": "disk_percent",
     "clock": "(SELECT abs(least_delay_ms) FROM node_hour WHERE node_id = id AND hour > :clock"
     " AND hour <= :soon / 3600000 AND timed > 0 ORDER BY hour DESC LIMIT 1)",
-    "records_today": "(SELECT sum(received) FROM node_hour WHERE node_id = id AND hour >= :today)",
+    "records_today": "(SELECT sum(received) FROM node_hour WHERE node_id = id"
+    " AND hour BETWEEN :today AND :soon / 3600000)",
     "dead_letters": "(SELECT nullif(count(*), 0) FROM refusal INDEXED BY refusal_by_time"
-    " WHERE node_id = id AND sink = '' AND at_ms > :day)",
+    " WHERE node_id = id AND sink = '' AND at_ms > :day AND at_ms <= :soon)",
 }
 WHICH: dict[Which, str] = {
     "all": "true",
@@ -184,14 +186,16 @@ NODE = f"""
      temperature_celsius, temperature_at_ms, disk_percent, disk_at_ms, firmware,
      time_problem, confidences >= {FRACTIONS_MIN} AND most_confidence <= {FRACTION_MOST},
      (SELECT max(offset) FROM clip WHERE node_id = node.id),
-     (SELECT coalesce(sum(received), 0) FROM node_hour WHERE node_id = id AND hour >= :today),
-     (SELECT coalesce(sum(calls), 0) FROM node_hour WHERE node_id = id AND hour >= :today),
+     (SELECT coalesce(sum(received), 0) FROM node_hour
+       WHERE node_id = id AND hour BETWEEN :today AND :soon / 3600000),
+     (SELECT coalesce(sum(calls), 0) FROM node_hour
+       WHERE node_id = id AND hour BETWEEN :today AND :soon / 3600000),
      (SELECT coalesce(sum(records), 0) FROM lately WHERE node_id = id
        AND span IN (:span - 6, :span - 5, :span - 4, :span - 3, :span - 2, :span - 1, :span)),
      (SELECT count(*) FROM call WHERE node_id = id AND {EACH_TENTH}
        AND observed_at_ms > :hour AND observed_at_ms <= :now),
      (SELECT count(*) FROM refusal INDEXED BY refusal_by_time
-       WHERE node_id = id AND sink = '' AND at_ms > :day)
+       WHERE node_id = id AND sink = '' AND at_ms > :day AND at_ms <= :soon)
     FROM node WHERE id = :id"""  # noqa: S608
 CLOCK = """
     SELECT hour, timed, least_delay_ms, most_delay_ms FROM node_hour

@@ -306,6 +306,8 @@ def _of_health(health: Health) -> str:
     ):
         if value is not None:
             parts.append(f"{name} {value:g} {unit}")
+    if health.external_power:
+        parts.append("external power")
     if health.uptime_seconds is not None:
         parts.append(f"up {duration(health.uptime_seconds)}")
     if health.booted_at is not None:

@@ -25,12 +25,14 @@ _NOT_ANIMALS_BY_KIND: dict[ObservationType, tuple[str, ...]] = {
     "unclassified": ("unclassified",),
     "human": (
         *("human", "homo sapiens", "human vocal", "human non-vocal", "human whistle"),
+        *("human noise", "person", "people"),
         *("human voice", "human speech", "speech", "voice", "voices", "talking", "conversation"),
         *("laughter", "footsteps", "music", "anthropogenic", "fireworks", "firework"),
         *("gun", "gunshot", "gunshot, gunfire", "explosion", "power tools", "chainsaw", "hammer"),
     ),
     "vehicle": (
-        *("vehicle", "engine", "siren", "car", "truck", "bus", "motorcycle", "traffic", "train"),
+        *("vehicle", "engine", "engine noise", "motor", "machinery", "siren", "car", "truck"),
+        *("bus", "motorcycle", "traffic", "train"),
         *("traffic noise", "aircraft", "airplane", "aeroplane", "plane", "helicopter"),
         *("boat", "boat engine", "ship", "car horn"),
     ),
@@ -91,8 +93,8 @@ class Rules(Struct, frozen=True):
         """Return what the label of a classifier stands for."""
         label = species.casefold()
         kind = self.not_animals.get(label)
-        if kind is None and "_" in label:
-            kind = self.not_animals.get(label.replace("_", " "))
+        if kind is None and ("_" in label or "-" in label):
+            kind = self.not_animals.get(label.replace("_", " ").replace("-", " "))
             name, _, common_name = label.partition("_")
             if kind is None and (name == common_name or name in BEFORE_COMMON_NAME):
                 kind = self.not_animals.get(name)
