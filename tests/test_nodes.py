@@ -289,7 +289,7 @@ async def test_rules_follow_the_file_and_survive_one_that_cannot_be_used(tmp_pat
     path = tmp_path / "nodes.jsonl"
     rules = {"a": NodeRules(clock_ahead_seconds=1)}
     following = asyncio.create_task(follow_node_rules(path, rules, poll_seconds=0.01))
-    cases = (
+    cases: tuple[tuple[str, dict[str, NodeRules]], ...] = (
         (line(name="b", clock_ahead_seconds=2), {"b": NodeRules(clock_ahead_seconds=2)}),
         ("not JSON", {"b": NodeRules(clock_ahead_seconds=2)}),
         (line(name="c", confidence="fraction"), {"c": NodeRules(confidence_is_fraction=True)}),
