@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from echo_ingest.admin import InvalidInput
 from echo_ingest.admin.nodes import parse_span
@@ -26,6 +27,7 @@ from echo_ingest.broker.node_accounts import (
 )
 from echo_ingest.broker.node_rules import follow_node_rules
 from echo_ingest.decode import NodeRules
+from echo_ingest.process.files import atomic_write
 from echo_ingest.settings import Settings
 from tests.harness import Harness, eventually
 
@@ -287,18 +289,20 @@ async def test_rules_follow_the_file_and_survive_one_that_cannot_be_used(tmp_pat
     path = tmp_path / "nodes.jsonl"
     rules = {"a": NodeRules(clock_ahead_seconds=1)}
     following = asyncio.create_task(follow_node_rules(path, rules, poll_seconds=0.01))
-    for text, expected in (
+    cases: tuple[tuple[str, dict[str, NodeRules]], ...] = (
         (line(name="b", clock_ahead_seconds=2), {"b": NodeRules(clock_ahead_seconds=2)}),
         ("not JSON", {"b": NodeRules(clock_ahead_seconds=2)}),
         (line(name="c", confidence="fraction"), {"c": NodeRules(confidence_is_fraction=True)}),
         (line(name="c"), {}),
-    ):
-        path.write_text(text)
-        async with asyncio.timeout(10):
-            while rules != expected:
-                await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        assert rules == expected
+    )
+    with capture_logs() as logs:
+        for count, (text, expected) in enumerate(cases, 1):
+            atomic_write(path, text.encode())
+            async with asyncio.timeout(10):
+                while len(logs) < count:  # one for each file that was read
+                    await asyncio.sleep(0.01)
+            assert rules == expected
+    assert [each["log_level"] for each in logs] == ["info", "error", "info", "info"]
     following.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await following

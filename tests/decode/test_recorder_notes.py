@@ -491,6 +491,13 @@ def test_json_leaves_to_its_clip_what_it_does_not_say(field: str) -> None:
     assert (result.observed_at, result.time_source) == (AT, "device")
 
 
+@pytest.mark.parametrize("written", ["SM4  0042", "SM4\u00a00042", "SM4 \u2009 0042"])
+def test_a_serial_is_the_same_sensor_as_a_file_and_in_json(written: str) -> None:
+    clip = wav(guano(f"Serial: {written}"))
+    in_json = record(Recording, message({"audioClip": base64.b64encode(clip).decode()}))
+    assert (recording(clip).sensor_id, in_json.sensor_id) == ("SM4 0042", "SM4 0042")
+
+
 def test_a_detection_leaves_to_its_clip_what_it_does_not_say() -> None:
     clip = base64.b64encode(wav(NOTES)).decode()
     bare = {"species": "Litoria ewingii", "source_model": "m", "audioClip": clip}

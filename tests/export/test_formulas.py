@@ -1,4 +1,4 @@
-"""No cell of a CSV begins as a formula, whoever splits it, and what was there can be told."""
+"""No cell of a CSV begins as a formula, however it is split, and what was there can be told."""
 
 import csv
 import io

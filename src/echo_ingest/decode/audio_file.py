@@ -55,7 +55,7 @@ def decode(message: Message, rules: Rules, *, hashed: bool) -> Identified:
     record = Recording(
         form=FORM,
         node=message.node,
-        sensor_id=properties.get("sensor_id") or values.tidy(notes.serial or "") or None,
+        sensor_id=properties.get("sensor_id") or notes.serial,
         message_id=properties.get("id"),
         **when,
         place=_place(properties) or notes.place,

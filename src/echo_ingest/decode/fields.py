@@ -232,15 +232,15 @@ def _without_long_texts(text: bytes) -> bytes:
 
 
 def _json_object(pairs: list[tuple[str, object]]) -> _KeyedObject:
-    made = _KeyedObject(pairs)
-    if len(made) < len(pairs):
+    keyed = _KeyedObject(pairs)
+    if len(keyed) < len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                made.twice = key
+                keyed.twice = key
                 break
             seen.add(key)
-    return made
+    return keyed
 
 
 def _path_of_repeated_key(value: object, path: str) -> str | None:

@@ -67,10 +67,10 @@ def _in_words(stem: str) -> datetime | None:
 def _date(match: re.Match[str]) -> date | None:
     year = int(match["year"])
     try:
-        found = date(year, int(match["month"]), int(match["day"]))
+        day = date(year, int(match["month"]), int(match["day"]))
     except ValueError:
         return None
-    return found if YEAR_MIN <= year <= YEAR_MAX else None
+    return day if YEAR_MIN <= year <= YEAR_MAX else None
 
 
 def _start(match: re.Match[str]) -> datetime | None:

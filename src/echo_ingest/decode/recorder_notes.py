@@ -103,8 +103,8 @@ def _opensoundscape_time(metadata: Metadata) -> TimeReading | None:
 
     The comment in the note of OpenSoundscape tells when the whole recording began.
     """
-    notes = (_opensoundscape_note(comment) for comment in _values(metadata, COMMENTS))
-    return _first_in_calendar(note.recording_start_time or "" for note in notes)
+    starts = map(_opensoundscape_start, _values(metadata, COMMENTS))
+    return _first_in_calendar(start for start in starts if start is not None)
 
 
 def _bext_time(metadata: Metadata) -> TimeReading | None:
@@ -149,7 +149,7 @@ def _place(metadata: Metadata) -> Place | None:
 def _serial(metadata: Metadata) -> str | None:
     serial = next(_values(metadata, SERIALS), None)
     if serial is not None:
-        return serial[: values.TEXT_CHARACTERS_MAX]
+        return values.tidy(serial[: values.TEXT_CHARACTERS_MAX])
     for text in _values(metadata, (*ARTISTS, *COMMENTS)):
         match = _AUDIOMOTH_SERIAL.search(text)
         if match is not None and match[1].upper() != NO_SERIAL:
@@ -157,10 +157,11 @@ def _serial(metadata: Metadata) -> str | None:
     return None
 
 
-def _opensoundscape_note(comment: str) -> _OpenSoundscapeNote:
+def _opensoundscape_start(comment: str) -> str | None:
     if not comment.startswith(_OPENSOUNDSCAPE):
-        return _OpenSoundscapeNote()
+        return None
     try:
-        return msgspec.json.decode(comment[len(_OPENSOUNDSCAPE) :], type=_OpenSoundscapeNote)
+        note = msgspec.json.decode(comment[len(_OPENSOUNDSCAPE) :], type=_OpenSoundscapeNote)
     except (msgspec.DecodeError, RecursionError):
-        return _OpenSoundscapeNote()
+        return None
+    return note.recording_start_time

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,8 +24,7 @@ from msgspec import Struct, structs
 
 import echo_ingest
 from echo_ingest.columns import Row
-from echo_ingest.decode import clip_bytes
-from echo_ingest.decode.rules import FIRST_DAY
+from echo_ingest.decode import Rules, clip_bytes
 from echo_ingest.export import clips
 from echo_ingest.export.camtrap.deployments import device_of
 from echo_ingest.export.camtrap.host_clock import ReceiveTime, contradicted
@@ -73,7 +72,7 @@ REASONS_MAX = 20
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 DAY_US = timedelta(days=1) // MICROSECOND
-FIRST_RECEIPT = datetime.combine(FIRST_DAY, time(), UTC)
+FIRST_RECEIPT = Rules().first_moment
 """Nothing was received before: the clock of a host that says so was not set."""
 ORDER = "device, at_us, received_us, offset"
 
@@ -218,12 +217,12 @@ class PartialExport:
             ReceiveTime(offset, at_us, bool(agrees))
             for offset, at_us, agrees in self._db.execute(select, (DAY_US,))
         )
-        found = contradicted(receipts, (FIRST_RECEIPT - EPOCH) // MICROSECOND)
+        contradictions = contradicted(receipts, (FIRST_RECEIPT - EPOCH) // MICROSECOND)
         with needing_room(folder_of(self.target), self._db), self._db:
             self._db.executemany(
                 "UPDATE row SET contradicted = 1, at_us = iif(own_time, at_us, ?)"
                 " WHERE offset BETWEEN ? AND ?",
-                ((each.order_us, each.first_offset, each.last_offset) for each in found),
+                ((each.order_us, each.first_offset, each.last_offset) for each in contradictions),
             )
 
     def in_order(self) -> Iterator[OrderedRow]:

@@ -18,11 +18,11 @@ def fields(body: bytes) -> dict[str, str]:
 
     `TimeReference` counts samples since midnight; 0 says nothing and is left out.
     """
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     for name, start, end in _TEXTS:
-        note(found, name, body[start:end])
+        note(entries, name, body[start:end])
     if len(body) >= _TIME_REFERENCE_AT + U64.size:
         (samples,) = U64.unpack_from(body, _TIME_REFERENCE_AT)
         if samples:
-            found["TimeReference"] = str(samples)
-    return found
+            entries["TimeReference"] = str(samples)
+    return entries

@@ -67,8 +67,8 @@ def streaminfo(info: bytes) -> StreamInfo:
 def _starts(data: bytes) -> list[int]:
     """Return where this file begins, and others that stand behind it."""
     starts = [0]
-    for found in _OPENING.finditer(data, 1):
-        starts.append(found.start())
+    for opening in _OPENING.finditer(data, 1):
+        starts.append(opening.start())
         if len(starts) > FILES_MAX:
             raise DecodeError(
                 ReasonCode.SEVERAL_RECORDINGS,
@@ -163,11 +163,11 @@ def _last_frame(data: bytes, start: int, budget: int) -> FlacFrame | None:
     while (at := data.rfind(b"\xff", max(start, end - budget), at)) >= 0:
         if data[at + 1 : at + 2] not in (b"\xf8", b"\xf9"):
             continue
-        found = flac_frame.frame(data[at : at + HEAD_BYTES_MAX])
-        if found is not None:
+        last = flac_frame.frame(data[at : at + HEAD_BYTES_MAX])
+        if last is not None:
             budget -= end - at
             if flac_frame.is_whole(data[at:end]):
-                return found
+                return last
     return None
 
 

@@ -11,11 +11,11 @@ def fields(body: bytes) -> dict[str, str]:
 
     A line break that is written as backslash and n stays as it is.
     """
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     for line in body[:BYTES_MAX].splitlines():
         name, colon, value = line.partition(b":")
-        if len(found) == METADATA_ENTRIES_MAX:
+        if len(entries) == METADATA_ENTRIES_MAX:
             break
         if colon:
-            note(found, text(name).strip(BYTE_ORDER_MARK).strip(), value)
-    return found
+            note(entries, text(name).strip(BYTE_ORDER_MARK).strip(), value)
+    return entries

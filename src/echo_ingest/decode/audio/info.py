@@ -12,11 +12,11 @@ _PADDING = re.compile(rb"\0{1,3}")
 
 def fields(body: bytes) -> dict[str, str]:
     """Return the tags of a chunk under their own names; lists of another type have none."""
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     if body[:4] == b"INFO":
         for tag, value in _tags(body):
-            note(found, tag.decode("latin-1"), value)
-    return found
+            note(entries, tag.decode("latin-1"), value)
+    return entries
 
 
 def _tags(body: bytes) -> Iterator[tuple[bytes, bytes]]:

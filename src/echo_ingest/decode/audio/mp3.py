@@ -133,10 +133,10 @@ def measure(data: bytes) -> AudioMeasure:
 
 def _first_frame(data: bytes, at: int, end: int) -> int:
     """Return where the first frame begins, behind some rubbish if need be; `at` without one."""
-    found = at - 1
-    while (found := data.find(b"\xff", found + 1, min(at + JUNK_BYTES_MAX, end))) >= 0:
-        if begins(data, found):
-            return found
+    candidate = at - 1
+    while (candidate := data.find(b"\xff", candidate + 1, min(at + JUNK_BYTES_MAX, end))) >= 0:
+        if begins(data, candidate):
+            return candidate
     return at
 
 
@@ -209,7 +209,7 @@ def _announced(first: bytes, head: Mp3Frame) -> Mp3Count | None:
 
 def _further_counts(data: bytes, at: int, end: int) -> list[int]:
     """Return where frames with a count begin behind the first: each opens another file."""
-    found = set()
+    starts = set()
     for name in _COUNTS:
         hit = at
         for _ in range(FILES_MAX):
@@ -219,8 +219,8 @@ def _further_counts(data: bytes, at: int, end: int) -> list[int]:
             for before in (_VBRI_AT,) if name == b"VBRI" else (13, 21, 36):
                 head = frame(data, hit - before)
                 if head is not None and (name == b"VBRI" or head.xing_at == before):
-                    found.add(hit - before)
-    return sorted(found)
+                    starts.add(hit - before)
+    return sorted(starts)
 
 
 @cache
@@ -280,11 +280,11 @@ def _behind_run(data: bytes, at: int, end: int, frames: int, is_counted: bool) -
     behind = min(tags.sound_at(data, at), end)
     if behind >= end or _ERASED.fullmatch(data, behind, end):
         return None
-    found = _first_frame(data, behind, end)
-    is_next = frame(data, found) is not None and found + HEAD_BYTES <= end
-    tagged = found == behind and data[at:behind].count(0) < behind - at
+    next_at = _first_frame(data, behind, end)
+    is_next = frame(data, next_at) is not None and next_at + HEAD_BYTES <= end
+    tagged = next_at == behind and data[at:behind].count(0) < behind - at
     if is_next and tagged:
-        return found
+        return next_at
     if is_next or (end - behind > JUNK_BYTES_MAX and not is_counted):
         raise DecodeError(
             ReasonCode.AUDIO_BROKEN, f"the MP3 is broken after {frames:,} frames, at byte {at:,}"

@@ -18,7 +18,6 @@ from echo_ingest.reasons import ReasonCode
 
 PAGES_MAX = 100_000
 FILES_MAX = 100
-NO_PACKET_ENDS = 2**64 - 1
 GRANULE_MAX = 2**63 - 1
 CONTINUES, BEGINS, ENDS = 1, 2, 4
 OPENING = b"OggS\0"

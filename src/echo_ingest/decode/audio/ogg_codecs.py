@@ -119,8 +119,8 @@ class Flac:
         """Return the samples of a packet of sound, or None for a header."""
         if packet[:1] != b"\xff":
             return None
-        found = flac_frame.frame(packet[: flac_frame.HEAD_BYTES_MAX])
-        return found.samples if found else 0
+        frame = flac_frame.frame(packet[: flac_frame.HEAD_BYTES_MAX])
+        return frame.samples if frame else 0
 
 
 def _vorbis_modes(setup: bytes) -> list[int]:
@@ -132,7 +132,7 @@ def _vorbis_modes(setup: bytes) -> list[int]:
     bits = int.from_bytes(setup, "little")
     at = bits.bit_length() - 1  # the framing bit is the last one
     flags: list[int] = []
-    found: list[int] = []
+    confirmed: list[int] = []
     while at >= VORBIS_MODE_BITS + 6 and len(flags) < VORBIS_MODES_MAX:
         at -= VORBIS_MODE_BITS
         mode = bits >> at & (1 << VORBIS_MODE_BITS) - 1
@@ -141,5 +141,5 @@ def _vorbis_modes(setup: bytes) -> list[int]:
             break
         flags.insert(0, mode & 1)
         if (bits >> at - 6 & 63) + 1 == len(flags):
-            found = list(flags)
-    return found
+            confirmed = list(flags)
+    return confirmed

@@ -65,14 +65,14 @@ def nearby(data: bytes, at: int, start: int) -> int:
     """
     if is_chunk(data, at):
         return at
-    found = _SOUND_OR_LAYOUT.search(data, max(at - HEAD_BYTES, start), at + NEARBY_BYTES)
-    return found.start() if found else at
+    match = _SOUND_OR_LAYOUT.search(data, max(at - HEAD_BYTES, start), at + NEARBY_BYTES)
+    return match.start() if match else at
 
 
 def next_file(data: bytes, start: int) -> int | None:
     """Return where the first WAV file behind `start` begins."""
-    found = _FILE.search(data, start)
-    return found.start() if found else None
+    match = _FILE.search(data, start)
+    return match.start() if match else None
 
 
 def tail(data: bytes, start: int, end: int) -> int:

@@ -54,8 +54,8 @@ def before_zeros(data: bytes, end: int) -> int:
 def _behind_tag(data: bytes, at: int) -> int | None:
     """Return where the tag or the padding that begins at `at` ends; None for anything else."""
     if data.startswith(b"\0", at):
-        found = _NOT_ZERO.search(data, at)
-        return found.start() if found else len(data)
+        sound = _NOT_ZERO.search(data, at)
+        return sound.start() if sound else len(data)
     if data.startswith(b"ID3", at) and at + ID3V2_BYTES <= len(data):
         footer = ID3V2_BYTES if data[at + 5] & 0x10 else 0
         return at + ID3V2_BYTES + _synchsafe(data, at + 6) + footer

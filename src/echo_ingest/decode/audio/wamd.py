@@ -44,7 +44,7 @@ _UNITS = {0x0015: b"C", 0x0016: b"C", 0x0017: b"%RH"}
 
 def fields(body: bytes) -> dict[str, str]:
     """Return the fields of a chunk, under GUANO's names where it has one for them."""
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     at = 0
     for _ in range(FIELDS_MAX):
         if at + _HEAD.size > len(body):
@@ -56,21 +56,21 @@ def fields(body: bytes) -> dict[str, str]:
         if at > len(body):
             break  # the rest of the value may have said something else
         if number == VERSION and value[:2] != U16.pack(KNOWN_VERSION):
-            note(found, f"{OWN}Version", value[:8].hex().encode())
+            note(entries, f"{OWN}Version", value[:8].hex().encode())
             break  # another version may give the ids another meaning
         if number not in (VERSION, PADDING):
-            _note_field(found, number, value)
-    return found
+            _note_field(entries, number, value)
+    return entries
 
 
-def _note_field(found: dict[str, str], number: int, value: bytes) -> None:
+def _note_field(entries: dict[str, str], number: int, value: bytes) -> None:
     if number == TIME_EXPANSION:
         if len(value) >= U16.size:
-            found["TE"] = str(U16.unpack_from(value)[0])
+            entries["TE"] = str(U16.unpack_from(value)[0])
         return
     name = _NAMES.get(number)
     if name is None:
         name = OWN + _BINARY.get(number, f"0x{number:04X}")
         if number in _BINARY or not text(value.rstrip(b"\0")).isprintable():
             value = f"{len(value):,} bytes".encode()
-    note(found, name, value.rstrip(b"\0 ").removesuffix(_UNITS.get(number, b"")))
+    note(entries, name, value.rstrip(b"\0 ").removesuffix(_UNITS.get(number, b"")))

@@ -78,10 +78,10 @@ def _walk(data: bytes, file_at: int) -> WavFile:
         if name == b"data":
             if size == SIZE_IN_DS64 and wide_size is not None:
                 size = wide_size
-            found = wav_extent.extent(data, start, size, file_end)
-            size = found.size_bytes
+            extent = wav_extent.extent(data, start, size, file_end)
+            size = extent.size_bytes
             if sound is None or sound.size_bytes == 0:
-                sound, sound_at = found, start
+                sound, sound_at = extent, start
             elif size:
                 raise DecodeError(
                     ReasonCode.SEVERAL_RECORDINGS,

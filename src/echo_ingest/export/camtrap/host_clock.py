@@ -57,13 +57,13 @@ def contradicted(receipts: Iterable[ReceiveTime], first_us: int) -> list[Contrad
         [index for index, each in enumerate(stretches) if each.start_us >= first_us], stretches
     )
     order_us = stretches[min(believed)].start_us if believed else first_us
-    found = []
+    contradictions = []
     for index, each in enumerate(stretches):
         if index in believed:
             order_us = each.end_us
         else:
-            found.append(Contradicted(each.first_offset, each.last_offset, order_us))
-    return found
+            contradictions.append(Contradicted(each.first_offset, each.last_offset, order_us))
+    return contradictions
 
 
 def _stretches(receipts: Iterable[ReceiveTime]) -> list[ClockStretch]:

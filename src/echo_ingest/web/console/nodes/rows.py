@@ -93,8 +93,8 @@ def clock_error(clock: Clock | None, corrected_seconds: float = 0) -> str | None
     elif clock.verdict == "late or behind":
         words = f"clock behind, or messages late, by {offset}"
     if corrected_seconds:
-        said = f"{offset_words(corrected_seconds)} {direction(corrected_seconds)}"
-        words += f", and not {said} as the nodes file says"
+        corrected = f"{offset_words(corrected_seconds)} {direction(corrected_seconds)}"
+        words += f", and not {corrected} as the nodes file says"
     return words
 
 
