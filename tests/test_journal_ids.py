@@ -270,6 +270,12 @@ def test_json_is_compared_by_its_values_except_for_its_time(
     assert differ_only_in_time(json_message(other), json_message(one)) is same
 
 
+def test_an_id_may_be_a_number_at_one_attempt_and_text_at_the_next() -> None:
+    as_number, as_text = json_message('{"id": 1, "a": 2}'), json_message('{"a": 2, "id": "1"}')
+    assert differ_only_in_time(as_number, as_text)
+    assert not differ_only_in_time(as_number, json_message('{"id": "1", "a": 3}'))
+
+
 def test_a_clip_is_never_the_same_as_json() -> None:
     assert not differ_only_in_time(clip({}), json_message("{}"))
     assert not differ_only_in_time(json_message("{}"), clip({}))

@@ -10,7 +10,8 @@ from echo_ingest.decode import audio_file
 from echo_ingest.decode.fields import BOM
 from echo_ingest.record import Message
 
-TIME_FIELD = "timestamp"
+LEFT_OUT = ("id", "timestamp")
+"""The id is known to be the same, as a number or as text."""
 TIME_PROPERTIES = ("timestamp", "recorded_at")
 
 
@@ -31,10 +32,11 @@ def _properties(message: Message) -> dict[str, str]:
 
 
 def _without_time(message: Message) -> bytes:
-    """Return the JSON without its time, in one spelling; as it came where it cannot be read."""
+    """Return the JSON without its id and its time, in one spelling; as it came where it cannot be read."""
     try:
         fields = msgspec.json.decode(message.payload.removeprefix(BOM), type=dict[str, object])
-        fields.pop(TIME_FIELD, None)
+        for name in LEFT_OUT:
+            fields.pop(name, None)
         return msgspec.json.encode(fields, order="deterministic")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return message.payload
