@@ -32,7 +32,10 @@ def _properties(message: Message) -> dict[str, str]:
 
 
 def _without_time(message: Message) -> bytes:
-    """Return the JSON without its id and its time, in one spelling; as it came where it cannot be read."""
+    """Return the JSON without its id and its time, in one spelling.
+
+    It is returned as it came where it cannot be read.
+    """
     try:
         fields = msgspec.json.decode(message.payload.removeprefix(BOM), type=dict[str, object])
         for name in LEFT_OUT:
