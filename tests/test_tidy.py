@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "echo_ingest"
 
 LAYERS = (
+    ("advised_code",),
     ("reasons", "quality"),
     ("record", "backoff", "metrics", "gauges", "formatting", "process"),
     ("settings", "decode", "columns", "payload_view", "night"),

@@ -4,28 +4,10 @@ A record with such a code is stored all the same, with the value that can be tru
 of receipt, the duration of the sound itself.
 """
 
-from enum import StrEnum
-from typing import Self
+from echo_ingest.advised_code import AdvisedCode
 
 
-class _QualityCode(StrEnum):
-    """A code whose value is stored, so it never changes; its texts may."""
-
-    summary: str
-    """What is wrong, as one sentence that holds for every record with this code."""
-    advice: str
-    """What to do about it."""
-
-    def __new__(cls, value: str, summary: str, advice: str) -> Self:
-        """Make a member of its stored value and its two texts."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.summary = summary
-        member.advice = advice
-        return member
-
-
-class TimeProblem(_QualityCode):
+class TimeProblem(AdvisedCode):
     """Why the time of a record is not simply what the device wrote."""
 
     CLOCK_NOT_SET = (
@@ -70,7 +52,7 @@ class TimeProblem(_QualityCode):
     )
 
 
-class ClipProblem(_QualityCode):
+class ClipProblem(AdvisedCode):
     """In which way the header of a clip differs from its sound; the sound counts."""
 
     LENGTH_NOT_ANNOUNCED = (

@@ -4,27 +4,13 @@
 refuse by a rule of our own. What another system says in its own words has no code.
 """
 
-from enum import StrEnum
-from typing import Self
+from echo_ingest.advised_code import AdvisedCode
 
 FORMS = "docs/forms.md shows every form that can be read, with an example."
 
 
-class ReasonCode(StrEnum):
+class ReasonCode(AdvisedCode):
     """A kind of reason. Its value is stored, so it never changes; its texts may."""
-
-    summary: str
-    """What is wrong, as one sentence that holds for every message with this code."""
-    advice: str
-    """What to do about it."""
-
-    def __new__(cls, value: str, summary: str, advice: str) -> Self:
-        """Make a member of its stored value and its two texts."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.summary = summary
-        member.advice = advice
-        return member
 
     @property
     def phrase(self) -> str:
