@@ -762,3 +762,13 @@ def test_an_empty_message_is_a_dead_letter_that_says_what_else_it_may_be() -> No
     assert why.code == Code.EMPTY_MESSAGE
     assert "retained" in Code.EMPTY_MESSAGE.summary
     assert "nothing needs to be done" in Code.EMPTY_MESSAGE.advice
+
+
+@pytest.mark.parametrize("unknown", [None, [0, 0, 0], [None, None, None], [-1, -1], [0, 0, 112]])
+def test_an_unknown_place_does_not_hide_the_one_beside_it(unknown: list[float] | None) -> None:
+    gps = {"lat": -38.7712, "lon": 143.5021}
+    sent = PREDICTION | {"microphoneLLA": unknown, "gps_data": gps}
+    found = agrees(DECODER, sent)
+    assert isinstance(found, Detection), found
+    assert found.place is not None
+    assert (found.place.latitude, found.place.longitude) == (-38.7712, 143.5021)

@@ -306,11 +306,10 @@ def _health(message: Message, fields: Fields, rules: Rules) -> Health | None:
 
 
 def _sensor_place(fields: Fields) -> Place | None:
-    if fields.microphoneLLA is not None:
-        return values.lla(fields.microphoneLLA, MICROPHONE, fields.gps_uncertainty)
+    place = values.lla(fields.microphoneLLA, MICROPHONE, fields.gps_uncertainty)
     gps = fields.gps_data
-    if gps is None:
-        return None
+    if place is not None or gps is None:
+        return place
     return values.place(gps.lat, gps.lon, None, fields.gps_uncertainty, GPS)
 
 
