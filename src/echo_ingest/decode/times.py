@@ -331,7 +331,9 @@ def _extended(day: str) -> str:
 
 
 def _from_number(number: int | float, field: str, stamp: object) -> datetime:
-    # Checked before anything else: an integer in JSON may be larger than any float.
+    if PLAIN_NUMBERS <= number < MILLISECONDS_FROM:
+        return datetime.fromtimestamp(number, UTC)  # almost always
+    # Checked before anything is computed: an integer in JSON may be larger than any float.
     if not SECONDS_MIN <= number < NUMBER_BEYOND:
         raise DecodeError(
             ReasonCode.UNREADABLE_TIME,
@@ -340,7 +342,7 @@ def _from_number(number: int | float, field: str, stamp: object) -> datetime:
         )
     if isinstance(number, float) and number.is_integer():
         number = int(number)
-    if isinstance(number, int) and not PLAIN_NUMBERS <= number < MILLISECONDS_FROM:
+    if isinstance(number, int):
         _refuse_dates(number, field, stamp)
     if number < MILLISECONDS_FROM:
         return datetime.fromtimestamp(number, UTC)
