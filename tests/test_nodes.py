@@ -329,7 +329,7 @@ def test_a_running_service_reads_by_a_changed_rule_within_seconds(tmp_path: Path
         assert confidences() == [0.005]
         assert harness.cli("nodes", "set", "b", "--confidence", "fraction").returncode == 0
         eventually(lambda: confidences() == [0.5])
-        assert '"confidence": "fraction"' in publish(50)
+        eventually(lambda: '"confidence": "fraction"' in publish(50))  # another process may lag
         assert harness.ledger_now()["dead_letters"] == 1
         assert harness.stop(program) == 0
     finally:
