@@ -62,7 +62,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 @pytest.fixture
 def reader(journal: Journal, path: Path) -> Iterator[JournalReader]:
-    reader = JournalReader(path)
+    reader = JournalReader(path, Decoder(1_000_000))
     yield reader
     reader.close()
 
@@ -327,7 +327,7 @@ def test_rows_that_a_disk_has_put_out_of_order_end_the_reading(
     data[at + 8 : at + 12] = data[at + 10 : at + 12] + data[at + 8 : at + 10]
     path.write_bytes(data)
     with (
-        contextlib.closing(JournalReader(path)) as reader,
+        contextlib.closing(JournalReader(path, Decoder(1_000_000))) as reader,
         pytest.raises(JournalUnusable, match="out of order"),
     ):
         read(reader)

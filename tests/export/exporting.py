@@ -51,7 +51,7 @@ def no_progress(_total: int, _doing: str) -> AbstractContextManager[Callable[[in
 
 def export_tables(journal: Path, target: Path, wanted: Request) -> ExportSummary:
     """Export tables to the folder `target`."""
-    with closing(JournalReader(journal)) as reader:
+    with closing(JournalReader(journal, Decoder(PAYLOAD_BYTES_MAX))) as reader:
         partial = begin(target, wanted, start(reader, wanted))
         gather(reader, Decoder(PAYLOAD_BYTES_MAX), partial, no_progress)
     write_tables(partial, no_progress)
@@ -64,7 +64,7 @@ def export_package(
     journal: Path, target: Path, wanted: Request, project: Project
 ) -> tuple[ExportSummary, PackageSummary]:
     """Export a data package to the folder `target`."""
-    with closing(JournalReader(journal)) as reader:
+    with closing(JournalReader(journal, Decoder(PAYLOAD_BYTES_MAX))) as reader:
         partial = begin(target, wanted, start(reader, wanted))
         gather(reader, Decoder(PAYLOAD_BYTES_MAX), partial, no_progress)
     packaged = package.write(partial, project, no_progress)

@@ -247,7 +247,7 @@ def pages_of(reader: JournalReader) -> list[reading.JournalPage]:
 
 def test_what_arrives_meanwhile_is_for_the_next_export(tmp_path: Path) -> None:
     journal = journal_of(tmp_path / "journal.db", messages(0, 1_010))
-    with closing(JournalReader(journal)) as reader:
+    with closing(JournalReader(journal, Decoder(PAYLOAD_BYTES_MAX))) as reader:
         pages = reading.pages(
             reader, Decoder(PAYLOAD_BYTES_MAX), request_for(), reading.start(reader, request_for())
         )

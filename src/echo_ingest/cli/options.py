@@ -12,7 +12,7 @@ import structlog
 import typer
 
 from echo_ingest.decode import Decoder
-from echo_ingest.journal.reader import ANY_SIZE, JournalReader
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.settings import Settings, load
 
 
@@ -35,7 +35,7 @@ def settings_of(context: typer.Context) -> Settings:
     return load(os.environ, config)
 
 
-def open_reader(settings: Settings, decoder: Decoder = ANY_SIZE) -> JournalReader:
+def open_reader(settings: Settings, decoder: Decoder | None = None) -> JournalReader:
     """Open the journal for reading; raise `JournalUnusable` if there is none.
 
     `decoder` as in `JournalReader`: that of the site, where records are selected by time.

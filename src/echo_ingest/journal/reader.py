@@ -44,7 +44,6 @@ __all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "ReceivedAhead
 
 PAGE_ROWS = 200
 STRETCH_OFFSETS = 1_000
-ANY_SIZE = Decoder(2**30)
 
 Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types
 T = TypeVar("T")
@@ -105,7 +104,7 @@ class ReceivedAhead(Struct, frozen=True):
 class JournalReader:
     """A read-only view of a journal."""
 
-    def __init__(self, path: Path, decoder: Decoder = ANY_SIZE) -> None:
+    def __init__(self, path: Path, decoder: Decoder | None = None) -> None:
         """Raise `JournalUnusable` if there is no journal at `path`.
 
         `decoder` says when a record was observed, where a selection asks for that.
@@ -240,6 +239,8 @@ class JournalReader:
         """Return those that were observed in the time of the selection."""
         if not selection.has_time:
             return entries
+        # Without the site's rules, the time of a record could be another one.
+        assert self._decoder is not None, "a selection by time needs the decoder of the site"
         return [each for each in entries if selection.includes(observed_at(self._decoder, each))]
 
     def stretch(
