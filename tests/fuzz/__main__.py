@@ -4,20 +4,16 @@ Each input is made from the seed and its number; `--only NUMBER` shows one and j
 """
 
 import argparse
-import os
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from echo_ingest.decode import Decoder
 from tests.fuzz.campaign import Tally, judge_range
+from tests.fuzz.cores import on_all_cores
 from tests.fuzz.inputs import input_of
 from tests.fuzz.judge import PAYLOAD_BYTES_MAX, judge
 
-PART = 2_000
 SHOWN_BYTES_MAX = 2_000
 
 
@@ -43,14 +39,8 @@ def main() -> None:
 def campaign(seed: int, inputs: int) -> Tally:
     """Judge a number of inputs in as many processes as there are cores."""
     tally = Tally(Counter(), [])
-    parts = [range(first, min(first + PART, inputs)) for first in range(0, inputs, PART)]
-    bar = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with bar, ProcessPoolExecutor(os.cpu_count()) as processes:
-        progress = bar.add_task("", total=inputs)
-        for done in as_completed([processes.submit(judge_range, seed, part) for part in parts]):
-            part = done.result()
-            tally.add(part)
-            bar.advance(progress, part.outcomes.total())
+    for part in on_all_cores(judge_range, seed, inputs):
+        tally.add(part)
     return tally
 
 

@@ -7,18 +7,15 @@ that it does not believe the device, or be rejected where that is right; everyth
 
 import argparse
 import hashlib
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from echo_ingest.decode import Decoder, NodeRules, Rules, clip_bytes
 from echo_ingest.decode.rules import NOT_ANIMALS
@@ -32,12 +29,12 @@ from echo_ingest.record import (
     Rejected,
     kind,
 )
+from tests.fuzz.cores import on_all_cores
 from tests.fuzz.true_messages import NODE, case_of
 from tests.fuzz.truths import EPOCH, Case, PlaceTruth, Refusal, Site, SoundTruth, Truth, WhenTruth
 
 EXACT, NOT_BELIEVED, REJECTED, WRONG = "exact", "not_believed", "rejected", "wrong"
 OUTCOMES = (EXACT, NOT_BELIEVED, REJECTED, WRONG)
-PART = 2_000
 WRONG_SHOWN_MAX = 20
 SHOWN_BYTES_MAX = 3_000
 PAYLOAD_BYTES_MAX = 50_331_648
@@ -285,14 +282,8 @@ def _outcome(case: Case) -> tuple[str, tuple[str, ...]]:
 def meaning_campaign(seed: int, inputs: int) -> MeaningTally:
     """Judge a number of messages in as many processes as there are cores."""
     tally = MeaningTally(Counter(), Counter(), [], Counter())
-    parts = [range(first, min(first + PART, inputs)) for first in range(0, inputs, PART)]
-    bar = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with bar, ProcessPoolExecutor(os.cpu_count()) as processes:
-        progress = bar.add_task("", total=inputs)
-        for done in as_completed([processes.submit(judge_meanings, seed, part) for part in parts]):
-            part = done.result()
-            tally.add(part)
-            bar.advance(progress, part.outcomes.total())
+    for part in on_all_cores(judge_meanings, seed, inputs):
+        tally.add(part)
     return tally
 
 
