@@ -45,7 +45,7 @@ def path(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[JournalReader]:
-    with contextlib.closing(JournalReader(path)) as reader:
+    with contextlib.closing(JournalReader(path, Decoder(1_000_000))) as reader:
         yield reader
 
 
