@@ -19,7 +19,7 @@ LAYERS = (
     ("record", "backoff", "metrics", "gauges", "formatting", "process"),
     ("settings", "decode", "columns", "payload_view", "night"),
     ("mqtt", "journal", "sinks", "broker"),
-    ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator"),
+    ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator", "proxy"),
     ("web",),
     ("service",),
     ("cli",),

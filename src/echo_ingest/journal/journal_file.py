@@ -9,7 +9,7 @@ import apsw
 
 from echo_ingest.journal.receipt_days import NEVER, fill
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """There is a file `schema_N.sql` for each version up to this one."""
 VERSION_WITH_RECEIPT_DAYS = 3
 BUSY_TIMEOUT_MS = 10_000
