@@ -23,10 +23,11 @@ from echo_ingest.journal import Appended, Journal, Ledger
 from echo_ingest.journal.changes import JournalChanges
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import DeadLetterEntry
-from echo_ingest.journal.journal_file import SCHEMA_VERSION, bring_up_to_date, transaction
+from echo_ingest.journal.journal_file import transaction
 from echo_ingest.journal.reader import JournalReader, Parked, Selection
 from echo_ingest.journal.recovery.detect import check_schema, find_damage
 from echo_ingest.journal.recovery.salvage import salvage
+from echo_ingest.journal.schema import SCHEMA_VERSION, bring_up_to_date
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import DeadLetter, Duplicate, Message, Outcome, Stored
 

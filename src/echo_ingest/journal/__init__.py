@@ -38,7 +38,9 @@ After a crash
 
 Versions
   `schema_1.sql` makes the tables, each later file alters them. A journal of an earlier version is
-  brought up to date when the service opens it, in one transaction; readers take it as it is.
+  brought up to date when the service opens it, in one transaction and after a copy was made
+  (`migration.py`); readers take it as it is. A journal of a newer version, or of a build whose
+  tables are not those of their number, is left alone (`schema.py`).
 
 All calls on one `Journal` come from one thread. Other processes may read at any time, and write in
 short transactions (`settle`, `replay`); a call waits for them for up to ten seconds and then raises
@@ -60,16 +62,17 @@ from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
 from echo_ingest.journal.journal_file import (
     JournalFull,
     JournalUnusable,
-    bring_up_to_date,
     connect,
     needing_room,
     writing,
 )
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.locations import place_of
+from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
 from echo_ingest.journal.plan import AppendPlan, Arrival, Known, StoredKey, plan
 from echo_ingest.journal.receipt_days import LastDay
+from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
 from echo_ingest.record import (
     Duplicate,
@@ -124,6 +127,10 @@ class Journal:
         self._room = Capacity(path, bytes_max, disk_free_bytes_min)
         path.touch(mode=0o600, exist_ok=True)
         self._db = connect(path)
+        if inspect_schema(self._db).state is SchemaState.OLDER:
+            self._db.close()
+            migrate(path, disk_free_bytes_min)
+            self._db = connect(path)
         with needing_room(path, self._db):
             self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")

@@ -17,6 +17,7 @@ from msgspec import Struct
 from echo_ingest import broker
 from echo_ingest.broker.node_rules import follow_node_rules
 from echo_ingest.journal import Journal
+from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.recovery.detect import noting
 from echo_ingest.journal.recovery.salvage import mend
 from echo_ingest.monitoring.broker_health import BrokerHealth
@@ -230,12 +231,13 @@ async def _beside(runtime: Runtime, beside: Callable[[Runtime], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def _journal(settings: Settings) -> AsyncIterator[Journal]:
-    """Open the journal, salvaged first if it is damaged; note damage that is met later.
+    """Open the journal, first salvaged or brought up to date; note damage that is met later.
 
     The broker accepts messages meanwhile.
     """
     path = settings.journal_path
     await asyncio.to_thread(mend, path)
+    await asyncio.to_thread(migrate, path, settings.disk_free_bytes_min)
     with (
         noting(path),
         contextlib.closing(
