@@ -32,8 +32,10 @@ from echo_ingest.cli.output import out
 from echo_ingest.cli.status import suspect_confidences
 from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalUnusable
+from echo_ingest.journal.migration import copies_before
 from echo_ingest.journal.recovery.detect import note_of, noted
 from echo_ingest.journal.recovery.salvage import report_of
+from echo_ingest.journal.schema import SCHEMA_VERSION
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.payload_view import printable, size
 from echo_ingest.settings import Settings
@@ -85,6 +87,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", True, "valid")
     yield _data_folder(settings)
     yield _journal(settings)
+    yield from _journal_copies(settings)
     yield from (Finding("confidence", False, words) for words in suspect_confidences(settings))
     yield from _clock(settings)
     if is_own(settings):
@@ -147,6 +150,7 @@ def _journal(settings: Settings) -> Finding:
         with closing(open_reader(settings)) as reader:
             mismatches = reader.audit()
             ledger = reader.ledger()
+            schema = reader.schema_version
     except JournalUnusable as error:
         return Finding("journal", False, str(error))
     if mismatches:
@@ -156,7 +160,27 @@ def _journal(settings: Settings) -> Finding:
             "journal", False, f"{damage}; restart the service: it moves everything that can be "
             "read to a new file and keeps this one. If the disk is healthy, please report this"
         )  # fmt: skip
-    return Finding("journal", True, f"{counted(ledger.stored, 'records')}; the ledger adds up")
+    older = (
+        ""
+        if schema == SCHEMA_VERSION
+        else (
+            f"; it is of an earlier version (schema {schema}): the next start brings it up to date "
+            f"({SCHEMA_VERSION}), and makes a copy before"
+        )
+    )
+    text = f"{counted(ledger.stored, 'records')}; the ledger adds up{older}"
+    return Finding("journal", True, text)
+
+
+def _journal_copies(settings: Settings) -> Iterator[Finding]:
+    """Yield the copies that were made before the journal was brought up to date."""
+    for copy in copies_before(settings.journal_path):
+        if copy.stat().st_size:
+            yield Finding(
+                "journal", None, f"{copy.name} is the journal from before it was brought up to "
+                f"date ({size(copy.stat().st_size)}): remove it when you are sure that you will "
+                "not go back to the version from before"
+            )  # fmt: skip
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:
