@@ -38,6 +38,8 @@ from echo_ingest.journal.recovery.salvage import report_of
 from echo_ingest.journal.schema import SCHEMA_VERSION
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.payload_view import printable, size
+from echo_ingest.process.files import obstacle_in, why_unwritable
+from echo_ingest.service.missed import missed_note_of
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink, Unavailable
 from echo_ingest.sinks.registry import configured, sinks_of, title_of
@@ -113,6 +115,11 @@ def _data_folder(settings: Settings) -> Finding:
                 "set IOT_DATA_DIR to a folder of yours"
             )  # fmt: skip
         return Finding(part, None, f"{path} does not exist yet; `echo-ingest up` creates it")
+    if (
+        path.is_dir()
+        and (why := why_unwritable(path / "journal.db", obstacle_in(path))) is not None
+    ):
+        return Finding(part, False, why)
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         return Finding(
             part,
@@ -143,6 +150,11 @@ def _journal(settings: Settings) -> Finding:
         return Finding(
             "journal", False, f"it was damaged, and everything that could be read was saved: read "
             f"{report}, do what it says, and then remove it"
+        )  # fmt: skip
+    if (missed := missed_note_of(path)).exists():
+        return Finding(
+            "journal", False, "it is a new one, and there was another one before in this folder, "
+            f"which is gone: read {missed}, do what it says, and then remove it"
         )  # fmt: skip
     if note_of(path).exists():
         return Finding("journal", False, str(noted(path, note_of(path).read_text().strip())))

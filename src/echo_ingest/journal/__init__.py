@@ -70,6 +70,7 @@ from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
+from echo_ingest.journal.open_files import JournalGone, OpenFiles
 from echo_ingest.journal.plan import AppendPlan, Arrival, Known, StoredKey, plan
 from echo_ingest.journal.receipt_days import LastDay
 from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
@@ -89,6 +90,7 @@ __all__ = [
     "Entry",
     "Journal",
     "JournalFull",
+    "JournalGone",
     "JournalUnusable",
     "Ledger",
     "SinkLedger",
@@ -146,10 +148,14 @@ class Journal:
         self._has_keys_with_time = self._holds_keys_with_time()
         self._day = receipt_days.last_day(self._db)
         self._day_looked_at = self._day.id
+        self._files = OpenFiles(path, self._db)
 
     def close(self) -> None:
         """Write the WAL back into the file and close it."""
+        if self._files.gone is not None:
+            self._files.write_back()  # SQLite does it only where the file is in its place
         self._db.close()
+        self._files.close()
 
     def _writing(self) -> contextlib.AbstractContextManager[None]:
         return writing(self.path, self._db)
@@ -159,11 +165,14 @@ class Journal:
     def append(self, arrivals: Sequence[Arrival]) -> Appended:
         """Make a batch durable, in order, and return when it is.
 
-        Raises `JournalFull` if there is no room; then nothing has changed.
+        Raises `JournalFull` if there is no room; then nothing has changed. Raises `JournalGone` if
+        the file was removed or replaced; then nothing more is stored.
         """
+        self._files.require()
         self._room.require(self.used_bytes())
         with self._writing():
             planned, day = self._insert(arrivals)
+        self._files.require()  # last: what went to a file that nobody finds is not durable
         self._day = day
         self._unacknowledged -= planned.answered
         self._unacknowledged += planned.opened
@@ -440,6 +449,11 @@ class Journal:
         return False
 
     # ------------------------------------------------------------------ figures
+
+    @property
+    def files(self) -> OpenFiles:
+        """The files of the journal, and whether they are where they were opened."""
+        return self._files
 
     def ledger(self) -> Ledger:
         """Return the ledger: the proof that nothing was dropped in silence."""

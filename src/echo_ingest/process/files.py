@@ -5,6 +5,7 @@ And why a file cannot be written, in words that say what to do about it.
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 NEIGHBOUR_SUFFIX = ".new"
@@ -52,6 +53,18 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_private(folder: Path) -> bool:
+    """Let nobody but its owner enter a folder; return whether others could until now.
+
+    Who can open a file in it can hold a lock on it, too, and so keep us out. Raises
+    `PermissionError` if the folder is not ours. On a file system without modes nothing changes.
+    """
+    if not stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        return False
+    folder.chmod(0o700)
+    return True
 
 
 def why_unwritable(path: Path, number: int | None) -> str | None:

@@ -25,7 +25,9 @@ from echo_ingest.monitoring.node_counts import count_nodes
 from echo_ingest.pipeline.retention import retain
 from echo_ingest.process.orphans import end_orphan, lock_file, try_lock
 from echo_ingest.process.shutdown import cancel, first_error, stop_signal
+from echo_ingest.service.missed import log_if_secrets_missed, note_if_missed
 from echo_ingest.service.runtime import Runtime
+from echo_ingest.service.storage_watch import StorageWatch
 from echo_ingest.service.supervisor import keep_running
 from echo_ingest.service.web_process import listen, web_child
 from echo_ingest.settings import (
@@ -72,6 +74,7 @@ async def run_up(
             "use that one: type `echo-ingest run`, or leave IOT_ENDPOINT unset"
         )
     with _sole_owner(settings.data_dir):
+        log_if_secrets_missed(settings.journal_path)
         async with (
             broker.running(settings) as own,
             _orphans_ended(settings.data_dir) as locks,
@@ -120,8 +123,10 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
                     tasks.create_task(web.serve(web.create_health_app(watch), listener)),
                     tasks.create_task(watch.run()),
                 ]
-            await _until_either(stopping, own)
+            failure = await _until_either(stopping, own)
             await cancel(beside)
+            if failure is not None:
+                raise ServiceStopped(failure)
     except BaseExceptionGroup as group:
         raise first_error(group) from group
 
@@ -163,7 +168,7 @@ async def _serve(
                     intake.append(tasks.create_task(runtime.broker_stats.run()))
                 if beside is not None:
                     intake.append(tasks.create_task(_beside(runtime, beside)))
-                await _until_either(stopping, own)
+                failure = await _until_either(stopping, own, runtime.storage)
 
                 log.info("stopping")
                 runtime.draining = True
@@ -173,6 +178,8 @@ async def _serve(
                     await own.stop()
                 await cancel(delivery)
                 await cancel([*aside, http])
+                if failure is not None:
+                    raise ServiceStopped(failure)
     except BaseExceptionGroup as group:
         raise first_error(group) from group
     log.info("stopped")
@@ -209,18 +216,23 @@ async def _orphans_ended(data_dir: Path) -> AsyncIterator[_Locks]:
         yield _Locks(web, delivery)
 
 
-async def _until_either(stopping: asyncio.Event, own: broker.Broker | None) -> None:
-    """Wait for the signal to stop.
+async def _until_either(
+    stopping: asyncio.Event, own: broker.Broker | None, storage: StorageWatch | None = None
+) -> str | None:
+    """Wait for the signal to stop, and return None.
 
-    Raises `ServiceStopped` with the last words of our broker if that ends.
+    If our broker ends, return its last words, and if a part of the storage is gone, which one.
     """
     waiting: list[asyncio.Task[Any]] = [asyncio.create_task(stopping.wait())]
     if own is not None:
         waiting += [asyncio.create_task(own.wait()), asyncio.create_task(own.follow())]
+    if storage is not None:
+        waiting.append(asyncio.create_task(storage.run()))
     try:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.is_set():
-            raise ServiceStopped(done.pop().result())
+        if stopping.is_set():
+            return None
+        return str(done.pop().result())
     finally:
         await cancel(waiting)
 
@@ -238,29 +250,30 @@ async def _journal(settings: Settings) -> AsyncIterator[Journal]:
     path = settings.journal_path
     await asyncio.to_thread(mend, path)
     await asyncio.to_thread(migrate, path, settings.disk_free_bytes_min)
-    with (
-        noting(path),
-        contextlib.closing(
-            Journal(
-                path,
-                bytes_max=settings.journal_bytes_max,
-                disk_free_bytes_min=settings.disk_free_bytes_min,
-            )
-        ) as journal,
-    ):
+    note_if_missed(path)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(noting(path))
+        journal = Journal(
+            path,
+            bytes_max=settings.journal_bytes_max,
+            disk_free_bytes_min=settings.disk_free_bytes_min,
+        )
+        stack.callback(journal.files.forget_false_damage)
+        stack.enter_context(contextlib.closing(journal))
         yield journal
 
 
 @contextlib.contextmanager
 def _sole_owner(data_dir: Path) -> Iterator[None]:
-    """Make the data folder (0700) and keep a second service out of it."""
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = (data_dir / "lock").open("w")
-    except PermissionError:
-        raise ServiceStopped(broker.unwritable_remedy(data_dir)) from None
-    with file as lock:
-        if not try_lock(lock.fileno()):
+    """Make the data folder (0700), and keep other users and a second service out of it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            broker.keep_private(data_dir)
+            lock = stack.enter_context(lock_file(data_dir / "lock"))
+        except PermissionError:
+            raise ServiceStopped(broker.unwritable_remedy(data_dir)) from None
+        if not try_lock(lock):
             raise ServiceStopped(
                 f"another echo-ingest runs on {data_dir}: stop it, or give this one its own "
                 "IOT_DATA_DIR"
