@@ -92,7 +92,7 @@ def keep_private(data_dir: Path) -> None:
     except PermissionError:
         raise BrokerError(
             f"other users can enter {data_dir} (mode {mode:04o}), where they could read everything "
-            f"and hold its locks, and it is not ours to close: type `sudo chmod 700 {data_dir}` and "
+            f"and hold its locks, and it is not ours: type `sudo chmod 700 {data_dir}` and "
             f"`sudo chown -R {os.geteuid()} {data_dir}`, or set IOT_DATA_DIR to a new folder in it"
         ) from None
 

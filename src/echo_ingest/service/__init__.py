@@ -177,7 +177,10 @@ async def _serve(
                 if own is not None:
                     await own.stop()
                 await cancel(delivery)
-                await cancel([*aside, http])
+                await cancel(aside)
+                if failure is not None:
+                    failure += await runtime.storage.rescued(stopping)
+                await cancel([http])
                 if failure is not None:
                     raise ServiceStopped(failure)
     except BaseExceptionGroup as group:
