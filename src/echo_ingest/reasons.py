@@ -25,6 +25,12 @@ class ReasonCode(AdvisedCode):
         "Have the device send shorter clips, or raise IOT_PAYLOAD_BYTES_MAX, restart the service"
         " and retry these messages: they are kept whole.",
     )
+    TOPIC_TOO_LONG = (
+        "topic_too_long",
+        "The topic, or the name of the node in it, is too long.",
+        "Give the device a name of at most 64 characters and a topic of at most 256. If you do not"
+        " know the device, somebody else may have its password.",
+    )
     DAMAGED = (
         "damaged",
         "The disk returned other bytes than were stored.",

@@ -27,6 +27,9 @@ TIME_DIGITS = frozenset((10, 13, 16, 19))
 """How many digits a time has in seconds, milliseconds, microseconds or nanoseconds since 1970."""
 DIGITS = "0123456789"
 TOPICS_REMEMBERED = 1_000
+NODE_CHARACTERS_MAX = 64
+TOPIC_CHARACTERS_MAX = 256
+"""MQTT itself allows 65,535 bytes, in which a stranger could hide a page."""
 """For so many topics we keep something in memory; a topic can be 64 kB long."""
 
 
@@ -257,7 +260,8 @@ class Identity(Struct, frozen=True, gc=False):
 
 def payload_hash(message: Message) -> bytes:
     """Return 12 bytes of BLAKE2b over topic and payload: devices cannot construct a collision."""
-    digest = _topic_hash(message.topic).copy()
+    is_short = len(message.topic) <= TOPIC_CHARACTERS_MAX  # longer ones would fill the memory
+    digest = _topic_hash(message.topic).copy() if is_short else _new_topic_hash(message.topic)
     digest.update(message.payload)
     return digest.digest()
 
@@ -265,6 +269,10 @@ def payload_hash(message: Message) -> bytes:
 @functools.lru_cache(TOPICS_REMEMBERED)
 def _topic_hash(topic: str) -> hashlib.blake2b:
     """Return a hash of the topic alone: continuing a copy of it is cheaper than starting anew."""
+    return _new_topic_hash(topic)
+
+
+def _new_topic_hash(topic: str) -> hashlib.blake2b:
     return hashlib.blake2b(topic.encode() + b"\0", digest_size=12)
 
 

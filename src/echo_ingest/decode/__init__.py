@@ -8,14 +8,14 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from echo_ingest.decode import audio_file, echo
+from echo_ingest.decode import audio_file, echo, topics
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.fast_path import identify as identify_at_a_glance
 from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.decode.identified import Identified
 from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import AnyRecord, Identity, Message, Rejected
+from echo_ingest.record import NODE_CHARACTERS_MAX, AnyRecord, Identity, Message, Rejected
 
 __all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "message_id"]
 
@@ -39,9 +39,12 @@ class Decoder(Struct, frozen=True):
     def identify(self, message: Message) -> Identity | Rejected:
         """Decode as far as the journal needs: is the message valid, and which message is it?
 
-        The answer agrees with that of `decode` for every message. Most messages are plain enough
-        for the fast path, and the identity does not depend on the hash of the clip.
+        The answer agrees with that of `decode`, except that here the topic counts too: what is
+        stored is decoded whatever its topic. Most messages are plain enough for the fast path, and
+        the identity does not depend on the hash of the clip.
         """
+        if len(message.topic) > NODE_CHARACTERS_MAX and (rejected := topics.too_long(message)):
+            return rejected
         if message.node not in self.rules.nodes:
             identified = identify_at_a_glance(message.payload)
             if identified is not None:

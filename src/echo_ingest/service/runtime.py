@@ -18,7 +18,7 @@ from echo_ingest.monitoring.broker_stats import BrokerStats
 from echo_ingest.monitoring.loopback import LoopbackCheck
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pipeline.ingest import Ingest
-from echo_ingest.record import TOPICS_REMEMBERED
+from echo_ingest.record import TOPIC_CHARACTERS_MAX, TOPICS_REMEMBERED
 from echo_ingest.service.delivery_process import DeliveryProcess
 from echo_ingest.settings import Endpoint, LocalEndpoint, Settings
 from echo_ingest.sinks import SinkState
@@ -57,7 +57,7 @@ class Runtime:
                 loopback_topic=self.loopback.topic,
                 session_expiry_seconds=settings.session_expiry_seconds,
             ),
-            node_of=functools.lru_cache(TOPICS_REMEMBERED)(settings.node_of),
+            node_of=_node_of(settings),
             on_connected=self._on_connected,
             on_loopback=self.loopback.on_message,
         )
@@ -175,3 +175,9 @@ class Runtime:
                 meaning="the broker has forgotten our session; the messages that it held for us "
                 "while we were away are lost, unless the devices send them again",
             )
+
+
+def _node_of(settings: Settings) -> Callable[[str], str | None]:
+    """Return `settings.node_of`, which remembers topics; those too long to be read name no node."""
+    known = functools.lru_cache(TOPICS_REMEMBERED)(settings.node_of)
+    return lambda topic: known(topic) if len(topic) <= TOPIC_CHARACTERS_MAX else None
