@@ -139,7 +139,7 @@ def connect_bytes(data: bytes | bytearray) -> int | None:
 def parse_connect(packet: bytes) -> Connect:
     """Read a complete CONNECT. Raises `PacketRefused`."""
     _, body_at = read_length(packet, 1)
-    fields = _Fields(packet, body_at)
+    fields = _ConnectFields(packet, body_at)
     name = fields.field()
     flags_at = fields.position + 1
     level_byte, flags, *_keep_alive = fields.take(4)
@@ -162,7 +162,7 @@ def parse_connect(packet: bytes) -> Connect:
     return Connect(packet, level, client_id, user, body_at, flags_at, login_at)
 
 
-class _Fields:
+class _ConnectFields:
     """Reads the fields of a packet one after the other."""
 
     def __init__(self, packet: bytes, position: int) -> None:
