@@ -27,8 +27,10 @@ from echo_ingest.proxy.bootstrap import (
 )
 from echo_ingest.proxy.device import CHUNK_BYTES, Common, DeviceConnection
 from echo_ingest.proxy.gate import Gate
+from echo_ingest.proxy.layers import Layer
 from echo_ingest.proxy.packets import SHUTTING_DOWN
 from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.websocket import WebSocketLayer
 from echo_ingest.settings import LocalEndpoint
 
 NICENESS = 0
@@ -106,9 +108,15 @@ async def _serve(listener: DeviceListener, places: Places, common: Common) -> as
         stream.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNANSWERED_SECONDS_MAX * 1000
         )
-    return await asyncio.get_running_loop().create_server(
-        lambda: DeviceConnection(listener.port, places, common), sock=stream, backlog=BACKLOG
-    )
+
+    def connection() -> DeviceConnection:
+        layers: list[Layer] = []
+        if listener.protocol == "websockets":
+            layers.append(WebSocketLayer())
+        return DeviceConnection(listener.port, places, common, layers)
+
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(connection, sock=stream, backlog=BACKLOG)
 
 
 def _places_max(bootstrap: ProxyBootstrap) -> int:

@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Protocol
 
 from msgspec import Struct
 
 from echo_ingest.proxy.activity import Activity, Peer, shown
 from echo_ingest.proxy.gate import Gate
+from echo_ingest.proxy.layers import Layer, LayerRefused
 from echo_ingest.proxy.packets import (
     DISCONNECT_BYTE,
     INVALID_CLIENT_ID,
@@ -66,34 +66,6 @@ FAREWELL_WORDS = {
     0x95: "a packet was too large for the broker",
     0x98: "an administrator disconnected it",
 }
-
-
-class Layer(Protocol):
-    """What lies between the bytes of the connection and MQTT: TLS, or WebSockets."""
-
-    ended: str | None
-    """How the device has ended the layer, in words, once it has."""
-
-    def receive(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take what came; return what it means, and what is to be answered.
-
-        Raises `LayerRefused`.
-        """
-
-    def send(self, data: bytes) -> bytes:
-        """Return what to write so that the device gets `data`."""
-
-    def close(self) -> bytes:
-        """Return what to write last."""
-
-
-class LayerRefused(PacketRefused):
-    """A device breaks the rules of a layer."""
-
-    def __init__(self, label: str, words: str, answer: bytes) -> None:
-        super().__init__(label, words)
-        self.answer = answer
-        """What is to be written by the layer itself, before the connection ends."""
 
 
 class Common(Struct):
