@@ -25,11 +25,12 @@ from echo_ingest.proxy.bootstrap import (
     ProxyBootstrap,
     ProxyReport,
 )
-from echo_ingest.proxy.device import CHUNK_BYTES, Common, DeviceConnection
+from echo_ingest.proxy.device import Common, DeviceConnection
 from echo_ingest.proxy.gate import Gate
-from echo_ingest.proxy.layers import Layer
+from echo_ingest.proxy.layers import CHUNK_BYTES, Layer
 from echo_ingest.proxy.packets import SHUTTING_DOWN
 from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.tls import TlsPort, follow_certificates
 from echo_ingest.proxy.websocket import WebSocketLayer
 from echo_ingest.settings import LocalEndpoint
 
@@ -71,6 +72,7 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
         broker=LocalEndpoint(bootstrap.broker),
         payload_bytes_max=bootstrap.payload_bytes_max,
         reserved_client_ids=frozenset(each.encode() for each in bootstrap.reserved_client_ids),
+        certificate_secret=bootstrap.certificate_secret,
         held=HeldBytes(HELD_BYTES_MAX),
         gate=Gate(),
         activity=Activity(),
@@ -78,13 +80,15 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
     )
     places_max = _places_max(bootstrap)
     ports = [Places(places_max) for _ in bootstrap.listeners]
+    certificates = [None if each.tls is None else TlsPort(each.tls) for each in bootstrap.listeners]
     servers = [
-        await _serve(listener, places, common)
-        for listener, places in zip(bootstrap.listeners, ports, strict=True)
+        await _serve(listener, tls, places, common)
+        for listener, tls, places in zip(bootstrap.listeners, certificates, ports, strict=True)
     ]
     beside = [
         asyncio.create_task(_end_with_parent(reader, stopping)),
         asyncio.create_task(_report(writer, common)),
+        asyncio.create_task(follow_certificates(each for each in certificates if each)),
     ]
     log.info("proxy listens", ports=[each.port for each in bootstrap.listeners])
     await stopping.wait()
@@ -94,7 +98,9 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
     await cancel(beside)
 
 
-async def _serve(listener: DeviceListener, places: Places, common: Common) -> asyncio.Server:
+async def _serve(
+    listener: DeviceListener, tls: TlsPort | None, places: Places, common: Common
+) -> asyncio.Server:
     metrics.DEVICE_CONNECTIONS.labels(str(listener.port)).set_function(lambda: len(places))
     metrics.DEVICES_ACCEPTED.labels(str(listener.port))
     stream = socket.socket(fileno=listener.descriptor)
@@ -110,7 +116,7 @@ async def _serve(listener: DeviceListener, places: Places, common: Common) -> as
         )
 
     def connection() -> DeviceConnection:
-        layers: list[Layer] = []
+        layers: list[Layer] = [] if tls is None else [tls.layer()]
         if listener.protocol == "websockets":
             layers.append(WebSocketLayer())
         return DeviceConnection(listener.port, places, common, layers)
