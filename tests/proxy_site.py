@@ -1,5 +1,6 @@
 """The proxy as its real process, before a real mosquitto that listens at a socket file alone."""
 
+import json
 import os
 import pickle
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -37,6 +39,7 @@ class ProxySite:
     ) -> None:
         self.socket = folder / "devices"
         self.log_path = folder / "proxy.log"
+        self._begin = 0
         self._folder, self._program = folder, mosquitto
         (folder / "passwords").write_text(
             "".join(password_line(account, bytes(12), 1) for account in accounts)
@@ -115,7 +118,17 @@ class ProxySite:
                 self.reports.append(msgspec.json.decode(line, type=ProxyReport))
 
     def log(self) -> str:
-        return self.log_path.read_text()
+        """Return what the proxy has logged since `begin`."""
+        return self.log_path.read_text()[self._begin :]
+
+    def begin(self) -> None:
+        """Forget what was logged, for the next test."""
+        self._begin = len(self.log_path.read_text())
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """Return the log's lines of one kind."""
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
 
     def metric(self, name: str) -> float:
         """Return a value of the newest report; `name` has its labels."""

@@ -1,0 +1,422 @@
+"""The proxy before a real mosquitto: who gets through, and what nobody can do to the others."""
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from echo_ingest.broker import Credentials
+from tests.harness import eventually
+from tests.proxy_site import (
+    ACCOUNT,
+    PAYLOAD_BYTES_MAX,
+    ProxySite,
+    memory_mb,
+)
+
+USER_PROPERTY = b"\x26\0\0\0\0"
+TAKEN = (0x00, 0x10)
+"""Reason codes of a PUBACK: 0x10 means that nobody has subscribed."""
+WRONG = Credentials("nobody", "wrong")
+
+
+@pytest.fixture(params=["tcp", "websocket"])
+def websocket(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "websocket")
+
+
+@pytest.fixture(scope="module")
+def shared_site(tmp_path_factory: pytest.TempPathFactory, mosquitto: Path) -> Iterator[ProxySite]:
+    with contextlib.closing(ProxySite(tmp_path_factory.mktemp("site"), mosquitto)) as site:
+        yield site
+        assert not site.events("fault in the proxy")
+
+
+@pytest.fixture
+def site(shared_site: ProxySite) -> ProxySite:
+    """Return a site that tests leave as it was."""
+    shared_site.begin()
+    return shared_site
+
+
+@pytest.fixture
+def own_site(tmp_path: Path, mosquitto: Path) -> Iterator[ProxySite]:
+    with contextlib.closing(ProxySite(tmp_path, mosquitto)) as site:
+        yield site
+        assert not site.events("fault in the proxy")
+
+
+def packet(first: int, body: bytes) -> bytes:
+    length, written = len(body), bytearray()
+    while length >= 0x80:
+        written.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes((first, *written, length)) + body
+
+
+def field(data: bytes) -> bytes:
+    return struct.pack(">H", len(data)) + data
+
+
+def connect_packet(
+    level: int = 5,
+    *,
+    client_id: bytes = b"",
+    account: Credentials = ACCOUNT,
+    properties: bytes = b"",
+) -> bytes:
+    """Return a CONNECT with a clean start and a keep-alive of 60 s."""
+    body = field(b"MQTT") + bytes((level, 0xC2, 0, 60))
+    if level == 5:
+        length, written = len(properties), bytearray()
+        while length >= 0x80:
+            written.append(length & 0x7F | 0x80)
+            length >>= 7
+        body += bytes((*written, length)) + properties
+    body += field(client_id) + field(account.user.encode()) + field(account.password.encode())
+    return packet(0x10, body)
+
+
+def publish(payload: bytes, *, properties: bytes = b"", topic: str = "a/b") -> bytes:
+    length, written = len(properties), bytearray()
+    while length >= 0x80:
+        written.append(length & 0x7F | 0x80)
+        length >>= 7
+    head = field(topic.encode()) + b"\0\1" + bytes((*written, length)) + properties
+    return packet(0x32, head + payload)
+
+
+class Wire:
+    """Bytes to a port and back, by TCP or in WebSocket frames."""
+
+    def __init__(self, site: ProxySite, *, websocket: bool, timeout_seconds: float = 20) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._websocket: ClientConnection | None = None
+        if websocket:
+            self._websocket = open_websocket(site.ws_port)
+        else:
+            self._stream = socket.create_connection(("127.0.0.1", site.mqtt_port), timeout_seconds)
+            self._stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data: bytes) -> None:
+        """Send; the other side may have closed already."""
+        with contextlib.suppress(OSError, ConnectionClosed):
+            if self._websocket is not None:
+                self._websocket.send(data)
+            else:
+                self._stream.sendall(data)
+
+    def answer(self) -> bytes:
+        """Return the next bytes that come; none if the connection ends."""
+        try:
+            if self._websocket is not None:
+                data = self._websocket.recv(self._timeout_seconds)
+                assert isinstance(data, bytes)
+                return data
+            return self._stream.recv(65_536)
+        except (ConnectionError, ConnectionClosed):
+            return b""
+
+    def rest(self) -> bytes:
+        """Return all that comes until the connection ends."""
+        data = b""
+        while piece := self.answer():
+            data += piece
+        return data
+
+    def close(self) -> None:
+        if self._websocket is not None:
+            self._websocket.close()
+        else:
+            self._stream.close()
+
+
+def open_websocket(port: int, *subprotocols: str, path: str = "/mqtt") -> ClientConnection:
+    offered = [Subprotocol(each) for each in subprotocols or ("mqtt",)]
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(
+            connect(
+                f"ws://127.0.0.1:{port}{path}",
+                subprotocols=offered,
+                compression=None,
+                close_timeout=1,
+                max_size=None,
+            )
+        )
+        stack.pop_all()  # `close` ends it
+    return opened
+
+
+# ---------------------------------------------------------------------- what gets through
+
+
+@pytest.mark.parametrize("level", [4, 5])
+def test_devices_of_both_versions_publish_and_subscribe(
+    site: ProxySite, websocket: bool, level: int
+) -> None:
+    reader = site.device(websocket=websocket)
+    reader.subscribe("a/#")
+    wire = Wire(site, websocket=websocket)
+    wire.send(connect_packet(level, client_id=b"ridge-07"))
+    assert wire.answer()[0] == 0x20
+    body = field(b"a/b") + b"\0\1" + (b"\0" if level == 5 else b"") + b"hello"
+    wire.send(packet(0x32, body))
+    assert wire.answer()[:4] in (b"\x40\x02\0\1", b"\x40\x03\0\1")
+    assert reader.received_topics(0.5) == ["a/b"]
+    wire.send(b"\xe0\0")
+    assert wire.rest() == b""
+    eventually(lambda: "it said goodbye" in site.log())
+    connected = [each for each in site.events("device connected") if each["client_id"]]
+    assert [(each["client_id"], each["user"]) for each in connected] == [("ridge-07", "echopub")]
+    assert connected[0]["address"] == "127.0.0.1"
+
+
+def test_a_clip_of_the_largest_size_passes_and_one_byte_more_does_not(
+    site: ProxySite, websocket: bool
+) -> None:
+    device = site.device(websocket=websocket)
+    before = memory_mb(site.proxy.pid)
+    assert device.put("a/b", bytes(PAYLOAD_BYTES_MAX)) in TAKEN
+    assert memory_mb(site.proxy.pid) < before + 8
+    assert device.put("a/b", bytes(PAYLOAD_BYTES_MAX + 65_536)) is None
+    eventually(lambda: "PUBLISH has 50,397,192 bytes" in site.log())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 100])
+def test_messages_arrive_whole_however_they_are_cut(
+    site: ProxySite, websocket: bool, size: int
+) -> None:
+    reader = site.device()
+    reader.subscribe("a/#")
+    stream = connect_packet() + b"".join(
+        publish(bytes(200 * number), topic=f"a/{number}") for number in range(5)
+    )
+    wire = Wire(site, websocket=websocket)
+    if websocket:  # mosquitto accepts no more than the log-in in small frames, and neither do we
+        wire.send(connect_packet())
+        assert wire.answer()
+        stream = stream[len(connect_packet()) :]
+    for start in range(0, len(stream), size):
+        wire.send(stream[start : start + size])
+    assert reader.received_topics(1) == [f"a/{number}" for number in range(5)]
+
+
+def test_what_is_sent_right_behind_connect_waits_for_the_log_in(
+    site: ProxySite, websocket: bool
+) -> None:
+    wire = Wire(site, websocket=websocket)
+    wire.send(connect_packet() + publish(b"{}") + b"\xc0\0")
+    answers = b""
+    while not answers.endswith(b"\xd0\0"):
+        answers += wire.answer()
+    assert answers[0] == 0x20
+    assert b"\x40" in answers
+
+
+# ---------------------------------------------------------------------- what does not
+
+
+def test_a_wrong_password_is_answered_by_mosquitto(site: ProxySite, websocket: bool) -> None:
+    wire = Wire(site, websocket=websocket)
+    wire.send(connect_packet(account=WRONG))
+    assert wire.rest()[3] in (0x86, 0x87)
+    (refused,) = eventually(lambda: site.events("device refused"))
+    assert (refused["user"], refused["reason"]) == ("nobody", "not authorized")
+
+
+@pytest.mark.parametrize(("level", "answer"), [(4, b"\x20\x02\0\x02"), (5, b"\x20\x03\0\x85\0")])
+def test_the_names_of_our_own_sessions_are_refused(
+    site: ProxySite, websocket: bool, level: int, answer: bytes
+) -> None:
+    wire = Wire(site, websocket=websocket)
+    wire.send(connect_packet(level, client_id=b"echo-ingest-secret"))
+    assert wire.rest() == answer
+    assert not site.device(client_id="echo-ingest-secre").refused
+
+
+@pytest.mark.parametrize(
+    ("what", "answer"),
+    [
+        (connect_packet(properties=USER_PROPERTY * 14_000), b"\x20\x03\0\x95\0"),
+        (packet(0x10, field(b"MQTT") + b"\4\xc2\0\0" + bytes(70_000)), b""),
+        (b"\x10\xff\xff\xff\xff\x01", b""),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b""),
+        (packet(0x10, field(b"MQTT") + b"\x05\xc2\0\0\0\xff\xff"), b"\x20\x03\0\x81\0"),
+        (packet(0x10, field(b"MQTT") + b"\x06\xc2\0\0\0\0\0"), b"\x20\x02\0\x01"),
+    ],
+    ids=["large", "large 3.1.1", "long length", "http", "short", "version"],
+)
+def test_a_connect_that_breaks_a_limit_reaches_nobody(
+    site: ProxySite, websocket: bool, what: bytes, answer: bytes
+) -> None:
+    wire = Wire(site, websocket=websocket)
+    wire.send(what)
+    assert wire.rest() == answer
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        (publish(b"{}", properties=USER_PROPERTY * 14_000), 0x95),
+        (packet(0x82, bytes(70_000)), 0x95),
+        (b"\x00\0", 0x81),
+        (b"\x20\x02\0\0", 0x81),
+        (connect_packet(), 0x81),
+        (b"\xc0\xff\xff\xff\xff\x01", 0x81),
+    ],
+    ids=["properties", "subscribe", "type 0", "connack", "second connect", "long length"],
+)
+def test_a_packet_that_breaks_a_limit_ends_the_connection(
+    site: ProxySite, websocket: bool, what: bytes, code: int
+) -> None:
+    wire = Wire(site, websocket=websocket)
+    wire.send(connect_packet())
+    assert wire.answer()[0] == 0x20
+    wire.send(publish(b"{}") + what)  # what came before is still passed on
+    assert wire.rest().endswith(bytes((0xE0, 1, code)))
+    (gone,) = eventually(lambda: site.events("device disconnected"))
+    assert gone["reason"]
+
+
+@pytest.mark.parametrize("request_line", [b"GET / HTTP/1.1", b"POST / HTTP/1.1", b"\x16\x03\x01"])
+def test_the_websocket_port_answers_what_is_no_websocket(
+    site: ProxySite, request_line: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", site.ws_port), 5) as stream:
+        stream.sendall(request_line + b"\r\nHost: x\r\n\r\n")
+        assert stream.recv(9) == b"HTTP/1.1 "
+        assert stream.recv(1) == b"4"
+
+
+def test_a_request_has_a_limit(site: ProxySite) -> None:
+    with socket.create_connection(("127.0.0.1", site.ws_port), 5) as stream:
+        stream.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000)
+        assert stream.recv(12) == b"HTTP/1.1 431"
+
+
+def test_subprotocols_and_paths_are_those_of_mosquitto(site: ProxySite) -> None:
+    for offered, chosen in ((("mqtt",), "mqtt"), (("x", "mqttv3.1", "mqtt"), "mqttv3.1")):
+        opened = open_websocket(site.ws_port, *offered, path="/any/path?x")
+        assert opened.subprotocol == chosen
+        opened.close()
+    with pytest.raises(InvalidStatus):
+        open_websocket(site.ws_port, "chat")
+
+
+def test_pings_are_answered_and_text_is_not_taken(site: ProxySite) -> None:
+    opened = open_websocket(site.ws_port)
+    assert opened.ping(b"there?").wait(5)
+    opened.send(connect_packet())
+    assert opened.recv(5)
+    opened.send([publish(b"one")[:3], publish(b"one")[3:]])  # a message in two frames
+    assert opened.recv(5)
+    opened.send("text")
+    with pytest.raises(ConnectionClosed) as caught:
+        opened.recv(5)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1003
+
+
+# ---------------------------------------------------------------------- the two ends
+
+
+def test_devices_are_closed_when_the_broker_ends_and_come_back_with_it(
+    own_site: ProxySite, websocket: bool
+) -> None:
+    device = own_site.device(websocket=websocket)
+    assert device.is_connected()
+    own_site.stop_broker()
+    assert not device.is_connected()
+    wire = Wire(own_site, websocket=websocket)
+    wire.send(connect_packet())
+    assert wire.rest() == b"\x20\x03\0\x88\0"
+    own_site.start_broker()
+    assert not own_site.device(websocket=websocket).refused
+
+
+def test_it_ends_with_its_parent(own_site: ProxySite) -> None:
+    device = own_site.device()
+    own_site.leave_alone()
+    assert own_site.proxy.wait(10) == 0
+    assert not device.is_connected()
+
+
+def test_it_tells_devices_that_the_service_stops(own_site: ProxySite, websocket: bool) -> None:
+    wire = Wire(own_site, websocket=websocket)
+    wire.send(connect_packet())
+    assert wire.answer()
+    own_site.proxy.terminate()
+    assert wire.rest() == b"\xe0\x01\x8b"
+    wire.close()
+    assert own_site.proxy.wait(5) == 0
+
+
+def test_connections_are_counted_by_port(own_site: ProxySite) -> None:
+    devices = [own_site.device(websocket=True) for _ in range(3)]
+    port = own_site.ws_port
+    eventually(lambda: own_site.metric(f'echo_ingest_device_connections{{port="{port}"}}') == 3)
+    assert own_site.metric(f'echo_ingest_devices_accepted_total{{port="{port}"}}') == 3
+    for device in devices:
+        device.close()
+    eventually(lambda: own_site.metric(f'echo_ingest_device_connections{{port="{port}"}}') == 0)
+    wire = Wire(own_site, websocket=True)
+    wire.send(connect_packet(account=WRONG))
+    assert wire.rest()
+    refused = 'echo_ingest_devices_refused_total{reason="credentials"}'
+    eventually(lambda: own_site.metric(refused) == 1)
+
+
+def test_no_connection_leaks(site: ProxySite, websocket: bool) -> None:
+    """However a connection ends, nothing of it stays open in the proxy."""
+    before = open_files(site.proxy.pid)
+    for last in (b"", b"\xe0\0", b"\0\0", publish(bytes(100_000))[:50_000]):
+        wire = Wire(site, websocket=websocket)
+        wire.send(connect_packet())
+        assert wire.answer()
+        wire.send(last)
+        wire.close()
+    half_open = Wire(site, websocket=False)
+    half_open.send(connect_packet())
+    half_open._stream.shutdown(socket.SHUT_WR)
+    assert half_open.rest()[:1] in (b"\x20", b"")
+    eventually(lambda: open_files(site.proxy.pid) == before)
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+# ---------------------------------------------------------------------- places
+
+
+def test_strangers_give_their_places_to_devices(tmp_path: Path, mosquitto: Path) -> None:
+    with contextlib.closing(ProxySite(tmp_path, mosquitto, connections_max=10)) as site:
+        devices = [site.device() for _ in range(9)]
+        strangers = [socket.create_connection(("127.0.0.1", site.mqtt_port), 5) for _ in range(50)]
+        devices.append(site.device())
+        assert all(device.is_connected() for device in devices)
+        full = Wire(site, websocket=False)
+        full.send(connect_packet())
+        assert full.rest() == b""
+        assert not site.device(websocket=True).refused  # each port has places of its own
+        devices.pop().close()
+        devices.append(eventually(site.device))
+        for stranger in strangers:
+            stranger.close()
+
+
+@pytest.mark.slow
+def test_who_does_not_log_in_in_time_is_closed(site: ProxySite, websocket: bool) -> None:
+    began = time.monotonic()
+    wire = Wire(site, websocket=websocket)
+    wire.send(connect_packet()[:-1])
+    assert wire.rest() == b""
+    assert 9 < time.monotonic() - began < 13
+    assert site.events("device refused")[-1]["reason"] == "it did not log in within 10 s"
