@@ -1,25 +1,42 @@
 """The proxy before a real mosquitto: who gets through, and what nobody can do to the others."""
 
+import asyncio
 import contextlib
+import os
+import random
+import signal
 import socket
+import ssl
 import struct
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from echo_ingest.broker import Credentials
-from tests.harness import eventually
+from echo_ingest.broker.node_accounts import node_password
+from echo_ingest.proxy.activity import Activity
+from echo_ingest.proxy.bootstrap import TlsFiles
+from echo_ingest.proxy.device import Common, DeviceConnection
+from echo_ingest.proxy.gate import Gate
+from echo_ingest.proxy.layers import CHUNK_BYTES
+from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.settings import LocalEndpoint
+from tests.harness import Device, eventually
 from tests.proxy_site import (
     ACCOUNT,
+    CERTIFICATE_SECRET,
     PAYLOAD_BYTES_MAX,
     ProxySite,
     memory_mb,
 )
+from tests.test_access import Authority
 
 USER_PROPERTY = b"\x26\0\0\0\0"
 TAKEN = (0x00, 0x10)
@@ -173,9 +190,9 @@ def test_devices_of_both_versions_publish_and_subscribe(
     wire.send(b"\xe0\0")
     assert wire.rest() == b""
     eventually(lambda: "it said goodbye" in site.log())
-    connected = [each for each in site.events("device connected") if each["client_id"]]
-    assert [(each["client_id"], each["user"]) for each in connected] == [("ridge-07", "echopub")]
-    assert connected[0]["address"] == "127.0.0.1"
+    (connected,) = [each for each in site.events("device connected") if each["client_id"]]
+    shown = [connected[name] for name in ("client_id", "user", "address")]
+    assert shown == ["ridge-07", "echopub", "127.0.0.1"]
 
 
 def test_a_clip_of_the_largest_size_passes_and_one_byte_more_does_not(
@@ -373,20 +390,20 @@ def test_connections_are_counted_by_port(own_site: ProxySite) -> None:
     eventually(lambda: own_site.metric(refused) == 1)
 
 
-def test_no_connection_leaks(site: ProxySite, websocket: bool) -> None:
+def test_no_connection_leaks(own_site: ProxySite, websocket: bool) -> None:
     """However a connection ends, nothing of it stays open in the proxy."""
-    before = open_files(site.proxy.pid)
+    before = open_files(own_site.proxy.pid)
     for last in (b"", b"\xe0\0", b"\0\0", publish(bytes(100_000))[:50_000]):
-        wire = Wire(site, websocket=websocket)
+        wire = Wire(own_site, websocket=websocket)
         wire.send(connect_packet())
         assert wire.answer()
         wire.send(last)
         wire.close()
-    half_open = Wire(site, websocket=False)
+    half_open = Wire(own_site, websocket=False)
     half_open.send(connect_packet())
     half_open._stream.shutdown(socket.SHUT_WR)
     assert half_open.rest()[:1] in (b"\x20", b"")
-    eventually(lambda: open_files(site.proxy.pid) == before)
+    eventually(lambda: open_files(own_site.proxy.pid) == before)
 
 
 def open_files(pid: int) -> int:
@@ -420,3 +437,133 @@ def test_who_does_not_log_in_in_time_is_closed(site: ProxySite, websocket: bool)
     assert wire.rest() == b""
     assert 9 < time.monotonic() - began < 13
     assert site.events("device refused")[-1]["reason"] == "it did not log in within 10 s"
+
+
+# ---------------------------------------------------------------------- the gate
+
+
+async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
+    tmp_path: Path, mosquitto: Path
+) -> None:
+    """The connection in this process, since nothing closes the gate of the real one yet."""
+    with contextlib.closing(ProxySite(tmp_path, mosquitto)) as site:
+        common = Common(
+            broker=LocalEndpoint(site.socket),
+            payload_bytes_max=PAYLOAD_BYTES_MAX,
+            reserved_client_ids=frozenset(),
+            certificate_secret=b"",
+            held=HeldBytes(1_000),
+            gate=Gate(),
+            activity=Activity(),
+            buffer=memoryview(bytearray(CHUNK_BYTES)),
+        )
+        server = await asyncio.get_running_loop().create_server(
+            lambda: DeviceConnection(1, Places(10), common), "127.0.0.1", 0
+        )
+        port = server.sockets[0].getsockname()[1]
+        common.gate.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(connect_packet())
+        assert (await reader.read(100))[0] == 0x20
+        writer.write(b"\xc0\0")
+        assert await reader.read(100) == b"\xd0\0"
+        writer.write(publish(b"{}") + b"\xc0\0")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.3)
+        assert common.gate.waiting == 1
+        common.gate.open()
+        answers = await reader.readuntil(b"\xd0\0")
+        assert answers[0] == 0x40
+        common.gate.close()
+        writer.write(publish(b"{}"))
+        await asyncio.to_thread(eventually, lambda: common.gate.waiting == 1)
+        writer.close()
+        site.stop_broker()  # a connection that waits ends with the broker's side
+        await asyncio.to_thread(eventually, lambda: common.gate.waiting == 0)
+        server.close()
+
+
+# ---------------------------------------------------------------------- TLS
+
+
+class TlsSite:
+    """A site with a TLS port, and an authority for its certificate and for those of nodes."""
+
+    def __init__(self, folder: Path, mosquitto: Path, *, certificates_only: bool = False) -> None:
+        self.authority = Authority(folder)
+        ca = self.authority.ca if certificates_only else None
+        names = ("swamp-01", "echopub")
+        accounts = [Credentials(name, node_password(CERTIFICATE_SECRET, name)) for name in names]
+        self.site = ProxySite(
+            folder,
+            mosquitto,
+            tls=TlsFiles(self.authority.certificate, self.authority.key, ca),
+            accounts=(accounts[0], ACCOUNT) if certificates_only else (ACCOUNT,),
+        )
+        self.port = self.site.tls_port
+
+    def device(self, name: str | None = None, account: Credentials = ACCOUNT) -> Device:
+        tls = self.authority.context(name)
+        return Device(self.port, account.user, account.password, tls=tls)
+
+    def close(self) -> None:
+        self.site.close()
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_devices_publish_by_tls(tmp_path: Path, mosquitto: Path, version: ssl.TLSVersion) -> None:
+    with contextlib.closing(TlsSite(tmp_path, mosquitto)) as tls:
+        context = tls.authority.context(None)
+        context.minimum_version = context.maximum_version = version
+        device = Device(tls.port, ACCOUNT.user, ACCOUNT.password, tls=context)
+        reader = tls.device()
+        reader.subscribe("a/#")
+        device.publish([("a/b", bytes(3_000))] * 200)
+        assert reader.received_topics(1) == ["a/b"] * 200
+        assert device.put("b/c", bytes(PAYLOAD_BYTES_MAX)) in TAKEN
+        assert device.put("b/c", bytes(PAYLOAD_BYTES_MAX + 65_536)) is None
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.raises(OSError):
+            Device(tls.port, tls=context)
+        with socket.create_connection(("127.0.0.1", tls.port), 5) as stream:
+            stream.sendall(connect_packet())
+            assert stream.recv(100)[:1] in (b"\x15", b"")  # an alert
+        eventually(lambda: len(tls.site.events("device refused")) == 2)
+        assert {each["reason"][:4] for each in tls.site.events("device refused")} == {"TLS:"}
+
+
+def test_a_certificate_logs_in_as_its_name_whatever_is_said(
+    tmp_path: Path, mosquitto: Path
+) -> None:
+    with contextlib.closing(TlsSite(tmp_path, mosquitto, certificates_only=True)) as tls:
+        for account in (ACCOUNT, WRONG, Credentials("echosub", "")):
+            assert not tls.device("swamp-01", account).refused
+        eventually(lambda: len(tls.site.events("device connected")) == 3)
+        assert {each["user"] for each in tls.site.events("device connected")} == {"swamp-01"}
+        assert tls.device("unknown").refused
+        assert tls.device("echopub").refused  # an account of ours has another password
+        stranger = tls.authority.context(None)
+        trustme.CA().issue_cert(common_name="swamp-01").configure_cert(stranger)
+        for context in (tls.authority.context(None), stranger):
+            with pytest.raises((OSError, AssertionError)):
+                Device(tls.port, tls=context)
+
+
+def test_a_new_certificate_is_served_and_one_that_does_not_fit_is_not(
+    tmp_path: Path, mosquitto: Path
+) -> None:
+    with contextlib.closing(TlsSite(tmp_path, mosquitto)) as tls:
+        device = tls.device()
+        presented = ssl.get_server_certificate(("127.0.0.1", tls.port))
+        tls.authority.renew()
+        eventually(lambda: ssl.get_server_certificate(("127.0.0.1", tls.port)) != presented)
+        presented = ssl.get_server_certificate(("127.0.0.1", tls.port))
+        tls.authority.certificate.write_bytes(tls.authority.ca.read_bytes())
+        eventually(lambda: "certificate not changed" in tls.site.log())
+        assert ssl.get_server_certificate(("127.0.0.1", tls.port)) == presented
+        assert device.is_connected()
+        tls.authority.renew()
+        eventually(lambda: ssl.get_server_certificate(("127.0.0.1", tls.port)) != presented)
