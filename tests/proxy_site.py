@@ -1,8 +1,10 @@
 """The proxy as its real process, before a real mosquitto that listens at a socket file alone."""
 
+import functools
 import json
 import os
 import pickle
+import resource
 import signal
 import socket
 import subprocess
@@ -36,6 +38,7 @@ class ProxySite:
         tls: TlsFiles | None = None,
         accounts: tuple[Credentials, ...] = (ACCOUNT,),
         reserved_client_ids: tuple[str, ...] = ("echo-ingest-secret",),
+        files_max: int | None = None,
     ) -> None:
         self.socket = folder / "devices"
         self.log_path = folder / "proxy.log"
@@ -81,6 +84,11 @@ class ProxySite:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                preexec_fn=None
+                if files_max is None
+                else functools.partial(
+                    resource.setrlimit, resource.RLIMIT_NOFILE, (files_max, files_max)
+                ),
                 pass_fds=[theirs.fileno(), *(each.fileno() for each in listening)],
             )
         theirs.close()

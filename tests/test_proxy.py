@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 import socket
@@ -10,7 +9,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -429,6 +428,29 @@ def test_strangers_give_their_places_to_devices(tmp_path: Path, mosquitto: Path)
             stranger.close()
 
 
+def test_many_devices_come_at_once_to_a_broker_that_stands_still(site: ProxySite) -> None:
+    """Mosquitto lets about a hundred wait; the others wait with us."""
+    site.broker.send_signal(signal.SIGSTOP)
+    wires = [Wire(site, websocket=False) for _ in range(300)]
+    for wire in wires:
+        wire.send(connect_packet())
+    site.broker.send_signal(signal.SIGCONT)
+    assert {wire.answer()[:1] for wire in wires} == {b"\x20"}
+    for wire in wires:
+        wire.close()
+
+
+def test_there_are_no_more_places_than_files(tmp_path: Path, mosquitto: Path) -> None:
+    with contextlib.closing(ProxySite(tmp_path, mosquitto, files_max=240)) as site:
+        (warned,) = site.events("fewer connections than configured")
+        assert warned["each_port"] == 10
+        devices = [site.device() for _ in range(10)]
+        wire = Wire(site, websocket=False)
+        assert wire.rest() == b""
+        for device in devices:
+            device.close()
+
+
 @pytest.mark.slow
 def test_who_does_not_log_in_in_time_is_closed(site: ProxySite, websocket: bool) -> None:
     began = time.monotonic()
@@ -455,6 +477,7 @@ async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
             held=HeldBytes(1_000),
             gate=Gate(),
             activity=Activity(),
+            turn=asyncio.Lock(),
             buffer=memoryview(bytearray(CHUNK_BYTES)),
         )
         server = await asyncio.get_running_loop().create_server(
@@ -567,3 +590,207 @@ def test_a_new_certificate_is_served_and_one_that_does_not_fit_is_not(
         assert device.is_connected()
         tls.authority.renew()
         eventually(lambda: ssl.get_server_certificate(("127.0.0.1", tls.port)) != presented)
+
+
+# ---------------------------------------------------------------------- attacks
+
+MANY_PROPERTIES = USER_PROPERTY * 8_000_000
+"""40 MB; mosquitto and a codec in Python would make an object of each."""
+
+
+class GoodDevice:
+    """A device that publishes all the time, and knows how long each answer took."""
+
+    def __init__(self, site: ProxySite) -> None:
+        self._device = site.device()
+        self._stopping = threading.Event()
+        self.seconds: list[float] = []
+        self.problem: Exception | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(0.01):
+                began = time.monotonic()
+                assert self._device.put("good/device", bytes(300)) in TAKEN
+                self.seconds.append(time.monotonic() - began)
+        except (OSError, AssertionError) as error:
+            self.problem = error
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._device.close()
+
+
+@contextlib.contextmanager
+def nobody_suffers(
+    site: ProxySite, *, broker_mb: float = 8, proxy_mb: float = 40, seconds: float = 2
+) -> Iterator[None]:
+    """Watch memory, and a good device, while the block attacks."""
+    pids = {site.broker.pid: broker_mb, site.proxy.pid: proxy_mb}
+    before = {pid: memory_mb(pid) for pid in pids}
+    most = dict(before)
+    good, stopping = GoodDevice(site), threading.Event()
+
+    def watch() -> None:
+        while not stopping.wait(0.02):
+            for pid in pids:
+                most[pid] = max(most[pid], memory_mb(pid))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+        eventually(lambda: len(good.seconds) >= 20)
+    finally:
+        stopping.set()
+        watching.join()
+        good.stop()
+    assert good.problem is None
+    assert max(good.seconds) < seconds
+    for pid, grows_mb in pids.items():
+        assert most[pid] < before[pid] + grows_mb, (pid == site.proxy.pid, before, most)
+
+
+@pytest.mark.slow
+def test_a_connect_of_millions_of_properties_makes_nobody_suffer(
+    own_site: ProxySite, websocket: bool
+) -> None:
+    attack = connect_packet(account=WRONG, properties=USER_PROPERTY * 10_000_000)
+    with nobody_suffers(own_site):
+        for _ in range(3):
+            wire = Wire(own_site, websocket=websocket)
+            sending = threading.Thread(target=wire.send, args=(attack,))
+            sending.start()
+            assert wire.rest() == b"\x20\x03\0\x95\0"
+            sending.join()
+
+
+@pytest.mark.slow
+def test_thousands_of_half_sent_connects_make_nobody_suffer(
+    own_site: ProxySite, websocket: bool
+) -> None:
+    """Each is as large as is allowed, and its last byte is missing."""
+    connect = connect_packet(account=WRONG, properties=USER_PROPERTY * 13_000)[:-1]
+    wires = []
+    with nobody_suffers(own_site):
+        for _ in range(1_500):
+            wire = Wire(own_site, websocket=websocket)
+            wire.send(connect)
+            wires.append(wire)
+        assert not own_site.device(websocket=websocket).refused
+    reasons = {each["reason"] for each in own_site.events("device refused")}
+    assert any("most memory" in reason for reason in reasons), reasons
+    for wire in wires:
+        wire.close()
+
+
+@pytest.mark.slow
+def test_a_connect_that_comes_slowly_is_over_after_ten_seconds(
+    own_site: ProxySite, websocket: bool
+) -> None:
+    wire = Wire(own_site, websocket=websocket)
+    began, pause = time.monotonic(), threading.Event()
+    with nobody_suffers(own_site):
+        for byte in connect_packet(properties=USER_PROPERTY * 10_000):
+            wire.send(bytes((byte,)))
+            if pause.wait(0.2) or own_site.events("device refused"):
+                break
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.slow
+def test_a_publish_of_millions_of_properties_is_cut_off(
+    own_site: ProxySite, websocket: bool
+) -> None:
+    attack = publish(b"{}", properties=MANY_PROPERTIES)
+    with nobody_suffers(own_site):
+        wire = Wire(own_site, websocket=websocket)
+        wire.send(connect_packet())
+        assert wire.answer()
+        sending = threading.Thread(target=wire.send, args=(attack,))
+        sending.start()
+        assert wire.rest() == b"\xe0\x01\x95"
+        sending.join()
+
+
+@pytest.mark.slow
+def test_a_flood_of_empty_frames_makes_nobody_suffer(own_site: ProxySite) -> None:
+    frames = (b"\x80\x80" + bytes(4), b"\x82\x80" + bytes(4), b"\x89\x80" + bytes(4))
+    request = (
+        b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+    )
+    with nobody_suffers(own_site):
+        for number in range(300):
+            with socket.create_connection(("127.0.0.1", own_site.ws_port), 5) as stream:
+                stream.sendall(request)
+                with contextlib.suppress(OSError):
+                    stream.sendall(frames[number % 3] * 20_000)
+
+
+@pytest.mark.slow
+def test_a_flood_before_a_broker_that_stands_still_is_bounded(
+    own_site: ProxySite, websocket: bool
+) -> None:
+    """Each device sends as long as it can; nothing is lost when the broker goes on."""
+    wires = [Wire(own_site, websocket=websocket, timeout_seconds=60) for _ in range(600)]
+    messages = publish(bytes(2_000)) * 200
+    for wire in wires:
+        wire.send(connect_packet())
+        assert wire.answer()
+    before = memory_mb(own_site.proxy.pid)
+    own_site.broker.send_signal(signal.SIGSTOP)
+    sending = [threading.Thread(target=wire.send, args=(messages,)) for wire in wires]
+    for each in sending:
+        each.start()
+    most = 0.0
+    deadline, pause = time.monotonic() + 5, threading.Event()
+    while time.monotonic() < deadline:
+        most = max(most, memory_mb(own_site.proxy.pid))
+        pause.wait(0.05)
+    assert most < before + 30
+    own_site.broker.send_signal(signal.SIGCONT)
+    for each, wire in zip(sending, wires, strict=True):
+        each.join()
+        answers = b""
+        while answers.count(b"\x40") < 200:
+            piece = wire.answer()
+            assert piece
+            answers += piece
+        wire.close()
+
+
+@pytest.mark.slow
+def test_a_reader_that_does_not_read_holds_little(own_site: ProxySite) -> None:
+    reader, publisher = Wire(own_site, websocket=False), own_site.device()
+    reader.send(connect_packet() + packet(0x82, b"\0\1\0" + field(b"a/#") + b"\0"))
+    before = memory_mb(own_site.proxy.pid)
+    publisher.publish([("a/b", bytes(20_000))] * 2_000, window=20)
+    assert memory_mb(own_site.proxy.pid) < before + 4
+    reader.close()
+
+
+@pytest.mark.slow
+def test_rubbish_of_every_kind_leaves_the_proxy_as_it_was(
+    own_site: ProxySite, websocket: bool
+) -> None:
+    rng = random.Random(14)
+    good = connect_packet() + publish(bytes(70_000), properties=USER_PROPERTY * 10) + b"\xc0\0"
+    with nobody_suffers(own_site):
+        for _ in range(300):
+            damaged = bytearray(good if rng.random() < 0.8 else rng.randbytes(300))
+            for _ in range(rng.randrange(4)):
+                damaged[rng.randrange(60)] = rng.randrange(256)
+            wire = Wire(own_site, websocket=websocket)
+            wire.send(bytes(damaged[: rng.randrange(len(damaged)) + 1]))
+            wire.close()
+    eventually(lambda: own_site.metric(connections(own_site.mqtt_port)) == 0)
+    eventually(lambda: own_site.metric(connections(own_site.ws_port)) == 0)
+
+
+def connections(port: int) -> str:
+    return f'echo_ingest_device_connections{{port="{port}"}}'
