@@ -16,6 +16,7 @@ import binascii
 import contextlib
 import fcntl
 import hashlib
+import hmac
 import os
 import re
 import secrets
@@ -97,6 +98,14 @@ def password_hash(password: str, salt: bytes, rounds: int) -> str:
     """Hash a password by PBKDF2 with SHA-512, in mosquitto's format `$7$`."""
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
     return f"$7${rounds}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+
+
+def node_password(secret: bytes, name: str) -> str:
+    """Return the password that the proxy gives the broker for a node with a certificate.
+
+    Nobody else knows it: the secret is a new one at each start.
+    """
+    return base64.urlsafe_b64encode(hmac.digest(secret, name.encode(), "sha256")).decode()
 
 
 # ---------------------------------------------------------------------- the file
