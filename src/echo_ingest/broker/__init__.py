@@ -88,7 +88,6 @@ STOP_SECONDS_MAX = 60.0  # 2.0 needs as long to save them, and loses them if kil
 PROXY_STOP_SECONDS_MAX = 6.0
 POLL_SECONDS = 0.05
 FILES_BESIDE_CONNECTIONS = 200  # the database of its queues, plugins, logs, and our own connections
-FILES_PER_CONNECTION = 2  # in the proxy: one to the device, one to mosquitto
 
 log = structlog.get_logger("broker")
 
@@ -104,7 +103,6 @@ class Broker:
         accounts: Accounts,
         nodes: tuple[NodeAccount, ...],
         ports: tuple[DevicePort, ...],
-        connections_max: int,
         proxy_lock: int,
     ) -> None:
         self.version = program_version
@@ -120,8 +118,6 @@ class Broker:
         self.certificate_secret = accounts.certificate_secret
         self.ports = ports
         """The ports for devices. Nobody listens there yet."""
-        self.connections_max = connections_max
-        """At each port."""
         self.proxy_lock = proxy_lock
         """The descriptor of a locked file, whose lock the proxy holds too while it lives."""
         self._settings = settings
@@ -201,9 +197,8 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
                 if settings.service_port is not None:
                     check_free(settings.bind, settings.service_port, "IOT_SERVICE_PORT")
                 nodes = read_nodes(settings.nodes_path)
-                files_max, connections_max = _file_and_connection_limits(settings)
                 accounts = prepare(settings, program, program_version, nodes)
-                process = await _start(program, folder, lock, files_max)
+                process = await _start(program, folder, lock, _files_max(settings))
             broker = Broker(
                 process,
                 program_version,
@@ -211,7 +206,6 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
                 accounts,
                 nodes,
                 ports,
-                connections_max,
                 proxy_lock,
             )
             try:
@@ -222,25 +216,16 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
                 await broker.stop()
 
 
-def _file_and_connection_limits(settings: Settings) -> tuple[int, int]:
-    """Return how many files mosquitto may open, and how many connections fit at each port.
+def _files_max(settings: Settings) -> int:
+    """Return how many files mosquitto may open: as many as connections fit, or all that we may.
 
-    Without a limit of its own, mosquitto would inherit ours, which is often 1,024.
+    Without a limit of its own, it would inherit ours, which is often 1,024. The proxy, which needs
+    twice as many, says so if they are too few.
     """
     ports = 2 if settings.tls_cert_file is None else 3
     wanted = ports * settings.connections_max + FILES_BESIDE_CONNECTIONS
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        return wanted, settings.connections_max
-    fit = max((hard - FILES_BESIDE_CONNECTIONS) // (ports * FILES_PER_CONNECTION), 1)
-    if fit < settings.connections_max:
-        log.warning(
-            "fewer connections than configured",
-            each_port=fit,
-            reason=f"this process may open only {hard:,} files, and a connection takes two: raise "
-            "that limit (LimitNOFILE= in systemd), or lower IOT_CONNECTIONS_MAX",
-        )
-    return min(wanted, hard), min(fit, settings.connections_max)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 async def _start(

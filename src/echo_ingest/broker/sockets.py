@@ -21,7 +21,7 @@ from msgspec import Struct
 from echo_ingest.broker.program import BrokerError
 from echo_ingest.settings import Settings
 
-CONNECTIONS_WAITING_MAX = 1_024
+CONNECTIONS_WAITING_MAX = 256
 """How many connections wait at a port while the proxy is started again."""
 PROC = Path("/proc")
 LISTENING = "0A"

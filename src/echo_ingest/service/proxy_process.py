@@ -101,7 +101,7 @@ class ProxyProcess:
         return ProxyBootstrap(
             tuple(_listener(settings, each) for each in own.ports),
             devices_endpoint(settings.data_dir).path,
-            own.connections_max,
+            settings.connections_max,
             settings.payload_bytes_max,
             (settings.client_id, session_name(settings, own_endpoint(settings.data_dir))),
             own.certificate_secret,
