@@ -12,6 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from echo_ingest.broker import SERVICE
 from echo_ingest.proxy.activity import Activity, Peer, shown
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.packets import (
@@ -288,7 +289,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._level = connect.level
         self._peer.client_id = shown(connect.client_id)
         self._peer.user = None if connect.user is None else shown(connect.user)
-        if connect.client_id in self._common.reserved_client_ids:
+        is_ours = connect.user == SERVICE.encode()  # if its password is right
+        if connect.client_id in self._common.reserved_client_ids and not is_ours:
             raise PacketRefused(
                 "reserved id", "its client id is the service's own", INVALID_CLIENT_ID
             )
