@@ -20,7 +20,6 @@ from pathlib import Path
 
 import structlog
 
-from echo_ingest.broker.certificates import check_certificates
 from echo_ingest.broker.configuration import (
     CONFIGURATION_FILE,
     PUBLISHER,
@@ -180,7 +179,6 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
     program = find_mosquitto(settings.mosquitto)
     program_version = version(program)
     folder = make_folder(settings.data_dir)
-    check_certificates(settings)
     with _lock(folder), lock_file(settings.data_dir / "proxy.pid") as proxy_lock:
         if not await end_orphan(proxy_lock, "proxy process", PROXY_STOP_SECONDS_MAX):
             raise BrokerError(

@@ -101,11 +101,12 @@ def password_hash(password: str, salt: bytes, rounds: int) -> str:
 
 
 def node_password(secret: bytes, name: str) -> str:
-    """Return the password that the proxy gives the broker for a node with a certificate.
+    """Return the password with which the proxy logs in a node that has proved its name to it.
 
-    Nobody else knows it: the secret is a new one at each start.
+    Nobody types it: a node with a certificate has no password of its own.
     """
-    return base64.urlsafe_b64encode(hmac.digest(secret, name.encode(), "sha256")).decode()
+    digest = hmac.digest(secret, name.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 # ---------------------------------------------------------------------- the file

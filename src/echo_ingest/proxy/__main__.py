@@ -8,6 +8,7 @@ import contextlib
 import resource
 import socket
 import sys
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -25,10 +26,13 @@ from echo_ingest.proxy.bootstrap import (
     ProxyBootstrap,
     ProxyReport,
 )
-from echo_ingest.proxy.device import CHUNK_BYTES, Common, DeviceConnection
+from echo_ingest.proxy.device import Common, DeviceConnection
 from echo_ingest.proxy.gate import Gate
+from echo_ingest.proxy.layers import CHUNK_BYTES, Layer
 from echo_ingest.proxy.packets import SHUTTING_DOWN
 from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.tls import TlsPort, follow_certificates
+from echo_ingest.proxy.websocket import WebSocketLayer
 from echo_ingest.settings import LocalEndpoint
 
 NICENESS = 0
@@ -69,30 +73,36 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
         broker=LocalEndpoint(bootstrap.broker),
         payload_bytes_max=bootstrap.payload_bytes_max,
         reserved_client_ids=frozenset(each.encode() for each in bootstrap.reserved_client_ids),
+        certificate_secret=bootstrap.certificate_secret,
         held=HeldBytes(HELD_BYTES_MAX),
         gate=Gate(),
         activity=Activity(),
         buffer=memoryview(bytearray(CHUNK_BYTES)),
     )
     places_max = _places_max(bootstrap)
-    ports = [Places(places_max) for _ in bootstrap.listeners]
+    # A port may be bound to several addresses.
+    ports = {each.port: Places(places_max) for each in bootstrap.listeners}
+    certificates = [None if each.tls is None else TlsPort(each.tls) for each in bootstrap.listeners]
     servers = [
-        await _serve(listener, places, common)
-        for listener, places in zip(bootstrap.listeners, ports, strict=True)
+        await _serve(listener, tls, ports[listener.port], common)
+        for listener, tls in zip(bootstrap.listeners, certificates, strict=True)
     ]
     beside = [
         asyncio.create_task(_end_with_parent(reader, stopping)),
         asyncio.create_task(_report(writer, common)),
+        asyncio.create_task(follow_certificates(each for each in certificates if each)),
     ]
     log.info("proxy listens", ports=[each.port for each in bootstrap.listeners])
     await stopping.wait()
     for server in servers:
         server.close()
-    await _close_all(ports)
+    await _close_all(ports.values())
     await cancel(beside)
 
 
-async def _serve(listener: DeviceListener, places: Places, common: Common) -> asyncio.Server:
+async def _serve(
+    listener: DeviceListener, tls: TlsPort | None, places: Places, common: Common
+) -> asyncio.Server:
     metrics.DEVICE_CONNECTIONS.labels(str(listener.port)).set_function(lambda: len(places))
     metrics.DEVICES_ACCEPTED.labels(str(listener.port))
     stream = socket.socket(fileno=listener.descriptor)
@@ -106,14 +116,20 @@ async def _serve(listener: DeviceListener, places: Places, common: Common) -> as
         stream.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNANSWERED_SECONDS_MAX * 1000
         )
-    return await asyncio.get_running_loop().create_server(
-        lambda: DeviceConnection(listener.port, places, common), sock=stream, backlog=BACKLOG
-    )
+
+    def connection() -> DeviceConnection:
+        layers: list[Layer] = [] if tls is None else [tls.layer()]
+        if listener.protocol == "websockets":
+            layers.append(WebSocketLayer())
+        return DeviceConnection(listener.port, places, common, layers)
+
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(connection, sock=stream, backlog=BACKLOG)
 
 
 def _places_max(bootstrap: ProxyBootstrap) -> int:
     """Raise the limit of open files, and return how many connections fit at each port."""
-    ports = len(bootstrap.listeners)
+    ports = len({each.port for each in bootstrap.listeners})
     wanted = FILES_PER_CONNECTION * ports * bootstrap.connections_max + FILES_BESIDE_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or wanted <= hard:
@@ -131,7 +147,7 @@ def _places_max(bootstrap: ProxyBootstrap) -> int:
     return places_max
 
 
-async def _close_all(ports: list[Places]) -> None:
+async def _close_all(ports: Collection[Places]) -> None:
     """Tell each device that the service stops, and wait a moment until all have gone."""
     for places in ports:
         for occupant in places.occupants:

@@ -3,6 +3,7 @@
 Each attempt of a stranger may write a line, so their number is limited: they must not fill a disk.
 """
 
+import logging
 import time
 from typing import Any
 
@@ -75,8 +76,10 @@ class Activity:
     def refused(self, peer: Peer, label: str, why: str) -> None:
         """Note that a connection ended before its log-in; `label` is the kind of reason."""
         metrics.DEVICES_REFUSED.labels(label).inc()
-        if self._strangers.allows_one():
-            log.info("device refused", **peer.fields(), reason=why)
+        # What probes whether a port is open leaves without a word: that is worth no line.
+        level = logging.DEBUG if label == "left" else logging.INFO
+        if log.is_enabled_for(level) and self._strangers.allows_one():
+            log.log(level, "device refused", **peer.fields(), reason=why)
 
     def report(self) -> None:
         """Log how many lines were left out, also if no further line follows."""

@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Protocol
 
 from msgspec import Struct
 
 from echo_ingest.broker import SERVICE
+from echo_ingest.broker.node_accounts import node_password
 from echo_ingest.proxy.activity import Activity, Peer, shown
 from echo_ingest.proxy.gate import Gate
+from echo_ingest.proxy.layers import CHUNK_BYTES, Layer, LayerRefused
 from echo_ingest.proxy.packets import (
     DISCONNECT_BYTE,
     INVALID_CLIENT_ID,
@@ -31,7 +32,6 @@ from echo_ingest.proxy.places import HeldBytes, Places
 from echo_ingest.settings import LocalEndpoint
 
 LOGIN_SECONDS_MAX = 10.0
-CHUNK_BYTES = 65_536
 CHUNK_BYTES_BEFORE_LOGIN = 8_192
 CHUNK_BYTES_IF_MUCH_WAITS = 4_096
 WAITING_BYTES_MAX = 16 * 1024 * 1024
@@ -69,40 +69,13 @@ FAREWELL_WORDS = {
 }
 
 
-class Layer(Protocol):
-    """What lies between the bytes of the connection and MQTT: TLS, or WebSockets."""
-
-    ended: str | None
-    """How the device has ended the layer, in words, once it has."""
-
-    def receive(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take what came; return what it means, and what is to be answered.
-
-        Raises `LayerRefused`.
-        """
-
-    def send(self, data: bytes) -> bytes:
-        """Return what to write so that the device gets `data`."""
-
-    def close(self) -> bytes:
-        """Return what to write last."""
-
-
-class LayerRefused(PacketRefused):
-    """A device breaks the rules of a layer."""
-
-    def __init__(self, label: str, words: str, answer: bytes) -> None:
-        super().__init__(label, words)
-        self.answer = answer
-        """What is to be written by the layer itself, before the connection ends."""
-
-
 class Common(Struct):
     """What all connections share."""
 
     broker: LocalEndpoint
     payload_bytes_max: int
     reserved_client_ids: frozenset[bytes]
+    certificate_secret: bytes
     held: HeldBytes
     gate: Gate
     activity: Activity
@@ -125,6 +98,7 @@ class BrokerConnection(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.set_write_buffer_limits(high=0)
+        self._device.side_made()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: D102
         if self._common.waiting_bytes > WAITING_BYTES_MAX:
@@ -171,7 +145,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._timers: list[asyncio.TimerHandle] = []
         self._sides = 1
         self._receive: Callable[[bytes], None] = self._gather
-        self._chunk_bytes = CHUNK_BYTES_BEFORE_LOGIN
+        self._chunk_bytes_max = self._chunk_bytes = CHUNK_BYTES_BEFORE_LOGIN
         self._begun = bytearray()
         """A CONNECT that is not complete; then what came behind it, until the log-in."""
         self._answer = b""
@@ -234,6 +208,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
                 if self._transport.get_write_buffer_size() > ANSWER_BYTES_MAX:
                     raise PacketRefused("websocket", "it does not read what it asks for")
                 self._write(answer, self._layers[:index])
+            self._chunk_bytes = min(self._chunk_bytes_max, layer.chunk_bytes_max)
+            if not data:
+                break
         return data
 
     def eof_received(self) -> bool:  # noqa: D102
@@ -287,19 +264,25 @@ class DeviceConnection(asyncio.BufferedProtocol):
         connect = parse_connect(bytes(self._begun[:size]))
         del self._begun[:size]
         self._level = connect.level
+        packet, user = connect.packet, connect.user
+        for layer in self._layers:
+            if layer.name is not None:  # its certificate counts, and not what it says
+                user = layer.name.encode()
+                password = node_password(self._common.certificate_secret, layer.name)
+                packet = connect.with_login(user, password.encode())
         self._peer.client_id = shown(connect.client_id)
-        self._peer.user = None if connect.user is None else shown(connect.user)
-        is_ours = connect.user == SERVICE.encode()  # if its password is right
+        self._peer.user = None if user is None else shown(user)
+        is_ours = user == SERVICE.encode()  # if its password is right
         if connect.client_id in self._common.reserved_client_ids and not is_ours:
             raise PacketRefused(
                 "reserved id", "its client id is the service's own", INVALID_CLIENT_ID
             )
         self._walker = PacketWalker(connect.level, self._common.payload_bytes_max)
-        self._common.held.hold(self, len(connect.packet) + len(self._begun))
+        self._common.held.hold(self, len(packet) + len(self._begun))
         if self._ending:
             return
         self.pause("login")
-        self._opening = asyncio.get_running_loop().create_task(self._log_in(connect.packet))
+        self._opening = asyncio.get_running_loop().create_task(self._log_in(packet))
 
     async def _log_in(self, connect: bytes) -> None:
         stream = None
@@ -315,7 +298,6 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._refuse(PacketRefused("broker away", words, SERVER_UNAVAILABLE))
             return
         broker = BrokerConnection(self, self._common)
-        self._sides += 1
         await asyncio.get_running_loop().create_unix_connection(lambda: broker, sock=stream)
         self._broker = broker
         if self._ending:
@@ -352,7 +334,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._common.held.release(self)
         self._common.activity.connected(self._peer)
         self._receive = self._forward
-        self._chunk_bytes = CHUNK_BYTES
+        self._chunk_bytes_max = CHUNK_BYTES
+        self._chunk_bytes = min([CHUNK_BYTES, *(each.chunk_bytes_max for each in self._layers)])
+        for layer in self._layers:
+            layer.trusted = True
         behind, self._begun, self._answer = bytes(self._begun), bytearray(), b""
         if behind:
             self._forward(behind)
@@ -449,6 +434,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._transport.write_eof()
         self._transport.resume_reading()
         self._later(LINGER_SECONDS, self._transport.abort)
+
+    def side_made(self) -> None:
+        """Note that mosquitto's side is there."""
+        self._sides += 1
 
     def side_lost(self) -> None:
         """Note that one of the two connections is gone."""

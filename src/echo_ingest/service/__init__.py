@@ -26,7 +26,7 @@ from echo_ingest.monitoring.node_counts import count_nodes
 from echo_ingest.pipeline.retention import retain
 from echo_ingest.process.orphans import end_orphan, lock_file, running_child, try_lock
 from echo_ingest.process.shutdown import cancel, first_error, stop_signal
-from echo_ingest.service.proxy_process import ProxyProcess, open_to_devices
+from echo_ingest.service.proxy_process import ProxyProcess, check_certificates, open_to_devices
 from echo_ingest.service.runtime import Runtime
 from echo_ingest.service.supervisor import keep_running
 from echo_ingest.service.web_process import listen, web_child
@@ -74,6 +74,7 @@ async def run_up(
             f"IOT_ENDPOINT is {settings.endpoint}, but `up` runs a broker of its own and would not "
             "use that one: type `echo-ingest run`, or leave IOT_ENDPOINT unset"
         )
+    check_certificates(settings)
     with _sole_owner(settings.data_dir):
         async with (
             broker.running(settings) as own,
@@ -110,6 +111,7 @@ async def run_ingest(settings: Settings, tell_token: TellToken) -> None:
 async def run_broker(settings: Settings, started: Callable[[broker.Broker], None]) -> None:
     """Run the broker alone until told to stop; otherwise as `run_up`."""
     stopping = stop_signal()
+    check_certificates(settings)
     try:
         async with (
             broker.running(settings) as own,

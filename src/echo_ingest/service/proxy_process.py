@@ -28,6 +28,7 @@ from echo_ingest.process.log import log_level
 from echo_ingest.process.orphans import running_child
 from echo_ingest.process.shutdown import cancel
 from echo_ingest.proxy.bootstrap import DeviceListener, ProxyBootstrap, ProxyReport, TlsFiles
+from echo_ingest.proxy.tls import tls_context
 from echo_ingest.service.supervisor import ChildProcess, keep_running
 from echo_ingest.settings import Settings
 
@@ -126,12 +127,30 @@ class ProxyProcess:
 
 
 def _listener(settings: Settings, port: DevicePort) -> DeviceListener:
-    tls = None
-    if port.has_tls:
-        assert settings.tls_cert_file is not None
-        assert settings.tls_key_file is not None
-        tls = TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+    tls = _tls_files(settings) if port.has_tls else None
     return DeviceListener(port.bound.fileno(), port.port, port.protocol, tls)
+
+
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    return TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+
+
+def check_certificates(settings: Settings) -> None:
+    """Raise `BrokerError` if the certificates that are set cannot be used."""
+    files = _tls_files(settings)
+    if files is None:
+        return
+    try:
+        tls_context(files)
+    except OSError as error:  # ssl.SSLError is an OSError
+        why = getattr(error, "reason", None) or error.strerror or error
+        raise BrokerError(
+            "the certificates of IOT_TLS_CERT_FILE, IOT_TLS_KEY_FILE and IOT_TLS_CLIENT_CA_FILE "
+            f"cannot be used ({why}): each must be a PEM file, and the key must belong to the "
+            "certificate and have no passphrase"
+        ) from error
 
 
 @contextlib.asynccontextmanager
