@@ -270,10 +270,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
                 user = layer.name.encode()
                 password = node_password(self._common.certificate_secret, layer.name)
                 packet = connect.with_login(user, password.encode())
-        self._peer.client_id = shown(connect.client_id)
-        self._peer.user = None if user is None else shown(user)
+        is_reserved = connect.client_id in self._common.reserved_client_ids
         is_ours = user == SERVICE.encode()  # if its password is right
-        if connect.client_id in self._common.reserved_client_ids and not is_ours:
+        if not is_reserved and not is_ours:  # the name of our session is a secret
+            self._peer.client_id = shown(connect.client_id)
+        self._peer.user = None if user is None else shown(user)
+        if is_reserved and not is_ours:
             raise PacketRefused(
                 "reserved id", "its client id is the service's own", INVALID_CLIENT_ID
             )
