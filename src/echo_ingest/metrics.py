@@ -144,11 +144,11 @@ SINK_LAG_SECONDS = Gauge(
 )
 RESTARTS = Counter(
     "echo_ingest_process_restarts",
-    "Times the web or delivery process ended by itself and was started again.",
+    "Times the web, delivery or proxy process ended by itself and was started again.",
     ["process"],
     registry=REGISTRY,
 )
-for process in ("web", "delivery"):
+for process in ("web", "delivery", "proxy"):
     RESTARTS.labels(process)
 
 # ---------------------------------------------------------------------- the delivery process

@@ -8,6 +8,7 @@ import contextlib
 import resource
 import socket
 import sys
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -79,11 +80,12 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
         buffer=memoryview(bytearray(CHUNK_BYTES)),
     )
     places_max = _places_max(bootstrap)
-    ports = [Places(places_max) for _ in bootstrap.listeners]
+    # A port may be bound to several addresses.
+    ports = {each.port: Places(places_max) for each in bootstrap.listeners}
     certificates = [None if each.tls is None else TlsPort(each.tls) for each in bootstrap.listeners]
     servers = [
-        await _serve(listener, tls, places, common)
-        for listener, tls, places in zip(bootstrap.listeners, certificates, ports, strict=True)
+        await _serve(listener, tls, ports[listener.port], common)
+        for listener, tls in zip(bootstrap.listeners, certificates, strict=True)
     ]
     beside = [
         asyncio.create_task(_end_with_parent(reader, stopping)),
@@ -94,7 +96,7 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
     await stopping.wait()
     for server in servers:
         server.close()
-    await _close_all(ports)
+    await _close_all(ports.values())
     await cancel(beside)
 
 
@@ -127,7 +129,7 @@ async def _serve(
 
 def _places_max(bootstrap: ProxyBootstrap) -> int:
     """Raise the limit of open files, and return how many connections fit at each port."""
-    ports = len(bootstrap.listeners)
+    ports = len({each.port for each in bootstrap.listeners})
     wanted = FILES_PER_CONNECTION * ports * bootstrap.connections_max + FILES_BESIDE_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or wanted <= hard:
@@ -145,7 +147,7 @@ def _places_max(bootstrap: ProxyBootstrap) -> int:
     return places_max
 
 
-async def _close_all(ports: list[Places]) -> None:
+async def _close_all(ports: Collection[Places]) -> None:
     """Tell each device that the service stops, and wait a moment until all have gone."""
     for places in ports:
         for occupant in places.occupants:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from echo_ingest.broker import SERVICE
 from echo_ingest.broker.node_accounts import node_password
 from echo_ingest.proxy.activity import Activity, Peer, shown
 from echo_ingest.proxy.gate import Gate
@@ -272,9 +273,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
                 user = layer.name.encode()
                 password = node_password(self._common.certificate_secret, layer.name)
                 packet = connect.with_login(user, password.encode())
-        self._peer.client_id = shown(connect.client_id)
+        is_reserved = connect.client_id in self._common.reserved_client_ids
+        is_ours = user == SERVICE.encode()  # if its password is right
+        if not is_reserved and not is_ours:  # the name of our session is a secret
+            self._peer.client_id = shown(connect.client_id)
         self._peer.user = None if user is None else shown(user)
-        if connect.client_id in self._common.reserved_client_ids:
+        if is_reserved and not is_ours:
             raise PacketRefused(
                 "reserved id", "its client id is the service's own", INVALID_CLIENT_ID
             )
