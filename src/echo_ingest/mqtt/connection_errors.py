@@ -3,12 +3,14 @@
 import mqtt5
 
 from echo_ingest.settings import Endpoint, LocalEndpoint
+from echo_ingest.settings.certificates import why_untrusted
 
 FAILURE = 0x80  # reason codes from here on are failures [MQTT-2.4.0]; the codec's have no order
 TAKEN_OVER = (
     "another client uses our client id and has taken over the session: stop that client, or "
     "give this one another IOT_CLIENT_ID"
 )
+TRUST = "set IOT_TLS_CA_FILE to the certificate of the authority that signed it, as a PEM file"
 
 
 class ConnectionLost(Exception):
@@ -42,6 +44,8 @@ def why_disconnected(error: Exception, endpoint: Endpoint | LocalEndpoint) -> st
     """Return why there is no connection to `endpoint`."""
     if isinstance(error, ConnectionLost):
         return str(error)
+    if untrusted := why_untrusted(error, TRUST):
+        return f"{endpoint} cannot be trusted ({untrusted})"
     cause = error.strerror if isinstance(error, OSError) else None
     return (
         f"{endpoint} cannot be reached ({cause or error or type(error).__name__}): is it running?"
