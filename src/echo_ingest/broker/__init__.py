@@ -37,7 +37,6 @@ from echo_ingest.broker.local_login import (
     own_endpoint,
     own_login,
     service_credentials,
-    session_name,
 )
 from echo_ingest.broker.node_accounts import NodeAccount, read_nodes
 from echo_ingest.broker.program import (
@@ -48,10 +47,17 @@ from echo_ingest.broker.program import (
     version,
 )
 from echo_ingest.broker.reload import follow
+from echo_ingest.broker.session_name import (
+    CHANGE_OVER,
+    earlier_name,
+    session_name,
+    without_session_names,
+)
 from echo_ingest.process.orphans import end_orphan, lock_file, pid_writer, try_lock
 from echo_ingest.settings import Settings
 
 __all__ = [
+    "CHANGE_OVER",
     "PUBLISHER",
     "SERVICE",
     "SUBSCRIBER",
@@ -59,6 +65,7 @@ __all__ = [
     "BrokerError",
     "Credentials",
     "MosquittoMissing",
+    "earlier_name",
     "find_mosquitto",
     "login",
     "own_endpoint",
@@ -138,7 +145,8 @@ class Broker:
         assert self._process.stderr is not None
         second, lines = 0, 0
         async for raw in self._process.stderr:
-            line = raw.decode(errors="replace").rstrip()[:LINE_CHARACTERS_MAX]
+            text = without_session_names(raw.decode(errors="replace"), self._settings.client_id)
+            line = text.rstrip()[:LINE_CHARACTERS_MAX]
             self._last_lines.append(line)
             if (now := int(time.monotonic())) != second:
                 if lines > LINES_PER_SECOND_MAX:

@@ -36,7 +36,7 @@ from echo_ingest.journal.recovery.detect import note_of, noted
 from echo_ingest.journal.recovery.salvage import report_of
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.payload_view import printable, size
-from echo_ingest.settings import Settings
+from echo_ingest.settings import Settings, parse_endpoint
 from echo_ingest.sinks import Sink, Unavailable
 from echo_ingest.sinks.registry import configured, sinks_of, title_of
 
@@ -91,6 +91,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield _mosquitto(settings)
         yield _nodes(settings)
     yield (broker_finding := _broker(settings))
+    yield from _session(settings)
     yield (service_finding := _service(settings))
     if broker_finding.well is None and is_own(settings):
         yield _port(settings, "mqtt_port")
@@ -233,6 +234,21 @@ def _broker(settings: Settings) -> Finding:
     login = options.login()
     user = f"{login[0]} can log in" if login else "we can connect without a user"
     return Finding("broker", True, f"{options.endpoint}: {user}")
+
+
+def _session(settings: Settings) -> Iterator[Finding]:
+    """Say whether somebody else could guess the name of our session at a broker elsewhere."""
+    if settings.endpoint is None:
+        return
+    with suppress(JournalUnusable), closing(open_reader(settings)) as reader:
+        remembered = reader.sessions()
+        name = broker.earlier_name(settings, parse_endpoint(settings.endpoint), remembered)
+        if name is not None and name.can_be_guessed:
+            yield Finding(
+                "session", False, f"its name, {name.client_id}, can be guessed: a client with any "
+                "account at this broker that uses it gets the messages that wait for us, or "
+                f"discards them; {broker.CHANGE_OVER}"
+            )  # fmt: skip
 
 
 def _port(settings: Settings, name: Literal["mqtt_port", "ws_port", "http_port"]) -> Finding:

@@ -47,10 +47,11 @@ class Runtime:
         self.publisher = publisher
         self.draining = False
         self.loopback = LoopbackCheck(settings.client_id)
+        self._session_name = broker.session_name(settings, endpoint, journal.sessions())
         self.session = Session(
             SessionOptions(
                 endpoint=endpoint,
-                client_id=broker.session_name(settings, endpoint),
+                client_id=self._session_name.client_id,
                 login=login,
                 tls_ca_file=settings.tls_ca_file,
                 topic_filters=settings.topic_filters,
@@ -61,6 +62,14 @@ class Runtime:
             on_connected=self._on_connected,
             on_loopback=self.loopback.on_message,
         )
+        if self._session_name.can_be_guessed:
+            log.warning(
+                "the name of our session can be guessed",
+                meaning="a client with any account at this broker that uses the name can take the "
+                "session over, or discard what waits in it; an earlier version gave it that name, "
+                "and messages may wait under it",
+                remedy=broker.CHANGE_OVER,
+            )
         self.broker_stats = BrokerStats(self.session.options)
         self.delivery = DeliveryProcess(settings)
         for name in self.delivery.names:
@@ -167,7 +176,7 @@ class Runtime:
         metrics.CONNECTIONS.inc()
         expected = False
         with contextlib.suppress(JournalFull):  # the next connection notes it
-            expected = self.journal.remember_session(f"{self.settings.client_id}@{self.endpoint}")
+            expected = self.journal.remember_session(self._session_name.remembered_as)
         if expected and not session_present:
             metrics.SESSIONS_LOST.inc()
             log.error(

@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -26,18 +27,23 @@ class Tokens(Struct, frozen=True):
 
 
 def load_or_create_secret(
-    data_dir: Path, name: str, configured: SecretStr | None = None
+    data_dir: Path,
+    name: str,
+    configured: SecretStr | None = None,
+    *,
+    make: Callable[[], str | None] = lambda: None,
 ) -> tuple[str, bool]:
     """Return the configured secret, else the one in `secrets/<name>`, which is created if missing.
 
-    Return also whether it was created just now: then it has to be shown, this once.
+    It is what `make` returns, or else random. Return also whether it was created just now: then
+    people have to learn where it is.
     """
     if configured is not None:
         return configured.get_secret_value(), False
     path = data_dir / FOLDER / name
     if (stored := read_secret(data_dir, name)) is not None:
         return stored, False
-    secret = secrets.token_urlsafe(SECRET_BYTES)
+    secret = make() or secrets.token_urlsafe(SECRET_BYTES)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     atomic_write(path, f"{secret}\n".encode())
     return secret, True
