@@ -16,7 +16,10 @@ class PlainBroker:
     """A mosquitto without accounts, over TCP, TLS and WebSockets."""
 
     def __init__(self, program: Path, folder: Path, *lines: str) -> None:
-        """Configure it, with `lines` besides what lets everybody in and drops nothing."""
+        """Configure it, with `lines` besides what lets everybody in and drops nothing.
+
+        Those that are about a port count for the one that speaks MQTT over TCP.
+        """
         self._program, self.folder = program, folder
         self.ports: dict[Scheme, int] = {
             "mqtt": free_port(),
@@ -48,8 +51,11 @@ class PlainBroker:
 
     def configure(self, *lines: str) -> None:
         """Have these `lines` count at the next start, in place of those before."""
-        unlimited = [] if "max_inflight" in " ".join(lines) else ["max_inflight_messages 0"]
-        text = "\n".join([*self._common, *unlimited, *lines, *self._listeners])
+        given = {line.split()[0] for line in lines}
+        unlimited = {"max_inflight_messages": "0", "max_packet_size": "268435455"}
+        defaults = [f"{name} {value}" for name, value in unlimited.items() if name not in given]
+        first, *others = self._listeners
+        text = "\n".join([*self._common, *defaults, first, *lines, *others])
         (self.folder / "plain.conf").write_text(text)
 
     def start(self) -> None:

@@ -221,19 +221,25 @@ def _broker(settings: Settings) -> Finding:
     if options is None:
         return Finding("broker", None, NOT_RUNNING)
 
-    async def log_in() -> None:
-        async with connected(Session(options)):
-            pass
+    async def log_in() -> int | None:
+        async with connected(session := Session(options)):
+            return session.packet_bytes_max
 
     try:
-        asyncio.run(log_in())
+        packet_bytes_max = asyncio.run(log_in())
     except ConnectionLost as error:
         if is_own(settings) and _can_listen(settings, settings.mqtt_port):
             return Finding("broker", None, NOT_RUNNING)
         return Finding("broker", False, str(error))
     login = options.login()
     user = f"{login[0]} can log in" if login else "we can connect without a user"
-    return Finding("broker", True, f"{options.endpoint}: {user}")
+    text = f"{options.endpoint}: {user}"
+    if packet_bytes_max is not None and packet_bytes_max < settings.payload_bytes_max:
+        text += (
+            f"; it disconnects devices that send more than {size(packet_bytes_max)}, and "
+            f"IOT_PAYLOAD_BYTES_MAX would allow {size(settings.payload_bytes_max)}"
+        )
+    return Finding("broker", True, text)
 
 
 def _session(settings: Settings) -> Iterator[Finding]:

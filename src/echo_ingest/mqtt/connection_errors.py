@@ -29,10 +29,21 @@ class PublishRefused(Exception):
     """The broker does not accept this message; the text says why."""
 
 
-def describe(packet: mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket) -> str:
-    """Return the reason code of a packet in words, with the remedy where there is a known one."""
+def describe(
+    packet: mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket, client_id: str = ""
+) -> str:
+    """Return the reason code of a packet in words, with the remedy where there is a known one.
+
+    The broker's own words may contain our client id, which is a secret: it is left out.
+    """
     code = packet.reason_code
+    if code == mqtt5.ConnAckReasonCode.CLIENT_ID_NOT_VALID:
+        return (
+            "it does not take the name of our session: let it accept client ids that begin with "
+            "IOT_CLIENT_ID and a hyphen, or set IOT_CLIENT_ID to another one"
+        )
     text = packet.reason_str or code.name.lower().replace("_", " ")
+    text = text.replace(client_id, "…") if client_id else text
     if code == mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD or (
         isinstance(packet, mqtt5.ConnAckPacket) and code == mqtt5.ConnAckReasonCode.NOT_AUTHORIZED
     ):

@@ -57,6 +57,7 @@ class Runtime:
                 topic_filters=settings.topic_filters,
                 loopback_topic=self.loopback.topic,
                 session_expiry_seconds=settings.session_expiry_seconds,
+                payload_bytes_max=settings.asked_payload_bytes_max,
             ),
             node_of=functools.lru_cache(TOPICS_REMEMBERED)(settings.node_of),
             on_connected=self._on_connected,
@@ -107,14 +108,17 @@ class Runtime:
         return {}
 
     def ready(self) -> dict[str, str]:
-        """Return what keeps messages from being stored: a full journal, a lost session."""
+        """Return what keeps messages from being stored: a full journal, no lasting session."""
         problems = {}
         if self.draining:
             problems["service"] = "the service is stopping"
         if self.ingest.blocked is not None:
             problems["journal"] = self.ingest.blocked
-        if not self.session.is_connected:
+        shortfall = self.session.shortfall
+        if not self.session.is_connected and self.session.state != shortfall:
             problems["broker"] = self.session.state
+        elif shortfall is not None:
+            problems["session"] = shortfall
         return problems
 
     def healthy(self) -> dict[str, str]:
