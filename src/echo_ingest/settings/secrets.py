@@ -40,7 +40,7 @@ def load_or_create_secret(
     """
     if configured is not None:
         return configured.get_secret_value(), False
-    path = data_dir / FOLDER / name
+    path = secret_path(data_dir, name)
     if (stored := read_secret(data_dir, name)) is not None:
         return stored, False
     secret = make() or secrets.token_urlsafe(SECRET_BYTES)
@@ -49,8 +49,13 @@ def load_or_create_secret(
     return secret, True
 
 
+def secret_path(data_dir: Path, name: str) -> Path:
+    """Return the file of a secret that is generated."""
+    return data_dir / FOLDER / name
+
+
 def read_secret(data_dir: Path, name: str) -> str | None:
     """Return the secret in `secrets/<name>`, or None if the file is missing or empty."""
     with contextlib.suppress(FileNotFoundError):
-        return (data_dir / FOLDER / name).read_text().strip() or None
+        return secret_path(data_dir, name).read_text().strip() or None
     return None
