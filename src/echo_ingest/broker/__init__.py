@@ -33,6 +33,7 @@ from echo_ingest.broker.files import (
     unwritable_remedy,
 )
 from echo_ingest.broker.local_login import (
+    broker_folder,
     login,
     own_endpoint,
     own_login,
@@ -44,6 +45,7 @@ from echo_ingest.broker.program import (
     MosquittoMissing,
     Version,
     find_mosquitto,
+    remark,
     version,
 )
 from echo_ingest.broker.reload import follow
@@ -65,11 +67,13 @@ __all__ = [
     "BrokerError",
     "Credentials",
     "MosquittoMissing",
+    "broker_folder",
     "earlier_name",
     "find_mosquitto",
     "login",
     "own_endpoint",
     "own_login",
+    "remark",
     "running",
     "service_credentials",
     "session_name",
@@ -166,9 +170,12 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
 
     Raises `BrokerError` if it cannot run.
     """
-    program = find_mosquitto(settings.mosquitto)
-    program_version = version(program)
     folder = make_folder(settings.data_dir)
+    program = find_mosquitto(settings.mosquitto, folder)
+    program_version = version(program)
+    if (advice := remark(program_version, folder)) is not None:
+        shown = ".".join(map(str, program_version))
+        log.warning("about this mosquitto", version=shown, program=str(program), advice=advice)
     with _lock(folder):
         with lock_file(folder / "mosquitto.pid") as lock:
             if not await end_orphan(lock, "mosquitto", STOP_SECONDS_MAX):

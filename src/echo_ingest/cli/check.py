@@ -205,11 +205,14 @@ def _nodes(settings: Settings) -> Finding:
 
 def _mosquitto(settings: Settings) -> Finding:
     try:
-        program = broker.find_mosquitto(settings.mosquitto)
-        version = ".".join(map(str, broker.version(program)))
+        folder = broker.broker_folder(settings.data_dir)
+        program = broker.find_mosquitto(settings.mosquitto, folder)
+        version = broker.version(program)
     except broker.BrokerError as error:
         return Finding("mosquitto", False, str(error))
-    return Finding("mosquitto", True, f"{version} at {program}")
+    text = f"{'.'.join(map(str, version))} at {program}"
+    advice = broker.remark(version, folder)
+    return Finding("mosquitto", True, f"{text}; {advice}" if advice else text)
 
 
 def _broker(settings: Settings) -> Finding:
