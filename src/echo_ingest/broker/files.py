@@ -16,20 +16,24 @@ from echo_ingest.broker.configuration import (
     CONFIGURATION_FILE,
     HASH_ROUNDS,
     PASSWORD_FILE,
-    PLUGINS,
     PUBLISHER,
     SERVICE,
     SUBSCRIBER,
     Credentials,
     configuration,
     hashed_accounts,
-    needs_plugins,
     node_lines,
     password_line,
 )
 from echo_ingest.broker.local_login import SERVICE_FILE, broker_folder
 from echo_ingest.broker.node_accounts import GENERATED_HASH_ROUNDS, SALT_BYTES, NodeAccount
-from echo_ingest.broker.program import BrokerError, Version, find_plugin
+from echo_ingest.broker.program import (
+    PLUGINS,
+    BrokerError,
+    Version,
+    find_plugin,
+    needs_plugins,
+)
 from echo_ingest.process.files import atomic_write
 from echo_ingest.settings import Settings, load_or_create_secret
 from echo_ingest.settings.secrets import SECRET_BYTES

@@ -424,6 +424,10 @@ class Journal:
                 self._db.execute(REPLAY_NODE_DAY, replayed(message, outcome))
         return outcome
 
+    def sessions(self) -> list[str]:
+        """Return the names under which broker sessions are remembered."""
+        return [str(name) for (name,) in self._db.execute("SELECT name FROM session")]
+
     def remember_session(self, name: str) -> bool:
         """Note that the broker holds a session `name`; return whether it was known before."""
         if self._db.execute("SELECT 1 FROM session WHERE name = ?", (name,)).fetchone():

@@ -129,6 +129,10 @@ class JournalReader:
 
     # ------------------------------------------------------------------ figures
 
+    def sessions(self) -> list[str]:
+        """Return the names under which broker sessions are remembered."""
+        return [str(name) for (name,) in self._db.execute("SELECT name FROM session")]
+
     def ledger(self) -> Ledger:
         """Return the ledger, as `Journal.ledger` does."""
         with noting(self._path):

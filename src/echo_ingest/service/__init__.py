@@ -45,7 +45,8 @@ ORPHAN_SECONDS_MAX = 6.0
 """The line waits for so long, so it is less than a write to a slow sink may take."""
 SOCKETS_CHECKED_SECONDS = 60.0
 
-TellToken = Callable[[str, str], None]
+TellToken = Callable[[str, str, str], None]
+"""Gets the role, the name of the file in `secrets`, and the token."""
 
 log = structlog.get_logger("service")
 
@@ -66,7 +67,7 @@ async def run_up(
     """Run broker, ingestion and HTTP until told to stop, and `beside` along with them.
 
     `started` is called once devices can connect, `tell_token` with each HTTP token that was made
-    just now, and its role. Raises `ServiceStopped`, `BrokerError`, `JournalFull`,
+    just now. Raises `ServiceStopped`, `BrokerError`, `JournalFull`,
     `JournalUnusable` or `OSError`, each with a remedy in its text.
     """
     if settings.endpoint is not None and not _is_this_machine(settings.endpoint):
@@ -202,10 +203,10 @@ def _tokens(settings: Settings, tell_token: TellToken) -> Tokens:
     """Return the tokens that are given, else kept, else made now, and then told this once."""
     reader, is_new = load_or_create_secret(settings.data_dir, "http", settings.http_token)
     if is_new:
-        tell_token("reader", reader)
+        tell_token("reader", "http", reader)
     operator, is_new = load_or_create_secret(settings.data_dir, "operator", settings.operator_token)
     if is_new:
-        tell_token("operator", operator)
+        tell_token("operator", "operator", operator)
     return Tokens(reader, operator)
 
 

@@ -99,12 +99,13 @@ class ProxyProcess:
 
     def _bootstrap(self, line: int) -> ProxyBootstrap:
         settings, own = self._settings, self.broker
+        own_session = session_name(settings, own_endpoint(settings.data_dir), ())
         return ProxyBootstrap(
             tuple(_listener(settings, each) for each in own.ports),
             devices_endpoint(settings.data_dir).path,
             settings.connections_max,
             settings.payload_bytes_max,
-            (settings.client_id, session_name(settings, own_endpoint(settings.data_dir))),
+            (settings.client_id, own_session.client_id),
             own.certificate_secret,
             line,
             log_level(),

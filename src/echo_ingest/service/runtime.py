@@ -51,20 +51,30 @@ class Runtime:
         self.proxy = proxy
         self.draining = False
         self.loopback = LoopbackCheck(settings.client_id)
+        self._session_name = broker.session_name(settings, endpoint, journal.sessions())
         self.session = Session(
             SessionOptions(
                 endpoint=endpoint,
-                client_id=broker.session_name(settings, endpoint),
+                client_id=self._session_name.client_id,
                 login=login,
                 tls_ca_file=settings.tls_ca_file,
                 topic_filters=settings.topic_filters,
                 loopback_topic=self.loopback.topic,
                 session_expiry_seconds=settings.session_expiry_seconds,
+                payload_bytes_max=settings.asked_payload_bytes_max,
             ),
             node_of=_node_of(settings),
             on_connected=self._on_connected,
             on_loopback=self.loopback.on_message,
         )
+        if self._session_name.can_be_guessed:
+            log.warning(
+                "the name of our session can be guessed",
+                meaning="a client with any account at this broker that uses the name can take the "
+                "session over, or discard what waits in it; an earlier version gave it that name, "
+                "and messages may wait under it",
+                remedy=broker.CHANGE_OVER,
+            )
         self.broker_stats = BrokerStats(self.session.options)
         self.delivery = DeliveryProcess(settings)
         for name in self.delivery.names:
@@ -102,14 +112,17 @@ class Runtime:
         return {}
 
     def ready(self) -> dict[str, str]:
-        """Return what keeps messages from being stored: a full journal, a lost session."""
+        """Return what keeps messages from being stored: a full journal, no lasting session."""
         problems = {}
         if self.draining:
             problems["service"] = "the service is stopping"
         if self.ingest.blocked is not None:
             problems["journal"] = self.ingest.blocked
-        if not self.session.is_connected:
+        shortfall = self.session.shortfall
+        if not self.session.is_connected and self.session.state != shortfall:
             problems["broker"] = self.session.state
+        elif shortfall is not None:
+            problems["session"] = shortfall
         if self.proxy is not None:
             problems |= self.proxy.problems()
         return problems
@@ -174,7 +187,7 @@ class Runtime:
         metrics.CONNECTIONS.inc()
         expected = False
         with contextlib.suppress(JournalFull):  # the next connection notes it
-            expected = self.journal.remember_session(f"{self.settings.client_id}@{self.endpoint}")
+            expected = self.journal.remember_session(self._session_name.remembered_as)
         if expected and not session_present:
             metrics.SESSIONS_LOST.inc()
             log.error(
