@@ -69,10 +69,12 @@ class MemoryGroup:
 
     @property
     def used_bytes(self) -> int:
-        """Return the memory in use now that the kernel cannot drop: anonymous and shared."""
+        """Return the memory in use now, without the files that the kernel may drop from it."""
         stat = dict(line.split() for line in self._read("memory.stat").splitlines())
-        names = ("anon", "shmem") if self._is_v2 else ("total_rss", "total_shmem")
-        return sum(int(stat.get(name, 0)) for name in names)
+        total = "" if self._is_v2 else "total_"
+        files = sum(int(stat[f"{total}{name}_file"]) for name in ("active", "inactive"))
+        used = int(self._read("memory.current" if self._is_v2 else "memory.usage_in_bytes"))
+        return max(0, used - files)
 
     @property
     def oom_kills(self) -> int:

@@ -122,9 +122,11 @@ class GoodDevice:
                 raise ConnectionResetError(answer)
             return
         receipt = json.loads(body[body.index(b'{"outcome"') :])
-        node, _, number = receipt["id"].partition("/")
+        node, _, number = receipt.get("id", "").partition("/")
+        if node != self.role.node:
+            return  # of what `echopub` published in our name
         message = self.messages[int(number)]
-        if node == self.role.node and not message.receipted_at:
+        if not message.receipted_at:
             message.receipted_at = time.monotonic()
             message.outcome = receipt["outcome"]
 

@@ -27,7 +27,7 @@ from tests.siege.good import Role
 Shape = Literal["up", "split"]
 
 GOOD = 10
-HERD = 1_000
+HERD = 2_000
 BAD_NODE = "bad"
 SERVICE_PASSWORD = "service-for-tests"
 START_SECONDS_MAX = 60.0

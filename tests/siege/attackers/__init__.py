@@ -95,12 +95,15 @@ class Attacker:
     async def each(
         self, count: int, at_once: int, try_one: Callable[[int], Awaitable[str | None]]
     ) -> None:
-        """Try `count` times, `at_once` at a time, until time is up; note each answer."""
+        """Try `count` times, `at_once` at a time, until time is up; note each answer.
+
+        Even one that has started late, because the machine is busy, tries once.
+        """
         numbers = iter(range(count))
 
         async def some() -> None:
             for number in numbers:
-                if self.is_over:
+                if self.is_over and number >= at_once:
                     return
                 await self.once(try_one(number))
 

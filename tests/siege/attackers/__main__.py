@@ -28,7 +28,6 @@ async def bout(kind: str, attacker: Attacker, seconds: float) -> None:
         attacker.note(str(refused))
     except (OSError, EOFError):
         attacker.note("closed")
-    attacker.answers.attempts = max(attacker.answers.attempts, 1)
 
 
 def main() -> None:

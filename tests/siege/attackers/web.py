@@ -40,6 +40,9 @@ async def half_requests(attacker: Attacker) -> None:
                 answer = await reader.read(100)
                 attacker.note(answer[9:12].decode() if answer else "closed")
                 writer.transport.abort()
+            except asyncio.CancelledError:
+                attacker.note("held")
+                raise
             except OSError:
                 attacker.note("closed")
             await asyncio.sleep(1)
@@ -84,15 +87,17 @@ async def live_streams(attacker: Attacker) -> None:
     async def follow(number: int) -> None:
         zone = zones[(offset + number) % len(zones)]
         reader, writer = await attacker.http_connection()
+        answer = b""
         try:
-            writer.write(get(f"/console/live?of={pages[number % 3]}&zone={zone}"))
-            answer = await reader.read(4_096)
-            attacker.note(answer[9:12].decode() if answer else "closed")
             async with asyncio.timeout(attacker.seconds_left):
+                writer.write(get(f"/console/live?of={pages[number % 3]}&zone={zone}"))
+                answer = await reader.read(4_096)
                 while await reader.read(65_536):
                     pass
-        except (OSError, TimeoutError):
-            return
+        except TimeoutError:
+            attacker.note(f"{answer[9:12].decode() or 'no answer'}, held")
+        else:
+            attacker.note(f"{answer[9:12].decode()}, closed")
         finally:
             writer.transport.abort()
 
