@@ -25,7 +25,6 @@ KINDS = (
     "garbage",
     "odd WebSocket frames",
     "wrong passwords",
-    "property bomb of a node",
     "small messages",
     "hostile contents",
     "wills",

@@ -15,6 +15,8 @@ from msgspec import Struct
 from tests.siege.link import Link, connect
 
 ANSWER_SECONDS_MAX = 20.0
+ODDITY_SECONDS_MAX = 3.0
+"""How long an attacker waits for the answer to what needs none."""
 
 
 class Target(Struct, frozen=True):
@@ -93,7 +95,11 @@ class Attacker:
         return link
 
     async def each(
-        self, count: int, at_once: int, try_one: Callable[[int], Awaitable[str | None]]
+        self,
+        count: int,
+        at_once: int,
+        try_one: Callable[[int], Awaitable[str | None]],
+        patience_seconds: float = ANSWER_SECONDS_MAX,
     ) -> None:
         """Try `count` times, `at_once` at a time, until time is up; note each answer.
 
@@ -105,15 +111,15 @@ class Attacker:
             for number in numbers:
                 if self.is_over and number >= at_once:
                     return
-                await self.once(try_one(number))
+                await self.once(try_one(number), patience_seconds)
 
         await asyncio.gather(*(some() for _ in range(at_once)))
 
-    async def once(self, trying: Awaitable[str | None]) -> None:
+    async def once(self, trying: Awaitable[str | None], patience_seconds: float) -> None:
         """Try once, and note the answer or how it failed."""
         self.answers.attempts += 1
         try:
-            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            async with asyncio.timeout(patience_seconds):
                 answer = await trying
         except TimeoutError:
             answer = "no answer"

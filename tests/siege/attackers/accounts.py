@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from tests.siege.attackers import Attacker
+from tests.siege.attackers import ODDITY_SECONDS_MAX, Attacker
 from tests.siege.link import (
     EMPTY_PROPERTY,
     Link,
@@ -134,19 +134,16 @@ async def huge_topics(attacker: Attacker) -> None:
 
 async def long_names(attacker: Attacker) -> None:
     """Invent nodes, sensors, ids and species of 60 kB, by the hundred."""
-    link = await attacker.login()
 
     async def publish_one(number: int) -> str:
         long = f"{number}-{attacker.rng.random()}" + "N" * LONG
         fields = {"sensor_id": long, "species": long, "id": long, "confidence": 50, "model": long}
         topic = f"iotingestion/{long}" if number % 2 else f"iotingestion/long-{number}"
         properties = user_property(long[:LONG], "") if number % 3 == 0 else b""
-        await link.send(
-            publish(topic, json.dumps(fields).encode(), number + 1, properties=properties)
-        )
-        return await link.answer()
+        sent = publish(topic, json.dumps(fields).encode(), properties=properties)
+        return await ask(await attacker.login(), sent)
 
-    await attacker.each(100, 1, publish_one)
+    await attacker.each(100, 2, publish_one)
 
 
 async def packet_oddities(attacker: Attacker) -> None:
@@ -188,7 +185,7 @@ async def packet_oddities(attacker: Attacker) -> None:
         link = await attacker.login(node=number % 2 == 0)
         return await ask(link, odd[number % len(odd)])
 
-    await attacker.each(2 * len(odd), 3, send_one)
+    await attacker.each(2 * len(odd), 4, send_one, ODDITY_SECONDS_MAX)
 
 
 async def subscription_flood(attacker: Attacker) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 
-from tests.siege.attackers import Attacker
+from tests.siege.attackers import ODDITY_SECONDS_MAX, Attacker
 from tests.siege.link import (
     EMPTY_PROPERTY,
     Link,
@@ -143,9 +143,11 @@ async def garbage(attacker: Attacker) -> None:
         connect("x", properties=b"\x15" + text("SCRAM-SHA-1") + b"\x16" + text("x" * LONG)),
         connect("x", "echopub", "wrong", properties=b"\x27\0\0\0\0\x21\0\0"),
     )
-    await attacker.each(
-        4 * len(odd), 4, lambda number: _connect_and_ask(attacker, odd[number % len(odd)])
-    )
+
+    async def send_one(number: int) -> str:
+        return await _connect_and_ask(attacker, odd[number % len(odd)])
+
+    await attacker.each(4 * len(odd), 4, send_one, ODDITY_SECONDS_MAX)
 
 
 async def odd_frames(attacker: Attacker) -> None:
@@ -193,7 +195,7 @@ async def odd_frames(attacker: Attacker) -> None:
             return await _http_at_device_port(attacker, beginnings[which])
         return await _ask_raw(await attacker.link(websocket=True), frames[which - len(beginnings)])
 
-    await attacker.each(3 * ODD, 6, send_once)
+    await attacker.each(3 * ODD, 6, send_once, ODDITY_SECONDS_MAX)
 
 
 async def wrong_passwords(attacker: Attacker) -> None:

@@ -3,6 +3,7 @@
 import json
 
 from tests.siege.attackers import Attacker
+from tests.siege.attackers.accounts import ask
 from tests.siege.link import publish, text, user_property
 
 GOOD = {
@@ -93,7 +94,6 @@ FIELDS: tuple[dict[str, object], ...] = (
 
 async def hostile_contents(attacker: Attacker) -> None:
     """Publish each hostile value where it may hurt."""
-    link = await attacker.login()
     messages = [*_in_json(), *((text_, None) for text_ in RAW_JSON)]
     start = attacker.rng.randrange(1_000_000)
 
@@ -104,10 +104,10 @@ async def hostile_contents(attacker: Attacker) -> None:
         properties = b"" if markup is None else user_property(level, level)
         properties += b"\x03" + text(level) if number % 3 == 0 else b""
         payload = payload.replace(b"RUN", str(start).encode())
-        await link.send(publish(topic, payload, number + 1, properties=properties))
-        return await link.answer()
+        link = await attacker.login()
+        return await ask(link, publish(topic, payload, properties=properties))
 
-    await attacker.each(len(messages), 1, publish_one)
+    await attacker.each(len(messages), 2, publish_one)
 
 
 def _in_json() -> list[tuple[bytes, str | None]]:

@@ -55,7 +55,7 @@ async def half_requests(attacker: Attacker) -> None:
 
 
 async def slow_readers(attacker: Attacker) -> None:
-    """Ask for what is large, with a reader's token, and read nothing of it."""
+    """Ask for what is large, payloads too, with a reader's token, and read nothing of it."""
     token = f"Authorization: Bearer {attacker.target.reader_token}"
     paths = ("/api/records?limit=500", "/api/dead-letters?limit=500", "/console/calls", "/metrics",
              "/console", "/api/nodes", "/console/nodes", "/api/openapi.json")  # fmt: skip
@@ -63,13 +63,20 @@ async def slow_readers(attacker: Attacker) -> None:
     sockets: list[socket.socket] = []
 
     async def ask(number: int) -> str:
+        some = attacker.rng.randrange(1, 100)
+        path = (
+            f"/api/records/{some}/payload",
+            f"/api/dead-letters/{some}/payload",
+            f"/console/calls/{some}/clip",
+            paths[number // 4 % len(paths)],
+        )[number % 4]
         slow = socket.socket()
         sockets.append(slow)
         slow.setblocking(False)
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         slow.bind((attacker.address, 0))
         await loop.sock_connect(slow, ("127.0.0.1", attacker.target.http_port))
-        await loop.sock_sendall(slow, get(paths[number % len(paths)], token))
+        await loop.sock_sendall(slow, get(path, token))
         return "asked"
 
     await attacker.each(SLOW_READERS, 4, ask)
