@@ -1,6 +1,6 @@
 # Each target is one command; `make` without a target lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup console up demo test check sinks console-test screenshots image crash fuzz outage bench bench-reading bench-sinks bench-peers lock clean
+.PHONY: help setup console up demo test check sinks console-test screenshots image crash siege fuzz outage bench bench-reading bench-sinks bench-peers lock clean
 
 # Tests start hundreds of programs, which start faster once they are compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -62,6 +62,13 @@ crash: MESSAGES = $(shell expr $(KILLS) '*' 1000)
 crash: ## kill everything at random while messages flow: KILLS=, MESSAGES=, SEED=, BROKER=2.1
 	@scripts/setup dev
 	@$(BIN)/python -m tests.crash --kills $(KILLS) --messages $(MESSAGES) --broker $(BROKER) \
+		$(if $(SEED),--seed $(SEED))
+
+MINUTES ?= 10
+SHAPE ?= up
+siege: ## attack everything at once, under the limits that we ship: MINUTES=, SEED=, BROKER=2.1, SHAPE=split
+	@scripts/setup dev
+	@$(BIN)/python -m tests.siege --minutes $(MINUTES) --broker $(BROKER) --shape $(SHAPE) \
 		$(if $(SEED),--seed $(SEED))
 
 INPUTS ?= 1000000
