@@ -259,6 +259,43 @@ def test_without_echopub_there_are_only_nodes_with_one_session_each(
     assert harness.broker_connections() == 1
 
 
+def test_of_a_disabled_certificate_neither_connection_nor_session_is_left(
+    harness: Harness, tmp_path: Path
+) -> None:
+    """A certificate stays valid, so that mosquitto by itself would keep both."""
+    authority, port = Authority(tmp_path), free_port()
+    harness.settings |= {
+        "IOT_ECHOPUB": "false",
+        "IOT_TLS_PORT": str(port),
+        "IOT_TLS_CERT_FILE": str(authority.certificate),
+        "IOT_TLS_KEY_FILE": str(authority.key),
+        "IOT_TLS_CLIENT_CA_FILE": str(authority.ca),
+    }
+    assert harness.cli("nodes", "add", "swamp-01", "--certificate").returncode == 0
+    harness.up()
+
+    def connect() -> Device:
+        context = authority.context("swamp-01")
+        return Device(port, None, tls=context, session_seconds=600)
+
+    changes = 0
+    for is_away in (False, True):
+        node = connect()
+        assert not node.has_session
+        node.subscribe("iotreceipts/swamp-01/#", at_least_once=True)
+        if is_away:
+            node.close()
+            node = connect()
+            assert node.has_session
+            node.close()
+        for command in ("disable", "enable"):
+            assert harness.cli("nodes", command, "swamp-01").returncode == 0
+            changes += 1
+            eventually(lambda: harness.log("up").count("nodes changed") == changes, seconds=5)  # noqa: B023
+        assert is_away or not node.is_connected()
+    assert not connect().has_session
+
+
 # ---------------------------------------------------------------------- our own session
 
 

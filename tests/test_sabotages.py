@@ -3,15 +3,14 @@
 from pathlib import Path
 
 import pytest
-
 from scripts.sabotages import Sabotage, commands, problems, pytest_arguments, read_list
 
 ROOT = Path(__file__).parents[1]
 SABOTAGE = Sabotage(
     file="src/echo_ingest/backoff.py",
     breaks="It waits for ever.",
-    before="def delay_seconds(",
-    after="def other_seconds(",
+    before="def delay_seconds",
+    after="def other_seconds",
     readme="T tests/test_journal_ids.py",
     tests="tests/test_journal_ids.py",
 )
@@ -28,9 +27,9 @@ def test_each_change_can_be_made_and_its_command_is_in_the_readme() -> None:
     [
         ({"file": "src/gone.py"}, "No such file"),
         ({"before": "is not there"}, "found 0 times"),
-        ({"before": "seconds"}, "times, not once"),
-        ({"after": "def other_seconds)("}, "only the syntax"),
-        ({"after": "def delay_seconds(  # it waits"}, "nothing but text for people"),
+        ({"before": "attempt", "after": "trial"}, "times, not once"),
+        ({"after": "def other seconds"}, "only the syntax"),
+        ({"after": "# It waits.\ndef delay_seconds"}, "nothing but text for people"),
         ({"readme": "T tests/test_night.py"}, "README does not name"),
         ({"readme": "make crash"}, "runs no tests of pytest"),
         ({"tests": "tests/test_gone.py::test_it"}, "there is no tests/test_gone.py"),
