@@ -1,6 +1,6 @@
 # Each target is one command; `make` without a target lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup console up demo test check sinks console-test screenshots image crash siege fuzz outage bench bench-reading bench-sinks bench-peers lock clean
+.PHONY: help setup console up demo test check sinks console-test screenshots image crash siege sabotage fuzz outage bench bench-reading bench-sinks bench-peers lock clean
 
 # Tests start hundreds of programs, which start faster once they are compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -76,6 +76,11 @@ fuzz: ## decode hostile inputs, then some whose truth is known: INPUTS=, SEED= (
 	@scripts/setup dev
 	@$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.fuzz.meaning --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+
+JOBS ?= 2
+sabotage: ## break each promise on purpose, and see that its test notices: ONLY=words, JOBS=2
+	@scripts/setup dev
+	@$(BIN)/python scripts/sabotage.py --jobs $(JOBS) $(if $(ONLY),--only '$(ONLY)')
 
 MESSAGES ?= 1000000
 outage: ## simulate a day without the API, and a failing one: MESSAGES=, SEED=; about twenty minutes

@@ -66,8 +66,10 @@ def test_a_node_comes_and_goes_while_the_broker_runs_and_nobody_else_minds(
 
     node = Device(harness.mqtt_port, "ridge-07", password)
     node.subscribe("iotreceipts/ridge-07/#")
+    other.subscribe("iotreceipts/#", "iotreceipts/ridge-07", "iotreceipts/+", "#")
     assert node.put("iotingestion/ridge-07/deep/down", STATUS) == TAKEN
     assert node.received_topics(2.0) == ["iotreceipts/ridge-07"]
+    assert other.received_topics(0.5) == [], "a receipt is for the node that asked"
     eventually(lambda: harness.ledger_now()["stored"] == 1)
 
     assert harness.cli("nodes", "disable", "ridge-07").returncode == 0
@@ -254,12 +256,16 @@ def test_without_echopub_there_are_only_nodes_with_one_session_each(
     assert second.put("iotingestion/ridge-07", STATUS, retain=True) is None
     # a blocked node leaves no session behind, even if it was not connected
     second.close()
-    for command in ("disable", "enable"):
-        assert harness.cli("nodes", command, "ridge-07").returncode == 0
-        shut_out = command == "disable"
-        eventually(lambda: refused(harness, "ridge-07", password) == shut_out, seconds=5)  # noqa: B023
-    again = Device(harness.mqtt_port, "ridge-07", password, session_seconds=600)
-    assert not again.has_session
+    assert harness.cli("nodes", "disable", "ridge-07").returncode == 0
+    eventually(lambda: refused(harness, "ridge-07", password), seconds=5)
+    assert harness.cli("nodes", "enable", "ridge-07").returncode == 0
+
+    def connected() -> Device | None:
+        # Each attempt asks for the session: a clean start would discard it, as we are to do.
+        device = Device(harness.mqtt_port, "ridge-07", password, session_seconds=600)
+        return None if device.refused else device
+
+    assert not eventually(connected, seconds=5).has_session
     # our own tools go on working
     report = tmp_path / "report.json"
     report.write_bytes(STATUS)
@@ -268,6 +274,43 @@ def test_without_echopub_there_are_only_nodes_with_one_session_each(
     assert harness.cli("check").returncode == 0
     assert harness.ledger()["stored"] == 1
     assert harness.broker_connections() == 1
+
+
+def test_of_a_disabled_certificate_neither_connection_nor_session_is_left(
+    harness: Harness, tmp_path: Path
+) -> None:
+    """A certificate stays valid, so that mosquitto by itself would keep both."""
+    authority, port = Authority(tmp_path), free_port()
+    harness.settings |= {
+        "IOT_ECHOPUB": "false",
+        "IOT_TLS_PORT": str(port),
+        "IOT_TLS_CERT_FILE": str(authority.certificate),
+        "IOT_TLS_KEY_FILE": str(authority.key),
+        "IOT_TLS_CLIENT_CA_FILE": str(authority.ca),
+    }
+    assert harness.cli("nodes", "add", "swamp-01", "--certificate").returncode == 0
+    harness.up()
+
+    def connect() -> Device:
+        context = authority.context("swamp-01")
+        return Device(port, None, tls=context, session_seconds=600)
+
+    changes = 0
+    for is_away in (False, True):
+        node = connect()
+        assert not node.has_session
+        node.subscribe("iotreceipts/swamp-01/#", at_least_once=True)
+        if is_away:
+            node.close()
+            node = connect()
+            assert node.has_session
+            node.close()
+        for command in ("disable", "enable"):
+            assert harness.cli("nodes", command, "swamp-01").returncode == 0
+            changes += 1
+            eventually(lambda: harness.log("up").count("nodes changed") == changes, seconds=5)  # noqa: B023
+        assert is_away or not node.is_connected()
+    assert not connect().has_session
 
 
 # ---------------------------------------------------------------------- our own session
