@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from litestar import Litestar, get, post
-from litestar.response import Stream
+from litestar import Litestar, asgi, get, post
+from litestar.types import Receive, Scope, Send
 
 from echo_ingest import web
 from echo_ingest.web import connections, doorway
@@ -26,7 +26,8 @@ from tests.test_web import serving
 HEALTHY = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HALF_SENT = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
 BIG_BYTES = 1_500_000
-FEW = Limits(waiting=8, waiting_of_address=5, busy=4, busy_of_address=3, health=2)
+STREAMED_BYTES = 400_000
+FEW = Limits(waiting=8, waiting_of_address=5, busy=4, busy_of_address=3, health=2, ready=20)
 
 
 class Pond:
@@ -36,6 +37,7 @@ class Pond:
         self.port = port
         self.release = asyncio.Event()
         self.held = 0
+        self.streams = 0
         self.forms: list[str] = []
 
     def app(self) -> Litestar:
@@ -56,28 +58,29 @@ class Pond:
         def big() -> bytes:
             return bytes(BIG_BYTES)
 
-        @get("/stream", sync_to_thread=False)
-        def stream() -> Stream:
-            async def pieces() -> AsyncIterator[bytes]:
-                while True:
-                    yield bytes(10_000)
-
-            return Stream(pieces(), media_type="text/event-stream")
-
-        @get("/cut", sync_to_thread=False)
-        def cut() -> Stream:
-            async def pieces() -> AsyncIterator[bytes]:
-                yield b"abc"
-                raise RuntimeError("a bug")
-
-            return Stream(pieces())
+        @asgi("/stream", copy_scope=True)
+        async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+            self.streams += 1
+            sending = asyncio.create_task(self.send_on(send))
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            self.streams -= 1
 
         @post("/form")
         async def form(request: AnyRequest) -> str:
             self.forms.append((await form_of(request))["name"])
             return "thank you"
 
-        return Litestar([healthy, held, big, stream, cut, form], logging_config=None)
+        return Litestar([healthy, held, big, stream, form], logging_config=None)
+
+    async def send_on(self, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while True:
+            body = bytes(STREAMED_BYTES)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 class Client:
@@ -320,6 +323,20 @@ async def test_answers_that_wait_to_be_taken_are_bounded_and_the_oldest_of_most_
         for number in (0, 2, 3):
             while taken[number] < BIG_BYTES:
                 taken[number] += len(await slow[number].source.read(65_536))
+
+
+async def test_what_tabs_do_not_take_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "UNSENT_BYTES_MAX", 3 * STREAMED_BYTES)
+    pond = Pond(free_port())
+    async with serving(pond.app(), pond.port), contextlib.AsyncExitStack() as open_ones:
+        tabs = [
+            await open_ones.enter_async_context(client(pond, buffer_bytes=4096)) for _ in range(6)
+        ]
+        for tab in tabs:
+            assert await tab.ask("/stream") == 200
+        await become(lambda: pond.streams <= 4)
+        assert pond.streams >= 2
 
 
 # ---------------------------------------------------------------------- limits

@@ -44,14 +44,14 @@ from echo_ingest.web.same_origin import is_host
 
 __all__ = ["HEALTH_LIMITS", "Conditions", "Service", "create_app", "create_health_app", "serve"]
 
-FILES_BESIDE_CONNECTIONS = 500
-"""Among them those that are being taken over, and those whose request is about to be handed on."""
+FILES_BESIDE_CONNECTIONS = 300
+"""Among them the connections that are being taken over, and those that are being closed."""
 QUEUE_MAX = 4_096
 """Connections that wait in the kernel to be taken over; the kernel may allow fewer."""
 UNSENT_BYTES_IN_KERNEL = 128 * 1024
 """Of an answer that is not taken, so much waits in the kernel; the rest waits here, and counts."""
 LIMITS = Limits()
-HEALTH_LIMITS = Limits(waiting=200, waiting_of_address=120, busy=100, busy_of_address=80)
+HEALTH_LIMITS = Limits(waiting=200, waiting_of_address=120, busy=100, busy_of_address=80, ready=100)
 TOO_BUSY = "too many requests are being answered already; try again in a moment"
 WRONG_HOST = "the header Host must be a host name or an address, and a port if there is one"
 

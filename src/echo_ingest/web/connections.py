@@ -48,11 +48,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     busy_of_address: int = 1_200
     health: int = 100
     """Requests about health that are answered beyond `busy`."""
+    ready: int = 1_000
+    """Complete first requests that are yet to be handed to the server; further ones are dropped."""
 
     @property
     def files(self) -> int:
         """Return how many connections are open at most."""
-        return self.waiting + self.busy + self.health
+        return self.waiting + self.busy + self.health + self.ready
 
     def within(self, files: int) -> "Limits":
         """Return limits in the same proportion that need no more than `files` open files."""
@@ -87,6 +89,10 @@ class Admitted(Protocol):
 
     def is_too_slow(self, now: float) -> bool:
         """Return whether it has kept us waiting for too long."""
+        ...
+
+    def unsent_bytes(self) -> int:
+        """Return how much waits here to be taken by it."""
         ...
 
     def abort(self) -> None:
@@ -139,7 +145,7 @@ class Connections:
     def __init__(self, limits: Limits, turned_away: ASGIApp) -> None:
         """Take `turned_away` to answer the requests that are too many."""
         self.turned_away = turned_away
-        self._limits = limits
+        self.limits = limits
         self.waiting = ByAddress()
         self.busy = ByAddress()
         self._unsent = ByAddress()
@@ -158,9 +164,9 @@ class Connections:
         """Note that it has no complete request; end those that have waited longest for that."""
         self.busy.discard(connection)
         self.waiting.add(connection)
-        while self.waiting.of(connection.address) > self._limits.waiting_of_address:
+        while self.waiting.of(connection.address) > self.limits.waiting_of_address:
             self._end_waiting(connection.address)
-        while self.waiting.total > self._limits.waiting:
+        while self.waiting.total > self.limits.waiting:
             self._end_waiting(self.waiting.heaviest())
 
     def _end_waiting(self, address: str) -> None:
@@ -175,7 +181,7 @@ class Connections:
 
     def may_answer(self, connection: Admitted, path: str) -> bool:
         """Return whether its request is answered, or turned away."""
-        limits = self._limits
+        limits = self.limits
         if path in HEALTH_PATHS:
             return self.busy.total <= limits.busy + limits.health
         of_address = self.busy.of(connection.address)
@@ -203,13 +209,23 @@ class Connections:
         self._unsent.discard(connection)
 
     async def watch(self) -> NoReturn:
-        """End connections that take their answers too slowly, until cancelled."""
+        """End connections that send or take too slowly, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = time.monotonic()
             for connection in self.all():
                 if connection.is_too_slow(now):
                     connection.abort()
+            self._bound_buffers()
+
+    def _bound_buffers(self) -> None:
+        """If it is too much, end those that have most to take, such as tabs that take nothing."""
+        sizes = {each: each.unsent_bytes() for each in self._all}
+        total = sum(sizes.values())
+        while total > UNSENT_BYTES_MAX:
+            largest = max(sizes, key=sizes.__getitem__)
+            total -= sizes.pop(largest)
+            largest.abort()
 
 
 class Pace(Struct, frozen=True):
@@ -314,7 +330,8 @@ class Connection(H11Protocol):
             nonlocal begun, ended
             if message["type"] == "http.response.start":
                 begun = True
-                self._is_stream = (b"content-type", STREAM_TYPE) in message["headers"]
+                media_type = dict(message["headers"]).get(b"content-type", b"")
+                self._is_stream = media_type.startswith(STREAM_TYPE)
                 await send(message)
             elif message["type"] == "http.response.body":
                 more = message.get("more_body", False)
@@ -331,7 +348,7 @@ class Connection(H11Protocol):
 
     async def _send_body(self, body: bytes, send: Send, *, more: bool) -> None:
         """Send a body no faster than it is taken."""
-        if len(body) <= PIECE_BYTES:
+        if len(body) <= PIECE_BYTES or self._is_stream:
             return await self._send_piece(body, send, more=more)
         self._connections.begin_sending(self, len(body))
         try:
@@ -349,7 +366,7 @@ class Connection(H11Protocol):
 
     def is_too_slow(self, now: float) -> bool:
         """Return whether the client takes its answer too slowly."""
-        unsent_bytes = self.transport.get_write_buffer_size()
+        unsent_bytes = self.unsent_bytes()
         taken = Pace(now, self._given_bytes - unsent_bytes)
         before = self._pace
         if not unsent_bytes:
@@ -361,3 +378,7 @@ class Connection(H11Protocol):
             least = 1 if self._is_stream else PACE_SECONDS * PACE_BYTES_PER_SECOND
             return taken.taken_bytes - before.taken_bytes < least
         return False
+
+    def unsent_bytes(self) -> int:
+        """Return how much the transport holds because the client does not take it."""
+        return self.transport.get_write_buffer_size()

@@ -25,8 +25,6 @@ from echo_ingest.web.problems import peers_log
 ACCEPTED_AT_ONCE = 64
 """How many connections are taken over before something else is done."""
 LET_IN_AT_ONCE = 4
-READY_MAX = 200
-"""Of complete requests that wait to be handed on, further ones are dropped."""
 PAUSE_SECONDS = 0.5
 END_OF_HEADERS = re.compile(rb"\n\r?\n")
 END_BYTES = 3
@@ -72,6 +70,10 @@ class Newcomer:
     def is_too_slow(self, now: float) -> bool:
         """Return whether its request should have been here by now."""
         return now - self._began_at >= REQUEST_SECONDS_MAX
+
+    def unsent_bytes(self) -> int:
+        """Return nothing: nothing has been answered yet."""
+        return 0
 
     def abort(self) -> None:
         """Close the connection."""
@@ -145,7 +147,7 @@ class Doorway:
         self.connections.forget(newcomer)
         if HEALTH.match(newcomer.received):
             self._hand_on(newcomer)
-        elif len(self._ready) < READY_MAX:
+        elif len(self._ready) < self.connections.limits.ready:
             self._ready.append(newcomer)
             if len(self._ready) == 1:
                 self.loop.call_soon(self._hand_some_on)
