@@ -28,7 +28,7 @@ from echo_ingest.record import KINDS, Message
 from echo_ingest.service.web_process import listen
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import SinkState
-from echo_ingest.web import api, downloads, failed_attempts, reader
+from echo_ingest.web import api, connections, downloads, failed_attempts, reader
 from tests.harness import HTTP_TOKEN, TOKENS, free_port
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
@@ -98,9 +98,11 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Litestar, port: int) -> AsyncIterator[asyncio.Task[None]]:
+async def serving(
+    app: Litestar, port: int, limits: connections.Limits = web.LIMITS
+) -> AsyncIterator[asyncio.Task[None]]:
     started = asyncio.Event()
-    task = asyncio.create_task(web.serve(app, listen("127.0.0.1", port), started))
+    task = asyncio.create_task(web.serve(app, listen("127.0.0.1", port), started, limits))
     async with asyncio.timeout(10):
         await started.wait()
     yield task
@@ -577,7 +579,7 @@ async def test_a_journal_that_is_not_there_is_a_503_with_a_remedy(tmp_path: Path
 async def test_a_body_that_never_ends_is_not_waited_for(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "GRACE_SECONDS", 0.2)
     source, sink = await asyncio.open_connection("127.0.0.1", site.port)
     sink.write(b"POST /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000000\r\n\r\n")
     async with asyncio.timeout(10):
@@ -602,33 +604,6 @@ async def test_oversized_headers_and_broken_http_are_turned_away(site: Site) -> 
             assert (await source.readline()).startswith(b"HTTP/1.1 4"), request[:40]
         sink.close()
     assert (await site.get("/healthz"))[0] == 200
-
-
-async def test_connections_that_ask_nothing_are_closed_and_keep_nobody_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(web, "KEEP_ALIVE_SECONDS", 0.3)
-    monkeypatch.setattr(web, "CONNECTIONS_MAX", 3)
-    port = free_port()
-    journal = Journal(tmp_path / "journal.db")
-    app = web.create_app(Fine(journal), Settings(data_dir=tmp_path), TOKENS)
-    beginnings = (b"", b"GET / HTT", b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\nGET / HTT")
-    async with (
-        serving(app, port),
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=WITH_TOKEN) as http,
-        asyncio.timeout(10),
-    ):
-        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in beginnings]
-        for (_, sink), beginning in zip(idle, beginnings, strict=True):
-            sink.write(beginning)
-        async with http.get("/livez") as reply:
-            assert reply.status == 503
-        for source, sink in idle:
-            await source.read()  # returns when the server has closed
-            sink.close()
-        async with http.get("/livez") as reply:
-            assert reply.status == 200
-    journal.close()
 
 
 async def test_a_mistake_of_ours_is_a_500_without_its_details(site: Site) -> None:

@@ -130,8 +130,9 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
                 from echo_ingest import web
 
                 listener = listen(settings.bind, settings.http_port)
+                app = web.create_health_app(watch)
                 beside += [
-                    tasks.create_task(web.serve(web.create_health_app(watch), listener)),
+                    tasks.create_task(web.serve(app, listener, limits=web.HEALTH_LIMITS)),
                     tasks.create_task(watch.run()),
                 ]
             await _until_either(stopping, proxy)
