@@ -31,6 +31,7 @@ from echo_ingest.broker.configuration import (
 )
 from echo_ingest.broker.files import (
     Accounts,
+    keep_private,
     make_folder,
     prepare,
     unwritable_remedy,
@@ -78,6 +79,7 @@ __all__ = [
     "devices_endpoint",
     "earlier_name",
     "find_mosquitto",
+    "keep_private",
     "login",
     "own_endpoint",
     "own_login",
@@ -291,8 +293,8 @@ async def _wait_until_it_listens(broker: Broker) -> None:
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Hold our own lock; raise `BrokerError` if another echo-ingest holds it."""
-    with (folder / "lock").open("w") as file:
-        if not try_lock(file.fileno()):
+    with lock_file(folder / "lock") as lock:
+        if not try_lock(lock):
             raise BrokerError(
                 f"another echo-ingest already runs the broker of {folder.parent}: stop that one, "
                 "or set IOT_DATA_DIR to another folder"

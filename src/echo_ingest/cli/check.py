@@ -32,10 +32,14 @@ from echo_ingest.cli.output import out
 from echo_ingest.cli.status import suspect_confidences
 from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalUnusable
+from echo_ingest.journal.migration import copies_before
 from echo_ingest.journal.recovery.detect import note_of, noted
 from echo_ingest.journal.recovery.salvage import report_of
+from echo_ingest.journal.schema import SCHEMA_VERSION
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.payload_view import printable, size
+from echo_ingest.process.files import obstacle_in, why_unwritable
+from echo_ingest.service.missed import missed_note_of
 from echo_ingest.settings import Settings, parse_endpoint
 from echo_ingest.sinks import Sink, Unavailable
 from echo_ingest.sinks.registry import configured, sinks_of, title_of
@@ -85,6 +89,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", True, "valid")
     yield _data_folder(settings)
     yield _journal(settings)
+    yield from _journal_copies(settings)
     yield from (Finding("confidence", False, words) for words in suspect_confidences(settings))
     yield from _clock(settings)
     if is_own(settings):
@@ -111,6 +116,11 @@ def _data_folder(settings: Settings) -> Finding:
                 "set IOT_DATA_DIR to a folder of yours"
             )  # fmt: skip
         return Finding(part, None, f"{path} does not exist yet; `echo-ingest up` creates it")
+    if (
+        path.is_dir()
+        and (why := why_unwritable(path / "journal.db", obstacle_in(path))) is not None
+    ):
+        return Finding(part, False, why)
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         return Finding(
             part,
@@ -142,12 +152,18 @@ def _journal(settings: Settings) -> Finding:
             "journal", False, f"it was damaged, and everything that could be read was saved: read "
             f"{report}, do what it says, and then remove it"
         )  # fmt: skip
+    if (missed := missed_note_of(path)).exists():
+        return Finding(
+            "journal", False, "it is a new one, and there was another one before in this folder, "
+            f"which is gone: read {missed}, do what it says, and then remove it"
+        )  # fmt: skip
     if note_of(path).exists():
         return Finding("journal", False, str(noted(path, note_of(path).read_text().strip())))
     try:
         with closing(open_reader(settings)) as reader:
             mismatches = reader.audit()
             ledger = reader.ledger()
+            schema = reader.schema_version
     except JournalUnusable as error:
         return Finding("journal", False, str(error))
     if mismatches:
@@ -157,7 +173,27 @@ def _journal(settings: Settings) -> Finding:
             "journal", False, f"{damage}; restart the service: it moves everything that can be "
             "read to a new file and keeps this one. If the disk is healthy, please report this"
         )  # fmt: skip
-    return Finding("journal", True, f"{counted(ledger.stored, 'records')}; the ledger adds up")
+    older = (
+        ""
+        if schema == SCHEMA_VERSION
+        else (
+            f"; it is of an earlier version (schema {schema}): the next start brings it up to date "
+            f"({SCHEMA_VERSION}), and makes a copy before"
+        )
+    )
+    text = f"{counted(ledger.stored, 'records')}; the ledger adds up{older}"
+    return Finding("journal", True, text)
+
+
+def _journal_copies(settings: Settings) -> Iterator[Finding]:
+    """Yield the copies that were made before the journal was brought up to date."""
+    for copy in copies_before(settings.journal_path):
+        if copy.stat().st_size:
+            yield Finding(
+                "journal", None, f"{copy.name} is the journal from before it was brought up to "
+                f"date ({size(copy.stat().st_size)}): remove it when you are sure that you will "
+                "not go back to the version from before"
+            )  # fmt: skip
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+from pathlib import Path
 from typing import Literal
 
 from echo_ingest import service
@@ -15,6 +16,7 @@ from echo_ingest.broker import Broker, BrokerError
 from echo_ingest.cli.demo import console_address, demonstrate
 from echo_ingest.cli.output import fail, say
 from echo_ingest.journal import JournalFull, JournalUnusable
+from echo_ingest.process.files import why_unwritable
 from echo_ingest.process.log import configure_log
 from echo_ingest.settings import Settings
 from echo_ingest.settings.secrets import secret_path
@@ -47,8 +49,11 @@ def serve(command: Literal["up", "run", "broker", "demo"], settings: Settings) -
                 asyncio.run(service.run_broker(settings, started))
             case "demo":
                 asyncio.run(service.run_up(settings, started, show_token, demonstrate))
-    except (service.ServiceStopped, BrokerError, JournalFull, JournalUnusable, OSError) as error:
+    except (service.ServiceStopped, BrokerError, JournalFull, JournalUnusable) as error:
         fail(str(error))
+    except OSError as error:
+        path = Path(error.filename or settings.data_dir)
+        fail(why_unwritable(path, error.errno) or str(error))
     return 0
 
 

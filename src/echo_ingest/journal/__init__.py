@@ -38,7 +38,9 @@ After a crash
 
 Versions
   `schema_1.sql` makes the tables, each later file alters them. A journal of an earlier version is
-  brought up to date when the service opens it, in one transaction; readers take it as it is.
+  brought up to date when the service opens it, in one transaction and after a copy was made
+  (`migration.py`); readers take it as it is. A journal of a newer version, or of a build whose
+  tables are not those of their number, is left alone (`schema.py`).
 
 All calls on one `Journal` come from one thread. Other processes may read at any time, and write in
 short transactions (`settle`, `replay`); a call waits for them for up to ten seconds and then raises
@@ -60,16 +62,18 @@ from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
 from echo_ingest.journal.journal_file import (
     JournalFull,
     JournalUnusable,
-    bring_up_to_date,
     connect,
     needing_room,
     writing,
 )
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.locations import place_of
+from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
+from echo_ingest.journal.open_files import JournalGone, OpenFiles
 from echo_ingest.journal.plan import AppendPlan, Arrival, Known, StoredKey, plan
 from echo_ingest.journal.receipt_days import LastDay
+from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
 from echo_ingest.record import (
     Duplicate,
@@ -86,6 +90,7 @@ __all__ = [
     "Entry",
     "Journal",
     "JournalFull",
+    "JournalGone",
     "JournalUnusable",
     "Ledger",
     "SinkLedger",
@@ -124,6 +129,10 @@ class Journal:
         self._room = Capacity(path, bytes_max, disk_free_bytes_min)
         path.touch(mode=0o600, exist_ok=True)
         self._db = connect(path)
+        if inspect_schema(self._db).state is SchemaState.OLDER:
+            self._db.close()
+            migrate(path, disk_free_bytes_min)
+            self._db = connect(path)
         with needing_room(path, self._db):
             self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
@@ -139,10 +148,14 @@ class Journal:
         self._has_keys_with_time = self._holds_keys_with_time()
         self._day = receipt_days.last_day(self._db)
         self._day_looked_at = self._day.id
+        self._files = OpenFiles(path, self._db)
 
     def close(self) -> None:
         """Write the WAL back into the file and close it."""
+        if self._files.gone is not None:
+            self._files.write_back()  # SQLite does it only where the file is in its place
         self._db.close()
+        self._files.close()
 
     def _writing(self) -> contextlib.AbstractContextManager[None]:
         return writing(self.path, self._db)
@@ -152,11 +165,14 @@ class Journal:
     def append(self, arrivals: Sequence[Arrival]) -> Appended:
         """Make a batch durable, in order, and return when it is.
 
-        Raises `JournalFull` if there is no room; then nothing has changed.
+        Raises `JournalFull` if there is no room; then nothing has changed. Raises `JournalGone` if
+        the file was removed or replaced; then nothing more is stored.
         """
+        self._files.require()
         self._room.require(self.used_bytes())
         with self._writing():
             planned, day = self._insert(arrivals)
+        self._files.require()  # last: what went to a file that nobody finds is not durable
         self._day = day
         self._unacknowledged -= planned.answered
         self._unacknowledged += planned.opened
@@ -437,6 +453,11 @@ class Journal:
         return False
 
     # ------------------------------------------------------------------ figures
+
+    @property
+    def files(self) -> OpenFiles:
+        """The files of the journal, and whether they are where they were opened."""
+        return self._files
 
     def ledger(self) -> Ledger:
         """Return the ledger: the proof that nothing was dropped in silence."""

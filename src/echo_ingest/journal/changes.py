@@ -14,6 +14,7 @@ from msgspec import Struct
 from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, text_of, to_entry
 from echo_ingest.journal.journal_file import JournalUnusable, connect
 from echo_ingest.journal.node_days import CREDIBLE_AHEAD_MS
+from echo_ingest.journal.open_files import file_of
 from echo_ingest.journal.recovery.detect import noting
 
 Row = tuple[Any, ...]
@@ -210,12 +211,3 @@ class JournalChanges:
     def _rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> Iterator[Row]:
         with noting(self._path):
             yield from self._db.execute(sql, bindings)
-
-
-def file_of(path: Path) -> str:
-    """Return which file is at `path` now, by device and inode; empty if there is none."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return ""
-    return f"{stat.st_dev}:{stat.st_ino}"

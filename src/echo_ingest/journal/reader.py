@@ -117,7 +117,9 @@ class JournalReader:
         self._path = path
         self._decoder = decoder
         self._db = connect(path, read_only=True)
-        if self._number("PRAGMA user_version") == 0:
+        self.schema_version = self._number("PRAGMA user_version")
+        """Of which version its tables are: this one, or an earlier one."""
+        if self.schema_version == 0:
             raise JournalUnusable(
                 f"{path} holds no journal yet; start `echo-ingest up`, or set IOT_DATA_DIR "
                 "to the folder of the one that runs"

@@ -21,6 +21,7 @@ from echo_ingest.pipeline.ingest import Ingest
 from echo_ingest.record import TOPIC_CHARACTERS_MAX, TOPICS_REMEMBERED
 from echo_ingest.service.delivery_process import DeliveryProcess
 from echo_ingest.service.proxy_process import ProxyProcess
+from echo_ingest.service.storage_watch import StorageWatch
 from echo_ingest.settings import Endpoint, LocalEndpoint, Settings
 from echo_ingest.sinks import SinkState
 
@@ -76,6 +77,7 @@ class Runtime:
                 remedy=broker.CHANGE_OVER,
             )
         self.broker_stats = BrokerStats(self.session.options)
+        self.storage = StorageWatch(journal, settings.data_dir)
         self.delivery = DeliveryProcess(settings)
         for name in self.delivery.names:
             journal.add_sink(name)  # before retention runs: what a new sink needs must stay
@@ -116,8 +118,8 @@ class Runtime:
         problems = {}
         if self.draining:
             problems["service"] = "the service is stopping"
-        if self.ingest.blocked is not None:
-            problems["journal"] = self.ingest.blocked
+        if (blocked := self.storage.problem or self.ingest.blocked) is not None:
+            problems["journal"] = blocked
         shortfall = self.session.shortfall
         if not self.session.is_connected and self.session.state != shortfall:
             problems["broker"] = self.session.state

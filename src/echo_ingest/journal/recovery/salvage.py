@@ -32,16 +32,15 @@ import structlog
 from echo_ingest.journal import INSERT_RECORD
 from echo_ingest.journal.entries import checksum, dead_letter_checksum
 from echo_ingest.journal.journal_file import (
-    NO_ROOM,
     JournalFull,
     JournalUnusable,
-    bring_up_to_date,
     needing_room,
 )
 from echo_ingest.journal.recovery.detect import find_damage, note_of
 from echo_ingest.journal.recovery.repair_ledger import SalvageReport, close_ledger
 from echo_ingest.journal.recovery.sqlite_pages import Cell, Row, SqlitePages
-from echo_ingest.process.files import sync
+from echo_ingest.journal.schema import bring_up_to_date
+from echo_ingest.process.files import NO_ROOM, sync
 from echo_ingest.record import Message, payload_hash
 
 BATCH_ROWS = 1_000
