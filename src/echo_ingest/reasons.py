@@ -25,6 +25,14 @@ class ReasonCode(AdvisedCode):
         "Have the device send shorter clips, or raise IOT_PAYLOAD_BYTES_MAX, restart the service"
         " and retry these messages: they are kept whole.",
     )
+    PROPERTIES_TOO_LARGE = (
+        "properties_too_large",
+        "The MQTT properties of the message are larger than 64 KiB.",
+        "Only the payload is kept: a few messages with such properties would fill the memory. Have"
+        " the maker of the device send what is large in the payload, and as user properties only"
+        " what docs/forms.md names. A retry does not help, but the payload can be published again"
+        " with the properties that it needs.",
+    )
     DAMAGED = (
         "damaged",
         "The disk returned other bytes than were stored.",

@@ -15,9 +15,15 @@ from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.decode.identified import Identified
 from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import AnyRecord, Identity, Message, Rejected
+from echo_ingest.record import PROPERTIES_BYTES_MAX, AnyRecord, Identity, Message, Rejected
 
 __all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "message_id"]
+
+
+PROPERTIES_TOO_LARGE = Rejected(
+    ReasonCode.PROPERTIES_TOO_LARGE,
+    f"the MQTT properties have more than {PROPERTIES_BYTES_MAX:,} bytes, and were not kept",
+)
 
 
 class Decoder(Struct, frozen=True):
@@ -42,7 +48,7 @@ class Decoder(Struct, frozen=True):
         The answer agrees with that of `decode` for every message. Most messages are plain enough
         for the fast path, and the identity does not depend on the hash of the clip.
         """
-        if message.node not in self.rules.nodes:
+        if message.node not in self.rules.nodes and not message.properties_cut:
             identified = identify_at_a_glance(message.payload)
             if identified is not None:
                 return identified
@@ -60,6 +66,8 @@ class Decoder(Struct, frozen=True):
         `hashed` as in `audio.describe`.
         """
         payload = message.payload
+        if message.properties_cut:
+            return PROPERTIES_TOO_LARGE
         if len(payload) > self.payload_bytes_max:
             return Rejected(
                 ReasonCode.TOO_LARGE,

@@ -1,7 +1,6 @@
 """The runtime of the ingest process: its parts, put together, and the state they are in."""
 
 import contextlib
-import functools
 from collections.abc import Callable
 
 import structlog
@@ -18,7 +17,7 @@ from echo_ingest.monitoring.broker_stats import BrokerStats
 from echo_ingest.monitoring.loopback import LoopbackCheck
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pipeline.ingest import Ingest
-from echo_ingest.record import TOPICS_REMEMBERED
+from echo_ingest.record import remembered
 from echo_ingest.service.delivery_process import DeliveryProcess
 from echo_ingest.settings import Endpoint, LocalEndpoint, Settings
 from echo_ingest.sinks import SinkState
@@ -57,7 +56,7 @@ class Runtime:
                 loopback_topic=self.loopback.topic,
                 session_expiry_seconds=settings.session_expiry_seconds,
             ),
-            node_of=functools.lru_cache(TOPICS_REMEMBERED)(settings.node_of),
+            node_of=remembered(settings.node_of),
             on_connected=self._on_connected,
             on_loopback=self.loopback.on_message,
         )
