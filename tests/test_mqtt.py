@@ -22,7 +22,7 @@ from echo_ingest.mqtt import session as session_room
 from echo_ingest.mqtt.connection_errors import describe
 from echo_ingest.mqtt.inbox import HELD_BYTES_MAX, HELD_MESSAGES_MAX, Inbox
 from echo_ingest.mqtt.outbox import Outbox
-from echo_ingest.record import Message
+from echo_ingest.record import Message, memory_bytes
 from echo_ingest.settings import Endpoint
 from echo_ingest.settings.endpoint import Scheme
 from tests.harness import Device
@@ -291,21 +291,25 @@ async def test_it_stops_reading_at_its_own_limit_whatever_the_broker_sends() -> 
         assert values == list(range(total))
 
 
-@pytest.mark.parametrize(("count", "size"), [(HELD_MESSAGES_MAX, 0), (16, HELD_BYTES_MAX // 16)])
+EMPTY = Message("iotingestion/a", b"", 0)
+LARGE = Message("iotingestion/a", bytes(HELD_BYTES_MAX // 16 - memory_bytes(EMPTY)), 0)
+
+
+@pytest.mark.parametrize(("count", "message"), [(HELD_MESSAGES_MAX, EMPTY), (16, LARGE)])
 async def test_it_is_full_at_either_cap_and_has_room_again_at_half_of_it(
-    count: int, size: int
+    count: int, message: Message
 ) -> None:
-    inbox, message = Inbox(), Message("iotingestion/a", bytes(size), 0)
+    inbox = Inbox()
     for number in range(1, count + 1):
         assert not inbox.is_full
         inbox.put(message, number)
         inbox.wake()
     assert inbox.is_full
-    messages, packet_ids = await inbox.take(count, 0.0)
+    messages, packet_ids, taken_bytes = await inbox.take(count, 0.0)
     assert (len(messages), packet_ids) == (count, list(range(1, count + 1)))
     for _ in range(count // 2 - 1):
-        assert not inbox.release(1, size)
-    assert inbox.release(1, size)
+        assert not inbox.release(1, taken_bytes // count)
+    assert inbox.release(1, taken_bytes // count)
     assert not inbox.is_full
 
 

@@ -100,7 +100,7 @@ def folder_replaced(folder: Path) -> Path:
 
 
 Loss = Callable[[Path], Path]
-LOSSES = {
+LOSSES: dict[Loss, str] = {
     removed: "was removed or replaced",
     replaced: "was removed or replaced",
     moved: "was moved to",

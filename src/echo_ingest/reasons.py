@@ -31,6 +31,14 @@ class ReasonCode(AdvisedCode):
         "Give the device a name of at most 64 characters and a topic of at most 256. If you do not"
         " know the device, somebody else may have its password.",
     )
+    PROPERTIES_TOO_LARGE = (
+        "properties_too_large",
+        "The MQTT properties of the message are larger than 64 KiB.",
+        "Only the payload is kept: a few messages with such properties would fill the memory. Have"
+        " the maker of the device send what is large in the payload, and as user properties only"
+        " what docs/forms.md names. A retry does not help, but the payload can be published again"
+        " with the properties that it needs.",
+    )
     DAMAGED = (
         "damaged",
         "The disk returned other bytes than were stored.",

@@ -324,6 +324,7 @@ def test_every_code_of_decode_has_an_example() -> None:
     shown = {code for _, code, *_ in (*NOT_A_MESSAGE, *WRONG_VALUES, *BAD_CLIPS)}
     shown |= {Code.TOO_LARGE, Code.INCOMPLETE_MOVEMENT, Code.PROPERTY_GIVEN_TWICE}
     shown |= {Code.CONFIDENCE_NOT_A_FRACTION, Code.TOPIC_TOO_LONG}
+    shown |= {Code.PROPERTIES_TOO_LARGE}  # tests/test_memory.py
     assert shown == set(Code) - NOT_BY_DECODE
 
 

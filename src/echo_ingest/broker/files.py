@@ -98,7 +98,8 @@ def keep_private(data_dir: Path) -> None:
         raise BrokerError(
             f"other users can enter {data_dir} (mode {mode:04o}), where they could read everything "
             "and hold its locks, and it is not ours to close: type "
-            f"`sudo chmod 700 {data_dir}` and `sudo chown -R {os.geteuid()} {data_dir}`, or set IOT_DATA_DIR to a new folder in it"
+            f"`sudo chmod 700 {data_dir}` and `sudo chown -R {os.geteuid()} {data_dir}`, "
+            "or set IOT_DATA_DIR to a new folder in it"
         ) from None
 
 

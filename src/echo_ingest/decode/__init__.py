@@ -15,9 +15,22 @@ from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.decode.identified import Identified
 from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import NODE_CHARACTERS_MAX, AnyRecord, Identity, Message, Rejected
+from echo_ingest.record import (
+    NODE_CHARACTERS_MAX,
+    PROPERTIES_BYTES_MAX,
+    AnyRecord,
+    Identity,
+    Message,
+    Rejected,
+)
 
 __all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "message_id"]
+
+
+PROPERTIES_TOO_LARGE = Rejected(
+    ReasonCode.PROPERTIES_TOO_LARGE,
+    f"the MQTT properties have more than {PROPERTIES_BYTES_MAX:,} bytes, and were not kept",
+)
 
 
 class Decoder(Struct, frozen=True):
@@ -45,7 +58,7 @@ class Decoder(Struct, frozen=True):
         """
         if len(message.topic) > NODE_CHARACTERS_MAX and (rejected := topics.too_long(message)):
             return rejected
-        if message.node not in self.rules.nodes:
+        if message.node not in self.rules.nodes and not message.properties_cut:
             identified = identify_at_a_glance(message.payload)
             if identified is not None:
                 return identified
@@ -63,6 +76,8 @@ class Decoder(Struct, frozen=True):
         `hashed` as in `audio.describe`.
         """
         payload = message.payload
+        if message.properties_cut:
+            return PROPERTIES_TOO_LARGE
         if len(payload) > self.payload_bytes_max:
             return Rejected(
                 ReasonCode.TOO_LARGE,

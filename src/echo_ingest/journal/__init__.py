@@ -58,7 +58,13 @@ from msgspec import Struct
 from echo_ingest.journal import cursors, receipt_days
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
-from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
+from echo_ingest.journal.entries import (
+    ENTRY_COLUMNS,
+    Entry,
+    entry_bytes,
+    to_entry,
+    up_to_bytes,
+)
 from echo_ingest.journal.journal_file import (
     JournalFull,
     JournalUnusable,
@@ -97,7 +103,6 @@ __all__ = [
     "connect",
 ]
 
-READ_BYTES_MAX = 8 * 1024 * 1024
 WAL_CHECKPOINT_PAGES = 4_000
 
 
@@ -282,8 +287,8 @@ class Journal:
     def read(self, sink: str, records_max: int, behind: str | None = None) -> list[Entry]:
         """Return what to offer `sink` next: requested replays first, then what follows its cursor.
 
-        Gives at most `records_max` records with about 8 MiB of payload, and at least one if there
-        is any. With `behind`, gives only what that other sink has settled. Raises
+        Gives at most `records_max` records that take about `READ_BYTES_MAX` of memory, and at least
+        one if there is any. With `behind`, gives only what that other sink has settled. Raises
         `apsw.CorruptError` if records are missing.
         """
         last = LATEST if behind is None else self._cursor(behind)
@@ -492,11 +497,4 @@ class Journal:
         return value
 
     def _entries(self, sql: str, bindings: tuple[object, ...]) -> list[Entry]:
-        entries: list[Entry] = []
-        payload_bytes = 0
-        for row in self._db.execute(sql, bindings):
-            entries.append(to_entry(row))
-            payload_bytes += len(entries[-1].message.payload)
-            if payload_bytes >= READ_BYTES_MAX:
-                break
-        return entries
+        return list(up_to_bytes(map(to_entry, self._db.execute(sql, bindings)), entry_bytes))

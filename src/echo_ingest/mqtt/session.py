@@ -7,8 +7,10 @@ Its rules
   - Packet ids belong to one connection: acknowledgements of a lost connection are void, and the
     messages that they were for come again, marked DUP. QoS 0 messages never come again, so they are
     kept.
-  - Reading stops while `HELD_MESSAGES_MAX` messages or `HELD_BYTES_MAX` bytes wait to be
-    acknowledged, even if the broker ignores Receive Maximum, as mosquitto 2.0.11 does.
+  - Reading stops while `HELD_MESSAGES_MAX` messages or `HELD_BYTES_MAX` bytes of memory wait to
+    be acknowledged, even if the broker ignores Receive Maximum, as mosquitto 2.0.11 does.
+  - Properties of more than `PROPERTIES_BYTES_MAX` are never made into objects. Such a message is
+    kept without them and rejected, since it would come again for ever if it were not acknowledged.
   - After a lost connection it reconnects without limit, with backoff and jitter.
   - If the broker grants less than a durable session needs, `shortfall` says so. What arrives is
     taken nevertheless, and now and then the broker is asked again.
@@ -42,7 +44,7 @@ from echo_ingest.mqtt.connection_errors import (
 from echo_ingest.mqtt.inbox import Batch, Inbox
 from echo_ingest.mqtt.link import Link, open_link
 from echo_ingest.mqtt.outbox import Outbox
-from echo_ingest.record import Message
+from echo_ingest.record import PROPERTIES_BYTES_MAX, Message
 from echo_ingest.settings import Endpoint, LocalEndpoint
 
 KEEP_ALIVE_SECONDS = 20
@@ -120,9 +122,13 @@ class Session:
 
     async def receive(self, messages_max: int, linger_seconds: float) -> Batch:
         """Wait for a message, then for `linger_seconds` or until there are `messages_max`."""
-        messages, packet_ids = await self._inbox.take(messages_max, linger_seconds)
+        messages, packet_ids, memory_bytes = await self._inbox.take(messages_max, linger_seconds)
         return Batch(
-            messages, packet_ids, self._connection, sum([len(m.payload) for m in messages])
+            messages,
+            packet_ids,
+            self._connection,
+            sum([len(message.payload) for message in messages]),
+            memory_bytes,
         )
 
     def ack(self, batch: Batch) -> bool:
@@ -130,7 +136,7 @@ class Session:
 
         Return False if their connection was lost: then the broker sends the messages again.
         """
-        has_room = self._inbox.release(len(batch.messages), batch.size_bytes)
+        has_room = self._inbox.release(len(batch.messages), batch.memory_bytes)
         if self._link is None or self._lost is None or self._lost.done():
             return False
         if has_room:
@@ -384,6 +390,17 @@ class Session:
         received_at_ms = time.time_ns() // 1_000_000
         view, position, end = memoryview(data), 0, len(data)
         while position < end:
+            # Only large packets need a look, and their length has at least three bytes.
+            if end - position > PROPERTIES_BYTES_MAX and data[position + 2] >= 0x80:
+                size = packets.packet_bytes(view[position:])
+                if position + size > end:
+                    self._partial, self._awaited_bytes = bytearray(view[position:]), size
+                    break
+                bare = packets.without_large_properties(view[position : position + size])
+                if bare is not None:
+                    self._on_publish(bare, received_at_ms, properties_cut=True)
+                    position += size
+                    continue
             try:
                 packet, size = mqtt5.read(view[position:])
             except BaseException as error:
@@ -411,7 +428,9 @@ class Session:
         if self._inbox.is_full and self._link is not None:
             self._link.pause()
 
-    def _on_publish(self, packet: mqtt5.PublishPacket, received_at_ms: int) -> None:
+    def _on_publish(
+        self, packet: mqtt5.PublishPacket, received_at_ms: int, properties_cut: bool = False
+    ) -> None:
         topic, payload, packet_id = packet.topic, packet.payload, packet.packet_id
         if packet_id is None and topic == self.options.loopback_topic:
             self._on_loopback(payload)
@@ -426,6 +445,7 @@ class Session:
                 packet.duplicate,
                 packet.response_topic,
                 packet.correlation_data,
+                properties_cut,
             ),
             packet_id or 0,
         )

@@ -1,7 +1,6 @@
 """The runtime of the ingest process: its parts, put together, and the state they are in."""
 
 import contextlib
-import functools
 from collections.abc import Callable
 
 import structlog
@@ -18,7 +17,7 @@ from echo_ingest.monitoring.broker_stats import BrokerStats
 from echo_ingest.monitoring.loopback import LoopbackCheck
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pipeline.ingest import Ingest
-from echo_ingest.record import TOPIC_CHARACTERS_MAX, TOPICS_REMEMBERED
+from echo_ingest.record import remembered
 from echo_ingest.service.delivery_process import DeliveryProcess
 from echo_ingest.service.proxy_process import ProxyProcess
 from echo_ingest.service.storage_watch import StorageWatch
@@ -64,7 +63,7 @@ class Runtime:
                 session_expiry_seconds=settings.session_expiry_seconds,
                 payload_bytes_max=settings.asked_payload_bytes_max,
             ),
-            node_of=_node_of(settings),
+            node_of=remembered(settings.node_of),
             on_connected=self._on_connected,
             on_loopback=self.loopback.on_message,
         )
@@ -197,9 +196,3 @@ class Runtime:
                 meaning="the broker has forgotten our session; the messages that it held for us "
                 "while we were away are lost, unless the devices send them again",
             )
-
-
-def _node_of(settings: Settings) -> Callable[[str], str | None]:
-    """Return `settings.node_of`, which remembers topics; those too long to be read name no node."""
-    known = functools.lru_cache(TOPICS_REMEMBERED)(settings.node_of)
-    return lambda topic: known(topic) if len(topic) <= TOPIC_CHARACTERS_MAX else None

@@ -24,6 +24,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from sys import getsizeof
 from typing import Any
 
 import apsw
@@ -273,8 +274,7 @@ def _batches(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
     size_bytes = 0
     for cell in cells:
         batch.append(cell)
-        row = cell[1] if cell is not None else ()
-        size_bytes += sum(len(value) for value in row if isinstance(value, bytes))
+        size_bytes += sum(map(getsizeof, cell[1])) if cell is not None else 0
         if len(batch) >= BATCH_ROWS or size_bytes >= BATCH_BYTES:
             yield batch
             batch, size_bytes = [], 0
