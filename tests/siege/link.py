@@ -8,6 +8,7 @@ import asyncio
 import base64
 import os
 import struct
+from collections.abc import Iterator
 from typing import Self
 
 from msgspec import Struct
@@ -108,6 +109,54 @@ def publish(
     return packet(0x30 | duplicate << 3 | qos << 1 | retain, body + payload)
 
 
+class HugePacket(Struct, frozen=True):
+    """A packet with a part that repeats, made piece by piece: attackers shall cost little."""
+
+    first: int
+    before: bytes
+    size_bytes: int
+    """How much of `repeated` there is."""
+    after: bytes = b""
+    repeated: bytes = EMPTY_PROPERTY
+
+    @property
+    def length(self) -> int:
+        """Return the size of the whole packet."""
+        return len(self._head) + self.size_bytes + len(self.after)
+
+    @property
+    def _head(self) -> bytes:
+        size_bytes = len(self.before) + self.size_bytes + len(self.after)
+        return bytes([self.first]) + variable_integer(size_bytes) + self.before
+
+    def pieces(self, lacking: int = 0) -> Iterator[bytes]:
+        """Yield the packet but for its last bytes."""
+        left = self.length - lacking
+        chunk = self.repeated * (CHUNK_BYTES // len(self.repeated))
+        whole, rest = divmod(self.size_bytes, len(chunk))
+        parts = (self._head, *[chunk] * whole, chunk[:rest], self.after)
+        for part in filter(None, parts):
+            yield part[:left]
+            left -= len(part)
+            if left <= 0:
+                return
+
+
+def huge_connect(size_bytes: int) -> HugePacket:
+    """Return a CONNECT with properties of that size, from a stranger."""
+    size_bytes -= size_bytes % len(EMPTY_PROPERTY)
+    before = text("MQTT") + b"\x05\xc2\0\x3c" + variable_integer(size_bytes)
+    return HugePacket(0x10, before, size_bytes, text("x") + text("nobody") + text("wrong"))
+
+
+def huge_publish(topic: str, payload: bytes, size_bytes: int) -> HugePacket:
+    """Return a PUBLISH with properties of that size."""
+    size_bytes -= size_bytes % len(EMPTY_PROPERTY)
+    return HugePacket(
+        0x32, text(topic) + b"\0\1" + variable_integer(size_bytes), size_bytes, payload
+    )
+
+
 def subscribe(*filters: str, packet_id: int = 1, version: int = 5, qos: int = 1) -> bytes:
     body = struct.pack(">H", packet_id) + (b"\0" if version == 5 else b"")
     return packet(0x82, body + b"".join(text(each) + bytes([qos]) for each in filters))
@@ -132,15 +181,20 @@ def named(first: int, body: bytes) -> str:
 
 
 def frame(opcode: int, data: bytes, *, final: bool = True, reserved: int = 0) -> bytes:
-    """Return a WebSocket frame of a client; its mask is zero, which saves the work of masking."""
+    """Return a WebSocket frame of a client."""
+    return frame_head(opcode, len(data), final=final, reserved=reserved) + data
+
+
+def frame_head(opcode: int, size_bytes: int, *, final: bool = True, reserved: int = 0) -> bytes:
+    """Return what stands before the data; the mask is zero, which saves the work of masking."""
     head = bytes([final << 7 | reserved << 4 | opcode])
-    if len(data) < 126:
-        head += bytes([0x80 | len(data)])
-    elif len(data) < 65_536:
-        head += b"\xfe" + struct.pack(">H", len(data))
+    if size_bytes < 126:
+        head += bytes([0x80 | size_bytes])
+    elif size_bytes < 65_536:
+        head += b"\xfe" + struct.pack(">H", size_bytes)
     else:
-        head += b"\xff" + struct.pack(">Q", len(data))
-    return head + bytes(4) + data
+        head += b"\xff" + struct.pack(">Q", size_bytes)
+    return head + bytes(4)
 
 
 def upgrade(*more: str, path: str = "/mqtt", subprotocol: str | None = "mqtt") -> bytes:
@@ -186,6 +240,13 @@ class Link:
     async def send(self, data: bytes) -> None:
         """Send MQTT bytes."""
         await self.send_raw(frame(2, data) if self._websocket else data)
+
+    async def send_huge(self, huge: HugePacket, lacking: int = 0) -> None:
+        """Send a huge packet, perhaps without its end; in a WebSocket it is one frame."""
+        if self._websocket:
+            await self.send_raw(frame_head(2, huge.length - lacking))
+        for piece in huge.pieces(lacking):
+            await self.send_raw(piece)
 
     async def send_raw(self, data: bytes) -> None:
         """Send bytes as they are."""

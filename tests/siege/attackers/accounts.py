@@ -5,10 +5,11 @@ import json
 
 from tests.siege.attackers import ODDITY_SECONDS_MAX, Attacker
 from tests.siege.link import (
-    EMPTY_PROPERTY,
+    HugePacket,
     Link,
     Will,
     connect,
+    huge_publish,
     packet,
     publish,
     subscribe,
@@ -39,21 +40,24 @@ async def property_bomb_of_echopub(attacker: Attacker) -> None:
 async def _property_bombs(attacker: Attacker, sizes: tuple[int, ...], *, node: bool) -> None:
     async def publish_one(number: int) -> str:
         link = await attacker.login(node=node)
-        properties = EMPTY_PROPERTY * (sizes[number] // len(EMPTY_PROPERTY))
-        sent = publish(_topic(attacker), detection(attacker), properties=properties)
-        return await ask(link, sent)
+        try:
+            huge = huge_publish(_topic(attacker), detection(attacker), sizes[number])
+            await link.send_huge(huge)
+            return await link.answer()
+        finally:
+            link.close()
 
     await attacker.each(len(sizes), 2, publish_one)
 
 
 async def half_sent_publish(attacker: Attacker) -> None:
     """Hold messages of 40 MB that lack their last kilobyte, on many connections."""
-    head = text(_topic(attacker)) + b"\0\1\0"
-    sent = packet(0x32, head + bytes(HUGE_BYTES))[:-1_000]
+    before = text(_topic(attacker)) + b"\0\1\0"
+    huge = HugePacket(0x32, before, HUGE_BYTES, repeated=b"x")
 
     async def begin(number: int) -> Link:
         link = await attacker.login(node=number % 2 == 0)
-        await link.send(sent)
+        await link.send_huge(huge, lacking=1_000)
         return link
 
     await attacker.hold(await attacker.begin(HALF_SENT, 4, begin))

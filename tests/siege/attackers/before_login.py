@@ -6,11 +6,11 @@ import ssl
 
 from tests.siege.attackers import ODDITY_SECONDS_MAX, Attacker
 from tests.siege.link import (
-    EMPTY_PROPERTY,
     Link,
     Will,
     connect,
     frame,
+    huge_connect,
     packet,
     publish,
     subscribe,
@@ -18,7 +18,7 @@ from tests.siege.link import (
     upgrade,
 )
 
-HUGE_BYTES = 48 * 2**20
+HUGE_BYTES = 48 * 2**20 - 100
 MEDIUM_BYTES = 8 * 2**20
 LONG = 60_000
 WRONG_PASSWORDS = 1_000
@@ -27,37 +27,35 @@ TRICKLED = 200
 ODD = 60
 
 
-def huge_connect_packet(size_bytes: int) -> bytes:
-    """Return a CONNECT with as many properties as fit into so many bytes."""
-    count = size_bytes // len(EMPTY_PROPERTY) - 20
-    return connect("x", "nobody", "wrong", properties=EMPTY_PROPERTY * count)
-
-
-async def huge_connect(attacker: Attacker) -> None:
-    """CONNECT with ten million properties, three at once."""
-    sent = huge_connect_packet(HUGE_BYTES)
+async def ten_million_properties(attacker: Attacker) -> None:
+    """Send CONNECT with ten million properties, three at once."""
+    huge = huge_connect(HUGE_BYTES)
 
     async def connect_once(number: int) -> str:
-        return await _ask(await attacker.link(websocket=number % 3 == 2), sent)
+        link = await attacker.link(websocket=number % 3 == 2)
+        try:
+            await link.send_huge(huge)
+            return await link.answer()
+        finally:
+            link.close()
 
     await attacker.each(6, 3, connect_once)
 
 
-async def huge_connect_in_frames(attacker: Attacker) -> None:
+async def in_many_frames(attacker: Attacker) -> None:
     """Send the same over WebSockets: in many frames, and in one message of many fragments."""
-    sent = huge_connect_packet(HUGE_BYTES)
+    huge = huge_connect(HUGE_BYTES)
 
     async def connect_once(number: int) -> str:
         link = await attacker.link(websocket=True)
-        fragment_bytes = attacker.rng.choice((65_536, 1 << 20))
-        parts = [sent[at : at + fragment_bytes] for at in range(0, len(sent), fragment_bytes)]
         try:
-            for index, part in enumerate(parts):
+            for index, piece in enumerate(huge.pieces()):
                 if number % 2:
-                    await link.send(part)
+                    await link.send(piece)
                 else:
-                    is_last = index == len(parts) - 1
-                    await link.send_raw(frame(0 if index else 2, part, final=is_last))
+                    await link.send_raw(frame(0 if index else 2, piece, final=False))
+            if not number % 2:
+                await link.send_raw(frame(0, b""))
             return await link.answer()
         finally:
             link.close()
@@ -67,13 +65,11 @@ async def huge_connect_in_frames(attacker: Attacker) -> None:
 
 async def held_connect(attacker: Attacker) -> None:
     """Hold CONNECTs of any size that lack their last byte."""
-    huge = huge_connect_packet(HUGE_BYTES)[:-1]
-    medium = huge_connect_packet(MEDIUM_BYTES)[:-1]
-    small = huge_connect_packet(LONG)[:-1]
 
     async def begin(number: int) -> Link:
         link = await attacker.link(websocket=number % 3 == 2)
-        await link.send(huge if number < 6 else medium if number < 12 else small)
+        size_bytes = HUGE_BYTES if number < 6 else MEDIUM_BYTES if number < 12 else LONG
+        await link.send_huge(huge_connect(size_bytes), lacking=1)
         return link
 
     await attacker.hold(await attacker.begin(200, 6, begin))

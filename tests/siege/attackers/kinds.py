@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from tests.siege.attackers import Attacker, accounts, before_login, contents, web
 
 ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
-    "huge CONNECT": before_login.huge_connect,
-    "huge CONNECT in frames": before_login.huge_connect_in_frames,
+    "huge CONNECT": before_login.ten_million_properties,
+    "huge CONNECT in frames": before_login.in_many_frames,
     "held CONNECT": before_login.held_connect,
     "trickled CONNECT": before_login.trickled_connect,
     "long texts at log-in": before_login.long_texts,
