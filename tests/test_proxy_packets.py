@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from wsproto import ConnectionType
+from wsproto.connection import Connection as ClientFrames
+from wsproto.events import BytesMessage
 
 from echo_ingest.broker.node_accounts import node_password
 from echo_ingest.proxy.activity import LINES_PER_SECOND_MAX, Activity, Peer, shown
@@ -24,6 +27,7 @@ from echo_ingest.proxy.packets import (
     write_length,
 )
 from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.websocket import WebSocketLayer
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES
 
 PAYLOAD_BYTES_MAX = 300_000
@@ -68,21 +72,19 @@ GOOD = st.one_of(
         st.sampled_from([0, 1, 127, 128, 20_000, PACKET_OVERHEAD_BYTES - 10]),
     ),
 )
-BAD = st.sampled_from(
-    [
-        (MALFORMED, packet(0x00, b"")),
-        (MALFORMED, packet(0x10, b"")),
-        (MALFORMED, packet(0x20, b"\0\0")),
-        (MALFORMED, packet(0x90, b"\0\0\0")),
-        (MALFORMED, packet(0xD0, b"")),
-        (MALFORMED, b"\xc0\x80\x80\x80\x80\x00"),
-        (TOO_LARGE, packet(0x82, bytes(PACKET_OVERHEAD_BYTES + 1))),
-        (TOO_LARGE, publish(b"", properties=bytes(PACKET_OVERHEAD_BYTES + 1))),
-        (TOO_LARGE, publish(bytes(100_000), properties=bytes(PACKET_OVERHEAD_BYTES - 8))),
-        (TOO_LARGE, publish(bytes(100_000), topic=bytes(65_535))),
-        (TOO_LARGE, publish(bytes(PAYLOAD_BYTES_MAX + PACKET_OVERHEAD_BYTES))),
-    ]
-)
+BAD_PACKETS = [
+    (MALFORMED, packet(0x00, b"")),
+    (MALFORMED, packet(0x10, b"")),
+    (MALFORMED, packet(0x20, b"\0\0")),
+    (MALFORMED, packet(0x90, b"\0\0\0")),
+    (MALFORMED, packet(0xD0, b"")),
+    (MALFORMED, b"\xc0\x80\x80\x80\x80\x00"),
+    (TOO_LARGE, packet(0x82, bytes(PACKET_OVERHEAD_BYTES + 1))),
+    (TOO_LARGE, publish(b"", properties=bytes(PACKET_OVERHEAD_BYTES + 1))),
+    (TOO_LARGE, publish(bytes(100_000), properties=bytes(PACKET_OVERHEAD_BYTES - 8))),
+    (TOO_LARGE, publish(bytes(100_000), topic=bytes(65_535))),
+    (TOO_LARGE, publish(bytes(PAYLOAD_BYTES_MAX + PACKET_OVERHEAD_BYTES))),
+]
 CUTS = st.lists(st.integers(0, 2**32), max_size=30)
 
 
@@ -104,7 +106,7 @@ def test_what_keeps_within_the_limits_passes_however_it_is_cut(
 
 
 @settings(max_examples=200)
-@given(st.lists(GOOD, max_size=4), BAD, CUTS)
+@given(st.lists(GOOD, max_size=4), st.sampled_from(BAD_PACKETS), CUTS)
 def test_what_breaks_a_limit_is_found_before_its_payload_however_it_is_cut(
     packets: list[bytes], bad: tuple[int, bytes], cuts: list[int]
 ) -> None:
@@ -119,6 +121,17 @@ def test_what_breaks_a_limit_is_found_before_its_payload_however_it_is_cut(
     passed += caught.value.good_bytes
     # all that is good has passed, and of the rest no more than a header, or a topic without an end
     assert len(before) <= passed <= len(before) + (65_540 if code == TOO_LARGE else 5)
+
+
+@pytest.mark.parametrize("number", range(len(BAD_PACKETS)))
+def test_what_breaks_a_limit_is_found_wherever_its_beginning_is_cut(number: int) -> None:
+    code, bad = BAD_PACKETS[number]
+    for cut in (*range(1, 20), *range(65_530, 65_550)):
+        walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+        with pytest.raises(PacketRefused) as caught:
+            for chunk in chunks(bad, [cut, cut + 1]):
+                walker.feed(chunk)
+        assert caught.value.code == code
 
 
 def test_thousands_of_packets_in_chunks_of_every_size() -> None:
@@ -154,6 +167,25 @@ def test_a_packet_that_stops_half_way_keeps_no_more_than_its_beginning() -> None
     assert kept <= PACKET_OVERHEAD_BYTES + 8
 
 
+# ---------------------------------------------------------------------- WebSockets
+
+
+def test_who_sends_many_small_frames_gets_small_chunks() -> None:
+    layer, client = WebSocketLayer(), ClientFrames(ConnectionType.CLIENT)
+    at_first = layer.chunk_bytes_max
+    layer.receive(
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+    )
+    layer.trusted = True
+    for _ in range(20):
+        assert layer.receive(client.send(BytesMessage(bytes(500)))) == (bytes(500), b"")
+    assert layer.chunk_bytes_max >= 8 * at_first
+    layer.receive(client.send(BytesMessage(b"")) * 100)
+    assert layer.chunk_bytes_max == at_first
+
+
 # ---------------------------------------------------------------------- CONNECT
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
@@ -169,7 +201,7 @@ CONNECTS = st.builds(
     will=st.none()
     | st.builds(
         mqtt5.Will,
-        topic=TEXTS,
+        topic=st.text("abü/ ", min_size=1, max_size=40),
         payload=st.binary(max_size=300),
         retain=st.booleans(),
         user_properties=st.lists(st.tuples(TEXTS, TEXTS), max_size=3),
