@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -564,6 +564,22 @@ def test_devices_publish_by_tls(tmp_path: Path, mosquitto: Path, version: ssl.TL
             assert stream.recv(100)[:1] in (b"\x15", b"")  # an alert
         eventually(lambda: len(tls.site.events("device refused")) == 2)
         assert {each["reason"][:4] for each in tls.site.events("device refused")} == {"TLS:"}
+
+
+def test_devices_publish_by_websockets_in_tls(tmp_path: Path, mosquitto: Path) -> None:
+    with contextlib.closing(TlsSite(tmp_path, mosquitto)) as tls:
+        url = f"wss://localhost:{tls.site.wss_port}/mqtt"
+        context = tls.authority.context(None)
+        with connect(url, ssl=context, subprotocols=[Subprotocol("mqtt")]) as opened:
+            opened.send(connect_packet())
+            assert opened.recv(5, decode=False)[:1] == b"\x20"
+            opened.send(publish(bytes(2_000_000)))
+            assert opened.recv(5, decode=False)[:1] == b"\x40"
+            opened.send(b"\0\0")
+            assert opened.recv(5) == b"\xe0\x01\x81"
+            with pytest.raises(ConnectionClosedOK):
+                opened.recv(5)
+        assert not tls.site.events("fault in the proxy")
 
 
 def test_a_certificate_logs_in_as_its_name_whatever_is_said(
