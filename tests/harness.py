@@ -291,7 +291,10 @@ class _WebSocket:
         self._timeout_seconds: float | None = 20
 
     def sendall(self, data: bytes) -> None:
-        self._connection.send(data)
+        try:
+            self._connection.send(data)
+        except ConnectionClosed as error:
+            raise ConnectionResetError("the broker closed the connection") from error
 
     def recv(self, _size: int) -> bytes:
         try:

@@ -1,13 +1,17 @@
 """The proxy as its real process, before a real mosquitto that listens at a socket file alone."""
 
+import functools
+import json
 import os
 import pickle
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -34,9 +38,11 @@ class ProxySite:
         tls: TlsFiles | None = None,
         accounts: tuple[Credentials, ...] = (ACCOUNT,),
         reserved_client_ids: tuple[str, ...] = ("echo-ingest-secret",),
+        files_max: int | None = None,
     ) -> None:
         self.socket = folder / "devices"
         self.log_path = folder / "proxy.log"
+        self._begin = 0
         self._folder, self._program = folder, mosquitto
         (folder / "passwords").write_text(
             "".join(password_line(account, bytes(12), 1) for account in accounts)
@@ -78,6 +84,11 @@ class ProxySite:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                preexec_fn=None
+                if files_max is None
+                else functools.partial(
+                    resource.setrlimit, resource.RLIMIT_NOFILE, (files_max, files_max)
+                ),
                 pass_fds=[theirs.fileno(), *(each.fileno() for each in listening)],
             )
         theirs.close()
@@ -115,7 +126,17 @@ class ProxySite:
                 self.reports.append(msgspec.json.decode(line, type=ProxyReport))
 
     def log(self) -> str:
-        return self.log_path.read_text()
+        """Return what the proxy has logged since `begin`."""
+        return self.log_path.read_text()[self._begin :]
+
+    def begin(self) -> None:
+        """Forget what was logged, for the next test."""
+        self._begin = len(self.log_path.read_text())
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """Return the log's lines of one kind."""
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
 
     def metric(self, name: str) -> float:
         """Return a value of the newest report; `name` has its labels."""

@@ -29,7 +29,6 @@ from echo_ingest.proxy.bootstrap import (
 from echo_ingest.proxy.device import Common, DeviceConnection
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES, Layer
-from echo_ingest.proxy.packets import SHUTTING_DOWN
 from echo_ingest.proxy.places import HeldBytes, Places
 from echo_ingest.proxy.tls import TlsPort, follow_certificates
 from echo_ingest.proxy.websocket import WebSocketLayer
@@ -77,6 +76,7 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
         held=HeldBytes(HELD_BYTES_MAX),
         gate=Gate(),
         activity=Activity(),
+        turn=asyncio.Lock(),
         buffer=memoryview(bytearray(CHUNK_BYTES)),
     )
     places_max = _places_max(bootstrap)
@@ -151,7 +151,7 @@ async def _close_all(ports: Collection[Places]) -> None:
     """Tell each device that the service stops, and wait a moment until all have gone."""
     for places in ports:
         for occupant in places.occupants:
-            occupant.shut_down(SHUTTING_DOWN)
+            occupant.shut_down()
     for _ in range(int(STOP_SECONDS_MAX / POLL_SECONDS)):
         if not any(len(places) for places in ports):
             break
@@ -180,7 +180,7 @@ _faults = LineLimit()
 def _log_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what a connection was not prepared for: it ends alone, and the others go on."""
     error = context.get("exception")
-    if isinstance(error, OSError):  # such as no route to a device: the connection has ended
+    if isinstance(error, OSError) and "transport" in context:  # such as no route to a device
         log.debug("connection broke", reason=str(error))
     elif _faults.allows_one():
         log.error("fault in the proxy", what=context.get("message"), exc_info=error)

@@ -20,6 +20,7 @@ from echo_ingest.proxy.packets import (
     DISCONNECT_BYTE,
     INVALID_CLIENT_ID,
     SERVER_UNAVAILABLE,
+    SHUTTING_DOWN,
     PacketRefused,
     PacketWalker,
     connack_code,
@@ -46,7 +47,7 @@ LINGER_SECONDS = 2.0
 while it still sends, it might never see them."""
 FLUSH_SECONDS_MAX = 10.0
 """How long mosquitto may take to accept what a device sent before it left."""
-BROKER_RETRY_SECONDS = 0.05
+BROKER_RETRY_SECONDS = 0.01
 
 CONNACK_WORDS = {
     1: "the broker does not speak its protocol version",
@@ -79,6 +80,8 @@ class Common(Struct):
     held: HeldBytes
     gate: Gate
     activity: Activity
+    turn: asyncio.Lock
+    """Held by the connection that mosquitto accepts next: it lets about a hundred wait, no more."""
     buffer: memoryview
     """Where each chunk is read to: it has been passed on, or copied, before the next is read."""
     waiting_bytes: int = 0
@@ -289,12 +292,13 @@ class DeviceConnection(asyncio.BufferedProtocol):
     async def _log_in(self, connect: bytes) -> None:
         stream = None
         try:
-            while stream is None:
-                stream = _connected(self._common.broker)
-                if stream is None:
-                    await asyncio.sleep(BROKER_RETRY_SECONDS)
-                if self._ending:
-                    return
+            async with self._common.turn:
+                while stream is None:
+                    if self._ending:
+                        return
+                    stream = _connected(self._common.broker)
+                    if stream is None:
+                        await asyncio.sleep(BROKER_RETRY_SECONDS)
         except OSError as error:
             words = f"the broker does not listen ({error.strerror})"
             self._refuse(PacketRefused("broker away", words, SERVER_UNAVAILABLE))
@@ -361,6 +365,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             raise
         if has_publish and not self._common.gate.is_open:
             self._at_gate = data
+            self._common.waiting_bytes += len(data)
             self.pause("gate")
             self._common.gate.wait(self)
         else:
@@ -369,9 +374,13 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def pass_on(self) -> None:
         """Go on: the gate has opened."""
         if self._broker is not None and not self._ending:
-            self._broker.transport.write(self._at_gate)
-            self._at_gate = b""
+            self._broker.transport.write(self._leave_gate())
             self.resume("gate")
+
+    def _leave_gate(self) -> bytes:
+        data, self._at_gate = self._at_gate, b""
+        self._common.waiting_bytes -= len(data)
+        return data
 
     # ------------------------------------------------------------------ the end
 
@@ -384,8 +393,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if self._broker is not None:
             self._broker.transport.abort()
 
-    def shut_down(self, code: int) -> None:
+    def shut_down(self) -> None:
         """End because the service ends."""
+        code = SHUTTING_DOWN if self._logged_in else SERVER_UNAVAILABLE
         self._refuse(PacketRefused("broker away", "the service stops", code))
 
     def _refuse(self, refused: PacketRefused) -> None:
@@ -424,7 +434,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._stop_timers()
         self._common.held.release(self)
         self._common.gate.forget(self)
-        self._begun, self._at_gate = bytearray(), b""
+        self._leave_gate()
+        self._begun = bytearray()
         if self._broker is not None:
             self._broker.transport.close()
             self._later(FLUSH_SECONDS_MAX, self._broker.transport.abort)

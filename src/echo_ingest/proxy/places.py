@@ -17,7 +17,7 @@ class Occupant(Protocol):
     def evict(self, label: str, words: str) -> None:
         """End at once."""
 
-    def shut_down(self, code: int) -> None:
+    def shut_down(self) -> None:
         """End in order, because the service ends."""
 
 

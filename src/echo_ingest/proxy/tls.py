@@ -117,8 +117,8 @@ class TlsLayer:
             self.ended = "it closed the connection"
         except ssl.SSLError as error:
             self._broken = True
-            words = f"TLS: {error.reason or error.strerror}".lower().replace("_", " ")
-            raise LayerRefused("tls", words, self._outgoing.read()) from None
+            words = f"{error.reason or error.strerror}".lower().replace("_", " ")
+            raise LayerRefused("tls", f"TLS: {words}", self._outgoing.read()) from None
         return b"".join(pieces), self._outgoing.read()
 
     def _common_name(self) -> str:
