@@ -16,7 +16,6 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 import msgspec
-import structlog
 from litestar import Request
 from litestar.exceptions import (
     HTTPException,
@@ -33,6 +32,7 @@ from echo_ingest.journal import JournalUnusable
 from echo_ingest.web.console.auth import Viewer, viewer_of
 from echo_ingest.web.console.formatting import zone_called
 from echo_ingest.web.console.rendering import AnyRequest
+from echo_ingest.web.problems import peers_log
 
 Parts = Callable[[ZoneInfo, Viewer], Awaitable[dict[str, str]]]
 """Renders all parts of a topic as they are now, for an operator or for another viewer."""
@@ -53,8 +53,6 @@ HEADERS = [
 ]
 HEARTBEAT = b"event: beat\ndata: {}\n\n"
 NOT_NOW = (HTTPException, NoAnswer, JournalUnusable, AlmanacUnready, TimeoutError)
-
-log = structlog.get_logger("web")
 
 
 class Tab:
@@ -157,7 +155,7 @@ class LiveUpdates:
         if rendering.cancelled() or (error := rendering.exception()) is not None:
             # The tabs show that they are not live, and connect again after a while.
             if not rendering.cancelled() and not isinstance(error, NOT_NOW):
-                log.error("part of a page failed", topic=topic, exc_info=error)
+                peers_log.error("part of a page failed", topic=topic, exc_info=error)
             _end(watched)
             return
         fresh = []
