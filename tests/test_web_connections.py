@@ -272,6 +272,17 @@ async def test_what_is_sent_ahead_of_an_answer_is_not_kept(pond: Pond) -> None:
         assert await one.is_closed()
 
 
+async def test_nonsense_behind_an_answer_ends_the_connection_and_is_no_line_in_the_log(
+    pond: Pond, caplog: pytest.LogCaptureFixture
+) -> None:
+    beginning = HEALTHY.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+    async with client(pond, beginning) as one:
+        assert await one.status() == 200
+        one.sink.write(b"zz\r\n")
+        assert await one.is_closed()
+    assert caplog.records == []
+
+
 # ---------------------------------------------------------------------- slow answers
 
 

@@ -281,6 +281,13 @@ class Connection(H11Protocol):
             self.loop.call_later(GRACE_SECONDS, self._close_unless_sent)
         self._look_at_request()
 
+    def send_400_response(self, msg: str) -> None:
+        """Say that this is no HTTP, unless an answer has begun: then nothing else can be said."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_request_timer()
