@@ -51,11 +51,13 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 from msgspec import Struct
 
 from echo_ingest.journal import cursors, receipt_days
+from echo_ingest.journal.attempts import Attempt, note_attempt, read_attempt
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import (
@@ -120,6 +122,11 @@ INSERT_RECORD = """
     INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_DEAD_LETTER = """
     INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+REPLAYS = """
+    SELECT {columns} FROM parked JOIN record USING (offset)
+    WHERE sink = ? AND replay = 1 AND offset <= ? ORDER BY offset LIMIT ?"""
+FOLLOWING = """
+    SELECT {columns} FROM record WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?"""
 
 
 class Journal:
@@ -294,22 +301,27 @@ class Journal:
         last = LATEST if behind is None else self._cursor(behind)
         # The cursor comes first: a concurrent backfill moves it back, never behind what is parked.
         cursor = self._cursor(sink)
-        replays = self._entries(
-            f"SELECT {ENTRY_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
-            " WHERE sink = ? AND replay = 1 AND offset <= ? ORDER BY offset LIMIT ?",
-            (sink, last, records_max),
-        )
+        replays = self._entries(REPLAYS.format(columns=ENTRY_COLUMNS), (sink, last, records_max))
         if replays:
             if replays[-1].offset > cursor:
                 raise apsw.CorruptError(f"{sink} has parked {replays[-1].offset:,}, and not had it")
             return replays
         entries = self._entries(
-            f"SELECT {ENTRY_COLUMNS} FROM record"  # noqa: S608
-            " WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?",
-            (cursor, last, records_max),
+            FOLLOWING.format(columns=ENTRY_COLUMNS), (cursor, last, records_max)
         )
         require_all(self._db, cursor, [entry.offset for entry in entries])
         return entries
+
+    def next_offsets(self, sink: str, records_max: int, behind: str | None = None) -> list[int]:
+        """Return the offsets of what `read` would give, however large its messages are."""
+        last = LATEST if behind is None else self._cursor(behind)
+        cursor = self._cursor(sink)
+        for sql, after in ((REPLAYS, sink), (FOLLOWING, cursor)):
+            bindings = (after, last, records_max)
+            rows: list[Any] = self._db.execute(sql.format(columns="offset"), bindings).fetchall()
+            if rows:
+                return [offset for (offset,) in rows]
+        return []
 
     def settle(
         self,
@@ -337,6 +349,15 @@ class Journal:
     def is_paused(self, sink: str) -> bool:
         """Return whether a person has paused the sink."""
         return cursors.is_paused(self._db, sink)
+
+    def attempt(self, sink: str) -> Attempt | None:
+        """Return what is noted of deliveries to `sink`; None if all of them have ended in order."""
+        return read_attempt(self._db, sink)
+
+    def note_attempt(self, sink: str, attempt: Attempt | None) -> None:
+        """Note what is being offered to `sink`, in place of what was noted before."""
+        with self._writing():
+            note_attempt(self._db, sink, attempt)
 
     def note_day(self, now_ms: int, *, leapt: bool = False) -> None:
         """Note for `trim` which day the clock shows, and whether it leapt since the last call."""
