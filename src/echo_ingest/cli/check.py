@@ -40,7 +40,7 @@ from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.payload_view import printable, size
 from echo_ingest.process.files import obstacle_in, why_unwritable
 from echo_ingest.service.missed import missed_note_of
-from echo_ingest.settings import Settings
+from echo_ingest.settings import Settings, parse_endpoint
 from echo_ingest.sinks import Sink, Unavailable
 from echo_ingest.sinks.registry import configured, sinks_of, title_of
 
@@ -96,6 +96,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield _mosquitto(settings)
         yield _nodes(settings)
     yield (broker_finding := _broker(settings))
+    yield from _session(settings)
     yield (service_finding := _service(settings))
     if broker_finding.well is None and is_own(settings):
         yield _port(settings, "mqtt_port")
@@ -240,11 +241,14 @@ def _nodes(settings: Settings) -> Finding:
 
 def _mosquitto(settings: Settings) -> Finding:
     try:
-        program = broker.find_mosquitto(settings.mosquitto)
-        version = ".".join(map(str, broker.version(program)))
+        folder = broker.broker_folder(settings.data_dir)
+        program = broker.find_mosquitto(settings.mosquitto, folder)
+        version = broker.version(program)
     except broker.BrokerError as error:
         return Finding("mosquitto", False, str(error))
-    return Finding("mosquitto", True, f"{version} at {program}")
+    text = f"{'.'.join(map(str, version))} at {program}"
+    advice = broker.remark(version, folder)
+    return Finding("mosquitto", True, f"{text}; {advice}" if advice else text)
 
 
 def _broker(settings: Settings) -> Finding:
@@ -256,19 +260,40 @@ def _broker(settings: Settings) -> Finding:
     if options is None:
         return Finding("broker", None, NOT_RUNNING)
 
-    async def log_in() -> None:
-        async with connected(Session(options)):
-            pass
+    async def log_in() -> int | None:
+        async with connected(session := Session(options)):
+            return session.packet_bytes_max
 
     try:
-        asyncio.run(log_in())
+        packet_bytes_max = asyncio.run(log_in())
     except ConnectionLost as error:
         if is_own(settings) and _can_listen(settings, settings.mqtt_port):
             return Finding("broker", None, NOT_RUNNING)
         return Finding("broker", False, str(error))
     login = options.login()
     user = f"{login[0]} can log in" if login else "we can connect without a user"
-    return Finding("broker", True, f"{options.endpoint}: {user}")
+    text = f"{options.endpoint}: {user}"
+    if packet_bytes_max is not None and packet_bytes_max < settings.payload_bytes_max:
+        text += (
+            f"; it disconnects devices that send more than {size(packet_bytes_max)}, and "
+            f"IOT_PAYLOAD_BYTES_MAX would allow {size(settings.payload_bytes_max)}"
+        )
+    return Finding("broker", True, text)
+
+
+def _session(settings: Settings) -> Iterator[Finding]:
+    """Say whether somebody else could guess the name of our session at a broker elsewhere."""
+    if settings.endpoint is None:
+        return
+    with suppress(JournalUnusable), closing(open_reader(settings)) as reader:
+        remembered = reader.sessions()
+        name = broker.earlier_name(settings, parse_endpoint(settings.endpoint), remembered)
+        if name is not None and name.can_be_guessed:
+            yield Finding(
+                "session", False, f"its name, {name.client_id}, can be guessed: a client with any "
+                "account at this broker that uses it gets the messages that wait for us, or "
+                f"discards them; {broker.CHANGE_OVER}"
+            )  # fmt: skip
 
 
 def _port(settings: Settings, name: Literal["mqtt_port", "ws_port", "http_port"]) -> Finding:

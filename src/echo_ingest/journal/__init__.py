@@ -51,14 +51,22 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 from msgspec import Struct
 
 from echo_ingest.journal import cursors, receipt_days
+from echo_ingest.journal.attempts import Attempt, note_attempt, read_attempt
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
-from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
+from echo_ingest.journal.entries import (
+    ENTRY_COLUMNS,
+    Entry,
+    entry_bytes,
+    to_entry,
+    up_to_bytes,
+)
 from echo_ingest.journal.journal_file import (
     JournalFull,
     JournalUnusable,
@@ -97,7 +105,6 @@ __all__ = [
     "connect",
 ]
 
-READ_BYTES_MAX = 8 * 1024 * 1024
 WAL_CHECKPOINT_PAGES = 4_000
 
 
@@ -115,6 +122,11 @@ INSERT_RECORD = """
     INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_DEAD_LETTER = """
     INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+REPLAYS = """
+    SELECT {columns} FROM parked JOIN record USING (offset)
+    WHERE sink = ? AND replay = 1 AND offset <= ? ORDER BY offset LIMIT ?"""
+FOLLOWING = """
+    SELECT {columns} FROM record WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?"""
 
 
 class Journal:
@@ -282,29 +294,34 @@ class Journal:
     def read(self, sink: str, records_max: int, behind: str | None = None) -> list[Entry]:
         """Return what to offer `sink` next: requested replays first, then what follows its cursor.
 
-        Gives at most `records_max` records with about 8 MiB of payload, and at least one if there
-        is any. With `behind`, gives only what that other sink has settled. Raises
+        Gives at most `records_max` records that take about `READ_BYTES_MAX` of memory, and at least
+        one if there is any. With `behind`, gives only what that other sink has settled. Raises
         `apsw.CorruptError` if records are missing.
         """
         last = LATEST if behind is None else self._cursor(behind)
         # The cursor comes first: a concurrent backfill moves it back, never behind what is parked.
         cursor = self._cursor(sink)
-        replays = self._entries(
-            f"SELECT {ENTRY_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
-            " WHERE sink = ? AND replay = 1 AND offset <= ? ORDER BY offset LIMIT ?",
-            (sink, last, records_max),
-        )
+        replays = self._entries(REPLAYS.format(columns=ENTRY_COLUMNS), (sink, last, records_max))
         if replays:
             if replays[-1].offset > cursor:
                 raise apsw.CorruptError(f"{sink} has parked {replays[-1].offset:,}, and not had it")
             return replays
         entries = self._entries(
-            f"SELECT {ENTRY_COLUMNS} FROM record"  # noqa: S608
-            " WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?",
-            (cursor, last, records_max),
+            FOLLOWING.format(columns=ENTRY_COLUMNS), (cursor, last, records_max)
         )
         require_all(self._db, cursor, [entry.offset for entry in entries])
         return entries
+
+    def next_offsets(self, sink: str, records_max: int, behind: str | None = None) -> list[int]:
+        """Return the offsets of what `read` would give, however large its messages are."""
+        last = LATEST if behind is None else self._cursor(behind)
+        cursor = self._cursor(sink)
+        for sql, after in ((REPLAYS, sink), (FOLLOWING, cursor)):
+            bindings = (after, last, records_max)
+            rows: list[Any] = self._db.execute(sql.format(columns="offset"), bindings).fetchall()
+            if rows:
+                return [offset for (offset,) in rows]
+        return []
 
     def settle(
         self,
@@ -332,6 +349,15 @@ class Journal:
     def is_paused(self, sink: str) -> bool:
         """Return whether a person has paused the sink."""
         return cursors.is_paused(self._db, sink)
+
+    def attempt(self, sink: str) -> Attempt | None:
+        """Return what is noted of deliveries to `sink`; None if all of them have ended in order."""
+        return read_attempt(self._db, sink)
+
+    def note_attempt(self, sink: str, attempt: Attempt | None) -> None:
+        """Note what is being offered to `sink`, in place of what was noted before."""
+        with self._writing():
+            note_attempt(self._db, sink, attempt)
 
     def note_day(self, now_ms: int, *, leapt: bool = False) -> None:
         """Note for `trim` which day the clock shows, and whether it leapt since the last call."""
@@ -440,6 +466,10 @@ class Journal:
                 self._db.execute(REPLAY_NODE_DAY, replayed(message, outcome))
         return outcome
 
+    def sessions(self) -> list[str]:
+        """Return the names under which broker sessions are remembered."""
+        return [str(name) for (name,) in self._db.execute("SELECT name FROM session")]
+
     def remember_session(self, name: str) -> bool:
         """Note that the broker holds a session `name`; return whether it was known before."""
         if self._db.execute("SELECT 1 FROM session WHERE name = ?", (name,)).fetchone():
@@ -488,11 +518,4 @@ class Journal:
         return value
 
     def _entries(self, sql: str, bindings: tuple[object, ...]) -> list[Entry]:
-        entries: list[Entry] = []
-        payload_bytes = 0
-        for row in self._db.execute(sql, bindings):
-            entries.append(to_entry(row))
-            payload_bytes += len(entries[-1].message.payload)
-            if payload_bytes >= READ_BYTES_MAX:
-                break
-        return entries
+        return list(up_to_bytes(map(to_entry, self._db.execute(sql, bindings)), entry_bytes))

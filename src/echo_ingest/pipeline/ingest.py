@@ -69,7 +69,7 @@ class Ingest:
             if (packet := receipt(message, decoded, outcome)) is not None
         ]
         if packets:
-            sent = len(packets) if self._session.offer(packets) else 0
+            sent = self._session.offer(packets)
             metrics.RECEIPTS.labels("sent").inc(sent)
             metrics.RECEIPTS.labels("dropped").inc(len(packets) - sent)
 
