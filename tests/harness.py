@@ -191,6 +191,11 @@ class Harness:
         (pid,) = children(program.pid, "echo_ingest.web")
         return pid
 
+    def proxy_pid(self, program: subprocess.Popen[str]) -> int:
+        """Return the proxy process that `program` has started."""
+        (pid,) = children(program.pid, "echo_ingest.proxy")
+        return pid
+
     def delivery_pid(self, program: subprocess.Popen[str]) -> int:
         """Return the delivery process that `program` has started; 0 while there is none."""
         return next(iter(children(program.pid, "echo_ingest.pipeline.deliver")), 0)
@@ -286,7 +291,10 @@ class _WebSocket:
         self._timeout_seconds: float | None = 20
 
     def sendall(self, data: bytes) -> None:
-        self._connection.send(data)
+        try:
+            self._connection.send(data)
+        except ConnectionClosed as error:
+            raise ConnectionResetError("the broker closed the connection") from error
 
     def recv(self, _size: int) -> bytes:
         try:
@@ -368,6 +376,8 @@ class Device:
             if packets:  # mosquitto 2.1.2 takes an empty WebSocket frame for a malformed packet
                 self._stream.sendall(packets)
             puback = self._read()
+            if isinstance(puback, mqtt5.DisconnectPacket):
+                raise ConnectionResetError(f"the broker disconnects us: {puback.reason_code!r}")
             assert isinstance(puback, mqtt5.PubAckPacket), puback
             assert int(puback.reason_code) < 0x80, puback
             acknowledged += 1

@@ -169,6 +169,7 @@ def test_a_certificate_is_a_node_until_it_is_removed(harness: Harness, tmp_path:
         "IOT_TLS_CLIENT_CA_FILE": str(authority.ca),
     }
     assert harness.cli("nodes", "add", "swamp-01", "--certificate").returncode == 0
+    make_node(harness, "ridge-07")  # which has a password, and no certificate
     harness.up()
     node = Device(port, None, tls=authority.context("swamp-01"))
     assert node.put("iotingestion/swamp-01", STATUS) == TAKEN
@@ -178,8 +179,9 @@ def test_a_certificate_is_a_node_until_it_is_removed(harness: Harness, tmp_path:
     liar.subscribe("iotingestion/#")
     assert node.put("iotingestion/swamp-01", STATUS) == TAKEN
     assert liar.received_topics(0.5) == []
-    unknown = Device(port, None, tls=authority.context("unknown"))
-    assert unknown.put("iotingestion/unknown", STATUS) == DENIED
+    # a name that is not a node's may not connect, not even that of an account of ours
+    for name in ("unknown", "echo-ingest", "echosub", "ridge-07"):
+        assert Device(port, None, tls=authority.context(name)).refused
     for context in (authority.context(None), stranger(authority)):
         with pytest.raises((OSError, AssertionError)):
             Device(port, None, tls=context)
@@ -190,10 +192,19 @@ def test_a_certificate_is_a_node_until_it_is_removed(harness: Harness, tmp_path:
     eventually(lambda: ssl.get_server_certificate(("127.0.0.1", port)) != presented, seconds=5)
     assert node.is_connected()
 
+    def may_connect() -> bool:
+        return not Device(port, None, tls=authority.context("swamp-01")).refused
+
+    assert harness.cli("nodes", "disable", "swamp-01").returncode == 0
+    eventually(lambda: not node.is_connected(), seconds=5)
+    assert not may_connect()
+    assert harness.cli("nodes", "enable", "swamp-01").returncode == 0
+    eventually(may_connect, seconds=5)
+    node = Device(port, None, tls=authority.context("swamp-01"))
+    assert node.put("iotingestion/swamp-01", STATUS) == TAKEN
     assert harness.cli("nodes", "remove", "swamp-01").returncode == 0
-    eventually(lambda: node.put("iotingestion/swamp-01", STATUS) == DENIED, seconds=5)
-    again = Device(port, None, tls=authority.context("swamp-01"))
-    assert again.put("iotingestion/swamp-01", STATUS) == DENIED
+    eventually(lambda: not node.is_connected(), seconds=5)
+    assert not may_connect()
 
 
 def stranger(authority: Authority) -> ssl.SSLContext:
@@ -263,17 +274,21 @@ def test_without_echopub_there_are_only_nodes_with_one_session_each(
 
 
 def test_nobody_can_take_over_or_discard_our_session(harness: Harness) -> None:
-    """The part of the client id that can be guessed is not enough to take the session over."""
+    """Not even who knows its client id, which is a secret and in no log."""
     harness.up()
     ours = (harness.data_dir / "secrets" / "session").read_text().strip()
-    for client_id in ("echo-ingest", "echo-ingest-figures", "echo-ingest-"):
-        Device(harness.mqtt_port, client_id=client_id).close()
-    assert harness.broker_connections() == 1
+    reserved = (f"echo-ingest-{ours}", "echo-ingest")
+    for client_id in reserved:
+        for port, websocket in ((harness.mqtt_port, False), (harness.ws_port, True)):
+            assert Device(port, websocket=websocket, client_id=client_id).refused
+    for client_id in ("echo-ingest-figures", "echo-ingest-"):
+        assert not Device(harness.mqtt_port, client_id=client_id).refused
     device = Device(harness.mqtt_port)
     assert device.put("iotingestion/ridge-07", STATUS) == TAKEN
     eventually(lambda: harness.ledger_now()["stored"] == 1)
-    Device(harness.mqtt_port, client_id=f"echo-ingest-{ours}").close()
-    eventually(lambda: "taken over" in harness.log("up") or harness.broker_connections() > 1)
+    assert harness.broker_connections() == 1
+    assert "taken over" not in harness.log("up")
+    assert ours not in harness.log("up")
 
 
 # ---------------------------------------------------------------------- secrets
@@ -337,7 +352,7 @@ def test_no_secret_is_in_a_log_an_error_or_a_metric(one_harness: Harness, tmp_pa
         for secret in secrets
         if secret.encode() in path.read_bytes()
     }
-    assert holding == {"tls-key", "queues"}  # the queues have the name of our session
+    assert holding == {"queues"}  # in which the broker's queue for our session has its name
 
 
 @pytest.mark.parametrize("on_terminal", [True, False])

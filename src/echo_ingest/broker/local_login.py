@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from echo_ingest.broker.configuration import SOCKET_FILE, Credentials
+from echo_ingest.broker.configuration import DEVICES_SOCKET_FILE, SOCKET_FILE, Credentials
 from echo_ingest.settings import LocalEndpoint, Settings
 
 SERVICE_FILE = "service.json"
@@ -18,6 +18,11 @@ def broker_folder(data_dir: Path) -> Path:
 def own_endpoint(data_dir: Path) -> LocalEndpoint:
     """Return where programs on this machine reach the broker, however full its ports are."""
     return LocalEndpoint(broker_folder(data_dir) / SOCKET_FILE)
+
+
+def devices_endpoint(data_dir: Path) -> LocalEndpoint:
+    """Return where the proxy reaches the broker on behalf of devices."""
+    return LocalEndpoint(broker_folder(data_dir) / DEVICES_SOCKET_FILE)
 
 
 def service_credentials(data_dir: Path) -> Credentials | None:

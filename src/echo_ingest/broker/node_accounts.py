@@ -16,6 +16,7 @@ import binascii
 import contextlib
 import fcntl
 import hashlib
+import hmac
 import os
 import re
 import secrets
@@ -97,6 +98,15 @@ def password_hash(password: str, salt: bytes, rounds: int) -> str:
     """Hash a password by PBKDF2 with SHA-512, in mosquitto's format `$7$`."""
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
     return f"$7${rounds}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+
+
+def node_password(secret: bytes, name: str) -> str:
+    """Return the password with which the proxy logs in a node that has proved its name to it.
+
+    Nobody types it: a node with a certificate has no password of its own.
+    """
+    digest = hmac.digest(secret, name.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 # ---------------------------------------------------------------------- the file

@@ -1,15 +1,17 @@
 """What starts, in which order, and how it ends; `Runtime` is what runs in between.
 
-Start: data folder, broker (`up`), journal, HTTP, delivery, session. Stop: first nothing new comes
-in (the current batch is stored and acknowledged), then the broker stops and saves what it holds,
-then each sink finishes and settles its current write, then HTTP and the journal close.
+Start: data folder, broker and proxy (`up`), journal, HTTP, delivery, session. Stop: first nothing
+new comes in (the current batch is stored and acknowledged), then the proxy ends the connections of
+devices, and the broker stops and saves what it holds, then each sink finishes and settles its
+current write, then HTTP and the journal close.
 """
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from msgspec import Struct
@@ -22,8 +24,9 @@ from echo_ingest.journal.recovery.salvage import mend
 from echo_ingest.monitoring.broker_health import BrokerHealth
 from echo_ingest.monitoring.node_counts import count_nodes
 from echo_ingest.pipeline.retention import retain
-from echo_ingest.process.orphans import end_orphan, lock_file, try_lock
+from echo_ingest.process.orphans import end_orphan, lock_file, running_child, try_lock
 from echo_ingest.process.shutdown import cancel, first_error, stop_signal
+from echo_ingest.service.proxy_process import ProxyProcess, check_certificates, open_to_devices
 from echo_ingest.service.runtime import Runtime
 from echo_ingest.service.supervisor import keep_running
 from echo_ingest.service.web_process import listen, web_child
@@ -40,6 +43,7 @@ __all__ = ["Runtime", "ServiceStopped", "run_broker", "run_ingest", "run_up"]
 
 ORPHAN_SECONDS_MAX = 6.0
 """The line waits for so long, so it is less than a write to a slow sink may take."""
+SOCKETS_CHECKED_SECONDS = 60.0
 
 TellToken = Callable[[str, str, str], None]
 """Gets the role, the name of the file in `secrets`, and the token."""
@@ -62,7 +66,7 @@ async def run_up(
 ) -> None:
     """Run broker, ingestion and HTTP until told to stop, and `beside` along with them.
 
-    `started` is called once the broker listens, `tell_token` with each HTTP token that was made
+    `started` is called once devices can connect, `tell_token` with each HTTP token that was made
     just now. Raises `ServiceStopped`, `BrokerError`, `JournalFull`,
     `JournalUnusable` or `OSError`, each with a remedy in its text.
     """
@@ -71,9 +75,11 @@ async def run_up(
             f"IOT_ENDPOINT is {settings.endpoint}, but `up` runs a broker of its own and would not "
             "use that one: type `echo-ingest run`, or leave IOT_ENDPOINT unset"
         )
+    check_certificates(settings)
     with _sole_owner(settings.data_dir):
         async with (
             broker.running(settings) as own,
+            open_to_devices(settings, own) as proxy,
             _orphans_ended(settings.data_dir) as locks,
             _journal(settings) as journal,
         ):
@@ -83,9 +89,10 @@ async def run_up(
                 own.endpoint,
                 lambda: (own.service.user, own.service.password),
                 own.publisher,
+                proxy,
             )
             started(own)
-            await _serve(runtime, locks, own, beside, tell_token)
+            await _serve(runtime, locks, beside, tell_token)
 
 
 async def run_ingest(settings: Settings, tell_token: TellToken) -> None:
@@ -99,28 +106,35 @@ async def run_ingest(settings: Settings, tell_token: TellToken) -> None:
             _journal(settings) as journal,
         ):
             runtime = Runtime(settings, journal, endpoint, lambda: broker.login(settings))
-            await _serve(runtime, locks, None, None, tell_token)
+            await _serve(runtime, locks, None, tell_token)
 
 
 async def run_broker(settings: Settings, started: Callable[[broker.Broker], None]) -> None:
     """Run the broker alone until told to stop; otherwise as `run_up`."""
     stopping = stop_signal()
+    check_certificates(settings)
     try:
-        async with broker.running(settings) as own, asyncio.TaskGroup() as tasks:
+        async with (
+            broker.running(settings) as own,
+            open_to_devices(settings, own) as proxy,
+            asyncio.TaskGroup() as tasks,
+        ):
             started(own)
-            beside = []
+            beside: list[asyncio.Task[Any]] = [
+                tasks.create_task(_check_sockets(settings.bind, proxy.processes))
+            ]
             if settings.broker_http:
                 service = (own.service.user, own.service.password)
-                watch = BrokerHealth(settings.client_id, own.endpoint, service)
+                watch = BrokerHealth(settings.client_id, own.endpoint, service, proxy.problems)
                 # The import takes a while, and only this case needs it in this process.
                 from echo_ingest import web
 
                 listener = listen(settings.bind, settings.http_port)
-                beside = [
+                beside += [
                     tasks.create_task(web.serve(web.create_health_app(watch), listener)),
                     tasks.create_task(watch.run()),
                 ]
-            await _until_either(stopping, own)
+            await _until_either(stopping, proxy)
             await cancel(beside)
     except BaseExceptionGroup as group:
         raise first_error(group) from group
@@ -132,13 +146,18 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
 async def _serve(
     runtime: Runtime,
     locks: "_Locks",
-    own: broker.Broker | None,
     beside: Callable[[Runtime], Awaitable[None]] | None,
     tell_token: TellToken,
 ) -> None:
-    settings = runtime.settings
+    settings, proxy = runtime.settings, runtime.proxy
     stopping = stop_signal()
     tokens = _tokens(settings, tell_token)
+
+    def processes() -> dict[str, int]:
+        pid = running_child(locks.web)
+        web = {} if pid is None else {"the web process": pid}
+        return web if proxy is None else {**proxy.processes(), **web}
+
     try:
         with listen(settings.bind, settings.http_port) as listener:
             web = web_child(settings, tokens, listener, locks.web, runtime.answers)
@@ -153,24 +172,26 @@ async def _serve(
                     tasks.create_task(
                         follow_node_rules(settings.nodes_path, runtime.decoder.rules.nodes)
                     ),
+                    tasks.create_task(_check_sockets(settings.bind, processes)),
                 ]
                 session = tasks.create_task(runtime.session.run())
                 intake = [
                     tasks.create_task(runtime.ingest.run()),
                     tasks.create_task(runtime.loopback.run(runtime.session)),
                 ]
-                if own is not None or settings.user == broker.SERVICE:  # a broker of ours
+                if proxy is not None or settings.user == broker.SERVICE:  # a broker of ours
                     intake.append(tasks.create_task(runtime.broker_stats.run()))
                 if beside is not None:
                     intake.append(tasks.create_task(_beside(runtime, beside)))
-                await _until_either(stopping, own)
+                await _until_either(stopping, proxy)
 
                 log.info("stopping")
                 runtime.draining = True
                 await cancel(intake)
                 await cancel([session])
-                if own is not None:
-                    await own.stop()
+                if proxy is not None:
+                    await proxy.stop()
+                    await proxy.broker.stop()
                 await cancel(delivery)
                 await cancel([*aside, http])
     except BaseExceptionGroup as group:
@@ -209,14 +230,23 @@ async def _orphans_ended(data_dir: Path) -> AsyncIterator[_Locks]:
         yield _Locks(web, delivery)
 
 
-async def _until_either(stopping: asyncio.Event, own: broker.Broker | None) -> None:
+async def _check_sockets(bind: str, processes: Callable[[], dict[str, int]]) -> NoReturn:
+    """Check where we and `processes` listen, now and then: they may have been started again."""
+    while True:
+        named = {"echo-ingest": os.getpid(), **processes()}
+        await asyncio.to_thread(broker.check_sockets, bind, named)
+        await asyncio.sleep(SOCKETS_CHECKED_SECONDS)
+
+
+async def _until_either(stopping: asyncio.Event, proxy: ProxyProcess | None) -> None:
     """Wait for the signal to stop.
 
     Raises `ServiceStopped` with the last words of our broker if that ends.
     """
     waiting: list[asyncio.Task[Any]] = [asyncio.create_task(stopping.wait())]
-    if own is not None:
-        waiting += [asyncio.create_task(own.wait()), asyncio.create_task(own.follow())]
+    if proxy is not None:
+        parts = (proxy.broker.wait(), proxy.broker.follow(), proxy.wait())
+        waiting += [asyncio.create_task(each) for each in parts]
     try:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not stopping.is_set():

@@ -20,6 +20,7 @@ from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pipeline.ingest import Ingest
 from echo_ingest.record import TOPICS_REMEMBERED
 from echo_ingest.service.delivery_process import DeliveryProcess
+from echo_ingest.service.proxy_process import ProxyProcess
 from echo_ingest.settings import Endpoint, LocalEndpoint, Settings
 from echo_ingest.sinks import SinkState
 
@@ -36,15 +37,18 @@ class Runtime:
         endpoint: Endpoint | LocalEndpoint,
         login: Callable[[], tuple[str, str] | None],
         publisher: broker.Credentials | None = None,
+        proxy: ProxyProcess | None = None,
     ) -> None:
         """Put the parts together.
 
-        `login` is our own account at the broker; `publisher` the devices', if we know its password.
+        `login` is our own account at the broker; `publisher` the devices', if we know its password;
+        `proxy` is what devices connect to, if the broker runs here.
         """
         self.settings = settings
         self.journal = journal
         self.endpoint = endpoint
         self.publisher = publisher
+        self.proxy = proxy
         self.draining = False
         self.loopback = LoopbackCheck(settings.client_id)
         self._session_name = broker.session_name(settings, endpoint, journal.sessions())
@@ -119,6 +123,8 @@ class Runtime:
             problems["broker"] = self.session.state
         elif shortfall is not None:
             problems["session"] = shortfall
+        if self.proxy is not None:
+            problems |= self.proxy.problems()
         return problems
 
     def healthy(self) -> dict[str, str]:
@@ -172,7 +178,8 @@ class Runtime:
             metrics.SINK_BACKLOG.labels(name).set(sink.backlog)
             metrics.SINK_PARKED.labels(name).set(sink.parked)
             metrics.SINK_LAG_SECONDS.labels(name).set(sink.lag_seconds)
-        return generate_latest(metrics.REGISTRY).decode() + self.delivery.metrics
+        ours = generate_latest(metrics.REGISTRY).decode()
+        return ours + self.delivery.metrics + ("" if self.proxy is None else self.proxy.metrics)
 
     # ------------------------------------------------------------------ what happens inside
 
