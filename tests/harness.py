@@ -89,6 +89,8 @@ class Harness:
             **({"IOT_MOSQUITTO": str(mosquitto)} if mosquitto else {}),
             **settings,
         }
+        self.before_commands: list[str] = []
+        """What stands before each command that is started, such as a memory limit's `enter`."""
         self._running: list[subprocess.Popen[str]] = []
 
     def start(self, command: str, log: Path | None = None) -> subprocess.Popen[str]:
@@ -96,7 +98,7 @@ class Harness:
         path = log or self.data_dir.with_suffix(f".{command}.log")
         with path.open("a") as output:
             program = subprocess.Popen(
-                [sys.executable, "-m", "echo_ingest.cli", command],
+                [*self.before_commands, sys.executable, "-m", "echo_ingest.cli", command],
                 env=self.environment(),
                 stdout=output,
                 stderr=subprocess.STDOUT,

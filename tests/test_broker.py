@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 from echo_ingest import broker
 from echo_ingest.broker import BrokerError, Credentials, MosquittoMissing
 from echo_ingest.broker.configuration import password_line
+from echo_ingest.broker.program import PLUGINS
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.service.proxy_process import open_to_devices
 from echo_ingest.settings import Endpoint, Settings
@@ -455,6 +456,88 @@ def test_a_missing_mosquitto_says_what_to_type(
         assert command in str(error.value)
     with pytest.raises(MosquittoMissing, match="IOT_MOSQUITTO"):
         broker.find_mosquitto(tmp_path / "nothing")
+
+
+def program_of(path: Path, version: str, *, plugins: bool = True) -> Path:
+    """Write a program that says it is that version of mosquitto, with the plugins of 2.1."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho mosquitto version {version}\n")
+    path.chmod(0o755)
+    library = path.parent.parent / "lib"
+    library.mkdir(exist_ok=True)
+    for name in PLUGINS if plugins else ():
+        (library / f"{name}.so").touch()
+    return path
+
+
+def test_the_newest_mosquitto_that_can_run_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other, system = (tmp_path / name / "bin" for name in ("first", "other", "system"))
+    monkeypatch.setenv("PATH", f"{first}:{other}")
+    monkeypatch.setattr("echo_ingest.broker.program.FOLDERS", (str(system),))
+    monkeypatch.setattr("echo_ingest.broker.program.LIBRARY_FOLDERS", ())
+    old = program_of(first / "mosquitto", "2.0.11", plugins=False)
+    assert broker.find_mosquitto(None) == old
+    program_of(other / "mosquitto", "2.0.9", plugins=False)
+    program_of(first / "mosquitto-2.1", "2.1.2", plugins=False)
+    program_of(first / "mosquitto-1.6", "1.6.9", plugins=False)
+    assert broker.find_mosquitto(None) == old
+    new = program_of(system / "mosquitto-2.1", "2.1.2")
+    assert broker.find_mosquitto(None) == new
+    newer = program_of(other / "mosquitto", "2.10.0")
+    assert broker.find_mosquitto(None) == newer
+    newer.chmod(0o644)
+    assert broker.find_mosquitto(None) == new
+    assert broker.find_mosquitto(old) == old
+
+
+def test_if_none_can_run_the_first_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "bin"
+    monkeypatch.setenv("PATH", f"{folder}")
+    monkeypatch.setattr("echo_ingest.broker.program.FOLDERS", ())
+    program_of(folder / "mosquitto", "1.6.9", plugins=False)
+    with pytest.raises(BrokerError, match=r"2\.0 or later"):
+        broker.find_mosquitto(None)
+
+
+def test_while_messages_may_wait_in_2_0_it_stays_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr("echo_ingest.broker.program.FOLDERS", ())
+    old = program_of(tmp_path / "bin" / "mosquitto", "2.0.11")
+    new = program_of(tmp_path / "bin" / "mosquitto-2.1", "2.1.2")
+    assert broker.find_mosquitto(None, tmp_path) == new
+    (tmp_path / "queues.db").touch()
+    assert broker.find_mosquitto(None, tmp_path) == old
+    assert "queues.db" in str(broker.remark((2, 1, 2), tmp_path))
+    old.unlink()
+    assert broker.find_mosquitto(None, tmp_path) == new
+    old = program_of(tmp_path / "bin" / "mosquitto", "2.0.11")
+    (tmp_path / "queues.sqlite").touch()
+    assert broker.find_mosquitto(None, tmp_path) == new
+    assert broker.remark((2, 1, 2), tmp_path) is None
+
+
+async def test_an_older_version_says_at_the_start_what_it_lacks_and_how_to_get_a_newer(
+    mosquitto: Path, tmp_path: Path
+) -> None:
+    settings = site(tmp_path / "data", mosquitto)
+    with capture_logs() as lines:
+        async with broker.running(settings) as own:
+            pass
+    told = [line["advice"] for line in lines if line["event"] == "about this mosquitto"]
+    queues = {path.name for path in broker.broker_folder(settings.data_dir).glob("queues*")}
+    assert queues & {"queues.db", "queues.sqlite"}, "the names on which the choice rests"
+    if own.version >= (2, 1, 0):
+        assert told == []
+    else:
+        (words,) = told
+        for each in ("once a minute", "Alpine", "Ubuntu", "Debian", "Homebrew", "image"):
+            assert each in words
 
 
 @pytest.mark.parametrize("usage", ["mosquitto version 1.6.9", "cheese"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -292,13 +292,18 @@ def test_a_connect_that_breaks_a_limit_reaches_nobody(
 def test_a_packet_that_breaks_a_limit_ends_the_connection(
     site: ProxySite, websocket: bool, what: bytes, code: int
 ) -> None:
+    reader = site.device()
+    reader.subscribe("a/#")
     wire = Wire(site, websocket=websocket)
-    wire.send(connect_packet())
+    wire.send(connect_packet(client_id=b"attacker"))
     assert wire.answer()[0] == 0x20
     wire.send(publish(b"{}") + what)  # what came before is still passed on
     assert wire.rest().endswith(bytes((0xE0, 1, code)))
-    (gone,) = eventually(lambda: site.events("device disconnected"))
-    assert gone["reason"]
+    assert reader.received_topics(0.5) == ["a/b"]
+    reader.close()
+    gone = [each["reason"] for each in site.events("device disconnected")
+            if each["client_id"] == "attacker"]  # fmt: skip
+    assert any(words in gone[0] for words in ("allowed", "may not", "more than four"))
 
 
 @pytest.mark.parametrize("request_line", [b"GET / HTTP/1.1", b"POST / HTTP/1.1", b"\x16\x03\x01"])
@@ -398,11 +403,14 @@ def test_no_connection_leaks(own_site: ProxySite, websocket: bool) -> None:
         assert wire.answer()
         wire.send(last)
         wire.close()
-    half_open = Wire(own_site, websocket=False)
-    half_open.send(connect_packet())
-    half_open._stream.shutdown(socket.SHUT_WR)
-    assert half_open.rest()[:1] in (b"\x20", b"")
-    eventually(lambda: open_files(own_site.proxy.pid) == before)
+    half_open = socket.create_connection(("127.0.0.1", own_site.mqtt_port), 5)
+    half_open.sendall(connect_packet())
+    half_open.shutdown(socket.SHUT_WR)
+    refused = Wire(own_site, websocket=websocket)  # it never closes its side
+    refused.send(b"\0\0")
+    eventually(lambda: open_files(own_site.proxy.pid) == before, seconds=8)
+    half_open.close()
+    refused.close()
 
 
 def open_files(pid: int) -> int:
@@ -435,7 +443,7 @@ def test_many_devices_come_at_once_to_a_broker_that_stands_still(site: ProxySite
     for wire in wires:
         wire.send(connect_packet())
     site.broker.send_signal(signal.SIGCONT)
-    assert {wire.answer()[:1] for wire in wires} == {b"\x20"}
+    assert {wire.answer()[3] for wire in wires} == {0}
     for wire in wires:
         wire.close()
 
@@ -556,6 +564,22 @@ def test_devices_publish_by_tls(tmp_path: Path, mosquitto: Path, version: ssl.TL
             assert stream.recv(100)[:1] in (b"\x15", b"")  # an alert
         eventually(lambda: len(tls.site.events("device refused")) == 2)
         assert {each["reason"][:4] for each in tls.site.events("device refused")} == {"TLS:"}
+
+
+def test_devices_publish_by_websockets_in_tls(tmp_path: Path, mosquitto: Path) -> None:
+    with contextlib.closing(TlsSite(tmp_path, mosquitto)) as tls:
+        url = f"wss://localhost:{tls.site.wss_port}/mqtt"
+        context = tls.authority.context(None)
+        with connect(url, ssl=context, subprotocols=[Subprotocol("mqtt")]) as opened:
+            opened.send(connect_packet())
+            assert opened.recv(5, decode=False)[:1] == b"\x20"
+            opened.send(publish(bytes(2_000_000)))
+            assert opened.recv(5, decode=False)[:1] == b"\x40"
+            opened.send(b"\0\0")
+            assert opened.recv(5) == b"\xe0\x01\x81"
+            with pytest.raises(ConnectionClosedOK):
+                opened.recv(5)
+        assert not tls.site.events("fault in the proxy")
 
 
 def test_a_certificate_logs_in_as_its_name_whatever_is_said(
@@ -719,17 +743,37 @@ def test_a_publish_of_millions_of_properties_is_cut_off(
 @pytest.mark.slow
 def test_a_flood_of_empty_frames_makes_nobody_suffer(own_site: ProxySite) -> None:
     frames = (b"\x80\x80" + bytes(4), b"\x82\x80" + bytes(4), b"\x89\x80" + bytes(4))
-    request = (
-        b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        b"Sec-WebSocket-Protocol: mqtt\r\n\r\n"
-    )
     with nobody_suffers(own_site):
         for number in range(300):
-            with socket.create_connection(("127.0.0.1", own_site.ws_port), 5) as stream:
-                stream.sendall(request)
-                with contextlib.suppress(OSError):
-                    stream.sendall(frames[number % 3] * 20_000)
+            with bare_websocket(own_site) as stream, contextlib.suppress(OSError):
+                stream.sendall(frames[number % 3] * 20_000)
+
+
+@pytest.mark.slow
+def test_who_asks_and_does_not_read_the_answers_is_closed(own_site: ProxySite) -> None:
+    connect = connect_packet()
+    pings = (b"\x89\xfd" + bytes(4 + 125)) * 1_000
+    with bare_websocket(own_site) as stream:
+        stream.sendall(b"\x82" + bytes((0x80 | len(connect),)) + bytes(4) + connect)
+        assert b"\x20" in stream.recv(100)
+        with nobody_suffers(own_site, proxy_mb=8), contextlib.suppress(ConnectionError):
+            for _ in range(300):
+                stream.sendall(pings)
+    reasons = [each["reason"] for each in own_site.events("device disconnected")]
+    assert "it does not read what it asks for" in reasons
+
+
+@contextlib.contextmanager
+def bare_websocket(site: ProxySite) -> Iterator[socket.socket]:
+    """Yield a connection that has become a WebSocket; nobody reads it but the test."""
+    with socket.create_connection(("127.0.0.1", site.ws_port), 20) as stream:
+        stream.sendall(
+            b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+        )
+        assert stream.recv(1_000).startswith(b"HTTP/1.1 101")
+        yield stream
 
 
 @pytest.mark.slow

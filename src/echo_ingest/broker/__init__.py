@@ -31,17 +31,18 @@ from echo_ingest.broker.configuration import (
 )
 from echo_ingest.broker.files import (
     Accounts,
+    keep_private,
     make_folder,
     prepare,
     unwritable_remedy,
 )
 from echo_ingest.broker.local_login import (
+    broker_folder,
     devices_endpoint,
     login,
     own_endpoint,
     own_login,
     service_credentials,
-    session_name,
 )
 from echo_ingest.broker.node_accounts import NodeAccount, read_nodes
 from echo_ingest.broker.program import (
@@ -49,14 +50,22 @@ from echo_ingest.broker.program import (
     MosquittoMissing,
     Version,
     find_mosquitto,
+    remark,
     version,
 )
 from echo_ingest.broker.reload import follow
+from echo_ingest.broker.session_name import (
+    CHANGE_OVER,
+    earlier_name,
+    session_name,
+    without_session_names,
+)
 from echo_ingest.broker.sockets import DevicePort, check_free, check_sockets, device_ports
 from echo_ingest.process.orphans import end_orphan, lock_file, pid_writer, try_lock
 from echo_ingest.settings import Settings
 
 __all__ = [
+    "CHANGE_OVER",
     "PUBLISHER",
     "SERVICE",
     "SUBSCRIBER",
@@ -65,12 +74,16 @@ __all__ = [
     "Credentials",
     "DevicePort",
     "MosquittoMissing",
+    "broker_folder",
     "check_sockets",
     "devices_endpoint",
+    "earlier_name",
     "find_mosquitto",
+    "keep_private",
     "login",
     "own_endpoint",
     "own_login",
+    "remark",
     "running",
     "service_credentials",
     "session_name",
@@ -154,7 +167,8 @@ class Broker:
         assert self._process.stderr is not None
         second, lines = 0, 0
         async for raw in self._process.stderr:
-            line = raw.decode(errors="replace").rstrip()[:LINE_CHARACTERS_MAX]
+            text = without_session_names(raw.decode(errors="replace"), self._settings.client_id)
+            line = text.rstrip()[:LINE_CHARACTERS_MAX]
             if is_noise(line):
                 continue
             self._last_lines.append(line)
@@ -176,9 +190,12 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
 
     Raises `BrokerError` if it cannot run.
     """
-    program = find_mosquitto(settings.mosquitto)
-    program_version = version(program)
     folder = make_folder(settings.data_dir)
+    program = find_mosquitto(settings.mosquitto, folder)
+    program_version = version(program)
+    if (advice := remark(program_version, folder)) is not None:
+        shown = ".".join(map(str, program_version))
+        log.warning("about this mosquitto", version=shown, program=str(program), advice=advice)
     with _lock(folder), lock_file(settings.data_dir / "proxy.pid") as proxy_lock:
         if not await end_orphan(proxy_lock, "proxy process", PROXY_STOP_SECONDS_MAX):
             raise BrokerError(
@@ -276,8 +293,8 @@ async def _wait_until_it_listens(broker: Broker) -> None:
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Hold our own lock; raise `BrokerError` if another echo-ingest holds it."""
-    with (folder / "lock").open("w") as file:
-        if not try_lock(file.fileno()):
+    with lock_file(folder / "lock") as lock:
+        if not try_lock(lock):
             raise BrokerError(
                 f"another echo-ingest already runs the broker of {folder.parent}: stop that one, "
                 "or set IOT_DATA_DIR to another folder"

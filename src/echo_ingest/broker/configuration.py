@@ -20,7 +20,7 @@ from echo_ingest.broker.node_accounts import (
     node_password,
     password_hash,
 )
-from echo_ingest.broker.program import Version
+from echo_ingest.broker.program import QUEUES_20, QUEUES_21, Version, needs_plugins
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES, Settings
 
 PUBLISHER = "echopub"
@@ -32,7 +32,6 @@ PASSWORD_FILE = "passwords"  # noqa: S105 - a name, not a password
 ACCESS_FILE = "access"
 SOCKET_FILE = "socket"
 DEVICES_SOCKET_FILE = "devices"
-PLUGINS = ("mosquitto_password_file", "mosquitto_acl_file", "mosquitto_persist_sqlite")
 
 # Mosquitto has one thread, and checks passwords on it: 1,000 rounds take 0.4 ms in which no message
 # moves, so a thousand devices that reconnect at once cost 0.4 s; 100,000 rounds would cost 44 s. So
@@ -62,11 +61,6 @@ class Credentials(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Credentials({self.user!r})"
-
-
-def needs_plugins(version: Version) -> bool:
-    """Return whether passwords, access rules and durable queues are plugins: from 2.1 on."""
-    return version >= (2, 1, 0)
 
 
 def configuration(
@@ -111,7 +105,7 @@ def configuration(
             f"plugin {plugins['mosquitto_acl_file']}",
             f"plugin_opt_acl_file {ACCESS_FILE}",
             f"plugin {plugins['mosquitto_persist_sqlite']}",
-            "plugin_opt_db_file queues.sqlite",
+            f"plugin_opt_db_file {QUEUES_21}",
             "plugin_opt_sync full",
             "plugin_opt_flush_period 0",
         ]
@@ -121,7 +115,7 @@ def configuration(
             f"acl_file {ACCESS_FILE}",
             "persistence true",
             "persistence_location ./",
-            "persistence_file queues.db",
+            f"persistence_file {QUEUES_20}",
             f"autosave_interval {AUTOSAVE_SECONDS}",
         ]
     lines.append(f"listener 0 {DEVICES_SOCKET_FILE}")

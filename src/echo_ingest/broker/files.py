@@ -4,10 +4,12 @@ import contextlib
 import os
 import pwd
 import secrets
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from echo_ingest.broker.access_rules import access_rules
@@ -16,21 +18,25 @@ from echo_ingest.broker.configuration import (
     CONFIGURATION_FILE,
     HASH_ROUNDS,
     PASSWORD_FILE,
-    PLUGINS,
     PUBLISHER,
     SERVICE,
     SUBSCRIBER,
     Credentials,
     configuration,
     hashed_accounts,
-    needs_plugins,
     node_lines,
     password_line,
 )
 from echo_ingest.broker.local_login import SERVICE_FILE, broker_folder
 from echo_ingest.broker.node_accounts import GENERATED_HASH_ROUNDS, SALT_BYTES, NodeAccount
-from echo_ingest.broker.program import BrokerError, Version, find_plugin
-from echo_ingest.process.files import atomic_write
+from echo_ingest.broker.program import (
+    PLUGINS,
+    BrokerError,
+    Version,
+    find_plugin,
+    needs_plugins,
+)
+from echo_ingest.process.files import atomic_write, make_private, why_unwritable
 from echo_ingest.settings import Settings, load_or_create_secret
 from echo_ingest.settings.secrets import SECRET_BYTES
 
@@ -38,6 +44,8 @@ SYSTEM_USER = "mosquitto"
 CERTIFICATE_SECRET_BYTES = 32
 FORMER_FILES = ("tls-cert.pem", "tls-key.pem", "tls-client-ca.pem")
 """Copies that versions before the proxy made of certificates and of their key."""
+
+log = structlog.get_logger("broker")
 
 
 class Accounts(Struct, frozen=True):
@@ -60,16 +68,39 @@ def make_folder(data_dir: Path) -> Path:
     folder = broker_folder(data_dir)
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keep_private(data_dir)
         folder.mkdir(mode=0o700, exist_ok=True)
     except PermissionError:
         raise BrokerError(unwritable_remedy(data_dir)) from None
     except OSError as error:
+        if (why := why_unwritable(folder, error.errno)) is not None:
+            raise BrokerError(why) from error
         raise BrokerError(
             f"{folder} cannot be created ({error.strerror}): set IOT_DATA_DIR to another folder"
         ) from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise BrokerError(unwritable_remedy(data_dir))
     return folder
+
+
+def keep_private(data_dir: Path) -> None:
+    """Make sure that only the owner of the data folder can enter it; raise `BrokerError` if not."""
+    mode = stat.S_IMODE(data_dir.stat().st_mode)
+    try:
+        if make_private(data_dir):
+            log.warning(
+                "data folder closed to other users",
+                folder=str(data_dir),
+                was=f"{mode:04o}",
+                meaning="they could read what is in it, and hold its locks",
+            )
+    except PermissionError:
+        raise BrokerError(
+            f"other users can enter {data_dir} (mode {mode:04o}), where they could read everything "
+            "and hold its locks, and it is not ours to close: type "
+            f"`sudo chmod 700 {data_dir}` and `sudo chown -R {os.geteuid()} {data_dir}`, "
+            "or set IOT_DATA_DIR to a new folder in it"
+        ) from None
 
 
 def unwritable_remedy(data_dir: Path) -> str:

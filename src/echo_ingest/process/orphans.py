@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +25,14 @@ log = structlog.get_logger("orphans")
 
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[int]:
-    """Open the file, and yield its descriptor, not locked yet, to be handed to the program."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """Open the file, and yield its descriptor, not locked yet, to be handed to the program.
+
+    Only its owner can open it, so nobody else can hold the lock.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:  # of an earlier version
+            os.fchmod(descriptor, 0o600)
         yield descriptor
     finally:
         os.close(descriptor)

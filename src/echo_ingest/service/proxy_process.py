@@ -14,6 +14,7 @@ from typing import NoReturn
 import msgspec
 
 from echo_ingest.broker import (
+    SERVICE,
     Broker,
     BrokerError,
     DevicePort,
@@ -99,12 +100,13 @@ class ProxyProcess:
 
     def _bootstrap(self, line: int) -> ProxyBootstrap:
         settings, own = self._settings, self.broker
+        ours = session_name(settings, own_endpoint(settings.data_dir), ())
         return ProxyBootstrap(
             tuple(_listener(settings, each) for each in own.ports),
             devices_endpoint(settings.data_dir).path,
             settings.connections_max,
             settings.payload_bytes_max,
-            (settings.client_id, session_name(settings, own_endpoint(settings.data_dir))),
+            (SERVICE, settings.client_id, ours.client_id),
             own.certificate_secret,
             line,
             log_level(),

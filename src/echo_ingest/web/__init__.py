@@ -6,10 +6,10 @@ The journal is read in threads, a few at a time, for those who send the token.
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import Iterator
 
-import h11
 import uvicorn
 from litestar import Litestar, Router
 from litestar.openapi import OpenAPIConfig
@@ -25,19 +25,35 @@ from echo_ingest.decode import Decoder
 from echo_ingest.settings import Settings, Tokens
 from echo_ingest.web.access import only_with
 from echo_ingest.web.api import read_api
+from echo_ingest.web.connections import (
+    GRACE_SECONDS,
+    HEADER_BYTES_MAX,
+    KEEP_ALIVE_SECONDS,
+    Connection,
+    Connections,
+    Limits,
+)
 from echo_ingest.web.console import create_console
-from echo_ingest.web.console.live_updates import TABS_MAX, LiveUpdates
+from echo_ingest.web.console.live_updates import LiveUpdates
+from echo_ingest.web.doorway import Doorway
 from echo_ingest.web.failed_attempts import FailedAttempts
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
-from echo_ingest.web.problems import ERRORS
+from echo_ingest.web.problems import ERRORS, OUR_MISTAKE, say
 from echo_ingest.web.reader import AlmanacThreads, JournalThreads
+from echo_ingest.web.same_origin import is_host
 
-__all__ = ["Conditions", "Service", "create_app", "create_health_app", "serve"]
+__all__ = ["HEALTH_LIMITS", "Conditions", "Service", "create_app", "create_health_app", "serve"]
 
-KEEP_ALIVE_SECONDS = 15
-GRACE_SECONDS = 3
-HEADER_BYTES_MAX = 16 * 1024
-CONNECTIONS_MAX = 500 + TABS_MAX  # so that open tabs cannot keep anybody else out
+FILES_BESIDE_CONNECTIONS = 300
+"""Among them the connections that are being taken over, and those that are being closed."""
+QUEUE_MAX = 4_096
+"""Connections that wait in the kernel to be taken over; the kernel may allow fewer."""
+UNSENT_BYTES_IN_KERNEL = 128 * 1024
+"""Of an answer that is not taken, so much waits in the kernel; the rest waits here, and counts."""
+LIMITS = Limits()
+HEALTH_LIMITS = Limits(waiting=200, waiting_of_address=120, busy=100, busy_of_address=80, ready=100)
+TOO_BUSY = "too many requests are being answered already; try again in a moment"
+WRONG_HOST = "the header Host must be a host name or an address, and a port if there is one"
 
 HEADERS = [("X-Content-Type-Options", "nosniff")]
 UNLESS_SET = {
@@ -118,16 +134,25 @@ def create_app(
 
 
 async def serve(
-    app: Litestar, listener: socket.socket, started: asyncio.Event | None = None
+    app: Litestar,
+    listener: socket.socket,
+    started: asyncio.Event | None = None,
+    limits: Limits = LIMITS,
 ) -> None:
     """Answer at `listener` until cancelled; set `started` once it answers.
 
+    There are fewer connections than `limits` allow if this process may not open as many files.
     When it is cancelled, replies that have begun get `GRACE_SECONDS` to finish.
     """
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files_max != resource.RLIM_INFINITY:
+        limits = limits.within(files_max - FILES_BESIDE_CONNECTIONS)
+    connections = Connections(limits, _with_headers(_turned_away))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_IN_KERNEL)
     server = _Server(
         uvicorn.Config(
-            _with_headers(app),
-            http=_Connection,
+            _with_headers(_answering_all(app)),
+            http=H11Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -138,17 +163,19 @@ async def serve(
             headers=HEADERS,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
-            limit_concurrency=CONNECTIONS_MAX,
             h11_max_incomplete_event_size=HEADER_BYTES_MAX,
         ),
+        connections,
         started or asyncio.Event(),
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    watching = asyncio.create_task(connections.watch())
     try:
         await asyncio.shield(serving)
     finally:
         server.should_exit = True
         await serving
+        watching.cancel()
 
 
 def _with_headers(app: ASGIApp) -> ASGIApp:
@@ -168,47 +195,71 @@ def _with_headers(app: ASGIApp) -> ASGIApp:
     return answer
 
 
+def _answering_all(app: ASGIApp) -> ASGIApp:
+    """Return `app` with an answer in words also where it has none.
+
+    Without a valid Host, a request has no address, and no page could be made for it. A mistake of
+    ours in what makes pages of errors is answered here, and logged by the server.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def note_and_send(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        if not is_host(host.decode("latin-1")):
+            return await say(scope, send, 400, WRONG_HOST)
+        try:
+            await app(scope, receive, note_and_send)
+        except Exception:
+            if not has_begun:
+                await say(scope, send, 500, OUR_MISTAKE)
+            raise
+
+    return answer
+
+
+async def _turned_away(scope: Scope, receive: Receive, send: Send) -> None:
+    await say(scope, send, 503, TOO_BUSY, {"Retry-After": "5", "Connection": "close"})
+
+
 class _Server(uvicorn.Server):
     """uvicorn in our event loop: we handle the signals, and `started` is set when it is up."""
 
-    def __init__(self, config: uvicorn.Config, started: asyncio.Event) -> None:
+    def __init__(
+        self, config: uvicorn.Config, connections: Connections, started: asyncio.Event
+    ) -> None:
         super().__init__(config)
+        self.servers = []  # asyncio's: our own doorways take their place
+        self._connections = connections
+        self._doorways: list[Doorway] = []
         self._is_up = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(QUEUE_MAX)
+            self._doorways.append(Doorway(listener, self._connections, self._connection))
+        self.started = True
         self._is_up.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for doorway in self._doorways:
+            doorway.close()
+        await super().shutdown(sockets)
+
+    def _connection(self, received: bytes) -> Connection:
+        return Connection(
+            self._connections,
+            received,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class _Connection(H11Protocol):
-    """A connection that is closed if no whole request comes for as long as it may idle.
-
-    It is also closed if the client goes on sending a body after the answer.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._close_unless_requested()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
-            self._close_unless_requested()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:
-            self.loop.call_later(GRACE_SECONDS, self._close_unless_sent)
-
-    def _close_unless_sent(self) -> None:
-        if self.conn.their_state is h11.SEND_BODY:
-            self.transport.close()
-
-    def _close_unless_requested(self) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )

@@ -30,7 +30,6 @@ NICENESS = 10
 """Where both want the processor, the ingest process gets it."""
 OOM_SCORE = 500
 """Where memory is short, the kernel ends this process, not ingestion or the broker."""
-FILES_BESIDE_CONNECTIONS = 200
 
 log = structlog.get_logger("web")
 
@@ -98,7 +97,7 @@ def _changes_of(database: Path) -> Path:
 def _allow_files() -> None:
     """Raise the limit of open files: each connection is one, and often only 1,024 are allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = web.CONNECTIONS_MAX + FILES_BESIDE_CONNECTIONS
+    wanted = web.LIMITS.files + web.FILES_BESIDE_CONNECTIONS
     if soft < wanted and soft != resource.RLIM_INFINITY:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

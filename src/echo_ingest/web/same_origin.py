@@ -8,6 +8,7 @@ foreign page can be pointed at this machine (DNS rebinding).
 
 import re
 from collections.abc import Mapping
+from ipaddress import AddressValueError, IPv6Address
 from urllib.parse import urlsplit
 
 from echo_ingest.settings.endpoint import is_loopback
@@ -17,6 +18,22 @@ OWN = ("same-origin", "none")
 
 PLAIN = re.compile(r"[!-~]{1,2000}")
 """An address as browsers write it: everything but ASCII is escaped."""
+
+
+HOST = re.compile(r"(?:[A-Za-z0-9._~-]*|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{0,5}))?", re.ASCII)
+"""A host and its port. Nothing is escaped in it: no host that we have is called so."""
+PORT_MAX = 65_535
+
+
+def is_host(text: str) -> bool:
+    """Return whether this can be the header Host; it may be empty. [RFC 9112, 3.2]"""
+    match = HOST.fullmatch(text)
+    if match is None or int(match[2] or 0) > PORT_MAX:
+        return False
+    try:
+        return match[1] is None or bool(IPv6Address(match[1]))
+    except AddressValueError:
+        return False
 
 
 def comes_from_here(headers: Mapping[str, str]) -> bool:

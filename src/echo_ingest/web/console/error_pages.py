@@ -15,20 +15,8 @@ from echo_ingest.journal import JournalUnusable
 from echo_ingest.web.console.auth import LogInFirst
 from echo_ingest.web.console.login import next_of
 from echo_ingest.web.console.rendering import AnyRequest, PageRenderer
-from echo_ingest.web.problems import log
+from echo_ingest.web.problems import OTHER_TITLE, TITLES, peers_log
 from echo_ingest.web.same_origin import is_link_from_elsewhere
-
-TITLES = {
-    400: "This request is not valid",
-    401: "Please log in first",
-    403: "This is not allowed",
-    404: "This page does not exist",
-    405: "This is not possible here",
-    409: "This is not possible now",
-    429: "There were too many attempts",
-    500: "Something went wrong",
-    503: "This is not available now",
-}
 
 
 class ProblemView(Struct, frozen=True):
@@ -51,7 +39,7 @@ def problem_pages(pages: PageRenderer) -> ExceptionHandlersMap:
     def problem_page(
         request: AnyRequest, status_code: int, text: str, headers: dict[str, str] | None = None
     ) -> Response[bytes]:
-        title = TITLES.get(status_code, "This did not work")
+        title = TITLES.get(status_code, OTHER_TITLE)
         view = ProblemView(title, text, status_code)
         return pages.page(request, "problem.html", view, status_code=status_code, headers=headers)
 
@@ -77,7 +65,7 @@ def problem_pages(pages: PageRenderer) -> ExceptionHandlersMap:
         return problem_page(request, 503, str(error))
 
     def our_mistake(request: AnyRequest, error: Exception) -> Response[bytes]:
-        log.error("page failed", path=request.url.path, exc_info=error)
+        peers_log.error("page failed", path=request.url.path, exc_info=error)
         return problem_page(
             request,
             500,
