@@ -169,6 +169,13 @@ class Connections:
         while self.waiting.total > self.limits.waiting:
             self._end_waiting(self.waiting.heaviest())
 
+    def make_room(self) -> bool:
+        """End one that waits; return False if none does."""
+        if not self.waiting.total:
+            return False
+        self._end_waiting(self.waiting.heaviest())
+        return True
+
     def _end_waiting(self, address: str) -> None:
         oldest = self.waiting.oldest_of(address)
         self.waiting.discard(oldest)
