@@ -2,7 +2,8 @@
 #
 #   docker build . -t iot-ingestion-mqtt
 
-ARG BROKER_IMAGE=eclipse-mosquitto:2.1.2-alpine
+# The digest is that of the index of all platforms; a tag may be moved, a digest not.
+ARG BROKER_IMAGE=eclipse-mosquitto:2.1.2-alpine@sha256:38c0da4f2ef84284d47b3b3eeea1cb3bdeabe81ee10caf0cd5c5ff61ee3ea408
 
 
 # The system part of the finished image.
@@ -13,7 +14,9 @@ FROM ${BROKER_IMAGE} AS system
 # hadolint ignore=DL3018
 RUN apk add --no-cache python3 tini \
     && rm -rf /docker-entrypoint.sh /mosquitto /mosquitto-no-auth.conf \
-    && install -d -o 1883 -g 1883 -m 0700 /data
+    && install -d -o 1883 -g 1883 -m 0700 /data \
+    && install -d /usr/share/echo-ingest \
+    && apk info -v >/usr/share/echo-ingest/packages
 
 
 # The locked libraries, in a virtual environment.
@@ -63,6 +66,16 @@ RUN /tools/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir c
         --root /code code/*
 
 
+# The list of all that is in the image.
+FROM libraries AS contents
+
+COPY --from=code /code/ /
+COPY deploy/image/sbom.py console/package-lock.json ./
+RUN install -d /contents/usr/share/echo-ingest \
+    && /opt/echo-ingest/bin/python sbom.py /usr/share/echo-ingest/packages package-lock.json \
+        >/contents/usr/share/echo-ingest/sbom.cdx.json
+
+
 # The passwords that can be set at the build. Only their hashes are copied from this stage: neither
 # the arguments nor its history are in the image.
 FROM libraries AS accounts
@@ -85,6 +98,7 @@ FROM scratch
 COPY --from=system / /
 COPY --from=libraries /opt/echo-ingest /opt/echo-ingest
 COPY --from=code /code/ /
+COPY --from=contents /contents/ /
 COPY --from=accounts /accounts/ /
 
 # 0.0.0.0 means everybody who can reach the container. Load balancers check health on port 80.
@@ -99,12 +113,15 @@ ENV PATH=/opt/echo-ingest/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 ARG BROKER_IMAGE
 ARG IMAGE_VERSION=0.1.0
 ARG IMAGE_REVISION
+ARG IMAGE_PACKAGES
 LABEL org.opencontainers.image.title="iot-ingestion-mqtt" \
       org.opencontainers.image.description="Durable MQTT ingestion for acoustic sensor networks in the field" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${IMAGE_VERSION}" \
       org.opencontainers.image.revision="${IMAGE_REVISION}" \
-      org.opencontainers.image.base.name="${BROKER_IMAGE}"
+      org.opencontainers.image.base.name="${BROKER_IMAGE}" \
+      echo-ingest.packages="${IMAGE_PACKAGES}" \
+      echo-ingest.sbom="/usr/share/echo-ingest/sbom.cdx.json"
 
 VOLUME /data
 WORKDIR /data

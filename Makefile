@@ -1,6 +1,6 @@
 # Each target is one command; `make` without a target lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup console up demo test check sinks console-test screenshots image crash fuzz outage bench bench-reading bench-sinks bench-peers lock clean
+.PHONY: help setup console up demo test check sinks console-test screenshots image crash siege sabotage fuzz outage bench bench-reading bench-sinks bench-peers lock clean
 
 # Tests start hundreds of programs, which start faster once they are compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -64,11 +64,23 @@ crash: ## kill everything at random while messages flow: KILLS=, MESSAGES=, SEED
 	@$(BIN)/python -m tests.crash --kills $(KILLS) --messages $(MESSAGES) --broker $(BROKER) \
 		$(if $(SEED),--seed $(SEED))
 
+MINUTES ?= 10
+SHAPE ?= up
+siege: ## attack everything at once, under the limits that we ship: MINUTES=, SEED=, BROKER=2.1, SHAPE=split
+	@scripts/setup dev
+	@$(BIN)/python -m tests.siege --minutes $(MINUTES) --broker $(BROKER) --shape $(SHAPE) \
+		$(if $(SEED),--seed $(SEED))
+
 INPUTS ?= 1000000
 fuzz: ## decode hostile inputs, then some whose truth is known: INPUTS=, SEED= (a new one each time)
 	@scripts/setup dev
 	@$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.fuzz.meaning --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+
+JOBS ?= 2
+sabotage: ## break each promise on purpose, and see that its test notices: ONLY=words, JOBS=2
+	@scripts/setup dev
+	@$(BIN)/python scripts/sabotage.py --jobs $(JOBS) $(if $(ONLY),--only '$(ONLY)')
 
 MESSAGES ?= 1000000
 outage: ## simulate a day without the API, and a failing one: MESSAGES=, SEED=; about twenty minutes

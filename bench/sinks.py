@@ -27,7 +27,7 @@ from pymongo import AsyncMongoClient, UpdateOne, WriteConcern
 from bench.payloads import CLIP_BYTES, RECEIVED_AT_MS, Form, messages
 from echo_ingest.cli.options import log_from
 from echo_ingest.decode import Decoder
-from echo_ingest.journal import READ_BYTES_MAX
+from echo_ingest.journal.entries import READ_BYTES_MAX
 from echo_ingest.record import Message, Rejected, message_key, payload_hash
 from echo_ingest.sinks import Delivery, Sink, clips
 from echo_ingest.sinks.mongodb import MongoDb

@@ -19,16 +19,11 @@ import os
 import queue
 import resource
 import shlex
-import shutil
-import signal
-import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
 import tomllib
-import venv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,12 +32,11 @@ from typing import NamedTuple
 
 import pytest
 from mutations import Change, Key, find_changes
+from tree import MEMORY_BYTES_MAX, ROOT, Tree
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCE = Path("src", "echo_ingest")
 EXPLAINED = Path(__file__).with_name("mutate_equivalent.toml")
 LIMIT_FACTOR, LIMIT_SECONDS_MIN = 5, 60.0  # others may use the machine too
-MEMORY_BYTES_MAX = 8 * 1024**3  # a loop that has lost its end must not take the machine with it
 
 
 class Guards(NamedTuple):
@@ -145,33 +139,12 @@ def choose(changes: Sequence[Change], count: int, seed: int) -> list[Change]:
     return sorted({change.key: change for change in changes}.values(), key=place)[:count]
 
 
-class Tree:
-    """A copy of the repository whose programs import that copy, whatever environment they get."""
+class MutationTree(Tree):
+    """A copy in which changes are tried."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder / "tree"
-        kept_out = shutil.ignore_patterns(".git", ".*", "node_modules", "__pycache__")
-        shutil.copytree(ROOT, self.root, ignore=kept_out, symlinks=True)
-        if (beside := ROOT.parent / "shared").exists():  # some tests look there for examples
-            (folder / "shared").symlink_to(beside)
-        programs = self.root / ".venv" / "bin"
-        venv.create(programs.parent, symlinks=True)
-        for program in Path(sysconfig.get_path("scripts")).iterdir():
-            if not program.name.startswith(("python", "echo-ingest", "activate")):
-                with contextlib.suppress(FileExistsError):
-                    (programs / program.name).symlink_to(program)
-        self._python = programs / "python"
+        super().__init__(folder)
         self._limits: dict[str, float] = {}
-        # The .pth files of a folder that one names are not read: ours alone says where `src` is.
-        (packages,) = programs.parent.glob("lib/python*/site-packages")
-        libraries = sysconfig.get_path("purelib")
-        (packages / "mutate.pth").write_text(f"{self.root / 'src'}\n{libraries}\n")
-        # Checked by what is in the file, not by its time: no change is ever overlooked.
-        hashed = "compileall -q --invalidation-mode checked-hash src"
-        subprocess.run([self._python, "-m", *hashed.split()], cwd=self.root, check=True)
-        where = "import echo_ingest; print(echo_ingest.__file__)"
-        ours = subprocess.check_output([self._python, "-c", where], cwd="/", env={}, text=True)
-        assert Path(ours.strip()).is_relative_to(self.root), f"{ours} is not the copy"
 
     def try_change(self, change: Change, guards: Guards, *, is_quick: bool) -> str:
         """Make the change and run its tests; return what noticed it, or "survived"."""
@@ -210,33 +183,16 @@ class Tree:
         return outcome
 
     def _pytest(self, *arguments: str, seconds: float | None) -> str:
-        names = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
-        program = subprocess.Popen(
-            [self._python, "-m", "pytest", "-xqq", *arguments],
-            cwd=self.root,
-            env={name: value for name, value in os.environ.items() if name not in names},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            code = program.wait(seconds)
-            assert code != pytest.ExitCode.USAGE_ERROR, f"pytest does not take {arguments}"
-            passed = code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-            return "passed" if passed else "failed"
-        except subprocess.TimeoutExpired:
-            program.send_signal(signal.SIGINT)  # it ends its servers then
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                program.wait(30)
+        code = self.run_pytest("-xqq", *arguments, seconds=seconds)
+        assert code != pytest.ExitCode.USAGE_ERROR, f"pytest does not take {arguments}"
+        if code is None:
             return "timeout"
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(program.pid, signal.SIGKILL)
-            program.wait()
+        passed = code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        return "passed" if passed else "failed"
 
 
 @contextlib.contextmanager
-def borrowed(trees: "queue.SimpleQueue[Tree]") -> Iterator[Tree]:
+def borrowed(trees: "queue.SimpleQueue[MutationTree]") -> Iterator[MutationTree]:
     """Take a tree that nobody uses, and give it back."""
     tree = trees.get()
     try:
@@ -295,9 +251,9 @@ def main() -> int:
         options.out.open("a" if options.resume else "w") as out,
         ThreadPoolExecutor(options.workers) as pool,
     ):
-        trees = queue.SimpleQueue[Tree]()
+        trees = queue.SimpleQueue[MutationTree]()
         for number in range(options.workers):
-            trees.put(Tree(Path(folder, str(number))))
+            trees.put(MutationTree(Path(folder, str(number))))
         noting = threading.Lock()
 
         def try_area(area: str) -> None:

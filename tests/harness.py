@@ -89,6 +89,8 @@ class Harness:
             **({"IOT_MOSQUITTO": str(mosquitto)} if mosquitto else {}),
             **settings,
         }
+        self.before_commands: list[str] = []
+        """What stands before each command that is started, such as a memory limit's `enter`."""
         self._running: list[subprocess.Popen[str]] = []
 
     def start(self, command: str, log: Path | None = None) -> subprocess.Popen[str]:
@@ -96,7 +98,7 @@ class Harness:
         path = log or self.data_dir.with_suffix(f".{command}.log")
         with path.open("a") as output:
             program = subprocess.Popen(
-                [sys.executable, "-m", "echo_ingest.cli", command],
+                [*self.before_commands, sys.executable, "-m", "echo_ingest.cli", command],
                 env=self.environment(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -189,6 +191,11 @@ class Harness:
     def web_pid(self, program: subprocess.Popen[str]) -> int:
         """Return the web process that `program` has started."""
         (pid,) = children(program.pid, "echo_ingest.web")
+        return pid
+
+    def proxy_pid(self, program: subprocess.Popen[str]) -> int:
+        """Return the proxy process that `program` has started."""
+        (pid,) = children(program.pid, "echo_ingest.proxy")
         return pid
 
     def delivery_pid(self, program: subprocess.Popen[str]) -> int:
@@ -286,7 +293,10 @@ class _WebSocket:
         self._timeout_seconds: float | None = 20
 
     def sendall(self, data: bytes) -> None:
-        self._connection.send(data)
+        try:
+            self._connection.send(data)
+        except ConnectionClosed as error:
+            raise ConnectionResetError("the broker closed the connection") from error
 
     def recv(self, _size: int) -> bytes:
         try:
@@ -368,6 +378,8 @@ class Device:
             if packets:  # mosquitto 2.1.2 takes an empty WebSocket frame for a malformed packet
                 self._stream.sendall(packets)
             puback = self._read()
+            if isinstance(puback, mqtt5.DisconnectPacket):
+                raise ConnectionResetError(f"the broker disconnects us: {puback.reason_code!r}")
             assert isinstance(puback, mqtt5.PubAckPacket), puback
             assert int(puback.reason_code) < 0x80, puback
             acknowledged += 1

@@ -1,13 +1,14 @@
 """Our broker, with each version of mosquitto: who may do what, and what it keeps."""
 
 import asyncio
+import contextlib
 import os
 import pwd
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,9 @@ from structlog.testing import capture_logs
 from echo_ingest import broker
 from echo_ingest.broker import BrokerError, Credentials, MosquittoMissing
 from echo_ingest.broker.configuration import password_line
+from echo_ingest.broker.program import PLUGINS
 from echo_ingest.mqtt import Session, SessionOptions
+from echo_ingest.service.proxy_process import open_to_devices
 from echo_ingest.settings import Endpoint, Settings
 from tests.harness import free_port
 
@@ -56,6 +59,13 @@ async def start(settings: Settings) -> None:
         pass
 
 
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[broker.Broker]:
+    """Run a broker to which devices can connect."""
+    async with broker.running(settings) as own, open_to_devices(settings, own):
+        yield own
+
+
 async def eventually(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while True:
@@ -64,25 +74,30 @@ async def eventually(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+def kept_secrets(settings: Settings) -> set[str]:
+    return {path.name for path in (settings.data_dir / "secrets").iterdir()}
+
+
 class Guest:
     """An MQTT client from another library."""
 
     def __init__(
         self,
-        port: int,
+        place: int | Path,
         account: Credentials | None,
         *,
         client_id: str = "",
         expiry_seconds: int = 0,
         transport: Literal["tcp", "websockets"] = "tcp",
     ) -> None:
+        """`place` is a port, or the path of a socket."""
         self.received: list[bytes] = []
         self.answer: str | None = None
         self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=MQTTProtocolVersion.MQTTv5,
-            transport=transport,
+            transport=transport if isinstance(place, int) else "unix",
             reconnect_on_failure=False,
         )
         self._client.on_connect = self._connected
@@ -92,9 +107,8 @@ class Guest:
             self._client.username_pw_set(account.user, account.password)
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = expiry_seconds
-        self._client.connect(
-            "127.0.0.1", port, clean_start=expiry_seconds == 0, properties=properties
-        )
+        host, port = ("127.0.0.1", place) if isinstance(place, int) else (str(place), 1)
+        self._client.connect(host, port, clean_start=expiry_seconds == 0, properties=properties)
 
     def _connected(
         self, client: Client, userdata: object, flags: object, code: object, properties: object
@@ -136,7 +150,7 @@ async def test_each_account_may_do_what_it_needs_and_no_more(
     settings = site(tmp_path / "data", mosquitto, pub_password=PUBLISHER_PASSWORD)
     port = settings.mqtt_port
     async with (
-        broker.running(settings) as own,
+        running(settings) as own,
         Guest(port, own.service) as service,
         Guest(port, own.publisher) as device,
         Guest(port, own.subscriber) as reader,
@@ -165,7 +179,7 @@ async def test_each_account_may_do_what_it_needs_and_no_more(
 
 async def test_strangers_are_refused(mosquitto: Path, tmp_path: Path) -> None:
     settings = site(tmp_path / "data", mosquitto)
-    async with broker.running(settings), AsyncExitStack() as guests:
+    async with running(settings), AsyncExitStack() as guests:
         for account in (
             None,
             *map(Credentials, ("echopub", "echosub", "root"), ("guess", "", "x")),
@@ -183,7 +197,7 @@ async def test_a_clip_of_30_mb_as_base64_passes_on_both_ports(
     settings = site(tmp_path / "data", mosquitto)
     clip = os.urandom(20_000_000) * 2
     async with (
-        broker.running(settings) as own,
+        running(settings) as own,
         Guest(settings.mqtt_port, own.service) as service,
     ):
         device = own.publisher
@@ -211,7 +225,7 @@ async def test_what_it_acknowledged_waits_for_us_across_its_end(
     """2.1 is killed here; 2.0 keeps that promise only if it is stopped in order."""
     settings = site(tmp_path / "data", mosquitto)
     port, messages = settings.mqtt_port, [b"%d" % n for n in range(MESSAGES)]
-    async with broker.running(settings) as own:
+    async with running(settings) as own:
         async with Guest(port, own.service, client_id="us", expiry_seconds=600) as service:
             await service.subscribe("iotingestion/#")
         async with Guest(port, own.publisher) as device:
@@ -220,7 +234,7 @@ async def test_what_it_acknowledged_waits_for_us_across_its_end(
             os.kill(own.pid, signal.SIGKILL)
             assert "SIGKILL" in await own.wait()
     async with (
-        broker.running(settings) as own,
+        running(settings) as own,
         Guest(port, own.service, client_id="us", expiry_seconds=600) as service,
     ):
         await eventually(lambda: len(service.received) >= MESSAGES)
@@ -229,12 +243,12 @@ async def test_what_it_acknowledged_waits_for_us_across_its_end(
 
 async def test_it_starts_without_complaint(mosquitto: Path, tmp_path: Path) -> None:
     with capture_logs() as lines:
-        async with broker.running(site(tmp_path / "data", mosquitto)):
+        async with running(site(tmp_path / "data", mosquitto)):
             pass
-    logged = [line for line in lines if line["event"] == "mosquitto"]
-    assert logged
     complaints = [
-        str(each["line"]) for each in logged if each["log_level"] not in ("info", "debug")
+        str(each["line"])
+        for each in lines
+        if each["event"] == "mosquitto" and each["log_level"] != "info"
     ]
     if os.geteuid() == 0:  # known, and documented in docs/settings.md
         complaints = [line for line in complaints if "run as root" not in line]
@@ -243,7 +257,7 @@ async def test_it_starts_without_complaint(mosquitto: Path, tmp_path: Path) -> N
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up being root")
 async def test_started_by_root_2_0_gives_that_up(tmp_path: Path) -> None:
-    async with broker.running(site(tmp_path / "data", None)) as own:
+    async with running(site(tmp_path / "data", None)) as own:
         if own.version >= (2, 1, 0):
             pytest.skip("the installed mosquitto is 2.1")
         assert Path(f"/proc/{own.pid}").stat().st_uid == pwd.getpwnam("mosquitto").pw_uid
@@ -252,10 +266,10 @@ async def test_started_by_root_2_0_gives_that_up(tmp_path: Path) -> None:
 
 async def test_passwords_are_generated_once_and_kept_for_their_owner(tmp_path: Path) -> None:
     settings = site(tmp_path / "data", None)
-    async with broker.running(settings) as first:
+    async with running(settings) as first:
         assert first.new_accounts == (first.publisher, first.subscriber)
         assert broker.service_credentials(settings.data_dir) == first.service
-    async with broker.running(settings) as second:
+    async with running(settings) as second:
         assert second.new_accounts == ()
         assert (second.publisher, second.subscriber) == (first.publisher, first.subscriber)
         assert broker.service_credentials(settings.data_dir) == second.service
@@ -280,7 +294,7 @@ async def test_a_hash_is_enough_to_let_an_account_in(mosquitto: Path, tmp_path: 
     settings = site(tmp_path / "data", mosquitto, accounts_file=accounts)
     port = settings.mqtt_port
     async with (
-        broker.running(settings) as own,
+        running(settings) as own,
         Guest(port, Credentials("echopub", "hashed by us")) as device,
         Guest(port, Credentials("echosub", "hashed by mosquitto")) as reader,
         Guest(port, Credentials("echopub", "hashed by mosquitto")) as stranger,
@@ -290,7 +304,7 @@ async def test_a_hash_is_enough_to_let_an_account_in(mosquitto: Path, tmp_path: 
             "Not authorized",
         )
         assert (own.publisher, own.subscriber, own.new_accounts) == (None, None, ())
-    assert not (settings.data_dir / "secrets").exists()
+    assert kept_secrets(settings) == {"session"}
 
 
 async def test_a_given_password_counts_more_than_a_hash(mosquitto: Path, tmp_path: Path) -> None:
@@ -305,7 +319,7 @@ async def test_a_given_password_counts_more_than_a_hash(mosquitto: Path, tmp_pat
         service_password="agreed",
     )
     async with (
-        broker.running(settings),
+        running(settings),
         Guest(settings.mqtt_port, Credentials("echopub", "given")) as device,
         Guest(settings.mqtt_port, Credentials("echopub", "of old")) as stranger,
         Guest(settings.mqtt_port, Credentials("echo-ingest", "agreed")) as service,
@@ -348,9 +362,9 @@ async def test_an_invalid_file_of_hashes_is_rejected(tmp_path: Path, text: str) 
 
 async def test_given_passwords_are_not_kept(tmp_path: Path) -> None:
     settings = site(tmp_path / "data", None, pub_password="given", sub_password="given too")
-    async with broker.running(settings) as own:
+    async with running(settings) as own:
         assert own.new_accounts == ()
-    assert not (settings.data_dir / "secrets").exists()
+    assert kept_secrets(settings) == {"session"}
 
 
 def test_no_account_was_made_where_no_broker_was_started(tmp_path: Path) -> None:
@@ -370,7 +384,7 @@ async def test_the_end_of_its_log_is_reported(tmp_path: Path) -> None:
 
 async def test_a_port_that_is_taken_is_named_with_what_to_type(tmp_path: Path) -> None:
     first = site(tmp_path / "one", None)
-    async with broker.running(first):
+    async with running(first):
         taken = site(tmp_path / "two", None, ws_port=first.mqtt_port)
         with pytest.raises(BrokerError) as error:
             await start(taken)
@@ -381,7 +395,7 @@ async def test_a_port_that_is_taken_is_named_with_what_to_type(tmp_path: Path) -
 
 async def test_a_data_folder_may_lie_deep_for_a_socket(mosquitto: Path, tmp_path: Path) -> None:
     deep = tmp_path / ("folder-" * 10) / ("folder-" * 10) / "data"
-    async with broker.running(site(deep, mosquitto)) as own:
+    async with running(site(deep, mosquitto)) as own:
         assert len(str(own.endpoint.path)) > 107
         options = SessionOptions(
             endpoint=own.endpoint,
@@ -396,7 +410,7 @@ async def test_a_data_folder_may_lie_deep_for_a_socket(mosquitto: Path, tmp_path
 
 async def test_one_data_folder_has_one_broker(tmp_path: Path) -> None:
     settings = site(tmp_path / "data", None)
-    async with broker.running(settings) as own:
+    async with running(settings) as own:
         with pytest.raises(BrokerError, match="another echo-ingest already runs the broker"):
             await start(settings)
         async with Guest(settings.mqtt_port, own.service) as service:
@@ -418,12 +432,13 @@ async def test_a_restarted_service_takes_over_the_queues_of_an_orphaned_mosquitt
     await parent.wait()
     service = broker.service_credentials(settings.data_dir)
     device = Credentials("echopub", (settings.data_dir / "secrets" / "echopub").read_text().strip())
-    async with Guest(port, service, client_id="us", expiry_seconds=600) as us:
+    socket = broker.own_endpoint(settings.data_dir).path
+    async with Guest(socket, service, client_id="us", expiry_seconds=600) as us:
         await us.subscribe("iotingestion/#")
-    async with Guest(port, device) as node:
+    async with Guest(socket, device) as node:
         await node.publish("iotingestion/node-1", b"while it was an orphan")
     async with (
-        broker.running(settings) as own,
+        running(settings) as own,
         Guest(port, own.service, client_id="us", expiry_seconds=600) as us,
     ):
         assert own.pid != orphan
@@ -441,6 +456,88 @@ def test_a_missing_mosquitto_says_what_to_type(
         assert command in str(error.value)
     with pytest.raises(MosquittoMissing, match="IOT_MOSQUITTO"):
         broker.find_mosquitto(tmp_path / "nothing")
+
+
+def program_of(path: Path, version: str, *, plugins: bool = True) -> Path:
+    """Write a program that says it is that version of mosquitto, with the plugins of 2.1."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho mosquitto version {version}\n")
+    path.chmod(0o755)
+    library = path.parent.parent / "lib"
+    library.mkdir(exist_ok=True)
+    for name in PLUGINS if plugins else ():
+        (library / f"{name}.so").touch()
+    return path
+
+
+def test_the_newest_mosquitto_that_can_run_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other, system = (tmp_path / name / "bin" for name in ("first", "other", "system"))
+    monkeypatch.setenv("PATH", f"{first}:{other}")
+    monkeypatch.setattr("echo_ingest.broker.program.FOLDERS", (str(system),))
+    monkeypatch.setattr("echo_ingest.broker.program.LIBRARY_FOLDERS", ())
+    old = program_of(first / "mosquitto", "2.0.11", plugins=False)
+    assert broker.find_mosquitto(None) == old
+    program_of(other / "mosquitto", "2.0.9", plugins=False)
+    program_of(first / "mosquitto-2.1", "2.1.2", plugins=False)
+    program_of(first / "mosquitto-1.6", "1.6.9", plugins=False)
+    assert broker.find_mosquitto(None) == old
+    new = program_of(system / "mosquitto-2.1", "2.1.2")
+    assert broker.find_mosquitto(None) == new
+    newer = program_of(other / "mosquitto", "2.10.0")
+    assert broker.find_mosquitto(None) == newer
+    newer.chmod(0o644)
+    assert broker.find_mosquitto(None) == new
+    assert broker.find_mosquitto(old) == old
+
+
+def test_if_none_can_run_the_first_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "bin"
+    monkeypatch.setenv("PATH", f"{folder}")
+    monkeypatch.setattr("echo_ingest.broker.program.FOLDERS", ())
+    program_of(folder / "mosquitto", "1.6.9", plugins=False)
+    with pytest.raises(BrokerError, match=r"2\.0 or later"):
+        broker.find_mosquitto(None)
+
+
+def test_while_messages_may_wait_in_2_0_it_stays_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr("echo_ingest.broker.program.FOLDERS", ())
+    old = program_of(tmp_path / "bin" / "mosquitto", "2.0.11")
+    new = program_of(tmp_path / "bin" / "mosquitto-2.1", "2.1.2")
+    assert broker.find_mosquitto(None, tmp_path) == new
+    (tmp_path / "queues.db").touch()
+    assert broker.find_mosquitto(None, tmp_path) == old
+    assert "queues.db" in str(broker.remark((2, 1, 2), tmp_path))
+    old.unlink()
+    assert broker.find_mosquitto(None, tmp_path) == new
+    old = program_of(tmp_path / "bin" / "mosquitto", "2.0.11")
+    (tmp_path / "queues.sqlite").touch()
+    assert broker.find_mosquitto(None, tmp_path) == new
+    assert broker.remark((2, 1, 2), tmp_path) is None
+
+
+async def test_an_older_version_says_at_the_start_what_it_lacks_and_how_to_get_a_newer(
+    mosquitto: Path, tmp_path: Path
+) -> None:
+    settings = site(tmp_path / "data", mosquitto)
+    with capture_logs() as lines:
+        async with broker.running(settings) as own:
+            pass
+    told = [line["advice"] for line in lines if line["event"] == "about this mosquitto"]
+    queues = {path.name for path in broker.broker_folder(settings.data_dir).glob("queues*")}
+    assert queues & {"queues.db", "queues.sqlite"}, "the names on which the choice rests"
+    if own.version >= (2, 1, 0):
+        assert told == []
+    else:
+        (words,) = told
+        for each in ("once a minute", "Alpine", "Ubuntu", "Debian", "Homebrew", "image"):
+            assert each in words
 
 
 @pytest.mark.parametrize("usage", ["mosquitto version 1.6.9", "cheese"])

@@ -11,8 +11,9 @@ import pytest
 
 from echo_ingest import metrics
 from echo_ingest.decode import Decoder
-from echo_ingest.journal import Journal
+from echo_ingest.journal import Journal, JournalFull
 from echo_ingest.pipeline.ingest import Ingest, pace
+from echo_ingest.record import Message
 from tests.harness import Device, Harness, eventually
 from tests.test_mqtt import greet, poll, scripted
 
@@ -126,6 +127,56 @@ async def test_each_outcome_is_counted_and_receipts_that_the_broker_does_not_tak
         "dead letters": 5,
         "receipts dropped": len(payloads) - counts["receipts sent"],
     }
+
+
+def test_the_part_of_the_disk_that_must_stay_free_is_left_whole(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with contextlib.closing(Journal(path)) as journal:
+        free_bytes = journal.disk_free_bytes()
+    # Others write to the same disk, but hardly a twentieth of it within a moment.
+    for must_stay_free, has_room in ((free_bytes * 20 // 21, True), (free_bytes * 20 // 19, False)):
+        journal = Journal(path, disk_free_bytes_min=must_stay_free)
+        with contextlib.closing(journal):
+            decoded = [(m, Decoder(1_000).identify(m)) for m in [Message(*heartbeat(1), 0)]]
+            refusing = pytest.raises(JournalFull, match="must stay free")
+            with contextlib.nullcontext() if has_room else refusing:
+                journal.append(decoded)
+            assert (journal.room_bytes() > 0) == has_room
+
+
+async def test_while_nothing_is_acknowledged_reading_stops_before_memory_is_full(
+    tmp_path: Path,
+) -> None:
+    megabyte = 1_000_000
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        for packet_id in range(1, 33):
+            packet = mqtt5.PublishPacket(
+                "iotingestion/n",
+                packet_id.to_bytes(2) * (megabyte // 2),
+                qos=mqtt5.QoS.AT_LEAST_ONCE,
+                packet_id=packet_id,
+            )
+            writer.write(packet.write())
+            await writer.drain()
+        await reader.read()
+
+    with contextlib.closing(Journal(tmp_path / "journal.db", bytes_max=1)) as journal:
+        async with scripted(play) as session:
+            ingest = Ingest(
+                session,
+                journal,
+                Decoder(2 * megabyte),
+                batch_records_max=10,  # what was taken and cannot be stored counts as well
+                linger_seconds=0.001,
+                on_stored=lambda: None,
+            )
+            running = asyncio.create_task(ingest.run())
+            await poll(lambda: _answer(session._inbox.is_full))
+            assert ingest.blocked is not None
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.slow

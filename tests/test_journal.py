@@ -122,6 +122,10 @@ def test_a_redelivery_answers_once_for_what_was_not_acknowledged(
     again = journal.append([arrival(redelivered=True) for _ in range(3)])
     assert again.duplicates == 2
     journal.acknowledged()
+    journal.append([arrival(), arrival()])
+    each = [journal.append([arrival(redelivered=True)]).duplicates for _ in range(3)]
+    assert each == [1, 1, 0], "each answers for one, in later batches too"
+    journal.acknowledged()
     assert journal.append([arrival(redelivered=True)]).duplicates == 0
     assert closes(journal)
 

@@ -6,6 +6,14 @@ other records, one duplicate, four dead letters, two sinks, one of them paused, 
 `journals/version_2.db` was written by the last commit before version 3: on each of four days three
 detections with an id and one without, the last four not acknowledged; a duplicate, a dead letter,
 and a sink that has five records, one of them parked.
+
+`journals/version_3.db` was written by de7efab, the last commit before version 4, with
+`journals/write.py`: on each of four days two detections with an id and one without, a duplicate and
+a dead letter, the last day not acknowledged; two sinks, one of them paused, with a record parked
+each; a broker's session, and five days.
+
+A journal that the service may not use as it is, because of its version, is left alone: it is newer,
+or another build has written it. That is not damage.
 """
 
 import contextlib
@@ -19,20 +27,27 @@ import msgspec
 import pytest
 
 from echo_ingest.decode import Decoder
-from echo_ingest.journal import Appended, Journal, Ledger
+from echo_ingest.journal import Appended, Journal, JournalUnusable, Ledger
 from echo_ingest.journal.changes import JournalChanges
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import DeadLetterEntry
-from echo_ingest.journal.journal_file import SCHEMA_VERSION, bring_up_to_date, transaction
+from echo_ingest.journal.journal_file import transaction
+from echo_ingest.journal.migration import copies_before
 from echo_ingest.journal.reader import JournalReader, Parked, Selection
-from echo_ingest.journal.recovery.detect import check_schema, find_damage
-from echo_ingest.journal.recovery.salvage import salvage
+from echo_ingest.journal.recovery.detect import check_schema, find_damage, note_of
+from echo_ingest.journal.recovery.salvage import mend, salvage
+from echo_ingest.journal.schema import SCHEMA_VERSION, bring_up_to_date
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import DeadLetter, Duplicate, Message, Outcome, Stored
+from tests.harness import Harness
+from tests.test_full_disk import fill
 
 VERSION_1 = Path(__file__).parent / "journals" / "version_1.db"
 VERSION_2 = VERSION_1.with_name("version_2.db")
-VERSIONS = pytest.mark.parametrize("fixture", [VERSION_1, VERSION_2], ids=["1", "2"])
+VERSION_3 = VERSION_1.with_name("version_3.db")
+VERSIONS = pytest.mark.parametrize(
+    "fixture", [VERSION_1, VERSION_2, VERSION_3], ids=["1", "2", "3"]
+)
 DAY = timedelta(days=1)
 DAY_MS = 86_400_000
 EMPTY = Message("iotingestion/ridge-07", b"", 1_790_000_100_000, "ridge-07")
@@ -41,6 +56,14 @@ EMPTY = Message("iotingestion/ridge-07", b"", 1_790_000_100_000, "ridge-07")
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return Path(shutil.copy(VERSION_1, tmp_path / "journal.db"))
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data")
+    harness.data_dir.mkdir(mode=0o700)
+    yield harness
+    harness.close()
 
 
 @contextlib.contextmanager
@@ -78,9 +101,17 @@ def append_empty(journal: Journal) -> Appended:
     return journal.append([(EMPTY, Decoder(1_000_000).identify(EMPTY))])
 
 
-def test_what_a_journal_of_version_1_holds_is_there_after_it_was_opened(path: Path) -> None:
+@VERSIONS
+def test_what_a_journal_of_an_earlier_version_holds_is_there_after_it_was_opened(
+    tmp_path: Path, fixture: Path
+) -> None:
+    path = Path(shutil.copy(fixture, tmp_path / "journal.db"))
     before = contents(path)
-    assert (len(before[0]), len(before[1]), len(before[2])) == (14, 4, 2)
+    assert (len(before[0]), len(before[1]), len(before[2])) == {
+        VERSION_1: (14, 4, 2),
+        VERSION_2: (16, 1, 1),
+        VERSION_3: (12, 4, 2),
+    }[fixture]
     with reading(path) as reader:
         ledger = counts(reader.ledger())
     Journal(path).close()
@@ -88,7 +119,20 @@ def test_what_a_journal_of_version_1_holds_is_there_after_it_was_opened(path: Pa
     assert contents(path) == before
     with reading(path) as reader:
         assert counts(reader.ledger()) == ledger
-    assert not any(letter.damaged or letter.code or letter.field for letter in before[1])
+    if fixture is VERSION_1:
+        assert not any(letter.damaged or letter.code or letter.field for letter in before[1])
+
+
+def test_the_sessions_and_days_of_version_3_are_known_after_it_was_opened(tmp_path: Path) -> None:
+    path = Path(shutil.copy(VERSION_3, tmp_path / "journal.db"))
+    with contextlib.closing(Journal(path)) as journal:
+        assert journal.remember_session("echo-ingest@127.0.0.1:1883")
+        assert (journal.is_paused("echo_api"), journal.is_paused("postgres")) == (False, True)
+        journal.settle("echo_api", range(10, 13), {})
+        journal.backfill("postgres", 1)
+    with contextlib.closing(apsw.Connection(str(path))) as db:
+        days = db.execute("SELECT offset FROM receipt_day ORDER BY id").fetchall()
+    assert days == [(0,), (3,), (6,), (9,), (12,)]
 
 
 def test_reading_a_journal_of_version_1_does_not_change_it(path: Path) -> None:
@@ -177,7 +221,7 @@ def test_what_was_stored_before_the_upgrade_and_comes_after_it_is_a_duplicate(
 ) -> None:
     path = Path(shutil.copy(fixture, tmp_path / "journal.db"))
     records = stored(path)
-    assert len(records) >= 10
+    assert len(records) >= 8
     for _ in range(2):
         with contextlib.closing(Journal(path)) as journal:
             for offset, message in records:
@@ -291,3 +335,195 @@ def test_a_salvaged_journal_knows_earlier_keys_and_days(tmp_path: Path, damaged:
     with contextlib.closing(apsw.Connection(str(path))) as db:
         days = db.execute("SELECT offset FROM receipt_day ORDER BY id").fetchall()
     assert days[:4] == [(0,), (4,), (8,), (12,)]
+
+
+# ---------------------------------------------------------------------- the copy before a migration
+
+
+def copies(path: Path) -> list[str]:
+    return sorted(each.name for each in path.parent.glob("*.before-*"))
+
+
+@VERSIONS
+def test_a_migration_leaves_a_copy_of_the_journal_as_it_was(tmp_path: Path, fixture: Path) -> None:
+    path = Path(shutil.copy(fixture, tmp_path / "journal.db"))
+    Journal(path).close()
+    assert copies(path) == [f"journal.db.before-{SCHEMA_VERSION}"]
+    (copy,) = copies_before(path)
+    assert copy.read_bytes() == fixture.read_bytes()
+    assert copy.stat().st_mode & 0o777 == 0o600
+    Journal(path).close()
+    assert len(copies(path)) == 1, "a journal of this version is not copied"
+
+
+def test_what_a_kill_left_in_the_wal_is_in_the_copy(tmp_path: Path) -> None:
+    lived = Path(shutil.copy(VERSION_3, tmp_path / "lived.db"))
+    with contextlib.closing(apsw.Connection(str(lived))) as db:
+        db.execute("PRAGMA journal_mode = WAL").fetchall()
+        db.execute("UPDATE sink SET paused_at_ms = 7 WHERE name = 'echo_api'")
+        (tmp_path / "data").mkdir()
+        path = Path(shutil.copy(lived, tmp_path / "data" / "journal.db"))
+        shutil.copy(f"{lived}-wal", f"{path}-wal")
+    Journal(path).close()
+    (copy,) = copies_before(path)
+    with contextlib.closing(apsw.Connection(str(copy))) as db:
+        assert db.execute("SELECT paused_at_ms FROM sink WHERE name = 'echo_api'").get == 7
+        assert db.execute("PRAGMA user_version").get == 3
+
+
+def test_a_copy_that_is_there_already_is_not_made_again(path: Path) -> None:
+    copy = Path(shutil.copy(path, f"{path}.before-{SCHEMA_VERSION}"))  # killed before the change
+    Path(f"{copy}.new").write_bytes(b"killed while it was copied")
+    inode = copy.stat().st_ino
+    Journal(path).close()
+    assert copies_before(path) == [copy]
+    assert copy.stat().st_ino == inode
+
+
+@pytest.mark.parametrize("other", [VERSION_3.read_bytes(), b"no journal"], ids=["other", "none"])
+def test_a_copy_of_another_journal_stays_as_it_is(path: Path, other: bytes) -> None:
+    copy = Path(f"{path}.before-{SCHEMA_VERSION}")
+    copy.write_bytes(other)
+    Journal(path).close()
+    _, new = copies_before(path)
+    assert copy.read_bytes() == other
+    assert new.read_bytes() == VERSION_1.read_bytes()
+
+
+def test_without_room_for_a_copy_nothing_is_changed_until_a_person_has_one(disk: Path) -> None:
+    path = Path(shutil.copy(VERSION_3, disk / "journal.db"))
+    before = contents(path)
+    fill(disk, leave_bytes=40_000)
+    with pytest.raises(JournalUnusable, match="make room, and start again") as raised:
+        Journal(path)
+    assert f"create the empty file {path}.before-{SCHEMA_VERSION}" in str(raised.value)
+    assert version(path) == 3
+    assert contents(path) == before
+    assert copies(path) == []
+    Path(f"{path}.before-{SCHEMA_VERSION}").touch()
+    Journal(path).close()
+    assert version(path) == SCHEMA_VERSION
+    assert contents(path) == before
+
+
+def test_a_copy_leaves_free_what_must_stay_free(path: Path) -> None:
+    free_bytes = shutil.disk_usage(path).free
+    with pytest.raises(JournalUnusable, match="may be used on its disk"):
+        Journal(path, disk_free_bytes_min=2 * free_bytes)
+    assert version(path) == 1
+    assert copies(path) == []
+
+
+@pytest.mark.slow
+def test_the_service_brings_an_earlier_journal_up_to_date_and_says_where_the_copy_is(
+    harness: Harness,
+) -> None:
+    path = harness.data_dir / "journal.db"
+    shutil.copy(VERSION_3, path)
+    checked = harness.cli("check").stdout
+    assert "schema 3" in checked and "the next start brings it up to date" in checked
+    program = harness.up()
+    ledger = harness.ledger()
+    assert (ledger["stored"], ledger["dead_letters"]) == (12, 4)
+    assert "journal brought up to date" in harness.log("up")
+    (copy,) = copies_before(path)
+    assert f"{copy.name} is the journal from before" in harness.cli("check").stdout
+    assert harness.stop(program) == 0
+
+
+# ---------------------------------------------------------------------- newer, and of another build
+
+EARLIER_REVISION = (
+    "ALTER TABLE sink DROP COLUMN paused_at_ms",
+    "DROP TABLE receipt_day",
+    "ALTER TABLE node_day RENAME COLUMN received_bytes TO bytes",
+    "ALTER TABLE parked RENAME COLUMN attempts TO offered_",
+)
+"""What a build of the same number may have made otherwise."""
+
+
+def altered(path: Path, sql: str) -> bytes:
+    with contextlib.closing(apsw.Connection(str(path))) as db:
+        db.execute(sql)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("fixture", [VERSION_3, None], ids=["3", "this"])
+@pytest.mark.parametrize("sql", EARLIER_REVISION)
+def test_another_form_of_the_tables_under_the_same_number_is_not_damage(
+    tmp_path: Path, fixture: Path | None, sql: str
+) -> None:
+    path = tmp_path / "journal.db"
+    if fixture is None:
+        Journal(path).close()
+    else:
+        shutil.copy(fixture, path)
+    before = altered(path, sql)
+    mend(path)
+    for use in (Journal, JournalReader):
+        with pytest.raises(JournalUnusable, match="another build of echo-ingest") as raised:
+            use(path)
+        assert "It is not damaged" in str(raised.value)
+    assert path.read_bytes() == before
+    assert copies(path) == []
+
+
+def test_a_person_may_have_the_journal_of_another_build_salvaged(tmp_path: Path) -> None:
+    path = Path(shutil.copy(VERSION_3, tmp_path / "journal.db"))
+    before = altered(path, EARLIER_REVISION[0])
+    note_of(path).touch()
+    mend(path)
+    with reading(path) as reader:
+        assert len(reader.after(Selection(), 0)) == 12
+    (kept,) = tmp_path.glob("journal.db.damaged-*Z")
+    assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("flips", [1, 2])
+def test_a_bit_in_the_text_of_a_table_is_damage(tmp_path: Path, flips: int) -> None:
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    data = path.read_bytes()
+    for text in (b"paused_at_ms", b"skipped  ")[:flips]:  # SQLite leaves old copies of its rows
+        data = data.replace(text, bytes([text[0] ^ 1]) + text[1:])
+    path.write_bytes(data)
+    assert "the schema of sink is not what it was" in (find_damage(path) or "")
+    with pytest.raises(JournalUnusable, match="if it is damaged, start the service"):
+        JournalReader(path)
+    mend(path)
+    assert find_damage(path) is None
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_a_newer_journal_is_left_alone_even_if_there_is_a_note(path: Path, noted: bool) -> None:
+    before = altered(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    if noted:
+        note_of(path).touch()
+    with pytest.raises(JournalUnusable, match="written by a newer echo-ingest"):
+        mend(path)
+        Journal(path)
+    assert path.read_bytes() == before
+    assert not [*path.parent.glob("*.salv*"), *path.parent.glob("*.damaged*")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        (f"PRAGMA user_version = {SCHEMA_VERSION + 1}", "was written by a newer echo-ingest"),
+        (EARLIER_REVISION[0], "was written by another build of echo-ingest"),
+    ],
+)
+def test_the_service_check_and_status_say_which_build_a_journal_needs(
+    harness: Harness, sql: str, words: str
+) -> None:
+    path = harness.data_dir / "journal.db"
+    shutil.copy(VERSION_3, path)
+    before = altered(path, sql)
+    for command in ("up", "check", "status"):
+        done = harness.cli(command)
+        assert done.returncode == 1
+        assert words in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr and "is damaged" not in done.stdout + done.stderr
+    assert path.read_bytes() == before
+    assert not [*path.parent.glob("journal.db.*")]

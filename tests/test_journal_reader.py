@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from echo_ingest.decode import Decoder
-from echo_ingest.journal import READ_BYTES_MAX, Arrival, Journal, JournalUnusable
+from echo_ingest.journal import Arrival, Journal, JournalUnusable
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.decoding import Unreadable, decode_entry
-from echo_ingest.journal.entries import Entry
+from echo_ingest.journal.entries import READ_BYTES_MAX, Entry
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, ReceivedAhead, Selection
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (

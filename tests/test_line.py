@@ -188,8 +188,10 @@ def test_a_second_service_with_the_same_name_takes_over_and_there_is_no_war(
     account = json.loads((harness.data_dir / "broker" / "service.json").read_text())
     second.settings |= {"IOT_USER": account["user"], "IOT_PASSWORD": account["password"]}
     # which nobody else can know
-    ours = (harness.data_dir / "secrets" / "session").read_text().strip()
-    second.settings["IOT_CLIENT_ID"] = f"echo-ingest-{ours}"
+    ours = (harness.data_dir / "secrets" / "session").read_text()
+    folder = second.data_dir / "secrets"
+    folder.mkdir(parents=True)
+    (folder / "session-echo-ingest").write_text(ours)
     try:
         other = second.start("run")
         second.wait_healthy(other)

@@ -1,9 +1,7 @@
 """The rules of the session: with a real mosquitto, and a scripted peer for what no broker does."""
 
 import asyncio
-import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +9,6 @@ from pathlib import Path
 import mqtt5
 import msgspec
 import pytest
-import trustme
 
 from echo_ingest.mqtt import (
     Batch,
@@ -25,68 +22,13 @@ from echo_ingest.mqtt import session as session_room
 from echo_ingest.mqtt.connection_errors import describe
 from echo_ingest.mqtt.inbox import HELD_BYTES_MAX, HELD_MESSAGES_MAX, Inbox
 from echo_ingest.mqtt.outbox import Outbox
-from echo_ingest.record import Message
+from echo_ingest.record import Message, memory_bytes
 from echo_ingest.settings import Endpoint
 from echo_ingest.settings.endpoint import Scheme
-from tests.harness import Device, free_port
+from tests.harness import Device
+from tests.plain_broker import PlainBroker
 
 FILTER = "iotingestion/#"
-
-
-class PlainBroker:
-    """A mosquitto without accounts, over TCP, TLS and WebSockets."""
-
-    def __init__(self, program: Path, folder: Path) -> None:
-        self._program, self._folder = program, folder
-        self.ports: dict[Scheme, int] = {
-            "mqtt": free_port(),
-            "mqtts": free_port(),
-            "ws": free_port(),
-            "wss": free_port(),
-        }
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-        certificate = authority.issue_cert("127.0.0.1", "localhost")
-        certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
-        certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-        tls = f"certfile {folder}/cert.pem\nkeyfile {folder}/key.pem\n"
-        lines = [
-            "allow_anonymous true",
-            "max_queued_messages 0",
-            "max_inflight_messages 0",
-            "queue_qos0_messages true",
-            f"user {os.environ.get('USER', 'root')}",
-        ]
-        for scheme, port in self.ports.items():
-            lines.append(f"listener {port} 127.0.0.1")
-            if scheme.startswith("ws"):
-                lines.append("protocol websockets")
-            if scheme.endswith("s") and scheme != "ws":
-                lines.append(tls)
-        (folder / "plain.conf").write_text("\n".join(lines))
-        self.process: subprocess.Popen[bytes]
-
-    async def start(self) -> None:
-        with (self._folder / "plain.log").open("ab") as output:
-            self.process = subprocess.Popen(
-                [self._program, "-c", self._folder / "plain.conf"], stdout=output, stderr=output
-            )
-        for port in self.ports.values():
-            await poll(lambda port=port: _listens(port))  # type: ignore[misc]
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 async def poll(look: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> None:
@@ -98,7 +40,7 @@ async def poll(look: Callable[[], Awaitable[bool]], seconds: float = 15.0) -> No
 @pytest.fixture
 async def broker(mosquitto: Path, tmp_path: Path) -> AsyncIterator[PlainBroker]:
     broker = PlainBroker(mosquitto, tmp_path)
-    await broker.start()
+    broker.start()
     yield broker
     broker.stop()
 
@@ -110,7 +52,7 @@ def options(broker: PlainBroker, scheme: Scheme = "mqtt", **changes: object) -> 
         "client_id": "echo-ingest",
         "topic_filters": (FILTER,),
         "session_expiry_seconds": 600,
-        "tls_ca_file": broker._folder / "ca.pem",
+        "tls_ca_file": broker.folder / "ca.pem",
     }
     return SessionOptions(**chosen | changes)  # type: ignore[arg-type]
 
@@ -208,7 +150,7 @@ async def test_a_broker_that_comes_back_is_found_again(broker: PlainBroker) -> N
     async with running(Session(options(broker))) as session:
         broker.stop()
         await poll(lambda: _true(not session.is_connected))
-        await broker.start()
+        broker.start()
         await poll(lambda: _true(session.is_connected))
 
 
@@ -349,21 +291,25 @@ async def test_it_stops_reading_at_its_own_limit_whatever_the_broker_sends() -> 
         assert values == list(range(total))
 
 
-@pytest.mark.parametrize(("count", "size"), [(HELD_MESSAGES_MAX, 0), (16, HELD_BYTES_MAX // 16)])
+EMPTY = Message("iotingestion/a", b"", 0)
+LARGE = Message("iotingestion/a", bytes(HELD_BYTES_MAX // 16 - memory_bytes(EMPTY)), 0)
+
+
+@pytest.mark.parametrize(("count", "message"), [(HELD_MESSAGES_MAX, EMPTY), (16, LARGE)])
 async def test_it_is_full_at_either_cap_and_has_room_again_at_half_of_it(
-    count: int, size: int
+    count: int, message: Message
 ) -> None:
-    inbox, message = Inbox(), Message("iotingestion/a", bytes(size), 0)
+    inbox = Inbox()
     for number in range(1, count + 1):
         assert not inbox.is_full
         inbox.put(message, number)
         inbox.wake()
     assert inbox.is_full
-    messages, packet_ids = await inbox.take(count, 0.0)
+    messages, packet_ids, taken_bytes = await inbox.take(count, 0.0)
     assert (len(messages), packet_ids) == (count, list(range(1, count + 1)))
     for _ in range(count // 2 - 1):
-        assert not inbox.release(1, size)
-    assert inbox.release(1, size)
+        assert not inbox.release(1, taken_bytes // count)
+    assert inbox.release(1, taken_bytes // count)
     assert not inbox.is_full
 
 

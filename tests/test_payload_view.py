@@ -43,7 +43,7 @@ def test_json_is_indented_and_numbers_stand_as_they_came() -> None:
             "    }",
             "  ],",
         ),
-        *('  "d": 12345678901234567890123,', '  "e": NaN,', '  "f": "\\x202ex"', "}"),
+        *('  "d": 12345678901234567890123,', '  "e": NaN,', '  "f": "\\u202ex"', "}"),
     ]
 
 

@@ -658,7 +658,7 @@ async def test_a_server_is_held_to_its_certificate(database: Database, tmp_path:
         assert await database.rows(f"{used} WHERE application_name = 'echo-ingest'") == [(True,)]
         await sink.close()
         with pytest.raises(
-            Unavailable, match=r"certificate verify failed.*IOT_POSTGRES_URL"
+            Unavailable, match=r"certificate verify failed.*sslrootcert= to IOT_POSTGRES_URL"
         ) as raised:
             await Postgres(f"{strict}/other").probe()
         assert raised.value.cause == Cause.MISCONFIGURED

@@ -24,6 +24,7 @@ from echo_ingest.service.supervisor import keep_running
 from echo_ingest.service.web_process import listen, web_child
 from echo_ingest.settings import Settings
 from echo_ingest.web.console.live_updates import TABS_MAX
+from tests import clock
 from tests.harness import (
     HTTP_TOKEN,
     TOKENS,
@@ -203,6 +204,16 @@ async def test_one_that_dies_again_and_again_is_told_each_time_and_less_and_less
             await become(lambda: len(log) >= 5)
     assert {line["how"] for line in log} == {"exit code 1"}
     assert restarts.get() - before == len(log)
+
+
+def test_one_that_says_nothing_is_given_up_within_half_a_minute_and_not_at_once() -> None:
+    async def given_up_after_seconds() -> float:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            assert not await ipc.answer(ours, {})
+        return clock.now_seconds()
+
+    assert 20 <= clock.run(given_up_after_seconds()) <= 30
 
 
 @pytest.mark.slow

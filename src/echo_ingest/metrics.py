@@ -144,11 +144,11 @@ SINK_LAG_SECONDS = Gauge(
 )
 RESTARTS = Counter(
     "echo_ingest_process_restarts",
-    "Times the web or delivery process ended by itself and was started again.",
+    "Times the web, delivery or proxy process ended by itself and was started again.",
     ["process"],
     registry=REGISTRY,
 )
-for process in ("web", "delivery"):
+for process in ("web", "delivery", "proxy"):
     RESTARTS.labels(process)
 
 # ---------------------------------------------------------------------- the delivery process
@@ -206,3 +206,32 @@ class BrokerCollector(Collector):
 
 BROKER = BrokerCollector()
 REGISTRY.register(BROKER)
+
+# ---------------------------------------------------------------------- the proxy process
+
+PROXY = CollectorRegistry()
+"""The metrics of the proxy process."""
+
+DEVICE_CONNECTIONS = Gauge(
+    "echo_ingest_device_connections",
+    "Connections at the port now, those that have not logged in included.",
+    ["port"],
+    registry=PROXY,
+)
+DEVICES_ACCEPTED = Counter(
+    "echo_ingest_devices_accepted",
+    "Connections at the port that have logged in.",
+    ["port"],
+    registry=PROXY,
+)
+DEVICES_REFUSED = Counter(
+    "echo_ingest_devices_refused",
+    "Connections that ended before they had logged in, by reason.",
+    ["reason"],
+    registry=PROXY,
+)
+for reason in (
+    *("credentials", "too large", "malformed", "reserved id", "too slow", "left"),
+    *("full", "memory", "broker away", "tls", "websocket"),
+):
+    DEVICES_REFUSED.labels(reason)

@@ -98,8 +98,20 @@ def _is_parsed(payload: bytes) -> bool:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return a device's text, made unable to move a terminal's cursor or to set its title."""
-    return "".join(c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in text)
+    """Return a device's text as characters that can all be seen.
+
+    It cannot move a terminal's cursor, set its title, or turn the text around it (U+202E).
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else _escaped(ord(c)) for c in text)
+
+
+def _escaped(character: int) -> str:
+    """Return how Python writes a character that cannot be seen, such as U+202E."""
+    if character < 0x100:
+        return f"\\x{character:02x}"
+    return f"\\u{character:04x}" if character < 0x1_0000 else f"\\U{character:08x}"
 
 
 def size(size_bytes: int) -> str:

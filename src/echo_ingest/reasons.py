@@ -25,6 +25,20 @@ class ReasonCode(AdvisedCode):
         "Have the device send shorter clips, or raise IOT_PAYLOAD_BYTES_MAX, restart the service"
         " and retry these messages: they are kept whole.",
     )
+    TOPIC_TOO_LONG = (
+        "topic_too_long",
+        "The topic, or the name of the node in it, is too long.",
+        "Give the device a name of at most 64 characters and a topic of at most 256. If you do not"
+        " know the device, somebody else may have its password.",
+    )
+    PROPERTIES_TOO_LARGE = (
+        "properties_too_large",
+        "The MQTT properties of the message are larger than 64 KiB.",
+        "Only the payload is kept: a few messages with such properties would fill the memory. Have"
+        " the maker of the device send what is large in the payload, and as user properties only"
+        " what docs/forms.md names. A retry does not help, but the payload can be published again"
+        " with the properties that it needs.",
+    )
     DAMAGED = (
         "damaged",
         "The disk returned other bytes than were stored.",
@@ -253,6 +267,13 @@ class ReasonCode(AdvisedCode):
         "name_taken_at_sink",
         "Something else has the name there that belongs to this record.",
         "Find out who wrote it, move it away, and then retry these records.",
+    )
+    ENDS_DELIVERY = (
+        "ends_delivery",
+        "The process that delivers ends each time it offers this record to the sink.",
+        "The record is kept, and the others are delivered. The log says how the process ended. If"
+        " it was killed, it may need more memory for this record than there is. Give it more, or"
+        " update the service, and then retry the record; if it ends again, it is parked again.",
     )
     FAILS_AT_SINK = (
         "fails_at_sink",

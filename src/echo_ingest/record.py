@@ -8,8 +8,10 @@ message again gives the same record, so two stored forms cannot contradict each 
 import functools
 import hashlib
 import zlib
+from collections.abc import Callable
 from datetime import datetime
-from typing import Literal, final
+from sys import getsizeof
+from typing import Literal, TypeVar, final
 
 from msgspec import Struct
 
@@ -27,7 +29,18 @@ TIME_DIGITS = frozenset((10, 13, 16, 19))
 """How many digits a time has in seconds, milliseconds, microseconds or nanoseconds since 1970."""
 DIGITS = "0123456789"
 TOPICS_REMEMBERED = 1_000
-"""For so many topics we keep something in memory; a topic can be 64 kB long."""
+"""For so many topics we keep something in memory, as long as they are short."""
+NODE_CHARACTERS_MAX = 64
+TOPIC_CHARACTERS_MAX = 256
+"""Of a message that becomes a record. MQTT itself allows 65,535 bytes."""
+
+PROPERTIES_BYTES_MAX = 65_536
+"""How long the properties of a message may be, as they are sent."""
+MESSAGE_BYTES = 256
+PROPERTY_BYTES = 80
+"""What Python needs for a message and for a pair of texts, besides what they hold."""
+
+T = TypeVar("T")
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -47,6 +60,9 @@ class Message(Struct, frozen=True, gc=False):
     """The topic on which the device wants its receipt [MQTT-3.3.2-13]; not stored."""
     correlation_data: bytes | None = None
     """What the receipt carries back, so that the device can match it to its message; not stored."""
+    properties_cut: bool = False
+    """Whether its properties were too large and are not here: then it is rejected. Not stored,
+    except as the reason of a dead letter."""
 
 
 class Place(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -255,6 +271,34 @@ class Identity(Struct, frozen=True, gc=False):
         return self.seconds > 0 or self.message_id is not None or self.has_audio
 
 
+def memory_bytes(message: Message) -> int:
+    """Return about how much memory a message takes: every limit on messages held counts this.
+
+    The payload is most of it, as a rule. But 64 KiB of short properties take 1.5 MB, since each is
+    a few objects of Python.
+    """
+    # A text has up to four bytes for each character; to ask Python takes longer than all this.
+    size = MESSAGE_BYTES + 4 * len(message.topic) + len(message.payload)
+    if message.properties:
+        pairs = message.properties
+        size += sum([PROPERTY_BYTES + getsizeof(name) + getsizeof(value) for name, value in pairs])
+    if message.response_topic is not None:
+        size += 4 * len(message.response_topic)
+    if message.correlation_data is not None:
+        size += len(message.correlation_data)
+    return size
+
+
+def remembered(of_topic: Callable[[str], T]) -> Callable[[str], T]:
+    """Let a function remember its results for some topics, as far as these are short."""
+    remembering = functools.lru_cache(TOPICS_REMEMBERED)(of_topic)
+
+    def of_any_topic(topic: str) -> T:
+        return (remembering if len(topic) <= TOPIC_CHARACTERS_MAX else of_topic)(topic)
+
+    return of_any_topic
+
+
 def payload_hash(message: Message) -> bytes:
     """Return 12 bytes of BLAKE2b over topic and payload: devices cannot construct a collision."""
     digest = _topic_hash(message.topic).copy()
@@ -262,7 +306,7 @@ def payload_hash(message: Message) -> bytes:
     return digest.digest()
 
 
-@functools.lru_cache(TOPICS_REMEMBERED)
+@remembered
 def _topic_hash(topic: str) -> hashlib.blake2b:
     """Return a hash of the topic alone: continuing a copy of it is cheaper than starting anew."""
     return hashlib.blake2b(topic.encode() + b"\0", digest_size=12)

@@ -6,14 +6,26 @@ from pathlib import Path
 
 import pytest
 
+from echo_ingest.broker.node_accounts import read_nodes
 from echo_ingest.settings import Tokens
-from echo_ingest.web import failed_attempts
 from echo_ingest.web.console.sessions import SESSION_SECONDS, LoginSessions
 from echo_ingest.web.same_origin import own_page
 from tests.console.browsing import FORM_TOKEN, Browser, browsing
 from tests.harness import HTTP_TOKEN, OPERATOR_TOKEN, TOKENS
 
 PAGES = ("/console", "/console/nodes", "/console/calls", "/console/refused")
+LIVE = "/console/live?of=overview&zone=UTC"
+ACTIONS = (
+    "replay",
+    "stop-replay",
+    "pause",
+    "resume",
+    "add-node",
+    "disable-node",
+    "enable-node",
+)
+GUESSES_MAX = 20
+"""As docs/access.md says."""
 
 
 @pytest.fixture
@@ -37,6 +49,8 @@ async def test_a_closed_console_shows_nothing_but_the_log_in(closed: Browser) ->
             assert reply.status == 303, path
             assert reply.headers["Location"].startswith("/console/login?next=%2Fconsole")
         assert await closed.get(path, Sec_Fetch_Mode="cors", Sec_Fetch_Site="same-origin") == 401
+    async with asyncio.timeout(10):  # a stream that is shown has no end
+        assert await closed.get(LIVE, Sec_Fetch_Mode="cors", Sec_Fetch_Site="same-origin") == 401
     assert await closed.get("/console/login") == 200
     assert 'type="password"' in closed.text
     assert closed.reply.headers["Cache-Control"] == "no-store"
@@ -80,7 +94,7 @@ async def test_what_is_neither_token_opens_nothing_and_is_not_said_back(closed: 
 
 
 async def test_who_guesses_at_the_log_in_has_to_wait_there_and_at_the_api(closed: Browser) -> None:
-    for _ in range(failed_attempts.FAILED_MAX):
+    for _ in range(GUESSES_MAX):
         assert await closed.post("/console/login", {"token": "guess"}) == 401
     assert await closed.post("/console/login", {"token": OPERATOR_TOKEN}) == 429
     assert 1 <= int(closed.reply.headers["Retry-After"]) <= 3
@@ -161,8 +175,9 @@ async def test_an_open_console_on_this_machine_is_under_no_name_of_a_stranger(
         "[::1",
         "",
     ):
-        for path in (*PAGES, "/console/login", "/console/static/console.js"):
-            assert await opened.get(path, Host=host) in (400, 403), host
+        for path in (*PAGES, "/console/login", "/console/static/console.js", LIVE):
+            async with asyncio.timeout(10):  # a stream that is shown has no end
+                assert await opened.get(path, Host=host) in (400, 403), host
             assert "IOT_CONSOLE=token" in opened.text or opened.reply.status == 400
     for host in ("localhost", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST:1"):
         assert await opened.get("/console", Host=host) == 200
@@ -287,6 +302,32 @@ async def test_a_session_is_begun_anew_at_each_log_in(closed: Browser) -> None:
 
 
 # ---------------------------------------------------------------------- forms
+
+
+@pytest.mark.parametrize("token", [None, "", FORM_TOKEN[:-1], f"{FORM_TOKEN}0", "é", "0" * 64])
+async def test_no_form_acts_without_the_token_that_the_page_has_in_it(
+    closed: Browser, token: str | None
+) -> None:
+    closed.journal.add_sink("postgres")
+    await closed.log_in()
+    fields = {"node": "ridge-07", "sink": "postgres", "kind": "parked", "offset": "1"}
+    for action in ACTIONS:
+        form = fields if token is None else {**fields, "form_token": token}
+        assert await closed.post(f"/console/actions/{action}", form) == 403, action
+        assert "does not belong to your log-in" in closed.text, action
+    assert read_nodes(closed.settings.nodes_path) == ()
+    assert not closed.journal.is_paused("postgres")
+
+
+async def test_a_reader_cannot_act_with_any_form(closed: Browser) -> None:
+    closed.journal.add_sink("postgres")
+    await closed.log_in(HTTP_TOKEN)
+    fields = {"form_token": FORM_TOKEN, "node": "ridge-07", "sink": "postgres"}
+    for action in ACTIONS:
+        sent = {"Sec-Fetch-Mode": "cors"}
+        assert await closed.post(f"/console/actions/{action}", fields, **sent) == 401, action
+    assert read_nodes(closed.settings.nodes_path) == ()
+    assert not closed.journal.is_paused("postgres")
 
 
 async def test_a_form_that_is_too_large_late_or_none_is_refused_in_words(

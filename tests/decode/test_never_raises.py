@@ -2,8 +2,10 @@
 
 import base64
 import json
+import tracemalloc
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +52,41 @@ PROPERTIES = st.lists(
     ),
     max_size=5,
 ).map(tuple)
+
+
+def costly(size: int) -> dict[str, bytes]:
+    """Return messages that are small, and large where each part becomes an object of its own."""
+    lists = {
+        "objects": b"{}",
+        "objects with keys": b'{"a:":1}',
+        "lists": b"[]",
+        "numbers": b"1.5",
+    }
+    of_lists = {
+        name: b'{"x:":[%b]}' % b",".join([part] * (size // (len(part) + 1)))
+        for name, part in lists.items()
+    }
+    keys = b",".join(b'"k%d:":1' % number for number in range(size // 12))
+    ranked = b",".join([b'{"label":"a:","confidence":1}'] * (size // 30))
+    return of_lists | {
+        "keys": b"{%b}" % keys,
+        "candidates": b'{"sensor_id":"s","species":"x","confidence":5,"top5":[%b]}' % ranked,
+        "place": b'{"microphoneLLA":[%b]}' % b",".join([b"1.5"] * (size // 4)),
+        "deep lists": b'{"x:":%b%b}' % (b"[" * (size // 2), b"]" * (size // 2)),
+        "deep objects": b'{"x:":%b1%b}' % (b'{"a:":' * (size // 7), b"}" * (size // 7)),
+    }
+
+
+@pytest.mark.parametrize("size", [1_000, 20_000, 1_000_000])
+@pytest.mark.parametrize("shape", list(costly(0)))
+def test_no_message_costs_much_more_memory_than_its_size(shape: str, size: int) -> None:
+    arrived = Message("t", costly(size)[shape], RECEIVED_AT_MS)
+    for read in (DECODER.identify, DECODER.decode):
+        tracemalloc.start()
+        read(arrived)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak_bytes <= min(16 * len(arrived.payload) + 10_000, 2_000_000)
 
 
 def answer(message: Message) -> None:

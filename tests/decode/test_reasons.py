@@ -30,6 +30,7 @@ NOT_BY_DECODE = {
     Code.NAME_TAKEN_AT_SINK,
     Code.TOO_LARGE_FOR_SINK,
     Code.FAILS_AT_SINK,
+    Code.ENDS_DELIVERY,
 }
 """What the journal, its readers and the sinks say."""
 
@@ -323,7 +324,8 @@ def test_a_message_over_the_limit_is_rejected_with_both_numbers() -> None:
 def test_every_code_of_decode_has_an_example() -> None:
     shown = {code for _, code, *_ in (*NOT_A_MESSAGE, *WRONG_VALUES, *BAD_CLIPS)}
     shown |= {Code.TOO_LARGE, Code.INCOMPLETE_MOVEMENT, Code.PROPERTY_GIVEN_TWICE}
-    shown |= {Code.CONFIDENCE_NOT_A_FRACTION}
+    shown |= {Code.CONFIDENCE_NOT_A_FRACTION, Code.TOPIC_TOO_LONG}
+    shown |= {Code.PROPERTIES_TOO_LARGE}  # tests/test_memory.py
     assert shown == set(Code) - NOT_BY_DECODE
 
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,30 @@ def journal(tmp_path: Path) -> Path:
     """Make a journal with every kind of record, and every value at its limit."""
     formula = detection(2_000, species=FORMULA, source_model="@model", id="-1")
     return journal_of(tmp_path / "journal.db", [*messages(0, 40), *LIMITS.values(), formula])
+
+
+def test_an_export_that_has_ended_survives_a_power_cut(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names in a folder are kept in the folder: it is flushed after the last of them."""
+    target = tmp_path / "out"
+    flushed: list[tuple[Path, bool]] = []
+    flush = os.fsync
+
+    def record(descriptor: int) -> None:
+        flush(descriptor)
+        path = Path(f"/proc/self/fd/{descriptor}").resolve()
+        flushed.append((path, target.exists()))
+
+    monkeypatch.setattr(os, "fsync", record)
+    export_tables(journal, target, request_for(audio=True))
+    assert (tmp_path, True) in flushed
+    before = {
+        path.with_name(path.name.removesuffix(".new")) for path, is_there in flushed if not is_there
+    }
+    under_way = tmp_path / "out.partial" / "files"
+    made = [target, *target.rglob("*")]
+    assert before >= {under_way / path.relative_to(target) for path in made}
 
 
 def csv_rows(folder: Path, table: str) -> list[dict[str, str]]:

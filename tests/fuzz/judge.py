@@ -10,6 +10,7 @@ import msgspec
 from msgspec import structs
 
 from echo_ingest.decode import Decoder, NodeRules, Rules, clip_bytes
+from echo_ingest.decode.topics import too_long
 from echo_ingest.journal.entries import properties_of, properties_text
 from echo_ingest.pipeline.receipts import receipt
 from echo_ingest.reasons import ReasonCode
@@ -49,6 +50,12 @@ NOT_PLAIN = re.compile(
 def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
     """Return what became of it: a kind of record, or `REJECTED`; assert each promise."""
     decoder = Decoder(payload_bytes_max)
+    unfit = too_long(message)
+    if unfit is not None:
+        assert decoder.identify(message) == unfit
+        _judge_reason(unfit)
+        _judge_receipt(message, unfit, DeadLetter(unfit))
+        message = structs.replace(message, topic="iotingestion/short", node="short")
     verdict = decoder.decode(message)
     assert decoder.decode(message) == verdict, "decoded twice, it is another record"
     identified = decoder.identify(message)

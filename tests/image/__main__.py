@@ -44,10 +44,15 @@ def main() -> int:
         return 1
     print(f"building on {origin}", flush=True)
     # An image on a stand-in is not to be shipped: it must not look like one that is.
-    mark = ["--label", f"image-lab.stand-in={origin.name}"] if origin.is_stand_in else []
-    revision = git("rev-parse", "HEAD")
+    mark = []
+    if origin.is_stand_in:
+        mark += ["--label", f"image-lab.stand-in={origin.name}"]
+        mark += ["--build-arg", f"BROKER_IMAGE={origin.name}"]
+    about = ["--build-arg", f"IMAGE_REVISION={git('rev-parse', 'HEAD')}"]
     try:
-        build(TAG, *mark, "--build-arg", f"IMAGE_REVISION={revision}")
+        build(TAG, *mark, *about)
+        about += ["--build-arg", f"IMAGE_PACKAGES={packages()}"]
+        build(TAG, *mark, *about)  # the same layers, with the label
         build_previous(*mark)
     except subprocess.SubprocessError as error:
         print(f"image: {error}", file=sys.stderr)
@@ -83,6 +88,13 @@ def build_previous(*options: str) -> None:
     else:
         print("nothing is released yet: the previous image is of this tree, too", flush=True)
         build(PREVIOUS_TAG, *options, "--build-arg", "IMAGE_VERSION=previous")
+
+
+def packages() -> str:
+    """Return the packages of the system in the image, as its label has them."""
+    path = "/usr/share/echo-ingest/packages"
+    text = docker("run", "--rm", "--network", "none", "--entrypoint", "cat", TAG, path).stdout
+    return " ".join("-".join(line.split()) for line in text.splitlines())
 
 
 def git(*words: str) -> str:

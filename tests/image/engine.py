@@ -26,6 +26,7 @@ class Origin(Struct, frozen=True):
     """What the image under test is made of."""
 
     name: str
+    """With its digest, unless it is a stand-in, which has another."""
     is_stand_in: bool
 
     def __str__(self) -> str:
@@ -55,8 +56,11 @@ def docker(
 def find_engine() -> Origin:
     """Point this process's environment at an engine that has the broker's image."""
     name = broker_image()
+    tag = name.partition("@")[0]
     if _answers() and (_has(name) or _pulls(name)):
-        return Origin(name, _is_stand_in(name))
+        return Origin(name, is_stand_in=False)
+    if _answers() and _has(tag) and _is_stand_in(tag):
+        return Origin(tag, is_stand_in=True)
     if not LAB.exists():
         raise EngineMissing(f"neither a Docker engine with {name}, nor a registry to pull it from")
     print(
@@ -67,7 +71,7 @@ def find_engine() -> Origin:
     ).stdout
     for name_of, value in re.findall(r"^export (\w+)=(.*)$", exports, re.MULTILINE):
         os.environ[name_of] = "".join(shlex.split(value)).replace("$PATH", os.environ["PATH"])
-    return Origin(name, _is_stand_in(name))
+    return Origin(tag, is_stand_in=True)
 
 
 def broker_image() -> str:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -43,6 +44,24 @@ def test_it_says_what_it_is(config: dict[str, Any]) -> None:
     assert labels["licenses"] == project["license"]
     assert labels["description"] == project["description"]
     assert re.fullmatch("([0-9a-f]{40})?", labels["revision"])
+
+
+def test_all_that_is_in_it_is_listed(image: str, config: dict[str, Any]) -> None:
+    labels = config["Labels"]
+    document = json.loads(inside(image, "cat", labels["echo-ingest.sbom"]))
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    purls = [each["purl"] for each in document["components"]]
+    assert purls == sorted(set(purls))
+    kinds = Counter(purl.partition(":")[2].partition("/")[0] for purl in purls)
+    assert kinds["apk"] > 20
+    locked = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    left_out = {"setuptools", "faker", "polyfactory"}
+    assert {f"pypi/{name}" for name in locked if name not in left_out} <= {
+        purl.removeprefix("pkg:").partition("@")[0] for purl in purls
+    } | {"pypi/colorama", "pypi/tzdata"}
+    assert any(purl.startswith("pkg:npm/leaflet@") for purl in purls)
+    assert "python3" in labels["echo-ingest.packages"]
+    assert len(labels["echo-ingest.packages"].split()) == kinds["apk"]
 
 
 def test_it_has_one_volume_and_a_user_that_is_not_root(config: dict[str, Any]) -> None:

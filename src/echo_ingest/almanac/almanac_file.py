@@ -39,7 +39,7 @@ def open_to_read(path: Path) -> apsw.Connection:
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         db.set_busy_timeout(BUSY_TIMEOUT_MS)
         version = db.execute("PRAGMA user_version").get
-    except (apsw.CantOpenError, *UNUSABLE) as error:
+    except (apsw.CantOpenError, apsw.IOError, *UNUSABLE) as error:
         raise AlmanacUnready(
             f"{path.name} is being built from the journal; try again in a few seconds"
         ) from error

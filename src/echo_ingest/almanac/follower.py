@@ -22,9 +22,10 @@ from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, HOUR_MS, observe
 from echo_ingest.almanac.prune import drop_hours, drop_trimmed
 from echo_ingest.decode import Decoder, Rules
 from echo_ingest.journal import Entry, JournalFull, JournalUnusable
-from echo_ingest.journal.changes import JournalChanges, JournalMarks, file_of
+from echo_ingest.journal.changes import JournalChanges, JournalMarks
 from echo_ingest.journal.decoding import DAMAGED, Unreadable, decode_entry
 from echo_ingest.journal.journal_file import transaction
+from echo_ingest.journal.open_files import file_of, files_of
 
 STEP_RECORDS = 25
 """They take less than a millisecond of Python: the same process answers pages in between."""
@@ -36,7 +37,10 @@ ROUND_SECONDS = 0.5
 TROUBLE_SECONDS = 1.0
 SELDOM_SECONDS = 60.0
 LATELY_SPANS = 7
-WORLD = (JournalUnusable, JournalFull, apsw.BusyError, apsw.FullError, apsw.IOError, OSError)
+WORLD = (
+    *(JournalUnusable, JournalFull, OSError),
+    *(apsw.BusyError, apsw.FullError, apsw.IOError, apsw.ReadOnlyError, apsw.CantOpenError),
+)
 
 DERIVED = (
     *("progress", "node", "lately", "node_hour", "health_hour", "species", "call"),
@@ -152,9 +156,10 @@ class Follower:
     # ------------------------------------------------------------------ opening
 
     def _files_changed(self) -> bool:
-        return (
-            file_of(self._journal_path) != self._journal.file or file_of(self._path) != self._file
-        )
+        """Return whether the journal is another one, or a file of the almanac is gone."""
+        return file_of(self._journal_path) != self._journal.file or self._files != [
+            file_of(path) for path in files_of(self._path)
+        ]
 
     def _open(self) -> None:
         self.close()
@@ -162,7 +167,7 @@ class Follower:
             contextlib.closing(JournalChanges(self._journal_path))
         )
         self._db = self._closing.enter_context(contextlib.closing(open_to_write(self._path)))
-        self._file = file_of(self._path)
+        self._files = [file_of(path) for path in files_of(self._path)]
         self._aggregate = Aggregate(self._db)
         self._mirror = Mirror(self._db, self._journal, self._aggregate)
         self._version = -1

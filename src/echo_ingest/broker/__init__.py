@@ -1,16 +1,18 @@
 """Our own broker: mosquitto as our child process, with a configuration that fits its version.
 
-It outlives us if we are killed, and devices go on publishing; the next start ends it in order and
-takes over its queues. Two locks in its folder show which processes exist: we hold one, and
-mosquitto inherited the other, which is free once mosquitto has ended.
+It outlives us if we are killed; the next start ends it in order and takes over its queues. Two
+locks in its folder show which processes exist: we hold one, and mosquitto inherited the other,
+which is free once mosquitto has ended.
+
+Devices do not reach it by themselves. We hold the ports to which they connect, and a process that
+is started once mosquitto runs passes on to its socket `devices` what keeps within the limits.
 """
 
 import asyncio
 import contextlib
-import errno
+import os
 import resource
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
@@ -24,20 +26,23 @@ from echo_ingest.broker.configuration import (
     SERVICE,
     SUBSCRIBER,
     Credentials,
+    is_noise,
     severity,
 )
 from echo_ingest.broker.files import (
     Accounts,
+    keep_private,
     make_folder,
     prepare,
     unwritable_remedy,
 )
 from echo_ingest.broker.local_login import (
+    broker_folder,
+    devices_endpoint,
     login,
     own_endpoint,
     own_login,
     service_credentials,
-    session_name,
 )
 from echo_ingest.broker.node_accounts import NodeAccount, read_nodes
 from echo_ingest.broker.program import (
@@ -45,24 +50,40 @@ from echo_ingest.broker.program import (
     MosquittoMissing,
     Version,
     find_mosquitto,
+    remark,
     version,
 )
 from echo_ingest.broker.reload import follow
+from echo_ingest.broker.session_name import (
+    CHANGE_OVER,
+    earlier_name,
+    session_name,
+    without_session_names,
+)
+from echo_ingest.broker.sockets import DevicePort, check_free, check_sockets, device_ports
 from echo_ingest.process.orphans import end_orphan, lock_file, pid_writer, try_lock
 from echo_ingest.settings import Settings
 
 __all__ = [
+    "CHANGE_OVER",
     "PUBLISHER",
     "SERVICE",
     "SUBSCRIBER",
     "Broker",
     "BrokerError",
     "Credentials",
+    "DevicePort",
     "MosquittoMissing",
+    "broker_folder",
+    "check_sockets",
+    "devices_endpoint",
+    "earlier_name",
     "find_mosquitto",
+    "keep_private",
     "login",
     "own_endpoint",
     "own_login",
+    "remark",
     "running",
     "service_credentials",
     "session_name",
@@ -76,6 +97,7 @@ LINE_CHARACTERS_MAX = 500
 LINES_PER_SECOND_MAX = 100  # each attempt of a stranger writes three: they must not fill a disk
 START_SECONDS_MAX = 300.0  # loading millions of waiting messages takes that long
 STOP_SECONDS_MAX = 60.0  # 2.0 needs as long to save them, and loses them if killed
+PROXY_STOP_SECONDS_MAX = 6.0
 POLL_SECONDS = 0.05
 FILES_BESIDE_CONNECTIONS = 200  # the database of its queues, plugins, logs, and our own connections
 
@@ -92,6 +114,8 @@ class Broker:
         settings: Settings,
         accounts: Accounts,
         nodes: tuple[NodeAccount, ...],
+        ports: tuple[DevicePort, ...],
+        proxy_lock: int,
     ) -> None:
         self.version = program_version
         self.pid = process.pid
@@ -103,6 +127,11 @@ class Broker:
         self.subscriber = accounts.subscriber
         self.new_accounts = accounts.generated
         """Accounts whose passwords were generated just now: to be shown once."""
+        self.certificate_secret = accounts.certificate_secret
+        self.ports = ports
+        """The ports for devices. Nobody listens there yet."""
+        self.proxy_lock = proxy_lock
+        """The descriptor of a locked file, whose lock the proxy holds too while it lives."""
         self._settings = settings
         self._accounts = accounts
         self._nodes = nodes
@@ -115,7 +144,7 @@ class Broker:
         return await asyncio.shield(self._ended)
 
     async def follow(self) -> None:
-        """Apply changes of nodes and certificates, until cancelled."""
+        """Apply changes of nodes, until cancelled."""
         await follow(self._settings, self._accounts, self._nodes, self._reload)
 
     def _reload(self) -> None:
@@ -138,7 +167,10 @@ class Broker:
         assert self._process.stderr is not None
         second, lines = 0, 0
         async for raw in self._process.stderr:
-            line = raw.decode(errors="replace").rstrip()[:LINE_CHARACTERS_MAX]
+            text = without_session_names(raw.decode(errors="replace"), self._settings.client_id)
+            line = text.rstrip()[:LINE_CHARACTERS_MAX]
+            if is_noise(line):
+                continue
             self._last_lines.append(line)
             if (now := int(time.monotonic())) != second:
                 if lines > LINES_PER_SECOND_MAX:
@@ -158,52 +190,57 @@ async def running(settings: Settings) -> AsyncIterator[Broker]:
 
     Raises `BrokerError` if it cannot run.
     """
-    program = find_mosquitto(settings.mosquitto)
-    program_version = version(program)
     folder = make_folder(settings.data_dir)
-    with _lock(folder):
-        with lock_file(folder / "mosquitto.pid") as lock:
-            if not await end_orphan(lock, "mosquitto", STOP_SECONDS_MAX):
-                raise BrokerError(
-                    "the mosquitto of an earlier start does not end and still holds "
-                    "broker/mosquitto.pid in the data folder: end it, or restart the machine"
-                )
-            _check_free(settings.bind, settings.mqtt_port, "IOT_MQTT_PORT")
-            _check_free(settings.bind, settings.ws_port, "IOT_WS_PORT")
-            if settings.tls_cert_file is not None:
-                _check_free(settings.bind, settings.tls_port, "IOT_TLS_PORT")
-            if settings.service_port is not None:
-                _check_free(settings.bind, settings.service_port, "IOT_SERVICE_PORT")
-            nodes = read_nodes(settings.nodes_path)
-            files_max, connections_max = _file_and_connection_limits(settings)
-            accounts = prepare(settings, program, program_version, connections_max, nodes)
-            process = await _start(program, folder, lock, files_max)
-        broker = Broker(process, program_version, settings, accounts, nodes)
-        try:
-            await _wait_until_it_listens(broker)
-            yield broker
-        finally:
-            await broker.stop()
+    program = find_mosquitto(settings.mosquitto, folder)
+    program_version = version(program)
+    if (advice := remark(program_version, folder)) is not None:
+        shown = ".".join(map(str, program_version))
+        log.warning("about this mosquitto", version=shown, program=str(program), advice=advice)
+    with _lock(folder), lock_file(settings.data_dir / "proxy.pid") as proxy_lock:
+        if not await end_orphan(proxy_lock, "proxy process", PROXY_STOP_SECONDS_MAX):
+            raise BrokerError(
+                "the proxy process of an earlier start does not end and still holds proxy.pid in "
+                "the data folder: end it, or restart the machine"
+            )
+        with device_ports(settings) as ports:
+            with lock_file(folder / "mosquitto.pid") as lock:
+                if not await end_orphan(lock, "mosquitto", STOP_SECONDS_MAX):
+                    raise BrokerError(
+                        "the mosquitto of an earlier start does not end and still holds "
+                        "broker/mosquitto.pid in the data folder: end it, or restart the machine"
+                    )
+                if settings.service_port is not None:
+                    check_free(settings.bind, settings.service_port, "IOT_SERVICE_PORT")
+                nodes = read_nodes(settings.nodes_path)
+                accounts = prepare(settings, program, program_version, nodes)
+                process = await _start(program, folder, lock, _files_max(settings))
+            broker = Broker(
+                process,
+                program_version,
+                settings,
+                accounts,
+                nodes,
+                ports,
+                proxy_lock,
+            )
+            try:
+                await _wait_until_it_listens(broker)
+                check_sockets(settings.bind, {"mosquitto": broker.pid, "echo-ingest": os.getpid()})
+                yield broker
+            finally:
+                await broker.stop()
 
 
-def _file_and_connection_limits(settings: Settings) -> tuple[int, int]:
-    """Return how many files mosquitto may open, and how many connections fit at each port.
+def _files_max(settings: Settings) -> int:
+    """Return how many files mosquitto may open: as many as connections fit, or all that we may.
 
-    Without a limit of its own, mosquitto would inherit ours, which is often 1,024.
+    Without a limit of its own, it would inherit ours, which is often 1,024. The proxy, which needs
+    twice as many, says so if they are too few.
     """
     ports = 2 if settings.tls_cert_file is None else 3
     wanted = ports * settings.connections_max + FILES_BESIDE_CONNECTIONS
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY or wanted <= hard:
-        return wanted, settings.connections_max
-    connections_max = max((hard - FILES_BESIDE_CONNECTIONS) // ports, 1)
-    log.warning(
-        "fewer connections than configured",
-        each_port=connections_max,
-        reason=f"this process may open only {hard:,} files: raise that limit (LimitNOFILE= in "
-        "systemd), or lower IOT_CONNECTIONS_MAX",
-    )
-    return hard, connections_max
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 async def _start(
@@ -250,34 +287,14 @@ async def _wait_until_it_listens(broker: Broker) -> None:
     raise BrokerError(await broker.wait())
 
 
-def _check_free(host: str, port: int, setting: str) -> None:
-    """Raise `BrokerError` with the remedy if it is not possible to listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
-        match error.errno:
-            case errno.EADDRINUSE:
-                remedy = (
-                    "another program listens there. If that is the mosquitto that the system "
-                    "starts, type `sudo systemctl disable --now mosquitto`; or choose another "
-                    f"port, such as {setting}={port + 10_000 if port < 50_000 else port - 10_000}"
-                )
-            case errno.EACCES:
-                remedy = f"ports below 1024 are reserved for root: set {setting} to another port"
-            case _:
-                remedy = f"{error.strerror}: set IOT_BIND to an address of this machine"
-        raise BrokerError(f"port {port} on {host}: {remedy}") from None
-
-
 # ---------------------------------------------------------------------- one broker for a folder
 
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Hold our own lock; raise `BrokerError` if another echo-ingest holds it."""
-    with (folder / "lock").open("w") as file:
-        if not try_lock(file.fileno()):
+    with lock_file(folder / "lock") as lock:
+        if not try_lock(lock):
             raise BrokerError(
                 f"another echo-ingest already runs the broker of {folder.parent}: stop that one, "
                 "or set IOT_DATA_DIR to another folder"

@@ -7,13 +7,20 @@ receipt.
 """
 
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
-from echo_ingest.broker.node_accounts import NodeAccount, password_hash
-from echo_ingest.broker.program import Version
+from echo_ingest.broker.node_accounts import (
+    GENERATED_HASH_ROUNDS,
+    SALT_BYTES,
+    NodeAccount,
+    node_password,
+    password_hash,
+)
+from echo_ingest.broker.program import QUEUES_20, QUEUES_21, Version, needs_plugins
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES, Settings
 
 PUBLISHER = "echopub"
@@ -24,8 +31,7 @@ CONFIGURATION_FILE = "mosquitto.conf"
 PASSWORD_FILE = "passwords"  # noqa: S105 - a name, not a password
 ACCESS_FILE = "access"
 SOCKET_FILE = "socket"
-CERTIFICATE_FILE, KEY_FILE, CLIENT_CA_FILE = "tls-cert.pem", "tls-key.pem", "tls-client-ca.pem"
-PLUGINS = ("mosquitto_password_file", "mosquitto_acl_file", "mosquitto_persist_sqlite")
+DEVICES_SOCKET_FILE = "devices"
 
 # Mosquitto has one thread, and checks passwords on it: 1,000 rounds take 0.4 ms in which no message
 # moves, so a thousand devices that reconnect at once cost 0.4 s; 100,000 rounds would cost 44 s. So
@@ -57,27 +63,21 @@ class Credentials(Struct, frozen=True):
         return f"Credentials({self.user!r})"
 
 
-def needs_plugins(version: Version) -> bool:
-    """Return whether passwords, access rules and durable queues are plugins: from 2.1 on."""
-    return version >= (2, 1, 0)
-
-
 def configuration(
     version: Version,
     settings: Settings,
     plugins: Mapping[str, Path],
     user: str | None,
-    connections_max: int,
 ) -> str:
     """Return the configuration file; its paths are relative to the folder mosquitto starts in.
 
     `plugins` has the path of each of `PLUGINS`, if the version needs them; `user` is the system
-    account to change to when started as root; `connections_max` is for each port.
+    account to change to when started as root. Devices reach it by the proxy alone, which counts
+    their connections and ends TLS and WebSockets.
     """
     lines = [
         *([f"user {user}"] if user is not None else []),
         "allow_anonymous false",
-        "set_tcp_nodelay true",
         # Nothing is dropped for a reader that is slow or away. 0 means no limit, but with 0 queued
         # messages 2.0 would also disconnect a client whose publish it denies.
         f"max_queued_messages {2**31 - 1}",
@@ -92,7 +92,7 @@ def configuration(
         "log_type error",
         "log_type warning",
         "log_type notice",
-        "connection_messages true",
+        "connection_messages false",  # they have the client id of our session, which is secret
     ]
     if not settings.echopub:
         # Devices with their own accounts do not need what devices with a shared account may need.
@@ -105,7 +105,7 @@ def configuration(
             f"plugin {plugins['mosquitto_acl_file']}",
             f"plugin_opt_acl_file {ACCESS_FILE}",
             f"plugin {plugins['mosquitto_persist_sqlite']}",
-            "plugin_opt_db_file queues.sqlite",
+            f"plugin_opt_db_file {QUEUES_21}",
             "plugin_opt_sync full",
             "plugin_opt_flush_period 0",
         ]
@@ -115,29 +115,18 @@ def configuration(
             f"acl_file {ACCESS_FILE}",
             "persistence true",
             "persistence_location ./",
-            "persistence_file queues.db",
+            f"persistence_file {QUEUES_20}",
             f"autosave_interval {AUTOSAVE_SECONDS}",
         ]
-    # One session for each account, named after it: nobody can take over another's, or have several.
-    # Devices that share an account would disconnect each other.
-    limits = [f"max_connections {connections_max}"]
-    limits += [] if settings.echopub else ["use_username_as_clientid true"]
-    lines += [
-        *(f"listener {settings.mqtt_port} {settings.bind}", *limits),
-        *(f"listener {settings.ws_port} {settings.bind}", *limits, "protocol websockets"),
-    ]
-    if settings.tls_cert_file is not None:
-        lines += [
-            *(f"listener {settings.tls_port} {settings.bind}", *limits),
-            *(f"certfile {CERTIFICATE_FILE}", f"keyfile {KEY_FILE}", "tls_version tlsv1.2"),
-        ]
-        if settings.tls_client_ca_file is not None:
-            lines += [
-                *(f"cafile {CLIENT_CA_FILE}", "require_certificate true"),
-                "use_identity_as_username true",
-            ]
+    lines.append(f"listener 0 {DEVICES_SOCKET_FILE}")
+    if not settings.echopub:
+        # One session for each account, named after it: nobody can take over another's, or have
+        # several. Devices that share an account would disconnect each other.
+        lines.append("use_username_as_clientid true")
     if settings.service_port is not None:
-        lines.append(f"listener {settings.service_port} {settings.bind}")
+        lines += [
+            *("set_tcp_nodelay true", f"listener {settings.service_port} {settings.bind}"),
+        ]
     # Our own socket, which nobody outside can fill up. It comes last: once it is there, all are.
     lines.append(f"listener 0 {SOCKET_FILE}")
     return "\n".join([*lines, ""])
@@ -148,9 +137,20 @@ def password_line(account: Credentials, salt: bytes, rounds: int = HASH_ROUNDS) 
     return f"{account.user}:{password_hash(account.password, salt, rounds)}\n"
 
 
-def node_lines(nodes: Iterable[NodeAccount]) -> str:
-    """Return the nodes' lines of the password file; only their hashes are known here."""
-    return "".join(f"{n.name}:{n.hash}\n" for n in nodes if n.hash and not n.disabled)
+def node_lines(nodes: Iterable[NodeAccount], certificate_secret: bytes | None) -> str:
+    """Return the nodes' lines of the password file; of passwords, only the hashes are known here.
+
+    With `certificate_secret`, nodes without a password log in by certificate.
+    """
+    hashes = {node.name: node.hash for node in nodes if not node.disabled}
+    if certificate_secret is not None:
+        for name in [name for name, hashed in hashes.items() if hashed is None]:
+            hashes[name] = password_hash(
+                node_password(certificate_secret, name),
+                secrets.token_bytes(SALT_BYTES),
+                GENERATED_HASH_ROUNDS,
+            )
+    return "".join(f"{name}:{hashed}\n" for name, hashed in hashes.items() if hashed)
 
 
 def hashed_accounts(text: str) -> dict[str, str]:
@@ -176,9 +176,12 @@ def hashed_accounts(text: str) -> dict[str, str]:
     return lines
 
 
+def is_noise(line: str) -> bool:
+    """Return whether 2.0 writes this line of its log at each connection to a unix socket."""
+    return "TCP_NODELAY" in line
+
+
 def severity(line: str) -> str:
-    """Return the level of a line of mosquitto's log: `error`, `warning`, `info` or `debug`."""
-    if "TCP_NODELAY" in line:  # from 2.0, at each connection to our own socket, which is not TCP
-        return "debug"
+    """Return the level of a line of mosquitto's log: `error`, `warning` or `info`."""
     marked = re.match(r"(Error|Warning)\b", line)
     return marked[1].lower() if marked else "info"

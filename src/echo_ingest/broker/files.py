@@ -4,41 +4,48 @@ import contextlib
 import os
 import pwd
 import secrets
-import ssl
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from echo_ingest.broker.access_rules import access_rules
 from echo_ingest.broker.configuration import (
     ACCESS_FILE,
-    CERTIFICATE_FILE,
-    CLIENT_CA_FILE,
     CONFIGURATION_FILE,
     HASH_ROUNDS,
-    KEY_FILE,
     PASSWORD_FILE,
-    PLUGINS,
     PUBLISHER,
     SERVICE,
     SUBSCRIBER,
     Credentials,
     configuration,
     hashed_accounts,
-    needs_plugins,
     node_lines,
     password_line,
 )
 from echo_ingest.broker.local_login import SERVICE_FILE, broker_folder
 from echo_ingest.broker.node_accounts import GENERATED_HASH_ROUNDS, SALT_BYTES, NodeAccount
-from echo_ingest.broker.program import BrokerError, Version, find_plugin
-from echo_ingest.process.files import atomic_write
+from echo_ingest.broker.program import (
+    PLUGINS,
+    BrokerError,
+    Version,
+    find_plugin,
+    needs_plugins,
+)
+from echo_ingest.process.files import atomic_write, make_private, why_unwritable
 from echo_ingest.settings import Settings, load_or_create_secret
 from echo_ingest.settings.secrets import SECRET_BYTES
 
 SYSTEM_USER = "mosquitto"
+CERTIFICATE_SECRET_BYTES = 32
+FORMER_FILES = ("tls-cert.pem", "tls-key.pem", "tls-client-ca.pem")
+"""Copies that versions before the proxy made of certificates and of their key."""
+
+log = structlog.get_logger("broker")
 
 
 class Accounts(Struct, frozen=True):
@@ -52,6 +59,8 @@ class Accounts(Struct, frozen=True):
     """The accounts whose passwords were generated just now."""
     lines: str
     """All accounts, as lines of the password file."""
+    certificate_secret: bytes
+    """From which the passwords of nodes with certificates are derived; a new one at each start."""
 
 
 def make_folder(data_dir: Path) -> Path:
@@ -59,16 +68,39 @@ def make_folder(data_dir: Path) -> Path:
     folder = broker_folder(data_dir)
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keep_private(data_dir)
         folder.mkdir(mode=0o700, exist_ok=True)
     except PermissionError:
         raise BrokerError(unwritable_remedy(data_dir)) from None
     except OSError as error:
+        if (why := why_unwritable(folder, error.errno)) is not None:
+            raise BrokerError(why) from error
         raise BrokerError(
             f"{folder} cannot be created ({error.strerror}): set IOT_DATA_DIR to another folder"
         ) from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise BrokerError(unwritable_remedy(data_dir))
     return folder
+
+
+def keep_private(data_dir: Path) -> None:
+    """Make sure that only the owner of the data folder can enter it; raise `BrokerError` if not."""
+    mode = stat.S_IMODE(data_dir.stat().st_mode)
+    try:
+        if make_private(data_dir):
+            log.warning(
+                "data folder closed to other users",
+                folder=str(data_dir),
+                was=f"{mode:04o}",
+                meaning="they could read what is in it, and hold its locks",
+            )
+    except PermissionError:
+        raise BrokerError(
+            f"other users can enter {data_dir} (mode {mode:04o}), where they could read everything "
+            "and hold its locks, and it is not ours to close: type "
+            f"`sudo chmod 700 {data_dir}` and `sudo chown -R {os.geteuid()} {data_dir}`, "
+            "or set IOT_DATA_DIR to a new folder in it"
+        ) from None
 
 
 def unwritable_remedy(data_dir: Path) -> str:
@@ -84,7 +116,6 @@ def prepare(
     settings: Settings,
     program: Path,
     version: Version,
-    connections_max: int,
     nodes: Iterable[NodeAccount],
 ) -> Accounts:
     """Write all files that mosquitto reads, private to its owner; generate what is missing."""
@@ -98,11 +129,9 @@ def prepare(
     )
     user = system_user.pw_name if system_user is not None else None
     write_access(settings, accounts, nodes)
-    write_certificates(settings)
-    _replace(
-        folder / CONFIGURATION_FILE,
-        configuration(version, settings, plugins, user, connections_max),
-    )
+    for name in FORMER_FILES:
+        (folder / name).unlink(missing_ok=True)
+    _replace(folder / CONFIGURATION_FILE, configuration(version, settings, plugins, user))
     _replace(folder / SERVICE_FILE, msgspec.json.encode(accounts.service).decode())
     if system_user is not None:
         for path in folder.iterdir():
@@ -114,45 +143,9 @@ def write_access(settings: Settings, accounts: Accounts, nodes: Iterable[NodeAcc
     """Write passwords and rules: who may connect, and what each may do."""
     folder, nodes = broker_folder(settings.data_dir), tuple(nodes)
     _replace(folder / ACCESS_FILE, access_rules(settings, nodes))
-    _replace(folder / PASSWORD_FILE, accounts.lines + node_lines(nodes))
-
-
-def write_certificates(settings: Settings) -> bool:
-    """Copy the certificates that are set if they have changed; return False if they have not.
-
-    They are copied because mosquitto 2.1 does not read secrets through symbolic links, and
-    Kubernetes mounts them so. Raises `BrokerError` if mosquitto could not use them.
-    """
-    configured = {
-        CERTIFICATE_FILE: settings.tls_cert_file,
-        KEY_FILE: settings.tls_key_file,
-        CLIENT_CA_FILE: settings.tls_client_ca_file,
-    }
-    folder = broker_folder(settings.data_dir)
-    try:
-        texts = {name: path.read_text() for name, path in configured.items() if path is not None}
-        if not texts:
-            return False
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        assert settings.tls_cert_file is not None
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password="")
-        if CLIENT_CA_FILE in texts:
-            context.load_verify_locations(cadata=texts[CLIENT_CA_FILE])
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise BrokerError(
-            "the certificates of IOT_TLS_CERT_FILE, IOT_TLS_KEY_FILE and IOT_TLS_CLIENT_CA_FILE "
-            f"cannot be used ({why}): each must be a PEM file, and the key must belong to the "
-            "certificate and have no passphrase"
-        ) from error
-    changed = {}
-    for name, text in texts.items():
-        path = folder / name
-        if not path.exists() or path.read_text() != text:
-            changed[path] = text
-    for path, text in changed.items():
-        _replace(path, text)
-    return bool(changed)
+    by_certificate = settings.tls_client_ca_file is not None
+    secret = accounts.certificate_secret if by_certificate else None
+    _replace(folder / PASSWORD_FILE, accounts.lines + node_lines(nodes, secret))
 
 
 def _system_user(version: Version) -> pwd.struct_passwd | None:
@@ -210,6 +203,7 @@ def _accounts(settings: Settings) -> Accounts:
         known.get(SUBSCRIBER),
         tuple(generated),
         "".join((*lines, *hashed)),
+        secrets.token_bytes(CERTIFICATE_SECRET_BYTES),
     )
 
 

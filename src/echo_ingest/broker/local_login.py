@@ -1,11 +1,11 @@
-"""How our own programs log in to our broker: the address, the account and the client id."""
+"""How our own programs log in to our broker: the address and the account."""
 
 from pathlib import Path
 
 import msgspec
 
-from echo_ingest.broker.configuration import SOCKET_FILE, Credentials
-from echo_ingest.settings import Endpoint, LocalEndpoint, Settings, load_or_create_secret
+from echo_ingest.broker.configuration import DEVICES_SOCKET_FILE, SOCKET_FILE, Credentials
+from echo_ingest.settings import LocalEndpoint, Settings
 
 SERVICE_FILE = "service.json"
 
@@ -18,6 +18,11 @@ def broker_folder(data_dir: Path) -> Path:
 def own_endpoint(data_dir: Path) -> LocalEndpoint:
     """Return where programs on this machine reach the broker, however full its ports are."""
     return LocalEndpoint(broker_folder(data_dir) / SOCKET_FILE)
+
+
+def devices_endpoint(data_dir: Path) -> LocalEndpoint:
+    """Return where the proxy reaches the broker on behalf of devices."""
+    return LocalEndpoint(broker_folder(data_dir) / DEVICES_SOCKET_FILE)
 
 
 def service_credentials(data_dir: Path) -> Credentials | None:
@@ -44,16 +49,3 @@ def login(settings: Settings) -> tuple[str, str] | None:
     if settings.endpoint is None and settings.login is None:
         return own_login(settings.data_dir)
     return settings.login
-
-
-def session_name(settings: Settings, endpoint: Endpoint | LocalEndpoint) -> str:
-    """Return the client id of the session in which devices' messages wait for us.
-
-    A client with any account that knows the id of a session can take it over, or discard it with
-    all messages that wait in it. So nobody can guess our id at our own broker; the id lasts as long
-    as the data folder, and so do the queues. At another broker the operator chooses the id, and it
-    outlasts this folder.
-    """
-    if isinstance(endpoint, Endpoint):
-        return settings.client_id
-    return f"{settings.client_id}-{load_or_create_secret(settings.data_dir, 'session')[0]}"

@@ -14,11 +14,12 @@ file is invalid, all of it is rejected: applying a part would lock out nodes wit
 import base64
 import binascii
 import contextlib
-import fcntl
 import hashlib
+import hmac
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,9 +31,12 @@ from msgspec import Struct
 from echo_ingest.broker.program import BrokerError
 from echo_ingest.decode import NodeRules
 from echo_ingest.process.files import atomic_write
+from echo_ingest.process.orphans import try_lock
 
 NODES_MAX = 10_000
 FILE_BYTES_MAX = 4 * 1024 * 1024
+LOCK_SECONDS_MAX = 10.0
+LOCK_POLL_SECONDS = 0.05
 PASSWORD_BYTES = 18
 SALT_BYTES = 12
 DIGEST_BYTES = 64
@@ -97,6 +101,15 @@ def password_hash(password: str, salt: bytes, rounds: int) -> str:
     """Hash a password by PBKDF2 with SHA-512, in mosquitto's format `$7$`."""
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
     return f"$7${rounds}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+
+
+def node_password(secret: bytes, name: str) -> str:
+    """Return the password with which the proxy logs in a node that has proved its name to it.
+
+    Nobody types it: a node with a certificate has no password of its own.
+    """
+    digest = hmac.digest(secret, name.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 # ---------------------------------------------------------------------- the file
@@ -198,10 +211,20 @@ def change_nodes(path: Path, change: Callable[[dict[str, NodeAccount]], None]) -
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep out all other changes in `folder` that take this lock."""
+    """Keep out all other changes in `folder` that take this lock.
+
+    Where other users can read the folder, they can hold the lock: nobody waits for ever.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        deadline = time.monotonic() + LOCK_SECONDS_MAX
+        while not try_lock(descriptor):
+            if time.monotonic() > deadline:
+                raise NodesUnusable(
+                    f"another program has held the lock on {folder} for {LOCK_SECONDS_MAX:.0f} s: "
+                    "end it; if it is not yours, close the folder to other users (chmod 700)"
+                )
+            time.sleep(LOCK_POLL_SECONDS)
         yield
     finally:
         os.close(descriptor)

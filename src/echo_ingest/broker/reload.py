@@ -1,9 +1,9 @@
-"""Changes of nodes and certificates while mosquitto runs: applied without disturbing other clients.
+"""Changes of nodes while mosquitto runs: applied without disturbing other clients.
 
-The command line, cert-manager or Kubernetes (which exchanges a link to a whole folder) replaces
-files. So we look at the files, by name, twice a second. On SIGHUP mosquitto reads its own files
-again: it closes the connections of clients whose password is no longer valid, leaves the others
-alone, and applies the new rules from the next message on.
+The command line or Kubernetes (which exchanges a link to a whole folder) replaces the file. So we
+look at it, by name, twice a second. On SIGHUP mosquitto reads its own files again: it closes the
+connections of clients whose password is no longer valid, leaves the others alone, and applies the
+new rules from the next message on.
 
 It keeps the sessions of nodes that were blocked, with their subscriptions and waiting messages.
 Where a session is named after its node, we discard it too.
@@ -13,12 +13,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import mqtt5
 import structlog
 
 from echo_ingest.broker.configuration import Credentials
-from echo_ingest.broker.files import Accounts, write_access, write_certificates
+from echo_ingest.broker.files import Accounts, write_access
 from echo_ingest.broker.local_login import own_endpoint
 from echo_ingest.broker.node_accounts import NodeAccount, read_nodes
 from echo_ingest.broker.program import BrokerError
@@ -43,15 +44,13 @@ async def follow(
 
     A file that cannot be used is logged once and ignored; the earlier content stays in effect.
     """
-    certificates = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
-    paths = [settings.nodes_path, *(path for path in certificates if path is not None)]
-    applied: list[FileState] | None = None
-    previous: list[FileState] = []
+    applied: FileState | Literal["unknown"] = "unknown"
+    previous: FileState | Literal["unknown"] = "unknown"
     while True:
-        states = [file_state(path) for path in paths]
+        state = file_state(settings.nodes_path)
         # The same state twice: a program that writes a file in place, or removes it first, is done.
-        if states == previous and states != applied:
-            applied = states
+        if state == previous and state != applied:
+            applied = state
             before = nodes
             try:
                 nodes = await asyncio.to_thread(_apply, settings, accounts, before, reload)
@@ -60,7 +59,7 @@ async def follow(
             if not settings.echopub:
                 for name in sorted(_enabled_names(before) - _enabled_names(nodes)):
                     await _discard_session(own_endpoint(settings.data_dir), accounts.service, name)
-        previous = states
+        previous = state
         await asyncio.sleep(POLL_SECONDS)
 
 
@@ -75,9 +74,6 @@ def _apply(
         write_access(settings, accounts, nodes)
         reload()
         log.info("nodes changed", **_differences(before, nodes))
-    if write_certificates(settings):
-        reload()
-        log.info("certificates changed")
     return nodes
 
 

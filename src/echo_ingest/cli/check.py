@@ -32,11 +32,15 @@ from echo_ingest.cli.output import out
 from echo_ingest.cli.status import suspect_confidences
 from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalUnusable
+from echo_ingest.journal.migration import copies_before
 from echo_ingest.journal.recovery.detect import note_of, noted
 from echo_ingest.journal.recovery.salvage import report_of
+from echo_ingest.journal.schema import SCHEMA_VERSION
 from echo_ingest.mqtt import ConnectionLost, Session
 from echo_ingest.payload_view import printable, size
-from echo_ingest.settings import Settings
+from echo_ingest.process.files import obstacle_in, why_unwritable
+from echo_ingest.service.missed import missed_note_of
+from echo_ingest.settings import Settings, parse_endpoint
 from echo_ingest.sinks import Sink, Unavailable
 from echo_ingest.sinks.registry import configured, sinks_of, title_of
 
@@ -85,12 +89,14 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", True, "valid")
     yield _data_folder(settings)
     yield _journal(settings)
+    yield from _journal_copies(settings)
     yield from (Finding("confidence", False, words) for words in suspect_confidences(settings))
     yield from _clock(settings)
     if is_own(settings):
         yield _mosquitto(settings)
         yield _nodes(settings)
     yield (broker_finding := _broker(settings))
+    yield from _session(settings)
     yield (service_finding := _service(settings))
     if broker_finding.well is None and is_own(settings):
         yield _port(settings, "mqtt_port")
@@ -110,6 +116,11 @@ def _data_folder(settings: Settings) -> Finding:
                 "set IOT_DATA_DIR to a folder of yours"
             )  # fmt: skip
         return Finding(part, None, f"{path} does not exist yet; `echo-ingest up` creates it")
+    if (
+        path.is_dir()
+        and (why := why_unwritable(path / "journal.db", obstacle_in(path))) is not None
+    ):
+        return Finding(part, False, why)
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         return Finding(
             part,
@@ -141,12 +152,18 @@ def _journal(settings: Settings) -> Finding:
             "journal", False, f"it was damaged, and everything that could be read was saved: read "
             f"{report}, do what it says, and then remove it"
         )  # fmt: skip
+    if (missed := missed_note_of(path)).exists():
+        return Finding(
+            "journal", False, "it is a new one, and there was another one before in this folder, "
+            f"which is gone: read {missed}, do what it says, and then remove it"
+        )  # fmt: skip
     if note_of(path).exists():
         return Finding("journal", False, str(noted(path, note_of(path).read_text().strip())))
     try:
         with closing(open_reader(settings)) as reader:
             mismatches = reader.audit()
             ledger = reader.ledger()
+            schema = reader.schema_version
     except JournalUnusable as error:
         return Finding("journal", False, str(error))
     if mismatches:
@@ -156,7 +173,27 @@ def _journal(settings: Settings) -> Finding:
             "journal", False, f"{damage}; restart the service: it moves everything that can be "
             "read to a new file and keeps this one. If the disk is healthy, please report this"
         )  # fmt: skip
-    return Finding("journal", True, f"{counted(ledger.stored, 'records')}; the ledger adds up")
+    older = (
+        ""
+        if schema == SCHEMA_VERSION
+        else (
+            f"; it is of an earlier version (schema {schema}): the next start brings it up to date "
+            f"({SCHEMA_VERSION}), and makes a copy before"
+        )
+    )
+    text = f"{counted(ledger.stored, 'records')}; the ledger adds up{older}"
+    return Finding("journal", True, text)
+
+
+def _journal_copies(settings: Settings) -> Iterator[Finding]:
+    """Yield the copies that were made before the journal was brought up to date."""
+    for copy in copies_before(settings.journal_path):
+        if copy.stat().st_size:
+            yield Finding(
+                "journal", None, f"{copy.name} is the journal from before it was brought up to "
+                f"date ({size(copy.stat().st_size)}): remove it when you are sure that you will "
+                "not go back to the version from before"
+            )  # fmt: skip
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:
@@ -204,11 +241,14 @@ def _nodes(settings: Settings) -> Finding:
 
 def _mosquitto(settings: Settings) -> Finding:
     try:
-        program = broker.find_mosquitto(settings.mosquitto)
-        version = ".".join(map(str, broker.version(program)))
+        folder = broker.broker_folder(settings.data_dir)
+        program = broker.find_mosquitto(settings.mosquitto, folder)
+        version = broker.version(program)
     except broker.BrokerError as error:
         return Finding("mosquitto", False, str(error))
-    return Finding("mosquitto", True, f"{version} at {program}")
+    text = f"{'.'.join(map(str, version))} at {program}"
+    advice = broker.remark(version, folder)
+    return Finding("mosquitto", True, f"{text}; {advice}" if advice else text)
 
 
 def _broker(settings: Settings) -> Finding:
@@ -220,19 +260,40 @@ def _broker(settings: Settings) -> Finding:
     if options is None:
         return Finding("broker", None, NOT_RUNNING)
 
-    async def log_in() -> None:
-        async with connected(Session(options)):
-            pass
+    async def log_in() -> int | None:
+        async with connected(session := Session(options)):
+            return session.packet_bytes_max
 
     try:
-        asyncio.run(log_in())
+        packet_bytes_max = asyncio.run(log_in())
     except ConnectionLost as error:
         if is_own(settings) and _can_listen(settings, settings.mqtt_port):
             return Finding("broker", None, NOT_RUNNING)
         return Finding("broker", False, str(error))
     login = options.login()
     user = f"{login[0]} can log in" if login else "we can connect without a user"
-    return Finding("broker", True, f"{options.endpoint}: {user}")
+    text = f"{options.endpoint}: {user}"
+    if packet_bytes_max is not None and packet_bytes_max < settings.payload_bytes_max:
+        text += (
+            f"; it disconnects devices that send more than {size(packet_bytes_max)}, and "
+            f"IOT_PAYLOAD_BYTES_MAX would allow {size(settings.payload_bytes_max)}"
+        )
+    return Finding("broker", True, text)
+
+
+def _session(settings: Settings) -> Iterator[Finding]:
+    """Say whether somebody else could guess the name of our session at a broker elsewhere."""
+    if settings.endpoint is None:
+        return
+    with suppress(JournalUnusable), closing(open_reader(settings)) as reader:
+        remembered = reader.sessions()
+        name = broker.earlier_name(settings, parse_endpoint(settings.endpoint), remembered)
+        if name is not None and name.can_be_guessed:
+            yield Finding(
+                "session", False, f"its name, {name.client_id}, can be guessed: a client with any "
+                "account at this broker that uses it gets the messages that wait for us, or "
+                f"discards them; {broker.CHANGE_OVER}"
+            )  # fmt: skip
 
 
 def _port(settings: Settings, name: Literal["mqtt_port", "ws_port", "http_port"]) -> Finding:

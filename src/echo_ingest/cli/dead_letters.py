@@ -116,7 +116,10 @@ def replay(
     reader = open_reader(settings)
     chosen: Iterable[DeadLetterEntry]
     if numbers and not (every or node or reason):
-        chosen = [_dead_letter(reader, number) for number in dict.fromkeys(numbers)]
+        numbers = list(dict.fromkeys(numbers))
+        for number in numbers:
+            _dead_letter(reader, number)  # all of them, before the first is stored
+        chosen = (_dead_letter(reader, number) for number in numbers)
         total = len(numbers)
     elif (every or node or reason) and not numbers:
         chosen = reader.dead_letters(0, node, reason)

@@ -1,5 +1,6 @@
 """`export`: write records as tables for R, Python and spreadsheets, or as a data package."""
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -22,9 +23,9 @@ from echo_ingest.export.partial import ExportRefused, ExportSummary, begin, fold
 from echo_ingest.export.reading import UNREADABLE, Request, kinds, start
 from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalFull
-from echo_ingest.journal.journal_file import NO_ROOM
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.payload_view import size
+from echo_ingest.process.files import why_unwritable
 
 STANDARD_OUTPUT = Path("-")
 
@@ -95,9 +96,10 @@ def export(
     except (ExportRefused, ProjectError) as error:
         fail(str(error))
     except (JournalFull, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_ROOM:
+        number = error.errno if isinstance(error, OSError) else errno.ENOSPC
+        if (why := why_unwritable(target, number)) is None:
             raise
-        fail(f"the disk that holds {target} is full: make room; {_how_to_continue(target)}")
+        fail(f"{why}; {_how_to_continue(target)}")
     except KeyboardInterrupt:
         fail(f"interrupted; {_how_to_continue(target)}")
 

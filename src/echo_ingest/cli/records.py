@@ -110,8 +110,10 @@ def _newest(reader: JournalReader, selection: Selection, limit: int) -> Iterator
 
 
 def _following(reader: JournalReader, selection: Selection, limit: int) -> Iterator[list[Entry]]:
+    # Only where the newest begin is kept: together they may be larger than the memory.
     last = reader.last_offset()
-    yield list(_newest(reader, selection, limit))[::-1]
+    for entry in _newest(reader, selection, limit):
+        last = entry.offset - 1
     while True:
         arrived = reader.last_offset()
         while page := reader.after(selection, last):

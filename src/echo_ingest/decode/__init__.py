@@ -8,16 +8,29 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from echo_ingest.decode import audio_file, echo
+from echo_ingest.decode import audio_file, echo, topics
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.fast_path import identify as identify_at_a_glance
 from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.decode.identified import Identified
 from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import AnyRecord, Identity, Message, Rejected
+from echo_ingest.record import (
+    NODE_CHARACTERS_MAX,
+    PROPERTIES_BYTES_MAX,
+    AnyRecord,
+    Identity,
+    Message,
+    Rejected,
+)
 
 __all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "message_id"]
+
+
+PROPERTIES_TOO_LARGE = Rejected(
+    ReasonCode.PROPERTIES_TOO_LARGE,
+    f"the MQTT properties have more than {PROPERTIES_BYTES_MAX:,} bytes, and were not kept",
+)
 
 
 class Decoder(Struct, frozen=True):
@@ -39,10 +52,13 @@ class Decoder(Struct, frozen=True):
     def identify(self, message: Message) -> Identity | Rejected:
         """Decode as far as the journal needs: is the message valid, and which message is it?
 
-        The answer agrees with that of `decode` for every message. Most messages are plain enough
-        for the fast path, and the identity does not depend on the hash of the clip.
+        The answer agrees with that of `decode`, except that here the topic counts too: what is
+        stored is decoded whatever its topic. Most messages are plain enough for the fast path, and
+        the identity does not depend on the hash of the clip.
         """
-        if message.node not in self.rules.nodes:
+        if len(message.topic) > NODE_CHARACTERS_MAX and (rejected := topics.too_long(message)):
+            return rejected
+        if message.node not in self.rules.nodes and not message.properties_cut:
             identified = identify_at_a_glance(message.payload)
             if identified is not None:
                 return identified
@@ -60,6 +76,8 @@ class Decoder(Struct, frozen=True):
         `hashed` as in `audio.describe`.
         """
         payload = message.payload
+        if message.properties_cut:
+            return PROPERTIES_TOO_LARGE
         if len(payload) > self.payload_bytes_max:
             return Rejected(
                 ReasonCode.TOO_LARGE,

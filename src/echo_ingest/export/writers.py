@@ -31,6 +31,7 @@ from echo_ingest.columns import Row, flat
 from echo_ingest.export import formulas
 from echo_ingest.formatting import utc
 from echo_ingest.journal import Entry
+from echo_ingest.journal.entries import up_to_bytes
 from echo_ingest.record import AnyRecord, kind
 
 ROW_GROUP_ROWS = 100_000
@@ -253,10 +254,14 @@ def _batches(
     schema: Schema, columns: Sequence[TableColumn], rows: Iterable[Row]
 ) -> Iterator[RecordBatch]:
     ordered = iter(rows)
-    while batch_rows := list(islice(ordered, BATCH_ROWS)):
+    while batch_rows := list(up_to_bytes(islice(ordered, BATCH_ROWS), _text_bytes)):
         values = zip(*batch_rows, strict=True)
         arrays = [_array(column, each) for column, each in zip(columns, values, strict=True)]
         yield RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _text_bytes(row: Row) -> int:
+    return sum([len(value) for value in row if isinstance(value, str)])
 
 
 def _array(column: TableColumn, values: tuple[Any, ...]) -> Array:

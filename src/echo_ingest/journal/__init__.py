@@ -38,7 +38,9 @@ After a crash
 
 Versions
   `schema_1.sql` makes the tables, each later file alters them. A journal of an earlier version is
-  brought up to date when the service opens it, in one transaction; readers take it as it is.
+  brought up to date when the service opens it, in one transaction and after a copy was made
+  (`migration.py`); readers take it as it is. A journal of a newer version, or of a build whose
+  tables are not those of their number, is left alone (`schema.py`).
 
 All calls on one `Journal` come from one thread. Other processes may read at any time, and write in
 short transactions (`settle`, `replay`); a call waits for them for up to ten seconds and then raises
@@ -49,27 +51,37 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 from msgspec import Struct
 
 from echo_ingest.journal import cursors, receipt_days
+from echo_ingest.journal.attempts import Attempt, note_attempt, read_attempt
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
-from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, to_entry
+from echo_ingest.journal.entries import (
+    ENTRY_COLUMNS,
+    Entry,
+    entry_bytes,
+    to_entry,
+    up_to_bytes,
+)
 from echo_ingest.journal.journal_file import (
     JournalFull,
     JournalUnusable,
-    bring_up_to_date,
     connect,
     needing_room,
     writing,
 )
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.locations import place_of
+from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
+from echo_ingest.journal.open_files import JournalGone, OpenFiles
 from echo_ingest.journal.plan import AppendPlan, Arrival, Known, StoredKey, plan
 from echo_ingest.journal.receipt_days import LastDay
+from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
 from echo_ingest.record import (
     Duplicate,
@@ -86,13 +98,13 @@ __all__ = [
     "Entry",
     "Journal",
     "JournalFull",
+    "JournalGone",
     "JournalUnusable",
     "Ledger",
     "SinkLedger",
     "connect",
 ]
 
-READ_BYTES_MAX = 8 * 1024 * 1024
 WAL_CHECKPOINT_PAGES = 4_000
 
 
@@ -110,6 +122,11 @@ INSERT_RECORD = """
     INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_DEAD_LETTER = """
     INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+REPLAYS = """
+    SELECT {columns} FROM parked JOIN record USING (offset)
+    WHERE sink = ? AND replay = 1 AND offset <= ? ORDER BY offset LIMIT ?"""
+FOLLOWING = """
+    SELECT {columns} FROM record WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?"""
 
 
 class Journal:
@@ -124,6 +141,10 @@ class Journal:
         self._room = Capacity(path, bytes_max, disk_free_bytes_min)
         path.touch(mode=0o600, exist_ok=True)
         self._db = connect(path)
+        if inspect_schema(self._db).state is SchemaState.OLDER:
+            self._db.close()
+            migrate(path, disk_free_bytes_min)
+            self._db = connect(path)
         with needing_room(path, self._db):
             self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
@@ -139,10 +160,14 @@ class Journal:
         self._has_keys_with_time = self._holds_keys_with_time()
         self._day = receipt_days.last_day(self._db)
         self._day_looked_at = self._day.id
+        self._files = OpenFiles(path, self._db)
 
     def close(self) -> None:
         """Write the WAL back into the file and close it."""
+        if self._files.gone is not None:
+            self._files.write_back()  # SQLite does it only where the file is in its place
         self._db.close()
+        self._files.close()
 
     def _writing(self) -> contextlib.AbstractContextManager[None]:
         return writing(self.path, self._db)
@@ -152,11 +177,14 @@ class Journal:
     def append(self, arrivals: Sequence[Arrival]) -> Appended:
         """Make a batch durable, in order, and return when it is.
 
-        Raises `JournalFull` if there is no room; then nothing has changed.
+        Raises `JournalFull` if there is no room; then nothing has changed. Raises `JournalGone` if
+        the file was removed or replaced; then nothing more is stored.
         """
+        self._files.require()
         self._room.require(self.used_bytes())
         with self._writing():
             planned, day = self._insert(arrivals)
+        self._files.require()  # last: what went to a file that nobody finds is not durable
         self._day = day
         self._unacknowledged -= planned.answered
         self._unacknowledged += planned.opened
@@ -266,29 +294,34 @@ class Journal:
     def read(self, sink: str, records_max: int, behind: str | None = None) -> list[Entry]:
         """Return what to offer `sink` next: requested replays first, then what follows its cursor.
 
-        Gives at most `records_max` records with about 8 MiB of payload, and at least one if there
-        is any. With `behind`, gives only what that other sink has settled. Raises
+        Gives at most `records_max` records that take about `READ_BYTES_MAX` of memory, and at least
+        one if there is any. With `behind`, gives only what that other sink has settled. Raises
         `apsw.CorruptError` if records are missing.
         """
         last = LATEST if behind is None else self._cursor(behind)
         # The cursor comes first: a concurrent backfill moves it back, never behind what is parked.
         cursor = self._cursor(sink)
-        replays = self._entries(
-            f"SELECT {ENTRY_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
-            " WHERE sink = ? AND replay = 1 AND offset <= ? ORDER BY offset LIMIT ?",
-            (sink, last, records_max),
-        )
+        replays = self._entries(REPLAYS.format(columns=ENTRY_COLUMNS), (sink, last, records_max))
         if replays:
             if replays[-1].offset > cursor:
                 raise apsw.CorruptError(f"{sink} has parked {replays[-1].offset:,}, and not had it")
             return replays
         entries = self._entries(
-            f"SELECT {ENTRY_COLUMNS} FROM record"  # noqa: S608
-            " WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?",
-            (cursor, last, records_max),
+            FOLLOWING.format(columns=ENTRY_COLUMNS), (cursor, last, records_max)
         )
         require_all(self._db, cursor, [entry.offset for entry in entries])
         return entries
+
+    def next_offsets(self, sink: str, records_max: int, behind: str | None = None) -> list[int]:
+        """Return the offsets of what `read` would give, however large its messages are."""
+        last = LATEST if behind is None else self._cursor(behind)
+        cursor = self._cursor(sink)
+        for sql, after in ((REPLAYS, sink), (FOLLOWING, cursor)):
+            bindings = (after, last, records_max)
+            rows: list[Any] = self._db.execute(sql.format(columns="offset"), bindings).fetchall()
+            if rows:
+                return [offset for (offset,) in rows]
+        return []
 
     def settle(
         self,
@@ -316,6 +349,15 @@ class Journal:
     def is_paused(self, sink: str) -> bool:
         """Return whether a person has paused the sink."""
         return cursors.is_paused(self._db, sink)
+
+    def attempt(self, sink: str) -> Attempt | None:
+        """Return what is noted of deliveries to `sink`; None if all of them have ended in order."""
+        return read_attempt(self._db, sink)
+
+    def note_attempt(self, sink: str, attempt: Attempt | None) -> None:
+        """Note what is being offered to `sink`, in place of what was noted before."""
+        with self._writing():
+            note_attempt(self._db, sink, attempt)
 
     def note_day(self, now_ms: int, *, leapt: bool = False) -> None:
         """Note for `trim` which day the clock shows, and whether it leapt since the last call."""
@@ -424,6 +466,10 @@ class Journal:
                 self._db.execute(REPLAY_NODE_DAY, replayed(message, outcome))
         return outcome
 
+    def sessions(self) -> list[str]:
+        """Return the names under which broker sessions are remembered."""
+        return [str(name) for (name,) in self._db.execute("SELECT name FROM session")]
+
     def remember_session(self, name: str) -> bool:
         """Note that the broker holds a session `name`; return whether it was known before."""
         if self._db.execute("SELECT 1 FROM session WHERE name = ?", (name,)).fetchone():
@@ -433,6 +479,11 @@ class Journal:
         return False
 
     # ------------------------------------------------------------------ figures
+
+    @property
+    def files(self) -> OpenFiles:
+        """The files of the journal, and whether they are where they were opened."""
+        return self._files
 
     def ledger(self) -> Ledger:
         """Return the ledger: the proof that nothing was dropped in silence."""
@@ -467,11 +518,4 @@ class Journal:
         return value
 
     def _entries(self, sql: str, bindings: tuple[object, ...]) -> list[Entry]:
-        entries: list[Entry] = []
-        payload_bytes = 0
-        for row in self._db.execute(sql, bindings):
-            entries.append(to_entry(row))
-            payload_bytes += len(entries[-1].message.payload)
-            if payload_bytes >= READ_BYTES_MAX:
-                break
-        return entries
+        return list(up_to_bytes(map(to_entry, self._db.execute(sql, bindings)), entry_bytes))

@@ -11,9 +11,17 @@ from typing import Any
 
 from msgspec import Struct
 
-from echo_ingest.journal.entries import ENTRY_COLUMNS, Entry, text_of, to_entry
+from echo_ingest.journal.entries import (
+    ENTRY_COLUMNS,
+    Entry,
+    entry_bytes,
+    text_of,
+    to_entry,
+    up_to_bytes,
+)
 from echo_ingest.journal.journal_file import JournalUnusable, connect
 from echo_ingest.journal.node_days import CREDIBLE_AHEAD_MS
+from echo_ingest.journal.open_files import file_of
 from echo_ingest.journal.recovery.detect import noting
 
 Row = tuple[Any, ...]
@@ -104,19 +112,12 @@ class JournalChanges:
         return JournalMarks(last, trimmed, left, first_ms, last_letter, letters, tuple(parked))
 
     def entries(self, after: int, records_max: int, bytes_max: int) -> list[Entry]:
-        """Return records that follow an offset, in order, within limits of number and bytes."""
-        entries: list[Entry] = []
-        size_bytes = 0
+        """Return records that follow an offset, in order, within limits of number and memory."""
         rows = self._rows(
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE offset > ? ORDER BY offset LIMIT ?",  # noqa: S608
             (after, records_max),
         )
-        for row in rows:
-            entries.append(to_entry(row))
-            size_bytes += len(entries[-1].message.payload)
-            if size_bytes >= bytes_max:
-                break
-        return entries
+        return list(up_to_bytes(map(to_entry, rows), entry_bytes, bytes_max))
 
     def key(self, offset: int) -> bytes | None:
         """Return the key of the record at `offset`; None if it is not there."""
@@ -210,12 +211,3 @@ class JournalChanges:
     def _rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> Iterator[Row]:
         with noting(self._path):
             yield from self._db.execute(sql, bindings)
-
-
-def file_of(path: Path) -> str:
-    """Return which file is at `path` now, by device and inode; empty if there is none."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return ""
-    return f"{stat.st_dev}:{stat.st_ino}"

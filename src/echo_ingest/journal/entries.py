@@ -6,12 +6,14 @@ Columns are read as bytes for the same reason: reading them must not fail.
 """
 
 import zlib
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from echo_ingest.record import Message, payload_hash
+from echo_ingest.reasons import ReasonCode
+from echo_ingest.record import PROPERTIES_BYTES_MAX, Message, memory_bytes, payload_hash
 
 ENTRY_COLUMNS = (
     "offset, CAST(key AS BLOB), CAST(digest AS BLOB), CAST(received_at_ms AS INTEGER),"
@@ -24,8 +26,13 @@ DEAD_LETTER_COLUMNS = (
     " checksum, CAST(code AS BLOB), CAST(field AS BLOB)"
 )
 TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999
+PROPERTIES_CHARACTERS_MAX = 6 * PROPERTIES_BYTES_MAX
+"""As JSON: a control character, which is one byte in MQTT, is six characters there."""
+READ_BYTES_MAX = 8 * 1024 * 1024
+"""How much is read at once, in memory; a single row may be larger."""
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -83,7 +90,26 @@ def to_dead_letter(row: Row) -> DeadLetterEntry:
     columns = (digest, received_at_ms, node, topic, properties, reason)
     is_whole = dead_letter_checksum(columns, code, field) == expected
     message, damaged = _message(topic, payload, received_at_ms, node, properties, digest, is_whole)
+    if code == ReasonCode.PROPERTIES_TOO_LARGE:
+        message = structs.replace(message, properties_cut=True)
     return DeadLetterEntry(number, reason or "", message, damaged, code, field)
+
+
+def entry_bytes(entry: Entry | DeadLetterEntry) -> int:
+    """Return about how much memory an entry takes."""
+    return memory_bytes(entry.message)
+
+
+def up_to_bytes(
+    rows: Iterable[T], bytes_of: Callable[[T], int], bytes_max: int = READ_BYTES_MAX
+) -> Iterator[T]:
+    """Yield rows until they take about `bytes_max` bytes of memory, at least one."""
+    size_bytes = 0
+    for row in rows:
+        yield row
+        size_bytes += bytes_of(row)
+        if size_bytes >= bytes_max:
+            return
 
 
 def _message(
@@ -98,7 +124,16 @@ def _message(
     """Return the message, and whether it is damaged; of a damaged one, as much as can be shown."""
     if is_whole:
         assert topic is not None and received_at_ms is not None
-        message = Message(topic, payload or b"", received_at_ms, node, properties_of(properties))
+        # Earlier versions stored properties of any size, and these would fill the memory.
+        cut = properties is not None and len(properties) > PROPERTIES_CHARACTERS_MAX
+        message = Message(
+            topic,
+            payload or b"",
+            received_at_ms,
+            node,
+            () if cut else properties_of(properties),
+            properties_cut=cut,
+        )
         return message, payload_hash(message) != hashed
     shown_ms = received_at_ms if 0 <= (received_at_ms or 0) <= TIME_MS_MAX else 0
     return Message(topic or "", payload or b"", shown_ms or 0, node), True

@@ -7,17 +7,23 @@ from pathlib import Path
 
 import apsw
 
-from echo_ingest.journal.receipt_days import NEVER, fill
+from echo_ingest.journal.schema import (
+    SCHEMA_VERSION,
+    SchemaFinding,
+    SchemaState,
+    inspect_schema,
+    show_as_newest,
+)
+from echo_ingest.process.files import obstacle_in, why_unwritable
 
-SCHEMA_VERSION = 4
-"""There is a file `schema_N.sql` for each version up to this one."""
-VERSION_WITH_RECEIPT_DAYS = 3
 BUSY_TIMEOUT_MS = 10_000
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class JournalFull(Exception):
-    """There is no room, and nothing was written. The caller waits and tries again."""
+    """The disk takes nothing now, mostly for want of room, and nothing was written.
+
+    The caller waits and tries again.
+    """
 
 
 class JournalBusy(JournalFull):
@@ -43,33 +49,59 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=flags)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         with needing_room(path, connection):
-            version: int = connection.execute("PRAGMA user_version").get
+            schema = inspect_schema(connection)
     except (apsw.CantOpenError, apsw.NotADBError, apsw.CorruptError, apsw.ReadOnlyError) as error:
-        raise JournalUnusable(
-            f"{path} cannot be opened as a journal ({error}); if it is damaged, start the service: "
-            "it sets the file aside and saves all that can still be read of it"
-        ) from error
-    if version > SCHEMA_VERSION:
-        raise JournalUnusable(
-            f"{path} was written by a newer echo-ingest (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}); install that version"
-        )
+        raise _unreadable(path, str(error)) from error
+    if (unusable := why_unusable(path, schema)) is not None:
+        connection.close()
+        raise unusable
     if read_only:
-        _show_as_newest(connection, version)
+        show_as_newest(connection, schema.version)
     return connection
+
+
+def why_unusable(path: Path, schema: SchemaFinding) -> JournalUnusable | None:
+    """Return the error for a journal with such a schema; None if it can be used or migrated."""
+    match schema.state:
+        case SchemaState.NEWER:
+            return JournalUnusable(
+                f"{path} was written by a newer echo-ingest (schema {schema.version}, this one "
+                f"knows {SCHEMA_VERSION}); install that version. Nothing was changed"
+            )
+        case SchemaState.OTHER_BUILD:
+            return JournalUnusable(
+                f"{path} was written by another build of echo-ingest: its schema has the number "
+                f"{schema.version}, but {schema.detail}. It is not damaged, and nothing was "
+                "changed. Start the build that has written it; or, to continue with this one, "
+                f"create the empty file {path.name}.damage beside it and start: all records go "
+                "into a new journal, and sinks may get some of them again"
+            )
+        case SchemaState.DAMAGED:
+            return _unreadable(path, schema.detail)
+    return None
+
+
+def _unreadable(path: Path, reason: str) -> JournalUnusable:
+    return JournalUnusable(
+        f"{path} cannot be opened as a journal ({reason}); if it is damaged, start the service: "
+        "it sets the file aside and saves all that can still be read of it"
+    )
 
 
 @contextlib.contextmanager
 def needing_room(path: Path, db: apsw.Connection) -> Iterator[None]:
-    """Turn the errors that SQLite raises on a full disk into `JournalFull`."""
+    """Turn the errors that SQLite raises on a disk that takes nothing into `JournalFull`."""
     try:
         yield
-    except (apsw.FullError, apsw.IOError, apsw.CantOpenError) as error:
-        if not isinstance(error, apsw.FullError) and db.system_errno not in NO_ROOM:
+    except (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
+        number = db.system_errno
+        if isinstance(error, apsw.FullError):
+            number = errno.ENOSPC
+        elif isinstance(error, apsw.ReadOnlyError):  # SQLite does not say why
+            number = obstacle_in(path.parent)
+        if (why := why_unwritable(path, number)) is None:
             raise
-        raise JournalFull(
-            f"the disk that holds {path} is full: make room, and the service continues by itself"
-        ) from error
+        raise JournalFull(f"{why}, and the service continues by itself") from error
 
 
 @contextlib.contextmanager
@@ -101,28 +133,3 @@ def transaction(db: apsw.Connection) -> Iterator[None]:
         if db.in_transaction:  # on a full disk SQLite may have ended it by itself
             db.execute("ROLLBACK")
         raise
-
-
-def bring_up_to_date(db: apsw.Connection, version: int = SCHEMA_VERSION) -> None:
-    """Make the tables, or alter those of an older journal; part of a transaction of its caller.
-
-    One transaction for all steps: a journal is of the old version or of the new one.
-    """
-    known: int = db.execute("PRAGMA user_version").get
-    for step in range(known + 1, version + 1):
-        db.execute(Path(__file__).with_name(f"schema_{step}.sql").read_text())
-        if step == VERSION_WITH_RECEIPT_DAYS:
-            fill(db)
-
-
-def _show_as_newest(db: apsw.Connection, version: int) -> None:
-    """Let a reader see an older journal, which it must not alter, as one of the newest version."""
-    if version < VERSION_WITH_RECEIPT_DAYS:
-        # No day narrows a search down: the only one is at the end of all days, before every record.
-        db.execute(f"CREATE TEMP VIEW receipt_day AS SELECT 1 AS id, {NEVER} AS day, 0 AS offset")
-    if version == 1:
-        for table in ("dead_letter", "parked"):
-            db.execute(
-                f"CREATE TEMP VIEW {table} AS"  # noqa: S608
-                f" SELECT *, NULL AS code, NULL AS field FROM main.{table}"
-            )

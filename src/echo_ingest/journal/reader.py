@@ -1,30 +1,34 @@
 """Reading what the journal holds: for the command line, the read API and the console.
 
-The file is opened read-only, beside the service that writes it. Payloads may be large, so rows come
-in pages of about `READ_BYTES_MAX` bytes and at least one row. A page may hold fewer rows than asked
-for, and only an empty page is the last. Each page is one short transaction.
+The file is opened read-only, beside the service that writes it. Messages may be large, so rows come
+in pages of about `READ_BYTES_MAX` bytes of memory and at least one row. A page may hold fewer rows
+than asked for, and only an empty page is the last. Each page is one short transaction.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from sys import getsizeof
+from typing import Any
 
 from msgspec import Struct
 
 from echo_ingest.decode import Decoder
 from echo_ingest.formatting import utc
-from echo_ingest.journal import READ_BYTES_MAX, JournalUnusable, connect
+from echo_ingest.journal import JournalUnusable, connect
 from echo_ingest.journal.decoding import observed_at
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
     ENTRY_COLUMNS,
+    READ_BYTES_MAX,
     TIME_MS_MAX,
     DeadLetterEntry,
     Entry,
+    entry_bytes,
     text_of,
     to_dead_letter,
     to_entry,
+    up_to_bytes,
 )
 from echo_ingest.journal.ledger import Ledger, contradictions, read_ledger
 from echo_ingest.journal.locations import place_of
@@ -46,7 +50,6 @@ PAGE_ROWS = 200
 STRETCH_OFFSETS = 1_000
 
 Row = tuple[Any, ...]  # the schema is STRICT: SQLite has checked the types
-T = TypeVar("T")
 
 
 class Parked(Struct, frozen=True):
@@ -117,7 +120,9 @@ class JournalReader:
         self._path = path
         self._decoder = decoder
         self._db = connect(path, read_only=True)
-        if self._number("PRAGMA user_version") == 0:
+        self.schema_version = self._number("PRAGMA user_version")
+        """Of which version its tables are: this one, or an earlier one."""
+        if self.schema_version == 0:
             raise JournalUnusable(
                 f"{path} holds no journal yet; start `echo-ingest up`, or set IOT_DATA_DIR "
                 "to the folder of the one that runs"
@@ -128,6 +133,10 @@ class JournalReader:
         self._db.close()
 
     # ------------------------------------------------------------------ figures
+
+    def sessions(self) -> list[str]:
+        """Return the names under which broker sessions are remembered."""
+        return [str(name) for (name,) in self._db.execute("SELECT name FROM session")]
 
     def ledger(self) -> Ledger:
         """Return the ledger, as `Journal.ledger` does."""
@@ -232,7 +241,7 @@ class JournalReader:
             position = entries[-1].offset
             chosen = self._observed(selection, entries)
             page += chosen
-            size_bytes += sum(len(each.message.payload) for each in chosen)
+            size_bytes += sum(map(entry_bytes, chosen))
         return page[:limit]
 
     def _observed(self, selection: Selection, entries: list[Entry]) -> list[Entry]:
@@ -259,7 +268,7 @@ class JournalReader:
                 " AND offset > ? AND offset <= ? ORDER BY offset",
                 (*bindings, after, end),
             )
-            if sum(len(entry.message.payload) for entry in entries) >= READ_BYTES_MAX:
+            if sum(map(entry_bytes, entries)) >= READ_BYTES_MAX:
                 end = entries[-1].offset
             first = max(after, min(trimmed_before, end))
             there = self._number(
@@ -327,8 +336,7 @@ class JournalReader:
             f" ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?",
             (low, high, *_matching(node, reason), PAGE_ROWS),
         )
-        read = (to_dead_letter(row) for row in rows)
-        letters = list(_up_to_bytes_max((each, len(each.message.payload)) for each in read))
+        letters = list(up_to_bytes(map(to_dead_letter, rows), entry_bytes))
         self._require_order([letter.id for letter in letters])
         return letters
 
@@ -366,12 +374,15 @@ class JournalReader:
             f" ORDER BY sink {order}, offset {order} LIMIT ?"
         )
         bindings = (sink, sink, after, *_matching(node, reason))
-        rows = list(self._rows(sql.format("true"), (*bindings, PAGE_ROWS)))
-        while rows:
-            for row in rows:
-                yield _parked(row)
+        page = self._parked_page(sql.format("true"), bindings)
+        while page:
+            yield from page
             further = sql.format(f"(sink, offset) {beyond} (?, ?)")
-            rows = list(self._rows(further, (*bindings, *rows[-1][:2], PAGE_ROWS)))
+            page = self._parked_page(further, (*bindings, page[-1].sink, page[-1].offset))
+
+    def _parked_page(self, sql: str, bindings: Bindings) -> list[Parked]:
+        rows = self._rows(sql, (*bindings, PAGE_ROWS))
+        return list(up_to_bytes(map(_parked, rows), parked_bytes))
 
     def parked_at(self, offset: int, sink: str | None = None) -> list[Parked]:
         """Return where one record is parked: at most one entry for each sink."""
@@ -412,8 +423,7 @@ class JournalReader:
     # ------------------------------------------------------------------ rows
 
     def _entries(self, sql: str, bindings: Bindings) -> list[Entry]:
-        read = (to_entry(row) for row in self._rows(sql, bindings))
-        entries = list(_up_to_bytes_max((each, len(each.message.payload)) for each in read))
+        entries = list(up_to_bytes(map(to_entry, self._rows(sql, bindings)), entry_bytes))
         self._require_order([entry.offset for entry in entries])
         return entries
 
@@ -442,14 +452,9 @@ def _matching(node: str | None, reason: str | None) -> Bindings:
     return node, node, reason, reason
 
 
-def _up_to_bytes_max(sized: Iterable[tuple[T, int]]) -> Iterator[T]:
-    """Yield rows until their payloads reach about `READ_BYTES_MAX` bytes, at least one."""
-    size_bytes = 0
-    for row, row_bytes in sized:
-        yield row
-        size_bytes += row_bytes
-        if size_bytes >= READ_BYTES_MAX:
-            return
+def parked_bytes(parked: Parked) -> int:
+    """Return about how much memory the texts take that say what is parked."""
+    return sum(map(getsizeof, (parked.topic, parked.node, parked.reason)))
 
 
 def _parked(row: Row) -> Parked:

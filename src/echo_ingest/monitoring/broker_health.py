@@ -6,6 +6,7 @@ It does not check whether a service takes the devices' messages from the broker.
 
 import asyncio
 import secrets
+from collections.abc import Callable
 
 from echo_ingest.monitoring.loopback import LoopbackCheck
 from echo_ingest.mqtt import Session, SessionOptions
@@ -15,7 +16,15 @@ from echo_ingest.settings import LocalEndpoint
 class BrokerHealth:
     """The answers of the health pages about a broker: satisfies `web.health.Conditions`."""
 
-    def __init__(self, client_id: str, endpoint: LocalEndpoint, login: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        client_id: str,
+        endpoint: LocalEndpoint,
+        login: tuple[str, str],
+        problems: Callable[[], dict[str, str]],
+    ) -> None:
+        """`problems` tells what keeps devices from connecting."""
+        self._problems = problems
         # It differs from the client id of an ingestion at this broker, and no device can guess it:
         # a device that took over this session could make a healthy broker look unhealthy.
         name = f"{client_id}-broker-{secrets.token_hex(8)}"
@@ -41,8 +50,9 @@ class BrokerHealth:
         return {}
 
     async def ready(self) -> dict[str, str]:
-        """Return why the broker does not let us connect; empty if it does."""
-        return {} if self.session.is_connected else {"broker": self.session.state}
+        """Return why the broker does not let us or devices connect; empty if it does."""
+        ours = {} if self.session.is_connected else {"broker": self.session.state}
+        return ours | self._problems()
 
     async def healthy(self) -> dict[str, str]:
         """Return why messages do not pass through the broker; empty if they do."""

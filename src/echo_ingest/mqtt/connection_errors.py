@@ -3,12 +3,14 @@
 import mqtt5
 
 from echo_ingest.settings import Endpoint, LocalEndpoint
+from echo_ingest.settings.certificates import why_untrusted
 
 FAILURE = 0x80  # reason codes from here on are failures [MQTT-2.4.0]; the codec's have no order
 TAKEN_OVER = (
     "another client uses our client id and has taken over the session: stop that client, or "
     "give this one another IOT_CLIENT_ID"
 )
+TRUST = "set IOT_TLS_CA_FILE to the certificate of the authority that signed it, as a PEM file"
 
 
 class ConnectionLost(Exception):
@@ -27,10 +29,21 @@ class PublishRefused(Exception):
     """The broker does not accept this message; the text says why."""
 
 
-def describe(packet: mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket) -> str:
-    """Return the reason code of a packet in words, with the remedy where there is a known one."""
+def describe(
+    packet: mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket, client_id: str = ""
+) -> str:
+    """Return the reason code of a packet in words, with the remedy where there is a known one.
+
+    The broker's own words may contain our client id, which is a secret: it is left out.
+    """
     code = packet.reason_code
+    if code == mqtt5.ConnAckReasonCode.CLIENT_ID_NOT_VALID:
+        return (
+            "it does not take the name of our session: let it accept client ids that begin with "
+            "IOT_CLIENT_ID and a hyphen, or set IOT_CLIENT_ID to another one"
+        )
     text = packet.reason_str or code.name.lower().replace("_", " ")
+    text = text.replace(client_id, "…") if client_id else text
     if code == mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD or (
         isinstance(packet, mqtt5.ConnAckPacket) and code == mqtt5.ConnAckReasonCode.NOT_AUTHORIZED
     ):
@@ -42,6 +55,8 @@ def why_disconnected(error: Exception, endpoint: Endpoint | LocalEndpoint) -> st
     """Return why there is no connection to `endpoint`."""
     if isinstance(error, ConnectionLost):
         return str(error)
+    if untrusted := why_untrusted(error, TRUST):
+        return f"{endpoint} cannot be trusted ({untrusted})"
     cause = error.strerror if isinstance(error, OSError) else None
     return (
         f"{endpoint} cannot be reached ({cause or error or type(error).__name__}): is it running?"

@@ -4,10 +4,11 @@ import asyncio
 
 from msgspec import Struct
 
-from echo_ingest.record import Message
+from echo_ingest.record import Message, memory_bytes
 
 HELD_MESSAGES_MAX = 20_000
 HELD_BYTES_MAX = 16 * 1024 * 1024
+"""In memory, as `memory_bytes` counts it."""
 
 
 class Batch(Struct, frozen=True):
@@ -18,6 +19,9 @@ class Batch(Struct, frozen=True):
     """The messages' packet ids, in the same order; QoS 0 messages have none."""
     connection: int
     size_bytes: int
+    """The size of the payloads."""
+    memory_bytes: int
+    """What the messages take in memory, which the inbox counts until it is released."""
 
 
 class Inbox:
@@ -31,6 +35,7 @@ class Inbox:
         self.is_full = False
         self._messages: list[Message] = []
         self._packet_ids: list[int] = []
+        self._sizes: list[int] = []
         self._taken_messages = 0
         self._held_bytes = 0
         self._wanted = 1
@@ -41,7 +46,9 @@ class Inbox:
         """Add a message (its packet id is 0 at QoS 0); call `wake` after the last of several."""
         self._messages.append(message)
         self._packet_ids.append(packet_id)
-        self._held_bytes += len(message.payload)
+        size = memory_bytes(message)
+        self._sizes.append(size)
+        self._held_bytes += size
 
     def wake(self) -> None:
         """Wake the call that waits for messages, once for all that were added."""
@@ -56,8 +63,11 @@ class Inbox:
 
     async def take(
         self, messages_max: int, linger_seconds: float
-    ) -> tuple[list[Message], list[int]]:
-        """Wait for a message, then for `linger_seconds` or until there are `messages_max`."""
+    ) -> tuple[list[Message], list[int], int]:
+        """Wait for a message, then for `linger_seconds` or until there are `messages_max`.
+
+        Return them with their packet ids, and what to release for them later.
+        """
         while True:
             await self._arrived.wait()
             if len(self._messages) < messages_max and not self.is_full:
@@ -69,16 +79,18 @@ class Inbox:
             if self._messages:  # a connection that was lost meanwhile took its messages with it
                 break
         messages, packet_ids = self._messages[:messages_max], self._packet_ids[:messages_max]
+        taken_bytes = sum(self._sizes[:messages_max])
         del self._messages[:messages_max], self._packet_ids[:messages_max]
+        del self._sizes[:messages_max]
         self._taken_messages += len(messages)
         if not self._messages:
             self._arrived.clear()
-        return messages, [packet_id for packet_id in packet_ids if packet_id]
+        return messages, [packet_id for packet_id in packet_ids if packet_id], taken_bytes
 
-    def release(self, messages: int, size_bytes: int) -> bool:
+    def release(self, messages: int, taken_bytes: int) -> bool:
         """Stop counting taken messages; return True if a full inbox has room again."""
         self._taken_messages -= messages
-        self._held_bytes -= size_bytes
+        self._held_bytes -= taken_bytes
         if (
             self.is_full
             and self._taken_messages + len(self._messages) <= HELD_MESSAGES_MAX // 2
@@ -90,9 +102,10 @@ class Inbox:
 
     def drop_unacknowledged(self) -> None:
         """Drop what the broker will send again. It never sends QoS 0 messages again: they stay."""
-        waiting = list(zip(self._messages, self._packet_ids, strict=True))
-        self._messages = [message for message, packet_id in waiting if not packet_id]
+        waiting = list(zip(self._messages, self._packet_ids, self._sizes, strict=True))
+        self._messages = [message for message, packet_id, _ in waiting if not packet_id]
         self._packet_ids = [0] * len(self._messages)
+        self._sizes = [size for _, packet_id, size in waiting if not packet_id]
         if not self._messages:
             self._arrived.clear()
-        self.release(0, sum(len(message.payload) for message, packet_id in waiting if packet_id))
+        self.release(0, sum(size for _, packet_id, size in waiting if packet_id))

@@ -13,6 +13,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
+from echo_ingest.mqtt.connection_errors import ConnectionLost
 from echo_ingest.settings import Endpoint, LocalEndpoint
 
 OPEN_TIMEOUT_SECONDS = 10.0
@@ -150,7 +151,7 @@ async def open_link(
     on_bytes: Callable[[bytes], None],
     on_lost: Callable[[Exception | None], None],
 ) -> Link:
-    """Connect to `endpoint`; raise `OSError` (with the reason in words) or `TimeoutError`."""
+    """Connect to `endpoint`; raise `OSError` or `ConnectionLost`, each with the reason in words."""
     websocket = None
     if isinstance(endpoint, Endpoint) and endpoint.scheme in ("ws", "wss"):
         secure = endpoint.scheme == "wss"
@@ -182,7 +183,16 @@ async def _connect(
         with endpoint.name() as name:
             _, link = await loop.create_unix_connection(make, name)
         return link
-    secure = endpoint.scheme in ("mqtts", "wss")
-    context = ssl.create_default_context(cafile=tls_ca_file) if secure else None
+    context = _tls_context(tls_ca_file) if endpoint.scheme in ("mqtts", "wss") else None
     _, link = await loop.create_connection(make, endpoint.host, endpoint.port, ssl=context)
     return link
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConnectionLost(
+            f"IOT_TLS_CA_FILE is {ca_file}, which cannot be used ({error.strerror}): set it to a "
+            "PEM file with the certificate of an authority"
+        ) from error

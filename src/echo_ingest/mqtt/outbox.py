@@ -15,7 +15,9 @@ class Outbox:
     def __init__(self) -> None:
         self._waiting: dict[int, asyncio.Future[mqtt5.PubAckPacket]] = {}
         self._waiting_max = UNANSWERED_MAX
-        self._packet_bytes_max: int | None = None
+        self.packet_bytes_max: int | None = None
+        """The size of the largest packet that this broker takes; None: it sets no limit."""
+        self._qos_max = mqtt5.QoS.EXACTLY_ONCE
         self._packet_id = 0
         self._answered = asyncio.Event()
         self.order = asyncio.Lock()
@@ -24,7 +26,12 @@ class Outbox:
     def apply_limits(self, connack: mqtt5.ConnAckPacket) -> None:
         """Keep to the limits of this broker."""
         self._waiting_max = min(UNANSWERED_MAX, connack.receive_max)
-        self._packet_bytes_max = connack.max_packet_size
+        self.packet_bytes_max = connack.max_packet_size
+        self._qos_max = connack.max_qos
+
+    def takes(self, packet: bytes) -> bool:
+        """Return whether the broker takes a packet of this size [MQTT-3.2.2-15]."""
+        return self.packet_bytes_max is None or len(packet) <= self.packet_bytes_max
 
     @property
     def is_full(self) -> bool:
@@ -44,12 +51,17 @@ class Outbox:
                 return self._packet_id
 
     def encode(self, packet: mqtt5.PublishPacket) -> bytes:
-        """Encode the packet; raise `PublishRefused` if it is too large for the broker."""
-        data = packet.write()  # [MQTT-3.2.2-15] larger ones must not be sent
-        if self._packet_bytes_max is not None and len(data) > self._packet_bytes_max:
+        """Encode the packet; raise `PublishRefused` if the broker would not take it."""
+        if int(packet.qos) > int(self._qos_max):  # [MQTT-3.2.2-11]
+            raise PublishRefused(
+                f"{packet.topic}: the broker takes nothing at QoS {int(packet.qos)}, so it would "
+                "not confirm the message: allow that at the broker (mosquitto: max_qos)"
+            )
+        data = packet.write()
+        if not self.takes(data):
             raise PublishRefused(
                 f"{packet.topic}: {len(data):,} bytes; the broker accepts at most "
-                f"{self._packet_bytes_max:,} in one message"
+                f"{self.packet_bytes_max:,} in one message"
             )
         return data
 

@@ -5,6 +5,9 @@ from array import array
 from collections.abc import Sequence
 
 import mqtt5
+from msgspec import Struct
+
+from echo_ingest.record import PROPERTIES_BYTES_MAX
 
 PUBLISH = 3
 PUBACK_OF_TWO_BYTES = 0x4002
@@ -58,6 +61,28 @@ def is_unreadable(error: BaseException) -> bool:
     return isinstance(error, IndexError | ValueError) or type(error).__name__ == "PanicException"
 
 
+class _Publish(Struct, frozen=True):
+    """Where a PUBLISH has its parts, without reading its properties."""
+
+    topic: slice
+    qos: mqtt5.QoS
+    packet_id: int | None
+    properties: slice
+    """The payload follows them."""
+
+
+def without_large_properties(view: memoryview) -> mqtt5.PublishPacket | None:
+    """Return a PUBLISH without its properties if these are larger than `PROPERTIES_BYTES_MAX`.
+
+    The codec would make objects of them that take twenty times as much memory. Return None if they
+    are not so large, or if it is not a PUBLISH.
+    """
+    parts = _parts(view)
+    if parts is None or parts.properties.stop - parts.properties.start <= PROPERTIES_BYTES_MAX:
+        return None
+    return _bare(view, parts)
+
+
 def salvage_publish(view: memoryview) -> mqtt5.PublishPacket | None:
     """Read topic, packet id and payload of a PUBLISH whose properties or text the codec rejects.
 
@@ -65,14 +90,18 @@ def salvage_publish(view: memoryview) -> mqtt5.PublishPacket | None:
     it again for ever, and no later message would arrive. Return None if it is not a PUBLISH, or if
     even these fields cannot be read.
     """
+    parts = _parts(view)
+    return None if parts is None else _bare(view, parts)
+
+
+def _parts(view: memoryview) -> _Publish | None:
     try:
         if view[0] >> 4 != PUBLISH:
             return None
         position = 1 + next(i for i in range(1, 5) if view[i] < 0x80)
-        topic_end = position + 2 + int.from_bytes(view[position : position + 2])
-        topic = bytes(view[position + 2 : topic_end]).decode(errors="replace")
+        topic = slice(position + 2, position + 2 + int.from_bytes(view[position : position + 2]))
         qos = mqtt5.QoS(view[0] >> 1 & 0b11)
-        position, packet_id = topic_end, None
+        position, packet_id = topic.stop, None
         if qos != mqtt5.QoS.AT_MOST_ONCE:
             packet_id = int.from_bytes(view[position : position + 2])
             position += 2
@@ -82,9 +111,16 @@ def salvage_publish(view: memoryview) -> mqtt5.PublishPacket | None:
             position, shift = position + 1, shift + 7
             if view[position - 1] < 0x80:
                 break
-        payload = bytes(view[position + length :])
     except (IndexError, ValueError, StopIteration):
         return None
+    return _Publish(topic, qos, packet_id, slice(position, position + length))
+
+
+def _bare(view: memoryview, parts: _Publish) -> mqtt5.PublishPacket:
     return mqtt5.PublishPacket(
-        topic, payload, qos=qos, packet_id=packet_id, duplicate=bool(view[0] & 0b1000)
+        bytes(view[parts.topic]).decode(errors="replace"),
+        bytes(view[parts.properties.stop :]),
+        qos=parts.qos,
+        packet_id=parts.packet_id,
+        duplicate=bool(view[0] & 0b1000),
     )

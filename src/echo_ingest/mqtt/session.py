@@ -7,13 +7,18 @@ Its rules
   - Packet ids belong to one connection: acknowledgements of a lost connection are void, and the
     messages that they were for come again, marked DUP. QoS 0 messages never come again, so they are
     kept.
-  - Reading stops while `HELD_MESSAGES_MAX` messages or `HELD_BYTES_MAX` bytes wait to be
-    acknowledged, even if the broker ignores Receive Maximum, as mosquitto 2.0.11 does.
+  - Reading stops while `HELD_MESSAGES_MAX` messages or `HELD_BYTES_MAX` bytes of memory wait to
+    be acknowledged, even if the broker ignores Receive Maximum, as mosquitto 2.0.11 does.
+  - Properties of more than `PROPERTIES_BYTES_MAX` are never made into objects. Such a message is
+    kept without them and rejected, since it would come again for ever if it were not acknowledged.
   - After a lost connection it reconnects without limit, with backoff and jitter.
+  - If the broker grants less than a durable session needs, `shortfall` says so. What arrives is
+    taken nevertheless, and now and then the broker is asked again.
 """
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +30,7 @@ import structlog
 from msgspec import Struct
 
 from echo_ingest.backoff import delay_seconds
-from echo_ingest.mqtt import packets
+from echo_ingest.mqtt import granted, packets
 from echo_ingest.mqtt.connection_errors import (
     FAILURE,
     TAKEN_OVER,
@@ -39,7 +44,7 @@ from echo_ingest.mqtt.connection_errors import (
 from echo_ingest.mqtt.inbox import Batch, Inbox
 from echo_ingest.mqtt.link import Link, open_link
 from echo_ingest.mqtt.outbox import Outbox
-from echo_ingest.record import Message
+from echo_ingest.record import PROPERTIES_BYTES_MAX, Message
 from echo_ingest.settings import Endpoint, LocalEndpoint
 
 KEEP_ALIVE_SECONDS = 20
@@ -48,6 +53,7 @@ GOODBYE_TIMEOUT_SECONDS = 2.0
 RECEIVE_MAXIMUM = 5_000
 TAKEN_OVER_SECONDS = 300.0
 SUSPECTED_SECONDS = 60.0  # a bad network may look the same
+ASK_AGAIN_SECONDS, ASK_AGAIN_SECONDS_MAX = 5.0, 300.0
 SHORT_CONNECTIONS_MAX = 3
 SHORT_CONNECTION_SECONDS = 10.0
 
@@ -72,6 +78,8 @@ class SessionOptions(Struct, frozen=True, kw_only=True):
     """Subscribed to at QoS 0; its messages go to `on_loopback` and are not received as messages."""
     session_expiry_seconds: int = 0
     """How long the broker keeps our session while we are away; 0: not at all."""
+    payload_bytes_max: int | None = None
+    """The size of messages that the broker has to take from devices; None: what it likes."""
 
 
 class Session:
@@ -90,6 +98,8 @@ class Session:
         self.options = options
         self.state = "not connected yet"
         """`connected`, or in words why it is not."""
+        self.shortfall: str | None = None
+        """What the broker grants too little of, in words with the remedy; None: nothing."""
         self.reconnects = 0
         self._node_of = node_of
         self._on_connected = on_connected
@@ -105,15 +115,20 @@ class Session:
         self._partial = bytearray()
         self._awaited_bytes = 0
         self._last_received_at = 0.0
+        self._keep_alive_seconds: float = KEEP_ALIVE_SECONDS
         self._answers: dict[type, asyncio.Future[mqtt5.Packet]] = {}
         self._outbox = Outbox()
         self._inbox = Inbox()
 
     async def receive(self, messages_max: int, linger_seconds: float) -> Batch:
         """Wait for a message, then for `linger_seconds` or until there are `messages_max`."""
-        messages, packet_ids = await self._inbox.take(messages_max, linger_seconds)
+        messages, packet_ids, memory_bytes = await self._inbox.take(messages_max, linger_seconds)
         return Batch(
-            messages, packet_ids, self._connection, sum([len(m.payload) for m in messages])
+            messages,
+            packet_ids,
+            self._connection,
+            sum([len(message.payload) for message in messages]),
+            memory_bytes,
         )
 
     def ack(self, batch: Batch) -> bool:
@@ -121,7 +136,7 @@ class Session:
 
         Return False if their connection was lost: then the broker sends the messages again.
         """
-        has_room = self._inbox.release(len(batch.messages), batch.size_bytes)
+        has_room = self._inbox.release(len(batch.messages), batch.memory_bytes)
         if self._link is None or self._lost is None or self._lost.done():
             return False
         if has_room:
@@ -135,12 +150,13 @@ class Session:
 
     # ------------------------------------------------------------------ messages out
 
-    def offer(self, packets: list[bytes]) -> bool:
-        """Send QoS 0 packets if that needs no waiting; return False if they are dropped."""
+    def offer(self, packets: list[bytes]) -> int:
+        """Send QoS 0 packets if that needs no waiting; return how many are not dropped."""
         if not self._connected.is_set() or self._link is None or self._link.is_congested:
-            return False
-        self._link.write(b"".join(packets))
-        return True
+            return 0
+        fitting = [packet for packet in packets if self._outbox.takes(packet)]
+        self._link.write(b"".join(fitting))
+        return len(fitting)
 
     async def publish(
         self,
@@ -176,7 +192,7 @@ class Session:
             answer = self._outbox.expect_puback(packet_id)
         puback = await answer
         if int(puback.reason_code) >= FAILURE:
-            raise PublishRefused(f"{topic}: {describe(puback)}")
+            raise PublishRefused(f"{topic}: {describe(puback, self.options.client_id)}")
 
     async def _writable_link(self) -> Link:
         while True:
@@ -192,14 +208,14 @@ class Session:
 
     async def run(self) -> None:
         """Stay connected until cancelled; then disconnect properly, so that no timeout follows."""
-        attempt = short_connections = 0
+        attempt = short_connections = asked_again = 0
         while True:
             opened_at = 0.0
             try:
                 await self._open()
                 attempt, opened_at = 0, time.monotonic()
-                assert self._lost is not None
-                await self._lost
+                asked_again = asked_again + 1 if self.shortfall is not None else 0
+                await self._until_lost(asked_again)
             except asyncio.CancelledError:
                 await self._disconnect()
                 raise
@@ -223,6 +239,22 @@ class Session:
                     self._log.warning("disconnected", reason=self.state)
                 await asyncio.sleep(delay_seconds(attempt, self._rng, most=5.0))
 
+    async def _until_lost(self, asked_again: int) -> None:
+        """Raise why the connection was lost; return to ask again for what was not granted."""
+        assert self._lost is not None
+        seconds = None
+        if asked_again:
+            seconds = delay_seconds(
+                asked_again, self._rng, first=ASK_AGAIN_SECONDS, most=ASK_AGAIN_SECONDS_MAX
+            )
+        await asyncio.wait((self._lost,), timeout=seconds)
+        if self._lost.done():
+            await self._lost
+        assert self.shortfall is not None
+        await self._disconnect()
+        self._fail_connection(ConnectionLost(self.shortfall))
+        self._discard_connection(self.shortfall)
+
     async def wait_connected(self) -> None:
         """Wait until connected and subscribed."""
         await self._connected.wait()
@@ -231,6 +263,11 @@ class Session:
     def is_connected(self) -> bool:
         """Whether it is connected and subscribed right now."""
         return self._connected.is_set()
+
+    @property
+    def packet_bytes_max(self) -> int | None:
+        """The size of the largest packet that the broker takes; None: it sets no limit."""
+        return self._outbox.packet_bytes_max
 
     async def _open(self) -> None:
         options = self.options
@@ -243,7 +280,10 @@ class Session:
         self._lost = asyncio.get_running_loop().create_future()
         self._lost.add_done_callback(lambda lost: lost.cancelled() or lost.exception())
         self._link = await open_link(
-            options.endpoint, options.tls_ca_file, self._on_bytes, self._on_link_lost
+            options.endpoint,
+            options.tls_ca_file,
+            self._on_bytes,
+            functools.partial(self._on_link_lost, self._connection),
         )
         connack = await self._request(
             mqtt5.ConnectPacket(
@@ -258,9 +298,12 @@ class Session:
             mqtt5.ConnAckPacket,
         )
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-            raise ConnectionLost(f"the broker refused us: {describe(connack)}")
+            reason = describe(connack, options.client_id)
+            raise ConnectionLost(f"the broker refused us: {reason}")
         self._outbox.apply_limits(connack)
-        await self._subscribe()
+        self._keep_alive_seconds = granted.keep_alive_seconds(connack, KEEP_ALIVE_SECONDS)
+        suback_shortfalls = await self._subscribe(connack)
+        self._note_shortfall(connack, suback_shortfalls)
         self.state = "connected"
         self.reconnects += self._connection > 1
         self._log.info(
@@ -270,20 +313,36 @@ class Session:
         self._connected.set()
         self._ping(self._connection)
 
-    async def _subscribe(self) -> None:
+    async def _subscribe(self, connack: mqtt5.ConnAckPacket) -> list[str]:
+        """Subscribe; return what is granted at a lower QoS, in words."""
         options = self.options
         filters = packets.subscriptions(options.topic_filters, options.loopback_topic)
         if not filters:
-            return
+            return []
+        granted.require_wildcards(connack, filters)
         suback = await self._request(
             mqtt5.SubscribePacket(self._outbox.next_packet_id(), filters), mqtt5.SubAckPacket
         )
-        for topic_filter, code in zip(filters, suback.reason_codes, strict=True):
-            if int(code) >= FAILURE:
-                raise ConnectionLost(
-                    f"the broker refused the subscription to {topic_filter.pattern}: "
-                    f"{code.name.lower().replace('_', ' ')}; allow user {self._user!r} to read it"
-                )
+        return granted.granted_qos_0(suback, filters, self._user)
+
+    def _note_shortfall(self, connack: mqtt5.ConnAckPacket, of_suback: list[str]) -> None:
+        """Compare what is granted with what a session needs that outlasts its connection."""
+        options, before = self.options, self.shortfall
+        if options.session_expiry_seconds == 0:
+            return
+        found = granted.shortfalls(
+            connack,
+            client_id=options.client_id,
+            expiry_seconds=options.session_expiry_seconds,
+            payload_bytes_max=options.payload_bytes_max,
+        )
+        if connack.max_qos != QOS_0:  # which `found` has already, for all subscriptions
+            found += of_suback
+        self.shortfall = f"the broker grants too little: {'; '.join(found)}" if found else None
+        if self.shortfall is not None and self.shortfall != before:
+            self._log.error("too little granted", reason=self.shortfall)
+        elif before is not None and self.shortfall is None:
+            self._log.info("enough granted")
 
     async def _request(
         self,
@@ -313,13 +372,13 @@ class Session:
         if connection != self._connection or self._link is None:
             return
         silent_seconds = time.monotonic() - self._last_received_at
-        if not self._inbox.is_full and silent_seconds > 1.5 * KEEP_ALIVE_SECONDS:
+        if not self._inbox.is_full and silent_seconds > 1.5 * self._keep_alive_seconds:
             self._fail_connection(
                 ConnectionLost(f"the broker sent nothing for {silent_seconds:.0f} s")
             )
             return
         self._link.write(packets.PINGREQ)
-        asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS / 2, self._ping, connection)
+        asyncio.get_running_loop().call_later(self._keep_alive_seconds / 2, self._ping, connection)
 
     def _on_bytes(self, data: bytes | bytearray) -> None:
         self._last_received_at = time.monotonic()
@@ -331,6 +390,17 @@ class Session:
         received_at_ms = time.time_ns() // 1_000_000
         view, position, end = memoryview(data), 0, len(data)
         while position < end:
+            # Only large packets need a look, and their length has at least three bytes.
+            if end - position > PROPERTIES_BYTES_MAX and data[position + 2] >= 0x80:
+                size = packets.packet_bytes(view[position:])
+                if position + size > end:
+                    self._partial, self._awaited_bytes = bytearray(view[position:]), size
+                    break
+                bare = packets.without_large_properties(view[position : position + size])
+                if bare is not None:
+                    self._on_publish(bare, received_at_ms, properties_cut=True)
+                    position += size
+                    continue
             try:
                 packet, size = mqtt5.read(view[position:])
             except BaseException as error:
@@ -358,7 +428,9 @@ class Session:
         if self._inbox.is_full and self._link is not None:
             self._link.pause()
 
-    def _on_publish(self, packet: mqtt5.PublishPacket, received_at_ms: int) -> None:
+    def _on_publish(
+        self, packet: mqtt5.PublishPacket, received_at_ms: int, properties_cut: bool = False
+    ) -> None:
         topic, payload, packet_id = packet.topic, packet.payload, packet.packet_id
         if packet_id is None and topic == self.options.loopback_topic:
             self._on_loopback(payload)
@@ -373,6 +445,7 @@ class Session:
                 packet.duplicate,
                 packet.response_topic,
                 packet.correlation_data,
+                properties_cut,
             ),
             packet_id or 0,
         )
@@ -384,16 +457,16 @@ class Session:
             if packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER:
                 self._fail_connection(SessionTakenOver(TAKEN_OVER))
             else:
-                self._fail_connection(
-                    ConnectionLost(f"the broker disconnected us: {describe(packet)}")
-                )
+                reason = describe(packet, self.options.client_id)
+                self._fail_connection(ConnectionLost(f"the broker disconnected us: {reason}"))
         elif (answer := self._answers.get(type(packet))) is not None and not answer.done():
             answer.set_result(packet)
 
-    def _on_link_lost(self, exc: Exception | None) -> None:
-        self._fail_connection(
-            ConnectionClosed(str(exc) if exc else "the broker closed the connection")
-        )
+    def _on_link_lost(self, connection: int, exc: Exception | None) -> None:
+        if connection == self._connection:  # a link that we left may end while the next one opens
+            self._fail_connection(
+                ConnectionClosed(str(exc) if exc else "the broker closed the connection")
+            )
 
     def _fail_connection(self, error: ConnectionLost) -> None:
         self._connected.clear()

@@ -9,7 +9,7 @@ import structlog
 
 from echo_ingest import metrics
 from echo_ingest.decode import Decoder
-from echo_ingest.journal import Appended, Arrival, Journal, JournalFull
+from echo_ingest.journal import Appended, Arrival, Journal, JournalFull, JournalGone
 from echo_ingest.mqtt import Session
 from echo_ingest.pipeline.receipts import receipt
 
@@ -69,20 +69,21 @@ class Ingest:
             if (packet := receipt(message, decoded, outcome)) is not None
         ]
         if packets:
-            sent = len(packets) if self._session.offer(packets) else 0
+            sent = self._session.offer(packets)
             metrics.RECEIPTS.labels("sent").inc(sent)
             metrics.RECEIPTS.labels("dropped").inc(len(packets) - sent)
 
     async def _append(self, arrivals: list[Arrival]) -> tuple[Appended, float]:
         """Append, and wait for room as long as it takes.
 
+        It waits for ever where the journal is gone: then the service ends (`StorageWatch`).
         Return what became of the batch, and how many seconds its commit took.
         """
         while True:
             started = time.perf_counter()
             try:
                 appended = self._journal.append(arrivals)
-            except JournalFull as error:
+            except (JournalFull, JournalGone) as error:
                 if self.blocked is None:
                     log.error("acknowledgements stopped", reason=str(error))
                 self.blocked = str(error)

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +25,14 @@ log = structlog.get_logger("orphans")
 
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[int]:
-    """Open the file, and yield its descriptor, not locked yet, to be handed to the program."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """Open the file, and yield its descriptor, not locked yet, to be handed to the program.
+
+    Only its owner can open it, so nobody else can hold the lock.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:  # of an earlier version
+            os.fchmod(descriptor, 0o600)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -56,21 +62,40 @@ async def end_orphan(lock: int, program: str, stop_seconds_max: float) -> bool:
     """
     if try_lock(lock):
         return True
-    pid = os.pread(lock, PID_DIGITS_MAX, 0).strip()
+    pid = _written_pid(lock)
     for number, seconds_max in (
         (signal.SIGTERM, stop_seconds_max),
         (signal.SIGKILL, KILLED_SECONDS_MAX),
     ):
-        if pid.isdigit():
-            log.warning(f"ending the {program} of a service that was killed", pid=int(pid))
+        if pid is not None:
+            log.warning(f"ending the {program} of a service that was killed", pid=pid)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), number)
+                os.kill(pid, number)
         deadline = time.monotonic() + seconds_max
         while time.monotonic() < deadline:
             if try_lock(lock):
                 return True
             await asyncio.sleep(POLL_SECONDS)
     return False
+
+
+def running_child(lock: int) -> int | None:
+    """Return the process id in the file, if that is a process which we started and which runs.
+
+    An id by itself may be that of another program by now. Where there is no /proc, return None.
+    """
+    pid = _written_pid(lock)
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    parent = int(state.rpartition(")")[2].split()[1])
+    return pid if parent == os.getpid() else None
+
+
+def _written_pid(lock: int) -> int | None:
+    text = os.pread(lock, PID_DIGITS_MAX, 0).strip()
+    return int(text) if text.isdigit() else None
 
 
 def try_lock(descriptor: int) -> bool:

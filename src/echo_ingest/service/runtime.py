@@ -1,7 +1,6 @@
 """The runtime of the ingest process: its parts, put together, and the state they are in."""
 
 import contextlib
-import functools
 from collections.abc import Callable
 
 import structlog
@@ -18,8 +17,10 @@ from echo_ingest.monitoring.broker_stats import BrokerStats
 from echo_ingest.monitoring.loopback import LoopbackCheck
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.pipeline.ingest import Ingest
-from echo_ingest.record import TOPICS_REMEMBERED
+from echo_ingest.record import remembered
 from echo_ingest.service.delivery_process import DeliveryProcess
+from echo_ingest.service.proxy_process import ProxyProcess
+from echo_ingest.service.storage_watch import StorageWatch
 from echo_ingest.settings import Endpoint, LocalEndpoint, Settings
 from echo_ingest.sinks import SinkState
 
@@ -36,32 +37,46 @@ class Runtime:
         endpoint: Endpoint | LocalEndpoint,
         login: Callable[[], tuple[str, str] | None],
         publisher: broker.Credentials | None = None,
+        proxy: ProxyProcess | None = None,
     ) -> None:
         """Put the parts together.
 
-        `login` is our own account at the broker; `publisher` the devices', if we know its password.
+        `login` is our own account at the broker; `publisher` the devices', if we know its password;
+        `proxy` is what devices connect to, if the broker runs here.
         """
         self.settings = settings
         self.journal = journal
         self.endpoint = endpoint
         self.publisher = publisher
+        self.proxy = proxy
         self.draining = False
         self.loopback = LoopbackCheck(settings.client_id)
+        self._session_name = broker.session_name(settings, endpoint, journal.sessions())
         self.session = Session(
             SessionOptions(
                 endpoint=endpoint,
-                client_id=broker.session_name(settings, endpoint),
+                client_id=self._session_name.client_id,
                 login=login,
                 tls_ca_file=settings.tls_ca_file,
                 topic_filters=settings.topic_filters,
                 loopback_topic=self.loopback.topic,
                 session_expiry_seconds=settings.session_expiry_seconds,
+                payload_bytes_max=settings.asked_payload_bytes_max,
             ),
-            node_of=functools.lru_cache(TOPICS_REMEMBERED)(settings.node_of),
+            node_of=remembered(settings.node_of),
             on_connected=self._on_connected,
             on_loopback=self.loopback.on_message,
         )
+        if self._session_name.can_be_guessed:
+            log.warning(
+                "the name of our session can be guessed",
+                meaning="a client with any account at this broker that uses the name can take the "
+                "session over, or discard what waits in it; an earlier version gave it that name, "
+                "and messages may wait under it",
+                remedy=broker.CHANGE_OVER,
+            )
         self.broker_stats = BrokerStats(self.session.options)
+        self.storage = StorageWatch(journal, settings.data_dir)
         self.delivery = DeliveryProcess(settings)
         for name in self.delivery.names:
             journal.add_sink(name)  # before retention runs: what a new sink needs must stay
@@ -98,14 +113,19 @@ class Runtime:
         return {}
 
     def ready(self) -> dict[str, str]:
-        """Return what keeps messages from being stored: a full journal, a lost session."""
+        """Return what keeps messages from being stored: a full journal, no lasting session."""
         problems = {}
         if self.draining:
             problems["service"] = "the service is stopping"
-        if self.ingest.blocked is not None:
-            problems["journal"] = self.ingest.blocked
-        if not self.session.is_connected:
+        if (blocked := self.storage.problem or self.ingest.blocked) is not None:
+            problems["journal"] = blocked
+        shortfall = self.session.shortfall
+        if not self.session.is_connected and self.session.state != shortfall:
             problems["broker"] = self.session.state
+        elif shortfall is not None:
+            problems["session"] = shortfall
+        if self.proxy is not None:
+            problems |= self.proxy.problems()
         return problems
 
     def healthy(self) -> dict[str, str]:
@@ -159,7 +179,8 @@ class Runtime:
             metrics.SINK_BACKLOG.labels(name).set(sink.backlog)
             metrics.SINK_PARKED.labels(name).set(sink.parked)
             metrics.SINK_LAG_SECONDS.labels(name).set(sink.lag_seconds)
-        return generate_latest(metrics.REGISTRY).decode() + self.delivery.metrics
+        ours = generate_latest(metrics.REGISTRY).decode()
+        return ours + self.delivery.metrics + ("" if self.proxy is None else self.proxy.metrics)
 
     # ------------------------------------------------------------------ what happens inside
 
@@ -167,7 +188,7 @@ class Runtime:
         metrics.CONNECTIONS.inc()
         expected = False
         with contextlib.suppress(JournalFull):  # the next connection notes it
-            expected = self.journal.remember_session(f"{self.settings.client_id}@{self.endpoint}")
+            expected = self.journal.remember_session(self._session_name.remembered_as)
         if expected and not session_present:
             metrics.SESSIONS_LOST.inc()
             log.error(

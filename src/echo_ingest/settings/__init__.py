@@ -321,6 +321,11 @@ class Settings(BaseModel):
         return prefixes(self.topic_filters)
 
     @property
+    def asked_payload_bytes_max(self) -> int | None:
+        """Return the size of the largest message, if it was set: only then is it relied on."""
+        return self.payload_bytes_max if "payload_bytes_max" in self.model_fields_set else None
+
+    @property
     def login(self) -> tuple[str, str] | None:
         """Return user and password at a broker run elsewhere, if they are set."""
         if self.user is None:

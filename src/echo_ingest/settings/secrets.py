@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -26,25 +27,35 @@ class Tokens(Struct, frozen=True):
 
 
 def load_or_create_secret(
-    data_dir: Path, name: str, configured: SecretStr | None = None
+    data_dir: Path,
+    name: str,
+    configured: SecretStr | None = None,
+    *,
+    make: Callable[[], str | None] = lambda: None,
 ) -> tuple[str, bool]:
     """Return the configured secret, else the one in `secrets/<name>`, which is created if missing.
 
-    Return also whether it was created just now: then it has to be shown, this once.
+    It is what `make` returns, or else random. Return also whether it was created just now: then
+    people have to learn where it is.
     """
     if configured is not None:
         return configured.get_secret_value(), False
-    path = data_dir / FOLDER / name
+    path = secret_path(data_dir, name)
     if (stored := read_secret(data_dir, name)) is not None:
         return stored, False
-    secret = secrets.token_urlsafe(SECRET_BYTES)
+    secret = make() or secrets.token_urlsafe(SECRET_BYTES)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     atomic_write(path, f"{secret}\n".encode())
     return secret, True
 
 
+def secret_path(data_dir: Path, name: str) -> Path:
+    """Return the file of a secret that is generated."""
+    return data_dir / FOLDER / name
+
+
 def read_secret(data_dir: Path, name: str) -> str | None:
     """Return the secret in `secrets/<name>`, or None if the file is missing or empty."""
     with contextlib.suppress(FileNotFoundError):
-        return (data_dir / FOLDER / name).read_text().strip() or None
+        return secret_path(data_dir, name).read_text().strip() or None
     return None

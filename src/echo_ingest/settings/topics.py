@@ -1,5 +1,7 @@
 """Topic filters: which topics are ingested, and which node publishes on them."""
 
+from echo_ingest.record import NODE_CHARACTERS_MAX
+
 RECEIPTS_PREFIX = "iotreceipts"
 """Below this topic the service confirms to a device that asked that its message is on disk."""
 LOOPBACK_PREFIX = "iotprobe"
@@ -76,8 +78,12 @@ def prefixes(filters: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def node_of(topic: str, prefixes: tuple[str, ...]) -> str | None:
-    """Return the node that published: the level after the first prefix that fits, if any."""
+    """Return the node that published: the level after the first prefix that fits, if any.
+
+    No node has a name of more than `NODE_CHARACTERS_MAX` characters.
+    """
     for prefix in prefixes:
         if topic.startswith(f"{prefix}/"):
-            return topic[len(prefix) + 1 :].partition("/")[0] or None
+            name = topic[len(prefix) + 1 :].partition("/")[0]
+            return name if 0 < len(name) <= NODE_CHARACTERS_MAX else None
     return None

@@ -10,8 +10,8 @@ from litestar.exceptions import HTTPException, NotFoundException, ValidationExce
 from litestar.params import FromQuery, PathParameter, QueryParameter, SkipValidation
 from litestar.response import Stream
 
-from echo_ingest.journal.entries import DeadLetterEntry
-from echo_ingest.journal.reader import JournalReader, Selection
+from echo_ingest.journal.entries import DeadLetterEntry, up_to_bytes
+from echo_ingest.journal.reader import JournalReader, Selection, parked_bytes
 from echo_ingest.web.downloads import download
 from echo_ingest.web.lookup import clip_file, entry_at, shown
 from echo_ingest.web.problems import AnyRequest, Problem, problem
@@ -24,6 +24,7 @@ from echo_ingest.web.schemas import (
     RecordPage,
     StoredRecord,
     dead_message,
+    dead_message_bytes,
     node_on_day,
     refused_record,
 )
@@ -137,7 +138,8 @@ async def list_dead_letters(
     """List messages that were never valid, in order of arrival."""
 
     def question(reader: JournalReader) -> list[DeadMessage]:
-        return [dead_message(d) for d in islice(reader.dead_letters(after, node, reason), limit)]
+        letters = islice(reader.dead_letters(after, node, reason), limit)
+        return [dead_message(letter) for letter in up_to_bytes(letters, dead_message_bytes)]
 
     dead = await journal.ask(question)
     return DeadLetterPage(dead, dead[-1].id if dead else None)
@@ -168,7 +170,7 @@ async def list_parked(
             known = ", ".join(sinks) or "none"
             raise NotFoundException(f"there is no sink {sink!r:.80}; known sinks: {known}")
         rows = islice(reader.parked(sink, node, after=after), limit)
-        parked = [refused_record(p) for p in rows]
+        parked = [refused_record(row) for row in up_to_bytes(rows, parked_bytes)]
         return ParkedPage(parked, reader.count_parked(sink, node))
 
     return await journal.ask(question)

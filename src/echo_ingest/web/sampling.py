@@ -19,6 +19,10 @@ from echo_ingest.web.health import Service
 
 MINUTE_SECONDS = 60
 AGAIN_SECONDS = 2
+DISK_ERRORS = (
+    *(apsw.BusyError, apsw.FullError, apsw.IOError),
+    *(apsw.ReadOnlyError, apsw.CantOpenError),
+)
 
 
 async def sample_each_minute(service: Service, almanac_path: Path) -> NoReturn:
@@ -31,7 +35,7 @@ async def sample_each_minute(service: Service, almanac_path: Path) -> NoReturn:
         now_ms = time.time_ns() // 1_000_000
         try:
             await asyncio.to_thread(note_sample, almanac_path, now_ms, ledger, gauges)
-        except (apsw.BusyError, apsw.FullError, apsw.IOError, OSError):
+        except (*DISK_ERRORS, OSError):
             # A full disk leaves a gap in a curve; the almanac's follower says why.
             await asyncio.sleep(AGAIN_SECONDS)
         else:

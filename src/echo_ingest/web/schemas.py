@@ -11,7 +11,7 @@ from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.journal.reader import Parked
-from echo_ingest.record import AnyRecord
+from echo_ingest.record import AnyRecord, memory_bytes
 from echo_ingest.sinks import clips
 
 
@@ -138,6 +138,11 @@ def dead_message(dead_letter: DeadLetterEntry) -> DeadMessage:
         properties=message.properties,
         size_bytes=len(message.payload),
     )
+
+
+def dead_message_bytes(dead_letter: DeadLetterEntry) -> int:
+    """Return about how much memory `dead_message` keeps."""
+    return memory_bytes(dead_letter.message) - len(dead_letter.message.payload)
 
 
 def refused_record(parked: Parked) -> RefusedRecord:

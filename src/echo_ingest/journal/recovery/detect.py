@@ -13,14 +13,10 @@ from pathlib import Path
 
 import apsw
 
-from echo_ingest.journal.journal_file import (
-    BUSY_TIMEOUT_MS,
-    SCHEMA_VERSION,
-    JournalUnusable,
-    bring_up_to_date,
-)
+from echo_ingest.journal.journal_file import BUSY_TIMEOUT_MS, JournalUnusable, why_unusable
 from echo_ingest.journal.ledger import contradictions
 from echo_ingest.journal.recovery.sqlite_pages import SqlitePages
+from echo_ingest.journal.schema import SchemaState, inspect_schema
 
 LOOK_SECONDS_MAX = 10.0
 PROGRESS_STEPS = 1_000
@@ -71,10 +67,15 @@ def noting(path: Path) -> Iterator[None]:
 def find_damage(path: Path) -> str | None:
     """Return why the journal at `path` must be salvaged before it is used; None if it need not.
 
+    A journal of another version is not damaged. If it is newer, it is not salvaged even if there is
+    a note: that would lose what only its own version knows; then this raises `JournalUnusable`.
+
     After an orderly stop this takes no time: it only looks at the schema and the ledger. After any
     other stop it checks the WAL too, and as much of the file as `LOOK_SECONDS_MAX` allows.
     """
     if note_of(path).exists():
+        if (newer := _if_newer(path)) is not None:
+            raise newer
         return note_of(path).read_text(errors="replace").strip() or "a note says so"
     wal = path.with_name(path.name + "-wal")
     stopped_in_order = not wal.exists() or wal.stat().st_size == 0
@@ -95,11 +96,8 @@ def find_damage(path: Path) -> str | None:
 
 def check_schema(db: apsw.Connection) -> str | None:
     """Say which table is not what it must be: a bit in the text of the schema is enough."""
-    select = "SELECT tbl_name, type, name, sql FROM sqlite_schema"
-    with contextlib.closing(apsw.Connection(":memory:")) as new:
-        bring_up_to_date(new, db.execute("PRAGMA user_version").get)
-        missing = set(new.execute(select).fetchall()) - set(db.execute(select).fetchall())
-    return f"the schema of {min(missing)[0]} is not what it was" if missing else None
+    schema = inspect_schema(db)
+    return schema.detail if schema.state is SchemaState.DAMAGED else None
 
 
 def check_pages(db: apsw.Connection, seconds_max: float = math.inf) -> str | None:
@@ -118,15 +116,26 @@ def check_pages(db: apsw.Connection, seconds_max: float = math.inf) -> str | Non
     return None if answer == "ok" else answer
 
 
+def _if_newer(path: Path) -> JournalUnusable | None:
+    """Return the error for a journal of a newer version; None for any other, and for no journal."""
+    with contextlib.suppress(apsw.Error):
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        with contextlib.closing(db):
+            db.set_busy_timeout(BUSY_TIMEOUT_MS)
+            schema = inspect_schema(db)
+            return why_unusable(path, schema) if schema.state is SchemaState.NEWER else None
+    return None
+
+
 def _look(db: apsw.Connection, seconds_max: float) -> str | None:
-    version = db.execute("PRAGMA user_version").get
-    tables = db.execute("SELECT count(*) FROM sqlite_schema").get
-    if version == 0 and tables:
-        return "its version is gone"
-    if version == 0 or version > SCHEMA_VERSION:
-        return None
-    if changed := check_schema(db):
-        return changed
+    schema = inspect_schema(db)
+    match schema.state:
+        case SchemaState.NEW | SchemaState.NEWER:
+            return None
+        case SchemaState.DAMAGED:
+            return schema.detail
+        case SchemaState.OTHER_BUILD:  # a table may be missing because a page is broken
+            return check_pages(db, LOOK_SECONDS_MAX)
     wrong = contradictions(db, count_rows=False)
     if wrong:
         return f"the ledger does not close: {'; '.join(wrong)}"

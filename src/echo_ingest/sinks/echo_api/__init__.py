@@ -30,6 +30,8 @@ from msgspec import Struct
 from echo_ingest import __version__
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Clip, Detection, Movement, Recording, Telemetry
+from echo_ingest.settings import certificates
+from echo_ingest.settings.certificates import why_untrusted
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips, project_echo
 from echo_ingest.sinks.echo_api import replies
 from echo_ingest.sinks.echo_api.replies import Reply
@@ -400,6 +402,11 @@ class EchoApi:
                 cause=Cause.NO_ANSWER,
             ) from None
         except (aiohttp.ClientError, OSError) as error:
+            if untrusted := why_untrusted(error, certificates.SYSTEM):
+                raise Unavailable(
+                    f"the Echo API at {self.address} cannot be trusted ({untrusted})",
+                    cause=Cause.MISCONFIGURED,
+                ) from None
             raise Unavailable(
                 f"no answer from the Echo API ({str(error) or type(error).__name__}): "
                 f"is it running, and IOT_API_URL={self.address} its address?",

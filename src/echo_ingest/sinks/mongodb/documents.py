@@ -194,7 +194,12 @@ def _encoded(fields: Fields) -> RawBSONDocument:
         raise EventRefused(
             f"MongoDB cannot hold it: {error}", ReasonCode.NOT_SUPPORTED_BY_SINK
         ) from None
-    size_bytes = len(encoded) + ID_BYTES
+    _check_size(len(encoded) + ID_BYTES)
+    return RawBSONDocument(encoded)
+
+
+def _check_size(size_bytes: int) -> None:
+    """Raise `EventRefused` if a document is larger than MongoDB takes."""
     if size_bytes > DOCUMENT_BYTES_MAX:
         raise EventRefused(
             f"with its clip the record has {size_bytes:,} bytes, and a document of MongoDB at most "
@@ -202,13 +207,13 @@ def _encoded(fields: Fields) -> RawBSONDocument:
             "IOT_AUDIO=reference), then replay",
             ReasonCode.TOO_LARGE_FOR_SINK,
         )
-    return RawBSONDocument(encoded)
 
 
 def _audio(delivery: Delivery, clip: Clip | None) -> str:
     """Return the clip in base64, as the API keeps it, or its address; "" without a clip."""
     if clip is None or delivery.audio_reference is not None:
         return delivery.audio_reference or ""
+    _check_size(-(-clip.size_bytes // 3) * 4)  # before it takes four times as much memory
     return base64.b64encode(clips.audio_of(delivery.message)).decode("ascii")
 
 

@@ -20,10 +20,15 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
+from echo_ingest.settings.certificates import why_untrusted
 from echo_ingest.sinks import Cause, Remedy, Unavailable
 from echo_ingest.sinks.plain_text import one_line
 
 SET_URL = "set IOT_MONGODB_URL"
+TRUST = (
+    "add tlsCAFile= to IOT_MONGODB_URL, with the path of a PEM file that has the certificate of "
+    "the authority that signed it"
+)
 GRANT = "let the account find, insert and update in this database, as docs/mongodb.md says"
 LOG_IN = (
     f"{SET_URL} to an account that this server lets in, with its password; if the account was made "
@@ -90,6 +95,12 @@ def refusals(details: Mapping[str, Any]) -> dict[int, str]:
 def unavailable(error: PyMongoError | TimeoutError, address: str) -> Unavailable:
     """Return what to raise for an error that says nothing about a record."""
     match error:
+        case ServerSelectionTimeoutError() | AutoReconnect() if untrusted := why_untrusted(
+            error, TRUST
+        ):
+            return Unavailable(
+                f"MongoDB at {address} cannot be trusted ({untrusted})", cause=Cause.MISCONFIGURED
+            )
         case ServerSelectionTimeoutError():
             reason = one_line(DETAILS.split(str(error))[0])
             return Unavailable(

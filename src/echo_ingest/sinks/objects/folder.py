@@ -9,7 +9,6 @@ neighbour has a random name, and a folder is flushed once for a batch and not on
 
 import asyncio
 import contextlib
-import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -17,10 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from echo_ingest.process.files import sync
+from echo_ingest.process.files import sync, why_unwritable
 from echo_ingest.sinks import Cause, Unavailable
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 UNFINISHED = ".part"
 FOLDERS_REMEMBERED = 10_000
 THREADS = 8
@@ -102,12 +100,8 @@ class Folder:
         self._made.add(folder)
 
     def _unavailable(self, error: OSError) -> Unavailable:
-        if error.errno in NO_ROOM:
-            return Unavailable(
-                f"the disk that holds {self._path} is full: make room; the service goes on by "
-                "itself",
-                cause=Cause.DISK_FULL,
-            )
+        if (why := why_unwritable(self._path, error.errno)) is not None:
+            return Unavailable(f"{why}; the service goes on by itself", cause=Cause.DISK_FULL)
         if not self._path.is_dir():
             return Unavailable(
                 f"there is no folder {self._path}: mount its disk, or create it",

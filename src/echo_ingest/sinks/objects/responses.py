@@ -6,6 +6,8 @@ after `Debug source:`. That text may hold an address with a signature in it, so 
 
 import re
 
+from echo_ingest.settings import certificates
+from echo_ingest.settings.certificates import why_untrusted
 from echo_ingest.settings.urls import Scheme
 from echo_ingest.sinks import Cause, Unavailable
 from echo_ingest.sinks.plain_text import one_line
@@ -42,6 +44,10 @@ def failure(error: Exception, scheme: Scheme, url: str) -> Unavailable | TooLarg
     """Return what to raise for an error of a call to the storage at `url`."""
     text = str(error)
     line = text.partition("\n")[0]
+    if untrusted := why_untrusted(text, certificates.SYSTEM):
+        return Unavailable(
+            f"{_first(HOST, line)} cannot be trusted ({untrusted})", cause=Cause.MISCONFIGURED
+        )
     if ASKING_FOR_CREDENTIALS.search(line):
         return Unavailable(
             f"there are no credentials for {url}: {CREDENTIALS[scheme]}", cause=Cause.CREDENTIALS

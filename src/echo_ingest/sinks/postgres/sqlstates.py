@@ -8,6 +8,7 @@ import ssl
 import asyncpg
 
 from echo_ingest.reasons import ReasonCode
+from echo_ingest.settings.certificates import why_untrusted
 from echo_ingest.sinks import Cause, Refusal, Remedy, Unavailable
 
 RECORDS_OWN = ("22", "23", "44", "54", "P0")
@@ -15,6 +16,10 @@ RECORDS_OWN = ("22", "23", "44", "54", "P0")
 REASON_CHARACTERS_MAX = 500
 
 SET_URL = "set IOT_POSTGRES_URL"
+TRUST = (
+    "add sslrootcert= to IOT_POSTGRES_URL, with the path of a PEM file that has the certificate of "
+    "the authority that signed it"
+)
 PRIMARY = f"it only reads, as a standby does: {SET_URL} to the primary"
 GRANT = (
     "grant it as docs/postgresql.md says, or run `echo-ingest migrate` as a role that may create "
@@ -91,11 +96,16 @@ def unavailable(error: BaseException, address: str) -> Unavailable | None:
                 cause=Cause.UNREACHABLE,
             )
         case OSError() | asyncpg.InterfaceError():
-            is_untrusted = isinstance(error, ssl.SSLError)
+            if untrusted := why_untrusted(error, TRUST):
+                return Unavailable(
+                    f"PostgreSQL at {address} cannot be trusted ({untrusted})",
+                    cause=Cause.MISCONFIGURED,
+                )
+            is_refused_by_tls = isinstance(error, ssl.SSLError)
             return Unavailable(
                 f"no PostgreSQL at {address} ({error}): is it running, and IOT_POSTGRES_URL its "
                 "address?",
-                cause=Cause.MISCONFIGURED if is_untrusted else Cause.UNREACHABLE,
+                cause=Cause.MISCONFIGURED if is_refused_by_tls else Cause.UNREACHABLE,
             )
         case _:
             return None

@@ -25,6 +25,7 @@ from msgspec import Struct, json
 from msgspec.structs import asdict
 
 import echo_ingest
+from echo_ingest.payload_view import printable
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console import flash, formatting
 from echo_ingest.web.console.assets import AssetBundle
@@ -38,6 +39,9 @@ AnyRequest = Request[object, object, State]
 ZONE_COOKIE = "zone"
 GZIP_FROM_BYTES = 1_000
 GZIP_LEVEL = 5
+TEXT_CHARACTERS_MAX = 4_000
+"""Of one value; payloads are shown in lines that are shorter."""
+SPACES = "\n\t\xa0\u2009\u202f"
 HTML = "text/html"
 
 
@@ -152,6 +156,7 @@ def _environment(bundle: AssetBundle) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        finalize=shown,
     )
     environment.globals |= {
         "asset": bundle.address,
@@ -173,10 +178,27 @@ def _environment(bundle: AssetBundle) -> Environment:
     return environment
 
 
+def shown(value: object) -> object:
+    """Return what a template shows of a value: of a text, what can be seen and fits on a page.
+
+    A name that a device gives itself must neither hide nor turn the text around it (U+202E).
+    """
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    if len(value) > TEXT_CHARACTERS_MAX:
+        value = f"{value[:TEXT_CHARACTERS_MAX]}…"
+    return printable(value, keep=SPACES)
+
+
 def data(value: object) -> Markup:
-    """Return JSON for `<script type="application/json">`: nothing in it can end the element."""
+    """Return JSON for `<script type="application/json">`: nothing in it can end the element.
+
+    All of it can be seen, as in `shown`: control characters are escaped by JSON itself.
+    """
     text = json.encode(value).decode()
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))  # noqa: S704 - escaped
+    if not text.isprintable():
+        text = "".join(printable(c, keep=SPACES).replace("\\", "\\\\") for c in text)
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - escaped
 
 
 def query(path: str, given: dict[str, object], **changed: object) -> str:

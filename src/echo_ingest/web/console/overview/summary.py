@@ -28,6 +28,7 @@ RISING_MIN = 10
 INTAKE = {
     "journal": "No messages can be stored:",
     "broker": "No messages arrive from the broker:",
+    "session": "Messages may be lost while the service is away:",
     "echo": "Messages do not pass through the broker:",
     "service": "No messages are accepted:",
 }

@@ -11,7 +11,7 @@ from echo_ingest.admin.dead_letters import preview
 from echo_ingest.almanac import Almanac, RefusedGroup
 from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.decode import Decoder
-from echo_ingest.journal.entries import DeadLetterEntry
+from echo_ingest.journal.entries import entry_bytes, up_to_bytes
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.context import ConsoleContext
@@ -29,7 +29,6 @@ from echo_ingest.web.console.replay_job import MESSAGES_MAX
 PAGE = 25
 TRIED_MAX = 200
 """How many dead letters are decoded to say what a replay of all would do."""
-READ_BYTES_MAX = 16 * 1024 * 1024
 REASONS_MAX = 5
 
 
@@ -138,15 +137,9 @@ def _dead_letters(
     reader: JournalReader, numbers: list[int], decoder: Decoder, *, tries: bool
 ) -> tuple[list[RefusedRow], ReplayPreview | None]:
     """Read the first page of dead letters; if it `tries`, also what a replay would do."""
-    dead_letters: list[DeadLetterEntry] = []
-    size_bytes = 0
-    for number in numbers[: TRIED_MAX if tries else PAGE]:
-        dead_letter = reader.dead_letter(number)
-        if dead_letter is not None:
-            dead_letters.append(dead_letter)
-            size_bytes += len(dead_letter.message.payload)
-        if size_bytes >= READ_BYTES_MAX:
-            break
+    read = map(reader.dead_letter, numbers[: TRIED_MAX if tries else PAGE])
+    found = (dead_letter for dead_letter in read if dead_letter is not None)
+    dead_letters = list(up_to_bytes(found, entry_bytes))
     rows = [
         RefusedRow(
             address=f"/console/refused/letters/{dead_letter.id}",

@@ -1,0 +1,310 @@
+"""MQTT packets in the stream from a device: followed, and hardly ever kept. Pure.
+
+A walker sees each chunk once and remembers only how much of the current packet is still to come.
+It finds the limits in the few bytes that come before anything large: nothing that breaks them is
+passed on.
+"""
+
+import struct
+
+from msgspec import Struct
+
+from echo_ingest.settings import PACKET_OVERHEAD_BYTES
+
+CONNECT, CONNACK, PUBLISH, DISCONNECT = 1, 2, 3, 14
+CONNECT_BYTE, CONNACK_BYTE, DISCONNECT_BYTE = 0x10, 0x20, 0xE0
+
+MALFORMED, PROTOCOL_ERROR = 0x81, 0x82
+UNSUPPORTED_VERSION, INVALID_CLIENT_ID = 0x84, 0x85
+SERVER_UNAVAILABLE, SHUTTING_DOWN, TOO_LARGE = 0x88, 0x8B, 0x95
+CODES_BEFORE_5 = {UNSUPPORTED_VERSION: 1, INVALID_CLIENT_ID: 2, SERVER_UNAVAILABLE: 3}
+"""The return codes of MQTT 3 for reason codes of MQTT 5; for the others there is none."""
+
+PROTOCOL_NAMES = {b"MQTT": (4, 5), b"MQIsdp": (3,)}
+BRIDGE_BIT = 0x80
+"""mosquitto's mark for a broker that connects as a client, in the protocol level."""
+USER_FLAG, PASSWORD_FLAG, WILL_FLAG = 0x80, 0x40, 0x04
+
+NEVER, OTHER, A_PUBLISH, A_DISCONNECT = range(4)
+KINDS = bytes(
+    {PUBLISH: A_PUBLISH, DISCONNECT: A_DISCONNECT}.get(
+        first >> 4, OTHER if first >> 4 in (4, 5, 6, 7, 8, 10, 12, 15) else NEVER
+    )
+    for first in range(256)
+)
+"""What a packet is, by its first byte; a device may not send those of `NEVER` after CONNECT."""
+
+
+class PacketRefused(Exception):
+    """A packet that a device may not send."""
+
+    def __init__(self, label: str, words: str, code: int | None = None) -> None:
+        super().__init__(words)
+        self.label = label
+        """The kind of reason, for the metric."""
+        self.words = words
+        self.code = code
+        """The reason code of MQTT 5 that says it to the device."""
+        self.good_bytes = 0
+        """How much of the chunk comes before the packet and may still be passed on."""
+
+
+def malformed(words: str) -> PacketRefused:
+    """Return what to raise for bytes that are not MQTT."""
+    return PacketRefused("malformed", words, MALFORMED)
+
+
+def too_large(what: str, size: int, size_max: int) -> PacketRefused:
+    """Return what to raise for what breaks a limit."""
+    words = f"{what} has {size:,} bytes, and at most {size_max:,} are allowed"
+    return PacketRefused("too large", words, TOO_LARGE)
+
+
+def read_length(data: bytes | bytearray, position: int) -> tuple[int, int]:
+    """Return a number of one to four bytes [MQTT-1.5.5], and the position behind it.
+
+    Raises `IndexError` if its end is missing, and `PacketRefused` if it is longer.
+    """
+    length = 0
+    for shift in (0, 7, 14, 21):
+        byte = data[position]
+        position += 1
+        length |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return length, position
+    raise malformed("the length of a packet has more than four bytes")
+
+
+def write_length(length: int) -> bytes:
+    """Return a number as `read_length` reads it."""
+    written = bytearray()
+    while length >= 0x80:
+        written.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes((*written, length))
+
+
+# ---------------------------------------------------------------------- CONNECT
+
+
+class Connect(Struct, frozen=True):
+    """A CONNECT packet, and what is to be known of it."""
+
+    packet: bytes
+    level: int
+    client_id: bytes
+    user: bytes | None
+    body_at: int
+    flags_at: int
+    login_at: int
+    """Where user name and password are, which come last."""
+
+    def with_login(self, user: bytes, password: bytes) -> bytes:
+        """Return the packet with this user name and password in place of any others."""
+        body = bytearray(self.packet[self.body_at : self.login_at])
+        body[self.flags_at - self.body_at] |= USER_FLAG | PASSWORD_FLAG
+        for field in (user, password):
+            body += struct.pack(">H", len(field)) + field
+        return b"".join((self.packet[:1], write_length(len(body)), body))
+
+
+def connect_level(data: bytes | bytearray) -> int | None:
+    """Return the protocol level of a CONNECT that has begun; None if it is not there yet."""
+    if data[:1] != bytes((CONNECT_BYTE,)):
+        return None
+    try:
+        _, body_at = read_length(data, 1)
+        return data[body_at + 2 + int.from_bytes(data[body_at : body_at + 2])] & ~BRIDGE_BIT
+    except (IndexError, PacketRefused):
+        return None
+
+
+def connect_bytes(data: bytes | bytearray) -> int | None:
+    """Return the length of the CONNECT that begins here; None if it is not there yet.
+
+    Raises `PacketRefused` if it is not a CONNECT, or larger than is allowed.
+    """
+    if data[0] != CONNECT_BYTE:
+        raise malformed("what it sent first is not an MQTT CONNECT")
+    try:
+        length, body_at = read_length(data, 1)
+    except IndexError:
+        return None
+    # The name of the protocol is known: a length that is too large is only said in its version.
+    if length > PACKET_OVERHEAD_BYTES and len(data) >= body_at + 9:
+        raise too_large("CONNECT", length, PACKET_OVERHEAD_BYTES)
+    return body_at + length
+
+
+def parse_connect(packet: bytes) -> Connect:
+    """Read a complete CONNECT. Raises `PacketRefused`."""
+    _, body_at = read_length(packet, 1)
+    fields = _ConnectFields(packet, body_at)
+    name = fields.field()
+    flags_at = fields.position + 1
+    level_byte, flags, *_keep_alive = fields.take(4)
+    level = level_byte & ~BRIDGE_BIT
+    if level not in PROTOCOL_NAMES.get(name, ()):
+        raise PacketRefused(
+            "malformed", f"{name[:8]!r} level {level} is no known protocol", UNSUPPORTED_VERSION
+        )
+    has_properties = level == 5
+    if has_properties:
+        fields.take(fields.length())
+    client_id = fields.field()
+    if flags & WILL_FLAG:
+        if has_properties:
+            fields.take(fields.length())
+        fields.field()
+        fields.field()
+    login_at = fields.position
+    user = fields.field() if flags & USER_FLAG else None
+    return Connect(packet, level, client_id, user, body_at, flags_at, login_at)
+
+
+class _ConnectFields:
+    """Reads the fields of a packet one after the other."""
+
+    def __init__(self, packet: bytes, position: int) -> None:
+        self.position = position
+        self._packet = packet
+
+    def take(self, size: int) -> bytes:
+        taken = self._packet[self.position : self.position + size]
+        if len(taken) < size:
+            raise malformed("a field of CONNECT is longer than the packet")
+        self.position += size
+        return taken
+
+    def field(self) -> bytes:
+        """Take a text, or bytes with a length of two bytes before them."""
+        return self.take(int.from_bytes(self.take(2)))
+
+    def length(self) -> int:
+        try:
+            length, self.position = read_length(self._packet, self.position)
+        except IndexError:
+            raise malformed("CONNECT ends within a length") from None
+        return length
+
+
+def refusal(level: int | None, code: int | None, *, logged_in: bool) -> bytes:
+    """Return the packet that tells a device why its connection ends; empty if there is none."""
+    if code is None or level is None:
+        return b""
+    if level == 5:
+        return bytes((DISCONNECT_BYTE, 1, code) if logged_in else (CONNACK_BYTE, 3, 0, code, 0))
+    if logged_in or code not in CODES_BEFORE_5:
+        return b""
+    return bytes((CONNACK_BYTE, 2, 0, CODES_BEFORE_5[code]))
+
+
+def connack_code(data: bytes | bytearray) -> int | None:
+    """Return the reason or return code of a CONNACK that begins here; None if it is not there yet.
+
+    Raises `PacketRefused` if it is something else.
+    """
+    if data[0] != CONNACK_BYTE:
+        raise PacketRefused("broker away", "the broker did not answer CONNECT", SERVER_UNAVAILABLE)
+    try:
+        _, body_at = read_length(data, 1)
+        return data[body_at + 1]
+    except IndexError:
+        return None
+
+
+# ---------------------------------------------------------------------- what comes after CONNECT
+
+
+class PacketWalker:
+    """Follows the packets that come after CONNECT, however they are cut into chunks."""
+
+    __slots__ = ("_beginning", "_first", "_has_properties", "_left", "_publish_bytes_max", "_split",
+                 "said_goodbye")  # fmt: skip
+
+    def __init__(self, level: int, payload_bytes_max: int) -> None:
+        self.said_goodbye = False
+        """Whether a DISCONNECT was among the packets."""
+        self._has_properties = level == 5
+        self._publish_bytes_max = payload_bytes_max + PACKET_OVERHEAD_BYTES
+        self._left = 0
+        """How much of the current packet is still to come."""
+        self._first = 0
+        """The first byte of the current packet."""
+        self._split = b""
+        """A type and length of which the end is still to come."""
+        self._beginning: bytes | None = None
+        """The beginning of a large PUBLISH, while it does not tell yet how large the rest is."""
+
+    def feed(self, chunk: bytes) -> bool:
+        """Follow the next chunk; return whether anything in it belongs to a PUBLISH.
+
+        Raises `PacketRefused`.
+        """
+        before = len(self._split)
+        if before:
+            chunk, self._split = self._split + chunk, b""
+        position, size, has_publish = self._left, len(chunk), False
+        if position:
+            has_publish = self._first >> 4 == PUBLISH
+            if self._beginning is not None:
+                self._look(self._beginning + chunk[:position])
+        try:
+            while position < size:
+                start = position
+                kind = KINDS[chunk[position]]
+                try:
+                    length = chunk[position + 1]
+                    position += 2
+                    if length >= 0x80:
+                        length, position = read_length(chunk, position - 1)
+                except IndexError:
+                    self._split = chunk[start:]
+                    position = size
+                    break
+                if kind == A_PUBLISH:
+                    has_publish = True
+                    if length > PACKET_OVERHEAD_BYTES:
+                        self._first = chunk[start]
+                        if length > self._publish_bytes_max:
+                            raise too_large("PUBLISH", length, self._publish_bytes_max)
+                        self._look(chunk[position : position + length])
+                elif kind == NEVER:
+                    raise malformed(f"a device may not send packets of type {chunk[start] >> 4}")
+                elif length > PACKET_OVERHEAD_BYTES:
+                    raise too_large("a packet without payload", length, PACKET_OVERHEAD_BYTES)
+                elif kind == A_DISCONNECT:
+                    self.said_goodbye = True
+                position += length
+                if position > size:
+                    self._first = chunk[start]
+        except PacketRefused as refused:
+            refused.good_bytes = max(start - before, 0)
+            raise
+        self._left = position - size
+        return has_publish
+
+    def _look(self, beginning: bytes) -> None:
+        """Check what comes before the payload of a large PUBLISH."""
+        overhead = publish_overhead(beginning, self._first, has_properties=self._has_properties)
+        self._beginning = beginning if overhead is None else None
+
+
+def publish_overhead(beginning: bytes, first: int, *, has_properties: bool) -> int | None:
+    """Return how many bytes of a PUBLISH come before its payload; None if not known yet.
+
+    `beginning` is what is there of the packet behind its length, and `first` is its first byte.
+    Raises `PacketRefused` if they are too many.
+    """
+    if len(beginning) < 2:
+        return None
+    overhead = 2 + int.from_bytes(beginning[:2]) + (2 if first & 0b110 else 0)
+    if has_properties and overhead <= PACKET_OVERHEAD_BYTES:
+        try:
+            length, behind = read_length(beginning, overhead)
+        except IndexError:
+            return None
+        overhead = behind + length
+    if overhead > PACKET_OVERHEAD_BYTES:
+        raise too_large("what is not payload in a PUBLISH", overhead, PACKET_OVERHEAD_BYTES)
+    return overhead

@@ -1,0 +1,397 @@
+"""The proxy's pure parts: packets however they are cut, the gate, places, and lines in the log."""
+
+import random
+from collections.abc import Iterator
+from itertools import pairwise
+
+import mqtt5
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from wsproto import ConnectionType
+from wsproto.connection import Connection as ClientFrames
+from wsproto.events import BytesMessage
+
+from echo_ingest.broker.node_accounts import node_password
+from echo_ingest.proxy.activity import LINES_PER_SECOND_MAX, Activity, Peer, shown
+from echo_ingest.proxy.gate import Gate
+from echo_ingest.proxy.packets import (
+    MALFORMED,
+    TOO_LARGE,
+    PacketRefused,
+    PacketWalker,
+    connect_bytes,
+    parse_connect,
+    refusal,
+    write_length,
+)
+from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.websocket import WebSocketLayer
+from echo_ingest.settings import PACKET_OVERHEAD_BYTES
+
+PAYLOAD_BYTES_MAX = 300_000
+FROM_DEVICES = (3, 4, 5, 6, 7, 8, 10, 12, 14, 15)
+
+
+def packet(first: int, body: bytes) -> bytes:
+    return bytes((first,)) + write_length(len(body)) + body
+
+
+def publish(
+    payload: bytes, *, qos: int = 1, properties: bytes | None = b"", topic: bytes = b"a/b"
+) -> bytes:
+    """Return a PUBLISH; without `properties` it is one of MQTT 3.1.1."""
+    body = len(topic).to_bytes(2) + topic + (b"\0\1" if qos else b"")
+    if properties is not None:
+        body += write_length(len(properties)) + properties
+    return packet(0x30 | qos << 1, body + payload)
+
+
+def chunks(data: bytes, cuts: list[int]) -> Iterator[bytes]:
+    edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    for start, end in pairwise(edges):
+        yield data[start:end]
+
+
+# ---------------------------------------------------------------------- what comes after CONNECT
+
+# sizes at the edges of what a length can say in one byte more, and of what is allowed
+SIZES = st.one_of(
+    st.integers(0, 300),
+    st.sampled_from([127, 128, 16_383, 16_384, PACKET_OVERHEAD_BYTES - 1, PACKET_OVERHEAD_BYTES]),
+)
+GOOD = st.one_of(
+    st.builds(
+        lambda kind, size: packet(kind << 4, bytes(size)), st.sampled_from((4, 5, 8, 10, 12)), SIZES
+    ),
+    st.builds(
+        lambda size, qos, properties: publish(bytes(size), qos=qos, properties=bytes(properties)),
+        st.one_of(SIZES, st.integers(100_000, 250_000)),
+        st.integers(0, 2),
+        st.sampled_from([0, 1, 127, 128, 20_000, PACKET_OVERHEAD_BYTES - 10]),
+    ),
+)
+BAD_PACKETS = [
+    (MALFORMED, packet(0x00, b"")),
+    (MALFORMED, packet(0x10, b"")),
+    (MALFORMED, packet(0x20, b"\0\0")),
+    (MALFORMED, packet(0x90, b"\0\0\0")),
+    (MALFORMED, packet(0xD0, b"")),
+    (MALFORMED, b"\xc0\x80\x80\x80\x80\x00"),
+    (TOO_LARGE, packet(0x82, bytes(PACKET_OVERHEAD_BYTES + 1))),
+    (TOO_LARGE, publish(b"", properties=bytes(PACKET_OVERHEAD_BYTES + 1))),
+    (TOO_LARGE, publish(bytes(100_000), properties=bytes(PACKET_OVERHEAD_BYTES - 8))),
+    (TOO_LARGE, publish(bytes(100_000), topic=bytes(65_535))),
+    (TOO_LARGE, publish(bytes(PAYLOAD_BYTES_MAX + PACKET_OVERHEAD_BYTES))),
+]
+CUTS = st.lists(st.integers(0, 2**32), max_size=30)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(GOOD, max_size=8), CUTS)
+def test_what_keeps_within_the_limits_passes_however_it_is_cut(
+    packets: list[bytes], cuts: list[int]
+) -> None:
+    walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+    kinds = b"".join(each[:1] * len(each) for each in packets)  # of each byte, its packet's
+    position = 0
+    for chunk in chunks(b"".join(packets), cuts):
+        of_publish = [first >> 4 == 3 for first in kinds[position : position + len(chunk)]]
+        has_publish = walker.feed(chunk)
+        # a type without its length, at the end, is not told yet
+        assert has_publish == any(of_publish) or (any(of_publish[-4:]) and not has_publish)
+        position += len(chunk)
+    assert not walker.said_goodbye
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(GOOD, max_size=4), st.sampled_from(BAD_PACKETS), CUTS)
+def test_what_breaks_a_limit_is_found_before_its_payload_however_it_is_cut(
+    packets: list[bytes], bad: tuple[int, bytes], cuts: list[int]
+) -> None:
+    walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+    before, (code, last) = b"".join(packets), bad
+    passed = 0
+    with pytest.raises(PacketRefused) as caught:
+        for chunk in chunks(before + last, cuts):
+            walker.feed(chunk)
+            passed += len(chunk)
+    assert caught.value.code == code
+    passed += caught.value.good_bytes
+    # all that is good has passed, and of the rest no more than a header, or a topic without an end
+    assert len(before) <= passed <= len(before) + (65_540 if code == TOO_LARGE else 5)
+
+
+@pytest.mark.parametrize("number", range(len(BAD_PACKETS)))
+def test_what_breaks_a_limit_is_found_wherever_its_beginning_is_cut(number: int) -> None:
+    code, bad = BAD_PACKETS[number]
+    for cut in (*range(1, 20), *range(65_530, 65_550)):
+        walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+        with pytest.raises(PacketRefused) as caught:
+            for chunk in chunks(bad, [cut, cut + 1]):
+                walker.feed(chunk)
+        assert caught.value.code == code
+
+
+def test_thousands_of_packets_in_chunks_of_every_size() -> None:
+    rng = random.Random(14)
+    packets = [
+        publish(bytes(rng.randrange(200)), qos=rng.randrange(3))
+        if rng.random() < 0.8
+        else packet(rng.choice((4, 8, 12)) << 4, bytes(rng.randrange(200)))
+        for _ in range(5_000)
+    ]
+    stream = b"".join(packets)
+    for size in (1, 2, 3, 7, 64, 1_000, 65_536):
+        walker = PacketWalker(4, PAYLOAD_BYTES_MAX)
+        for start in range(0, len(stream), size):
+            walker.feed(stream[start : start + size])
+        walker.feed(b"\xe0\0")  # it still stands at the beginning of a packet
+        assert walker.said_goodbye
+
+
+def test_only_mqtt_5_has_properties() -> None:
+    clip = b"\xff\xff\xff\x7f" + bytes(200_000)
+    PacketWalker(4, PAYLOAD_BYTES_MAX).feed(publish(clip, properties=None))
+    with pytest.raises(PacketRefused):
+        PacketWalker(5, PAYLOAD_BYTES_MAX).feed(publish(clip, properties=None))
+
+
+def test_a_packet_that_stops_half_way_keeps_no_more_than_its_beginning() -> None:
+    walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+    stream = publish(bytes(200_000), topic=b"a" * 60_000)
+    for start in range(0, 50_000, 500):
+        walker.feed(stream[start : start + 500])
+    kept = sum(len(value) for value in (walker._split, walker._beginning or b""))
+    assert kept <= PACKET_OVERHEAD_BYTES + 8
+
+
+# ---------------------------------------------------------------------- WebSockets
+
+
+def test_who_sends_many_small_frames_gets_small_chunks() -> None:
+    layer, client = WebSocketLayer(), ClientFrames(ConnectionType.CLIENT)
+    at_first = layer.chunk_bytes_max
+    layer.receive(
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+    )
+    layer.trusted = True
+    for _ in range(20):
+        assert layer.receive(client.send(BytesMessage(bytes(500)))) == (bytes(500), b"")
+    assert layer.chunk_bytes_max >= 8 * at_first
+    layer.receive(client.send(BytesMessage(b"")) * 100)
+    assert layer.chunk_bytes_max == at_first
+
+
+# ---------------------------------------------------------------------- CONNECT
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
+CONNECTS = st.builds(
+    mqtt5.ConnectPacket,
+    client_id=TEXTS.filter(bool),  # the codec makes up one that is empty
+    username=st.none() | TEXTS,
+    password=st.none() | st.binary(max_size=40),
+    clean_start=st.booleans(),
+    keep_alive=st.integers(0, 65_535),
+    session_expiry_interval=st.integers(0, 2**32 - 1),
+    user_properties=st.lists(st.tuples(TEXTS, TEXTS), max_size=5),
+    will=st.none()
+    | st.builds(
+        mqtt5.Will,
+        topic=st.text("abü/ ", min_size=1, max_size=40),
+        payload=st.binary(max_size=300),
+        retain=st.booleans(),
+        user_properties=st.lists(st.tuples(TEXTS, TEXTS), max_size=3),
+    ),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(CONNECTS, TEXTS)
+def test_connect_is_read_and_gets_another_login(connect: mqtt5.ConnectPacket, user: str) -> None:
+    written = connect.write()
+    for length in range(1, len(written)):
+        size = connect_bytes(written[:length])
+        assert size is None if length < 2 else size in (None, len(written))
+    parsed = parse_connect(written)
+    assert parsed.client_id.decode() == connect.client_id
+    assert parsed.user == (None if connect.username is None else connect.username.encode())
+    assert parsed.level == 5
+    changed, size = mqtt5.read(memoryview(parsed.with_login(user.encode(), b"derived")))
+    assert isinstance(changed, mqtt5.ConnectPacket)
+    assert (changed.username, changed.password) == (user, b"derived")
+    for name in ("client_id", "clean_start", "keep_alive", "session_expiry_interval"):
+        assert getattr(changed, name) == getattr(connect, name)
+    assert changed.user_properties == connect.user_properties
+    assert (changed.will is None) == (connect.will is None)
+    if changed.will is not None and connect.will is not None:
+        assert (changed.will.topic, changed.will.user_properties) == (
+            connect.will.topic,
+            connect.will.user_properties,
+        )
+
+
+@settings(deadline=None)
+@given(CONNECTS, st.integers(0, 2**16), st.integers(0, 255))
+def test_a_damaged_connect_is_refused_or_read(
+    connect: mqtt5.ConnectPacket, place: int, byte: int
+) -> None:
+    damaged = bytearray(connect.write())
+    damaged[place % len(damaged)] = byte
+    try:
+        size = connect_bytes(damaged)
+        if size == len(damaged):
+            parse_connect(bytes(damaged))
+    except PacketRefused:
+        pass
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x02\x00", b"\x30\x05", b"\x10\x80\x80\x80\x80\x01"],
+)
+def test_what_is_no_connect_is_refused_at_its_first_bytes(begun: bytes) -> None:
+    with pytest.raises(PacketRefused) as caught:
+        connect_bytes(begun)
+    assert caught.value.code == MALFORMED
+
+
+@pytest.mark.parametrize("name_and_level", [b"\0\4MQTT\4", b"\0\4MQTT\5", b"\0\6MQIsdp\3"])
+def test_a_large_connect_is_refused_once_its_version_is_known(name_and_level: bytes) -> None:
+    large = packet(0x10, name_and_level + bytes(PACKET_OVERHEAD_BYTES + 1))
+    with pytest.raises(PacketRefused) as caught:
+        connect_bytes(large[:13])
+    assert caught.value.code == TOO_LARGE
+
+
+def test_each_version_is_told_in_its_own_words() -> None:
+    assert refusal(5, 0x95, logged_in=False) == b"\x20\x03\x00\x95\x00"
+    assert refusal(5, 0x95, logged_in=True) == b"\xe0\x01\x95"
+    assert refusal(4, 0x85, logged_in=False) == b"\x20\x02\x00\x02"
+    assert refusal(4, 0x95, logged_in=False) == refusal(4, 0x85, logged_in=True) == b""
+    assert refusal(None, 0x81, logged_in=False) == refusal(5, None, logged_in=True) == b""
+
+
+def test_the_password_of_a_node_follows_from_the_secret_and_its_name() -> None:
+    passwords = {node_password(key, name) for key in (b"one", b"two") for name in ("a", "b")}
+    assert len(passwords) == 4
+    assert node_password(b"one", "a") == "bkxky00hPCjhcI8tNXvamuw3UWnTKeZp55V8c2JfVwY"
+
+
+# ---------------------------------------------------------------------- the gate
+
+
+class Held:
+    def __init__(self, gate: Gate) -> None:
+        self.passed = 0
+        gate.wait(self)
+
+    def pass_on(self) -> None:
+        self.passed += 1
+
+
+def test_the_gate_lets_those_who_wait_go_on_once() -> None:
+    gate = Gate()
+    assert gate.is_open
+    gate.close()
+    gone, waiting = Held(gate), Held(gate)
+    gate.wait(waiting)
+    gate.forget(gone)
+    assert (gate.is_open, gate.waiting) == (False, 1)
+    gate.open()
+    gate.open()
+    assert (gate.is_open, gate.waiting, waiting.passed, gone.passed) == (True, 0, 1, 0)
+
+
+# ---------------------------------------------------------------------- places and memory
+
+
+class Connection:
+    def __init__(self) -> None:
+        self.evicted_for: str | None = None
+
+    def evict(self, label: str, words: str) -> None:
+        self.evicted_for = label
+
+    def shut_down(self) -> None:
+        raise AssertionError("nobody asked for that")
+
+
+def test_a_stranger_makes_room_and_a_device_does_not() -> None:
+    places = Places(2)
+    device, stranger, newcomer, late = (Connection() for _ in range(4))
+    assert places.enter(device, "192.0.2.1")
+    places.log_in(device)
+    assert places.enter(stranger, "192.0.2.2")
+    assert places.enter(newcomer, "192.0.2.3")
+    assert (stranger.evicted_for, device.evicted_for, len(places)) == ("full", None, 2)
+    places.log_in(newcomer)
+    assert not places.enter(late, "192.0.2.4")
+    places.leave(device)
+    assert places.enter(late, "192.0.2.4")
+    for each in (late, late, newcomer):
+        places.leave(each)
+    assert len(places) == 0
+
+
+def test_who_was_evicted_cannot_log_in_any_more() -> None:
+    places = Places(1)
+    first, second = Connection(), Connection()
+    places.enter(first, "192.0.2.1")
+    places.enter(second, "192.0.2.1")
+    places.log_in(first)
+    assert places.occupants == [second]
+
+
+@pytest.mark.parametrize("flood", ["192.0.2.9", "2001:db8:0:1::"])
+def test_a_flood_of_one_origin_hits_itself(flood: str) -> None:
+    places = Places(10)
+    slow = Connection()
+    assert places.enter(slow, "192.0.2.1")
+    floods = [Connection() for _ in range(1_000)]
+    for number, each in enumerate(floods):
+        assert places.enter(each, f"{flood}{number:x}" if ":" in flood else flood)
+    assert slow.evicted_for is None
+    assert len(places) == 10
+    assert [each.evicted_for for each in floods] == ["full"] * 991 + [None] * 9
+
+
+def test_those_who_hold_the_most_before_the_log_in_make_room() -> None:
+    held = HeldBytes(1_000)
+    device, *greedy = (Connection() for _ in range(5))
+    held.hold(device, 100)
+    for each, size in zip(greedy, (250, 300, 350), strict=False):
+        held.hold(each, 100)
+        held.hold(each, size)
+    assert held.total == 1_000
+    assert {each.evicted_for for each in greedy} == {None}
+    held.hold(greedy[3], 90)
+    evicted = [each.evicted_for for each in (device, *greedy)]
+    assert evicted == [None, None, None, "memory", None]
+    assert held.total == 740
+    held.release(device)
+    held.release(device)
+    assert held.total == 640
+
+
+# ---------------------------------------------------------------------- the log
+
+
+def test_lines_of_strangers_are_limited_and_hide_no_device() -> None:
+    activity = Activity()
+    with capture_logs() as lines:
+        for _ in range(3 * LINES_PER_SECOND_MAX):
+            activity.refused(Peer("192.0.2.1", 1883), "credentials", "not authorized")
+        activity.connected(Peer("192.0.2.2", 1883))
+    refused = [line for line in lines if line["event"] == "device refused"]
+    assert LINES_PER_SECOND_MAX <= len(refused) <= 2 * LINES_PER_SECOND_MAX
+    assert lines[-1]["event"] == "device connected"
+
+
+def test_names_from_outside_are_short_and_visible() -> None:
+    assert shown(b"ridge-07") == "ridge-07"
+    assert shown("ü\u202e\n".encode() + b"\xff") == "ü\\x202e\\x0a\N{REPLACEMENT CHARACTER}"
+    assert len(shown("ü".encode() * 30_000)) == 64
