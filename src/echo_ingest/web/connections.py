@@ -22,6 +22,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct, structs
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from echo_ingest.web.problems import peers_log
+
 KEEP_ALIVE_SECONDS = 15
 REQUEST_SECONDS_MAX = 15
 GRACE_SECONDS = 3
@@ -224,6 +226,7 @@ class Connections:
                 if connection.is_too_slow(now):
                     connection.abort()
             self._bound_buffers()
+            peers_log.report()
 
     def _bound_buffers(self) -> None:
         """If it is too much, end those that have most to take, such as tabs that take nothing."""
