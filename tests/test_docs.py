@@ -20,7 +20,7 @@ from echo_ingest.broker.node_accounts import NODES_MAX
 from echo_ingest.columns import TABLES
 from echo_ingest.export.camtrap.project import read
 from echo_ingest.export.writers import COLUMNS
-from echo_ingest.metrics import DELIVERY, REGISTRY
+from echo_ingest.metrics import DELIVERY, DEVICE_CONNECTIONS, DEVICES_ACCEPTED, PROXY, REGISTRY
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES, Settings
 from echo_ingest.web.console.sessions import SESSION_SECONDS
 from echo_ingest.web.failed_attempts import FAILED_MAX, FORGIVEN_PER_SECOND
@@ -216,7 +216,9 @@ def test_each_metric_has_its_heading_type_and_labels() -> None:
         if name.startswith(("echo_ingest_", "process_"))
     }
     exposed: dict[str, str] = {}
-    for family in (*REGISTRY.collect(), *DELIVERY.collect()):
+    DEVICE_CONNECTIONS.labels("1883")
+    DEVICES_ACCEPTED.labels("1883")
+    for family in (*REGISTRY.collect(), *DELIVERY.collect(), *PROXY.collect()):
         kind = {"info": "gauge"}.get(family.type, family.type)
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         exposed[family.name + suffix] = kind
