@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,10 +217,10 @@ def test_a_service_that_is_killed_again_and_again_while_the_sink_is_away_parks_n
     publish(harness, range(1))
     eventually(lambda: sink(harness)["delivered"] == 1)
     harness.close()
-    api.freeze()
     publish_once = iter([range(1, 60)])
-    for away in (lambda: None, api.stop, lambda: api.start(trouble=503)):
-        away()
+    troubles: list[Callable[[], None]] = [api.freeze, api.stop, lambda: api.start(trouble=503)]
+    for begin in troubles:
+        begin()
         for _ in range(2):
             program = harness.up()
             for numbers in publish_once:

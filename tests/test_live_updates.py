@@ -292,6 +292,21 @@ async def test_a_tab_hears_a_beat_while_nothing_happens(
             await one.source.readuntil(b"event: beat\ndata: {}\n\n")
 
 
+async def test_what_is_rendered_for_an_operator_goes_to_operators_alone(site: Site) -> None:
+    async def parts(_: ZoneInfo, viewer: Viewer) -> dict[str, str]:
+        return {"form": viewer.form_token if viewer.may_act else "nothing to press"}
+
+    site.live.offer("forms", parts)
+    log_ins = sessions.LoginSessions(TOKENS)
+    as_operator = f"Cookie: {COOKIE}={log_ins.begin('operator')}\r\n"
+    async with tab(site, "of=forms&zone=UTC", as_operator) as operator:
+        assert await operator.parts(1) == {"form": log_ins.form_token()}
+        as_reader = f"Cookie: {COOKIE}={log_ins.begin('reader')}\r\n"
+        for headers in (as_reader, ""):
+            async with tab(site, "of=forms&zone=UTC", headers) as other:
+                assert await other.parts(1) == {"form": "nothing to press"}
+
+
 @pytest.mark.slow
 async def test_what_a_tab_is_told_ends_with_its_log_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -566,6 +566,26 @@ def test_devices_publish_by_tls(tmp_path: Path, mosquitto: Path, version: ssl.TL
         assert {each["reason"][:4] for each in tls.site.events("device refused")} == {"TLS:"}
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_that_a_device_ends_in_order_ends_its_connection_and_nothing_else(
+    tmp_path: Path, mosquitto: Path, version: ssl.TLSVersion
+) -> None:
+    with contextlib.closing(TlsSite(tmp_path, mosquitto)) as tls:
+        context = tls.authority.context(None)
+        context.minimum_version = context.maximum_version = version
+        for logs_in in (True, False):
+            stream = socket.create_connection(("127.0.0.1", tls.port), 5)
+            with context.wrap_socket(stream, server_hostname="localhost") as secured:
+                if logs_in:
+                    secured.sendall(connect_packet())
+                    assert secured.recv(100)[:1] == b"\x20"
+                with secured.unwrap() as plain:  # it waits until the proxy has said it too
+                    assert plain.recv(1) == b""
+        eventually(lambda: tls.site.events("device disconnected"))
+        assert tls.site.events("device disconnected")[0]["reason"] == "it closed the connection"
+        assert not tls.device().refused
+
+
 def test_devices_publish_by_websockets_in_tls(tmp_path: Path, mosquitto: Path) -> None:
     with contextlib.closing(TlsSite(tmp_path, mosquitto)) as tls:
         url = f"wss://localhost:{tls.site.wss_port}/mqtt"

@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import mqtt5
 import pytest
 
+from echo_ingest.journal import Journal
 from tests.harness import PUB_PASSWORD, Device, Harness, children, eventually, free_port, is_gone
 from tests.test_delivery_process import metric
 from tests.test_line import detection
@@ -140,9 +142,12 @@ def test_the_service_may_come_from_another_machine_by_the_port_for_devices(
         IOT_ENDPOINT=f"127.0.0.1:{harness.mqtt_port}",
         IOT_USER=account["user"],
         IOT_PASSWORD=account["password"],
-        IOT_CLIENT_ID="echo-ingest",
         IOT_MQTT_PORT=str(free_port()),
     )
+    # which a service has whose session is from an earlier version
+    other.data_dir.mkdir()
+    with closing(Journal(other.data_dir / "journal.db")) as journal:
+        journal.remember_session(f"echo-ingest@mqtt://127.0.0.1:{harness.mqtt_port}")
     try:
         other.wait_healthy(other.start("run"))
         assert Device(harness.mqtt_port, client_id="echo-ingest").refused

@@ -350,7 +350,7 @@ def lines_logged() -> Iterator[list[MutableMapping[str, Any]]]:
     """Yield what is logged by us, and by libraries: errors alone, and what libraries say."""
     handler = LibraryLines()
     lines: list[MutableMapping[str, Any]] = []
-    peers_log._windows.clear()
+    peers_log._limits.clear()
     logging.getLogger().addHandler(handler)
     try:
         with capture_logs() as log:

@@ -13,7 +13,7 @@ from echo_ingest.almanac import almanac_path
 from echo_ingest.settings.secrets import FOLDER
 
 SECRETS = ("session-*", "http", "operator")
-"""The service makes these only once it has a journal; `nodes add` and the broker do not."""
+"""The service makes these only once it has a journal; `nodes add` and a broker do not."""
 PROCESSES = ("web.pid", "delivery.pid")
 """They hold a number as soon as such a process has run."""
 

@@ -22,6 +22,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct, structs
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from echo_ingest.web.problems import peers_log
+
 KEEP_ALIVE_SECONDS = 15
 REQUEST_SECONDS_MAX = 15
 GRACE_SECONDS = 3
@@ -169,6 +171,13 @@ class Connections:
         while self.waiting.total > self.limits.waiting:
             self._end_waiting(self.waiting.heaviest())
 
+    def make_room(self) -> bool:
+        """End one that waits; return False if none does."""
+        if not self.waiting.total:
+            return False
+        self._end_waiting(self.waiting.heaviest())
+        return True
+
     def _end_waiting(self, address: str) -> None:
         oldest = self.waiting.oldest_of(address)
         self.waiting.discard(oldest)
@@ -217,6 +226,7 @@ class Connections:
                 if connection.is_too_slow(now):
                     connection.abort()
             self._bound_buffers()
+            peers_log.report()
 
     def _bound_buffers(self) -> None:
         """If it is too much, end those that have most to take, such as tabs that take nothing."""

@@ -76,7 +76,7 @@ async def _answer(
     return await asyncio.get_running_loop().run_in_executor(threads, answer)
 
 
-class Turns:
+class RequestTurns:
     """How many requests are under way, in all and of each address."""
 
     def __init__(self, turns_max: int, of_address_max: int) -> None:
@@ -106,15 +106,15 @@ class Turns:
 
 def questions_in_turn() -> Middleware:
     """Return middleware that holds all its routes together to so many questions at a time."""
-    return _in_turn(Turns(QUESTIONS_MAX, QUESTIONS_MAX), until_sent=False)
+    return _in_turn(RequestTurns(QUESTIONS_MAX, QUESTIONS_MAX), until_sent=False)
 
 
 def downloads_in_turn() -> Middleware:
     """Return middleware that holds all its routes together to so many downloads at a time."""
-    return _in_turn(Turns(DOWNLOADS_MAX, DOWNLOADS_OF_ADDRESS_MAX), until_sent=True)
+    return _in_turn(RequestTurns(DOWNLOADS_MAX, DOWNLOADS_OF_ADDRESS_MAX), until_sent=True)
 
 
-def _in_turn(turns: Turns, *, until_sent: bool) -> Middleware:
+def _in_turn(turns: RequestTurns, *, until_sent: bool) -> Middleware:
     def middleware(app: ASGIApp) -> ASGIApp:
         async def wait_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
             client = scope.get("client")
