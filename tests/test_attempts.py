@@ -239,6 +239,7 @@ async def test_what_is_suspected_is_offered_only_while_no_other_sink_is_written_
 
     async def alone() -> None:
         async with turns.alone() as let_others_go_on:
+            assert let_others_go_on is not None
             order.append("alone")
             await asyncio.sleep(0.02)
             order.append("survived")
@@ -254,6 +255,20 @@ async def test_what_is_suspected_is_offered_only_while_no_other_sink_is_written_
         tasks.create_task(beside("second", 0.0))
     assert order[:4] == ["first begins", "first ends", "alone", "survived"]
     assert order[4:] == ["second begins", "second ends", "ends"]
+
+
+async def test_one_that_hangs_does_not_hold_up_the_others_because_one_wants_to_be_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attempts, "QUIET_SECONDS_MAX", 0.02)
+    turns, order = Turns(), list[str]()
+    async with asyncio.timeout(10), turns.beside(), turns.alone() as let_others_go_on:
+        assert let_others_go_on is None
+        async with turns.beside():
+            order.append("goes on")
+    async with turns.alone() as let_others_go_on:
+        assert let_others_go_on is not None
+    assert order == ["goes on"]
 
 
 # ---------------------------------------------------------------------- nothing else is parked

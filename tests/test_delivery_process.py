@@ -217,11 +217,10 @@ def test_a_service_that_is_killed_again_and_again_while_the_sink_is_away_parks_n
     publish(harness, range(1))
     eventually(lambda: sink(harness)["delivered"] == 1)
     harness.close()
-    api.freeze()
     publish_once = iter([range(1, 60)])
-    away: list[Callable[[], object]] = [int, api.stop, lambda: api.start(trouble=503)]
-    for change in away:
-        change()
+    troubles: list[Callable[[], None]] = [api.freeze, api.stop, lambda: api.start(trouble=503)]
+    for begin in troubles:
+        begin()
         for _ in range(2):
             program = harness.up()
             for numbers in publish_once:

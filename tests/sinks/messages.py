@@ -115,7 +115,12 @@ def record_of(arrived: Message) -> AnyRecord:
 
 
 def arrivals(arrived: list[Message]) -> list[Arrival]:
-    return [(each, Decoder(PAYLOAD_BYTES_MAX).identify(each)) for each in arrived]
+    """Return messages as they are stored; those of earlier versions may have longer topics."""
+    identified = [Decoder(PAYLOAD_BYTES_MAX).identified(each, hashed=False) for each in arrived]
+    return [
+        (message, decoded if isinstance(decoded, Rejected) else decoded.identity)
+        for message, decoded in zip(arrived, identified, strict=True)
+    ]
 
 
 LAST = int(datetime(2105, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())

@@ -79,7 +79,7 @@ from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
 from echo_ingest.journal.open_files import JournalGone, OpenFiles
-from echo_ingest.journal.plan import AppendPlan, Arrival, Known, StoredKey, plan
+from echo_ingest.journal.plan import AppendPlan, Arrival, Known, Row, StoredKey, plan
 from echo_ingest.journal.receipt_days import LastDay
 from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
@@ -202,7 +202,7 @@ class Journal:
     def _insert(self, arrivals: Sequence[Arrival]) -> tuple[AppendPlan, LastDay]:
         """Return the plan, and the day that the clock showed at the end."""
         planned = self._insert_records(arrivals)
-        self._db.executemany(INSERT_DEAD_LETTER, planned.dead_letters)
+        self._insert_many(INSERT_DEAD_LETTER, planned.dead_letters)
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
         self._db.execute(
             "UPDATE ledger SET received = received + ?, stored = stored + ?,"
@@ -233,7 +233,7 @@ class Journal:
         planned = plan(arrivals, first_offset, known, self._unacknowledged)
         self._db.execute("SAVEPOINT batch")
         try:
-            self._db.executemany(INSERT_RECORD, planned.records)
+            self._insert_many(INSERT_RECORD, planned.records)
         except apsw.ConstraintError:
             # Some keys are there already. That is rare, so they are looked up only now, and batches
             # of new messages pay nothing for it.
@@ -241,9 +241,13 @@ class Journal:
             keys = self._stored_keys(row[1] for row in planned.records)
             known = Known(self._message, keys, known.keys_with_time)
             planned = plan(arrivals, first_offset, known, self._unacknowledged)
-            self._db.executemany(INSERT_RECORD, planned.records)
+            self._insert_many(INSERT_RECORD, planned.records)
         self._db.execute("RELEASE batch")
         return planned
+
+    def _insert_many(self, sql: str, rows: Sequence[Row]) -> None:
+        # A statement that is kept for the next time also keeps the last payload that it was given.
+        self._db.executemany(sql, rows, can_cache=False)
 
     def _stored_with_time(self, arrivals: Iterable[Arrival]) -> dict[bytes, StoredKey]:
         """Look up which arrivals with an id an earlier version has stored, under its own keys."""

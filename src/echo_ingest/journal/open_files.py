@@ -45,8 +45,10 @@ class OpenFiles:
         """Whether the journal itself is in its place, whatever else is gone."""
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._handle)
+        """Let go of the file; once more does nothing, as with a connection of SQLite."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
     def require(self) -> None:
         """Raise `JournalGone`, with the remedy in its text, if a file is not in its place.

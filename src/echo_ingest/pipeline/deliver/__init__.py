@@ -162,6 +162,8 @@ class Deliver:
         except Unavailable as error:
             return self._postpone(error)
         async with self._turns.alone() as let_others_go_on:
+            if let_others_go_on is None:
+                return IDLE_POLL_SECONDS
             return await self._offer_noted(chosen, stopping, let_others_go_on)
 
     async def _offer_noted(

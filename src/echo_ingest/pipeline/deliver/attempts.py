@@ -38,6 +38,7 @@ CHUNK_RECORDS = 32
 DEATHS_MAX = 3
 SURVIVED_SECONDS = 3.0
 AFTER_START_SECONDS = (1.0, 5.0)
+QUIET_SECONDS_MAX = 5.0
 
 NOTHING = Attempt()
 
@@ -194,12 +195,20 @@ class Turns:
                 self._quiet.set()
 
     @contextlib.asynccontextmanager
-    async def alone(self) -> AsyncIterator[Callable[[], None]]:
-        """Wait until all others have finished; yield what lets them go on before the end."""
+    async def alone(self) -> AsyncIterator[Callable[[], None] | None]:
+        """Wait until all others have finished; yield what lets them go on before the end.
+
+        Yield None if they have not finished within `QUIET_SECONDS_MAX`: a sink that hangs must not
+        hold up others.
+        """
         async with self._in_turn:
             self._free.clear()
             try:
-                await self._quiet.wait()
-                yield self._free.set
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(QUIET_SECONDS_MAX):
+                        await self._quiet.wait()
+                if self._beside:
+                    self._free.set()
+                yield None if self._beside else self._free.set
             finally:
                 self._free.set()
