@@ -19,7 +19,6 @@ from litestar import Litestar
 from yarl import URL
 
 from echo_ingest import web
-from echo_ingest.decode import Decoder
 from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.journal.cursors import Refused
@@ -30,6 +29,7 @@ from echo_ingest.settings import Settings
 from echo_ingest.sinks import SinkState
 from echo_ingest.web import api, connections, downloads, failed_attempts, reader
 from tests.harness import HTTP_TOKEN, TOKENS, free_port
+from tests.stored import as_stored
 
 PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
 RECEIVED_AT_MS = 1_789_365_000_123
@@ -84,7 +84,7 @@ class Site:
         self.conditions = Fine(self.journal)
 
     def store(self, *messages: Message) -> None:
-        self.journal.append([(m, Decoder(PAYLOAD_BYTES_MAX).identify(m)) for m in messages])
+        self.journal.append(as_stored(messages, PAYLOAD_BYTES_MAX))
 
     async def get(self, path: str, **query: str | int) -> tuple[int, Any]:
         async with self.http.get(path, params=query) as reply:
