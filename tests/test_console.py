@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from echo_ingest import web
-from echo_ingest.journal import Journal
+from echo_ingest.journal import Journal, Ledger
 from echo_ingest.settings import Settings
 from echo_ingest.web.console.assets import read_bundle
 from tests.harness import TOKENS, free_port
@@ -25,11 +25,13 @@ async def browser(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @contextlib.asynccontextmanager
-async def visiting(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+async def visiting(
+    settings: Settings, service: type[Fine] = Fine
+) -> AsyncIterator[aiohttp.ClientSession]:
     """Start the console in front of an empty journal."""
     port = free_port()
     journal = Journal(settings.data_dir / "journal.db")
-    app = web.create_app(Fine(journal), settings, TOKENS)
+    app = web.create_app(service(journal), settings, TOKENS)
     async with serving(app, port), aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         yield http
     journal.close()
@@ -64,6 +66,22 @@ async def test_an_error_is_a_page_in_words(browser: aiohttp.ClientSession) -> No
             text = await reply.text()
             assert reply.status == status and words in text, text
             assert reply.content_type == "text/html"
+
+
+class Broken(Fine):
+    """A service with a mistake of ours in it."""
+
+    async def ledger(self) -> Ledger:
+        raise RuntimeError("a detail of ours")
+
+
+async def test_a_mistake_of_ours_is_a_page_in_words_without_its_details(tmp_path: Path) -> None:
+    async with visiting(Settings(data_dir=tmp_path), Broken) as http:
+        async with http.get("/console") as reply:
+            text = await reply.text()
+            assert reply.status == 500 and reply.content_type == "text/html"
+        assert "the service&#39;s log says why" in text
+        assert "detail of ours" not in text and "RuntimeError" not in text
 
 
 async def test_the_files_of_the_bundle_are_kept_for_ever(browser: aiohttp.ClientSession) -> None:
