@@ -4,16 +4,20 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 
 from echo_ingest import web
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, Ledger
+from echo_ingest.record import Message
 from echo_ingest.settings import Settings
 from echo_ingest.web.console.assets import read_bundle
+from tests.console.browsing import browsing
 from tests.harness import TOKENS, free_port
-from tests.test_web import Fine, serving
+from tests.test_web import RECEIVED_AT_MS, Fine, serving
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,6 +49,27 @@ async def test_a_page_forbids_whatever_it_does_not_need(browser: aiohttp.ClientS
             assert "http" not in policy
             assert reply.headers.getall("Cache-Control") == ["no-store"]
             assert "<h1>" in await reply.text()
+
+
+async def test_nothing_that_a_device_sends_becomes_a_part_of_a_page(tmp_path: Path) -> None:
+    markup = "<b onclick=alert(1)>"
+    fields = {"sensor_id": f"s{markup}", "species": markup, "confidence": 63.64, "id": markup}
+    async with browsing(tmp_path) as browser:
+        for topic, sent in (("iotingestion/n", fields), (f"iotingestion/{markup}/x", {**fields})):
+            for payload in (json.dumps(sent).encode(), f"{markup} is no JSON".encode()):
+                message = Message(topic, payload, RECEIVED_AT_MS, topic.split("/")[1])
+                browser.journal.append([(message, Decoder(10_000).identify(message))])
+        assert browser.journal.ledger().stored == browser.journal.ledger().dead_letters == 2
+        browser.catch_up()
+        await browser.log_in()
+        pages = ["/console", "/console/calls", "/console/calls/1", "/console/nodes"]
+        pages += ["/console/refused", f"/console/nodes/{quote(markup, safe='')}"]
+        shown = 0
+        for path in pages:
+            assert await browser.get(path) == 200, path
+            assert "<b onclick" not in browser.text, path
+            shown += browser.text.count("&lt;b onclick=alert(1)&gt;")
+        assert shown >= len(pages) - 1
 
 
 async def test_tiles_are_the_only_thing_that_another_host_may_give(tmp_path: Path) -> None:
