@@ -100,10 +100,13 @@ def test_every_time_can_be_said(when: datetime, zone: ZoneInfo) -> None:
 
 
 def test_data_of_a_page_cannot_end_its_element() -> None:
-    value = {"name": "</script><!-- & \u2028"}
-    text = str(data(value))
+    text = str(data({"name": "</script><!-- & é \n"}))
     assert "<" not in text
-    assert json.loads(text) == value
+    assert json.loads(text) == {"name": "</script><!-- & é \n"}
+
+
+def test_what_cannot_be_seen_is_spelled_out_in_the_data_of_a_page() -> None:
+    assert json.loads(str(data({"name": "a\u2028b\u202e"}))) == {"name": r"a\u2028b\u202e"}
 
 
 def test_an_address_keeps_what_was_asked_and_changes_what_is_told() -> None:
