@@ -35,6 +35,11 @@ class Contestant(Struct, frozen=True):
     """What ends it."""
 
 
+def port_for_readers(harness: Harness) -> int:
+    """Return the port at which mosquitto itself listens: so readers differ in nothing else."""
+    return int(harness.settings["IOT_SERVICE_PORT"])
+
+
 # ---------------------------------------------------------------------- ours
 
 
@@ -45,7 +50,7 @@ def start_service(harness: Harness, scheme: Scheme = "unix") -> subprocess.Popen
         account = service_credentials(harness.data_dir)
         assert account is not None, "the broker makes it"
         ports = {
-            "mqtt": harness.mqtt_port,
+            "mqtt": port_for_readers(harness),
             "ws": harness.ws_port,
             "mqtts": int(harness.settings["IOT_TLS_PORT"]),
         }
@@ -99,7 +104,7 @@ def ours(scheme: Scheme = "mqtt") -> Contestant:
 
 def _mosquitto_sub(harness: Harness) -> list[str]:
     return [
-        *("mosquitto_sub", "-h", "127.0.0.1", "-p", str(harness.mqtt_port)),
+        *("mosquitto_sub", "-h", "127.0.0.1", "-p", str(port_for_readers(harness))),
         *("-u", SUBSCRIBER, "-P", SUB_PASSWORD, "-c", "-i", CLIENT_ID, "-q", "1", "-t", TOPIC),
     ]
 
@@ -141,7 +146,7 @@ def _plain(library: str) -> Contestant:
     def command(harness: Harness, _messages: int) -> list[str]:
         store = harness.data_dir.with_suffix(f".{library}.db")
         return [
-            *("bench.plain_consumer", library, "--port", str(harness.mqtt_port)),
+            *("bench.plain_consumer", library, "--port", str(port_for_readers(harness))),
             *("--store", str(store)),
         ]
 
@@ -152,7 +157,9 @@ PAHO = _plain("paho")
 AIOMQTT = _plain("aiomqtt")
 COUNTER = _python(
     "counter",
-    lambda harness, _messages: ["bench.counter", "--endpoint", f"127.0.0.1:{harness.mqtt_port}"],
+    lambda harness, _messages: [
+        *("bench.counter", "--endpoint", f"127.0.0.1:{port_for_readers(harness)}"),
+    ],
 )
 
 

@@ -74,7 +74,11 @@ def broker_of(
     parent = journal.parent if journal is not None else None
     with tempfile.TemporaryDirectory(prefix="echo-ingest-bench-", dir=parent) as folder:
         harness = Harness(
-            Path(folder) / "data", mosquitto=mosquitto, **_certificates(Path(folder)), **settings
+            Path(folder) / "data",
+            mosquitto=mosquitto,
+            IOT_SERVICE_PORT=str(free_port()),
+            **_certificates(Path(folder)),
+            **settings,
         )
         harness.data_dir.mkdir(mode=0o700)
         if journal is not None:
@@ -179,9 +183,10 @@ def _measure(
     publisher: Publisher,
     messages: int,
 ) -> Round:
+    without_it = _sockets(broker_pid)
     contestant.subscribe(harness)
     before = contestant.counted(harness)
-    connections = _connections(harness)
+    eventually(lambda: _sockets(broker_pid) == without_it)
     published: dict[str, float] = {}
     if mode == "drain":
         publisher.go()
@@ -189,7 +194,7 @@ def _measure(
     program = contestant.start(harness, messages)
     try:
         if mode == "live":
-            eventually(lambda: _connections(harness) > connections)
+            eventually(lambda: _sockets(broker_pid) > without_it)
             publisher.go()
         first, last = _watch(
             lambda: contestant.counted(harness) - before, program, broker_pid, messages
@@ -220,9 +225,13 @@ def _measure(
     )
 
 
-def _connections(harness: Harness) -> int:
-    """Return how many connections the broker has accepted so far."""
-    return harness.log("broker").count("New client connected")
+def _sockets(broker_pid: int) -> int:
+    """Return how many sockets the broker has: one for each connection, and those that listen."""
+    kinds = []
+    for descriptor in Path(f"/proc/{broker_pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            kinds.append(str(descriptor.readlink()))
+    return sum(kind.startswith("socket:") for kind in kinds)
 
 
 class Sample(Struct, frozen=True):

@@ -23,11 +23,10 @@ from tests.harness import Device, eventually
 ACCOUNT = Credentials("echopub", "publisher-for-tests")
 CERTIFICATE_SECRET = b"secret of certificates"
 PAYLOAD_BYTES_MAX = 48 * 1024 * 1024
-PORTS = ("mqtt", "websockets", "tls")
 
 
 class ProxySite:
-    """A mosquitto, and a proxy with up to three ports."""
+    """A mosquitto, and a proxy with up to four ports."""
 
     def __init__(
         self,
@@ -54,20 +53,20 @@ class ProxySite:
             f"max_packet_size {PAYLOAD_BYTES_MAX + 65_536}\nset_tcp_nodelay true\nsys_interval 1\n"
         )
         self.start_broker()
-        listening = [socket.socket() for _ in range(3 if tls else 2)]
+        listening = [socket.socket() for _ in range(4 if tls else 2)]
         for each in listening:
             each.bind(("127.0.0.1", 0))
         self.ports = [each.getsockname()[1] for each in listening]
         self.mqtt_port, self.ws_port = self.ports[:2]
-        self.tls_port = self.ports[-1]
+        self.tls_port, self.wss_port = self.ports[-2:]
         self._line, theirs = socket.socketpair()
         bootstrap = ProxyBootstrap(
             listeners=tuple(
                 DeviceListener(
                     each.fileno(),
                     port,
-                    "websockets" if index == 1 else "mqtt",
-                    tls if index == 2 else None,
+                    "websockets" if index in (1, 3) else "mqtt",
+                    tls if index in (2, 3) else None,
                 )
                 for index, (each, port) in enumerate(zip(listening, self.ports, strict=True))
             ),

@@ -7,6 +7,7 @@ import socket
 import threading
 
 FILES_BESIDE = 200
+TABS_OF_ADDRESS = 500
 TAIL_BYTES = 64
 
 
@@ -42,8 +43,11 @@ class Tabs:
 
     def _read(self) -> None:
         with selectors.DefaultSelector() as selector, contextlib.ExitStack() as sockets:
-            for _ in range(self._count):
-                tab = sockets.enter_context(socket.create_connection(self._address, timeout=30))
+            for number in range(self._count):
+                ours = f"127.0.0.{1 + number // TABS_OF_ADDRESS}", 0
+                tab = sockets.enter_context(
+                    socket.create_connection(self._address, timeout=30, source_address=ours)
+                )
                 tab.sendall(self._request)
                 tab.setblocking(False)
                 selector.register(tab, selectors.EVENT_READ, b"")

@@ -366,7 +366,6 @@ def test_no_secret_is_in_a_log_an_error_or_a_metric(one_harness: Harness, tmp_pa
         *passwords.values(),
         node_password,
         service.read_text().split('"password":"')[1].split('"')[0],
-        (folder / "session").read_text().strip(),
         *authority.key.read_text().splitlines()[1:-1],
     }
     for name in names[:4]:
@@ -398,7 +397,7 @@ def test_no_secret_is_in_a_log_an_error_or_a_metric(one_harness: Harness, tmp_pa
         for secret in secrets
         if secret.encode() in path.read_bytes()
     }
-    assert holding == {"queues"}  # they have the name of our session
+    assert holding == {"queues"}  # in which the broker's queue for our session has its name
 
 
 @pytest.mark.parametrize("on_terminal", [True, False])

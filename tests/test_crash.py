@@ -46,7 +46,7 @@ def test_a_seed_replays_the_plan() -> None:
     assert faults != plan(SEED + 1, 100, 10_000)
     assert sum(fault.kind == "kill" for fault in faults) == 100
     assert {target for fault in faults for target in fault.targets} >= {
-        *("mosquitto", "broker", "service", "delivery", "api", "devices")
+        *("mosquitto", "proxy", "broker", "service", "delivery", "api", "devices")
     }
     assert [fault.after for fault in faults] == sorted(fault.after for fault in faults)
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,102 @@ def test_one_that_stands_still_when_the_service_is_killed_is_ended_by_the_next_s
     assert is_gone(delivery)
     publish(harness, range(20))
     eventually(lambda: sink(harness)["delivered"] == 20)
+
+
+DEADLY_LIBRARY = """
+import aiohttp, os, signal
+
+request = aiohttp.ClientSession._request
+
+def deadly(session, method, address, **options):
+    if b"n30" in (options.get("data") or b""):
+        %s
+    return request(session, method, address, **options)
+
+aiohttp.ClientSession._request = deadly
+"""
+"""Loaded by each Python at its start: the process ends in the call for record n30."""
+
+
+KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+def others_are_delivered(harness: Harness) -> bool:
+    figures = sink(harness)
+    return bool(figures["delivered"] == 59 and figures["parked"] == 1)
+
+
+@pytest.mark.parametrize(
+    ("end", "bulk"),
+    [(KILLED, "true"), (KILLED, "false"), ("os._exit(3)", "true"), ("raise RuntimeError", "true")],
+)
+def test_a_record_that_ends_it_is_parked_and_all_others_are_delivered(
+    harness: Harness, api: Api, tmp_path: Path, bulk: str, end: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DEADLY_LIBRARY % end)
+    harness.settings |= {"PYTHONPATH": str(tmp_path), "IOT_API_BULK": bulk}
+    harness.up()
+    publish(harness, range(60))
+    eventually(lambda: others_are_delivered(harness), seconds=90)
+    assert api.numbers() == {f"n{number}": 1 for number in range(60) if number != 30}
+    (row,) = harness.http("/api/parked")[1]["parked"]
+    assert (row["offset"], row["attempts"]) == (31, 1)
+    assert "3 times in a row" in row["reason"]
+    publish(harness, range(60, 90))
+    eventually(lambda: sink(harness)["delivered"] == 89, seconds=30)
+    assert harness.log("up").count("delivery process ended") == 4
+
+
+def test_a_record_that_takes_the_whole_service_with_it_is_parked_too(
+    harness: Harness, api: Api, tmp_path: Path
+) -> None:
+    """As where the kernel ends a container as a whole, because its memory is used up."""
+    api.stop()
+    harness.up()
+    publish(harness, range(60))
+    eventually(lambda: sink(harness)["backlog"] == 60)
+    harness.close()
+    api.start()
+    end = f"os.kill(os.getppid(), signal.SIGKILL), {KILLED}"
+    (tmp_path / "sitecustomize.py").write_text(DEADLY_LIBRARY % end)
+    harness.settings["PYTHONPATH"] = str(tmp_path)
+    starts = 0
+    while True:
+        program = harness.start("up")
+        starts += 1
+        eventually(lambda: program.poll() is not None or others_are_delivered(harness))  # noqa: B023
+        if program.poll() is None:
+            break
+        assert starts < 6
+    assert starts == 5
+    assert api.numbers() == {f"n{number}": 1 for number in range(60) if number != 30}
+
+
+def test_a_service_that_is_killed_again_and_again_while_the_sink_is_away_parks_nothing(
+    harness: Harness, api: Api
+) -> None:
+    rng = random.Random(4)
+    harness.up()
+    publish(harness, range(1))
+    eventually(lambda: sink(harness)["delivered"] == 1)
+    harness.close()
+    publish_once = iter([range(1, 60)])
+    troubles: list[Callable[[], None]] = [api.freeze, api.stop, lambda: api.start(trouble=503)]
+    for begin in troubles:
+        begin()
+        for _ in range(2):
+            program = harness.up()
+            for numbers in publish_once:
+                publish(harness, numbers)
+            delivery = eventually(lambda: harness.delivery_pid(program))  # noqa: B023
+            killed_at = time.monotonic() + rng.uniform(0.0, 4.0)
+            eventually(lambda: time.monotonic() > killed_at)  # noqa: B023
+            os.kill(delivery, signal.SIGKILL)
+            harness.kill(program)
+    api.change(trouble="")
+    harness.up()
+    eventually(lambda: sink(harness)["delivered"] == 60, seconds=60)
+    assert sink(harness)["parked"] == 0
 
 
 async def test_one_that_stands_still_is_killed_and_started_again_and_is_not_called_well(

@@ -15,11 +15,16 @@ import apsw
 import pytest
 
 from echo_ingest import web
+from echo_ingest.broker import LINES_PER_SECOND_MAX
+from echo_ingest.broker.node_accounts import NODES_MAX
 from echo_ingest.columns import TABLES
 from echo_ingest.export.camtrap.project import read
 from echo_ingest.export.writers import COLUMNS
-from echo_ingest.metrics import DELIVERY, REGISTRY
-from echo_ingest.settings import Settings
+from echo_ingest.metrics import DELIVERY, DEVICE_CONNECTIONS, DEVICES_ACCEPTED, PROXY, REGISTRY
+from echo_ingest.settings import PACKET_OVERHEAD_BYTES, Settings
+from echo_ingest.web.console.sessions import SESSION_SECONDS
+from echo_ingest.web.failed_attempts import FAILED_MAX, FORGIVEN_PER_SECOND
+from echo_ingest.web.form_body import BODY_BYTES_MAX, BODY_SECONDS_MAX, FIELDS_MAX
 from tests.harness import TOKENS
 
 ROOT = Path(__file__).parents[1]
@@ -211,7 +216,9 @@ def test_each_metric_has_its_heading_type_and_labels() -> None:
         if name.startswith(("echo_ingest_", "process_"))
     }
     exposed: dict[str, str] = {}
-    for family in (*REGISTRY.collect(), *DELIVERY.collect()):
+    DEVICE_CONNECTIONS.labels("1883")
+    DEVICES_ACCEPTED.labels("1883")
+    for family in (*REGISTRY.collect(), *DELIVERY.collect(), *PROXY.collect()):
         kind = {"info": "gauge"}.get(family.type, family.type)
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         exposed[family.name + suffix] = kind
@@ -248,6 +255,26 @@ def test_each_column_of_an_export_has_its_row() -> None:
     assert described == {
         (TABLES[of_kind], column.name) for of_kind, columns in COLUMNS.items() for column in columns
     }
+
+
+def test_the_limits_that_a_page_names_are_those_of_the_code() -> None:
+    page = " ".join((DOCS / "access.md").read_text().split())
+    settings = Settings()
+    guesses = f"{FAILED_MAX} from one address, then {60 * FORGIVEN_PER_SECOND:.0f} a minute"
+    form = f"{BODY_BYTES_MAX // 1024} KiB, {FIELDS_MAX} fields, {BODY_SECONDS_MAX:g} s"
+    reader_days = SESSION_SECONDS["reader"] // 86_400
+    operator_hours = SESSION_SECONDS["operator"] // 3_600
+    payload_mib, overhead_kib = settings.payload_bytes_max >> 20, PACKET_OVERHEAD_BYTES >> 10
+    for phrase in (
+        f"| wrong tokens over HTTP, the console included | {guesses} |",
+        f"| a form sent to the console | {form} |",
+        f"{reader_days} days for a reader and {operator_hours} hours for an operator",
+        f"| nodes | {NODES_MAX:,} |",
+        f"| connections | {settings.connections_max:,} at each port |",
+        f"| a message | {payload_mib} MiB, and {overhead_kib} KiB for topic and properties |",
+        f"The log takes at most {LINES_PER_SECOND_MAX} lines a second",
+    ):
+        assert phrase in page, phrase
 
 
 def test_the_project_file_shown_is_one(tmp_path: Path) -> None:

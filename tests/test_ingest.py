@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import mqtt5
@@ -11,7 +11,8 @@ import pytest
 
 from echo_ingest import metrics
 from echo_ingest.decode import Decoder
-from echo_ingest.journal import Journal, JournalFull
+from echo_ingest.journal import Journal, JournalFull, connect
+from echo_ingest.mqtt import Session, packets
 from echo_ingest.pipeline.ingest import Ingest, pace
 from echo_ingest.record import Message
 from tests.harness import Device, Harness, eventually
@@ -144,39 +145,90 @@ def test_the_part_of_the_disk_that_must_stay_free_is_left_whole(tmp_path: Path) 
             assert (journal.room_bytes() > 0) == has_room
 
 
-async def test_while_nothing_is_acknowledged_reading_stops_before_memory_is_full(
-    tmp_path: Path,
+@contextlib.asynccontextmanager
+async def ingesting(session: Session, journal: Journal) -> AsyncIterator[Ingest]:
+    """Run the first half of the line."""
+    ingest = Ingest(
+        session,
+        journal,
+        Decoder(2_000_000),
+        batch_records_max=10,
+        linger_seconds=0.001,
+        on_stored=lambda: None,
+    )
+    running = asyncio.create_task(ingest.run())
+    yield ingest
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def published(payload: bytes, packet_id: int, *, redelivered: bool = False) -> bytes:
+    return mqtt5.PublishPacket(
+        "iotingestion/n",
+        payload,
+        qos=mqtt5.QoS.AT_LEAST_ONCE,
+        packet_id=packet_id,
+        duplicate=redelivered,
+    ).write()
+
+
+@pytest.mark.parametrize(("count", "size"), [(32, 1_000_000), (50_000, 20)])
+async def test_what_cannot_be_stored_is_not_acknowledged_and_memory_for_it_is_bounded(
+    tmp_path: Path, count: int, size: int
 ) -> None:
-    megabyte = 1_000_000
+    acknowledgements = bytearray()
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def send() -> None:
+            for packet_id in range(1, count + 1):
+                writer.write(published(packet_id.to_bytes(2) * (size // 2), packet_id))
+                await writer.drain()
+
         await greet(reader, writer)
-        for packet_id in range(1, 33):
-            packet = mqtt5.PublishPacket(
-                "iotingestion/n",
-                packet_id.to_bytes(2) * (megabyte // 2),
-                qos=mqtt5.QoS.AT_LEAST_ONCE,
-                packet_id=packet_id,
-            )
-            writer.write(packet.write())
-            await writer.drain()
-        await reader.read()
+        sending = asyncio.create_task(send())
+        while data := await reader.read(1_000):
+            acknowledgements.extend(data.replace(packets.PINGREQ, b""))
+        sending.cancel()
 
     with contextlib.closing(Journal(tmp_path / "journal.db", bytes_max=1)) as journal:
-        async with scripted(play) as session:
-            ingest = Ingest(
-                session,
-                journal,
-                Decoder(2 * megabyte),
-                batch_records_max=10,  # what was taken and cannot be stored counts as well
-                linger_seconds=0.001,
-                on_stored=lambda: None,
-            )
-            running = asyncio.create_task(ingest.run())
+        async with scripted(play) as session, ingesting(session, journal) as ingest:
+            await poll(lambda: _answer(ingest.blocked is not None))
+            # What was taken and cannot be stored counts as well: it stops before all is here.
             await poll(lambda: _answer(session._inbox.is_full))
-            assert ingest.blocked is not None
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            assert acknowledgements == b""
+        assert journal.ledger().received == 0
+
+
+async def test_what_is_stored_when_its_connection_is_gone_is_known_when_it_comes_again(
+    tmp_path: Path,
+) -> None:
+    payload, connections = b'{"status":"online","nodeId":"n"}', 0
+    is_lost, acknowledgements = asyncio.Event(), bytearray()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        is_again = connections > 1
+        await greet(reader, writer)
+        writer.write(published(payload, 1, redelivered=is_again))
+        if not is_again:
+            await is_lost.wait()
+            writer.close()
+        while data := await reader.read(1_000):
+            acknowledgements.extend(data.replace(packets.PINGREQ, b""))
+
+    path = tmp_path / "journal.db"
+    with contextlib.closing(Journal(path)) as journal, contextlib.closing(connect(path)) as other:
+        journal._db.set_busy_timeout(10)
+        other.execute("BEGIN IMMEDIATE")  # until the connection is gone, nothing can be stored
+        async with scripted(play) as session, ingesting(session, journal) as ingest:
+            await poll(lambda: _answer(ingest.blocked is not None))
+            is_lost.set()
+            await poll(lambda: _answer(not session.is_connected))
+            other.execute("ROLLBACK")
+            await poll(lambda: _answer(bool(acknowledgements)))
+        ledger = journal.ledger()
+    assert (ledger.received, ledger.stored, ledger.duplicates) == (2, 1, 1)
 
 
 @pytest.mark.slow

@@ -170,6 +170,9 @@ def test_the_same_id_of_another_sensor_or_topic_is_another_message(path: Path) -
         Attempt(sensor="ridge-08"),
         Attempt(topic="iotingestion/creek-02"),
         Attempt(id="ridge-07-42"),
+        Attempt(id=NOON),  # a time alone: nothing else in the key's first bytes is of the sensor
+        Attempt(id=NOON, sensor="ridge-08"),
+        Attempt(id=NOON, topic="iotingestion/creek-02"),
     ]
     with opened(path) as journal:
         for stamp in stamps(50):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,6 +31,7 @@ class Site:
         self.port = port
         self.word = "quiet"
         self.rendered: list[str] = []
+        self.takes_seconds = 0.0
         self.problem: Exception | None = None
         self.live = LiveUpdates(file)
         self.live.offer("pond", self.parts)
@@ -39,6 +41,7 @@ class Site:
         self.rendered.append(zone.key)
         if self.problem is not None:
             raise self.problem
+        await asyncio.sleep(self.takes_seconds)
         return {"still": "<p>\nwater</p>", "word": f"<p>{self.word} in {zone.key}</p>"}
 
     def say(self, word: str) -> None:
@@ -79,9 +82,14 @@ class Stream:
 
 @contextlib.asynccontextmanager
 async def tab(
-    site: Site, query: str = "of=pond&zone=UTC", headers: str = ""
+    site: Site,
+    query: str = "of=pond&zone=UTC",
+    headers: str = "",
+    address: str = "127.0.0.1",
 ) -> AsyncIterator[Stream]:
-    source, sink = await asyncio.open_connection("127.0.0.1", site.port, limit=LINE_BYTES_MAX)
+    source, sink = await asyncio.open_connection(
+        "127.0.0.1", site.port, limit=LINE_BYTES_MAX, local_addr=(address, 0)
+    )
     sink.write(f"GET /console/live?{query} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode())
     stream = Stream(source, sink)
     yield stream
@@ -209,6 +217,67 @@ async def test_beyond_the_most_tabs_one_is_told_so_until_another_is_closed(
         assert await status(again) == 200
 
 
+async def test_one_address_cannot_have_all_tabs_and_zones(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "TABS_OF_ADDRESS_MAX", 3)
+    monkeypatch.setattr(live_module, "WATCHED_OF_ADDRESS_MAX", 2)
+    monkeypatch.setattr(live_module, "WATCHED_MAX", 3)
+    async with contextlib.AsyncExitStack() as open_ones:
+
+        async def opened(zone: str, address: str) -> int:
+            stream = tab(site, f"of=pond&zone={zone}", address=address)
+            return await status(await open_ones.enter_async_context(stream))
+
+        assert await opened("UTC", "127.0.0.1") == 200
+        assert await opened("Asia/Tokyo", "127.0.0.1") == 200
+        assert await opened("Europe/Oslo", "127.0.0.1") == 503, "a third zone"
+        assert await opened("UTC", "127.0.0.1") == 200
+        assert await opened("UTC", "127.0.0.1") == 503, "a fourth tab"
+        assert await opened("Europe/Oslo", "127.0.0.2") == 200
+        assert await opened("Europe/Rome", "127.0.0.2") == 503, "more zones than there may be"
+        assert await opened("UTC", "127.0.0.2") == 200, "what others watch already"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("earlier", [True, False])
+async def test_many_zones_of_one_person_do_not_slow_down_those_of_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    monkeypatch.setattr(live_module, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(live_module, "STALE_SECONDS", 0.1)
+    site.takes_seconds = 0.02
+    zones = [f"Etc/GMT{hours:+}" for hours in range(-14, 13)]
+    ours = "of=pond&zone=Australia/Hobart"
+    async with contextlib.AsyncExitStack() as open_ones:
+        enter = open_ones.enter_async_context
+        if earlier:
+            await enter(tab(site, ours, address="127.0.0.2"))
+        for zone in zones:
+            await enter(tab(site, f"of=pond&zone={zone.replace('+', '%2B')}"))
+        if not earlier:
+            await enter(tab(site, ours, address="127.0.0.2"))
+            await enter(tab(site, ours, address="127.0.0.3"))
+        async with asyncio.timeout(20):
+            while set(site.rendered) < {*zones, "Australia/Hobart"}:
+                await asyncio.sleep(0.01)
+            site.rendered.clear()
+            while site.rendered.count("Etc/GMT+12") < 3:
+                await asyncio.sleep(0.01)
+    at = [index for index, zone in enumerate(site.rendered) if zone == "Australia/Hobart"]
+    assert max(later - sooner for sooner, later in pairwise(at)) <= 8
+    counts = [site.rendered.count(zone) for zone in zones]
+    assert min(counts) >= 2, "the others have their turn as well"
+
+
+async def test_a_number_of_no_event_that_is_very_long_is_no_error(site: Site) -> None:
+    async with tab(site) as one:
+        await one.parts()
+    epoch = one.last_id.partition("-")[0]
+    async with tab(site, headers=f"Last-Event-ID: {epoch}-{'9' * 5_000}\r\n") as again:
+        assert len(await again.parts()) == 2
+
+
 async def test_what_is_no_topic_is_not_found(site: Site) -> None:
     async with tab(site, "of=sea") as one:
         assert await status(one) == 404
@@ -221,6 +290,21 @@ async def test_a_tab_hears_a_beat_while_nothing_happens(
     async with tab(site) as one:
         async with asyncio.timeout(5):
             await one.source.readuntil(b"event: beat\ndata: {}\n\n")
+
+
+async def test_what_is_rendered_for_an_operator_goes_to_operators_alone(site: Site) -> None:
+    async def parts(_: ZoneInfo, viewer: Viewer) -> dict[str, str]:
+        return {"form": viewer.form_token if viewer.may_act else "nothing to press"}
+
+    site.live.offer("forms", parts)
+    log_ins = sessions.LoginSessions(TOKENS)
+    as_operator = f"Cookie: {COOKIE}={log_ins.begin('operator')}\r\n"
+    async with tab(site, "of=forms&zone=UTC", as_operator) as operator:
+        assert await operator.parts(1) == {"form": log_ins.form_token()}
+        as_reader = f"Cookie: {COOKIE}={log_ins.begin('reader')}\r\n"
+        for headers in (as_reader, ""):
+            async with tab(site, "of=forms&zone=UTC", headers) as other:
+                assert await other.parts(1) == {"form": "nothing to press"}
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ import msgspec
 import pytest
 from bson import ObjectId, json_util
 from bson.raw_bson import RawBSONDocument
-from pymongo import AsyncMongoClient, MongoClient
+from pymongo import AsyncMongoClient, MongoClient, monitoring
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
     AutoReconnect,
@@ -424,6 +424,33 @@ async def sink(port: int, database: Database) -> AsyncIterator[MongoDb]:
 
 async def documents(database: Database, collection: str) -> list[dict[str, Any]]:
     return [each async for each in database[collection].find().sort("_id", 1)]
+
+
+class Commands(monitoring.CommandListener):
+    """What clients have sent since this was made, as the server gets it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        monitoring.register(self)
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.sent.append(event.command)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+
+@pytest.mark.slow
+async def test_each_write_asks_for_the_disks_of_a_majority(database: Database, port: int) -> None:
+    commands = Commands()
+    sink = MongoDb(mongodb.url(port), "objects", PATIENCE_SECONDS)
+    await sink.write([delivery(message(number), number) for number in range(10)])
+    await sink.close()
+    writes = [each for each in commands.sent if "update" in each]
+    assert {each["update"] for each in writes} >= {"events", "species", "nodes"}
+    for each in writes:
+        assert (each["writeConcern"]["w"], each["writeConcern"]["j"]) == ("majority", True)
 
 
 @pytest.mark.slow

@@ -262,6 +262,43 @@ async def test_pubacks_leave_in_the_order_the_messages_came() -> None:
         assert await asyncio.wait_for(received, 10) == [9, 4, 7, 1]
 
 
+async def test_an_orderly_end_waits_until_the_broker_has_read_the_acknowledgements() -> None:
+    """A broker that finds the connection closed drops what it has not read."""
+    sent, before_answer = bytearray(), bytearray()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        writer.write(
+            mqtt5.PublishPacket(
+                "iotingestion/a", b"x", qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=7
+            ).write()
+        )
+        while data := await reader.read(1_000):
+            sent.extend(data)
+            if sent.count(packets.PINGREQ) == 2 and not before_answer:  # one is sent at the start
+                before_answer.extend(sent)
+                writer.write(mqtt5.PingRespPacket().write())
+
+    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    endpoint = Endpoint("mqtt", "127.0.0.1", port)
+    session = Session(
+        SessionOptions(
+            endpoint=endpoint,
+            client_id="me",
+            topic_filters=(FILTER,),
+            session_expiry_seconds=60,
+        )
+    )
+    async with running(session):
+        assert session.ack(await batch_of(session, 1))
+    puback, goodbye = b"\x40\x02\x00\x07", mqtt5.DisconnectPacket().write()
+    await poll(lambda: _true(sent.endswith(goodbye)))
+    server.close()
+    assert 0 <= before_answer.find(puback) < before_answer.rfind(packets.PINGREQ)
+    assert sent == before_answer + goodbye
+
+
 async def test_it_stops_reading_at_its_own_limit_whatever_the_broker_sends() -> None:
     total = HELD_MESSAGES_MAX + 30_000
 

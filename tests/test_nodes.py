@@ -82,11 +82,13 @@ def test_only_nodes_that_are_on_have_rules_and_devices_never_read_what_others_se
     nodes = [
         NodeAccount(name="ridge-07", made_at=MADE_AT, hash=HASH),
         NodeAccount(name="creek-03", made_at=MADE_AT, hash=HASH, disabled=True),
+        # Its certificate stays valid: what it may do is all that can be taken from it.
+        NodeAccount(name="swamp-01", made_at=MADE_AT, hash=None, disabled=True),
     ]
     rules = access_rules(Settings(topic="iotingestion/#"), nodes)
     _, own = rules.split("user ridge-07\n")
     assert own == "topic write iotingestion/ridge-07/#\ntopic read iotreceipts/ridge-07/#\n"
-    assert "creek-03" not in rules
+    assert "creek-03" not in rules and "swamp-01" not in rules
 
 
 # ---------------------------------------------------------------------- the file

@@ -317,6 +317,15 @@ async def test_a_repeat_writes_nothing_at_all(database: Database) -> None:
     assert sum(len(after[table]) for table in COLUMNS) == 20
 
 
+async def test_what_it_has_taken_is_on_its_disk_whatever_the_server_does_by_default(
+    database: Database,
+) -> None:
+    await database.execute("ALTER DATABASE echo SET synchronous_commit = off")
+    await database.sink.write([delivery(1, message(1))])
+    assert database.sink._connection is not None
+    assert await database.sink._connection.fetchval("SHOW synchronous_commit") == "on"
+
+
 # ---------------------------------------------------------------------- refusals
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -564,6 +564,42 @@ def test_devices_publish_by_tls(tmp_path: Path, mosquitto: Path, version: ssl.TL
             assert stream.recv(100)[:1] in (b"\x15", b"")  # an alert
         eventually(lambda: len(tls.site.events("device refused")) == 2)
         assert {each["reason"][:4] for each in tls.site.events("device refused")} == {"TLS:"}
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_that_a_device_ends_in_order_ends_its_connection_and_nothing_else(
+    tmp_path: Path, mosquitto: Path, version: ssl.TLSVersion
+) -> None:
+    with contextlib.closing(TlsSite(tmp_path, mosquitto)) as tls:
+        context = tls.authority.context(None)
+        context.minimum_version = context.maximum_version = version
+        for logs_in in (True, False):
+            stream = socket.create_connection(("127.0.0.1", tls.port), 5)
+            with context.wrap_socket(stream, server_hostname="localhost") as secured:
+                if logs_in:
+                    secured.sendall(connect_packet())
+                    assert secured.recv(100)[:1] == b"\x20"
+                with secured.unwrap() as plain:  # it waits until the proxy has said it too
+                    assert plain.recv(1) == b""
+        eventually(lambda: tls.site.events("device disconnected"))
+        assert tls.site.events("device disconnected")[0]["reason"] == "it closed the connection"
+        assert not tls.device().refused
+
+
+def test_devices_publish_by_websockets_in_tls(tmp_path: Path, mosquitto: Path) -> None:
+    with contextlib.closing(TlsSite(tmp_path, mosquitto)) as tls:
+        url = f"wss://localhost:{tls.site.wss_port}/mqtt"
+        context = tls.authority.context(None)
+        with connect(url, ssl=context, subprotocols=[Subprotocol("mqtt")]) as opened:
+            opened.send(connect_packet())
+            assert opened.recv(5, decode=False)[:1] == b"\x20"
+            opened.send(publish(bytes(2_000_000)))
+            assert opened.recv(5, decode=False)[:1] == b"\x40"
+            opened.send(b"\0\0")
+            assert opened.recv(5) == b"\xe0\x01\x81"
+            with pytest.raises(ConnectionClosedOK):
+                opened.recv(5)
+        assert not tls.site.events("fault in the proxy")
 
 
 def test_a_certificate_logs_in_as_its_name_whatever_is_said(

@@ -88,7 +88,7 @@ BAD_PACKETS = [
 CUTS = st.lists(st.integers(0, 2**32), max_size=30)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(GOOD, max_size=8), CUTS)
 def test_what_keeps_within_the_limits_passes_however_it_is_cut(
     packets: list[bytes], cuts: list[int]
@@ -105,7 +105,7 @@ def test_what_keeps_within_the_limits_passes_however_it_is_cut(
     assert not walker.said_goodbye
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(GOOD, max_size=4), st.sampled_from(BAD_PACKETS), CUTS)
 def test_what_breaks_a_limit_is_found_before_its_payload_however_it_is_cut(
     packets: list[bytes], bad: tuple[int, bytes], cuts: list[int]
@@ -191,7 +191,7 @@ def test_who_sends_many_small_frames_gets_small_chunks() -> None:
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
 CONNECTS = st.builds(
     mqtt5.ConnectPacket,
-    client_id=TEXTS,
+    client_id=TEXTS.filter(bool),  # the codec makes up one that is empty
     username=st.none() | TEXTS,
     password=st.none() | st.binary(max_size=40),
     clean_start=st.booleans(),
@@ -209,7 +209,7 @@ CONNECTS = st.builds(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(CONNECTS, TEXTS)
 def test_connect_is_read_and_gets_another_login(connect: mqtt5.ConnectPacket, user: str) -> None:
     written = connect.write()
@@ -234,6 +234,7 @@ def test_connect_is_read_and_gets_another_login(connect: mqtt5.ConnectPacket, us
         )
 
 
+@settings(deadline=None)
 @given(CONNECTS, st.integers(0, 2**16), st.integers(0, 255))
 def test_a_damaged_connect_is_refused_or_read(
     connect: mqtt5.ConnectPacket, place: int, byte: int
@@ -358,19 +359,22 @@ def test_a_flood_of_one_origin_hits_itself(flood: str) -> None:
     assert [each.evicted_for for each in floods] == ["full"] * 991 + [None] * 9
 
 
-def test_who_holds_the_most_before_the_log_in_makes_room() -> None:
+def test_those_who_hold_the_most_before_the_log_in_make_room() -> None:
     held = HeldBytes(1_000)
-    device, *greedy = (Connection() for _ in range(4))
+    device, *greedy = (Connection() for _ in range(5))
     held.hold(device, 100)
-    for each in greedy[:2]:
+    for each, size in zip(greedy, (250, 300, 350), strict=False):
         held.hold(each, 100)
-        held.hold(each, 400)
-    assert held.total == 900
-    held.hold(greedy[2], 450)
-    assert [each.evicted_for for each in (device, *greedy)] == [None, None, None, "memory"]
+        held.hold(each, size)
+    assert held.total == 1_000
+    assert {each.evicted_for for each in greedy} == {None}
+    held.hold(greedy[3], 90)
+    evicted = [each.evicted_for for each in (device, *greedy)]
+    assert evicted == [None, None, None, "memory", None]
+    assert held.total == 740
     held.release(device)
     held.release(device)
-    assert held.total == 800
+    assert held.total == 640
 
 
 # ---------------------------------------------------------------------- the log

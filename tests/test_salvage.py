@@ -20,8 +20,10 @@ from typing import NamedTuple
 import apsw
 import pytest
 
+from echo_ingest.decode import Decoder
 from echo_ingest.journal import Arrival, Entry, Journal, JournalUnusable
 from echo_ingest.journal.cursors import Refused
+from echo_ingest.journal.decoding import DAMAGED, decode_entry
 from echo_ingest.journal.entries import ENTRY_COLUMNS, to_entry
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.journal.recovery.detect import find_damage, is_damage, note_of, noted, noting
@@ -402,6 +404,9 @@ def test_a_change_in_any_column_of_a_record_is_known_when_it_is_read(
     assert changed
     read = journal.read("api", 500)
     assert sum(entry.damaged for entry in read) == changed
+    # None of them goes on to a sink, nor to whoever reads.
+    records = [decode_entry(Decoder(1_000_000), entry) for entry in read]
+    assert [record == DAMAGED for record in records] == [entry.damaged for entry in read]
     with contextlib.closing(JournalReader(journal.path)) as reader:
         assert [entry.damaged for entry in entries(reader)] == [e.damaged for e in read]
     journal.close()

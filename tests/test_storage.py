@@ -25,6 +25,7 @@ from echo_ingest.broker.node_accounts import NodesUnusable, change_nodes
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, JournalFull, JournalGone
 from echo_ingest.journal.reader import JournalReader
+from echo_ingest.journal.recovery.detect import noted
 from echo_ingest.process.files import why_unwritable
 from echo_ingest.process.orphans import lock_file
 from echo_ingest.record import Message
@@ -121,13 +122,36 @@ def test_nothing_more_is_stored_in_a_journal_that_is_gone(tmp_path: Path, loss: 
         with pytest.raises(JournalGone, match=LOSSES[loss]):
             append(journal, 50)
         if loss is moved:
-            now_at = now_at.rename(folder / "journal.db")
+            now_at.rename(folder / "journal.db")
         with pytest.raises(JournalGone):  # it stays so: some of it may have gone elsewhere
             append(journal, 51)
+        if loss is moved:
+            (folder / "journal.db").rename(now_at)
+    if loss is moved:  # alone, without its WAL
+        assert not Path(f"{now_at}-wal").exists()
     if loss not in (removed, replaced):
         with contextlib.closing(JournalReader(now_at)) as reader:
             assert reader.audit() == []
             assert reader.ledger().stored >= 50
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_batch_whose_journal_goes_while_it_is_written_does_not_count(
+    tmp_path: Path, loss: Loss
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with contextlib.closing(Journal(folder / "journal.db")) as journal:
+
+        def trace(_cursor: object, sql: str, _bindings: object) -> bool:
+            if "UPDATE ledger" in sql:
+                loss(folder)
+            return True
+
+        journal._db.exec_trace = trace
+        with pytest.raises(JournalGone, match=LOSSES[loss]):
+            append(journal, 1)
+        journal._db.exec_trace = None
 
 
 @pytest.mark.parametrize("loss", [removed, replaced])
@@ -224,8 +248,10 @@ def test_the_service_is_not_ready_and_ends_in_words_when_its_journal_is_gone(
     program = harness.up()
     stored(harness, 300)
     loss(harness.data_dir)
-    with contextlib.suppress(OSError):
-        harness.http("/api/records?limit=5")  # a reader that misses a file leaves a note
+    if loss in (wal_removed, shm_removed):
+        status, body = harness.http("/api/records?limit=5")
+        assert status == 200 or "cannot be opened" in body["error"]
+        noted(harness.data_dir / "journal.db", "a reader that missed the file says so")
     words = LOSSES[loss]
     assert words in problem_until_end(harness, program)
     last = harness.log("up").strip().splitlines()[-1]

@@ -169,25 +169,88 @@ async def test_a_health_page_fails_with_the_reason_and_recovers(
         assert reply.headers["Cache-Control"] == "no-store"
 
 
+@contextlib.asynccontextmanager
+async def slow_downloads(site: Site, path: str) -> AsyncIterator[list[aiohttp.ClientResponse]]:
+    """Begin as many downloads as there are turns, from two addresses, and take nothing of them."""
+    async with contextlib.AsyncExitStack() as slow:
+        replies = []
+        for number in range(reader.DOWNLOADS_MAX):
+            first = number < reader.DOWNLOADS_OF_ADDRESS_MAX
+            connector = aiohttp.TCPConnector(local_addr=(f"127.0.0.{2 if first else 3}", 0))
+            http = aiohttp.ClientSession(connector=connector, headers=WITH_TOKEN)
+            await slow.enter_async_context(http)
+            address = f"http://127.0.0.1:{site.port}{path}"
+            replies.append(await slow.enter_async_context(http.get(address)))
+        yield replies
+
+
 @pytest.mark.slow
-async def test_health_is_answered_while_every_turn_to_read_is_taken(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("path", ["/api/records/1/clip", "/console/calls/1/clip"])
+async def test_slow_downloads_hold_up_no_question_and_no_health_check(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(reader, "WAIT_SECONDS_MAX", 0.2)
     clip = tone(1800.0)  # more than the buffers between us hold
     site.store(Message("iotingestion/ridge-07/recording", clip, RECEIVED_AT_MS, "ridge-07"))
-    async with contextlib.AsyncExitStack() as slow:
-        replies = [
-            await slow.enter_async_context(site.http.get("/api/records/1/clip"))
-            for _ in range(reader.REQUESTS_MAX)
-        ]
-        status, body = await site.get("/api/records")
-        assert (status, "try again" in body["error"]) == (503, True)
-        for path in ("/healthz", "/livez", "/api/ledger"):
-            assert (await site.get(path))[0] == 200
+    async with slow_downloads(site, path) as replies:
+        for question in ("/healthz", "/livez", "/api/ledger", "/api/records", "/api/records/1"):
+            assert (await site.get(question))[0] == 200
+        async with site.http.get(path) as further:
+            assert (further.status, "try again" in await further.text()) == (503, True)
         for reply in replies:
             assert await reply.read() == clip
-    assert (await site.get("/api/records"))[0] == 200
+    async with site.http.get(path) as again:
+        assert again.status == 200
+
+
+@pytest.mark.slow
+async def test_answers_that_are_not_taken_hold_up_no_question(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "WAIT_SECONDS_MAX", 0.2)
+    properties = (("a", "b" * 60_000),)
+    site.store(*(Message("t", b"{", RECEIVED_AT_MS, None, properties) for _ in range(50)))
+    token = f"Authorization: Bearer {HTTP_TOKEN}"
+    request = f"GET /api/dead-letters HTTP/1.1\r\nHost: localhost\r\n{token}\r\n\r\n"
+    with contextlib.ExitStack() as slow:
+        for _ in range(2 * reader.QUESTIONS_MAX):
+            one = slow.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(one, ("127.0.0.1", site.port))
+            await loop.sock_sendall(one, request.encode())
+            assert (await loop.sock_recv(one, 12)) == b"HTTP/1.1 200"
+        assert (await site.get("/api/dead-letters/1"))[0] == 200
+
+
+@pytest.mark.slow
+async def test_one_address_cannot_have_all_turns_to_download(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "WAIT_SECONDS_MAX", 0.2)
+    clip = tone(1800.0)
+    site.store(Message("iotingestion/ridge-07/recording", clip, RECEIVED_AT_MS, "ridge-07"))
+    async with contextlib.AsyncExitStack() as slow:
+        for _ in range(reader.DOWNLOADS_OF_ADDRESS_MAX):
+            await slow.enter_async_context(site.http.get("/api/records/1/clip"))
+        assert (await site.get("/api/records/1/payload"))[0] == 503
+        elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+        other = aiohttp.ClientSession(connector=elsewhere, headers=WITH_TOKEN)
+        await slow.enter_async_context(other)
+        async with other.get(f"http://127.0.0.1:{site.port}/api/records/1/clip") as reply:
+            assert await reply.read() == clip
+
+
+@pytest.mark.slow
+async def test_messages_that_were_refused_are_downloaded_in_turn_too(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "WAIT_SECONDS_MAX", 0.2)
+    site.store(Message("iotingestion/ridge-07", bytes(30_000_000), RECEIVED_AT_MS, "ridge-07"))
+    path = "/console/refused/letters/1/payload"
+    async with slow_downloads(site, path), site.http.get(path) as further:
+        assert further.status == 503
 
 
 @pytest.mark.slow
@@ -197,16 +260,12 @@ async def test_a_request_that_takes_too_long_is_ended_and_gives_its_turn_back(
     clip = tone(1800.0)
     site.store(Message("iotingestion/ridge-07/recording", clip, RECEIVED_AT_MS, "ridge-07"))
     monkeypatch.setattr(reader, "REQUEST_SECONDS_MAX", 0.0)
-    for _ in range(reader.REQUESTS_MAX + 1):
+    for _ in range(reader.QUESTIONS_MAX + 1):
         status, body = await site.get("/api/records")
         assert (status, "ask for less" in body["error"]) == (503, True)
     monkeypatch.setattr(reader, "REQUEST_SECONDS_MAX", 1.0)
-    async with contextlib.AsyncExitStack() as slow:
-        replies = [
-            await slow.enter_async_context(site.http.get("/api/records/1/clip"))
-            for _ in range(reader.REQUESTS_MAX)
-        ]
-        assert (await site.get("/api/records/2"))[0] == 404  # waits for a turn until one is ended
+    async with slow_downloads(site, "/api/records/1/clip") as replies:
+        assert (await site.get("/api/records/2/clip"))[0] == 404  # waits until one is ended
         with pytest.raises(aiohttp.ClientPayloadError):
             await replies[0].read()
 

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.contestants import TOPIC, Contestant, log_of, start
+from bench.contestants import TOPIC, Contestant, log_of, port_for_readers, start
 from echo_ingest.broker import PUBLISHER, SUBSCRIBER
 from tests.harness import PUB_PASSWORD, SUB_PASSWORD, Harness, eventually, free_port
 
@@ -68,7 +68,8 @@ def _start_node_red(harness: Harness, _messages: int) -> subprocess.Popen[bytes]
     folder.mkdir(exist_ok=True)
     _make_table(harness, "Node-RED", "topic TEXT, payload TEXT")
     broker = {
-        **{"id": "broker", "type": "mqtt-broker", "broker": "127.0.0.1", "port": harness.mqtt_port},
+        **{"id": "broker", "type": "mqtt-broker", "broker": "127.0.0.1"},
+        "port": port_for_readers(harness),
         **{"clientid": "bench-node-red", "autoConnect": True, "cleansession": False},
         **{"autoUnsubscribe": False},
         **{"protocolVersion": "4", "keepalive": "60"},
@@ -115,7 +116,7 @@ def _start_mqttwarn(harness: Harness, _messages: int) -> subprocess.Popen[bytes]
         f"""
 [defaults]
 hostname = '127.0.0.1'
-port = {harness.mqtt_port}
+port = {port_for_readers(harness)}
 username = '{SUBSCRIBER}'
 password = '{SUB_PASSWORD}'
 clientid = 'bench-mqttwarn'

@@ -268,6 +268,13 @@ class ReasonCode(AdvisedCode):
         "Something else has the name there that belongs to this record.",
         "Find out who wrote it, move it away, and then retry these records.",
     )
+    ENDS_DELIVERY = (
+        "ends_delivery",
+        "The process that delivers ends each time it offers this record to the sink.",
+        "The record is kept, and the others are delivered. The log says how the process ended. If"
+        " it was killed, it may need more memory for this record than there is. Give it more, or"
+        " update the service, and then retry the record; if it ends again, it is parked again.",
+    )
     FAILS_AT_SINK = (
         "fails_at_sink",
         "The sink fails each time it gets this record.",

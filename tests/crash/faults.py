@@ -5,10 +5,11 @@ from typing import Literal
 
 from msgspec import Struct
 
-PROGRAMS = ("mosquitto", "broker", "service", "delivery", "api", "postgres")
-"""`broker` is `echo-ingest broker`, the parent of mosquitto; `service` that of `delivery`."""
+PROGRAMS = ("mosquitto", "proxy", "broker", "service", "delivery", "api", "postgres")
+"""`broker` is `echo-ingest broker`, the parent of mosquitto and of the proxy through which devices
+reach it; `service` is that of `delivery`."""
 LINKS = ("devices", "service", "api", "postgres")
-"""The proxies: devices → broker, service → broker, service → API, service → PostgreSQL."""
+"""The faulty links: devices → broker, service → broker, service → API, service → PostgreSQL."""
 PAUSE_SECONDS = (0.1, 2.5)
 DELAY_SECONDS = (0.1, 1.5)
 FURTHER_FAULTS = 0.5
@@ -16,9 +17,10 @@ FURTHER_FAULTS = 0.5
 
 Kind = Literal["kill", "stop", "cut", "stall", "half open"]
 KILLED: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (22, ("service",)),
+    (18, ("service",)),
     (10, ("delivery",)),
-    (18, ("mosquitto",)),
+    (16, ("mosquitto",)),
+    (6, ("proxy",)),
     (10, ("api",)),
     (6, ("postgres",)),
     (8, ("broker",)),

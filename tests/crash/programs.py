@@ -92,9 +92,18 @@ def mosquitto_of(data_dir: Path) -> int | None:
 
 def delivery_of(data_dir: Path) -> int | None:
     """Return the delivery process of a data folder, whatever its parent is now."""
+    return _running(data_dir / "delivery.pid", b"echo_ingest.pipeline.deliver")
+
+
+def proxy_of(data_dir: Path) -> int | None:
+    """Return the proxy process of a data folder, whatever its parent is now."""
+    return _running(data_dir / "proxy.pid", b"echo_ingest.proxy")
+
+
+def _running(path: Path, module: bytes) -> int | None:
     with contextlib.suppress(OSError, ValueError):
-        pid = int((data_dir / "delivery.pid").read_text())
-        if b"echo_ingest.pipeline.deliver" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        pid = int(path.read_text())
+        if module in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid
     return None
 

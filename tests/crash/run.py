@@ -21,7 +21,7 @@ from tests.crash.devices import Answers, Device, WaitsFor
 from tests.crash.evidence import NODES, Done, Evidence
 from tests.crash.faults import Fault, plan
 from tests.crash.messages import REFUSED_SPECIES
-from tests.crash.programs import Program, delivery_of, mosquitto_of, send
+from tests.crash.programs import Program, delivery_of, mosquitto_of, proxy_of, send
 from tests.harness import Harness, free_port
 from tests.postgres import DATABASE, Cluster
 from tests.proxy import Proxy
@@ -50,13 +50,14 @@ class Run:
         self._seed = seed
         self._version = version
         self._folder = folder
-        self._house = Harness(folder / "data", mosquitto=mosquitto)
-        api_port = free_port()
-        mqtt_port = self._house.mqtt_port
+        api_port, service_port = free_port(), free_port()
+        self._house = Harness(
+            folder / "data", mosquitto=mosquitto, IOT_SERVICE_PORT=str(service_port)
+        )
         self._postgres = Cluster()
         self._links = {
-            "devices": Proxy(mqtt_port),
-            "service": Proxy(mqtt_port),
+            "devices": Proxy(self._house.mqtt_port),
+            "service": Proxy(service_port),
             "api": Proxy(api_port),
             "postgres": Proxy(self._postgres.port),
         }
@@ -180,7 +181,7 @@ class Run:
             if program.pid is not None:
                 program.kill()
                 await program.stop()
-        for pid in map(self._pid, ("mosquitto", "delivery")):
+        for pid in map(self._pid, ("mosquitto", "proxy", "delivery")):
             if pid is not None:
                 send(pid, signal.SIGKILL)
         for link in self._links.values():
@@ -258,6 +259,8 @@ class Run:
             return mosquitto_of(self._house.data_dir)
         if name == "delivery":
             return delivery_of(self._house.data_dir)
+        if name == "proxy":
+            return proxy_of(self._house.data_dir)
         return self._programs[name].pid
 
     async def _halt(self, pids: list[int], seconds: float) -> None:

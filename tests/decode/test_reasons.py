@@ -30,6 +30,7 @@ NOT_BY_DECODE = {
     Code.NAME_TAKEN_AT_SINK,
     Code.TOO_LARGE_FOR_SINK,
     Code.FAILS_AT_SINK,
+    Code.ENDS_DELIVERY,
 }
 """What the journal, its readers and the sinks say."""
 

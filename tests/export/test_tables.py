@@ -20,6 +20,7 @@ from echo_ingest.decode import Decoder
 from echo_ingest.export import reading, writers
 from echo_ingest.export.clips import path_of, write
 from echo_ingest.export.formulas import unescaped
+from echo_ingest.export.partial import begin, resume_export
 from echo_ingest.export.writers import COLUMNS
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
@@ -260,6 +261,18 @@ def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
     assert 100 < len(read) < 1_000
     assert sum(page.gone for page in rest) == 1_500 - len(read)
     assert sum(page.gone for page in again) == 0  # that was before it began
+
+
+def test_what_was_gone_is_counted_across_an_interruption(journal: Path, tmp_path: Path) -> None:
+    target, wanted = tmp_path / "out", request_for()
+    with closing(JournalReader(journal, Decoder(PAYLOAD_BYTES_MAX))) as reader:
+        partial = begin(target, wanted, reading.start(reader, wanted))
+    partial.add(reading.JournalPage([], [], up_to=3, gone=2))
+    partial.close()
+    again = resume_export(target, wanted.journal)
+    again.add(reading.JournalPage([], [], up_to=9, gone=5))
+    assert again.summary().gone == 7
+    again.close()
 
 
 def pages_of(reader: JournalReader) -> list[reading.JournalPage]:

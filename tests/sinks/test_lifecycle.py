@@ -1,10 +1,12 @@
 """What every sink promises while people pause it and fill it again, and beside one that hangs."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from echo_ingest.sinks import Delivery
 from tests.sinks.backend import Backend
 from tests.sinks.backends.echo_api import EchoApiBackend
 from tests.sinks.backends.objects import FolderBackend
@@ -16,9 +18,11 @@ pytestmark = pytest.mark.slow
 
 async def test_paused_it_gets_nothing_and_resumed_all(line: Line, backend: Backend) -> None:
     line.append(messages(0, 20))
+    taken_by_each: list[int] = []
     async with line.delivering(batch_records_max=5) as (deliver, sink):
 
-        async def pause_after_the_first(_taken: object) -> None:
+        async def pause_after_the_first(taken: Sequence[Delivery]) -> None:
+            taken_by_each.append(len(taken))
             line.journal.pause(backend.name)
 
         sink.after_write = pause_after_the_first
@@ -26,7 +30,7 @@ async def test_paused_it_gets_nothing_and_resumed_all(line: Line, backend: Backe
         there = Counter(await backend.stored())
         line.append(messages(20, 5))
         deliver.wake()
-        assert 0 < line.figures.delivered <= 5
+        assert [line.figures.delivered] == taken_by_each, "one write alone, even within a batch"
         assert Counter(await backend.stored()) == there
         sink.after_write = None
         line.journal.resume(backend.name)

@@ -13,7 +13,6 @@ import contextlib
 import os
 import resource
 import signal
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -61,6 +60,7 @@ from echo_ingest.broker.session_name import (
     without_session_names,
 )
 from echo_ingest.broker.sockets import DevicePort, check_free, check_sockets, device_ports
+from echo_ingest.process.log import LineLimit
 from echo_ingest.process.orphans import end_orphan, lock_file, pid_writer, try_lock
 from echo_ingest.settings import Settings
 
@@ -168,23 +168,22 @@ class Broker:
 
     async def _log_output(self) -> str:
         assert self._process.stderr is not None
-        second, lines = 0, 0
+        limit = LineLimit(LINES_PER_SECOND_MAX, 1.0, _left_out)
         async for raw in self._process.stderr:
             text = without_session_names(raw.decode(errors="replace"), self._settings.client_id)
             line = text.rstrip()[:LINE_CHARACTERS_MAX]
             if is_noise(line):
                 continue
             self._last_lines.append(line)
-            if (now := int(time.monotonic())) != second:
-                if lines > LINES_PER_SECOND_MAX:
-                    log.warning("mosquitto log lines left out", lines=lines - LINES_PER_SECOND_MAX)
-                second, lines = now, 0
-            lines += 1
-            if lines <= LINES_PER_SECOND_MAX:
+            if limit.allows_one():
                 getattr(log, severity(line))("mosquitto", line=line)
         code = await self._process.wait()
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return "\n  ".join((f"mosquitto ended ({cause}); the end of its log:", *self._last_lines))
+
+
+def _left_out(lines: int) -> None:
+    log.warning("mosquitto log lines left out", lines=lines)
 
 
 @contextlib.asynccontextmanager

@@ -51,11 +51,13 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 from msgspec import Struct
 
 from echo_ingest.journal import cursors, receipt_days
+from echo_ingest.journal.attempts import Attempt, note_attempt, read_attempt
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import (
@@ -77,7 +79,7 @@ from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
 from echo_ingest.journal.open_files import JournalGone, OpenFiles
-from echo_ingest.journal.plan import AppendPlan, Arrival, Known, StoredKey, plan
+from echo_ingest.journal.plan import AppendPlan, Arrival, Known, Row, StoredKey, plan
 from echo_ingest.journal.receipt_days import LastDay
 from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
@@ -120,6 +122,11 @@ INSERT_RECORD = """
     INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_DEAD_LETTER = """
     INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+REPLAYS = """
+    SELECT {columns} FROM parked JOIN record USING (offset)
+    WHERE sink = ? AND replay = 1 AND offset <= ? ORDER BY offset LIMIT ?"""
+FOLLOWING = """
+    SELECT {columns} FROM record WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?"""
 
 
 class Journal:
@@ -195,7 +202,7 @@ class Journal:
     def _insert(self, arrivals: Sequence[Arrival]) -> tuple[AppendPlan, LastDay]:
         """Return the plan, and the day that the clock showed at the end."""
         planned = self._insert_records(arrivals)
-        self._db.executemany(INSERT_DEAD_LETTER, planned.dead_letters)
+        self._insert_many(INSERT_DEAD_LETTER, planned.dead_letters)
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
         self._db.execute(
             "UPDATE ledger SET received = received + ?, stored = stored + ?,"
@@ -226,7 +233,7 @@ class Journal:
         planned = plan(arrivals, first_offset, known, self._unacknowledged)
         self._db.execute("SAVEPOINT batch")
         try:
-            self._db.executemany(INSERT_RECORD, planned.records)
+            self._insert_many(INSERT_RECORD, planned.records)
         except apsw.ConstraintError:
             # Some keys are there already. That is rare, so they are looked up only now, and batches
             # of new messages pay nothing for it.
@@ -234,9 +241,13 @@ class Journal:
             keys = self._stored_keys(row[1] for row in planned.records)
             known = Known(self._message, keys, known.keys_with_time)
             planned = plan(arrivals, first_offset, known, self._unacknowledged)
-            self._db.executemany(INSERT_RECORD, planned.records)
+            self._insert_many(INSERT_RECORD, planned.records)
         self._db.execute("RELEASE batch")
         return planned
+
+    def _insert_many(self, sql: str, rows: Sequence[Row]) -> None:
+        # A statement that is kept for the next time also keeps the last payload that it was given.
+        self._db.executemany(sql, rows, can_cache=False)
 
     def _stored_with_time(self, arrivals: Iterable[Arrival]) -> dict[bytes, StoredKey]:
         """Look up which arrivals with an id an earlier version has stored, under its own keys."""
@@ -294,22 +305,27 @@ class Journal:
         last = LATEST if behind is None else self._cursor(behind)
         # The cursor comes first: a concurrent backfill moves it back, never behind what is parked.
         cursor = self._cursor(sink)
-        replays = self._entries(
-            f"SELECT {ENTRY_COLUMNS} FROM parked JOIN record USING (offset)"  # noqa: S608
-            " WHERE sink = ? AND replay = 1 AND offset <= ? ORDER BY offset LIMIT ?",
-            (sink, last, records_max),
-        )
+        replays = self._entries(REPLAYS.format(columns=ENTRY_COLUMNS), (sink, last, records_max))
         if replays:
             if replays[-1].offset > cursor:
                 raise apsw.CorruptError(f"{sink} has parked {replays[-1].offset:,}, and not had it")
             return replays
         entries = self._entries(
-            f"SELECT {ENTRY_COLUMNS} FROM record"  # noqa: S608
-            " WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?",
-            (cursor, last, records_max),
+            FOLLOWING.format(columns=ENTRY_COLUMNS), (cursor, last, records_max)
         )
         require_all(self._db, cursor, [entry.offset for entry in entries])
         return entries
+
+    def next_offsets(self, sink: str, records_max: int, behind: str | None = None) -> list[int]:
+        """Return the offsets of what `read` would give, however large its messages are."""
+        last = LATEST if behind is None else self._cursor(behind)
+        cursor = self._cursor(sink)
+        for sql, after in ((REPLAYS, sink), (FOLLOWING, cursor)):
+            bindings = (after, last, records_max)
+            rows: list[Any] = self._db.execute(sql.format(columns="offset"), bindings).fetchall()
+            if rows:
+                return [offset for (offset,) in rows]
+        return []
 
     def settle(
         self,
@@ -337,6 +353,15 @@ class Journal:
     def is_paused(self, sink: str) -> bool:
         """Return whether a person has paused the sink."""
         return cursors.is_paused(self._db, sink)
+
+    def attempt(self, sink: str) -> Attempt | None:
+        """Return what is noted of deliveries to `sink`; None if all of them have ended in order."""
+        return read_attempt(self._db, sink)
+
+    def note_attempt(self, sink: str, attempt: Attempt | None) -> None:
+        """Note what is being offered to `sink`, in place of what was noted before."""
+        with self._writing():
+            note_attempt(self._db, sink, attempt)
 
     def note_day(self, now_ms: int, *, leapt: bool = False) -> None:
         """Note for `trim` which day the clock shows, and whether it leapt since the last call."""

@@ -23,6 +23,7 @@ from echo_ingest.journal.journal_file import JournalUnusable, connect
 from echo_ingest.journal.node_days import CREDIBLE_AHEAD_MS
 from echo_ingest.journal.open_files import file_of
 from echo_ingest.journal.recovery.detect import noting
+from echo_ingest.journal.snapshot import at_one_moment
 
 Row = tuple[Any, ...]
 
@@ -201,12 +202,8 @@ class JournalChanges:
 
     @contextmanager
     def _at_one_moment(self) -> Iterator[None]:
-        with noting(self._path):
-            self._db.execute("BEGIN DEFERRED")
-            try:
-                yield
-            finally:
-                self._db.execute("COMMIT")
+        with noting(self._path), at_one_moment(self._db):
+            yield
 
     def _rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> Iterator[Row]:
         with noting(self._path):

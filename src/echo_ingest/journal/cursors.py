@@ -138,7 +138,7 @@ def is_parked(db: apsw.Connection, sink: str, offset: int) -> bool:
 
 def forget(db: apsw.Connection, sink: str) -> None:
     """Remove the cursor of `sink` and what it has parked: it no longer holds up retention."""
-    for table in ("parked", "place"):
+    for table in ("parked", "place", "attempt"):
         db.execute(f"DELETE FROM {table} WHERE sink = ?", (sink,))  # noqa: S608
     db.execute("DELETE FROM sink WHERE name = ?", (sink,))
 

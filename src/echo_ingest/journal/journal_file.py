@@ -17,6 +17,10 @@ from echo_ingest.journal.schema import (
 from echo_ingest.process.files import obstacle_in, why_unwritable
 
 BUSY_TIMEOUT_MS = 10_000
+UNREADABLE = (
+    *(apsw.CantOpenError, apsw.NotADBError, apsw.CorruptError),
+    *(apsw.ReadOnlyError, apsw.IOError),
+)
 
 
 class JournalFull(Exception):
@@ -50,7 +54,7 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         with needing_room(path, connection):
             schema = inspect_schema(connection)
-    except (apsw.CantOpenError, apsw.NotADBError, apsw.CorruptError, apsw.ReadOnlyError) as error:
+    except UNREADABLE as error:
         raise _unreadable(path, str(error)) from error
     if (unusable := why_unusable(path, schema)) is not None:
         connection.close()

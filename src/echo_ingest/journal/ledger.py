@@ -7,6 +7,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.journal.entries import TIME_MS_MAX
+from echo_ingest.journal.snapshot import at_one_moment
 
 
 class SinkLedger(Struct, frozen=True):
@@ -36,11 +37,8 @@ class Ledger(Struct, frozen=True):
 
 def read_ledger(db: apsw.Connection) -> Ledger:
     """Return the ledger as of one moment."""
-    db.execute("BEGIN DEFERRED")
-    try:
+    with at_one_moment(db):
         return _ledger(db)
-    finally:
-        db.execute("COMMIT")
 
 
 def _ledger(db: apsw.Connection) -> Ledger:
@@ -115,15 +113,12 @@ def contradictions(db: apsw.Connection, *, count_rows: bool) -> list[str]:
 
     Counting takes about a second for ten million records.
     """
-    db.execute("BEGIN DEFERRED")
-    try:
+    with at_one_moment(db):
         return [
             f"{name}: {count:,}, but {other}: {other_count:,}"
             for name, count, other, other_count in _sums(db, count_rows)
             if count != other_count
         ]
-    finally:
-        db.execute("COMMIT")
 
 
 def _sums(db: apsw.Connection, count_rows: bool) -> Iterator[tuple[str, int, str, int]]:

@@ -45,8 +45,10 @@ class OpenFiles:
         """Whether the journal itself is in its place, whatever else is gone."""
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._handle)
+        """Let go of the file; once more does nothing, as with a connection of SQLite."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
     def require(self) -> None:
         """Raise `JournalGone`, with the remedy in its text, if a file is not in its place.
@@ -93,23 +95,19 @@ class OpenFiles:
     def rescue(self, copy: Path) -> Generator[None, None, None]:
         """Copy a journal that was removed, in steps of milliseconds; `copy` is there at the end.
 
-        Raises `JournalFull` or `OSError` if it cannot be written; then nothing is left behind.
+        Nobody may write meanwhile, or it begins anew. Raises `JournalFull` or `OSError` if it
+        cannot be written; then nothing is left behind.
         """
         unfinished = copy.with_name(copy.name + NEIGHBOUR_SUFFIX)
         unfinished.touch(mode=0o600)
         try:
             with contextlib.closing(apsw.Connection(str(unfinished))) as target:
                 target.execute("PRAGMA synchronous = OFF")
-                self._db.execute("BEGIN")  # other processes may still write: this is one moment
-                try:
-                    self._db.execute("PRAGMA page_count").fetchall()
-                    with target.backup("main", self._db, "main") as backup:
-                        while not backup.done:
-                            with needing_room(unfinished, target):
-                                backup.step(RESCUE_STEP_PAGES)
-                            yield
-                finally:
-                    self._db.execute("COMMIT")
+                with target.backup("main", self._db, "main") as backup:
+                    while not backup.done:
+                        with needing_room(unfinished, target):
+                            backup.step(RESCUE_STEP_PAGES)
+                        yield
             sync(unfinished)
             unfinished.rename(copy)
             sync(copy.parent)

@@ -43,6 +43,7 @@ from echo_ingest.journal.node_days import (
 from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.journal.recovery.detect import check_pages, check_schema, noted, noting
 from echo_ingest.journal.selection import LATEST, Bindings, Selection, where_of
+from echo_ingest.journal.snapshot import at_one_moment
 
 __all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "ReceivedAhead", "Selection"]
 
@@ -261,8 +262,7 @@ class JournalReader:
         """
         where, bindings = where_of(selection)
         end = min(up_to, after + STRETCH_OFFSETS)
-        self._db.execute("BEGIN DEFERRED")
-        try:
+        with noting(self._path), at_one_moment(self._db):
             entries = self._entries(
                 f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where}"  # noqa: S608
                 " AND offset > ? AND offset <= ? ORDER BY offset",
@@ -274,8 +274,6 @@ class JournalReader:
             there = self._number(
                 "SELECT count(*) FROM record WHERE offset > ? AND offset <= ?", (first, end)
             )
-        finally:
-            self._db.execute("COMMIT")
         return OffsetRange(self._observed(selection, entries), end, end - first - there)
 
     def span(self, selection: Selection) -> tuple[int, int]:

@@ -17,6 +17,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.journal.receipt_days import NEVER, fill
+from echo_ingest.journal.snapshot import at_one_moment
 
 SCHEMA_VERSION = 4
 """There is a file `schema_N.sql` for each version up to this one."""
@@ -69,15 +70,9 @@ def bring_up_to_date(db: apsw.Connection, version: int = SCHEMA_VERSION) -> None
 
 def inspect_schema(db: apsw.Connection) -> SchemaFinding:
     """Tell of which version the tables are, and whether they are what that version made."""
-    in_transaction = db.in_transaction
-    if not in_transaction:
-        db.execute("BEGIN")  # version and tables are those of one moment
-    try:
+    with at_one_moment(db):
         version: int = db.execute("PRAGMA user_version").get
         rows: set[Row] = set(db.execute(TABLES))
-    finally:
-        if not in_transaction:
-            db.execute("COMMIT")
     if version == 0:
         if rows:
             return SchemaFinding(SchemaState.DAMAGED, 0, "its version is gone")

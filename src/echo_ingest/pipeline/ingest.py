@@ -46,20 +46,28 @@ class Ingest:
         """Run until cancelled; a batch is then either acknowledged or not stored."""
         commit_seconds = 0.0
         while True:
-            messages_max, wait_seconds = pace(
-                self._batch_records_max, self._linger_seconds, commit_seconds
-            )
-            batch = await self._session.receive(messages_max, wait_seconds)
-            arrivals = [(m, self._decoder.identify(m)) for m in batch.messages]
-            appended, took_seconds = await self._append(arrivals)
-            if self._session.ack(batch):
-                self._journal.acknowledged()
-                self._give_receipts(arrivals, appended)
-            if appended.stored:
-                self._on_stored()
+            took_seconds = await self._take_batch(commit_seconds)
             commit_seconds += (took_seconds - commit_seconds) * COMMIT_SHARE
-            _count(appended, batch.size_bytes, took_seconds)
             await asyncio.sleep(0)  # a long backlog must not keep other tasks waiting
+
+    async def _take_batch(self, commit_seconds: float) -> float:
+        """Take one batch to its end, and return how long its commit took.
+
+        It is a call of its own, so that nothing holds the messages while the next ones come in.
+        """
+        messages_max, wait_seconds = pace(
+            self._batch_records_max, self._linger_seconds, commit_seconds
+        )
+        batch = await self._session.receive(messages_max, wait_seconds)
+        arrivals = [(m, self._decoder.identify(m)) for m in batch.messages]
+        appended, took_seconds = await self._append(arrivals)
+        if self._session.ack(batch):
+            self._journal.acknowledged()
+            self._give_receipts(arrivals, appended)
+        if appended.stored:
+            self._on_stored()
+        _count(appended, batch.size_bytes, took_seconds)
+        return took_seconds
 
     def _give_receipts(self, arrivals: list[Arrival], appended: Appended) -> None:
         """Answer the devices that asked, as far as the broker takes the answers at once."""

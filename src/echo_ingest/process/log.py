@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, TextIO, cast
 
 import structlog
-from msgspec import Struct
 
 LINES_MAX = 20
 WINDOW_SECONDS = 60.0
@@ -45,61 +44,70 @@ def log_level() -> int:
     return int(structlog.get_logger().get_effective_level())
 
 
-class LimitedLog:
-    """A log for events that strangers cause: at most `lines_max` of each event in a while.
-
-    The first line of that event after the while is over is preceded by a count of those left out.
-    """
+class LineLimit:
+    """Lets `lines_max` lines through in a while, and counts those that are left out."""
 
     def __init__(
         self,
-        log: Any,
-        *,
-        lines_max: int = LINES_MAX,
-        seconds: float = WINDOW_SECONDS,
+        lines_max: int,
+        seconds: float,
+        left_out: Callable[[int], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._log = log
+        """Take `left_out` to log how many lines were left out."""
         self._lines_max = lines_max
         self._seconds = seconds
+        self._left_out = left_out
         self._clock = clock
-        self._windows: dict[str, LogWindow] = {}
+        self._began_at = clock()
+        self._lines = 0
 
-    def info(self, event: str, **fields: object) -> None:
-        """Log `event` as information, unless there were too many."""
-        self.line("info", event, fields)
+    def allows_one(self) -> bool:
+        """Return whether one more line may be written."""
+        self.report()
+        self._lines += 1
+        return self._lines <= self._lines_max
+
+    def report(self) -> None:
+        """Begin anew if it is time, and log how many lines were left out until then."""
+        if (now := self._clock()) - self._began_at >= self._seconds:
+            if self._lines > self._lines_max:
+                self._left_out(self._lines - self._lines_max)
+            self._began_at, self._lines = now, 0
+
+
+class LimitedLog:
+    """A log for events that strangers cause: at most `LINES_MAX` a minute of each kind."""
+
+    def __init__(self, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._clock = clock
+        self._limits: dict[str, LineLimit] = {}
 
     def warning(self, event: str, **fields: object) -> None:
-        """Log `event` as a warning, unless there were too many."""
-        self.line("warning", event, fields)
+        """Log `event`, which is its own kind, as a warning, unless there were too many."""
+        if self.allows_one(event):
+            self._log.warning(event, **fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Log `event` as an error, unless there were too many."""
-        self.line("error", event, fields)
+        """Log `event`, which is its own kind, as an error, unless there were too many."""
+        if self.allows_one(event):
+            self._log.error(event, **fields)
 
-    def line(
-        self, level: str, event: str, fields: dict[str, object], kind: str | None = None
-    ) -> None:
-        """Log `event` at `level`, unless there were too many of its `kind`, `event` by default.
+    def allows_one(self, kind: str) -> bool:
+        """Return whether one more line of that kind may be written. There must be few kinds."""
+        if kind not in self._limits:
 
-        There must be few kinds: each is remembered.
-        """
-        kind, now = kind or event, self._clock()
-        window = self._windows.get(kind)
-        if window is None or now - window.began_at >= self._seconds:
-            if window is not None and (left_out := window.lines - self._lines_max) > 0:
-                self._log.warning(LINES_LEFT_OUT, of=kind, lines=left_out)
-            window = self._windows[kind] = LogWindow(now)
-        window.lines += 1
-        if window.lines <= self._lines_max:
-            getattr(self._log, level)(event, **fields)
+            def left_out(lines: int) -> None:
+                self._log.warning(LINES_LEFT_OUT, of=kind, lines=lines)
 
+            self._limits[kind] = LineLimit(LINES_MAX, WINDOW_SECONDS, left_out, self._clock)
+        return self._limits[kind].allows_one()
 
-class LogWindow(Struct):
-    """The lines of one kind in the current while."""
-
-    began_at: float
-    lines: int = 0
+    def report(self) -> None:
+        """Log how many lines were left out, also if no further line follows."""
+        for limit in self._limits.values():
+            limit.report()
 
 
 class LibraryLines(logging.Handler):
@@ -107,17 +115,20 @@ class LibraryLines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._log = LimitedLog(structlog.get_logger())
+        self._log = structlog.get_logger()
+        self._limited = LimitedLog(self._log)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record as a line of ours."""
-        level = "error" if record.levelno >= logging.ERROR else "warning"
+        if not self._limited.allows_one(record.name):
+            return
+        level = logging.ERROR if record.levelno >= logging.ERROR else logging.WARNING
         fields: dict[str, object] = {"library": record.name}
         if record.exc_info is not None and (error := record.exc_info[1]) is not None:
             fields["error"] = repr(error)
             if frames := traceback.extract_tb(error.__traceback__):
                 fields["raised_at"] = f"{frames[-1].filename}:{frames[-1].lineno}"
-        self._log.line(level, record.getMessage().strip(), fields, kind=record.name)
+        self._log.log(level, record.getMessage().strip(), **fields)
 
 
 class _LogOutput:

@@ -21,7 +21,7 @@ from echo_ingest.mqtt import SessionOptions
 from echo_ingest.process.child import begin
 from echo_ingest.process.log import configure_log
 from echo_ingest.process.shutdown import cancel, stop_signal
-from echo_ingest.proxy.activity import Activity, LineLimit
+from echo_ingest.proxy.activity import Activity, line_limit
 from echo_ingest.proxy.bootstrap import (
     REPORT_SECONDS,
     DeviceListener,
@@ -191,7 +191,7 @@ async def _report(writer: asyncio.StreamWriter, common: Common) -> None:
         await asyncio.sleep(REPORT_SECONDS)
 
 
-_faults = LineLimit()
+_faults = line_limit()
 
 
 def _log_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

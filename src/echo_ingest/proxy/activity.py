@@ -4,13 +4,13 @@ Each attempt of a stranger may write a line, so their number is limited: they mu
 """
 
 import logging
-import time
 from typing import Any
 
 import structlog
 from msgspec import Struct
 
 from echo_ingest import metrics
+from echo_ingest.process.log import LineLimit
 
 LINES_PER_SECOND_MAX = 100
 NAME_CHARACTERS_MAX = 64
@@ -36,31 +36,11 @@ class Peer(Struct):
         }
 
 
-class LineLimit:
-    """Lets a number of lines through in each second, and counts those that are left out."""
-
-    def __init__(self) -> None:
-        self._second, self._lines = 0, 0
-
-    def allows_one(self) -> bool:
-        """Return whether one more line may be written."""
-        self.report()
-        self._lines += 1
-        return self._lines <= LINES_PER_SECOND_MAX
-
-    def report(self) -> None:
-        """Begin a new second if it is time, and log how many lines the last one was denied."""
-        if (now := int(time.monotonic())) != self._second:
-            if self._lines > LINES_PER_SECOND_MAX:
-                log.warning("proxy log lines left out", lines=self._lines - LINES_PER_SECOND_MAX)
-            self._second, self._lines = now, 0
-
-
 class Activity:
     """Logs and counts. Strangers have a limit of their own, and do not hide what devices do."""
 
     def __init__(self) -> None:
-        self._strangers, self._devices = LineLimit(), LineLimit()
+        self._strangers, self._devices = line_limit(), line_limit()
 
     def connected(self, peer: Peer) -> None:
         """Note that a device has logged in."""
@@ -85,6 +65,15 @@ class Activity:
         """Log how many lines were left out, also if no further line follows."""
         self._strangers.report()
         self._devices.report()
+
+
+def line_limit() -> LineLimit:
+    """Return a limit for lines of one kind."""
+    return LineLimit(
+        LINES_PER_SECOND_MAX,
+        1.0,
+        lambda lines: log.warning("proxy log lines left out", lines=lines),
+    )
 
 
 def shown(name: bytes) -> str:

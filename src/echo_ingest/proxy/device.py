@@ -317,8 +317,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._broker = broker
         if self._ending:
             broker.transport.abort()
-        else:
-            broker.transport.write(connect)
+            return
+        broker.transport.write(connect)
+        if self._waiting:
+            broker.transport.pause_reading()
 
     def from_broker(self, data: bytes) -> None:
         """Pass on what mosquitto says."""
@@ -470,8 +472,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._later(FLUSH_SECONDS_MAX, self._broker.transport.abort)
         if last:
             self._write(last, self._layers)
-        for index, layer in enumerate(self._layers):
-            self._write(layer.close(), self._layers[:index])
+        for index in reversed(range(len(self._layers))):
+            self._write(self._layers[index].close(), self._layers[:index])
         with contextlib.suppress(OSError):  # it has already gone
             self._transport.write_eof()
         self._transport.resume_reading()

@@ -109,12 +109,11 @@ class TlsLayer:
                 self._shaken_hands = True
                 if self._wants_name:
                     self.name = self._common_name()
-            while True:
-                pieces.append(self._tls.read(RECORD_BYTES_MAX))
+            while piece := self._tls.read(RECORD_BYTES_MAX):
+                pieces.append(piece)
+            self.ended = "it closed the connection"
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
-            self.ended = "it closed the connection"
         except ssl.SSLError as error:
             self._broken = True
             words = f"{error.reason or error.strerror}".lower().replace("_", " ")

@@ -202,7 +202,10 @@ async def _serve(
                     await proxy.stop()
                     await proxy.broker.stop()
                 await cancel(delivery)
-                await cancel([*aside, http])
+                await cancel(aside)
+                if failure is not None:
+                    failure += await runtime.storage.rescued(stopping)
+                await cancel([http])
                 if failure is not None:
                     raise ServiceStopped(failure)
     except BaseExceptionGroup as group:

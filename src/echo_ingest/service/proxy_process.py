@@ -14,6 +14,7 @@ from typing import NoReturn
 import msgspec
 
 from echo_ingest.broker import (
+    SERVICE,
     Broker,
     BrokerError,
     DevicePort,
@@ -102,7 +103,7 @@ class ProxyProcess:
 
     def _bootstrap(self, line: int) -> ProxyBootstrap:
         settings, own = self._settings, self.broker
-        own_session = session_name(settings, own_endpoint(settings.data_dir), ())
+        ours = session_name(settings, own_endpoint(settings.data_dir), ())
         return ProxyBootstrap(
             tuple(_listener(settings, each) for each in own.ports),
             devices_endpoint(settings.data_dir).path,
@@ -112,7 +113,7 @@ class ProxyProcess:
             (own.service.user, own.service.password),
             settings.connections_max,
             settings.payload_bytes_max,
-            (settings.client_id, own_session.client_id),
+            (SERVICE, settings.client_id, ours.client_id),
             own.certificate_secret,
             line,
             log_level(),

@@ -37,7 +37,7 @@ class StorageWatch:
         self._secrets_known = file_of(self._secrets)
 
     async def run(self) -> str:
-        """Wait until something is gone; save what can be saved, and return what there is to say.
+        """Wait until something is gone, and return what, and what to do.
 
         Raises `apsw.CorruptError` if the journal was overwritten.
         """
@@ -47,7 +47,6 @@ class StorageWatch:
         log.error("storage gone", reason=self.problem, meaning="nothing more is acknowledged")
         if self._journal.files.gone is not None:
             self._journal.files.write_back()
-            self.problem += await self._rescued()
         await asyncio.sleep(NOTICE_SECONDS)
         return self.problem
 
@@ -67,9 +66,12 @@ class StorageWatch:
         self._secrets_known = secrets
         return None
 
-    async def _rescued(self) -> str:
-        """Copy what only the open file still holds; return a sentence about it, if there is one."""
-        if not self._journal.files.may_be_rescued:
+    async def rescued(self, stopping: asyncio.Event) -> str:
+        """Copy what only the open file still holds, when nobody writes to it any more.
+
+        Return a sentence about it; an empty one if there is nothing to rescue.
+        """
+        if self._journal.files.gone is None or not self._journal.files.may_be_rescued:
             return ""
         needed_bytes = self._journal.used_bytes()
         free_bytes = shutil.disk_usage(self._journal.path.parent).free
@@ -81,6 +83,8 @@ class StorageWatch:
         try:
             with contextlib.closing(self._journal.files.rescue(copy)) as steps:
                 for _ in steps:
+                    if stopping.is_set():
+                        return f"{lost}: saving it was interrupted"
                     await asyncio.sleep(0)
         except (JournalFull, OSError) as error:
             return f"{lost}: {error}"

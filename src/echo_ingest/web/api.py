@@ -15,7 +15,7 @@ from echo_ingest.journal.reader import JournalReader, Selection, parked_bytes
 from echo_ingest.web.downloads import download
 from echo_ingest.web.lookup import clip_file, entry_at, shown
 from echo_ingest.web.problems import AnyRequest, Problem, problem
-from echo_ingest.web.reader import JournalThreads, in_turn
+from echo_ingest.web.reader import JournalThreads, downloads_in_turn, questions_in_turn
 from echo_ingest.web.schemas import (
     DeadLetterPage,
     DeadMessage,
@@ -61,23 +61,29 @@ Journal = NamedDependency[SkipValidation[JournalThreads]]
 
 def read_api(journal: JournalThreads) -> Router:
     """Return all routes that read the journal."""
-    return Router(
-        "/api",
+    questions = Router(
+        "/",
         route_handlers=[
             list_records,
             show_record,
-            download_clip,
-            download_record_payload,
             list_dead_letters,
             show_dead_letter,
-            download_dead_letter_payload,
             list_parked,
             list_nodes,
         ],
+        middleware=[questions_in_turn()],
+    )
+    downloads = Router(
+        "/",
+        route_handlers=[download_clip, download_record_payload, download_dead_letter_payload],
+        middleware=[downloads_in_turn()],
+    )
+    return Router(
+        "/api",
+        route_handlers=[questions, downloads],
         dependencies={"journal": Provide(lambda: journal, sync_to_thread=False)},
         before_request=_refuse_unknown_parameters,
         exception_handlers={ValidationException: _say_what_to_send},
-        middleware=[in_turn()],
         tags=["journal"],
     )
 

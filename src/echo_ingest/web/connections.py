@@ -22,6 +22,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct, structs
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from echo_ingest.web.problems import peers_log
+
 KEEP_ALIVE_SECONDS = 15
 REQUEST_SECONDS_MAX = 15
 GRACE_SECONDS = 3
@@ -169,6 +171,13 @@ class Connections:
         while self.waiting.total > self.limits.waiting:
             self._end_waiting(self.waiting.heaviest())
 
+    def make_room(self) -> bool:
+        """End one that waits; return False if none does."""
+        if not self.waiting.total:
+            return False
+        self._end_waiting(self.waiting.heaviest())
+        return True
+
     def _end_waiting(self, address: str) -> None:
         oldest = self.waiting.oldest_of(address)
         self.waiting.discard(oldest)
@@ -217,6 +226,7 @@ class Connections:
                 if connection.is_too_slow(now):
                     connection.abort()
             self._bound_buffers()
+            peers_log.report()
 
     def _bound_buffers(self) -> None:
         """If it is too much, end those that have most to take, such as tabs that take nothing."""
@@ -280,6 +290,13 @@ class Connection(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY:
             self.loop.call_later(GRACE_SECONDS, self._close_unless_sent)
         self._look_at_request()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that this is no HTTP, unless an answer has begun: then nothing else can be said."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""

@@ -134,6 +134,8 @@ class Doorway:
                 if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     raise
                 peers_log.error("no further connection can be taken over", reason=error.strerror)
+                if self.connections.make_room():
+                    continue
                 self.loop.remove_reader(self._listener)
                 self._pause = self.loop.call_later(PAUSE_SECONDS, self._open)
                 return

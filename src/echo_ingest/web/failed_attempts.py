@@ -13,6 +13,8 @@ from collections.abc import Callable
 from litestar.exceptions import TooManyRequestsException
 from litestar.types import Scope
 
+from echo_ingest.web.connections import network_of
+
 FAILED_MAX = 20
 FORGIVEN_PER_SECOND = 1 / 3
 ADDRESSES_MAX = 1_000
@@ -35,7 +37,7 @@ class FailedAttempts:
     def let_try(self, scope: Scope) -> str:
         """Return the client's address; raise `TooManyRequestsException` if it has to wait."""
         client = scope.get("client")
-        address = client[0] if client else ""
+        address = network_of(client[0]) if client else ""
         if wait_seconds := self.wait_seconds(address):
             raise TooManyRequestsException(
                 f"too many wrong tokens came from {address}; try again in {wait_seconds} s",

@@ -1,10 +1,13 @@
 """Reading journal and almanac for HTTP, without holding up the event loop.
 
-A request may hold a payload in memory from reading it until its last byte is sent, so at most
-`REQUESTS_MAX` are under way; a further one waits `WAIT_SECONDS_MAX` for its turn.
+A question has its turn until it is answered: what its client then does not take waits with the
+connection (`connections.py`). A download holds a whole payload in memory until its last byte is
+sent, so its turn lasts as long; downloads have turns of their own, so that slow ones hold up no
+question, and one address cannot have all. A request waits `WAIT_SECONDS_MAX` for its turn.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -17,10 +20,16 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from echo_ingest.almanac import Almanac
 from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader
+from echo_ingest.web.connections import network_of
 
-REQUESTS_MAX = 4
+QUESTIONS_MAX = 4
+DOWNLOADS_MAX = 4
+DOWNLOADS_OF_ADDRESS_MAX = 3
 WAIT_SECONDS_MAX = 10.0
 REQUEST_SECONDS_MAX = 300.0
+
+Middleware = Callable[[ASGIApp], ASGIApp]
+"""Litestar's: it wraps the routes that name it."""
 
 A = TypeVar("A", Almanac, JournalReader)
 T = TypeVar("T")
@@ -33,7 +42,7 @@ class JournalThreads:
         self.decoder = decoder
         self._path = path
         # Not asyncio's own threads: those look up host names for the session and the sinks.
-        self._threads = ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="read-api")
+        self._threads = ThreadPoolExecutor(QUESTIONS_MAX, thread_name_prefix="read-api")
 
     async def ask(self, question: Callable[[JournalReader], T]) -> T:
         """Return the answer of a reader that is opened for this question."""
@@ -47,7 +56,7 @@ class AlmanacThreads:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._threads = ThreadPoolExecutor(REQUESTS_MAX, thread_name_prefix="almanac")
+        self._threads = ThreadPoolExecutor(QUESTIONS_MAX, thread_name_prefix="almanac")
 
     async def ask(self, question: Callable[[Almanac], T]) -> T:
         """Return the answer of an almanac that is opened for this question.
@@ -67,24 +76,65 @@ async def _answer(
     return await asyncio.get_running_loop().run_in_executor(threads, answer)
 
 
-def in_turn() -> Callable[[ASGIApp], ASGIApp]:
-    """Return Litestar middleware that holds all its routes together to the limits above."""
-    turns = asyncio.Semaphore(REQUESTS_MAX)
+class RequestTurns:
+    """How many requests are under way, in all and of each address."""
 
+    def __init__(self, turns_max: int, of_address_max: int) -> None:
+        self.turns_max = turns_max
+        self._of_address_max = of_address_max
+        self._taken: Counter[str] = Counter()
+        self._given_back = asyncio.Condition()
+
+    async def take(self, address: str) -> None:
+        """Wait until a further request of `address` may begin."""
+        async with self._given_back:
+            await self._given_back.wait_for(
+                lambda: (
+                    self._taken.total() < self.turns_max
+                    and self._taken[address] < self._of_address_max
+                )
+            )
+            self._taken[address] += 1
+
+    async def give_back(self, address: str) -> None:
+        """Let the next request begin."""
+        async with self._given_back:
+            self._taken[address] -= 1
+            self._taken += Counter()  # forgets addresses without any
+            self._given_back.notify_all()
+
+
+def questions_in_turn() -> Middleware:
+    """Return middleware that holds all its routes together to so many questions at a time."""
+    return _in_turn(RequestTurns(QUESTIONS_MAX, QUESTIONS_MAX), until_sent=False)
+
+
+def downloads_in_turn() -> Middleware:
+    """Return middleware that holds all its routes together to so many downloads at a time."""
+    return _in_turn(RequestTurns(DOWNLOADS_MAX, DOWNLOADS_OF_ADDRESS_MAX), until_sent=True)
+
+
+def _in_turn(turns: RequestTurns, *, until_sent: bool) -> Middleware:
     def middleware(app: ASGIApp) -> ASGIApp:
         async def wait_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
+            client = scope.get("client")
+            address = network_of(client[0]) if client else ""
             try:
                 async with asyncio.timeout(WAIT_SECONDS_MAX):
-                    await turns.acquire()
+                    await turns.take(address)
             except TimeoutError:
                 raise ServiceUnavailableException(
-                    f"{REQUESTS_MAX} requests are being answered already; try again in a moment"
+                    f"{turns.turns_max} requests are being answered already; try again in a moment",
+                    headers={"Retry-After": "5"},
                 ) from None
-            has_begun = False
+            has_begun, has_turn = False, True
 
             async def note_and_send(message: Message) -> None:
-                nonlocal has_begun
+                nonlocal has_begun, has_turn
                 has_begun = True
+                if has_turn and not until_sent:
+                    has_turn = False
+                    await turns.give_back(address)
                 await send(message)
 
             try:
@@ -98,7 +148,8 @@ def in_turn() -> Callable[[ASGIApp], ASGIApp]:
                     " smaller limit or with since and until"
                 ) from None
             finally:
-                turns.release()
+                if has_turn:
+                    await turns.give_back(address)
 
         return wait_and_answer
 

@@ -2,7 +2,8 @@
 
 All decisions about retrying are here. A sink returns a `Refusal` (the record is parked, delivery
 continues) or raises `Unavailable` (the same batch is offered again, later, without end). Any other
-exception is a fault of ours and ends the process, which the journal makes safe.
+exception is a fault of ours and ends the process, which the journal makes safe. A record that ends
+the process each time is parked too (`attempts.py`).
 
 A sink that is to name clips instead of carrying them has a `clip_store`, the delivery to the sink
 that keeps them: it reads only what that one has settled, so that what it names is there.
@@ -22,6 +23,7 @@ from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry, Journal, JournalFull
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.decoding import Unreadable, decode_entry
+from echo_ingest.pipeline.deliver.attempts import Attempts, Turns
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.sinks import Cause, Delivery, Sink, SinkState, Unavailable, clips
 from echo_ingest.sinks.registry import title_of
@@ -45,11 +47,13 @@ class Deliver:
         clip_store: "Deliver | None" = None,
         on_settled: Callable[[], None] = lambda: None,
         rng: Random | None = None,
+        turns: Turns | None = None,
     ) -> None:
         """Prepare to deliver; call `run` to begin.
 
         `clip_store` delivers the clips that this sink is to name. `on_settled` is called whenever
-        something was settled, so that those that wait for it look again.
+        something was settled, so that those that wait for it look again. `turns` are shared by all
+        that one process delivers to.
         """
         self.name = sink.name
         self._failure: Unavailable | None = None
@@ -63,9 +67,12 @@ class Deliver:
         self._clip_store = clip_store
         self._on_settled = on_settled
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
+        self._turns = turns or Turns()
+        self._attempts = Attempts(journal, sink.name, sink.batch_records_max, self._rng)
         self._wake = asyncio.Event()
         self._attempt = 0
         journal.add_sink(sink.name)
+        self._attempts.begin()
         metrics.SINK_DELIVERED.labels(sink.name)  # a series that starts at 0 can be alerted on
         metrics.SINK_REFUSED.labels(sink.name)
 
@@ -103,24 +110,78 @@ class Deliver:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until `stopping`; a write that has begun is finished and settled first."""
-        while not stopping.is_set():
-            self._wake.clear()
-            if self._look_for_pause():
-                await self._wait(PAUSE_POLL_SECONDS, stopping)
-                continue
-            entries = self._journal.read(
-                self.name,
-                self._sink.batch_records_max,
-                behind=self._clip_store.name if self._clip_store else None,
-            )
-            if entries:
-                wait_seconds = await self._offer(entries, stopping)
-            else:
+        try:
+            while not stopping.is_set():
+                await self._step(stopping)
+        except (asyncio.CancelledError, JournalFull):
+            self._attempts.end()
+            raise
+        self._attempts.end()
+
+    async def _step(self, stopping: asyncio.Event) -> None:
+        self._wake.clear()
+        if self._look_for_pause():
+            await self._wait(PAUSE_POLL_SECONDS, stopping)
+            return
+        if self._attempts.is_careful:
+            wait_seconds = await self._offer_with_care(stopping)
+        else:
+            async with self._turns.beside():
+                entries = self._journal.read(self.name, self._sink.batch_records_max, self._behind)
                 wait_seconds = IDLE_POLL_SECONDS
-            if wait_seconds:
-                await self._wait(wait_seconds, stopping)
-            else:
-                await asyncio.sleep(0)
+                if entries:
+                    wait_seconds = await self._offer(entries, stopping)
+        if wait_seconds:
+            await self._wait(wait_seconds, stopping)
+        else:
+            await asyncio.sleep(0)
+
+    @property
+    def _behind(self) -> str | None:
+        return self._clip_store.name if self._clip_store else None
+
+    async def _offer_with_care(self, stopping: asyncio.Event) -> float:
+        """Offer a few records, or one that is suspected to end the process; as `_offer`."""
+        attempts = self._attempts
+        offsets = self._journal.next_offsets(self.name, attempts.chunk_records, self._behind)
+        if not offsets:
+            attempts.relax()
+            return 0.0
+        chosen = attempts.chosen(offsets)
+        if not attempts.is_suspected(chosen[0]):
+            async with self._turns.beside():
+                return await self._offer_noted(chosen, stopping, lambda: None)
+        if (refused := attempts.verdict(chosen[0])) is not None:
+            await self._settle(chosen, {chosen[0]: refused})
+            attempts.settle(chosen[0], 1)
+            return 0.0
+        if wait_seconds := attempts.wait_seconds():
+            return wait_seconds
+        try:
+            await self._sink.probe()
+        except Unavailable as error:
+            return self._postpone(error)
+        async with self._turns.alone() as let_others_go_on:
+            if let_others_go_on is None:
+                return IDLE_POLL_SECONDS
+            return await self._offer_noted(chosen, stopping, let_others_go_on)
+
+    async def _offer_noted(
+        self, offsets: list[int], stopping: asyncio.Event, on_survived: Callable[[], None]
+    ) -> float:
+        attempts = self._attempts
+        with attempts.noted(offsets, on_survived):
+            entries = self._journal.read(self.name, len(offsets), self._behind)
+            read = [entry.offset for entry in entries]
+            is_noted = bool(read) and read == offsets[: len(read)]
+            wait_seconds = await self._offer(entries, stopping) if is_noted else 0.0
+        if wait_seconds:
+            attempts.acquit()
+        elif is_noted and self._journal.next_offsets(self.name, 1, self._behind) != offsets[:1]:
+            attempts.settle(read[-1], len(read))
+        else:  # it was paused meanwhile, or somebody has requested a replay
+            attempts.withdraw()
+        return wait_seconds
 
     async def _offer(self, entries: list[Entry], stopping: asyncio.Event) -> float:
         """Offer entries and settle the result; return how many seconds to wait before the next."""

@@ -20,6 +20,7 @@ from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, JournalFull, JournalUnusable
 from echo_ingest.journal.recovery.detect import noting
 from echo_ingest.pipeline.deliver import Deliver
+from echo_ingest.pipeline.deliver.attempts import Turns
 from echo_ingest.pipeline.deliver.ipc import (
     DRAIN_SECONDS,
     REPORT_SECONDS,
@@ -94,7 +95,7 @@ def wired(
     journal: Journal, sinks: list[Sink], decoder: Decoder, settings: Settings
 ) -> list[Deliver]:
     """One for each sink. Those that are to name clips stay behind the one that keeps them."""
-    deliver = functools.partial(Deliver, journal, decoder=decoder)
+    deliver = functools.partial(Deliver, journal, decoder=decoder, turns=Turns())
     if settings.audio == "embedded":
         return [deliver(sink) for sink in sinks]
     first, *others = sinks  # the settings ask for a clip store, and the registry has it first

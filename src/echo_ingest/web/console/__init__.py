@@ -28,7 +28,7 @@ from echo_ingest.web.console.sessions import LoginSessions
 from echo_ingest.web.failed_attempts import FailedAttempts
 from echo_ingest.web.form_body import BODY_BYTES_MAX
 from echo_ingest.web.health import Service
-from echo_ingest.web.reader import AlmanacThreads, JournalThreads
+from echo_ingest.web.reader import AlmanacThreads, JournalThreads, downloads_in_turn
 
 __all__ = ["create_console"]
 
@@ -46,7 +46,7 @@ def create_console(
     bundle = read_bundle()
     pages = PageRenderer(bundle, settings.map_tiles)
     sessions = LoginSessions(tokens)
-    sources = ConsoleContext(service, journal, almanac, pages, settings)
+    sources = ConsoleContext(service, journal, almanac, pages, settings, downloads_in_turn())
     replays = ReplayJobs()
     live.offer("overview", lambda zone, viewer: overview.fragments(sources, zone, viewer))
     live.offer("nodes", lambda zone, _: nodes.fragments(sources, zone))

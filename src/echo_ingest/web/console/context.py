@@ -5,7 +5,7 @@ from msgspec import Struct
 from echo_ingest.settings import Settings
 from echo_ingest.web.console.rendering import PageRenderer
 from echo_ingest.web.health import Service
-from echo_ingest.web.reader import AlmanacThreads, JournalThreads
+from echo_ingest.web.reader import AlmanacThreads, JournalThreads, Middleware
 
 
 class ConsoleContext(Struct, frozen=True):
@@ -21,3 +21,5 @@ class ConsoleContext(Struct, frozen=True):
     """Renders the answer."""
     settings: Settings
     """The configuration: the broker's address, the place of the files."""
+    downloads: Middleware
+    """Holds routes that send whole messages and clips to their turns."""

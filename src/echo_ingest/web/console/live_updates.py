@@ -3,8 +3,13 @@
 A topic is a page; its parts are pieces of HTML, by name. While a tab shows a topic in some zone,
 the parts are rendered again when something has changed, once a second at most, and those that
 differ go to all such tabs, as the same bytes. A tab holds only the newest of each part, so that a
-slow tab skips some. Parts are rendered one after the other and for half of the time at most,
-however many topics and zones there are; a topic without tabs costs nothing.
+slow tab skips some. A topic without tabs costs nothing.
+
+Parts are rendered one after the other and for half of the time at most, however many topics and
+zones there are. Every other time it is the turn of what most addresses watch, of several that what
+was watched first, and in between of what has waited longest: so one person who watches many zones
+slows down the others only a little, and everybody gets something. There are limits for the
+topics and zones that are watched at a time, for tabs, and for what one address has of both.
 """
 
 import asyncio
@@ -16,7 +21,6 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 import msgspec
-import structlog
 from litestar import Request
 from litestar.exceptions import (
     HTTPException,
@@ -30,14 +34,21 @@ from litestar.types import Receive, Scope, Send
 from echo_ingest.almanac import AlmanacUnready
 from echo_ingest.ipc import NoAnswer
 from echo_ingest.journal import JournalUnusable
+from echo_ingest.web.connections import network_of
 from echo_ingest.web.console.auth import Viewer, viewer_of
 from echo_ingest.web.console.formatting import zone_called
 from echo_ingest.web.console.rendering import AnyRequest
+from echo_ingest.web.problems import peers_log
 
 Parts = Callable[[ZoneInfo, Viewer], Awaitable[dict[str, str]]]
 """Renders all parts of a topic as they are now, for an operator or for another viewer."""
 
 TABS_MAX = 1_000
+TABS_OF_ADDRESS_MAX = 600
+WATCHED_MAX = 100
+"""Topics and zones that are rendered, and for operators and others apart."""
+WATCHED_OF_ADDRESS_MAX = 60
+EVENT_NUMBER_DIGITS_MAX = 18
 LOOK_SECONDS = 0.2
 AGAIN_SECONDS = 1.0
 STALE_SECONDS = 5.0
@@ -52,15 +63,15 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),  # a proxy that buffers would hold changes back
 ]
 HEARTBEAT = b"event: beat\ndata: {}\n\n"
+TOO_MANY = "too many tabs receive changes already: close some, or reload this page now and then"
 NOT_NOW = (HTTPException, NoAnswer, JournalUnusable, AlmanacUnready, TimeoutError)
-
-log = structlog.get_logger("web")
 
 
 class Tab:
     """An open tab: what has not been sent to it yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self.address = address
         self._waiting: dict[str, bytes] = {}
         self._news = asyncio.Event()
         self.has_ended = False
@@ -97,9 +108,25 @@ class WatchedTopic:
         self.html: dict[str, str] = {}
         self.events: dict[str, tuple[int, bytes]] = {}
         """For each part, the event's number and its bytes."""
+        self.opened_at = time.monotonic()
         self.rendered_at = -1e9
         self.seen: object = None
         """What had changed last when they were rendered."""
+
+    @property
+    def addresses(self) -> set[str]:
+        """Return where its tabs are."""
+        return {tab.address for tab in self.tabs}
+
+    @property
+    def priority(self) -> tuple[int, float]:
+        """Return what goes first where several are due: what more people watch, or have longer."""
+        return len(self.addresses), -self.opened_at
+
+    @property
+    def waits_since(self) -> float:
+        """Return since when it has not been rendered."""
+        return max(self.opened_at, self.rendered_at)
 
     def is_due(self, changed: object) -> bool:
         """Return whether the parts have to be rendered again."""
@@ -133,15 +160,23 @@ class LiveUpdates:
 
     async def run(self) -> None:
         """Send changes until cancelled; then end every stream."""
+        by_priority = True
         try:
             while True:
-                began = time.monotonic()
                 changed = tuple(map(_written_at, self._files))
-                for (topic, zone, _), watched in list(self._watched.items()):
-                    if watched.is_due(changed):
-                        watched.seen = changed
-                        await self._render(topic, ZoneInfo(zone), watched)
-                await asyncio.sleep(max(LOOK_SECONDS, time.monotonic() - began))
+                due = [key for key, each in self._watched.items() if each.is_due(changed)]
+                if not due:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    continue
+                if by_priority:
+                    key = max(due, key=lambda key: self._watched[key].priority)
+                else:
+                    key = min(due, key=lambda key: self._watched[key].waits_since)
+                by_priority = not by_priority
+                began = time.monotonic()
+                self._watched[key].seen = changed
+                await self._render(key[0], ZoneInfo(key[1]), self._watched[key])
+                await asyncio.sleep(time.monotonic() - began)
         finally:
             self._has_ended = True
             for watched in self._watched.values():
@@ -157,7 +192,7 @@ class LiveUpdates:
         if rendering.cancelled() or (error := rendering.exception()) is not None:
             # The tabs show that they are not live, and connect again after a while.
             if not rendering.cancelled() and not isinstance(error, NOT_NOW):
-                log.error("part of a page failed", topic=topic, exc_info=error)
+                peers_log.error("part of a page failed", topic=topic, exc_info=error)
             _end(watched)
             return
         fresh = []
@@ -185,16 +220,12 @@ class LiveUpdates:
             raise MethodNotAllowedException
         if topic not in self._topics:
             raise NotFoundException(f"There is no topic {topic!r:.40} to watch.")
-        if self._has_ended or self.tabs >= TABS_MAX:
-            raise ServiceUnavailableException(
-                f"{TABS_MAX:,} tabs receive changes already: close some, or reload this "
-                "page now and then.",
-                headers={"Retry-After": "60"},
-            )
         viewer = viewer_of(request)
         key = topic, zone_called(zone).key, viewer.may_act
+        client = scope.get("client")
+        tab = Tab(network_of(client[0]) if client else "")
+        self._refuse_too_many(key, tab.address)
         watched = self._watched.setdefault(key, WatchedTopic(viewer))
-        tab = Tab()
         watched.tabs.add(tab)
         tab.put(self._missed(watched, request.headers.get("last-event-id", "")))
         tasks = [
@@ -215,10 +246,25 @@ class LiveUpdates:
             if not watched.tabs and self._watched.get(key) is watched:
                 del self._watched[key]
 
+    def _refuse_too_many(self, key: tuple[str, str, bool], address: str) -> None:
+        tabs_of_address = [
+            sum(tab.address == address for tab in each.tabs) for each in self._watched.values()
+        ]
+        is_watched_here = key in self._watched and address in self._watched[key].addresses
+        if (
+            self._has_ended
+            or sum(tabs_of_address) >= TABS_OF_ADDRESS_MAX
+            or self.tabs >= TABS_MAX
+            or (not is_watched_here and sum(map(bool, tabs_of_address)) >= WATCHED_OF_ADDRESS_MAX)
+            or (key not in self._watched and len(self._watched) >= WATCHED_MAX)
+        ):
+            raise ServiceUnavailableException(TOO_MANY, headers={"Retry-After": "60"})
+
     def _missed(self, watched: WatchedTopic, last_id: str) -> list[tuple[str, bytes]]:
         """Return what a tab has not had yet: everything, unless it was connected before."""
         epoch, _, number = last_id.partition("-")
-        last = int(number) if epoch == self._epoch and number.isdecimal() else 0
+        is_ours = epoch == self._epoch and number.isdecimal()
+        last = int(number) if is_ours and len(number) <= EVENT_NUMBER_DIGITS_MAX else 0
         return [(name, event) for name, (n, event) in watched.events.items() if n > last]
 
     async def _send(self, tab: Tab, send: Send) -> None:

@@ -14,7 +14,7 @@ from echo_ingest.web.console.rendering import AnyRequest, PageRenderer
 from echo_ingest.web.console.sessions import SESSION_SECONDS, LoginSessions
 from echo_ingest.web.failed_attempts import FailedAttempts
 from echo_ingest.web.form_body import form_of
-from echo_ingest.web.problems import log
+from echo_ingest.web.problems import log, peers_log
 from echo_ingest.web.same_origin import is_by_tls, is_private, own_page
 
 ADDRESS = "/console/login"
@@ -74,7 +74,7 @@ def routes(
         role = sessions.role_of(form.get("token", "").strip())
         if role is None:
             failed.count(address)
-            log.warning("wrong token at the console", address=address)
+            peers_log.warning("wrong token at the console", address=address)
             return login_page(request, onward, 401)
         log.info("logged in", role=role, address=address)
         cookie = _cookie(request, sessions.begin(role), SESSION_SECONDS[role])

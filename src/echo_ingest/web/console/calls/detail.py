@@ -19,7 +19,6 @@ from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.rendering import AnyRequest
 from echo_ingest.web.downloads import download
 from echo_ingest.web.lookup import clip_file, entry_at, shown
-from echo_ingest.web.reader import in_turn
 from echo_ingest.web.schemas import StoredRecord
 
 NUMBER_MAX = 2**53 - 1
@@ -52,7 +51,6 @@ class StoredFacts(Struct, frozen=True):
 
 def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
     """Return the page, the clip and the message of a record."""
-    turns = [in_turn()]
     decoder = sources.journal.decoder
 
     @get("/calls/{offset:int}")
@@ -75,14 +73,14 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
         )
         return sources.pages.page(request, "call.html", view)
 
-    @get("/calls/{offset:int}/clip", middleware=turns)
+    @get("/calls/{offset:int}/clip", middleware=[sources.downloads])
     async def clip(request: AnyRequest, offset: FromPath[int]) -> Stream:
         """Send the audio file, byte for byte as the device sent it, or a part of it."""
         _require(offset)
         file = await sources.journal.ask(lambda reader: clip_file(reader, offset, decoder))
         return download(file.audio, file.media_type, file.name, request.headers)
 
-    @get("/calls/{offset:int}/message", middleware=turns)
+    @get("/calls/{offset:int}/message", middleware=[sources.downloads])
     async def message(offset: FromPath[int]) -> Stream:
         """Send the message as the device sent it."""
         _require(offset)

@@ -65,13 +65,17 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
         message, row = await sources.journal.ask(lambda reader: _parked(reader, sink, offset))
         return sources.pages.page(request, "refused_one.html", parked_view(message, row))
 
-    @get("/refused/letters/{number:int}/payload", media_type=BYTES)
+    @get("/refused/letters/{number:int}/payload", media_type=BYTES, middleware=[sources.downloads])
     async def letter_payload(number: Number) -> Stream:
         """Send the message of a dead letter, as it came."""
         dead_letter = await sources.journal.ask(lambda reader: _dead_letter(reader, number))
         return download(dead_letter.message.payload, BYTES, f"refused-{number}.bin")
 
-    @get("/refused/parked/{sink:str}/{offset:int}/payload", media_type=BYTES)
+    @get(
+        "/refused/parked/{sink:str}/{offset:int}/payload",
+        media_type=BYTES,
+        middleware=[sources.downloads],
+    )
     async def parked_payload(sink: Name, offset: Number) -> Stream:
         """Send the message of a parked record, as it came."""
         message, _ = await sources.journal.ask(lambda reader: _parked(reader, sink, offset))
