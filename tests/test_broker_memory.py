@@ -187,17 +187,17 @@ async def test_what_is_on_its_way_counts_before_it_has_arrived(holder: Holder) -
     async with watched(holder, {}) as (gate, memory):
         device = Publishing(memory, gate)
         await asyncio.sleep(0.15)
-        device.send(9 * MB)
+        device.send(5 * MB)
         assert gate.is_open
-        device.send(2 * MB)
+        device.send(8 * MB)
         assert not gate.is_open
         device.send(30 * MB)
         assert gate.is_shut
         await soon("open", gate)  # it never came, and is forgotten
         walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
-        messages = publish(b"", properties=b"\x26\0\0\0\0" * 1_000) * 90
+        messages = publish(b"", properties=b"\x26\0\0\0\0" * 1_000) * 150
         memory.note(device, walker.feed(messages), walker)
-        assert not gate.is_open  # 450 kB, which become 11 MB of objects
+        assert not gate.is_open  # 750 kB, which become 19 MB of objects
 
 
 async def test_properties_of_messages_that_wait_count(holder: Holder) -> None:
