@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -271,28 +272,27 @@ async def test_who_is_quiet_while_others_wait_is_cut_first_and_then_all(holder: 
 
 
 class HalfSender(threading.Thread):
-    """Sends a message up to its last byte but one, as fast as it is taken, and then drips."""
+    """Sends a message up to its last kilobyte, as fast as it is taken."""
 
-    def __init__(self, port: int, size: int, *, lacking: int = 1_000) -> None:
+    def __init__(self, port: int, size: int) -> None:
         super().__init__(daemon=True)
-        self._device = Device(port)
-        self._message = publish(bytes(size), topic=TOPIC)
-        self._lacking = lacking
+        self._message = publish(bytes(size), topic=TOPIC)[:-1_000]
+        self._stream = socket.create_connection(("127.0.0.1", port), 60)
+        self._stream.sendall(connect_packet(account=ACCOUNT))
+        self._stream.recv(100)
         self.answer: bytes | None = None
         self.start()
 
     def run(self) -> None:
         with contextlib.suppress(OSError):
-            stream = self._device._stream
-            for start in range(0, len(self._message) - self._lacking, PIECE):
-                end = min(start + PIECE, len(self._message) - self._lacking)
-                stream.sendall(self._message[start:end])
-            stream.settimeout(60)
-            self.answer = stream.recv(100)
+            self._stream.sendall(self._message)
+            self.answer = self._stream.recv(100)
 
     def close(self) -> None:
-        self._device.close()
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_RDWR)
         self.join(20)
+        self._stream.close()
 
 
 def put(site_port: int, payload: bytes = b"{}") -> float:
