@@ -160,7 +160,10 @@ class ProxySite:
     def close(self) -> None:
         if self.proxy.poll() is None:
             self.proxy.terminate()
-            self.proxy.wait(20)
+            try:
+                self.proxy.wait(20)
+            finally:
+                self.proxy.kill()
         assert self.proxy.stdin is not None
         self.proxy.stdin.close()
         self._reading.join(20)

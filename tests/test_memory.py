@@ -34,6 +34,7 @@ from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import PROPERTIES_BYTES_MAX, Message, Rejected, memory_bytes, payload_hash
 from echo_ingest.settings import Endpoint
 from tests.plain_broker import PlainBroker
+from tests.stored import as_stored
 from tests.test_mqtt import batch_of, broker, options, running, variable
 from tests.test_web import SINK, Site, site
 
@@ -257,7 +258,7 @@ def journal_with(path: Path, messages: list[Message]) -> Journal:
     journal.add_sink("scripted")
     decoder = Decoder(1_000_000)
     for message in messages:
-        journal.append([(message, decoder.identify(message))])
+        journal.append(as_stored([message], decoder.payload_bytes_max))
     return journal
 
 

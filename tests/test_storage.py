@@ -389,7 +389,7 @@ def test_a_new_journal_in_a_used_folder_is_an_error_line_and_check_says_so(
     (line,) = [each for each in harness.log("up").splitlines() if "in a used folder" in each]
     assert '"level":"error"' in line.replace(" ", "") or "[error" in line
     note = harness.data_dir / "journal.db.missed.txt"
-    assert "secrets/session" in note.read_text()
+    assert "web.pid" in note.read_text()
     checked = harness.cli("check")
     assert checked.returncode == 1
     assert f"read {note}" in checked.stdout

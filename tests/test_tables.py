@@ -22,6 +22,7 @@ from echo_ingest.journal.cursors import Refused
 from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message, Rejected
+from tests.stored import as_stored
 from tests.test_cli import COMMAND, NOON_MS, environment
 
 NORTH_RIDGE = "eui-70b3d57ed005a1b2-otways-north-ridge-line-recorder-0123456789"
@@ -58,7 +59,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     for number, name in enumerate(NAMES, 100):  # a node may have a longer name than a sensor
         sent = call("s", number)
         messages.append(Message(sent.topic, sent.payload, sent.received_at_ms, name))
-    arrivals = [(each, Decoder(1_000_000).identify(each)) for each in messages]
+    arrivals = as_stored(messages, 1_000_000)
     rejected = Rejected(ReasonCode.UNKNOWN_FORM, "it is none of the forms, " * 9)
     for name in NAMES:
         message = Message(f"iotingestion/{name}", b"{}", NOON_MS, name)

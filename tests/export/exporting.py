@@ -15,6 +15,7 @@ from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import Message
 from tests.sinks.messages import PAYLOAD_BYTES_MAX
+from tests.stored import as_stored
 
 EVERYTHING = Selection()
 
@@ -22,9 +23,7 @@ EVERYTHING = Selection()
 def journal_of(path: Path, messages: Iterable[Message]) -> Path:
     """Make a journal that holds `messages`, at offsets 1, 2, 3 …"""
     with closing(Journal(path)) as journal:
-        outcomes = journal.append(
-            [(each, Decoder(PAYLOAD_BYTES_MAX).identify(each)) for each in messages]
-        )
+        outcomes = journal.append(as_stored(messages, PAYLOAD_BYTES_MAX))
     assert outcomes.stored == len(outcomes.outcomes), outcomes
     return path
 

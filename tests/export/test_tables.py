@@ -14,6 +14,7 @@ from typing import Any
 import apsw
 import duckdb
 import pytest
+from msgspec import structs
 
 from echo_ingest.columns import TABLES
 from echo_ingest.decode import Decoder
@@ -190,6 +191,19 @@ def test_parquet_has_its_types_and_row_groups(tmp_path: Path, monkeypatch: Any) 
         "BIGINT",
         "VARCHAR",
     ]
+
+
+def test_a_row_group_of_parquet_holds_no_more_rows_than_fit_into_memory(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(writers, "ROW_GROUP_BYTES", 200_000)
+    long = [structs.replace(detection(number), topic="a" * 60_000) for number in range(7)]
+    journal = journal_of(tmp_path / "journal.db", long)
+    export_tables(journal, tmp_path / "out", request_for("parquet"))
+    file = tmp_path / "out" / "detections.parquet"
+    groups = queried(f"FROM parquet_metadata('{file}')").project("row_group_id").distinct()
+    assert len(groups.fetchall()) == 3
+    assert len(queried(f"FROM '{file}'").fetchall()) == 7
 
 
 @pytest.mark.parametrize("of", ["csv", "jsonl", "parquet"])

@@ -23,6 +23,7 @@ from echo_ingest.record import (
 )
 from echo_ingest.record import Health as NodeHealth
 from echo_ingest.simulator.sounds import CALLS, wav
+from tests.stored import as_stored
 
 NODES = ("ridge-01", "ridge-02", "creek-03")
 PAYLOAD_BYTES_MAX = 64 * 1_048_576
@@ -115,7 +116,7 @@ def record_of(arrived: Message) -> AnyRecord:
 
 
 def arrivals(arrived: list[Message]) -> list[Arrival]:
-    return [(each, Decoder(PAYLOAD_BYTES_MAX).identify(each)) for each in arrived]
+    return as_stored(arrived, PAYLOAD_BYTES_MAX)
 
 
 LAST = int(datetime(2105, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())

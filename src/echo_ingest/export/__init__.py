@@ -30,7 +30,7 @@ from echo_ingest.export.writers import (
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import kind
 
-WRITERS = {"csv": write_csv, "jsonl": write_json_lines, "parquet": write_parquet}
+WRITERS = {"csv": write_csv, "jsonl": write_json_lines}
 REASONS_COUNTED_MAX = 1_000
 
 
@@ -49,7 +49,10 @@ def write_tables(partial: PartialExport, progress: Progress) -> dict[str, int]:
         for each in reading.kinds(request):
             rows = _advancing(partial.rows(each), advance)
             with partial.file(f"{TABLES[each]}.{request.format}") as file:
-                WRITERS[request.format](file, COLUMNS[each], rows)
+                if request.format == "parquet":
+                    write_parquet(file, COLUMNS[each], rows, partial.row_bytes_max(each))
+                else:
+                    WRITERS[request.format](file, COLUMNS[each], rows)
     return {TABLES[each]: row_counts.get(each, 0) for each in reading.kinds(request)}
 
 

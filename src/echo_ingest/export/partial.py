@@ -204,6 +204,12 @@ class PartialExport:
         select = "SELECT content FROM row WHERE kind = ? ORDER BY offset"
         return (_decode(content) for (content,) in self._db.execute(select, (of_kind,)))
 
+    def row_bytes_max(self, of_kind: str) -> int:
+        """Return the size of the largest row of one kind, as it is kept here."""
+        select = "SELECT coalesce(max(length(content)), 1) FROM row WHERE kind = ?"
+        ((size_bytes,),) = self._all(select, of_kind)
+        return int(size_bytes)
+
     def mark_contradicted(self) -> None:
         """Mark receipts that cannot be true, and put what has no other time beside what came then.
 

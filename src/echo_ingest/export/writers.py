@@ -35,6 +35,8 @@ from echo_ingest.journal.entries import up_to_bytes
 from echo_ingest.record import AnyRecord, kind
 
 ROW_GROUP_ROWS = 100_000
+ROW_GROUP_BYTES = 64 * 1024 * 1024
+"""A row group is in memory until it is complete, and a topic alone may have 64 kB."""
 BATCH_ROWS = 10_000
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -202,8 +204,10 @@ PARQUET_TYPES: dict[ColumnType, DataType] = {
 }
 
 
-def write_parquet(file: IO[bytes], columns: Sequence[TableColumn], rows: Iterable[Row]) -> None:
-    """Write all `rows` as a Parquet file."""
+def write_parquet(
+    file: IO[bytes], columns: Sequence[TableColumn], rows: Iterable[Row], row_bytes_max: int = 1
+) -> None:
+    """Write all `rows` as a Parquet file; `row_bytes_max` is about the size of the largest."""
     schema = Schema([Field(column.name, PARQUET_TYPES[column.type]) for column in columns])
     output = _ParquetOutput(file)
     try:
@@ -211,7 +215,7 @@ def write_parquet(file: IO[bytes], columns: Sequence[TableColumn], rows: Iterabl
             RecordBatchReader.from_batches(schema, output.guarded(_batches(schema, columns, rows))),
             cast(IO[bytes], output),
             compression="zstd(3)",
-            max_row_group_size=ROW_GROUP_ROWS,
+            max_row_group_size=max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // row_bytes_max)),
             created_by="echo-ingest",
         )
     except BaseException as error:

@@ -12,8 +12,8 @@ import structlog
 from echo_ingest.almanac import almanac_path
 from echo_ingest.settings.secrets import FOLDER
 
-SECRETS = ("session*", "http", "operator")
-"""The service makes these only once it has a journal; `nodes add` and `broker` do not."""
+SECRETS = ("session-*", "http", "operator")
+"""The service makes these only once it has a journal; `nodes add` and a broker do not."""
 PROCESSES = ("web.pid", "delivery.pid")
 """They hold a number as soon as such a process has run."""
 
