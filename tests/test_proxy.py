@@ -495,7 +495,12 @@ async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
             lambda: DeviceConnection(1, Places(10), common), "127.0.0.1", 0
         )
         port = server.sockets[0].getsockname()[1]
-        gate.close()
+        reader, other = await asyncio.open_connection("127.0.0.1", port)
+        other.write(connect_packet())
+        assert (await reader.read(100))[0] == 0x20
+        other.write(b"\xc0\0")
+        assert await reader.read(100) == b"\xd0\0"
+        gate.close()  # what watches the memory has looked by now, and will not soon again
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(connect_packet())
         assert (await reader.read(100))[0] == 0x20
@@ -524,6 +529,7 @@ async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
         writer.write(publish(b"{}"))
         await asyncio.to_thread(eventually, lambda: gate.waiting == 1)
         writer.close()
+        other.close()
         site.stop_broker()  # a connection that waits ends with the broker's side
         await asyncio.to_thread(eventually, lambda: gate.waiting == 0)
         server.close()
