@@ -36,6 +36,7 @@ class ProxySite:
         connections_max: int = 1_000,
         tls: TlsFiles | None = None,
         accounts: tuple[Credentials, ...] = (ACCOUNT,),
+        broker_bytes_max: int = 1 << 40,
         reserved_client_ids: tuple[str, ...] = ("echo-ingest-secret",),
         files_max: int | None = None,
     ) -> None:
@@ -49,7 +50,7 @@ class ProxySite:
         (folder / "mosquitto.conf").write_text(
             f"user root\nlistener 0 {self.socket}\nallow_anonymous false\n"
             f"password_file {folder}/passwords\nmax_queued_messages 0\nmax_inflight_messages 0\n"
-            f"max_packet_size {PAYLOAD_BYTES_MAX + 65_536}\nset_tcp_nodelay true\n"
+            f"max_packet_size {PAYLOAD_BYTES_MAX + 65_536}\nset_tcp_nodelay true\nsys_interval 1\n"
         )
         self.start_broker()
         listening = [socket.socket() for _ in range(4 if tls else 2)]
@@ -70,6 +71,10 @@ class ProxySite:
                 for index, (each, port) in enumerate(zip(listening, self.ports, strict=True))
             ),
             broker=self.socket,
+            broker_pid=self.broker.pid,
+            broker_bytes_max=broker_bytes_max,
+            own_socket=self.socket,
+            own_login=(ACCOUNT.user, ACCOUNT.password),
             connections_max=connections_max,
             payload_bytes_max=PAYLOAD_BYTES_MAX,
             reserved_client_ids=reserved_client_ids,

@@ -62,7 +62,7 @@ async def start(settings: Settings) -> None:
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[broker.Broker]:
     """Run a broker to which devices can connect."""
-    async with broker.running(settings) as own, open_to_devices(settings, own):
+    async with broker.running(settings) as own, open_to_devices(settings, own, 0.5):
         yield own
 
 

@@ -22,6 +22,7 @@ from echo_ingest.broker import Credentials
 from echo_ingest.broker.node_accounts import node_password
 from echo_ingest.proxy.activity import Activity
 from echo_ingest.proxy.bootstrap import TlsFiles
+from echo_ingest.proxy.broker_memory import BrokerMemory
 from echo_ingest.proxy.device import Common, DeviceConnection
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES
@@ -475,7 +476,8 @@ def test_who_does_not_log_in_in_time_is_closed(site: ProxySite, websocket: bool)
 async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
     tmp_path: Path, mosquitto: Path
 ) -> None:
-    """The connection in this process, since nothing closes the gate of the real one yet."""
+    """The connection in this process, where the test closes the gate."""
+    gate = Gate()
     with contextlib.closing(ProxySite(tmp_path, mosquitto)) as site:
         common = Common(
             broker=LocalEndpoint(site.socket),
@@ -483,7 +485,8 @@ async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
             reserved_client_ids=frozenset(),
             certificate_secret=b"",
             held=HeldBytes(1_000),
-            gate=Gate(),
+            gate=gate,
+            memory=BrokerMemory(gate, 1 << 40, site.broker.pid, dict),
             activity=Activity(),
             turn=asyncio.Lock(),
             buffer=memoryview(bytearray(CHUNK_BYTES)),
@@ -492,25 +495,43 @@ async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
             lambda: DeviceConnection(1, Places(10), common), "127.0.0.1", 0
         )
         port = server.sockets[0].getsockname()[1]
-        common.gate.close()
+        reader, other = await asyncio.open_connection("127.0.0.1", port)
+        other.write(connect_packet())
+        assert (await reader.read(100))[0] == 0x20
+        other.write(b"\xc0\0")
+        assert await reader.read(100) == b"\xd0\0"
+        gate.close()  # what watches the memory has looked by now, and will not soon again
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(connect_packet())
         assert (await reader.read(100))[0] == 0x20
         writer.write(b"\xc0\0")
         assert await reader.read(100) == b"\xd0\0"
-        writer.write(publish(b"{}") + b"\xc0\0")
+        writer.write(b"\xc0\0" + publish(b"{}") + b"\xc0\0")
+        assert await reader.readexactly(2) == b"\xd0\0"  # what stands before it passes
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.read(1), 0.3)
-        assert common.gate.waiting == 1
-        common.gate.open()
+        assert gate.waiting == 1
+        gate.open()
         answers = await reader.readuntil(b"\xd0\0")
         assert answers[0] == 0x40
-        common.gate.close()
+        clip = publish(bytes(300_000))
+        writer.write(clip[:200_000])
+        await asyncio.to_thread(eventually, lambda: common.memory._unfinished_bytes() == 200_000)
+        gate.shut()
+        writer.write(clip[200_000:])
+        await asyncio.to_thread(eventually, lambda: gate.waiting == 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.3)
+        gate.close()  # what has begun goes on
+        assert (await reader.read(100))[0] == 0x40
+        assert gate.waiting == 0
+        gate.close()
         writer.write(publish(b"{}"))
-        await asyncio.to_thread(eventually, lambda: common.gate.waiting == 1)
+        await asyncio.to_thread(eventually, lambda: gate.waiting == 1)
         writer.close()
+        other.close()
         site.stop_broker()  # a connection that waits ends with the broker's side
-        await asyncio.to_thread(eventually, lambda: common.gate.waiting == 0)
+        await asyncio.to_thread(eventually, lambda: gate.waiting == 0)
         server.close()
 
 

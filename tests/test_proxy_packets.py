@@ -1,8 +1,9 @@
 """The proxy's pure parts: packets however they are cut, the gate, places, and lines in the log."""
 
 import random
+from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import mqtt5
 import pytest
@@ -88,21 +89,99 @@ BAD_PACKETS = [
 CUTS = st.lists(st.integers(0, 2**32), max_size=30)
 
 
+class Feeding:
+    """What a connection does with a walker: what may not be passed on yet is fed again."""
+
+    def __init__(self, level: int = 5) -> None:
+        self.walker = PacketWalker(level, PAYLOAD_BYTES_MAX)
+        self.passed = self.fed = 0
+        self._rest = b""
+
+    def feed(self, chunk: bytes, *, may_publish: bool = True) -> None:
+        data = self._rest + chunk
+        self.fed += len(chunk)
+        try:
+            passed = self.walker.feed(data, may_publish=may_publish)
+        except PacketRefused as refused:
+            self.passed += refused.good_bytes
+            raise
+        self.passed += passed
+        self._rest = data[passed:]
+
+
+def edges(packets: list[bytes]) -> list[int]:
+    """Return where each packet begins, and where the last one ends."""
+    return [0, *accumulate(len(each) for each in packets)]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(GOOD, max_size=8), CUTS)
 def test_what_keeps_within_the_limits_passes_however_it_is_cut(
     packets: list[bytes], cuts: list[int]
 ) -> None:
-    walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
-    kinds = b"".join(each[:1] * len(each) for each in packets)  # of each byte, its packet's
-    position = 0
+    feeding, starts = Feeding(), edges(packets)
     for chunk in chunks(b"".join(packets), cuts):
-        of_publish = [first >> 4 == 3 for first in kinds[position : position + len(chunk)]]
-        has_publish = walker.feed(chunk)
-        # a type without its length, at the end, is not told yet
-        assert has_publish == any(of_publish) or (any(of_publish[-4:]) and not has_publish)
-        position += len(chunk)
-    assert not walker.said_goodbye
+        feeding.feed(chunk)
+        # only a length that is not complete waits
+        assert feeding.fed - feeding.passed <= 4
+        begun = bisect_right(starts, feeding.passed) - 1
+        of_it = feeding.passed - starts[begun]
+        is_publish = of_it > 0 and packets[begun][0] >> 4 == 3
+        assert feeding.walker.unfinished == (of_it if is_publish else 0)
+    assert feeding.passed == starts[-1]
+    assert not feeding.walker.said_goodbye
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(GOOD, min_size=1, max_size=8), CUTS, st.integers(0, 30))
+def test_at_a_closed_gate_all_passes_that_comes_before_the_next_publish(
+    packets: list[bytes], cuts: list[int], closes_before: int
+) -> None:
+    feeding, stream, starts = Feeding(), b"".join(packets), edges(packets)
+    expected = None
+    for number, chunk in enumerate(chunks(stream, cuts)):
+        if number >= closes_before and expected is None:
+            waiting = (
+                start
+                for start, each in zip(starts, packets, strict=False)
+                if start >= feeding.passed and each[0] >> 4 == 3
+            )
+            expected = next(waiting, len(stream))
+        feeding.feed(chunk, may_publish=expected is None)
+        if expected is not None:
+            # what has begun goes on, and what stands behind the next one waits with it
+            assert min(expected, feeding.fed - 4) <= feeding.passed <= expected
+    if expected is not None:
+        assert feeding.passed == expected
+    feeding.feed(b"")
+    assert feeding.passed == len(stream)
+
+
+def test_the_walker_tells_what_messages_may_cost() -> None:
+    walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+    message = publish(bytes(1_000), properties=bytes(50))
+    walker.feed(message)
+    overhead = len(message) - 1_000 - 3
+    assert walker.largest_overhead == overhead
+    assert walker.cost == 2 * len(message) + 26 * overhead
+    walker.cost = 0
+    clip = publish(bytes(200_000))
+    walker.feed(clip[:100_000])
+    assert walker.cost == 0  # what has come of it is counted by itself
+    walker.feed(clip[100_000:] + packet(0xC0, b""))
+    assert walker.cost == 2 * len(clip) + 26 * overhead
+    old = PacketWalker(4, PAYLOAD_BYTES_MAX)
+    old.feed(publish(bytes(1_000), properties=None))
+    assert old.cost == 2 * len(publish(bytes(1_000), properties=None))
+
+
+def test_a_short_packet_that_breaks_off_says_nothing_of_the_next() -> None:
+    walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+    walker.feed(packet(0x32, b"\0"))  # its topic is missing: mosquitto will see to that
+    clip = publish(bytes(200_000), topic=b"topic")
+    walker.feed(clip[:5])
+    walker.feed(clip[5:])
+    assert walker.largest_overhead == 2 + 5 + 2 + 1
 
 
 @settings(max_examples=200, deadline=None)
@@ -110,15 +189,13 @@ def test_what_keeps_within_the_limits_passes_however_it_is_cut(
 def test_what_breaks_a_limit_is_found_before_its_payload_however_it_is_cut(
     packets: list[bytes], bad: tuple[int, bytes], cuts: list[int]
 ) -> None:
-    walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+    feeding = Feeding()
     before, (code, last) = b"".join(packets), bad
-    passed = 0
     with pytest.raises(PacketRefused) as caught:
         for chunk in chunks(before + last, cuts):
-            walker.feed(chunk)
-            passed += len(chunk)
+            feeding.feed(chunk)
     assert caught.value.code == code
-    passed += caught.value.good_bytes
+    passed = feeding.passed
     # all that is good has passed, and of the rest no more than a header, or a topic without an end
     assert len(before) <= passed <= len(before) + (65_540 if code == TOO_LARGE else 5)
 
@@ -127,10 +204,10 @@ def test_what_breaks_a_limit_is_found_before_its_payload_however_it_is_cut(
 def test_what_breaks_a_limit_is_found_wherever_its_beginning_is_cut(number: int) -> None:
     code, bad = BAD_PACKETS[number]
     for cut in (*range(1, 20), *range(65_530, 65_550)):
-        walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+        feeding = Feeding()
         with pytest.raises(PacketRefused) as caught:
             for chunk in chunks(bad, [cut, cut + 1]):
-                walker.feed(chunk)
+                feeding.feed(chunk)
         assert caught.value.code == code
 
 
@@ -144,11 +221,11 @@ def test_thousands_of_packets_in_chunks_of_every_size() -> None:
     ]
     stream = b"".join(packets)
     for size in (1, 2, 3, 7, 64, 1_000, 65_536):
-        walker = PacketWalker(4, PAYLOAD_BYTES_MAX)
+        feeding = Feeding(4)
         for start in range(0, len(stream), size):
-            walker.feed(stream[start : start + size])
-        walker.feed(b"\xe0\0")  # it still stands at the beginning of a packet
-        assert walker.said_goodbye
+            feeding.feed(stream[start : start + size])
+        feeding.feed(b"\xe0\0")  # it still stands at the beginning of a packet
+        assert feeding.walker.said_goodbye
 
 
 def test_only_mqtt_5_has_properties() -> None:
@@ -163,8 +240,7 @@ def test_a_packet_that_stops_half_way_keeps_no_more_than_its_beginning() -> None
     stream = publish(bytes(200_000), topic=b"a" * 60_000)
     for start in range(0, 50_000, 500):
         walker.feed(stream[start : start + 500])
-    kept = sum(len(value) for value in (walker._split, walker._beginning or b""))
-    assert kept <= PACKET_OVERHEAD_BYTES + 8
+    assert len(walker._beginning or b"") <= PACKET_OVERHEAD_BYTES + 8
 
 
 # ---------------------------------------------------------------------- WebSockets
@@ -285,12 +361,20 @@ def test_the_password_of_a_node_follows_from_the_secret_and_its_name() -> None:
 
 
 class Held:
-    def __init__(self, gate: Gate) -> None:
+    """Waits at the gate, and waits again if that is closed when its turn comes."""
+
+    def __init__(self, gate: Gate, *, closes_it: bool = False) -> None:
         self.passed = 0
+        self._gate, self._closes_it = gate, closes_it
         gate.wait(self)
 
     def pass_on(self) -> None:
+        if not self._gate.is_open:
+            self._gate.wait(self)
+            return
         self.passed += 1
+        if self._closes_it:
+            self._gate.close()
 
 
 def test_the_gate_lets_those_who_wait_go_on_once() -> None:
@@ -304,6 +388,33 @@ def test_the_gate_lets_those_who_wait_go_on_once() -> None:
     gate.open()
     gate.open()
     assert (gate.is_open, gate.waiting, waiting.passed, gone.passed) == (True, 0, 1, 0)
+
+
+def test_who_finds_the_gate_closed_again_keeps_the_place() -> None:
+    gate = Gate()
+    gate.close()
+    those = [Held(gate, closes_it=True) for _ in range(3)]
+    for turn in range(3):
+        gate.open()
+        those.append(Held(gate, closes_it=True))
+        assert [each.passed for each in those[:3]] == [1] * (turn + 1) + [0] * (2 - turn)
+
+
+def test_a_gate_that_is_no_longer_shut_asks_those_who_wait_though_it_is_closed() -> None:
+    asked = []
+
+    class Device:
+        def pass_on(self) -> None:
+            asked.append((gate.is_open, gate.is_shut))
+
+    gate = Gate()
+    gate.close()
+    gate.shut()
+    gate.wait(Device())
+    gate.shut()
+    assert asked == []
+    gate.close()
+    assert asked == [(False, False)]
 
 
 # ---------------------------------------------------------------------- places and memory

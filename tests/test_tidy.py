@@ -19,8 +19,8 @@ LAYERS = (
     ("record", "backoff", "metrics", "gauges", "formatting", "process"),
     ("settings", "decode", "columns", "payload_view", "night"),
     ("mqtt", "journal", "sinks", "broker"),
-    ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator", "proxy"),
-    ("web",),
+    ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator"),
+    ("web", "proxy"),
     ("service",),
     ("cli",),
 )

@@ -235,3 +235,33 @@ for reason in (
     *("full", "memory", "broker away", "tls", "websocket"),
 ):
     DEVICES_REFUSED.labels(reason)
+BROKER_MEMORY_BYTES = Gauge(
+    "echo_ingest_broker_memory_bytes",
+    "Memory of the broker that is in use, as far as the proxy knows.",
+    registry=PROXY,
+)
+BROKER_MEMORY_LIMIT_BYTES = Gauge(
+    "echo_ingest_broker_memory_limit_bytes",
+    "From this on, what devices publish is held back.",
+    registry=PROXY,
+)
+DEVICES_WAITING = Gauge(
+    "echo_ingest_devices_waiting",
+    "Devices that wait to publish because the broker's memory is short.",
+    registry=PROXY,
+)
+HELD_BACK = Gauge(
+    "echo_ingest_devices_held_back",
+    "1 while what devices publish is held back because the broker's memory is short.",
+    registry=PROXY,
+)
+HELD_BACK_SECONDS = Counter(
+    "echo_ingest_devices_held_back_seconds",
+    "How long it was held back, all in all.",
+    registry=PROXY,
+)
+DEVICES_CUT = Counter(
+    "echo_ingest_devices_cut",
+    "Devices that were disconnected because an unfinished message held memory that was short.",
+    registry=PROXY,
+)

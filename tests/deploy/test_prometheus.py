@@ -124,6 +124,10 @@ STORIES: dict[str, tuple[list[Story], list[Story]]] = {
         [Story(70, {"echo_ingest_broker_connections_total": "0+0.25x70"})],
         [Story(70, {"echo_ingest_broker_connections_total": "0+0.15x70"})],
     ),
+    "EchoIngestDevicesHeldBack": (
+        [Story(20, {"echo_ingest_devices_held_back": "0x10 1x10"})],
+        [Story(20, {"echo_ingest_devices_held_back": "0x10 1x7 0 1x4"})],
+    ),
     "EchoIngestReceiptsDropped": (
         [Story(40, {DROPPED: "0+1x40"})],
         [Story(40, {DROPPED: "0x20 5x40"})],

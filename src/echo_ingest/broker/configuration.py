@@ -87,6 +87,7 @@ def configuration(
         f"max_packet_size {settings.payload_bytes_max + PACKET_OVERHEAD_BYTES}",
         # MQTT 3 sessions have no expiry: a reader that never returns would fill the memory.
         f"persistent_client_expiration {-(-settings.session_expiry_seconds // 3600)}h",
+        "sys_interval 1",  # by what it says of its messages, the proxy tells if memory is free
         "log_dest stderr",
         "log_timestamp false",
         "log_type error",

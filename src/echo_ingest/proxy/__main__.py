@@ -16,6 +16,8 @@ import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import metrics
+from echo_ingest.monitoring.broker_stats import BrokerStats
+from echo_ingest.mqtt import SessionOptions
 from echo_ingest.process.child import begin
 from echo_ingest.process.log import configure_log
 from echo_ingest.process.shutdown import cancel, stop_signal
@@ -26,6 +28,7 @@ from echo_ingest.proxy.bootstrap import (
     ProxyBootstrap,
     ProxyReport,
 )
+from echo_ingest.proxy.broker_memory import BrokerMemory
 from echo_ingest.proxy.device import Common, DeviceConnection
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES, Layer
@@ -68,13 +71,25 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
     loop.set_exception_handler(_log_fault)
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=bootstrap.line))
     stopping = stop_signal()
+    statistics = BrokerStats(
+        SessionOptions(
+            endpoint=LocalEndpoint(bootstrap.own_socket),
+            client_id="",
+            login=lambda: bootstrap.own_login,
+        )
+    )
+    gate = Gate()
+    memory = BrokerMemory(
+        gate, bootstrap.broker_bytes_max, bootstrap.broker_pid, lambda: statistics.values
+    )
     common = Common(
         broker=LocalEndpoint(bootstrap.broker),
         payload_bytes_max=bootstrap.payload_bytes_max,
         reserved_client_ids=frozenset(each.encode() for each in bootstrap.reserved_client_ids),
         certificate_secret=bootstrap.certificate_secret,
         held=HeldBytes(HELD_BYTES_MAX),
-        gate=Gate(),
+        gate=gate,
+        memory=memory,
         activity=Activity(),
         turn=asyncio.Lock(),
         buffer=memoryview(bytearray(CHUNK_BYTES)),
@@ -90,6 +105,8 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
     beside = [
         asyncio.create_task(_end_with_parent(reader, stopping)),
         asyncio.create_task(_report(writer, common)),
+        asyncio.create_task(statistics.run()),
+        asyncio.create_task(memory.run()),
         asyncio.create_task(follow_certificates(each for each in certificates if each)),
     ]
     log.info("proxy listens", ports=[each.port for each in bootstrap.listeners])

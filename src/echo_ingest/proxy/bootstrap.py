@@ -37,6 +37,12 @@ class ProxyBootstrap(Struct, frozen=True):
     listeners: tuple[DeviceListener, ...]
     broker: Path
     """mosquitto's socket for devices."""
+    broker_pid: int
+    broker_bytes_max: int
+    """How much memory mosquitto may take."""
+    own_socket: Path
+    """mosquitto's socket for us."""
+    own_login: tuple[str, str]
     connections_max: int
     """At each port."""
     payload_bytes_max: int

@@ -14,11 +14,14 @@ from msgspec import Struct
 from echo_ingest.broker import SERVICE
 from echo_ingest.broker.node_accounts import node_password
 from echo_ingest.proxy.activity import Activity, Peer, shown
+from echo_ingest.proxy.broker_memory import BrokerMemory
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES, Layer, LayerRefused
 from echo_ingest.proxy.packets import (
     DISCONNECT_BYTE,
     INVALID_CLIENT_ID,
+    PUBLISH,
+    QUOTA_EXCEEDED,
     SERVER_UNAVAILABLE,
     SHUTTING_DOWN,
     PacketRefused,
@@ -79,6 +82,7 @@ class Common(Struct):
     certificate_secret: bytes
     held: HeldBytes
     gate: Gate
+    memory: BrokerMemory
     activity: Activity
     turn: asyncio.Lock
     """Held by the connection that mosquitto accepts next: it lets about a hundred wait, no more."""
@@ -159,7 +163,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._ending = False
         self._paused_for: set[str] = set()
         """Why nothing is read from the device: `login`, `broker`, `gate`."""
-        self._at_gate = b""
+        self._rest = b""
+        """What was read and not passed on: it waits at the gate, or for the rest of a length."""
         self._waiting = 0
         self._farewell: str | None = None
         """Why the broker ends the connection, if it said so."""
@@ -282,6 +287,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
             raise PacketRefused(
                 "reserved id", "its client id is the service's own", INVALID_CLIENT_ID
             )
+        if connect.has_will and self._common.gate.is_shut:
+            raise PacketRefused(
+                "memory", "it has a will, and the broker's memory is short", SERVER_UNAVAILABLE
+            )
         self._walker = PacketWalker(connect.level, self._common.payload_bytes_max)
         self._common.held.hold(self, len(packet) + len(self._begun))
         if self._ending:
@@ -358,30 +367,45 @@ class DeviceConnection(asyncio.BufferedProtocol):
     # ------------------------------------------------------------------ after the log-in
 
     def _forward(self, data: bytes) -> None:
+        """Pass on what the gate allows. Raises `PacketRefused`."""
         assert self._walker is not None
         assert self._broker is not None
-        try:
-            has_publish = self._walker.feed(data)
-        except PacketRefused as refused:
-            self._broker.transport.write(data[: refused.good_bytes])
-            raise
-        if has_publish and not self._common.gate.is_open:
-            self._at_gate = data
-            self._common.waiting_bytes += len(data)
-            self.pause("gate")
-            self._common.gate.wait(self)
-        else:
-            self._broker.transport.write(data)
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        gate, passed = self._common.gate, 0
+        in_publish = self._walker.unfinished > 0
+        if not (in_publish and gate.is_shut):
+            try:
+                passed = self._walker.feed(data, may_publish=gate.is_open)
+            except PacketRefused as refused:
+                self._broker.transport.write(data[: refused.good_bytes])
+                raise
+            self._broker.transport.write(data if passed == len(data) else data[:passed])
+        if passed < len(data):
+            self._rest = data[passed:]
+            if not gate.is_open and ((passed == 0 and in_publish) or data[passed] >> 4 == PUBLISH):
+                self._common.waiting_bytes += len(self._rest)
+                self.pause("gate")
+                gate.wait(self)
+        self._common.memory.note(self, passed, self._walker)
 
     def pass_on(self) -> None:
-        """Go on: the gate has opened."""
-        if self._broker is not None and not self._ending:
-            self._broker.transport.write(self._leave_gate())
-            self.resume("gate")
+        """Go on, as far as the gate allows it now."""
+        if self._broker is None or self._ending:
+            return
+        try:
+            self._forward(self._leave_gate())
+        except PacketRefused as refused:
+            self._refuse(refused)
+        else:
+            if "gate" not in self._paused_for:
+                self.resume("gate")
 
     def _leave_gate(self) -> bytes:
-        data, self._at_gate = self._at_gate, b""
-        self._common.waiting_bytes -= len(data)
+        data, self._rest = self._rest, b""
+        if "gate" in self._paused_for:
+            self._paused_for.discard("gate")
+            self._common.waiting_bytes -= len(data)
         return data
 
     # ------------------------------------------------------------------ the end
@@ -394,6 +418,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._transport.abort()
         if self._broker is not None:
             self._broker.transport.abort()
+
+    def cut(self, words: str) -> None:
+        """End it, because the broker's memory is short."""
+        self._refuse(PacketRefused("memory", words, QUOTA_EXCEEDED))
 
     def shut_down(self) -> None:
         """End because the service ends."""
@@ -436,6 +464,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._stop_timers()
         self._common.held.release(self)
         self._common.gate.forget(self)
+        self._common.memory.forget(self)
         self._leave_gate()
         self._begun = bytearray()
         if self._broker is not None:

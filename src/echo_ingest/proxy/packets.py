@@ -14,9 +14,14 @@ from echo_ingest.settings import PACKET_OVERHEAD_BYTES
 CONNECT, CONNACK, PUBLISH, DISCONNECT = 1, 2, 3, 14
 CONNECT_BYTE, CONNACK_BYTE, DISCONNECT_BYTE = 0x10, 0x20, 0xE0
 
+COPIES = 2
+"""Of each message in mosquitto, while it also has the packet: one is kept, one goes to a reader."""
+PROPERTY_FACTOR = 26
+"""An empty user property has 5 bytes, and becomes three objects that take 128."""
+
 MALFORMED, PROTOCOL_ERROR = 0x81, 0x82
 UNSUPPORTED_VERSION, INVALID_CLIENT_ID = 0x84, 0x85
-SERVER_UNAVAILABLE, SHUTTING_DOWN, TOO_LARGE = 0x88, 0x8B, 0x95
+SERVER_UNAVAILABLE, SHUTTING_DOWN, TOO_LARGE, QUOTA_EXCEEDED = 0x88, 0x8B, 0x95, 0x97
 CODES_BEFORE_5 = {UNSUPPORTED_VERSION: 1, INVALID_CLIENT_ID: 2, SERVER_UNAVAILABLE: 3}
 """The return codes of MQTT 3 for reason codes of MQTT 5; for the others there is none."""
 
@@ -94,6 +99,7 @@ class Connect(Struct, frozen=True):
     level: int
     client_id: bytes
     user: bytes | None
+    has_will: bool
     body_at: int
     flags_at: int
     login_at: int
@@ -159,7 +165,8 @@ def parse_connect(packet: bytes) -> Connect:
         fields.field()
     login_at = fields.position
     user = fields.field() if flags & USER_FLAG else None
-    return Connect(packet, level, client_id, user, body_at, flags_at, login_at)
+    has_will = bool(flags & WILL_FLAG)
+    return Connect(packet, level, client_id, user, has_will, body_at, flags_at, login_at)
 
 
 class _ConnectFields:
@@ -219,55 +226,67 @@ def connack_code(data: bytes | bytearray) -> int | None:
 class PacketWalker:
     """Follows the packets that come after CONNECT, however they are cut into chunks."""
 
-    __slots__ = ("_beginning", "_first", "_has_properties", "_left", "_publish_bytes_max", "_split",
-                 "said_goodbye")  # fmt: skip
+    __slots__ = ("_beginning", "_first", "_has_properties", "_left", "_publish_bytes_max", "_size",
+                 "cost", "largest_overhead", "said_goodbye", "unfinished")  # fmt: skip
 
     def __init__(self, level: int, payload_bytes_max: int) -> None:
         self.said_goodbye = False
         """Whether a DISCONNECT was among the packets."""
+        self.unfinished = 0
+        """How much has come of a PUBLISH whose end is still to come."""
+        self.cost = 0
+        """What mosquitto may need for the PUBLISHes that have ended, beside their own bytes; it is
+        set back where it is added up."""
+        self.largest_overhead = 0
+        """The most that was no payload in a PUBLISH."""
         self._has_properties = level == 5
         self._publish_bytes_max = payload_bytes_max + PACKET_OVERHEAD_BYTES
         self._left = 0
         """How much of the current packet is still to come."""
-        self._first = 0
-        """The first byte of the current packet."""
-        self._split = b""
-        """A type and length of which the end is still to come."""
+        self._first, self._size = 0, 0
+        """The first byte of the current packet, and its length with all that belongs to it."""
         self._beginning: bytes | None = None
-        """The beginning of a large PUBLISH, while it does not tell yet how large the rest is."""
+        """The beginning of a PUBLISH, while it does not tell yet how much of it is no payload."""
 
-    def feed(self, chunk: bytes) -> bool:
-        """Follow the next chunk; return whether anything in it belongs to a PUBLISH.
+    def feed(self, chunk: bytes, *, may_publish: bool = True) -> int:
+        """Follow the next chunk, and return how much of it may be passed on.
 
-        Raises `PacketRefused`.
+        The rest is the beginning of a packet, which is to be fed again: with more, if its length is
+        not complete, or once another PUBLISH may begin. Raises `PacketRefused`.
         """
-        before = len(self._split)
-        if before:
-            chunk, self._split = self._split + chunk, b""
-        position, size, has_publish = self._left, len(chunk), False
+        position, size = self._left, len(chunk)
         if position:
-            has_publish = self._first >> 4 == PUBLISH
             if self._beginning is not None:
                 self._look(self._beginning + chunk[:position])
+            if position > size:
+                self._left = position - size
+                if self.unfinished:
+                    self.unfinished += size
+                return size
+            if self.unfinished:
+                self.unfinished = 0
+                self._note_publish(self._size)
+        self._left = 0
         try:
             while position < size:
                 start = position
                 kind = KINDS[chunk[position]]
+                if kind == A_PUBLISH and not may_publish:
+                    return start
                 try:
                     length = chunk[position + 1]
                     position += 2
                     if length >= 0x80:
                         length, position = read_length(chunk, position - 1)
                 except IndexError:
-                    self._split = chunk[start:]
-                    position = size
-                    break
+                    return start
                 if kind == A_PUBLISH:
-                    has_publish = True
-                    if length > PACKET_OVERHEAD_BYTES:
-                        self._first = chunk[start]
+                    if length > self.largest_overhead and (
+                        self._has_properties or length > PACKET_OVERHEAD_BYTES
+                    ):
                         if length > self._publish_bytes_max:
                             raise too_large("PUBLISH", length, self._publish_bytes_max)
+                        self._first = chunk[start]
                         self._look(chunk[position : position + length])
                 elif kind == NEVER:
                     raise malformed(f"a device may not send packets of type {chunk[start] >> 4}")
@@ -277,17 +296,26 @@ class PacketWalker:
                     self.said_goodbye = True
                 position += length
                 if position > size:
-                    self._first = chunk[start]
+                    self._size, self._left = position - start, position - size
+                    if kind == A_PUBLISH:
+                        self.unfinished = size - start
+                elif kind == A_PUBLISH:
+                    self._note_publish(position - start)
         except PacketRefused as refused:
-            refused.good_bytes = max(start - before, 0)
+            refused.good_bytes = start
             raise
-        self._left = position - size
-        return has_publish
+        return size
 
     def _look(self, beginning: bytes) -> None:
-        """Check what comes before the payload of a large PUBLISH."""
+        """Check what comes before the payload of a PUBLISH."""
         overhead = publish_overhead(beginning, self._first, has_properties=self._has_properties)
         self._beginning = beginning if overhead is None else None
+        if overhead is not None and overhead > self.largest_overhead:
+            self.largest_overhead = overhead
+
+    def _note_publish(self, size: int) -> None:
+        self._beginning = None
+        self.cost += COPIES * size + PROPERTY_FACTOR * min(size, self.largest_overhead)
 
 
 def publish_overhead(beginning: bytes, first: int, *, has_properties: bool) -> int | None:

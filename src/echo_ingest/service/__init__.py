@@ -47,6 +47,8 @@ __all__ = ["Runtime", "ServiceStopped", "run_broker", "run_ingest", "run_up"]
 ORPHAN_SECONDS_MAX = 6.0
 """The line waits for so long, so it is less than a write to a slow sink may take."""
 SOCKETS_CHECKED_SECONDS = 60.0
+BROKER_SHARE_BESIDE_INGESTION, BROKER_SHARE_ALONE = 0.45, 0.5
+"""Of the memory that we may use, how much mosquitto may take."""
 
 TellToken = Callable[[str, str, str], None]
 """Gets the role, the name of the file in `secrets`, and the token."""
@@ -83,7 +85,7 @@ async def run_up(
         log_if_secrets_missed(settings.journal_path)
         async with (
             broker.running(settings) as own,
-            open_to_devices(settings, own) as proxy,
+            open_to_devices(settings, own, BROKER_SHARE_BESIDE_INGESTION) as proxy,
             _orphans_ended(settings.data_dir) as locks,
             _journal(settings) as journal,
         ):
@@ -120,7 +122,7 @@ async def run_broker(settings: Settings, started: Callable[[broker.Broker], None
     try:
         async with (
             broker.running(settings) as own,
-            open_to_devices(settings, own) as proxy,
+            open_to_devices(settings, own, BROKER_SHARE_ALONE) as proxy,
             asyncio.TaskGroup() as tasks,
         ):
             started(own)

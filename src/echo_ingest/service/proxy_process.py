@@ -26,6 +26,7 @@ from echo_ingest.broker import (
 from echo_ingest.broker.sockets import listen
 from echo_ingest.ipc import LINE_BYTES_MAX, next_line
 from echo_ingest.process.log import log_level
+from echo_ingest.process.memory import memory_bytes
 from echo_ingest.process.orphans import running_child
 from echo_ingest.process.shutdown import cancel
 from echo_ingest.proxy.bootstrap import DeviceListener, ProxyBootstrap, ProxyReport, TlsFiles
@@ -41,10 +42,12 @@ PAUSE_SECONDS_MAX = 5.0  # devices wait for so long at most
 class ProxyProcess:
     """The process by which devices reach `own`, our broker."""
 
-    def __init__(self, settings: Settings, own: Broker) -> None:
+    def __init__(self, settings: Settings, own: Broker, broker_share: float) -> None:
+        """`broker_share` is how much of our memory mosquitto may take."""
         self.metrics = ""
         """Its metrics, in Prometheus' text format, as the process reported them."""
         self._settings = settings
+        self._broker_share = broker_share
         self.broker = own
         self._accepts = asyncio.Event()
         self._running = asyncio.create_task(self._run())
@@ -104,6 +107,10 @@ class ProxyProcess:
         return ProxyBootstrap(
             tuple(_listener(settings, each) for each in own.ports),
             devices_endpoint(settings.data_dir).path,
+            own.pid,
+            int(self._broker_share * memory_bytes()),
+            own.endpoint.path,
+            (own.service.user, own.service.password),
             settings.connections_max,
             settings.payload_bytes_max,
             (SERVICE, settings.client_id, ours.client_id),
@@ -156,11 +163,13 @@ def check_certificates(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_to_devices(settings: Settings, own: Broker) -> AsyncIterator[ProxyProcess]:
+async def open_to_devices(
+    settings: Settings, own: Broker, broker_share: float
+) -> AsyncIterator[ProxyProcess]:
     """Let devices reach our broker inside the block; raise `BrokerError` if that cannot be."""
     for each in own.ports:
         listen(each.bound, each.setting)
-    proxy = ProxyProcess(settings, own)
+    proxy = ProxyProcess(settings, own, broker_share)
     try:
         await proxy.wait_until_it_accepts()
         check_sockets(settings.bind, {"echo-ingest": os.getpid(), **proxy.processes()})
