@@ -462,7 +462,7 @@ def test_a_disk_that_turns_read_only_is_said_in_words_and_nothing_is_acknowledge
         trigger.write_text("a test")
         device.publish([detection(number) for number in range(10, 20)])
         eventually(
-            lambda: "is read-only" in harness.http("/readyz")[1]["problems"].get("journal", "")
+            lambda: "is read-only" in harness.http("/readyz")[1].get("problems", {}).get("journal", "")
         )
         assert "fsck" in harness.http("/readyz")[1]["problems"]["journal"]
         assert program.poll() is None
