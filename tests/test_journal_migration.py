@@ -32,7 +32,7 @@ from echo_ingest.journal.changes import JournalChanges
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.journal_file import transaction
-from echo_ingest.journal.migration import copies_before
+from echo_ingest.journal.migration import copies_before, migrate
 from echo_ingest.journal.reader import JournalReader, Parked, Selection
 from echo_ingest.journal.recovery.detect import check_schema, find_damage, note_of
 from echo_ingest.journal.recovery.salvage import mend, salvage
@@ -177,6 +177,17 @@ def test_a_migration_that_is_cut_off_changes_nothing(path: Path) -> None:
     ):
         bring_up_to_date(db)
         raise ZeroDivisionError
+    assert version(path) == 1
+    assert contents(path) == before
+
+
+def test_a_migration_that_fails_in_its_last_step_leaves_the_version_of_before(path: Path) -> None:
+    """What is in its way here is a table that somebody else made under the name of the newest."""
+    before = contents(path)
+    with contextlib.closing(apsw.Connection(str(path))) as db:
+        db.execute("CREATE TABLE attempt (mine)")
+    with pytest.raises(apsw.SQLError, match="attempt already exists"):
+        migrate(path)
     assert version(path) == 1
     assert contents(path) == before
 
