@@ -17,6 +17,7 @@ or another build has written it. That is not damage.
 """
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -365,6 +366,25 @@ def test_a_migration_leaves_a_copy_of_the_journal_as_it_was(tmp_path: Path, fixt
     assert copy.stat().st_mode & 0o777 == 0o600
     Journal(path).close()
     assert len(copies(path)) == 1, "a journal of this version is not copied"
+
+
+def test_the_copy_is_on_disk_before_anything_is_altered(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds is flushed before it gets its name, and its name with the folder."""
+    copy = path.with_name(f"{path.name}.before-{SCHEMA_VERSION}")
+    flushed: list[tuple[Path, bool, int]] = []
+    flush = os.fsync
+
+    def record(descriptor: int) -> None:
+        flush(descriptor)
+        at = Path(f"/proc/self/fd/{descriptor}").resolve()
+        flushed.append((at, copy.exists(), version(path)))
+
+    monkeypatch.setattr(os, "fsync", record)
+    migrate(path)
+    assert flushed == [(Path(f"{copy}.new"), False, 1), (path.parent, True, 1)]
+    assert version(path) == SCHEMA_VERSION
 
 
 def test_what_a_kill_left_in_the_wal_is_in_the_copy(tmp_path: Path) -> None:
