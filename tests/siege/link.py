@@ -268,6 +268,15 @@ class Link:
         """Return the name of the next packet."""
         return named(*await self.packet())
 
+    async def end(self) -> str:
+        """Wait until the server closes the connection, and return its last words."""
+        last = "nothing said"
+        while True:
+            try:
+                last = await self.answer()
+            except (OSError, EOFError):
+                return f"{last}, closed"
+
     @property
     def is_closed(self) -> bool:
         """Tell whether the server has closed it, as far as we have heard."""

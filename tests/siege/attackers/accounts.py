@@ -1,10 +1,12 @@
 """Attacks by those who have a password: of one node, or of the account that nodes share."""
 
 import asyncio
+import contextlib
 import json
 
 from tests.siege.attackers import ODDITY_SECONDS_MAX, Attacker
 from tests.siege.link import (
+    PINGREQ,
     HugePacket,
     Link,
     Will,
@@ -22,7 +24,10 @@ LARGE_BYTES = 10 * 2**20
 SMALL_MESSAGES = 2_500
 SMALL_PAUSE_SECONDS = 0.1
 SMALL_AT_ONCE = 100
-HALF_SENT = 16
+HALF_SENT = 24
+"""With 10 to 40 MB each this is 600 MB, more than any broker of ours may take."""
+TRICKLE_SECONDS = 0.5
+FLOODS, PINGS_AT_ONCE = 3, 10_000
 SUBSCRIPTIONS = 2_000
 LONG = 60_000
 
@@ -51,16 +56,36 @@ async def _property_bombs(attacker: Attacker, sizes: tuple[int, ...], *, node: b
 
 
 async def half_sent_publish(attacker: Attacker) -> None:
-    """Hold messages of 40 MB that lack their last kilobyte, on many connections."""
-    before = text(_topic(attacker)) + b"\0\1\0"
-    huge = HugePacket(0x32, before, HUGE_BYTES, repeated=b"x")
+    """Hold messages of 10 to 40 MB that lack their last kilobyte, on many connections."""
 
-    async def begin(number: int) -> Link:
+    async def hold_one(number: int) -> str:
         link = await attacker.login(node=number % 2 == 0)
-        await link.send_huge(huge, lacking=1_000)
-        return link
+        try:
+            await link.send_huge(_clip(attacker, number), lacking=1_000)
+            return await link.end()
+        finally:
+            link.close()
 
-    await attacker.hold(await attacker.begin(HALF_SENT, 4, begin))
+    await attacker.keep(HALF_SENT, hold_one)
+
+
+async def trickled_publish(attacker: Attacker) -> None:
+    """Send most of such messages fast, and then so little that they are never quiet."""
+
+    async def hold_one(number: int) -> str:
+        link = await attacker.login(node=number % 2 == 0)
+        try:
+            await link.send_huge(_clip(attacker, number), lacking=100_000)
+            end = asyncio.create_task(link.end())
+            while not end.done():
+                with contextlib.suppress(OSError):  # then it has ended
+                    await link.send(b"x" * 100)
+                await asyncio.wait([end], timeout=TRICKLE_SECONDS)
+            return await end
+        finally:
+            link.close()
+
+    await attacker.keep(HALF_SENT, hold_one)
 
 
 async def unreleased_qos_2(attacker: Attacker) -> None:
@@ -233,6 +258,20 @@ async def slow_receiver(attacker: Attacker) -> None:
     attacker.note("closed in time" if link.is_closed else "held")
 
 
+async def unread_answers(attacker: Attacker) -> None:
+    """Ask for answers of two bytes by the million, and read none."""
+
+    async def flood(number: int) -> str:
+        link = await attacker.login(node=number % 2 == 0)
+        try:
+            while True:
+                await link.send(PINGREQ * PINGS_AT_ONCE)
+        finally:
+            link.close()
+
+    await attacker.keep(FLOODS, flood)
+
+
 async def wills(attacker: Attacker) -> None:
     """Leave wills for the topics of others, and break the connection."""
     target = attacker.target
@@ -345,6 +384,12 @@ def detection(attacker: Attacker) -> bytes:
 def _topic(attacker: Attacker) -> str:
     """Return where both accounts may publish."""
     return f"iotingestion/{attacker.target.node}"
+
+
+def _clip(attacker: Attacker, number: int) -> HugePacket:
+    """Return a message of 10, 20, 30 or 40 MB."""
+    before = text(_topic(attacker)) + b"\0\1\0"
+    return HugePacket(0x32, before, LARGE_BYTES * (1 + number % 4), repeated=b"x")
 
 
 async def ask(link: Link, sent: bytes) -> str:
