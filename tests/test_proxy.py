@@ -804,6 +804,31 @@ def test_who_asks_and_does_not_read_the_answers_is_closed(own_site: ProxySite) -
     assert "it does not read what it asks for" in reasons
 
 
+@pytest.mark.slow
+def test_answers_that_a_device_does_not_read_are_few(own_site: ProxySite, websocket: bool) -> None:
+    """It is not read either until it reads, and then it goes on where it was."""
+    wire = Wire(own_site, websocket=websocket, timeout_seconds=60)
+    wire.send(connect_packet())
+    assert wire.answer()
+    before = memory_mb(own_site.broker.pid)
+    pings = 1_000_000
+    sending = threading.Thread(target=wire.send, args=(b"\xc0\0" * pings,))
+    sending.start()
+    most = 0.0
+    deadline, pause = time.monotonic() + 4, threading.Event()
+    while time.monotonic() < deadline:
+        most = max(most, memory_mb(own_site.broker.pid))
+        pause.wait(0.05)
+    assert most < before + 20
+    answers = 0
+    while answers < 2 * pings:
+        piece = wire.answer()
+        assert piece
+        answers += len(piece)
+    sending.join()
+    wire.close()
+
+
 @contextlib.contextmanager
 def bare_websocket(site: ProxySite) -> Iterator[socket.socket]:
     """Yield a connection that has become a WebSocket; nobody reads it but the test."""

@@ -175,6 +175,28 @@ def test_the_walker_tells_what_messages_may_cost() -> None:
     assert old.cost == 2 * len(publish(bytes(1_000), properties=None))
 
 
+def test_what_asks_for_an_answer_waits_where_too_many_are_missing() -> None:
+    walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+    silent = publish(b"x", qos=0) + packet(0x40, b"\0\1") + packet(0x70, b"\0\1")
+    assert walker.feed(silent * 10, asked_max=5) == len(silent) * 10
+    assert walker.asked == 0
+    asking = [publish(b"x", qos=1), publish(b"x", qos=2)]
+    asking += [packet(first, b"\0\1") for first in (0x62, 0x82, 0xA2)] + [packet(0xC0, b"")]
+    stream = b"".join(asking)
+    assert walker.feed(stream, asked_max=5) == len(stream) - 2
+    assert walker.feed(stream[-2:], asked_max=5) == 0
+    walker.answered(1)
+    assert walker.feed(stream[-2:], asked_max=5) == 0
+    walker.answered(2)
+    assert walker.feed(stream[-2:], asked_max=5) == 2
+    clip = publish(bytes(1_000))
+    walker.answered(2)
+    assert walker.feed(clip[:500], asked_max=5) == 500
+    assert walker.feed(clip[500:], asked_max=5) == len(clip) - 500  # it has begun
+    walker.answered(1_000_000)
+    assert walker.asked == 0
+
+
 def test_a_short_packet_that_breaks_off_says_nothing_of_the_next() -> None:
     walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
     walker.feed(packet(0x32, b"\0"))  # its topic is missing: mosquitto will see to that

@@ -43,6 +43,9 @@ WAITING_BYTES_MAX = 16 * 1024 * 1024
 this much and 40 MB more."""
 ANSWER_BYTES_MAX = 262_144
 """How much may wait to be written to a device; only answers to what it asks in vain are more."""
+ASKED_MAX = 500
+"""How many answers a device may wait for. mosquitto keeps them where they cannot be sent on, and a
+ping of two bytes costs it 85."""
 BROKER_BUFFER_BYTES = 65_536
 """Of the kernel's buffer before mosquitto. The default is three times as much for each device."""
 LINGER_SECONDS = 2.0
@@ -162,9 +165,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._logged_in = False
         self._ending = False
         self._paused_for: set[str] = set()
-        """Why nothing is read from the device: `login`, `broker`, `gate`."""
+        """Why nothing is read from the device: `login`, `broker`, `gate`, `answers`."""
         self._rest = b""
-        """What was read and not passed on: it waits at the gate, or for the rest of a length."""
+        """What was read and not passed on: it waits for the gate, for answers to what was asked
+        before, or for the rest of a length."""
         self._waiting = 0
         self._farewell: str | None = None
         """Why the broker ends the connection, if it said so."""
@@ -330,6 +334,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             if data[0] == DISCONNECT_BYTE and 3 <= len(data) <= 4:
                 self._farewell = FAREWELL_WORDS.get(data[2])
             self._write(data, self._layers)
+            self._note_answers(len(data))
             return
         self._answer += data
         try:
@@ -376,7 +381,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         in_publish = self._walker.unfinished > 0
         if not (in_publish and gate.is_shut):
             try:
-                passed = self._walker.feed(data, may_publish=gate.is_open)
+                passed = self._walker.feed(data, may_publish=gate.is_open, asked_max=ASKED_MAX)
             except PacketRefused as refused:
                 self._broker.transport.write(data[: refused.good_bytes])
                 raise
@@ -384,29 +389,38 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if passed < len(data):
             self._rest = data[passed:]
             if not gate.is_open and ((passed == 0 and in_publish) or data[passed] >> 4 == PUBLISH):
-                self._common.waiting_bytes += len(self._rest)
-                self.pause("gate")
+                self._wait_for("gate")
                 gate.wait(self)
+            elif self._walker.asked >= ASKED_MAX:
+                self._wait_for("answers")
         self._common.memory.note(self, passed, self._walker)
+
+    def _wait_for(self, why: str) -> None:
+        self._common.waiting_bytes += len(self._rest)
+        self.pause(why)
+
+    def _note_answers(self, size: int) -> None:
+        """Go on with what waited for answers, once half of them are here."""
+        assert self._walker is not None
+        self._walker.answered(size)
+        if "answers" in self._paused_for and self._walker.asked <= ASKED_MAX // 2:
+            self._go_on("answers")
 
     def pass_on(self) -> None:
         """Go on, as far as the gate allows it now."""
-        if self._broker is None or self._ending:
-            return
+        if self._broker is not None and not self._ending:
+            self._go_on("gate")
+
+    def _go_on(self, waited_for: str) -> None:
+        self._common.waiting_bytes -= len(self._rest)
+        self._paused_for.discard(waited_for)
         try:
-            self._forward(self._leave_gate())
+            self._forward(b"")
         except PacketRefused as refused:
             self._refuse(refused)
         else:
-            if "gate" not in self._paused_for:
-                self.resume("gate")
-
-    def _leave_gate(self) -> bytes:
-        data, self._rest = self._rest, b""
-        if "gate" in self._paused_for:
-            self._paused_for.discard("gate")
-            self._common.waiting_bytes -= len(data)
-        return data
+            if waited_for not in self._paused_for:
+                self.resume(waited_for)
 
     # ------------------------------------------------------------------ the end
 
@@ -465,7 +479,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._common.held.release(self)
         self._common.gate.forget(self)
         self._common.memory.forget(self)
-        self._leave_gate()
+        if self._paused_for & {"gate", "answers"}:
+            self._common.waiting_bytes -= len(self._rest)
+        self._rest = b""
         self._begun = bytearray()
         if self._broker is not None:
             self._broker.transport.close()

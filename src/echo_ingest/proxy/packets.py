@@ -16,6 +16,9 @@ CONNECT_BYTE, CONNACK_BYTE, DISCONNECT_BYTE = 0x10, 0x20, 0xE0
 
 COPIES = 2
 """Of each message in mosquitto, while it also has the packet: one is kept, one goes to a reader."""
+ANSWER_BYTES_MIN = 2
+"""PINGRESP; all other answers are longer."""
+UNLIMITED = 2**63
 PROPERTY_FACTOR = 26
 """An empty user property has 5 bytes, and becomes three objects that take 128."""
 
@@ -28,15 +31,18 @@ CODES_BEFORE_5 = {UNSUPPORTED_VERSION: 1, INVALID_CLIENT_ID: 2, SERVER_UNAVAILAB
 PROTOCOL_NAMES = {b"MQTT": (4, 5), b"MQIsdp": (3,)}
 BRIDGE_BIT = 0x80
 """mosquitto's mark for a broker that connects as a client, in the protocol level."""
+QOS_BITS = 0b110
+"""Of the first byte of a PUBLISH."""
 USER_FLAG, PASSWORD_FLAG, WILL_FLAG = 0x80, 0x40, 0x04
 
-NEVER, OTHER, A_PUBLISH, A_DISCONNECT = range(4)
-KINDS = bytes(
-    {PUBLISH: A_PUBLISH, DISCONNECT: A_DISCONNECT}.get(
-        first >> 4, OTHER if first >> 4 in (4, 5, 6, 7, 8, 10, 12, 15) else NEVER
-    )
-    for first in range(256)
-)
+NEVER, OTHER, ASKS, A_PUBLISH, A_DISCONNECT = range(5)
+KINDS_OF_TYPES = {
+    PUBLISH: A_PUBLISH,
+    **dict.fromkeys((4, 5, 7, 15), OTHER),
+    **dict.fromkeys((6, 8, 10, 12), ASKS),  # PUBREL, SUBSCRIBE, UNSUBSCRIBE, PINGREQ
+    DISCONNECT: A_DISCONNECT,
+}
+KINDS = bytes(KINDS_OF_TYPES.get(first >> 4, NEVER) for first in range(256))
 """What a packet is, by its first byte; a device may not send those of `NEVER` after CONNECT."""
 
 
@@ -227,7 +233,7 @@ class PacketWalker:
     """Follows the packets that come after CONNECT, however they are cut into chunks."""
 
     __slots__ = ("_beginning", "_first", "_has_properties", "_left", "_publish_bytes_max", "_size",
-                 "cost", "largest_overhead", "said_goodbye", "unfinished")  # fmt: skip
+                 "asked", "cost", "largest_overhead", "said_goodbye", "unfinished")  # fmt: skip
 
     def __init__(self, level: int, payload_bytes_max: int) -> None:
         self.said_goodbye = False
@@ -237,6 +243,8 @@ class PacketWalker:
         self.cost = 0
         """What mosquitto may need for the PUBLISHes that have ended, beside their own bytes; it is
         set back where it is added up."""
+        self.asked = 0
+        """How many answers mosquitto owes, at least."""
         self.largest_overhead = 0
         """The most that was no payload in a PUBLISH."""
         self._has_properties = level == 5
@@ -248,11 +256,16 @@ class PacketWalker:
         self._beginning: bytes | None = None
         """The beginning of a PUBLISH, while it does not tell yet how much of it is no payload."""
 
-    def feed(self, chunk: bytes, *, may_publish: bool = True) -> int:
+    def answered(self, size: int) -> None:
+        """Note that mosquitto has sent so many bytes: they may all be answers."""
+        self.asked = max(0, self.asked - size // ANSWER_BYTES_MIN)
+
+    def feed(self, chunk: bytes, *, may_publish: bool = True, asked_max: int = UNLIMITED) -> int:
         """Follow the next chunk, and return how much of it may be passed on.
 
         The rest is the beginning of a packet, which is to be fed again: with more, if its length is
-        not complete, or once another PUBLISH may begin. Raises `PacketRefused`.
+        not complete, or once another PUBLISH may begin, or once answers have come. Raises
+        `PacketRefused`.
         """
         position, size = self._left, len(chunk)
         if position:
@@ -273,6 +286,8 @@ class PacketWalker:
                 kind = KINDS[chunk[position]]
                 if kind == A_PUBLISH and not may_publish:
                     return start
+                if self.asked >= asked_max:
+                    return start
                 try:
                     length = chunk[position + 1]
                     position += 2
@@ -281,6 +296,8 @@ class PacketWalker:
                 except IndexError:
                     return start
                 if kind == A_PUBLISH:
+                    if chunk[start] & QOS_BITS:
+                        self.asked += 1
                     if length > self.largest_overhead and (
                         self._has_properties or length > PACKET_OVERHEAD_BYTES
                     ):
@@ -292,6 +309,8 @@ class PacketWalker:
                     raise malformed(f"a device may not send packets of type {chunk[start] >> 4}")
                 elif length > PACKET_OVERHEAD_BYTES:
                     raise too_large("a packet without payload", length, PACKET_OVERHEAD_BYTES)
+                elif kind == ASKS:
+                    self.asked += 1
                 elif kind == A_DISCONNECT:
                     self.said_goodbye = True
                 position += length
@@ -326,7 +345,7 @@ def publish_overhead(beginning: bytes, first: int, *, has_properties: bool) -> i
     """
     if len(beginning) < 2:
         return None
-    overhead = 2 + int.from_bytes(beginning[:2]) + (2 if first & 0b110 else 0)
+    overhead = 2 + int.from_bytes(beginning[:2]) + (2 if first & QOS_BITS else 0)
     if has_properties and overhead <= PACKET_OVERHEAD_BYTES:
         try:
             length, behind = read_length(beginning, overhead)
