@@ -197,6 +197,28 @@ def test_what_asks_for_an_answer_waits_where_too_many_are_missing() -> None:
     assert walker.asked == 0
 
 
+CONNECT_HEAD = b"\0\4MQTT\x05\x06\0\x3c\0"
+
+
+@pytest.mark.parametrize(
+    ("client_id", "properties", "topic", "payload"),
+    [(257, 10, 10, 10), (10, 257, 10, 10), (10, 10, 10, 4_087), (10, 10, 4_087, 10)],
+)
+def test_what_stays_with_a_session_is_small(
+    client_id: int, properties: int, topic: int, payload: int
+) -> None:
+    def connect(client_id: int, properties: int, topic: int, payload: int) -> bytes:
+        sizes = (client_id, topic, payload)
+        first, *rest = (size.to_bytes(2) + b"x" * size for size in sizes)
+        will_properties = write_length(properties) + bytes(properties)
+        return packet(0x10, CONNECT_HEAD + first + will_properties + b"".join(rest))
+
+    parse_connect(connect(min(client_id, 256), min(properties, 256), 10, 4_086))
+    with pytest.raises(PacketRefused, match="are allowed") as caught:
+        parse_connect(connect(client_id, properties, topic, payload))
+    assert caught.value.code == TOO_LARGE
+
+
 def test_a_short_packet_that_breaks_off_says_nothing_of_the_next() -> None:
     walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
     walker.feed(packet(0x32, b"\0"))  # its topic is missing: mosquitto will see to that

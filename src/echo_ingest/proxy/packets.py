@@ -22,6 +22,9 @@ UNLIMITED = 2**63
 PROPERTY_FACTOR = 26
 """An empty user property has 5 bytes, and becomes three objects that take 128."""
 
+CLIENT_ID_BYTES_MAX, WILL_BYTES_MAX, WILL_PROPERTIES_BYTES_MAX = 256, 4_096, 256
+"""mosquitto keeps these as long as a session, of which there may be any number."""
+
 MALFORMED, PROTOCOL_ERROR = 0x81, 0x82
 UNSUPPORTED_VERSION, INVALID_CLIENT_ID = 0x84, 0x85
 SERVER_UNAVAILABLE, SHUTTING_DOWN, TOO_LARGE, QUOTA_EXCEEDED = 0x88, 0x8B, 0x95, 0x97
@@ -164,15 +167,22 @@ def parse_connect(packet: bytes) -> Connect:
     if has_properties:
         fields.take(fields.length())
     client_id = fields.field()
+    _limit("its client id", len(client_id), CLIENT_ID_BYTES_MAX)
     if flags & WILL_FLAG:
         if has_properties:
-            fields.take(fields.length())
-        fields.field()
-        fields.field()
+            size = len(fields.take(fields.length()))
+            _limit("what its last will has as properties", size, WILL_PROPERTIES_BYTES_MAX)
+        size = len(fields.field()) + len(fields.field())
+        _limit("its last will", size, WILL_BYTES_MAX)
     login_at = fields.position
     user = fields.field() if flags & USER_FLAG else None
     has_will = bool(flags & WILL_FLAG)
     return Connect(packet, level, client_id, user, has_will, body_at, flags_at, login_at)
+
+
+def _limit(what: str, size: int, size_max: int) -> None:
+    if size > size_max:
+        raise too_large(what, size, size_max)
 
 
 class _ConnectFields:

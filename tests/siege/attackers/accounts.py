@@ -6,6 +6,7 @@ import json
 
 from tests.siege.attackers import ODDITY_SECONDS_MAX, Attacker
 from tests.siege.link import (
+    EMPTY_PROPERTY,
     PINGREQ,
     HugePacket,
     Link,
@@ -28,6 +29,7 @@ HALF_SENT = 24
 """With 10 to 40 MB each this is 600 MB, more than any broker of ours may take."""
 TRICKLE_SECONDS = 0.5
 FLOODS, PINGS_AT_ONCE = 3, 10_000
+SESSIONS = 1_000
 SUBSCRIPTIONS = 2_000
 LONG = 60_000
 
@@ -295,6 +297,24 @@ async def wills(attacker: Attacker) -> None:
         return await ask(link, sent)
 
     await attacker.each(60, 3, leave_one)
+
+
+async def property_bomb_in_wills(attacker: Attacker) -> None:
+    """Leave sessions with twelve thousand properties in their last will, for two minutes each."""
+    properties = EMPTY_PROPERTY * 12_000 + b"\x18" + (120).to_bytes(4)
+    will = Will(_topic(attacker), b"{}", properties=properties)
+
+    async def leave(number: int) -> str:
+        link = await attacker.link()
+        name = f"bomb-{attacker.rng.getrandbits(40):x}"
+        sent = connect(
+            *(name, "echopub", attacker.target.publisher_password),
+            properties=b"\x11" + (120).to_bytes(4),
+            will=will,
+        )
+        return await ask(link, sent)
+
+    await attacker.each(SESSIONS, 10, leave)
 
 
 async def takeovers(attacker: Attacker) -> None:

@@ -28,6 +28,7 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     "slow receiver": accounts.slow_receiver,
     "unread answers": accounts.unread_answers,
     "wills": accounts.wills,
+    "property bomb in wills": accounts.property_bomb_in_wills,
     "takeovers": accounts.takeovers,
     "herd": accounts.herd,
     "sessions left": accounts.sessions_left,
