@@ -239,6 +239,22 @@ async def subscription_flood(attacker: Attacker) -> None:
     await attacker.hold([link])
 
 
+async def long_subscriptions(attacker: Attacker) -> None:
+    """Subscribe to shares with names of 30 kB, as fast as the broker lets us."""
+
+    async def flood(number: int) -> str:
+        link = await attacker.login(node=number % 2 == 0)
+        try:
+            while True:
+                name = f"{attacker.rng.getrandbits(40):x}" + "y" * 30_000
+                await link.send(subscribe(f"$share/{name}/#", f"$share/z{name}/#"))
+                await link.answer()
+        finally:
+            link.close()
+
+    await attacker.keep(FLOODS, flood)
+
+
 async def slow_receiver(attacker: Attacker) -> None:
     """Ask for thousands of receipts with 30 kB of correlation data each, and read none."""
     target = attacker.target
