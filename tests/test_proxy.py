@@ -26,7 +26,7 @@ from echo_ingest.proxy.broker_memory import BrokerMemory
 from echo_ingest.proxy.device import Common, DeviceConnection
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES
-from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.places import HeldBytes, KeptBytes, Places
 from echo_ingest.settings import LocalEndpoint
 from tests.harness import Device, eventually
 from tests.proxy_site import (
@@ -485,6 +485,7 @@ async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
             reserved_client_ids=frozenset(),
             certificate_secret=b"",
             held=HeldBytes(1_000),
+            kept=KeptBytes(),
             gate=gate,
             memory=BrokerMemory(gate, 1 << 40, site.broker.pid, dict),
             activity=Activity(),
@@ -827,6 +828,33 @@ def test_answers_that_a_device_does_not_read_are_few(own_site: ProxySite, websoc
         answers += len(piece)
     sending.join()
     wire.close()
+
+
+@pytest.mark.slow
+def test_what_an_account_lets_the_broker_keep_is_bounded(tmp_path: Path, mosquitto: Path) -> None:
+    """Each level of a topic takes 700 bytes there, and a topic of 200 bytes may have 190."""
+    other = Credentials("other", "another password")
+    with contextlib.closing(ProxySite(tmp_path, mosquitto, accounts=(ACCOUNT, other))) as site:
+        before = memory_mb(site.broker.pid)
+        wires = [Wire(site, websocket=False) for _ in range(5)]
+        answers = []
+        for first, wire in enumerate(wires):
+            wire.send(connect_packet())
+            assert wire.answer()[0] == 0x20
+            filters = [field(b"%d-%03d" % (first, n) + b"/" * 190) + b"\0" for n in range(320)]
+            wire.send(packet(0x82, b"\0\1\0" + b"".join(filters)))
+            answers.append(wire.answer()[0])
+        assert memory_mb(site.broker.pid) < before + 80
+        assert answers == [0x90] + [0xE0] * 4
+        good = Wire(site, websocket=False)
+        good.send(connect_packet(account=other))
+        assert good.answer()[0] == 0x20
+        good.send(packet(0x82, b"\0\1\0" + field(b"iotreceipts/good/#") + b"\1"))
+        assert good.answer()[0] == 0x90
+        for wire in (good, *wires):
+            wire.close()
+        reasons = {each["reason"] for each in site.events("device disconnected")}
+        assert "its account has sessions and subscriptions enough for now" in reasons
 
 
 @contextlib.contextmanager

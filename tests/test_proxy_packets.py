@@ -27,7 +27,13 @@ from echo_ingest.proxy.packets import (
     refusal,
     write_length,
 )
-from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.places import (
+    KEPT_BYTES_MAX,
+    KEPT_BYTES_PER_SECOND,
+    HeldBytes,
+    KeptBytes,
+    Places,
+)
 from echo_ingest.proxy.websocket import WebSocketLayer
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES
 
@@ -195,6 +201,45 @@ def test_what_asks_for_an_answer_waits_where_too_many_are_missing() -> None:
     assert walker.feed(clip[500:], asked_max=5) == len(clip) - 500  # it has begun
     walker.answered(1_000_000)
     assert walker.asked == 0
+
+
+def test_what_is_subscribed_to_is_counted_however_it_is_cut() -> None:
+    body = b"\0\1\0" + (len(b"a/b/+/#").to_bytes(2) + b"a/b/+/#\1") * 50
+    stream = packet(0x82, body) + packet(0xC0, b"") + publish(b"////", topic=b"a/b/c")
+    for cut in range(1, len(stream)):
+        feeding = Feeding()
+        for chunk in chunks(stream, [cut, cut + 100]):
+            feeding.feed(chunk)
+        assert feeding.walker.subscribed == 25 * len(body) + 750 * 150
+
+
+def test_a_session_that_stays_costs_something() -> None:
+    def connect(level: int, flags: int, properties: bytes) -> int:
+        head = b"\0\4MQTT" + bytes((level, flags)) + b"\0\x3c"
+        head += write_length(len(properties)) + properties if level == 5 else b""
+        return parse_connect(packet(0x10, head + b"\0\1x")).kept_bytes
+
+    assert connect(4, 2, b"") == connect(5, 0, b"") == connect(5, 2, b"\x21\0\x14") == 0
+    assert 5_000 < connect(4, 0, b"") < 6_000
+    assert 5_000 < connect(5, 2, b"\x11\0\0\x0e\x10") < 6_000
+
+
+def test_an_account_may_add_so_much_at_once_and_so_much_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = 1_000.0
+    monkeypatch.setattr("time.monotonic", lambda: seconds)
+    kept = KeptBytes()
+    assert kept.allows(b"a", KEPT_BYTES_MAX)
+    assert not kept.allows(b"a", KEPT_BYTES_MAX + 1)
+    kept.add(b"a", KEPT_BYTES_MAX)
+    assert not kept.allows(b"a", 1_000)
+    assert kept.allows(b"b", KEPT_BYTES_MAX)
+    seconds += 2
+    assert kept.allows(b"a", 2 * KEPT_BYTES_PER_SECOND)
+    assert not kept.allows(b"a", 2 * KEPT_BYTES_PER_SECOND + 1_000)
+    seconds += 1_000_000
+    assert not kept.allows(b"a", KEPT_BYTES_MAX + 1)
 
 
 CONNECT_HEAD = b"\0\4MQTT\x05\x06\0\x3c\0"

@@ -32,7 +32,7 @@ from echo_ingest.proxy.packets import (
     parse_connect,
     refusal,
 )
-from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.places import HeldBytes, KeptBytes, Places
 from echo_ingest.settings import LocalEndpoint
 
 LOGIN_SECONDS_MAX = 10.0
@@ -84,6 +84,7 @@ class Common(Struct):
     reserved_client_ids: frozenset[bytes]
     certificate_secret: bytes
     held: HeldBytes
+    kept: KeptBytes
     gate: Gate
     memory: BrokerMemory
     activity: Activity
@@ -161,6 +162,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._answer = b""
         """A CONNACK that is not complete."""
         self._level: int | None = None
+        self._account: bytes | None = None
+        self._kept_bytes = 0
+        """What the broker may keep once it has accepted the log-in."""
         self._walker: PacketWalker | None = None
         self._logged_in = False
         self._ending = False
@@ -295,6 +299,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
             raise PacketRefused(
                 "memory", "it has a will, and the broker's memory is short", SERVER_UNAVAILABLE
             )
+        self._account, self._kept_bytes = user, connect.kept_bytes
+        self._check_kept(connect.kept_bytes)
         self._walker = PacketWalker(connect.level, self._common.payload_bytes_max)
         self._common.held.hold(self, len(packet) + len(self._begun))
         if self._ending:
@@ -351,6 +357,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             words = CONNACK_WORDS.get(code, f"the broker refuses it with code {code:#x}")
             raise PacketRefused("credentials", words)
         self._logged_in = True
+        self._common.kept.add(self._account, self._kept_bytes)
         self._stop_timers()
         self._places.log_in(self)
         self._common.held.release(self)
@@ -382,6 +389,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if not (in_publish and gate.is_shut):
             try:
                 passed = self._walker.feed(data, may_publish=gate.is_open, asked_max=ASKED_MAX)
+                if self._walker.subscribed:
+                    self._check_kept(self._walker.subscribed)
+                    self._common.kept.add(self._account, self._walker.subscribed)
+                    self._walker.subscribed = 0
             except PacketRefused as refused:
                 self._broker.transport.write(data[: refused.good_bytes])
                 raise
@@ -394,6 +405,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
             elif self._walker.asked >= ASKED_MAX:
                 self._wait_for("answers")
         self._common.memory.note(self, passed, self._walker)
+
+    def _check_kept(self, size: int) -> None:
+        if size and not self._common.kept.allows(self._account, size):
+            words = "its account has sessions and subscriptions enough for now"
+            raise PacketRefused("memory", words, QUOTA_EXCEEDED)
 
     def _wait_for(self, why: str) -> None:
         self._common.waiting_bytes += len(self._rest)

@@ -11,11 +11,15 @@ from msgspec import Struct
 
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES
 
-CONNECT, CONNACK, PUBLISH, DISCONNECT = 1, 2, 3, 14
+CONNECT, CONNACK, PUBLISH, SUBSCRIBE, DISCONNECT = 1, 2, 3, 8, 14
 CONNECT_BYTE, CONNACK_BYTE, DISCONNECT_BYTE = 0x10, 0x20, 0xE0
 
 COPIES = 2
 """Of each message in mosquitto, while it also has the packet: one is kept, one goes to a reader."""
+FILTER_FACTOR, LEVEL_BYTES = 25, 750
+"""What mosquitto takes for each byte of a SUBSCRIBE, and for each level of a topic in it."""
+SESSION_BYTES = 5_000
+SESSION_EXPIRY_PROPERTY = 0x11
 ANSWER_BYTES_MIN = 2
 """PINGRESP; all other answers are longer."""
 UNLIMITED = 2**63
@@ -36,7 +40,7 @@ BRIDGE_BIT = 0x80
 """mosquitto's mark for a broker that connects as a client, in the protocol level."""
 QOS_BITS = 0b110
 """Of the first byte of a PUBLISH."""
-USER_FLAG, PASSWORD_FLAG, WILL_FLAG = 0x80, 0x40, 0x04
+USER_FLAG, PASSWORD_FLAG, WILL_FLAG, CLEAN_FLAG = 0x80, 0x40, 0x04, 0x02
 
 NEVER, OTHER, ASKS, A_PUBLISH, A_DISCONNECT = range(5)
 KINDS_OF_TYPES = {
@@ -109,6 +113,8 @@ class Connect(Struct, frozen=True):
     client_id: bytes
     user: bytes | None
     has_will: bool
+    kept_bytes: int
+    """What mosquitto may keep when the connection has ended."""
     body_at: int
     flags_at: int
     login_at: int
@@ -165,7 +171,10 @@ def parse_connect(packet: bytes) -> Connect:
         )
     has_properties = level == 5
     if has_properties:
-        fields.take(fields.length())
+        # A byte of that value may be something else, but without one the session ends at once.
+        keeps_session = SESSION_EXPIRY_PROPERTY in fields.take(fields.length())
+    else:
+        keeps_session = not flags & CLEAN_FLAG
     client_id = fields.field()
     _limit("its client id", len(client_id), CLIENT_ID_BYTES_MAX)
     if flags & WILL_FLAG:
@@ -177,7 +186,10 @@ def parse_connect(packet: bytes) -> Connect:
     login_at = fields.position
     user = fields.field() if flags & USER_FLAG else None
     has_will = bool(flags & WILL_FLAG)
-    return Connect(packet, level, client_id, user, has_will, body_at, flags_at, login_at)
+    kept_bytes = SESSION_BYTES + COPIES * len(packet) if keeps_session else 0
+    return Connect(
+        packet, level, client_id, user, has_will, kept_bytes, body_at, flags_at, login_at
+    )
 
 
 def _limit(what: str, size: int, size_max: int) -> None:
@@ -243,7 +255,8 @@ class PacketWalker:
     """Follows the packets that come after CONNECT, however they are cut into chunks."""
 
     __slots__ = ("_beginning", "_first", "_has_properties", "_left", "_publish_bytes_max", "_size",
-                 "asked", "cost", "largest_overhead", "said_goodbye", "unfinished")  # fmt: skip
+                 "_subscribes", "asked", "cost", "largest_overhead", "said_goodbye", "subscribed",
+                 "unfinished")  # fmt: skip
 
     def __init__(self, level: int, payload_bytes_max: int) -> None:
         self.said_goodbye = False
@@ -257,8 +270,13 @@ class PacketWalker:
         """How many answers mosquitto owes, at least."""
         self.largest_overhead = 0
         """The most that was no payload in a PUBLISH."""
+        self.subscribed = 0
+        """What mosquitto keeps of the SUBSCRIBEs that have come; it is set back where it is added
+        up."""
         self._has_properties = level == 5
         self._publish_bytes_max = payload_bytes_max + PACKET_OVERHEAD_BYTES
+        self._subscribes = False
+        """Whether the current packet is a SUBSCRIBE."""
         self._left = 0
         """How much of the current packet is still to come."""
         self._first, self._size = 0, 0
@@ -281,6 +299,8 @@ class PacketWalker:
         if position:
             if self._beginning is not None:
                 self._look(self._beginning + chunk[:position])
+            if self._subscribes:
+                self._note_filters(chunk[:position])
             if position > size:
                 self._left = position - size
                 if self.unfinished:
@@ -289,7 +309,7 @@ class PacketWalker:
             if self.unfinished:
                 self.unfinished = 0
                 self._note_publish(self._size)
-        self._left = 0
+        self._left, self._subscribes = 0, False
         try:
             while position < size:
                 start = position
@@ -321,6 +341,9 @@ class PacketWalker:
                     raise too_large("a packet without payload", length, PACKET_OVERHEAD_BYTES)
                 elif kind == ASKS:
                     self.asked += 1
+                    if chunk[start] >> 4 == SUBSCRIBE:
+                        self._note_filters(chunk[position : position + length])
+                        self._subscribes = position + length > size
                 elif kind == A_DISCONNECT:
                     self.said_goodbye = True
                 position += length
@@ -341,6 +364,9 @@ class PacketWalker:
         self._beginning = beginning if overhead is None else None
         if overhead is not None and overhead > self.largest_overhead:
             self.largest_overhead = overhead
+
+    def _note_filters(self, part: bytes) -> None:
+        self.subscribed += FILTER_FACTOR * len(part) + LEVEL_BYTES * part.count(b"/")
 
     def _note_publish(self, size: int) -> None:
         self._beginning = None

@@ -239,15 +239,17 @@ async def subscription_flood(attacker: Attacker) -> None:
     await attacker.hold([link])
 
 
-async def long_subscriptions(attacker: Attacker) -> None:
-    """Subscribe to shares with names of 30 kB, as fast as the broker lets us."""
+async def huge_subscriptions(attacker: Attacker) -> None:
+    """Subscribe to what takes much memory: topics of 190 levels, and shares with long names."""
 
     async def flood(number: int) -> str:
         link = await attacker.login(node=number % 2 == 0)
         try:
             while True:
-                name = f"{attacker.rng.getrandbits(40):x}" + "y" * 30_000
-                await link.send(subscribe(f"$share/{name}/#", f"$share/z{name}/#"))
+                name = f"{attacker.rng.getrandbits(40):x}"
+                deep = (f"{name}-{n}" + "/" * 190 for n in range(300))
+                long = (f"$share/{n}{name}{'y' * 30_000}/#" for n in range(2))
+                await link.send(subscribe(*(deep if number % 3 else long)))
                 await link.answer()
         finally:
             link.close()

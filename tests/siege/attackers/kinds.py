@@ -25,7 +25,7 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     "long names": accounts.long_names,
     "packet oddities": accounts.packet_oddities,
     "subscription flood": accounts.subscription_flood,
-    "long subscriptions": accounts.long_subscriptions,
+    "huge subscriptions": accounts.huge_subscriptions,
     "slow receiver": accounts.slow_receiver,
     "unread answers": accounts.unread_answers,
     "wills": accounts.wills,
