@@ -854,7 +854,7 @@ def test_what_an_account_lets_the_broker_keep_is_bounded(tmp_path: Path, mosquit
         for wire in (good, *wires):
             wire.close()
         reasons = {each["reason"] for each in site.events("device disconnected")}
-        assert "its account has sessions and subscriptions enough for now" in reasons
+        assert "its account lets the broker keep too much for now" in reasons
 
 
 @contextlib.contextmanager

@@ -210,17 +210,35 @@ def test_what_is_subscribed_to_is_counted_however_it_is_cut() -> None:
         feeding = Feeding()
         for chunk in chunks(stream, [cut, cut + 100]):
             feeding.feed(chunk)
-        assert feeding.walker.subscribed == 25 * len(body) + 750 * 150
+        assert feeding.walker.kept_bytes == 25 * len(body) + 750 * 150
+
+
+def test_deep_topics_of_retained_messages_are_counted_however_they_are_cut() -> None:
+    deep, shallow = b"a" + b"/" * 190, b"a" + b"/b" * 8
+    messages = [publish(b"////////////", topic=topic) for topic in (deep, shallow, deep)]
+    messages[:2] = [bytes((each[0] | 1,)) + each[1:] for each in messages[:2]]
+    stream = b"".join(messages) + b"\x31\x01\x00\x31\x00\xc0\0"
+    for cut in range(1, len(stream)):
+        feeding = Feeding()
+        for chunk in chunks(stream, [cut, cut + 3]):
+            feeding.feed(chunk)
+        assert feeding.walker.kept_bytes == 750 * 190
+        assert feeding.passed == len(stream)
+    long = publish(bytes(100_000), topic=b"a" * 1_025)
+    with pytest.raises(PacketRefused, match="1,024 are allowed"):
+        Feeding().feed(b"\x33" + long[1:10])
 
 
 def test_a_session_that_stays_costs_something() -> None:
     def connect(level: int, flags: int, properties: bytes) -> int:
         head = b"\0\4MQTT" + bytes((level, flags)) + b"\0\x3c"
         head += write_length(len(properties)) + properties if level == 5 else b""
-        return parse_connect(packet(0x10, head + b"\0\1x")).kept_bytes
+        will = b"\0\x64" + b"/" * 100 + b"\0\0" if flags & 4 else b""
+        return parse_connect(packet(0x10, head + b"\0\1x" + will)).kept_bytes
 
     assert connect(4, 2, b"") == connect(5, 0, b"") == connect(5, 2, b"\x21\0\x14") == 0
     assert 5_000 < connect(4, 0, b"") < 6_000
+    assert connect(4, 6, b"") == 750 * 100  # its last will may be retained
     assert 5_000 < connect(5, 2, b"\x11\0\0\x0e\x10") < 6_000
 
 

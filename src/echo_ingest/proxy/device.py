@@ -389,10 +389,10 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if not (in_publish and gate.is_shut):
             try:
                 passed = self._walker.feed(data, may_publish=gate.is_open, asked_max=ASKED_MAX)
-                if self._walker.subscribed:
-                    self._check_kept(self._walker.subscribed)
-                    self._common.kept.add(self._account, self._walker.subscribed)
-                    self._walker.subscribed = 0
+                if self._walker.kept_bytes:
+                    self._check_kept(self._walker.kept_bytes)
+                    self._common.kept.add(self._account, self._walker.kept_bytes)
+                    self._walker.kept_bytes = 0
             except PacketRefused as refused:
                 self._broker.transport.write(data[: refused.good_bytes])
                 raise
@@ -408,7 +408,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def _check_kept(self, size: int) -> None:
         if size and not self._common.kept.allows(self._account, size):
-            words = "its account has sessions and subscriptions enough for now"
+            words = "its account lets the broker keep too much for now"
             raise PacketRefused("memory", words, QUOTA_EXCEEDED)
 
     def _wait_for(self, why: str) -> None:

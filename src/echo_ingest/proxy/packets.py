@@ -18,6 +18,7 @@ COPIES = 2
 """Of each message in mosquitto, while it also has the packet: one is kept, one goes to a reader."""
 FILTER_FACTOR, LEVEL_BYTES = 25, 750
 """What mosquitto takes for each byte of a SUBSCRIBE, and for each level of a topic in it."""
+RETAINED_TOPIC_BYTES_MAX, RETAINED_LEVELS_FREE = 1_024, 8
 SESSION_BYTES = 5_000
 SESSION_EXPIRY_PROPERTY = 0x11
 ANSWER_BYTES_MIN = 2
@@ -38,7 +39,7 @@ CODES_BEFORE_5 = {UNSUPPORTED_VERSION: 1, INVALID_CLIENT_ID: 2, SERVER_UNAVAILAB
 PROTOCOL_NAMES = {b"MQTT": (4, 5), b"MQIsdp": (3,)}
 BRIDGE_BIT = 0x80
 """mosquitto's mark for a broker that connects as a client, in the protocol level."""
-QOS_BITS = 0b110
+QOS_BITS, RETAIN_BIT = 0b110, 0b1
 """Of the first byte of a PUBLISH."""
 USER_FLAG, PASSWORD_FLAG, WILL_FLAG, CLEAN_FLAG = 0x80, 0x40, 0x04, 0x02
 
@@ -177,16 +178,18 @@ def parse_connect(packet: bytes) -> Connect:
         keeps_session = not flags & CLEAN_FLAG
     client_id = fields.field()
     _limit("its client id", len(client_id), CLIENT_ID_BYTES_MAX)
+    will_bytes = 0
     if flags & WILL_FLAG:
         if has_properties:
             size = len(fields.take(fields.length()))
             _limit("what its last will has as properties", size, WILL_PROPERTIES_BYTES_MAX)
-        size = len(fields.field()) + len(fields.field())
-        _limit("its last will", size, WILL_BYTES_MAX)
+        topic, payload = fields.field(), fields.field()
+        _limit("its last will", len(topic) + len(payload), WILL_BYTES_MAX)
+        will_bytes = retained_bytes(topic)
     login_at = fields.position
     user = fields.field() if flags & USER_FLAG else None
     has_will = bool(flags & WILL_FLAG)
-    kept_bytes = SESSION_BYTES + COPIES * len(packet) if keeps_session else 0
+    kept_bytes = will_bytes + (SESSION_BYTES + COPIES * len(packet) if keeps_session else 0)
     return Connect(
         packet, level, client_id, user, has_will, kept_bytes, body_at, flags_at, login_at
     )
@@ -255,7 +258,7 @@ class PacketWalker:
     """Follows the packets that come after CONNECT, however they are cut into chunks."""
 
     __slots__ = ("_beginning", "_first", "_has_properties", "_left", "_publish_bytes_max", "_size",
-                 "_subscribes", "asked", "cost", "largest_overhead", "said_goodbye", "subscribed",
+                 "_subscribes", "asked", "cost", "kept_bytes", "largest_overhead", "said_goodbye",
                  "unfinished")  # fmt: skip
 
     def __init__(self, level: int, payload_bytes_max: int) -> None:
@@ -270,9 +273,9 @@ class PacketWalker:
         """How many answers mosquitto owes, at least."""
         self.largest_overhead = 0
         """The most that was no payload in a PUBLISH."""
-        self.subscribed = 0
-        """What mosquitto keeps of the SUBSCRIBEs that have come; it is set back where it is added
-        up."""
+        self.kept_bytes = 0
+        """What mosquitto keeps of the SUBSCRIBEs that have come, and for deep topics of retained
+        messages; it is set back where it is added up."""
         self._has_properties = level == 5
         self._publish_bytes_max = payload_bytes_max + PACKET_OVERHEAD_BYTES
         self._subscribes = False
@@ -326,6 +329,11 @@ class PacketWalker:
                 except IndexError:
                     return start
                 if kind == A_PUBLISH:
+                    if chunk[start] & RETAIN_BIT:
+                        topic = retained_topic(chunk[position : position + length], length)
+                        if topic is None:
+                            return start
+                        self.kept_bytes += retained_bytes(topic)
                     if chunk[start] & QOS_BITS:
                         self.asked += 1
                     if length > self.largest_overhead and (
@@ -366,11 +374,30 @@ class PacketWalker:
             self.largest_overhead = overhead
 
     def _note_filters(self, part: bytes) -> None:
-        self.subscribed += FILTER_FACTOR * len(part) + LEVEL_BYTES * part.count(b"/")
+        self.kept_bytes += FILTER_FACTOR * len(part) + LEVEL_BYTES * part.count(b"/")
 
     def _note_publish(self, size: int) -> None:
         self._beginning = None
         self.cost += COPIES * size + PROPERTY_FACTOR * min(size, self.largest_overhead)
+
+
+def retained_topic(beginning: bytes, length: int) -> bytes | None:
+    """Return the topic of a retained PUBLISH of that length; None if it is not complete.
+
+    `beginning` is what is there of the packet behind its length. Raises `PacketRefused`.
+    """
+    end = 2 + int.from_bytes(beginning[:2])
+    if len(beginning) < min(2, length):
+        return None
+    if end - 2 > RETAINED_TOPIC_BYTES_MAX:
+        raise too_large("the topic of a retained message", end - 2, RETAINED_TOPIC_BYTES_MAX)
+    return None if len(beginning) < min(end, length) else beginning[2:end]
+
+
+def retained_bytes(topic: bytes) -> int:
+    """Return what mosquitto takes for the levels of a topic, if they are many."""
+    levels = topic.count(b"/")
+    return LEVEL_BYTES * levels if levels > RETAINED_LEVELS_FREE else 0
 
 
 def publish_overhead(beginning: bytes, first: int, *, has_properties: bool) -> int | None:

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import Protocol
 
-KEPT_BYTES_MAX, KEPT_BYTES_PER_SECOND = 64 * 1024 * 1024, 512 * 1024
+KEPT_BYTES_MAX, KEPT_BYTES_PER_SECOND = 64 * 1024 * 1024, 128 * 1024
 KEPT_OF_HELD = 0.75
 SUBNET_BYTES = 8
 """An IPv6 host usually has all addresses that begin with the same eight bytes."""
@@ -123,7 +123,8 @@ class HeldBytes:
 
 
 class KeptBytes:
-    """What accounts let the broker keep: subscriptions, and sessions whose client has gone.
+    """What accounts let the broker keep: subscriptions, retained messages with deep topics, and
+    sessions whose client has gone.
 
     We do not learn when it lets them go. So each account may add so much at once, and then so much
     a second.

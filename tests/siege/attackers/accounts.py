@@ -395,8 +395,13 @@ async def sessions_left(attacker: Attacker) -> None:
 async def retained_messages(attacker: Attacker) -> None:
     """Have the broker keep messages for ever; each bout replaces those before."""
     link = await attacker.login()
+    deep = "/" * 190
 
     async def keep(number: int) -> str:
+        if number % 10 == 0:
+            again = await attacker.login()
+            topics = (f"iotingestion/{number}-{n}{deep}" for n in range(300))
+            return await ask(again, b"".join(publish(each, b"x", retain=True) for each in topics))
         sent = publish(f"iotingestion/kept-{number}", bytes(10_000), number + 1, retain=True)
         await link.send(sent)
         return await link.answer()
