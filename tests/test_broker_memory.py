@@ -384,8 +384,7 @@ async def test_half_sent_messages_end_no_process_and_lose_nothing(
             each.cancel()
         assert harness.broker_pid(program) == broker
         assert group.oom_kills == 0
-        ledger = await asyncio.to_thread(harness.ledger_now)
-        assert ledger["stored"] == good
+        await asyncio.to_thread(eventually, lambda: harness.ledger_now()["stored"] == good)
     finally:
         await asyncio.to_thread(harness.close)
 
