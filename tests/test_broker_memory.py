@@ -241,6 +241,7 @@ async def test_the_slowest_of_the_large_ones_is_cut(holder: Holder) -> None:
         await soon("open", gate)
 
 
+@pytest.mark.slow
 async def test_who_is_quiet_while_others_wait_is_cut_first_and_then_all(holder: Holder) -> None:
     holder.hold(60)
     values = {metrics.BROKER_HELD_MESSAGES: 53.0, metrics.BROKER_HELD_BYTES: 20.0 * MB}

@@ -38,6 +38,8 @@ from tests.proxy_site import (
 )
 from tests.test_access import Authority
 
+pytestmark = pytest.mark.slow
+
 USER_PROPERTY = b"\x26\0\0\0\0"
 TAKEN = (0x00, 0x10)
 """Reason codes of a PUBACK: 0x10 means that nobody has subscribed."""
