@@ -1,6 +1,7 @@
 """What tests share: the mosquitto programs that the promises hold for, a small disk, PostgreSQL."""
 
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests import postgres
 from tests.tools import without
 
 DISK_BYTES = 24 * 1024 * 1024
+FILES_MAX = 20_000
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +22,13 @@ def log_as_before() -> Iterator[None]:
     """Undo what a command that ran within the test has set for the log of the process."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _open_files() -> None:
+    """Let a test have thousands of connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, FILES_MAX), hard))
 
 
 @pytest.fixture(scope="session", params=["installed", "2.1"])

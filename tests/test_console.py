@@ -10,6 +10,8 @@ import aiohttp
 import pytest
 
 from echo_ingest import web
+from echo_ingest.almanac import almanac_path
+from echo_ingest.almanac.follower import Follower
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, Ledger
 from echo_ingest.record import Message
@@ -101,6 +103,12 @@ class Broken(Fine):
 
 
 async def test_a_mistake_of_ours_is_a_page_in_words_without_its_details(tmp_path: Path) -> None:
+    Journal(tmp_path / "journal.db").close()
+    with contextlib.closing(
+        Follower(almanac_path(tmp_path), tmp_path / "journal.db", Decoder(10_000))
+    ) as follower:
+        for _ in follower.round():  # without an almanac the page might be missing for that
+            pass
     async with visiting(Settings(data_dir=tmp_path), Broken) as http:
         async with http.get("/console") as reply:
             text = await reply.text()

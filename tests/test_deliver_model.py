@@ -27,7 +27,7 @@ from tests import clock
 from tests.clock import now_seconds
 from tests.lossy_storage import recording
 
-SEEDS = int(os.environ.get("SEEDS", "200"))
+SEEDS = int(os.environ.get("SEEDS", "70"))
 FIRST_SEED = int(os.environ.get("SEED", "1"))
 LIMIT = 1_000_000
 SLOW_SECONDS_MAX = 120.0

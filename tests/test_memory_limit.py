@@ -296,6 +296,7 @@ def node_login(harness: Harness) -> tuple[str, str]:
     return "evil", password
 
 
+@pytest.mark.parametrize("mosquitto", ["installed"], indirect=True)  # it takes more than 2.1
 def test_with_the_broker_in_the_same_limit_nothing_is_ended_either(
     harness: Harness, group: MemoryGroup
 ) -> None:

@@ -92,7 +92,7 @@ def test_besieged_nothing_is_lost_and_health_stays_green(tmp_path: Path, mosquit
     lost, twice, undelivered = _plant(evidence)
     evidence.health["/livez"].longest_red_seconds = 15.1
     evidence.oom_kills, evidence.restarts = 1, 2
-    evidence.events["devices held back"] = 0
+    evidence.seconds, evidence.events["devices held back"] = 60, 0
     evidence.attacked["crawl"].bouts = 1
     verdict = judge(evidence)
     assert verdict.lost == [lost]

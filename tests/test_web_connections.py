@@ -396,8 +396,6 @@ class Crowd:
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> "Crowd":
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, self._count + 2_000), hard))
         self._thread.start()
         return self
 
