@@ -15,9 +15,9 @@ from tests.image.engine import (
     ROOT,
     EngineMissing,
     Origin,
+    build_options,
     docker,
     find_engine,
-    network_of_build,
 )
 
 TAG = "iot-ingestion-mqtt"
@@ -47,7 +47,6 @@ def main() -> int:
     mark = []
     if origin.is_stand_in:
         mark += ["--label", f"image-lab.stand-in={origin.name}"]
-        mark += ["--build-arg", f"BROKER_IMAGE={origin.name}"]
     about = ["--build-arg", f"IMAGE_REVISION={git('rev-parse', 'HEAD')}"]
     try:
         build(TAG, *mark, *about)
@@ -68,7 +67,7 @@ def build(tag: str, *options: str, context: bytes | None = None) -> None:
     """`docker build`, of this tree or of what an archive holds, with its progress shown."""
     source = "." if context is None else "-"
     subprocess.run(
-        ["docker", "build", *network_of_build(), "--tag", tag, *options, source],
+        ["docker", "build", *build_options(), "--tag", tag, *options, source],
         cwd=ROOT,
         input=context,
         timeout=BUILD_SECONDS_MAX,

@@ -81,10 +81,18 @@ def broker_image() -> str:
     return match[1]
 
 
-def network_of_build() -> list[str]:
-    """Return the host's network if a build has no bridge to the registries, as in image-lab."""
+def build_options() -> list[str]:
+    """Return what `docker build` needs here; nothing where registries can be reached.
+
+    With image-lab: the network of the host, for want of a bridge, and the stand-in by its tag.
+    """
     bridge = docker("network", "ls", "--filter", "driver=bridge", "--filter", "name=^bridge$", "-q")
-    return [] if bridge.stdout.strip() else ["--network", "host"]
+    options = [] if bridge.stdout.strip() else ["--network", "host"]
+    name = broker_image()
+    tag = name.partition("@")[0]
+    if not _has(name) and _has(tag):
+        options += ["--build-arg", f"BROKER_IMAGE={tag}"]
+    return options
 
 
 def _answers() -> bool:

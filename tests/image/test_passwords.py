@@ -13,7 +13,7 @@ from msgspec import Struct
 from tests.harness import Device, eventually
 from tests.image.conftest import Start
 from tests.image.container import Container, detections
-from tests.image.engine import ROOT, docker, network_of_build
+from tests.image.engine import ROOT, build_options, docker
 
 NO_PASSWORDS = {"IOT_PUB_PASSWORD": "", "IOT_SUB_PASSWORD": ""}
 
@@ -35,7 +35,7 @@ def build(image: str) -> Iterator[Callable[..., Built]]:
         tags.append(f"{image}:{secrets.token_hex(4)}")
         done = docker(
             *("build", ".", "-t", tags[-1], *options),
-            *("--progress", "plain", *network_of_build()),
+            *("--progress", "plain", *build_options()),
             seconds=600,
             folder=ROOT,
         )
