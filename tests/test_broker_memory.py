@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from echo_ingest import metrics
 from echo_ingest.process.memory import memory_bytes, resident_bytes
+from echo_ingest.proxy import broker_memory
 from echo_ingest.proxy.broker_memory import BrokerMemory
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.packets import PacketWalker
@@ -209,14 +210,38 @@ async def test_properties_of_messages_that_wait_count(holder: Holder) -> None:
         walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
         message = publish(b"", properties=b"\x26\0\0\0\0" * 1_000)
         memory.note(Publishing(memory, gate), walker.feed(message), walker)
-        await asyncio.sleep(0.3)
-        assert gate.is_open  # only one of the 700 can have as many
-        for _ in range(699):
-            memory.note(Publishing(memory, gate), walker.feed(message), walker)
-        values[metrics.BROKER_HELD_BYTES] += 1  # mosquitto has said so since then
+        await soon("closed", gate)  # each of the 700 may have as many
+        values[metrics.BROKER_HEAP_BYTES] = 60.0 * MB
+        await soon("open", gate)  # but they have not
+        values[metrics.BROKER_HEAP_BYTES] = 400.0 * MB  # 2.0 says more and more in time
         await soon("closed", gate)
         values |= FEW
         await soon("open", gate)
+
+
+async def test_what_may_stay_for_days_holds_devices_back_for_seconds(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_memory, "SECONDS_CLOSED_MAX", 0.5)
+    holder.hold(80)
+    values = {metrics.BROKER_HELD_MESSAGES: 700.0, metrics.BROKER_HELD_BYTES: 70.0 * MB}
+    async with watched(holder, values) as (gate, _):
+        await soon("closed", gate)  # more than 70 MB
+        await soon("open", gate)  # less than 85 MB
+        holder.hold(90)
+        await soon("closed", gate)
+        await asyncio.sleep(1)
+        assert not gate.is_open
+        holder.hold(105)
+        await soon("shut", gate)
+        await asyncio.sleep(1)
+        assert gate.is_shut
+        holder.hold(80)
+        await soon("open", gate)
+        values |= FEW
+        await asyncio.sleep(0.3)
+        values |= {metrics.BROKER_HELD_MESSAGES: 700.0, metrics.BROKER_HELD_BYTES: 70.0 * MB}
+        await soon("closed", gate)  # more than 70 MB
 
 
 async def test_the_slowest_of_the_large_ones_is_cut(holder: Holder) -> None:

@@ -6,9 +6,9 @@ goes on, and if that does not help, those that hold memory with an unfinished PU
 disconnected.
 
 What counts is the memory of the process, since that is what a system counts that ends it. But much
-of what it took for small messages it never gives back. So below the hard limit it counts as free if
-too little waits in mosquitto to fill it. mosquitto's own figure of its heap is no help: on 2.0 it
-grows with each MQTT 5 property that passes, and never falls again.
+of what it took for small messages it never gives back. So it counts as free if too little waits in
+mosquitto to fill it: by its own figure of its heap, which on 2.0 grows with each MQTT 5 property
+that passes and never falls again, or by the number of its messages and the most that one can take.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from echo_ingest.process.memory import resident_bytes
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.packets import COPIES, PROPERTY_FACTOR, PacketWalker
 
-SOFT_SHARE = 0.7
-"""The soft limit, as a share of the hard one."""
+SOFT_SHARE, RAISED_SHARE = 0.7, 0.85
+"""The soft limit, as a share of the hard one; and where to wait for memory was in vain."""
 TICKS_PER_SECOND = 10
 TICK_SECONDS = 1 / TICKS_PER_SECOND
 ROOM_BYTES_MIN = 1024 * 1024
@@ -39,7 +39,9 @@ FEW_MESSAGES = 100
 TICKS_SHUT = 3
 """What was passed on has arrived in mosquitto by then, or nothing has: then one is cut."""
 SECONDS_QUIET_MAX, SECONDS_CLOSED_MAX = 3, 10
-"""From then on, those are cut that keep the gate closed: first where nothing comes, then others."""
+"""From then on, those are cut that keep the gate closed: first where nothing comes, then others.
+Where there are none, the soft limit rises until few messages are left: what waits may stay for
+days, and take less than it could."""
 PACE_SECONDS = 8
 LINE_SECONDS = 1.0
 """What lasts no longer is worth no line in the log."""
@@ -91,12 +93,10 @@ class BrokerMemory:
         """What was passed on in this tick and in the one before: mosquitto may not have it yet."""
         self._look_at = 0
         """How much may come in this tick before we look again."""
-        self._held = (math.inf, 0.0)
-        """Number and payload bytes of the messages in mosquitto, as it last said."""
+        self._held = (math.inf, 0.0, math.inf)
+        """Number and payload bytes of the messages in mosquitto, and its heap, as it last said."""
         self._since_held = 0
         """What came to an end since then."""
-        self._since_few = 0
-        """What came to an end since there were few messages: those that wait cannot be more."""
         self._largest_overhead = 0
         """The most that was no payload in a message, since there were few messages."""
         self._used = self._over = 0.0
@@ -109,7 +109,6 @@ class BrokerMemory:
         """Note that so much of a device was passed on, and where in a PUBLISH it stands."""
         self._coming += size + walker.cost
         self._since_held += walker.cost
-        self._since_few += walker.cost
         walker.cost = 0
         if walker.unfinished:
             unfinished = self._unfinished.get(device)
@@ -167,15 +166,20 @@ class BrokerMemory:
         """Return how much is in use at most, by what mosquitto says of the messages in it."""
         values = self._statistics()
         with contextlib.suppress(KeyError):
-            held = values[metrics.BROKER_HELD_MESSAGES], values[metrics.BROKER_HELD_BYTES]
+            held = (
+                values[metrics.BROKER_HELD_MESSAGES],
+                values[metrics.BROKER_HELD_BYTES],
+                values.get(metrics.BROKER_HEAP_BYTES, math.inf),
+            )
             if held != self._held:
                 self._held, self._since_held = held, 0
                 if held[0] <= FEW_MESSAGES:
-                    self._largest_overhead = self._since_few = 0
-        messages, payload_bytes = self._held
+                    self._largest_overhead = 0
+                    self._soft_bytes = int(SOFT_SHARE * self._hard_bytes)
+        messages, payload_bytes, heap_bytes = self._held
         each = MESSAGE_BYTES + PROPERTY_FACTOR * self._largest_overhead
-        beside_payload = min(messages * each, messages * MESSAGE_BYTES + self._since_few)
-        return beside_payload + COPIES * payload_bytes + self._since_held + unfinished
+        waiting = min(messages * each + COPIES * payload_bytes, heap_bytes)
+        return waiting + self._since_held + unfinished
 
     def _unfinished_bytes(self) -> int:
         return sum([each.size for each in self._unfinished.values()])
@@ -189,11 +193,13 @@ class BrokerMemory:
         elif self._is_held_back and self._ticks % TICKS_PER_SECOND == 0:
             closed_seconds = time.monotonic() - self._changed_at
             over_soft = self._used - self._soft_bytes
-            if over_soft <= self._unfinished_bytes():  # else it would be in vain
+            if over_soft > self._unfinished_bytes():  # to cut them would be in vain
                 if closed_seconds > SECONDS_CLOSED_MAX:
-                    self._cut(over_soft, 0)
-                elif closed_seconds > SECONDS_QUIET_MAX:
-                    self._cut(over_soft + self._soft_bytes / 2, SECONDS_QUIET_MAX)
+                    self._soft_bytes = int(RAISED_SHARE * self._hard_bytes)
+            elif closed_seconds > SECONDS_CLOSED_MAX:
+                self._cut(over_soft, 0)
+            elif closed_seconds > SECONDS_QUIET_MAX:
+                self._cut(over_soft + self._soft_bytes / 2, SECONDS_QUIET_MAX)
 
     def _cut(self, wanted: float, quiet_seconds: int) -> None:
         """Disconnect one after the other that has been quiet until so many bytes come free.
