@@ -32,7 +32,7 @@ test: ## run all tests
 	@scripts/setup dev
 	@$(PYTEST)
 
-check: ## format, lint, types and the fast tests: under a minute
+check: ## format, lint, types and the fast tests: two to four minutes
 	@scripts/setup dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
