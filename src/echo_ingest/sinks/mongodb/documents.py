@@ -27,8 +27,9 @@ from echo_ingest.record import (
     Place,
     Recording,
     Telemetry,
+    record_key,
 )
-from echo_ingest.sinks import Delivery, Refusal, clips, project_echo
+from echo_ingest.sinks import Delivery, Refusal, clips, project_echo, which_record
 from echo_ingest.sinks.project_echo import EventRefused, Schema
 
 EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES = (
@@ -57,18 +58,27 @@ class Write(Struct, frozen=True, gc=False):
 
     collection: str
     id: ObjectId | str
-    records: tuple[int, ...]
-    """Places in the batch of the records that need it."""
+    deliveries: tuple[int, ...]
+    """Places in the batch of the messages that need it."""
     update: Mapping[str, object]
     condition: Mapping[str, object] = {}
     """What else must be true of the document."""
     key: str = ""
-    """The message key in hex, if the document is this record's own."""
+    """The key of the record in hex, if the document is its own."""
+    which: str = ""
+    """Then the words that name it, where its message has several."""
 
     @property
     def is_upsert(self) -> bool:
         """Whether the document is created if it is missing."""
         return not self.condition
+
+
+class Report(Struct, frozen=True, gc=False):
+    """A record in which a node reports about itself."""
+
+    delivery: Delivery
+    record: Telemetry | Recording
 
 
 class WritePlan(Struct, frozen=True, gc=False):
@@ -87,26 +97,25 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
     refusals: list[Refusal] = []
     joins: dict[tuple[str, str], list[int]] = {}
     documents: list[Write] = []
-    reports: dict[str, tuple[Delivery, list[int]]] = {}
+    reports: dict[str, tuple[Report, list[int]]] = {}
     places: dict[str, tuple[Place, list[int]]] = {}
     for index, delivery in enumerate(batch):
-        record = delivery.record
-        try:
-            documents.extend(_own_documents(index, delivery, schema))
-            reporter = _reporter(record)
-        except EventRefused as refused:
-            refusals.append(refused.refusal(index))
+        own, reporters, refusal = _of_message(index, delivery, schema)
+        if refusal is not None:
+            refusals.append(refusal)
             continue
-        for name in _joined(record):
-            joins.setdefault(name, []).append(index)
-        node = project_echo.node_id(record)
-        if node is not None and record.place is not None and (NODES, node) in joins:
-            places.setdefault(node, (record.place, []))[1].append(index)
-        if reporter is not None:
-            newest, indexes = reports.setdefault(reporter, (delivery, []))
-            indexes.append(index)
-            if _is_newer(delivery, newest):
-                reports[reporter] = (delivery, indexes)
+        documents += own
+        for record in delivery.records:
+            for name in _joined(record):
+                _add(joins.setdefault(name, []), index)
+            node = project_echo.node_id(record)
+            if node is not None and record.place is not None and (NODES, node) in joins:
+                _add(places.setdefault(node, (record.place, []))[1], index)
+        for reporter, report in reporters:
+            newest, indexes = reports.setdefault(reporter, (report, []))
+            _add(indexes, index)
+            if _is_newer(report, newest):
+                reports[reporter] = (report, indexes)
     located = [_location(node, place, tuple(i)) for node, (place, i) in places.items()]
     reported = [
         write
@@ -121,6 +130,34 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
     return WritePlan(refusals, joined, documents + located + reported)
 
 
+def _add(indexes: list[int], index: int) -> None:
+    """Add an index once, however many records of the message need the write."""
+    if not indexes or indexes[-1] != index:
+        indexes.append(index)
+
+
+def _of_message(
+    index: int, delivery: Delivery, schema: Schema
+) -> tuple[list[Write], list[tuple[str, Report]], Refusal | None]:
+    """Return the documents of a message's records, and which nodes report about themselves in it.
+
+    Or else why it is refused, for the first record that cannot be written.
+    """
+    documents: list[Write] = []
+    reports: list[tuple[str, Report]] = []
+    for number, record in enumerate(delivery.records):
+        try:
+            documents += _own_documents(index, delivery, number, record, schema)
+            reporter = _reporter(record)
+        except EventRefused as refused:
+            which = which_record(number, len(delivery.records))
+            return [], [], refused.refusal(index, which)
+        if reporter is not None:
+            assert isinstance(record, Telemetry | Recording)
+            reports.append((reporter, Report(delivery, record)))
+    return documents, reports, None
+
+
 def document_id(key: bytes) -> ObjectId:
     """Make an `ObjectId`, as the HMI asks for, of the record's time and 8 bytes of its hash.
 
@@ -131,30 +168,32 @@ def document_id(key: bytes) -> ObjectId:
     return ObjectId(key[:12])
 
 
-def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[Write]:
+def _own_documents(
+    index: int, delivery: Delivery, number: int, record: AnyRecord, schema: Schema
+) -> Iterator[Write]:
     """Yield the record's own document.
 
     Telemetry has none, nor has a sound of no animal without its clip: the Echo Store has no
     collection for them. Raises `EventRefused`.
     """
-    match delivery.record:
+    match record:
         case Detection() as sound if project_echo.is_sound_of_no_animal(sound):
             if sound.clip is None:
                 return
             project_echo.check_finite(sound)
-            fields = _upload(sound, sound.clip, delivery, schema) | {
+            fields = _upload(sound, sound.clip, delivery, number, schema) | {
                 "label": sound.species,
                 "observationType": sound.observation_type,
             }
             collection = AUDIO_UPLOADS
         case Detection() as detection:
-            audio = _audio(delivery, detection.clip) or detection.clip_reference or ""
+            audio = _audio(delivery, number, detection) or detection.clip_reference or ""
             form = project_echo.event_form(detection, schema, audio)
             fields = msgspec.to_builtins(form, builtin_types=(datetime,))
             collection = EVENTS
         case Recording() as recording:
             project_echo.check_finite(recording)
-            fields = _upload(recording, recording.clip, delivery, schema)
+            fields = _upload(recording, recording.clip, delivery, number, schema)
             collection = AUDIO_UPLOADS
         case Movement() as movement:
             project_echo.check_finite(movement)
@@ -167,10 +206,16 @@ def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[W
             collection = MOVEMENTS
         case _:
             return
-    key = delivery.key.hex()
-    document = _encoded(fields | _quality(delivery.record) | {"messageKey": key})
+    key = record_key(delivery.key, number)
+    own = {"messageKey": key.hex()} | ({"recordIndex": number} if number else {})
+    document = _encoded(fields | _quality(record) | own)
     yield Write(
-        collection, document_id(delivery.key), (index,), {"$setOnInsert": document}, key=key
+        collection,
+        document_id(key),
+        (index,),
+        {"$setOnInsert": document},
+        key=key.hex(),
+        which=which_record(number, len(delivery.records)),
     )
 
 
@@ -209,16 +254,18 @@ def _check_size(size_bytes: int) -> None:
         )
 
 
-def _audio(delivery: Delivery, clip: Clip | None) -> str:
-    """Return the clip in base64, as the API keeps it, or its address; "" without a clip."""
-    if clip is None or delivery.audio_reference is not None:
-        return delivery.audio_reference or ""
+def _audio(delivery: Delivery, number: int, record: Detection | Recording) -> str:
+    """Return the clip of a record in base64, or its address; "" without one. Raises `EventRefused`."""
+    clip = record.clip
+    if clip is None or delivery.clip_place is not None:
+        return clips.reference_of(delivery, record) or ""
     _check_size(-(-clip.size_bytes // 3) * 4)  # before it takes four times as much memory
-    return base64.b64encode(clips.audio_of(delivery.message)).decode("ascii")
+    audio = clips.audio_of(delivery.decoder, delivery.message, number)
+    return base64.b64encode(audio).decode("ascii")
 
 
 def _upload(
-    record: Recording | Detection, clip: Clip, delivery: Delivery, schema: Schema
+    record: Recording | Detection, clip: Clip, delivery: Delivery, number: int, schema: Schema
 ) -> Fields:
     name = project_echo.upload_name(record, clip)
     place = project_echo.lla(record.place)
@@ -236,7 +283,7 @@ def _upload(
         "sampleRate": clip.sample_rate_hz,
         "channels": clip.channels,
         "durationSeconds": clip.duration_seconds,
-        "audioClip": _audio(delivery, clip),
+        "audioClip": _audio(delivery, number, record),
     }
 
 
@@ -267,11 +314,11 @@ def _node(name: str) -> Fields:
     }
 
 
-def _location(node: str, place: Place, records: tuple[int, ...]) -> Write:
+def _location(node: str, place: Place, deliveries: tuple[int, ...]) -> Write:
     """Return the update that sets where the node is, unless its document says so already."""
     location = {"latitude": place.latitude, "longitude": place.longitude}
     nowhere = {"location": {"$exists": False}}
-    return Write(NODES, node, records, {"$set": {"location": location}}, nowhere)
+    return Write(NODES, node, deliveries, {"$set": {"location": location}}, nowhere)
 
 
 def _reporter(record: AnyRecord) -> str | None:
@@ -285,11 +332,12 @@ def _reporter(record: AnyRecord) -> str | None:
     return None
 
 
-def _is_newer(delivery: Delivery, known: Delivery) -> bool:
+def _is_newer(report: Report, known: Report) -> bool:
     """Return whether a report replaces the one that is known, as the conditions of `_report` do."""
-    known_at, at = known.record.observed_at, delivery.record.observed_at
+    known_at, at = known.record.observed_at, report.record.observed_at
     return at > known_at or (
-        delivery.offset > known.offset and known_at > _impossible_from(delivery)
+        report.delivery.offset > known.delivery.offset
+        and known_at > _impossible_from(report.delivery)
     )
 
 
@@ -301,7 +349,7 @@ def _impossible_from(delivery: Delivery) -> datetime:
     return utc(delivery.message.received_at_ms) + AHEAD_MAX
 
 
-def _report(node: str, delivery: Delivery, records: tuple[int, ...]) -> Iterator[Write]:
+def _report(node: str, report: Report, deliveries: tuple[int, ...]) -> Iterator[Write]:
     """Yield two updates with the report, of which at most one applies.
 
     One is for a node without a report, the other for a node with an older one, or with one of a
@@ -309,8 +357,7 @@ def _report(node: str, delivery: Delivery, records: tuple[int, ...]) -> Iterator
 
     `lastSeen` is text, as the API writes it and wants to read it again.
     """
-    record = delivery.record
-    assert isinstance(record, Telemetry | Recording)
+    delivery, record = report.delivery, report.record
     health, at = record.health, record.observed_at.astimezone(UTC)
     assert health is not None
     values = {
@@ -340,5 +387,5 @@ def _report(node: str, delivery: Delivery, records: tuple[int, ...]) -> Iterator
         impossible | {"health.journalOffset": {"$lt": delivery.offset}},
         impossible | {"health.journalOffset": {"$exists": False}},
     ]
-    yield Write(NODES, node, records, update, {"health.observedAt": {"$exists": False}})
-    yield Write(NODES, node, records, update, {"$or": older})
+    yield Write(NODES, node, deliveries, update, {"health.observedAt": {"$exists": False}})
+    yield Write(NODES, node, deliveries, update, {"$or": older})
