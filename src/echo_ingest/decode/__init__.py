@@ -90,7 +90,10 @@ class Decoder(Struct, frozen=True):
 
         `hashed` as in `audio.describe`.
         """
-        if self.forms is not None and (by_form := self._by_form(message, hashed=hashed)) is not None:
+        if (
+            self.forms is not None
+            and (by_form := self._by_form(message, hashed=hashed)) is not None
+        ):
             return by_form
         return self._by_own_dialect(message, hashed=hashed)
 
