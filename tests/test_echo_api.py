@@ -44,6 +44,7 @@ from echo_ingest.sinks.plain_text import one_line
 from echo_ingest.sinks.project_echo import Schema
 from tests.decode.messages import CLIPS
 from tests.replica import Replica
+from tests.several_records import delivery_of, only
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "contract" / "payloads"
 NOON = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
@@ -88,7 +89,7 @@ async def connect() -> AsyncIterator[Connect]:
 
 def delivery(record: AnyRecord, payload: bytes = b"", offset: int = 1) -> Delivery:
     key = hashlib.blake2b(b"%d" % offset, digest_size=16).digest()
-    return Delivery(offset, key, Message("iotingestion", payload, 0), record)
+    return delivery_of(offset, key, Message("iotingestion", payload, 0), record)
 
 
 def detection(**changed: Any) -> Detection:
@@ -333,7 +334,8 @@ async def test_a_recording_is_uploaded_as_what_it_is(
 ) -> None:
     replica = await start()
     data = (CLIPS / name).read_bytes()
-    sent = Decoder(1_000_000).decode(Message("iotingestion/ridge-07", data, 1_000, "ridge-07"))
+    message = Message("iotingestion/ridge-07", data, 1_000, "ridge-07")
+    sent = only(Decoder(1_000_000).decode(message))
     assert isinstance(sent, Recording)
     assert await settle(connect(replica), [delivery(sent, data)]) == {}
     (upload,) = replica.documents("audio_uploads")
@@ -387,11 +389,11 @@ async def test_every_example_payload_that_is_a_record_reaches_the_api(
     batch: list[Delivery] = []
     for path in sorted(PAYLOADS.glob("*.json")):
         message = Message("iotingestion/ridge-07", path.read_bytes(), 1_790_000_000_000, "ridge-07")
-        record = Decoder(50_000_000).decode(message)
+        record = only(Decoder(50_000_000).decode(message))
         if not isinstance(record, Rejected) and path.name < "60":
-            batch.append(Delivery(len(batch) + 1, path.name.encode(), message, record))
+            batch.append(delivery_of(len(batch) + 1, path.name.encode(), message, record))
     assert len(batch) > 10
-    nodes = [str(d.record.sensor_id or d.record.node) for d in batch]
+    nodes = [str(d.records[0].sensor_id or d.records[0].node) for d in batch]
     replica = await start(schema=schema, nodes=nodes)
     assert await settle(connect(replica), batch) == {}
     keys = {each.idempotency_key for each in replica.received}

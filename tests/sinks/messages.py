@@ -23,6 +23,7 @@ from echo_ingest.record import (
 )
 from echo_ingest.record import Health as NodeHealth
 from echo_ingest.simulator.sounds import CALLS, wav
+from tests.several_records import only
 from tests.stored import as_stored
 
 NODES = ("ridge-01", "ridge-02", "creek-03")
@@ -110,7 +111,7 @@ def noise(number: int, seconds: int) -> bytes:
 
 
 def record_of(arrived: Message) -> AnyRecord:
-    record = Decoder(PAYLOAD_BYTES_MAX).decode(arrived)
+    record = only(Decoder(PAYLOAD_BYTES_MAX).decode(arrived))
     assert not isinstance(record, Rejected), record.render()
     return record
 

@@ -9,6 +9,7 @@ import pytest
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import kind
 from echo_ingest.sinks import Delivery
+from tests.several_records import delivery_of
 from tests.sinks.backend import Backend
 from tests.sinks.delivering import Line, every_entry, settle
 from tests.sinks.messages import BEYOND, LIMITS, detection, message, messages, record_of
@@ -25,7 +26,7 @@ async def test_every_kind_arrives_once_and_what_is_settled_is_there(
     async def look(taken: Sequence[Delivery]) -> None:
         settled.extend(taken)
         there = set(await backend.stored())
-        assert all(d.key in there for d in settled if backend.keeps(d.record))
+        assert all(d.key in there for d in settled if backend.keeps(d.records[0]))
 
     line.append(messages(0, 40))
     async with line.delivering(batch_records_max=9) as (_, sink):
@@ -33,7 +34,7 @@ async def test_every_kind_arrives_once_and_what_is_settled_is_there(
         await line.until_settled()
     await line.check()
     assert line.unsure == 0
-    assert set(Counter(kind(d.record) for d in settled).values()) == {8, 16}
+    assert set(Counter(kind(d.records[0]) for d in settled).values()) == {8, 16}
     assert [d.offset for d in settled] == list(range(1, 41))
 
 
@@ -61,7 +62,7 @@ async def test_a_batch_written_again_changes_nothing(line: Line, backend: Backen
     assert await settle(second, batch) == {}
     await second.close()
     assert Counter(await backend.stored()) == Counter(there)
-    assert set(there) == {d.key for d in batch if backend.keeps(d.record)}
+    assert set(there) == {d.key for d in batch if backend.keeps(d.records[0])}
 
 
 @pytest.mark.only(where=lambda backend: backend.refused is not None)
@@ -92,10 +93,10 @@ async def test_values_that_no_form_can_say_today_are_settled_all_the_same(
     line: Line, backend: Backend
 ) -> None:
     strange = [
-        Delivery(number, bytes([number]) * 16, detection(number), record)
+        delivery_of(number, bytes([number]) * 16, detection(number), record)
         for number, record in enumerate(BEYOND.values(), 1)
     ]
-    plain = Delivery(99, b"p" * 16, detection(99), record_of(detection(99)))
+    plain = delivery_of(99, b"p" * 16, detection(99), record_of(detection(99)))
     sink = backend.sink(backend.port)
     refusals = await settle(sink, [*strange, plain])
     await sink.close()
@@ -103,7 +104,9 @@ async def test_values_that_no_form_can_say_today_are_settled_all_the_same(
     assert refused == backend.cannot_hold & BEYOND.keys(), refusals
     assert all(refusals.values())
     wanted = [d for i, d in enumerate([*strange, plain]) if i not in refusals]
-    assert Counter(await backend.stored()) == {d.key: 1 for d in wanted if backend.keeps(d.record)}
+    assert Counter(await backend.stored()) == {
+        d.key: 1 for d in wanted if backend.keeps(d.records[0])
+    }
 
 
 async def test_the_probe_finds_a_store_that_is_well_and_stores_nothing(backend: Backend) -> None:
@@ -130,6 +133,6 @@ def deliveries(line: Line, count: int) -> list[Delivery]:
     line.append(messages(0, count))
     with contextlib.closing(JournalReader(line.path)) as reader:
         return [
-            Delivery(entry.offset, entry.key, entry.message, record_of(entry.message))
+            delivery_of(entry.offset, entry.key, entry.message, record_of(entry.message))
             for entry in every_entry(reader)
         ]

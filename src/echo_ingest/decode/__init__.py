@@ -90,11 +90,10 @@ class Decoder(Struct, frozen=True):
 
         `hashed` as in `audio.describe`.
         """
-        if (
-            self.forms is not None
-            and (by_form := self._by_form(message, hashed=hashed)) is not None
-        ):
-            return by_form
+        if self.forms is not None:
+            by_form = self._by_form(message, hashed=hashed)
+            if by_form is not None:
+                return by_form
         return self._by_own_dialect(message, hashed=hashed)
 
     def _by_form(self, message: Message, *, hashed: bool) -> DecodedMessage | Rejected | None:

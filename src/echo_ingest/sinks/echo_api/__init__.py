@@ -543,7 +543,7 @@ def _refusals_by_message(
 
 
 def _needs_no_call(delivery: Delivery) -> bool:
-    """Return whether the API has no call for the message, and nobody has to do anything about it."""
+    """Return whether the API has no call for a message, and nobody has to do anything about it."""
     return all(map(project_echo.is_sound_of_no_animal, delivery.records))
 
 

@@ -158,8 +158,8 @@ async def _taken(
     return [
         Refusal(
             each.deliveries[0],
-            f"{each.which}{name} has another document with the _id {each.id}: give that one another "
-            "_id, then replay",
+            f"{each.which}{name} has another document with the _id {each.id}: give that one "
+            "another _id, then replay",
             ReasonCode.NAME_TAKEN_AT_SINK,
         )
         for each in writes

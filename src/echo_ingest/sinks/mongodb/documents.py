@@ -255,7 +255,7 @@ def _check_size(size_bytes: int) -> None:
 
 
 def _audio(delivery: Delivery, number: int, record: Detection | Recording) -> str:
-    """Return the clip of a record in base64, or its address; "" without one. Raises `EventRefused`."""
+    """Return a record's clip in base64, or its address; "" without one. Raises `EventRefused`."""
     clip = record.clip
     if clip is None or delivery.clip_place is not None:
         return clips.reference_of(delivery, record) or ""

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import AnyRecord, Clip, record_key
+from echo_ingest.record import AnyRecord, record_key
 from echo_ingest.settings.urls import parse_objects_url
 from echo_ingest.sinks import (
     Cause,

@@ -177,7 +177,7 @@ class Postgres:
 
 
 async def _halve(connection: asyncpg.Connection, batch: Sequence[Delivery]) -> Written:
-    """Take the batch, or its halves where the server refuses it, down to the messages it refuses."""
+    """Take the batch, or its halves where the server refuses it, down to what it refuses."""
     until = time.monotonic() + HALVING_SECONDS
     parts, count, refusals = [batch], 0, list[Refusal]()
     while parts and (count == 0 or time.monotonic() < until):
