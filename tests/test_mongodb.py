@@ -283,7 +283,7 @@ def test_a_movement_with_nan_is_refused_as_the_api_would_store_and_not_answer_it
     )
     nowhere = msgspec.structs.replace(moved, animal_place=Place(-38.7712, 143.5021, math.nan))
     plain = delivery(detection(0))
-    batch = [msgspec.structs.replace(plain, record=each) for each in (moved, nowhere)]
+    batch = [msgspec.structs.replace(plain, records=(each,)) for each in (moved, nowhere)]
     planned = plan(batch, "objects")
     (refusal,) = planned.refusals
     assert {each.id for each in planned.joins if each.collection == "species"} == {"Sus Scrofa"}

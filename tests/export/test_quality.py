@@ -320,7 +320,7 @@ def test_each_problem_is_an_issue_of_its_deployment(
         time_problem=problem, device_time="1970-01-01T00:00:09Z", health=Health(status="online"),
     )  # fmt: skip
     receipt = observed(2, EVENING + MINUTE)
-    batch = [observed(1, EVENING), msgspec.structs.replace(receipt, record=report)]
+    batch = [observed(1, EVENING), msgspec.structs.replace(receipt, records=(report,))]
     folder = export_package(batch, tmp_path / "out", project)
     assert [issues for _, _, issues in spans(folder)] == ["true"]
     (deployment,) = table(folder, "deployments")
@@ -396,7 +396,7 @@ def test_a_deployment_that_rests_on_receipts_alone_says_so(
         place=RIDGE,
         health=Health(status="online"),
     )
-    alone = msgspec.structs.replace(observed(1, EVENING), record=report)
+    alone = msgspec.structs.replace(observed(1, EVENING), records=(report,))
     folder = export_package([alone], tmp_path / "alone", project)
     assert spans(folder) == [span(EVENING, EVENING)]
     folder = export_package([alone, observed(2, EVENING + MINUTE)], tmp_path / "both", project)

@@ -139,5 +139,5 @@ def calls_within(carrier: StoredRecord) -> CallFilter | None:
 def _record(text: str) -> RecordId:
     record = RecordId.parse(text)
     if record is None or record.offset > NUMBER_MAX:
-        raise NotFoundException(f"there is no record {text!r:.40}; records are counted from 1")
+        raise NotFoundException(f"there is no record {text:.40}; records are counted from 1")
     return record
