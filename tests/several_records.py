@@ -9,7 +9,7 @@ from echo_ingest.decode import Decoder, Rules
 from echo_ingest.decode.identified import DecodedMessage
 from echo_ingest.journal.decoding import Unreadable
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import AnyRecord, Identity, Message, Rejected
+from echo_ingest.record import AnyRecord, Identity, Message, Rejected, kinds
 from echo_ingest.sinks import Delivery
 
 PAYLOAD_BYTES_MAX = 64 * 1_048_576
@@ -46,8 +46,7 @@ class Parts:
             if isinstance(decoded, Rejected):
                 return decoded
             records += decoded.records
-        first = Identity(kind="", message_id=sent.id)
-        return OfSeveral(tuple(records), first)
+        return OfSeveral(tuple(records), Identity(kinds(records), message_id=sent.id))
 
     def clip_bytes(self, message: Message, rules: Rules, index: int) -> bytes | None:
         """Return the clip of a part."""

@@ -25,7 +25,7 @@ from echo_ingest.columns import flat
 from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.journal import Journal
 from echo_ingest.record import Message, kind
-from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.migrate import MIGRATIONS
@@ -170,7 +170,7 @@ async def test_a_detection_is_a_row_that_says_all_it_said(database: Database) ->
         "clip_sample_rate_hz": 16_000,
         "clip_channels": 1,
         "clip_duration_seconds": 0.02,
-        "clip_reference": "s3://sounds/1.wav",
+        "clip_reference": clips.reference("s3://sounds", record_of(arrived)),
     }
 
 

@@ -1,5 +1,6 @@
 """What every sink promises while its store is well."""
 
+import base64
 import contextlib
 from collections import Counter
 from collections.abc import Sequence
@@ -7,12 +8,22 @@ from collections.abc import Sequence
 import pytest
 
 from echo_ingest.journal.reader import JournalReader
-from echo_ingest.record import kind
+from echo_ingest.record import RECORDS_MAX, kind, record_key
 from echo_ingest.sinks import Delivery
-from tests.several_records import delivery_of
+from tests.several_records import delivery_of, several
 from tests.sinks.backend import Backend
 from tests.sinks.delivering import Line, every_entry, settle
-from tests.sinks.messages import BEYOND, LIMITS, detection, message, messages, record_of
+from tests.sinks.messages import (
+    BEYOND,
+    LIMITS,
+    clip,
+    detection,
+    fields_of,
+    message,
+    messages,
+    record_of,
+    records_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +90,52 @@ async def test_what_is_refused_is_parked_and_the_rest_delivered(
         deliver.wake()
         await line.until_settled()
     await line.check(refused=[backend.refused])
+
+
+async def test_each_record_of_a_message_is_stored_once(line: Line, backend: Backend) -> None:
+    heard = [fields_of(detection(number)) for number in range(3)]
+    mixed = [fields_of(message(number)) for number in (2, 3, 4)]
+    line.append([message(0), several(1, *heard), several(2, *mixed), message(1)])
+    async with line.delivering():
+        await line.until_settled()
+    await line.check()
+    assert line.figures.delivered == 4, "the ledger counts messages"
+    keys = set(await backend.stored())
+    with contextlib.closing(JournalReader(line.path)) as reader:
+        entry = reader.record(3)
+    assert entry is not None
+    of_mixed = [record_key(entry.key, index) for index in range(3)]
+    assert [key in keys for key in of_mixed] == [
+        backend.keeps(record) for record in records_of(several(2, *mixed))
+    ]
+
+
+async def test_a_message_of_a_thousand_records_is_stored(line: Line, backend: Backend) -> None:
+    sound = base64.b64encode(clip(1)).decode()
+    heard = [fields_of(detection(number, audioClip=sound)) for number in range(RECORDS_MAX)]
+    line.append([message(0), several(1, *heard), message(1)])
+    async with line.delivering():
+        await line.until_settled()
+    await line.check()
+
+
+@pytest.mark.only(where=lambda backend: bool(backend.cannot_hold & BEYOND.keys()))
+async def test_a_refused_record_refuses_its_message_and_is_named(backend: Backend) -> None:
+    beyond = BEYOND[min(backend.cannot_hold & BEYOND.keys())]
+    good = [record_of(detection(number)) for number in range(4)]
+    batch = [
+        delivery_of(1, b"1" * 16, detection(0), good[0]),
+        delivery_of(2, b"2" * 16, detection(1), good[1], good[2], beyond, good[3]),
+        delivery_of(3, b"3" * 16, detection(2), good[2]),
+    ]
+    sink = backend.sink(backend.port)
+    ((place, reason),) = (await settle(sink, batch)).items()
+    await sink.close()
+    assert place == 1 and reason.startswith("record 3 of 4: "), reason
+    stored = set(await backend.stored())
+    assert {batch[0].key, batch[2].key} <= stored
+    if backend.is_idempotent:
+        assert record_key(batch[1].key, 2) not in stored
 
 
 async def test_values_at_their_limits_are_stored(line: Line, backend: Backend) -> None:

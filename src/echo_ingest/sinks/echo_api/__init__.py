@@ -331,7 +331,8 @@ class EchoApi:
             call.events += events
             if not is_whole:
                 break
-            call.whole = place + 1
+            if events:
+                call.whole = place + 1
             left_bytes -= sum(len(each.body) + len(",") for each in events)
         return call
 

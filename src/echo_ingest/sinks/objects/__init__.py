@@ -41,6 +41,9 @@ PATIENCE_SECONDS = 30.0
 BYTES_PER_SECOND_MIN = 50_000
 """The slowest uplink for which the time limit of the clips of a batch is made."""
 
+SECONDS_PER_PUT = 0.05
+"""How much longer a message with more clips than are put at once may take, for each put."""
+
 PROBE_NAME = "audio/README.txt"
 PROBE = b"""Audio that Echo Ingest has kept, each clip once:
 
@@ -103,7 +106,9 @@ class Objects:
         """Settle the leading messages whose clips are safe; or raise `Unavailable`."""
         puts = _Puts(self._store)
         needed = [puts.begin(delivery) for delivery in batch]
-        seconds = self._patience_seconds + puts.size_bytes / BYTES_PER_SECOND_MIN
+        # All clips of the first message must be there before anything is settled.
+        more = max(0, len(needed[0]) - PUTS_AT_ONCE) * SECONDS_PER_PUT
+        seconds = self._patience_seconds + puts.size_bytes / BYTES_PER_SECOND_MIN + more
         late = self._late(f"did not take {puts.size_bytes:,} bytes of audio", seconds)
         await puts.end(seconds)
         refusals: list[Refusal] = []
