@@ -112,7 +112,11 @@ async def test_each_record_of_a_message_is_stored_once(line: Line, backend: Back
 
 async def test_a_message_of_a_thousand_records_is_stored(line: Line, backend: Backend) -> None:
     sound = base64.b64encode(clip(1)).decode()
-    heard = [fields_of(detection(number, audioClip=sound)) for number in range(RECORDS_MAX)]
+    with_clip = [sound, *[None] * 9]
+    heard = [
+        fields_of(detection(number, audioClip=with_clip[number % 10]))
+        for number in range(RECORDS_MAX)
+    ]
     line.append([message(0), several(1, *heard), message(1)])
     async with line.delivering():
         await line.until_settled()
