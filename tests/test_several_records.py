@@ -131,6 +131,14 @@ def test_a_message_is_rejected_as_a_whole() -> None:
     assert DECODER_OF_SEVERAL.records(wrong) == ()
 
 
+def test_a_message_has_at_most_a_thousand_records() -> None:
+    most = several(9, *map(call, range(RECORDS_MAX)))
+    assert len(DECODER_OF_SEVERAL.records(most)) == RECORDS_MAX
+    more = several(9, *map(call, range(RECORDS_MAX + 1)))
+    for verdict in (DECODER_OF_SEVERAL.decode(more), DECODER_OF_SEVERAL.identify(more)):
+        assert isinstance(verdict, Rejected) and "more than 1,000 records" in verdict.detail
+
+
 def test_what_is_in_no_form_and_what_is_too_large_is_as_without_forms() -> None:
     without = msgspec.structs.replace(DECODER_OF_SEVERAL, forms=None)
     assert DECODER_OF_SEVERAL.decode(ECHO) == without.decode(ECHO)

@@ -17,6 +17,7 @@ from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     NODE_CHARACTERS_MAX,
     PROPERTIES_BYTES_MAX,
+    RECORDS_MAX,
     AnyRecord,
     Identity,
     Message,
@@ -30,6 +31,9 @@ __all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "mess
 PROPERTIES_TOO_LARGE = Rejected(
     ReasonCode.PROPERTIES_TOO_LARGE,
     f"the MQTT properties have more than {PROPERTIES_BYTES_MAX:,} bytes, and were not kept",
+)
+TOO_MANY_RECORDS = Rejected(
+    ReasonCode.TOO_COMPLEX, f"the message has more than {RECORDS_MAX:,} records"
 )
 
 
@@ -101,7 +105,10 @@ class Decoder(Struct, frozen=True):
         assert self.forms is not None
         if message.properties_cut or len(message.payload) > self.payload_bytes_max:
             return None
-        return self.forms.decoded(message, self.rules, hashed=hashed)
+        decoded = self.forms.decoded(message, self.rules, hashed=hashed)
+        if decoded is None or isinstance(decoded, Rejected):
+            return decoded
+        return decoded if len(decoded.records) <= RECORDS_MAX else TOO_MANY_RECORDS
 
     def _by_own_dialect(self, message: Message, *, hashed: bool) -> Identified | Rejected:
         payload = message.payload
