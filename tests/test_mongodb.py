@@ -36,7 +36,7 @@ from pymongo.errors import (
 
 from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Detection, Health, Message, Movement, Place, Telemetry
+from echo_ingest.record import Detection, Health, Message, Movement, Place, Telemetry, record_key
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.mongodb import MongoDb, server_errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
@@ -106,6 +106,25 @@ def test_an_event_is_what_the_api_would_have_stored() -> None:
     }
     assert own_document(detection(0), "arrays")["microphoneLLA"] == PLACE
     assert own_document(detection(0), "arrays")["animalLLAUncertainty"] == 0
+
+
+def test_each_record_of_a_message_is_a_document_or_none_is() -> None:
+    records = [record_of(message(number)) for number in (0, 3, 5)]
+    nobody = record_of(detection(6, sensorId=None))
+    nobody = msgspec.structs.replace(nobody, node=None)
+    several = delivery_of(7, bytes(16), message(0), *records)
+    refused = delivery_of(8, b"8" * 16, message(0), *records, nobody)
+    planned = plan([several, refused], "objects")
+    own = [each for each in planned.documents if each.key]
+    assert [each.deliveries for each in own] == [(0,)] * 3
+    keys = [record_key(several.key, index) for index in range(3)]
+    assert [each.id for each in own] == [ObjectId(key[:12]) for key in keys]
+    fields = [bson.decode(each.update["$setOnInsert"].raw) for each in own]  # type: ignore[attr-defined]
+    assert [each["recordIndex"] for each in fields] == [0, 1, 2]
+    assert [each["messageKey"] for each in fields] == [key.hex() for key in keys]
+    assert {each.deliveries for each in planned.joins} == {(0,)}
+    (refusal,) = planned.refusals
+    assert refusal.index == 1 and refusal.reason.startswith("record 4 of 4: ")
 
 
 def test_an_id_is_as_old_as_its_record() -> None:

@@ -14,7 +14,7 @@ import pytest
 from obstore.store import AzureStore, LocalStore, S3Store
 
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Clip, Message
+from echo_ingest.record import Clip, Message, record_key
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.objects import PROBE_NAME, ClipSidecar, Objects
 from tests.azure import CONTAINER, Azure
@@ -23,7 +23,7 @@ from tests.harness import AUDIO
 from tests.s3 import ACCOUNT, BUCKET, S3, clear, objects
 from tests.several_records import delivery_of
 from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
-from tests.sinks.messages import MORNING, clip, detection, record_of
+from tests.sinks.messages import MORNING, clip, detection, record_of, recording
 from tests.test_full_disk import fill
 from tests.wire import Answer, Request, Wire
 
@@ -514,3 +514,21 @@ async def test_credentials_that_cannot_be_used_are_named(
     with pytest.raises(Unavailable, match=words):
         await sink.probe()
     await sink.close()
+
+
+async def test_each_clip_of_a_message_has_its_sidecar(tmp_path: Path) -> None:
+    first, second = (record_of(recording(number, clip(1))) for number in (1, 4))
+    none = record_of(detection(2))
+    arrived = recording(1, clip(1))
+    several = delivery_of(7, b"7" * 16, arrived, none, first, second)
+    sink = Objects(tmp_path.as_uri())
+    assert await sink.write([several]) == Written(1, (), tmp_path.as_uri())
+    await sink.close()
+    for index, record in ((1, first), (2, second)):
+        heard = clips.clip_of(record)
+        assert heard is not None
+        assert (tmp_path / clips.clip_name(record, heard)).read_bytes() == clip(1)
+        name = clips.sidecar_name(record, heard, record_key(several.key, index))
+        facts = msgspec.json.decode((tmp_path / name).read_bytes(), type=ClipSidecar)
+        assert (facts.record, facts.index) == (record, index)
+    assert len(list(tmp_path.rglob("*.json"))) == 2

@@ -24,7 +24,7 @@ from echo_ingest import columns
 from echo_ingest.columns import flat
 from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.journal import Journal
-from echo_ingest.record import Message, kind
+from echo_ingest.record import Message, kind, record_key
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
@@ -127,6 +127,26 @@ SAID = {
     "node": "ridge-01",
     "sensor_id": "ridge-01",
 }
+
+
+async def test_each_record_of_a_message_is_a_row_or_none_is(database: Database) -> None:
+    good = [record_of(message(number)) for number in (0, 2, 3, 5)]
+    strange = msgspec.structs.replace(good[3], species="a\0b")
+    several = delivery_of(7, (7).to_bytes(16), message(0), *good)
+    refused = delivery_of(8, (8).to_bytes(16), message(0), *good, strange, *good)
+    for _ in range(2):
+        written = await database.sink.write([several, refused, delivery(9, message(6))])
+        (refusal,) = written.refusals
+        assert (written.count, refusal.index) == (3, 1)
+        assert refusal.reason.startswith("record 5 of 9: PostgreSQL refused it (22021)")
+    each = " UNION ALL ".join(
+        f"SELECT journal_offset, index, key FROM echo.{table}"  # noqa: S608
+        for table in COLUMNS
+    )
+    assert await database.rows(f"{each} ORDER BY 1, 2") == [
+        *((7, index, record_key(several.key, index)) for index in range(4)),
+        (9, 0, (9).to_bytes(16)),
+    ]
 
 
 async def test_a_detection_is_a_row_that_says_all_it_said(database: Database) -> None:

@@ -78,7 +78,7 @@ class Report(Struct, frozen=True, gc=False):
     """A record in which a node reports about itself."""
 
     delivery: Delivery
-    record: Telemetry | Recording
+    record: AnyRecord
 
 
 class WritePlan(Struct, frozen=True, gc=False):
@@ -100,18 +100,24 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
     reports: dict[str, tuple[Report, list[int]]] = {}
     places: dict[str, tuple[Place, list[int]]] = {}
     for index, delivery in enumerate(batch):
-        own, reporters, refusal = _of_message(index, delivery, schema)
-        if refusal is not None:
-            refusals.append(refusal)
+        before, number = len(documents), 0
+        reported_now: list[tuple[str, Report]] = []
+        try:
+            for number, record in enumerate(delivery.records):
+                documents.extend(_own_documents(index, delivery, number, record, schema))
+                if (reporter := _reporter(record)) is not None:
+                    reported_now.append((reporter, Report(delivery, record)))
+        except EventRefused as refused:  # then nothing of the message is written
+            del documents[before:]
+            refusals.append(refused.refusal(index, which_record(number, len(delivery.records))))
             continue
-        documents += own
         for record in delivery.records:
             for name in _joined(record):
                 _add(joins.setdefault(name, []), index)
             node = project_echo.node_id(record)
             if node is not None and record.place is not None and (NODES, node) in joins:
                 _add(places.setdefault(node, (record.place, []))[1], index)
-        for reporter, report in reporters:
+        for reporter, report in reported_now:
             newest, indexes = reports.setdefault(reporter, (report, []))
             _add(indexes, index)
             if _is_newer(report, newest):
@@ -134,28 +140,6 @@ def _add(indexes: list[int], index: int) -> None:
     """Add an index once, however many records of the message need the write."""
     if not indexes or indexes[-1] != index:
         indexes.append(index)
-
-
-def _of_message(
-    index: int, delivery: Delivery, schema: Schema
-) -> tuple[list[Write], list[tuple[str, Report]], Refusal | None]:
-    """Return the documents of a message's records, and which nodes report about themselves in it.
-
-    Or else why it is refused, for the first record that cannot be written.
-    """
-    documents: list[Write] = []
-    reports: list[tuple[str, Report]] = []
-    for number, record in enumerate(delivery.records):
-        try:
-            documents += _own_documents(index, delivery, number, record, schema)
-            reporter = _reporter(record)
-        except EventRefused as refused:
-            which = which_record(number, len(delivery.records))
-            return [], [], refused.refusal(index, which)
-        if reporter is not None:
-            assert isinstance(record, Telemetry | Recording)
-            reports.append((reporter, Report(delivery, record)))
-    return documents, reports, None
 
 
 def document_id(key: bytes) -> ObjectId:
@@ -206,17 +190,15 @@ def _own_documents(
             collection = MOVEMENTS
         case _:
             return
-    key = record_key(delivery.key, number)
-    own = {"messageKey": key.hex()} | ({"recordIndex": number} if number else {})
-    document = _encoded(fields | _quality(record) | own)
-    yield Write(
-        collection,
-        document_id(key),
-        (index,),
-        {"$setOnInsert": document},
-        key=key.hex(),
-        which=which_record(number, len(delivery.records)),
-    )
+    key, which = delivery.key, ""
+    if len(delivery.records) > 1:
+        key = record_key(key, number)
+        which = which_record(number, len(delivery.records))
+        fields["recordIndex"] = number
+    fields["messageKey"] = key.hex()
+    document = _encoded(fields | _quality(record))
+    update = {"$setOnInsert": document}
+    yield Write(collection, document_id(key), (index,), update, key=key.hex(), which=which)
 
 
 def _quality(record: AnyRecord) -> Fields:
@@ -358,6 +340,7 @@ def _report(node: str, report: Report, deliveries: tuple[int, ...]) -> Iterator[
     `lastSeen` is text, as the API writes it and wants to read it again.
     """
     delivery, record = report.delivery, report.record
+    assert isinstance(record, Telemetry | Recording)
     health, at = record.health, record.observed_at.astimezone(UTC)
     assert health is not None
     values = {

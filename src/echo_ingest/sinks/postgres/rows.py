@@ -100,15 +100,15 @@ def record_row(delivery: Delivery, index: int, record: AnyRecord) -> tuple[str, 
     """Return the table of a record, and its row there."""
     table = TABLES[kind(record)]
     received_at = utc(delivery.message.received_at_ms)
-    key = record_key(delivery.key, index)
+    key = record_key(delivery.key, index) if index else delivery.key
     row = (key, delivery.offset, index, received_at, *flat(record))
     for place in AS_JSON[table]:
         if row[place] is not None:
             row = _with(row, place, msgspec.json.encode(row[place]).decode())
-    reference = clips.reference_of(delivery, record)
-    if reference is not None:
+    if delivery.clip_place is not None:
+        reference = clips.reference(delivery.clip_place, record)
         for place in REFERENCES[table]:
-            row = _with(row, place, reference)
+            row = row if reference is None else _with(row, place, reference)
     return table, row
 
 
