@@ -27,8 +27,15 @@ class _List(Struct, frozen=True):
     parts: list[msgspec.Raw]
 
 
+class _SpokenFor(Struct, frozen=True):
+    speaksFor: str | None = None
+
+
 class Parts:
-    """The form `{"id": …, "parts": [{…}, {…}]}`: each part is as our own dialect has a message."""
+    """The form `{"id": …, "parts": [{…}, {…}]}`: each part is as our own dialect has a message.
+
+    A part may name its node in `speaksFor`, as where a gateway sends it.
+    """
 
     def decoded(
         self, message: Message, rules: Rules, *, hashed: bool
@@ -41,7 +48,8 @@ class Parts:
             return Rejected(ReasonCode.MISSING_FIELD, "there are no parts", "parts")
         records: list[AnyRecord] = []
         for part in sent.parts:
-            of_part = msgspec.structs.replace(message, payload=bytes(part))
+            node = msgspec.json.decode(part, type=_SpokenFor).speaksFor or message.node
+            of_part = msgspec.structs.replace(message, payload=bytes(part), node=node)
             decoded = Decoder(PAYLOAD_BYTES_MAX, rules).identified(of_part, hashed=hashed)
             if isinstance(decoded, Rejected):
                 return decoded

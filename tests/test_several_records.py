@@ -285,6 +285,22 @@ def test_the_almanac_has_each_call_of_a_message(journal: Journal) -> None:
         assert node.records_today == len(MESSAGES), "messages are counted, as in the ledger"
 
 
+def test_the_almanac_hears_each_node_that_a_message_names(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    parts = [call(second, speaksFor=f"pond-{second % 2}") for second in range(3)]
+    of_gateway = msgspec.structs.replace(several(1, *parts), topic="lora/up", node=None)
+    journal.append([(of_gateway, DECODER_OF_SEVERAL.identify(of_gateway))])
+    follow(journal).close()
+    with contextlib.closing(Almanac(almanac_path(tmp_path))) as almanac:
+        for name, calls in (("pond-0", ["1-2", "1"]), ("pond-1", ["1-1"])):
+            node = almanac.node(name, MORNING_MS + 700_000, MORNING_MS)
+            assert node is not None and node.last_heard_at_ms == of_gateway.received_at_ms
+            assert (node.records_today, node.calls_today) == (1, len(calls))
+            listed = almanac.calls(CallFilter(node=name))
+            assert [str(each.record) for each in listed] == calls
+    journal.close()
+
+
 def test_the_almanac_follows_messages_of_a_thousand_records(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.db")
     for number in range(6):

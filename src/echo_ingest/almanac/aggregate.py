@@ -116,7 +116,16 @@ class Aggregate:
         """Count a message with its records; there are none where it cannot be decoded any more."""
         self.records += len(observations) or 1
         soon_ms = now_ms + CLOCK_TOLERANCE_MS
-        node_id = self.node_id(node)
+        names = {node, *[each.node for each in observations]}
+        if len(names) > 1:  # it names nodes that the topic does not
+            names.discard("")
+        for name in names:
+            self._hear(self.node_id(name), received_at_ms, soon_ms)
+        for index, observation in enumerate(observations):
+            self._add(number_of(offset, index), received_at_ms, observation, soon_ms)
+
+    def _hear(self, node_id: int, received_at_ms: int, soon_ms: int) -> None:
+        """Count a message for the node that sent it, or for one that it speaks for."""
         first, last = self._heard.get(node_id, (received_at_ms, received_at_ms))
         if is_later(received_at_ms, last, soon_ms):
             last = received_at_ms
@@ -124,8 +133,6 @@ class Aggregate:
         span = received_at_ms // SPAN_MS, node_id
         self._lately[span] = self._lately.get(span, 0) + 1
         self._hour(node_id, received_at_ms).received += 1
-        for index, observation in enumerate(observations):
-            self._add(number_of(offset, index), received_at_ms, observation, soon_ms)
 
     def _add(
         self, number: int, received_at_ms: int, observation: Observation, soon_ms: int
