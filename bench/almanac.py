@@ -23,7 +23,7 @@ from echo_ingest.almanac import Almanac, AlmanacUnready, CallFilter, Follower, a
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader
-from echo_ingest.record import Message
+from echo_ingest.record import Message, RecordId
 from tests.browser import forest
 from tests.browser.forest import PAYLOAD_BYTES_MAX, PREFIX
 from tests.browser.huge import NODES, RECORDS, fill
@@ -143,12 +143,12 @@ def questions(path: Path) -> Mapping[str, Question]:
         node = almanac.node_names(1)[0]
         species = almanac.species(1)[0].species
         group = almanac.refused()[0]
-        deep = almanac.calls(CallFilter(), 500)[-1].offset
+        deep = almanac.calls(CallFilter(), 500)[-1].record
 
     def nodes(**asked: Any) -> Question:
         return lambda almanac: almanac.nodes(now_ms, now_ms - DAY_MS, **asked)
 
-    def calls(before: int | None = None, **wanted: Any) -> Question:
+    def calls(before: RecordId | None = None, **wanted: Any) -> Question:
         return lambda almanac: almanac.calls(CallFilter(**wanted), before=before)
 
     def nights(nights_max: int, **wanted: Any) -> Question:

@@ -94,8 +94,8 @@ async def against_objects(folder: Path) -> AsyncIterator[tuple[Sink, Bare]]:
             (f"bare/{each.offset}.{kind}", content)
             for each in batch
             for kind, content in (
-                ("wav", clips.audio_of(each.message)),
-                ("json", sidecar_of(each, f"{each.offset}.wav")),
+                ("wav", clips.audio_of(each.decoder, each.message, 0)),
+                ("json", sidecar_of(each, 0, f"{each.offset}.wav")),
             )
         ]
         return lambda: asyncio.gather(*(put(name, content) for name, content in own))
@@ -157,7 +157,7 @@ def batches(form: Form, records: int, size: int, seed: int) -> Iterator[list[Del
         identified = decoder.identified(arrived, hashed=True)
         assert not isinstance(identified, Rejected), identified.render()
         key = message_key(arrived, identified.identity, payload_hash(arrived), offset)
-        batch.append(Delivery(offset, key, arrived, identified.record))
+        batch.append(Delivery(offset, key, arrived, identified.records, decoder))
         if len(batch) == size:
             yield batch
             batch = []

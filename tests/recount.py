@@ -12,11 +12,11 @@ from msgspec import structs
 
 from echo_ingest.almanac import Almanac, CallFilter, ListedCall, Night
 from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, MEASURES
-from echo_ingest.decode import Decoder
 from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.quality import TimeProblem
-from echo_ingest.record import AnyRecord, Detection, Recording, Rejected, Telemetry
+from echo_ingest.record import AnyRecord, Detection, RecordId, Recording, Rejected, Telemetry
+from tests.several_records import DECODER_OF_SEVERAL
 
 PAYLOAD_BYTES_MAX = 1_000_000
 HOUR_MS = 3_600_000
@@ -37,8 +37,11 @@ FILTERS = (
 class JournalRecord:
     """A record in the journal."""
 
-    offset: int
+    id: RecordId
     node: str
+    """The node that sent it."""
+    sent_by: str
+    """The node that its message was received from."""
     received_at_ms: int
     record: AnyRecord
 
@@ -72,9 +75,16 @@ def records(reader: JournalReader) -> Iterator[JournalRecord]:
     while page := reader.after(Selection(), offset):
         for entry in page:
             offset, message = entry.offset, entry.message
-            record = Decoder(PAYLOAD_BYTES_MAX).decode(message)
-            assert not isinstance(record, Rejected)
-            yield JournalRecord(offset, message.node or "", message.received_at_ms, record)
+            decoded = DECODER_OF_SEVERAL.decode(message)
+            assert not isinstance(decoded, Rejected)
+            for index, record in enumerate(decoded):
+                yield JournalRecord(
+                    RecordId(offset, index),
+                    record.node or "",
+                    message.node or "",
+                    message.received_at_ms,
+                    record,
+                )
 
 
 def check(almanac_path: Path, journal_path: Path) -> None:
@@ -99,7 +109,7 @@ def check_calls(almanac: Almanac, entries: list[JournalRecord]) -> None:
     recordings = [each for each in entries if isinstance(each.record, Recording)]
     expected = sorted(
         (call_of(each, recordings) for each in entries if each.is_call),
-        key=lambda call: (call.observed_at_ms, call.offset),
+        key=lambda call: (call.observed_at_ms, call.record),
         reverse=True,
     )
     ranges: list[tuple[int | None, int | None]] = [(None, None)]
@@ -122,7 +132,7 @@ def check_calls(almanac: Almanac, entries: list[JournalRecord]) -> None:
 
 def paged(almanac: Almanac, wanted: CallFilter) -> list[ListedCall]:
     calls: list[ListedCall] = []
-    while page := almanac.calls(wanted, 7, calls[-1].offset if calls else None):
+    while page := almanac.calls(wanted, 7, calls[-1].record if calls else None):
         calls += page
     return calls
 
@@ -142,10 +152,10 @@ def call_of(entry: JournalRecord, recordings: list[JournalRecord]) -> ListedCall
     record = entry.record
     assert isinstance(record, Detection)
     species, _, common_name = record.species.partition("_")
-    clip_offset = entry.offset if record.clip is not None else None
-    if clip_offset is None and entry.node and record.time_source == "device":
+    clip_record = entry.id if record.clip is not None else None
+    if clip_record is None and entry.node and record.time_source == "device":
         under_way = [
-            (each.observed_at_ms, each.offset)
+            (each.observed_at_ms, each.id)
             for each in recordings
             if each.node == entry.node
             and each.record.form == "audio-file"
@@ -153,10 +163,10 @@ def call_of(entry: JournalRecord, recordings: list[JournalRecord]) -> ListedCall
             and each.clip_ms is not None
             and each.observed_at_ms <= entry.observed_at_ms < each.observed_at_ms + each.clip_ms
         ]
-        clip_offset = max(under_way)[1] if under_way else None
+        clip_record = max(under_way)[1] if under_way else None
     return ListedCall(
-        *(entry.offset, entry.observed_at_ms, entry.node, species, common_name or None),
-        *(record.confidence, clip_offset, record.time_source == "device"),
+        *(entry.id, entry.observed_at_ms, entry.node, species, common_name or None),
+        *(record.confidence, clip_record, record.time_source == "device"),
     )
 
 
@@ -181,8 +191,8 @@ def check_nights(almanac: Almanac, entries: list[JournalRecord], zone: ZoneInfo)
                 assert listed.calls == len(species_calls)
                 assert listed.nodes == len({call.node for call in species_calls})
                 assert listed.best_confidence == max(sure, default=None)
-                best = {call.offset: call.confidence for call in species_calls}
-                assert best[listed.best_offset] == listed.best_confidence
+                best = {call.record: call.confidence for call in species_calls}
+                assert best[listed.best_record] == listed.best_confidence
                 assert listed.first_at_ms == min(call.observed_at_ms for call in species_calls)
                 assert listed.last_at_ms == max(call.observed_at_ms for call in species_calls)
                 assert night.since_ms <= listed.first_at_ms <= listed.last_at_ms < night.until_ms
@@ -253,8 +263,8 @@ def check_nodes(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
             assert node.last_heard_at_ms == true
         else:  # it was heard only while the host's clock was ahead
             assert soon_ms < node.last_heard_at_ms <= max(last)
-        clips = [each.offset for each in entries if each.node == node.name and each.clip_ms]
-        assert node.last_clip_offset == max(clips, default=None)
+        clips = [each.id for each in entries if each.node == node.name and each.clip_ms]
+        assert node.last_clip == max(clips, default=None)
 
 
 def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRecord]) -> None:
@@ -268,7 +278,7 @@ def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
     readings: dict[tuple[str, int, str], list[float]] = defaultdict(list)
     for each in entries:
         hour, observed = each.received_at_ms // HOUR_MS, each.observed_at_ms // HOUR_MS
-        received[each.node, hour] += 1
+        received[each.sent_by, hour] += each.id.index == 0
         calls[each.node, observed] += each.is_call
         if each.written_ms is not None:
             of_sound = (each.clip_ms or 0) if each.record.form == "audio-file" else 0

@@ -43,7 +43,7 @@ from echo_ingest.journal import Journal, Ledger, SinkLedger
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.recovery.salvage import salvage
 from echo_ingest.quality import TimeProblem
-from echo_ingest.record import Clip, Detection, Health, Message, Telemetry
+from echo_ingest.record import Clip, Detection, Health, Message, RecordId, Telemetry
 from echo_ingest.simulator.sounds import CALLS, wav
 from tests.harness import eventually
 from tests.recount import HOUR_MS, PAYLOAD_BYTES_MAX, check
@@ -179,7 +179,7 @@ def test_the_best_call_of_a_node_is_that_of_its_nights(site: Site) -> None:
         (night,) = almanac.nights(CallFilter(node="pond"), ZoneInfo("UTC"))
         (species,) = night.species
         assert (species.calls, species.best_confidence) == (4, 0.89)
-        assert species.best_offset == offsets[1]
+        assert species.best_record == RecordId(offsets[1])
 
 
 def test_a_node_says_how_it_is(site: Site) -> None:
@@ -202,7 +202,7 @@ def test_a_node_says_how_it_is(site: Site) -> None:
     assert (node.battery_percent.value, node.battery_percent.at_ms) == (71.5, NOON_MS)
     assert node.temperature_celsius is not None and node.temperature_celsius.value == 21.5
     assert node.firmware == "1.9.2"
-    assert node.last_clip_offset == clip_offset
+    assert node.last_clip == RecordId(clip_offset)
     assert (node.records_today, node.calls_today, node.dead_letters_last_day) == (3, 1, 1)
     assert node.calls_last_hour == 1
     assert (node.first_heard_at_ms, node.last_heard_at_ms) == (NOON_MS, NOON_MS + 3_000)
@@ -310,7 +310,10 @@ def test_a_call_has_the_recording_that_was_under_way_and_no_other(site: Site) ->
     )
     unclear = site.hear("a", NOON_MS + 1_000, {"sensor_id": "s", "species": "x", "confidence": 1})
     with contextlib.closing(site.follow()) as almanac:
-        clips = {each.offset: each.clip_offset for each in almanac.calls(CallFilter())}
+        clips = {
+            each.record.offset: each.clip_record and each.clip_record.offset
+            for each in almanac.calls(CallFilter())
+        }
     assert clips == {within: recording, after: None, of_b: None, unclear: None}
 
 
@@ -759,16 +762,16 @@ def test_labels_that_are_no_animals_are_in_no_list_of_species_and_in_no_night(si
     frog = site.call("a", NOON_MS + HOUR_MS, "Litoria ewingii")
     site.check()
     with contextlib.closing(Almanac(site.path)) as almanac:
-        assert [each.offset for each in almanac.calls(CallFilter())] == [frog]
+        assert [each.record.offset for each in almanac.calls(CallFilter())] == [frog]
         assert [each.species for each in almanac.species()] == ["Litoria ewingii"]
         (night,) = almanac.nights(CallFilter(), ZoneInfo("UTC"))
         assert [(each.species, each.calls) for each in night.species] == [("Litoria ewingii", 1)]
         assert sum(hour.calls for hour in almanac.calendar("a", 0, 2**44)) == 1
         assert sum(hour.received for hour in almanac.calendar("a", 0, 2**44)) == 9
         assert almanac.recordings(CallFilter()) == []
-        assert almanac.neighbours(1) == (None, None)
+        assert almanac.neighbours(RecordId(1)) == (None, None)
         node = almanac.node("a", NOON_MS, NOON_MS)
-        assert node is not None and node.last_clip_offset == len(NO_ANIMALS)
+        assert node is not None and node.last_clip == RecordId(len(NO_ANIMALS))
 
 
 def test_the_journal_is_read_again_by_other_rules_and_samples_are_kept(site: Site) -> None:
@@ -783,7 +786,7 @@ def test_the_journal_is_read_again_by_other_rules_and_samples_are_kept(site: Sit
     def times_now() -> dict[int, int]:
         with contextlib.closing(site.follow()) as almanac:
             assert len(almanac.samples(0, 2**44)) == 1
-            return {each.offset: each.observed_at_ms for each in almanac.calls(CallFilter())}
+            return {each.record.offset: each.observed_at_ms for each in almanac.calls(CallFilter())}
 
     site.call("n1", NOON_MS)
     before, offset = times_now(), site.journal.ledger().stored

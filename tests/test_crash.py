@@ -36,7 +36,7 @@ def test_messages_are_what_they_say_and_the_same_each_time() -> None:
         assert isinstance(verdict, Rejected) == (sent.fate == "dead letter"), verdict
         if not isinstance(verdict, Rejected):
             assert verdict.identity.is_certain == sent.has_identity
-            forms.add(verdict.record.form)
+            forms.add(verdict.records[0].form)
     assert len(forms) == 8
 
 

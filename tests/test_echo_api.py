@@ -26,6 +26,7 @@ from echo_ingest.decode import Decoder
 from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
+    RECORDS_MAX,
     AnyRecord,
     Clip,
     Detection,
@@ -36,6 +37,7 @@ from echo_ingest.record import (
     Recording,
     Rejected,
     Telemetry,
+    record_key,
 )
 from echo_ingest.simulator.sounds import CALLS, wav
 from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
@@ -44,6 +46,7 @@ from echo_ingest.sinks.plain_text import one_line
 from echo_ingest.sinks.project_echo import Schema
 from tests.decode.messages import CLIPS
 from tests.replica import Replica
+from tests.several_records import delivery_of, only
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "contract" / "payloads"
 NOON = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
@@ -88,7 +91,7 @@ async def connect() -> AsyncIterator[Connect]:
 
 def delivery(record: AnyRecord, payload: bytes = b"", offset: int = 1) -> Delivery:
     key = hashlib.blake2b(b"%d" % offset, digest_size=16).digest()
-    return Delivery(offset, key, Message("iotingestion", payload, 0), record)
+    return delivery_of(offset, key, Message("iotingestion", payload, 0), record)
 
 
 def detection(**changed: Any) -> Detection:
@@ -333,7 +336,8 @@ async def test_a_recording_is_uploaded_as_what_it_is(
 ) -> None:
     replica = await start()
     data = (CLIPS / name).read_bytes()
-    sent = Decoder(1_000_000).decode(Message("iotingestion/ridge-07", data, 1_000, "ridge-07"))
+    message = Message("iotingestion/ridge-07", data, 1_000, "ridge-07")
+    sent = only(Decoder(1_000_000).decode(message))
     assert isinstance(sent, Recording)
     assert await settle(connect(replica), [delivery(sent, data)]) == {}
     (upload,) = replica.documents("audio_uploads")
@@ -387,11 +391,11 @@ async def test_every_example_payload_that_is_a_record_reaches_the_api(
     batch: list[Delivery] = []
     for path in sorted(PAYLOADS.glob("*.json")):
         message = Message("iotingestion/ridge-07", path.read_bytes(), 1_790_000_000_000, "ridge-07")
-        record = Decoder(50_000_000).decode(message)
+        record = only(Decoder(50_000_000).decode(message))
         if not isinstance(record, Rejected) and path.name < "60":
-            batch.append(Delivery(len(batch) + 1, path.name.encode(), message, record))
+            batch.append(delivery_of(len(batch) + 1, path.name.encode(), message, record))
     assert len(batch) > 10
-    nodes = [str(d.record.sensor_id or d.record.node) for d in batch]
+    nodes = [str(d.records[0].sensor_id or d.records[0].node) for d in batch]
     replica = await start(schema=schema, nodes=nodes)
     assert await settle(connect(replica), batch) == {}
     keys = {each.idempotency_key for each in replica.received}
@@ -1136,3 +1140,110 @@ async def test_the_replica_runs_as_a_program_of_its_own() -> None:
     finally:
         program.terminate()
         await program.wait()
+
+
+# ---------------------------------------------------------------------- messages of several records
+
+
+def of_several(*species: str, offset: int = 1) -> Delivery:
+    """Return a message with a detection for each species."""
+    records = [detection(species=name, observation_type=NO_ANIMALS.get(name, "animal"))
+               for name in species]  # fmt: skip
+    key = hashlib.blake2b(b"%d" % offset, digest_size=16).digest()
+    return delivery_of(offset, key, Message("iotingestion", b"", 0), *records)
+
+
+def species_in(replica: Replica, collection: str) -> list[str]:
+    return [each["species"] for each in replica.documents(collection)]
+
+
+async def test_each_record_of_a_message_is_a_call_with_a_key_of_its_own(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start()
+    batch = [of_several("a", "nocall", "b"), of_several("c", offset=2)]
+    api = connect(replica)
+    assert [(await api.write(batch[n:])).count for n in (0, 1)] == [1, 1]
+    assert species_in(replica, "events") == ["a", "b", "c"]
+    keys = [record_key(batch[0].key, 0), record_key(batch[0].key, 2), batch[1].key]
+    assert [each.idempotency_key for each in replica.received] == [key.hex() for key in keys]
+
+
+async def test_a_message_is_not_divided_between_two_bulk_calls(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start()
+    batch = [
+        of_several(*["a"] * 60),
+        of_several(*["b"] * 60, offset=2),
+        of_several("nocall", "c", offset=3),
+    ]
+    api = connect(replica, bulk=True)
+    assert [(await api.write(batch[n:])).count for n in (0, 1)] == [1, 2]
+    assert replica.requests == ["POST /detections/bulk"] * 2
+    keys = [each.idempotency_key for each in replica.received]
+    assert [keys.count(key) for key in dict.fromkeys(keys)] == [60, 61]
+
+
+async def test_a_message_larger_than_a_bulk_call_takes_several(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start()
+    names = [f"s{number}" for number in range(RECORDS_MAX)]
+    written = await connect(replica, bulk=True).write([of_several(*names), *numbered(1)])
+    assert (written.count, written.refusals) == (1, ())
+    assert replica.requests == ["POST /detections/bulk"] * 10
+    assert species_in(replica, "detections") == names
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_a_refused_record_is_named_and_the_others_of_its_message_are_taken(
+    start: Start, connect: Connect, bulk: bool
+) -> None:
+    replica = await start(refuse_species="Unicorn")
+    batch = [
+        of_several("a", "Unicorn", "b"),
+        of_several("Unicorn", "c", "Unicorn", "d", offset=2),
+        of_several("e", offset=3),
+    ]
+    refusals = await settle(connect(replica, bulk=bulk), batch)
+    first, second = refusals[0], refusals[1]
+    assert list(refusals) == [0, 1]
+    assert first.startswith("record 2 of 3: the Echo API ") and "Unicorn" in first
+    assert first.endswith("; it took 2 of the message, and a replay sends these again")
+    assert second.startswith("record 1 of 4: ") and "; it refused 1 more of the message" in second
+    assert species_in(replica, "detections" if bulk else "events") == ["a", "b", "c", "d", "e"]
+
+
+async def test_what_was_refused_in_a_part_of_a_large_message_is_not_forgotten(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(refuse_species="Unicorn")
+    names = ["Unicorn" if number in (7, 150) else "a" for number in range(201)]
+    (reason,) = (await settle(connect(replica, bulk=True), [of_several(*names)])).values()
+    assert reason.startswith("record 8 of 201: ") and "it refused 1 more" in reason
+    assert len(replica.received) == 199
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_after_an_error_a_message_goes_on_where_it_was(
+    start: Start, connect: Connect, bulk: bool
+) -> None:
+    replica = await start(fail_species="Bunyip")
+    names = [*(f"s{number}" for number in range(120)), "Bunyip", "t"]
+    api = connect(replica, bulk=bulk)
+    await unavailable(api, [of_several(*names)])
+    await unavailable(api, [of_several(*names)])
+    replica.options.fail_species = ""
+    assert await settle(api, [of_several(*names)]) == {}
+    assert sorted(species_in(replica, "events") + species_in(replica, "detections")) == sorted(
+        names
+    )
+    assert await settle(api, [of_several(*names)]) == {}, "it is a replay, and goes all again"
+    assert len(replica.received) == 2 * len(names)
+
+
+async def test_sounds_of_no_animal_alone_need_no_call(start: Start, connect: Connect) -> None:
+    replica = await start()
+    written = await connect(replica).write([of_several("nocall", "Engine"), of_several("nocall")])
+    assert (written.count, replica.requests) == (2, [])

@@ -318,7 +318,8 @@ def test_a_time_is_found_in_a_journal_of_any_version(
     decoder = Decoder(1_000_000)
     with reading(path) as reader:
         entries = reader.after(Selection(), 0)
-        times = [decoder.observed_at(entry.message) for entry in entries]
+        records = [decoder.records(entry.message) for entry in entries]
+        times = [each[0].observed_at if each else None for each in records]
         for since in {at for at in times if at is not None}:
             found = reader.after(Selection(since=since, until=since + DAY), 0)
             assert [entry.offset for entry in found] == [

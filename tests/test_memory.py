@@ -306,10 +306,10 @@ def test_following_the_records_holds_a_page_and_not_all_that_was_asked_for(tmp_p
     path = tmp_path / "journal.db"
     journal_with(path, [arrival(number, FULL_OF_PROPERTIES) for number in range(1, 41)]).close()
     with contextlib.closing(JournalReader(path)) as reader:
-        pages = _following(reader, Selection(), 30)
+        pages = _following(reader, Selection(), 30, Decoder(1_000_000))
         shown: list[int] = []
         while len(shown) < 30:
-            page = next(pages)
+            page = [each.entry for each in next(pages)]
             assert sum(map(entry_bytes, page[:-1])) < READ_BYTES_MAX
             shown += [entry.offset for entry in page]
     assert shown == list(range(11, 41))

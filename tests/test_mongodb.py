@@ -36,13 +36,14 @@ from pymongo.errors import (
 
 from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Detection, Health, Message, Movement, Place, Telemetry
+from echo_ingest.record import Detection, Health, Message, Movement, Place, Telemetry, record_key
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.mongodb import MongoDb, server_errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
 from echo_ingest.sinks.project_echo import Schema
 from tests import mongodb
 from tests.harness import Harness, free_port
+from tests.several_records import delivery_of
 from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
 from tests.sinks.messages import MORNING, PLACE, clip, detection, json_message, message, record_of
 
@@ -59,9 +60,9 @@ needs_faults = pytest.mark.skipif(
 )
 
 
-def delivery(arrived: Message, number: int = 0, reference: str | None = None) -> Delivery:
+def delivery(arrived: Message, number: int = 0, clip_place: str | None = None) -> Delivery:
     key = (MORNING + number).to_bytes(4) + number.to_bytes(8) + b"\xee" * 4
-    return Delivery(number, key, arrived, record_of(arrived), reference)
+    return delivery_of(number, key, arrived, record_of(arrived), clip_place=clip_place)
 
 
 def report(node: str, minute: int, status: str) -> Message:
@@ -107,6 +108,25 @@ def test_an_event_is_what_the_api_would_have_stored() -> None:
     assert own_document(detection(0), "arrays")["animalLLAUncertainty"] == 0
 
 
+def test_each_record_of_a_message_is_a_document_or_none_is() -> None:
+    records = [record_of(message(number)) for number in (0, 3, 5)]
+    nobody = record_of(detection(6, sensorId=None))
+    nobody = msgspec.structs.replace(nobody, node=None)
+    several = delivery_of(7, bytes(16), message(0), *records)
+    refused = delivery_of(8, b"8" * 16, message(0), *records, nobody)
+    planned = plan([several, refused], "objects")
+    own = [each for each in planned.documents if each.key]
+    assert [each.deliveries for each in own] == [(0,)] * 3
+    keys = [record_key(several.key, index) for index in range(3)]
+    assert [each.id for each in own] == [ObjectId(key[:12]) for key in keys]
+    fields = [bson.decode(each.update["$setOnInsert"].raw) for each in own]  # type: ignore[attr-defined]
+    assert [each["recordIndex"] for each in fields] == [0, 1, 2]
+    assert [each["messageKey"] for each in fields] == [key.hex() for key in keys]
+    assert {each.deliveries for each in planned.joins} == {(0,)}
+    (refusal,) = planned.refusals
+    assert refusal.index == 1 and refusal.reason.startswith("record 4 of 4: ")
+
+
 def test_an_id_is_as_old_as_its_record() -> None:
     assert document_id(delivery(message(0), 9).key).generation_time.timestamp() == MORNING + 9
 
@@ -115,9 +135,11 @@ def test_a_clip_is_embedded_or_named() -> None:
     message_with_clip = message(4)
     embedded = own_document(message_with_clip)["audioClip"]
     assert embedded == json.loads(message_with_clip.payload)["audioClip"]
-    assert own_document(message_with_clip, reference="s3://a/b.wav")["audioClip"] == "s3://a/b.wav"
-    recorded = own_document(message(1), reference="s3://a/c.wav")
-    assert (recorded["collection"], recorded["audioClip"]) == ("audio_uploads", "s3://a/c.wav")
+    named = clips.reference("s3://a", record_of(message_with_clip))
+    assert own_document(message_with_clip, clip_place="s3://a")["audioClip"] == named
+    recorded = own_document(message(1), clip_place="s3://a")
+    named = clips.reference("s3://a", record_of(message(1)))
+    assert (recorded["collection"], recorded["audioClip"]) == ("audio_uploads", named)
     assert recorded["size_bytes"] == len(clip(1))
     assert own_document(message(3))["animalId"] == "sow 3"
 
@@ -134,8 +156,9 @@ def test_a_clip_that_no_document_can_hold_is_refused_by_itself() -> None:
     (refusal,) = planned.refusals
     assert (refusal.index, refusal.code) == (1, ReasonCode.TOO_LARGE_FOR_SINK)
     assert "IOT_AUDIO=reference" in refusal.reason
-    assert [each.records for each in planned.documents if each.key] == [(0,), (2,)]
-    assert own_document(long, reference="s3://a/b.wav")["audioClip"] == "s3://a/b.wav"
+    assert [each.deliveries for each in planned.documents if each.key] == [(0,), (2,)]
+    named = clips.reference("s3://a", record_of(long))
+    assert own_document(long, clip_place="s3://a")["audioClip"] == named
 
 
 def test_species_and_nodes_are_made_as_the_hmi_makes_them_where_they_are_not_there() -> None:
@@ -144,7 +167,7 @@ def test_species_and_nodes_are_made_as_the_hmi_makes_them_where_they_are_not_the
     by_collection = {write.collection: write for write in joins}
     assert len(joins) == len(by_collection) == 2
     species, node = by_collection["species"], by_collection["nodes"]
-    assert (species.id, species.records) == ("Litoria ewingii", (0, 1))
+    assert (species.id, species.deliveries) == ("Litoria ewingii", (0, 1))
     assert species.update == {
         "$setOnInsert": {
             "commonName": "Litoria ewingii",
@@ -153,7 +176,7 @@ def test_species_and_nodes_are_made_as_the_hmi_makes_them_where_they_are_not_the
             "diet": unknown,
         }
     }
-    assert (node.id, node.records) == ("ridge-01", (0, 1))
+    assert (node.id, node.deliveries) == ("ridge-01", (0, 1))
     assert node.update == {
         "$setOnInsert": {
             "name": "ridge-01",
@@ -191,7 +214,7 @@ def test_what_was_not_believed_is_in_each_document() -> None:
     batch = deliveries(500)
     assert problems(batch) == EVERY_PROBLEM
     for each in batch:
-        record = each.record
+        record = each.records[0]
         own = [write for write in plan([each], "objects").documents if write.key]
         clip_of = clips.clip_of(record)
         no_animal = isinstance(record, Detection) and record.observation_type != "animal"
@@ -214,10 +237,10 @@ def test_what_was_not_believed_is_in_each_document() -> None:
 def test_no_label_that_names_no_animal_becomes_an_event_or_a_species() -> None:
     batch = deliveries(500)
     animals = {
-        each.record.species
+        each.records[0].species
         for each in batch
-        if isinstance(each.record, Movement)
-        or (isinstance(each.record, Detection) and each.record.observation_type == "animal")
+        if isinstance(each.records[0], Movement)
+        or (isinstance(each.records[0], Detection) and each.records[0].observation_type == "animal")
     }
     planned = plan(batch, "arrays")
     assert planned.refusals == []
@@ -232,15 +255,15 @@ def test_no_label_that_names_no_animal_becomes_an_event_or_a_species() -> None:
 
 def test_health_says_whether_it_is_on_mains_and_whether_its_clock_is_believed() -> None:
     plain = delivery(report("a", 3, "well"))
-    assert isinstance(plain.record, Telemetry)
+    assert isinstance(plain.records[0], Telemetry)
     record = msgspec.structs.replace(
-        plain.record,
+        plain.records[0],
         health=Health(battery_percent=100.0, external_power=True),
         time_source="received",
         time_problem=TimeProblem.CLOCK_NOT_SET,
         device_time="2000-01-01T00:00:05Z",
     )
-    (*_, write) = plan([msgspec.structs.replace(plain, record=record)], "objects").documents
+    (*_, write) = plan([msgspec.structs.replace(plain, records=(record,))], "objects").documents
     fields = dict(write.update)["$set"]
     assert isinstance(fields, dict)
     assert fields["health"]["externalPower"] is True
@@ -254,15 +277,15 @@ def test_health_says_whether_it_is_on_mains_and_whether_its_clock_is_believed() 
 def test_of_reports_in_one_batch_the_newest_counts() -> None:
     batch = [delivery(report("a", minute, f"{minute}"), n) for n, minute in enumerate((3, 9, 6))]
     for write in plan(batch, "objects").documents:
-        assert write.records == (0, 1, 2)
+        assert write.deliveries == (0, 1, 2)
         assert dict(write.update)["$set"]["health"]["status"] == "9"  # type: ignore[index]
 
 
 def test_what_bson_cannot_hold_is_refused() -> None:
     """No form of message can contain it today."""
     plain = delivery(detection(0))
-    wide = msgspec.structs.replace(plain.record, sample_rate_hz=2**63)
-    (refusal,) = plan([msgspec.structs.replace(plain, record=wide), plain], "objects").refusals
+    wide = msgspec.structs.replace(plain.records[0], sample_rate_hz=2**63)
+    (refusal,) = plan([msgspec.structs.replace(plain, records=(wide,)), plain], "objects").refusals
     assert (refusal.index, refusal.code) == (0, ReasonCode.NOT_SUPPORTED_BY_SINK)
     assert "8-byte ints" in refusal.reason
 
@@ -279,7 +302,7 @@ def test_a_movement_with_nan_is_refused_as_the_api_would_store_and_not_answer_it
     )
     nowhere = msgspec.structs.replace(moved, animal_place=Place(-38.7712, 143.5021, math.nan))
     plain = delivery(detection(0))
-    batch = [msgspec.structs.replace(plain, record=each) for each in (moved, nowhere)]
+    batch = [msgspec.structs.replace(plain, records=(each,)) for each in (moved, nowhere)]
     planned = plan(batch, "objects")
     (refusal,) = planned.refusals
     assert {each.id for each in planned.joins if each.collection == "species"} == {"Sus Scrofa"}

@@ -14,15 +14,16 @@ import pytest
 from obstore.store import AzureStore, LocalStore, S3Store
 
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Clip, Message
+from echo_ingest.record import Clip, Message, record_key
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.objects import PROBE_NAME, ClipSidecar, Objects
 from tests.azure import CONTAINER, Azure
 from tests.decode.messages import CLIPS
 from tests.harness import AUDIO
 from tests.s3 import ACCOUNT, BUCKET, S3, clear, objects
+from tests.several_records import delivery_of
 from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
-from tests.sinks.messages import MORNING, clip, detection, record_of
+from tests.sinks.messages import MORNING, clip, detection, record_of, recording
 from tests.test_full_disk import fill
 from tests.wire import Answer, Request, Wire
 
@@ -34,7 +35,7 @@ Store = LocalStore | S3Store | AzureStore
 
 
 def delivery(number: int, message: Message) -> Delivery:
-    return Delivery(number, number.to_bytes(16), message, record_of(message))
+    return delivery_of(number, number.to_bytes(16), message, record_of(message))
 
 
 def file(number: int, content: bytes, node: str = "ridge-07") -> Delivery:
@@ -43,17 +44,17 @@ def file(number: int, content: bytes, node: str = "ridge-07") -> Delivery:
 
 
 def clip_of_record(each: Delivery) -> Clip:
-    heard = clips.clip_of(each.record)
+    heard = clips.clip_of(each.records[0])
     assert heard is not None
     return heard
 
 
 def clip_name(each: Delivery) -> str:
-    return clips.clip_name(each.record, clip_of_record(each))
+    return clips.clip_name(each.records[0], clip_of_record(each))
 
 
 def sidecar_name(each: Delivery) -> str:
-    return clips.sidecar_name(each.record, clip_of_record(each), each.key)
+    return clips.sidecar_name(each.records[0], clip_of_record(each), each.key)
 
 
 async def test_a_sidecar_says_what_was_not_believed(tmp_path: Path) -> None:
@@ -62,14 +63,14 @@ async def test_a_sidecar_says_what_was_not_believed(tmp_path: Path) -> None:
     sink = Objects(tmp_path.as_uri())
     assert await sink.write(batch) == Written(300, (), tmp_path.as_uri())
     await sink.close()
-    with_clip = [each for each in batch if clips.clip_of(each.record) is not None]
+    with_clip = [each for each in batch if clips.clip_of(each.records[0]) is not None]
     assert len(with_clip) > 100
     for each in with_clip:
         content = (tmp_path / sidecar_name(each)).read_bytes()
-        assert msgspec.json.decode(content, type=ClipSidecar).record == each.record
+        assert msgspec.json.decode(content, type=ClipSidecar).record == each.records[0]
         fields = msgspec.json.decode(content)["record"]
-        assert fields.get("time_problem") == each.record.time_problem
-        assert fields.get("device_time") == each.record.device_time
+        assert fields.get("time_problem") == each.records[0].time_problem
+        assert fields.get("device_time") == each.records[0].device_time
         assert fields["clip"].get("problem") == clip_of_record(each).problem
 
 
@@ -152,7 +153,7 @@ async def test_a_clip_lies_there_as_it_came_with_what_is_known_of_it(place: Plac
     for each in batch[:2]:
         assert there[clip_name(each)] == sound
         facts = msgspec.json.decode(there[sidecar_name(each)], type=ClipSidecar)
-        assert facts.record == each.record
+        assert facts.record == each.records[0]
         assert (facts.key, facts.topic) == (each.key.hex(), each.message.topic)
         assert clip_name(each).endswith(f"/{facts.audio}")
         assert b'"Make": "Open Acoustic Devices"' in there[sidecar_name(each)]
@@ -513,3 +514,21 @@ async def test_credentials_that_cannot_be_used_are_named(
     with pytest.raises(Unavailable, match=words):
         await sink.probe()
     await sink.close()
+
+
+async def test_each_clip_of_a_message_has_its_sidecar(tmp_path: Path) -> None:
+    first, second = (record_of(recording(number, clip(1))) for number in (1, 4))
+    none = record_of(detection(2))
+    arrived = recording(1, clip(1))
+    several = delivery_of(7, b"7" * 16, arrived, none, first, second)
+    sink = Objects(tmp_path.as_uri())
+    assert await sink.write([several]) == Written(1, (), tmp_path.as_uri())
+    await sink.close()
+    for index, record in ((1, first), (2, second)):
+        heard = clips.clip_of(record)
+        assert heard is not None
+        assert (tmp_path / clips.clip_name(record, heard)).read_bytes() == clip(1)
+        name = clips.sidecar_name(record, heard, record_key(several.key, index))
+        facts = msgspec.json.decode((tmp_path / name).read_bytes(), type=ClipSidecar)
+        assert (facts.record, facts.index) == (record, index)
+    assert len(list(tmp_path.rglob("*.json"))) == 2

@@ -24,8 +24,8 @@ from echo_ingest import columns
 from echo_ingest.columns import flat
 from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.journal import Journal
-from echo_ingest.record import Message, kind
-from echo_ingest.sinks import Cause, Delivery, Unavailable, Written
+from echo_ingest.record import Message, kind, record_key
+from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
 from echo_ingest.sinks.postgres.migrate import MIGRATIONS
@@ -33,6 +33,7 @@ from echo_ingest.sinks.postgres.months import MonthPartitions
 from echo_ingest.sinks.postgres.rows import COLUMNS
 from tests.harness import Harness, eventually, free_port
 from tests.postgres import PASSWORD, Cluster
+from tests.several_records import delivery_of
 from tests.sinks.delivering import settle
 from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
 from tests.sinks.messages import (
@@ -50,7 +51,13 @@ pytestmark = pytest.mark.slow
 
 PAPER = Path(__file__).parents[1] / "docs" / "postgresql.md"
 APPLIED = "SELECT file FROM echo.migration ORDER BY file"
-FILES = ["0001_tables.sql", "0002_months.sql", "0003_near.sql", "0004_quality.sql"]
+FILES = [
+    "0001_tables.sql",
+    "0002_months.sql",
+    "0003_near.sql",
+    "0004_quality.sql",
+    "0005_records.sql",
+]
 
 
 class Database:
@@ -93,8 +100,9 @@ async def database(cluster: Cluster) -> AsyncIterator[Database]:
     await database.sink.close()
 
 
-def delivery(number: int, arrived: Message, **known: str) -> Delivery:
-    return Delivery(number, number.to_bytes(16), arrived, record_of(arrived), **known)
+def delivery(number: int, arrived: Message, clip_place: str | None = None) -> Delivery:
+    key = number.to_bytes(16)
+    return delivery_of(number, key, arrived, record_of(arrived), clip_place=clip_place)
 
 
 def detection_at(number: int, at: str = "2026-11-18T11:00:00+00:00", **changed: object) -> Delivery:
@@ -102,7 +110,7 @@ def detection_at(number: int, at: str = "2026-11-18T11:00:00+00:00", **changed: 
     arrived = detection(number)
     observed_at = datetime.fromisoformat(at)
     record = msgspec.structs.replace(record_of(arrived), observed_at=observed_at, **changed)
-    return Delivery(number, number.to_bytes(16), arrived, record)
+    return delivery_of(number, number.to_bytes(16), arrived, record)
 
 
 # ---------------------------------------------------------------------- rows
@@ -111,6 +119,7 @@ SOON = datetime(2026, 11, 18, 11, 6, 40, tzinfo=UTC)
 HERE = {"latitude": -38.7712, "longitude": 143.5021, "altitude_metres": 112.0}
 SAID = {
     "journal_offset": 7,
+    "index": 0,
     "key": (7).to_bytes(16),
     "observed_at": SOON,
     "received_at": SOON,
@@ -118,6 +127,26 @@ SAID = {
     "node": "ridge-01",
     "sensor_id": "ridge-01",
 }
+
+
+async def test_each_record_of_a_message_is_a_row_or_none_is(database: Database) -> None:
+    good = [record_of(message(number)) for number in (0, 2, 3, 5)]
+    strange = msgspec.structs.replace(good[3], species="a\0b")
+    several = delivery_of(7, (7).to_bytes(16), message(0), *good)
+    refused = delivery_of(8, (8).to_bytes(16), message(0), *good, strange, *good)
+    for _ in range(2):
+        written = await database.sink.write([several, refused, delivery(9, message(6))])
+        (refusal,) = written.refusals
+        assert (written.count, refusal.index) == (3, 1)
+        assert refusal.reason.startswith("record 5 of 9: PostgreSQL refused it (22021)")
+    each = " UNION ALL ".join(
+        f"SELECT journal_offset, index, key FROM echo.{table}"  # noqa: S608
+        for table in COLUMNS
+    )
+    assert await database.rows(f"{each} ORDER BY 1, 2") == [
+        *((7, index, record_key(several.key, index)) for index in range(4)),
+        (9, 0, (9).to_bytes(16)),
+    ]
 
 
 async def test_a_detection_is_a_row_that_says_all_it_said(database: Database) -> None:
@@ -133,7 +162,7 @@ async def test_a_detection_is_a_row_that_says_all_it_said(database: Database) ->
         "top5": [{"label": "Crinia signifera", "confidence": 20.5}],
     }
     arrived = detection(0, **fields)
-    await database.sink.write([delivery(7, arrived, audio_reference="s3://sounds/1.wav")])
+    await database.sink.write([delivery(7, arrived, clip_place="s3://sounds")])
     row = await database.row("SELECT * FROM echo.detections")
     assert json.loads(row.pop("alternatives")) == [
         {"species": "Crinia signifera", "confidence": 0.205}
@@ -161,7 +190,7 @@ async def test_a_detection_is_a_row_that_says_all_it_said(database: Database) ->
         "clip_sample_rate_hz": 16_000,
         "clip_channels": 1,
         "clip_duration_seconds": 0.02,
-        "clip_reference": "s3://sounds/1.wav",
+        "clip_reference": clips.reference("s3://sounds", record_of(arrived)),
     }
 
 
@@ -246,7 +275,9 @@ async def test_what_was_not_believed_is_in_every_row(database: Database) -> None
     await connection.close()
     for each in batch:
         row = stored.pop(each.key)
-        wanted = dict(zip(columns.COLUMNS[kind(each.record)], flat(each.record), strict=True))
+        wanted = dict(
+            zip(columns.COLUMNS[kind(each.records[0])], flat(each.records[0]), strict=True)
+        )
         for name in ("alternatives", "clip_metadata"):
             if row.get(name) is not None:
                 row[name] = json.loads(row[name])

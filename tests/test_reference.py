@@ -49,10 +49,11 @@ class Names:
 
     async def write(self, batch: Sequence[Delivery]) -> Written:
         for delivery in batch:
-            self.references[delivery.offset] = delivery.audio_reference
-            if delivery.audio_reference is not None:
-                kept = path_of(delivery.audio_reference).read_bytes()
-                clip_of_record = clips.clip_of(delivery.record)
+            reference = clips.reference_of(delivery, delivery.records[0])
+            self.references[delivery.offset] = reference
+            if reference is not None:
+                kept = path_of(reference).read_bytes()
+                clip_of_record = clips.clip_of(delivery.records[0])
                 assert clip_of_record is not None
                 assert len(kept) == clip_of_record.size_bytes, "it is named before it is there"
         return Written(len(batch))

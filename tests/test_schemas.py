@@ -28,9 +28,10 @@ HASHES = {
     "sinks/postgres/migrations/0002_months.sql": "bf26ffd6681b9be2",
     "sinks/postgres/migrations/0003_near.sql": "7edee7bc5d085c90",
     "sinks/postgres/migrations/0004_quality.sql": "f22d5f36b58fb86d",
+    "sinks/postgres/migrations/0005_records.sql": "035e4cee2b74f937",
     "sinks/postgres/migrations/postgis.sql": "c08241d4489b7af8",
 }
-ALMANAC = (3, "23948b642ec52a11")
+ALMANAC = (4, "7c32012a5dedef9e")
 """Its number, and the hash of its file."""
 
 

@@ -72,9 +72,9 @@ def test_good_devices_say_what_is_stored_and_the_same_each_time() -> None:
             Message(topic_of("good-1"), payload, 0, "good-1"), hashed=False
         )
         assert not isinstance(verdict, Rejected), verdict
-        kinds[type(verdict.record)] += 1
+        kinds[type(verdict.records[0])] += 1
         clip = clip_of(SEED, "good-1", number)
-        assert (clip is not None) == isinstance(verdict.record, Recording)
+        assert (clip is not None) == isinstance(verdict.records[0], Recording)
     assert 0 < kinds[Recording] < 20
 
 

@@ -20,6 +20,7 @@ from echo_ingest.record import (
 from echo_ingest.simulator import fleet, history, nodes
 from echo_ingest.simulator.forest import battery_percent, is_silent, sun_hour
 from tests.harness import Harness, eventually
+from tests.several_records import only
 
 BEGAN_AT = datetime(2026, 9, 14, 5, 45, tzinfo=UTC)
 PAYLOAD_BYTES_MAX = 1_000_000
@@ -30,7 +31,7 @@ def past() -> list[tuple[Message, AnyRecord | Rejected]]:
     devices = fleet("iotingestion", BEGAN_AT)
     rng = Random(1)
     messages = history.messages(history.events(devices, BEGAN_AT, rng), rng)
-    return [(message, Decoder(PAYLOAD_BYTES_MAX).decode(message)) for message in messages]
+    return [(message, only(Decoder(PAYLOAD_BYTES_MAX).decode(message))) for message in messages]
 
 
 def test_all_but_the_device_with_a_bug_send_records(

@@ -316,6 +316,7 @@ async def test_a_record_is_shown_as_it_was_decoded(site: Site) -> None:
     assert record.pop("key")[:8] == f"{int(datetime(2026, 9, 14, 5, tzinfo=UTC).timestamp()):08x}"
     assert record == {
         "offset": 1,
+        "index": 0,
         "received_at": "2026-09-14T05:50:00.128000Z",
         "topic": "iotingestion/ridge-07",
         "record": {
@@ -584,8 +585,10 @@ ERRORS = [
     (
         "/api/records/1?offset=2",
         400,
-        "'offset' is unknown or given twice; allowed, once each: none",
+        "'offset' is unknown or given twice; allowed, once each: index",
     ),
+    ("/api/records/1?index=1", 404, "message 1 has 1 record, and none with the index 1"),
+    ("/api/records/1?index=1000", 400, "index must be a whole number from 0 to 999"),
     ("/api/records/7", 404, "there is no record 7; the newest one is 1"),
     ("/api/records/0", 400, "offset must be a whole number from 1"),
     ("/api/records/99999999999999999999", 400, "offset must be a whole number from 1"),

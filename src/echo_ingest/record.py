@@ -1,14 +1,16 @@
 """The vocabulary: what travels along the line, as frozen data.
 
-A `Message` is what arrived. `decode` makes a `Record` of a valid one, and a `Rejected` with the
-reason of any other. The journal stores the message as it came and never the record: decoding the
-message again gives the same record, so two stored forms cannot contradict each other.
+A `Message` is what arrived. `decode` makes one or several `Record`s of a valid one, and a
+`Rejected` with the reason of any other. The journal stores the message as it came and never its
+records: decoding the message again gives the same ones, so two stored forms cannot contradict each
+other. A message has an offset there, and a record is known by that and its index in the message.
 """
 
 import functools
 import hashlib
+import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from sys import getsizeof
 from typing import Literal, TypeVar, final
@@ -28,6 +30,8 @@ SECONDS_MAX = 2**32 - 1
 TIME_DIGITS = frozenset((10, 13, 16, 19))
 """How many digits a time has in seconds, milliseconds, microseconds or nanoseconds since 1970."""
 DIGITS = "0123456789"
+RECORDS_MAX = 1_000
+"""How many records a message may have."""
 TOPICS_REMEMBERED = 1_000
 """For so many topics we keep something in memory, as long as they are short."""
 NODE_CHARACTERS_MAX = 64
@@ -41,6 +45,8 @@ PROPERTY_BYTES = 80
 """What Python needs for a message and for a pair of texts, besides what they hold."""
 
 T = TypeVar("T")
+
+_RECORD_ID = re.compile(r"([1-9]\d{0,15})(?:-([1-9]\d{0,2}))?", re.ASCII)
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -79,7 +85,7 @@ class Place(Struct, frozen=True, gc=False, omit_defaults=True):
 class Clip(Struct, frozen=True, gc=False, omit_defaults=True):
     """A piece of audio, described by its own bytes and not by what the message claims.
 
-    The bytes stay in the message; `decode.clip_bytes` takes them out again.
+    The bytes stay in the message; `Decoder.clip_bytes` takes them out again.
     """
 
     container: Container
@@ -202,6 +208,25 @@ AnyRecord = Detection | Recording | Telemetry | Movement
 KINDS = ("detection", "recording", "telemetry", "movement")
 
 
+class RecordId(Struct, frozen=True, order=True, gc=False):
+    """Which record of a journal it is; the order is that of arrival."""
+
+    offset: int
+    """That of its message."""
+    index: int = 0
+    """Its place among the records of the message, from 0."""
+
+    def __str__(self) -> str:
+        """Write it as addresses have it: `7`, or `7-2` where it is not the first of its message."""
+        return f"{self.offset}-{self.index}" if self.index else str(self.offset)
+
+    @classmethod
+    def parse(cls, text: str) -> "RecordId | None":
+        """Read what `str` writes; return None for any other text."""
+        match = _RECORD_ID.fullmatch(text)
+        return None if match is None else cls(int(match[1]), int(match[2] or 0))
+
+
 @final
 class Rejected(Struct, frozen=True, gc=False):
     """A message that is not, and never was, a valid record, and why."""
@@ -247,11 +272,16 @@ def kind(record: AnyRecord) -> str:
     return str(type(record).__struct_config__.tag)
 
 
+def kinds(records: Iterable[AnyRecord]) -> str:
+    """Return the kinds of a message's records, each once, with commas between them."""
+    return ",".join(dict.fromkeys(map(kind, records)))
+
+
 class Identity(Struct, frozen=True, gc=False):
     """What tells one valid message from another: all that the first half of the line needs."""
 
     kind: str
-    """One of `KINDS`."""
+    """What `kinds` returns for its records: one of `KINDS`, as a rule."""
     seconds: int = 0
     """The second since 1970 that the device wrote, believed or not; 0 if it wrote none.
 
@@ -327,6 +357,18 @@ def message_key(message: Message, identity: Identity, digest: bytes, offset: int
         return identity.seconds.to_bytes(4) + digest
     tail = hashlib.blake2b(digest + offset.to_bytes(8), digest_size=12).digest()
     return identity.seconds.to_bytes(4) + tail
+
+
+def record_key(key: bytes, index: int) -> bytes:
+    """Return the key of a record, 16 bytes, of that of its message.
+
+    The first record of a message has the key of the message. The others lie beside it on disk: they
+    begin with the same four bytes.
+    """
+    if index == 0:
+        return key
+    tail = hashlib.blake2b(key + index.to_bytes(4), digest_size=12, person=b"record").digest()
+    return key[:4] + tail
 
 
 def key_with_time(message: Message, identity: Identity) -> bytes:

@@ -19,6 +19,7 @@ from echo_ingest.simulator import fleet, nodes
 from echo_ingest.simulator.payloads import edge_prediction
 from tests.api import Api
 from tests.harness import Device, Harness, eventually
+from tests.several_records import only
 
 PREFIX = "iotingestion"
 BATCH = 500
@@ -116,7 +117,7 @@ def refused(entries: Sequence[Entry]) -> dict[int, Refused]:
     """Return which of these the Echo API refuses, and why."""
     refusals = {}
     for entry in entries:
-        record = Decoder(PAYLOAD_BYTES_MAX).decode(entry.message)
+        record = only(Decoder(PAYLOAD_BYTES_MAX).decode(entry.message))
         if isinstance(record, Detection) and record.species == REFUSED_SPECIES:
             refusals[entry.offset] = Refused(REASON)
     return refusals

@@ -17,7 +17,7 @@ from yarl import URL
 from echo_ingest.almanac import Night, SpeciesNight
 from echo_ingest.decode import Decoder
 from echo_ingest.quality import ClipProblem, TimeProblem
-from echo_ingest.record import Message
+from echo_ingest.record import Message, RecordId
 from echo_ingest.simulator.sounds import CALLS, wav
 from echo_ingest.web.console.calls.nights import SHADES, night_name, shade, table
 from echo_ingest.web.console.calls.query import CallsQuery
@@ -341,7 +341,9 @@ NOW = datetime(2026, 9, 14, 8, tzinfo=MELBOURNE)
 def night_of(evening: int, **calls: int) -> Night:
     noon = datetime(2026, 9, evening, 12, tzinfo=MELBOURNE)
     since_ms = int(noon.timestamp() * 1000)
-    species = [SpeciesNight(s, None, n, 1, 0.9, 7, since_ms, since_ms) for s, n in calls.items()]
+    species = [
+        SpeciesNight(s, None, n, 1, 0.9, RecordId(7), since_ms, since_ms) for s, n in calls.items()
+    ]
     return Night(noon.date(), since_ms, since_ms + 86_400_000, tuple(species))
 
 

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from echo_ingest.record import RecordId
 from echo_ingest.web.console.calls.query import CallsQuery, address, read
 from echo_ingest.web.console.common_names import known_as
 
@@ -16,7 +17,7 @@ QUERIES = [
     ("species=&node=&confidence=&from=&to=", CallsQuery()),
     ("show=recordings&node=creek-02", CallsQuery(show="recordings", node="creek-02")),
     ("species=+Litoria+ewingii+", CallsQuery(species="Litoria ewingii")),
-    ("confidence=70&before=12", CallsQuery(confidence_percent=70, before=12)),
+    ("confidence=70&before=12", CallsQuery(confidence_percent=70, before=RecordId(12))),
     ("confidence=0", CallsQuery()),
     ("from=2026-09-14", CallsQuery(since=datetime(2026, 9, 13, 14, tzinfo=UTC))),
     ("to=2026-09-14", CallsQuery(until=datetime(2026, 9, 14, 14, tzinfo=UTC))),

@@ -18,6 +18,7 @@ from tests.crash.evidence import Done, Evidence
 from tests.crash.faults import PAUSE_SECONDS
 from tests.crash.messages import EPOCH_SECONDS, Outgoing, message_of, number_of
 from tests.harness import closes
+from tests.several_records import only
 
 MOMENT_SECONDS = 0.5
 LATE_SECONDS = PAUSE_SECONDS[1] + MOMENT_SECONDS
@@ -216,7 +217,7 @@ def _missing_clips(evidence: Evidence, problems: list[str]) -> list[int]:
     missing = []
     expected = set()
     for entry in _entries(evidence, Selection(kind="recording")):
-        record = Decoder(len(entry.message.payload)).decode(entry.message)
+        record = only(Decoder(len(entry.message.payload)).decode(entry.message))
         clip = None if isinstance(record, Rejected) else clips.clip_of(record)
         if isinstance(record, Rejected) or clip is None:
             continue

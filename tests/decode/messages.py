@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from echo_ingest.decode import Decoder
 from echo_ingest.record import AnyRecord, Message, Recording, Rejected
+from tests.several_records import only
 
 SHARED = Path(__file__).parents[3] / "shared"
 PAYLOADS = SHARED / "contract" / "payloads"
@@ -30,7 +31,7 @@ def message(
 
 def record(kind: type[Kind], arrived: Message) -> Kind:
     """Return the record of a valid message."""
-    result = DECODER.decode(arrived)
+    result = only(DECODER.decode(arrived))
     assert isinstance(result, kind), result
     return result
 
@@ -49,7 +50,7 @@ def rejected(
     payload: bytes | object, *properties: tuple[str, str], node: str | None = None
 ) -> Rejected:
     """Return why a bad message is rejected."""
-    result = DECODER.decode(message(payload, properties, node))
+    result = only(DECODER.decode(message(payload, properties, node)))
     assert isinstance(result, Rejected), result
     assert 0 < len(result.render()) <= 200
     return result

@@ -25,6 +25,7 @@ from echo_ingest.record import (
     Telemetry,
 )
 from tests.decode.messages import BYTES_MAX, DECODER, PAYLOADS
+from tests.several_records import only
 
 pytestmark = pytest.mark.skipif(not PAYLOADS.exists(), reason="no example payloads here")
 
@@ -211,7 +212,7 @@ def all_numbers() -> list[str]:
 
 @pytest.mark.parametrize("number", EXPECTED)
 def test_an_example_becomes_its_record_field_by_field(number: str) -> None:
-    assert IN_UTC.decode(example(number)) == EXPECTED[number]
+    assert only(IN_UTC.decode(example(number))) == EXPECTED[number]
 
 
 @pytest.mark.parametrize("number", EXPECTED)
@@ -225,7 +226,7 @@ def test_an_example_without_a_zone_says_so_where_the_site_has_none(number: str) 
             time_problem=TimeProblem.ZONE_UNKNOWN,
             device_time=WITHOUT_A_ZONE[number],
         )
-    assert DECODER.decode(example(number)) == expected
+    assert only(DECODER.decode(example(number))) == expected
     assert DECODER.identify(example(number)) == IN_UTC.identify(example(number))
 
 
@@ -234,7 +235,7 @@ def test_an_example_without_a_zone_says_so_where_the_site_has_none(number: str) 
 def test_every_other_example_is_none_and_says_why(number: str, node: str | None) -> None:
     arrived = example(number)
     arrived = Message(arrived.topic, arrived.payload, arrived.received_at_ms, node=node)
-    result = DECODER.decode(arrived)
+    result = only(DECODER.decode(arrived))
     assert isinstance(result, Rejected)
     assert 0 < len(result.render()) <= 200
 

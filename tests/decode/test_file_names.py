@@ -13,6 +13,7 @@ from echo_ingest.quality import TimeProblem
 from echo_ingest.record import Recording
 from tests.decode.messages import BYTES_MAX, message, reason, record, recording, wav
 from tests.decode.recorders import OFFSETS, any_local_time, guano, in_utc, short, signed
+from tests.several_records import only
 
 NAMES = 300
 """As many of each pattern are tried."""
@@ -207,7 +208,7 @@ def test_the_name_counts_where_nothing_else_says_when() -> None:
     result = recording(wav(), NAMED)
     assert (result.time_source, result.time_problem) == ("received", TimeProblem.ZONE_UNKNOWN)
     assert (result.device_time, result.clip_reference) == (NAMED[1], NAMED[1])
-    there = Decoder(BYTES_MAX, Rules(zone=MELBOURNE)).decode(message(wav(), (NAMED,)))
+    there = only(Decoder(BYTES_MAX, Rules(zone=MELBOURNE)).decode(message(wav(), (NAMED,))))
     assert isinstance(there, Recording)
     assert (there.observed_at, there.time_source) == (AT, "device")
     assert recording(wav(), ("file_name", "20260914T054512+1000.wav")).observed_at == AT

@@ -8,6 +8,7 @@ from echo_ingest.decode import Decoder
 from echo_ingest.reasons import ReasonCode as Code
 from echo_ingest.record import Detection, Place, Recording, Rejected, Telemetry
 from tests.decode.messages import CLIPS, DECODER, message, reason, record, rejected, wav
+from tests.several_records import only
 
 PREDICTION: dict[str, object] = {
     "type": "prediction",
@@ -315,10 +316,10 @@ def test_a_clip_that_is_none_is_rejected_under_its_field(clip: str, code: Code, 
 
 
 def test_a_message_over_the_limit_is_rejected_with_both_numbers() -> None:
-    result = Decoder(1_000).decode(message(b"{" + b" " * 1_000))
+    result = only(Decoder(1_000).decode(message(b"{" + b" " * 1_000)))
     assert result == Rejected(Code.TOO_LARGE, "the message has 1,001 bytes; the limit is 1,000")
     exactly = Decoder(len(message(PREDICTION).payload))
-    assert not isinstance(exactly.decode(message(PREDICTION)), Rejected)
+    assert not isinstance(only(exactly.decode(message(PREDICTION))), Rejected)
 
 
 def test_every_code_of_decode_has_an_example() -> None:
@@ -376,7 +377,7 @@ def test_as_many_values_and_parts_as_can_be_read_and_no_more(
 ) -> None:
     status = {"status": "online", "sensorId": "s"}
     most = message({**status, "firmware": [item] * count})
-    assert not isinstance(Decoder(100_000).decode(most), Rejected)
+    assert not isinstance(only(Decoder(100_000).decode(most)), Rejected)
     expect(rejected({**status, "firmware": [item] * (count + 1)}), code, None, words)
 
 
@@ -419,15 +420,15 @@ def test_ids_may_be_numbers() -> None:
 
 
 def test_fields_nobody_knows_are_left_alone() -> None:
-    plain = DECODER.decode(message(PREDICTION))
-    assert DECODER.decode(message(PREDICTION | {"firmware": {"build": [1, 2]}})) == plain
+    plain = only(DECODER.decode(message(PREDICTION)))
+    assert only(DECODER.decode(message(PREDICTION | {"firmware": {"build": [1, 2]}}))) == plain
 
 
 def test_a_byte_order_mark_and_padding_do_no_harm() -> None:
-    plain = DECODER.decode(message(PREDICTION))
+    plain = only(DECODER.decode(message(PREDICTION)))
     for start in (b"\xef\xbb\xbf", b"\n   ", b"\xef\xbb\xbf \n"):
         padded = message(start + message(PREDICTION).payload + b"\n   ")
-        assert DECODER.decode(padded) == plain
+        assert only(DECODER.decode(padded)) == plain
 
 
 @pytest.mark.parametrize("reference", ["XC12345.mp3", "//files/night 3/x.wav", "https://e.org/x"])

@@ -35,6 +35,7 @@ from tests.decode.recorders import (
     wamd,
     with_notes,
 )
+from tests.several_records import only
 
 SERIAL = "243B1F026488F56E"
 FILES = 200
@@ -45,7 +46,7 @@ DECODER_THERE = Decoder(BYTES_MAX, Rules(zone=MELBOURNE))
 
 def there(data: bytes, *properties: tuple[str, str]) -> Recording:
     """Return the record of an audio file at a site whose zone is known."""
-    decoded = DECODER_THERE.decode(message(data, properties))
+    decoded = only(DECODER_THERE.decode(message(data, properties)))
     assert isinstance(decoded, Recording), decoded
     return decoded
 

@@ -24,6 +24,7 @@ from echo_ingest.decode.audio.flac_frame import HEAD_BYTES_MAX, frame
 from echo_ingest.quality import ClipProblem
 from echo_ingest.record import Recording
 from tests.decode.messages import DECODER, chunk, message
+from tests.several_records import only
 
 TOLERANCE_SECONDS = 0.010
 LIBSNDFILE, MUTAGEN = BOTH = "libsndfile", "mutagen"
@@ -49,7 +50,7 @@ def faults(cases: list[Case]) -> list[str]:
     """Return what is not as it should be."""
     found = []
     for case in cases:
-        result = DECODER.decode(message(case.data))
+        result = only(DECODER.decode(message(case.data)))
         if not isinstance(result, Recording):
             if case.seconds is not None:
                 found.append(f"{case.name}: {case.seconds:.3f} s, refused: {result}")

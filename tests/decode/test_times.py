@@ -12,6 +12,7 @@ from echo_ingest.decode.times import TimeReading, place_in_time
 from echo_ingest.quality import TimeProblem
 from echo_ingest.record import AnyRecord, Identity, Message, Rejected, Telemetry
 from tests.decode.messages import BYTES_MAX, DECODER, chunk, message, reason, record, wav
+from tests.several_records import only
 
 AT = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
 RECEIVED = datetime(2026, 9, 14, 5, 45, 12, 500_000, tzinfo=UTC)
@@ -32,7 +33,7 @@ def arrived(timestamp: object, received_at: datetime = LATER, node: str = "n1") 
 
 
 def decoded(timestamp: object, rules: Rules | None = None, at: datetime = LATER) -> AnyRecord:
-    result = Decoder(BYTES_MAX, rules or Rules()).decode(arrived(timestamp, at))
+    result = only(Decoder(BYTES_MAX, rules or Rules()).decode(arrived(timestamp, at)))
     assert not isinstance(result, Rejected), (timestamp, result)
     return result
 
@@ -486,10 +487,10 @@ def test_properties_and_files_go_by_the_same_rule() -> None:
     by_property = message(wav(), (("recorded_at", "2026-09-14 15:45:12"),))
     by_file = message(wav(guano))
     for sent in (by_property, by_file):
-        placed = Decoder(BYTES_MAX, melbourne).decode(sent)
+        placed = only(Decoder(BYTES_MAX, melbourne).decode(sent))
         assert not isinstance(placed, Rejected)
         assert (placed.observed_at, placed.time_source) == (AT, "device")
-        unknown = DECODER.decode(sent)
+        unknown = only(DECODER.decode(sent))
         assert not isinstance(unknown, Rejected)
         assert (unknown.observed_at, unknown.time_problem) == (RECEIVED, TimeProblem.ZONE_UNKNOWN)
         assert unknown.device_time in ("2026-09-14 15:45:12", "20260914_154512")
@@ -499,10 +500,10 @@ def test_the_first_time_that_is_believed_counts() -> None:
     comment = b"Recorded at 05:45:12 14/09/2026 (UTC) by AudioMoth 24A04F085FDF1234"
     notes = chunk(b"LIST", b"INFO" + chunk(b"ICMT", comment))
     for unbelieved in ("1970-01-01T00:00:07Z", "2036-02-07T06:28:16Z", "2026-09-14 15:45:12"):
-        result = DECODER.decode(message(wav(notes), (("recorded_at", unbelieved),)))
+        result = only(DECODER.decode(message(wav(notes), (("recorded_at", unbelieved),))))
         assert not isinstance(result, Rejected)
         assert (result.observed_at, result.time_problem) == (AT, None)
-        result = DECODER.decode(message(wav(), (("recorded_at", unbelieved),)))
+        result = only(DECODER.decode(message(wav(), (("recorded_at", unbelieved),))))
         assert not isinstance(result, Rejected)
         assert (result.observed_at, result.device_time) == (RECEIVED, unbelieved)
 
@@ -538,7 +539,7 @@ def test_a_clock_that_is_known_to_be_off_is_corrected_and_says_so(ahead: float) 
             assert (result.observed_at, result.time_source) == (moment, "device")
             assert result.time_problem == TimeProblem.CORRECTED
             assert result.device_time == str(written)
-    other = Decoder(BYTES_MAX, rules).decode(arrived("2026-09-14T05:45:12Z", node="n2"))
+    other = only(Decoder(BYTES_MAX, rules).decode(arrived("2026-09-14T05:45:12Z", node="n2")))
     assert not isinstance(other, Rejected)
     assert (other.observed_at, other.time_problem) == (AT, None)
 

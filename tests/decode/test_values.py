@@ -38,6 +38,7 @@ from tests.decode.messages import (
     rejected,
     wav,
 )
+from tests.several_records import only
 
 TIMES = 300
 """How many inputs of each kind are generated."""
@@ -86,7 +87,7 @@ def agrees(decoder: Decoder, payload: Any, node: str | None = None) -> AnyRecord
         assert decoder.identify(arrived) == decoded
         return decoded
     assert decoder.identify(arrived) == decoded.identity
-    return decoded.record
+    return decoded.records[0]
 
 
 def shown_number(why: Rejected) -> float:
@@ -472,7 +473,7 @@ def test_labels_of_classifiers_as_they_ship_them(label: str, kind: str) -> None:
 def test_the_list_can_be_another_one() -> None:
     decoder = Decoder(BYTES_MAX, Rules(not_animals={"gate": "human"}))
     for label, kind in (("Gate", "human"), ("noise", "animal")):
-        found = decoder.decode(message(PREDICTION | {"species": label}))
+        found = only(decoder.decode(message(PREDICTION | {"species": label})))
         assert isinstance(found, Detection)
         assert found.observation_type == kind
 
@@ -747,7 +748,7 @@ def test_a_start_is_read_by_the_clock_of_the_node() -> None:
     started = int(RECEIVED) - 60
     found = health(hours, NODE, uptime=started + 39_600)
     assert found.booted_at == datetime.fromtimestamp(started, UTC)
-    other = hours.decode(message({"sensorId": "s", "uptime": started + 39_600}, node="x"))
+    other = only(hours.decode(message({"sensorId": "s", "uptime": started + 39_600}, node="x")))
     assert isinstance(other, Rejected)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
-from echo_ingest.decode import Decoder
 from echo_ingest.export import gather, write_tables
 from echo_ingest.export.camtrap import package
 from echo_ingest.export.camtrap.package import PackageSummary
@@ -14,6 +13,7 @@ from echo_ingest.export.reading import Format, Request, start
 from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import Message
+from tests.several_records import DECODER_OF_SEVERAL
 from tests.sinks.messages import PAYLOAD_BYTES_MAX
 from tests.stored import as_stored
 
@@ -50,9 +50,9 @@ def no_progress(_total: int, _doing: str) -> AbstractContextManager[Callable[[in
 
 def export_tables(journal: Path, target: Path, wanted: Request) -> ExportSummary:
     """Export tables to the folder `target`."""
-    with closing(JournalReader(journal, Decoder(PAYLOAD_BYTES_MAX))) as reader:
+    with closing(JournalReader(journal, DECODER_OF_SEVERAL)) as reader:
         partial = begin(target, wanted, start(reader, wanted))
-        gather(reader, Decoder(PAYLOAD_BYTES_MAX), partial, no_progress)
+        gather(reader, DECODER_OF_SEVERAL, partial, no_progress)
     write_tables(partial, no_progress)
     summary = partial.summary()
     partial.finish()
@@ -63,9 +63,9 @@ def export_package(
     journal: Path, target: Path, wanted: Request, project: Project
 ) -> tuple[ExportSummary, PackageSummary]:
     """Export a data package to the folder `target`."""
-    with closing(JournalReader(journal, Decoder(PAYLOAD_BYTES_MAX))) as reader:
+    with closing(JournalReader(journal, DECODER_OF_SEVERAL)) as reader:
         partial = begin(target, wanted, start(reader, wanted))
-        gather(reader, Decoder(PAYLOAD_BYTES_MAX), partial, no_progress)
+        gather(reader, DECODER_OF_SEVERAL, partial, no_progress)
     packaged = package.write(partial, project, no_progress)
     summary = partial.summary()
     partial.finish()

@@ -41,6 +41,7 @@ from echo_ingest.sinks import Delivery
 from tests.export.exporting import export_package as export_journal
 from tests.export.exporting import journal_of, no_progress, request_for
 from tests.export.test_package import PROJECT, described, require_valid, table
+from tests.several_records import DECODER_OF_SEVERAL, delivery_of
 from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
 from tests.sinks.messages import beyond, detection, json_message
 
@@ -59,13 +60,16 @@ def project(tmp_path: Path) -> Project:
 
 def page(batch: list[Delivery]) -> reading.JournalPage:
     """Return the records as an export reads them from a journal."""
-    entries = [(Entry(each.offset, each.key, each.message, False), each.record) for each in batch]
+    entries = [
+        reading.ReadRecord(Entry(each.offset, each.key, each.message, False), 0, each.records[0])
+        for each in batch
+    ]
     return reading.JournalPage(entries, [], batch[-1].offset, 0)
 
 
 def export_tables(batch: list[Delivery], target: Path, of: reading.Format) -> Path:
     partial = begin(target, request_for(of), WALK)
-    partial.add(page(batch))
+    partial.add(page(batch), DECODER_OF_SEVERAL)
     write_tables(partial, no_progress)
     partial.finish()
     return target
@@ -73,7 +77,10 @@ def export_tables(batch: list[Delivery], target: Path, of: reading.Format) -> Pa
 
 def export_package(batch: list[Delivery], target: Path, project: Project) -> Path:
     partial = begin(target, request_for("camtrap-dp", audio=True), WALK)
-    partial.add(page([each for each in batch if not isinstance(each.record, Movement)]))
+    partial.add(
+        page([each for each in batch if not isinstance(each.records[0], Movement)]),
+        DECODER_OF_SEVERAL,
+    )
     package.write(partial, project, no_progress)
     partial.finish()
     require_valid(target)
@@ -89,9 +96,9 @@ def test_every_column_of_every_format_is_what_the_record_says(tmp_path: Path) ->
     folders = {of: export_tables(batch, tmp_path / of, of) for of in ("csv", "jsonl", "parquet")}
     truth: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for each in batch:
-        names = [column.name for column in COLUMNS[kind(each.record)]]
-        values = dict(zip(names[1:], flat(each.record), strict=False))
-        truth[kind(each.record)].append(values)
+        names = [column.name for column in COLUMNS[kind(each.records[0])]]
+        values = dict(zip(names[1:], flat(each.records[0]), strict=False))
+        truth[kind(each.records[0])].append(values)
     for of_kind, name in TABLES.items():
         with (folders["csv"] / f"{name}.csv").open(newline="") as file:
             as_text = list(csv.DictReader(file))
@@ -129,9 +136,9 @@ def test_a_package_says_of_each_record_what_was_believed(tmp_path: Path, project
     batch = deliveries(RECORDS)
     folder = export_package(batch, tmp_path / "out", project)
     placed = {
-        device_of(each.record.node, each.record.sensor_id)
+        device_of(each.records[0].node, each.records[0].sensor_id)
         for each in batch
-        if each.record.place is not None
+        if each.records[0].place is not None
     }
     observations = {row["observationID"]: row for row in table(folder, "observations")}
     audio = {row["mediaID"]: row for row in table(folder, "audio")}
@@ -139,7 +146,7 @@ def test_a_package_says_of_each_record_what_was_believed(tmp_path: Path, project
     issues: dict[str, set[str]] = defaultdict(set)
     heard = set()
     for each in batch:
-        record = each.record
+        record = each.records[0]
         device = device_of(record.node, record.sensor_id)
         if device not in placed or isinstance(record, Movement):
             continue
@@ -193,7 +200,7 @@ def observed(
         record = msgspec.structs.replace(record, observed_at=receipt)
     arrived = detection(number)
     message = Message(arrived.topic, arrived.payload, int(receipt.timestamp() * 1000), "k01")
-    return Delivery(number, number.to_bytes(16), message, record)
+    return delivery_of(number, number.to_bytes(16), message, record)
 
 
 def not_believed(number: int, received_at: datetime, place: Place | None = RIDGE) -> Delivery:
@@ -313,7 +320,7 @@ def test_each_problem_is_an_issue_of_its_deployment(
         time_problem=problem, device_time="1970-01-01T00:00:09Z", health=Health(status="online"),
     )  # fmt: skip
     receipt = observed(2, EVENING + MINUTE)
-    batch = [observed(1, EVENING), msgspec.structs.replace(receipt, record=report)]
+    batch = [observed(1, EVENING), msgspec.structs.replace(receipt, records=(report,))]
     folder = export_package(batch, tmp_path / "out", project)
     assert [issues for _, _, issues in spans(folder)] == ["true"]
     (deployment,) = table(folder, "deployments")
@@ -389,7 +396,7 @@ def test_a_deployment_that_rests_on_receipts_alone_says_so(
         place=RIDGE,
         health=Health(status="online"),
     )
-    alone = msgspec.structs.replace(observed(1, EVENING), record=report)
+    alone = msgspec.structs.replace(observed(1, EVENING), records=(report,))
     folder = export_package([alone], tmp_path / "alone", project)
     assert spans(folder) == [span(EVENING, EVENING)]
     folder = export_package([alone, observed(2, EVENING + MINUTE)], tmp_path / "both", project)
@@ -403,7 +410,7 @@ def test_the_same_package_comes_out_after_an_interruption(tmp_path: Path, projec
         for n in range(9)
     ]  # fmt: skip
     partial = begin(tmp_path / "out", request_for("camtrap-dp"), WALK)
-    partial.add(page(batch))
+    partial.add(page(batch), DECODER_OF_SEVERAL)
     partial.mark_contradicted()
     once = [(each.device, each.receipt_is_contradicted, each.row) for each in partial.in_order()]
     partial.mark_contradicted()

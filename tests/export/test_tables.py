@@ -27,6 +27,7 @@ from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import KINDS, Clip, Message, Rejected, kind
 from tests.export.exporting import EVERYTHING, export_tables, files, journal_of, request_for
+from tests.several_records import only
 from tests.sinks.messages import (
     LIMITS,
     MORNING,
@@ -109,7 +110,7 @@ def test_each_row_is_what_decode_says(journal: Path, tmp_path: Path) -> None:
         offset = 0
         while entries := reader.after(EVERYTHING, offset):
             for entry in entries:
-                record = Decoder(PAYLOAD_BYTES_MAX).decode(entry.message)
+                record = only(Decoder(PAYLOAD_BYTES_MAX).decode(entry.message))
                 assert not isinstance(record, Rejected)
                 row = exported.pop(entry.offset)
                 assert (row["kind"], row["topic"]) == (kind(record), entry.message.topic)
@@ -264,13 +265,13 @@ def test_retention_may_run_meanwhile(tmp_path: Path) -> None:
         walk = reading.start(reader, request_for())
         pages = reading.pages(reader, Decoder(PAYLOAD_BYTES_MAX), request_for(), walk)
         first = next(pages)
-        assert [entry.offset for entry, _ in first.records] == list(range(1, 1_001))
+        assert [each.entry.offset for each in first.records] == list(range(1, 1_001))
         while writing.trim((MORNING + 1_800) * 1000, records_max=500):
             pass
         rest = list(pages)
         again = pages_of(reader)
-        there = [entry.offset for page in again for entry, _ in page.records]
-    read = [entry.offset for page in rest for entry, _ in page.records]
+        there = [each.entry.offset for page in again for each in page.records]
+    read = [each.entry.offset for page in rest for each in page.records]
     assert read == [offset for offset in there if offset > 1_000]
     assert 100 < len(read) < 1_000
     assert sum(page.gone for page in rest) == 1_500 - len(read)
@@ -281,10 +282,10 @@ def test_what_was_gone_is_counted_across_an_interruption(journal: Path, tmp_path
     target, wanted = tmp_path / "out", request_for()
     with closing(JournalReader(journal, Decoder(PAYLOAD_BYTES_MAX))) as reader:
         partial = begin(target, wanted, reading.start(reader, wanted))
-    partial.add(reading.JournalPage([], [], up_to=3, gone=2))
+    partial.add(reading.JournalPage([], [], up_to=3, gone=2), Decoder(PAYLOAD_BYTES_MAX))
     partial.close()
     again = resume_export(target, wanted.journal)
-    again.add(reading.JournalPage([], [], up_to=9, gone=5))
+    again.add(reading.JournalPage([], [], up_to=9, gone=5), Decoder(PAYLOAD_BYTES_MAX))
     assert again.summary().gone == 7
     again.close()
 

@@ -32,6 +32,7 @@ from echo_ingest.record import (
 )
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings
 from echo_ingest.sinks import clips, project_echo
+from tests.several_records import delivery_of, only
 
 PAYLOAD_BYTES_MAX: int = Settings().payload_bytes_max
 REASON_CHARACTERS_MAX = 200
@@ -56,8 +57,8 @@ def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
         _judge_reason(unfit)
         _judge_receipt(message, unfit, DeadLetter(unfit))
         message = structs.replace(message, topic="iotingestion/short", node="short")
-    verdict = decoder.decode(message)
-    assert decoder.decode(message) == verdict, "decoded twice, it is another record"
+    verdict = only(decoder.decode(message))
+    assert only(decoder.decode(message)) == verdict, "decoded twice, it is another record"
     identified = decoder.identify(message)
     clip = clip_bytes(message)
     if isinstance(verdict, Rejected):
@@ -137,7 +138,9 @@ def _judge_bodies(message: Message, record: AnyRecord) -> None:
         try:
             match record:
                 case Detection():
-                    project_echo.event_with_clip(record, message, schema, None)
+                    project_echo.event_with_clip(
+                        delivery_of(1, bytes(16), message, record), 0, record, schema
+                    )
                 case Movement():
                     project_echo.movement(record)
                 case Recording(clip=clip):

@@ -32,6 +32,7 @@ from echo_ingest.record import (
 from tests.fuzz.cores import on_all_cores
 from tests.fuzz.true_messages import NODE, case_of
 from tests.fuzz.truths import EPOCH, Case, PlaceTruth, Refusal, Site, SoundTruth, Truth, WhenTruth
+from tests.several_records import only
 
 EXACT, NOT_BELIEVED, REJECTED, WRONG = "exact", "not_believed", "rejected", "wrong"
 OUTCOMES = (EXACT, NOT_BELIEVED, REJECTED, WRONG)
@@ -84,7 +85,7 @@ class MeaningTally(Struct):
 def judge_meaning(case: Case) -> tuple[str, tuple[str, ...]]:
     """Return the outcome of a message, and what is wrong with it."""
     decoder = Decoder(PAYLOAD_BYTES_MAX, _rules(case.site))
-    decoded = decoder.decode(case.message)
+    decoded = only(decoder.decode(case.message))
     complaints = tuple(_complaints(case, decoded, decoder.identify(case.message)))
     if complaints:
         return WRONG, complaints
@@ -297,7 +298,7 @@ def show_meaning(seed: int, number: int) -> None:
     print(f"payload, {len(message.payload):,} bytes: {message.payload[:SHOWN_BYTES_MAX]!r}")
     print(f"truth: {str(case.truth)[:SHOWN_BYTES_MAX]}")
     print(f"may be rejected: {case.refusal}")
-    print(Decoder(PAYLOAD_BYTES_MAX, _rules(case.site)).decode(message))
+    print(only(Decoder(PAYLOAD_BYTES_MAX, _rules(case.site)).decode(message)))
     outcome, complaints = judge_meaning(case)
     print(outcome, *complaints, sep="\n  ")
 

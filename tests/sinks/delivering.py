@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from pathlib import Path
 from random import Random
 
-from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry, Journal, Ledger, SinkLedger
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.pipeline.deliver import Deliver
-from echo_ingest.record import Message
+from echo_ingest.record import Message, record_key
 from echo_ingest.sinks import Delivery, Sink, Unavailable, Written
+from tests.several_records import DECODER_OF_SEVERAL
 from tests.sinks.backend import Backend
-from tests.sinks.messages import PAYLOAD_BYTES_MAX, arrivals, record_of
+from tests.sinks.messages import arrivals, records_of
 
 SETTLED_SECONDS_MAX = 30.0
 
@@ -85,7 +85,7 @@ class Line:
     ) -> AsyncIterator[tuple[Deliver, Watched]]:
         """Deliver through a new sink; at the end it is cancelled, wherever it is."""
         sink = Watched(self.backend.sink(port or self.backend.port), batch_records_max)
-        deliver = Deliver(self.journal, sink, decoder=Decoder(PAYLOAD_BYTES_MAX), rng=Random(1))
+        deliver = Deliver(self.journal, sink, decoder=DECODER_OF_SEVERAL, rng=Random(1))
         task = asyncio.create_task(deliver.run(asyncio.Event()))
         try:
             yield deliver, sink
@@ -120,9 +120,11 @@ class Line:
         assert of_parked == [message.payload for message in refused], parked
         assert all(reason.strip() for reason in parked.values()), parked
         wanted = {
-            entry.key
+            record_key(entry.key, index)
             for entry in entries
-            if entry.offset not in parked and self.backend.keeps(record_of(entry.message))
+            if entry.offset not in parked
+            for index, record in enumerate(records_of(entry.message))
+            if self.backend.keeps(record)
         }
         stored = Counter(await self.backend.stored())
         lost, strange = wanted - stored.keys(), stored.keys() - wanted

@@ -24,6 +24,7 @@ from echo_ingest.record import (
     Telemetry,
 )
 from echo_ingest.sinks import Delivery
+from tests.several_records import delivery_of
 from tests.sinks.messages import NODES, clip
 
 NIGHT = datetime(2026, 9, 14, 8, tzinfo=UTC)
@@ -76,7 +77,7 @@ def delivery(rng: Random, number: int) -> Delivery:
     message = Message(
         f"iotingestion/{node}/recording", sound, int(received_at.timestamp() * 1000), node
     )
-    return Delivery(number, number.to_bytes(16), message, record(rng, number, sound, shared))
+    return delivery_of(number, number.to_bytes(16), message, record(rng, number, sound, shared))
 
 
 def record(rng: Random, number: int, sound: bytes, shared: dict[str, Any]) -> AnyRecord:
@@ -122,7 +123,7 @@ def problems(batch: list[Delivery]) -> set[object]:
     """Return the codes that the records have, to show that none was left out."""
     found: set[object] = set()
     for each in batch:
-        about: Record = each.record
+        about: Record = each.records[0]
         found |= {about.time_problem, getattr(about, "observation_type", None)}
         heard = getattr(about, "clip", None)
         found.add(getattr(heard, "problem", None))

@@ -23,6 +23,7 @@ from echo_ingest.record import (
 )
 from echo_ingest.record import Health as NodeHealth
 from echo_ingest.simulator.sounds import CALLS, wav
+from tests.several_records import DECODER_OF_SEVERAL, only
 from tests.stored import as_stored
 
 NODES = ("ridge-01", "ridge-02", "creek-03")
@@ -109,10 +110,22 @@ def noise(number: int, seconds: int) -> bytes:
     return file.getvalue()
 
 
+def fields_of(arrived: Message) -> dict[str, object]:
+    """Return what a JSON message says, as a part of another one."""
+    fields: dict[str, object] = json.loads(arrived.payload)
+    return fields
+
+
 def record_of(arrived: Message) -> AnyRecord:
-    record = Decoder(PAYLOAD_BYTES_MAX).decode(arrived)
+    record = only(Decoder(PAYLOAD_BYTES_MAX).decode(arrived))
     assert not isinstance(record, Rejected), record.render()
     return record
+
+
+def records_of(arrived: Message) -> tuple[AnyRecord, ...]:
+    records = DECODER_OF_SEVERAL.decode(arrived)
+    assert not isinstance(records, Rejected), records.render()
+    return records
 
 
 def arrivals(arrived: list[Message]) -> list[Arrival]:

@@ -27,7 +27,7 @@ from msgspec import Struct
 
 from echo_ingest.almanac import calls, hours, nights, node_summaries, refusals, samples
 from echo_ingest.almanac.almanac_file import AlmanacUnready, open_to_read
-from echo_ingest.almanac.calls import CallFilter, ListedCall, ListedRecording, Species
+from echo_ingest.almanac.calls import CallFilter, ListedCall, ListedRecording, Neighbours, Species
 from echo_ingest.almanac.follower import Follower
 from echo_ingest.almanac.hours import HealthHistory, HourlyMeasure, NodeHour, ServiceHour
 from echo_ingest.almanac.nights import Night, SpeciesNight
@@ -52,6 +52,7 @@ from echo_ingest.almanac.samples import (
     TimeUntilFull,
     note_sample,
 )
+from echo_ingest.record import RecordId
 
 __all__ = [
     "CLOCK_TOLERANCE_MS",
@@ -98,7 +99,7 @@ class Progress(Struct, frozen=True):
     """How far the almanac has followed the journal."""
 
     offset: int
-    """Every record up to here has been read; the journal's last offset says how many have not."""
+    """Every message up to here has been read; the journal's last offset says how many have not."""
     first_hour_ms: int
     """Where the hourly history begins; 0: nothing was ever removed."""
 
@@ -188,31 +189,31 @@ class Almanac:
     # ------------------------------------------------------------------ calls
 
     def calls(
-        self, wanted: CallFilter, calls_max: int = 50, before: int | None = None
+        self, wanted: CallFilter, calls_max: int = 50, before: RecordId | None = None
     ) -> list[ListedCall]:
         """Return a page of at most 500 calls by the time they were observed at, newest first.
 
-        `before` is the last offset of the previous page. Calls that were received while the host's
+        `before` is the last record of the previous page. Calls that were received while the host's
         clock was ahead come first, unless the filter has `until_ms`. The page is empty where there
-        are no more calls, or where the record at `before` is gone.
+        are no more calls, or where the record `before` is gone.
         """
         return calls.calls(self._db, wanted, calls_max, before)
 
-    def call(self, offset: int) -> ListedCall | None:
-        """Return the call whose record is at `offset`; None if it is not a detection."""
-        return calls.call_at(self._db, offset)
+    def call(self, record: RecordId) -> ListedCall | None:
+        """Return the call that a record is; None if it is not a detection."""
+        return calls.call_of(self._db, record)
 
     def recordings(
-        self, wanted: CallFilter, recordings_max: int = 50, before: int | None = None
+        self, wanted: CallFilter, recordings_max: int = 50, before: RecordId | None = None
     ) -> list[ListedRecording]:
         """Return a page of recordings by node and time, paged as `calls` is."""
         return calls.recordings(self._db, wanted, recordings_max, before)
 
-    def neighbours(self, offset: int) -> tuple[int | None, int | None]:
-        """Return the offsets before and after a call or a recording, of the same kind and node."""
-        if self.call(offset) is not None:
-            return calls.call_neighbours(self._db, offset)
-        return calls.recording_neighbours(self._db, offset)
+    def neighbours(self, record: RecordId) -> Neighbours:
+        """Return those before and after a call or a recording, of the same kind and node."""
+        if self.call(record) is not None:
+            return calls.call_neighbours(self._db, record)
+        return calls.recording_neighbours(self._db, record)
 
     def nights(self, wanted: CallFilter, zone: ZoneInfo, nights_max: int = 14) -> list[Night]:
         """Return the nights with calls that the filter matches, newest first; at most 31.

@@ -1,6 +1,6 @@
 """The sums of many records, kept in memory until they are written as rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apsw
@@ -13,6 +13,7 @@ from echo_ingest.almanac.observation import (
     MEASURES,
     Observation,
 )
+from echo_ingest.almanac.record_numbers import number_of
 from echo_ingest.quality import TimeProblem
 
 SPAN_MS = 600_000
@@ -109,23 +110,35 @@ class Aggregate:
         offset: int,
         node: str,
         received_at_ms: int,
-        observation: Observation | None,
+        observations: Sequence[Observation],
         now_ms: int,
     ) -> None:
-        """Count a record; `observation` is None where the record cannot be decoded any more."""
-        self.records += 1
+        """Count a message with its records; there are none where it cannot be decoded any more."""
+        self.records += len(observations) or 1
         soon_ms = now_ms + CLOCK_TOLERANCE_MS
-        node_id = self.node_id(node)
+        names = {node, *[each.node for each in observations]}
+        if len(names) > 1:  # it names nodes that the topic does not
+            names.discard("")
+        for name in names:
+            self._hear(self.node_id(name), received_at_ms, soon_ms)
+        for index, observation in enumerate(observations):
+            self._add(number_of(offset, index), received_at_ms, observation, soon_ms)
+
+    def _hear(self, node_id: int, received_at_ms: int, soon_ms: int) -> None:
+        """Count a message for the node that sent it, or for one that it speaks for."""
         first, last = self._heard.get(node_id, (received_at_ms, received_at_ms))
         if is_later(received_at_ms, last, soon_ms):
             last = received_at_ms
         self._heard[node_id] = min(first, received_at_ms), last
         span = received_at_ms // SPAN_MS, node_id
         self._lately[span] = self._lately.get(span, 0) + 1
+        self._hour(node_id, received_at_ms).received += 1
+
+    def _add(
+        self, number: int, received_at_ms: int, observation: Observation, soon_ms: int
+    ) -> None:
+        node_id = self.node_id(observation.node)
         received_in = self._hour(node_id, received_at_ms)
-        received_in.received += 1
-        if observation is None:
-            return
         at_ms = observation.observed_at_ms
         delay_ms = observation.delay_ms
         if delay_ms is not None:
@@ -157,7 +170,7 @@ class Aggregate:
         if clip is not None:
             self._clips.append(
                 (
-                    offset,
+                    number,
                     node_id,
                     at_ms,
                     clip.duration_ms,
@@ -172,7 +185,7 @@ class Aggregate:
             self._of_species[species_id] = self._of_species.get(species_id, 0) + 1
             self._calls.append(
                 (
-                    offset,
+                    number,
                     at_ms,
                     node_id,
                     species_id,

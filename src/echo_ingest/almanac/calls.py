@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.observation import HOUR_MS
+from echo_ingest.almanac.record_numbers import id_of, number_of_id
+from echo_ingest.record import RecordId
 
 CALLS_MAX = 500
 SPECIES_MAX = 500
@@ -15,6 +17,9 @@ TENTHS = 10
 EACH_TENTH = f"tenth IN ({', '.join(map(str, range(-1, TENTHS + 1)))})"
 """For an index in which the time follows the tenth: SQLite would scan a range of both."""
 END_MS = 2**62
+
+Neighbours = tuple[RecordId | None, RecordId | None]
+"""The one before and the one after."""
 
 
 class CallFilter(Struct, frozen=True):
@@ -45,8 +50,7 @@ class CallFilter(Struct, frozen=True):
 class ListedCall(Struct, frozen=True):
     """A detection."""
 
-    offset: int
-    """The offset of its record in the journal."""
+    record: RecordId
     observed_at_ms: int
     """Milliseconds since 1970, UTC."""
     node: str
@@ -57,7 +61,7 @@ class ListedCall(Struct, frozen=True):
     """The common name, where a device has given one."""
     confidence: float | None
     """Fraction, 0 to 1."""
-    clip_offset: int | None
+    clip_record: RecordId | None
     """The record that carries its clip: this one, or the recording that the node was making at the
     time, where the form says when a recording began. None: no such record is known."""
     tells_time: bool
@@ -67,8 +71,7 @@ class ListedCall(Struct, frozen=True):
 class ListedRecording(Struct, frozen=True):
     """A recording: audio in which no species was identified."""
 
-    offset: int
-    """The offset of its record in the journal."""
+    record: RecordId
     observed_at_ms: int
     """Milliseconds since 1970, UTC."""
     node: str
@@ -89,50 +92,53 @@ class Species(Struct, frozen=True):
 
 
 def calls(
-    db: apsw.Connection, wanted: CallFilter, calls_max: int, before: int | None
+    db: apsw.Connection, wanted: CallFilter, calls_max: int, before: RecordId | None
 ) -> list[ListedCall]:
     """Return a page of calls by the time they were observed at, newest first.
 
-    `before` is the last offset of the previous page; if its record is gone, the page is empty.
+    `before` is the last record of the previous page; if that is gone, the page is empty.
     """
     ids = ids_of(db, wanted)
     if ids is None:
         return []
-    until_ms, until_offset = END_MS if wanted.until_ms is None else wanted.until_ms, 0
+    until = (END_MS if wanted.until_ms is None else wanted.until_ms, 0)
     if before is not None:
-        last = rows_of(db, "SELECT observed_at_ms FROM call WHERE offset = ?", (before,))
+        number = number_of_id(before)
+        last = rows_of(db, "SELECT observed_at_ms FROM call WHERE record = ?", (number,))
         if not last:
             return []
-        until_ms, until_offset = min((last[0][0], before), (until_ms, 0))
-    rows = newest(db, *ids, wanted, (until_ms, until_offset), min(calls_max, CALLS_MAX))
-    return [_call(db, offset) for _, offset in rows]
+        until = min((last[0][0], number), until)
+    rows = newest(db, *ids, wanted, until, min(calls_max, CALLS_MAX))
+    return [_call(db, number) for _, number in rows]
 
 
-def call_at(db: apsw.Connection, offset: int) -> ListedCall | None:
-    """Return the call whose record is at `offset`; None if there is no such call."""
-    row = db.execute("SELECT 1 FROM call WHERE offset = ?", (offset,)).fetchone()
-    return _call(db, offset) if row else None
+def call_of(db: apsw.Connection, record: RecordId) -> ListedCall | None:
+    """Return the call that a record is; None if it is none."""
+    number = number_of_id(record)
+    row = db.execute("SELECT 1 FROM call WHERE record = ?", (number,)).fetchone()
+    return _call(db, number) if row else None
 
 
-def call_neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None]:
-    """Return the offsets of the calls of the same node observed before this one, and after it."""
-    here = rows_of(db, "SELECT node_id, observed_at_ms FROM call WHERE offset = ?", (offset,))
-    neighbours: list[int | None] = []
+def call_neighbours(db: apsw.Connection, record: RecordId) -> Neighbours:
+    """Return the calls of the same node observed before this one, and after it."""
+    number = number_of_id(record)
+    here = rows_of(db, "SELECT node_id, observed_at_ms FROM call WHERE record = ?", (number,))
+    neighbours: list[RecordId | None] = []
     for beyond, order, nearest in (("<", "DESC", max), (">", "ASC", min)) if here else ():
         sql = (
-            "SELECT observed_at_ms, offset FROM call INDEXED BY call_by_node"  # noqa: S608
+            "SELECT observed_at_ms, record FROM call INDEXED BY call_by_node"  # noqa: S608
             f" WHERE node_id = ?1 AND tenth = ?4 AND observed_at_ms {beyond}= ?2"
-            f" AND (observed_at_ms, offset) {beyond} (?2, ?3)"
-            f" ORDER BY observed_at_ms {order}, offset {order} LIMIT 1"
+            f" AND (observed_at_ms, record) {beyond} (?2, ?3)"
+            f" ORDER BY observed_at_ms {order}, record {order} LIMIT 1"
         )
-        by_tenth = [rows_of(db, sql, (*here[0], offset, tenth)) for tenth in range(-1, TENTHS + 1)]
+        by_tenth = [rows_of(db, sql, (*here[0], number, tenth)) for tenth in range(-1, TENTHS + 1)]
         rows = [row for rows in by_tenth for row in rows]
-        neighbours.append(nearest(rows)[1] if rows else None)
+        neighbours.append(id_of(nearest(rows)[1]) if rows else None)
     return (neighbours[0], neighbours[1]) if neighbours else (None, None)
 
 
 def recordings(
-    db: apsw.Connection, wanted: CallFilter, recordings_max: int, before: int | None
+    db: apsw.Connection, wanted: CallFilter, recordings_max: int, before: RecordId | None
 ) -> list[ListedRecording]:
     """Return a page of recordings, as `calls` does; species and confidence do not matter."""
     ids = ids_of(db, CallFilter(node=wanted.node))
@@ -140,45 +146,47 @@ def recordings(
         return []
     until = (END_MS if wanted.until_ms is None else wanted.until_ms, 0)
     if before is not None:
-        last = rows_of(db, "SELECT started_at_ms FROM clip WHERE offset = ?", (before,))
+        number = number_of_id(before)
+        last = rows_of(db, "SELECT started_at_ms FROM clip WHERE record = ?", (number,))
         if not last:
             return []
-        until = min((last[0][0], before), until)
+        until = min((last[0][0], number), until)
     node_id, since_ms = ids[0], -END_MS if wanted.since_ms is None else wanted.since_ms
     index, term = "recording_by_time", ""
     if node_id is not None:
         index, term = "recording_by_node", "node_id = ?1 AND"
     rows = rows_of(
         db,
-        "SELECT offset, started_at_ms, node.name, duration_ms, tells_time FROM clip"  # noqa: S608
+        "SELECT record, started_at_ms, node.name, duration_ms, tells_time FROM clip"  # noqa: S608
         f" INDEXED BY {index}"
         f" JOIN node ON node.id = node_id WHERE {term} started_at_ms >= ?2 AND started_at_ms <= ?3"
-        " AND (started_at_ms, offset) < (?3, ?4) AND named = 0"
-        " ORDER BY started_at_ms DESC, offset DESC LIMIT ?5",
+        " AND (started_at_ms, record) < (?3, ?4) AND named = 0"
+        " ORDER BY started_at_ms DESC, record DESC LIMIT ?5",
         (node_id, since_ms, *until, min(recordings_max, CALLS_MAX)),
     )
     return [
-        ListedRecording(number, at_ms, node, duration_ms, bool(tells_time))
+        ListedRecording(id_of(number), at_ms, node, duration_ms, bool(tells_time))
         for number, at_ms, node, duration_ms, tells_time in rows
     ]
 
 
-def recording_neighbours(db: apsw.Connection, offset: int) -> tuple[int | None, int | None]:
-    """Return the offsets of the recordings of the same node before this one, and after it."""
+def recording_neighbours(db: apsw.Connection, record: RecordId) -> Neighbours:
+    """Return the recordings of the same node before this one, and after it."""
+    number = number_of_id(record)
     here = rows_of(
-        db, "SELECT node_id, started_at_ms FROM clip WHERE offset = ? AND named = 0", (offset,)
+        db, "SELECT node_id, started_at_ms FROM clip WHERE record = ? AND named = 0", (number,)
     )
-    neighbours: list[int | None] = []
+    neighbours: list[RecordId | None] = []
     for beyond, order in (("<", "DESC"), (">", "ASC")) if here else ():
         rows = rows_of(
             db,
-            "SELECT offset FROM clip INDEXED BY recording_by_node"  # noqa: S608
+            "SELECT record FROM clip INDEXED BY recording_by_node"  # noqa: S608
             f" WHERE node_id = ?1 AND started_at_ms {beyond}= ?2"
-            f" AND (started_at_ms, offset) {beyond} (?2, ?3) AND named = 0"
-            f" ORDER BY started_at_ms {order}, offset {order} LIMIT 1",
-            (*here[0], offset),
+            f" AND (started_at_ms, record) {beyond} (?2, ?3) AND named = 0"
+            f" ORDER BY started_at_ms {order}, record {order} LIMIT 1",
+            (*here[0], number),
         )
-        neighbours.append(rows[0][0] if rows else None)
+        neighbours.append(id_of(rows[0][0]) if rows else None)
     return (neighbours[0], neighbours[1]) if neighbours else (None, None)
 
 
@@ -215,7 +223,7 @@ def newest(
     until: tuple[int, int],
     calls_max: int,
 ) -> list[tuple[int, int]]:
-    """Return time and offset of the newest calls before `until`.
+    """Return time and record number of the newest calls before `until`.
 
     Each tenth of confidence is read by the index, and then merged.
     """
@@ -229,10 +237,10 @@ def newest(
         case _:
             index, terms = "call_by_both", "node_id = ?1 AND species_id = ?2 AND"
     sql = (
-        f"SELECT observed_at_ms, offset FROM call INDEXED BY {index}"  # noqa: S608
+        f"SELECT observed_at_ms, record FROM call INDEXED BY {index}"  # noqa: S608
         f" WHERE {terms} tenth = ?3 AND observed_at_ms >= ?4 AND observed_at_ms <= ?5"
-        " AND (observed_at_ms, offset) < (?5, ?6)"
-        " ORDER BY observed_at_ms DESC, offset DESC LIMIT ?7"
+        " AND (observed_at_ms, record) < (?5, ?6)"
+        " ORDER BY observed_at_ms DESC, record DESC LIMIT ?7"
     )
     since_ms = -END_MS if wanted.since_ms is None else wanted.since_ms
     by_tenth = [
@@ -246,36 +254,36 @@ CALL = """
     SELECT observed_at_ms, node_id, node.name, species.name, common_name, confidence, has_clip,
      tells_time
     FROM call JOIN node ON node.id = node_id JOIN species ON species.id = species_id
-    WHERE offset = ?"""
+    WHERE record = ?"""
 
 
-def _call(db: apsw.Connection, offset: int) -> ListedCall:
+def _call(db: apsw.Connection, number: int) -> ListedCall:
     observed_at_ms, node_id, node, species, common_name, confidence, has_clip, tells_time = (
-        db.execute(CALL, (offset,)).get
+        db.execute(CALL, (number,)).get
     )
-    clip_offset = offset if has_clip else None
-    if clip_offset is None and node and tells_time:
-        clip_offset = _under_way(db, node_id, observed_at_ms)
+    clip_record = id_of(number) if has_clip else None
+    if clip_record is None and node and tells_time:
+        clip_record = _under_way(db, node_id, observed_at_ms)
     return ListedCall(
-        offset=offset,
+        record=id_of(number),
         observed_at_ms=observed_at_ms,
         node=node,
         species=species,
         common_name=common_name,
         confidence=confidence,
-        clip_offset=clip_offset,
+        clip_record=clip_record,
         tells_time=bool(tells_time),
     )
 
 
-def _under_way(db: apsw.Connection, node_id: int, at_ms: int) -> int | None:
+def _under_way(db: apsw.Connection, node_id: int, at_ms: int) -> RecordId | None:
     """Return the recording that the node was making then, where its form says when it began."""
     rows = rows_of(
         db,
-        "SELECT offset, started_at_ms + duration_ms FROM clip INDEXED BY recording_by_node"
+        "SELECT record, started_at_ms + duration_ms FROM clip INDEXED BY recording_by_node"
         " WHERE node_id = ? AND named = 0 AND tells_start = 1"
         " AND started_at_ms <= ? AND started_at_ms > ?"
         " ORDER BY started_at_ms DESC LIMIT 1",
         (node_id, at_ms, at_ms - 24 * HOUR_MS),
     )
-    return next((offset for offset, ended_ms in rows if ended_ms > at_ms), None)
+    return next((id_of(number) for number, ended_ms in rows if ended_ms > at_ms), None)

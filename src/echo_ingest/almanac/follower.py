@@ -18,7 +18,7 @@ import structlog
 from echo_ingest.almanac.aggregate import SPAN_MS, Aggregate
 from echo_ingest.almanac.almanac_file import UNUSABLE, begin_anew, open_to_write, rows_of
 from echo_ingest.almanac.mirror import Mirror
-from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, HOUR_MS, observe
+from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, HOUR_MS, Observation, observe
 from echo_ingest.almanac.prune import drop_hours, drop_trimmed
 from echo_ingest.decode import Decoder, Rules
 from echo_ingest.journal import Entry, JournalFull, JournalUnusable
@@ -237,9 +237,15 @@ class Follower:
             if not entries:
                 more = False
                 break
+            step_from = self._aggregate.records
             for entry in entries:
                 self._add(entry)
-            offset, key = entries[-1].offset, entries[-1].key
+                offset, key = entry.offset, entry.key
+                if self._aggregate.records - step_from > STEP_RECORDS:
+                    yield
+                    step_from = self._aggregate.records
+                if self._aggregate.records >= WRITE_RECORDS:
+                    break
             yield
         if key is not None:
             now_ms = self._now_ms()
@@ -249,16 +255,16 @@ class Follower:
         return more
 
     def _add(self, entry: Entry) -> None:
-        record = decode_entry(self._decoder, entry)
-        if record is DAMAGED:
+        records = decode_entry(self._decoder, entry)
+        if records is DAMAGED:
             return
-        message = entry.message
+        message, rules = entry.message, self._decoder.rules
         received_at_ms = message.received_at_ms
-        observation = None
-        if not isinstance(record, Unreadable):
-            observation = observe(record, received_at_ms, self._decoder.rules)
+        observations: list[Observation] = []
+        if not isinstance(records, Unreadable):
+            observations = [observe(record, received_at_ms, rules) for record in records]
         self._aggregate.add(
-            entry.offset, message.node or "", received_at_ms, observation, self._now_ms()
+            entry.offset, message.node or "", received_at_ms, observations, self._now_ms()
         )
 
     # ------------------------------------------------------------------ retention

@@ -17,7 +17,9 @@ from msgspec import Struct
 from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.calls import EACH_TENTH, END_MS, CallFilter, ids_of, newest
 from echo_ingest.almanac.observation import HOUR_MS
+from echo_ingest.almanac.record_numbers import id_of
 from echo_ingest.night import night_of
+from echo_ingest.record import RecordId
 
 NIGHTS_MAX = 31
 NODE_IDS = "I"
@@ -34,8 +36,8 @@ class SpeciesNight(Struct, frozen=True):
     """How many different nodes heard it."""
     best_confidence: float | None
     """Fraction, 0 to 1. None: no call has a confidence."""
-    best_offset: int
-    """The journal offset of a call with that confidence."""
+    best_record: RecordId
+    """A call with that confidence."""
     first_at_ms: int
     last_at_ms: int
     """When the first and the last call were observed: milliseconds since 1970, UTC."""
@@ -60,13 +62,14 @@ class ConfidenceBin(Struct, array_like=True, gc=False):
     """-1: without a confidence."""
     calls: int
     best_confidence: float | None
-    best_offset: int
+    best_record: int
+    """Its number, as `record_numbers` has it."""
     first_at_ms: int
     last_at_ms: int
     nodes: bytes
     """Ids of the nodes that heard it, each once: 4 bytes, in the machine's order."""
 
-    def add(self, offset: int, observed_at_ms: int, confidence: float | None) -> None:
+    def add(self, record: int, observed_at_ms: int, confidence: float | None) -> None:
         """Count one more call; `_write` adds its node."""
         self.calls += 1
         self.first_at_ms = min(self.first_at_ms, observed_at_ms)
@@ -74,7 +77,7 @@ class ConfidenceBin(Struct, array_like=True, gc=False):
         if confidence is not None and (
             self.best_confidence is None or confidence > self.best_confidence
         ):
-            self.best_confidence, self.best_offset = confidence, offset
+            self.best_confidence, self.best_record = confidence, record
 
 
 CallRow = tuple[int, int, int, int, int, float | None, int, int]
@@ -108,9 +111,9 @@ def recount(db: apsw.Connection, hour: int, species_id: int) -> None:
     first = hour * HOUR_MS
     left = rows_of(
         db,
-        "SELECT offset, observed_at_ms, node_id, species_id, tenth, confidence, has_clip,"  # noqa: S608
+        "SELECT record, observed_at_ms, node_id, species_id, tenth, confidence, has_clip,"  # noqa: S608
         f" tells_time FROM call WHERE species_id = ? AND {EACH_TENTH}"
-        " AND observed_at_ms >= ? AND observed_at_ms < ? ORDER BY offset",
+        " AND observed_at_ms >= ? AND observed_at_ms < ? ORDER BY record",
         (species_id, first, first + HOUR_MS),
     )
     if left:
@@ -138,19 +141,19 @@ def _with_calls(known: list[ConfidenceBin], calls: Iterable[CallRow]) -> list[Co
     """Count calls of one species into its bins; return all bins by tenth."""
     tenths = {tenth.tenth: tenth for tenth in known}
     nodes: dict[int, set[int]] = {}
-    for offset, observed_at_ms, node_id, _, tenth, confidence, *_ in calls:
+    for record, observed_at_ms, node_id, _, tenth, confidence, *_ in calls:
         counted = tenths.get(tenth)
         if counted is None:
             counted = tenths[tenth] = ConfidenceBin(
                 tenth=tenth,
                 calls=0,
                 best_confidence=None,
-                best_offset=offset,
+                best_record=record,
                 first_at_ms=observed_at_ms,
                 last_at_ms=observed_at_ms,
                 nodes=b"",
             )
-        counted.add(offset, observed_at_ms, confidence)
+        counted.add(record, observed_at_ms, confidence)
         nodes.setdefault(tenth, set()).add(node_id)
     for tenth, new in nodes.items():
         counted = tenths[tenth]
@@ -241,9 +244,9 @@ def _add_part(
         index, term = "call_by_species", "species_id = ?4 AND"
     rows = rows_of(
         db,
-        "SELECT offset, observed_at_ms, node_id, species_id, tenth, confidence, has_clip,"  # noqa: S608
+        "SELECT record, observed_at_ms, node_id, species_id, tenth, confidence, has_clip,"  # noqa: S608
         f" tells_time FROM call INDEXED BY {index} WHERE {term} {EACH_TENTH} AND tenth >= ?1"
-        " AND observed_at_ms >= ?2 AND observed_at_ms < ?3 ORDER BY offset",
+        " AND observed_at_ms >= ?2 AND observed_at_ms < ?3 ORDER BY record",
         (least, first_ms, end_ms, species_id),
     )
     by_species: dict[int, list[CallRow]] = {}
@@ -275,21 +278,21 @@ def _of_node(
     )
     # A query of its own: beside a single max(), SQLite takes the other columns from its row.
     best = {
-        (number, tenth): (confidence, offset)
-        for number, tenth, confidence, offset in rows_of(
-            db, f"SELECT species_id, tenth, max(confidence), offset {source}", bindings
+        (number, tenth): (confidence, record)
+        for number, tenth, confidence, record in rows_of(
+            db, f"SELECT species_id, tenth, max(confidence), record {source}", bindings
         )
     }
     parts: dict[int, list[ConfidenceBin]] = {}
     nodes = array(NODE_IDS, [node_id]).tobytes()
     for number, tenth, calls, first_at_ms, last_at_ms in counted:
-        best_confidence, best_offset = best[number, tenth]
+        best_confidence, best_record = best[number, tenth]
         parts.setdefault(number, []).append(
             ConfidenceBin(
                 tenth=tenth,
                 calls=calls,
                 best_confidence=best_confidence,
-                best_offset=best_offset,
+                best_record=best_record,
                 first_at_ms=first_at_ms,
                 last_at_ms=last_at_ms,
                 nodes=nodes,
@@ -313,7 +316,7 @@ def _added_up(db: apsw.Connection, parts: dict[int, list[ConfidenceBin]]) -> lis
                 calls=sum([each.calls for each in bins]),
                 nodes=len(set().union(*[array(NODE_IDS, each.nodes) for each in bins])),
                 best_confidence=best.best_confidence,
-                best_offset=best.best_offset,
+                best_record=id_of(best.best_record),
                 first_at_ms=min([each.first_at_ms for each in bins]),
                 last_at_ms=max([each.last_at_ms for each in bins]),
             )

@@ -10,7 +10,9 @@ from echo_ingest.almanac.aggregate import SPAN_MS
 from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.calls import EACH_TENTH
 from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, HOUR_MS
+from echo_ingest.almanac.record_numbers import id_of
 from echo_ingest.quality import TimeProblem
+from echo_ingest.record import RecordId
 
 NODES_PAGE_MAX = 500
 SILENT_MAX = 100
@@ -100,8 +102,8 @@ class NodeSummary(Struct, frozen=True):
     """Each confidence that it has ever sent was 1 % or less, in at least ten detections: it sends
     fractions where the form means percent."""
     firmware: str | None
-    last_clip_offset: int | None
-    """The journal offset of its newest record with a clip."""
+    last_clip: RecordId | None
+    """Its newest record with a clip."""
     records_today: int
     """Records received since the hour in which the viewer's day began."""
     calls_today: int
@@ -185,7 +187,7 @@ NODE = f"""
      latitude, longitude, uncertainty_metres, place_at_ms, battery_percent, battery_at_ms,
      temperature_celsius, temperature_at_ms, disk_percent, disk_at_ms, firmware,
      time_problem, confidences >= {FRACTIONS_MIN} AND most_confidence <= {FRACTION_MOST},
-     (SELECT max(offset) FROM clip WHERE node_id = node.id),
+     (SELECT max(record) FROM clip WHERE node_id = node.id),
      (SELECT coalesce(sum(received), 0) FROM node_hour
        WHERE node_id = id AND hour BETWEEN :today AND :soon / 3600000),
      (SELECT coalesce(sum(calls), 0) FROM node_hour
@@ -321,7 +323,7 @@ def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> NodeSummar
         firmware,
         time_problem,
         sends_fractions,
-        last_clip_offset,
+        last_clip,
         records_today,
         calls_today,
         records_last_hour,
@@ -345,7 +347,7 @@ def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> NodeSummar
         time_problem=TIME_PROBLEMS.get(time_problem),
         sends_fractions=bool(sends_fractions),
         firmware=firmware,
-        last_clip_offset=last_clip_offset,
+        last_clip=None if last_clip is None else id_of(last_clip),
         records_today=records_today,
         calls_today=calls_today,
         records_last_hour=records_last_hour,

@@ -61,6 +61,8 @@ class ObservedClip(Struct, frozen=True, gc=False):
 class Observation(Struct, frozen=True, gc=False):
     """Everything that is kept of a record."""
 
+    node: str
+    """The node that sent it; empty where none is known."""
     observed_at_ms: int
     tells_time: bool
     """The time is the device's own."""
@@ -90,6 +92,7 @@ def observe(record: AnyRecord, received_at_ms: int, rules: Rules) -> Observation
         species, common_name = names_of(record.species)
         call = ObservedCall(species, common_name, record.confidence, clip is not None)
     return Observation(
+        node=record.node or "",
         observed_at_ms=milliseconds(record.observed_at),
         tells_time=record.time_source == "device",
         time_problem=record.time_problem,

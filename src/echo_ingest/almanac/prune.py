@@ -8,38 +8,39 @@ import apsw
 from echo_ingest.almanac.almanac_file import rows_of
 from echo_ingest.almanac.nights import recount
 from echo_ingest.almanac.observation import HOUR_MS
+from echo_ingest.almanac.record_numbers import number_of, offset_of
 from echo_ingest.journal.changes import JournalChanges
 from echo_ingest.journal.journal_file import transaction
 
-STEP_OFFSETS = 500
+STEP_RECORDS = 500
 
 
 def drop_trimmed(
     db: apsw.Connection, journal: JournalChanges, trimmed_offset: int
 ) -> Iterator[None]:
-    """Remove calls and clips whose records are gone, in steps of one transaction each.
+    """Remove calls and clips whose messages are gone, in steps of one transaction each.
 
-    Up to that offset, a record may still be there because a sink has parked it.
+    Up to that offset, a message may still be there because a sink has parked it.
     """
-    after = 0
+    after, end = 0, number_of(trimmed_offset + 1)
     while True:
-        offsets = [
-            offset
-            for (offset,) in rows_of(
+        numbers = [
+            number
+            for (number,) in rows_of(
                 db,
-                "SELECT offset FROM (SELECT * FROM (SELECT offset FROM call WHERE offset > ?1"
-                " AND offset <= ?2 ORDER BY offset LIMIT ?3) UNION SELECT * FROM (SELECT offset"
-                " FROM clip WHERE offset > ?1 AND offset <= ?2 ORDER BY offset LIMIT ?3))"
-                " ORDER BY offset LIMIT ?3",
-                (after, trimmed_offset, STEP_OFFSETS),
+                "SELECT record FROM (SELECT * FROM (SELECT record FROM call WHERE record > ?1"
+                " AND record < ?2 ORDER BY record LIMIT ?3) UNION SELECT * FROM (SELECT record"
+                " FROM clip WHERE record > ?1 AND record < ?2 ORDER BY record LIMIT ?3))"
+                " ORDER BY record LIMIT ?3",
+                (after, end, STEP_RECORDS),
             )
         ]
-        if not offsets:
+        if not numbers:
             return
-        gone = journal.gone(offsets)
+        gone = set(journal.gone(list(dict.fromkeys(map(offset_of, numbers)))))
         with transaction(db):
-            _drop(db, gone)
-        after = offsets[-1]
+            _drop(db, [number for number in numbers if offset_of(number) in gone])
+        after = numbers[-1]
         yield
 
 
@@ -47,17 +48,17 @@ def _drop(db: apsw.Connection, gone: list[int]) -> None:
     of_species: Counter[int] = Counter()
     of_nodes: Counter[tuple[int, int]] = Counter()
     hours: set[tuple[int, int]] = set()
-    for offset in gone:
+    for number in gone:
         for node_id, species_id, observed_at_ms in rows_of(
             db,
-            "DELETE FROM call WHERE offset = ? RETURNING node_id, species_id, observed_at_ms",
-            (offset,),
+            "DELETE FROM call WHERE record = ? RETURNING node_id, species_id, observed_at_ms",
+            (number,),
         ):
             hour = observed_at_ms // HOUR_MS
             of_species[species_id] += 1
             of_nodes[node_id, hour] += 1
             hours.add((hour, species_id))
-    db.executemany("DELETE FROM clip WHERE offset = ?", ((offset,) for offset in gone))
+    db.executemany("DELETE FROM clip WHERE record = ?", ((number,) for number in gone))
     db.executemany("UPDATE species SET calls = calls - ?2 WHERE id = ?1", of_species.items())
     db.executemany(
         "UPDATE node_hour SET calls = calls - ?3 WHERE node_id = ?1 AND hour = ?2",

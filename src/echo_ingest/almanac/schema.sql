@@ -1,12 +1,12 @@
--- Version 3 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
+-- Version 4 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
 -- since 1970.
 
 CREATE TABLE progress (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     journal     TEXT NOT NULL,    -- its file: device and inode
     rules       TEXT NOT NULL,    -- how its messages were read, as follower.rules_key makes it
-    offset      INTEGER NOT NULL, -- every record up to here has been read
-    key         BLOB NOT NULL,    -- the key of the record at this offset
+    offset      INTEGER NOT NULL, -- every message up to here has been read
+    key         BLOB NOT NULL,    -- the key of the message at this offset
     dead_letter INTEGER NOT NULL, -- every dead letter up to this id has been read
     first_hour  INTEGER NOT NULL  -- the hourly history begins here
 ) STRICT;
@@ -34,18 +34,18 @@ CREATE TABLE node (
     most_confidence     REAL
 ) STRICT;
 
--- Records of a node by the ten minutes in which they were received, for a little more than an hour.
+-- Messages of a node by the ten minutes in which they were received, for a little more than an hour.
 CREATE TABLE lately (
     span    INTEGER NOT NULL, -- ten minutes each, since 1970
     node_id INTEGER NOT NULL,
-    records INTEGER NOT NULL,
+    records INTEGER NOT NULL, -- messages with records
     PRIMARY KEY (span, node_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE node_hour (
     node_id         INTEGER NOT NULL,
     hour            INTEGER NOT NULL,
-    received        INTEGER NOT NULL, -- records received in it
+    received        INTEGER NOT NULL, -- messages with records, received in it
     dead_letters    INTEGER NOT NULL, -- received in it, and not replayed since
     observed        INTEGER NOT NULL, -- records whose own time is in it
     calls           INTEGER NOT NULL, -- detections observed in it
@@ -74,8 +74,9 @@ CREATE TABLE species (
     calls       INTEGER NOT NULL
 ) STRICT;
 
+-- Records are numbered as record_numbers.py says.
 CREATE TABLE call (
-    offset         INTEGER PRIMARY KEY,
+    record         INTEGER PRIMARY KEY,
     observed_at_ms INTEGER NOT NULL,
     node_id        INTEGER NOT NULL,
     species_id     INTEGER NOT NULL,
@@ -98,7 +99,7 @@ CREATE TABLE species_hour (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE clip (
-    offset        INTEGER PRIMARY KEY,
+    record        INTEGER PRIMARY KEY,
     node_id       INTEGER NOT NULL,
     started_at_ms INTEGER NOT NULL,
     duration_ms   INTEGER NOT NULL,
@@ -106,7 +107,7 @@ CREATE TABLE clip (
     tells_time    INTEGER NOT NULL, -- 1: the time is the device's own
     named         INTEGER NOT NULL  -- 1: a detection's clip; 0: a recording
 ) STRICT;
-CREATE INDEX clip_by_node ON clip (node_id, offset);
+CREATE INDEX clip_by_node ON clip (node_id, record);
 CREATE INDEX recording_by_node ON clip (node_id, started_at_ms) WHERE named = 0;
 CREATE INDEX recording_by_time ON clip (started_at_ms) WHERE named = 0;
 
@@ -163,4 +164,4 @@ CREATE TABLE listening (
     answered INTEGER NOT NULL
 ) STRICT;
 
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;

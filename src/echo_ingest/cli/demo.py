@@ -5,7 +5,7 @@ import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from random import Random
 
@@ -17,11 +17,11 @@ from rich.text import Text
 from echo_ingest.almanac import almanac_path, note_sample
 from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.output import cells, fitted, moment, out, progress, table
-from echo_ingest.cli.records import summary_of
+from echo_ingest.cli.records import decoded_records, summary_of
 from echo_ingest.decode import Decoder
 from echo_ingest.gauges import ServiceGauges
 from echo_ingest.journal import Journal, Ledger
-from echo_ingest.journal.decoding import Unreadable, decode_entry
+from echo_ingest.journal.decoding import Unreadable
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.mqtt import Session, SessionOptions
 from echo_ingest.record import kind
@@ -157,8 +157,9 @@ def _ledger(ledger: Ledger, rate: float) -> RenderableType:
 def _newest(runtime: Runtime, reader: JournalReader) -> Table:
     decoder = runtime.decoder
     rows = table("observed", "node~", "kind", "summary+")
-    for entry in reader.newest(Selection(), NEWEST):
-        record = decode_entry(decoder, entry)
+    newest = decoded_records(decoder, Selection(), reader.newest(Selection(), NEWEST))
+    for each in islice(newest, NEWEST):
+        record = each.record
         if isinstance(record, Unreadable):
             continue
         node = record.node or record.sensor_id

@@ -157,12 +157,15 @@ def export(
 
 
 def _line(parked: Parked, entry: Entry, decoder: Decoder) -> dict[str, object]:
-    record = decode_entry(decoder, entry)
+    records = decode_entry(decoder, entry)
+    decoded: dict[str, object] = {"record": None}
+    if not isinstance(records, Unreadable):
+        decoded = {"record": records[0]} | ({"records": records} if len(records) > 1 else {})
     return {
         **msgspec.structs.asdict(parked),
         "received_at_ms": entry.message.received_at_ms,
         "properties": entry.message.properties,
-        "record": None if isinstance(record, Unreadable) else record,
+        **decoded,
         "payload_base64": base64.b64encode(entry.message.payload).decode(),
     }
 

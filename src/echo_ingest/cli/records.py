@@ -7,22 +7,23 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
+from msgspec import Struct
 from rich.text import Text
 
 from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, print_table, say, table
-from echo_ingest.decode import clip_bytes
+from echo_ingest.decode import Decoder
 from echo_ingest.export.writers import COLUMNS, CsvTable, named, row
 from echo_ingest.formatting import duration, utc
 from echo_ingest.journal import Entry
-from echo_ingest.journal.decoding import Unreadable, decode_entry
+from echo_ingest.journal.decoding import Unreadable, decode_entry, selected
 from echo_ingest.journal.reader import PAGE_ROWS, JournalReader, Selection
 from echo_ingest.payload_view import readable, size
 from echo_ingest.record import (
@@ -31,9 +32,12 @@ from echo_ingest.record import (
     Detection,
     Health,
     Movement,
+    RecordId,
     Recording,
+    Rejected,
     Telemetry,
     kind,
+    record_key,
 )
 from echo_ingest.sinks import clips
 
@@ -48,7 +52,20 @@ CSV_COLUMNS = tuple(
 )
 """The columns of all kinds of records together."""
 
-DecodedEntry = tuple[Entry, AnyRecord | Unreadable]
+
+class DecodedRecord(Struct, frozen=True):
+    """A record with its message, or a message that gives none."""
+
+    entry: Entry
+    index: int
+    """The place of the record in the message."""
+    record: AnyRecord | Unreadable
+
+    @property
+    def id(self) -> str:
+        """Return how people name it: by the offset, or by offset and index."""
+        return f"{self.entry.offset:,}" + (f"-{self.index}" if self.index else "")
+
 
 app = typer.Typer(help="List records, show one, or extract a clip.")
 
@@ -80,18 +97,18 @@ def records(
     reader = open_reader(settings, decoder)
     selection = Selection(node, kind and kind.value, since, until)
 
-    def decode(entries: Iterable[Entry]) -> Iterator[DecodedEntry]:
-        return ((entry, decode_entry(decoder, entry)) for entry in entries)
+    def decode(entries: Iterable[Entry]) -> Iterator[DecodedRecord]:
+        return decoded_records(decoder, selection, entries)
 
     marked: list[int] = []
     show = json_lines if as_json else csv_rows() if as_csv else _table_rows(marked)
     if follow:
         try:
-            for page in _following(reader, selection, limit):
-                show(decode(page))
+            for page in _following(reader, selection, limit, decoder):
+                show(page)
         except KeyboardInterrupt:
             raise typer.Exit(0) from None
-    shown = show(decode(_newest(reader, selection, limit)))
+    shown = show(islice(decode(_newest(reader, selection, limit)), limit))
     if marked:
         say(
             f"{RECEIVED_MARK} the time of receipt, since the device gave none that can be believed;"
@@ -101,23 +118,38 @@ def records(
         say("there are no records" if selection == Selection() else "no records match the options")
 
 
+def decoded_records(
+    decoder: Decoder, selection: Selection, entries: Iterable[Entry]
+) -> Iterator[DecodedRecord]:
+    """Yield the selected records of messages, in order."""
+    for entry in entries:
+        records = decode_entry(decoder, entry)
+        if isinstance(records, Unreadable):
+            yield DecodedRecord(entry, 0, records)
+        else:
+            for index, record in selected(selection, records):
+                yield DecodedRecord(entry, index, record)
+
+
 def _newest(reader: JournalReader, selection: Selection, limit: int) -> Iterator[Entry]:
-    before = None
-    while limit and (page := reader.newest(selection, min(limit, PAGE_ROWS), before)):
+    before, rows = None, max(1, min(limit, PAGE_ROWS))
+    while page := reader.newest(selection, rows, before):
         yield from page
-        limit -= len(page)
         before = page[-1].offset
 
 
-def _following(reader: JournalReader, selection: Selection, limit: int) -> Iterator[list[Entry]]:
+def _following(
+    reader: JournalReader, selection: Selection, limit: int, decoder: Decoder
+) -> Iterator[Iterator[DecodedRecord]]:
     # Only where the newest begin is kept: together they may be larger than the memory.
     last = reader.last_offset()
-    for entry in _newest(reader, selection, limit):
-        last = entry.offset - 1
+    newest = decoded_records(decoder, selection, _newest(reader, selection, limit))
+    for each in islice(newest, limit):
+        last = each.entry.offset - 1
     while True:
         arrived = reader.last_offset()
         while page := reader.after(selection, last):
-            yield page
+            yield decoded_records(decoder, selection, page)
             last = page[-1].offset
         last = max(last, arrived)
         time.sleep(FOLLOW_POLL_SECONDS)
@@ -131,12 +163,13 @@ def show(
     context: typer.Context,
     offset: Annotated[int, typer.Argument(help="The offset of a record.")],
 ) -> None:
-    """Show a record as it was decoded, and the message itself."""
+    """Show all records of a message as they were decoded, and the message itself."""
     settings = settings_of(context)
     reader = open_reader(settings)
     entry = _entry(reader, offset)
     message = entry.message
-    record = decode_entry(decoder_of(settings), entry)
+    records = decode_entry(decoder_of(settings), entry)
+    several = not isinstance(records, Unreadable) and len(records) > 1
     about = table("~", "+", header=False)
     for name, value in (
         ("offset", f"{offset:,}"),
@@ -146,22 +179,34 @@ def show(
         *((f"property {name}", value) for name, value in message.properties),
         ("size", size(len(message.payload))),
         ("key", entry.key.hex()),
-        ("unreadable", record.render() if isinstance(record, Unreadable) else None),
-        *(problems(record) if not isinstance(record, Unreadable) else {}).items(),
-        ("clip", _kept_at(reader, offset, record)),
+        ("unreadable", records.render() if isinstance(records, Unreadable) else None),
     ):
         if value is not None:
             about.add_row(*cells(name, value))
+    for index, record in enumerate(() if isinstance(records, Unreadable) else records):
+        of = f" of record {index}" if several else ""
+        for name, value in (
+            *problems(record).items(),
+            ("clip", _kept_at(reader, offset, record)),
+        ):
+            if value is not None:
+                about.add_row(*cells(name + of, value))
     print_table(about)
-    if not isinstance(record, Unreadable):
-        out.print(Text("\n" + readable(msgspec.json.encode(record))))
+    for index, record in enumerate(() if isinstance(records, Unreadable) else records):
+        title = f"\nrecord {index}:" if several else ""
+        out.print(Text(title + "\n" + readable(msgspec.json.encode(record))))
     out.print(Text("\n" + readable(message.payload)))
 
 
 @app.command()
 def clip(
     context: typer.Context,
-    offset: Annotated[int, typer.Argument(help="The offset of a record.")],
+    record: Annotated[
+        str,
+        typer.Argument(
+            metavar="OFFSET", help="The offset of a record; [b]7-2[/] for record 2 of message 7."
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -173,18 +218,24 @@ def clip(
     ] = None,
 ) -> None:
     """Write a record's audio to a file, exactly as the device recorded it."""
+    which = RecordId.parse(record)
+    if which is None:
+        fail(f"{record!r:.40} is not the offset of a record, such as 7, or 7-2 for another one", 2)
     settings = settings_of(context)
-    entry = _entry(open_reader(settings), offset)
+    entry = _entry(open_reader(settings), which.offset)
+    decoder = decoder_of(settings)
     # Not `decode_entry`, which gives up on damaged records: even a damaged clip can be useful.
-    record = decoder_of(settings).decode(entry.message)
-    audio = clip_bytes(entry.message)
-    described = getattr(record, "clip", None)
-    if audio is None or not isinstance(described, Clip):
+    records = decoder.decode(entry.message)
+    audio = decoder.clip_bytes(entry.message, which.index)
+    described = None
+    if not isinstance(records, Rejected) and which.index < len(records):
+        described = clips.clip_of(records[which.index])
+    if audio is None or described is None:
         fail(
-            f"record {offset:,} has no clip; `echo-ingest records --kind recording` lists records "
+            f"record {which} has no clip; `echo-ingest records --kind recording` lists records "
             "that have one"
         )
-    path = output or Path(f"{offset}.{described.container}")
+    path = output or Path(f"{which}.{described.container}")
     try:
         with path.open("xb") as file:
             file.write(audio)
@@ -209,11 +260,9 @@ def problems(record: AnyRecord) -> dict[str, str]:
     return words
 
 
-def _kept_at(reader: JournalReader, offset: int, record: AnyRecord | Unreadable) -> str | None:
+def _kept_at(reader: JournalReader, offset: int, record: AnyRecord) -> str | None:
     place = reader.place_of(clips.CLIP_STORE, offset)
-    if place is None or isinstance(record, Unreadable):
-        return None
-    return clips.reference(place, record)
+    return None if place is None else clips.reference(place, record)
 
 
 def _entry(reader: JournalReader, offset: int) -> Entry:
@@ -226,14 +275,14 @@ def _entry(reader: JournalReader, offset: int) -> Entry:
 # ---------------------------------------------------------------------- as a table
 
 
-def _table_rows(marked: list[int]) -> Callable[[Iterable[DecodedEntry]], int]:
+def _table_rows(marked: list[int]) -> Callable[[Iterable[DecodedRecord]], int]:
     """Return a function that prints tables which align, as `--follow` prints one per page.
 
     It adds the offsets of records that have the time of receipt to `marked`.
     """
     pages = count()
 
-    def show(decoded: Iterable[DecodedEntry]) -> int:
+    def show(decoded: Iterable[DecodedRecord]) -> int:
         page = table(
             "offset>",
             "observed at",
@@ -245,10 +294,10 @@ def _table_rows(marked: list[int]) -> Callable[[Iterable[DecodedEntry]], int]:
         )
         for column, columns_min in zip(page.columns, (8, 26, 10, 10, 9, 0), strict=True):
             column.min_width = columns_min
-        for entry, record in decoded:
-            page.add_row(*cells(*_row(entry, record)))
-            if not isinstance(record, Unreadable) and record.time_source == "received":
-                marked.append(entry.offset)
+        for each in decoded:
+            page.add_row(*cells(*_row(each)))
+            if not isinstance(each.record, Unreadable) and each.record.time_source == "received":
+                marked.append(each.entry.offset)
         if page.row_count:
             print_table(page)
         return page.row_count
@@ -256,12 +305,13 @@ def _table_rows(marked: list[int]) -> Callable[[Iterable[DecodedEntry]], int]:
     return show
 
 
-def _row(entry: Entry, record: AnyRecord | Unreadable) -> tuple[object, ...]:
+def _row(decoded: DecodedRecord) -> tuple[object, ...]:
+    record, message = decoded.record, decoded.entry.message
     if isinstance(record, Unreadable):
-        observed_at = moment(entry.message.received_at_ms)
-        return entry.offset, observed_at, entry.message.node, None, "?", record.render()
+        observed_at = moment(message.received_at_ms)
+        return decoded.entry.offset, observed_at, message.node, None, "?", record.render()
     return (
-        f"{entry.offset:,}",
+        decoded.id,
         moment(record.observed_at) + RECEIVED_MARK * (record.time_source == "received"),
         record.node,
         record.sensor_id,
@@ -320,13 +370,15 @@ def _of_health(health: Health) -> str:
 # ---------------------------------------------------------------------- for programs
 
 
-def json_lines(decoded: Iterable[DecodedEntry]) -> int:
+def json_lines(decoded: Iterable[DecodedRecord]) -> int:
     """Print JSON Lines, each with the journal's fields and then the record's."""
     lines = 0
-    for entry, record in decoded:
+    for each in decoded:
+        entry, record = each.entry, each.record
         fields: dict[str, object] = {
             "offset": entry.offset,
-            "key": entry.key.hex(),
+            "index": each.index,
+            "key": record_key(entry.key, each.index).hex(),
             "received_at": utc(entry.message.received_at_ms),
             "topic": entry.message.topic,
         }
@@ -344,14 +396,14 @@ def json_lines(decoded: Iterable[DecodedEntry]) -> int:
     return lines
 
 
-def csv_rows() -> Callable[[Iterable[DecodedEntry]], int]:
+def csv_rows() -> Callable[[Iterable[DecodedRecord]], int]:
     """Print a CSV header; return a function that prints one flat row for each record."""
     table = CsvTable(sys.stdout.buffer, CSV_COLUMNS)
 
-    def show(decoded: Iterable[DecodedEntry]) -> int:
+    def show(decoded: Iterable[DecodedRecord]) -> int:
         rows = 0
-        for entry, record in decoded:
-            table.add_named(_fields(entry, record))
+        for each in decoded:
+            table.add_named(_fields(each))
             rows += 1
         sys.stdout.flush()
         return rows
@@ -359,14 +411,16 @@ def csv_rows() -> Callable[[Iterable[DecodedEntry]], int]:
     return show
 
 
-def _fields(entry: Entry, record: AnyRecord | Unreadable) -> dict[str, object]:
+def _fields(decoded: DecodedRecord) -> dict[str, object]:
+    entry, record = decoded.entry, decoded.record
     if not isinstance(record, Unreadable):
-        return named(row(entry, record, None))
+        return named(row(entry, decoded.index, record, None))
     return {
         "kind": "?",
         "node": entry.message.node,
         "received_at": utc(entry.message.received_at_ms),
         "topic": entry.message.topic,
         "offset": entry.offset,
+        "index": decoded.index,
         "key": entry.key.hex(),
     }

@@ -81,6 +81,7 @@ class _RecordFields(Struct):
 
 class _RecordItem(Struct):
     offset: int
+    index: int
     record: _RecordFields | None
 
 
@@ -115,7 +116,11 @@ def over_http(api: ReadApi, node: str, since: datetime) -> RunResults:
             node=node, since=since.isoformat(), before=before, limit=PAGE,
         )  # fmt: skip
         for stored in page.records:
-            if stored.record is not None and stored.record.message_id is not None:
+            if (
+                stored.index == 0
+                and stored.record is not None
+                and stored.record.message_id is not None
+            ):
                 offsets.setdefault(stored.record.message_id, []).append(stored.offset)
         before = page.next
         if before is None:

@@ -1,27 +1,28 @@
-"""Decode bytes to a `Record` or `Rejected`. Pure: no I/O, no clock, always the same answer.
+"""Decode bytes to `Record`s or `Rejected`. Pure: no I/O, no clock, always the same answer.
 
 There are two dialects: JSON as Project Echo's devices send it (`echo`), and plain audio files
-(`audio_file`). The bytes decide which one a message is in; the topic does not.
+(`audio_file`). Each of their messages is one record. The bytes decide which one a message is in;
+the topic does not. Before them, `forms` may know the message as one of another device.
 """
 
-from datetime import datetime
-
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from echo_ingest.decode import audio_file, echo, topics
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.fast_path import identify as identify_at_a_glance
 from echo_ingest.decode.forms import FORMS, Form
-from echo_ingest.decode.identified import Identified
+from echo_ingest.decode.identified import DecodedMessage, Forms, Identified
 from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     NODE_CHARACTERS_MAX,
     PROPERTIES_BYTES_MAX,
+    RECORDS_MAX,
     AnyRecord,
     Identity,
     Message,
     Rejected,
+    kinds,
 )
 
 __all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "message_id"]
@@ -30,6 +31,9 @@ __all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "mess
 PROPERTIES_TOO_LARGE = Rejected(
     ReasonCode.PROPERTIES_TOO_LARGE,
     f"the MQTT properties have more than {PROPERTIES_BYTES_MAX:,} bytes, and were not kept",
+)
+TOO_MANY_RECORDS = Rejected(
+    ReasonCode.TOO_COMPLEX, f"the message has more than {RECORDS_MAX:,} records"
 )
 
 
@@ -40,14 +44,17 @@ class Decoder(Struct, frozen=True):
     """A larger payload is rejected."""
     rules: Rules = Rules()
     """What the meaning of a message depends on besides its bytes."""
+    forms: Forms | None = None
+    """What is asked first; None: there are only the dialects of our own."""
 
-    def decode(self, message: Message) -> AnyRecord | Rejected:
-        """Make a record of `message`, or return why that is not possible. Never raises.
+    def decode(self, message: Message) -> tuple[AnyRecord, ...] | Rejected:
+        """Make the records of `message`, at least one, or return why that is not possible.
 
-        The rendered reason is at most 200 characters long and repeats at most 60 of the payload's.
+        Never raises. The rendered reason is at most 200 characters long and repeats at most 60 of
+        the payload's.
         """
         decoded = self.identified(message, hashed=True)
-        return decoded if isinstance(decoded, Rejected) else decoded.record
+        return decoded if isinstance(decoded, Rejected) else decoded.records
 
     def identify(self, message: Message) -> Identity | Rejected:
         """Decode as far as the journal needs: is the message valid, and which message is it?
@@ -58,23 +65,52 @@ class Decoder(Struct, frozen=True):
         """
         if len(message.topic) > NODE_CHARACTERS_MAX and (rejected := topics.too_long(message)):
             return rejected
+        if self.forms is not None and (decoded := self._by_form(message, hashed=False)) is not None:
+            if isinstance(decoded, Rejected):
+                return decoded
+            return structs.replace(decoded.identity, kind=kinds(decoded.records))
         if message.node not in self.rules.nodes and not message.properties_cut:
             identified = identify_at_a_glance(message.payload)
             if identified is not None:
                 return identified
-        decoded = self.identified(message, hashed=False)
-        return decoded if isinstance(decoded, Rejected) else decoded.identity
+        closely = self._by_own_dialect(message, hashed=False)
+        return closely if isinstance(closely, Rejected) else closely.identity
 
-    def observed_at(self, message: Message) -> datetime | None:
-        """Return the time of the record that `decode` makes; None if it makes none."""
+    def records(self, message: Message) -> tuple[AnyRecord, ...]:
+        """Return the records that `decode` makes, without hashes of clips; none if it rejects."""
         decoded = self.identified(message, hashed=False)
-        return None if isinstance(decoded, Rejected) else decoded.record.observed_at
+        return () if isinstance(decoded, Rejected) else decoded.records
 
-    def identified(self, message: Message, *, hashed: bool) -> Identified | Rejected:
-        """Make a record of `message` and tell which message it is, without the fast path.
+    def clip_bytes(self, message: Message, index: int = 0) -> bytes | None:
+        """Return the bytes of the audio file of a record, if it has a clip in its message."""
+        if self.forms is not None:
+            audio = self.forms.clip_bytes(message, self.rules, index)
+            if audio is not None:
+                return audio
+        return clip_bytes(message)
+
+    def identified(self, message: Message, *, hashed: bool) -> DecodedMessage | Rejected:
+        """Make the records of `message` and tell which message it is, without the fast path.
 
         `hashed` as in `audio.describe`.
         """
+        if self.forms is not None:
+            by_form = self._by_form(message, hashed=hashed)
+            if by_form is not None:
+                return by_form
+        return self._by_own_dialect(message, hashed=hashed)
+
+    def _by_form(self, message: Message, *, hashed: bool) -> DecodedMessage | Rejected | None:
+        """Decode what is in a form; return None for all else, and for what is too large."""
+        assert self.forms is not None
+        if message.properties_cut or len(message.payload) > self.payload_bytes_max:
+            return None
+        decoded = self.forms.decoded(message, self.rules, hashed=hashed)
+        if decoded is None or isinstance(decoded, Rejected):
+            return decoded
+        return decoded if len(decoded.records) <= RECORDS_MAX else TOO_MANY_RECORDS
+
+    def _by_own_dialect(self, message: Message, *, hashed: bool) -> Identified | Rejected:
         payload = message.payload
         if message.properties_cut:
             return PROPERTIES_TOO_LARGE
@@ -102,7 +138,7 @@ def message_id(message: Message) -> str | None:
 
 
 def clip_bytes(message: Message) -> bytes | None:
-    """Return the bytes of the audio file in a message whose record has a clip."""
+    """Return the bytes of the audio file in a message of our own dialects, if it has one."""
     payload = message.payload
     if audio_file.is_audio_file(payload):
         return payload

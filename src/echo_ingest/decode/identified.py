@@ -1,13 +1,40 @@
-"""A record, and what else the identity of its message depends on."""
+"""A message decoded: its records, and what else its identity depends on."""
+
+from typing import Protocol
 
 from msgspec import Struct
 
+from echo_ingest.decode.rules import Rules
 from echo_ingest.decode.times import TimeReading
-from echo_ingest.record import AnyRecord, Identity, kind
+from echo_ingest.record import AnyRecord, Identity, Message, Rejected, kind
+
+
+class DecodedMessage(Protocol):
+    """What a dialect makes of a message."""
+
+    @property
+    def records(self) -> tuple[AnyRecord, ...]:
+        """Return its records, at least one."""
+
+    @property
+    def identity(self) -> Identity:
+        """Return which message it is, as a whole."""
+
+
+class Forms(Protocol):
+    """The dialects of other devices, as far as they have been described."""
+
+    def decoded(
+        self, message: Message, rules: Rules, *, hashed: bool
+    ) -> DecodedMessage | Rejected | None:
+        """Decode a message; return None if it is in no form. `hashed` as in `audio.describe`."""
+
+    def clip_bytes(self, message: Message, rules: Rules, index: int) -> bytes | None:
+        """Return the audio of the record at `index`; None where it has none."""
 
 
 class Identified(Struct, frozen=True, gc=False):
-    """What a dialect makes of a message.
+    """What a dialect makes of a message that is one record.
 
     The identity cannot be told from the record alone: the time in a record is the one that is
     believed, which depends on the receipt and on the site's rules.
@@ -16,6 +43,11 @@ class Identified(Struct, frozen=True, gc=False):
     record: AnyRecord
     written: tuple[TimeReading, ...]
     """The times that the message gives, in order of trust."""
+
+    @property
+    def records(self) -> tuple[AnyRecord, ...]:
+        """Return the record, as the records of the message."""
+        return (self.record,)
 
     @property
     def identity(self) -> Identity:

@@ -39,7 +39,7 @@ def gather(
 ) -> None:
     """Read the rest of the journal into `partial`."""
     for page in _read(reader, decoder, partial.request, partial.walk, progress):
-        partial.add(page)
+        partial.add(page, decoder)
 
 
 def write_tables(partial: PartialExport, progress: Progress) -> dict[str, int]:
@@ -68,16 +68,17 @@ def stream(
     is_csv = request.format == "csv" and len(kinds) == 1
     table = CsvTable(file, COLUMNS[kinds[0]]) if is_csv else None
     for page in _read(reader, decoder, request, reading.start(reader, request), progress):
-        for entry, record in page.records:
+        for each in page.records:
+            of_kind, values = kind(each.record), row(each.entry, each.index, each.record, None)
             if table is not None:
-                table.add(row(entry, record, None))
+                table.add(values)
             else:
-                file.write(json_line(COLUMNS[kind(record)], row(entry, record, None)))
-            rows[kind(record)] += 1
-        for each in page.left_out:
-            left_out[each.cause] += 1
-            reason = each.reason if len(reasons) < REASONS_COUNTED_MAX else "other reasons"
-            reasons[each.cause, reason] += 1
+                file.write(json_line(COLUMNS[of_kind], values))
+            rows[of_kind] += 1
+        for without in page.left_out:
+            left_out[without.cause] += 1
+            reason = without.reason if len(reasons) < REASONS_COUNTED_MAX else "other reasons"
+            reasons[without.cause, reason] += 1
         gone += page.gone
     file.flush()
     return ExportSummary(

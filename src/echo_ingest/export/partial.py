@@ -24,16 +24,15 @@ from msgspec import Struct, structs
 
 import echo_ingest
 from echo_ingest.columns import Row
-from echo_ingest.decode import Rules, clip_bytes
+from echo_ingest.decode import Decoder, Rules
 from echo_ingest.export import clips
 from echo_ingest.export.camtrap.deployments import device_of
 from echo_ingest.export.camtrap.host_clock import ReceiveTime, contradicted
-from echo_ingest.export.reading import Cause, JournalPage, Request, Walk, is_wanted
+from echo_ingest.export.reading import Cause, JournalPage, ReadRecord, Request, Walk, is_wanted
 from echo_ingest.export.writers import row
-from echo_ingest.journal import Entry
 from echo_ingest.journal.journal_file import needing_room
 from echo_ingest.process.files import sync
-from echo_ingest.record import AnyRecord, Clip, kind
+from echo_ingest.record import Clip, kind
 
 SUFFIX = ".partial"
 PROGRESS = "progress.db"
@@ -47,7 +46,8 @@ CREATE TABLE asked (
     gone     INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE row (
-    offset  INTEGER PRIMARY KEY,
+    offset  INTEGER NOT NULL,
+    "index" INTEGER NOT NULL, -- the place of the record in its message
     kind    TEXT NOT NULL,
     device  TEXT NOT NULL,
     at_us   INTEGER NOT NULL, -- the time observed, in microseconds since 1970
@@ -55,12 +55,15 @@ CREATE TABLE row (
     own_time     INTEGER NOT NULL,           -- 1 if the time observed is the device's own
     received_us  INTEGER NOT NULL,
     contradicted INTEGER NOT NULL DEFAULT 0, -- 1 if the time of receipt cannot be true
-    content BLOB NOT NULL     -- writers.row as MessagePack
+    content BLOB NOT NULL,    -- writers.row as MessagePack
+    PRIMARY KEY (offset, "index")
 ) STRICT;
 CREATE TABLE left_out (
-    offset INTEGER PRIMARY KEY,
-    cause  TEXT NOT NULL,
-    reason TEXT NOT NULL
+    offset  INTEGER NOT NULL,
+    "index" INTEGER NOT NULL,
+    cause   TEXT NOT NULL,
+    reason  TEXT NOT NULL,
+    PRIMARY KEY (offset, "index")
 ) STRICT;
 CREATE TABLE clip (
     path       TEXT PRIMARY KEY,
@@ -74,7 +77,7 @@ MICROSECOND = timedelta(microseconds=1)
 DAY_US = timedelta(days=1) // MICROSECOND
 FIRST_RECEIPT = Rules().first_moment
 """Nothing was received before: the clock of a host that says so was not set."""
-ORDER = "device, at_us, received_us, offset"
+ORDER = 'device, at_us, received_us, offset, "index"'
 
 _decode = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -132,48 +135,53 @@ class PartialExport:
 
     # ------------------------------------------------------------------ adding records
 
-    def add(self, page: JournalPage) -> None:
+    def add(self, page: JournalPage, decoder: Decoder) -> None:
         """Add a page, all of it or nothing."""
         rows: list[tuple[str | int | bytes, ...]] = []
         clip_sizes: list[tuple[str, int]] = []
-        for entry, record in page.records:
-            path, size_bytes = self._audio(entry, record)
+        for each in page.records:
+            entry, record = each.entry, each.record
+            path, size_bytes = self._audio(each, decoder)
             if path is not None:
                 clip_sizes.append((path, size_bytes))
             rows.append(
                 (
                     entry.offset,
+                    each.index,
                     kind(record),
                     device_of(record.node, record.sensor_id),
                     (record.observed_at - EPOCH) // MICROSECOND,
                     record.place is not None,
                     record.time_source == "device",
                     entry.message.received_at_ms * 1000,
-                    _encode(row(entry, record, path)),
+                    _encode(row(entry, each.index, record, path)),
                 )
             )
         with needing_room(folder_of(self.target), self._db), self._db:
             self._db.executemany(
-                "INSERT INTO row (offset, kind, device, at_us, placed, own_time, received_us,"
-                " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                'INSERT INTO row (offset, "index", kind, device, at_us, placed, own_time,'
+                " received_us, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
             self._db.executemany(
                 "INSERT OR IGNORE INTO clip (path, size_bytes) VALUES (?, ?)", clip_sizes
             )
             self._db.executemany(
-                "INSERT INTO left_out VALUES (?, ?, ?)", map(structs.astuple, page.left_out)
+                "INSERT INTO left_out VALUES (?, ?, ?, ?)", map(structs.astuple, page.left_out)
             )
             self._db.execute(
                 "UPDATE asked SET position = ?, gone = gone + ?", (page.up_to, page.gone)
             )
 
-    def _audio(self, entry: Entry, record: AnyRecord) -> tuple[str | None, int]:
+    def _audio(self, read: ReadRecord, decoder: Decoder) -> tuple[str | None, int]:
         """Write the record's clip if it is part of the request; return its path and size."""
+        record = read.record
         clip: Clip | None = getattr(record, "clip", None)
         wanted = self.request.audio and is_wanted(self.request, getattr(record, "species", None))
-        audio = clip_bytes(entry.message) if clip is not None and wanted else None
-        if clip is None or audio is None:
+        if clip is None or not wanted:
+            return None, 0
+        audio = decoder.clip_bytes(read.entry.message, read.index)
+        if audio is None:
             return None, 0
         return clips.write(self.files, record, clip, audio), len(audio)
 
@@ -201,7 +209,7 @@ class PartialExport:
 
     def rows(self, of_kind: str) -> Iterator[Row]:
         """Return all rows of one kind, in order of arrival."""
-        select = "SELECT content FROM row WHERE kind = ? ORDER BY offset"
+        select = 'SELECT content FROM row WHERE kind = ? ORDER BY offset, "index"'
         return (_decode(content) for (content,) in self._db.execute(select, (of_kind,)))
 
     def row_bytes_max(self, of_kind: str) -> int:
@@ -216,8 +224,8 @@ class PartialExport:
         It gives the same each time.
         """
         select = (
-            "SELECT offset, received_us, own_time AND abs(received_us - at_us) <= ?"
-            " FROM row ORDER BY offset"
+            "SELECT offset, received_us, max(own_time AND abs(received_us - at_us) <= ?)"
+            " FROM row GROUP BY offset ORDER BY offset"
         )
         receipts = (
             ReceiveTime(offset, at_us, bool(agrees))

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Entry
-from echo_ingest.journal.decoding import Unreadable, decode_entry
+from echo_ingest.journal.decoding import Unreadable, decode_entry, selected
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import KINDS, AnyRecord, Movement, kind
@@ -51,10 +51,19 @@ class Walk(Struct, frozen=True):
     """The offset up to which the journal has been read."""
 
 
+class ReadRecord(Struct, frozen=True, gc=False):
+    """A record, with its message and its place among the records of that."""
+
+    entry: Entry
+    index: int
+    record: AnyRecord
+
+
 class LeftOut(Struct, frozen=True):
-    """A record that was selected but cannot be exported."""
+    """A record that was selected but cannot be exported, or a message that cannot be read."""
 
     offset: int
+    index: int
     cause: Cause
     reason: str
     """A sentence; one cause can have many reasons."""
@@ -63,7 +72,7 @@ class LeftOut(Struct, frozen=True):
 class JournalPage(Struct, frozen=True):
     """A stretch of the journal."""
 
-    records: list[tuple[Entry, AnyRecord]]
+    records: list[ReadRecord]
     left_out: list[LeftOut]
     """The records that were selected but cannot be exported."""
     up_to: int
@@ -102,22 +111,29 @@ def pages(
     while position < walk.last:
         stretch = reader.stretch(request.selection, position, walk.last, walk.trimmed)
         position = stretch.up_to
-        records, left_out = [], []
+        records: list[ReadRecord] = []
+        left_out: list[LeftOut] = []
         for entry in stretch.entries:
-            record = decode_entry(decoder, entry)
-            if isinstance(record, Unreadable):
-                left_out.append(LeftOut(entry.offset, _cause(record), record.render()))
-            elif request.is_package and record.source_type == "simulator":
-                left_out.append(LeftOut(entry.offset, "simulated", "the animal is simulated"))
-            elif request.is_package and isinstance(record, Movement):
-                left_out.append(
-                    LeftOut(entry.offset, "movements", "a data package has no table for movements")
-                )
-            elif request.is_package or (
-                kind(record) in chosen and is_wanted(request, getattr(record, "species", None))
-            ):
-                records.append((entry, record))
+            decoded = decode_entry(decoder, entry)
+            if isinstance(decoded, Unreadable):
+                left_out.append(LeftOut(entry.offset, 0, _cause(decoded), decoded.render()))
+                continue
+            for index, record in selected(request.selection, decoded):
+                if (why := _why_left_out(request, record)) is not None:
+                    left_out.append(LeftOut(entry.offset, index, *why))
+                elif request.is_package or (
+                    kind(record) in chosen and is_wanted(request, getattr(record, "species", None))
+                ):
+                    records.append(ReadRecord(entry, index, record))
         yield JournalPage(records, left_out, position, stretch.gone)
+
+
+def _why_left_out(request: Request, record: AnyRecord) -> tuple[Cause, str] | None:
+    if request.is_package and record.source_type == "simulator":
+        return "simulated", "the animal is simulated"
+    if request.is_package and isinstance(record, Movement):
+        return "movements", "a data package has no table for movements"
+    return None
 
 
 def _cause(unreadable: Unreadable) -> Cause:

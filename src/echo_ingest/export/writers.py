@@ -32,7 +32,7 @@ from echo_ingest.export import formulas
 from echo_ingest.formatting import utc
 from echo_ingest.journal import Entry
 from echo_ingest.journal.entries import up_to_bytes
-from echo_ingest.record import AnyRecord, kind
+from echo_ingest.record import AnyRecord, kind, record_key
 
 ROW_GROUP_ROWS = 100_000
 ROW_GROUP_BYTES = 64 * 1024 * 1024
@@ -49,7 +49,7 @@ ColumnType = Literal["text", "whole", "number", "truth", "time", "json"]
 
 COLUMN_TYPES: dict[str, ColumnType] = {
     **dict.fromkeys(("observed_at", "received_at", "booted_at"), "time"),
-    **dict.fromkeys(("offset", "sample_rate_hz", "clip_size_bytes"), "whole"),
+    **dict.fromkeys(("offset", "index", "sample_rate_hz", "clip_size_bytes"), "whole"),
     **dict.fromkeys(("clip_sample_rate_hz", "clip_channels"), "whole"),
     **dict.fromkeys(("alternatives", "clip_metadata"), "json"),
     "external_power": "truth",
@@ -74,7 +74,7 @@ def _column(name: str) -> TableColumn:
 
 def _columns(of_kind: str, names: tuple[str, ...]) -> tuple[TableColumn, ...]:
     audio = ("audio_path",) if of_kind in ("detection", "recording") else ()
-    journal = ("received_at", "topic", "offset", "key")
+    journal = ("received_at", "topic", "offset", "index", "key")
     return tuple(map(_column, ("kind", *names, *audio, *journal)))
 
 
@@ -83,12 +83,16 @@ COLUMNS = {of_kind: _columns(of_kind, names) for of_kind, names in FLAT.items()}
 NAMES = {of_kind: tuple(each.name for each in columns) for of_kind, columns in COLUMNS.items()}
 
 
-def row(entry: Entry, record: AnyRecord, audio_path: str | None) -> Row:
-    """Return the values of a record for the `COLUMNS` of its kind; None means unknown."""
+def row(entry: Entry, index: int, record: AnyRecord, audio_path: str | None) -> Row:
+    """Return the values of a record for the `COLUMNS` of its kind; None means unknown.
+
+    `index` is its place in the message.
+    """
     of_kind = kind(record)
     audio = (audio_path,) if "audio_path" in NAMES[of_kind] else ()
     received_at = utc(entry.message.received_at_ms)
-    journal = (received_at, entry.message.topic, entry.offset, entry.key.hex())
+    key = record_key(entry.key, index).hex()
+    journal = (received_at, entry.message.topic, entry.offset, index, key)
     return (of_kind, *flat(record), *audio, *journal)
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from echo_ingest.decode import Decoder
 from echo_ingest.formatting import utc
 from echo_ingest.journal import JournalUnusable, connect
-from echo_ingest.journal.decoding import observed_at
+from echo_ingest.journal.decoding import has_selected
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
     ENTRY_COLUMNS,
@@ -77,7 +77,7 @@ class OffsetRange(Struct, frozen=True):
     """What a journal holds between two offsets at one moment."""
 
     entries: list[Entry]
-    """The selected records."""
+    """The messages with selected records."""
     up_to: int
     """The offset where it ends; reading continues after it."""
     gone: int
@@ -209,7 +209,10 @@ class JournalReader:
     # ------------------------------------------------------------------ records
 
     def newest(self, selection: Selection, limit: int, before: int | None = None) -> list[Entry]:
-        """Return a page of selected records with offsets below `before`, the newest first."""
+        """Return a page of messages with selected records, the newest first.
+
+        Their offsets are below `before`; `decoding.selected` tells which records are meant.
+        """
         where, bindings = where_of(selection)
         sql = (
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset < ?"  # noqa: S608
@@ -218,7 +221,7 @@ class JournalReader:
         return self._page(selection, limit, sql, bindings, LATEST if before is None else before)
 
     def after(self, selection: Selection, offset: int, limit: int = PAGE_ROWS) -> list[Entry]:
-        """Return a page of the selected records that follow `offset`, in order of arrival."""
+        """Return a page of messages with selected records that follow `offset`, as they arrived."""
         where, bindings = where_of(selection)
         sql = (
             f"SELECT {ENTRY_COLUMNS} FROM record WHERE {where} AND offset > ?"  # noqa: S608
@@ -246,12 +249,12 @@ class JournalReader:
         return page[:limit]
 
     def _observed(self, selection: Selection, entries: list[Entry]) -> list[Entry]:
-        """Return those that were observed in the time of the selection."""
+        """Return those with a record that was observed in the time of the selection."""
         if not selection.has_time:
             return entries
         # Without the site's rules, the time of a record could be another one.
         assert self._decoder is not None, "a selection by time needs the decoder of the site"
-        return [each for each in entries if selection.includes(observed_at(self._decoder, each))]
+        return [each for each in entries if has_selected(self._decoder, each, selection)]
 
     def stretch(
         self, selection: Selection, after: int, up_to: int, trimmed_before: int

@@ -1,10 +1,11 @@
-"""A selection of records, and the SQL condition for it."""
+"""A selection of records, and the SQL condition for the messages that have them."""
 
 from datetime import datetime
 
 from msgspec import Struct
 
 from echo_ingest.journal.receipt_days import DAY_MS, day_of
+from echo_ingest.record import AnyRecord, kind
 
 Bindings = tuple[str | bytes | int | None, ...]
 
@@ -23,6 +24,12 @@ class Selection(Struct, frozen=True):
     until: datetime | None = None
     """Observed before this second."""
 
+    def selects(self, record: AnyRecord) -> bool:
+        """Return whether a record of a message of the node belongs to it."""
+        return (self.kind is None or kind(record) == self.kind) and (
+            not self.has_time or self.includes(record.observed_at)
+        )
+
     @property
     def has_time(self) -> bool:
         """Return whether it depends on when a record was observed."""
@@ -37,7 +44,7 @@ class Selection(Struct, frozen=True):
 
 
 def where_of(selection: Selection) -> tuple[str, Bindings]:
-    """Return the SQL condition of a selection and its bindings.
+    """Return the SQL condition of a selection and its bindings, for messages.
 
     When a record was observed is known only once it is decoded, so some that it lets pass do not
     belong to the selection. Since nothing is observed after it is received, what was received
@@ -49,7 +56,8 @@ def where_of(selection: Selection) -> tuple[str, Bindings]:
         terms.append("node = ?")
         bindings.append(selection.node)
     if selection.kind is not None:
-        terms.append("kind = ?")
+        # The message may have records of several kinds, as `record.kinds` writes them.
+        terms.append("instr(',' || kind || ',', ',' || ? || ',') > 0")
         bindings.append(selection.kind)
     if selection.since is not None:
         received_ms = int(selection.since.timestamp()) * 1000 - AHEAD_MS_MAX

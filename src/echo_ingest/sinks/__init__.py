@@ -7,25 +7,30 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from echo_ingest.decode import Decoder
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import AnyRecord, Message
 
 
 class Delivery(Struct, frozen=True, gc=False):
-    """One record on its way to one sink."""
+    """One message on its way to one sink, with its records."""
 
     offset: int
     key: bytes
-    """16 bytes; the same at every attempt, so that a sink can tell a repeat."""
+    """16 bytes; the same at every attempt, so that a sink can tell a repeat. `record_key` makes the
+    key of each record of it."""
     message: Message
-    record: AnyRecord
-    audio_reference: str | None = None
-    """Where the record's clip is kept, such as `s3://bucket/audio/…`: the sink names it instead of
-    sending the bytes. None: the record has no clip, or its bytes are to be delivered with it."""
+    records: tuple[AnyRecord, ...]
+    """At least one. The sink takes all of them, or refuses the message."""
+    decoder: Decoder
+    """What decoded it, for the bytes of its clips."""
+    clip_place: str | None = None
+    """Where its clips are kept, such as `s3://bucket`: the sink names them by `clips.reference_of`
+    instead of sending the bytes. None: it has no clips, or their bytes go with it."""
 
 
 class Refusal(Struct, frozen=True):
-    """A record that the sink will never take as it is; `deliver` parks it."""
+    """A message that the sink will never take as it is; `deliver` parks it."""
 
     index: int
     """Place in the batch that was written."""
@@ -35,6 +40,11 @@ class Refusal(Struct, frozen=True):
     """Which rule of ours says no; None: the other side said no, by a rule that only it knows."""
     field: str | None = None
     """The field that the other side names in its answer, by the name that it has there."""
+
+
+def which_record(index: int, records: int) -> str:
+    """Return the words with which a refusal names one of several records of a message."""
+    return f"record {index + 1:,} of {records:,}: " if records > 1 else ""
 
 
 class Written(Struct, frozen=True):
@@ -115,7 +125,7 @@ class SinkState(Struct, frozen=True, omit_defaults=True):
 
 
 class Sink(Protocol):
-    """A place that takes records in journal order.
+    """A place that takes messages in journal order, each with all of its records.
 
     Like write(2), `write` may settle fewer than it was offered, and at least one: where the other
     side cannot tell a repeat, one call to it is one `write`, so that a crash repeats at most that.
@@ -125,6 +135,8 @@ class Sink(Protocol):
     address: str
     """Where it is, to be shown: no secret is in it."""
     batch_records_max: int
+    """How many messages it is offered at once, and about how many records: a message that goes
+    beyond that is the last one of a batch."""
     is_idempotent: bool
     """A record that is written again changes nothing there; if not, nothing is offered again that
     was taken, unless a person asks for it in words."""

@@ -9,8 +9,9 @@ import hashlib
 import re
 from datetime import UTC
 
-from echo_ingest.decode import clip_bytes
+from echo_ingest.decode import Decoder
 from echo_ingest.record import AnyRecord, Clip, Container, Detection, Message, Recording
+from echo_ingest.sinks import Delivery
 
 CLIP_STORE = "objects"
 """The name of the sink that keeps clips, which the others then only name."""
@@ -33,9 +34,9 @@ def clip_of(record: AnyRecord) -> Clip | None:
     return record.clip if isinstance(record, Detection | Recording) else None
 
 
-def audio_of(message: Message) -> bytes:
-    """Return the bytes of the clip that decode has found in the message."""
-    audio = clip_bytes(message)
+def audio_of(decoder: Decoder, message: Message, index: int) -> bytes:
+    """Return the bytes of the clip that decode has found for a record of the message."""
+    audio = decoder.clip_bytes(message, index)
     assert audio is not None, "the record has a clip, so its message has one"
     return audio
 
@@ -58,6 +59,11 @@ def reference(place: str, record: AnyRecord) -> str | None:
     """Return the URL of the record's clip at `place`, such as `s3://bucket`, if it has one."""
     clip = clip_of(record)
     return None if clip is None else f"{place}/{clip_name(record, clip)}"
+
+
+def reference_of(delivery: Delivery, record: AnyRecord) -> str | None:
+    """Return by which URL a sink names the clip of a record, if it is to name it."""
+    return None if delivery.clip_place is None else reference(delivery.clip_place, record)
 
 
 def _stem(record: AnyRecord, clip: Clip) -> str:

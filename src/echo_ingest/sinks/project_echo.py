@@ -19,14 +19,13 @@ from echo_ingest.record import (
     Clip,
     Container,
     Detection,
-    Message,
     Movement,
     Place,
     Record,
     Recording,
     Telemetry,
 )
-from echo_ingest.sinks import Refusal, clips
+from echo_ingest.sinks import Delivery, Refusal, clips
 
 Schema = Literal["objects", "arrays"]
 Lla = tuple[float, float, float]
@@ -62,9 +61,12 @@ class EventRefused(Exception):
         self.code = code
         self.field = field
 
-    def refusal(self, index: int) -> Refusal:
-        """Return it as the refusal of the record at `index` of a batch."""
-        return Refusal(index, str(self), self.code, self.field)
+    def refusal(self, index: int, which: str = "") -> Refusal:
+        """Return it as the refusal of the message at `index` of a batch.
+
+        `which` names the record that it is about, where the message has several.
+        """
+        return Refusal(index, which + str(self), self.code, self.field)
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):
@@ -217,17 +219,20 @@ def species_of(record: Detection | Movement) -> str:
 
 
 def event_with_clip(
-    detection: Detection, message: Message, schema: Schema, reference: str | None
+    delivery: Delivery, index: int, detection: Detection, schema: Schema
 ) -> bytes | None:
     """Return the body with the clip in it, if there is one; None if the API does not read so much.
 
-    Where there is a `reference`, the body names the clip by it.
+    Where the clip is kept elsewhere, the body names it. `index` is that of the detection in its
+    message.
     """
+    reference = clips.reference_of(delivery, detection)
     if detection.clip is None or reference is not None:
         return event(detection, schema, reference or detection.clip_reference or "")
     if detection.clip.size_bytes * 4 // 3 > JSON_BYTES_MAX:
         return None
-    body = event(detection, schema, base64.b64encode(clips.audio_of(message)).decode("ascii"))
+    audio = clips.audio_of(delivery.decoder, delivery.message, index)
+    body = event(detection, schema, base64.b64encode(audio).decode("ascii"))
     return body if len(body) <= JSON_BYTES_MAX else None
 
 

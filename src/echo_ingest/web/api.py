@@ -12,8 +12,9 @@ from litestar.response import Stream
 
 from echo_ingest.journal.entries import DeadLetterEntry, up_to_bytes
 from echo_ingest.journal.reader import JournalReader, Selection, parked_bytes
+from echo_ingest.record import RECORDS_MAX, RecordId
 from echo_ingest.web.downloads import download
-from echo_ingest.web.lookup import clip_file, entry_at, shown
+from echo_ingest.web.lookup import clip_file, entry_at, one_of, shown
 from echo_ingest.web.problems import AnyRequest, Problem, problem
 from echo_ingest.web.reader import JournalThreads, downloads_in_turn, questions_in_turn
 from echo_ingest.web.schemas import (
@@ -39,6 +40,7 @@ BYTES = "application/octet-stream"
 
 WANTED = {
     "offset": "a whole number from 1",
+    "index": f"a whole number from 0 to {RECORDS_MAX - 1}",
     "number": "a whole number from 1",
     "before": "an offset, a whole number from 1",
     "after": "a whole number from 0",
@@ -53,6 +55,7 @@ Text = Annotated[str | None, QueryParameter()]
 Zoned = Annotated[str | None, QueryParameter(description=ZONED)]
 Day = Annotated[str | None, QueryParameter(description=DAY)]
 Number = Annotated[int, PathParameter(ge=1, le=NUMBER_MAX)]
+Index = Annotated[int, QueryParameter(ge=0, lt=RECORDS_MAX)]
 Before = Annotated[int | None, QueryParameter(ge=1, le=NUMBER_MAX)]
 After = Annotated[int, QueryParameter(ge=0, le=NUMBER_MAX)]
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX)]
@@ -98,35 +101,49 @@ async def list_records(
     before: Before = None,
     limit: Limit = 50,
 ) -> RecordPage:
-    """List records, last received first; `since` and `until` are observed times."""
+    """List records, last received first; `since` and `until` are observed times.
+
+    Those of one message are all on one page, which may then have more than `limit`.
+    """
     selection = Selection(node, kind, _instant("since", since), _instant("until", until))
 
-    def question(reader: JournalReader) -> list[StoredRecord]:
-        entries = reader.newest(selection, limit, before)
-        return [shown(reader, entry, journal.decoder) for entry in entries]
+    def question(reader: JournalReader) -> RecordPage:
+        records: list[StoredRecord] = []
+        following: int | None = None
+        for entry in reader.newest(selection, limit, before):
+            records += shown(reader, entry, journal.decoder, selection)
+            following = entry.offset
+            if len(records) >= limit:  # several of one message count as several
+                break
+        return RecordPage(records, following)
 
-    records = await journal.ask(question)
-    return RecordPage(records, records[-1].offset if records else None)
+    return await journal.ask(question)
 
 
 @get("/records/{offset:int}", raises=[NotFoundException])
-async def show_record(journal: Journal, offset: Number) -> StoredRecord:
-    """Show one record."""
-    return await journal.ask(
-        lambda reader: shown(reader, entry_at(reader, offset), journal.decoder)
-    )
+async def show_record(journal: Journal, offset: Number, index: Index = 0) -> StoredRecord:
+    """Show one record; `index` is its place in its message."""
+
+    def question(reader: JournalReader) -> StoredRecord:
+        records = shown(reader, entry_at(reader, offset), journal.decoder)
+        return one_of(records, RecordId(offset, index))
+
+    return await journal.ask(question)
 
 
 @get("/records/{offset:int}/clip", raises=[NotFoundException])
-async def download_clip(request: AnyRequest, journal: Journal, offset: Number) -> Stream:
+async def download_clip(
+    request: AnyRequest, journal: Journal, offset: Number, index: Index = 0
+) -> Stream:
     """Download a record's audio file, byte for byte as the device sent it, or a part of it."""
-    file = await journal.ask(lambda reader: clip_file(reader, offset, journal.decoder))
+    record = RecordId(offset, index)
+    file = await journal.ask(lambda reader: clip_file(reader, record, journal.decoder))
     return download(file.audio, file.media_type, file.name, request.headers)
 
 
 @get("/records/{offset:int}/payload", media_type=BYTES, raises=[NotFoundException])
 async def download_record_payload(journal: Journal, offset: Number) -> Stream:
-    """Download the message of a record, as it came."""
+    """Download the message, as it came."""
     payload = await journal.ask(lambda reader: entry_at(reader, offset).message.payload)
     return download(payload, BYTES, f"record-{offset}.bin")
 

@@ -1,14 +1,17 @@
 """One record, or its clip, by its place in the journal; or the reason why it is not there."""
 
+from collections.abc import Sequence
+
 from litestar.exceptions import NotFoundException
 from msgspec import Struct
 
 from echo_ingest.decode import Decoder
+from echo_ingest.formatting import counted
 from echo_ingest.journal import Entry
-from echo_ingest.journal.reader import JournalReader
-from echo_ingest.record import AnyRecord
+from echo_ingest.journal.reader import JournalReader, Selection
+from echo_ingest.record import AnyRecord, RecordId
 from echo_ingest.sinks import clips
-from echo_ingest.web.schemas import StoredRecord, stored_record
+from echo_ingest.web.schemas import EVERYTHING, StoredRecord, stored_records
 
 
 class ClipFile(Struct, frozen=True):
@@ -34,30 +37,42 @@ def entry_at(reader: JournalReader, offset: int) -> Entry:
     return entry
 
 
-def shown(reader: JournalReader, entry: Entry, decoder: Decoder) -> StoredRecord:
-    """Return the record of `entry`, decoded, with the place where its clip is also kept."""
+def shown(
+    reader: JournalReader, entry: Entry, decoder: Decoder, selection: Selection = EVERYTHING
+) -> list[StoredRecord]:
+    """Return the selected records of `entry`, decoded, with the place where clips are also kept."""
     place = reader.place_of(clips.CLIP_STORE, entry.offset)
-    return stored_record(entry, decoder, place)
+    return stored_records(entry, decoder, place, selection)
 
 
-def clip_file(reader: JournalReader, offset: int, decoder: Decoder) -> ClipFile:
+def one_of(records: Sequence[StoredRecord], record: RecordId) -> StoredRecord:
+    """Return one of the records of a message; raise `NotFoundException` if it has none such."""
+    if record.index >= len(records):
+        raise NotFoundException(
+            f"message {record.offset} has {counted(len(records), 'records')}, and none with the "
+            f"index {record.index}: they are counted from 0"
+        )
+    return records[record.index]
+
+
+def clip_file(reader: JournalReader, record: RecordId, decoder: Decoder) -> ClipFile:
     """Return the clip of a record; raise `NotFoundException` if it has none."""
-    entry = entry_at(reader, offset)
-    stored = shown(reader, entry, decoder)
+    entry = entry_at(reader, record.offset)
+    stored = one_of(shown(reader, entry, decoder), record)
     if stored.record is None:
-        raise NotFoundException(f"record {offset} cannot be read: {stored.problem}")
+        raise NotFoundException(f"record {record} cannot be read: {stored.problem}")
     clip = clips.clip_of(stored.record)
     if clip is None:
-        raise NotFoundException(_no_clip(stored.record, offset))
+        raise NotFoundException(_no_clip(stored.record, record))
     return ClipFile(
-        clips.audio_of(entry.message),
+        clips.audio_of(decoder, entry.message, record.index),
         clips.CONTENT_TYPES[clip.container],
-        f"record-{offset}.{clip.container}",
+        f"record-{record}.{clip.container}",
     )
 
 
-def _no_clip(record: AnyRecord, offset: int) -> str:
+def _no_clip(record: AnyRecord, which: RecordId) -> str:
     reference = getattr(record, "clip_reference", None)
     if reference is None:
-        return f"record {offset} has no clip"
-    return f"record {offset} has no clip; the device says that it keeps it as {reference!r:.200}"
+        return f"record {which} has no clip"
+    return f"record {which} has no clip; the device says that it keeps it as {reference!r:.200}"

@@ -7,21 +7,25 @@ from msgspec import Struct
 from echo_ingest.decode import Decoder
 from echo_ingest.formatting import utc
 from echo_ingest.journal import Entry
-from echo_ingest.journal.decoding import Unreadable, decode_entry
+from echo_ingest.journal.decoding import Unreadable, decode_entry, selected
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.node_days import NodeDay
-from echo_ingest.journal.reader import Parked
-from echo_ingest.record import AnyRecord, memory_bytes
+from echo_ingest.journal.reader import Parked, Selection
+from echo_ingest.record import AnyRecord, memory_bytes, record_key
 from echo_ingest.sinks import clips
+
+EVERYTHING = Selection()
 
 
 class StoredRecord(Struct, frozen=True):
     """One record, decoded from the message as it came."""
 
     offset: int
-    """Its place in the journal: 1, 2, 3 … in order of arrival."""
+    """The place of its message in the journal: 1, 2, 3 … in order of arrival."""
+    index: int
+    """Its place among the records of the message: 0, 1, 2 …"""
     key: str
-    """Hex; the same message always gets the same key."""
+    """Hex; the same record of the same message always gets the same key."""
     received_at: datetime
     topic: str
     record: AnyRecord | None
@@ -32,7 +36,7 @@ class StoredRecord(Struct, frozen=True):
 
 
 class RecordPage(Struct, frozen=True):
-    """Records, newest first."""
+    """Records, newest first; those of one message in their order there, all on one page."""
 
     records: list[StoredRecord]
     next: int | None
@@ -105,24 +109,48 @@ class NodeDays(Struct, frozen=True):
     """There are more than fit into one answer: name a node, or a later `since`."""
 
 
-def stored_record(entry: Entry, decoder: Decoder, place: str | None) -> StoredRecord:
-    """Decode `entry` again, or say why it cannot be decoded; `place` keeps its clip, if any."""
-    message = entry.message
-    record, problem, reference = None, None, None
+def stored_records(
+    entry: Entry,
+    decoder: Decoder,
+    place: str | None,
+    selection: Selection = EVERYTHING,
+) -> list[StoredRecord]:
+    """Decode the selected records of `entry` again, or say why they cannot be decoded.
+
+    `place` keeps their clips, if any.
+    """
     decoded = decode_entry(decoder, entry)
     if isinstance(decoded, Unreadable):
-        problem = decoded.render()
-    else:
-        record = decoded
-        reference = clips.reference(place, record) if place is not None else None
+        return [_stored(entry, 0, None, decoded.render(), None)]
+    return [
+        _stored(
+            entry,
+            index,
+            record,
+            None,
+            clips.reference(place, record) if place is not None else None,
+        )
+        for index, record in selected(selection, decoded)
+    ]
+
+
+def _stored(
+    entry: Entry,
+    index: int,
+    record: AnyRecord | None,
+    problem: str | None,
+    audio_reference: str | None,
+) -> StoredRecord:
+    message = entry.message
     return StoredRecord(
         offset=entry.offset,
-        key=entry.key.hex(),
+        index=index,
+        key=record_key(entry.key, index).hex(),
         received_at=utc(message.received_at_ms),
         topic=message.topic,
         record=record,
         problem=problem,
-        audio_reference=reference,
+        audio_reference=audio_reference,
     )
 
 

@@ -185,29 +185,34 @@ class Deliver:
 
     async def _offer(self, entries: list[Entry], stopping: asyncio.Event) -> float:
         """Offer entries and settle the result; return how many seconds to wait before the next."""
-        batch, unfit = self._fit(entries)
-        parked = entries[len(batch)].offset if unfit is not None else 0
-        while batch:
-            if stopping.is_set() or self._journal.is_paused(self.name):
+        while entries:
+            batch, unfit = self._fit(entries)
+            entries = entries[len(batch) :]
+            while batch:
+                if stopping.is_set() or self._journal.is_paused(self.name):
+                    return 0.0
+                try:
+                    written = await self._sink.write(batch)
+                except Unavailable as error:
+                    return self._postpone(error)
+                assert 1 <= written.count <= len(batch), "a sink settles at least one, at most all"
+                refusals = {
+                    batch[refusal.index].offset: Refused(
+                        refusal.reason, refusal.code, refusal.field
+                    )
+                    for refusal in written.refusals
+                }
+                counted = await self._settle(
+                    [d.offset for d in batch[: written.count]], refusals, written.place
+                )
+                self._recover()
+                if counted < written.count:  # somebody has moved the cursor: read again
+                    return 0.0
+                batch = batch[written.count :]
+            if unfit is not None:
+                parked = entries[0].offset
+                await self._settle([parked], {parked: unfit})
                 return 0.0
-            try:
-                written = await self._sink.write(batch)
-            except Unavailable as error:
-                return self._postpone(error)
-            assert 1 <= written.count <= len(batch), "a sink settles at least one, at most all"
-            refusals = {
-                batch[refusal.index].offset: Refused(refusal.reason, refusal.code, refusal.field)
-                for refusal in written.refusals
-            }
-            counted = await self._settle(
-                [d.offset for d in batch[: written.count]], refusals, written.place
-            )
-            self._recover()
-            if counted < written.count:  # somebody has moved the cursor: read again
-                return 0.0
-            batch = batch[written.count :]
-        if unfit is not None:
-            await self._settle([parked], {parked: unfit})
         return 0.0
 
     async def _settle(
@@ -238,19 +243,27 @@ class Deliver:
         return counted
 
     def _fit(self, entries: list[Entry]) -> tuple[list[Delivery], Refused | None]:
-        """Return the leading entries that can be offered, and why the next one cannot."""
+        """Return the leading entries to offer together, and why the next one cannot be offered.
+
+        There are more of them where a batch has as many records as the sink is to be offered.
+        """
         batch: list[Delivery] = []
+        left = self._sink.batch_records_max
         for entry in entries:
-            record = decode_entry(self._decoder, entry)
-            if isinstance(record, Unreadable):
-                return batch, Refused(record.detail, record.code)
-            reference = None
-            if self._clip_store is not None and clips.clip_of(record) is not None:
+            records = decode_entry(self._decoder, entry)
+            if isinstance(records, Unreadable):
+                return batch, Refused(records.detail, records.code)
+            place = None
+            if self._clip_store is not None and any(map(clips.clip_of, records)):
                 place = self._journal.place_of(self._clip_store.name, entry.offset)
                 if place is None:
                     return batch, self._why_no_place(self._clip_store.name, entry.offset)
-                reference = clips.reference(place, record)
-            batch.append(Delivery(entry.offset, entry.key, entry.message, record, reference))
+            batch.append(
+                Delivery(entry.offset, entry.key, entry.message, records, self._decoder, place)
+            )
+            left -= len(records)
+            if left <= 0:
+                break
         return batch, None
 
     def _why_no_place(self, clip_store: str, offset: int) -> Refused:

@@ -2,7 +2,8 @@
 
 The API cannot tell a repeat: a POST repeated after a lost reply makes a second event. So one
 `write` is one such call, and a crash repeats at most that one; only a detection whose clip is too
-large for an event takes two (upload, then event). `project_echo` has what is sent, `replies` what
+large for an event takes two (upload, then event), and a message of several records at least one for
+each that does not fit into the same bulk call. `project_echo` has what is sent, `replies` what
 answers mean, and docs/echo-api.md describes both to people.
 
 - A detection whose label names no animal needs no call: the API has no place for it.
@@ -16,23 +17,40 @@ answers mean, and docs/echo-api.md describes both to people.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from itertools import takewhile
 from urllib.parse import quote
 
 import aiohttp
-import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from echo_ingest import __version__
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Clip, Detection, Movement, Recording, Telemetry
+from echo_ingest.record import (
+    AnyRecord,
+    Clip,
+    Detection,
+    Movement,
+    Recording,
+    Telemetry,
+    record_key,
+)
 from echo_ingest.settings import certificates
 from echo_ingest.settings.certificates import why_untrusted
-from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips, project_echo
+from echo_ingest.sinks import (
+    Cause,
+    Delivery,
+    Refusal,
+    Unavailable,
+    Written,
+    clips,
+    project_echo,
+    which_record,
+)
 from echo_ingest.sinks.echo_api import replies
 from echo_ingest.sinks.echo_api.replies import Reply
 from echo_ingest.sinks.project_echo import EventRefused, Schema
@@ -67,22 +85,64 @@ log = structlog.get_logger("echo_api")
 
 
 class HeadOfLine:
-    """The record at the head of the line, and what has been tried for it so far."""
+    """The message at the head of the line, and what has been tried for it so far."""
 
     def __init__(self, key: bytes) -> None:
         self.key = key
+        self.past = 0
+        """How many of its records have been taken, or refused."""
+        self.refusals: list[Refusal] = []
+        self._begin_record()
+
+    def _begin_record(self) -> None:
         self.failures = 0
         self.heartbeat_settled = False
         self.audio: str | None = None
-        """The id of its clip, once that has been uploaded; an event may name it by this."""
+        """The id of the record's clip, once that is uploaded; an event may name it by this."""
+
+    def pass_record(self) -> None:
+        """Go on with the next record."""
+        self.past += 1
+        self._begin_record()
+
+
+class PendingRecord(Struct, frozen=True, gc=False):
+    """A record on its way, with its message."""
+
+    delivery: Delivery
+    index: int
+
+    @property
+    def record(self) -> AnyRecord:
+        """Return the record itself."""
+        return self.delivery.records[self.index]
+
+    @property
+    def key(self) -> bytes:
+        """Return the key by which a repeat could be told."""
+        return record_key(self.delivery.key, self.index)
+
+    @property
+    def which(self) -> str:
+        """Return the words that name it in a refusal."""
+        return which_record(self.index, len(self.delivery.records))
 
 
 class BulkEvent(Struct, frozen=True, gc=False):
     """A detection in a bulk call."""
 
-    index: int
-    """Its place in the batch."""
+    place: int
+    """The place of its message in the batch."""
+    pending: PendingRecord
     body: bytes
+
+
+class BulkCall(Struct, gc=False):
+    """The detections of one bulk call."""
+
+    events: list[BulkEvent]
+    whole: int
+    """How many leading messages of the batch it completes; 0: it has a part of the first."""
 
 
 class EchoApi:
@@ -122,23 +182,28 @@ class EchoApi:
     # ------------------------------------------------------------------ the Sink protocol
 
     async def write(self, batch: Sequence[Delivery]) -> Written:
-        """Settle the first record, or the leading detections together; or raise `Unavailable`."""
+        """Settle the first message, or the leading detections together; or raise `Unavailable`.
+
+        What has been taken of a message is not repeated as long as nothing comes before it.
+        """
         silent = sum(1 for _ in takewhile(_needs_no_call, batch))
         if silent:
             return Written(silent)
-        events = self._leading_events(batch)
-        if len(events) > 1:
-            written = await self._write_many(batch, events)
-            if written is not None:
-                return written
         delivery = batch[0]
         if self._head.key != delivery.key:
             self._head = HeadOfLine(delivery.key)
-        try:
-            await self._deliver(delivery)
-        except EventRefused as refused:
-            return Written(1, (refused.refusal(0),))
-        return Written(1)
+        while self._head.past < len(delivery.records):
+            call = self._bulk_call(batch)
+            if len(call.events) < 2:
+                await self._write_one(PendingRecord(delivery, self._head.past))
+            elif (refusals := await self._write_many(batch, call)) is None:
+                continue
+            elif call.whole:
+                self._head = HeadOfLine(b"")
+                return Written(call.whole, refusals)
+        refusals = _refusals_by_message(self._head.refusals, batch)
+        self._head = HeadOfLine(b"")
+        return Written(1, refusals)
 
     async def probe(self) -> None:
         """Find out if the API is there, has its database, and lets us in; store nothing.
@@ -164,44 +229,54 @@ class EchoApi:
 
     # ------------------------------------------------------------------ which call
 
-    async def _deliver(self, delivery: Delivery) -> None:
-        match delivery.record:
+    async def _write_one(self, pending: PendingRecord) -> None:
+        """Pass the record at the head of the line; raise `Unavailable` if that is not possible."""
+        if not project_echo.is_sound_of_no_animal(pending.record):
+            try:
+                await self._deliver(pending)
+            except EventRefused as refused:
+                self._head.refusals.append(refused.refusal(0, pending.which))
+        self._head.pass_record()
+
+    async def _deliver(self, pending: PendingRecord) -> None:
+        match pending.record:
             case Detection() as detection:
-                await self._deliver_event(delivery, detection)
+                await self._deliver_event(pending, detection)
             case Recording() as recording:
-                await self._deliver_recording(delivery, recording)
+                await self._deliver_recording(pending, recording)
             case Telemetry() as telemetry:
-                await self._deliver_heartbeat(delivery, telemetry)
+                await self._deliver_heartbeat(pending, telemetry)
             case Movement() as movement:
                 body = project_echo.movement(movement)
-                await self._judge(await self._call("POST", MOVEMENT, body, delivery.key))
+                await self._judge(await self._call("POST", MOVEMENT, body, pending.key))
 
-    async def _deliver_event(self, delivery: Delivery, detection: Detection) -> None:
+    async def _deliver_event(self, pending: PendingRecord, detection: Detection) -> None:
         body = project_echo.event_with_clip(
-            detection, delivery.message, self._schema, delivery.audio_reference
+            pending.delivery, pending.index, detection, self._schema
         )
         if body is None:
             assert detection.clip is not None
             if self._head.audio is None:
-                reply = await self._upload(delivery, detection.clip)
+                reply = await self._upload(pending, detection, detection.clip)
                 self._head.audio = replies.upload_reference(reply.body)
             body = project_echo.event(detection, self._schema, self._head.audio)
-        await self._judge(await self._call("POST", EVENT, body, delivery.key), is_event=True)
+        await self._judge(await self._call("POST", EVENT, body, pending.key), is_event=True)
 
-    async def _deliver_recording(self, delivery: Delivery, recording: Recording) -> None:
+    async def _deliver_recording(self, pending: PendingRecord, recording: Recording) -> None:
         has_heartbeat = recording.health is not None and project_echo.node_id(recording) is not None
         if has_heartbeat and not self._head.heartbeat_settled:
             try:
-                await self._deliver_heartbeat(delivery, recording)
+                await self._deliver_heartbeat(pending, recording)
             except EventRefused as refused:  # the audio is worth keeping without it
-                log.warning("heartbeat refused", offset=delivery.offset, reason=str(refused))
+                offset = pending.delivery.offset
+                log.warning("heartbeat refused", offset=offset, reason=str(refused))
             self._head.heartbeat_settled = True
-        if (
-            delivery.audio_reference is None
-        ):  # else the clip is kept elsewhere, and no call names it
-            await self._upload(delivery, recording.clip)
+        if pending.delivery.clip_place is None:  # else no call names the clip
+            await self._upload(pending, recording, recording.clip)
 
-    async def _deliver_heartbeat(self, delivery: Delivery, record: Telemetry | Recording) -> None:
+    async def _deliver_heartbeat(
+        self, pending: PendingRecord, record: Telemetry | Recording
+    ) -> None:
         node = project_echo.require_node_id(record)
         if not node.strip("."):
             raise EventRefused(
@@ -210,61 +285,67 @@ class EchoApi:
                 ReasonCode.NODE_ID_MISSING,
             )
         path = f"/iot/nodes/{quote(node, safe='')}/heartbeat"
-        reply = await self._call("PUT", path, project_echo.heartbeat(record), delivery.key)
+        reply = await self._call("PUT", path, project_echo.heartbeat(record), pending.key)
         unknown = f"register the node {node!r} at the Echo API, then replay"
         if reply.status == 500 and HIDDEN_404.search(replies.plain_words(reply.body)):
             raise EventRefused(f"{reply.text()}: {unknown}", ReasonCode.NODE_UNKNOWN_TO_SINK)
         await self._judge(reply, remedy_of_404=unknown, code_of_404=ReasonCode.NODE_UNKNOWN_TO_SINK)
 
-    async def _upload(self, delivery: Delivery, clip: Clip) -> Reply:
+    async def _upload(
+        self, pending: PendingRecord, record: Detection | Recording, clip: Clip
+    ) -> Reply:
         project_echo.check_upload(clip)
         assert clip.container != "ogg"
+        delivery = pending.delivery
         form = aiohttp.FormData()
         form.add_field(
             "file",
-            BytesIO(clips.audio_of(delivery.message)),
-            filename=project_echo.upload_name(delivery.record, clip),
+            BytesIO(clips.audio_of(delivery.decoder, delivery.message, pending.index)),
+            filename=project_echo.upload_name(record, clip),
             content_type=project_echo.CONTENT_TYPES[clip.container],
         )
-        reply = await self._call("POST", UPLOAD, form, delivery.key, body_bytes=clip.size_bytes)
+        reply = await self._call("POST", UPLOAD, form, pending.key, body_bytes=clip.size_bytes)
         await self._judge(reply)
         return reply
 
     # ------------------------------------------------------------------ many detections at once
 
-    def _leading_events(self, batch: Sequence[Delivery]) -> list[BulkEvent]:
-        """Return the leading detections that fit one bulk call; it wants arrays.
+    def _bulk_call(self, batch: Sequence[Delivery]) -> BulkCall:
+        """Return the call with the leading detections, as many as fit; it wants arrays.
 
-        What needs no call may stand between them.
+        What needs no call may stand between them. Messages are not divided, unless the first does
+        not fit into one call.
         """
-        events: list[BulkEvent] = []
-        size_bytes = len("[")
+        call = BulkCall([], 0)
         if not self._has_bulk:
-            return events
-        for index, delivery in enumerate(batch[:BULK_EVENTS_MAX]):
-            record = delivery.record
-            if _needs_no_call(delivery):
-                continue
-            if delivery.offset <= self._singly_through or not isinstance(record, Detection):
+            return call
+        left_bytes = project_echo.JSON_BYTES_MAX - len("[")
+        for place, delivery in enumerate(batch[:BULK_EVENTS_MAX]):
+            if delivery.offset <= self._singly_through:
                 break
-            try:
-                body = project_echo.event_with_clip(
-                    record, delivery.message, "arrays", delivery.audio_reference
-                )
-            except EventRefused:
+            first = 0 if place else self._head.past
+            events_max = BULK_EVENTS_MAX - len(call.events)
+            events, is_whole = _leading_events(place, delivery, first, events_max, left_bytes)
+            if not is_whole and place:
                 break
-            size_bytes += len(body or b"") + len(",")
-            if body is None or size_bytes > project_echo.JSON_BYTES_MAX:
+            call.events += events
+            if not is_whole:
                 break
-            events.append(BulkEvent(index, body))
-        return events
+            if events:
+                call.whole = place + 1
+            left_bytes -= sum(len(each.body) + len(",") for each in events)
+        return call
 
     async def _write_many(
-        self, batch: Sequence[Delivery], events: Sequence[BulkEvent]
-    ) -> Written | None:
-        """Settle all of `events` with one call; return None if they are to go one by one."""
-        keys = b"".join(batch[each.index].key for each in events)
-        count = events[-1].index + 1
+        self, batch: Sequence[Delivery], call: BulkCall
+    ) -> tuple[Refusal, ...] | None:
+        """Make the call; return what it refuses of the messages that it completes.
+
+        Of a part of the first message, what is refused is kept until the rest is past. Return None
+        if the events are to go one by one.
+        """
+        events = call.events
+        keys = b"".join(each.pending.key for each in events)
         reply = await self._call(
             "POST",
             BULK,
@@ -285,18 +366,21 @@ class EchoApi:
                 )
             if len(refusals) < len(events):
                 self._failures_max = FAILURES_MAX
-                return Written(
-                    count,
-                    tuple(
-                        msgspec.structs.replace(each, index=events[each.index].index)
-                        for each in refusals
-                    ),
-                )
+                self._head.refusals += [
+                    replace(
+                        each,
+                        index=events[each.index].place,
+                        reason=events[each.index].pending.which + each.reason,
+                    )
+                    for each in refusals
+                ]
+                self._head.past = events[-1].pending.index + 1
+                return _refusals_by_message(self._head.refusals, batch)
         elif reply.status in (401, 403, 404, 405):  # an event shows if it is only this call
             self._has_bulk = False
         elif reply.status != 500:
             _raise_for_the_world(reply)
-        self._singly_through = batch[count - 1].offset
+        self._singly_through = batch[events[-1].place].offset
         if reply.status == 500:
             raise _unavailable(reply, Cause.ANSWERS_ERRORS)
         return None
@@ -416,9 +500,52 @@ class EchoApi:
             ) from None
 
 
+def _leading_events(
+    place: int, delivery: Delivery, first: int, events_max: int, bytes_max: int
+) -> tuple[list[BulkEvent], bool]:
+    """Return the leading events of a message from record `first`, and whether these are all.
+
+    `events_max` and `bytes_max` are what is left of the call.
+    """
+    events: list[BulkEvent] = []
+    for index in range(first, len(delivery.records)):
+        record = delivery.records[index]
+        if project_echo.is_sound_of_no_animal(record):
+            continue
+        if not isinstance(record, Detection) or len(events) == events_max:
+            return events, False
+        try:
+            body = project_echo.event_with_clip(delivery, index, record, "arrays")
+        except EventRefused:
+            return events, False
+        bytes_max -= len(body or b"") + len(",")
+        if body is None or bytes_max < 0:
+            return events, False
+        events.append(BulkEvent(place, PendingRecord(delivery, index), body))
+    return events, True
+
+
+def _refusals_by_message(
+    of_records: Iterable[Refusal], batch: Sequence[Delivery]
+) -> tuple[Refusal, ...]:
+    """Return one refusal for each message of which a record was refused."""
+    by_message: dict[int, list[Refusal]] = {}
+    for each in of_records:
+        by_message.setdefault(each.index, []).append(each)
+    refusals: list[Refusal] = []
+    for place, (first, *others) in by_message.items():
+        reason, taken = first.reason, len(batch[place].records) - 1 - len(others)
+        if others:
+            reason += f"; it refused {len(others):,} more of the message"
+        if taken:
+            reason += f"; it took {taken:,} of the message, and a replay sends these again"
+        refusals.append(replace(first, reason=reason))
+    return tuple(refusals)
+
+
 def _needs_no_call(delivery: Delivery) -> bool:
-    """Return whether the API has no call for the record, and nobody has to do anything about it."""
-    return project_echo.is_sound_of_no_animal(delivery.record)
+    """Return whether the API has no call for a message, and nobody has to do anything about it."""
+    return all(map(project_echo.is_sound_of_no_animal, delivery.records))
 
 
 def _raise_for_the_world(reply: Reply) -> None:

@@ -3,8 +3,8 @@
 One `write` is a bulk of unordered updates for each collection that the batch needs, confirmed by a
 majority of the servers and on their disks (`w: majority`, `j: true`).
 
-- A record's own document is only ever inserted (`$setOnInsert`), under an id made from its message
-  key. So a repeat changes nothing, not even what the HMI has changed meanwhile.
+- A record's own document is only ever inserted (`$setOnInsert`), under an id made from its key. So
+  a repeat changes nothing, not even what the HMI has changed meanwhile.
 - Species and nodes that a record names are written before it; those that exist stay as they are.
 - What a node reports about itself replaces its earlier reports, never later ones.
 - Writes that the server refuses are refused one by one, in its words; any other error, such as no
@@ -115,10 +115,10 @@ class MongoDb:
 async def _send(
     database: AsyncDatabase[Fields], writes: Sequence[Write], refused: dict[int, Refusal]
 ) -> None:
-    """Send the writes except for records in `refused`, and add those that are refused now."""
+    """Send the writes except for messages in `refused`, and add those that are refused now."""
     collections: dict[str, list[Write]] = {}
     for each in writes:
-        if not refused.keys() >= set(each.records):
+        if not refused.keys() >= set(each.deliveries):
             collections.setdefault(each.collection, []).append(each)
     for name, group in collections.items():
         requests = [
@@ -134,16 +134,19 @@ async def _send(
         new = {upserted["index"] for upserted in result["upserted"]}
         old = [each for place, each in enumerate(group) if place not in new | refusals.keys()]
         for place, reason in refusals.items():
-            refused.update({index: Refusal(index, reason) for index in group[place].records})
-        refused |= await _taken(database, name, [each for each in old if each.key])
+            write = group[place]
+            for index in write.deliveries:
+                refused.setdefault(index, Refusal(index, write.which + reason))
+        for refusal in await _taken(database, name, [each for each in old if each.key]):
+            refused.setdefault(refusal.index, refusal)
 
 
 async def _taken(
     database: AsyncDatabase[Fields], name: str, writes: Sequence[Write]
-) -> dict[int, Refusal]:
+) -> list[Refusal]:
     """Return a refusal for each write whose document is another record's, or somebody else's."""
     if not writes:
-        return {}
+        return []
     others = database[name].find(
         {
             "_id": {"$in": [each.id for each in writes]},
@@ -152,13 +155,13 @@ async def _taken(
         {"_id": 1},
     )
     ids = {str(other["_id"]) async for other in others}
-    return {
-        each.records[0]: Refusal(
-            each.records[0],
-            f"{name} has another document with the _id {each.id}: give that one another _id, then "
-            "replay",
+    return [
+        Refusal(
+            each.deliveries[0],
+            f"{each.which}{name} has another document with the _id {each.id}: give that one "
+            "another _id, then replay",
             ReasonCode.NAME_TAKEN_AT_SINK,
         )
         for each in writes
         if str(each.id) in ids
-    }
+    ]

@@ -27,8 +27,9 @@ from echo_ingest.record import (
     Place,
     Recording,
     Telemetry,
+    record_key,
 )
-from echo_ingest.sinks import Delivery, Refusal, clips, project_echo
+from echo_ingest.sinks import Delivery, Refusal, clips, project_echo, which_record
 from echo_ingest.sinks.project_echo import EventRefused, Schema
 
 EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES = (
@@ -57,18 +58,27 @@ class Write(Struct, frozen=True, gc=False):
 
     collection: str
     id: ObjectId | str
-    records: tuple[int, ...]
-    """Places in the batch of the records that need it."""
+    deliveries: tuple[int, ...]
+    """Places in the batch of the messages that need it."""
     update: Mapping[str, object]
     condition: Mapping[str, object] = {}
     """What else must be true of the document."""
     key: str = ""
-    """The message key in hex, if the document is this record's own."""
+    """The key of the record in hex, if the document is its own."""
+    which: str = ""
+    """Then the words that name it, where its message has several."""
 
     @property
     def is_upsert(self) -> bool:
         """Whether the document is created if it is missing."""
         return not self.condition
+
+
+class Report(Struct, frozen=True, gc=False):
+    """A record in which a node reports about itself."""
+
+    delivery: Delivery
+    record: AnyRecord
 
 
 class WritePlan(Struct, frozen=True, gc=False):
@@ -87,26 +97,31 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
     refusals: list[Refusal] = []
     joins: dict[tuple[str, str], list[int]] = {}
     documents: list[Write] = []
-    reports: dict[str, tuple[Delivery, list[int]]] = {}
+    reports: dict[str, tuple[Report, list[int]]] = {}
     places: dict[str, tuple[Place, list[int]]] = {}
     for index, delivery in enumerate(batch):
-        record = delivery.record
+        before, number = len(documents), 0
+        reported_now: list[tuple[str, Report]] = []
         try:
-            documents.extend(_own_documents(index, delivery, schema))
-            reporter = _reporter(record)
-        except EventRefused as refused:
-            refusals.append(refused.refusal(index))
+            for number, record in enumerate(delivery.records):
+                documents.extend(_own_documents(index, delivery, number, record, schema))
+                if (reporter := _reporter(record)) is not None:
+                    reported_now.append((reporter, Report(delivery, record)))
+        except EventRefused as refused:  # then nothing of the message is written
+            del documents[before:]
+            refusals.append(refused.refusal(index, which_record(number, len(delivery.records))))
             continue
-        for name in _joined(record):
-            joins.setdefault(name, []).append(index)
-        node = project_echo.node_id(record)
-        if node is not None and record.place is not None and (NODES, node) in joins:
-            places.setdefault(node, (record.place, []))[1].append(index)
-        if reporter is not None:
-            newest, indexes = reports.setdefault(reporter, (delivery, []))
-            indexes.append(index)
-            if _is_newer(delivery, newest):
-                reports[reporter] = (delivery, indexes)
+        for record in delivery.records:
+            for name in _joined(record):
+                _add(joins.setdefault(name, []), index)
+            node = project_echo.node_id(record)
+            if node is not None and record.place is not None and (NODES, node) in joins:
+                _add(places.setdefault(node, (record.place, []))[1], index)
+        for reporter, report in reported_now:
+            newest, indexes = reports.setdefault(reporter, (report, []))
+            _add(indexes, index)
+            if _is_newer(report, newest):
+                reports[reporter] = (report, indexes)
     located = [_location(node, place, tuple(i)) for node, (place, i) in places.items()]
     reported = [
         write
@@ -121,6 +136,12 @@ def plan(batch: Sequence[Delivery], schema: Schema) -> WritePlan:
     return WritePlan(refusals, joined, documents + located + reported)
 
 
+def _add(indexes: list[int], index: int) -> None:
+    """Add an index once, however many records of the message need the write."""
+    if not indexes or indexes[-1] != index:
+        indexes.append(index)
+
+
 def document_id(key: bytes) -> ObjectId:
     """Make an `ObjectId`, as the HMI asks for, of the record's time and 8 bytes of its hash.
 
@@ -131,30 +152,32 @@ def document_id(key: bytes) -> ObjectId:
     return ObjectId(key[:12])
 
 
-def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[Write]:
+def _own_documents(
+    index: int, delivery: Delivery, number: int, record: AnyRecord, schema: Schema
+) -> Iterator[Write]:
     """Yield the record's own document.
 
     Telemetry has none, nor has a sound of no animal without its clip: the Echo Store has no
     collection for them. Raises `EventRefused`.
     """
-    match delivery.record:
+    match record:
         case Detection() as sound if project_echo.is_sound_of_no_animal(sound):
             if sound.clip is None:
                 return
             project_echo.check_finite(sound)
-            fields = _upload(sound, sound.clip, delivery, schema) | {
+            fields = _upload(sound, sound.clip, delivery, number, schema) | {
                 "label": sound.species,
                 "observationType": sound.observation_type,
             }
             collection = AUDIO_UPLOADS
         case Detection() as detection:
-            audio = _audio(delivery, detection.clip) or detection.clip_reference or ""
+            audio = _audio(delivery, number, detection) or detection.clip_reference or ""
             form = project_echo.event_form(detection, schema, audio)
             fields = msgspec.to_builtins(form, builtin_types=(datetime,))
             collection = EVENTS
         case Recording() as recording:
             project_echo.check_finite(recording)
-            fields = _upload(recording, recording.clip, delivery, schema)
+            fields = _upload(recording, recording.clip, delivery, number, schema)
             collection = AUDIO_UPLOADS
         case Movement() as movement:
             project_echo.check_finite(movement)
@@ -167,11 +190,15 @@ def _own_documents(index: int, delivery: Delivery, schema: Schema) -> Iterator[W
             collection = MOVEMENTS
         case _:
             return
-    key = delivery.key.hex()
-    document = _encoded(fields | _quality(delivery.record) | {"messageKey": key})
-    yield Write(
-        collection, document_id(delivery.key), (index,), {"$setOnInsert": document}, key=key
-    )
+    key, which = delivery.key, ""
+    if len(delivery.records) > 1:
+        key = record_key(key, number)
+        which = which_record(number, len(delivery.records))
+        fields["recordIndex"] = number
+    fields["messageKey"] = key.hex()
+    document = _encoded(fields | _quality(record))
+    update = {"$setOnInsert": document}
+    yield Write(collection, document_id(key), (index,), update, key=key.hex(), which=which)
 
 
 def _quality(record: AnyRecord) -> Fields:
@@ -209,16 +236,18 @@ def _check_size(size_bytes: int) -> None:
         )
 
 
-def _audio(delivery: Delivery, clip: Clip | None) -> str:
-    """Return the clip in base64, as the API keeps it, or its address; "" without a clip."""
-    if clip is None or delivery.audio_reference is not None:
-        return delivery.audio_reference or ""
+def _audio(delivery: Delivery, number: int, record: Detection | Recording) -> str:
+    """Return a record's clip in base64, or its address; "" without one. Raises `EventRefused`."""
+    clip = record.clip
+    if clip is None or delivery.clip_place is not None:
+        return clips.reference_of(delivery, record) or ""
     _check_size(-(-clip.size_bytes // 3) * 4)  # before it takes four times as much memory
-    return base64.b64encode(clips.audio_of(delivery.message)).decode("ascii")
+    audio = clips.audio_of(delivery.decoder, delivery.message, number)
+    return base64.b64encode(audio).decode("ascii")
 
 
 def _upload(
-    record: Recording | Detection, clip: Clip, delivery: Delivery, schema: Schema
+    record: Recording | Detection, clip: Clip, delivery: Delivery, number: int, schema: Schema
 ) -> Fields:
     name = project_echo.upload_name(record, clip)
     place = project_echo.lla(record.place)
@@ -236,7 +265,7 @@ def _upload(
         "sampleRate": clip.sample_rate_hz,
         "channels": clip.channels,
         "durationSeconds": clip.duration_seconds,
-        "audioClip": _audio(delivery, clip),
+        "audioClip": _audio(delivery, number, record),
     }
 
 
@@ -267,11 +296,11 @@ def _node(name: str) -> Fields:
     }
 
 
-def _location(node: str, place: Place, records: tuple[int, ...]) -> Write:
+def _location(node: str, place: Place, deliveries: tuple[int, ...]) -> Write:
     """Return the update that sets where the node is, unless its document says so already."""
     location = {"latitude": place.latitude, "longitude": place.longitude}
     nowhere = {"location": {"$exists": False}}
-    return Write(NODES, node, records, {"$set": {"location": location}}, nowhere)
+    return Write(NODES, node, deliveries, {"$set": {"location": location}}, nowhere)
 
 
 def _reporter(record: AnyRecord) -> str | None:
@@ -285,11 +314,12 @@ def _reporter(record: AnyRecord) -> str | None:
     return None
 
 
-def _is_newer(delivery: Delivery, known: Delivery) -> bool:
+def _is_newer(report: Report, known: Report) -> bool:
     """Return whether a report replaces the one that is known, as the conditions of `_report` do."""
-    known_at, at = known.record.observed_at, delivery.record.observed_at
+    known_at, at = known.record.observed_at, report.record.observed_at
     return at > known_at or (
-        delivery.offset > known.offset and known_at > _impossible_from(delivery)
+        report.delivery.offset > known.delivery.offset
+        and known_at > _impossible_from(report.delivery)
     )
 
 
@@ -301,7 +331,7 @@ def _impossible_from(delivery: Delivery) -> datetime:
     return utc(delivery.message.received_at_ms) + AHEAD_MAX
 
 
-def _report(node: str, delivery: Delivery, records: tuple[int, ...]) -> Iterator[Write]:
+def _report(node: str, report: Report, deliveries: tuple[int, ...]) -> Iterator[Write]:
     """Yield two updates with the report, of which at most one applies.
 
     One is for a node without a report, the other for a node with an older one, or with one of a
@@ -309,7 +339,7 @@ def _report(node: str, delivery: Delivery, records: tuple[int, ...]) -> Iterator
 
     `lastSeen` is text, as the API writes it and wants to read it again.
     """
-    record = delivery.record
+    delivery, record = report.delivery, report.record
     assert isinstance(record, Telemetry | Recording)
     health, at = record.health, record.observed_at.astimezone(UTC)
     assert health is not None
@@ -340,5 +370,5 @@ def _report(node: str, delivery: Delivery, records: tuple[int, ...]) -> Iterator
         impossible | {"health.journalOffset": {"$lt": delivery.offset}},
         impossible | {"health.journalOffset": {"$exists": False}},
     ]
-    yield Write(NODES, node, records, update, {"health.observedAt": {"$exists": False}})
-    yield Write(NODES, node, records, update, {"$or": older})
+    yield Write(NODES, node, deliveries, update, {"health.observedAt": {"$exists": False}})
+    yield Write(NODES, node, deliveries, update, {"$or": older})

@@ -13,6 +13,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -20,9 +21,17 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import AnyRecord
+from echo_ingest.record import AnyRecord, record_key
 from echo_ingest.settings.urls import parse_objects_url
-from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written, clips
+from echo_ingest.sinks import (
+    Cause,
+    Delivery,
+    Refusal,
+    Unavailable,
+    Written,
+    clips,
+    which_record,
+)
 from echo_ingest.sinks.objects.folder import Folder
 from echo_ingest.sinks.objects.responses import TooLarge
 
@@ -31,6 +40,9 @@ PUTS_AT_ONCE = 32
 PATIENCE_SECONDS = 30.0
 BYTES_PER_SECOND_MIN = 50_000
 """The slowest uplink for which the time limit of the clips of a batch is made."""
+
+SECONDS_PER_PUT = 0.05
+"""How much longer a message with more clips than are put at once may take, for each put."""
 
 PROBE_NAME = "audio/README.txt"
 PROBE = b"""Audio that Echo Ingest has kept, each clip once:
@@ -58,17 +70,19 @@ class ObjectStore(Protocol):
         """Begin nothing new."""
 
 
-class ClipSidecar(Struct, frozen=True):
+class ClipSidecar(Struct, frozen=True, omit_defaults=True):
     """The description beside a clip: which sensor heard it when and where, and what it heard."""
 
     audio: str
     """The name of the clip's file, in the same folder."""
     key: str
-    """The message key in hex: the same message always has the same."""
+    """The key of the record in hex: the same record of the same message always has the same."""
     received_at: datetime
     topic: str
     properties: tuple[tuple[str, str], ...]
     record: AnyRecord
+    index: int = 0
+    """The place of the record in its message, where it is not the first one."""
 
 
 class Objects:
@@ -89,19 +103,25 @@ class Objects:
     # ------------------------------------------------------------------ the Sink protocol
 
     async def write(self, batch: Sequence[Delivery]) -> Written:
-        """Settle the leading records whose clips are safe; or raise `Unavailable`."""
+        """Settle the leading messages whose clips are safe; or raise `Unavailable`."""
         puts = _Puts(self._store)
         needed = [puts.begin(delivery) for delivery in batch]
-        seconds = self._patience_seconds + puts.size_bytes / BYTES_PER_SECOND_MIN
+        # All clips of the first message must be there before anything is settled.
+        more = max(0, len(needed[0]) - PUTS_AT_ONCE) * SECONDS_PER_PUT
+        seconds = self._patience_seconds + puts.size_bytes / BYTES_PER_SECOND_MIN + more
         late = self._late(f"did not take {puts.size_bytes:,} bytes of audio", seconds)
         await puts.end(seconds)
         refusals: list[Refusal] = []
         count = 0
-        for tasks in needed:
-            if any(task.cancelled() or task.exception() for task in tasks):
+        for of_message in needed:
+            if any(put.task.cancelled() or put.task.exception() for put in of_message):
                 break
-            refused = [reason for task in tasks if (reason := task.result()) is not None]
-            refusals += [Refusal(count, each.reason, each.code) for each in refused[:1]]
+            refused = (
+                Refusal(count, put.which + why.reason, why.code)
+                for put in of_message
+                if (why := put.task.result()) is not None
+            )
+            refusals += islice(refused, 1)
             count += 1
         if count == 0:
             raise puts.failed or late
@@ -149,6 +169,15 @@ class _PutRefused(Struct, frozen=True):
     code: ReasonCode
 
 
+class _NeededPut(Struct, frozen=True):
+    """A put that a message needs; messages may share one."""
+
+    task: asyncio.Task[_PutRefused | None]
+    """Results in why its object is refused, or None."""
+    which: str
+    """The words that name the record, where its message has several."""
+
+
 class _Puts:
     """The objects of one batch, each put once, a few at a time and in order."""
 
@@ -161,19 +190,24 @@ class _Puts:
         self._slots = asyncio.Semaphore(PUTS_AT_ONCE)
         self._tasks: dict[str, asyncio.Task[_PutRefused | None]] = {}
 
-    def begin(self, delivery: Delivery) -> list[asyncio.Task[_PutRefused | None]]:
-        """Begin the puts for one record; each results in why its object is refused, or None."""
-        clip = clips.clip_of(delivery.record)
-        if clip is None:
-            return []
-        name = clips.clip_name(delivery.record, clip)
-        sidecar = clips.sidecar_name(delivery.record, clip, delivery.key)
-        content = functools.partial(sidecar_of, delivery, name)
-        return [
-            self._put(name, clip.size_bytes, functools.partial(clips.audio_of, delivery.message),
-                      clips.CONTENT_TYPES[clip.container]),
-            self._put(sidecar, 0, content, "application/json"),
-        ]  # fmt: skip
+    def begin(self, delivery: Delivery) -> list[_NeededPut]:
+        """Begin the puts for the clips of one message."""
+        needed: list[_NeededPut] = []
+        for index, record in enumerate(delivery.records):
+            clip = clips.clip_of(record)
+            if clip is None:
+                continue
+            name = clips.clip_name(record, clip)
+            sidecar = clips.sidecar_name(record, clip, record_key(delivery.key, index))
+            audio = functools.partial(clips.audio_of, delivery.decoder, delivery.message, index)
+            content = functools.partial(sidecar_of, delivery, index, name)
+            which = which_record(index, len(delivery.records))
+            content_type = clips.CONTENT_TYPES[clip.container]
+            needed += [
+                _NeededPut(self._put(name, clip.size_bytes, audio, content_type), which),
+                _NeededPut(self._put(sidecar, 0, content, "application/json"), which),
+            ]
+        return needed
 
     async def end(self, seconds: float) -> None:
         """Wait for all of them, at most `seconds`; raise errors that are our own mistakes."""
@@ -224,16 +258,17 @@ class _Puts:
         return None
 
 
-def sidecar_of(delivery: Delivery, clip_name: str) -> bytes:
+def sidecar_of(delivery: Delivery, index: int, clip_name: str) -> bytes:
     """Return the content of the `.json` beside a clip: a `ClipSidecar`."""
     message = delivery.message
     sidecar = ClipSidecar(
         audio=clip_name.rpartition("/")[2],
-        key=delivery.key.hex(),
+        key=record_key(delivery.key, index).hex(),
         received_at=datetime.fromtimestamp(message.received_at_ms / 1000, UTC),
         topic=message.topic,
         properties=message.properties,
-        record=delivery.record,
+        record=delivery.records[index],
+        index=index,
     )
     return msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n"
 

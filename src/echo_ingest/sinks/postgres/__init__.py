@@ -5,7 +5,8 @@ COPY into a temporary table and INSERT … ON CONFLICT DO NOTHING, by time and m
 repeat changes nothing, whatever happened to the first attempt, and what is delivered is committed
 and on disk (`synchronous_commit`).
 
-- A record that the server refuses is found by halving, within savepoints; the others are taken.
+- A message of which the server refuses a record is found by halving, within savepoints; the others
+  are taken, and of it nothing.
 - After any other error, and if the write is cancelled, the connection is dropped, and with it
   what was begun: nothing waits for a server that may never answer.
 - Partitions are made ahead of time, and for each month that a batch has; where that cannot be done
@@ -26,11 +27,11 @@ import structlog
 
 from echo_ingest.columns import Row
 from echo_ingest.settings.urls import postgres_address
-from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written
+from echo_ingest.sinks import Cause, Delivery, Refusal, Unavailable, Written, which_record
 from echo_ingest.sinks.postgres import sqlstates, statements
 from echo_ingest.sinks.postgres.migrate import is_current, migrate
 from echo_ingest.sinks.postgres.months import MonthPartitions
-from echo_ingest.sinks.postgres.rows import COLUMNS, node_rows, table_rows
+from echo_ingest.sinks.postgres.rows import COLUMNS, node_rows, record_row, table_rows
 
 CLOSE_SECONDS = 2.0
 MIGRATE_SECONDS = 3600.0
@@ -110,7 +111,7 @@ class Postgres:
     # ------------------------------------------------------------------ a batch
 
     async def _make_months(self, connection: asyncpg.Connection, batch: Sequence[Delivery]) -> None:
-        observed = (delivery.record.observed_at for delivery in batch)
+        observed = (record.observed_at for delivery in batch for record in delivery.records)
         missing = self._months.missing(observed, datetime.now(UTC))
         for first in range(0, len(missing), MONTHS_AT_ONCE):
             months = missing[first : first + MONTHS_AT_ONCE]
@@ -176,7 +177,7 @@ class Postgres:
 
 
 async def _halve(connection: asyncpg.Connection, batch: Sequence[Delivery]) -> Written:
-    """Take the batch, or its halves where the server refuses it, down to the records it refuses."""
+    """Take the batch, or its halves where the server refuses it, down to what it refuses."""
     until = time.monotonic() + HALVING_SECONDS
     parts, count, refusals = [batch], 0, list[Refusal]()
     while parts and (count == 0 or time.monotonic() < until):
@@ -199,13 +200,51 @@ async def _take(
 ) -> Refusal | None:
     """Take all of `part` and return None, or take none of it and return why the server refuses.
 
-    `index` is the place of its first record in the batch.
+    `index` is the place of its first message in the batch.
     """
     tables, nodes = table_rows(part), node_rows(part)
     error = await _attempt(connection, _copy, tables, nodes)
     if isinstance(error, asyncpg.UniqueViolationError):
         error = await _attempt(connection, _copy_new, tables, nodes)
-    return None if error is None else sqlstates.refusal(error, index)
+    if error is None:
+        return None
+    if len(part) == 1 and len(part[0].records) > 1:
+        return await _refusal_of_several(connection, part[0], error, index)
+    return sqlstates.refusal(error, index)
+
+
+async def _refusal_of_several(
+    connection: asyncpg.Connection, delivery: Delivery, error: Exception, index: int
+) -> Refusal | None:
+    """Return why the server refuses a message of several records, and which it is; write nothing.
+
+    The first record that is refused is found by halving too.
+    """
+    first, end, count = 0, len(delivery.records), len(delivery.records)
+    while end - first > 1:
+        middle = (first + end) // 2
+        if await _refused(connection, delivery, first, middle) is None:
+            first = middle
+        else:
+            end = middle
+    of_record = await _refused(connection, delivery, first, end)
+    if of_record is None:  # it was refused for what it says about a node
+        return sqlstates.refusal(error, index)
+    return sqlstates.refusal(of_record, index, which_record(first, count))
+
+
+async def _refused(
+    connection: asyncpg.Connection, delivery: Delivery, first: int, end: int
+) -> Exception | None:
+    """Return the error that refuses the records from `first` to before `end`; write nothing."""
+    tables: dict[str, list[Row]] = {}
+    for index in range(first, end):
+        table, row = record_row(delivery, index, delivery.records[index])
+        tables.setdefault(table, []).append(row)
+    error = await _attempt(connection, _copy_new, tables, ())
+    if error is None:
+        await connection.execute(statements.UNDO)
+    return error
 
 
 async def _attempt(

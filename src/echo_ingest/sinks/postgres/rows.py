@@ -4,7 +4,7 @@ docs/postgresql.md describes the tables. Audio is described and never stored; `c
 the address of its bytes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from operator import itemgetter
 
 import msgspec
@@ -13,11 +13,11 @@ from msgspec import Struct
 from echo_ingest.columns import COLUMNS as FLAT
 from echo_ingest.columns import PLACE, TABLES, Row, flat, flat_place
 from echo_ingest.formatting import utc
-from echo_ingest.record import Place, kind
-from echo_ingest.sinks import Delivery
+from echo_ingest.record import AnyRecord, Place, kind, record_key
+from echo_ingest.sinks import Delivery, clips
 
 COLUMNS = {
-    TABLES[of_kind]: ("key", "journal_offset", "received_at", *columns)
+    TABLES[of_kind]: ("key", "journal_offset", "index", "received_at", *columns)
     for of_kind, columns in FLAT.items()
 }
 """Table → its columns, in the order of `table_rows`."""
@@ -41,12 +41,13 @@ AS_JSON = _places("alternatives", "clip_metadata")
 REFERENCES = _places("clip_reference")
 
 
-def table_rows(batch: Sequence[Delivery]) -> dict[str, list[Row]]:
+def table_rows(batch: Iterable[Delivery]) -> dict[str, list[Row]]:
     """Return for each table that the batch needs its rows, as in `COLUMNS`."""
     tables: dict[str, list[Row]] = {}
     for delivery in batch:
-        table, row = _row(delivery)
-        tables.setdefault(table, []).append(row)
+        for index, record in enumerate(delivery.records):
+            table, row = record_row(delivery, index, record)
+            tables.setdefault(table, []).append(row)
     return tables
 
 
@@ -57,16 +58,19 @@ def node_rows(batch: Iterable[Delivery]) -> list[Row]:
     """
     nodes: dict[str, _NodeUpdate] = {}
     for delivery in batch:
-        node, place = delivery.record.node, delivery.record.place
-        if node is None:
-            continue
-        heard = nodes.setdefault(node, _NodeUpdate(delivery, delivery))
-        if delivery.offset < heard.first.offset:
-            heard.first = delivery
-        if delivery.offset > heard.last.offset:
-            heard.last = delivery
-        if place is not None and (heard.placed is None or delivery.offset >= heard.placed.offset):
-            heard.placed, heard.place = delivery, place
+        for record in delivery.records:
+            node, place = record.node, record.place
+            if node is None:
+                continue
+            heard = nodes.setdefault(node, _NodeUpdate(delivery, delivery))
+            if delivery.offset < heard.first.offset:
+                heard.first = delivery
+            if delivery.offset > heard.last.offset:
+                heard.last = delivery
+            if place is not None and (
+                heard.placed is None or delivery.offset >= heard.placed.offset
+            ):
+                heard.placed, heard.place = delivery, place
     return [
         (
             node,
@@ -92,17 +96,19 @@ class _NodeUpdate(Struct):
     place: Place | None = None
 
 
-def _row(delivery: Delivery) -> tuple[str, Row]:
-    record = delivery.record
+def record_row(delivery: Delivery, index: int, record: AnyRecord) -> tuple[str, Row]:
+    """Return the table of a record, and its row there."""
     table = TABLES[kind(record)]
     received_at = utc(delivery.message.received_at_ms)
-    row = (delivery.key, delivery.offset, received_at, *flat(record))
+    key = record_key(delivery.key, index) if index else delivery.key
+    row = (key, delivery.offset, index, received_at, *flat(record))
     for place in AS_JSON[table]:
         if row[place] is not None:
             row = _with(row, place, msgspec.json.encode(row[place]).decode())
-    if delivery.audio_reference is not None:
+    if delivery.clip_place is not None:
+        reference = clips.reference(delivery.clip_place, record)
         for place in REFERENCES[table]:
-            row = _with(row, place, delivery.audio_reference)
+            row = row if reference is None else _with(row, place, reference)
     return table, row
 
 

@@ -60,18 +60,21 @@ LOOK = "look into the server's log"
 UNKNOWN = Remedy(Cause.ANSWERS_ERRORS, LOOK)
 
 
-def refusal(error: Exception, index: int = 0) -> Refusal | None:
-    """Return why the server never takes the record at `index`; None if it is not for the record."""
+def refusal(error: Exception, index: int = 0, which: str = "") -> Refusal | None:
+    """Return why the server never takes the message at `index`; None if that is not the reason.
+
+    `which` names the record that it does not take, where there are several.
+    """
     if isinstance(error, asyncpg.PostgresError):
         code = error.sqlstate or ""
         if not code.startswith(RECORDS_OWN):
             return None
         message = f"{error.message} ({error.detail})" if error.detail else str(error.message)
-        reason = f"PostgreSQL refused it ({code}): {message}"[:REASON_CHARACTERS_MAX]
+        reason = f"{which}PostgreSQL refused it ({code}): {message}"[:REASON_CHARACTERS_MAX]
         return Refusal(index, reason, field=error.column_name)
     # asyncpg's own error for a value that it cannot even encode for the server.
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        reason = f"PostgreSQL cannot hold it: {error}"[:REASON_CHARACTERS_MAX]
+        reason = f"{which}PostgreSQL cannot hold it: {error}"[:REASON_CHARACTERS_MAX]
         return Refusal(index, reason, ReasonCode.NOT_SUPPORTED_BY_SINK)
     return None
 

@@ -47,7 +47,7 @@ def of_calls(calls: Sequence[ListedCall], zone: ZoneInfo) -> CallRows:
     name = zone_name([call.observed_at_ms for call in calls], zone)
     lines = [
         CallRow(
-            href=f"/console/calls/{call.offset}",
+            href=f"/console/calls/{call.record}",
             at_ms=call.observed_at_ms,
             at=time_of(call.observed_at_ms, zone, name),
             is_receipt=not call.tells_time,
@@ -56,7 +56,7 @@ def of_calls(calls: Sequence[ListedCall], zone: ZoneInfo) -> CallRows:
             species=call.species,
             common_name=known_as(call.species, call.common_name),
             confidence=call.confidence,
-            has_sound=call.clip_offset is not None,
+            has_sound=call.clip_record is not None,
         )
         for call in calls
     ]
@@ -68,7 +68,7 @@ def of_recordings(recordings: Sequence[ListedRecording], zone: ZoneInfo) -> Call
     name = zone_name([recording.observed_at_ms for recording in recordings], zone)
     lines = [
         CallRow(
-            href=f"/console/calls/{recording.offset}",
+            href=f"/console/calls/{recording.record}",
             at_ms=recording.observed_at_ms,
             at=time_of(recording.observed_at_ms, zone, name),
             is_receipt=not recording.tells_time,

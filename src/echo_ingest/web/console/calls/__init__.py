@@ -153,17 +153,17 @@ def fragments_of(
     if query.show == "recordings":
         recordings = almanac.recordings(wanted, LINES_MAX + 1, query.before)
         page = of_recordings(recordings[:LINES_MAX], zone)
-        offsets = [recording.offset for recording in recordings]
+        records = [recording.record for recording in recordings]
     else:
         calls = almanac.calls(wanted, LINES_MAX + 1, query.before)
-        page, offsets = of_calls(calls[:LINES_MAX], zone), [call.offset for call in calls]
+        page, records = of_calls(calls[:LINES_MAX], zone), [call.record for call in calls]
         if query.before is None:
             table = nights.table(almanac.nights(wanted, zone, nights.NIGHTS), query, now, zone)
         if query.until is None and almanac.calls(filter_of(in_future(query, soon)), 1):
             ahead = address(in_future(query, soon), zone)
     earlier = None
-    if len(offsets) > LINES_MAX:
-        earlier = address(replace(query, before=offsets[LINES_MAX - 1]), zone)
+    if len(records) > LINES_MAX:
+        earlier = address(replace(query, before=records[LINES_MAX - 1]), zone)
     return CallsFragments(
         recordings=query.show == "recordings",
         is_live=query == CallsQuery(show=query.show),

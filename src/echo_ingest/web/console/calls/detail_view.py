@@ -11,7 +11,15 @@ from echo_ingest.almanac.observation import TELLS_START, names_of
 from echo_ingest.decode import Rules
 from echo_ingest.formatting import milliseconds
 from echo_ingest.quality import TimeProblem
-from echo_ingest.record import AnyRecord, Clip, Detection, ObservationType, Place, Recording
+from echo_ingest.record import (
+    AnyRecord,
+    Clip,
+    Detection,
+    ObservationType,
+    Place,
+    RecordId,
+    Recording,
+)
 from echo_ingest.web.console.common_names import known_as
 from echo_ingest.web.schemas import StoredRecord
 
@@ -46,7 +54,7 @@ class Mark(Struct, frozen=True):
 class ClipPlayer(Struct, frozen=True):
     """A clip to listen to."""
 
-    offset: int
+    record: RecordId
     """The record that carries it."""
     clip: Clip
     starts_at: datetime | None
@@ -81,7 +89,9 @@ class Timing(Struct, frozen=True):
 class CallView(Struct, frozen=True, kw_only=True):
     """What `call.html` shows of a call or a recording."""
 
-    offset: int
+    record: RecordId
+    of_message: int
+    """How many records its message has."""
     named: NamedSpecies | None
     """None for a recording: nothing in it has been identified."""
     alternatives: Sequence[NamedSpecies]
@@ -100,9 +110,9 @@ class CallView(Struct, frozen=True, kw_only=True):
     message_bytes: int
     readable: str | None
     """The message as a person can read it; None where it is long, or only audio."""
-    earlier: int | None
-    later: int | None
-    """Offsets of the one before and the one after, of the same kind and node."""
+    earlier: RecordId | None
+    later: RecordId | None
+    """The one before and the one after, of the same kind and node."""
 
 
 def named(
@@ -127,7 +137,9 @@ def timing(record: AnyRecord, received_at: datetime) -> Timing:
     )
 
 
-def player_of(stored: StoredRecord, calls: Iterable[ListedCall], this: int) -> ClipPlayer | None:
+def player_of(
+    stored: StoredRecord, calls: Iterable[ListedCall], this: RecordId
+) -> ClipPlayer | None:
     """Return the clip in a record, with the `calls` of its node that fall into it marked."""
     record = stored.record
     if not isinstance(record, Detection | Recording) or record.clip is None:
@@ -137,19 +149,20 @@ def player_of(stored: StoredRecord, calls: Iterable[ListedCall], this: int) -> C
     if record.form in TELLS_START and record.time_source == "device":
         starts_at = record.observed_at
         marks = list(_marks(starts_at, record.clip, calls, this))
-    return ClipPlayer(stored.offset, record.clip, starts_at, marks, stored.audio_reference)
+    carrier = RecordId(stored.offset, stored.index)
+    return ClipPlayer(carrier, record.clip, starts_at, marks, stored.audio_reference)
 
 
 def _marks(
-    starts_at: datetime, clip: Clip, calls: Iterable[ListedCall], this: int
+    starts_at: datetime, clip: Clip, calls: Iterable[ListedCall], this: RecordId
 ) -> Iterable[Mark]:
     starts_at_ms = starts_at.timestamp() * 1000
     for call in calls:
         at = (call.observed_at_ms - starts_at_ms) / 1000
         if 0 <= at < clip.duration_seconds:
             until = min(at + MARK_SECONDS, clip.duration_seconds)
-            href = f"/console/calls/{call.offset}"
-            yield Mark(at, until, call.species, href, call.offset == this)
+            href = f"/console/calls/{call.record}"
+            yield Mark(at, until, call.species, href, call.record == this)
 
 
 def span_of(record: AnyRecord) -> tuple[int, int] | None:
@@ -166,11 +179,12 @@ def span_of(record: AnyRecord) -> tuple[int, int] | None:
 def call_view(
     stored: StoredRecord,
     *,
+    of_message: int,
     player: ClipPlayer | None,
     message_bytes: int,
     readable: str | None,
-    earlier: int | None,
-    later: int | None,
+    earlier: RecordId | None,
+    later: RecordId | None,
     rules: Rules,
 ) -> CallView:
     """Return what to show of a record that is a call or a recording."""
@@ -178,7 +192,8 @@ def call_view(
     assert isinstance(record, Detection | Recording)
     call = record if isinstance(record, Detection) else None
     return CallView(
-        offset=stored.offset,
+        record=RecordId(stored.offset, stored.index),
+        of_message=of_message,
         named=named(call.species, call.confidence, call.observation_type) if call else None,
         alternatives=[
             named(each.species, each.confidence, rules.observation_type(each.species))

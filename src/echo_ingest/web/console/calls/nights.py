@@ -162,7 +162,7 @@ def _cell(
         nodes=called.nodes,
         shade=shade(called.calls, most),
         href=address(replace(_within(night, query), species=called.species), zone),
-        best_href=f"/console/calls/{called.best_offset}",
+        best_href=f"/console/calls/{called.best_record}",
         best_confidence=called.best_confidence,
         first_at_ms=called.first_at_ms,
         last_at_ms=called.last_at_ms,

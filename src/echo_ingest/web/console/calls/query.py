@@ -17,13 +17,14 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
+from echo_ingest.record import RecordId
+
 Show = Literal["calls", "recordings"]
 
 NAMES = ("show", "species", "node", "confidence", "from", "to", "zone", "before")
 PAGE = "/console/calls"
 TEXT_MAX = 200
 WHEN = "write a day such as 2026-09-14 or a time such as 2026-09-14T05:45"
-OFFSET = re.compile(r"[1-9]\d{0,15}", re.ASCII)
 PERCENTS = range(0, 101, 10)
 YEARS = range(1970, 2200)
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -41,7 +42,7 @@ class CallsQuery(Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     until: datetime | None = None
     """Before this moment."""
-    before: int | None = None
+    before: RecordId | None = None
     """The record after which the list goes on."""
 
     @property
@@ -79,7 +80,7 @@ def read(
         confidence_percent=_percent(typed, wrong),
         since=since,
         until=until,
-        before=_offset(typed, wrong),
+        before=_before(typed, wrong),
     )
     if since is not None and until is not None and since >= until:
         wrong["to"] = "is not after from; swap the two"
@@ -183,13 +184,13 @@ def _moment(
     return when
 
 
-def _offset(typed: Mapping[str, str], wrong: dict[str, str]) -> int | None:
+def _before(typed: Mapping[str, str], wrong: dict[str, str]) -> RecordId | None:
     text = typed.get("before")
     if text is None:
         return None
-    if OFFSET.fullmatch(text) is None:
+    record = RecordId.parse(text)
+    if record is None:
         wrong["before"] = (
             "is not a place in the list; follow the link at the end of the list instead"
         )
-        return None
-    return int(text)
+    return record
