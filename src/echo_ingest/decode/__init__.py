@@ -9,9 +9,9 @@ from datetime import datetime
 from msgspec import Struct
 
 from echo_ingest.decode import audio_file, echo, topics
+from echo_ingest.decode.echo_forms import FORMS, EchoForm
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.fast_path import identify as identify_at_a_glance
-from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.decode.identified import Identified
 from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
@@ -24,7 +24,7 @@ from echo_ingest.record import (
     Rejected,
 )
 
-__all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "message_id"]
+__all__ = ["FORMS", "Decoder", "EchoForm", "NodeRules", "Rules", "clip_bytes", "message_id"]
 
 
 PROPERTIES_TOO_LARGE = Rejected(

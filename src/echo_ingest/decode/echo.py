@@ -1,7 +1,7 @@
 """Decode the dialect of Project Echo's own devices: one JSON object per message.
 
 The keys decide the form, never the topic, which each site chooses. Fields that a form does not know
-are ignored. `forms.py` has the table of forms; docs/forms.md explains it to device builders.
+are ignored. `echo_forms.py` has the table of forms; docs/forms.md explains it to device builders.
 """
 
 from collections.abc import Callable
@@ -154,7 +154,9 @@ def _detection(
         animal_true_place=values.lla(fields.animalTrueLLA, ANIMAL_TRUTH),
         clip=clip,
         clip_reference=reference,
-        sample_rate_hz=None if fields.sampleRate is None else values.sample_rate(fields.sampleRate),
+        sample_rate_hz=None
+        if fields.sampleRate is None
+        else values.sample_rate(fields.sampleRate, "sampleRate"),
     )
     return Identified(record, written)
 

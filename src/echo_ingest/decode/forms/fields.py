@@ -1,0 +1,384 @@
+"""One field of a form: where its value comes from, and what the modifiers make of it.
+
+The order is always the same: `from` and `join` find a value; `unknown`, `pattern`, `split` and
+`words` read it; `default` takes its place where there is none. What is left is read as the type of
+the field, with the modifiers of that type.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from math import isfinite
+
+from msgspec import Struct
+
+from echo_ingest.decode import times, values
+from echo_ingest.decode.audio import REFERENCE_CHARACTERS_MAX
+from echo_ingest.decode.errors import DecodeError, digits, printable, quoted
+from echo_ingest.decode.forms.paths import Path, Scope
+from echo_ingest.decode.forms.patterns import search
+from echo_ingest.decode.forms.zones import zone_of
+from echo_ingest.reasons import ReasonCode
+
+TEXT_CHARACTERS_MAX = 4_096
+"""A longer text is no value, unless a pattern finds one near its beginning, or it is a clip."""
+NUMBER_CHARACTERS_MAX = 64
+UNKNOWN_MAX = 256
+LABEL_CHARACTERS_MAX = 50
+SIGNIFICANT_DIGITS = 15
+SITE = "site"
+ZONE_CHARACTERS_MAX = 64
+
+_TYPES = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
+_NUMERAL = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
+
+
+class FieldType(StrEnum):
+    """How the value of a field is read."""
+
+    TEXT = "text"
+    EXACT = "exact"
+    SPECIES = "species"
+    NUMBER = "number"
+    CONFIDENCE = "confidence"
+    TIME = "time"
+    TRUTH = "truth"
+    CLIP = "clip"
+    MEASURED = "measured"
+
+
+FINDING = frozenset(("from", "value", "join", "unknown", "pattern", "split", "take", "words"))
+MODIFIERS: dict[FieldType, frozenset[str]] = {
+    FieldType.TEXT: FINDING | {"default", "format"},
+    FieldType.EXACT: FINDING | {"default", "format"},
+    FieldType.SPECIES: FINDING | {"default", "format"},
+    FieldType.NUMBER: FINDING | {"default", "times", "plus"},
+    FieldType.CONFIDENCE: FINDING | {"scale"},
+    FieldType.TIME: FINDING - {"value", "words"} | {"zone", "zone_from", "unit", "format"},
+    FieldType.TRUTH: FINDING | {"default"},
+    FieldType.CLIP: frozenset(("from",)),
+    FieldType.MEASURED: FINDING | {"default", "times", "plus", "unit"},
+}
+"""Which modifiers go with which type of field."""
+SCALES = {"fraction": 1, "percent": 100, "byte": 255}
+"""Scale of a confidence → what stands for certain."""
+
+
+class Modifiers(Struct, frozen=True):
+    """What a form says about a field, checked."""
+
+    paths: tuple[Path, ...] = ()
+    value: object = None
+    join: str | None = None
+    unknown: frozenset[str] = frozenset()
+    pattern: re.Pattern[str] | None = None
+    split: str | None = None
+    take: int = 0
+    words: Mapping[str, object] | None = None
+    default: object = None
+    format: str | None = None
+    times: float = 1
+    plus: float = 0
+    scale: str = "fraction"
+    unit: str | None = None
+    zone: str | None = None
+    zone_from: Path | None = None
+
+
+class Field(Struct, frozen=True):
+    """A field of a record: `found` returns its value as its type has it, or None."""
+
+    name: str
+    field_type: FieldType
+    modifiers: Modifiers
+
+    @property
+    def label(self) -> str:
+        """Return where the value stands in the payload, or what the form calls it."""
+        label = self.modifiers.paths[0].label if self.modifiers.paths else None
+        return label if label and len(label) <= LABEL_CHARACTERS_MAX else self.name
+
+    def in_payload(self, scope: Scope) -> str:
+        """Return the label as a path from the top of the payload."""
+        if not self.modifiers.paths or self.modifiers.paths[0].label is None:
+            return self.name
+        path = self.modifiers.paths[0]
+        for _ in range(path.levels_up):
+            assert scope.above is not None, "the form was read with so many levels"
+            scope = scope.above
+        joined = ".".join(filter(None, (scope.label, path.label)))
+        return joined if 0 < len(joined) <= LABEL_CHARACTERS_MAX else self.name
+
+    def text(self, scope: Scope) -> str | None:
+        """Return the value as text; None where there is none."""
+        value = self._found(scope)
+        if value is None:
+            return None
+        text = short_text(value, self.label)
+        if self.modifiers.format is not None:
+            text = self._formatted(value)
+        match self.field_type:
+            case FieldType.EXACT:
+                most = values.TEXT_CHARACTERS_MAX
+                if self.name == "clip_reference":
+                    most = REFERENCE_CHARACTERS_MAX
+                return values.exact_text(text, self.label, most)
+            case FieldType.SPECIES:
+                return text
+        return values.text(text, self.label)
+
+    def number(self, scope: Scope) -> float | None:
+        """Return the value as a number; None where there is none."""
+        value = self._found(scope)
+        if value is None:
+            return None
+        number = as_number(value, self.label)
+        modifiers = self.modifiers
+        if modifiers.times != 1 or modifiers.plus:
+            # 385000000 × 1e-7 is 38.5, and not 38.49999999999999.
+            number = float(f"{number * modifiers.times + modifiers.plus:.{SIGNIFICANT_DIGITS}g}")
+            if not isfinite(number):
+                raise DecodeError(
+                    ReasonCode.IMPOSSIBLE_VALUE, "the number is too large", self.label
+                )
+        return number
+
+    def share(self, scope: Scope) -> float | None:
+        """Return a confidence as a fraction; None where there is none."""
+        number = self.number(scope)
+        if number is None:
+            return None
+        whole = SCALES[self.modifiers.scale]
+        share = values.share_of(whole, number)
+        if share is None:
+            raise DecodeError(
+                ReasonCode.CONFIDENCE_OFF_SCALE,
+                f'{digits(number)} is not from 0 to {whole}, but the form says scale = "'
+                f'{self.modifiers.scale}"',
+                self.label,
+            )
+        return share
+
+    def truth(self, scope: Scope) -> bool | None:
+        """Return whether something is so; None where nothing says."""
+        match self._found(scope):
+            case None:
+                return None
+            case bool() as value:
+                return value
+            case "true" | "false" as word:
+                return word == "true"
+            case other:
+                raise _wrong_type("true or false", other, self.label)
+
+    def base64(self, scope: Scope) -> str | None:
+        """Return the text of a clip; None where there is none."""
+        value = self._found(scope)
+        if value is None or isinstance(value, str):
+            return value
+        raise _wrong_type("audio as base64", value, self.label)
+
+    def written(self, scope: Scope) -> tuple[times.TimeReading, ...]:
+        """Return the times that are there, in order of trust."""
+        return tuple(self._time(value, path, scope) for value, path in self._all(scope))
+
+    def _all(self, scope: Scope) -> list[tuple[object, str]]:
+        """Return every value that is there, with its label: of a time, each may be the true one."""
+        modifiers = self.modifiers
+        if modifiers.join is not None or len(modifiers.paths) == 1:
+            value = self._found(scope)
+            return [] if value is None else [(value, self.label)]
+        found = []
+        for path in modifiers.paths:
+            value = self._read(path.find(scope), scope)
+            if value is not None:
+                found.append((value, path.label or self.label))
+        return found
+
+    def _found(self, scope: Scope) -> object:
+        modifiers = self.modifiers
+        if modifiers.value is not None:
+            return modifiers.value
+        if modifiers.join is not None:
+            parts = [path.find(scope) for path in modifiers.paths]
+            if any(part is None or part == "" for part in parts):
+                return modifiers.default
+            value: object = modifiers.join.join(short_text(part, self.label) for part in parts)
+        else:
+            value = None
+            for path in modifiers.paths:
+                value = path.find(scope)
+                if value is not None and value != "":
+                    break
+        value = self._read(value, scope)
+        return modifiers.default if value is None else value
+
+    def _read(self, value: object, scope: Scope) -> object:
+        """Apply the modifiers that read a value as it came."""
+        if value is None or value == "":
+            return None
+        modifiers = self.modifiers
+        if modifiers.unknown and _is_known(value, modifiers.unknown):
+            return None
+        if modifiers.pattern is not None:
+            try:
+                value = search(modifiers.pattern, as_text(value, self.label), scope.given.budget)
+            except OverflowError:
+                raise DecodeError(
+                    ReasonCode.TOO_COMPLEX, "there is too much text for the patterns of the form"
+                ) from None
+        if value is not None and modifiers.split is not None:
+            parts = short_text(value, self.label).split(modifiers.split)
+            is_there = -len(parts) <= modifiers.take < len(parts)
+            value = parts[modifiers.take].strip() if is_there else None
+        if value is None or value == "":
+            return None
+        if modifiers.unknown and _is_known(value, modifiers.unknown):
+            return None
+        if modifiers.words is not None:
+            return self._by_words(value, modifiers.words)
+        return value
+
+    def _by_words(self, value: object, words: Mapping[str, object]) -> object:
+        word = as_text(value, self.label)
+        if word not in words and self.modifiers.default is None:
+            raise DecodeError(
+                ReasonCode.IMPOSSIBLE_VALUE,
+                f"{quoted(word)} is none of the words that the form knows",
+                self.label,
+            )
+        return words.get(word)
+
+    def _formatted(self, value: object) -> str:
+        form = self.modifiers.format
+        assert form is not None
+        if form.endswith("s") or "%s" in form:
+            return form % as_text(value, self.label)
+        return form % int(as_number(value, self.label))
+
+    def _time(self, value: object, label: str, scope: Scope) -> times.TimeReading:
+        reading = self._reading(value, label)
+        if reading.moment.tzinfo is not None:
+            return reading
+        zone = self._zone(scope)
+        if zone is None:
+            raise DecodeError(
+                ReasonCode.ZONE_MISSING,
+                f"{quoted(value)} names no zone, and neither does the form",
+                label,
+            )
+        if zone == SITE:
+            return reading
+        known = zone_of(zone) if len(zone) <= ZONE_CHARACTERS_MAX else None
+        if known is None:
+            raise DecodeError(ReasonCode.IMPOSSIBLE_VALUE, f"{quoted(zone)} is no zone", label)
+        moment = reading.moment.replace(tzinfo=known, fold=0)
+        return times.TimeReading(moment, reading.words)
+
+    def _zone(self, scope: Scope) -> str | None:
+        modifiers = self.modifiers
+        if modifiers.zone_from is not None:
+            named = modifiers.zone_from.find(scope)
+            if named is not None and named != "":
+                return short_text(named, modifiers.zone_from.text)
+        return modifiers.zone
+
+    def _reading(self, value: object, label: str) -> times.TimeReading:
+        unit, form = self.modifiers.unit, self.modifiers.format
+        if unit is not None and _is_count(value):
+            return times.read_count(as_number(value, label, exact=True), unit, label)
+        if isinstance(value, bool | dict | list):
+            raise _wrong_type("a time", value, label)
+        if form is not None:
+            text = short_text(value, label).strip()
+            if len(text) <= times.WORDS_CHARACTERS_MAX:
+                try:
+                    return times.TimeReading(datetime.strptime(text, form), text)
+                except ValueError:
+                    pass
+            raise DecodeError(
+                ReasonCode.UNREADABLE_TIME, f"{quoted(text)} is not of the form {form}", label
+            )
+        assert isinstance(value, str | int | float)
+        return times.read(value, label)
+
+
+def as_text(value: object, label: str) -> str:
+    """Return what a device wrote as text; raise `DecodeError` for an object or a list."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return digits(value)
+    raise _wrong_type("text or a number", value, label)
+
+
+def as_number(value: object, label: str, *, exact: bool = False) -> float:
+    """Return what a device wrote as a number; raise `DecodeError` where it is none.
+
+    `exact` keeps a whole number whole.
+    """
+    if isinstance(value, str):
+        is_short = len(value) <= NUMBER_CHARACTERS_MAX
+        number = values.decimal(value, is_degrees=False) if is_short else None
+        if number is None:
+            raise DecodeError(
+                ReasonCode.WRONG_TYPE, f"a number was expected, not {quoted(value)}", label
+            )
+        return int(value) if exact and value.strip().isdecimal() else number
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if exact and isinstance(value, int):
+            return value
+        try:
+            return float(value)
+        except OverflowError:
+            raise DecodeError(
+                ReasonCode.IMPOSSIBLE_VALUE, "the number is too large", label
+            ) from None
+    raise _wrong_type("a number", value, label)
+
+
+def short_text(value: object, label: str) -> str:
+    """Return what a device wrote as text; raise `DecodeError` where it is too long for a value.
+
+    Where each of many items reads the same text, the time must not depend on its length.
+    """
+    text = as_text(value, label)
+    if len(text) > TEXT_CHARACTERS_MAX:
+        raise DecodeError(
+            ReasonCode.IMPOSSIBLE_VALUE,
+            f"the text has {len(text):,} characters; at most {TEXT_CHARACTERS_MAX:,} can be read",
+            label,
+        )
+    return text
+
+
+def unknown_key(value: object) -> str:
+    """Return a value as it is compared with those that mean that nothing is known."""
+    if isinstance(value, str):
+        bare = value.strip()
+        return digits(float(bare)) if len(bare) < 20 and _NUMERAL.fullmatch(bare) else bare
+    return as_text(float(value) if type(value) is int and abs(value) < 2**53 else value, "unknown")
+
+
+def _is_known(value: object, unknown: frozenset[str]) -> bool:
+    if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > UNKNOWN_MAX):
+        return False
+    return unknown_key(value) in unknown
+
+
+def _is_count(value: object) -> bool:
+    if isinstance(value, str):
+        is_short = len(value) <= times.WORDS_CHARACTERS_MAX
+        return is_short and _NUMERAL.fullmatch(value.strip()) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _wrong_type(expected: str, value: object, label: str) -> DecodeError:
+    found = _TYPES.get(type(value)) or ("an object" if isinstance(value, dict) else None)
+    found = found or ("a list" if isinstance(value, list) else quoted(printable(str(value)[:40])))
+    return DecodeError(ReasonCode.WRONG_TYPE, f"{expected} was expected, not {found}", label)
