@@ -196,8 +196,8 @@ class ReasonCode(AdvisedCode):
     CONFIDENCE_OFF_SCALE = (
         "confidence_off_scale",
         "The confidence does not lie on the scale that the form names.",
-        "Correct the scale in the form (fraction, percent or byte) and retry these messages, or have"
-        " the device send what the form says.",
+        "Correct the scale in the form (fraction, percent or byte) and retry these messages, or"
+        " have the device send what the form says.",
     )
 
     # ------------------------------------------------------------------ the audio

@@ -16,6 +16,8 @@ DEPTH_MAX = 32
 ROWS_MAX = 10_000
 COLUMNS_MAX = 256
 ROWS = "rows"
+COLUMNS = "columns"
+"""The names of the columns, for a table without rows."""
 TEXT = "text"
 LINE = "line"
 
@@ -71,7 +73,7 @@ def of_table(payload: bytes, separator: str, columns: tuple[str, ...] = ()) -> D
             _check_rows(len(rows))
     except csv.Error as error:
         raise DecodeError(ReasonCode.WRONG_TYPE, f"the table cannot be read: {error}") from None
-    return {ROWS: rows, "columns": names}
+    return {ROWS: rows, COLUMNS: names}
 
 
 def of_lines(payload: bytes) -> Document:

@@ -45,7 +45,7 @@ def interpret(
         kind=str(type(first).__struct_config__.tag),
         seconds=next((each.seconds for each in made if each.seconds), 0),
         message_id=message_id or _only(records),
-        sensor_id=None if form.is_unique_in_form else first.sensor_id,
+        sensor_id=None if form.is_unique_in_form else first.sensor_id or first.node,
         has_audio=any(getattr(record, "clip", None) is not None for record in records),
         scope=form.name if form.is_unique_in_form and message_id is not None else None,
     )

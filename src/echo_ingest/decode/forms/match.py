@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.forms.documents import (
+    COLUMNS,
     ROWS,
     TABLES,
     Document,
@@ -84,7 +85,7 @@ class Matcher:
         for number, form in enumerate(self._forms):
             match = form.match
             first_levels = {topic[0] for topic in match.topics}
-            if first_levels and not first_levels & {ANY_LEVEL, ANY_LEVELS}:
+            if first_levels and not any(map(_is_wild, first_levels)):
                 for level in first_levels:
                     self._by_level.setdefault(level, []).append(number)
             elif match.payload == "json" and match.has and isinstance(match.has[0][0], str):
@@ -162,6 +163,10 @@ def captured(pattern: tuple[str, ...], levels: tuple[str, ...]) -> Mapping[str, 
     return captures
 
 
+def _is_wild(level: str) -> bool:
+    return level in (ANY_LEVEL, ANY_LEVELS) or level.startswith("{")
+
+
 def _opens(match: Match, payload: bytes) -> bool:
     assert match.opens is not None
     text = payload[:OPENING_BYTES].decode(errors="replace").removeprefix("\ufeff")
@@ -173,5 +178,5 @@ def _first_row(read: Document) -> object:
     rows = read.get(ROWS)
     if isinstance(rows, list) and rows:
         return rows[0]
-    names = read.get("columns")
+    names = read.get(COLUMNS)
     return dict.fromkeys(names) if isinstance(names, list) else None

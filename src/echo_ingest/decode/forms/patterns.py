@@ -14,6 +14,8 @@ STARS_MAX = 3
 REPEATS_MAX = 12
 NARROW = 8
 """Repeats that vary by less than this hardly count."""
+SIGNS = (*map(chr, range(128)), "é", "Ω", "中")
+"""Those that tell whether two classes overlap."""
 _QUANTIFIER = re.compile(r"[*+?]|\{(\d+)\}|\{(\d*),(\d*)\}")
 _FLAGS = re.compile(r"\(\?([a-zA-Z]+)\)")
 _ALLOWED_FLAGS = frozenset("i")
@@ -83,7 +85,7 @@ def _check(text: str) -> None:
     groups = [_Group()]
     stars = repeats = 0
     last: _Group | None = None
-    previous_star_end = -1
+    previous_star, previous_star_end = "", -1
     position = 0
     while position < len(text):
         here = text[position]
@@ -97,12 +99,13 @@ def _check(text: str) -> None:
                 repeats += 1
                 if varies > NARROW:
                     stars += 1
-                    if previous_star_end == _start_of(text, position):
+                    start = _start_of(text, position)
+                    if previous_star_end == start and _overlap(previous_star, text[start:position]):
                         raise PatternError(
                             "two parts that repeat without limit stand side by side; put what"
                             " separates them between"
                         )
-                    previous_star_end = quantifier.end()
+                    previous_star, previous_star_end = text[start:position], quantifier.end()
             elif last is not None:
                 groups[-1].repeats |= last.repeats
             position = quantifier.end()
@@ -143,6 +146,15 @@ def _varies(quantifier: re.Match[str]) -> int:
     if quantifier[1] is not None:
         return 0
     return (int(most) if most else TEXT_CHARACTERS_MAX) - int(least or 0)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Return whether two parts of a pattern, each for one sign, may stand for the same sign."""
+    try:
+        first, second = re.compile(one), re.compile(other)
+    except re.error:  # the end of a group
+        return True
+    return any(first.fullmatch(sign) and second.fullmatch(sign) for sign in SIGNS)
 
 
 def _start_of(text: str, quantifier: int) -> int:

@@ -38,7 +38,7 @@ KEYS = ("name", "about", "ignore", "match", "layout", "identity", "record")
 MATCH_KEYS = ("topic", "has", "where", "payload", "opens", "columns", "separator")
 LAYOUT_KEYS = ("from", "encoding", "order", "items")
 SCOPES = ("node", "form")
-NEEDS_OPENS = frozenset(("text", "any", "bytes", "empty", "lines", "csv", "tsv", "ndjson", "list"))
+NEEDS_OPENS = frozenset(("text", "any", "bytes", "lines", "csv", "tsv", "ndjson", "list"))
 """Payloads of which nothing else tells where they come from."""
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _CAPTURE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
@@ -150,9 +150,9 @@ class FormReader:
         if "opens" in table:
             opens = self._fields.pattern(table["opens"], (*at, "opens"))
         columns, separator = self._columns(table, payload)
-        if not topics and not has and where is None and opens is None and payload != "empty":
+        if not {"topic", "has", "where", "opens"} & set(table) and payload != "empty":
             complain.add(at, "it would match every message; type topic, has, where or opens")
-        elif not topics and opens is None and not has and payload in NEEDS_OPENS - {"empty"}:
+        elif not {"topic", "has", "opens"} & set(table) and payload in NEEDS_OPENS:
             complain.add(at, f"a payload of {payload} needs topic, has or opens as well")
         return Match(payload, topics, has, where, opens, columns, separator)
 

@@ -5,10 +5,11 @@ read is what this very message had read from it.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import ItemsView, Iterator, Set, ValuesView
 
 from msgspec.structs import replace
 
+from echo_ingest.decode.forms.documents import COLUMNS
 from echo_ingest.decode.forms.fields import SCALES, Field
 from echo_ingest.decode.forms.form import Form
 from echo_ingest.decode.forms.interpret import DecodedByForm, interpret
@@ -17,7 +18,7 @@ from echo_ingest.decode.rules import Rules
 from echo_ingest.record import Detection, Message
 
 DOUBTFUL_PERCENT = 0.01
-"""Confidences in percent that are all below 1: nobody sends these."""
+"""Nobody sends confidences in percent that are all at most 1."""
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -26,14 +27,16 @@ class _Notes:
 
     def __init__(self) -> None:
         self.read: set[str] = set()
+        self.gone_through: set[str] = set()
+        """The objects whose keys are like the indices of a list."""
 
 
 class _NotedObject(dict[str, object]):
     """An object of a document that notes which of its values are read."""
 
     def __init__(self, source: dict[str, object], path: str, notes: _Notes) -> None:
-        below = f"{path}." if path else ""
-        self.paths = {key: f"{below}{_shown(key)}" for key in source}
+        self.path = path
+        self.paths = {key: _joined(path, key) for key in source}
         self.notes = notes
         super().__init__(
             {key: _noted(value, self.paths[key], notes) for key, value in source.items()}
@@ -44,9 +47,17 @@ class _NotedObject(dict[str, object]):
             self.notes.read.add(self.paths[key])
         return super().get(key, default)
 
-    def __getitem__(self, key: str) -> object:
-        self.notes.read.add(self.paths[key])
-        return super().__getitem__(key)
+    def values(self) -> ValuesView[object]:  # type: ignore[override]
+        self._go_through()
+        return super().values()
+
+    def items(self) -> ItemsView[str, object]:  # type: ignore[override]
+        self._go_through()
+        return super().items()
+
+    def _go_through(self) -> None:
+        self.notes.gone_through.add(self.path)
+        self.notes.read.update(self.paths.values())
 
 
 class _NotedList(list[object]):
@@ -67,15 +78,18 @@ class _NotedList(list[object]):
 
 
 def unread(fit: Fit, message: Message, rules: Rules) -> tuple[str, ...]:
-    """Return the paths of the values of a payload that no field of the form read."""
+    """Return the paths of the values of a payload that no field of the form read.
+
+    `[]` stands for any index, and `*` for any key of an object that the form goes through.
+    """
     notes = _Notes()
-    noted = _NotedObject(fit.document, "", notes)
+    document = {key: value for key, value in fit.document.items() if key != COLUMNS}
+    noted = _NotedObject(document, "", notes)
     interpret(replace(fit, document=noted), message, rules, hashed=False)
-    if fit.form.layout is not None:
-        notes.read |= {fit.form.layout.path.text} if fit.form.layout.path else set()
-    return tuple(
-        path for path in dict.fromkeys(_leaves(fit.document, "")) if path not in notes.read
-    )
+    was_read: dict[str, bool] = {}
+    for path, shown in _leaves(document, "", "", notes.gone_through):
+        was_read[shown] = was_read.get(shown, False) or path in notes.read
+    return tuple(shown for shown, is_read in was_read.items() if not is_read)
 
 
 def warnings(decoded: DecodedByForm) -> tuple[str, ...]:
@@ -117,20 +131,23 @@ def _noted(value: object, path: str, notes: _Notes) -> object:
     return value
 
 
-def _leaves(value: object, path: str) -> Iterator[str]:
-    """Yield the path of each value that is neither an object nor a list."""
-    below: Iterable[tuple[str, object]]
+def _leaves(
+    value: object, path: str, shown: str, gone_through: Set[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield the path of each value that is neither an object nor a list, and how it is shown."""
     if isinstance(value, dict):
-        below = (
-            (f"{path}.{_shown(key)}" if path else _shown(key), one) for key, one in value.items()
-        )
+        for key, inner in value.items():
+            label = f"{shown}.*" if path in gone_through else _joined(shown, key)
+            yield from _leaves(inner, _joined(path, key), label.lstrip("."), gone_through)
     elif isinstance(value, list):
-        below = ((f"{path}[]", one) for one in value)
+        for inner in value:
+            yield from _leaves(inner, f"{path}[]", f"{shown}[]", gone_through)
     else:
-        yield path
-        return
-    for inner_path, inner in below:
-        yield from _leaves(inner, inner_path)
+        yield path, shown
+
+
+def _joined(path: str, key: str) -> str:
+    return f"{path}.{_shown(key)}" if path else _shown(key)
 
 
 def _shown(key: str) -> str:
