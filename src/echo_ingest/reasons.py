@@ -184,8 +184,8 @@ class ReasonCode(AdvisedCode):
     NO_RECORD = (
         "no_record",
         "The form in a file that the message fits makes no record of it.",
-        "`echo-ingest forms try` shows what the form reads, and what nobody read. Correct the paths"
-        " of the form, or narrow what it matches, and retry these messages.",
+        "Compare the paths of the form with the message. Correct them, or narrow what the form"
+        " matches, and retry these messages. docs/form-files.md shows how.",
     )
     ZONE_MISSING = (
         "zone_missing",

@@ -29,8 +29,8 @@ NO_FIX = -1.0
 """What some receivers write as latitude and as longitude where they have no fix."""
 ALTITUDE_METRES_MIN, ALTITUDE_METRES_MAX = -500, 9_000
 UNCERTAINTY_METRES_MAX = 100_000
-SHARE_SLACK = 1e-6
-"""A confidence of 100 in 32 bits may read 100.0000076."""
+SHARE_SLACK = 1.000001e-6
+"""A confidence of 100 in 32 bits may read 100.0000076. Up to 100.0001 counts, whole."""
 CALIBRATION_PERCENT = 0.5
 """By so much a full battery or an empty disk may miss 100 or 0, as each is measured."""
 EXTERNAL_POWER, BATTERY_UNKNOWN = 101, 255

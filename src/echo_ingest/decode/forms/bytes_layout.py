@@ -66,7 +66,11 @@ class Layout(Struct, frozen=True):
                 ReasonCode.WRONG_TYPE, f"{len(text):,} characters are no fixed layout", label
             )
         try:
-            return bytes.fromhex(text) if self.encoding == "hex" else a2b_base64(text.encode())
+            return (
+                bytes.fromhex(text)
+                if self.encoding == "hex"
+                else a2b_base64(text.encode(), strict_mode=True)
+            )
         except (ValueError, BrokenBase64):
             raise DecodeError(
                 ReasonCode.WRONG_TYPE, f"the text is not {self.encoding}", label

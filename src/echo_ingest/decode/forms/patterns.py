@@ -1,6 +1,7 @@
 """Regular expressions of forms: only those that cannot take long, on short texts alone."""
 
 import re
+import warnings
 
 from msgspec import Struct
 
@@ -46,8 +47,10 @@ def compile_pattern(text: str) -> re.Pattern[str]:
             f"it has {len(text):,} characters; at most {PATTERN_CHARACTERS_MAX} are read"
         )
     try:
-        compiled = re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # such as for [[, which may mean another thing one day
+            compiled = re.compile(text)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         raise PatternError(f"{text!r} is no regular expression: {error}") from None
     _check(text)
     if compiled.groups > 1:

@@ -1,6 +1,6 @@
 """What a form makes of a document: the records of each `[[record]]`, checked like all others."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeVar, cast
 
@@ -464,12 +464,9 @@ class _Reading:
         name = next((name for name in ENDS if name in self.fields), None)
         if name is None or shared["time_source"] != "device":
             return None
+        observed_at = cast(datetime, shared["observed_at"])
         if name == "ends_at":
-            begins, ends = self._begins(), self._read(name, Field.written) or ()
-            if not begins or not ends:
-                return None
-            first, last = (times.in_utc(each[0].moment, self.rules.zone) for each in (begins, ends))
-            lasts = None if first is None or last is None else (last - first).total_seconds()
+            lasts = self._between(observed_at, self._read(name, Field.written) or ())
         else:
             lasts = self.number(name)
             if lasts is not None and name == "end_offset_seconds":
@@ -482,7 +479,17 @@ class _Reading:
                 f"the call would last {digits(lasts)} seconds",
                 self.label(name),
             )
-        return cast(datetime, shared["observed_at"]) + timedelta(seconds=lasts)
+        return observed_at + timedelta(seconds=lasts)
+
+    def _between(self, observed_at: datetime, ends: Sequence[times.TimeReading]) -> float | None:
+        """Return the seconds from the beginning that was believed to the end, by one clock."""
+        ahead = self.rules.of(self.node).clock_ahead_seconds
+        for begin in self._begins():
+            first = times.in_utc(begin.moment, self.rules.zone)
+            if ends and first is not None and times.moved(first, -ahead) == observed_at:
+                last = times.in_utc(ends[0].moment, self.rules.zone)
+                return None if last is None else (last - first).total_seconds()
+        return None
 
 
 _MAKERS: dict[str, Callable[[_Reading], FormRecord | None]] = {
