@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 # Most tests wait for programs, so two at a time take half as long.
-PYTEST = $(BIN)/pytest --numprocesses 2 --dist worksteal
+PYTEST = $(BIN)/pytest --numprocesses 3 --dist worksteal
 TSC = console/node_modules/.bin/tsc
 COMPILE = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \

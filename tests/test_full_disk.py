@@ -134,7 +134,8 @@ def test_what_a_sink_took_while_the_disk_was_full_is_settled_later_and_not_sent_
         eventually(lambda: harness.ledger_now()["sinks"]["echo_api"]["backlog"] == total)
         filler = fill(disk)
         api.start(requests_per_minute=None)
-        eventually(lambda: "settling stopped" in harness.log("run"))
+        # it may have waited half a minute before it tries again
+        eventually(lambda: "settling stopped" in harness.log("run"), seconds=60)
         taken = api.numbers()
         assert 0 < len(taken) < total
         assert harness.ledger()["sinks"]["echo_api"]["backlog"] > 0

@@ -17,6 +17,7 @@ or another build has written it. That is not damage.
 """
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -32,7 +33,7 @@ from echo_ingest.journal.changes import JournalChanges
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.journal_file import transaction
-from echo_ingest.journal.migration import copies_before
+from echo_ingest.journal.migration import copies_before, migrate
 from echo_ingest.journal.reader import JournalReader, Parked, Selection
 from echo_ingest.journal.recovery.detect import check_schema, find_damage, note_of
 from echo_ingest.journal.recovery.salvage import mend, salvage
@@ -177,6 +178,17 @@ def test_a_migration_that_is_cut_off_changes_nothing(path: Path) -> None:
     ):
         bring_up_to_date(db)
         raise ZeroDivisionError
+    assert version(path) == 1
+    assert contents(path) == before
+
+
+def test_a_migration_that_fails_in_its_last_step_leaves_the_version_of_before(path: Path) -> None:
+    """What is in its way here is a table that somebody else made under the name of the newest."""
+    before = contents(path)
+    with contextlib.closing(apsw.Connection(str(path))) as db:
+        db.execute("CREATE TABLE attempt (mine)")
+    with pytest.raises(apsw.SQLError, match="attempt already exists"):
+        migrate(path)
     assert version(path) == 1
     assert contents(path) == before
 
@@ -354,6 +366,25 @@ def test_a_migration_leaves_a_copy_of_the_journal_as_it_was(tmp_path: Path, fixt
     assert copy.stat().st_mode & 0o777 == 0o600
     Journal(path).close()
     assert len(copies(path)) == 1, "a journal of this version is not copied"
+
+
+def test_the_copy_is_on_disk_before_anything_is_altered(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds is flushed before it gets its name, and its name with the folder."""
+    copy = path.with_name(f"{path.name}.before-{SCHEMA_VERSION}")
+    flushed: list[tuple[Path, bool, int]] = []
+    flush = os.fsync
+
+    def record(descriptor: int) -> None:
+        flush(descriptor)
+        at = Path(f"/proc/self/fd/{descriptor}").resolve()
+        flushed.append((at, copy.exists(), version(path)))
+
+    monkeypatch.setattr(os, "fsync", record)
+    migrate(path)
+    assert flushed == [(Path(f"{copy}.new"), False, 1), (path.parent, True, 1)]
+    assert version(path) == SCHEMA_VERSION
 
 
 def test_what_a_kill_left_in_the_wal_is_in_the_copy(tmp_path: Path) -> None:

@@ -88,16 +88,20 @@ def connect_packet(
     client_id: bytes = b"",
     account: Credentials = ACCOUNT,
     properties: bytes = b"",
+    will: bytes | None = None,
 ) -> bytes:
     """Return a CONNECT with a clean start and a keep-alive of 60 s."""
-    body = field(b"MQTT") + bytes((level, 0xC2, 0, 60))
+    body = field(b"MQTT") + bytes((level, 0xC2 if will is None else 0xC6, 0, 60))
     if level == 5:
         length, written = len(properties), bytearray()
         while length >= 0x80:
             written.append(length & 0x7F | 0x80)
             length >>= 7
         body += bytes((*written, length)) + properties
-    body += field(client_id) + field(account.user.encode()) + field(account.password.encode())
+    body += field(client_id)
+    if will is not None:
+        body += (b"\0" if level == 5 else b"") + field(b"a/b") + field(will)
+    body += field(account.user.encode()) + field(account.password.encode())
     return packet(0x10, body)
 
 
@@ -500,6 +504,12 @@ async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
         assert (await reader.read(100))[0] == 0x20
         other.write(b"\xc0\0")
         assert await reader.read(100) == b"\xd0\0"
+        gate.shut()
+        for will, code in ((None, 0), (b"it would wait in memory", 0x88)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(connect_packet(will=will))
+            assert (await reader.read(100))[3] == code
+            writer.close()
         gate.close()  # what watches the memory has looked by now, and will not soon again
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(connect_packet())

@@ -191,7 +191,7 @@ class BrokerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield one metric family for each statistic."""
         for name, text in (
-            (BROKER_CLIENTS, "Clients connected to the broker, including the service itself."),
+            (BROKER_CLIENTS, "Clients connected to the broker, including three of ours."),
             (BROKER_HELD_MESSAGES, "Messages that the broker holds."),
             (BROKER_HELD_BYTES, "Payload bytes of the messages that the broker holds."),
             (BROKER_HEAP_BYTES, "Memory that the broker has allocated."),

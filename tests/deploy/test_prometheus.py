@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import yaml
 
-from echo_ingest.metrics import DELIVERY, REGISTRY
+from echo_ingest.metrics import DELIVERY, PROXY, REGISTRY
 from tests.test_docs import ROOT, anchors
 from tests.tools import tool
 
@@ -234,7 +234,7 @@ def unknown(query: str) -> set[str]:
     }
     known = {
         family.name + suffix
-        for registry in (REGISTRY, DELIVERY)
+        for registry in (REGISTRY, DELIVERY, PROXY)
         for family in registry.collect()
         for suffix in suffixes.get(family.type, ("",))
     }
