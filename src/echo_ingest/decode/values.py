@@ -29,8 +29,10 @@ NO_FIX = -1.0
 """What some receivers write as latitude and as longitude where they have no fix."""
 ALTITUDE_METRES_MIN, ALTITUDE_METRES_MAX = -500, 9_000
 UNCERTAINTY_METRES_MAX = 100_000
-SHARE_SLACK = 1.000001e-6
-"""A confidence of 100 in 32 bits may read 100.0000076. Up to 100.0001 counts, whole."""
+PERCENT_MAX = 100.0001
+"""A confidence of 100 in 32 bits may read 100.0000076."""
+FRACTION_MAX = 1.000001
+BYTE_MAX = 255.0
 CALIBRATION_PERCENT = 0.5
 """By so much a full battery or an empty disk may miss 100 or 0, as each is measured."""
 EXTERNAL_POWER, BATTERY_UNKNOWN = 101, 255
@@ -218,7 +220,7 @@ def uptime(
 @lru_cache(maxsize=16_384)  # devices send two decimals: 10,001 values
 def fraction(percentage: float) -> float:
     """Turn a confidence of 0 to 100 into a fraction."""
-    share = share_of(100, percentage)
+    share = share_of(100, PERCENT_MAX, percentage)
     if share is None:
         raise DecodeError(
             ReasonCode.CONFIDENCE_OUT_OF_RANGE,
@@ -231,7 +233,7 @@ def fraction(percentage: float) -> float:
 @lru_cache(maxsize=16_384)
 def given_fraction(confidence: float) -> float:
     """Read the confidence of a node that sends fractions, as the nodes file says."""
-    share = share_of(1, confidence)
+    share = share_of(1, FRACTION_MAX, confidence)
     if share is None:
         raise DecodeError(
             ReasonCode.CONFIDENCE_NOT_A_FRACTION,
@@ -242,10 +244,12 @@ def given_fraction(confidence: float) -> float:
     return share
 
 
-def share_of(whole: float, value: float) -> float | None:
-    """Return a confidence of 0 to `whole` as a fraction; None where it is beyond."""
-    slack = whole * SHARE_SLACK
-    if not -slack <= value <= whole + slack:
+def share_of(whole: float, most: float, value: float) -> float | None:
+    """Return a confidence of 0 to `whole` as a fraction; None where it is beyond.
+
+    `most` is what still counts as whole, and as far below 0 it still counts as 0.
+    """
+    if not whole - most <= value <= most:
         return None
     return round(min(max(value, 0.0), whole) / whole, 10)
 

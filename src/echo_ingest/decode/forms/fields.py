@@ -61,8 +61,12 @@ MODIFIERS: dict[FieldType, frozenset[str]] = {
     FieldType.MEASURED: FINDING | {"default", "times", "plus", "unit"},
 }
 """Which modifiers go with which type of field."""
-SCALES = {"fraction": 1, "percent": 100, "byte": 255}
-"""Scale of a confidence → what stands for certain."""
+SCALES = {
+    "fraction": (1, values.FRACTION_MAX),
+    "percent": (100, values.PERCENT_MAX),
+    "byte": (255, values.BYTE_MAX),
+}
+"""Scale of a confidence → what stands for certain, and the most that is still taken for it."""
 
 
 class Modifiers(Struct, frozen=True):
@@ -149,8 +153,8 @@ class Field(Struct, frozen=True):
         number = self.number(scope)
         if number is None:
             return None
-        whole = SCALES[self.modifiers.scale]
-        share = values.share_of(whole, number)
+        whole, most = SCALES[self.modifiers.scale]
+        share = values.share_of(whole, most, number)
         if share is None:
             raise DecodeError(
                 ReasonCode.CONFIDENCE_OFF_SCALE,

@@ -10,7 +10,7 @@ from collections.abc import ItemsView, Iterator, Set, ValuesView
 from msgspec.structs import replace
 
 from echo_ingest.decode.forms.documents import COLUMNS
-from echo_ingest.decode.forms.fields import SCALES, Field
+from echo_ingest.decode.forms.fields import Field
 from echo_ingest.decode.forms.form import Form
 from echo_ingest.decode.forms.interpret import DecodedByForm, interpret
 from echo_ingest.decode.forms.match import Fit
@@ -19,6 +19,7 @@ from echo_ingest.record import Detection, Message
 
 DOUBTFUL_PERCENT = 0.01
 """Nobody sends confidences in percent that are all at most 1."""
+DOUBTFUL_BYTE = 1 / 255
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -106,7 +107,7 @@ def _warnings(decoded: DecodedByForm) -> Iterator[str]:
     scales = {field.modifiers.scale for field in _confidences(decoded.form)}
     if shares and max(shares) > 0 and scales == {"percent"} and max(shares) <= DOUBTFUL_PERCENT:
         yield "every confidence is at most 1 %: is the scale fraction?"
-    if shares and max(shares) > 0 and scales == {"byte"} and max(shares) <= 1 / SCALES["byte"]:
+    if shares and max(shares) > 0 and scales == {"byte"} and max(shares) <= DOUBTFUL_BYTE:
         yield "every confidence is at most 1 of 255: is the scale fraction?"
     for record in decoded.records:
         if record.time_problem is not None:
