@@ -14,6 +14,7 @@ from echo_ingest.decode.forms.fields import (
     Field,
     FieldType,
     Modifiers,
+    field_of,
     unknown_key,
 )
 from echo_ingest.decode.forms.key_lines import KeyPath
@@ -68,7 +69,7 @@ class FieldReader:
             self._complain.add(at, words if which == "value" else "type from (a path)")
             return None
         modifiers = self._modifiers(mods, field_type, world, at)
-        return Field(name, field_type, modifiers)
+        return field_of(name, field_type, modifiers)
 
     def path(self, text: object, world: PathWorld, at: KeyPath) -> Path | None:
         """Read a path."""

@@ -6,9 +6,10 @@ the field, with the modifiers of that type.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache, partial
 from math import isfinite
 
 from msgspec import Struct
@@ -89,19 +90,38 @@ class Modifiers(Struct, frozen=True):
     zone: str | None = None
     zone_from: Path | None = None
 
+    @property
+    def reads(self) -> bool:
+        """Whether a value is more than what a path finds."""
+        return bool(self.unknown or self.pattern or self.split) or self.words is not None
+
 
 class Field(Struct, frozen=True):
-    """A field of a record: `found` returns its value as its type has it, or None."""
+    """A field of a record; what reads it is made once, when the form is read."""
 
     name: str
     field_type: FieldType
     modifiers: Modifiers
+    label: str
+    """Where the value stands in the payload, or what the form calls it."""
+    find: Callable[[Scope], object]
+    """Return the value as the modifiers of every type leave it, or None."""
 
     @property
-    def label(self) -> str:
-        """Return where the value stands in the payload, or what the form calls it."""
-        label = self.modifiers.paths[0].label if self.modifiers.paths else None
-        return label if label and len(label) <= LABEL_CHARACTERS_MAX else self.name
+    def read(self) -> Callable[[Scope], object]:
+        """What reads the value as its type has it."""
+        match self.field_type:
+            case FieldType.NUMBER | FieldType.MEASURED:
+                return self.number
+            case FieldType.CONFIDENCE:
+                return self.share
+            case FieldType.TRUTH:
+                return self.truth
+            case FieldType.TIME:
+                return self.written
+            case FieldType.CLIP:
+                return self.base64
+        return self.text
 
     def in_payload(self, scope: Scope) -> str:
         """Return the label as a path from the top of the payload."""
@@ -116,28 +136,28 @@ class Field(Struct, frozen=True):
 
     def text(self, scope: Scope) -> str | None:
         """Return the value as text; None where there is none."""
-        value = self._found(scope)
+        value = self.find(scope)
         if value is None:
             return None
-        text = short_text(value, self.label)
         if self.modifiers.format is not None:
             text = self._formatted(value)
+        else:
+            text = short_text(value, self.label)
         match self.field_type:
+            case FieldType.TEXT:
+                return _name(text, self.label)
+            case FieldType.EXACT if self.name == "clip_reference":
+                return values.exact_text(text, self.label, REFERENCE_CHARACTERS_MAX)
             case FieldType.EXACT:
-                most = values.TEXT_CHARACTERS_MAX
-                if self.name == "clip_reference":
-                    most = REFERENCE_CHARACTERS_MAX
-                return values.exact_text(text, self.label, most)
-            case FieldType.SPECIES:
-                return text
-        return values.text(text, self.label)
+                return values.exact_text(text, self.label)
+        return text
 
     def number(self, scope: Scope) -> float | None:
         """Return the value as a number; None where there is none."""
-        value = self._found(scope)
+        value = self.find(scope)
         if value is None:
             return None
-        number = as_number(value, self.label)
+        number = value if type(value) is float else as_number(value, self.label)
         modifiers = self.modifiers
         if modifiers.times != 1 or modifiers.plus:
             # 385000000 × 1e-7 is 38.5, and not 38.49999999999999.
@@ -166,7 +186,7 @@ class Field(Struct, frozen=True):
 
     def truth(self, scope: Scope) -> bool | None:
         """Return whether something is so; None where nothing says."""
-        match self._found(scope):
+        match self.find(scope):
             case None:
                 return None
             case bool() as value:
@@ -178,7 +198,7 @@ class Field(Struct, frozen=True):
 
     def base64(self, scope: Scope) -> str | None:
         """Return the text of a clip; None where there is none."""
-        value = self._found(scope)
+        value = self.find(scope)
         if value is None or isinstance(value, str):
             return value
         raise _wrong_type("audio as base64", value, self.label)
@@ -191,74 +211,20 @@ class Field(Struct, frozen=True):
         """Return every value that is there, with its label: of a time, each may be the true one."""
         modifiers = self.modifiers
         if modifiers.join is not None or len(modifiers.paths) == 1:
-            value = self._found(scope)
+            value = self.find(scope)
             return [] if value is None else [(value, self.label)]
         found = []
         for path in modifiers.paths:
-            value = self._read(path.find(scope), scope)
+            value = as_told(modifiers, path.find(scope), self.label, scope)
             if value is not None:
                 found.append((value, path.label or self.label))
         return found
-
-    def _found(self, scope: Scope) -> object:
-        modifiers = self.modifiers
-        if modifiers.value is not None:
-            return modifiers.value
-        if modifiers.join is not None:
-            parts = [path.find(scope) for path in modifiers.paths]
-            if any(part is None or part == "" for part in parts):
-                return modifiers.default
-            value: object = modifiers.join.join(short_text(part, self.label) for part in parts)
-        else:
-            value = None
-            for path in modifiers.paths:
-                value = path.find(scope)
-                if value is not None and value != "":
-                    break
-        value = self._read(value, scope)
-        return modifiers.default if value is None else value
-
-    def _read(self, value: object, scope: Scope) -> object:
-        """Apply the modifiers that read a value as it came."""
-        if value is None or value == "":
-            return None
-        modifiers = self.modifiers
-        if modifiers.unknown and _is_known(value, modifiers.unknown):
-            return None
-        if modifiers.pattern is not None:
-            try:
-                value = search(modifiers.pattern, as_text(value, self.label), scope.given.budget)
-            except OverflowError:
-                raise DecodeError(
-                    ReasonCode.TOO_COMPLEX, "there is too much text for the patterns of the form"
-                ) from None
-        if value is not None and modifiers.split is not None:
-            parts = short_text(value, self.label).split(modifiers.split)
-            is_there = -len(parts) <= modifiers.take < len(parts)
-            value = parts[modifiers.take].strip() if is_there else None
-        if value is None or value == "":
-            return None
-        if modifiers.unknown and _is_known(value, modifiers.unknown):
-            return None
-        if modifiers.words is not None:
-            return self._by_words(value, modifiers.words)
-        return value
-
-    def _by_words(self, value: object, words: Mapping[str, object]) -> object:
-        word = as_text(value, self.label)
-        if word not in words and self.modifiers.default is None:
-            raise DecodeError(
-                ReasonCode.IMPOSSIBLE_VALUE,
-                f"{quoted(word)} is none of the words that the form knows",
-                self.label,
-            )
-        return words.get(word)
 
     def _formatted(self, value: object) -> str:
         form = self.modifiers.format
         assert form is not None
         if form.endswith("s") or "%s" in form:
-            return form % as_text(value, self.label)
+            return form % short_text(value, self.label)
         return form % int(as_number(value, self.label))
 
     def _time(self, value: object, label: str, scope: Scope) -> times.TimeReading:
@@ -308,6 +274,87 @@ class Field(Struct, frozen=True):
         return times.read(value, label)
 
 
+def field_of(name: str, field_type: FieldType, modifiers: Modifiers) -> Field:
+    """Make a field with what finds its value."""
+    label = modifiers.paths[0].label if modifiers.paths else None
+    label = label if label and len(label) <= LABEL_CHARACTERS_MAX else name
+    return Field(name, field_type, modifiers, label, _finder(modifiers, label))
+
+
+def _finder(modifiers: Modifiers, label: str) -> Callable[[Scope], object]:
+    if modifiers.value is not None:
+        return lambda scope: modifiers.value
+    if modifiers.join is not None:
+        return partial(_joined, modifiers, label)
+    if len(modifiers.paths) != 1 or modifiers.default is not None or modifiers.reads:
+        return partial(_first, modifiers, label)
+    find_path = modifiers.paths[0].find
+
+    def find(scope: Scope) -> object:
+        value = find_path(scope)
+        return None if value == "" else value
+
+    return find
+
+
+def _joined(modifiers: Modifiers, label: str, scope: Scope) -> object:
+    assert modifiers.join is not None
+    parts = []
+    for path in modifiers.paths:
+        part = path.find(scope)
+        if part is None or part == "":
+            return modifiers.default
+        parts.append(short_text(part, label))
+    value = modifiers.join.join(parts)
+    if modifiers.reads:
+        told = as_told(modifiers, value, label, scope)
+        return modifiers.default if told is None else told
+    return value
+
+
+def _first(modifiers: Modifiers, label: str, scope: Scope) -> object:
+    for path in modifiers.paths:
+        value = as_told(modifiers, path.find(scope), label, scope)
+        if value is not None:
+            return value
+    return modifiers.default
+
+
+def as_told(modifiers: Modifiers, value: object, label: str, scope: Scope) -> object:
+    """Return what the modifiers of every type make of a value as it came; None for nothing."""
+    if value is None or value == "":
+        return None
+    if not modifiers.reads:
+        return value
+    if modifiers.unknown and _is_unknown(value, modifiers.unknown):
+        return None
+    if modifiers.pattern is not None:
+        try:
+            value = search(modifiers.pattern, as_text(value, label), scope.given.budget)
+        except OverflowError:
+            raise DecodeError(
+                ReasonCode.TOO_COMPLEX, "there is too much text for the patterns of the form"
+            ) from None
+    if value is not None and modifiers.split is not None:
+        parts = short_text(value, label).split(modifiers.split)
+        is_there = -len(parts) <= modifiers.take < len(parts)
+        value = parts[modifiers.take].strip() if is_there else None
+    if value is None or value == "":
+        return None
+    if modifiers.unknown and _is_unknown(value, modifiers.unknown):
+        return None
+    if modifiers.words is None:
+        return value
+    word = as_text(value, label)
+    if word not in modifiers.words and modifiers.default is None:
+        raise DecodeError(
+            ReasonCode.IMPOSSIBLE_VALUE,
+            f"{quoted(word)} is none of the words that the form knows",
+            label,
+        )
+    return modifiers.words.get(word)
+
+
 def as_text(value: object, label: str) -> str:
     """Return what a device wrote as text; raise `DecodeError` for an object or a list."""
     if isinstance(value, str):
@@ -346,6 +393,9 @@ def as_number(value: object, label: str, *, exact: bool = False) -> float:
     raise _wrong_type("a number", value, label)
 
 
+_name = lru_cache(values.TEXTS_REMEMBERED)(values.text)
+
+
 def short_text(value: object, label: str) -> str:
     """Return what a device wrote as text; raise `DecodeError` where it is too long for a value.
 
@@ -369,7 +419,7 @@ def unknown_key(value: object) -> str:
     return as_text(float(value) if type(value) is int and abs(value) < 2**53 else value, "unknown")
 
 
-def _is_known(value: object, unknown: frozenset[str]) -> bool:
+def _is_unknown(value: object, unknown: frozenset[str]) -> bool:
     if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > UNKNOWN_MAX):
         return False
     return unknown_key(value) in unknown

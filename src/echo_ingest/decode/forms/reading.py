@@ -19,7 +19,7 @@ from echo_ingest.decode.forms.bytes_layout import (
 from echo_ingest.decode.forms.complaints import Complaints, shown
 from echo_ingest.decode.forms.documents import PAYLOADS, TABLES
 from echo_ingest.decode.forms.field_reading import FieldReader
-from echo_ingest.decode.forms.fields import Field, FieldType, Modifiers
+from echo_ingest.decode.forms.fields import Field, FieldType, Modifiers, field_of
 from echo_ingest.decode.forms.form import DIGEST_DIGITS, Form, FormError, Match
 from echo_ingest.decode.forms.key_lines import KeyPath, key_lines, syntax_error
 from echo_ingest.decode.forms.match import ANY_LEVEL, ANY_LEVELS
@@ -383,7 +383,7 @@ class FormReader:
                 "it has no unit; end the name in one, such as _percent or _volts, or in _count, or"
                 ' type unit = "…"',
             )
-        return Field(name, field.field_type, _with(field, unit or given))
+        return field_of(name, field.field_type, _with(field, unit or given))
 
     def _refuse_halves(self, table: Mapping[str, object], kind: str, at: KeyPath) -> None:
         complain = self._complain
