@@ -179,7 +179,7 @@ def test_a_value_is_found_and_read(modifiers: str, given: object, expected: str 
         ('clip = "m"', {"m": 5}, Code.WRONG_TYPE, "m", "audio as base64"),
         ('clip = "m"', {"m": "AAAA"}, Code.UNKNOWN_AUDIO_FORMAT, "m", "the clip is not"),
         ('node = "m"', {"m": "a" * 65}, Code.IMPOSSIBLE_VALUE, "m", "at most 64 characters"),
-        ('source_type = "m"', {"m": "fake"}, Code.IMPOSSIBLE_VALUE, "sourceType", "simulator"),
+        ('source_type = "m"', {"m": "fake"}, Code.IMPOSSIBLE_VALUE, "m", "simulator"),
     ],
 )
 def test_a_value_that_cannot_be_right_is_rejected_at_its_place(

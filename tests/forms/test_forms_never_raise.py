@@ -16,7 +16,7 @@ from echo_ingest.decode.forms.documents import PAYLOADS
 from echo_ingest.decode.forms.fields import MODIFIERS
 from echo_ingest.decode.forms.interpret import DecodedByForm
 from echo_ingest.decode.forms.reading import read
-from echo_ingest.decode.forms.records import FIELDS
+from echo_ingest.decode.forms.record_spec import FIELDS
 from echo_ingest.decode.forms.tracing import unread, warnings
 from echo_ingest.record import Ignored, Message, Rejected
 from tests.forms.trying import HEAD, MELBOURNE, RECEIVED_AT_MS, forms, message

@@ -267,7 +267,7 @@ def sample_rate(rate: float, field: str) -> int | None:
     return round(rate)
 
 
-def source_type(word: str | None) -> SourceType | None:
+def source_type(word: str | None, field: str) -> SourceType | None:
     """Read whether the message comes from a simulator."""
     match word:
         case None:
@@ -278,7 +278,7 @@ def source_type(word: str | None) -> SourceType | None:
             raise DecodeError(
                 ReasonCode.IMPOSSIBLE_VALUE,
                 f'"real" or "simulator" was expected, not {quoted(other)}',
-                "sourceType",
+                field,
             )
 
 

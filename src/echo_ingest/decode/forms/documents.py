@@ -23,18 +23,26 @@ LINE = "line"
 
 Document = dict[str, object]
 
+_encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
 
 
 def of_json(payload: bytes) -> object:
     """Parse JSON; raise `DecodeError` for anything else, and for what no device sends."""
     value: object = parse(payload, _decode_any, PARTS_MAX, VALUES_MAX)
-    _check_depth(value)
+    if payload.count(b"{") + payload.count(b"[") > DEPTH_MAX:
+        _check_depth(value)
     return value
 
 
-def refuse_repeated_keys(payload: bytes) -> None:
-    """Raise `DecodeError` where a key stands twice in an object of JSON that can be parsed."""
+def refuse_repeated_keys(payload: bytes, value: object = None) -> None:
+    """Raise `DecodeError` where a key stands twice in an object of JSON that can be parsed.
+
+    `value` is what the payload was parsed to, where that is known: it has each key once.
+    """
+    is_plain = value is not None and b"\\" not in payload
+    if is_plain and _encode(value).count(b":") == payload.count(b":"):
+        return
     path = repeated_key(payload.removeprefix(BOM))
     if path is not None:
         raise ambiguous(path)

@@ -145,7 +145,8 @@ class Field(Struct, frozen=True):
             text = short_text(value, self.label)
         match self.field_type:
             case FieldType.TEXT:
-                return _name(text, self.label)
+                is_short = len(text) <= values.TEXT_CHARACTERS_MAX
+                return (_name if is_short else values.text)(text, self.label)
             case FieldType.EXACT if self.name == "clip_reference":
                 return values.exact_text(text, self.label, REFERENCE_CHARACTERS_MAX)
             case FieldType.EXACT:
@@ -210,7 +211,7 @@ class Field(Struct, frozen=True):
     def _all(self, scope: Scope) -> list[tuple[object, str]]:
         """Return every value that is there, with its label: of a time, each may be the true one."""
         modifiers = self.modifiers
-        if modifiers.join is not None or len(modifiers.paths) == 1:
+        if len(modifiers.paths) == 1 or modifiers.join is not None:
             value = self.find(scope)
             return [] if value is None else [(value, self.label)]
         found = []

@@ -7,7 +7,7 @@ from msgspec import Struct
 from echo_ingest.decode.forms.bytes_layout import Layout
 from echo_ingest.decode.forms.fields import Field
 from echo_ingest.decode.forms.paths import Path, Step
-from echo_ingest.decode.forms.records import RecordSpec
+from echo_ingest.decode.forms.record_spec import RecordSpec
 
 DIGEST_DIGITS = 16
 

@@ -5,7 +5,7 @@ from msgspec import Struct
 
 from echo_ingest.decode.base64_clip import from_base64
 from echo_ingest.decode.errors import DecodeError
-from echo_ingest.decode.forms.documents import refuse_repeated_keys
+from echo_ingest.decode.forms.documents import ROWS, refuse_repeated_keys
 from echo_ingest.decode.forms.form import Form
 from echo_ingest.decode.forms.match import Fit
 from echo_ingest.decode.forms.paths import Given, Scope
@@ -80,8 +80,10 @@ def _made(
     fit: Fit, message: Message, rules: Rules, *, hashed: bool
 ) -> tuple[list[Made], str | None]:
     form = fit.form
-    if form.match.payload in ("json", "list"):
-        refuse_repeated_keys(message.payload)
+    if form.match.payload == "json":
+        refuse_repeated_keys(message.payload, fit.document)
+    elif form.match.payload == "list":
+        refuse_repeated_keys(message.payload, fit.document[ROWS])
     top = top_scope(fit, message)
     message_id = None if form.message_id is None else form.message_id.text(top)
     maker = Maker(form.name, message, rules, hashed, message_id)

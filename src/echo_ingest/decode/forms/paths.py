@@ -57,8 +57,16 @@ class Scope(Struct, frozen=True):
     above: "Scope | None" = None
     key: Step | None = None
     """Under which key or index of the list it is."""
-    label: str = ""
-    """The path of the item, for people."""
+    each: str = ""
+    """The path of the list that it is in."""
+
+    @property
+    def label(self) -> str:
+        """The path of the item, for people: `calls[3]`."""
+        if self.above is None:
+            return ""
+        path = ".".join(filter(None, (self.above.label, self.each)))
+        return f"{path}[{self.key}]" if isinstance(self.key, int) else f"{path}.{self.key}"
 
 
 class Path(Struct, frozen=True):

@@ -24,7 +24,13 @@ from echo_ingest.decode.forms.form import DIGEST_DIGITS, Form, FormError, Match
 from echo_ingest.decode.forms.key_lines import KeyPath, key_lines, syntax_error
 from echo_ingest.decode.forms.match import ANY_LEVEL, ANY_LEVELS
 from echo_ingest.decode.forms.paths import Path, PathError, PathWorld, Step, compile_plain
-from echo_ingest.decode.forms.records import ENDS, FIELDS, REQUIRED, RecordSpec
+from echo_ingest.decode.forms.record_spec import (
+    ENDS,
+    FIELDS,
+    REQUIRED,
+    RecordSpec,
+    record_spec,
+)
 from echo_ingest.decode.forms.units import COUNT_END, unit_of
 
 FORM_BYTES_MAX = 65_536
@@ -311,7 +317,7 @@ class FormReader:
                     fields[name] = field
         measured = self._values(table, kind, inner, at)
         self._refuse_halves(table, kind, at)
-        return RecordSpec(kind, fields, each, where, measured)
+        return record_spec(kind, fields, each, where, measured)
 
     def _each(self, table: Mapping[str, object], world: PathWorld, at: KeyPath) -> tuple[Path, ...]:
         if "each" not in table:
