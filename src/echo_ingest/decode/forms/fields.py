@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache, partial
 from math import isfinite
+from typing import Any
 
 from msgspec import Struct
 
@@ -33,6 +34,9 @@ ZONE_CHARACTERS_MAX = 64
 
 _TYPES = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
 _NUMERAL = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
+
+
+_name = lru_cache(values.TEXTS_REMEMBERED)(values.text)
 
 
 class FieldType(StrEnum):
@@ -108,8 +112,8 @@ class Field(Struct, frozen=True):
     """Return the value as the modifiers of every type leave it, or None."""
 
     @property
-    def read(self) -> Callable[[Scope], object]:
-        """What reads the value as its type has it."""
+    def read(self) -> Callable[[Scope], Any]:
+        """What reads the value as its type has it; to be asked for once, and kept."""
         match self.field_type:
             case FieldType.NUMBER | FieldType.MEASURED:
                 return self.number
@@ -121,6 +125,10 @@ class Field(Struct, frozen=True):
                 return self.written
             case FieldType.CLIP:
                 return self.base64
+            case FieldType.TEXT if self.modifiers.format is None:
+                return partial(_plain_text, self, _name)
+            case FieldType.EXACT if self.modifiers.format is None:
+                return partial(_plain_text, self, values.exact_text)
         return self.text
 
     def in_payload(self, scope: Scope) -> str:
@@ -275,6 +283,14 @@ class Field(Struct, frozen=True):
         return times.read(value, label)
 
 
+def _plain_text(field: Field, read: Callable[[str, str], str], scope: Scope) -> str | None:
+    """Read what nearly every text is; `Field.text` reads the others."""
+    value = field.find(scope)
+    if type(value) is str and len(value) <= values.TEXT_CHARACTERS_MAX:
+        return read(value, field.label)
+    return None if value is None else field.text(scope)
+
+
 def field_of(name: str, field_type: FieldType, modifiers: Modifiers) -> Field:
     """Make a field with what finds its value."""
     label = modifiers.paths[0].label if modifiers.paths else None
@@ -300,12 +316,13 @@ def _finder(modifiers: Modifiers, label: str) -> Callable[[Scope], object]:
 
 def _joined(modifiers: Modifiers, label: str, scope: Scope) -> object:
     assert modifiers.join is not None
-    parts = []
+    parts: list[str] = []
     for path in modifiers.paths:
-        part = path.find(scope)
+        part: Any = path.find(scope)
         if part is None or part == "":
             return modifiers.default
-        parts.append(short_text(part, label))
+        is_plain = type(part) is str and len(part) <= TEXT_CHARACTERS_MAX
+        parts.append(part if is_plain else short_text(part, label))
     value = modifiers.join.join(parts)
     if modifiers.reads:
         told = as_told(modifiers, value, label, scope)
@@ -392,9 +409,6 @@ def as_number(value: object, label: str, *, exact: bool = False) -> float:
                 ReasonCode.IMPOSSIBLE_VALUE, "the number is too large", label
             ) from None
     raise _wrong_type("a number", value, label)
-
-
-_name = lru_cache(values.TEXTS_REMEMBERED)(values.text)
 
 
 def short_text(value: object, label: str) -> str:

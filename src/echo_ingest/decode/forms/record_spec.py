@@ -158,6 +158,7 @@ class RecordSpec(Struct, frozen=True):
     where: Path | None
     values: Mapping[str, Field]
     """Of measurements: the name of each, with its value."""
+    readers: Mapping[str, Reader]
     straight: tuple[tuple[str, Reader], ...]
     health: tuple[tuple[str, Reader], ...]
     place: PlaceSpec | None
@@ -174,14 +175,16 @@ def record_spec(
     measured: Mapping[str, Field],
 ) -> RecordSpec:
     """Return a `[[record]]` with what reads its fields."""
+    readers = {name: _reader(field) for name, field in fields.items()}
     return RecordSpec(
         kind,
         fields,
         each,
         where,
         measured,
-        tuple((name, _reader(each)) for name, each in fields.items() if name in STRAIGHT),
-        tuple((name, _reader(each)) for name, each in fields.items() if name in STRAIGHT_HEALTH),
+        readers,
+        tuple((name, read) for name, read in readers.items() if name in STRAIGHT),
+        tuple((name, read) for name, read in readers.items() if name in STRAIGHT_HEALTH),
         _place(fields, ""),
         _place(fields, "animal_"),
         next((fields[name] for name in ENDS if name in fields), None),

@@ -123,8 +123,8 @@ class _Unmade:
             self.message = msgspec.structs.replace(self.message, node=node)
 
     def read(self, name: str) -> Any:
-        field = self.spec.fields.get(name)
-        return None if field is None else field.read(self.item)
+        read = self.spec.readers.get(name)
+        return None if read is None else read(self.item)
 
     def label(self, name: str) -> str:
         field = self.spec.fields.get(name)
@@ -168,7 +168,7 @@ class _Unmade:
 
     def _begins(self) -> tuple[times.TimeReading, ...]:
         written: tuple[times.TimeReading, ...] = self.read("observed_at") or ()
-        later = self.read("offset_seconds")
+        later: float | None = self.read("offset_seconds")
         return tuple(_later(reading, later) for reading in written) if later else written
 
     def health(self) -> Health:
