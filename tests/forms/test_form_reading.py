@@ -255,6 +255,14 @@ def test_the_forms_of_the_site_go_first_and_take_the_place_of_ours(tmp_path: Pat
     assert Forms.of_folder(SHIPPED, tmp_path / "none").errors == {}
 
 
+def test_a_name_that_two_files_of_the_site_give_is_told(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text(VALID)
+    ((path, (error,)),) = Forms.of_folder(SHIPPED, tmp_path).errors.items()
+    assert Path(path).name == "two.toml"
+    assert "'try' is the name of" in error.words and "one.toml too" in error.words
+
+
 def test_no_more_forms_are_read_than_there_may_be() -> None:
     texts = ((f"{n}", VALID.replace("try", f"try-{n}").encode()) for n in range(FORMS_MAX + 5))
     made = Forms.of_sources(texts)

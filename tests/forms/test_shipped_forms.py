@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from echo_ingest.decode.forms import SHIPPED, Forms
-from echo_ingest.decode.forms.interpret import DecodedByForm
+from echo_ingest.decode.forms.interpret import DecodedByForm, differ_only_in_time
 from echo_ingest.decode.forms.tracing import unread, warnings
 from echo_ingest.decode.rules import Rules
 from echo_ingest.record import Ignored, Message
@@ -87,6 +87,24 @@ def test_a_frame_heard_by_two_gateways_is_one_message() -> None:
     one, other = FORMS.identify(message, rules), FORMS.identify(elsewhere, rules)
     assert one == other
     assert getattr(one, "scope", None) == "meshtastic-telemetry"
+
+
+def test_two_gateways_that_hear_one_frame_say_the_same() -> None:
+    message, rules, _ = example(SHIPPED / "things-stack-uplink")
+    payload = json.loads(message.payload)
+    reception = payload["uplink_message"]["rx_metadata"][0]
+    reception |= {"rssi": -50, "time": "2026-10-04T20:30:12.650Z"}
+
+    def decoded(payload: object) -> DecodedByForm:
+        sent = Message(message.topic, json.dumps(payload).encode(), message.received_at_ms)
+        made = FORMS.decoded(sent, rules, hashed=True)
+        assert isinstance(made, DecodedByForm)
+        return made
+
+    one, other = decoded(json.loads(message.payload)), decoded(payload)
+    assert one.records != other.records and differ_only_in_time(one, other)
+    payload["uplink_message"]["decoded_payload"]["confidence"] = 0.5
+    assert not differ_only_in_time(one, decoded(payload))
 
 
 def test_stations_that_nobody_named_are_told_apart() -> None:

@@ -43,22 +43,31 @@ class Forms:
         Those of the site are tried first, in order of the names of their files, and one with the
         name of a shipped form takes its place. Reading is all that is done here with files.
         """
-        return cls.of_sources([*_sources(own), *_sources(shipped)])
+        return cls.of_sources(_sources(own), _sources(shipped))
 
     @classmethod
-    def of_sources(cls, sources: Iterable[tuple[str, bytes]]) -> "Forms":
-        """Read forms from the names and bytes of their files, those of the site first."""
+    def of_sources(
+        cls, own: Iterable[tuple[str, bytes]], shipped: Iterable[tuple[str, bytes]] = ()
+    ) -> "Forms":
+        """Read forms from the names and bytes of their files."""
         forms: dict[str, Form] = {}
+        files: dict[str, str] = {}
         errors: dict[str, tuple[FormError, ...]] = {}
-        for name, source in sources:
+        for name, source, is_own in (
+            *((name, source, True) for name, source in own),
+            *((name, source, False) for name, source in shipped),
+        ):
             if len(forms) + len(errors) >= FORMS_MAX:
                 errors[name] = (FormError(1, f"there are more than {FORMS_MAX} forms"),)
                 break
             form = reading.read(source)
-            if isinstance(form, Form):
-                forms.setdefault(form.name, form)
-            else:
+            if not isinstance(form, Form):
                 errors[name] = form
+            elif form.name not in forms:
+                forms[form.name], files[form.name] = form, name
+            elif is_own:
+                words = f"name: {form.name!r} is the name of {files[form.name]} too; type another"
+                errors[name] = (FormError(1, words),)
         return cls(forms.values(), errors)
 
     def fit(self, message: Message) -> Fit | None:

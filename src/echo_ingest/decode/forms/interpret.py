@@ -12,8 +12,9 @@ from echo_ingest.decode.forms.paths import Given, Scope
 from echo_ingest.decode.forms.patterns import PatternBudget
 from echo_ingest.decode.forms.records import RECORDS_MAX, FormRecord, Made, Maker, has_list
 from echo_ingest.decode.rules import Rules
+from echo_ingest.decode.times import EPOCH
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Identity, Ignored, Message, Rejected
+from echo_ingest.record import Detection, Identity, Ignored, Message, Rejected
 
 
 class DecodedByForm(Struct, frozen=True):
@@ -50,6 +51,28 @@ def interpret(
         scope=form.name if form.is_unique_in_form and message_id is not None else None,
     )
     return DecodedByForm(form, records, identity)
+
+
+def differ_only_in_time(one: DecodedByForm, other: DecodedByForm) -> bool:
+    """Return whether two messages under the same id say the same, but for the times they give.
+
+    What no field reads does not count: each gateway adds its own to a frame that it has heard.
+    """
+    return _without_times(one) == _without_times(other)
+
+
+def _without_times(decoded: DecodedByForm) -> list[FormRecord]:
+    return [
+        msgspec.structs.replace(
+            record,
+            observed_at=EPOCH,
+            time_source="device",
+            time_problem=None,
+            device_time=None,
+            **({"ends_at": None} if isinstance(record, Detection) else {}),
+        )
+        for record in decoded.records
+    ]
 
 
 def clip_bytes(fit: Fit, message: Message, rules: Rules, index: int) -> bytes | None:
