@@ -29,7 +29,7 @@ def test_every_word_of_the_language_is_explained() -> None:
     explained = TYPED | set(re.findall(r"^(\w+) =", "\n".join(EXAMPLES), re.MULTILINE))
     assert words - explained == set()
     for key in (*KEYS, *LAYOUT_KEYS):
-        assert re.search(rf"[`\[]{key}\b", PAPER), key
+        assert re.search(rf"(?:[`\[]|^){key}\b", PAPER, re.MULTILINE), key
 
 
 def test_required_fields_are_in_bold() -> None:
