@@ -160,6 +160,8 @@ def test_what_no_device_sends_is_in_no_form_or_rejected() -> None:
     twice = outcome(text, message(b'{"x": 1, "y": {"a": 1, "a": 2}}'))
     assert isinstance(twice, Rejected) and twice.code == Code.AMBIGUOUS_KEY
     assert twice.field == "y.a"
+    twice = outcome(text, message(b'{"x": 1, "x": "\\u003a"}'))
+    assert isinstance(twice, Rejected) and twice.code == Code.AMBIGUOUS_KEY
     many = HEAD + '[[record]]\nkind = "detection"\neach = "x"\nspecies = "@"\n'
     made = outcome(many, message({"x": ["Frog"] * 1_000}))
     assert isinstance(made, tuple) and len(made) == 1_000
@@ -170,10 +172,11 @@ def test_what_no_device_sends_is_in_no_form_or_rejected() -> None:
 
 
 def test_the_key_of_a_message_in_a_form_goes_by_its_scope() -> None:
-    text = DETECTION + '[identity]\nmessage_id = "id"\nscope = "{scope}"\n'
+    heard_by = 'sensor_id = "sender"\n'
+    text = DETECTION + heard_by + '[identity]\nmessage_id = "id"\nscope = "{scope}"\n'
 
     def key(scope: str, topic: str, number: int) -> bytes:
-        arrived = message({"x": "Frog", "id": number}, topic)
+        arrived = message({"x": "Frog", "id": number, "sender": topic}, topic)
         identity = forms(text.format(scope=scope)).identify(arrived, NO_ZONE)
         assert identity is not None and not isinstance(identity, Rejected | Ignored)
         return message_key(arrived, identity, b"digest", 1)

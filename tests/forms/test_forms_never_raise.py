@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from time import process_time
 from types import FrameType
 
 import msgspec
@@ -15,10 +16,11 @@ from echo_ingest.decode.forms import SHIPPED, Form, Forms
 from echo_ingest.decode.forms.documents import PAYLOADS
 from echo_ingest.decode.forms.fields import MODIFIERS
 from echo_ingest.decode.forms.interpret import DecodedByForm
+from echo_ingest.decode.forms.patterns import compile_pattern
 from echo_ingest.decode.forms.reading import read
 from echo_ingest.decode.forms.record_spec import FIELDS
 from echo_ingest.decode.forms.tracing import unread, warnings
-from echo_ingest.record import Ignored, Message, Rejected
+from echo_ingest.record import Message, Rejected
 from tests.forms.trying import HEAD, MELBOURNE, RECEIVED_AT_MS, forms, message
 
 TEXTS = [folder.joinpath("form.toml").read_text() for folder in sorted(SHIPPED.iterdir())]
@@ -342,14 +344,14 @@ def test_what_each_item_reads_above_it_costs_the_same_however_long_it_is() -> No
     def sent(long: str) -> Message:
         return message({"x": ["Frog"] * 500, "long": long, "number": None})
 
-    short, long = (sent("a" * length) for length in (300, 3_000_000))
+    short, long = (sent("a" * length + "_b") for length in (300, 3_000_000))
     counts = [steps(partial(made.decode, each, MELBOURNE)) for each in (short, long)]
     assert counts[0] == pytest.approx(counts[1], rel=0.01)
     assert isinstance(made.decode(long, MELBOURNE), tuple)
     for field, code in (
         ('sensor_id = "parent.long"', "impossible_value"),
         ('sensor_id = {from = ["parent.long", "@"], join = ""}', "impossible_value"),
-        ('sensor_id = {from = "parent.long", split = "b"}', "impossible_value"),
+        ('sensor_id = {from = "parent.long", split = "_", take = -1}', "impossible_value"),
         ('high_hz = "parent.long"', "wrong_type"),
     ):
         result = forms(text + field).decode(long, MELBOURNE)
@@ -364,6 +366,17 @@ def test_patterns_look_at_so_much_text_and_no_more() -> None:
     same = forms(text).decode(message({"x": ["Frog " * 40] * 1_000}), MELBOURNE)
     assert isinstance(same, tuple)
     others = [f"{number:04} " + "frog " * 45 for number in range(1_000)]
-    result = forms(text).decode(message({"x": others}), MELBOURNE)
-    assert isinstance(result, Rejected) and result.code == "too_complex"
-    assert not isinstance(result, Ignored)
+    for sent, pattern in ((others, "g.*z"), (others[:40], "g.*y.*z")):
+        this = forms(text.replace("g.*z", pattern))
+        result = this.decode(message({"x": sent}), MELBOURNE)
+        assert isinstance(result, Rejected) and result.code == "too_complex"
+        assert isinstance(this.decode(message({"x": sent[:10]}), MELBOURNE), tuple)
+
+
+@pytest.mark.parametrize("pattern", ["a.*b.*c", "^.*a.*b.*d", "a?a?a?a?a?a?b", "[a-z]+1?[a-z]+2"])
+def test_a_pattern_that_can_be_used_takes_a_bounded_time(pattern: str) -> None:
+    compiled = compile_pattern(pattern).compiled
+    started = process_time()
+    for text in ("ab" * 128, "a" * 256, "abc" * 85):
+        compiled.search(text[:256])
+    assert process_time() - started < 2

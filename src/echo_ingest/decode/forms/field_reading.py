@@ -19,7 +19,7 @@ from echo_ingest.decode.forms.fields import (
 )
 from echo_ingest.decode.forms.key_lines import KeyPath
 from echo_ingest.decode.forms.paths import Path, PathError, PathWorld, compile_path
-from echo_ingest.decode.forms.patterns import PatternError, compile_pattern
+from echo_ingest.decode.forms.patterns import PatternError, TextPattern, compile_pattern
 from echo_ingest.decode.forms.zones import zone_of
 from echo_ingest.decode.times import UNITS
 
@@ -82,13 +82,15 @@ class FieldReader:
             self._complain.add(at, str(error))
             return None
 
-    def pattern(self, text: object, at: KeyPath) -> re.Pattern[str] | None:
-        """Read a regular expression."""
+    def pattern(
+        self, text: object, at: KeyPath, *, at_beginning: bool = False
+    ) -> TextPattern | None:
+        """Read a regular expression; `at_beginning` as in `compile_pattern`."""
         words = self._complain.text(text, at, longest=1_024)
         if words is None:
             return None
         try:
-            return compile_pattern(words)
+            return compile_pattern(words, at_beginning=at_beginning)
         except PatternError as error:
             self._complain.add(at, str(error))
             return None

@@ -19,7 +19,7 @@ from echo_ingest.decode import times, values
 from echo_ingest.decode.audio import REFERENCE_CHARACTERS_MAX
 from echo_ingest.decode.errors import DecodeError, digits, printable, quoted
 from echo_ingest.decode.forms.paths import Path, Scope
-from echo_ingest.decode.forms.patterns import search
+from echo_ingest.decode.forms.patterns import TextPattern, search
 from echo_ingest.decode.forms.zones import zone_of
 from echo_ingest.reasons import ReasonCode
 
@@ -81,7 +81,7 @@ class Modifiers(Struct, frozen=True):
     value: object = None
     join: str | None = None
     unknown: frozenset[str] = frozenset()
-    pattern: re.Pattern[str] | None = None
+    pattern: TextPattern | None = None
     split: str | None = None
     take: int = 0
     words: Mapping[str, object] | None = None
@@ -214,12 +214,15 @@ class Field(Struct, frozen=True):
 
     def written(self, scope: Scope) -> tuple[times.TimeReading, ...]:
         """Return the times that are there, in order of trust."""
+        if len(self.modifiers.paths) == 1:
+            value = self.find(scope)
+            return () if value is None else (self._time(value, self.label, scope),)
         return tuple(self._time(value, path, scope) for value, path in self._all(scope))
 
     def _all(self, scope: Scope) -> list[tuple[object, str]]:
         """Return every value that is there, with its label: of a time, each may be the true one."""
         modifiers = self.modifiers
-        if len(modifiers.paths) == 1 or modifiers.join is not None:
+        if modifiers.join is not None:
             value = self.find(scope)
             return [] if value is None else [(value, self.label)]
         found = []
@@ -431,7 +434,7 @@ def unknown_key(value: object) -> str:
     if isinstance(value, str):
         bare = value.strip()
         return digits(float(bare)) if len(bare) < 20 and _NUMERAL.fullmatch(bare) else bare
-    return as_text(float(value) if type(value) is int and abs(value) < 2**53 else value, "unknown")
+    return as_text(value, "unknown")
 
 
 def _is_unknown(value: object, unknown: frozenset[str]) -> bool:

@@ -1,12 +1,11 @@
 """A form as it is after reading: what it matches, and what its messages mean."""
 
-import re
-
 from msgspec import Struct
 
 from echo_ingest.decode.forms.bytes_layout import Layout
 from echo_ingest.decode.forms.fields import Field
 from echo_ingest.decode.forms.paths import Path, Step
+from echo_ingest.decode.forms.patterns import TextPattern
 from echo_ingest.decode.forms.record_spec import RecordSpec
 
 DIGEST_DIGITS = 16
@@ -31,7 +30,7 @@ class Match(Struct, frozen=True):
     has: tuple[tuple[Step, ...], ...]
     """What the document has, or in a table its first row."""
     where: Path | None
-    opens: re.Pattern[str] | None
+    opens: TextPattern | None
     columns: tuple[str, ...]
     separator: str
 

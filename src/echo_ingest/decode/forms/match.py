@@ -170,7 +170,7 @@ def _is_wild(level: str) -> bool:
 def _opens(match: Match, payload: bytes) -> bool:
     assert match.opens is not None
     text = payload[:OPENING_BYTES].decode(errors="replace").removeprefix("\ufeff")
-    return match.opens.match(text[:TEXT_CHARACTERS_MAX]) is not None
+    return match.opens.compiled.match(text[:TEXT_CHARACTERS_MAX]) is not None
 
 
 def _first_row(read: Document) -> object:

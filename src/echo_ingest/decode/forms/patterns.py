@@ -10,9 +10,12 @@ TEXT_CHARACTERS_MAX = 256
 """Only so much of a text is looked at."""
 BUDGET_CHARACTERS = 65_536
 """On so many characters of one message the patterns of a form run."""
-STARS_MAX = 3
-"""How many parts of a pattern may repeat without a narrow limit."""
-REPEATS_MAX = 12
+STARS_MAX, ANCHORED_STARS_MAX = 2, 3
+"""How many parts of a pattern may repeat without a narrow limit: one more where it can begin at the
+beginning alone. Then a text takes at most the third power of its length."""
+SEVERAL_STARS_WEIGHT = 16
+"""By so much more a text counts against the budget where several parts repeat without limit."""
+REPEATS_MAX = 8
 NARROW = 8
 """Repeats that vary by less than this hardly count."""
 SIGNS = (*map(chr, range(128)), "é", "Ω", "中")
@@ -24,6 +27,14 @@ _ALLOWED_FLAGS = frozenset("i")
 
 class PatternError(ValueError):
     """A pattern cannot be used: what is wrong with it, and what to type instead."""
+
+
+class TextPattern(Struct, frozen=True):
+    """A pattern that cannot take long."""
+
+    compiled: re.Pattern[str]
+    weight: int
+    """How often each character that it looks at counts."""
 
 
 class PatternBudget(Struct):
@@ -40,8 +51,11 @@ class _Group(Struct):
     has_choice: bool = False
 
 
-def compile_pattern(text: str) -> re.Pattern[str]:
-    """Compile a pattern; raise `PatternError` where it is none, or may take long."""
+def compile_pattern(text: str, *, at_beginning: bool = False) -> TextPattern:
+    """Compile a pattern; raise `PatternError` where it is none, or may take long.
+
+    `at_beginning`: it is only tried at the beginning of a text.
+    """
     if len(text) > PATTERN_CHARACTERS_MAX:
         raise PatternError(
             f"it has {len(text):,} characters; at most {PATTERN_CHARACTERS_MAX} are read"
@@ -52,34 +66,35 @@ def compile_pattern(text: str) -> re.Pattern[str]:
             compiled = re.compile(text)
     except (re.error, OverflowError, RecursionError, Warning) as error:
         raise PatternError(f"{text!r} is no regular expression: {error}") from None
-    _check(text)
+    stars = _check(text, at_beginning=at_beginning)
     if compiled.groups > 1:
         raise PatternError("it has several groups; put what is meant into one, others into (?:…)")
-    return compiled
+    return TextPattern(compiled, 1 if stars <= 1 else SEVERAL_STARS_WEIGHT)
 
 
-def search(pattern: re.Pattern[str], text: str, budget: PatternBudget) -> str | None:
+def search(pattern: TextPattern, text: str, budget: PatternBudget) -> str | None:
     """Return what the group of the pattern holds, or all that it fits; None if it fits nowhere.
 
     Raise `OverflowError` where the message has more text than patterns look at.
     """
     text = text[:TEXT_CHARACTERS_MAX]
-    known = (pattern.pattern, text)
+    known = (pattern.compiled.pattern, text)
     if known in budget.found:
         return budget.found[known]
-    if budget.left < len(text):
+    cost = len(text) * pattern.weight
+    if budget.left < cost:
         raise OverflowError
-    budget.left -= len(text)
-    match = pattern.search(text)
-    found = None if match is None else match[pattern.groups]
+    budget.left -= cost
+    match = pattern.compiled.search(text)
+    found = None if match is None else match[pattern.compiled.groups]
     budget.found[known] = found
     return found
 
 
-def _check(text: str) -> None:
-    """Raise `PatternError` for what makes a pattern slow: repeats in repeats, and looking back.
+def _check(text: str, *, at_beginning: bool) -> int:
+    """Return how many parts of a pattern repeat without limit.
 
-    A text of 256 characters then needs steps that a constant bounds, whatever is in it.
+    Raise `PatternError` for what makes it slow: repeats in repeats, looking back, too many.
     """
     if flags := _FLAGS.match(text):
         if not _ALLOWED_FLAGS.issuperset(flags[1]):
@@ -131,11 +146,14 @@ def _check(text: str) -> None:
             if here == "|":
                 groups[-1].has_choice = True
             position += 1
-    if stars > STARS_MAX or repeats > REPEATS_MAX:
+    stars_max = ANCHORED_STARS_MAX if at_beginning or text.startswith("^") else STARS_MAX
+    if stars > stars_max or repeats > REPEATS_MAX:
         raise PatternError(
             f"it has {stars} parts that repeat without limit and {repeats} that repeat; at most"
-            f" {STARS_MAX} and {REPEATS_MAX} can be used"
+            f" {stars_max} and {REPEATS_MAX} can be used, and with ^ at its beginning"
+            f" {ANCHORED_STARS_MAX}"
         )
+    return stars
 
 
 def _varies(quantifier: re.Match[str]) -> int:

@@ -154,7 +154,7 @@ class FormReader:
             named = frozenset().union(*map(_captures, topics))
             where = self._fields.path(table["where"], PathWorld(named), (*at, "where"))
         if "opens" in table:
-            opens = self._fields.pattern(table["opens"], (*at, "opens"))
+            opens = self._fields.pattern(table["opens"], (*at, "opens"), at_beginning=True)
         columns, separator = self._columns(table, payload)
         if not {"topic", "has", "where", "opens"} & set(table) and payload != "empty":
             complain.add(at, "it would match every message; type topic, has, where or opens")

@@ -31,14 +31,12 @@ UNITS_BY_END = {
     "ppm": "ppm",
     "micrograms_per_cubic_metre": "µg/m³",
 }
-"""The end of a name → the unit. The longest end that fits counts."""
+"""The end of a name → the unit. No end is that of another with a _ before it."""
 COUNT_END = "count"
 """A name with this end has no unit."""
 
 
 def unit_of(name: str) -> str | None:
     """Return the unit that a name ends in; None where it says none."""
-    for end in sorted(UNITS_BY_END, key=len, reverse=True):
-        if name == end or name.endswith(f"_{end}"):
-            return UNITS_BY_END[end]
-    return None
+    fitting = (end for end in UNITS_BY_END if name == end or name.endswith(f"_{end}"))
+    return UNITS_BY_END.get(next(fitting, ""))
