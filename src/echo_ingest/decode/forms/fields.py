@@ -29,6 +29,7 @@ NUMBER_CHARACTERS_MAX = 64
 UNKNOWN_MAX = 256
 LABEL_CHARACTERS_MAX = 50
 SIGNIFICANT_DIGITS = 15
+SHARES_REMEMBERED = 16_384
 SITE = "site"
 ZONE_CHARACTERS_MAX = 64
 
@@ -37,6 +38,15 @@ _NUMERAL = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 
 
 _name = lru_cache(values.TEXTS_REMEMBERED)(values.text)
+
+
+@lru_cache(SHARES_REMEMBERED)
+def _share(scale: str, number: float) -> float | None:
+    return values.share_of(*SCALES[scale], number)
+
+
+def _as_it_is(text: str, label: str) -> str:
+    return text
 
 
 class FieldType(StrEnum):
@@ -129,6 +139,8 @@ class Field(Struct, frozen=True):
                 return partial(_plain_text, self, _name)
             case FieldType.EXACT if self.modifiers.format is None:
                 return partial(_plain_text, self, values.exact_text)
+            case FieldType.SPECIES if self.modifiers.format is None:
+                return partial(_plain_text, self, _as_it_is)
         return self.text
 
     def in_payload(self, scope: Scope) -> str:
@@ -182,9 +194,9 @@ class Field(Struct, frozen=True):
         number = self.number(scope)
         if number is None:
             return None
-        whole, most = SCALES[self.modifiers.scale]
-        share = values.share_of(whole, most, number)
+        share = _share(self.modifiers.scale, number)
         if share is None:
+            whole, _ = SCALES[self.modifiers.scale]
             raise DecodeError(
                 ReasonCode.CONFIDENCE_OFF_SCALE,
                 f'{digits(number)} is not from 0 to {whole}, but the form says scale = "'
