@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from echo_ingest.decode.forms import SHIPPED, Forms
+from echo_ingest.decode.forms import SHIPPED, Form, Forms
 from echo_ingest.decode.forms.documents import DEPTH_MAX, ROWS_MAX
 from echo_ingest.decode.forms.interpret import DecodedByForm
+from echo_ingest.decode.forms.reading import read
 from echo_ingest.decode.forms.tracing import warnings
 from echo_ingest.reasons import ReasonCode as Code
 from echo_ingest.record import Detection, Ignored, Measurement, Message, Rejected, message_key
@@ -208,9 +209,13 @@ def test_a_form_that_is_pinned_reads_what_it_read() -> None:
     made = forms(new)
     arrived = message({"x": "Frog"})
     assert made.fit(arrived) is None
-    pinned = forms(old).named("try")
-    assert pinned is not None and made.fit_to(pinned, arrived) is not None
-    assert made.fit_to(pinned, message({"y": "Frog"})) is None
+    kept = forms(old).named("try")
+    assert kept is not None and kept.source == old.encode()
+    pinned = read(kept.source)
+    assert isinstance(pinned, Form) and pinned.digest == kept.digest
+    decoded = made.decoded_as(pinned, arrived, NO_ZONE, hashed=True)
+    assert isinstance(decoded, DecodedByForm) and decoded.form.digest == kept.digest
+    assert made.decoded_as(pinned, message({"y": "Frog"}), NO_ZONE, hashed=True) is None
 
 
 def test_doubtful_scales_are_warned_of() -> None:

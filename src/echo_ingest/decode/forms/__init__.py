@@ -9,14 +9,22 @@ from pathlib import Path
 
 from echo_ingest.decode.forms import reading
 from echo_ingest.decode.forms.form import Form, FormError
-from echo_ingest.decode.forms.interpret import DecodedByForm, interpret
+from echo_ingest.decode.forms.interpret import DecodedByForm, differ_only_in_time, interpret
 from echo_ingest.decode.forms.interpret import clip_bytes as clip_bytes_of
 from echo_ingest.decode.forms.match import Arrived, Fit, Matcher, fit_of
 from echo_ingest.decode.forms.records import FormRecord
 from echo_ingest.decode.rules import Rules
 from echo_ingest.record import Identity, Ignored, Message, Rejected
 
-__all__ = ["SHIPPED", "DecodedByForm", "Form", "FormError", "FormRecord", "Forms"]
+__all__ = [
+    "SHIPPED",
+    "DecodedByForm",
+    "Form",
+    "FormError",
+    "FormRecord",
+    "Forms",
+    "differ_only_in_time",
+]
 
 FORMS_MAX = 200
 SHIPPED = Path(__file__).parent / "shipped"
@@ -74,10 +82,6 @@ class Forms:
         """Return the first form that a message is in, with what it captured; None if none fits."""
         return self._matcher.fit(message)
 
-    def fit_to(self, form: Form, message: Message) -> Fit | None:
-        """Return how a message is in this very form, as a journal that has pinned it asks."""
-        return fit_of(form, Arrived(message))
-
     def named(self, name: str) -> Form | None:
         """Return the form with that name."""
         return self._by_name.get(name)
@@ -99,6 +103,14 @@ class Forms:
     ) -> DecodedByForm | Rejected | Ignored | None:
         """Return the records with the form and the identity; `hashed` as in `audio.describe`."""
         fit = self.fit(message)
+        return None if fit is None else interpret(fit, message, rules, hashed=hashed)
+
+    @staticmethod
+    def decoded_as(
+        form: Form, message: Message, rules: Rules, *, hashed: bool
+    ) -> DecodedByForm | Rejected | Ignored | None:
+        """Decode a message by this very form, as a journal that has pinned it asks."""
+        fit = fit_of(form, Arrived(message))
         return None if fit is None else interpret(fit, message, rules, hashed=hashed)
 
     def clip_bytes(self, message: Message, rules: Rules, index: int) -> bytes | None:

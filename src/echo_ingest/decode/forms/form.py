@@ -42,6 +42,8 @@ class Form(Struct, frozen=True):
     """A stable name: `Record.form`."""
     digest: str
     """The first digits of the SHA-256 of its text, in hex: which version of the form it is."""
+    source: bytes
+    """The bytes of its file: who keeps them can read the form again as it was."""
     about: str
     """Which devices send it, for people."""
     match: Match

@@ -70,8 +70,7 @@ def read(source: bytes) -> Form | tuple[FormError, ...]:
     except (RecursionError, ValueError, OverflowError) as error:
         return (FormError(1, f"the TOML cannot be read: {str(error)[:100]}"),)
     complaints = Complaints(key_lines(text))
-    digest = hashlib.sha256(source).hexdigest()[:DIGEST_DIGITS]
-    form = FormReader(complaints).form(table, digest)
+    form = FormReader(complaints).form(table, source)
     return complaints.errors or form
 
 
@@ -83,7 +82,7 @@ class FormReader:
         self._complain = complaints
         self._fields = FieldReader(complaints)
 
-    def form(self, table: Mapping[str, object], digest: str) -> Form:
+    def form(self, table: Mapping[str, object], source: bytes) -> Form:
         """Return the form; it is worth nothing if there are complaints."""
         complain = self._complain
         complain.unknown_keys(table, KEYS, ())
@@ -103,7 +102,8 @@ class FormReader:
         records = self._records(table, world, ignore=bool(ignore))
         return Form(
             name=name,
-            digest=digest,
+            digest=hashlib.sha256(source).hexdigest()[:DIGEST_DIGITS],
+            source=source,
             about=about or "",
             match=match,
             ignore=bool(ignore),
