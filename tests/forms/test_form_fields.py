@@ -445,6 +445,11 @@ def test_nothing_found_is_no_silence() -> None:
     assert rejected(text, message({"x": "Frog"})).code == Code.NO_RECORD
     listed = DETECTION.replace('species = "x"', 'species = "name"') + 'each = "x"\n'
     assert getattr(outcome(listed, message({"x": []})), "form", None) == "try"
+    measured = HEAD + (
+        '[[record]]\nkind = "measurement"\neach = "x"\nname = "$key"\nvalue = "v"\nwhere = "w"\n'
+    )
+    assert rejected(measured, message({"x": [{"w": 1, "other": 5}]})).code == Code.NO_RECORD
+    assert getattr(outcome(measured, message({"x": [{"v": 5}]})), "form", None) == "try"
     assert rejected(listed, message({"x": None})).code == Code.NO_RECORD
     assert rejected(listed, message({"x": "text"})).code == Code.WRONG_TYPE
 

@@ -12,7 +12,7 @@ from echo_ingest.decode.forms import SHIPPED, Forms
 from echo_ingest.decode.forms.interpret import DecodedByForm, differ_only_in_time
 from echo_ingest.decode.forms.tracing import unread, warnings
 from echo_ingest.decode.rules import Rules
-from echo_ingest.record import Ignored, Message
+from echo_ingest.record import Detection, Ignored, Message
 
 FORMS = Forms.of_folder(SHIPPED)
 FOLDERS = sorted(SHIPPED.iterdir())
@@ -113,3 +113,14 @@ def test_stations_that_nobody_named_are_told_apart() -> None:
     other = Message(message.topic, json.dumps(payload).encode(), message.received_at_ms)
     ids = {getattr(FORMS.identify(each, rules), "message_id", None) for each in (message, other)}
     assert len(ids) == 2
+
+
+def test_an_older_version_of_birdnet_go_is_understood_too() -> None:
+    message, rules, _ = example(SHIPPED / "birdnet-go-detection")
+    payload = json.loads(message.payload) | {"EndTime": "0001-01-01T00:00:00Z"}
+    del payload["detectionId"]
+    sent = Message(message.topic, json.dumps(payload).encode(), message.received_at_ms)
+    made = FORMS.decode(sent, rules)
+    assert isinstance(made, tuple) and isinstance(made[0], Detection), made
+    assert (made[0].form, made[0].ends_at) == ("birdnet-go-detection", None)
+    assert made[0].time_source == "device"

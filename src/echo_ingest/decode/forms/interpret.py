@@ -10,7 +10,7 @@ from echo_ingest.decode.forms.form import Form
 from echo_ingest.decode.forms.match import Fit
 from echo_ingest.decode.forms.paths import Given, Scope
 from echo_ingest.decode.forms.patterns import PatternBudget
-from echo_ingest.decode.forms.records import RECORDS_MAX, FormRecord, Made, Maker, has_list
+from echo_ingest.decode.forms.records import RECORDS_MAX, FormRecord, Made, Maker, has_list, items
 from echo_ingest.decode.rules import Rules
 from echo_ingest.decode.times import EPOCH
 from echo_ingest.reasons import ReasonCode
@@ -125,14 +125,15 @@ def _made(
 def _without_records(fit: Fit, message: Message) -> Ignored | Rejected:
     """Tell a list with nothing in it, which says that nothing was heard, from a form that misses.
 
-    What a form would read and did not find must not be lost without a word.
+    What a form should have read and did not find must not be lost without a word.
     """
     form = fit.form
     try:
         top = top_scope(fit, message)
     except DecodeError as error:
         return error.rejected
-    if any(has_list(spec, top) for spec in form.records):
+    is_empty = not any(True for spec in form.records for _ in items(spec, top))
+    if is_empty and any(has_list(spec, top) for spec in form.records):
         return Ignored(form.name)
     return Rejected(
         ReasonCode.NO_RECORD,

@@ -62,8 +62,6 @@ class Maker(Struct, frozen=True):
     def make(self, spec: RecordSpec, top: Scope) -> Iterator[Made]:
         """Yield the records of a `[[record]]`; raise `DecodeError` where one cannot be right."""
         for item in items(spec, top):
-            if spec.where is not None and not is_true(spec.where.find(item)):
-                continue
             try:
                 unmade = _Unmade(self, spec, item)
                 made = _MAKERS[spec.kind](unmade)
@@ -74,11 +72,12 @@ class Maker(Struct, frozen=True):
 
 
 def items(spec: RecordSpec, top: Scope) -> Iterator[Scope]:
-    """Yield what a `[[record]]` looks at: the message, or each item of a list in it."""
+    """Yield what a `[[record]]` is made of: the message, or items of a list in it, if they fit."""
     level = iter((top,))
     for path in spec.each:
         level = _items(path, level)
-    return level
+    where = spec.where
+    return level if where is None else (item for item in level if is_true(where.find(item)))
 
 
 def has_list(spec: RecordSpec, top: Scope) -> bool:
