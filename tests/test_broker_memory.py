@@ -209,7 +209,12 @@ async def test_properties_of_messages_that_wait_count(holder: Holder) -> None:
         walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
         message = publish(b"", properties=b"\x26\0\0\0\0" * 1_000)
         memory.note(Publishing(memory, gate), walker.feed(message), walker)
-        await soon("closed", gate)  # each of the 700 may have as many
+        await asyncio.sleep(0.3)
+        assert gate.is_open  # only one of the 700 can have as many
+        for _ in range(699):
+            memory.note(Publishing(memory, gate), walker.feed(message), walker)
+        values[metrics.BROKER_HELD_BYTES] += 1  # mosquitto has said so since then
+        await soon("closed", gate)
         values |= FEW
         await soon("open", gate)
 
@@ -236,6 +241,7 @@ async def test_the_slowest_of_the_large_ones_is_cut(holder: Holder) -> None:
         await soon("open", gate)
 
 
+@pytest.mark.slow
 async def test_who_is_quiet_while_others_wait_is_cut_first_and_then_all(holder: Holder) -> None:
     holder.hold(60)
     values = {metrics.BROKER_HELD_MESSAGES: 53.0, metrics.BROKER_HELD_BYTES: 20.0 * MB}
@@ -384,8 +390,7 @@ async def test_half_sent_messages_end_no_process_and_lose_nothing(
             each.cancel()
         assert harness.broker_pid(program) == broker
         assert group.oom_kills == 0
-        ledger = await asyncio.to_thread(harness.ledger_now)
-        assert ledger["stored"] == good
+        await asyncio.to_thread(eventually, lambda: harness.ledger_now()["stored"] == good)
     finally:
         await asyncio.to_thread(harness.close)
 

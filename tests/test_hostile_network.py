@@ -22,6 +22,7 @@ import pytest
 
 from echo_ingest.broker.node_accounts import NodeAccount, change_nodes, new_password, now
 from tests.harness import PUB_PASSWORD, Device, Harness, eventually
+from tests.test_mqtt import variable
 
 pytestmark = pytest.mark.slow
 
@@ -203,6 +204,13 @@ def test_a_packet_that_is_too_large_costs_its_sender_the_connection(site: Site) 
             assert device.send(announced) is None
     measured.report("50 packets of 256 MB announced")
     assert resident_mb(site.mosquitto) - before < 20
+
+
+def test_a_topic_has_no_alias_that_would_stay_in_memory(site: Site) -> None:
+    topic = b"iotingestion/bad/" + b"x" * 60_000
+    alias = b"\x23\0\1"
+    head = len(topic).to_bytes(2) + topic + b"\0\1" + bytes([len(alias)]) + alias
+    assert site.login("bad").send(b"\x32" + variable(len(head) + 2) + head + b"{}") is None
 
 
 def test_ten_thousand_failed_logins_delay_nobody_for_long(site: Site) -> None:

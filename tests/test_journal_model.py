@@ -494,4 +494,4 @@ Beside.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     print_blob=True,
 )
-TestJournalBesideAModel = Beside.TestCase
+TestJournalBesideAModel = pytest.mark.slow(Beside.TestCase)

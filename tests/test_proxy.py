@@ -26,7 +26,7 @@ from echo_ingest.proxy.broker_memory import BrokerMemory
 from echo_ingest.proxy.device import Common, DeviceConnection
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES
-from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.places import HeldBytes, KeptBytes, Places
 from echo_ingest.settings import LocalEndpoint
 from tests.harness import Device, eventually
 from tests.proxy_site import (
@@ -37,6 +37,8 @@ from tests.proxy_site import (
     memory_mb,
 )
 from tests.test_access import Authority
+
+pytestmark = pytest.mark.slow
 
 USER_PROPERTY = b"\x26\0\0\0\0"
 TAKEN = (0x00, 0x10)
@@ -489,6 +491,7 @@ async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
             reserved_client_ids=frozenset(),
             certificate_secret=b"",
             held=HeldBytes(1_000),
+            kept=KeptBytes(),
             gate=gate,
             memory=BrokerMemory(gate, 1 << 40, site.broker.pid, dict),
             activity=Activity(),
@@ -812,6 +815,58 @@ def test_who_asks_and_does_not_read_the_answers_is_closed(own_site: ProxySite) -
                 stream.sendall(pings)
     reasons = [each["reason"] for each in own_site.events("device disconnected")]
     assert "it does not read what it asks for" in reasons
+
+
+@pytest.mark.slow
+def test_answers_that_a_device_does_not_read_are_few(own_site: ProxySite, websocket: bool) -> None:
+    """It is not read either until it reads, and then it goes on where it was."""
+    wire = Wire(own_site, websocket=websocket, timeout_seconds=60)
+    wire.send(connect_packet())
+    assert wire.answer()
+    before = memory_mb(own_site.broker.pid)
+    pings = 1_000_000
+    sending = threading.Thread(target=wire.send, args=(b"\xc0\0" * pings,))
+    sending.start()
+    most = 0.0
+    deadline, pause = time.monotonic() + 4, threading.Event()
+    while time.monotonic() < deadline:
+        most = max(most, memory_mb(own_site.broker.pid))
+        pause.wait(0.05)
+    assert most < before + 20
+    answers = 0
+    while answers < 2 * pings:
+        piece = wire.answer()
+        assert piece
+        answers += len(piece)
+    sending.join()
+    wire.close()
+
+
+@pytest.mark.slow
+def test_what_an_account_lets_the_broker_keep_is_bounded(tmp_path: Path, mosquitto: Path) -> None:
+    """Each level of a topic takes 700 bytes there, and a topic of 200 bytes may have 190."""
+    other = Credentials("other", "another password")
+    with contextlib.closing(ProxySite(tmp_path, mosquitto, accounts=(ACCOUNT, other))) as site:
+        before = memory_mb(site.broker.pid)
+        wires = [Wire(site, websocket=False) for _ in range(5)]
+        answers = []
+        for first, wire in enumerate(wires):
+            wire.send(connect_packet())
+            assert wire.answer()[0] == 0x20
+            filters = [field(b"%d-%03d" % (first, n) + b"/" * 190) + b"\0" for n in range(320)]
+            wire.send(packet(0x82, b"\0\1\0" + b"".join(filters)))
+            answers.append(wire.answer()[0])
+        assert memory_mb(site.broker.pid) < before + 80
+        assert answers == [0x90] + [0xE0] * 4
+        good = Wire(site, websocket=False)
+        good.send(connect_packet(account=other))
+        assert good.answer()[0] == 0x20
+        good.send(packet(0x82, b"\0\1\0" + field(b"iotreceipts/good/#") + b"\1"))
+        assert good.answer()[0] == 0x90
+        for wire in (good, *wires):
+            wire.close()
+        reasons = {each["reason"] for each in site.events("device disconnected")}
+        assert "its account lets the broker keep too much for now" in reasons
 
 
 @contextlib.contextmanager

@@ -27,7 +27,13 @@ from echo_ingest.proxy.packets import (
     refusal,
     write_length,
 )
-from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.places import (
+    KEPT_BYTES_MAX,
+    KEPT_BYTES_PER_SECOND,
+    HeldBytes,
+    KeptBytes,
+    Places,
+)
 from echo_ingest.proxy.websocket import WebSocketLayer
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES
 
@@ -173,6 +179,107 @@ def test_the_walker_tells_what_messages_may_cost() -> None:
     old = PacketWalker(4, PAYLOAD_BYTES_MAX)
     old.feed(publish(bytes(1_000), properties=None))
     assert old.cost == 2 * len(publish(bytes(1_000), properties=None))
+
+
+def test_what_asks_for_an_answer_waits_where_too_many_are_missing() -> None:
+    walker = PacketWalker(5, PAYLOAD_BYTES_MAX)
+    silent = publish(b"x", qos=0) + packet(0x40, b"\0\1") + packet(0x70, b"\0\1")
+    assert walker.feed(silent * 10, asked_max=5) == len(silent) * 10
+    assert walker.asked == 0
+    asking = [publish(b"x", qos=1), publish(b"x", qos=2)]
+    asking += [packet(first, b"\0\1") for first in (0x62, 0x82, 0xA2)] + [packet(0xC0, b"")]
+    stream = b"".join(asking)
+    assert walker.feed(stream, asked_max=5) == len(stream) - 2
+    assert walker.feed(stream[-2:], asked_max=5) == 0
+    walker.answered(1)
+    assert walker.feed(stream[-2:], asked_max=5) == 0
+    walker.answered(2)
+    assert walker.feed(stream[-2:], asked_max=5) == 2
+    clip = publish(bytes(1_000))
+    walker.answered(2)
+    assert walker.feed(clip[:500], asked_max=5) == 500
+    assert walker.feed(clip[500:], asked_max=5) == len(clip) - 500  # it has begun
+    walker.answered(1_000_000)
+    assert walker.asked == 0
+
+
+def test_what_is_subscribed_to_is_counted_however_it_is_cut() -> None:
+    body = b"\0\1\0" + (len(b"a/b/+/#").to_bytes(2) + b"a/b/+/#\1") * 50
+    stream = packet(0x82, body) + packet(0xC0, b"") + publish(b"////", topic=b"a/b/c")
+    for cut in range(1, len(stream)):
+        feeding = Feeding()
+        for chunk in chunks(stream, [cut, cut + 100]):
+            feeding.feed(chunk)
+        assert feeding.walker.kept_bytes == 25 * len(body) + 750 * 150
+
+
+def test_deep_topics_of_retained_messages_are_counted_however_they_are_cut() -> None:
+    deep, shallow = b"a" + b"/" * 190, b"a" + b"/b" * 8
+    messages = [publish(b"////////////", topic=topic) for topic in (deep, shallow, deep)]
+    messages[:2] = [bytes((each[0] | 1,)) + each[1:] for each in messages[:2]]
+    stream = b"".join(messages) + b"\x31\x01\x00\x31\x00\xc0\0"
+    for cut in range(1, len(stream)):
+        feeding = Feeding()
+        for chunk in chunks(stream, [cut, cut + 3]):
+            feeding.feed(chunk)
+        assert feeding.walker.kept_bytes == 750 * 190
+        assert feeding.passed == len(stream)
+    long = publish(bytes(100_000), topic=b"a" * 1_025)
+    with pytest.raises(PacketRefused, match="1,024 are allowed"):
+        Feeding().feed(b"\x33" + long[1:10])
+
+
+def test_a_session_that_stays_costs_something() -> None:
+    def connect(level: int, flags: int, properties: bytes) -> int:
+        head = b"\0\4MQTT" + bytes((level, flags)) + b"\0\x3c"
+        head += write_length(len(properties)) + properties if level == 5 else b""
+        will = b"\0\x64" + b"/" * 100 + b"\0\0" if flags & 4 else b""
+        return parse_connect(packet(0x10, head + b"\0\1x" + will)).kept_bytes
+
+    assert connect(4, 2, b"") == connect(5, 0, b"") == connect(5, 2, b"\x21\0\x14") == 0
+    assert 5_000 < connect(4, 0, b"") < 6_000
+    assert connect(4, 6, b"") == 750 * 100  # its last will may be retained
+    assert 5_000 < connect(5, 2, b"\x11\0\0\x0e\x10") < 6_000
+
+
+def test_an_account_may_add_so_much_at_once_and_so_much_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = 1_000.0
+    monkeypatch.setattr("time.monotonic", lambda: seconds)
+    kept = KeptBytes()
+    assert kept.allows(b"a", KEPT_BYTES_MAX)
+    assert not kept.allows(b"a", KEPT_BYTES_MAX + 1)
+    kept.add(b"a", KEPT_BYTES_MAX)
+    assert not kept.allows(b"a", 1_000)
+    assert kept.allows(b"b", KEPT_BYTES_MAX)
+    seconds += 2
+    assert kept.allows(b"a", 2 * KEPT_BYTES_PER_SECOND)
+    assert not kept.allows(b"a", 2 * KEPT_BYTES_PER_SECOND + 1_000)
+    seconds += 1_000_000
+    assert not kept.allows(b"a", KEPT_BYTES_MAX + 1)
+
+
+CONNECT_HEAD = b"\0\4MQTT\x05\x06\0\x3c\0"
+
+
+@pytest.mark.parametrize(
+    ("client_id", "properties", "topic", "payload"),
+    [(257, 10, 10, 10), (10, 257, 10, 10), (10, 10, 10, 4_087), (10, 10, 4_087, 10)],
+)
+def test_what_stays_with_a_session_is_small(
+    client_id: int, properties: int, topic: int, payload: int
+) -> None:
+    def connect(client_id: int, properties: int, topic: int, payload: int) -> bytes:
+        sizes = (client_id, topic, payload)
+        first, *rest = (size.to_bytes(2) + b"x" * size for size in sizes)
+        will_properties = write_length(properties) + bytes(properties)
+        return packet(0x10, CONNECT_HEAD + first + will_properties + b"".join(rest))
+
+    parse_connect(connect(min(client_id, 256), min(properties, 256), 10, 4_086))
+    with pytest.raises(PacketRefused, match="are allowed") as caught:
+        parse_connect(connect(client_id, properties, topic, payload))
+    assert caught.value.code == TOO_LARGE
 
 
 def test_a_short_packet_that_breaks_off_says_nothing_of_the_next() -> None:

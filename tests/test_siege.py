@@ -22,13 +22,21 @@ from tests.tools import without
 SEED = 3
 SECONDS = 20.0
 KINDS = (
+    "huge CONNECT",
+    "held CONNECT",
     "garbage",
     "odd WebSocket frames",
     "wrong passwords",
+    "property bomb of a node",
+    "half-sent PUBLISH",
     "small messages",
     "hostile contents",
+    "huge subscriptions",
+    "unread answers",
     "wills",
+    "half-sent requests",
     "raw HTTP",
+    "odd hosts",
     "crawl",
 )
 
@@ -84,6 +92,7 @@ def test_besieged_nothing_is_lost_and_health_stays_green(tmp_path: Path, mosquit
     lost, twice, undelivered = _plant(evidence)
     evidence.health["/livez"].longest_red_seconds = 15.1
     evidence.oom_kills, evidence.restarts = 1, 2
+    evidence.events["devices held back"] = 0
     evidence.attacked["crawl"].bouts = 1
     verdict = judge(evidence)
     assert verdict.lost == [lost]
@@ -93,6 +102,7 @@ def test_besieged_nothing_is_lost_and_health_stays_green(tmp_path: Path, mosquit
         "/livez was red for 15.1 s",
         "the kernel killed 1 processes for their memory",
         "processes ended by themselves 2 times",
+        "'half-sent PUBLISH' never filled the broker so far that devices were held",
     ):
         assert problem in verdict.problems
     assert any(problem.startswith("'crawl' attacked 1 times") for problem in verdict.problems)

@@ -128,6 +128,7 @@ def test_mutated_real_payloads_get_an_answer(
     answer(Message("t", bytes(payload), RECEIVED_AT_MS, properties=properties))
 
 
+@pytest.mark.slow
 @settings(max_examples=1_000, deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=8), st.booleans())
 def test_any_value_in_any_field_gets_an_answer(fields: dict[str, object], by_node: bool) -> None:

@@ -151,8 +151,8 @@ def line(evidence: Evidence, verdict: Verdict, broker: str, shape: Shape) -> str
         f"receipted={verdict.receipted} lost={len(verdict.lost)} "
         f"duplicated={len(verdict.duplicated)} undelivered={len(verdict.undelivered)} "
         f"longest_red_s={verdict.longest_red_seconds:.1f} peak_mb={peaks} "
-        f"oom={evidence.oom_kills} restarts={evidence.restarts} traces={len(evidence.traces)} "
-        f"problems={len(verdict.problems)}"
+        f"held_back={evidence.held_back} oom={evidence.oom_kills} restarts={evidence.restarts} "
+        f"traces={len(evidence.traces)} problems={len(verdict.problems)}"
     )
 
 

@@ -46,3 +46,8 @@ class Evidence(Struct):
     log_bytes: int
     problems: list[str]
     """What went wrong apart from messages."""
+
+    @property
+    def held_back(self) -> int:
+        """How often devices were held back because the broker's memory was short."""
+        return self.events["devices held back"]

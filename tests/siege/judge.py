@@ -17,6 +17,8 @@ from tests.siege.messages import clip_of, number_of, payload_of, topic_of
 
 RED_SECONDS_MAX = 15.0
 BOUTS_MIN = 2
+FILLS_BROKER = "half-sent PUBLISH"
+"""The attack that leads to the limit of the broker's memory, or else it is too weak."""
 SHOWN = 10
 
 
@@ -130,6 +132,8 @@ def _judge_programs(evidence: Evidence, verdict: Verdict) -> None:
         problems.append(f"processes ended by themselves {evidence.restarts} times")
     if evidence.traces:
         problems.append(f"{len(evidence.traces)} traces in the logs, such as {evidence.traces[0]}")
+    if FILLS_BROKER in evidence.attacked and not evidence.held_back:
+        problems.append(f"{FILLS_BROKER!r} never filled the broker so far that devices were held")
     for kind, attacked in evidence.attacked.items():
         if attacked.bouts < BOUTS_MIN or not attacked.attempts:
             problems.append(f"{kind!r} attacked {attacked.bouts} times, {attacked.attempts} tries")

@@ -36,6 +36,7 @@ class Will(Struct, frozen=True):
     payload: bytes
     qos: int = 1
     retain: bool = False
+    properties: bytes = b""
 
 
 # ---------------------------------------------------------------------- packets
@@ -80,7 +81,8 @@ def connect(
     payload = text(client_id)
     if will is not None:
         flags |= 4 | will.qos << 3 | will.retain << 5
-        payload += b"\0" if version == 5 else b""
+        if version == 5:
+            payload += variable_integer(len(will.properties)) + will.properties
         payload += text(will.topic) + text(will.payload)
     for bit, value in ((0x80, user), (0x40, password)):
         if value is not None:
@@ -267,6 +269,15 @@ class Link:
     async def answer(self) -> str:
         """Return the name of the next packet."""
         return named(*await self.packet())
+
+    async def end(self) -> str:
+        """Wait until the server closes the connection, and return its last words."""
+        last = "nothing said"
+        while True:
+            try:
+                last = await self.answer()
+            except (OSError, EOFError):
+                return f"{last}, closed"
 
     @property
     def is_closed(self) -> bool:

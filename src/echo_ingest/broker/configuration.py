@@ -119,7 +119,8 @@ def configuration(
             f"persistence_file {QUEUES_20}",
             f"autosave_interval {AUTOSAVE_SECONDS}",
         ]
-    lines.append(f"listener 0 {DEVICES_SOCKET_FILE}")
+    # With an alias, a topic of 64 KiB would stay in memory as long as its connection.
+    lines += [f"listener 0 {DEVICES_SOCKET_FILE}", "max_topic_alias 0"]
     if not settings.echopub:
         # One session for each account, named after it: nobody can take over another's, or have
         # several. Devices that share an account would disconnect each other.

@@ -32,7 +32,7 @@ from echo_ingest.proxy.broker_memory import BrokerMemory
 from echo_ingest.proxy.device import Common, DeviceConnection
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES, Layer
-from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.places import HeldBytes, KeptBytes, Places
 from echo_ingest.proxy.tls import TlsPort, follow_certificates
 from echo_ingest.proxy.websocket import WebSocketLayer
 from echo_ingest.settings import LocalEndpoint
@@ -88,6 +88,7 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
         reserved_client_ids=frozenset(each.encode() for each in bootstrap.reserved_client_ids),
         certificate_secret=bootstrap.certificate_secret,
         held=HeldBytes(HELD_BYTES_MAX),
+        kept=KeptBytes(),
         gate=gate,
         memory=memory,
         activity=Activity(),

@@ -95,6 +95,8 @@ class BrokerMemory:
         """Number and payload bytes of the messages in mosquitto, as it last said."""
         self._since_held = 0
         """What came to an end since then."""
+        self._since_few = 0
+        """What came to an end since there were few messages: those that wait cannot be more."""
         self._largest_overhead = 0
         """The most that was no payload in a message, since there were few messages."""
         self._used = self._over = 0.0
@@ -107,6 +109,7 @@ class BrokerMemory:
         """Note that so much of a device was passed on, and where in a PUBLISH it stands."""
         self._coming += size + walker.cost
         self._since_held += walker.cost
+        self._since_few += walker.cost
         walker.cost = 0
         if walker.unfinished:
             unfinished = self._unfinished.get(device)
@@ -168,10 +171,11 @@ class BrokerMemory:
             if held != self._held:
                 self._held, self._since_held = held, 0
                 if held[0] <= FEW_MESSAGES:
-                    self._largest_overhead = 0
+                    self._largest_overhead = self._since_few = 0
         messages, payload_bytes = self._held
         each = MESSAGE_BYTES + PROPERTY_FACTOR * self._largest_overhead
-        return messages * each + COPIES * payload_bytes + self._since_held + unfinished
+        beside_payload = min(messages * each, messages * MESSAGE_BYTES + self._since_few)
+        return beside_payload + COPIES * payload_bytes + self._since_held + unfinished
 
     def _unfinished_bytes(self) -> int:
         return sum([each.size for each in self._unfinished.values()])

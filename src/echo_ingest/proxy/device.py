@@ -32,7 +32,7 @@ from echo_ingest.proxy.packets import (
     parse_connect,
     refusal,
 )
-from echo_ingest.proxy.places import HeldBytes, Places
+from echo_ingest.proxy.places import HeldBytes, KeptBytes, Places
 from echo_ingest.settings import LocalEndpoint
 
 LOGIN_SECONDS_MAX = 10.0
@@ -43,6 +43,9 @@ WAITING_BYTES_MAX = 16 * 1024 * 1024
 this much and 40 MB more."""
 ANSWER_BYTES_MAX = 262_144
 """How much may wait to be written to a device; only answers to what it asks in vain are more."""
+ASKED_MAX = 500
+"""How many answers a device may wait for. mosquitto keeps them where they cannot be sent on, and a
+ping of two bytes costs it 85."""
 BROKER_BUFFER_BYTES = 65_536
 """Of the kernel's buffer before mosquitto. The default is three times as much for each device."""
 LINGER_SECONDS = 2.0
@@ -81,6 +84,7 @@ class Common(Struct):
     reserved_client_ids: frozenset[bytes]
     certificate_secret: bytes
     held: HeldBytes
+    kept: KeptBytes
     gate: Gate
     memory: BrokerMemory
     activity: Activity
@@ -158,13 +162,17 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._answer = b""
         """A CONNACK that is not complete."""
         self._level: int | None = None
+        self._account: bytes | None = None
+        self._kept_bytes = 0
+        """What the broker may keep once it has accepted the log-in."""
         self._walker: PacketWalker | None = None
         self._logged_in = False
         self._ending = False
         self._paused_for: set[str] = set()
-        """Why nothing is read from the device: `login`, `broker`, `gate`."""
+        """Why nothing is read from the device: `login`, `broker`, `gate`, `answers`."""
         self._rest = b""
-        """What was read and not passed on: it waits at the gate, or for the rest of a length."""
+        """What was read and not passed on: it waits for the gate, for answers to what was asked
+        before, or for the rest of a length."""
         self._waiting = 0
         self._farewell: str | None = None
         """Why the broker ends the connection, if it said so."""
@@ -291,6 +299,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
             raise PacketRefused(
                 "memory", "it has a will, and the broker's memory is short", SERVER_UNAVAILABLE
             )
+        self._account, self._kept_bytes = user, connect.kept_bytes
+        self._check_kept(connect.kept_bytes)
         self._walker = PacketWalker(connect.level, self._common.payload_bytes_max)
         self._common.held.hold(self, len(packet) + len(self._begun))
         if self._ending:
@@ -330,6 +340,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             if data[0] == DISCONNECT_BYTE and 3 <= len(data) <= 4:
                 self._farewell = FAREWELL_WORDS.get(data[2])
             self._write(data, self._layers)
+            self._note_answers(len(data))
             return
         self._answer += data
         try:
@@ -346,6 +357,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             words = CONNACK_WORDS.get(code, f"the broker refuses it with code {code:#x}")
             raise PacketRefused("credentials", words)
         self._logged_in = True
+        self._common.kept.add(self._account, self._kept_bytes)
         self._stop_timers()
         self._places.log_in(self)
         self._common.held.release(self)
@@ -376,7 +388,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
         in_publish = self._walker.unfinished > 0
         if not (in_publish and gate.is_shut):
             try:
-                passed = self._walker.feed(data, may_publish=gate.is_open)
+                passed = self._walker.feed(data, may_publish=gate.is_open, asked_max=ASKED_MAX)
+                if self._walker.kept_bytes:
+                    self._check_kept(self._walker.kept_bytes)
+                    self._common.kept.add(self._account, self._walker.kept_bytes)
+                    self._walker.kept_bytes = 0
             except PacketRefused as refused:
                 self._broker.transport.write(data[: refused.good_bytes])
                 raise
@@ -384,29 +400,43 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if passed < len(data):
             self._rest = data[passed:]
             if not gate.is_open and ((passed == 0 and in_publish) or data[passed] >> 4 == PUBLISH):
-                self._common.waiting_bytes += len(self._rest)
-                self.pause("gate")
+                self._wait_for("gate")
                 gate.wait(self)
+            elif self._walker.asked >= ASKED_MAX:
+                self._wait_for("answers")
         self._common.memory.note(self, passed, self._walker)
+
+    def _check_kept(self, size: int) -> None:
+        if size and not self._common.kept.allows(self._account, size):
+            words = "its account lets the broker keep too much for now"
+            raise PacketRefused("memory", words, QUOTA_EXCEEDED)
+
+    def _wait_for(self, why: str) -> None:
+        self._common.waiting_bytes += len(self._rest)
+        self.pause(why)
+
+    def _note_answers(self, size: int) -> None:
+        """Go on with what waited for answers, once half of them are here."""
+        assert self._walker is not None
+        self._walker.answered(size)
+        if "answers" in self._paused_for and self._walker.asked <= ASKED_MAX // 2:
+            self._go_on("answers")
 
     def pass_on(self) -> None:
         """Go on, as far as the gate allows it now."""
-        if self._broker is None or self._ending:
-            return
+        if self._broker is not None and not self._ending:
+            self._go_on("gate")
+
+    def _go_on(self, waited_for: str) -> None:
+        self._common.waiting_bytes -= len(self._rest)
+        self._paused_for.discard(waited_for)
         try:
-            self._forward(self._leave_gate())
+            self._forward(b"")
         except PacketRefused as refused:
             self._refuse(refused)
         else:
-            if "gate" not in self._paused_for:
-                self.resume("gate")
-
-    def _leave_gate(self) -> bytes:
-        data, self._rest = self._rest, b""
-        if "gate" in self._paused_for:
-            self._paused_for.discard("gate")
-            self._common.waiting_bytes -= len(data)
-        return data
+            if waited_for not in self._paused_for:
+                self.resume(waited_for)
 
     # ------------------------------------------------------------------ the end
 
@@ -465,7 +495,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._common.held.release(self)
         self._common.gate.forget(self)
         self._common.memory.forget(self)
-        self._leave_gate()
+        if self._paused_for & {"gate", "answers"}:
+            self._common.waiting_bytes -= len(self._rest)
+        self._rest = b""
         self._begun = bytearray()
         if self._broker is not None:
             self._broker.transport.close()

@@ -11,13 +11,24 @@ from msgspec import Struct
 
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES
 
-CONNECT, CONNACK, PUBLISH, DISCONNECT = 1, 2, 3, 14
+CONNECT, CONNACK, PUBLISH, SUBSCRIBE, DISCONNECT = 1, 2, 3, 8, 14
 CONNECT_BYTE, CONNACK_BYTE, DISCONNECT_BYTE = 0x10, 0x20, 0xE0
 
 COPIES = 2
 """Of each message in mosquitto, while it also has the packet: one is kept, one goes to a reader."""
+FILTER_FACTOR, LEVEL_BYTES = 25, 750
+"""What mosquitto takes for each byte of a SUBSCRIBE, and for each level of a topic in it."""
+RETAINED_TOPIC_BYTES_MAX, RETAINED_LEVELS_FREE = 1_024, 8
+SESSION_BYTES = 5_000
+SESSION_EXPIRY_PROPERTY = 0x11
+ANSWER_BYTES_MIN = 2
+"""PINGRESP; all other answers are longer."""
+UNLIMITED = 2**63
 PROPERTY_FACTOR = 26
 """An empty user property has 5 bytes, and becomes three objects that take 128."""
+
+CLIENT_ID_BYTES_MAX, WILL_BYTES_MAX, WILL_PROPERTIES_BYTES_MAX = 256, 4_096, 256
+"""mosquitto keeps these as long as a session, of which there may be any number."""
 
 MALFORMED, PROTOCOL_ERROR = 0x81, 0x82
 UNSUPPORTED_VERSION, INVALID_CLIENT_ID = 0x84, 0x85
@@ -28,15 +39,18 @@ CODES_BEFORE_5 = {UNSUPPORTED_VERSION: 1, INVALID_CLIENT_ID: 2, SERVER_UNAVAILAB
 PROTOCOL_NAMES = {b"MQTT": (4, 5), b"MQIsdp": (3,)}
 BRIDGE_BIT = 0x80
 """mosquitto's mark for a broker that connects as a client, in the protocol level."""
-USER_FLAG, PASSWORD_FLAG, WILL_FLAG = 0x80, 0x40, 0x04
+QOS_BITS, RETAIN_BIT = 0b110, 0b1
+"""Of the first byte of a PUBLISH."""
+USER_FLAG, PASSWORD_FLAG, WILL_FLAG, CLEAN_FLAG = 0x80, 0x40, 0x04, 0x02
 
-NEVER, OTHER, A_PUBLISH, A_DISCONNECT = range(4)
-KINDS = bytes(
-    {PUBLISH: A_PUBLISH, DISCONNECT: A_DISCONNECT}.get(
-        first >> 4, OTHER if first >> 4 in (4, 5, 6, 7, 8, 10, 12, 15) else NEVER
-    )
-    for first in range(256)
-)
+NEVER, OTHER, ASKS, A_PUBLISH, A_DISCONNECT = range(5)
+KINDS_OF_TYPES = {
+    PUBLISH: A_PUBLISH,
+    **dict.fromkeys((4, 5, 7, 15), OTHER),
+    **dict.fromkeys((6, 8, 10, 12), ASKS),  # PUBREL, SUBSCRIBE, UNSUBSCRIBE, PINGREQ
+    DISCONNECT: A_DISCONNECT,
+}
+KINDS = bytes(KINDS_OF_TYPES.get(first >> 4, NEVER) for first in range(256))
 """What a packet is, by its first byte; a device may not send those of `NEVER` after CONNECT."""
 
 
@@ -100,6 +114,8 @@ class Connect(Struct, frozen=True):
     client_id: bytes
     user: bytes | None
     has_will: bool
+    kept_bytes: int
+    """What mosquitto may keep when the connection has ended."""
     body_at: int
     flags_at: int
     login_at: int
@@ -156,17 +172,32 @@ def parse_connect(packet: bytes) -> Connect:
         )
     has_properties = level == 5
     if has_properties:
-        fields.take(fields.length())
+        # A byte of that value may be something else, but without one the session ends at once.
+        keeps_session = SESSION_EXPIRY_PROPERTY in fields.take(fields.length())
+    else:
+        keeps_session = not flags & CLEAN_FLAG
     client_id = fields.field()
+    _limit("its client id", len(client_id), CLIENT_ID_BYTES_MAX)
+    will_bytes = 0
     if flags & WILL_FLAG:
         if has_properties:
-            fields.take(fields.length())
-        fields.field()
-        fields.field()
+            size = len(fields.take(fields.length()))
+            _limit("what its last will has as properties", size, WILL_PROPERTIES_BYTES_MAX)
+        topic, payload = fields.field(), fields.field()
+        _limit("its last will", len(topic) + len(payload), WILL_BYTES_MAX)
+        will_bytes = retained_bytes(topic)
     login_at = fields.position
     user = fields.field() if flags & USER_FLAG else None
     has_will = bool(flags & WILL_FLAG)
-    return Connect(packet, level, client_id, user, has_will, body_at, flags_at, login_at)
+    kept_bytes = will_bytes + (SESSION_BYTES + COPIES * len(packet) if keeps_session else 0)
+    return Connect(
+        packet, level, client_id, user, has_will, kept_bytes, body_at, flags_at, login_at
+    )
+
+
+def _limit(what: str, size: int, size_max: int) -> None:
+    if size > size_max:
+        raise too_large(what, size, size_max)
 
 
 class _ConnectFields:
@@ -227,7 +258,8 @@ class PacketWalker:
     """Follows the packets that come after CONNECT, however they are cut into chunks."""
 
     __slots__ = ("_beginning", "_first", "_has_properties", "_left", "_publish_bytes_max", "_size",
-                 "cost", "largest_overhead", "said_goodbye", "unfinished")  # fmt: skip
+                 "_subscribes", "asked", "cost", "kept_bytes", "largest_overhead", "said_goodbye",
+                 "unfinished")  # fmt: skip
 
     def __init__(self, level: int, payload_bytes_max: int) -> None:
         self.said_goodbye = False
@@ -237,10 +269,17 @@ class PacketWalker:
         self.cost = 0
         """What mosquitto may need for the PUBLISHes that have ended, beside their own bytes; it is
         set back where it is added up."""
+        self.asked = 0
+        """How many answers mosquitto owes, at least."""
         self.largest_overhead = 0
         """The most that was no payload in a PUBLISH."""
+        self.kept_bytes = 0
+        """What mosquitto keeps of the SUBSCRIBEs that have come, and for deep topics of retained
+        messages; it is set back where it is added up."""
         self._has_properties = level == 5
         self._publish_bytes_max = payload_bytes_max + PACKET_OVERHEAD_BYTES
+        self._subscribes = False
+        """Whether the current packet is a SUBSCRIBE."""
         self._left = 0
         """How much of the current packet is still to come."""
         self._first, self._size = 0, 0
@@ -248,16 +287,23 @@ class PacketWalker:
         self._beginning: bytes | None = None
         """The beginning of a PUBLISH, while it does not tell yet how much of it is no payload."""
 
-    def feed(self, chunk: bytes, *, may_publish: bool = True) -> int:
+    def answered(self, size: int) -> None:
+        """Note that mosquitto has sent so many bytes: they may all be answers."""
+        self.asked = max(0, self.asked - size // ANSWER_BYTES_MIN)
+
+    def feed(self, chunk: bytes, *, may_publish: bool = True, asked_max: int = UNLIMITED) -> int:
         """Follow the next chunk, and return how much of it may be passed on.
 
         The rest is the beginning of a packet, which is to be fed again: with more, if its length is
-        not complete, or once another PUBLISH may begin. Raises `PacketRefused`.
+        not complete, or once another PUBLISH may begin, or once answers have come. Raises
+        `PacketRefused`.
         """
         position, size = self._left, len(chunk)
         if position:
             if self._beginning is not None:
                 self._look(self._beginning + chunk[:position])
+            if self._subscribes:
+                self._note_filters(chunk[:position])
             if position > size:
                 self._left = position - size
                 if self.unfinished:
@@ -266,12 +312,14 @@ class PacketWalker:
             if self.unfinished:
                 self.unfinished = 0
                 self._note_publish(self._size)
-        self._left = 0
+        self._left, self._subscribes = 0, False
         try:
             while position < size:
                 start = position
                 kind = KINDS[chunk[position]]
                 if kind == A_PUBLISH and not may_publish:
+                    return start
+                if self.asked >= asked_max:
                     return start
                 try:
                     length = chunk[position + 1]
@@ -281,6 +329,13 @@ class PacketWalker:
                 except IndexError:
                     return start
                 if kind == A_PUBLISH:
+                    if chunk[start] & RETAIN_BIT:
+                        topic = retained_topic(chunk[position : position + length], length)
+                        if topic is None:
+                            return start
+                        self.kept_bytes += retained_bytes(topic)
+                    if chunk[start] & QOS_BITS:
+                        self.asked += 1
                     if length > self.largest_overhead and (
                         self._has_properties or length > PACKET_OVERHEAD_BYTES
                     ):
@@ -292,6 +347,11 @@ class PacketWalker:
                     raise malformed(f"a device may not send packets of type {chunk[start] >> 4}")
                 elif length > PACKET_OVERHEAD_BYTES:
                     raise too_large("a packet without payload", length, PACKET_OVERHEAD_BYTES)
+                elif kind == ASKS:
+                    self.asked += 1
+                    if chunk[start] >> 4 == SUBSCRIBE:
+                        self._note_filters(chunk[position : position + length])
+                        self._subscribes = position + length > size
                 elif kind == A_DISCONNECT:
                     self.said_goodbye = True
                 position += length
@@ -313,9 +373,31 @@ class PacketWalker:
         if overhead is not None and overhead > self.largest_overhead:
             self.largest_overhead = overhead
 
+    def _note_filters(self, part: bytes) -> None:
+        self.kept_bytes += FILTER_FACTOR * len(part) + LEVEL_BYTES * part.count(b"/")
+
     def _note_publish(self, size: int) -> None:
         self._beginning = None
         self.cost += COPIES * size + PROPERTY_FACTOR * min(size, self.largest_overhead)
+
+
+def retained_topic(beginning: bytes, length: int) -> bytes | None:
+    """Return the topic of a retained PUBLISH of that length; None if it is not complete.
+
+    `beginning` is what is there of the packet behind its length. Raises `PacketRefused`.
+    """
+    end = 2 + int.from_bytes(beginning[:2])
+    if len(beginning) < min(2, length):
+        return None
+    if end - 2 > RETAINED_TOPIC_BYTES_MAX:
+        raise too_large("the topic of a retained message", end - 2, RETAINED_TOPIC_BYTES_MAX)
+    return None if len(beginning) < min(end, length) else beginning[2:end]
+
+
+def retained_bytes(topic: bytes) -> int:
+    """Return what mosquitto takes for the levels of a topic, if they are many."""
+    levels = topic.count(b"/")
+    return LEVEL_BYTES * levels if levels > RETAINED_LEVELS_FREE else 0
 
 
 def publish_overhead(beginning: bytes, first: int, *, has_properties: bool) -> int | None:
@@ -326,7 +408,7 @@ def publish_overhead(beginning: bytes, first: int, *, has_properties: bool) -> i
     """
     if len(beginning) < 2:
         return None
-    overhead = 2 + int.from_bytes(beginning[:2]) + (2 if first & 0b110 else 0)
+    overhead = 2 + int.from_bytes(beginning[:2]) + (2 if first & QOS_BITS else 0)
     if has_properties and overhead <= PACKET_OVERHEAD_BYTES:
         try:
             length, behind = read_length(beginning, overhead)

@@ -1,12 +1,14 @@
-"""How much connections may take: places at a port, and memory before the log-in.
+"""How much connections may take: places at a port, memory before the log-in, and what stays.
 
 Strangers, which have not logged in, never keep a device out. If there is no place, one of them
 loses its own to the newcomer; if they hold too much, the one that holds the most is closed.
 """
 
 import socket
+import time
 from typing import Protocol
 
+KEPT_BYTES_MAX, KEPT_BYTES_PER_SECOND = 64 * 1024 * 1024, 128 * 1024
 KEPT_OF_HELD = 0.75
 SUBNET_BYTES = 8
 """An IPv6 host usually has all addresses that begin with the same eight bytes."""
@@ -118,3 +120,26 @@ class HeldBytes:
     def release(self, occupant: Occupant) -> None:
         """Note that it holds nothing."""
         self.total -= self._held.pop(occupant, 0)
+
+
+class KeptBytes:
+    """What accounts let the broker keep: subscriptions, retained messages with deep topics, and
+    sessions whose client has gone.
+
+    We do not learn when it lets them go. So each account may add so much at once, and then so much
+    a second.
+    """
+
+    def __init__(self) -> None:
+        self._full_at: dict[bytes | None, float] = {}
+        """When an account may add all at once again."""
+
+    def allows(self, account: bytes | None, size: int) -> bool:
+        """Tell whether an account may add so much."""
+        debt_seconds = self._full_at.get(account, 0.0) - time.monotonic()
+        return max(debt_seconds, 0.0) * KEPT_BYTES_PER_SECOND + size <= KEPT_BYTES_MAX
+
+    def add(self, account: bytes | None, size: int) -> None:
+        """Note that an account has added so much."""
+        since = max(self._full_at.get(account, 0.0), time.monotonic())
+        self._full_at[account] = since + size / KEPT_BYTES_PER_SECOND

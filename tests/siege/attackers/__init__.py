@@ -17,6 +17,8 @@ from tests.siege.link import Link, connect
 ANSWER_SECONDS_MAX = 20.0
 ODDITY_SECONDS_MAX = 3.0
 """How long an attacker waits for the answer to what needs none."""
+AGAIN_SECONDS = 1.0
+"""When an attacker comes back that was thrown out."""
 
 
 class Target(Struct, frozen=True):
@@ -115,14 +117,35 @@ class Attacker:
 
         await asyncio.gather(*(some() for _ in range(at_once)))
 
-    async def once(self, trying: Awaitable[str | None], patience_seconds: float) -> None:
-        """Try once, and note the answer or how it failed."""
+    async def keep(self, count: int, hold_one: Callable[[int], Awaitable[str]]) -> None:
+        """Hold `count` of something at once until time is up; begin anew what the server ends.
+
+        Even one that has started late, because the machine is busy, begins once.
+        """
+
+        async def some(number: int) -> None:
+            is_first = True
+            while is_first or not self.is_over:
+                is_first = False
+                seconds = max(self.seconds_left, ODDITY_SECONDS_MAX)
+                await self.once(hold_one(number), seconds, otherwise="held")
+                await asyncio.sleep(AGAIN_SECONDS)
+
+        await asyncio.gather(*map(some, range(count)))
+
+    async def once(
+        self,
+        trying: Awaitable[str | None],
+        patience_seconds: float,
+        otherwise: str = "no answer",
+    ) -> None:
+        """Try once, and note the answer or how it failed; `otherwise` if it just goes on."""
         self.answers.attempts += 1
         try:
             async with asyncio.timeout(patience_seconds):
                 answer = await trying
         except TimeoutError:
-            answer = "no answer"
+            answer = otherwise
         except ConnectionRefusedError:
             answer = "refused"
         except Refused as refused:

@@ -1,10 +1,13 @@
 """Attacks by those who have a password: of one node, or of the account that nodes share."""
 
 import asyncio
+import contextlib
 import json
 
 from tests.siege.attackers import ODDITY_SECONDS_MAX, Attacker
 from tests.siege.link import (
+    EMPTY_PROPERTY,
+    PINGREQ,
     HugePacket,
     Link,
     Will,
@@ -22,7 +25,11 @@ LARGE_BYTES = 10 * 2**20
 SMALL_MESSAGES = 2_500
 SMALL_PAUSE_SECONDS = 0.1
 SMALL_AT_ONCE = 100
-HALF_SENT = 16
+HALF_SENT = 24
+"""With 10 to 40 MB each this is 600 MB, more than any broker of ours may take."""
+TRICKLE_SECONDS = 0.5
+FLOODS, PINGS_AT_ONCE = 3, 10_000
+SESSIONS = 1_000
 SUBSCRIPTIONS = 2_000
 LONG = 60_000
 
@@ -51,16 +58,36 @@ async def _property_bombs(attacker: Attacker, sizes: tuple[int, ...], *, node: b
 
 
 async def half_sent_publish(attacker: Attacker) -> None:
-    """Hold messages of 40 MB that lack their last kilobyte, on many connections."""
-    before = text(_topic(attacker)) + b"\0\1\0"
-    huge = HugePacket(0x32, before, HUGE_BYTES, repeated=b"x")
+    """Hold messages of 10 to 40 MB that lack their last kilobyte, on many connections."""
 
-    async def begin(number: int) -> Link:
+    async def hold_one(number: int) -> str:
         link = await attacker.login(node=number % 2 == 0)
-        await link.send_huge(huge, lacking=1_000)
-        return link
+        try:
+            await link.send_huge(_clip(attacker, number), lacking=1_000)
+            return await link.end()
+        finally:
+            link.close()
 
-    await attacker.hold(await attacker.begin(HALF_SENT, 4, begin))
+    await attacker.keep(HALF_SENT, hold_one)
+
+
+async def trickled_publish(attacker: Attacker) -> None:
+    """Send most of such messages fast, and then so little that they are never quiet."""
+
+    async def hold_one(number: int) -> str:
+        link = await attacker.login(node=number % 2 == 0)
+        try:
+            await link.send_huge(_clip(attacker, number), lacking=100_000)
+            end = asyncio.create_task(link.end())
+            while not end.done():
+                with contextlib.suppress(OSError):  # then it has ended
+                    await link.send(b"x" * 100)
+                await asyncio.wait([end], timeout=TRICKLE_SECONDS)
+            return await end
+        finally:
+            link.close()
+
+    await attacker.keep(HALF_SENT, hold_one)
 
 
 async def unreleased_qos_2(attacker: Attacker) -> None:
@@ -212,6 +239,24 @@ async def subscription_flood(attacker: Attacker) -> None:
     await attacker.hold([link])
 
 
+async def huge_subscriptions(attacker: Attacker) -> None:
+    """Subscribe to what takes much memory: topics of 190 levels, and shares with long names."""
+
+    async def flood(number: int) -> str:
+        link = await attacker.login(node=number % 2 == 0)
+        try:
+            while True:
+                name = f"{attacker.rng.getrandbits(40):x}"
+                deep = (f"{name}-{n}" + "/" * 190 for n in range(300))
+                long = (f"$share/{n}{name}{'y' * 30_000}/#" for n in range(2))
+                await link.send(subscribe(*(deep if number % 3 else long)))
+                await link.answer()
+        finally:
+            link.close()
+
+    await attacker.keep(FLOODS, flood)
+
+
 async def slow_receiver(attacker: Attacker) -> None:
     """Ask for thousands of receipts with 30 kB of correlation data each, and read none."""
     target = attacker.target
@@ -231,6 +276,20 @@ async def slow_receiver(attacker: Attacker) -> None:
     await attacker.each(2_000, 1, publish_one)
     await attacker.until_over()
     attacker.note("closed in time" if link.is_closed else "held")
+
+
+async def unread_answers(attacker: Attacker) -> None:
+    """Ask for answers of two bytes by the million, and read none."""
+
+    async def flood(number: int) -> str:
+        link = await attacker.login(node=number % 2 == 0)
+        try:
+            while True:
+                await link.send(PINGREQ * PINGS_AT_ONCE)
+        finally:
+            link.close()
+
+    await attacker.keep(FLOODS, flood)
 
 
 async def wills(attacker: Attacker) -> None:
@@ -256,6 +315,24 @@ async def wills(attacker: Attacker) -> None:
         return await ask(link, sent)
 
     await attacker.each(60, 3, leave_one)
+
+
+async def property_bomb_in_wills(attacker: Attacker) -> None:
+    """Leave sessions with twelve thousand properties in their last will, for two minutes each."""
+    properties = EMPTY_PROPERTY * 12_000 + b"\x18" + (120).to_bytes(4)
+    will = Will(_topic(attacker), b"{}", properties=properties)
+
+    async def leave(number: int) -> str:
+        link = await attacker.link()
+        name = f"bomb-{attacker.rng.getrandbits(40):x}"
+        sent = connect(
+            *(name, "echopub", attacker.target.publisher_password),
+            properties=b"\x11" + (120).to_bytes(4),
+            will=will,
+        )
+        return await ask(link, sent)
+
+    await attacker.each(SESSIONS, 10, leave)
 
 
 async def takeovers(attacker: Attacker) -> None:
@@ -318,8 +395,13 @@ async def sessions_left(attacker: Attacker) -> None:
 async def retained_messages(attacker: Attacker) -> None:
     """Have the broker keep messages for ever; each bout replaces those before."""
     link = await attacker.login()
+    deep = "/" * 190
 
     async def keep(number: int) -> str:
+        if number % 10 == 0:
+            again = await attacker.login()
+            topics = (f"iotingestion/{number}-{n}{deep}" for n in range(300))
+            return await ask(again, b"".join(publish(each, b"x", retain=True) for each in topics))
         sent = publish(f"iotingestion/kept-{number}", bytes(10_000), number + 1, retain=True)
         await link.send(sent)
         return await link.answer()
@@ -345,6 +427,12 @@ def detection(attacker: Attacker) -> bytes:
 def _topic(attacker: Attacker) -> str:
     """Return where both accounts may publish."""
     return f"iotingestion/{attacker.target.node}"
+
+
+def _clip(attacker: Attacker, number: int) -> HugePacket:
+    """Return a message of 10, 20, 30 or 40 MB."""
+    before = text(_topic(attacker)) + b"\0\1\0"
+    return HugePacket(0x32, before, LARGE_BYTES * (1 + number % 4), repeated=b"x")
 
 
 async def ask(link: Link, sent: bytes) -> str:

@@ -1,7 +1,6 @@
 """Attacks over HTTP."""
 
 import asyncio
-import contextlib
 import html
 import re
 import socket
@@ -28,30 +27,17 @@ def get(path: str, *lines: str, host: str = "localhost") -> bytes:
 async def half_requests(attacker: Attacker) -> None:
     """Hold 1,600 requests without their end; begin each anew that the server ends."""
     beginning = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
-    writers: set[asyncio.StreamWriter] = set()
 
-    async def begin_and_wait(_number: int) -> None:
-        while not attacker.is_over:
-            attacker.answers.attempts += 1
-            try:
-                reader, writer = await attacker.http_connection()
-                writers.add(writer)
-                writer.write(beginning)
-                answer = await reader.read(100)
-                attacker.note(answer[9:12].decode() if answer else "closed")
-                writer.transport.abort()
-            except asyncio.CancelledError:
-                attacker.note("held")
-                raise
-            except OSError:
-                attacker.note("closed")
-            await asyncio.sleep(1)
+    async def hold_one(_number: int) -> str:
+        reader, writer = await attacker.http_connection()
+        try:
+            writer.write(beginning)
+            answer = await reader.read(100)
+        finally:
+            writer.transport.abort()
+        return answer[9:12].decode() if answer else "closed"
 
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(attacker.seconds_left):
-            await asyncio.gather(*map(begin_and_wait, range(HALF_SENT)))
-    for writer in writers:
-        writer.transport.abort()
+    await attacker.keep(HALF_SENT, hold_one)
 
 
 async def slow_readers(attacker: Attacker) -> None:
