@@ -57,9 +57,11 @@ class Arrived:
         """Return the payload as the form has it; None where it is of another type."""
         payload_type, payload = match.payload, self.message.payload
         if payload_type == "json":
-            return self.json if isinstance(self.json, dict) else None
+            read = self.json
+            return read if isinstance(read, dict) else None
         if payload_type == "list":
-            return {ROWS: self.json} if isinstance(self.json, list) else None
+            read = self.json
+            return {ROWS: read} if isinstance(read, list) else None
         if payload_type in ("ndjson", "csv", "tsv", "lines", "text") and not payload:
             return None
         known = (payload_type, match.separator, match.columns)
@@ -104,12 +106,15 @@ class Matcher:
 
     def _candidates(self, arrived: Arrived) -> Iterable[int]:
         numbers = [*self._others, *self._by_level.get(arrived.levels[0], ())]
-        if self._by_key and isinstance(arrived.json, dict):
-            names: Iterable[str] = arrived.json
-            if len(arrived.json) > len(self._by_key):
-                names = (name for name in self._by_key if name in arrived.json)
+        read = arrived.json if self._by_key else None
+        if isinstance(read, dict):
+            by_key = self._by_key
+            # Whichever are fewer: a message may have thousands of keys, and so may forms.
+            names: Iterable[str] = read
+            if len(read) > len(by_key):
+                names = [name for name in by_key if name in read]
             for name in names:
-                numbers += self._by_key.get(name, ())
+                numbers += by_key.get(name, ())
         numbers.sort()
         return numbers
 
