@@ -179,6 +179,27 @@ class ReasonCode(AdvisedCode):
         "It is not known which value is right. Have the device send it once.",
     )
 
+    # ------------------------------------------------------------------ a form in a file
+
+    NO_RECORD = (
+        "no_record",
+        "The form in a file that the message fits makes no record of it.",
+        "Compare the paths of the form with the message. Correct them, or narrow what the form"
+        " matches, and retry these messages. docs/form-files.md shows how.",
+    )
+    ZONE_MISSING = (
+        "zone_missing",
+        "The time names no zone, and neither does the form.",
+        'Add the zone to the time in the form, such as zone = "site" or zone = "UTC", and retry'
+        " these messages. docs/form-files.md shows how.",
+    )
+    CONFIDENCE_OFF_SCALE = (
+        "confidence_off_scale",
+        "The confidence does not lie on the scale that the form names.",
+        "Correct the scale in the form (fraction, percent or byte) and retry these messages, or"
+        " have the device send what the form says.",
+    )
+
     # ------------------------------------------------------------------ the audio
 
     BROKEN_BASE64 = (

@@ -163,6 +163,13 @@ class Detection(Record, frozen=True, kw_only=True, gc=False, tag="detection"):
     """Fraction, 0 to 1."""
     alternatives: tuple[Alternative, ...] = ()
     model: str | None = None
+    common_name: str | None = None
+    """The name in people's language, where the message has it beside the scientific one."""
+    ends_at: datetime | None = None
+    """When the call ended, where the message says so and its time is believed."""
+    low_hz: float | None = None
+    high_hz: float | None = None
+    """Between which frequencies it was heard."""
     animal_place: Place | None = None
     """The estimated position of the animal."""
     animal_true_place: Place | None = None
@@ -201,6 +208,16 @@ class Movement(Record, frozen=True, kw_only=True, gc=False, tag="movement"):
     species_as_sent: str | None = None
     """The name as the device wrote it, where its capital letters differ from those of `species`:
     other systems may know the species by that."""
+
+
+class Measurement(Record, frozen=True, kw_only=True, gc=False, tag="measurement"):
+    """A sensor measured something: one name, one value. Only forms in files make it so far."""
+
+    name: str
+    """What was measured; it ends in its unit where the form gives the name."""
+    value: float
+    unit: str | None = None
+    """None for a plain count."""
 
 
 AnyRecord = Detection | Recording | Telemetry | Movement
@@ -242,6 +259,13 @@ class Rejected(Struct, frozen=True, gc=False):
     def render(self) -> str:
         """Return the whole reason, for people: at most 200 characters. Nothing parses it."""
         return self.detail if self.field is None else f"{self.field}: {self.detail}"
+
+
+class Ignored(Struct, frozen=True, gc=False):
+    """A message that nobody wants as a record, by a rule: configuration of another program."""
+
+    form: str
+    """The form that says so."""
 
 
 class Stored(Struct, frozen=True, gc=False):
@@ -290,6 +314,9 @@ class Identity(Struct, frozen=True, gc=False):
     message_id: str | None = None
     sensor_id: str | None = None
     has_audio: bool = False
+    scope: str | None = None
+    """The form within which the id is unique whatever the topic, as where several gateways hear one
+    frame; None: the id is one of the topic's."""
 
     @property
     def is_certain(self) -> bool:
@@ -380,8 +407,14 @@ def key_with_time(message: Message, identity: Identity) -> bytes:
 
 
 def _id_hash(message: Message, identity: Identity) -> bytes:
-    name = f"{message.topic}\0{identity.sensor_id}\0{identity.message_id}"
+    name = f"{_speaker(message, identity)}\0{identity.message_id}"
     return hashlib.blake2b(name.encode(), digest_size=12, person=b"id").digest()
+
+
+def _speaker(message: Message, identity: Identity) -> str:
+    """Return within what a message id is unique. No topic holds the character 0 [MQTT-4.7.3-2]."""
+    within = message.topic if identity.scope is None else f"\0{identity.scope}"
+    return f"{within}\0{identity.sensor_id}"
 
 
 def _neighbourhood(message: Message, identity: Identity, message_id: str) -> bytes:
@@ -398,5 +431,5 @@ def _neighbourhood(message: Message, identity: Identity, message_id: str) -> byt
     )
     if len(digits) in TIME_DIGITS:
         return (int(digits[:10]) & 0xFFFFFFFF).to_bytes(4)
-    sensor = zlib.crc32(f"{message.topic}\0{identity.sensor_id}".encode()) & 0xFFFF
+    sensor = zlib.crc32(_speaker(message, identity).encode()) & 0xFFFF
     return (sensor << 16 | int(digits) & 0xFFFF).to_bytes(4)

@@ -327,6 +327,7 @@ def test_every_code_of_decode_has_an_example() -> None:
     shown |= {Code.TOO_LARGE, Code.INCOMPLETE_MOVEMENT, Code.PROPERTY_GIVEN_TWICE}
     shown |= {Code.CONFIDENCE_NOT_A_FRACTION, Code.TOPIC_TOO_LONG}
     shown |= {Code.PROPERTIES_TOO_LARGE}  # tests/test_memory.py
+    shown |= {Code.NO_RECORD, Code.ZONE_MISSING, Code.CONFIDENCE_OFF_SCALE}  # tests/forms
     assert shown == set(Code) - NOT_BY_DECODE
 
 

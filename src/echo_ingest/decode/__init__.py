@@ -8,9 +8,9 @@ the topic does not. Before them, `forms` may know the message as one of another 
 from msgspec import Struct, structs
 
 from echo_ingest.decode import audio_file, echo, topics
+from echo_ingest.decode.echo_forms import FORMS, EchoForm
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.fast_path import identify as identify_at_a_glance
-from echo_ingest.decode.forms import FORMS, Form
 from echo_ingest.decode.identified import DecodedMessage, Forms, Identified
 from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
@@ -25,7 +25,7 @@ from echo_ingest.record import (
     kinds,
 )
 
-__all__ = ["FORMS", "Decoder", "Form", "NodeRules", "Rules", "clip_bytes", "message_id"]
+__all__ = ["FORMS", "Decoder", "EchoForm", "NodeRules", "Rules", "clip_bytes", "message_id"]
 
 
 PROPERTIES_TOO_LARGE = Rejected(

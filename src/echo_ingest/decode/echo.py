@@ -1,7 +1,7 @@
 """Decode the dialect of Project Echo's own devices: one JSON object per message.
 
 The keys decide the form, never the topic, which each site chooses. Fields that a form does not know
-are ignored. `forms.py` has the table of forms; docs/forms.md explains it to device builders.
+are ignored. `echo_forms.py` has the table of forms; docs/forms.md explains it to device builders.
 """
 
 from collections.abc import Callable
@@ -143,7 +143,7 @@ def _detection(
         message_id=_message_id(fields),
         **when,
         place=_sensor_place(fields) or notes.place,
-        source_type=values.source_type(fields.sourceType),
+        source_type=values.source_type(fields.sourceType, "sourceType"),
         species=name,
         species_as_sent=values.as_sent(species, name),
         observation_type=rules.observation_type(name),
@@ -154,7 +154,9 @@ def _detection(
         animal_true_place=values.lla(fields.animalTrueLLA, ANIMAL_TRUTH),
         clip=clip,
         clip_reference=reference,
-        sample_rate_hz=None if fields.sampleRate is None else values.sample_rate(fields.sampleRate),
+        sample_rate_hz=None
+        if fields.sampleRate is None
+        else values.sample_rate(fields.sampleRate, "sampleRate"),
     )
     return Identified(record, written)
 
@@ -184,7 +186,7 @@ def _recording(
         message_id=_message_id(fields),
         **when,
         place=_sensor_place(fields) or notes.place,
-        source_type=values.source_type(fields.sourceType),
+        source_type=values.source_type(fields.sourceType, "sourceType"),
         clip=clip,
         mode=mode,
         clip_reference=reference,
@@ -215,7 +217,7 @@ def _movement(message: Message, fields: Fields, animal_id: str | int, rules: Rul
         message_id=_message_id(fields),
         **when,
         place=_sensor_place(fields),
-        source_type=values.source_type(fields.sourceType),
+        source_type=values.source_type(fields.sourceType, "sourceType"),
         species=species,
         species_as_sent=values.as_sent(fields.species, species),
         animal_id=values.name(animal_id, "animalId"),
@@ -251,7 +253,7 @@ def _telemetry(message: Message, fields: Fields, rules: Rules) -> Identified:
         message_id=_message_id(fields),
         **when,
         place=_sensor_place(fields),
-        source_type=values.source_type(fields.sourceType),
+        source_type=values.source_type(fields.sourceType, "sourceType"),
         health=health,
     )
     return Identified(record, written)

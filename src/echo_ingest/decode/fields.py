@@ -118,7 +118,7 @@ def read(payload: bytes) -> Fields:
     if _count(payload, b":") != _colons_of(fields) or _may_have_escaped_colon(payload):
         path = repeated_key(payload.removeprefix(BOM))
         if path is not None:
-            raise _ambiguous(path)
+            raise ambiguous(path)
     return fields
 
 
@@ -133,18 +133,23 @@ def read_id(payload: bytes) -> str | int | None:
 
 
 def _read(payload: bytes, decode: Callable[[bytes], T]) -> T:
+    return parse(payload, decode, PARTS_MAX, VALUES_MAX)
+
+
+def parse(payload: bytes, decode: Callable[[bytes], T], parts_max: int, values_max: int) -> T:
+    """Parse JSON with `decode`, unless it holds too much; raise `DecodeError` where it cannot."""
     text = payload.removeprefix(BOM)
     if len(text) > UNCOUNTED_BYTES_MAX:
         parts = _count(text, b"{") + _count(text, b"[")
-        if parts > PARTS_MAX and text.lstrip()[:1] in (b"{", b"["):
+        if parts > parts_max and text.lstrip()[:1] in (b"{", b"["):
             raise DecodeError(
                 ReasonCode.TOO_COMPLEX,
-                f"the message holds {parts:,} objects and lists; at most {PARTS_MAX} can be read",
+                f"the message holds {parts:,} objects and lists; at most {parts_max:,} can be read",
             )
-        if _count(text, b",") > VALUES_MAX:
+        if _count(text, b",") > values_max:
             raise DecodeError(
                 ReasonCode.TOO_COMPLEX,
-                f"the message holds too many values; at most {VALUES_MAX:,} can be read",
+                f"the message holds too many values; at most {values_max:,} can be read",
             )
     try:
         if not text.isascii():
@@ -256,7 +261,8 @@ def _path_of_repeated_key(value: object, path: str) -> str | None:
     return next(filter(None, (_path_of_repeated_key(inner, at) for at, inner in inside)), None)
 
 
-def _ambiguous(path: str) -> DecodeError:
+def ambiguous(path: str) -> DecodeError:
+    """Make the error that says that the key at `path` stands twice in its object."""
     detail = "this key stands twice in its JSON object; it is not known which value is right"
     if _PLAIN_PATH.fullmatch(path):
         return DecodeError(ReasonCode.AMBIGUOUS_KEY, detail, path)

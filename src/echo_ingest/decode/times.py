@@ -51,8 +51,11 @@ COUNTED_FROM_ELSEWHERE = (None, TimeProblem.BEFORE_FIRST_DAY, TimeProblem.AFTER_
 ZONE_WEST_SECONDS, ZONE_EAST_SECONDS = 12 * 3600, 14 * 3600
 """How far zones are behind UTC and ahead of it."""
 
-SECONDS_MIN = -62_135_596_800
-"""The first second of the year 1, where Python's datetimes begin."""
+SECONDS_MIN, SECONDS_BEYOND = -62_135_596_800, 253_402_300_800
+"""The first second of the year 1, where Python's datetimes begin, and the one after the last."""
+MICROSECONDS = 1_000_000
+UNITS = {"s": 1, "ms": 1_000, "us": MICROSECONDS, "ns": 1_000_000_000}
+"""How many of a unit a second has."""
 MILLISECONDS_FROM, MICROSECONDS_FROM, NANOSECONDS_FROM = 10**11, 10**14, 10**17
 """Numbers from here on are in that unit: in the next larger one they would lie in the year 5138."""
 PLAIN_NUMBERS = 10**8
@@ -102,7 +105,7 @@ class TimeReading(Struct, frozen=True, gc=False):
         It is part of the identity of a message, so it depends on nothing but the message. Years
         up to 1970 give 0, as if there was no time.
         """
-        moment = _in_utc(self.moment) or self.moment.replace(tzinfo=UTC)
+        moment = in_utc(self.moment) or self.moment.replace(tzinfo=UTC)
         if moment.year <= CLOCK_FAILED_YEAR:
             return 0
         return min(int(moment.timestamp()), SECONDS_MAX)
@@ -128,7 +131,7 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
     """
     ahead_seconds = rules.of(message.node).clock_ahead_seconds
     if len(candidates) == 1 and not ahead_seconds and rules.first_day <= PLAIN_FROM_DAY:
-        placed = _in_utc(candidates[0].moment)
+        placed = in_utc(candidates[0].moment)
         if placed is not None:
             late_seconds = message.received_at_ms / 1000 - placed.timestamp()
             if (
@@ -139,8 +142,8 @@ def place_in_time(candidates: Sequence[TimeReading], message: Message, rules: Ru
     received_at = utc(message.received_at_ms)
     problems: list[TimeProblem] = []
     for reading in candidates:
-        written = _moved(reading.moment, -ahead_seconds) if ahead_seconds else reading.moment
-        placed = _in_utc(written, rules.zone)
+        written = moved(reading.moment, -ahead_seconds) if ahead_seconds else reading.moment
+        placed = in_utc(written, rules.zone)
         problem = _problem(written, placed, received_at, rules)
         if (
             reading.is_count
@@ -175,7 +178,7 @@ def _has_other_start(moment: datetime, received_at: datetime, waited_max: timede
     From 1980 today is a day ten years ago, which can lie after the first day of the project.
     """
     return any(
-        -CLOCK_TOLERANCE <= received_at - _moved(moment, later) <= waited_max
+        -CLOCK_TOLERANCE <= received_at - moved(moment, later) <= waited_max
         for later in OTHER_STARTS_SECONDS
     )
 
@@ -196,8 +199,8 @@ def _problem(
         for moment in (by_its_own_clock, as_utc.replace(tzinfo=None))
     ):
         return TimeProblem.CLOCK_NOT_SET
-    earliest = as_utc if placed else _moved(as_utc, -ZONE_EAST_SECONDS)
-    latest = as_utc if placed else _moved(as_utc, ZONE_WEST_SECONDS)
+    earliest = as_utc if placed else moved(as_utc, -ZONE_EAST_SECONDS)
+    latest = as_utc if placed else moved(as_utc, ZONE_WEST_SECONDS)
     # A host whose own clock was not set when the message came cannot judge that of a device.
     if received_at >= rules.first_moment:
         if earliest > received_at + CLOCK_TOLERANCE:
@@ -207,7 +210,7 @@ def _problem(
     return TimeProblem.BEFORE_FIRST_DAY if latest < rules.first_moment else None
 
 
-def _in_utc(moment: datetime, zone: ZoneInfo | None = None) -> datetime | None:
+def in_utc(moment: datetime, zone: ZoneInfo | None = None) -> datetime | None:
     """Place a time; one that names no zone is in `zone`, and None if that is not known.
 
     In the hour that a clock shows twice, the first time counts; in the hour that it leaves out,
@@ -225,7 +228,8 @@ def _in_utc(moment: datetime, zone: ZoneInfo | None = None) -> datetime | None:
         return moment.replace(tzinfo=UTC)
 
 
-def _moved(moment: datetime, seconds: float) -> datetime:
+def moved(moment: datetime, seconds: float) -> datetime:
+    """Return a time so many seconds later; the first or the last there is, where it is beyond."""
     try:
         return moment + timedelta(seconds=seconds)
     except OverflowError:
@@ -328,6 +332,20 @@ def _extended(day: str) -> str:
     if "W" in day:
         return f"{day[:4]}-{day[4:7]}-{day[7:]}"
     return f"{day[:4]}-{day[4:6]}-{day[6:]}"
+
+
+def read_count(number: float, unit: str, field: str) -> TimeReading:
+    """Read a count since 1970 in one of `UNITS`; raise `DecodeError` as `read` does."""
+    per_second = UNITS[unit]
+    if not SECONDS_MIN * per_second <= number < SECONDS_BEYOND * per_second:
+        raise DecodeError(
+            ReasonCode.UNREADABLE_TIME,
+            f"{quoted(number)} is not a time between the years 1 and 9999",
+            field,
+        )
+    microseconds = number * MICROSECONDS // per_second
+    moment = EPOCH + timedelta(microseconds=int(microseconds))
+    return TimeReading(moment, str(number), is_count=True)
 
 
 def _from_number(number: int | float, field: str, stamp: object) -> datetime:

@@ -32,6 +32,7 @@ UNCERTAINTY_METRES_MAX = 100_000
 PERCENT_MAX = 100.0001
 """A confidence of 100 in 32 bits may read 100.0000076."""
 FRACTION_MAX = 1.000001
+BYTE_MAX = 255.0
 CALIBRATION_PERCENT = 0.5
 """By so much a full battery or an empty disk may miss 100 or 0, as each is measured."""
 EXTERNAL_POWER, BATTERY_UNKNOWN = 101, 255
@@ -219,29 +220,41 @@ def uptime(
 @lru_cache(maxsize=16_384)  # devices send two decimals: 10,001 values
 def fraction(percentage: float) -> float:
     """Turn a confidence of 0 to 100 into a fraction."""
-    if not 100 - PERCENT_MAX <= percentage <= PERCENT_MAX:
+    share = share_of(100, PERCENT_MAX, percentage)
+    if share is None:
         raise DecodeError(
             ReasonCode.CONFIDENCE_OUT_OF_RANGE,
             f"{digits(percentage)} is out of range; send a percentage from 0 to 100",
             "confidence",
         )
-    return round(min(max(percentage, 0.0), 100.0) / 100, 10)
+    return share
 
 
 @lru_cache(maxsize=16_384)
 def given_fraction(confidence: float) -> float:
     """Read the confidence of a node that sends fractions, as the nodes file says."""
-    if not 1 - FRACTION_MAX <= confidence <= FRACTION_MAX:
+    share = share_of(1, FRACTION_MAX, confidence)
+    if share is None:
         raise DecodeError(
             ReasonCode.CONFIDENCE_NOT_A_FRACTION,
             f"{digits(confidence)} is not from 0 to 1, but the nodes file says"
             ' "confidence": "fraction" for this node',
             "confidence",
         )
-    return round(min(max(confidence, 0.0), 1.0), 10)
+    return share
 
 
-def sample_rate(rate: float) -> int | None:
+def share_of(whole: float, most: float, value: float) -> float | None:
+    """Return a confidence of 0 to `whole` as a fraction; None where it is beyond.
+
+    `most` is what still counts as whole, and as far below 0 it still counts as 0.
+    """
+    if not whole - most <= value <= most:
+        return None
+    return round(min(max(value, 0.0), whole) / whole, 10)
+
+
+def sample_rate(rate: float, field: str) -> int | None:
     """Read a claimed sample rate in hertz; 0 means unknown."""
     if rate == 0:
         return None
@@ -249,12 +262,12 @@ def sample_rate(rate: float) -> int | None:
         raise DecodeError(
             ReasonCode.IMPOSSIBLE_VALUE,
             f"{digits(rate)} Hz is not a sample rate that a recorder has; the clip itself says it",
-            "sampleRate",
+            field,
         )
     return round(rate)
 
 
-def source_type(word: str | None) -> SourceType | None:
+def source_type(word: str | None, field: str) -> SourceType | None:
     """Read whether the message comes from a simulator."""
     match word:
         case None:
@@ -265,7 +278,7 @@ def source_type(word: str | None) -> SourceType | None:
             raise DecodeError(
                 ReasonCode.IMPOSSIBLE_VALUE,
                 f'"real" or "simulator" was expected, not {quoted(other)}',
-                "sourceType",
+                field,
             )
 
 

@@ -1,0 +1,156 @@
+"""See which values of a payload a form reads, and what is odd about what it made: for trying it.
+
+The document is replaced by one that notes each value that is taken out of it, so what counts as
+read is what this very message had read from it.
+"""
+
+import re
+from collections.abc import ItemsView, Iterator, Set, ValuesView
+
+from msgspec.structs import replace
+
+from echo_ingest.decode.forms.documents import COLUMNS
+from echo_ingest.decode.forms.fields import Field
+from echo_ingest.decode.forms.form import Form
+from echo_ingest.decode.forms.interpret import DecodedByForm, interpret
+from echo_ingest.decode.forms.match import Fit
+from echo_ingest.decode.rules import Rules
+from echo_ingest.record import Detection, Message
+
+DOUBTFUL_PERCENT = 0.01
+"""Nobody sends confidences in percent that are all at most 1."""
+DOUBTFUL_BYTE = 1 / 255
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+class _Notes:
+    """Which values have been read: by their paths, with `[]` for any index."""
+
+    def __init__(self) -> None:
+        self.read: set[str] = set()
+        self.gone_through: set[str] = set()
+        """The objects whose keys are like the indices of a list."""
+
+
+class _NotedObject(dict[str, object]):
+    """An object of a document that notes which of its values are read."""
+
+    def __init__(self, source: dict[str, object], path: str, notes: _Notes) -> None:
+        self.path = path
+        self.paths = {key: _joined(path, key) for key in source}
+        self.notes = notes
+        super().__init__(
+            {key: _noted(value, self.paths[key], notes) for key, value in source.items()}
+        )
+
+    def get(self, key: str, default: object = None) -> object:
+        if key in self.paths:
+            self.notes.read.add(self.paths[key])
+        return super().get(key, default)
+
+    def values(self) -> ValuesView[object]:  # type: ignore[override]
+        self._go_through()
+        return super().values()
+
+    def items(self) -> ItemsView[str, object]:  # type: ignore[override]
+        self._go_through()
+        return super().items()
+
+    def _go_through(self) -> None:
+        self.notes.gone_through.add(self.path)
+        self.notes.read.update(self.paths.values())
+
+
+class _NotedList(list[object]):
+    """A list of a document that notes that its values are read."""
+
+    def __init__(self, source: list[object], path: str, notes: _Notes) -> None:
+        self.path = f"{path}[]"
+        self.notes = notes
+        super().__init__(_noted(value, self.path, notes) for value in source)
+
+    def __getitem__(self, index: object) -> object:  # type: ignore[override]
+        self.notes.read.add(self.path)
+        return super().__getitem__(index)  # type: ignore[call-overload]
+
+    def __iter__(self) -> Iterator[object]:
+        self.notes.read.add(self.path)
+        return super().__iter__()
+
+
+def unread(fit: Fit, message: Message, rules: Rules) -> tuple[str, ...]:
+    """Return the paths of the values of a payload that no field of the form read.
+
+    `[]` stands for any index, and `*` for any key of an object that the form goes through.
+    """
+    notes = _Notes()
+    document = {key: value for key, value in fit.document.items() if key != COLUMNS}
+    noted = _NotedObject(document, "", notes)
+    interpret(replace(fit, document=noted), message, rules, hashed=False)
+    was_read: dict[str, bool] = {}
+    for path, shown in _leaves(document, "", "", notes.gone_through):
+        was_read[shown] = was_read.get(shown, False) or path in notes.read
+    return tuple(shown for shown, is_read in was_read.items() if not is_read)
+
+
+def warnings(decoded: DecodedByForm) -> tuple[str, ...]:
+    """Return what is odd about the records that a form made, for those who write it."""
+    return tuple(dict.fromkeys(_warnings(decoded)))
+
+
+def _warnings(decoded: DecodedByForm) -> Iterator[str]:
+    shares = [
+        record.confidence
+        for record in decoded.records
+        if isinstance(record, Detection) and record.confidence is not None
+    ]
+    scales = {field.modifiers.scale for field in _confidences(decoded.form)}
+    if shares and max(shares) > 0 and scales == {"percent"} and max(shares) <= DOUBTFUL_PERCENT:
+        yield "every confidence is at most 1 %: is the scale fraction?"
+    if shares and max(shares) > 0 and scales == {"byte"} and max(shares) <= DOUBTFUL_BYTE:
+        yield "every confidence is at most 1 of 255: is the scale fraction?"
+    for record in decoded.records:
+        if record.time_problem is not None:
+            yield f"the time {record.device_time} is not believed: {record.time_problem.summary}"
+        elif record.time_source == "received":
+            yield "no time was found: the time of receipt counts"
+        if record.node is None:
+            yield "no node is named: type node, or capture {node} in the topic"
+
+
+def _confidences(form: Form) -> Iterator[Field]:
+    for spec in form.records:
+        if "confidence" in spec.fields:
+            yield spec.fields["confidence"]
+
+
+def _noted(value: object, path: str, notes: _Notes) -> object:
+    if isinstance(value, dict):
+        return _NotedObject(value, path, notes)
+    if isinstance(value, list):
+        return _NotedList(value, path, notes)
+    return value
+
+
+def _leaves(
+    value: object, path: str, shown: str, gone_through: Set[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield the path of each value that is neither an object nor a list, and how it is shown."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            label = f"{shown}.*" if path in gone_through else _joined(shown, key)
+            yield from _leaves(inner, _joined(path, key), label.lstrip("."), gone_through)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner, f"{path}[]", f"{shown}[]", gone_through)
+    else:
+        yield path, shown
+
+
+def _joined(path: str, key: str) -> str:
+    return f"{path}.{_shown(key)}" if path else _shown(key)
+
+
+def _shown(key: str) -> str:
+    """Write a key as it stands in a path."""
+    return key if _PLAIN_NAME.fullmatch(key) else f'"{key}"'
