@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,15 @@ def memory_mb(pid: int) -> float:
     """Return what a process holds in memory."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def most_memory_mb(pid: int, seconds: float) -> float:
+    """Look at a process for a while; return the most that it held in memory."""
+    most, deadline, pause = 0.0, time.monotonic() + seconds, threading.Event()
+    while time.monotonic() < deadline:
+        most = max(most, memory_mb(pid))
+        pause.wait(0.05)
+    return most
 
 
 def cpu_seconds(pid: int) -> float:

@@ -228,6 +228,8 @@ async def test_what_may_stay_for_days_holds_devices_back_for_seconds(
     async with watched(holder, values) as (gate, _):
         await soon("closed", gate)  # more than 70 MB
         await soon("open", gate)  # less than 85 MB
+        limit = metrics.PROXY.get_sample_value("echo_ingest_broker_memory_limit_bytes")
+        assert limit == 85 * MB
         holder.hold(90)
         await soon("closed", gate)
         await asyncio.sleep(1)

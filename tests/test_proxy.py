@@ -35,6 +35,7 @@ from tests.proxy_site import (
     PAYLOAD_BYTES_MAX,
     ProxySite,
     memory_mb,
+    most_memory_mb,
 )
 from tests.test_access import Authority
 
@@ -827,12 +828,7 @@ def test_answers_that_a_device_does_not_read_are_few(own_site: ProxySite, websoc
     pings = 1_000_000
     sending = threading.Thread(target=wire.send, args=(b"\xc0\0" * pings,))
     sending.start()
-    most = 0.0
-    deadline, pause = time.monotonic() + 4, threading.Event()
-    while time.monotonic() < deadline:
-        most = max(most, memory_mb(own_site.broker.pid))
-        pause.wait(0.05)
-    assert most < before + 20
+    assert most_memory_mb(own_site.broker.pid, 4) < before + 20
     answers = 0
     while answers < 2 * pings:
         piece = wire.answer()
@@ -897,12 +893,7 @@ def test_a_flood_before_a_broker_that_stands_still_is_bounded(
     sending = [threading.Thread(target=wire.send, args=(messages,)) for wire in wires]
     for each in sending:
         each.start()
-    most = 0.0
-    deadline, pause = time.monotonic() + 5, threading.Event()
-    while time.monotonic() < deadline:
-        most = max(most, memory_mb(own_site.proxy.pid))
-        pause.wait(0.05)
-    assert most < before + 30
+    assert most_memory_mb(own_site.proxy.pid, 5) < before + 30
     own_site.broker.send_signal(signal.SIGCONT)
     for each, wire in zip(sending, wires, strict=True):
         each.join()

@@ -87,7 +87,8 @@ class BrokerMemory:
     ) -> None:
         """`statistics` returns those of mosquitto, as far as they are known."""
         self._gate, self._pid, self._statistics = gate, pid, statistics
-        self._hard_bytes, self._soft_bytes = hard_bytes, int(SOFT_SHARE * hard_bytes)
+        self._hard_bytes = hard_bytes
+        self._set_soft_limit(SOFT_SHARE)
         self._unfinished: dict[Publisher, Unfinished] = {}
         self._coming = self._came = 0
         """What was passed on in this tick and in the one before: mosquitto may not have it yet."""
@@ -103,6 +104,9 @@ class BrokerMemory:
         self._ticks = self._ticks_shut = 0
         self._is_held_back = self._is_told = False
         self._changed_at = self._told_at = time.monotonic()
+
+    def _set_soft_limit(self, share: float) -> None:
+        self._soft_bytes = int(share * self._hard_bytes)
         metrics.BROKER_MEMORY_LIMIT_BYTES.set(self._soft_bytes)
 
     def note(self, device: Publisher, size: int, walker: PacketWalker) -> None:
@@ -175,7 +179,7 @@ class BrokerMemory:
                 self._held, self._since_held = held, 0
                 if held[0] <= FEW_MESSAGES:
                     self._largest_overhead = 0
-                    self._soft_bytes = int(SOFT_SHARE * self._hard_bytes)
+                    self._set_soft_limit(SOFT_SHARE)
         messages, payload_bytes, heap_bytes = self._held
         each = MESSAGE_BYTES + PROPERTY_FACTOR * self._largest_overhead
         waiting = min(messages * each + COPIES * payload_bytes, heap_bytes)
@@ -195,7 +199,7 @@ class BrokerMemory:
             over_soft = self._used - self._soft_bytes
             if over_soft > self._unfinished_bytes():  # to cut them would be in vain
                 if closed_seconds > SECONDS_CLOSED_MAX:
-                    self._soft_bytes = int(RAISED_SHARE * self._hard_bytes)
+                    self._set_soft_limit(RAISED_SHARE)
             elif closed_seconds > SECONDS_CLOSED_MAX:
                 self._cut(over_soft, 0)
             elif closed_seconds > SECONDS_QUIET_MAX:
