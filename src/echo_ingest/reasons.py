@@ -200,6 +200,22 @@ class ReasonCode(AdvisedCode):
         " have the device send what the form says.",
     )
 
+    # ------------------------------------------------------------------ a payload of bytes
+
+    NO_KEY = (
+        "no_key",
+        "The message is encrypted, and its key is not known here.",
+        "If it is of your channel, add the channel's key to IOT_PAYLOAD_KEYS, restart the service"
+        " and retry these messages. Messages of strangers can be passed over by a form of your own:"
+        " docs/form-files.md shows how.",
+    )
+    PAYLOAD_READER_FAILED = (
+        "payload_reader_failed",
+        "The program that reads this kind of payload has a fault.",
+        "The message is kept whole. The reason says which reader it is and how it failed. Update"
+        " the package that has it, restart the service and retry these messages.",
+    )
+
     # ------------------------------------------------------------------ the audio
 
     BROKEN_BASE64 = (

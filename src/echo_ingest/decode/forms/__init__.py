@@ -13,6 +13,7 @@ from echo_ingest.decode.forms.interpret import DecodedByForm, differ_only_in_tim
 from echo_ingest.decode.forms.interpret import clip_bytes as clip_bytes_of
 from echo_ingest.decode.forms.match import Arrived, Fit, Matcher, fit_of
 from echo_ingest.decode.forms.records import FormRecord
+from echo_ingest.decode.payloads import Payloads
 from echo_ingest.decode.rules import Rules
 from echo_ingest.record import Identity, Ignored, Message, Rejected
 
@@ -45,19 +46,24 @@ class Forms:
         self._by_name = {form.name: form for form in self.forms}
 
     @classmethod
-    def of_folder(cls, shipped: Path, own: Path | None = None) -> "Forms":
+    def of_folder(
+        cls, shipped: Path, own: Path | None = None, payloads: Payloads | None = None
+    ) -> "Forms":
         """Read the forms of two folders: `NAME.toml` or `NAME/form.toml`.
 
         Those of the site are tried first, in order of the names of their files, and one with the
         name of a shipped form takes its place. Reading is all that is done here with files.
         """
-        return cls.of_sources(_sources(own), _sources(shipped))
+        return cls.of_sources(_sources(own), _sources(shipped), payloads)
 
     @classmethod
     def of_sources(
-        cls, own: Iterable[tuple[str, bytes]], shipped: Iterable[tuple[str, bytes]] = ()
+        cls,
+        own: Iterable[tuple[str, bytes]],
+        shipped: Iterable[tuple[str, bytes]] = (),
+        payloads: Payloads | None = None,
     ) -> "Forms":
-        """Read forms from the names and bytes of their files."""
+        """Read forms from the names and bytes of their files; `payloads` as in `reading.read`."""
         forms: dict[str, Form] = {}
         files: dict[str, str] = {}
         errors: dict[str, tuple[FormError, ...]] = {}
@@ -68,7 +74,7 @@ class Forms:
             if len(forms) + len(errors) >= FORMS_MAX:
                 errors[name] = (FormError(1, f"there are more than {FORMS_MAX} forms"),)
                 break
-            form = reading.read(source)
+            form = reading.read(source, payloads)
             if not isinstance(form, Form):
                 errors[name] = form
             elif form.name not in forms:

@@ -7,6 +7,7 @@ from echo_ingest.decode.forms.fields import Field
 from echo_ingest.decode.forms.paths import Path, Step
 from echo_ingest.decode.forms.patterns import TextPattern
 from echo_ingest.decode.forms.record_spec import RecordSpec
+from echo_ingest.decode.payloads import PayloadReader
 
 DIGEST_DIGITS = 16
 
@@ -24,7 +25,7 @@ class Match(Struct, frozen=True):
     """Which messages are in a form."""
 
     payload: str
-    """One of `documents.PAYLOADS`."""
+    """One of `documents.PAYLOADS`, or what `reader` reads."""
     topics: tuple[tuple[str, ...], ...]
     """The levels of each pattern; none: any topic."""
     has: tuple[tuple[Step, ...], ...]
@@ -33,6 +34,8 @@ class Match(Struct, frozen=True):
     opens: TextPattern | None
     columns: tuple[str, ...]
     separator: str
+    reader: PayloadReader | None = None
+    """What makes a document of a payload of bytes."""
 
 
 class Form(Struct, frozen=True):

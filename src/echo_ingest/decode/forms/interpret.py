@@ -32,6 +32,8 @@ def interpret(
 ) -> DecodedByForm | Rejected | Ignored:
     """Make the records of a message; `hashed` as in `audio.describe`. Never raises."""
     form = fit.form
+    if fit.unreadable is not None:
+        return fit.unreadable
     if form.ignore:
         return Ignored(form.name)
     try:
@@ -77,6 +79,8 @@ def _without_times(decoded: DecodedByForm) -> list[FormRecord]:
 
 def clip_bytes(fit: Fit, message: Message, rules: Rules, index: int) -> bytes | None:
     """Return the audio of one record of a message; None where it has none."""
+    if fit.unreadable is not None:
+        return None
     try:
         made, _ = _made(fit, message, rules, hashed=False)
         if index >= len(made):

@@ -16,7 +16,7 @@ from echo_ingest.decode.forms.documents import (
 from echo_ingest.decode.forms.form import Form, Match
 from echo_ingest.decode.forms.paths import Given, Scope, has, is_true
 from echo_ingest.decode.forms.patterns import TEXT_CHARACTERS_MAX, PatternBudget
-from echo_ingest.record import Message
+from echo_ingest.record import Message, Rejected
 
 ANY_LEVEL, ANY_LEVELS = "+", "#"
 OPENING_BYTES = 4 * TEXT_CHARACTERS_MAX
@@ -29,6 +29,8 @@ class Fit(Struct, frozen=True):
     form: Form
     captures: Mapping[str, str]
     document: Document
+    unreadable: Rejected | None = None
+    """Why the payload, which is of the kind that the form names, cannot be read."""
 
 
 class Arrived:
@@ -40,6 +42,7 @@ class Arrived:
         self.levels = tuple(message.topic.split("/"))
         self._json: object = _NOT_READ
         self._documents: dict[tuple[str, str, tuple[str, ...]], Document | None] = {}
+        self._unreadable: dict[str, Rejected] = {}
 
     @property
     def json(self) -> object:
@@ -67,12 +70,20 @@ class Arrived:
         known = (payload_type, match.separator, match.columns)
         if known not in self._documents:
             try:
-                self._documents[known] = document(
-                    payload_type, payload, match.separator, match.columns
-                )
-            except DecodeError:
+                if match.reader is not None:
+                    read_by = match.reader(payload) if payload else None
+                else:
+                    read_by = document(payload_type, payload, match.separator, match.columns)
+                self._documents[known] = read_by
+            except DecodeError as error:
                 self._documents[known] = None
+                if match.reader is not None:
+                    self._unreadable[payload_type] = error.rejected
         return self._documents[known]
+
+    def unreadable(self, match: Match) -> Rejected | None:
+        """Return why a reader cannot read the payload, though it is of its kind."""
+        return self._unreadable.get(match.payload)
 
 
 class Matcher:
@@ -96,13 +107,18 @@ class Matcher:
                 self._others.append(number)
 
     def fit(self, message: Message) -> Fit | None:
-        """Return the first form that the message is in; None if it is in none."""
+        """Return the first form that the message is in; None if it is in none.
+
+        One that would have to read what cannot be read counts where no other fits.
+        """
         arrived = Arrived(message)
+        unreadable: Fit | None = None
         for number in self._candidates(arrived):
             fit = fit_of(self._forms[number], arrived)
-            if fit is not None:
+            if fit is not None and fit.unreadable is None:
                 return fit
-        return None
+            unreadable = unreadable or fit
+        return unreadable
 
     def _candidates(self, arrived: Arrived) -> Iterable[int]:
         numbers = [*self._others, *self._by_level.get(arrived.levels[0], ())]
@@ -134,7 +150,8 @@ def fit_of(form: Form, arrived: Arrived) -> Fit | None:
         return None
     read = arrived.document(match)
     if read is None:
-        return None
+        unreadable = arrived.unreadable(match)
+        return None if unreadable is None else Fit(form, captures, {}, unreadable)
     if match.has:
         head: object = read
         if match.payload in TABLES:

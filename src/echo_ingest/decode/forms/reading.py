@@ -32,6 +32,7 @@ from echo_ingest.decode.forms.record_spec import (
     record_spec,
 )
 from echo_ingest.decode.forms.units import COUNT_END, unit_of
+from echo_ingest.decode.payloads import PayloadError, PayloadReader, Payloads, without_keys
 
 FORM_BYTES_MAX = 65_536
 RECORD_SPECS_MAX = 32
@@ -52,8 +53,11 @@ _MEASURED_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _LAYOUT_ITEM = re.compile(r"([a-z_][a-z0-9_]*):([a-z]\d+)")
 
 
-def read(source: bytes) -> Form | tuple[FormError, ...]:
-    """Read a form from the bytes of its file; return what is wrong with it if it is none."""
+def read(source: bytes, payloads: Payloads | None = None) -> Form | tuple[FormError, ...]:
+    """Read a form from the bytes of its file; return what is wrong with it if it is none.
+
+    `payloads` read payloads of bytes, with the keys of the site.
+    """
     if len(source) > FORM_BYTES_MAX:
         return (
             FormError(1, f"the file has {len(source):,} bytes; type at most {FORM_BYTES_MAX:,}"),
@@ -70,16 +74,17 @@ def read(source: bytes) -> Form | tuple[FormError, ...]:
     except (RecursionError, ValueError, OverflowError) as error:
         return (FormError(1, f"the TOML cannot be read: {str(error)[:100]}"),)
     complaints = Complaints(key_lines(text))
-    form = FormReader(complaints).form(table, source)
+    form = FormReader(complaints, payloads or without_keys()).form(table, source)
     return complaints.errors or form
 
 
 class FormReader:
     """Reads one form from its table."""
 
-    def __init__(self, complaints: Complaints) -> None:
-        """Take what collects the errors."""
+    def __init__(self, complaints: Complaints, payloads: Payloads) -> None:
+        """Take what collects the errors, and what reads payloads of bytes."""
         self._complain = complaints
+        self._payloads = payloads
         self._fields = FieldReader(complaints)
 
     def form(self, table: Mapping[str, object], source: bytes) -> Form:
@@ -138,7 +143,9 @@ class FormReader:
         complain.unknown_keys(table, MATCH_KEYS, at)
         payload = "json"
         if "payload" in table:
-            payload = complain.choice(table["payload"], PAYLOADS, (*at, "payload")) or "any"
+            known = (*PAYLOADS, *sorted(self._payloads.names))
+            payload = complain.choice(table["payload"], known, (*at, "payload")) or "any"
+        reader = None if payload in PAYLOADS else self._payload_reader(payload)
         topics: tuple[tuple[str, ...], ...] = ()
         if "topic" in table:
             patterns = complain.texts(table["topic"], (*at, "topic"), TOPICS_MAX)
@@ -147,7 +154,7 @@ class FormReader:
         if "has" in table:
             keys = complain.texts(table["has"], (*at, "has"), HAS_MAX)
             has = tuple(filter(None, (self._key(key, (*at, "has")) for key in keys)))
-            if payload not in TABLES and payload != "json":
+            if payload in PAYLOADS and payload not in TABLES and payload != "json":
                 complain.add((*at, "has"), f"a payload of {payload} has no keys; type opens")
         where = opens = None
         if "where" in table:
@@ -160,7 +167,16 @@ class FormReader:
             complain.add(at, "it would match every message; type topic, has, where or opens")
         elif not {"topic", "has", "opens"} & set(table) and payload in NEEDS_OPENS:
             complain.add(at, f"a payload of {payload} needs topic, has or opens as well")
-        return Match(payload, topics, has, where, opens, columns, separator)
+        if payload not in PAYLOADS and "topic" not in table:
+            complain.add(at, f"a payload of {payload} needs topic: no other message is tried")
+        return Match(payload, topics, has, where, opens, columns, separator, reader)
+
+    def _payload_reader(self, payload: str) -> PayloadReader | None:
+        try:
+            return self._payloads.reader(payload)
+        except PayloadError as error:
+            self._complain.add(("match", "payload"), str(error))
+            return None
 
     def _topic(self, pattern: str, at: KeyPath) -> tuple[str, ...]:
         levels = tuple(pattern.split("/"))
