@@ -46,11 +46,12 @@ def problems(environ: dict[str, str], toml_path: Path | None = None) -> tuple[st
 
 def secret_with(name: str, text: str) -> str:
     """Return a value of this secret that contains `text`; in an address, as the password."""
-    address = {
+    written = {
+        "payload_keys": f"{text}=AQ==",
         "mongodb_url": f"mongodb://echo:{text}@db.example.org/EchoNet",
         "postgres_url": f"postgresql://echo:{text}@db.example.org/echo",
     }
-    return address.get(name, text)
+    return written.get(name, text)
 
 
 # ---------------------------------------------------------------------- where settings come from
@@ -276,6 +277,33 @@ def test_a_token_that_could_be_guessed_is_refused() -> None:
         for token in ("x" * 19, "two words and some more", "é" * 30):
             (line,) = problems({name: token})
             assert "openssl rand" in line
+
+
+def test_keys_of_payloads_are_separated_by_commas_or_lines(tmp_path: Path) -> None:
+    assert load({}).keys_of_payloads == {}
+    (tmp_path / "keys").write_text("LongFast=AQ==\n\nFrog pond = AAECAw==,\nOpen=\n")
+    keys = load({"IOT_PAYLOAD_KEYS_FILE": str(tmp_path / "keys")}).keys_of_payloads
+    assert keys == {"LongFast": b"\1", "Frog pond": bytes(range(4)), "Open": b""}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AQ==",
+        "Frogs",
+        "=AQ==",
+        "Frogs=AQ",
+        "Frogs=hunter2!",
+        "Frogs=AQ==,Frogs=Ag==",
+        f"{'f' * 65}=AQ==",
+        f"Frogs={'A' * 88}",
+        ",".join(f"{number}=AQ==" for number in range(101)),
+    ],
+)
+def test_keys_of_payloads_that_are_none_are_refused_and_not_shown(text: str) -> None:
+    (line,) = problems({"IOT_PAYLOAD_KEYS": text})
+    assert line.startswith("IOT_PAYLOAD_KEYS: found a value that is not shown; type names with")
+    assert "hunter2" not in line
 
 
 def test_who_may_read_may_not_act_by_the_same_token() -> None:

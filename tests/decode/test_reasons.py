@@ -328,6 +328,7 @@ def test_every_code_of_decode_has_an_example() -> None:
     shown |= {Code.CONFIDENCE_NOT_A_FRACTION, Code.TOPIC_TOO_LONG}
     shown |= {Code.PROPERTIES_TOO_LARGE}  # tests/test_memory.py
     shown |= {Code.NO_RECORD, Code.ZONE_MISSING, Code.CONFIDENCE_OFF_SCALE}  # tests/forms
+    shown |= {Code.NO_KEY, Code.PAYLOAD_READER_FAILED}  # tests/forms/test_payloads.py
     assert shown == set(Code) - NOT_BY_DECODE
 
 

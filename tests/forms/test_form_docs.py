@@ -12,6 +12,7 @@ from echo_ingest.decode.forms.reading import FORM_BYTES_MAX, KEYS, LAYOUT_KEYS, 
 from echo_ingest.decode.forms.record_spec import FIELDS, REQUIRED
 from echo_ingest.decode.forms.records import RECORDS_MAX
 from echo_ingest.decode.forms.units import UNITS_BY_END
+from echo_ingest.decode.payloads import GROUP, OURS
 from echo_ingest.decode.times import UNITS
 from echo_ingest.record import Detection
 from tests.forms.trying import HEAD, MELBOURNE, form, message, records
@@ -23,7 +24,7 @@ TYPED = set(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", PAPER, flags=
 
 def test_every_word_of_the_language_is_explained() -> None:
     words = {*PAYLOADS, *LINEAR_FUNCTIONS, *SIZES, *SCALES, *UNITS, *UNITS_BY_END, *FIELDS}
-    words |= set().union(*MODIFIERS.values()) | {*MATCH_KEYS}
+    words |= set().union(*MODIFIERS.values()) | {*MATCH_KEYS, *OURS}
     for kind, fields in FIELDS.items():
         words |= {name for name in fields if not name.startswith("animal_") or kind == "movement"}
     explained = TYPED | set(re.findall(r"^(\w+) =", "\n".join(EXAMPLES), re.MULTILINE))
@@ -55,7 +56,13 @@ def test_the_first_example_does_what_the_page_says() -> None:
 
 
 def test_the_other_examples_are_parts_of_forms() -> None:
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 6
     for part in EXAMPLES[1:]:
+        if part.startswith("name"):
+            form(part)
+            continue
+        if "[project" in part:
+            assert f'"{GROUP}"' in part
+            continue
         ending = "" if "[[record]]" in part else '[[record]]\nkind = "telemetry"\nstatus = "x"\n'
         form(HEAD + part + ending)

@@ -33,6 +33,7 @@ from echo_ingest.settings.endpoint import (
     parse_endpoint,
 )
 from echo_ingest.settings.loader import ENVIRONMENT_PREFIX, Expected, SettingsError, read
+from echo_ingest.settings.payload_keys import parse_payload_keys
 from echo_ingest.settings.secrets import Tokens, load_or_create_secret
 from echo_ingest.settings.site import check_first_day, check_not_animals, check_zone
 from echo_ingest.settings.topics import (
@@ -67,6 +68,7 @@ __all__ = [
 SECRETS = (
     *("password", "pub_password", "sub_password", "service_password"),
     *("http_token", "operator_token", "api_key", "postgres_url", "mongodb_url"),
+    "payload_keys",
 )
 SECRET_BYTES_MAX = 1024
 TOKEN_CHARACTERS_MIN = 20
@@ -107,6 +109,11 @@ def _check_postgres_url(secret: SecretStr) -> SecretStr:
 
 def _check_mongodb_url(secret: SecretStr) -> SecretStr:
     check_mongodb_url(secret.get_secret_value())
+    return secret
+
+
+def _check_payload_keys(secret: SecretStr) -> SecretStr:
+    parse_payload_keys(secret.get_secret_value())
     return secret
 
 
@@ -228,6 +235,8 @@ class Settings(BaseModel):
     """The first day of the project; earlier times are not believed."""
     not_animals: Annotated[str, AfterValidator(check_not_animals)] = ""
     """Labels of classifiers that name no animal, besides those that are known."""
+    payload_keys: Annotated[SecretStr, AfterValidator(_check_payload_keys)] | None = None
+    """The keys of encrypted payloads, by name: those of channels of Meshtastic."""
 
     payload_bytes_max: Annotated[
         int,
@@ -324,6 +333,12 @@ class Settings(BaseModel):
     def asked_payload_bytes_max(self) -> int | None:
         """Return the size of the largest message, if it was set: only then is it relied on."""
         return self.payload_bytes_max if "payload_bytes_max" in self.model_fields_set else None
+
+    @property
+    def keys_of_payloads(self) -> Mapping[str, bytes]:
+        """Return the keys of encrypted payloads, by name."""
+        given = self.payload_keys
+        return {} if given is None else parse_payload_keys(given.get_secret_value())
 
     @property
     def login(self) -> tuple[str, str] | None:

@@ -137,7 +137,7 @@ def _packages(offered: list[EntryPoint]) -> Iterator[str]:
 def _plain_document(document: object) -> dict[str, object]:
     if not isinstance(document, dict):
         raise TypeError("it returned no dict")
-    return _Plain().object(document, 1)
+    return _Plain().table(document, 1)
 
 
 class _Plain:
@@ -146,7 +146,7 @@ class _Plain:
     def __init__(self) -> None:
         self._left = VALUES_MAX
 
-    def object(self, sent: dict[Any, Any], depth: int) -> dict[str, object]:
+    def table(self, sent: dict[Any, Any], depth: int) -> dict[str, object]:
         if not all(isinstance(key, str) for key in sent):
             raise TypeError("a key is no text")
         return {key: self._value(value, depth) for key, value in sent.items()}
@@ -172,7 +172,7 @@ class _Plain:
                 ReasonCode.TOO_COMPLEX, f"objects and lists are nested more than {DEPTH_MAX} deep"
             )
         if isinstance(value, dict):
-            return self.object(value, depth + 1)
+            return self.table(value, depth + 1)
         return [self._value(each, depth + 1) for each in value]
 
 

@@ -74,7 +74,8 @@ _SCHEMA = Schema(
             "19 sats_in_view uint32",
             "23 precision_bits uint32",
         ),
-        "User": ("1 id string", "2 longname string", "3 shortname string", "5 hardware uint32"),
+        # Names that people give their nodes are left out: the firmware may cut them in a letter.
+        "User": ("1 id string", "5 hardware uint32"),
         "Telemetry": (
             "1 time fixed32",
             "2 device DeviceMetrics",

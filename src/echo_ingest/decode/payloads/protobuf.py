@@ -77,7 +77,7 @@ class Schema:
         try:
             message = self._classes[name].FromString(data)
             return self._plain(name, message, _Budget())
-        except (NotProtobuf, UnicodeDecodeError):
+        except NotProtobuf:
             return None
 
     def _plain(self, name: str, message: Any, budget: "_Budget") -> Plain:
@@ -90,7 +90,12 @@ class Schema:
                 value = (
                     [self._value(kind, each, budget) for each in entries]
                     if mark == "*"
-                    else {each.key: self._value(kind, each.value, budget) for each in entries}
+                    else {
+                        self._value("string", each.key, budget): self._value(
+                            kind, each.value, budget
+                        )
+                        for each in entries
+                    }
                 )
             elif (mark == "?" or kind in self._fields) and not message.HasField(field):
                 continue
@@ -105,6 +110,8 @@ class Schema:
             plain = self._plain(kind, value, budget)
             plainer = self._plainers.get(kind)
             return plain if plainer is None else plainer(plain)
+        if kind == "string" and not isinstance(value, str):
+            raise NotProtobuf("a text is not UTF-8")
         if kind == "float":
             return _shortest(value)
         if kind == "double":
