@@ -8,6 +8,7 @@ from echo_ingest.decode.forms.paths import Path, Step
 from echo_ingest.decode.forms.patterns import TextPattern
 from echo_ingest.decode.forms.record_spec import RecordSpec
 from echo_ingest.decode.payloads import PayloadReader
+from echo_ingest.record import PinnedForm
 
 DIGEST_DIGITS = 16
 
@@ -38,15 +39,12 @@ class Match(Struct, frozen=True):
     """What makes a document of a payload of bytes."""
 
 
-class Form(Struct, frozen=True):
-    """A form in a file, compiled."""
+class Form(PinnedForm, frozen=True):
+    """A form in a file, compiled: what is kept of it, and what reads its messages.
 
-    name: str
-    """A stable name: `Record.form`."""
-    digest: str
-    """The first digits of the SHA-256 of its text, in hex: which version of the form it is."""
-    source: bytes
-    """The bytes of its file: who keeps them can read the form again as it was."""
+    The digest alone says which one it is.
+    """
+
     about: str
     """Which devices send it, for people."""
     match: Match
@@ -57,3 +55,9 @@ class Form(Struct, frozen=True):
     """The id of the message as a whole."""
     is_unique_in_form: bool = False
     """Whether that id is the same message on every topic."""
+
+    def __eq__(self, other: object) -> bool:
+        return self.digest == other.digest if isinstance(other, Form) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)

@@ -111,6 +111,8 @@ class Matcher:
 
         One that would have to read what cannot be read counts where no other fits.
         """
+        if not self._forms:
+            return None
         arrived = Arrived(message)
         unreadable: Fit | None = None
         for number in self._candidates(arrived):
