@@ -5,8 +5,9 @@
 `sabotages.toml` has the changes. Each is made in a copy of the repository, never in the checkout.
 Then its tests run, which belong to the command that README names for the promise: it is caught if
 one of them fails, twice. What only breaks an import, a fixture or the time limit is a defect of the
-list. Whether the tests pass without any change is tried first. `sabotage-result.txt` gets the date,
-the commit and a line for each change, unless ONLY chose some; commit it.
+list. Whether the tests pass without any change is tried first. `sabotage-result.txt` gets a line
+for each change that was tried, with the date and the commit, and keeps those of the others; commit
+it.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,10 +142,10 @@ class SabotageTree(Tree):
         return self.output.read_text(errors="replace")[-OUTPUT_SHOWN_CHARACTERS:]
 
 
-def line_of(sabotage: Sabotage, outcome: Outcome) -> str:
-    """Return the line of the result."""
+def line_of(sabotage: Sabotage, outcome: Outcome, seen: str) -> str:
+    """Return the line of the result; `seen` is the date and the commit."""
     detail = outcome.detail.partition("\n")[0]
-    return f"{outcome.word:8} {sabotage.file}: {sabotage.breaks} [{detail}]"
+    return f"{outcome.word:8} {seen} {sabotage.file}: {sabotage.breaks} [{detail}]"
 
 
 def commit_of_tree() -> str:
@@ -153,6 +155,24 @@ def commit_of_tree() -> str:
     changes = subprocess.check_output([*git, "status", "--porcelain"], text=True).splitlines()
     others = [line for line in changes if not line.endswith(RESULT.name)]
     return f"{commit} and {len(others)} changed files" if others else commit
+
+
+def keep_result(every: Sequence[Sabotage], new: Mapping[str, str]) -> None:
+    """Write a line for each change of the list that was tried, now or before, and the sums."""
+    before = RESULT.read_text().splitlines() if RESULT.exists() else []
+    lines = []
+    for each in every:
+        known = (line for line in before if f" {each.file}: {each.breaks} [" in line)
+        if line := new.get(each.breaks) or next(known, None):
+            lines.append(line)
+    words = Counter(line.partition(" ")[0] for line in lines)
+    RESULT.write_text("\n".join([*lines, "", summary(words), ""]))
+
+
+def summary(counts: Counter[str]) -> str:
+    """Return how many changes were tried, and how many were not noticed."""
+    text = f"tried={counts.total()} survived={counts['survived']}"
+    return f"{text} defects={counts['defect']}" if counts["defect"] else text
 
 
 def main() -> int:
@@ -172,9 +192,9 @@ def main() -> int:
         for each in every
         if all(word in f"{each.file} {each.breaks} {each.tests}".lower() for word in words)
     ]
-    commit = commit_of_tree()
+    seen = f"{datetime.now(UTC):%Y-%m-%d} {commit_of_tree()}"
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-    counts, outcomes = Counter[str](), dict[str, Outcome]()
+    counts, lines = Counter[str](), dict[str, str]()
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -200,8 +220,7 @@ def main() -> int:
                 trees.put(tree)
             with noting:
                 counts[outcome.word] += 1
-                outcomes[sabotage.breaks] = outcome
-                shown = line_of(sabotage, outcome)
+                shown = lines[sabotage.breaks] = line_of(sabotage, outcome, seen)
                 if outcome.word == "defect":
                     shown += f"\n{outcome.detail}"
                 progress.console.out(shown, highlight=False)
@@ -209,14 +228,8 @@ def main() -> int:
 
         for _ in pool.map(attempt, chosen):
             pass  # but raise what an attempt raised
-    lines = [line_of(each, outcomes[each.breaks]) for each in chosen]
-    summary = f"tried={len(chosen)} survived={counts['survived']}"
-    if counts["defect"]:
-        summary += f" defects={counts['defect']}"
-    if not words:
-        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        RESULT.write_text("\n".join([f"{now}, commit {commit}", "", *lines, "", summary, ""]))
-    print(summary)
+    keep_result(every, lines)
+    print(summary(counts))
     return 0 if counts["caught"] == len(chosen) > 0 else 1
 
 

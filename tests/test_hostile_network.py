@@ -20,6 +20,7 @@ from pathlib import Path
 import mqtt5
 import pytest
 
+from echo_ingest.broker.local_login import devices_endpoint
 from echo_ingest.broker.node_accounts import NodeAccount, change_nodes, new_password, now
 from tests.harness import PUB_PASSWORD, Device, Harness, eventually
 from tests.test_mqtt import variable
@@ -204,6 +205,18 @@ def test_a_packet_that_is_too_large_costs_its_sender_the_connection(site: Site) 
             assert device.send(announced) is None
     measured.report("50 packets of 256 MB announced")
     assert resident_mb(site.mosquitto) - before < 20
+
+
+def test_mosquitto_itself_takes_no_larger_packet_where_the_proxy_is_passed_by(site: Site) -> None:
+    """As at the port of the service, which leads to mosquitto past the proxy."""
+    login = mqtt5.ConnectPacket("", username="bad", password=site.passwords["bad"].encode())
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(10)
+        stream.connect(str(devices_endpoint(site.data_dir).path))
+        stream.sendall(login.write())
+        assert stream.recv(100)[3] == TAKEN
+        stream.sendall(b"\x32" + variable(170_000) + b"\x00\x10iotingestion/bad")
+        assert stream.recv(100)[:1] in (b"", b"\xe0")  # a DISCONNECT, or the end
 
 
 def test_a_topic_has_no_alias_that_would_stay_in_memory(site: Site) -> None:
