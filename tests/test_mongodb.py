@@ -36,7 +36,16 @@ from pymongo.errors import (
 
 from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Detection, Health, Message, Movement, Place, Telemetry, record_key
+from echo_ingest.record import (
+    Detection,
+    Health,
+    Measurement,
+    Message,
+    Movement,
+    Place,
+    Telemetry,
+    record_key,
+)
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.mongodb import MongoDb, server_errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
@@ -232,6 +241,48 @@ def test_what_was_not_believed_is_in_each_document() -> None:
             assert write.collection == ("audio_uploads" if no_animal else "events")
             assert fields.get("observationType", "animal") == record.observation_type
             assert fields["label" if no_animal else "species"] == record.species
+            assert ("endTimestamp" in fields) is (record.ends_at is not None)
+            if record.ends_at is not None:
+                ends_at = fields["endTimestamp"].replace(tzinfo=UTC)
+                assert abs(ends_at - record.ends_at) < timedelta(milliseconds=1)
+            said = [fields.get(name) for name in ("commonName", "lowHz", "highHz")]
+            assert said == [record.common_name, record.low_hz, record.high_hz]
+
+
+def test_a_measurement_is_a_document_of_its_own_and_its_node_is_known() -> None:
+    measured = Measurement(
+        form="sound-levels",
+        node="ridge-01",
+        observed_at=datetime.fromtimestamp(MORNING, UTC),
+        time_source="device",
+        place=Place(*PLACE),
+        name="leq_db",
+        value=-41.25,
+        unit="dB",
+    )
+    nowhere = msgspec.structs.replace(measured, place=None, name="frames_count", unit=None)
+    several = delivery_of(7, bytes(16), message(0), measured, nowhere)
+    planned = plan([several], "objects")
+    assert [(each.collection, each.id) for each in planned.joins] == [("nodes", "ridge-01")]
+    assert [each.collection for each in planned.documents] == ["measurements"] * 2 + ["nodes"]
+    first, second = (
+        bson.decode(each.update["$setOnInsert"].raw)  # type: ignore[attr-defined]
+        for each in planned.documents[:2]
+    )
+    assert first == {
+        "timestamp": datetime.fromtimestamp(MORNING, UTC).replace(tzinfo=None),
+        "sensorId": "ridge-01",
+        "name": "leq_db",
+        "value": -41.25,
+        "unit": "dB",
+        "microphoneLLA": dict(zip(("latitude", "longitude", "altitude"), PLACE, strict=True)),
+        "recordIndex": 0,
+        "messageKey": bytes(16).hex(),
+    }
+    assert (second["name"], second["unit"]) == ("frames_count", None)
+    assert "microphoneLLA" not in second
+    arrays = plan([several], "arrays").documents[0].update["$setOnInsert"]
+    assert bson.decode(arrays.raw)["microphoneLLA"] == PLACE  # type: ignore[attr-defined]
 
 
 def test_no_label_that_names_no_animal_becomes_an_event_or_a_species() -> None:

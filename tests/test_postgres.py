@@ -269,7 +269,7 @@ async def test_the_other_kinds_have_tables_of_their_own(database: Database) -> N
 async def test_a_call_has_its_end_its_frequencies_and_its_name_in_peoples_language(
     database: Database,
 ) -> None:
-    said = {
+    said: dict[str, Any] = {
         "common_name": "Southern Brown Tree Frog",
         "ends_at": datetime(2026, 11, 18, 11, 0, 3, 250_000, UTC),
         "low_hz": 1_900.5,
