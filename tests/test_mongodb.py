@@ -39,7 +39,6 @@ from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     Detection,
     Health,
-    Measurement,
     Message,
     Movement,
     Place,
@@ -54,7 +53,16 @@ from tests import mongodb
 from tests.harness import Harness, free_port
 from tests.several_records import delivery_of
 from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
-from tests.sinks.messages import MORNING, PLACE, clip, detection, json_message, message, record_of
+from tests.sinks.messages import (
+    MORNING,
+    PLACE,
+    clip,
+    detection,
+    json_message,
+    measurement,
+    message,
+    record_of,
+)
 
 PAPER = Path(__file__).parents[1] / "docs" / "mongodb.md"
 PATIENCE_SECONDS = 1.5
@@ -250,18 +258,8 @@ def test_what_was_not_believed_is_in_each_document() -> None:
 
 
 def test_a_measurement_is_a_document_of_its_own_and_its_node_is_known() -> None:
-    measured = Measurement(
-        form="sound-levels",
-        node="ridge-01",
-        observed_at=datetime.fromtimestamp(MORNING, UTC),
-        time_source="device",
-        place=Place(*PLACE),
-        name="leq_db",
-        value=-41.25,
-        unit="dB",
-    )
-    nowhere = msgspec.structs.replace(measured, place=None, name="frames_count", unit=None)
-    several = delivery_of(7, bytes(16), message(0), measured, nowhere)
+    nowhere = measurement(0, place=None, name="frames_count", unit=None)
+    several = delivery_of(7, bytes(16), message(0), measurement(0), nowhere)
     planned = plan([several], "objects")
     assert [(each.collection, each.id) for each in planned.joins] == [("nodes", "ridge-01")]
     assert [each.collection for each in planned.documents] == ["measurements"] * 2 + ["nodes"]
@@ -530,13 +528,14 @@ async def test_each_write_asks_for_the_disks_of_a_majority(database: Database, p
 @pytest.mark.slow
 async def test_what_the_hmi_changed_stays_changed(sink: MongoDb, database: Database) -> None:
     batch = [delivery(message(number), number) for number in range(10)]
-    assert await sink.write(batch) == Written(10)
+    batch.append(delivery_of(10, (10).to_bytes(16), message(10), measurement(10)))
+    assert await sink.write(batch) == Written(11)
     await database["events"].update_one({"sensorId": "ridge-01"}, {"$set": {"species": "Crinia"}})
     await database["species"].update_one({}, {"$set": {"commonName": "Brown tree frog"}})
     await database["nodes"].update_one({"_id": "ridge-01"}, {"$set": {"name": "Ridge, north"}})
     before = {name: await documents(database, name) for name in COLLECTIONS}
     assert all(before.values())
-    assert await sink.write(batch) == Written(10)
+    assert await sink.write(batch) == Written(11)
     assert {name: await documents(database, name) for name in COLLECTIONS} == before
 
 
