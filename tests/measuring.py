@@ -41,7 +41,7 @@ low_hz = "low"
 high_hz = "high"
 """
 FORMS = Forms.of_sources([("sound-levels.toml", FORM)])
-DECODER = Decoder(PAYLOAD_BYTES_MAX, forms=FORMS)  # type: ignore[arg-type]
+DECODER = Decoder(PAYLOAD_BYTES_MAX, forms=FORMS)
 
 
 def measured(second: int, *, node: str = "ridge-01", **fields: object) -> Message:
