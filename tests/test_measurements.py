@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import apsw
 import msgspec
 import pytest
 from typer.testing import CliRunner
@@ -201,6 +202,9 @@ def test_a_node_that_names_more_and_more_has_only_so_many_series(tmp_path: Path)
         with almanac_of(journal) as almanac:
             series = almanac.series("ridge-01")
             assert len(series) == SERIES_MAX
+        with contextlib.closing(apsw.Connection(str(almanac_path(tmp_path)))) as db:
+            assert db.execute("SELECT count(*) FROM series").get == SERIES_MAX
+        with almanac_of(journal) as almanac:
             assert sum(each.readings for each in almanac.measured(series[0], 0, 2**44)) == 2
         hear(journal, measured(9, node="creek-03", levels=levels(low=1)))
         with almanac_of(journal) as almanac:
