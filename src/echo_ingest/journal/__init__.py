@@ -58,7 +58,7 @@ from typing import Any
 import apsw
 from msgspec import Struct, structs
 
-from echo_ingest.journal import cursors, pinned_forms, receipt_days
+from echo_ingest.journal import cursors, discarding, pinned_forms, receipt_days
 from echo_ingest.journal.attempts import Attempt, note_attempt, read_attempt
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
@@ -431,6 +431,23 @@ class Journal:
             self._has_keys_with_time = self._holds_keys_with_time()
         return len(offsets)
 
+    def discard_old_dead_letters(
+        self, received_before_ms: int, letters_max: int = 10_000, *, days: int, now_ms: int
+    ) -> int:
+        """Remove old dead letters, and return how many; it is repeated until that is 0.
+
+        As for `trim`, the clock and the days that were seen to pass must both say so.
+        """
+        since = receipt_days.passed_row(self._db, days)
+        if since is None:
+            return 0
+        bindings = {
+            **{"most": letters_max, "before": received_before_ms, "now": now_ms},
+            **{"day_ms": receipt_days.DAY_MS, "since": since},
+        }
+        rows: list[Any] = self._db.execute(discarding.OLDEST, bindings).fetchall()
+        return self.discard_dead_letters([number for (number,) in rows], now_ms) if rows else 0
+
     # ------------------------------------------------------------------ what a person decides
 
     def request_replay(self, sink: str, offsets: Sequence[int]) -> int:
@@ -493,6 +510,11 @@ class Journal:
                 self._db.executemany(UPSERT_IGNORED_DAY, ignored_days([arrival]))
                 self._db.executemany(REPLAY_NODE_DAY, replayed(message, decoded, outcome))
         return outcome
+
+    def discard_dead_letters(self, numbers: Sequence[int], now_ms: int) -> int:
+        """Remove dead letters for good, and return how many of these ids there were."""
+        with self._writing():
+            return discarding.discard(self._db, numbers, now_ms)
 
     def sessions(self) -> list[str]:
         """Return the names under which broker sessions are remembered."""
