@@ -15,7 +15,14 @@ from echo_ingest.almanac.observation import CLOCK_TOLERANCE_MS, MEASURES
 from echo_ingest.journal.node_days import NodeDay
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.quality import TimeProblem
-from echo_ingest.record import AnyRecord, Detection, RecordId, Recording, Telemetry
+from echo_ingest.record import (
+    AnyRecord,
+    Detection,
+    Measurement,
+    RecordId,
+    Recording,
+    Telemetry,
+)
 from tests.several_records import DECODER_OF_SEVERAL
 
 PAYLOAD_BYTES_MAX = 1_000_000
@@ -100,6 +107,7 @@ def check(almanac_path: Path, journal_path: Path) -> None:
         check_refused(almanac, reader)
         check_nodes(almanac, reader, entries)
         check_hours(almanac, reader, entries)
+        check_series(almanac, reader, entries)
 
 
 # ---------------------------------------------------------------------- calls
@@ -313,3 +321,27 @@ def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
                     assert reading.readings == len(values)
                     assert (reading.least, reading.most) == (min(values), max(values))
                     assert abs(reading.mean - sum(values) / len(values)) < 1e-6
+
+
+def check_series(almanac: Almanac, reader: JournalReader, entries: list[JournalRecord]) -> None:
+    """Check each hour of what nodes measure; retention may have left more than the journal has."""
+    readings: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    for each in entries:
+        record = each.record
+        if isinstance(record, Measurement):
+            sensor = record.sensor_id if record.sensor_id != record.node else None
+            hour_ms = each.observed_at_ms // HOUR_MS * HOUR_MS
+            readings[each.node, sensor, record.name, record.unit, hour_ms].append(record.value)
+    kept = {
+        (node, series.sensor, series.name, series.unit, hour.hour_ms): hour
+        for node in {each.node for each in entries}
+        for series in almanac.series(node)
+        for hour in almanac.measured(series, 0, 2**44)
+    }
+    if reader.trimmed_offset() > 0:
+        return
+    assert kept.keys() == readings.keys()
+    for of, hour in kept.items():
+        values = readings[of]
+        assert (hour.readings, hour.least, hour.most) == (len(values), min(values), max(values)), of
+        assert abs(hour.mean - sum(values) / len(values)) < 1e-6

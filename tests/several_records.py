@@ -41,6 +41,14 @@ animal_latitude = "animalTrueLLA[0]"
 animal_longitude = "animalTrueLLA[1]"
 
 [[record]]
+kind = "measurement"
+each = "parts"
+where = "value"
+observed_at = "timestamp"
+name = "name"
+value = { from = "value", unit = "dB" }
+
+[[record]]
 kind = "detection"
 each = "parts"
 where = "source_model"
@@ -80,6 +88,11 @@ def call(second: int, species: str = "Litoria ewingii", **more: object) -> dict[
         "source_model": "model 1",
         **more,
     }
+
+
+def sound_level(second: int, value: float) -> dict[str, object]:
+    """Return a measurement as a part of a message."""
+    return {"timestamp": 1_795_000_000 + second, "name": "leq_db", "value": value}
 
 
 def delivery_of(

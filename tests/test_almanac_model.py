@@ -20,14 +20,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from echo_ingest.almanac import Follower
 from echo_ingest.almanac.almanac_file import begin_anew
-from echo_ingest.decode import Decoder
 from echo_ingest.journal import Arrival, Journal
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Message, Rejected
 from echo_ingest.simulator.sounds import CALLS, wav
-from tests.recount import HOUR_MS, PAYLOAD_BYTES_MAX, check
+from tests.recount import HOUR_MS, check
+from tests.several_records import DECODER_OF_SEVERAL
 
 STEPS = int(os.environ.get("STEPS", "800"))
 STEPS_A_RUN = 20
@@ -56,6 +56,12 @@ def payload(kind: str, at_ms: int, number: int) -> tuple[bytes, tuple[tuple[str,
             fields |= {"sensor_id": "s", "species": SPECIES[0], "confidence": 80, "timestamp": None}
         case "health":
             fields |= {"sensorId": "s", "batteryPct": number % 100 + 0.5, "cpu": 7, "disk": 55.25}
+        case "levels":
+            parts = [
+                {"timestamp": when, "name": f"level_{band}", "value": number * 0.5 - band}
+                for band in range(number % 4 + 1)
+            ]
+            return json.dumps({"id": f"m{number}", "parts": parts}).encode(), ()
         case "recording":
             return CLIP, (("id", f"m{number}"), ("recorded_at", when))
     return json.dumps(fields).encode(), ()
@@ -63,7 +69,17 @@ def payload(kind: str, at_ms: int, number: int) -> tuple[bytes, tuple[tuple[str,
 
 MESSAGES = st.tuples(
     st.sampled_from(
-        ("call", "call", "call", "unsure", "clockless", "no animal", "health", "recording")
+        (
+            "call",
+            "call",
+            "call",
+            "unsure",
+            "clockless",
+            "no animal",
+            "health",
+            "recording",
+            "levels",
+        )
     ),
     st.sampled_from(NODES),
     st.sampled_from((0, 0, 0, 2_000, -90_000, 5 * HOUR_MS, -26 * HOUR_MS)),
@@ -86,7 +102,7 @@ class Machine(RuleBasedStateMachine):
         self.now_ms = START_MS
 
     def new_follower(self) -> Follower:
-        return Follower(self.path, self.journal_path, Decoder(PAYLOAD_BYTES_MAX))
+        return Follower(self.path, self.journal_path, DECODER_OF_SEVERAL)
 
     def teardown(self) -> None:
         self.follower.close()
@@ -103,7 +119,7 @@ class Machine(RuleBasedStateMachine):
             body, properties = payload(kind, received_at_ms - waited_ms, self.number)
             topic = f"iotingestion/{node}" if node else "elsewhere"
             message = Message(topic, body, received_at_ms, node, properties)
-            verdict = Decoder(PAYLOAD_BYTES_MAX).identify(message)
+            verdict = DECODER_OF_SEVERAL.identify(message)
             if misread and self.number % 5 == 0:
                 verdict = Rejected(ReasonCode.UNKNOWN_FORM, f"misread {self.number}")
             arrivals.append((message, verdict))
@@ -133,7 +149,7 @@ class Machine(RuleBasedStateMachine):
         dead_letters = list(reader.dead_letters())[::share]
         reader.close()
         for letter in dead_letters:
-            identity = Decoder(PAYLOAD_BYTES_MAX).identify(letter.message)
+            identity = DECODER_OF_SEVERAL.identify(letter.message)
             assert not isinstance(identity, Rejected)
             self.journal.replay_dead_letter(letter.id, letter.message, identity)
 

@@ -47,6 +47,7 @@ from echo_ingest.sinks.project_echo import Schema
 from tests.decode.messages import CLIPS
 from tests.replica import Replica
 from tests.several_records import delivery_of, only
+from tests.sinks.messages import measurement
 
 PAYLOADS = Path(__file__).parents[2] / "shared" / "contract" / "payloads"
 NOON = datetime(2026, 9, 14, 5, 45, 12, tzinfo=UTC)
@@ -875,6 +876,25 @@ async def test_detections_go_in_one_call_past_the_sounds_between_them(
     assert (written.count, [each.index for each in written.refusals]) == (5, [2])
     assert replica.requests == ["POST /detections/bulk"]
     assert [each["species"] for each in replica.documents("detections")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_a_measurement_needs_no_call_and_is_not_parked(
+    start: Start, connect: Connect, bulk: bool
+) -> None:
+    """It is settled without any call, alone and among the detections of a message."""
+    replica = await start()
+    before, after = heard("a", "b")
+    alone = msgspec.structs.replace(before, records=(measurement(1), measurement(2)))
+    among = msgspec.structs.replace(
+        after, records=(measurement(1), *before.records, measurement(2), *after.records)
+    )
+    api = connect(replica, bulk=bulk)
+    assert await api.write([alone, alone]) == Written(2)
+    assert replica.requests == []
+    assert await settle(api, [alone, among, alone]) == {}
+    stored = [each["species"] for each in [received.document for received in replica.received]]
+    assert stored == ["a", "b"]
 
 
 async def test_only_the_leading_detections_go_in_one_call(start: Start, connect: Connect) -> None:

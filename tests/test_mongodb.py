@@ -36,7 +36,15 @@ from pymongo.errors import (
 
 from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Detection, Health, Message, Movement, Place, Telemetry, record_key
+from echo_ingest.record import (
+    Detection,
+    Health,
+    Message,
+    Movement,
+    Place,
+    Telemetry,
+    record_key,
+)
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks.mongodb import MongoDb, server_errors
 from echo_ingest.sinks.mongodb.documents import COLLECTIONS, document_id, plan
@@ -45,7 +53,16 @@ from tests import mongodb
 from tests.harness import Harness, free_port
 from tests.several_records import delivery_of
 from tests.sinks.doubtful import EVERY_PROBLEM, deliveries, problems
-from tests.sinks.messages import MORNING, PLACE, clip, detection, json_message, message, record_of
+from tests.sinks.messages import (
+    MORNING,
+    PLACE,
+    clip,
+    detection,
+    json_message,
+    measurement,
+    message,
+    record_of,
+)
 
 PAPER = Path(__file__).parents[1] / "docs" / "mongodb.md"
 PATIENCE_SECONDS = 1.5
@@ -232,6 +249,38 @@ def test_what_was_not_believed_is_in_each_document() -> None:
             assert write.collection == ("audio_uploads" if no_animal else "events")
             assert fields.get("observationType", "animal") == record.observation_type
             assert fields["label" if no_animal else "species"] == record.species
+            assert ("endTimestamp" in fields) is (record.ends_at is not None)
+            if record.ends_at is not None:
+                ends_at = fields["endTimestamp"].replace(tzinfo=UTC)
+                assert abs(ends_at - record.ends_at) < timedelta(milliseconds=1)
+            said = [fields.get(name) for name in ("commonName", "lowHz", "highHz")]
+            assert said == [record.common_name, record.low_hz, record.high_hz]
+
+
+def test_a_measurement_is_a_document_of_its_own_and_its_node_is_known() -> None:
+    nowhere = measurement(0, place=None, name="frames_count", unit=None)
+    several = delivery_of(7, bytes(16), message(0), measurement(0), nowhere)
+    planned = plan([several], "objects")
+    assert [(each.collection, each.id) for each in planned.joins] == [("nodes", "ridge-01")]
+    assert [each.collection for each in planned.documents] == ["measurements"] * 2 + ["nodes"]
+    first, second = (
+        bson.decode(each.update["$setOnInsert"].raw)  # type: ignore[attr-defined]
+        for each in planned.documents[:2]
+    )
+    assert first == {
+        "timestamp": datetime.fromtimestamp(MORNING, UTC).replace(tzinfo=None),
+        "sensorId": "ridge-01",
+        "name": "leq_db",
+        "value": -41.25,
+        "unit": "dB",
+        "microphoneLLA": dict(zip(("latitude", "longitude", "altitude"), PLACE, strict=True)),
+        "recordIndex": 0,
+        "messageKey": bytes(16).hex(),
+    }
+    assert (second["name"], second["unit"]) == ("frames_count", None)
+    assert "microphoneLLA" not in second
+    arrays = plan([several], "arrays").documents[0].update["$setOnInsert"]
+    assert bson.decode(arrays.raw)["microphoneLLA"] == PLACE  # type: ignore[attr-defined]
 
 
 def test_no_label_that_names_no_animal_becomes_an_event_or_a_species() -> None:
@@ -479,13 +528,14 @@ async def test_each_write_asks_for_the_disks_of_a_majority(database: Database, p
 @pytest.mark.slow
 async def test_what_the_hmi_changed_stays_changed(sink: MongoDb, database: Database) -> None:
     batch = [delivery(message(number), number) for number in range(10)]
-    assert await sink.write(batch) == Written(10)
+    batch.append(delivery_of(10, (10).to_bytes(16), message(10), measurement(10)))
+    assert await sink.write(batch) == Written(11)
     await database["events"].update_one({"sensorId": "ridge-01"}, {"$set": {"species": "Crinia"}})
     await database["species"].update_one({}, {"$set": {"commonName": "Brown tree frog"}})
     await database["nodes"].update_one({"_id": "ridge-01"}, {"$set": {"name": "Ridge, north"}})
     before = {name: await documents(database, name) for name in COLLECTIONS}
     assert all(before.values())
-    assert await sink.write(batch) == Written(10)
+    assert await sink.write(batch) == Written(11)
     assert {name: await documents(database, name) for name in COLLECTIONS} == before
 
 

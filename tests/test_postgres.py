@@ -24,7 +24,7 @@ from echo_ingest import columns
 from echo_ingest.columns import flat
 from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.journal import Journal
-from echo_ingest.record import Measurement, Message, Place, kind, record_key
+from echo_ingest.record import Message, kind, record_key
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
@@ -43,6 +43,7 @@ from tests.sinks.messages import (
     clip,
     detection,
     json_message,
+    measurement,
     message,
     record_of,
 )
@@ -220,19 +221,8 @@ async def test_the_other_kinds_have_tables_of_their_own(database: Database) -> N
     }
     for fields in (recording, telemetry, movement):
         await database.sink.write([delivery(7, json_message("ridge-01", fields))])
-    measured = Measurement(
-        form="sound-levels",
-        node="ridge-01",
-        sensor_id="ridge-01",
-        observed_at=SOON,
-        time_source="device",
-        place=Place(*HERE.values()),
-        name="leq_db",
-        value=-41.25,
-        unit="dB",
-    )
     arrived = json_message("ridge-01", {"timestamp": MORNING})
-    await database.sink.write([delivery_of(7, (7).to_bytes(16), arrived, measured)])
+    await database.sink.write([delivery_of(7, (7).to_bytes(16), arrived, measurement(0))])
     row = await database.row("SELECT * FROM echo.recordings")
     described = {name: row.pop(name) for name in list(row) if name.startswith("clip_")}
     assert described["clip_sha256"] == hashlib.sha256(sound).hexdigest()
@@ -269,7 +259,7 @@ async def test_the_other_kinds_have_tables_of_their_own(database: Database) -> N
 async def test_a_call_has_its_end_its_frequencies_and_its_name_in_peoples_language(
     database: Database,
 ) -> None:
-    said = {
+    said: dict[str, Any] = {
         "common_name": "Southern Brown Tree Frog",
         "ends_at": datetime(2026, 11, 18, 11, 0, 3, 250_000, UTC),
         "low_hz": 1_900.5,

@@ -30,9 +30,10 @@ HASHES = {
     "sinks/postgres/migrations/0003_near.sql": "7edee7bc5d085c90",
     "sinks/postgres/migrations/0004_quality.sql": "f22d5f36b58fb86d",
     "sinks/postgres/migrations/0005_records.sql": "035e4cee2b74f937",
+    "sinks/postgres/migrations/0006_measurements.sql": "d7c7ee0d704a9b83",
     "sinks/postgres/migrations/postgis.sql": "c08241d4489b7af8",
 }
-ALMANAC = (4, "7c32012a5dedef9e")
+ALMANAC = (5, "803672a4a81f478b")
 """Its number, and the hash of its file."""
 
 

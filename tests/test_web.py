@@ -572,7 +572,11 @@ ERRORS = [
     ("/api/records?limit=501", 400, "limit must be a whole number from 1 to 500"),
     ("/api/records?limit=ten&before=0", 400, "before must be an offset"),
     ("/api/records?limit=1&limit=2", 400, "'limit' is unknown or given twice"),
-    ("/api/records?kind=bird", 400, "kind must be detection, recording, telemetry or movement"),
+    (
+        "/api/records?kind=bird",
+        400,
+        "kind must be detection, recording, telemetry, movement or measurement",
+    ),
     ("/api/records?since=2026-09-14T05:45:12", 400, "since must be a time with its zone"),
     ("/api/records?since=0001-01-01T00:00:00%2B14:00&until=9999-12-31T23:59:59-14:00", 200, ""),
     ("/api/records?since=1789365000", 400, "since must be a time with its zone"),

@@ -11,6 +11,7 @@ from random import Random
 from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.cli.demo import write_history
 from echo_ingest.decode import Decoder
+from echo_ingest.decode.forms import SHIPPED, Forms
 from echo_ingest.journal import Arrival, Entry, Journal
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.reasons import ReasonCode
@@ -19,7 +20,6 @@ from echo_ingest.simulator import fleet, nodes
 from echo_ingest.simulator.payloads import edge_prediction
 from tests.api import Api
 from tests.harness import Device, Harness, eventually
-from tests.several_records import only
 
 PREFIX = "iotingestion"
 BATCH = 500
@@ -28,6 +28,11 @@ REFUSED_SPECIES = "Ninox strenua"
 REASON = f"422: species: {REFUSED_SPECIES} is not a species that this API knows"
 AWAY = timedelta(minutes=50)
 """How long the Echo API has been out of reach when the service starts."""
+
+
+DECODER = Decoder(PAYLOAD_BYTES_MAX, forms=Forms.of_folder(SHIPPED))
+MEASURING = "ridge-07"
+BANDS = ("63.0_Hz", "125_Hz", "250_Hz", "500_Hz", "1.0_kHz", "2.0_kHz", "4.0_kHz", "8.0_kHz")
 
 
 OUTDATED = f"gps_uncertainty: {ReasonCode.WRONG_TYPE.summary}"
@@ -86,6 +91,7 @@ def live_through(data_dir: Path, began_at: datetime) -> None:
     devices = fleet(PREFIX, began_at)
     with contextlib.closing(Journal(data_dir / "journal.db")) as journal:
         outdate(journal, began_at)
+        measure(journal, began_at)
         journal.add_sink("echo_api")
         went_ms = (began_at - AWAY).timestamp() * 1_000
         for _ in write_history(
@@ -113,20 +119,37 @@ def outdate(journal: Journal, began_at: datetime) -> None:
     journal.acknowledged()
 
 
+def measure(journal: Journal, began_at: datetime) -> None:
+    """Add the sound levels of two days, as BirdNET-Go sends them."""
+    rng = Random(3)
+    arrivals: list[Arrival] = []
+    for number in range(96, 0, -1):
+        at = began_at - timedelta(minutes=30 * number)
+        levels = {band: {"m": round(rng.uniform(-75, -45), 1)} for band in BANDS}
+        fields = {"ts": at.isoformat(), "node": MEASURING, "src": "mic", "dur": 10, "b": levels}
+        received_at_ms = int(at.timestamp() * 1_000) + 900
+        message = Message(
+            f"{PREFIX}/{MEASURING}", json.dumps(fields).encode(), received_at_ms, MEASURING
+        )
+        arrivals.append((message, DECODER.identify(message)))
+    assert journal.append(arrivals).stored == len(arrivals)
+    journal.acknowledged()
+
+
 def refused(entries: Sequence[Entry]) -> dict[int, Refused]:
     """Return which of these the Echo API refuses, and why."""
     refusals = {}
     for entry in entries:
-        record = only(Decoder(PAYLOAD_BYTES_MAX).decode(entry.message))
-        if isinstance(record, Detection) and record.species == REFUSED_SPECIES:
-            refusals[entry.offset] = Refused(REASON)
+        for record in DECODER.records(entry.message):
+            if isinstance(record, Detection) and record.species == REFUSED_SPECIES:
+                refusals[entry.offset] = Refused(REASON)
     return refusals
 
 
 def follow(data_dir: Path) -> None:
     """Make the almanac; the service would take its time, so as not to hold up what comes in."""
     journal_path = data_dir / "journal.db"
-    follower = Follower(almanac_path(data_dir), journal_path, Decoder(PAYLOAD_BYTES_MAX))
+    follower = Follower(almanac_path(data_dir), journal_path, DECODER)
     with contextlib.closing(follower):
         while sum(1 for _ in follower.round()) > 1:
             pass

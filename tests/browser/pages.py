@@ -50,7 +50,7 @@ class Shown(Struct, frozen=True):
 PAGES = {
     "overview": Shown("/console", ("nodes were heard", "ridge-07")),
     "nodes": Shown("/console/nodes", ("ridge-07", "creek-03")),
-    "node": Shown("/console/nodes/ridge-07", ("ridge-07", "battery")),
+    "node": Shown("/console/nodes/ridge-07", ("ridge-07", "battery", "sound_level_1.0_kHz", "dB")),
     "calls": Shown("/console/calls", ("Litoria ewingii",)),
     "call": Shown(a_call, ("kHz", "byte for byte", "microphone")),
     "recordings": Shown("/console/calls?show=recordings", ("length", "Recordings")),

@@ -206,7 +206,8 @@ def test_the_last_line_says_what_there_is_and_what_was_left_out(
     assert why.startswith("left out 1: it cannot be decoded any more: the JSON")
     sizes = sum(path.stat().st_size for path in (tmp_path / "out").glob("*.csv"))
     assert last == (
-        f"out: 7 detections, 4 recordings, 4 telemetry, 4 movements in 4 files,"
+        f"out: 7 detections, 4 recordings, 4 telemetry, 4 movements, 0 measurements"
+        " in 5 files,"
         f" {sizes / 1000:.1f} kB, 8 clips, 5.5 kB;"
         " left out: 1 damaged, 1 not readable by this version"
     )

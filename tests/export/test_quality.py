@@ -168,12 +168,14 @@ def test_a_package_says_of_each_record_what_was_believed(tmp_path: Path, project
                 record.time_problem is not None
             )
             seconds = record.clip.duration_seconds if record.clip is not None else 0
-            end = datetime.fromisoformat(row["eventEnd"])
-            assert (
-                timedelta(0)
-                <= end - record.observed_at - timedelta(seconds=seconds)
-                < (timedelta(seconds=1))
+            ends_at = record.ends_at or record.observed_at + timedelta(seconds=seconds)
+            rounded_up = datetime.fromisoformat(row["eventEnd"]) - ends_at
+            assert timedelta(0) <= rounded_up < timedelta(seconds=1)
+            assert (f"common name: {record.common_name}" in comments) is (
+                record.common_name is not None
             )
+            assert (f"lowHz:{record.low_hz}" in tags) is (record.low_hz is not None)
+            assert (f"highHz:{record.high_hz}" in tags) is (record.high_hz is not None)
             if is_animal:
                 heard.add(record.species)
         if each.key.hex() in audio:

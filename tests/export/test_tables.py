@@ -27,7 +27,7 @@ from echo_ingest.journal import Journal
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.record import KINDS, Clip, Message, Rejected, kind
 from tests.export.exporting import EVERYTHING, export_tables, files, journal_of, request_for
-from tests.several_records import only
+from tests.several_records import DECODER_OF_SEVERAL, only, several, sound_level
 from tests.sinks.messages import (
     LIMITS,
     MORNING,
@@ -47,7 +47,10 @@ FORMULA = '=HYPERLINK("https://example.org","frog")'
 def journal(tmp_path: Path) -> Path:
     """Make a journal with every kind of record, and every value at its limit."""
     formula = detection(2_000, species=FORMULA, source_model="@model", id="-1")
-    return journal_of(tmp_path / "journal.db", [*messages(0, 40), *LIMITS.values(), formula])
+    levels = [several(number, sound_level(number, -41.25 - number)) for number in range(8)]
+    return journal_of(
+        tmp_path / "journal.db", [*messages(0, 40), *LIMITS.values(), *levels, formula]
+    )
 
 
 def test_an_export_that_has_ended_survives_a_power_cut(
@@ -110,7 +113,7 @@ def test_each_row_is_what_decode_says(journal: Path, tmp_path: Path) -> None:
         offset = 0
         while entries := reader.after(EVERYTHING, offset):
             for entry in entries:
-                record = only(Decoder(PAYLOAD_BYTES_MAX).decode(entry.message))
+                record = only(DECODER_OF_SEVERAL.decode(entry.message))
                 assert not isinstance(record, Rejected)
                 row = exported.pop(entry.offset)
                 assert (row["kind"], row["topic"]) == (kind(record), entry.message.topic)

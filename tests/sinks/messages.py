@@ -85,6 +85,23 @@ def recording(number: int, sound: bytes | None = None) -> Message:
     return Message(topic, sound or clip(number), (MORNING + number) * 1000, node)
 
 
+def measurement(number: int, **changed: object) -> Measurement:
+    """Return what a sensor measured; forms in files alone make such a record."""
+    node = node_of(number)
+    plain = Measurement(
+        form="sound-levels",
+        node=node,
+        sensor_id=node,
+        observed_at=datetime.fromtimestamp(MORNING + number, UTC),
+        time_source="device",
+        place=Place(*PLACE),
+        name="leq_db",
+        value=-41.25,
+        unit="dB",
+    )
+    return msgspec.structs.replace(plain, **changed)
+
+
 def json_message(node: str, fields: dict[str, object]) -> Message:
     """Return a message that was received when it was sent."""
     payload = json.dumps(fields, ensure_ascii=False).encode()
@@ -208,24 +225,8 @@ BEYOND: dict[str, AnyRecord] = {
         time_source="device",
         health=NodeHealth(status="on\0line"),
     ),
-    "nul-in-measurement": Measurement(
-        form="of-a-file",
-        node=NODES[0],
-        observed_at=datetime(2026, 9, 14, tzinfo=UTC),
-        time_source="device",
-        name="leq\0db",
-        value=1.0,
-        unit="dB",
-    ),
-    "infinite-measurement": Measurement(
-        form="of-a-file",
-        node=NODES[0],
-        observed_at=datetime(2026, 9, 14, tzinfo=UTC),
-        time_source="device",
-        name="leq_db",
-        value=-math.inf,
-        unit="dB",
-    ),
+    "nul-in-measurement": measurement(1_101, name="leq\0db"),
+    "infinite-measurement": measurement(1_102, value=-math.inf),
     "nan": beyond(place=Place(math.nan, 0.0), confidence=math.nan),
     "infinity": beyond(animal_place=Place(1.0, 1.0, math.inf)),
 }

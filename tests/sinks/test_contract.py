@@ -10,7 +10,7 @@ import pytest
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.record import RECORDS_MAX, kind, record_key
 from echo_ingest.sinks import Delivery
-from tests.several_records import delivery_of, several
+from tests.several_records import delivery_of, several, sound_level
 from tests.sinks.backend import Backend
 from tests.sinks.delivering import Line, every_entry, settle
 from tests.sinks.messages import (
@@ -95,6 +95,7 @@ async def test_what_is_refused_is_parked_and_the_rest_delivered(
 async def test_each_record_of_a_message_is_stored_once(line: Line, backend: Backend) -> None:
     heard = [fields_of(detection(number)) for number in range(3)]
     mixed = [fields_of(message(number)) for number in (2, 3, 4)]
+    mixed += [sound_level(5, -41.25), sound_level(6, -42.5)]
     line.append([message(0), several(1, *heard), several(2, *mixed), message(1)])
     async with line.delivering():
         await line.until_settled()
@@ -104,7 +105,7 @@ async def test_each_record_of_a_message_is_stored_once(line: Line, backend: Back
     with contextlib.closing(JournalReader(line.path)) as reader:
         entry = reader.record(3)
     assert entry is not None
-    of_mixed = [record_key(entry.key, index) for index in range(3)]
+    of_mixed = [record_key(entry.key, index) for index in range(5)]
     assert [key in keys for key in of_mixed] == [
         backend.keeps(record) for record in records_of(several(2, *mixed))
     ]

@@ -13,6 +13,7 @@ Guarantees
   - A node is known if the journal has ever heard it, or if it has an account.
   - The hourly history of a node begins with the hour in which the oldest record that retention has
     left was received; a part of that hour may be gone.
+  - What a node measures is kept by the hour and with its latest value, in at most 300 series.
   - Samples are taken each minute. They alone are not derived: an almanac that is built anew has
     none.
   - A call belongs to the night in which it was observed; `night.py` says which that is.
@@ -20,16 +21,26 @@ Guarantees
 Times are milliseconds since 1970, UTC; hours are UTC hours.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.almanac import calls, hours, nights, node_summaries, refusals, samples
+from echo_ingest.almanac import (
+    calls,
+    hours,
+    measurements,
+    nights,
+    node_summaries,
+    refusals,
+    samples,
+)
 from echo_ingest.almanac.almanac_file import AlmanacUnready, open_to_read
 from echo_ingest.almanac.calls import CallFilter, ListedCall, ListedRecording, Neighbours, Species
 from echo_ingest.almanac.follower import Follower
-from echo_ingest.almanac.hours import HealthHistory, HourlyMeasure, NodeHour, ServiceHour
+from echo_ingest.almanac.hours import HealthHistory, NodeHour, ServiceHour
+from echo_ingest.almanac.measurements import HourlyMeasure, MeasuredSeries
 from echo_ingest.almanac.nights import Night, SpeciesNight
 from echo_ingest.almanac.node_summaries import (
     Clock,
@@ -67,6 +78,7 @@ __all__ = [
     "ListedCall",
     "ListedRecording",
     "MapPoint",
+    "MeasuredSeries",
     "Night",
     "NodeCounts",
     "NodeHour",
@@ -185,6 +197,16 @@ class Almanac:
         Its clock is in `calendar`.
         """
         return hours.health(self._db, node, since_ms, until_ms)
+
+    def series(self, node: str) -> list[MeasuredSeries]:
+        """Return what a node measures, with the latest value of each; at most 300."""
+        return measurements.series_of(self._db, node)
+
+    def measured(
+        self, series: MeasuredSeries, since_ms: int, until_ms: int
+    ) -> Sequence[HourlyMeasure]:
+        """Return a series by the hour, oldest first, without hours that have no measurement."""
+        return measurements.measured_hours(self._db, series.number, since_ms, until_ms)
 
     # ------------------------------------------------------------------ calls
 

@@ -6,6 +6,8 @@ from typing import Any
 import apsw
 from msgspec import Struct
 
+from echo_ingest.almanac.latest import IS_LATER, is_later
+from echo_ingest.almanac.measurements import MeasurementSums
 from echo_ingest.almanac.nights import CallRow, add_calls, tenth_of
 from echo_ingest.almanac.observation import (
     CLOCK_TOLERANCE_MS,
@@ -20,23 +22,11 @@ SPAN_MS = 600_000
 LATEST = ("place", "battery", "temperature", "disk", "firmware")
 NAMES_MAX = 50_000
 """How many ids are remembered; with more nodes or species, they are looked up again."""
-IS_LATER = "({known} IS NULL OR ({at} <= {soon} AND ({at} >= {known} OR {known} > {soon})))"
-"""The condition of `is_later` in SQL, for a column that may have no time yet."""
 IS_HEARD_LATER = IS_LATER.format(known="last_heard_at_ms", at="?3", soon="?4")
 HEARD = f"""
     first_heard_at_ms = min(coalesce(first_heard_at_ms, ?2), ?2),
     last_heard_at_ms = iif({IS_HEARD_LATER}, ?3, last_heard_at_ms)"""
 """Notes when a node was heard first (?2) and last (?3); ?4 is `soon_ms`."""
-
-
-def is_later(at_ms: int, known_ms: int, soon_ms: int) -> bool:
-    """Return whether a time takes the place of the latest one that is known.
-
-    What lies after `soon_ms` was dated by a host whose clock was wrong. It is never later than
-    another time, and every time that may be true is later, so that one leap of the clock does not
-    hide for years what comes after it.
-    """
-    return at_ms <= soon_ms and (at_ms >= known_ms or known_ms > soon_ms)
 
 
 class NodeHourRow(Struct, gc=False):
@@ -57,6 +47,7 @@ class Aggregate:
         self._db = db
         self._nodes: dict[str, int] = {}
         self._species: dict[tuple[str, str | None], int] = {}
+        self._measurements = MeasurementSums(db)
         self.clear()
 
     def clear(self) -> None:
@@ -72,6 +63,7 @@ class Aggregate:
         self._of_species: dict[int, int] = {}
         self._time_problems: dict[int, TimeProblem | None] = {}
         self._confidences: dict[int, tuple[int, float]] = {}
+        self._measurements.clear()
 
     def node_id(self, name: str) -> int:
         """Return the id of a node, which is given one if it has none."""
@@ -104,6 +96,7 @@ class Aggregate:
         """Forget all ids, after a transaction that gave or removed some."""
         self._nodes.clear()
         self._species.clear()
+        self._measurements.forget_ids()
 
     def add(
         self,
@@ -166,6 +159,8 @@ class Aggregate:
                 if value is not None and what in LATEST:
                     self._note(node_id, what, reported_at_ms, soon_ms, (value,))
             self._add_readings(node_id, at_ms, observation.readings)
+        if observation.measurement is not None:
+            self._measurements.add(node_id, observation.measurement, at_ms, reported_at_ms, soon_ms)
         call, clip = observation.call, observation.clip
         if clip is not None:
             self._clips.append(
@@ -277,6 +272,8 @@ class Aggregate:
             " least = min(least, excluded.least), most = max(most, excluded.most)",
             ((*key, *sums) for key, sums in self._health.items() if key[2] >= first_hour),
         )
+        yield
+        self._measurements.write(first_hour)
         yield
         for what, rows in self._latest.items():
             db.executemany(UPDATE_LATEST[what], rows.values())

@@ -44,7 +44,7 @@ WORLD = (
 
 DERIVED = (
     *("progress", "node", "lately", "node_hour", "health_hour", "species", "call"),
-    *("species_hour", "clip", "refusal", "reason"),
+    *("species_hour", "clip", "refusal", "reason", "series", "series_hour"),
 )
 """The tables that are read from the journal; the others cannot be made again."""
 
@@ -272,6 +272,7 @@ class Follower:
     def _trim(self, marks: JournalMarks) -> Iterator[None]:
         yield from drop_trimmed(self._db, self._journal, marks.trimmed_offset)
         drop_hours(self._db, self._first_hour(marks))
+        self._aggregate.forget_ids()
         self._trimmed = marks.trimmed_offset, marks.left_behind
 
     def _first_hour(self, marks: JournalMarks) -> int:

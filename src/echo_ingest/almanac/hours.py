@@ -4,6 +4,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.almanac.almanac_file import rows_of
+from echo_ingest.almanac.measurements import HourlyMeasure
 from echo_ingest.almanac.observation import HOUR_MS, MEASURES
 
 HOURS_MAX = 24 * 400
@@ -30,17 +31,6 @@ class NodeHour(Struct, frozen=True):
     0, it is behind by at most that. None: no record tells of the clock."""
     most_delay_seconds: float | None
     """The greatest such time; if it is far from the least, messages waited on the node."""
-
-
-class HourlyMeasure(Struct, frozen=True):
-    """One measure of a node in one hour."""
-
-    hour_ms: int
-    """When the hour begins in which the node measured: milliseconds since 1970, UTC."""
-    least: float
-    mean: float
-    most: float
-    readings: int
 
 
 class HealthHistory(Struct, frozen=True):

@@ -9,7 +9,7 @@ from echo_ingest.decode import Rules, times
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.formatting import milliseconds
 from echo_ingest.quality import TimeProblem
-from echo_ingest.record import AnyRecord, Clip, Detection, Health, Recording, Telemetry
+from echo_ingest.record import AnyRecord, Clip, Detection, Health, Measurement, Recording, Telemetry
 
 HOUR_MS = 3_600_000
 CLOCK_TOLERANCE_MS = times.CLOCK_TOLERANCE // timedelta(milliseconds=1)
@@ -24,6 +24,8 @@ MEASURES = (
 """What is kept of a node's health by the hour; the almanac stores the place in this list."""
 READING_MAX = 1e9
 """A value beyond it cannot be a percentage or a temperature, and is left out."""
+MEASURED_MAX = 1e15
+"""A measurement beyond it is left out: no sum of many is then without end."""
 TELLS_START = frozenset({"audio-file"})
 """Forms whose time is that of the recording's start, as docs/forms.md says."""
 FIRMWARE_CHARACTERS_MAX = 64
@@ -58,6 +60,17 @@ class ObservedClip(Struct, frozen=True, gc=False):
     """It is the clip of a detection, whether of an animal or not; else it is a recording."""
 
 
+class ObservedMeasurement(Struct, frozen=True, gc=False):
+    """What is kept of a measurement."""
+
+    sensor: str
+    """The sensor that measured; empty where it is the node itself."""
+    name: str
+    unit: str
+    """Empty for a plain count."""
+    value: float
+
+
 class Observation(Struct, frozen=True, gc=False):
     """Everything that is kept of a record."""
 
@@ -79,6 +92,7 @@ class Observation(Struct, frozen=True, gc=False):
     firmware: str | None
     call: ObservedCall | None
     clip: ObservedClip | None
+    measurement: ObservedMeasurement | None
 
 
 def observe(record: AnyRecord, received_at_ms: int, rules: Rules) -> Observation:
@@ -90,6 +104,7 @@ def observe(record: AnyRecord, received_at_ms: int, rules: Rules) -> Observation
     call = None
     if isinstance(record, Detection) and record.observation_type == "animal":
         species, common_name = names_of(record.species)
+        common_name = record.common_name or common_name
         call = ObservedCall(species, common_name, record.confidence, clip is not None)
     return Observation(
         node=record.node or "",
@@ -105,6 +120,7 @@ def observe(record: AnyRecord, received_at_ms: int, rules: Rules) -> Observation
         firmware=metadata.get("Firmware Version", "")[:FIRMWARE_CHARACTERS_MAX].strip() or None,
         call=call,
         clip=None if clip is None else _clip(clip, record),
+        measurement=_measurement(record) if isinstance(record, Measurement) else None,
     )
 
 
@@ -152,6 +168,14 @@ def _clip(clip: Clip, record: AnyRecord) -> ObservedClip:
     return ObservedClip(
         int(clip.duration_seconds * 1000), tells_start, isinstance(record, Detection)
     )
+
+
+def _measurement(record: Measurement) -> ObservedMeasurement | None:
+    """Return what is kept of a measurement; None where its value is beyond `MEASURED_MAX`."""
+    if not -MEASURED_MAX <= record.value <= MEASURED_MAX:
+        return None
+    sensor = record.sensor_id if record.sensor_id != record.node else None
+    return ObservedMeasurement(sensor or "", record.name, record.unit or "", record.value)
 
 
 def _readings(health: Health | None, metadata: dict[str, str]) -> Readings | None:

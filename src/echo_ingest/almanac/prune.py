@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import apsw
 
 from echo_ingest.almanac.almanac_file import rows_of
+from echo_ingest.almanac.measurements import drop_series
 from echo_ingest.almanac.nights import recount
 from echo_ingest.almanac.observation import HOUR_MS
 from echo_ingest.almanac.record_numbers import number_of, offset_of
@@ -72,6 +73,7 @@ def drop_hours(db: apsw.Connection, first_hour: int) -> None:
     """Remove the hourly history from before `first_hour`; the tables are scanned once an hour."""
     with transaction(db):
         if first_hour > db.execute("SELECT first_hour FROM progress").get:
-            for table in ("node_hour", "health_hour"):
+            for table in ("node_hour", "health_hour", "series_hour"):
                 db.execute(f"DELETE FROM {table} WHERE hour < ?", (first_hour,))  # noqa: S608
+            drop_series(db, first_hour)
             db.execute("UPDATE progress SET first_hour = ?", (first_hour,))

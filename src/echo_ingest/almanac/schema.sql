@@ -1,4 +1,4 @@
--- Version 4 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
+-- Version 5 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
 -- since 1970.
 
 CREATE TABLE progress (
@@ -65,6 +65,29 @@ CREATE TABLE health_hour (
     least    INTEGER NOT NULL,
     most     INTEGER NOT NULL,
     PRIMARY KEY (node_id, measure, hour)
+) STRICT, WITHOUT ROWID;
+
+-- What a node measures: a series for each sensor, name and unit.
+CREATE TABLE series (
+    id        INTEGER PRIMARY KEY,
+    node_id   INTEGER NOT NULL,
+    sensor    TEXT NOT NULL, -- '' where it is the node itself
+    name      TEXT NOT NULL,
+    unit      TEXT NOT NULL, -- '' for a plain count
+    latest    REAL,
+    latest_at_ms INTEGER,
+    UNIQUE (node_id, sensor, name, unit)
+) STRICT;
+
+-- What a series has, by the hour in which it was measured.
+CREATE TABLE series_hour (
+    series_id INTEGER NOT NULL,
+    hour      INTEGER NOT NULL,
+    readings  INTEGER NOT NULL,
+    total     REAL NOT NULL,
+    least     REAL NOT NULL,
+    most      REAL NOT NULL,
+    PRIMARY KEY (series_id, hour)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE species (
@@ -164,4 +187,4 @@ CREATE TABLE listening (
     answered INTEGER NOT NULL
 ) STRICT;
 
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;

@@ -292,7 +292,7 @@ def _table_rows(marked: list[int]) -> Callable[[Iterable[DecodedRecord]], int]:
             "summary+",
             header=next(pages) == 0,
         )
-        for column, columns_min in zip(page.columns, (8, 26, 10, 10, 9, 0), strict=True):
+        for column, columns_min in zip(page.columns, (8, 26, 10, 10, 11, 0), strict=True):
             column.min_width = columns_min
         for each in decoded:
             page.add_row(*cells(*_row(each)))

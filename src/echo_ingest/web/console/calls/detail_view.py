@@ -95,6 +95,11 @@ class CallView(Struct, frozen=True, kw_only=True):
     named: NamedSpecies | None
     """None for a recording: nothing in it has been identified."""
     alternatives: Sequence[NamedSpecies]
+    lasted_seconds: float | None
+    """How long the call was, where the message says it."""
+    low_hz: float | None
+    high_hz: float | None
+    """Between which frequencies it was heard."""
     node: str | None
     sensor_id: str | None
     place: Place | None
@@ -116,12 +121,15 @@ class CallView(Struct, frozen=True, kw_only=True):
 
 
 def named(
-    species: str, confidence: float | None, observation_type: ObservationType
+    species: str,
+    confidence: float | None,
+    observation_type: ObservationType,
+    common_name: str | None = None,
 ) -> NamedSpecies:
     """Return a species as people read it."""
-    name, common_name = names_of(species)
+    name, in_label = names_of(species)
     is_animal = observation_type == "animal"
-    return NamedSpecies(name, known_as(name, common_name), confidence, is_animal)
+    return NamedSpecies(name, known_as(name, common_name or in_label), confidence, is_animal)
 
 
 def timing(record: AnyRecord, received_at: datetime) -> Timing:
@@ -194,7 +202,14 @@ def call_view(
     return CallView(
         record=RecordId(stored.offset, stored.index),
         of_message=of_message,
-        named=named(call.species, call.confidence, call.observation_type) if call else None,
+        named=None
+        if call is None
+        else named(call.species, call.confidence, call.observation_type, call.common_name),
+        lasted_seconds=None
+        if call is None or call.ends_at is None
+        else (call.ends_at - call.observed_at).total_seconds(),
+        low_hz=call.low_hz if call else None,
+        high_hz=call.high_hz if call else None,
         alternatives=[
             named(each.species, each.confidence, rules.observation_type(each.species))
             for each in (call.alternatives if call else ())

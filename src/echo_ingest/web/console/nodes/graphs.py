@@ -1,16 +1,18 @@
-"""A node's measures as lines of a graph, with a gap wherever it reported nothing. Pure."""
+"""What a node reported as lines of a graph, with a gap wherever it reported nothing. Pure."""
 
+import math
 import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from msgspec import Struct
 
-from echo_ingest.almanac import HealthHistory, NodeHour
+from echo_ingest.almanac import HealthHistory, HourlyMeasure, MeasuredSeries, NodeHour
 
 HOUR_SECONDS = 3_600
 DAY_SECONDS = 24 * HOUR_SECONDS
 GAP_HOURS_MIN = 3
+DECIMALS_MAX = 6
 GAP_STEPS = 3
 """A gap is this many times longer than the node usually leaves between hours with a reading."""
 
@@ -57,6 +59,24 @@ def graphs(health: HealthHistory, hours: Sequence[NodeHour]) -> list[Graph]:
     return shown
 
 
+def measured_graph(number: int, series: MeasuredSeries, hourly: Sequence[HourlyMeasure]) -> Graph:
+    """Return the graph of what a node measures; `number` is its place on the page."""
+    means = {each.hour_ms // 1000: each.mean for each in hourly}
+    note = f"of {series.sensor}" if series.sensor else ""
+    decimals = decimals_of(means.values())
+    return _graph(
+        f"measured-{number}", series.name, note, series.unit or "", decimals, means, label="mean"
+    )
+
+
+def decimals_of(values: Collection[float]) -> int:
+    """Return with how many decimals to write values, so that the largest has about three digits."""
+    largest = max(map(abs, values), default=0.0)
+    if largest >= 1_000 or all(value.is_integer() for value in values):
+        return 0
+    return max(0, min(DECIMALS_MAX, 2 - math.floor(math.log10(largest))))
+
+
 def _clock_unit(errors: Collection[float]) -> tuple[str, int, int]:
     """Choose the unit that words would have for the largest error: unit, seconds, decimals."""
     largest = max(map(abs, errors))
@@ -68,14 +88,21 @@ def _clock_unit(errors: Collection[float]) -> tuple[str, int, int]:
 
 
 def _graph(
-    name: str, title: str, note: str, unit: str, decimals: int, values: Mapping[int, float]
+    name: str,
+    title: str,
+    note: str,
+    unit: str,
+    decimals: int,
+    values: Mapping[int, float],
+    label: str | None = None,
 ) -> Graph:
     points = list(_with_gaps(values))
+    digits = max(2, decimals)
     line = {
-        "label": name,
+        "label": label or name,
         "unit": unit,
         "decimals": decimals,
-        "values": [None if value is None else round(value, 2) for _, value in points],
+        "values": [None if value is None else round(value, digits) for _, value in points],
     }
     return Graph(f"series-{name}", title, note, [at for at, _ in points], line)
 
