@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from echo_ingest.admin import InvalidInput
 from echo_ingest.admin.nodes import parse_span
-from echo_ingest.broker.access_rules import access_rules, node_filters
+from echo_ingest.broker.access_rules import access_rules
+from echo_ingest.broker.topic_rights import node_filters
 from echo_ingest.broker.node_accounts import (
     FILE_BYTES_MAX,
     NodeAccount,

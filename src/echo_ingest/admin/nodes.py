@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from echo_ingest.admin import ActionError, InvalidInput
 from echo_ingest.admin.node_remedies import UNITS
-from echo_ingest.broker.access_rules import node_filters
+from echo_ingest.broker.topic_rights import node_filters
 from echo_ingest.broker.node_accounts import (
     CLOCK_AHEAD_SECONDS_MAX,
     NodeAccount,

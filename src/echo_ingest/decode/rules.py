@@ -1,7 +1,8 @@
 """What the meaning of a message depends on besides its bytes: the site, its nodes and its words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
@@ -60,6 +61,11 @@ BEFORE_COMMON_NAME = frozenset(
 any language: BirdNET's "Human vocal_Menschliche Stimme", and "Homo sapiens_Human"."""
 
 
+def may_speak_for(patterns: Iterable[str], node: str) -> bool:
+    """Return whether one of a gateway's patterns is for `node`: `*` stands for any characters."""
+    return any(fnmatchcase(node, pattern) for pattern in patterns)
+
+
 class NodeRules(Struct, frozen=True):
     """What is known about one node and cannot be told from its messages."""
 
@@ -83,6 +89,8 @@ class Rules(Struct, frozen=True):
     """Labels that name no animal, in lower case."""
     nodes: dict[str, NodeRules] = {}
     """By the node's name. It is brought up to date in place when the nodes file changes."""
+    accounts: dict[str, tuple[str, ...]] = {}
+    """For whom each account of a node may speak beside itself, as patterns; kept up to date too."""
 
     @property
     def first_moment(self) -> datetime:

@@ -31,6 +31,15 @@ class DeviceListener(Struct, frozen=True):
     tls: TlsFiles | None = None
 
 
+class DeniedMessages(Struct):
+    """Messages of an account on a topic where it may not publish."""
+
+    account: str
+    topic: str
+    messages: int = 0
+    last_at_ms: int = 0
+
+
 class ProxyBootstrap(Struct, frozen=True):
     """What the proxy process is given at its start."""
 
@@ -48,6 +57,10 @@ class ProxyBootstrap(Struct, frozen=True):
     payload_bytes_max: int
     reserved_client_ids: tuple[str, ...]
     """Client ids of our own sessions, which a device may not use."""
+    topic_filters: tuple[str, ...]
+    """Of `IOT_TOPIC`: what they leave out belongs to no node by its topic."""
+    nodes: Path
+    """The nodes file, which says for whom gateways may speak."""
     certificate_secret: bytes
     """From which the broker's passwords of nodes with certificates are derived."""
     line: int
@@ -60,3 +73,5 @@ class ProxyReport(Struct, frozen=True):
 
     metrics: str = ""
     """`metrics.PROXY`, in Prometheus' text format."""
+    denied: tuple[DeniedMessages, ...] = ()
+    """What was denied since it started."""

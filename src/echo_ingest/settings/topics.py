@@ -6,6 +6,8 @@ RECEIPTS_PREFIX = "iotreceipts"
 """Below this topic the service confirms to a device that asked that its message is on disk."""
 LOOPBACK_PREFIX = "iotprobe"
 """Below this topic the service sends messages to itself, for the loopback check."""
+ACCOUNTS_PREFIX = "iotaccounts"
+"""Below this topic, and its account, a message on any other topic travels through our broker."""
 
 FILTER_BYTES_MAX = 65_535  # [MQTT-4.7.3-3]
 
@@ -46,7 +48,7 @@ def effective_filter(text: str) -> str:
         raise ValueError(f"in {text} each + must fill a whole level, and # the whole last level")
     if levels[-1] == "":
         raise ValueError(f"{text} ends with /: type {text.rstrip('/') or 'iotingestion'}/#")
-    for reserved in (RECEIPTS_PREFIX, LOOPBACK_PREFIX):
+    for reserved in (RECEIPTS_PREFIX, LOOPBACK_PREFIX, ACCOUNTS_PREFIX):
         if overlap(effective, f"{reserved}/#"):
             raise ValueError(
                 f"{text} includes {reserved}/, where this service itself publishes: begin with the "
@@ -65,6 +67,11 @@ def overlap(one: str, other: str) -> bool:
             return False
     rest = first[len(second) :] or second[len(first) :]
     return rest in ([], ["#"])  # a/# matches a as well [MQTT-4.7.1.2]
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Return whether a topic is one of a filter. [MQTT-4.7.1], [MQTT-4.7.2-1]"""
+    return not topic.startswith("$") and overlap(topic_filter, topic)
 
 
 def prefixes(filters: tuple[str, ...]) -> tuple[str, ...]:
