@@ -69,6 +69,9 @@ class Message(Struct, frozen=True, gc=False):
     properties_cut: bool = False
     """Whether its properties were too large and are not here: then it is rejected. Not stored,
     except as the reason of a dead letter."""
+    form: str | None = None
+    """By which form in a file it was decoded when it was stored, as the digest of that; empty: by
+    our own dialects. None: it is not stored yet, and what it is in has still to be found."""
 
 
 class Place(Struct, frozen=True, gc=False, omit_defaults=True):

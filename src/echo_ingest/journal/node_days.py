@@ -18,10 +18,12 @@ CREDIBLE_AHEAD_MS = DAY_MS // 24
 """What was heard later than this from now was heard while the clock of the machine was wrong."""
 
 REPLAY_NODE_DAY = """
-    INSERT INTO node_day VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    INSERT INTO node_day VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     received = received + excluded.received, stored = stored + excluded.stored,
     duplicates = duplicates + excluded.duplicates,
     dead_letters = dead_letters + excluded.dead_letters,
+    ignored = ignored + excluded.ignored, unclaimed = unclaimed + excluded.unclaimed,
+    discarded = discarded + excluded.discarded,
     received_bytes = received_bytes + excluded.received_bytes"""
 UPSERT_NODE_DAY = f"""{REPLAY_NODE_DAY},
     first_heard_at_ms = min(first_heard_at_ms, excluded.first_heard_at_ms),
@@ -31,7 +33,7 @@ UPSERT_NODE_DAY = f"""{REPLAY_NODE_DAY},
 
 
 class NodeDay(Struct, frozen=True):
-    """What one node sent on one day: `received = stored + duplicates + dead_letters`."""
+    """What one node sent on one day; the terms add up as those of the whole ledger do."""
 
     node: str
     """The topic level after the ingestion prefix; empty for messages without one."""
@@ -44,6 +46,9 @@ class NodeDay(Struct, frozen=True):
     received_bytes: int
     first_heard_at_ms: int
     last_heard_at_ms: int
+    ignored: int = 0
+    unclaimed: int = 0
+    discarded: int = 0
 
 
 def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tuple[Any, ...]]:
@@ -59,7 +64,7 @@ def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tupl
     sums: dict[tuple[str, int], list[int]] = {}
     for (node, heard_at_ms, of_type), (count, size_bytes) in alike.items():
         day = node or "", heard_at_ms // DAY_MS
-        sum_ = sums.setdefault(day, [0, 0, 0, 0, 0, heard_at_ms, heard_at_ms])
+        sum_ = sums.setdefault(day, [0, 0, 0, 0, 0, heard_at_ms, heard_at_ms, 0, 0, 0])
         sum_[0] += count
         sum_[1 if of_type is Stored else 2 if of_type is Duplicate else 3] += count
         sum_[4] += size_bytes
@@ -74,7 +79,7 @@ def replayed(message: Message, outcome: Outcome) -> Row:
     stored = isinstance(outcome, Stored)
     return (
         *(message.node or "", heard_at_ms // DAY_MS),
-        *(0, int(stored), int(not stored), -1, 0, heard_at_ms, heard_at_ms),
+        *(0, int(stored), int(not stored), -1, 0, heard_at_ms, heard_at_ms, 0, 0, 0),
     )
 
 

@@ -141,7 +141,7 @@ def _record_row(offset: int, key: bytes, digest: bytes, message: Message, kind: 
         message.topic,
         properties_text(message),
     )
-    return (*columns, message.payload, checksum(columns))
+    return (*columns, message.payload, checksum(columns), None)
 
 
 def _dead_letter_row(digest: bytes, message: Message, rejected: Rejected) -> Row:
