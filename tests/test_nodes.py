@@ -15,7 +15,6 @@ from structlog.testing import capture_logs
 from echo_ingest.admin import InvalidInput
 from echo_ingest.admin.nodes import parse_span
 from echo_ingest.broker.access_rules import access_rules
-from echo_ingest.broker.topic_rights import node_filters
 from echo_ingest.broker.node_accounts import (
     FILE_BYTES_MAX,
     NodeAccount,
@@ -27,6 +26,7 @@ from echo_ingest.broker.node_accounts import (
     read_nodes,
 )
 from echo_ingest.broker.node_rules import follow_node_rules
+from echo_ingest.broker.topic_rights import node_filters
 from echo_ingest.decode import NodeRules
 from echo_ingest.process.files import atomic_write
 from echo_ingest.settings import Settings

@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from echo_ingest.admin import ActionError, InvalidInput
 from echo_ingest.admin.node_remedies import UNITS
-from echo_ingest.broker.topic_rights import node_filters
 from echo_ingest.broker.node_accounts import (
     CLOCK_AHEAD_SECONDS_MAX,
     NodeAccount,
@@ -18,6 +17,7 @@ from echo_ingest.broker.node_accounts import (
     check_name,
     now,
 )
+from echo_ingest.broker.topic_rights import node_filters
 from echo_ingest.decode import NodeRules
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
 from echo_ingest.settings.endpoint import is_loopback

@@ -1,9 +1,9 @@
 """Where an account may publish, and how its name travels to the service with what it publishes.
 
-On the topics of `IOT_TOPIC` the topic names the node, and an account of a node may use no other name
-there. Everywhere else any account may publish, and MQTT would not tell who did. So the proxy hands
-such a message to mosquitto below `iotaccounts/<account>/`, where nobody else can publish, and the
-service takes these levels off again.
+On the topics of `IOT_TOPIC` the topic names the node, and an account of a node may use no other
+name there. Everywhere else any account may publish, and MQTT would not tell who did. So the proxy
+hands such a message to mosquitto below `iotaccounts/<account>/`, where nobody else can publish, and
+the service takes these levels off again.
 
 A *gateway* is an account of a node that may speak for others. What it publishes on the topic of
 another node travels in the same way.

@@ -31,7 +31,7 @@ log = structlog.get_logger("proxy")
 
 
 class Denials:
-    """Counts what mosquitto denies, which it neither logs nor, with MQTT 3.1.1, tells the device."""
+    """Counts what mosquitto denies: it does not log that, nor tell a device of MQTT 3.1.1."""
 
     def __init__(self) -> None:
         self._pairs: dict[tuple[str, str], DeniedMessages] = {}

@@ -155,14 +155,12 @@ def _field(data: bytes) -> bytes:
     return struct.pack(">H", len(data)) + data
 
 
-def spliced(
-    data: bytes, begin: int, end: int, edits: Iterable[tuple[int, int, bytes]]
-) -> bytes:
+def spliced(data: bytes, begin: int, end: int, edits: Iterable[tuple[int, int, bytes]]) -> bytes:
     """Return a part of `data` with what stands at some places replaced.
 
     An edit is where it is, how much goes, and what comes instead; edits are in order.
     """
-    parts = []
+    parts: list[bytes] = []
     for at, size, instead in edits:
         parts += (data[begin:at], instead)
         begin = at + size
@@ -307,8 +305,8 @@ class PacketWalker:
     """Follows the packets that come after CONNECT, however they are cut into chunks."""
 
     __slots__ = ("_beginning", "_edits", "_first", "_has_properties", "_left",
-                 "_publish_bytes_max", "_size", "_subscribes", "_topic_at_broker", "asked", "cost", "kept_bytes", "largest_overhead", "said_goodbye",
-                 "unfinished")  # fmt: skip
+                 "_publish_bytes_max", "_size", "_subscribes", "_topic_at_broker", "asked", "cost",
+                 "kept_bytes", "largest_overhead", "said_goodbye", "unfinished")  # fmt: skip
 
     def __init__(
         self,
