@@ -214,7 +214,7 @@ class Movement(Record, frozen=True, kw_only=True, gc=False, tag="movement"):
 
 
 class Measurement(Record, frozen=True, kw_only=True, gc=False, tag="measurement"):
-    """A sensor measured something: one name, one value. Only forms in files make it so far."""
+    """A sensor measured something: one name, one value."""
 
     name: str
     """What was measured; it ends in its unit where the form gives the name."""
@@ -223,9 +223,9 @@ class Measurement(Record, frozen=True, kw_only=True, gc=False, tag="measurement"
     """None for a plain count."""
 
 
-AnyRecord = Detection | Recording | Telemetry | Movement
+AnyRecord = Detection | Recording | Telemetry | Movement | Measurement
 
-KINDS = ("detection", "recording", "telemetry", "movement")
+KINDS = ("detection", "recording", "telemetry", "movement", "measurement")
 
 
 class RecordId(Struct, frozen=True, order=True, gc=False):

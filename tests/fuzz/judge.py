@@ -20,12 +20,14 @@ from echo_ingest.record import (
     DeadLetter,
     Detection,
     Identity,
+    Measurement,
     Message,
     Movement,
     Outcome,
     Recording,
     Rejected,
     Stored,
+    Telemetry,
     kind,
     message_key,
     payload_hash,
@@ -148,7 +150,9 @@ def _judge_bodies(message: Message, record: AnyRecord) -> None:
                     project_echo.check_upload(clip)
                     if record.health is not None:
                         project_echo.heartbeat(record)
-                case telemetry:
-                    project_echo.heartbeat(telemetry)
+                case Telemetry():
+                    project_echo.heartbeat(record)
+                case Measurement():
+                    assert project_echo.needs_no_call(record)
         except project_echo.EventRefused as refused:
             assert is_plain(str(refused)), f"not in plain words: {refused}"

@@ -31,6 +31,7 @@ from echo_ingest.record import (
     Clip,
     Detection,
     Health,
+    Measurement,
     Movement,
     RecordId,
     Recording,
@@ -335,6 +336,8 @@ def summary_of(record: AnyRecord) -> str:
         case Movement(species=species, animal_id=animal_id, animal_place=place):
             animal = f"{_cut(species)} {_cut(animal_id)}"
             return f"{animal} at {place.latitude:.5f}, {place.longitude:.5f}"
+        case Measurement(name=name, value=value, unit=unit):
+            return f"{_cut(name)} {value:g}" + (f" {unit}" if unit else "")
 
 
 def _cut(name: str) -> str:

@@ -12,16 +12,14 @@ from echo_ingest.decode.forms.form import Form, FormError
 from echo_ingest.decode.forms.interpret import DecodedByForm, differ_only_in_time, interpret
 from echo_ingest.decode.forms.interpret import clip_bytes as clip_bytes_of
 from echo_ingest.decode.forms.match import Arrived, Fit, Matcher, fit_of
-from echo_ingest.decode.forms.records import FormRecord
 from echo_ingest.decode.rules import Rules
-from echo_ingest.record import Identity, Ignored, Message, Rejected
+from echo_ingest.record import AnyRecord, Identity, Ignored, Message, Rejected
 
 __all__ = [
     "SHIPPED",
     "DecodedByForm",
     "Form",
     "FormError",
-    "FormRecord",
     "Forms",
     "differ_only_in_time",
 ]
@@ -88,7 +86,7 @@ class Forms:
 
     def decode(
         self, message: Message, rules: Rules
-    ) -> tuple[FormRecord, ...] | Rejected | Ignored | None:
+    ) -> tuple[AnyRecord, ...] | Rejected | Ignored | None:
         """Make the records of a message; None if it is in no form. Never raises."""
         decoded = self.decoded(message, rules, hashed=True)
         return decoded.records if isinstance(decoded, DecodedByForm) else decoded

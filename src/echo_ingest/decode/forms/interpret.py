@@ -10,18 +10,18 @@ from echo_ingest.decode.forms.form import Form
 from echo_ingest.decode.forms.match import Fit
 from echo_ingest.decode.forms.paths import Given, Scope
 from echo_ingest.decode.forms.patterns import PatternBudget
-from echo_ingest.decode.forms.records import RECORDS_MAX, FormRecord, Made, Maker, has_list, items
+from echo_ingest.decode.forms.records import RECORDS_MAX, Made, Maker, has_list, items
 from echo_ingest.decode.rules import Rules
 from echo_ingest.decode.times import EPOCH
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Detection, Identity, Ignored, Message, Rejected
+from echo_ingest.record import AnyRecord, Detection, Identity, Ignored, Message, Rejected
 
 
 class DecodedByForm(Struct, frozen=True):
     """What a form makes of a message."""
 
     form: Form
-    records: tuple[FormRecord, ...]
+    records: tuple[AnyRecord, ...]
     """At least one."""
     identity: Identity
     """Which message it is, as a whole."""
@@ -61,7 +61,7 @@ def differ_only_in_time(one: DecodedByForm, other: DecodedByForm) -> bool:
     return _without_times(one) == _without_times(other)
 
 
-def _without_times(decoded: DecodedByForm) -> list[FormRecord]:
+def _without_times(decoded: DecodedByForm) -> list[AnyRecord]:
     return [
         msgspec.structs.replace(
             record,
@@ -141,6 +141,6 @@ def _without_records(fit: Fit, message: Message) -> Ignored | Rejected:
     )
 
 
-def _only(records: tuple[FormRecord, ...]) -> str | None:
+def _only(records: tuple[AnyRecord, ...]) -> str | None:
     """Return the id of the only record: it is that of its message too."""
     return records[0].message_id if len(records) == 1 else None
