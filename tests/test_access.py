@@ -256,7 +256,7 @@ def test_without_echopub_there_are_only_nodes_with_one_session_each(
     second = Device(harness.mqtt_port, "ridge-07", password, client_id="other", session_seconds=600)
     assert second.has_session
     assert not node.is_connected()
-    assert second.put("iotingestion/ridge-07", STATUS, retain=True) is None
+    assert second.put("iotingestion/ridge-07", STATUS, retain=True) == TAKEN
     # a blocked node leaves no session behind, even if it was not connected
     second.close()
     assert harness.cli("nodes", "disable", "ridge-07").returncode == 0

@@ -15,6 +15,7 @@ from echo_ingest.broker.node_accounts import (
     NodeAccount,
     change_nodes,
     check_name,
+    check_pattern,
     now,
 )
 from echo_ingest.broker.topic_rights import node_filters
@@ -124,7 +125,7 @@ def remove(settings: Settings, name: str) -> None:
 
     def change(nodes: dict[str, NodeAccount]) -> None:
         left = msgspec.structs.replace(
-            _existing(nodes, name), hash=None, disabled=False, login=False
+            _existing(nodes, name), hash=None, disabled=False, login=False, speaks_for=()
         )
         _keep_if_needed(nodes, left)
 
@@ -158,6 +159,20 @@ def set_rules(
 
     change_nodes(settings.nodes_path, change)
     return changed
+
+
+def set_speaks_for(settings: Settings, name: str, patterns: tuple[str, ...]) -> None:
+    """Let a node with credentials of its own speak for others, as their gateway; () for none."""
+    try:
+        for pattern in patterns:
+            check_pattern(pattern)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+
+    def change(nodes: dict[str, NodeAccount]) -> None:
+        nodes[name] = msgspec.structs.replace(_existing(nodes, name), speaks_for=patterns)
+
+    change_nodes(settings.nodes_path, change)
 
 
 def parse_span(text: str) -> float:

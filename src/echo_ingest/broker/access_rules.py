@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from echo_ingest.broker.configuration import PUBLISHER, SERVICE, SUBSCRIBER
 from echo_ingest.broker.node_accounts import NodeAccount
 from echo_ingest.broker.topic_rights import node_filters
-from echo_ingest.settings import ACCOUNTS_PREFIX, LOOPBACK_PREFIX, RECEIPTS_PREFIX, Settings
+from echo_ingest.record import ACCOUNTS
+from echo_ingest.settings import LOOPBACK_PREFIX, RECEIPTS_PREFIX, Settings
 
 
 def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
@@ -19,9 +20,9 @@ def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
     lines = [
         f"user {SUBSCRIBER}",
         *(f"topic read {each}" for each in filters),
-        f"topic read {ACCOUNTS_PREFIX}/#",
+        f"topic read {ACCOUNTS}/#",
         f"user {SERVICE}",
-        f"topic read {ACCOUNTS_PREFIX}/#",
+        f"topic read {ACCOUNTS}/#",
         f"topic readwrite {LOOPBACK_PREFIX}/#",
         "topic read $SYS/broker/#",
     ]
@@ -31,7 +32,7 @@ def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
             f"topic write {RECEIPTS_PREFIX}/#",
             f"user {PUBLISHER}",
             *(f"topic write {each}" for each in filters),
-            f"topic write {ACCOUNTS_PREFIX}/{PUBLISHER}/#",
+            f"topic write {ACCOUNTS}/{PUBLISHER}/#",
             f"topic read {RECEIPTS_PREFIX}/#",
         ]
     else:  # our own tools have no other account to publish with
@@ -45,7 +46,7 @@ def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
             lines += [
                 f"user {node.name}",
                 *(f"topic write {each}" for each in own),
-                f"topic write {ACCOUNTS_PREFIX}/{node.name}/#",
+                f"topic write {ACCOUNTS}/{node.name}/#",
                 f"topic read {RECEIPTS_PREFIX}/{node.name}/#",
             ]
     return "\n".join([*lines, ""])

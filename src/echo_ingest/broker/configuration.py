@@ -22,7 +22,8 @@ from echo_ingest.broker.node_accounts import (
     password_hash,
 )
 from echo_ingest.broker.program import QUEUES_20, QUEUES_21, Version, needs_plugins
-from echo_ingest.settings import ACCOUNTS_PREFIX, PACKET_OVERHEAD_BYTES, Settings
+from echo_ingest.record import ACCOUNTS
+from echo_ingest.settings import PACKET_OVERHEAD_BYTES, Settings
 
 PUBLISHER = "echopub"
 SUBSCRIBER = "echosub"
@@ -135,7 +136,7 @@ def configuration(
 
 def _packet_bytes_max(settings: Settings) -> int:
     """Return how large a packet may be once the proxy has put the account before its topic."""
-    account_bytes = len(f"{ACCOUNTS_PREFIX}/") + NAME_BYTES_MAX + 1
+    account_bytes = len(f"{ACCOUNTS}/") + NAME_BYTES_MAX + 1
     return settings.payload_bytes_max + PACKET_OVERHEAD_BYTES + account_bytes
 
 

@@ -12,11 +12,18 @@ another node travels in the same way.
 from collections.abc import Mapping
 from enum import Enum
 
-from msgspec import Struct
+from msgspec import structs
 
 from echo_ingest.broker.configuration import PUBLISHER, SERVICE, SUBSCRIBER
 from echo_ingest.decode.rules import may_speak_for
-from echo_ingest.settings import ACCOUNTS_PREFIX, LOOPBACK_PREFIX, RECEIPTS_PREFIX
+from echo_ingest.record import ACCOUNTS, Message, published
+from echo_ingest.settings import (
+    LOOPBACK_PREFIX,
+    RECEIPTS_PREFIX,
+    Endpoint,
+    LocalEndpoint,
+    Settings,
+)
 from echo_ingest.settings.topics import matches, node_of, prefixes
 
 RESERVED = (RECEIPTS_PREFIX, LOOPBACK_PREFIX)
@@ -29,18 +36,6 @@ class Verdict(Enum):
     AS_IT_IS = "as it is"
     WITH_ACCOUNT = "with account"
     DENIED = "denied"
-
-
-class Origin(Struct, frozen=True):
-    """Where a message comes from, as its topic at the broker tells."""
-
-    topic: str
-    """The topic on which it was published."""
-    node: str | None
-    account: str | None = None
-    """The account that published it, where the topic does not name a node."""
-    receipts_to: str | None = None
-    """The gateway that spoke for the node, and gets the receipt."""
 
 
 class TopicRights:
@@ -73,16 +68,30 @@ class TopicRights:
         speaks = may_speak_for(self.speaks_for.get(account, ()), node)
         return Verdict.WITH_ACCOUNT if speaks else Verdict.DENIED
 
-    def origin(self, topic: str) -> Origin:
-        """Return where a message comes from that has `topic` at the broker."""
-        if not topic.startswith(f"{ACCOUNTS_PREFIX}/"):
-            return Origin(topic, node_of(topic, self._prefixes))
-        account, _, published = topic[len(ACCOUNTS_PREFIX) + 1 :].partition("/")
-        if any(matches(each, published) for each in self._filters):
-            node = node_of(published, self._prefixes)
+    def arrived(self, message: Message) -> Message:
+        """Return a message as it was published: the broker may have an account before its topic."""
+        account, topic = published(message.topic)
+        if account is None:
+            return message
+        if any(matches(each, topic) for each in self._filters):
+            node = node_of(topic, self._prefixes)
             if node is not None:
-                return Origin(published, node, receipts_to=account)
-        return Origin(published, None if account == PUBLISHER else account, account)
+                return structs.replace(message, topic=topic, node=node, receipts_to=account)
+        node = None if account == PUBLISHER else account
+        return structs.replace(message, topic=topic, node=node, account=account)
+
+    def claims(self, message: Message) -> bool:
+        """Return whether `IOT_TOPIC` has the topic of a message."""
+        return any(matches(each, message.topic) for each in self._filters)
+
+
+def subscriptions(settings: Settings, endpoint: Endpoint | LocalEndpoint) -> tuple[str, ...]:
+    """Return what to subscribe to at a broker: at one of ours, what comes with its account too.
+
+    The account `echo-ingest` is that of a broker of ours on another machine.
+    """
+    is_ours = isinstance(endpoint, LocalEndpoint) or settings.user == SERVICE
+    return (*settings.topic_filters, *([f"{ACCOUNTS}/#"] if is_ours else []))
 
 
 def node_filters(topic_filters: tuple[str, ...], prefixes: tuple[str, ...], name: str) -> list[str]:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.record import ObservationType
+from echo_ingest.record import Message, ObservationType
 
 FIRST_DAY = date(2015, 1, 1)
 _NOT_ANIMALS_BY_KIND: dict[ObservationType, tuple[str, ...]] = {
@@ -107,6 +107,18 @@ class Rules(Struct, frozen=True):
             if kind is None and (name == common_name or name in BEFORE_COMMON_NAME):
                 kind = self.not_animals.get(name)
         return kind or "animal"
+
+    def speaks_for(self, message: Message) -> tuple[str, ...] | None:
+        """Return for whom the sender of a message may speak beside itself; None: for everybody.
+
+        Only an account of a node is bound to its own name. It is the node of what it publishes,
+        except where a gateway spoke for another node: that was decided when it was stored.
+        """
+        if message.account is None:
+            return self.accounts.get(message.node or "")
+        if message.account != message.node:
+            return None
+        return self.accounts.get(message.account, ())
 
     def of(self, node: str | None) -> NodeRules:
         """Return the rules for the messages of `node`."""

@@ -138,7 +138,7 @@ def _record_row(offset: int, key: bytes, digest: bytes, message: Message, kind: 
         message.received_at_ms,
         kind,
         message.node,
-        message.topic,
+        message.full_topic,
         properties_text(message),
     )
     return (*columns, message.payload, checksum(columns), None)
@@ -149,7 +149,7 @@ def _dead_letter_row(digest: bytes, message: Message, rejected: Rejected) -> Row
         digest,
         message.received_at_ms,
         message.node,
-        message.topic,
+        message.full_topic,
         properties_text(message),
         rejected.render(),
     )

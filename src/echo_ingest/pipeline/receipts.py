@@ -44,7 +44,7 @@ def receipt(message: Message, decoded: Identity | Rejected, outcome: Outcome) ->
     known_id = message_id(message) if type(decoded) is Rejected else decoded.message_id
     if message.response_topic is None and known_id is None:
         return None
-    own = f"{RECEIPTS_PREFIX}/{message.node}"
+    own = f"{RECEIPTS_PREFIX}/{message.receipts_to or message.node}"
     topic = own if message.response_topic is None else message.response_topic
     # A device must not make us publish to another node's receipts, or to any other topic.
     if topic != own and not topic.startswith(f"{own}/"):

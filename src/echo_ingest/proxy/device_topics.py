@@ -17,7 +17,7 @@ from echo_ingest.broker.reload import FileState, file_state
 from echo_ingest.broker.topic_rights import TopicRights, Verdict
 from echo_ingest.proxy.activity import shown
 from echo_ingest.proxy.bootstrap import DeniedMessages
-from echo_ingest.settings import ACCOUNTS_PREFIX
+from echo_ingest.record import ACCOUNTS
 
 SHARED = (PUBLISHER, SUBSCRIBER, SERVICE)
 TOPICS_REMEMBERED = 100
@@ -106,7 +106,7 @@ class DeviceTopics:
             verdict = self._rights.verdict(self._account, topic.decode(errors="replace"))
             other = None
             if verdict is Verdict.WITH_ACCOUNT and topic:
-                other = b"%b/%b/%b" % (ACCOUNTS_PREFIX.encode(), self._user, topic)
+                other = b"%b/%b/%b" % (ACCOUNTS.encode(), self._user, topic)
             known = self._known[topic] = verdict, other
         return known
 

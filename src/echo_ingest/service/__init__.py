@@ -179,7 +179,7 @@ async def _serve(
                     tasks.create_task(retain(runtime.journal, settings.retention_days)),
                     tasks.create_task(count_nodes(runtime.journal.path)),
                     tasks.create_task(
-                        follow_node_rules(settings.nodes_path, runtime.decoder.rules.nodes)
+                        follow_node_rules(settings.nodes_path, runtime.decoder.rules)
                     ),
                     tasks.create_task(_check_sockets(settings.bind, processes)),
                 ]

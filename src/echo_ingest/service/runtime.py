@@ -8,6 +8,7 @@ from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
 from echo_ingest.broker.node_rules import decoder_of
+from echo_ingest.broker.topic_rights import TopicRights, subscriptions
 from echo_ingest.formatting import utc
 from echo_ingest.gauges import ServiceGauges
 from echo_ingest.ipc import Answers
@@ -58,7 +59,7 @@ class Runtime:
                 client_id=self._session_name.client_id,
                 login=login,
                 tls_ca_file=settings.tls_ca_file,
-                topic_filters=settings.topic_filters,
+                topic_filters=subscriptions(settings, endpoint),
                 loopback_topic=self.loopback.topic,
                 session_expiry_seconds=settings.session_expiry_seconds,
                 payload_bytes_max=settings.asked_payload_bytes_max,
@@ -88,6 +89,7 @@ class Runtime:
             batch_records_max=settings.batch_records_max,
             linger_seconds=settings.batch_linger_ms / 1000,
             on_stored=self.delivery.wake,
+            arrived=TopicRights(settings.topic_filters).arrived,
         )
 
     # ------------------------------------------------------------------ what the web process asks

@@ -36,7 +36,6 @@ from echo_ingest.settings.loader import ENVIRONMENT_PREFIX, Expected, SettingsEr
 from echo_ingest.settings.secrets import Tokens, load_or_create_secret
 from echo_ingest.settings.site import check_first_day, check_not_animals, check_zone
 from echo_ingest.settings.topics import (
-    ACCOUNTS_PREFIX,
     LOOPBACK_PREFIX,
     RECEIPTS_PREFIX,
     node_of,
@@ -51,7 +50,6 @@ from echo_ingest.settings.urls import (
 )
 
 __all__ = [
-    "ACCOUNTS_PREFIX",
     "LOOPBACK_PREFIX",
     "PACKET_OVERHEAD_BYTES",
     "RECEIPTS_PREFIX",

@@ -1,13 +1,11 @@
 """Topic filters: which topics are ingested, and which node publishes on them."""
 
-from echo_ingest.record import NODE_CHARACTERS_MAX
+from echo_ingest.record import ACCOUNTS, NODE_CHARACTERS_MAX
 
 RECEIPTS_PREFIX = "iotreceipts"
 """Below this topic the service confirms to a device that asked that its message is on disk."""
 LOOPBACK_PREFIX = "iotprobe"
 """Below this topic the service sends messages to itself, for the loopback check."""
-ACCOUNTS_PREFIX = "iotaccounts"
-"""Below this topic, and its account, a message on any other topic travels through our broker."""
 
 FILTER_BYTES_MAX = 65_535  # [MQTT-4.7.3-3]
 
@@ -48,7 +46,7 @@ def effective_filter(text: str) -> str:
         raise ValueError(f"in {text} each + must fill a whole level, and # the whole last level")
     if levels[-1] == "":
         raise ValueError(f"{text} ends with /: type {text.rstrip('/') or 'iotingestion'}/#")
-    for reserved in (RECEIPTS_PREFIX, LOOPBACK_PREFIX, ACCOUNTS_PREFIX):
+    for reserved in (RECEIPTS_PREFIX, LOOPBACK_PREFIX, ACCOUNTS):
         if overlap(effective, f"{reserved}/#"):
             raise ValueError(
                 f"{text} includes {reserved}/, where this service itself publishes: begin with the "

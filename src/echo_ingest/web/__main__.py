@@ -53,7 +53,7 @@ async def _serve(bootstrap: WebBootstrap) -> None:
     async with asyncio.TaskGroup() as tasks, _set_in_the_end(ending):
         until_stopped = [
             tasks.create_task(client.run()),
-            tasks.create_task(follow_node_rules(settings.nodes_path, decoder.rules.nodes)),
+            tasks.create_task(follow_node_rules(settings.nodes_path, decoder.rules)),
         ]
         updating = tasks.create_task(live.run())
         if settings.console_access != "off":

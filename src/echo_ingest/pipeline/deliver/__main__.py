@@ -78,7 +78,7 @@ async def _deliver(
                 beside = [
                     tasks.create_task(_wake(reader, deliveries, stopping)),
                     tasks.create_task(_report(writer, deliveries)),
-                    tasks.create_task(follow_node_rules(settings.nodes_path, decoder.rules.nodes)),
+                    tasks.create_task(follow_node_rules(settings.nodes_path, decoder.rules)),
                 ]
                 await stopping.wait()
                 wake(deliveries)
