@@ -20,6 +20,7 @@ from echo_ingest.record import (
     DeadLetter,
     Detection,
     Identity,
+    Ignored,
     Measurement,
     Message,
     Movement,
@@ -69,7 +70,7 @@ def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
         _judge_receipt(message, verdict, DeadLetter(verdict))
         return REJECTED
     slowly = decoder.identified(message, hashed=False)
-    assert not isinstance(slowly, Rejected), "without the hash it is no record"
+    assert not isinstance(slowly, Rejected | Ignored), "without the hash it is no record"
     assert identified == slowly.identity, "at a glance it is something else"
     _judge_receipt(message, slowly.identity, Stored(1))
     assert kind(verdict) in KINDS

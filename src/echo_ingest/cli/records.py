@@ -35,7 +35,6 @@ from echo_ingest.record import (
     Movement,
     RecordId,
     Recording,
-    Rejected,
     Telemetry,
     kind,
     record_key,
@@ -229,7 +228,7 @@ def clip(
     records = decoder.decode(entry.message)
     audio = decoder.clip_bytes(entry.message, which.index)
     described = None
-    if not isinstance(records, Rejected) and which.index < len(records):
+    if isinstance(records, tuple) and which.index < len(records):
         described = clips.clip_of(records[which.index])
     if audio is None or described is None:
         fail(

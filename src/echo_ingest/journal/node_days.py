@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from echo_ingest.journal.plan import Arrival, Row
 from echo_ingest.journal.receipt_days import DAY_MS
-from echo_ingest.record import Duplicate, Message, Outcome, Stored
+from echo_ingest.record import DeadLetter, Duplicate, Ignored, Message, Outcome, Stored, node_of
 
 HEARD_WITHIN_MS = {"hour": DAY_MS // 24, "day": DAY_MS, "week": 7 * DAY_MS}
 EPOCH = date(1970, 1, 1)
@@ -51,11 +51,15 @@ class NodeDay(Struct, frozen=True):
     discarded: int = 0
 
 
+_PLACES: dict[type[Outcome], int] = {Stored: 1, Duplicate: 2, DeadLetter: 3, Ignored: 7}
+"""Where each outcome is counted in a row, after node and day."""
+
+
 def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tuple[Any, ...]]:
     """Return what a batch adds to `node_day`: a row for each node and day in it."""
     alike: dict[tuple[str | None, int, type[Outcome]], list[int]] = {}
-    for (message, _), outcome in zip(arrivals, outcomes, strict=True):
-        group = message.node, message.received_at_ms, type(outcome)
+    for (message, decoded), outcome in zip(arrivals, outcomes, strict=True):
+        group = node_of(message, decoded), message.received_at_ms, type(outcome)
         counts = alike.get(group)
         if counts is None:
             counts = alike[group] = [0, 0]
@@ -66,21 +70,28 @@ def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tupl
         day = node or "", heard_at_ms // DAY_MS
         sum_ = sums.setdefault(day, [0, 0, 0, 0, 0, heard_at_ms, heard_at_ms, 0, 0, 0])
         sum_[0] += count
-        sum_[1 if of_type is Stored else 2 if of_type is Duplicate else 3] += count
+        sum_[_PLACES[of_type]] += count
         sum_[4] += size_bytes
         sum_[5] = min(sum_[5], heard_at_ms)
         sum_[6] = max(sum_[6], heard_at_ms)
     return [(*node_day, *sum_) for node_day, sum_ in sums.items()]
 
 
-def replayed(message: Message, outcome: Outcome) -> Row:
-    """Return what changes in `node_day` when a dead letter is stored, or is a duplicate, now."""
-    heard_at_ms = message.received_at_ms
-    stored = isinstance(outcome, Stored)
-    return (
-        *(message.node or "", heard_at_ms // DAY_MS),
-        *(0, int(stored), int(not stored), -1, 0, heard_at_ms, heard_at_ms, 0, 0, 0),
-    )
+def replayed(message: Message, decoded: object, outcome: Outcome) -> list[Row]:
+    """Return what changes in `node_day` when a dead letter becomes something else now.
+
+    Its form may know another node than its topic named: then it counts as received from that one.
+    """
+    heard_at_ms, size_bytes = message.received_at_ms, len(message.payload)
+    day, heard = heard_at_ms // DAY_MS, (heard_at_ms, heard_at_ms)
+    before, after = message.node or "", node_of(message, decoded) or ""
+    moved = int(before != after)
+    counts = [moved, 0, 0, 0, moved * size_bytes, *heard, 0, 0, 0]
+    counts[_PLACES[type(outcome)]] += 1
+    return [
+        (before, day, -moved, 0, 0, -1, -moved * size_bytes, *heard, 0, 0, 0),
+        (after, day, *counts),
+    ]
 
 
 class NodeContact(Struct, frozen=True):

@@ -14,7 +14,7 @@ from echo_ingest.decode.forms.records import RECORDS_MAX, Made, Maker, has_list,
 from echo_ingest.decode.rules import Rules
 from echo_ingest.decode.times import EPOCH
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import AnyRecord, Detection, Identity, Ignored, Message, Rejected
+from echo_ingest.record import AnyRecord, Detection, Identity, Ignored, Message, Rejected, kinds
 
 
 class DecodedByForm(Struct, frozen=True):
@@ -43,12 +43,14 @@ def interpret(
     records = tuple(each.record for each in made)
     first = records[0]
     identity = Identity(
-        kind=str(type(first).__struct_config__.tag),
+        kind=kinds(records),
         seconds=next((each.seconds for each in made if each.seconds), 0),
         message_id=message_id or _only(records),
         sensor_id=None if form.is_unique_in_form else first.sensor_id or first.node,
         has_audio=any(getattr(record, "clip", None) is not None for record in records),
         scope=form.name if form.is_unique_in_form and message_id is not None else None,
+        form=form.pinned,
+        node=first.node if len({record.node for record in records}) == 1 else None,
     )
     return DecodedByForm(form, records, identity)
 
@@ -57,6 +59,7 @@ def differ_only_in_time(one: DecodedByForm, other: DecodedByForm) -> bool:
     """Return whether two messages under the same id say the same, but for the times they give.
 
     What no field reads does not count: each gateway adds its own to a frame that it has heard.
+    Where an id is unique in its form, neither does the node: it may be that of the gateway.
     """
     return _without_times(one) == _without_times(other)
 
@@ -69,6 +72,7 @@ def _without_times(decoded: DecodedByForm) -> list[AnyRecord]:
             time_source="device",
             time_problem=None,
             device_time=None,
+            node=None if decoded.form.is_unique_in_form else record.node,
             **({"ends_at": None} if isinstance(record, Detection) else {}),
         )
         for record in decoded.records
