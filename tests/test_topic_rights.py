@@ -1,10 +1,12 @@
 """Where accounts may publish: the proxy's rules and mosquitto's access file are the same ones."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from echo_ingest.broker.access_rules import access_rules
 from echo_ingest.broker.node_accounts import NodeAccount
@@ -135,8 +137,8 @@ def test_only_an_account_of_a_node_is_bound_to_its_name() -> None:
 
 
 def test_a_broker_elsewhere_is_asked_for_its_own_topics_alone() -> None:
-    ours, elsewhere = LocalEndpoint("/x"), parse_endpoint("mqtt://broker.example:1883")
+    ours, elsewhere = LocalEndpoint(Path("/x")), parse_endpoint("mqtt://broker.example:1883")
     assert subscriptions(SETTINGS, ours) == (*SETTINGS.topic_filters, "iotaccounts/#")
     assert subscriptions(SETTINGS, elsewhere) == SETTINGS.topic_filters
-    service = Settings(user="echo-ingest", password="x" * 20, endpoint=str(elsewhere))
+    service = Settings(user="echo-ingest", password=SecretStr("x" * 20), endpoint=str(elsewhere))
     assert subscriptions(service, elsewhere)[-1] == "iotaccounts/#"

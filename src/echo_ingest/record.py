@@ -296,6 +296,14 @@ class Ignored(Struct, frozen=True, gc=False):
     """The form that says so."""
 
 
+@final
+class Unclaimed(Struct, frozen=True, gc=False):
+    """A message on a topic that neither `IOT_TOPIC`, nor a form, nor a person has claimed.
+
+    It is an outcome too: the message is counted, and kept for a while.
+    """
+
+
 class Stored(Struct, frozen=True, gc=False):
     """Outcome of a message: it is a record of the journal now."""
 
@@ -315,7 +323,7 @@ class DeadLetter(Struct, frozen=True, gc=False):
     rejected: Rejected
 
 
-Outcome = Stored | Duplicate | DeadLetter | Ignored
+Outcome = Stored | Duplicate | DeadLetter | Ignored | Unclaimed
 """What became of a message, as the journal has it on disk."""
 
 

@@ -220,7 +220,7 @@ def change_nodes(path: Path, change: Callable[[dict[str, NodeAccount]], None]) -
         )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path.parent):
+        with locked(path.parent):
             nodes = {node.name: node for node in _read(path)}
             change(nodes)
             if len(nodes) > NODES_MAX:
@@ -236,7 +236,7 @@ def change_nodes(path: Path, change: Callable[[dict[str, NodeAccount]], None]) -
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep out all other changes in `folder` that take this lock.
 
     Where other users can read the folder, they can hold the lock: nobody waits for ever.

@@ -11,6 +11,7 @@ from echo_ingest import metrics
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Appended, Arrival, Journal, JournalFull, JournalGone
 from echo_ingest.mqtt import Session
+from echo_ingest.pipeline.claims import Claims
 from echo_ingest.pipeline.receipts import receipt
 from echo_ingest.record import Message
 
@@ -28,7 +29,7 @@ class Ingest:
         self,
         session: Session,
         journal: Journal,
-        decoder: Decoder,
+        decoder: Decoder | Claims,
         *,
         batch_records_max: int,
         linger_seconds: float,
@@ -125,5 +126,6 @@ def _count(appended: Appended, size_bytes: int, took_seconds: float) -> None:
     metrics.OUTCOMES.labels("duplicate").inc(appended.duplicates)
     metrics.OUTCOMES.labels("dead letter").inc(appended.dead_letters)
     metrics.OUTCOMES.labels("ignored").inc(appended.ignored)
+    metrics.OUTCOMES.labels("unclaimed").inc(appended.unclaimed)
     metrics.COMMIT_SECONDS.observe(took_seconds)
     metrics.BATCH_MESSAGES.observe(len(appended.outcomes))

@@ -17,6 +17,7 @@ from echo_ingest.journal.recovery.salvage import report_of
 from echo_ingest.monitoring.broker_stats import BrokerStats
 from echo_ingest.monitoring.loopback import LoopbackCheck
 from echo_ingest.mqtt import Session, SessionOptions
+from echo_ingest.pipeline.claims import Claims
 from echo_ingest.pipeline.ingest import Ingest
 from echo_ingest.record import remembered
 from echo_ingest.service.delivery_process import DeliveryProcess
@@ -82,14 +83,15 @@ class Runtime:
         for name in self.delivery.names:
             journal.add_sink(name)  # before retention runs: what a new sink needs must stay
         self.decoder = decoder_of(settings)
+        self.claims = Claims(TopicRights(settings.topic_filters), self.decoder)
         self.ingest = Ingest(
             self.session,
             journal,
-            self.decoder,
+            self.claims,
             batch_records_max=settings.batch_records_max,
             linger_seconds=settings.batch_linger_ms / 1000,
             on_stored=self.delivery.wake,
-            arrived=TopicRights(settings.topic_filters).arrived,
+            arrived=self.claims.arrived,
         )
 
     # ------------------------------------------------------------------ what the web process asks
