@@ -86,7 +86,7 @@ from echo_ingest.journal.plan import AppendPlan, Arrival, Known, Row, StoredKey,
 from echo_ingest.journal.receipt_days import LastDay
 from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
-from echo_ingest.journal.unclaimed import (
+from echo_ingest.journal.unclaimed_topics import (
     UnclaimedEntry,
     UnclaimedSpace,
     entries_after,

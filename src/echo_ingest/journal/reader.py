@@ -45,7 +45,7 @@ from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.journal.recovery.detect import check_pages, check_schema, noted, noting
 from echo_ingest.journal.selection import LATEST, Bindings, Selection, where_of
 from echo_ingest.journal.snapshot import at_one_moment
-from echo_ingest.journal.unclaimed import UnclaimedEntry, UnclaimedTopic, newest_of, topics
+from echo_ingest.journal.unclaimed_topics import UnclaimedEntry, UnclaimedTopic, newest_of, topics
 
 __all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "ReceivedAhead", "Selection"]
 

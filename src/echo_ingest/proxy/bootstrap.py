@@ -9,6 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from echo_ingest.gauges import DeniedMessages
+
 REPORT_SECONDS = 0.5
 
 
@@ -29,15 +31,6 @@ class DeviceListener(Struct, frozen=True):
     port: int
     protocol: Literal["mqtt", "websockets"]
     tls: TlsFiles | None = None
-
-
-class DeniedMessages(Struct):
-    """Messages of an account on a topic where it may not publish."""
-
-    account: str
-    topic: str
-    messages: int = 0
-    last_at_ms: int = 0
 
 
 class ProxyBootstrap(Struct, frozen=True):

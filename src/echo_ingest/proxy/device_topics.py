@@ -15,8 +15,8 @@ from echo_ingest.broker import PUBLISHER, SERVICE, SUBSCRIBER
 from echo_ingest.broker.node_accounts import NodesUnusable, read_rights
 from echo_ingest.broker.reload import FileState, file_state
 from echo_ingest.broker.topic_rights import TopicRights, Verdict
+from echo_ingest.gauges import DeniedMessages
 from echo_ingest.proxy.activity import shown
-from echo_ingest.proxy.bootstrap import DeniedMessages
 from echo_ingest.record import ACCOUNTS
 
 SHARED = (PUBLISHER, SUBSCRIBER, SERVICE)

@@ -24,13 +24,13 @@ from echo_ingest.broker import (
     session_name,
 )
 from echo_ingest.broker.sockets import listen
+from echo_ingest.gauges import DeniedMessages
 from echo_ingest.ipc import LINE_BYTES_MAX, next_line
 from echo_ingest.process.log import log_level
 from echo_ingest.process.memory import memory_bytes
 from echo_ingest.process.orphans import running_child
 from echo_ingest.process.shutdown import cancel
 from echo_ingest.proxy.bootstrap import (
-    DeniedMessages,
     DeviceListener,
     ProxyBootstrap,
     ProxyReport,

@@ -163,6 +163,7 @@ class Runtime:
             room_bytes=self.journal.room_bytes(),
             broker_clients=None if clients is None else int(clients),
             broker_dropped=None if dropped is None else int(dropped),
+            denied=() if self.proxy is None else self.proxy.denied,
         )
 
     def metrics(self) -> str:

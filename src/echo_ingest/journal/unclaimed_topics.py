@@ -47,7 +47,7 @@ UPSERT_TOPIC = """
 Row = tuple[Any, ...]
 
 
-class UnclaimedTopic(Struct, frozen=True):
+class UnclaimedTopic(Struct, frozen=True, kw_only=True):
     """A topic that nothing has claimed."""
 
     topic: str
@@ -196,13 +196,23 @@ def topics(db: apsw.Connection) -> list[UnclaimedTopic]:
         )
     }
     listed = []
-    for topic, *figures in db.execute(
+    for topic, messages, size_bytes, first_at_ms, last_at_ms in db.execute(
         "SELECT topic, messages, bytes, first_at_ms, last_at_ms FROM unclaimed_topic"
         " ORDER BY messages DESC, topic"
     ):
         count, accounts = kept.get(topic, (0, None))
         names = tuple(sorted(accounts.split(",")))[:5] if accounts else ()
-        listed.append(UnclaimedTopic(topic, *figures, count, names))
+        listed.append(
+            UnclaimedTopic(
+                topic=topic,
+                messages=messages,
+                bytes=size_bytes,
+                first_at_ms=first_at_ms,
+                last_at_ms=last_at_ms,
+                kept=count,
+                accounts=names,
+            )
+        )
     return listed
 
 
