@@ -4,34 +4,18 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 import structlog
 
 from echo_ingest.broker.node_accounts import NodesUnusable, read_node_rules, read_rights
 from echo_ingest.broker.reload import FileState, file_state
-from echo_ingest.decode import Decoder, Rules
-from echo_ingest.decode.rules import NOT_ANIMALS
-from echo_ingest.settings import Settings
-from echo_ingest.settings.site import parse_not_animals
+from echo_ingest.decode import Rules
 
 POLL_SECONDS = 1.0
 
 T = TypeVar("T")
 
 log = structlog.get_logger("broker")
-
-
-def decoder_of(settings: Settings) -> Decoder:
-    """Return a decoder for this site and its nodes. Raises `NodesUnusable`."""
-    rules = Rules(
-        zone=None if settings.zone is None else ZoneInfo(settings.zone),
-        first_day=settings.first_day,
-        not_animals={**NOT_ANIMALS, **parse_not_animals(settings.not_animals)},
-        nodes=read_node_rules(settings.nodes_path),
-        accounts=read_rights(settings.nodes_path),
-    )
-    return Decoder(settings.payload_bytes_max, rules)
 
 
 async def follow_node_rules(path: Path, rules: Rules, poll_seconds: float = POLL_SECONDS) -> None:
