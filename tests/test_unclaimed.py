@@ -209,9 +209,9 @@ def test_what_is_kept_has_a_limit_and_a_loud_topic_pays_for_itself(
 
 def test_it_is_kept_for_a_month(journal: Journal) -> None:
     append(journal, claims(), message("old"), message("new", at_ms=MS + 2 * DAY_MS))
-    journal.trim_unclaimed(MS + 29 * DAY_MS)
+    journal.forget_unclaimed(now_ms=MS + 29 * DAY_MS)
     assert set(listed(journal)) == {"old", "new"}
-    journal.trim_unclaimed(MS + 31 * DAY_MS)
+    journal.forget_unclaimed(now_ms=MS + 31 * DAY_MS)
     assert set(listed(journal)) == {"new"}
     assert figures(journal) == {"received": 2, "unclaimed": 2}
 

@@ -58,7 +58,7 @@ from typing import Any
 import apsw
 from msgspec import Struct, structs
 
-from echo_ingest.journal import cursors, pinned_forms, receipt_days
+from echo_ingest.journal import cursors, discarding, pinned_forms, receipt_days, unclaimed_topics
 from echo_ingest.journal.attempts import Attempt, note_attempt, read_attempt
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
@@ -80,29 +80,22 @@ from echo_ingest.journal.journal_file import (
 from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.migration import migrate
-from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
+from echo_ingest.journal.moves import note_moved
+from echo_ingest.journal.node_days import UPSERT_NODE_DAY, tally
 from echo_ingest.journal.open_files import JournalGone, OpenFiles
 from echo_ingest.journal.plan import AppendPlan, Arrival, Known, Row, StoredKey, plan
 from echo_ingest.journal.receipt_days import LastDay
 from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
-from echo_ingest.journal.unclaimed_topics import (
-    UnclaimedEntry,
-    UnclaimedSpace,
-    entries_after,
-    forget,
-    note_claimed,
-    remove_old,
-)
+from echo_ingest.journal.unclaimed_topics import UnclaimedEntry
 from echo_ingest.record import (
     DeadLetter,
-    Duplicate,
     Identity,
     Ignored,
     Message,
     Outcome,
     Rejected,
-    Stored,
+    Unclaimed,
     key_with_time,
 )
 
@@ -177,7 +170,7 @@ class Journal:
         self._day = receipt_days.last_day(self._db)
         self._day_looked_at = self._day.id
         self._files = OpenFiles(path, self._db)
-        self._unclaimed = UnclaimedSpace()
+        self._unclaimed = unclaimed_topics.UnclaimedSpace()
 
     def close(self) -> None:
         """Write the WAL back into the file and close it."""
@@ -452,6 +445,23 @@ class Journal:
             self._has_keys_with_time = self._holds_keys_with_time()
         return len(offsets)
 
+    def discard_old_dead_letters(
+        self, received_before_ms: int, letters_max: int = 10_000, *, days: int, now_ms: int
+    ) -> int:
+        """Remove old dead letters, and return how many; it is repeated until that is 0.
+
+        As for `trim`, the clock and the days that were seen to pass must both say so.
+        """
+        since = receipt_days.passed_row(self._db, days)
+        if since is None:
+            return 0
+        bindings = {
+            **{"most": letters_max, "before": received_before_ms, "now": now_ms},
+            **{"day_ms": receipt_days.DAY_MS, "since": since},
+        }
+        rows: list[Any] = self._db.execute(discarding.OLDEST, bindings).fetchall()
+        return self.discard_dead_letters([number for (number,) in rows], now_ms) if rows else 0
+
     # ------------------------------------------------------------------ what a person decides
 
     def request_replay(self, sink: str, offsets: Sequence[int]) -> int:
@@ -506,43 +516,33 @@ class Journal:
                 self._db.execute("DELETE FROM dead_letter WHERE id = ?", (dead_letter,))
                 if self._db.changes() == 0:
                     raise KeyError(dead_letter)
-                self._db.execute(
-                    "UPDATE ledger SET dead_letters = dead_letters - 1,"
-                    " stored = stored + ?, duplicates = duplicates + ?, ignored = ignored + ?",
-                    [isinstance(outcome, each) for each in (Stored, Duplicate, Ignored)],
-                )
-                self._db.executemany(UPSERT_IGNORED_DAY, ignored_days([arrival]))
-                self._db.executemany(REPLAY_NODE_DAY, replayed(message, decoded, outcome))
+                note_moved(self._db, arrival, DeadLetter, outcome)
         return outcome
 
-    # ------------------------------------------------------------------ what nothing has claimed
+    def discard_dead_letters(self, numbers: Sequence[int], now_ms: int) -> int:
+        """Remove dead letters for good, and return how many of these ids there were."""
+        with self._writing():
+            return discarding.discard(self._db, numbers, now_ms)
 
     def unclaimed(self, after: int, messages_max: int) -> list[UnclaimedEntry]:
         """Return messages that nothing had claimed, with ids above `after`."""
-        return entries_after(self._db, after, messages_max)
+        return unclaimed_topics.entries_after(self._db, after, messages_max)
 
     def claim(self, entry: UnclaimedEntry, decoded: Identity | Rejected | Ignored) -> Outcome:
-        """Make of a message that nothing had claimed what it is now; return the outcome.
-
-        In the ledger it was unclaimed, and is something else now. Raises `KeyError` if it is not
-        there any more.
-        """
+        """Make what it is now of a message that was unclaimed; `KeyError` if it is gone."""
         self._room.require(self.used_bytes())
         with self._writing():
-            planned = self._insert_records([(entry.message, decoded)])
+            arrival: Arrival = (entry.message, decoded)
+            planned = self._insert_records([arrival])
             self._insert_many(INSERT_DEAD_LETTER, planned.dead_letters)
-            note_claimed(self._db, entry, decoded, planned.outcomes[0])
+            unclaimed_topics.remove(self._db, entry)
+            note_moved(self._db, arrival, Unclaimed, planned.outcomes[0])
         return planned.outcomes[0]
 
-    def forget_unclaimed(self, topics: Iterable[str]) -> int:
-        """Remove topics that nothing has claimed; return how many messages were kept of them."""
+    def forget_unclaimed(self, topics: Iterable[str] = (), *, now_ms: int = 0) -> int:
+        """Remove unclaimed topics, and by `now_ms` what is too old; return how many messages."""
         with self._writing():
-            return forget(self._db, topics)
-
-    def trim_unclaimed(self, now_ms: int) -> int:
-        """Remove what nothing has claimed for too long; return how much."""
-        with self._writing():
-            return remove_old(self._db, now_ms)
+            return unclaimed_topics.forget(self._db, topics, now_ms)
 
     def sessions(self) -> list[str]:
         """Return the names under which broker sessions are remembered."""

@@ -12,20 +12,8 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.journal.entries import checksum, properties_of, properties_text
-from echo_ingest.journal.ignored_days import UPSERT_IGNORED_DAY, ignored_days
-from echo_ingest.journal.node_days import REPLAY_NODE_DAY, replayed
 from echo_ingest.journal.receipt_days import DAY_MS
-from echo_ingest.record import (
-    DeadLetter,
-    Duplicate,
-    Identity,
-    Ignored,
-    Message,
-    Outcome,
-    Rejected,
-    Stored,
-    Unclaimed,
-)
+from echo_ingest.record import Message
 
 BYTES_MAX = 64 * 1024 * 1024
 """Of the payloads that are kept."""
@@ -140,8 +128,8 @@ def _row(message: Message) -> Row:
     return (*columns, checksum(columns))
 
 
-def remove_old(db: apsw.Connection, now_ms: int) -> int:
-    """Remove what has been kept for too long, and topics that are silent; return how much."""
+def _remove_old(db: apsw.Connection, now_ms: int) -> int:
+    """Remove what has been kept for too long, and topics that are silent since."""
     before_ms, removed = now_ms - DAYS_MAX * DAY_MS, 0
     # The oldest come first, unless a clock was set back: so there is no need to look at all.
     while (
@@ -152,7 +140,7 @@ def remove_old(db: apsw.Connection, now_ms: int) -> int:
         db.execute("DELETE FROM unclaimed_message WHERE id = ?", (oldest[0],))
         removed += 1
     db.execute("DELETE FROM unclaimed_topic WHERE last_at_ms < ?", (before_ms,))
-    return removed + db.changes()
+    return removed
 
 
 def entries_after(db: apsw.Connection, after: int, messages_max: int) -> list[UnclaimedEntry]:
@@ -216,9 +204,9 @@ def topics(db: apsw.Connection) -> list[UnclaimedTopic]:
     return listed
 
 
-def forget(db: apsw.Connection, chosen: Iterable[str]) -> int:
-    """Remove topics, and what is kept of them; return how many messages that were."""
-    removed = 0
+def forget(db: apsw.Connection, chosen: Iterable[str], now_ms: int) -> int:
+    """Remove topics with what is kept of them, and what is too old; return how many messages."""
+    removed = _remove_old(db, now_ms)
     for topic in chosen:
         db.execute("DELETE FROM unclaimed_message WHERE topic = ?", (topic,))
         removed += db.changes()
@@ -226,29 +214,16 @@ def forget(db: apsw.Connection, chosen: Iterable[str]) -> int:
     return removed
 
 
-def note_claimed(
-    db: apsw.Connection,
-    entry: UnclaimedEntry,
-    decoded: Identity | Rejected | Ignored,
-    outcome: Outcome,
-) -> None:
-    """Remove a message that is something else now; its topic goes with its last message.
+def remove(db: apsw.Connection, entry: UnclaimedEntry) -> None:
+    """Remove a message that is claimed now; its topic goes with the last one.
 
     Raises `KeyError` if it is not there.
     """
-    topic = entry.message.topic
     db.execute("DELETE FROM unclaimed_message WHERE id = ?", (entry.id,))
     if db.changes() == 0:
         raise KeyError(entry.id)
     db.execute(
-        "UPDATE ledger SET unclaimed = unclaimed - 1, stored = stored + ?,"
-        " duplicates = duplicates + ?, dead_letters = dead_letters + ?, ignored = ignored + ?",
-        [isinstance(outcome, each) for each in (Stored, Duplicate, DeadLetter, Ignored)],
-    )
-    db.executemany(UPSERT_IGNORED_DAY, ignored_days([(entry.message, decoded)]))
-    db.executemany(REPLAY_NODE_DAY, replayed(entry.message, decoded, outcome, was=Unclaimed))
-    db.execute(
         "DELETE FROM unclaimed_topic WHERE topic = ?1"
         " AND NOT EXISTS (SELECT 1 FROM unclaimed_message WHERE topic = ?1)",
-        (topic,),
+        (entry.message.topic,),
     )
