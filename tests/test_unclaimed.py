@@ -96,6 +96,7 @@ PREDICTION = msgspec.json.encode(
         ("homeassistant/x/config", b"", Ignored),
         ("iot/data/test", PREDICTION, Identity),
         ("anything", b'{"status": "online"}', Unclaimed),
+        ("anything", b'{"status": "online", "nodeId": "a"}', Identity),
         ("anything", b'{"x": 1}', Unclaimed),
         ("anything", b"online", Unclaimed),
         ("iotingestion", b"online", Rejected),

@@ -2,7 +2,8 @@
 
 The topics of `IOT_TOPIC` are claimed, and those that a person has taken in. On any other topic a
 message is claimed by the form in a file that it is in, or by a form of our own that nothing else
-looks like: not by a report of a device's state, since `{"status":"online"}` may be about anything.
+looks like: not by a report of a device's state that names no device, since `{"status":"online"}`
+may be about anything.
 """
 
 import asyncio
@@ -46,8 +47,8 @@ class Claims:
         if message.account is None or type(decoded) is Ignored or self._is_taken(message):
             return decoded
         if type(decoded) is Identity:
-            is_clear = decoded.form is not None or decoded.kind != STATE
-            return decoded if is_clear else Unclaimed()
+            is_clear = decoded.kind != STATE or decoded.sensor_id is not None
+            return decoded if is_clear or decoded.form is not None else Unclaimed()
         forms = self._decoder.forms
         if forms is not None and not message.properties_cut and forms.fit(message) is not None:
             return decoded
