@@ -153,17 +153,21 @@ def test_strangers_are_refused_at_each_port(site: Site) -> None:
                 device.close()
 
 
-def test_a_node_writes_below_its_own_topic_and_nowhere_else(site: Site) -> None:
+def test_a_node_writes_below_its_own_topic_and_for_no_other_node(site: Site) -> None:
     bad, before = site.login("bad"), site.stored()
-    elsewhere = ("iotingestion/good", "iotingestion/bad2", "iotingestion", "iotingestion/badly/x",
-                 "iotingestion/Bad", "/iotingestion/bad", "iotreceipts/bad", "iotreceipts/good",
-                 "iotprobe/echo-ingest", "bad", "$SYS/broker/uptime", "$CONTROL/broker/v1",
+    elsewhere = ("iotingestion/good", "iotingestion/bad2", "iotingestion/badly/x",
+                 "iotingestion/Bad", "iotreceipts/bad", "iotreceipts/good",
+                 "iotprobe/echo-ingest", "$SYS/broker/uptime", "$CONTROL/broker/v1",
                  "$CONTROL/dynamic-security/v1")  # fmt: skip
     for topic in elsewhere:
         assert bad.put(topic, site.status()) == DENIED, topic
-    for topic in ("iotingestion/bad", "iotingestion/bad/deep/down"):
+    for topic in ("iotingestion/bad", "iotingestion/bad/deep/down", "iotingestion"):
         assert bad.put(topic, site.status()) == TAKEN
-    eventually(lambda: site.stored() == before + 2)
+    for topic in ("/iotingestion/good", "good", "iotaccounts/good/iotingestion/good"):
+        assert bad.put(topic, b"of its own choice") == TAKEN
+    eventually(lambda: site.stored() == before + 3)
+    records = site.http("/api/records?limit=3")[1]["records"]
+    assert {each["node"] for each in records} == {"bad"}
 
 
 def test_a_node_reads_its_own_receipts_and_nothing_else(site: Site) -> None:

@@ -57,7 +57,7 @@ from typing import Any
 import apsw
 from msgspec import Struct, structs
 
-from echo_ingest.journal import cursors, discarding, pinned_forms, receipt_days
+from echo_ingest.journal import cursors, discarding, pinned_forms, receipt_days, unclaimed_topics
 from echo_ingest.journal.attempts import Attempt, note_attempt, read_attempt
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
@@ -85,20 +85,22 @@ from echo_ingest.journal.ledger import (
 )
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.migration import migrate
-from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
+from echo_ingest.journal.moves import note_moved
+from echo_ingest.journal.node_days import UPSERT_NODE_DAY, tally
 from echo_ingest.journal.open_files import JournalGone, OpenFiles
 from echo_ingest.journal.plan import AppendPlan, Arrival, Known, Row, StoredKey, plan
 from echo_ingest.journal.receipt_days import LastDay
 from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
+from echo_ingest.journal.unclaimed_topics import UnclaimedEntry
 from echo_ingest.record import (
     DeadLetter,
-    Duplicate,
     Identity,
     Ignored,
     Message,
     Outcome,
-    Stored,
+    Rejected,
+    Unclaimed,
     key_with_time,
 )
 
@@ -127,6 +129,7 @@ class Appended(Struct, frozen=True):
     duplicates: int
     dead_letters: int
     ignored: int = 0
+    unclaimed: int = 0
 
 
 INSERT_RECORD = """
@@ -172,6 +175,7 @@ class Journal:
         self._day = receipt_days.last_day(self._db)
         self._day_looked_at = self._day.id
         self._files = OpenFiles(path, self._db)
+        self._unclaimed = unclaimed_topics.UnclaimedSpace()
 
     def close(self) -> None:
         """Write the WAL back into the file and close it."""
@@ -201,7 +205,14 @@ class Journal:
         self._unacknowledged += planned.opened
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
         ignored = planned.ignored.total()
-        return Appended(planned.outcomes, stored, planned.duplicates, dead_letters, ignored)
+        return Appended(
+            planned.outcomes,
+            stored,
+            planned.duplicates,
+            dead_letters,
+            ignored,
+            len(planned.unclaimed),
+        )
 
     def acknowledged(self) -> None:
         """Note that all that was appended has been acknowledged.
@@ -219,7 +230,7 @@ class Journal:
         self._db.execute(
             "UPDATE ledger SET received = received + ?, stored = stored + ?,"
             " duplicates = duplicates + ?, dead_letters = dead_letters + ?, ignored = ignored + ?,"
-            " acknowledged_offset = ?, acknowledged_dead_letter = ?"
+            " unclaimed = unclaimed + ?, acknowledged_offset = ?, acknowledged_dead_letter = ?"
             " WHERE stored + ? = (SELECT coalesce(max(offset), 0) FROM record)",
             (
                 len(arrivals),
@@ -227,6 +238,7 @@ class Journal:
                 planned.duplicates,
                 dead_letters,
                 planned.ignored.total(),
+                len(planned.unclaimed),
                 *self._acknowledged,
                 stored,
             ),
@@ -237,6 +249,8 @@ class Journal:
         self._db.executemany(UPSERT_NODE_DAY, node_days)
         if planned.ignored:
             self._db.executemany(UPSERT_IGNORED_DAY, ignored_days(arrivals))
+        if planned.unclaimed:
+            self._unclaimed.insert(self._db, planned.unclaimed)
         days = dict.fromkeys(day for _, day, *_ in node_days)
         return planned, receipt_days.note(self._db, self._day, days, planned.first_offset - 1)
 
@@ -479,19 +493,33 @@ class Journal:
                 self._db.execute("DELETE FROM dead_letter WHERE id = ?", (dead_letter,))
                 if self._db.changes() == 0:
                     raise KeyError(dead_letter)
-                self._db.execute(
-                    "UPDATE ledger SET dead_letters = dead_letters - 1,"
-                    " stored = stored + ?, duplicates = duplicates + ?, ignored = ignored + ?",
-                    [isinstance(outcome, each) for each in (Stored, Duplicate, Ignored)],
-                )
-                self._db.executemany(UPSERT_IGNORED_DAY, ignored_days([arrival]))
-                self._db.executemany(REPLAY_NODE_DAY, replayed(message, decoded, outcome))
+                note_moved(self._db, arrival, DeadLetter, outcome)
         return outcome
 
     def discard_dead_letters(self, numbers: Sequence[int], now_ms: int) -> int:
         """Remove dead letters for good, and return how many of these ids there were."""
         with self._writing():
             return discarding.discard(self._db, numbers, now_ms)
+
+    def unclaimed(self, after: int, messages_max: int) -> list[UnclaimedEntry]:
+        """Return messages that nothing had claimed, with ids above `after`."""
+        return unclaimed_topics.entries_after(self._db, after, messages_max)
+
+    def claim(self, entry: UnclaimedEntry, decoded: Identity | Rejected | Ignored) -> Outcome:
+        """Make what it is now of a message that was unclaimed; `KeyError` if it is gone."""
+        self._room.require(self.used_bytes())
+        with self._writing():
+            arrival: Arrival = (entry.message, decoded)
+            planned = self._insert_records([arrival])
+            self._insert_many(INSERT_DEAD_LETTER, planned.dead_letters)
+            unclaimed_topics.remove(self._db, entry)
+            note_moved(self._db, arrival, Unclaimed, planned.outcomes[0])
+        return planned.outcomes[0]
+
+    def forget_unclaimed(self, topics: Iterable[str] = (), *, now_ms: int = 0) -> int:
+        """Remove unclaimed topics, and by `now_ms` what is too old; return how many messages."""
+        with self._writing():
+            return unclaimed_topics.forget(self._db, topics, now_ms)
 
     def sessions(self) -> list[str]:
         """Return the names under which broker sessions are remembered."""

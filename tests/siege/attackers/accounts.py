@@ -393,7 +393,7 @@ async def sessions_left(attacker: Attacker) -> None:
 
 
 async def retained_messages(attacker: Attacker) -> None:
-    """Have the broker keep messages for ever; each bout replaces those before."""
+    """Ask the broker to keep messages for ever; each bout replaces those before."""
     link = await attacker.login()
     deep = "/" * 190
 
