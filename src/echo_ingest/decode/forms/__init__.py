@@ -36,11 +36,18 @@ FILE_NAME = f"form{SUFFIX}"
 class Forms:
     """All forms of an installation. It holds no state: the same message gives the same answer."""
 
-    def __init__(self, forms: Iterable[Form], errors: Mapping[str, tuple[FormError, ...]]) -> None:
+    def __init__(
+        self,
+        forms: Iterable[Form],
+        errors: Mapping[str, tuple[FormError, ...]],
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         """Take the forms in the order in which they are tried, and what is wrong with others."""
         self.forms = tuple(forms)
         self.errors = dict(errors)
         """The file of each form that cannot be used, with all that is wrong with it."""
+        self.files = dict(files or {})
+        """The file of each form that can be used, by its name."""
         self._matcher = Matcher(self.forms)
         self._by_name = {form.name: form for form in self.forms}
 
@@ -51,7 +58,7 @@ class Forms:
         Those of the site are tried first, in order of the names of their files, and one with the
         name of a shipped form takes its place. Reading is all that is done here with files.
         """
-        return cls.of_sources(_sources(own), _sources(shipped))
+        return cls.of_sources(cls.sources(own), cls.sources(shipped))
 
     @classmethod
     def of_sources(
@@ -76,7 +83,16 @@ class Forms:
             elif is_own:
                 words = f"name: {form.name!r} is the name of {files[form.name]} too; type another"
                 errors[name] = (FormError(1, words),)
-        return cls(forms.values(), errors)
+        return cls(forms.values(), errors, files)
+
+    @staticmethod
+    def sources(folder: Path | None) -> list[tuple[str, bytes]]:
+        """Return the names and bytes of the files of a folder, `NAME.toml` or `NAME/form.toml`."""
+        if folder is None or not folder.is_dir():
+            return []
+        files = {path.stem: path for path in folder.glob(f"*{SUFFIX}") if path.is_file()}
+        files |= {path.parent.name: path for path in folder.glob(f"*/{FILE_NAME}")}
+        return [(str(path), path.read_bytes()) for _, path in sorted(files.items())]
 
     def fit(self, message: Message) -> Fit | None:
         """Return the first form that a message is in, with what it captured; None if none fits."""
@@ -117,11 +133,3 @@ class Forms:
         """Return the audio of the record at `index`; None where it has none."""
         fit = self.fit(message)
         return None if fit is None else clip_bytes_of(fit, message, rules, index)
-
-
-def _sources(folder: Path | None) -> list[tuple[str, bytes]]:
-    if folder is None or not folder.is_dir():
-        return []
-    files = {path.stem: path for path in folder.glob(f"*{SUFFIX}") if path.is_file()}
-    files |= {path.parent.name: path for path in folder.glob(f"*/{FILE_NAME}")}
-    return [(str(path), path.read_bytes()) for _, path in sorted(files.items())]
