@@ -72,10 +72,12 @@ def list_forms(context: typer.Context) -> None:
     """List the forms in use in the order in which they are tried, and errors in others."""
     settings = settings_of(context)
     forms = forms_in_use(settings)
+    folder = settings.data_dir / "forms.d"
     shown = table("form", "from", "version", "devices+")
     for form in forms.forms:
         file = Path(forms.files[form.name])
-        origin = "shipped" if file.is_relative_to(SHIPPED) else file.name
+        is_shipped = file.is_relative_to(SHIPPED)
+        origin = "shipped" if is_shipped else str(file.relative_to(folder))
         about = f"{form.about} (ignored)" if form.ignore else form.about
         shown.add_row(*cells(form.name, origin, form.digest[:8], about))
     print_table(shown)
@@ -83,7 +85,7 @@ def list_forms(context: typer.Context) -> None:
         say(f"{file_name} is not in use:")
         for error in errors:
             say(f"  {error_words(error)}")
-    say(f"{counted(len(forms.forms), 'forms')}; your own are in {settings.data_dir / 'forms.d'}")
+    say(f"{counted(len(forms.forms), 'forms')}; your own are in {folder}")
     if forms.errors:
         raise typer.Exit(1)
 
