@@ -56,9 +56,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def is_within(shown: list[str], output: list[str]) -> bool:
-    return any(
-        output[at : at + len(shown)] == shown for at in range(len(output) - len(shown) + 1)
-    )
+    return any(output[at : at + len(shown)] == shown for at in range(len(output) - len(shown) + 1))
 
 
 def run(folder: Path, script: str) -> str:
