@@ -155,10 +155,7 @@ def forms_page(forms: Forms) -> str:
         " in",
         "[`decode/forms/shipped`](../src/echo_ingest/decode/forms/shipped): a folder for each, with"
         " an example",
-        "and what it becomes. `echo-ingest forms list` shows these and your own. A JSON Schema of"
-        " each form is in",
-        "[`schemas`](schemas), and [`asyncapi.yaml`](asyncapi.yaml) describes all topics for"
-        " programs.",
+        "and what it becomes. `echo-ingest forms list` shows these and your own.",
         "*Not read* is what the example has and no field of the form reads.",
         "",
     ]

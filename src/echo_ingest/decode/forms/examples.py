@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.decode.forms import FILE_NAME, SHIPPED, Forms
+from echo_ingest.decode.forms import FILE_NAME, SHIPPED, Forms, sources
 from echo_ingest.decode.forms.form import Form, FormError
 from echo_ingest.decode.forms.trial import Trial, expectation, try_form, try_forms
 from echo_ingest.decode.rules import Rules
@@ -59,7 +59,7 @@ def forms_with_examples(folder: Path) -> tuple[Forms, dict[str, Path]]:
     """
     if (folder / FILE_NAME).is_file():
         file = folder / FILE_NAME
-        forms = Forms.of_sources([(str(file), file.read_bytes())], Forms.sources(SHIPPED))
+        forms = Forms.of_sources([(str(file), file.read_bytes())], sources(SHIPPED))
     else:
         forms = Forms.of_folder(SHIPPED, folder)
     places = {

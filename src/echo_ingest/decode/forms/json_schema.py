@@ -70,26 +70,26 @@ _TYPES: Mapping[FieldType, tuple[str, ...]] = {
 Schema = dict[str, Any]
 
 
-class _Place:
+class _PayloadPart:
     """A place in the payload while the schema is made: what stands there, and what is below."""
 
     def __init__(self) -> None:
-        self.keys: dict[str, _Place] = {}
+        self.keys: dict[str, _PayloadPart] = {}
         self.required: set[str] = set()
-        self.items: _Place | None = None
-        self.values: _Place | None = None
+        self.items: _PayloadPart | None = None
+        self.values: _PayloadPart | None = None
         self.is_list = False
         self.types: tuple[str, ...] = ()
         self.words: list[str] = []
         self.limits: Schema = {}
         self.needed = False
 
-    def key(self, name: str) -> "_Place":
-        return self.keys.setdefault(name, _Place())
+    def key(self, name: str) -> "_PayloadPart":
+        return self.keys.setdefault(name, _PayloadPart())
 
-    def item(self) -> "_Place":
+    def item(self) -> "_PayloadPart":
         self.is_list = True
-        self.items = self.items or _Place()
+        self.items = self.items or _PayloadPart()
         return self.items
 
     def schema(self) -> Schema:
@@ -126,7 +126,7 @@ def media_type(payload: str) -> str:
 
 def schema_of(form: Form) -> Schema:
     """Return the JSON Schema of the payloads of a form."""
-    root = _Place()
+    root = _PayloadPart()
     root.needed = True
     match = form.match
     head = root
@@ -151,7 +151,7 @@ def schema_of(form: Form) -> Schema:
     return made | _payload(form, root)
 
 
-def _payload(form: Form, root: _Place) -> Schema:
+def _payload(form: Form, root: _PayloadPart) -> Schema:
     """Return the schema of the payload as it is sent: JSON as it is, all else as a text."""
     kind = form.match.payload
     if kind == "json":
@@ -172,14 +172,14 @@ def _payload(form: Form, root: _Place) -> Schema:
     return made
 
 
-def _describe_record(root: _Place, spec: RecordSpec) -> None:
-    levels: list[list[_Place]] = [[root]]
+def _describe_record(root: _PayloadPart, spec: RecordSpec) -> None:
+    levels: list[list[_PayloadPart]] = [[root]]
     uses_keys = any(path.text == "$key" for path in _paths(spec))
     for path in spec.each:
-        inner: list[_Place] = []
+        inner: list[_PayloadPart] = []
         for place in _go(path.text, levels[-1], levels[:-1]):
             if uses_keys:
-                place.values = place.values or _Place()
+                place.values = place.values or _PayloadPart()
                 inner.append(place.values)
             elif place is not root:
                 inner.append(place.item())
@@ -202,7 +202,7 @@ def _paths(spec: RecordSpec) -> list[Path]:
     return [path for field in fields for path in field.modifiers.paths]
 
 
-def _require(place: _Place, steps: tuple[Step, ...]) -> None:
+def _require(place: _PayloadPart, steps: tuple[Step, ...]) -> None:
     """Note that there is something at a plain path, as `has` asks."""
     for number, step in enumerate(steps):
         if isinstance(step, int):
@@ -213,7 +213,7 @@ def _require(place: _Place, steps: tuple[Step, ...]) -> None:
         place.needed = place.needed or number < len(steps) - 1
 
 
-def _need(places: list[_Place], path: Path) -> None:
+def _need(places: list[_PayloadPart], path: Path) -> None:
     """Note that a record needs the value at a plain path, directly in its item."""
     if path.label and path.label == path.text and not path.levels_up:
         steps = compile_plain(path.text)
@@ -223,7 +223,7 @@ def _need(places: list[_Place], path: Path) -> None:
                 place.key(steps[0]).needed = True
 
 
-def _describe(place: _Place, field: Field) -> None:
+def _describe(place: _PayloadPart, field: Field) -> None:
     modifiers = field.modifiers
     words = field.name
     types = _TYPES[field.field_type]
@@ -274,7 +274,7 @@ def _time_words(field: Field) -> str:
 # ---------------------------------------------------------------------- along a path
 
 
-def _go(text: str, here: list[_Place], above: list[list[_Place]]) -> list[_Place]:
+def _go(text: str, here: list[_PayloadPart], above: list[list[_PayloadPart]]) -> list[_PayloadPart]:
     """Return the places that a path leads to, and note those on its way."""
     if text.startswith("$"):
         return []
@@ -287,7 +287,7 @@ def _go(text: str, here: list[_Place], above: list[list[_Place]]) -> list[_Place
 class _Reached(NamedTuple):
     """The places that a part of a path leads to."""
 
-    places: list[_Place]
+    places: list[_PayloadPart]
     are_gathered: bool = False
     """Whether a projection has gathered them in a new list: an index then chooses one of them."""
 

@@ -14,13 +14,12 @@ from echo_ingest.decode.forms.form import Form
 from echo_ingest.decode.forms.interpret import DecodedByForm, interpret
 from echo_ingest.decode.forms.match import Arrived, Fit, fit_of
 from echo_ingest.decode.forms.misfit import misfit
-from echo_ingest.decode.forms.records import FormRecord
 from echo_ingest.decode.forms.tracing import unread, warnings
 from echo_ingest.decode.rules import Rules
 from echo_ingest.formatting import utc
-from echo_ingest.record import Ignored, Message, Rejected
+from echo_ingest.record import AnyRecord, Ignored, Message, Rejected
 
-Became = tuple[FormRecord, ...] | Rejected | Ignored | None
+Became = tuple[AnyRecord, ...] | Rejected | Ignored | None
 """What became of a message; None: it is in no form."""
 _CAPTURED = re.compile(r"\{(\w+)\}")
 
@@ -39,7 +38,7 @@ class Trial(Struct, frozen=True):
     """Why it is not in the form that it was tried with."""
 
     @property
-    def records(self) -> tuple[FormRecord, ...]:
+    def records(self) -> tuple[AnyRecord, ...]:
         """Return the records, if it became any."""
         return self.outcome.records if isinstance(self.outcome, DecodedByForm) else ()
 
