@@ -276,6 +276,17 @@ def test_numbers_whose_unit_is_not_known_are_measurements() -> None:
     assert isinstance(one, Measurement) and one.value == 3
 
 
+def test_a_draft_leaves_out_what_would_make_it_no_form_or_reject_its_message() -> None:
+    """An offset counts from a time, and no call ends before it begins."""
+    text, _ = drafted({"species": "Frog", "offset": 3})
+    assert "offset_seconds" not in text and "#   offset = 3" in text
+    at = "2026-10-04T20:30:00Z"
+    sent = {"species": "Frog", "time": at, "start offset": 9, "end offset": 3}
+    text, made = drafted(sent)
+    assert "offset_seconds = " in text and "end_offset" not in text
+    assert len(try_form(made, message(sent), MELBOURNE).records) == 1
+
+
 @pytest.mark.parametrize("payload", [b"\x00\x01", b"hello", b'{"a": "b"}', b"", b"[]", b"[1]"])
 def test_where_nothing_can_be_drafted_it_says_so(payload: bytes) -> None:
     with pytest.raises(NoSuggestion, match=r"docs/form-files\.md"):
