@@ -110,7 +110,8 @@ def test_a_schema_has_what_the_form_reads() -> None:
         ({"calls": [{}]}, "$.calls[0]"),
         ({"calls": [{"name": "Frog", "p": 120}]}, "$.calls[0].p"),
         ({"at": {}}, "$.at"),
-        ({"where": ["x", True]}, "$.where[1]"),
+        ({"where": [-37.4, True]}, "$.where[1]"),
+        ({"where": ["x", "145,3"]}, "$.where[0]"),
     ],
 )
 def test_what_a_form_could_not_read_does_not_fit(change: dict[str, object], place: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jmespath
 
+from echo_ingest.decode.audio.sound import SAMPLE_RATE_HZ_MAX
 from echo_ingest.decode.forms.documents import ROWS, TABLES
 from echo_ingest.decode.forms.fields import SCALES, SITE, Field, FieldType
 from echo_ingest.decode.forms.form import Form
@@ -50,7 +51,11 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "memory_percent": (0, 100),
     "disk_percent": (0, 100),
     "temperature_celsius": (CELSIUS_MIN, CELSIUS_MAX),
+    "low_hz": (0, SAMPLE_RATE_HZ_MAX),
+    "high_hz": (0, SAMPLE_RATE_HZ_MAX),
+    "sample_rate_hz": (0, SAMPLE_RATE_HZ_MAX),
 }
+NUMBER_AS_TEXT = r"^\s*([+−-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?)?\s*$"
 SCALE_WORDS = {
     "fraction": "a fraction, 0 to 1",
     "percent": "in percent, 0 to 100",
@@ -112,8 +117,11 @@ class _PayloadPart:
             made["properties"] = {name: place.schema() for name, place in self.keys.items()}
         if self.required:
             made["required"] = sorted(self.required)
-        if self.values is not None and not self.keys:
-            made["additionalProperties"] = self.values.schema()
+        if self.values is not None:
+            others = self.values.schema()
+            if self.keys:  # what is no object among these is passed over
+                others.pop("type", None)
+            made["additionalProperties"] = others
         if self.items is not None:
             made["items"] = self.items.schema()
         return made
@@ -233,7 +241,7 @@ def _describe(place: _PayloadPart, field: Field) -> None:
         words = f"{field.name}{_time_words(field)}"
     elif field.field_type is FieldType.CLIP:
         words = f"{field.name}, a WAV, FLAC, MP3 or Ogg file in base64"
-        place.limits = {"contentEncoding": "base64"}
+        place.limits["contentEncoding"] = "base64"
     if modifiers.unit is not None and field.field_type is FieldType.MEASURED:
         words = f"{field.name}, in {modifiers.unit}"
     if modifiers.times != 1 or modifiers.plus:
@@ -246,8 +254,10 @@ def _describe(place: _PayloadPart, field: Field) -> None:
     place.words.append(words)
     is_read = modifiers.reads or modifiers.join is not None
     place.types = (*place.types, *(("string", "number") if is_read else types))
-    if not is_read and modifiers.times == 1 and not modifiers.plus:
-        place.limits |= _range(field)
+    if not is_read and types[0] == "number":
+        place.limits["pattern"] = NUMBER_AS_TEXT
+        if modifiers.times == 1 and not modifiers.plus:
+            place.limits |= _range(field)
 
 
 def _range(field: Field) -> Schema:
