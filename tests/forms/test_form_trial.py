@@ -253,6 +253,23 @@ def test_a_draft_of_the_state_of_a_device() -> None:
     }
 
 
+def test_names_that_say_little_are_read_with_what_is_around_them_and_their_values() -> None:
+    call = {"what it was": "Chalinolobus gouldii", "q": 212}
+    sent = {
+        "sent": [{"dev": "bat-07", "t": 1_791_145_800, "calls": [call]}],
+        "bat": {"v": 3.9, "pct": 71},
+        "label": "Powerful owl",
+    }
+    _, made = drafted(sent | {"label": 7})
+    one, state, volts = try_form(made, message(sent | {"label": 7}), MELBOURNE).records
+    assert isinstance(one, Detection)
+    assert (one.species, one.node) == ("Chalinolobus gouldii", "bat-07")
+    assert isinstance(state, Telemetry) and state.health.battery_percent == 71
+    assert isinstance(volts, Measurement) and volts.name == "battery_volts"
+    _, made = drafted({"comment": "Powerful owl", "flux": 3})
+    assert not [each for each in made.records if each.kind == "detection"]
+
+
 def test_a_draft_of_a_table() -> None:
     table = b"Start (s),Scientific name,Confidence\n0,Crinia signifera,0.9\n"
     text, made = drafted(table)

@@ -5,7 +5,7 @@ a field are the surer ones.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from echo_ingest.decode import times
@@ -13,6 +13,8 @@ from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.values import decimal
 
 SCIENTIFIC = re.compile(r"[A-Z][a-z]+ [a-z]{3,}(?: [a-z]+)?")
+LATIN = re.compile(r"[A-Z][a-z]+(?: [a-z]+(?:a|ae|i|is|ns|or|um|us|x)){1,2}")
+"""So many scientific names end that the name of the field need not say it."""
 CLIP_OPENINGS = ("UklGR", "ZkxhQ", "T2dnU", "SUQz")
 """WAV, FLAC, Ogg and MP3 in base64."""
 CLIP_CHARACTERS_MIN = 64
@@ -28,7 +30,7 @@ TIME_FORMATS = (
 NAMES: Mapping[str, tuple[str, ...]] = {
     "species": (
         *("scientificname", "sciname", "speciesscientific", "latinname", "latin", "binomial"),
-        *("species", "speciesname", "taxon", "label", "class", "classname", "prediction"),
+        *("species", "speciesname", "taxon", "sp", "label", "class", "classname", "prediction"),
     ),
     "common_name": ("commonname", "comname", "vernacularname", "englishname", "common"),
     "confidence": (
@@ -55,8 +57,28 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "longitude": ("longitude", "lon", "lng", "long", "gpslon", "gpslng"),
     "altitude_metres": ("altitude", "alt", "elevation"),
     "node": (
-        *("node", "nodeid", "nodename", "station", "stationid", "device", "deviceid", "devid"),
-        *("devicename", "deveui", "recorder", "recorderid", "hostname", "host", "box", "site"),
+        *(
+            "node",
+            "nodeid",
+            "nodename",
+            "station",
+            "stationid",
+            "device",
+            "deviceid",
+            "devid",
+            "dev",
+        ),
+        *(
+            "devicename",
+            "deveui",
+            "recorder",
+            "recorderid",
+            "hostname",
+            "host",
+            "box",
+            "site",
+            "dev",
+        ),
     ),
     "sensor_id": ("sensor", "sensorid", "serial", "serialnumber", "mac", "mic", "microphone"),
     "message_id": ("id", "uuid", "guid", "messageid", "msgid", "eventid", "detectionid"),
@@ -64,7 +86,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "clip": ("clip", "audio", "audioclip", "audiofile", "wav", "recording", "data"),
     "clip_reference": ("clipname", "filename", "file", "audiopath", "path", "clipurl", "audiourl"),
     "status": ("status", "state"),
-    "battery_percent": ("batterypercent", "batterypct", "batterylevel", "battery", "batt", "bat"),
+    "battery_percent": (
+        *("batterypercent", "batterypct", "batterylevel", "battery", "batt", "batpct", "bat"),
+    ),
     "temperature_celsius": ("temperaturecelsius", "temperature", "temp", "tempc"),
     "cpu_percent": ("cpupercent", "cpu", "cpuload", "cpuusage"),
     "memory_percent": ("memorypercent", "memory", "mem", "ram", "memoryusage"),
@@ -73,7 +97,16 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """Field of a form → what devices call it."""
 MEASURED: Mapping[str, tuple[str, ...]] = {
-    "battery_volts": ("batteryvolts", "batteryvoltage", "vbat", "battv", "voltage", "volts"),
+    "battery_volts": (
+        "batteryvolts",
+        "batteryvoltage",
+        "vbat",
+        "battv",
+        "batv",
+        "vbatt",
+        "voltage",
+        "volts",
+    ),
     "battery_millivolts": ("batterymv", "vbatmv", "battmv"),
     "humidity_percent": ("humiditypercent", "humidity", "hum", "rh", "relativehumidity"),
     "pressure_hpa": ("pressurehpa", "pressure", "barometer", "airpressure"),
@@ -202,21 +235,26 @@ FITS: Mapping[str, Callable[[object], bool]] = {
 """What a value must look like to be that of the field."""
 
 
-def likelihood(field: str, key: str, values: list[object]) -> float:
-    """Return how likely a key with these values is a field: 0 where it is not."""
+def likelihood(field: str, keys: Sequence[str], values: list[object]) -> float:
+    """Return how likely the value at these keys is that of a field: 0 where it is not."""
     names = NAMES.get(field) or MEASURED[field]
     known = [value for value in values if value is not None and value != ""]
     fits = FITS.get(field, _between(-1e6, 1e6))
     if not known or not all(map(fits, known)):
         return 0
-    name = plain(key)
+    name = plain(keys[-1])
     points = 0.0
-    if name in names:
-        points = 2 - names.index(name) / len(names)
-    elif any(part in name for part in PARTS.get(field, ())):
+    for each in (name, plain("".join(keys[-2:]))):
+        if each in names:
+            points = max(points, 2 - names.index(each) / len(names))
+    if not points and any(part in name for part in PARTS.get(field, ())):
         points = 0.5
-    if field == "species" and all(SCIENTIFIC.fullmatch(str(value).strip()) for value in known):
-        points += 1.5 if points or name in FOR_ANYTHING else 0
+    if field == "species":
+        texts = [str(value).strip() for value in known]
+        if all(map(SCIENTIFIC.fullmatch, texts)):
+            points += 1.5 if points or name in FOR_ANYTHING else 0
+        if not points and all(map(LATIN.fullmatch, texts)):
+            points = 0.4
     if field == "observed_at" and points and all(map(_names_zone, known)):
         points += 1
     return points

@@ -171,7 +171,7 @@ class _Drafting:
             leaf
             for leaf in leaves
             if all(number_of(value) is not None for value in leaf.values)
-            and not any(likelihood(name, leaf.keys[-1], leaf.values) for name in ENVELOPE)
+            and not any(likelihood(name, leaf.keys, leaf.values) for name in ENVELOPE)
         ]
         values: dict[str, tuple[Leaf, str | None]] = {}
         for leaf in numbers:
@@ -328,7 +328,7 @@ def _topic_line(topic: str, leaves: list[Leaf]) -> str:
 def _likeliest(field: str, leaves: list[Leaf]) -> Leaf | None:
     best, most = None, 0.0
     for leaf in leaves:
-        points = likelihood(field, leaf.keys[-1], leaf.values)
+        points = likelihood(field, leaf.keys, leaf.values)
         if points > most:
             best, most = leaf, points
     return best
