@@ -96,7 +96,7 @@ def test_a_form_in_ten_minutes(tmp_path: Path) -> None:
             saved = SAVED_AS.search(before)
             assert saved is not None, before[-200:]
             (tmp_path / saved[1]).write_text(text)
-    assert (commands, shown) == (19, 11)
+    assert (commands, shown) == (19, 10)
 
 
 def test_a_tutorial_that_says_what_is_not_so_is_noticed(tmp_path: Path) -> None:

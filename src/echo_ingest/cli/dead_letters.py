@@ -14,8 +14,7 @@ from rich.text import Text
 from echo_ingest.admin import dead_letters as admin
 from echo_ingest.admin import journal_of
 from echo_ingest.admin.form_outlook import Outlook, in_form, outlook
-from echo_ingest.broker.node_rules import decoder_of
-from echo_ingest.cli.forms import form_called, forms_in_use
+from echo_ingest.cli.forms import form_called
 from echo_ingest.cli.options import OfNode, WithReason, open_reader, settings_of
 from echo_ingest.cli.output import (
     cells,
@@ -33,6 +32,7 @@ from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable, size
 from echo_ingest.record import DeadLetter, Duplicate, Ignored, Rejected, Stored
+from echo_ingest.site_decoder import decoder_of, forms_of
 
 REASONS_SHOWN_MAX = 20
 
@@ -141,7 +141,7 @@ def replay(
     else:
         fail("choose dead letters: give ids, or else --all, --node or --reason TEXT", 2)
     if form is not None:
-        forms = forms_in_use(settings)
+        forms = forms_of(settings)
         chosen_form = form_called(forms, form)
         if dry_run:
             rules = decoder_of(settings).rules
@@ -149,7 +149,7 @@ def replay(
             _show_outlook(outlook(tried, chosen_form, rules))
             return
         if forms.named(chosen_form.name) != chosen_form:
-            fail(f"{form} is not in use: put it into {settings.data_dir / 'forms.d'} first")
+            fail(f"{form} is not in use: put it into {settings.forms_path} first")
         chosen = in_form(chosen, forms, chosen_form)
     with closing(journal_of(settings)) as journal:
         retried = progressed(chosen, total, "replaying")

@@ -11,7 +11,6 @@ import typer
 from msgspec import Struct
 from rich.text import Text
 
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import open_reader, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, print_table, say, table
 from echo_ingest.decode import Decoder
@@ -26,6 +25,7 @@ from echo_ingest.formatting import counted
 from echo_ingest.payload_view import readable
 from echo_ingest.record import Ignored, Message, Rejected
 from echo_ingest.settings import Settings
+from echo_ingest.site_decoder import decoder_of, forms_of
 
 PIPE = "-"
 NO_TOPIC = "try"
@@ -71,8 +71,8 @@ class Tryable(Struct, frozen=True):
 def list_forms(context: typer.Context) -> None:
     """List the forms in use in the order in which they are tried, and errors in others."""
     settings = settings_of(context)
-    forms = forms_in_use(settings)
-    folder = settings.data_dir / "forms.d"
+    forms = forms_of(settings)
+    folder = settings.forms_path
     shown = table("form", "from", "version", "devices+")
     for form in forms.forms:
         file = Path(forms.files[form.name])
@@ -104,7 +104,7 @@ def try_message(
 ) -> None:
     """Show what a message becomes, which of its fields nobody reads, and what is odd about it."""
     settings = settings_of(context)
-    forms = forms_in_use(settings)
+    forms = forms_of(settings)
     chosen = None if form is None else form_called(forms, form)
     tryable = _tryable(settings, file, dead_letter, topic, zone, chosen)
     message, rules = tryable.message, tryable.rules
@@ -167,11 +167,6 @@ def suggest_form(
 
 
 # ---------------------------------------------------------------------- what is tried
-
-
-def forms_in_use(settings: Settings) -> Forms:
-    """Return our forms and those of the site."""
-    return Forms.of_folder(SHIPPED, settings.data_dir / "forms.d")
 
 
 def form_called(forms: Forms, name: str) -> Form:
