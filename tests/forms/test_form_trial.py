@@ -289,8 +289,10 @@ def test_a_day_and_a_time_that_stand_apart_are_joined() -> None:
 def test_numbers_whose_unit_is_not_known_are_measurements() -> None:
     text, made = drafted({"flux": 3})
     assert 'flux = { from = "flux", unit = "?" }  # in which unit?' in text
-    (one,) = try_form(made, message({"flux": 3}), MELBOURNE).records
+    trial = try_form(made, message({"flux": 3}), MELBOURNE)
+    (one,) = trial.records
     assert isinstance(one, Measurement) and one.value == 3
+    assert "the unit of flux is not known: type it instead of ?" in trial.warnings
 
 
 def test_a_draft_leaves_out_what_would_make_it_no_form_or_reject_its_message() -> None:

@@ -25,6 +25,7 @@ from echo_ingest.decode.forms.likely_fields import (
     time_of,
 )
 from echo_ingest.decode.forms.reading import read
+from echo_ingest.decode.forms.tracing import UNIT_TO_BE_TYPED
 from echo_ingest.decode.forms.trial import try_form
 from echo_ingest.decode.forms.zones import zone_of
 from echo_ingest.decode.rules import Rules
@@ -178,7 +179,7 @@ class _Drafting:
             if leaf.lists == numbers[0].lists:
                 name = _NOT_NAME.sub("_", "_".join(leaf.keys).lower()).strip("_")
                 if re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) and len(values) < 32:
-                    values[name] = (leaf, "?")
+                    values[name] = (leaf, UNIT_TO_BE_TYPED)
         self._add_values(values, leaves)
 
     def _add_values(

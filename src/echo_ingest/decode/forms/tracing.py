@@ -21,11 +21,13 @@ from echo_ingest.decode.rules import Rules
 from echo_ingest.decode.values import NEAR_ZERO_DEGREES
 from echo_ingest.formatting import utc
 from echo_ingest.quality import TimeProblem
-from echo_ingest.record import Detection, Message
+from echo_ingest.record import Detection, Measurement, Message
 
 DOUBTFUL_PERCENT = 0.01
 """Nobody sends confidences in percent that are all at most 1."""
 DOUBTFUL_BYTE = 1 / 255
+UNIT_TO_BE_TYPED = "?"
+"""What a draft has where nothing tells the unit."""
 HALF_HOUR = timedelta(minutes=30)
 ZONE_HALF_HOURS_MAX = 28
 """No zone is further from UTC than 14 hours."""
@@ -111,6 +113,7 @@ def warnings(decoded: DecodedByForm, fit: Fit, message: Message) -> tuple[str, .
         *_time_warnings(decoded, message),
         *_place_warnings(fit, message),
         *_node_warnings(decoded),
+        *_unit_warnings(decoded),
     )
     return tuple(dict.fromkeys(found))
 
@@ -168,6 +171,12 @@ def _place_warnings(fit: Fit, message: Message) -> Iterator[str]:
 def _node_warnings(decoded: DecodedByForm) -> Iterator[str]:
     if any(record.node is None for record in decoded.records):
         yield "no node is named: type node, or capture {node} in the topic"
+
+
+def _unit_warnings(decoded: DecodedByForm) -> Iterator[str]:
+    for record in decoded.records:
+        if isinstance(record, Measurement) and record.unit == UNIT_TO_BE_TYPED:
+            yield f"the unit of {record.name} is not known: type it instead of {UNIT_TO_BE_TYPED}"
 
 
 def _confidences(form: Form) -> Iterator[Field]:
