@@ -79,6 +79,8 @@ class ProxySite:
             connections_max=connections_max,
             payload_bytes_max=PAYLOAD_BYTES_MAX,
             reserved_client_ids=reserved_client_ids,
+            topic_filters=("a/#", "b/#", "good/#", "iotingestion/#"),
+            nodes=folder / "nodes.jsonl",
             certificate_secret=CERTIFICATE_SECRET,
             line=theirs.fileno(),
             log_level=10,

@@ -200,7 +200,7 @@ def test_dead_letters_may_be_replayed_while_they_are_read(
     journal.append([rejected(n, "unknown") for n in range(PAGE_ROWS + 5)])
     for letter in reader.dead_letters():
         _, identity = telemetry(letter.id)
-        assert not isinstance(identity, Rejected)
+        assert isinstance(identity, Identity)
         journal.replay_dead_letter(letter.id, letter.message, identity)
     assert reader.ledger().dead_letters == 0
     assert reader.last_offset() == PAGE_ROWS + 5

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from echo_ingest.admin import InvalidInput
 from echo_ingest.admin.nodes import parse_span
-from echo_ingest.broker.access_rules import access_rules, node_filters
+from echo_ingest.broker.access_rules import access_rules
 from echo_ingest.broker.node_accounts import (
     FILE_BYTES_MAX,
     NodeAccount,
@@ -26,7 +26,8 @@ from echo_ingest.broker.node_accounts import (
     read_nodes,
 )
 from echo_ingest.broker.node_rules import follow_node_rules
-from echo_ingest.decode import NodeRules
+from echo_ingest.broker.topic_rights import node_filters
+from echo_ingest.decode import NodeRules, Rules
 from echo_ingest.process.files import atomic_write
 from echo_ingest.settings import Settings
 from tests.harness import Harness, eventually
@@ -87,7 +88,11 @@ def test_only_nodes_that_are_on_have_rules_and_devices_never_read_what_others_se
     ]
     rules = access_rules(Settings(topic="iotingestion/#"), nodes)
     _, own = rules.split("user ridge-07\n")
-    assert own == "topic write iotingestion/ridge-07/#\ntopic read iotreceipts/ridge-07/#\n"
+    assert own.splitlines() == [
+        "topic write iotingestion/ridge-07/#",
+        "topic write iotaccounts/ridge-07/#",
+        "topic read iotreceipts/ridge-07/#",
+    ]
     assert "creek-03" not in rules and "swamp-01" not in rules
 
 
@@ -289,13 +294,13 @@ def test_a_span_without_a_unit_or_beyond_a_century_is_told_what_to_type(text: st
 
 async def test_rules_follow_the_file_and_survive_one_that_cannot_be_used(tmp_path: Path) -> None:
     path = tmp_path / "nodes.jsonl"
-    rules = {"a": NodeRules(clock_ahead_seconds=1)}
+    rules = Rules(nodes={"a": NodeRules(clock_ahead_seconds=1)})
     following = asyncio.create_task(follow_node_rules(path, rules, poll_seconds=0.01))
     cases: tuple[tuple[str, dict[str, NodeRules]], ...] = (
         (line(name="b", clock_ahead_seconds=2), {"b": NodeRules(clock_ahead_seconds=2)}),
         ("not JSON", {"b": NodeRules(clock_ahead_seconds=2)}),
         (line(name="c", confidence="fraction"), {"c": NodeRules(confidence_is_fraction=True)}),
-        (line(name="c"), {}),
+        (line(name="c", speaks_for=["frog-*"]), {}),
     )
     with capture_logs() as logs:
         for count, (text, expected) in enumerate(cases, 1):
@@ -303,8 +308,9 @@ async def test_rules_follow_the_file_and_survive_one_that_cannot_be_used(tmp_pat
             async with asyncio.timeout(10):
                 while len(logs) < count:  # one for each file that was read
                     await asyncio.sleep(0.01)
-            assert rules == expected
+            assert rules.nodes == expected
     assert [each["log_level"] for each in logs] == ["info", "error", "info", "info"]
+    assert rules.accounts == {"c": ("frog-*",)}
     following.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await following

@@ -189,7 +189,7 @@ class Life:
         with contextlib.suppress(KeyError):
             number = self._rng.randint(1, 20)
             message, identity = detection(self._rng, next(self._numbers))
-            assert not isinstance(identity, Rejected)
+            assert isinstance(identity, Identity)
             self._journal.replay_dead_letter(number, message, identity)
 
     def _trim(self) -> None:

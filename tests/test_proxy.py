@@ -20,10 +20,12 @@ from websockets.typing import Subprotocol
 
 from echo_ingest.broker import Credentials
 from echo_ingest.broker.node_accounts import node_password
+from echo_ingest.broker.topic_rights import TopicRights
 from echo_ingest.proxy.activity import Activity
 from echo_ingest.proxy.bootstrap import TlsFiles
 from echo_ingest.proxy.broker_memory import BrokerMemory
 from echo_ingest.proxy.device import Common, DeviceConnection
+from echo_ingest.proxy.device_topics import Denials
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES
 from echo_ingest.proxy.places import HeldBytes, KeptBytes, Places
@@ -496,6 +498,8 @@ async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
             gate=gate,
             memory=BrokerMemory(gate, 1 << 40, site.broker.pid, dict),
             activity=Activity(),
+            rights=TopicRights(("iotingestion/#",)),
+            denials=Denials(),
             turn=asyncio.Lock(),
             buffer=memoryview(bytearray(CHUNK_BYTES)),
         )

@@ -213,20 +213,66 @@ def test_what_is_subscribed_to_is_counted_however_it_is_cut() -> None:
         assert feeding.walker.kept_bytes == 25 * len(body) + 750 * 150
 
 
-def test_deep_topics_of_retained_messages_are_counted_however_they_are_cut() -> None:
-    deep, shallow = b"a" + b"/" * 190, b"a" + b"/b" * 8
-    messages = [publish(b"////////////", topic=topic) for topic in (deep, shallow, deep)]
-    messages[:2] = [bytes((each[0] | 1,)) + each[1:] for each in messages[:2]]
-    stream = b"".join(messages) + b"\x31\x01\x00\x31\x00\xc0\0"
-    for cut in range(1, len(stream)):
-        feeding = Feeding()
-        for chunk in chunks(stream, [cut, cut + 3]):
-            feeding.feed(chunk)
-        assert feeding.walker.kept_bytes == 750 * 190
-        assert feeding.passed == len(stream)
-    long = publish(bytes(100_000), topic=b"a" * 1_025)
-    with pytest.raises(PacketRefused, match="1,024 are allowed"):
-        Feeding().feed(b"\x33" + long[1:10])
+def elsewhere(topic: bytes) -> bytes | None:
+    return b"below/" + topic if topic.startswith(b"x") else None
+
+
+class Changing(Feeding):
+    """Feeds a walker that changes topics, and keeps what goes to the broker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.walker = PacketWalker(5, PAYLOAD_BYTES_MAX, elsewhere)
+        self.sent = b""
+
+    def feed(self, chunk: bytes, *, may_publish: bool = True) -> None:
+        self._rest += chunk
+        try:
+            passed = self.walker.feed(self._rest, may_publish=may_publish)
+        except PacketRefused as refused:
+            self.sent += self.walker.passed_on(self._rest, refused.good_bytes)
+            raise
+        self.sent += self.walker.passed_on(self._rest, passed)
+        self._rest = self._rest[passed:]
+
+
+PLACES = [b"x", b"x" * 1_024, b"a/b", b"a" * 2_000, "xß".encode(), b"xx" * 60]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(PLACES), SIZES, st.integers(0, 2), st.booleans()), max_size=8
+    ),
+    CUTS,
+    st.booleans(),
+)
+def test_topics_are_changed_and_nothing_is_retained_however_it_is_cut(
+    sent: list[tuple[bytes, int, int, bool]], cuts: list[int], small: bool
+) -> None:
+    stream = expected = packet(0xC0, b"")
+    for topic, size, qos, retain in sent:
+        message = publish(bytes(size), topic=topic, qos=qos)
+        stream += bytes((message[0] | retain,)) + message[1:] + packet(0xC0, b"")
+        other = elsewhere(topic) or topic
+        expected += publish(bytes(size), topic=other, qos=qos) + packet(0xC0, b"")
+    changing = Changing()
+    for chunk in chunks(stream, [*range(0, 1_500, 7), *cuts] if small else cuts):
+        changing.feed(chunk)
+    assert changing.sent == expected
+
+
+def test_a_topic_that_would_be_changed_has_a_limit_and_what_came_before_it_passes() -> None:
+    changing, good = Changing(), publish(b"1", topic=b"x")
+    with pytest.raises(PacketRefused, match="1,024 are allowed") as caught:
+        changing.feed(good + publish(b"", topic=b"x" * 1_025))
+    assert caught.value.code == TOO_LARGE
+    assert changing.sent == publish(b"1", topic=b"below/x")
+    large = publish(bytes(PAYLOAD_BYTES_MAX + PACKET_OVERHEAD_BYTES), topic=b"x")
+    changing = Changing()
+    with pytest.raises(PacketRefused):
+        changing.feed(good + large)
+    assert changing.sent == publish(b"1", topic=b"below/x")
 
 
 def test_a_session_that_stays_costs_something() -> None:
@@ -238,7 +284,7 @@ def test_a_session_that_stays_costs_something() -> None:
 
     assert connect(4, 2, b"") == connect(5, 0, b"") == connect(5, 2, b"\x21\0\x14") == 0
     assert 5_000 < connect(4, 0, b"") < 6_000
-    assert connect(4, 6, b"") == 750 * 100  # its last will may be retained
+    assert connect(4, 6, b"") == 0  # its last will is not retained
     assert 5_000 < connect(5, 2, b"\x11\0\0\x0e\x10") < 6_000
 
 
@@ -394,7 +440,7 @@ CONNECTS = st.builds(
 
 @settings(max_examples=100, deadline=None)
 @given(CONNECTS, TEXTS)
-def test_connect_is_read_and_gets_another_login(connect: mqtt5.ConnectPacket, user: str) -> None:
+def test_connect_is_read_and_gets_other_names(connect: mqtt5.ConnectPacket, user: str) -> None:
     written = connect.write()
     for length in range(1, len(written)):
         size = connect_bytes(written[:length])
@@ -403,18 +449,33 @@ def test_connect_is_read_and_gets_another_login(connect: mqtt5.ConnectPacket, us
     assert parsed.client_id.decode() == connect.client_id
     assert parsed.user == (None if connect.username is None else connect.username.encode())
     assert parsed.level == 5
-    changed, size = mqtt5.read(memoryview(parsed.with_login(user.encode(), b"derived")))
+    assert parsed.will_topic == (None if connect.will is None else connect.will.topic.encode())
+    kept, _ = mqtt5.read(memoryview(parsed.rewritten()))
+    assert isinstance(kept, mqtt5.ConnectPacket)
+    assert (kept.client_id, kept.username, kept.password) == (
+        connect.client_id,
+        connect.username,
+        connect.password,
+    )
+    rewritten = parsed.rewritten(
+        client_id=b"node:1", will_topic=b"below/it", login=(user.encode(), b"derived")
+    )
+    changed, size = mqtt5.read(memoryview(rewritten))
+    assert size == len(rewritten)
     assert isinstance(changed, mqtt5.ConnectPacket)
     assert (changed.username, changed.password) == (user, b"derived")
-    for name in ("client_id", "clean_start", "keep_alive", "session_expiry_interval"):
+    assert changed.client_id == "node:1"
+    for name in ("clean_start", "keep_alive", "session_expiry_interval"):
         assert getattr(changed, name) == getattr(connect, name)
     assert changed.user_properties == connect.user_properties
     assert (changed.will is None) == (connect.will is None)
     if changed.will is not None and connect.will is not None:
-        assert (changed.will.topic, changed.will.user_properties) == (
-            connect.will.topic,
+        assert (changed.will.topic, changed.will.payload, changed.will.user_properties) == (
+            "below/it",
+            connect.will.payload,
             connect.will.user_properties,
         )
+        assert not changed.will.retain
 
 
 @settings(deadline=None)

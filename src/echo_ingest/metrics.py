@@ -40,7 +40,7 @@ OUTCOMES = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
-for outcome in ("stored", "duplicate", "dead letter", "ignored"):
+for outcome in ("stored", "duplicate", "dead letter", "ignored", "unclaimed"):
     OUTCOMES.labels(outcome)  # present from the start: Prometheus sees no increase from nothing
 RECEIVED_BYTES = Counter(
     "echo_ingest_received_bytes", "Payload bytes of received messages.", registry=REGISTRY
@@ -235,6 +235,12 @@ for reason in (
     *("full", "memory", "broker away", "tls", "websocket"),
 ):
     DEVICES_REFUSED.labels(reason)
+DENIED_MESSAGES = Counter(
+    "echo_ingest_denied_messages",
+    "Messages on topics where their account may not publish: the broker discards them.",
+    ["account", "topic"],
+    registry=PROXY,
+)
 BROKER_MEMORY_BYTES = Gauge(
     "echo_ingest_broker_memory_bytes",
     "Memory of the broker that is in use, as far as the proxy knows.",

@@ -115,6 +115,14 @@ class ReasonCode(AdvisedCode):
         " attempts, for example, makes it a different one.",
     )
 
+    NODE_NOT_CLAIMED = (
+        "node_not_claimed",
+        "The message names a node for which its gateway may not speak.",
+        "If the gateway may speak for that node, say so with `echo-ingest nodes set GATEWAY"
+        " --speaks-for 'PATTERN'` and retry these messages. If not, somebody may have the gateway's"
+        " password.",
+    )
+
     # ------------------------------------------------------------------ a field of the message
 
     MISSING_FIELD = (

@@ -38,6 +38,9 @@ NODE_CHARACTERS_MAX = 64
 TOPIC_CHARACTERS_MAX = 256
 """Of a message that becomes a record. MQTT itself allows 65,535 bytes."""
 
+ACCOUNTS = "iotaccounts"
+"""Below this topic, and its account, a message on any other topic travels through our broker."""
+
 PROPERTIES_BYTES_MAX = 65_536
 """How long the properties of a message may be, as they are sent."""
 MESSAGE_BYTES = 256
@@ -69,9 +72,27 @@ class Message(Struct, frozen=True, gc=False):
     properties_cut: bool = False
     """Whether its properties were too large and are not here: then it is rejected. Not stored,
     except as the reason of a dead letter."""
+    account: str | None = None
+    """The account that published it, where its topic does not tell whose it is; `topic` is then
+    what the account published it on, and the broker had both in one."""
+    receipts_to: str | None = None
+    """The gateway that spoke for the node, and gets the receipt; not stored."""
     form: str | None = None
     """By which form in a file it was decoded when it was stored, as the digest of that; empty: by
     our own dialects. None: it is not stored yet, and what it is in has still to be found."""
+
+    @property
+    def full_topic(self) -> str:
+        """Its topic with the account that published it, as the broker and the journal have it."""
+        return self.topic if self.account is None else f"{ACCOUNTS}/{self.account}/{self.topic}"
+
+
+def published(full_topic: str) -> tuple[str | None, str]:
+    """Return the account, if there is one, and the topic, of what `Message.full_topic` returns."""
+    if not full_topic.startswith(f"{ACCOUNTS}/"):
+        return None, full_topic
+    account, _, topic = full_topic[len(ACCOUNTS) + 1 :].partition("/")
+    return account, topic
 
 
 class Place(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -275,6 +296,14 @@ class Ignored(Struct, frozen=True, gc=False):
     """The form that says so."""
 
 
+@final
+class Unclaimed(Struct, frozen=True, gc=False):
+    """A message on a topic that neither `IOT_TOPIC`, nor a form, nor a person has claimed.
+
+    It is an outcome too: the message is counted, and kept for a while.
+    """
+
+
 class Stored(Struct, frozen=True, gc=False):
     """Outcome of a message: it is a record of the journal now."""
 
@@ -294,7 +323,7 @@ class DeadLetter(Struct, frozen=True, gc=False):
     rejected: Rejected
 
 
-Outcome = Stored | Duplicate | DeadLetter | Ignored
+Outcome = Stored | Duplicate | DeadLetter | Ignored | Unclaimed
 """What became of a message, as the journal has it on disk."""
 
 
@@ -385,7 +414,7 @@ def remembered(of_topic: Callable[[str], T]) -> Callable[[str], T]:
 
 def payload_hash(message: Message) -> bytes:
     """Return 12 bytes of BLAKE2b over topic and payload: devices cannot construct a collision."""
-    digest = _topic_hash(message.topic).copy()
+    digest = _topic_hash(message.full_topic).copy()
     digest.update(message.payload)
     return digest.digest()
 
@@ -440,7 +469,7 @@ def _id_hash(message: Message, identity: Identity) -> bytes:
 
 def _speaker(message: Message, identity: Identity) -> str:
     """Return within what a message id is unique. No topic holds the character 0 [MQTT-4.7.3-2]."""
-    within = message.topic if identity.scope is None else f"\0{identity.scope}"
+    within = message.full_topic if identity.scope is None else f"\0{identity.scope}"
     return f"{within}\0{identity.sensor_id}"
 
 

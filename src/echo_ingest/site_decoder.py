@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from echo_ingest.broker.node_accounts import read_node_rules
+from echo_ingest.broker.node_accounts import read_node_rules, read_rights
 from echo_ingest.broker.node_rules import POLL_SECONDS, follow_node_rules
 from echo_ingest.broker.reload import FileState, file_state
 from echo_ingest.decode import Decoder, Rules
@@ -33,6 +33,7 @@ def decoder_of(settings: Settings) -> Decoder:
         first_day=settings.first_day,
         not_animals={**NOT_ANIMALS, **parse_not_animals(settings.not_animals)},
         nodes=read_node_rules(settings.nodes_path),
+        accounts=read_rights(settings.nodes_path),
     )
     return Decoder(settings.payload_bytes_max, rules, forms_of(settings))
 
@@ -53,7 +54,7 @@ async def follow_site(settings: Settings, decoder: Decoder) -> None:
     """Bring the rules of nodes and the forms up to date in place, until cancelled."""
     assert decoder.forms is not None
     await asyncio.gather(
-        follow_node_rules(settings.nodes_path, decoder.rules.nodes),
+        follow_node_rules(settings.nodes_path, decoder.rules),
         follow_forms(settings.forms_path, decoder.forms),
     )
 

@@ -13,7 +13,7 @@ from echo_ingest.web.same_origin import own_page
 from tests.console.browsing import FORM_TOKEN, Browser, browsing
 from tests.harness import HTTP_TOKEN, OPERATOR_TOKEN, TOKENS
 
-PAGES = ("/console", "/console/nodes", "/console/calls", "/console/refused")
+PAGES = ("/console", "/console/nodes", "/console/calls", "/console/refused", "/console/unclaimed")
 LIVE = "/console/live?of=overview&zone=UTC"
 ACTIONS = (
     "replay",
@@ -23,6 +23,8 @@ ACTIONS = (
     "add-node",
     "disable-node",
     "enable-node",
+    "take-topic",
+    "discard-topic",
 )
 GUESSES_MAX = 20
 """As docs/access.md says."""

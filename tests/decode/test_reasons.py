@@ -32,8 +32,9 @@ NOT_BY_DECODE = {
     Code.TOO_LARGE_FOR_SINK,
     Code.FAILS_AT_SINK,
     Code.ENDS_DELIVERY,
+    Code.NODE_NOT_CLAIMED,
 }
-"""What the journal, its readers and the sinks say."""
+"""What the journal, its readers, the sinks and forms in files say."""
 
 NOT_A_MESSAGE: list[tuple[bytes, Code, str | None, str]] = [
     (b"", Code.EMPTY_MESSAGE, None, "the message is empty"),

@@ -12,7 +12,7 @@ from echo_ingest.cli import app
 from echo_ingest.decode import Decoder
 from echo_ingest.decode.forms import SHIPPED, Forms
 from echo_ingest.journal import Journal
-from echo_ingest.record import Message
+from echo_ingest.record import Message, Unclaimed
 
 FORM = """name = "pond"
 about = "The recorders at the pond"
@@ -160,6 +160,23 @@ def test_a_dead_letter_is_tried_on_its_own_topic(site: Path) -> None:
     assert made["topic"] == "pond/n" and made["records"][0]["node"] == "n"
     shown = run("forms", "try", "--dead-letter", 9, exit_code=1)
     assert "there is no dead letter 9" in shown.stderr
+
+
+def test_the_newest_message_of_an_unclaimed_topic_is_tried(site: Path) -> None:
+    journal = Journal(site / "data" / "journal.db")
+    for at in ("2026-10-05 07:29:00", "2026-10-05 07:30:00"):
+        payload = json.dumps(SENT | {"at": at}).encode()
+        sent = Message("birdnet/north", payload, RECEIVED_AT_MS, account="echopub")
+        journal.append([(sent, Unclaimed())])
+    journal.close()
+    arguments = ("forms", "try", "--unclaimed", "birdnet/north", "--form", "pond.toml", "--json")
+    made = json.loads(run(*arguments).stdout)
+    assert made["topic"] == "birdnet/north"
+    assert made["records"][0]["observed_at"] == "2026-10-04T20:30:00Z"
+    draft = run("forms", "suggest", "--unclaimed", "birdnet/north").stdout
+    assert 'topic = "birdnet/north"  # type {node}' in draft
+    shown = run("forms", "try", "--unclaimed", "birdnet/south", exit_code=1)
+    assert "nothing is kept of birdnet/south" in shown.stderr
 
 
 @pytest.mark.parametrize(

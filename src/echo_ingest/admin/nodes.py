@@ -10,14 +10,15 @@ from msgspec import Struct
 
 from echo_ingest.admin import ActionError, InvalidInput
 from echo_ingest.admin.node_remedies import UNITS
-from echo_ingest.broker.access_rules import node_filters
 from echo_ingest.broker.node_accounts import (
     CLOCK_AHEAD_SECONDS_MAX,
     NodeAccount,
     change_nodes,
     check_name,
+    check_pattern,
     now,
 )
+from echo_ingest.broker.topic_rights import node_filters
 from echo_ingest.decode import NodeRules
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings, parse_endpoint
 from echo_ingest.settings.endpoint import is_loopback
@@ -124,7 +125,7 @@ def remove(settings: Settings, name: str) -> None:
 
     def change(nodes: dict[str, NodeAccount]) -> None:
         left = msgspec.structs.replace(
-            _existing(nodes, name), hash=None, disabled=False, login=False
+            _existing(nodes, name), hash=None, disabled=False, login=False, speaks_for=()
         )
         _keep_if_needed(nodes, left)
 
@@ -158,6 +159,20 @@ def set_rules(
 
     change_nodes(settings.nodes_path, change)
     return changed
+
+
+def set_speaks_for(settings: Settings, name: str, patterns: tuple[str, ...]) -> None:
+    """Let a node with credentials of its own speak for others, as their gateway; () for none."""
+    try:
+        for pattern in patterns:
+            check_pattern(pattern)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+
+    def change(nodes: dict[str, NodeAccount]) -> None:
+        nodes[name] = msgspec.structs.replace(_existing(nodes, name), speaks_for=patterns)
+
+    change_nodes(settings.nodes_path, change)
 
 
 def parse_span(text: str) -> float:

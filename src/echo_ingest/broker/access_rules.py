@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from echo_ingest.broker.configuration import PUBLISHER, SERVICE, SUBSCRIBER
 from echo_ingest.broker.node_accounts import NodeAccount
+from echo_ingest.broker.topic_rights import node_filters
+from echo_ingest.record import ACCOUNTS
 from echo_ingest.settings import LOOPBACK_PREFIX, RECEIPTS_PREFIX, Settings
 
 
@@ -11,13 +13,16 @@ def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
     """Return the access file: devices publish and get receipts, readers read, we do our work.
 
     There is a rule for each node, and no pattern for all of them: a node that is not in the file
-    may do nothing, even while it is still connected or has a valid certificate.
+    may do nothing, even while it is still connected or has a valid certificate. What an account
+    publishes elsewhere the proxy puts below the account's own topic (`topic_rights`).
     """
     filters = settings.topic_filters
     lines = [
         f"user {SUBSCRIBER}",
         *(f"topic read {each}" for each in filters),
+        f"topic read {ACCOUNTS}/#",
         f"user {SERVICE}",
+        f"topic read {ACCOUNTS}/#",
         f"topic readwrite {LOOPBACK_PREFIX}/#",
         "topic read $SYS/broker/#",
     ]
@@ -27,6 +32,7 @@ def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
             f"topic write {RECEIPTS_PREFIX}/#",
             f"user {PUBLISHER}",
             *(f"topic write {each}" for each in filters),
+            f"topic write {ACCOUNTS}/{PUBLISHER}/#",
             f"topic read {RECEIPTS_PREFIX}/#",
         ]
     else:  # our own tools have no other account to publish with
@@ -40,24 +46,7 @@ def access_rules(settings: Settings, nodes: Iterable[NodeAccount]) -> str:
             lines += [
                 f"user {node.name}",
                 *(f"topic write {each}" for each in own),
+                f"topic write {ACCOUNTS}/{node.name}/#",
                 f"topic read {RECEIPTS_PREFIX}/{node.name}/#",
             ]
     return "\n".join([*lines, ""])
-
-
-def node_filters(topic_filters: tuple[str, ...], prefixes: tuple[str, ...], name: str) -> list[str]:
-    """Return what a node may publish to: the part of each filter that its own name marks.
-
-    `iotingestion/#` becomes `iotingestion/<name>/#`, and `reserve/+/audio` `reserve/<name>/audio`.
-    A filter is left out where a longer prefix would find another node's name in the topic.
-    """
-    own = []
-    for topic_filter in topic_filters:
-        levels = topic_filter.split("/")
-        first_wildcard = next(index for index, level in enumerate(levels) if level in ("+", "#"))
-        below = "/".join((*levels[:first_wildcard], name))
-        if not any(f"{prefix}/".startswith(f"{below}/") for prefix in prefixes):
-            own.append(
-                "/".join((below, *levels[first_wildcard + (levels[first_wildcard] == "+") :]))
-            )
-    return own

@@ -15,12 +15,14 @@ from msgspec import Struct
 
 from echo_ingest.broker.node_accounts import (
     GENERATED_HASH_ROUNDS,
+    NAME_BYTES_MAX,
     SALT_BYTES,
     NodeAccount,
     node_password,
     password_hash,
 )
 from echo_ingest.broker.program import QUEUES_20, QUEUES_21, Version, needs_plugins
+from echo_ingest.record import ACCOUNTS
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES, Settings
 
 PUBLISHER = "echopub"
@@ -84,7 +86,7 @@ def configuration(
         "max_queued_bytes 0",
         f"max_inflight_messages {UNBOUNDED_INFLIGHT_21 if needs_plugins(version) else 0}",
         "queue_qos0_messages true",
-        f"max_packet_size {settings.payload_bytes_max + PACKET_OVERHEAD_BYTES}",
+        f"max_packet_size {_packet_bytes_max(settings)}",
         # MQTT 3 sessions have no expiry: a reader that never returns would fill the memory.
         f"persistent_client_expiration {-(-settings.session_expiry_seconds // 3600)}h",
         "sys_interval 1",  # by what it says of its messages, the proxy tells if memory is free
@@ -96,9 +98,7 @@ def configuration(
         "connection_messages false",  # they have the client id of our session, which is secret
     ]
     if not settings.echopub:
-        # Devices with their own accounts do not need what devices with a shared account may need.
-        # Each retained message stays in memory for ever, one for each topic that may exist.
-        lines += ["retain_available false", f"max_keepalive {KEEP_ALIVE_SECONDS_MAX}"]
+        lines.append(f"max_keepalive {KEEP_ALIVE_SECONDS_MAX}")
     if needs_plugins(version):
         lines += [
             f"plugin {plugins['mosquitto_password_file']}",
@@ -132,6 +132,12 @@ def configuration(
     # Our own socket, which nobody outside can fill up. It comes last: once it is there, all are.
     lines.append(f"listener 0 {SOCKET_FILE}")
     return "\n".join([*lines, ""])
+
+
+def _packet_bytes_max(settings: Settings) -> int:
+    """Return how large a packet may be once the proxy has put the account before its topic."""
+    account_bytes = len(f"{ACCOUNTS}/") + NAME_BYTES_MAX + 1
+    return settings.payload_bytes_max + PACKET_OVERHEAD_BYTES + account_bytes
 
 
 def password_line(account: Credentials, salt: bytes, rounds: int = HASH_ROUNDS) -> str:

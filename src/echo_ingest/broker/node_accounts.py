@@ -4,9 +4,11 @@
     {"name":"creek-02","made_at":"2026-09-14T05:45:12Z","hash":null,"disabled":true}
     {"name":"bats-03","made_at":"2026-09-14T05:45:12Z","hash":null,"login":false,
      "confidence":"fraction","clock_ahead_seconds":39600}
+    {"name":"gateway-1","made_at":"2026-09-14T05:45:12Z","hash":"$7$1$…$…","speaks_for":["frog-*"]}
 
 A node has credentials of its own, unless `login` is false; `hash` is null where it logs in with a
-certificate only. The last two fields say how its messages are read (`decode.NodeRules`). The file
+certificate only. `confidence` and `clock_ahead_seconds` say how its messages are read
+(`decode.NodeRules`), and `speaks_for` for which other nodes it may speak. The file
 is replaced in one step; the running service applies the change within seconds. If anything in the
 file is invalid, all of it is rejected: applying a part would lock out nodes without a word.
 """
@@ -48,7 +50,10 @@ CLOCK_AHEAD_SECONDS_MAX = 100 * 365 * 86_400
 # checks those of all connected clients again whenever a node is added.
 GENERATED_HASH_ROUNDS = 1
 
+NAME_BYTES_MAX = 64
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
+PATTERN = re.compile(r"[0-9A-Za-z!*][0-9A-Za-z._*!-]{0,63}")
+PATTERNS_MAX = 20
 NAME_RULE = (
     "1 to 64 letters, digits, dots, hyphens or underscores, beginning with a letter or digit"
 )
@@ -75,6 +80,8 @@ class NodeAccount(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     """Whether it sends confidence from 0 to 100, as the forms say, or from 0 to 1."""
     clock_ahead_seconds: float = 0
     """How far its clock is ahead of the true time; negative where it is behind."""
+    speaks_for: tuple[str, ...] = ()
+    """The nodes for which it may speak as their gateway, as patterns: `frog-*`."""
 
     @property
     def rules(self) -> NodeRules:
@@ -89,6 +96,16 @@ def check_name(name: str) -> str:
     if name in OWN_ACCOUNTS:
         raise ValueError(f"{name} is one of the broker's own accounts: choose another name")
     return name
+
+
+def check_pattern(pattern: str) -> str:
+    """Return `pattern` if it may name nodes; raise `ValueError` with the remedy in its text."""
+    if PATTERN.fullmatch(pattern) is None:
+        raise ValueError(
+            f"{pattern!r:.80} names no nodes: type their names, with * for any characters, such "
+            "as frog-*"
+        )
+    return pattern
 
 
 def new_password() -> tuple[str, str]:
@@ -123,6 +140,11 @@ def read_nodes(path: Path) -> tuple[NodeAccount, ...]:
 def read_node_rules(path: Path) -> dict[str, NodeRules]:
     """Read how the messages of nodes are read, where not as usual. Raises `NodesUnusable`."""
     return {node.name: node.rules for node in _read(path) if node.rules != NodeRules()}
+
+
+def read_rights(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read for whom each account may speak beside itself. Raises `NodesUnusable`."""
+    return {node.name: node.speaks_for for node in _read(path) if node.login}
 
 
 def _read(path: Path) -> tuple[NodeAccount, ...]:
@@ -165,6 +187,10 @@ def _validated(node: NodeAccount) -> NodeAccount:
             f"clock_ahead_seconds is {node.clock_ahead_seconds:g}: type a number of seconds, "
             f"at most {CLOCK_AHEAD_SECONDS_MAX:,}"
         )
+    if len(node.speaks_for) > PATTERNS_MAX:
+        raise ValueError(f"speaks_for has more than {PATTERNS_MAX} patterns: use * in them")
+    for pattern in node.speaks_for:
+        check_pattern(pattern)
     if node.hash is not None:
         parts = HASH.fullmatch(node.hash)
         try:
@@ -194,7 +220,7 @@ def change_nodes(path: Path, change: Callable[[dict[str, NodeAccount]], None]) -
         )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path.parent):
+        with locked(path.parent):
             nodes = {node.name: node for node in _read(path)}
             change(nodes)
             if len(nodes) > NODES_MAX:
@@ -210,7 +236,7 @@ def change_nodes(path: Path, change: Callable[[dict[str, NodeAccount]], None]) -
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep out all other changes in `folder` that take this lock.
 
     Where other users can read the folder, they can hold the lock: nobody waits for ever.

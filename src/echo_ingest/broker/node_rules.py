@@ -1,22 +1,24 @@
 """How the messages of each node are read, kept up to date while the service runs."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
-from echo_ingest.broker.node_accounts import NodesUnusable, read_node_rules
+from echo_ingest.broker.node_accounts import NodesUnusable, read_node_rules, read_rights
 from echo_ingest.broker.reload import FileState, file_state
-from echo_ingest.decode import NodeRules
+from echo_ingest.decode import Rules
 
 POLL_SECONDS = 1.0
+
+T = TypeVar("T")
 
 log = structlog.get_logger("broker")
 
 
-async def follow_node_rules(
-    path: Path, rules: dict[str, NodeRules], poll_seconds: float = POLL_SECONDS
-) -> None:
+async def follow_node_rules(path: Path, rules: Rules, poll_seconds: float = POLL_SECONDS) -> None:
     """Bring `rules` up to date in place whenever the nodes file changes, until cancelled.
 
     A file that cannot be used is logged once and ignored; the earlier rules stay in effect.
@@ -29,13 +31,18 @@ async def follow_node_rules(
             continue
         applied = state
         try:
-            changed = read_node_rules(path)
+            nodes, accounts = read_node_rules(path), read_rights(path)
         except NodesUnusable as error:
             log.error("rules of nodes not applied", reason=str(error))
             continue
-        if changed != rules:
-            # In this order a node never has other rules than its old or its new ones.
-            rules.update(changed)
-            for name in rules.keys() - changed.keys():
-                del rules[name]
-            log.info("rules of nodes changed", nodes=len(rules))
+        become(rules.accounts, accounts)
+        if nodes != rules.nodes:
+            become(rules.nodes, nodes)
+            log.info("rules of nodes changed", nodes=len(rules.nodes))
+
+
+def become(earlier: dict[str, T], changed: Mapping[str, T]) -> None:
+    """Make a dict like another, in place: no node ever has other than its old or its new value."""
+    earlier.update(changed)
+    for name in earlier.keys() - changed.keys():
+        del earlier[name]

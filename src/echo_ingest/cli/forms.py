@@ -41,6 +41,12 @@ OfDeadLetter = Annotated[
     int | None,
     typer.Option("--dead-letter", metavar="ID", help="A dead letter instead of a file."),
 ]
+OfUnclaimed = Annotated[
+    str | None,
+    typer.Option(
+        "--unclaimed", metavar="TOPIC", help="The newest message of an unclaimed topic instead."
+    ),
+]
 WithForm = Annotated[
     str | None,
     typer.Option(
@@ -95,6 +101,7 @@ def try_message(
     context: typer.Context,
     file: OfFile = None,
     dead_letter: OfDeadLetter = None,
+    unclaimed: OfUnclaimed = None,
     form: WithForm = None,
     topic: OnTopic = None,
     zone: InZone = None,
@@ -106,7 +113,7 @@ def try_message(
     settings = settings_of(context)
     forms = forms_of(settings)
     chosen = None if form is None else form_called(forms, form)
-    tryable = _tryable(settings, file, dead_letter, topic, zone, chosen)
+    tryable = _tryable(settings, (file, dead_letter, unclaimed), topic, zone, chosen)
     message, rules = tryable.message, tryable.rules
     trial = try_forms(forms, message, rules) if chosen is None else try_form(chosen, message, rules)
     became = trial.became
@@ -152,12 +159,15 @@ def suggest_form(
     context: typer.Context,
     file: OfFile = None,
     dead_letter: OfDeadLetter = None,
+    unclaimed: OfUnclaimed = None,
     topic: OnTopic = None,
     zone: InZone = None,
 ) -> None:
     """Print the first draft of a form for a message: a guess, which you check and correct."""
     settings = settings_of(context)
-    tryable = _tryable(settings, file, dead_letter, topic, zone, None, assumed_topic="")
+    tryable = _tryable(
+        settings, (file, dead_letter, unclaimed), topic, zone, None, assumed_topic=""
+    )
     try:
         draft = suggest(tryable.message, tryable.rules)
     except NoSuggestion as error:
@@ -186,28 +196,25 @@ def form_called(forms: Forms, name: str) -> Form:
 
 def _tryable(
     settings: Settings,
-    file: Path | None,
-    dead_letter: int | None,
+    origin: tuple[Path | None, int | None, str | None],
     topic: str | None,
     zone: str | None,
     form: Form | None,
     *,
     assumed_topic: str = NO_TOPIC,
 ) -> Tryable:
-    if (file is None) == (dead_letter is None):
-        fail("choose one message: a file, or --dead-letter ID", 2)
+    """Return the message that is chosen by a file, a dead letter, or an unclaimed topic."""
+    file, dead_letter, unclaimed = origin
+    if sum(each is not None for each in origin) != 1:
+        fail("choose one message: a file, --dead-letter ID or --unclaimed TOPIC", 2)
     rules = decoder_of(settings).rules
     if zone is not None:
         rules = msgspec.structs.replace(rules, zone=_zone(zone))
-    if dead_letter is not None:
-        kept = open_reader(settings).dead_letter(dead_letter)
-        if kept is None:
-            fail(f"there is no dead letter {dead_letter:,}; a replay may have stored it")
-        message = kept.message
+    if file is None:
+        message = _kept(settings, dead_letter, unclaimed)
         if topic is not None:
             message = msgspec.structs.replace(message, topic=topic, node=settings.node_of(topic))
         return Tryable(message, rules)
-    assert file is not None
     payload, received_at_ms = _content(file)
     remark = None
     if topic is None:
@@ -218,6 +225,21 @@ def _tryable(
             remark = f"the topic is taken to be {topic}; type --topic for another"
     node = settings.node_of(topic)
     return Tryable(Message(topic, payload, received_at_ms, node), rules, remark)
+
+
+def _kept(settings: Settings, dead_letter: int | None, unclaimed: str | None) -> Message:
+    """Return a message that the journal keeps, though it is no record."""
+    reader = open_reader(settings)
+    if dead_letter is not None:
+        kept = reader.dead_letter(dead_letter)
+        if kept is None:
+            fail(f"there is no dead letter {dead_letter:,}; a replay may have stored it")
+        return kept.message
+    assert unclaimed is not None
+    newest = reader.newest_unclaimed(unclaimed, 1)
+    if not newest:
+        fail(f"nothing is kept of {unclaimed}: `echo-ingest unclaimed list` shows all topics")
+    return newest[0].message
 
 
 def _content(file: Path) -> tuple[bytes, int]:

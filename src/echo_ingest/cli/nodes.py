@@ -147,17 +147,30 @@ def set_rules(
             "is right.",
         ),
     ] = None,
+    speaks_for: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERNS",
+            help="The nodes for which it may speak as their gateway, such as 'frog-*,bats-03'; "
+            "'' for none. It must have credentials.",
+        ),
+    ] = None,
 ) -> None:
-    """Say how the messages of a node are read, whether or not it has credentials.
+    """Say how the messages of a node are read, and for whom it may speak.
 
     A corrected time is marked as corrected, and the time that the device wrote is kept beside it.
     """
     settings = settings_of(context)
     admin.check_name_and_topic(settings, name)
-    if confidence is None and clock_ahead is None:
-        fail("say what to change: --confidence or --clock-ahead", 2)
-    ahead_seconds = None if clock_ahead is None else admin.parse_span(clock_ahead)
-    say(_in_words(name, admin.set_rules(settings, name, confidence, ahead_seconds)))
+    if confidence is None and clock_ahead is None and speaks_for is None:
+        fail("say what to change: --confidence, --clock-ahead or --speaks-for", 2)
+    if speaks_for is not None:
+        patterns = tuple(each.strip() for each in speaks_for.split(",") if each.strip())
+        admin.set_speaks_for(settings, name, patterns)
+        say(f"{name} speaks for {', '.join(('itself', *patterns))}")
+    if confidence is not None or clock_ahead is not None:
+        ahead_seconds = None if clock_ahead is None else admin.parse_span(clock_ahead)
+        say(_in_words(name, admin.set_rules(settings, name, confidence, ahead_seconds)))
     say(
         f"saved in {settings.nodes_path}; it holds for all that is read from now on, within two"
         " seconds"

@@ -71,6 +71,11 @@ def status(
     else:
         _show(reader.ledger())
     if not as_json:
+        if topics := reader.unclaimed_topics():
+            say(
+                f"nothing has claimed what came on {counted(len(topics), 'topics')}; see "
+                "`echo-ingest unclaimed list`"
+            )
         if ahead := reader.received_ahead(milliseconds(datetime.now(UTC))):
             say(ahead.render())
         for sender in suspect_confidences(settings):

@@ -1,13 +1,14 @@
 """What the meaning of a message depends on besides its bytes: the site, its nodes and its words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from echo_ingest.record import ObservationType
+from echo_ingest.record import Message, ObservationType
 
 FIRST_DAY = date(2015, 1, 1)
 _NOT_ANIMALS_BY_KIND: dict[ObservationType, tuple[str, ...]] = {
@@ -60,6 +61,11 @@ BEFORE_COMMON_NAME = frozenset(
 any language: BirdNET's "Human vocal_Menschliche Stimme", and "Homo sapiens_Human"."""
 
 
+def may_speak_for(patterns: Iterable[str], node: str) -> bool:
+    """Return whether one of a gateway's patterns is for `node`: `*` stands for any characters."""
+    return any(fnmatchcase(node, pattern) for pattern in patterns)
+
+
 class NodeRules(Struct, frozen=True):
     """What is known about one node and cannot be told from its messages."""
 
@@ -83,6 +89,8 @@ class Rules(Struct, frozen=True):
     """Labels that name no animal, in lower case."""
     nodes: dict[str, NodeRules] = {}
     """By the node's name. It is brought up to date in place when the nodes file changes."""
+    accounts: dict[str, tuple[str, ...]] = {}
+    """For whom each account of a node may speak beside itself, as patterns; kept up to date too."""
 
     @property
     def first_moment(self) -> datetime:
@@ -99,6 +107,18 @@ class Rules(Struct, frozen=True):
             if kind is None and (name == common_name or name in BEFORE_COMMON_NAME):
                 kind = self.not_animals.get(name)
         return kind or "animal"
+
+    def speaks_for(self, message: Message) -> tuple[str, ...] | None:
+        """Return for whom the sender of a message may speak beside itself; None: for everybody.
+
+        Only an account of a node is bound to its own name. It is the node of what it publishes,
+        except where a gateway spoke for another node: that was decided when it was stored.
+        """
+        if message.account is None:
+            return self.accounts.get(message.node or "")
+        if message.account != message.node:
+            return None
+        return self.accounts.get(message.account, ())
 
     def of(self, node: str | None) -> NodeRules:
         """Return the rules for the messages of `node`."""

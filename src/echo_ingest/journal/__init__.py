@@ -86,6 +86,14 @@ from echo_ingest.journal.plan import AppendPlan, Arrival, Known, Row, StoredKey,
 from echo_ingest.journal.receipt_days import LastDay
 from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
+from echo_ingest.journal.unclaimed_topics import (
+    UnclaimedEntry,
+    UnclaimedSpace,
+    entries_after,
+    forget,
+    note_claimed,
+    remove_old,
+)
 from echo_ingest.record import (
     DeadLetter,
     Duplicate,
@@ -93,6 +101,7 @@ from echo_ingest.record import (
     Ignored,
     Message,
     Outcome,
+    Rejected,
     Stored,
     key_with_time,
 )
@@ -122,6 +131,7 @@ class Appended(Struct, frozen=True):
     duplicates: int
     dead_letters: int
     ignored: int = 0
+    unclaimed: int = 0
 
 
 INSERT_RECORD = """
@@ -167,6 +177,7 @@ class Journal:
         self._day = receipt_days.last_day(self._db)
         self._day_looked_at = self._day.id
         self._files = OpenFiles(path, self._db)
+        self._unclaimed = UnclaimedSpace()
 
     def close(self) -> None:
         """Write the WAL back into the file and close it."""
@@ -196,7 +207,14 @@ class Journal:
         self._unacknowledged += planned.opened
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
         ignored = planned.ignored.total()
-        return Appended(planned.outcomes, stored, planned.duplicates, dead_letters, ignored)
+        return Appended(
+            planned.outcomes,
+            stored,
+            planned.duplicates,
+            dead_letters,
+            ignored,
+            len(planned.unclaimed),
+        )
 
     def acknowledged(self) -> None:
         """Note that all that was appended has been acknowledged.
@@ -214,7 +232,7 @@ class Journal:
         self._db.execute(
             "UPDATE ledger SET received = received + ?, stored = stored + ?,"
             " duplicates = duplicates + ?, dead_letters = dead_letters + ?, ignored = ignored + ?,"
-            " acknowledged_offset = ?, acknowledged_dead_letter = ?"
+            " unclaimed = unclaimed + ?, acknowledged_offset = ?, acknowledged_dead_letter = ?"
             " WHERE stored + ? = (SELECT coalesce(max(offset), 0) FROM record)",
             (
                 len(arrivals),
@@ -222,6 +240,7 @@ class Journal:
                 planned.duplicates,
                 dead_letters,
                 planned.ignored.total(),
+                len(planned.unclaimed),
                 *self._acknowledged,
                 stored,
             ),
@@ -232,6 +251,8 @@ class Journal:
         self._db.executemany(UPSERT_NODE_DAY, node_days)
         if planned.ignored:
             self._db.executemany(UPSERT_IGNORED_DAY, ignored_days(arrivals))
+        if planned.unclaimed:
+            self._unclaimed.insert(self._db, planned.unclaimed)
         days = dict.fromkeys(day for _, day, *_ in node_days)
         return planned, receipt_days.note(self._db, self._day, days, planned.first_offset - 1)
 
@@ -493,6 +514,35 @@ class Journal:
                 self._db.executemany(UPSERT_IGNORED_DAY, ignored_days([arrival]))
                 self._db.executemany(REPLAY_NODE_DAY, replayed(message, decoded, outcome))
         return outcome
+
+    # ------------------------------------------------------------------ what nothing has claimed
+
+    def unclaimed(self, after: int, messages_max: int) -> list[UnclaimedEntry]:
+        """Return messages that nothing had claimed, with ids above `after`."""
+        return entries_after(self._db, after, messages_max)
+
+    def claim(self, entry: UnclaimedEntry, decoded: Identity | Rejected | Ignored) -> Outcome:
+        """Make of a message that nothing had claimed what it is now; return the outcome.
+
+        In the ledger it was unclaimed, and is something else now. Raises `KeyError` if it is not
+        there any more.
+        """
+        self._room.require(self.used_bytes())
+        with self._writing():
+            planned = self._insert_records([(entry.message, decoded)])
+            self._insert_many(INSERT_DEAD_LETTER, planned.dead_letters)
+            note_claimed(self._db, entry, decoded, planned.outcomes[0])
+        return planned.outcomes[0]
+
+    def forget_unclaimed(self, topics: Iterable[str]) -> int:
+        """Remove topics that nothing has claimed; return how many messages were kept of them."""
+        with self._writing():
+            return forget(self._db, topics)
+
+    def trim_unclaimed(self, now_ms: int) -> int:
+        """Remove what nothing has claimed for too long; return how much."""
+        with self._writing():
+            return remove_old(self._db, now_ms)
 
     def sessions(self) -> list[str]:
         """Return the names under which broker sessions are remembered."""

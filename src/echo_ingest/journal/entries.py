@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import PROPERTIES_BYTES_MAX, Message, memory_bytes, payload_hash
+from echo_ingest.record import PROPERTIES_BYTES_MAX, Message, memory_bytes, payload_hash, published
 
 ENTRY_COLUMNS = (
     "offset, CAST(key AS BLOB), CAST(digest AS BLOB), CAST(received_at_ms AS INTEGER),"
@@ -134,6 +134,7 @@ def _message(
         assert topic is not None and received_at_ms is not None
         # Earlier versions stored properties of any size, and these would fill the memory.
         cut = properties is not None and len(properties) > PROPERTIES_CHARACTERS_MAX
+        account, topic = published(topic)
         message = Message(
             topic,
             payload or b"",
@@ -141,6 +142,7 @@ def _message(
             node,
             () if cut else properties_of(properties),
             properties_cut=cut,
+            account=account,
         )
         return message, payload_hash(message) != hashed
     shown_ms = received_at_ms if 0 <= (received_at_ms or 0) <= TIME_MS_MAX else 0

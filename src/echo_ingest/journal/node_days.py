@@ -9,7 +9,16 @@ from msgspec import Struct
 
 from echo_ingest.journal.plan import Arrival, Row
 from echo_ingest.journal.receipt_days import DAY_MS
-from echo_ingest.record import DeadLetter, Duplicate, Ignored, Message, Outcome, Stored, node_of
+from echo_ingest.record import (
+    DeadLetter,
+    Duplicate,
+    Ignored,
+    Message,
+    Outcome,
+    Stored,
+    Unclaimed,
+    node_of,
+)
 
 HEARD_WITHIN_MS = {"hour": DAY_MS // 24, "day": DAY_MS, "week": 7 * DAY_MS}
 EPOCH = date(1970, 1, 1)
@@ -51,7 +60,13 @@ class NodeDay(Struct, frozen=True):
     discarded: int = 0
 
 
-_PLACES: dict[type[Outcome], int] = {Stored: 1, Duplicate: 2, DeadLetter: 3, Ignored: 7}
+_PLACES: dict[type[Outcome], int] = {
+    Stored: 1,
+    Duplicate: 2,
+    DeadLetter: 3,
+    Ignored: 7,
+    Unclaimed: 8,
+}
 """Where each outcome is counted in a row, after node and day."""
 
 
@@ -77,7 +92,9 @@ def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tupl
     return [(*node_day, *sum_) for node_day, sum_ in sums.items()]
 
 
-def replayed(message: Message, decoded: object, outcome: Outcome) -> list[Row]:
+def replayed(
+    message: Message, decoded: object, outcome: Outcome, was: type[Outcome] = DeadLetter
+) -> list[Row]:
     """Return what changes in `node_day` when a dead letter becomes something else now.
 
     Its form may know another node than its topic named: then it counts as received from that one.
@@ -88,10 +105,9 @@ def replayed(message: Message, decoded: object, outcome: Outcome) -> list[Row]:
     moved = int(before != after)
     counts = [moved, 0, 0, 0, moved * size_bytes, *heard, 0, 0, 0]
     counts[_PLACES[type(outcome)]] += 1
-    return [
-        (before, day, -moved, 0, 0, -1, -moved * size_bytes, *heard, 0, 0, 0),
-        (after, day, *counts),
-    ]
+    left = [-moved, 0, 0, 0, -moved * size_bytes, *heard, 0, 0, 0]
+    left[_PLACES[was]] -= 1
+    return [(before, day, *left), (after, day, *counts)]
 
 
 class NodeContact(Struct, frozen=True):

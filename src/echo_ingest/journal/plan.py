@@ -20,13 +20,14 @@ from echo_ingest.record import (
     Outcome,
     Rejected,
     Stored,
+    Unclaimed,
     key_with_time,
     message_key,
     node_of,
     payload_hash,
 )
 
-Arrival = tuple[Message, Identity | Rejected | Ignored]
+Arrival = tuple[Message, Identity | Rejected | Ignored | Unclaimed]
 Row = tuple[object, ...]
 
 
@@ -51,6 +52,7 @@ class AppendPlan(Struct):
     duplicates: int
     ignored: Counter[str]
     """By the names of the forms that say so."""
+    unclaimed: list[Message]
     opened: Counter[bytes]
     """Digests stored that a redelivery could not be told from by its key."""
     answered: Counter[bytes]
@@ -80,7 +82,7 @@ def plan(
 
     `unacknowledged` is what `opened` says, for all that the broker may still redeliver.
     """
-    planned = AppendPlan(first_offset, [], [], [], 0, Counter(), Counter(), Counter())
+    planned = AppendPlan(first_offset, [], [], [], 0, Counter(), [], Counter(), Counter())
     known_keys, keys_with_time = dict(journal.keys), journal.keys_with_time
     offset = first_offset
     outcome: Outcome
@@ -88,6 +90,10 @@ def plan(
         if type(decoded) is Ignored:
             planned.outcomes.append(decoded)
             planned.ignored[decoded.form] += 1
+            continue
+        if type(decoded) is Unclaimed:
+            planned.outcomes.append(decoded)
+            planned.unclaimed.append(message)
             continue
         digest = payload_hash(message)
         if type(decoded) is Rejected:
@@ -170,7 +176,7 @@ def _record_row(
         message.received_at_ms,
         identity.kind,
         node_of(message, identity),
-        message.topic,
+        message.full_topic,
         properties_text(message),
     )
     form = None if identity.form is None else journal.forms[identity.form.digest]
@@ -182,7 +188,7 @@ def _dead_letter_row(digest: bytes, message: Message, rejected: Rejected) -> Row
         digest,
         message.received_at_ms,
         message.node,
-        message.topic,
+        message.full_topic,
         properties_text(message),
         rejected.render(),
     )

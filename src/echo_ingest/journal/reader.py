@@ -45,6 +45,7 @@ from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.journal.recovery.detect import check_pages, check_schema, noted, noting
 from echo_ingest.journal.selection import LATEST, Bindings, Selection, where_of
 from echo_ingest.journal.snapshot import at_one_moment
+from echo_ingest.journal.unclaimed_topics import UnclaimedEntry, UnclaimedTopic, newest_of, topics
 
 __all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "ReceivedAhead", "Selection"]
 
@@ -156,6 +157,16 @@ class JournalReader:
         """Return how many messages each form has ignored by day, the newest days first."""
         with noting(self._path):
             return read_ignored_days(self._db, since, limit)
+
+    def unclaimed_topics(self) -> list[UnclaimedTopic]:
+        """Return the topics that nothing has claimed, those with the most messages first."""
+        with noting(self._path):
+            return topics(self._db)
+
+    def newest_unclaimed(self, topic: str, messages_max: int) -> list[UnclaimedEntry]:
+        """Return the newest messages of such a topic that are kept."""
+        with noting(self._path):
+            return newest_of(self._db, topic, messages_max)
 
     def nodes_heard(self, now_ms: int) -> dict[str, int]:
         """Return how many nodes were heard within the last `hour`, `day` and `week`."""

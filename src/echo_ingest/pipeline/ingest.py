@@ -11,7 +11,9 @@ from echo_ingest import metrics
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Appended, Arrival, Journal, JournalFull, JournalGone
 from echo_ingest.mqtt import Session
+from echo_ingest.pipeline.claims import Claims
 from echo_ingest.pipeline.receipts import receipt
+from echo_ingest.record import Message
 
 ROOM_POLL_SECONDS = 1.0
 COMMIT_SHARE = 1 / 8  # the weight of one commit's time in the running average
@@ -27,12 +29,14 @@ class Ingest:
         self,
         session: Session,
         journal: Journal,
-        decoder: Decoder,
+        decoder: Decoder | Claims,
         *,
         batch_records_max: int,
         linger_seconds: float,
         on_stored: Callable[[], None],
+        arrived: Callable[[Message], Message] = lambda message: message,
     ) -> None:
+        """`arrived` returns a message as it was published (`broker.TopicRights`)."""
         self.blocked: str | None = None
         """Why acknowledgements have stopped, in words; None while they continue."""
         self._session = session
@@ -41,6 +45,7 @@ class Ingest:
         self._batch_records_max = batch_records_max
         self._linger_seconds = linger_seconds
         self._on_stored = on_stored
+        self._arrived = arrived
 
     async def run(self) -> NoReturn:
         """Run until cancelled; a batch is then either acknowledged or not stored."""
@@ -59,7 +64,8 @@ class Ingest:
             self._batch_records_max, self._linger_seconds, commit_seconds
         )
         batch = await self._session.receive(messages_max, wait_seconds)
-        arrivals = [(m, self._decoder.identify(m)) for m in batch.messages]
+        messages = map(self._arrived, batch.messages)
+        arrivals = [(message, self._decoder.identify(message)) for message in messages]
         appended, took_seconds = await self._append(arrivals)
         if self._session.ack(batch):
             self._journal.acknowledged()
@@ -120,5 +126,6 @@ def _count(appended: Appended, size_bytes: int, took_seconds: float) -> None:
     metrics.OUTCOMES.labels("duplicate").inc(appended.duplicates)
     metrics.OUTCOMES.labels("dead letter").inc(appended.dead_letters)
     metrics.OUTCOMES.labels("ignored").inc(appended.ignored)
+    metrics.OUTCOMES.labels("unclaimed").inc(appended.unclaimed)
     metrics.COMMIT_SECONDS.observe(took_seconds)
     metrics.BATCH_MESSAGES.observe(len(appended.outcomes))

@@ -25,6 +25,7 @@ from echo_ingest.record import (
     Outcome,
     Rejected,
     Stored,
+    Unclaimed,
 )
 from echo_ingest.settings import RECEIPTS_PREFIX
 
@@ -34,7 +35,7 @@ TOPIC_BYTES_MAX = 65_535  # [MQTT-1.5.4]
 class Receipt(Struct, frozen=True, omit_defaults=True):
     """The payload of a receipt, as JSON."""
 
-    outcome: Literal["stored", "duplicate", "rejected", "ignored"]
+    outcome: Literal["stored", "duplicate", "rejected", "ignored", "unclaimed"]
     id: str | None = None
     """The device's own id of the message, where it has one."""
     offset: int | None = None
@@ -44,7 +45,7 @@ class Receipt(Struct, frozen=True, omit_defaults=True):
 
 
 def receipt(
-    message: Message, decoded: Identity | Rejected | Ignored, outcome: Outcome
+    message: Message, decoded: Identity | Rejected | Ignored | Unclaimed, outcome: Outcome
 ) -> bytes | None:
     """Return the PUBLISH packet that answers `message`.
 
@@ -55,7 +56,7 @@ def receipt(
     known_id = decoded.message_id if type(decoded) is Identity else message_id(message)
     if message.response_topic is None and known_id is None:
         return None
-    own = f"{RECEIPTS_PREFIX}/{message.node}"
+    own = f"{RECEIPTS_PREFIX}/{message.receipts_to or message.node}"
     topic = own if message.response_topic is None else message.response_topic
     # A device must not make us publish to another node's receipts, or to any other topic.
     if topic != own and not topic.startswith(f"{own}/"):
@@ -73,6 +74,8 @@ def receipt(
             answer = Receipt("rejected", known_id, reason=rejected.render())
         case Ignored():
             answer = Receipt("ignored", known_id)
+        case Unclaimed():
+            answer = Receipt("unclaimed", known_id)
     return mqtt5.PublishPacket(
         topic, msgspec.json.encode(answer), correlation_data=message.correlation_data
     ).write()

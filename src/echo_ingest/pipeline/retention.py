@@ -58,6 +58,8 @@ class Retention:
         leapt = abs(now_ms - expected_ms) > LEAP_MS
         self._journal.note_day(now_ms, leapt=leapt)
         self._now_ms, self._elapsed_ms = now_ms, elapsed_ms
+        if not leapt:
+            self._journal.trim_unclaimed(now_ms)
         if leapt:
             log.warning(
                 f"the clock of this machine leapt {'ahead' if now_ms > expected_ms else 'back'} by "

@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import metrics
+from echo_ingest.broker.topic_rights import TopicRights
 from echo_ingest.monitoring.broker_stats import BrokerStats
 from echo_ingest.mqtt import SessionOptions
 from echo_ingest.process.child import begin
@@ -30,6 +31,7 @@ from echo_ingest.proxy.bootstrap import (
 )
 from echo_ingest.proxy.broker_memory import BrokerMemory
 from echo_ingest.proxy.device import Common, DeviceConnection
+from echo_ingest.proxy.device_topics import Denials, follow_rights
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES, Layer
 from echo_ingest.proxy.places import HeldBytes, KeptBytes, Places
@@ -92,6 +94,8 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
         gate=gate,
         memory=memory,
         activity=Activity(),
+        rights=TopicRights(bootstrap.topic_filters),
+        denials=Denials(),
         turn=asyncio.Lock(),
         buffer=memoryview(bytearray(CHUNK_BYTES)),
     )
@@ -108,6 +112,7 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
         asyncio.create_task(_report(writer, common)),
         asyncio.create_task(statistics.run()),
         asyncio.create_task(memory.run()),
+        asyncio.create_task(follow_rights(bootstrap.nodes, common.rights)),
         asyncio.create_task(follow_certificates(each for each in certificates if each)),
     ]
     log.info("proxy listens", ports=[each.port for each in bootstrap.listeners])
@@ -184,7 +189,7 @@ async def _end_with_parent(reader: asyncio.StreamReader, stopping: asyncio.Event
 
 async def _report(writer: asyncio.StreamWriter, common: Common) -> None:
     while True:
-        report = ProxyReport(generate_latest(metrics.PROXY).decode())
+        report = ProxyReport(generate_latest(metrics.PROXY).decode(), common.denials.all)
         with contextlib.suppress(ConnectionError):  # the parent is gone
             writer.write(msgspec.json.encode(report) + b"\n")
             await writer.drain()

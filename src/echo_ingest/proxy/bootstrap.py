@@ -9,6 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from echo_ingest.gauges import DeniedMessages
+
 REPORT_SECONDS = 0.5
 
 
@@ -48,6 +50,10 @@ class ProxyBootstrap(Struct, frozen=True):
     payload_bytes_max: int
     reserved_client_ids: tuple[str, ...]
     """Client ids of our own sessions, which a device may not use."""
+    topic_filters: tuple[str, ...]
+    """Of `IOT_TOPIC`: what they leave out belongs to no node by its topic."""
+    nodes: Path
+    """The nodes file, which says for whom gateways may speak."""
     certificate_secret: bytes
     """From which the broker's passwords of nodes with certificates are derived."""
     line: int
@@ -60,3 +66,5 @@ class ProxyReport(Struct, frozen=True):
 
     metrics: str = ""
     """`metrics.PROXY`, in Prometheus' text format."""
+    denied: tuple[DeniedMessages, ...] = ()
+    """What was denied since it started."""

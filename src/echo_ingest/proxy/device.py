@@ -13,8 +13,10 @@ from msgspec import Struct
 
 from echo_ingest.broker import SERVICE
 from echo_ingest.broker.node_accounts import node_password
+from echo_ingest.broker.topic_rights import TopicRights
 from echo_ingest.proxy.activity import Activity, Peer, shown
 from echo_ingest.proxy.broker_memory import BrokerMemory
+from echo_ingest.proxy.device_topics import Denials, DeviceTopics
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES, Layer, LayerRefused
 from echo_ingest.proxy.packets import (
@@ -88,6 +90,8 @@ class Common(Struct):
     gate: Gate
     memory: BrokerMemory
     activity: Activity
+    rights: TopicRights
+    denials: Denials
     turn: asyncio.Lock
     """Held by the connection that mosquitto accepts next: it lets about a hundred wait, no more."""
     buffer: memoryview
@@ -166,6 +170,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._kept_bytes = 0
         """What the broker may keep once it has accepted the log-in."""
         self._walker: PacketWalker | None = None
+        self._topics: DeviceTopics
+        self._will_topic: bytes | None = None
         self._logged_in = False
         self._ending = False
         self._paused_for: set[str] = set()
@@ -280,12 +286,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
         connect = parse_connect(bytes(self._begun[:size]))
         del self._begun[:size]
         self._level = connect.level
-        packet, user = connect.packet, connect.user
+        user, login = connect.user, None
         for layer in self._layers:
             if layer.name is not None:  # its certificate counts, and not what it says
                 user = layer.name.encode()
                 password = node_password(self._common.certificate_secret, layer.name)
-                packet = connect.with_login(user, password.encode())
+                login = user, password.encode()
         is_reserved = connect.client_id in self._common.reserved_client_ids
         is_ours = user == SERVICE.encode()  # if its password is right
         if not is_reserved and not is_ours:  # the name of our session is a secret
@@ -295,13 +301,22 @@ class DeviceConnection(asyncio.BufferedProtocol):
             raise PacketRefused(
                 "reserved id", "its client id is the service's own", INVALID_CLIENT_ID
             )
-        if connect.has_will and self._common.gate.is_shut:
+        if connect.will_topic is not None and self._common.gate.is_shut:
             raise PacketRefused(
                 "memory", "it has a will, and the broker's memory is short", SERVER_UNAVAILABLE
             )
         self._account, self._kept_bytes = user, connect.kept_bytes
         self._check_kept(connect.kept_bytes)
-        self._walker = PacketWalker(connect.level, self._common.payload_bytes_max)
+        self._topics = DeviceTopics(self._common.rights, self._common.denials, user)
+        self._will_topic = connect.will_topic
+        packet = connect.rewritten(
+            client_id=self._topics.client_id(connect.client_id),
+            will_topic=self._topics.will_topic(connect.will_topic),
+            login=login,
+        )
+        self._walker = PacketWalker(
+            connect.level, self._common.payload_bytes_max, self._topics.topic_at_broker
+        )
         self._common.held.hold(self, len(packet) + len(self._begun))
         if self._ending:
             return
@@ -362,6 +377,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._places.log_in(self)
         self._common.held.release(self)
         self._common.activity.connected(self._peer)
+        self._topics.note_will(self._will_topic)
         self._receive = self._forward
         self._chunk_bytes_max = CHUNK_BYTES
         self._chunk_bytes = min([CHUNK_BYTES, *(each.chunk_bytes_max for each in self._layers)])
@@ -394,9 +410,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
                     self._common.kept.add(self._account, self._walker.kept_bytes)
                     self._walker.kept_bytes = 0
             except PacketRefused as refused:
-                self._broker.transport.write(data[: refused.good_bytes])
+                self._broker.transport.write(self._walker.passed_on(data, refused.good_bytes))
                 raise
-            self._broker.transport.write(data if passed == len(data) else data[:passed])
+            self._broker.transport.write(self._walker.passed_on(data, passed))
         if passed < len(data):
             self._rest = data[passed:]
             if not gate.is_open and ((passed == 0 and in_publish) or data[passed] >> 4 == PUBLISH):

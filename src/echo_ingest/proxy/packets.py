@@ -6,6 +6,7 @@ passed on.
 """
 
 import struct
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -18,7 +19,8 @@ COPIES = 2
 """Of each message in mosquitto, while it also has the packet: one is kept, one goes to a reader."""
 FILTER_FACTOR, LEVEL_BYTES = 25, 750
 """What mosquitto takes for each byte of a SUBSCRIBE, and for each level of a topic in it."""
-RETAINED_TOPIC_BYTES_MAX, RETAINED_LEVELS_FREE = 1_024, 8
+ELSEWHERE_TOPIC_BYTES_MAX = 1_024
+"""How long a topic may be that the proxy changes, since it must hold all of that."""
 SESSION_BYTES = 5_000
 SESSION_EXPIRY_PROPERTY = 0x11
 ANSWER_BYTES_MIN = 2
@@ -41,7 +43,7 @@ BRIDGE_BIT = 0x80
 """mosquitto's mark for a broker that connects as a client, in the protocol level."""
 QOS_BITS, RETAIN_BIT = 0b110, 0b1
 """Of the first byte of a PUBLISH."""
-USER_FLAG, PASSWORD_FLAG, WILL_FLAG, CLEAN_FLAG = 0x80, 0x40, 0x04, 0x02
+USER_FLAG, PASSWORD_FLAG, WILL_RETAIN_FLAG, WILL_FLAG, CLEAN_FLAG = 0x80, 0x40, 0x20, 0x04, 0x02
 
 NEVER, OTHER, ASKS, A_PUBLISH, A_DISCONNECT = range(5)
 KINDS_OF_TYPES = {
@@ -113,21 +115,56 @@ class Connect(Struct, frozen=True):
     level: int
     client_id: bytes
     user: bytes | None
-    has_will: bool
+    will_topic: bytes | None
     kept_bytes: int
     """What mosquitto may keep when the connection has ended."""
     body_at: int
     flags_at: int
+    client_id_at: int
+    will_topic_at: int
     login_at: int
     """Where user name and password are, which come last."""
 
-    def with_login(self, user: bytes, password: bytes) -> bytes:
-        """Return the packet with this user name and password in place of any others."""
-        body = bytearray(self.packet[self.body_at : self.login_at])
-        body[self.flags_at - self.body_at] |= USER_FLAG | PASSWORD_FLAG
-        for field in (user, password):
-            body += struct.pack(">H", len(field)) + field
+    def rewritten(
+        self,
+        *,
+        client_id: bytes | None = None,
+        will_topic: bytes | None = None,
+        login: tuple[bytes, bytes] | None = None,
+    ) -> bytes:
+        """Return the packet with these in place of its own, and with a will that is not retained.
+
+        None leaves what is there.
+        """
+        flags = self.packet[self.flags_at] & ~WILL_RETAIN_FLAG
+        edits = []
+        if client_id is not None:
+            edits.append((self.client_id_at, 2 + len(self.client_id), _field(client_id)))
+        if will_topic is not None and self.will_topic is not None:
+            edits.append((self.will_topic_at, 2 + len(self.will_topic), _field(will_topic)))
+        if login is not None:
+            flags |= USER_FLAG | PASSWORD_FLAG
+            left = len(self.packet) - self.login_at
+            edits.append((self.login_at, left, b"".join(map(_field, login))))
+        edits.insert(0, (self.flags_at, 1, bytes((flags,))))
+        body = spliced(self.packet, self.body_at, len(self.packet), edits)
         return b"".join((self.packet[:1], write_length(len(body)), body))
+
+
+def _field(data: bytes) -> bytes:
+    return struct.pack(">H", len(data)) + data
+
+
+def spliced(data: bytes, begin: int, end: int, edits: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """Return a part of `data` with what stands at some places replaced.
+
+    An edit is where it is, how much goes, and what comes instead; edits are in order.
+    """
+    parts: list[bytes] = []
+    for at, size, instead in edits:
+        parts += (data[begin:at], instead)
+        begin = at + size
+    return b"".join((*parts, data[begin:end]))
 
 
 def connect_level(data: bytes | bytearray) -> int | None:
@@ -176,22 +213,32 @@ def parse_connect(packet: bytes) -> Connect:
         keeps_session = SESSION_EXPIRY_PROPERTY in fields.take(fields.length())
     else:
         keeps_session = not flags & CLEAN_FLAG
+    client_id_at = fields.position
     client_id = fields.field()
     _limit("its client id", len(client_id), CLIENT_ID_BYTES_MAX)
-    will_bytes = 0
+    will_topic = None
+    will_topic_at = fields.position
     if flags & WILL_FLAG:
         if has_properties:
             size = len(fields.take(fields.length()))
             _limit("what its last will has as properties", size, WILL_PROPERTIES_BYTES_MAX)
-        topic, payload = fields.field(), fields.field()
-        _limit("its last will", len(topic) + len(payload), WILL_BYTES_MAX)
-        will_bytes = retained_bytes(topic)
+        will_topic_at = fields.position
+        will_topic, payload = fields.field(), fields.field()
+        _limit("its last will", len(will_topic) + len(payload), WILL_BYTES_MAX)
     login_at = fields.position
     user = fields.field() if flags & USER_FLAG else None
-    has_will = bool(flags & WILL_FLAG)
-    kept_bytes = will_bytes + (SESSION_BYTES + COPIES * len(packet) if keeps_session else 0)
     return Connect(
-        packet, level, client_id, user, has_will, kept_bytes, body_at, flags_at, login_at
+        packet=packet,
+        level=level,
+        client_id=client_id,
+        user=user,
+        will_topic=will_topic,
+        kept_bytes=SESSION_BYTES + COPIES * len(packet) if keeps_session else 0,
+        body_at=body_at,
+        flags_at=flags_at,
+        client_id_at=client_id_at,
+        will_topic_at=will_topic_at,
+        login_at=login_at,
     )
 
 
@@ -257,11 +304,20 @@ def connack_code(data: bytes | bytearray) -> int | None:
 class PacketWalker:
     """Follows the packets that come after CONNECT, however they are cut into chunks."""
 
-    __slots__ = ("_beginning", "_first", "_has_properties", "_left", "_publish_bytes_max", "_size",
-                 "_subscribes", "asked", "cost", "kept_bytes", "largest_overhead", "said_goodbye",
-                 "unfinished")  # fmt: skip
+    __slots__ = ("_beginning", "_edits", "_first", "_has_properties", "_left",
+                 "_publish_bytes_max", "_size", "_subscribes", "_topic_at_broker", "asked", "cost",
+                 "kept_bytes", "largest_overhead", "said_goodbye", "unfinished")  # fmt: skip
 
-    def __init__(self, level: int, payload_bytes_max: int) -> None:
+    def __init__(
+        self,
+        level: int,
+        payload_bytes_max: int,
+        topic_at_broker: Callable[[bytes], bytes | None] | None = None,
+    ) -> None:
+        """`topic_at_broker` returns another topic for one that is to be changed.
+
+        Where it is long, the function gets only its beginning.
+        """
         self.said_goodbye = False
         """Whether a DISCONNECT was among the packets."""
         self.unfinished = 0
@@ -274,8 +330,11 @@ class PacketWalker:
         self.largest_overhead = 0
         """The most that was no payload in a PUBLISH."""
         self.kept_bytes = 0
-        """What mosquitto keeps of the SUBSCRIBEs that have come, and for deep topics of retained
-        messages; it is set back where it is added up."""
+        """What mosquitto keeps of the SUBSCRIBEs that have come; it is set back where it is added
+        up."""
+        self._topic_at_broker = topic_at_broker
+        self._edits: list[tuple[int, int, bytes]] = []
+        """What is to be changed in the current chunk, as `spliced` takes it."""
         self._has_properties = level == 5
         self._publish_bytes_max = payload_bytes_max + PACKET_OVERHEAD_BYTES
         self._subscribes = False
@@ -291,14 +350,22 @@ class PacketWalker:
         """Note that mosquitto has sent so many bytes: they may all be answers."""
         self.asked = max(0, self.asked - size // ANSWER_BYTES_MIN)
 
+    def passed_on(self, chunk: bytes, passed: int) -> bytes:
+        """Return what goes to the broker for the beginning of the chunk that was fed last."""
+        if not self._edits:
+            return chunk if passed == len(chunk) else chunk[:passed]
+        return spliced(chunk, 0, passed, [each for each in self._edits if each[0] < passed])
+
     def feed(self, chunk: bytes, *, may_publish: bool = True, asked_max: int = UNLIMITED) -> int:
         """Follow the next chunk, and return how much of it may be passed on.
 
-        The rest is the beginning of a packet, which is to be fed again: with more, if its length is
-        not complete, or once another PUBLISH may begin, or once answers have come. Raises
-        `PacketRefused`.
+        The rest is the beginning of a packet, which is to be fed again: with more, if its length or
+        its topic is not complete, or once another PUBLISH may begin, or once answers have come.
+        Raises `PacketRefused`.
         """
         position, size = self._left, len(chunk)
+        if self._edits:
+            self._edits = []
         if position:
             if self._beginning is not None:
                 self._look(self._beginning + chunk[:position])
@@ -329,11 +396,8 @@ class PacketWalker:
                 except IndexError:
                     return start
                 if kind == A_PUBLISH:
-                    if chunk[start] & RETAIN_BIT:
-                        topic = retained_topic(chunk[position : position + length], length)
-                        if topic is None:
-                            return start
-                        self.kept_bytes += retained_bytes(topic)
+                    if not self._edit_publish(chunk, start, position, length):
+                        return start
                     if chunk[start] & QOS_BITS:
                         self.asked += 1
                     if length > self.largest_overhead and (
@@ -366,6 +430,31 @@ class PacketWalker:
             raise
         return size
 
+    def _edit_publish(self, chunk: bytes, start: int, position: int, length: int) -> bool:
+        """Note how a PUBLISH is to be changed; return False if not enough of it has come.
+
+        The broker retains none, and gets each on the topic that it is to have there.
+        """
+        first = chunk[start] & ~RETAIN_BIT
+        if self._topic_at_broker is not None and length >= 2:
+            topic_at = position + 2
+            topic_end = topic_at + int.from_bytes(chunk[position:topic_at])
+            needed = min(topic_end, topic_at + ELSEWHERE_TOPIC_BYTES_MAX, position + length)
+            if len(chunk) < max(needed, topic_at):
+                return False
+            topic = self._topic_at_broker(chunk[topic_at:needed])
+            if topic is not None and topic_end <= position + length:
+                if topic_end > needed:
+                    size, size_max = topic_end - topic_at, ELSEWHERE_TOPIC_BYTES_MAX
+                    raise too_large("a topic that is not the node's own", size, size_max)
+                longer = length + len(topic) - (topic_end - topic_at)
+                header = b"".join((bytes((first,)), write_length(longer), _field(topic)))
+                self._edits.append((start, topic_end - start, header))
+                return True
+        if first != chunk[start]:
+            self._edits.append((start, 1, bytes((first,))))
+        return True
+
     def _look(self, beginning: bytes) -> None:
         """Check what comes before the payload of a PUBLISH."""
         overhead = publish_overhead(beginning, self._first, has_properties=self._has_properties)
@@ -379,25 +468,6 @@ class PacketWalker:
     def _note_publish(self, size: int) -> None:
         self._beginning = None
         self.cost += COPIES * size + PROPERTY_FACTOR * min(size, self.largest_overhead)
-
-
-def retained_topic(beginning: bytes, length: int) -> bytes | None:
-    """Return the topic of a retained PUBLISH of that length; None if it is not complete.
-
-    `beginning` is what is there of the packet behind its length. Raises `PacketRefused`.
-    """
-    end = 2 + int.from_bytes(beginning[:2])
-    if len(beginning) < min(2, length):
-        return None
-    if end - 2 > RETAINED_TOPIC_BYTES_MAX:
-        raise too_large("the topic of a retained message", end - 2, RETAINED_TOPIC_BYTES_MAX)
-    return None if len(beginning) < min(end, length) else beginning[2:end]
-
-
-def retained_bytes(topic: bytes) -> int:
-    """Return what mosquitto takes for the levels of a topic, if they are many."""
-    levels = topic.count(b"/")
-    return LEVEL_BYTES * levels if levels > RETAINED_LEVELS_FREE else 0
 
 
 def publish_overhead(beginning: bytes, first: int, *, has_properties: bool) -> int | None:

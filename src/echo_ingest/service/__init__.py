@@ -17,12 +17,14 @@ import structlog
 from msgspec import Struct
 
 from echo_ingest import broker
+from echo_ingest.broker.taken_topics import taken_topics_path
 from echo_ingest.journal import Journal
 from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.recovery.detect import noting
 from echo_ingest.journal.recovery.salvage import mend
 from echo_ingest.monitoring.broker_health import BrokerHealth
 from echo_ingest.monitoring.node_counts import count_nodes
+from echo_ingest.pipeline.claims import follow_claims
 from echo_ingest.pipeline.retention import retain
 from echo_ingest.process.orphans import end_orphan, lock_file, running_child, try_lock
 from echo_ingest.process.shutdown import cancel, first_error, stop_signal
@@ -178,6 +180,9 @@ async def _serve(
                 aside = [
                     tasks.create_task(retain(runtime.journal, settings.retention_days)),
                     tasks.create_task(count_nodes(runtime.journal.path)),
+                    tasks.create_task(
+                        follow_claims(taken_topics_path(settings), runtime.claims, runtime.journal)
+                    ),
                     tasks.create_task(follow_site(settings, runtime.decoder)),
                     tasks.create_task(_check_sockets(settings.bind, processes)),
                 ]

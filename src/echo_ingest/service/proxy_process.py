@@ -24,12 +24,18 @@ from echo_ingest.broker import (
     session_name,
 )
 from echo_ingest.broker.sockets import listen
+from echo_ingest.gauges import DeniedMessages
 from echo_ingest.ipc import LINE_BYTES_MAX, next_line
 from echo_ingest.process.log import log_level
 from echo_ingest.process.memory import memory_bytes
 from echo_ingest.process.orphans import running_child
 from echo_ingest.process.shutdown import cancel
-from echo_ingest.proxy.bootstrap import DeviceListener, ProxyBootstrap, ProxyReport, TlsFiles
+from echo_ingest.proxy.bootstrap import (
+    DeviceListener,
+    ProxyBootstrap,
+    ProxyReport,
+    TlsFiles,
+)
 from echo_ingest.proxy.tls import tls_context
 from echo_ingest.service.supervisor import ChildProcess, keep_running
 from echo_ingest.settings import Settings
@@ -46,6 +52,8 @@ class ProxyProcess:
         """`broker_share` is how much of our memory mosquitto may take."""
         self.metrics = ""
         """Its metrics, in Prometheus' text format, as the process reported them."""
+        self.denied: tuple[DeniedMessages, ...] = ()
+        """What was denied to devices since the process started."""
         self._settings = settings
         self._broker_share = broker_share
         self.broker = own
@@ -114,6 +122,8 @@ class ProxyProcess:
             settings.connections_max,
             settings.payload_bytes_max,
             (SERVICE, settings.client_id, ours.client_id),
+            settings.topic_filters,
+            settings.nodes_path,
             own.certificate_secret,
             line,
             log_level(),
@@ -123,7 +133,8 @@ class ProxyProcess:
         reader, writer = await asyncio.open_connection(sock=end, limit=LINE_BYTES_MAX)
         try:
             while line := await next_line(reader):
-                self.metrics = msgspec.json.decode(line, type=ProxyReport).metrics
+                report = msgspec.json.decode(line, type=ProxyReport)
+                self.metrics, self.denied = report.metrics, report.denied
                 self._accepts.set()
         except TimeoutError:
             return False

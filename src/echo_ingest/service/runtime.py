@@ -7,6 +7,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
+from echo_ingest.broker.topic_rights import TopicRights, subscriptions
 from echo_ingest.formatting import utc
 from echo_ingest.gauges import ServiceGauges
 from echo_ingest.ipc import Answers
@@ -15,6 +16,7 @@ from echo_ingest.journal.recovery.salvage import report_of
 from echo_ingest.monitoring.broker_stats import BrokerStats
 from echo_ingest.monitoring.loopback import LoopbackCheck
 from echo_ingest.mqtt import Session, SessionOptions
+from echo_ingest.pipeline.claims import Claims
 from echo_ingest.pipeline.ingest import Ingest
 from echo_ingest.record import remembered
 from echo_ingest.service.delivery_process import DeliveryProcess
@@ -58,7 +60,7 @@ class Runtime:
                 client_id=self._session_name.client_id,
                 login=login,
                 tls_ca_file=settings.tls_ca_file,
-                topic_filters=settings.topic_filters,
+                topic_filters=subscriptions(settings, endpoint),
                 loopback_topic=self.loopback.topic,
                 session_expiry_seconds=settings.session_expiry_seconds,
                 payload_bytes_max=settings.asked_payload_bytes_max,
@@ -81,13 +83,15 @@ class Runtime:
         for name in self.delivery.names:
             journal.add_sink(name)  # before retention runs: what a new sink needs must stay
         self.decoder = decoder_of(settings)
+        self.claims = Claims(TopicRights(settings.topic_filters), self.decoder)
         self.ingest = Ingest(
             self.session,
             journal,
-            self.decoder,
+            self.claims,
             batch_records_max=settings.batch_records_max,
             linger_seconds=settings.batch_linger_ms / 1000,
             on_stored=self.delivery.wake,
+            arrived=self.claims.arrived,
         )
 
     # ------------------------------------------------------------------ what the web process asks
@@ -159,6 +163,7 @@ class Runtime:
             room_bytes=self.journal.room_bytes(),
             broker_clients=None if clients is None else int(clients),
             broker_dropped=None if dropped is None else int(dropped),
+            denied=() if self.proxy is None else self.proxy.denied,
         )
 
     def metrics(self) -> str:

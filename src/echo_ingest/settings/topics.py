@@ -1,6 +1,6 @@
 """Topic filters: which topics are ingested, and which node publishes on them."""
 
-from echo_ingest.record import NODE_CHARACTERS_MAX
+from echo_ingest.record import ACCOUNTS, NODE_CHARACTERS_MAX
 
 RECEIPTS_PREFIX = "iotreceipts"
 """Below this topic the service confirms to a device that asked that its message is on disk."""
@@ -46,7 +46,7 @@ def effective_filter(text: str) -> str:
         raise ValueError(f"in {text} each + must fill a whole level, and # the whole last level")
     if levels[-1] == "":
         raise ValueError(f"{text} ends with /: type {text.rstrip('/') or 'iotingestion'}/#")
-    for reserved in (RECEIPTS_PREFIX, LOOPBACK_PREFIX):
+    for reserved in (RECEIPTS_PREFIX, LOOPBACK_PREFIX, ACCOUNTS):
         if overlap(effective, f"{reserved}/#"):
             raise ValueError(
                 f"{text} includes {reserved}/, where this service itself publishes: begin with the "
@@ -65,6 +65,11 @@ def overlap(one: str, other: str) -> bool:
             return False
     rest = first[len(second) :] or second[len(first) :]
     return rest in ([], ["#"])  # a/# matches a as well [MQTT-4.7.1.2]
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Return whether a topic is one of a filter. [MQTT-4.7.1], [MQTT-4.7.2-1]"""
+    return not topic.startswith("$") and overlap(topic_filter, topic)
 
 
 def prefixes(filters: tuple[str, ...]) -> tuple[str, ...]:

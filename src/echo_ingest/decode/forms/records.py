@@ -13,7 +13,7 @@ from echo_ingest.decode.errors import DecodeError, digits, quoted
 from echo_ingest.decode.forms.paths import Path, Scope, is_true
 from echo_ingest.decode.forms.record_spec import RecordSpec
 from echo_ingest.decode.recorder_notes import NO_NOTES, RecorderNotes, recorder_notes
-from echo_ingest.decode.rules import Rules
+from echo_ingest.decode.rules import Rules, may_speak_for
 from echo_ingest.formatting import utc
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
@@ -129,16 +129,27 @@ class _Unmade:
     # ------------------------------------------------------------------ what all kinds have
 
     def _node(self) -> str | None:
-        """Return the node that the form names, or else that of the topic."""
-        captured = self.item.given.topic.get("node")
-        node: str | None = self.read("node") or captured or self.maker.message.node
-        if node is not None and len(node) > NODE_CHARACTERS_MAX:
+        """Return the node that the form names, if that is believed, or else that of the topic."""
+        message = self.maker.message
+        named: str | None = self.read("node") or self.item.given.topic.get("node")
+        if named is None:
+            return message.node
+        if len(named) > NODE_CHARACTERS_MAX:
             raise DecodeError(
                 ReasonCode.IMPOSSIBLE_VALUE,
-                f"a node's name has at most {NODE_CHARACTERS_MAX} characters, not {len(node):,}",
+                f"a node's name has at most {NODE_CHARACTERS_MAX} characters, not {len(named):,}",
                 self.label("node"),
             )
-        return node
+        patterns = self.maker.rules.speaks_for(message)
+        if patterns is None or named == message.node or may_speak_for(patterns, named):
+            return named
+        if patterns:
+            raise DecodeError(
+                ReasonCode.NODE_NOT_CLAIMED,
+                f"the gateway {message.node} may not speak for {named!r:.80}",
+                self.label("node"),
+            )
+        return message.node
 
     def shared(self, *, notes: RecorderNotes = NO_NOTES) -> dict[str, Any]:
         """Return the fields that every kind of record has, and those that are as in the form."""

@@ -16,7 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 from msgspec import Struct, json
 
-from echo_ingest.admin import ActionError, nodes, sinks
+from echo_ingest.admin import ActionError, nodes, sinks, unclaimed
 from echo_ingest.broker import BrokerError
 from echo_ingest.broker.node_accounts import new_password
 from echo_ingest.journal import JournalFull
@@ -30,7 +30,8 @@ from echo_ingest.web.console.rendering import AnyRequest
 from echo_ingest.web.console.replay_job import ReplayJobs
 from echo_ingest.web.same_origin import is_by_tls, own_page
 
-REFUSED = "/console/refused"
+REFUSED, UNCLAIMED = "/console/refused", "/console/unclaimed"
+OTHER_TOPICS = "other topics"
 FOLLOWED_SECONDS, FOLLOWED_POLLS = 0.05, 40
 
 T = TypeVar("T")
@@ -161,6 +162,26 @@ def routes(sources: ConsoleContext, replays: ReplayJobs) -> list[HTTPRouteHandle
         )
         return back(request, form, message, node_address(name))
 
+    @post("/actions/take-topic", status_code=303)
+    async def take_topic(request: AnyRequest) -> Redirect:
+        """Take in a topic that nothing has claimed."""
+        form = await acting_form(request)
+        topic_filter = _field(form, "filter")
+        taken = await decide(lambda: unclaimed.take(settings, topic_filter))
+        log.info("operator acts", action="take topic", topic=taken)
+        message = f"{taken} is taken in. What is kept of it is read within seconds."
+        return back(request, form, message, UNCLAIMED)
+
+    @post("/actions/discard-topic", status_code=303)
+    async def discard_topic(request: AnyRequest) -> Redirect:
+        """Discard what is kept of a topic."""
+        form = await acting_form(request)
+        topic = _field(form, "topic")
+        chosen = "" if topic == OTHER_TOPICS else topic
+        count = await decide(lambda: unclaimed.discard(settings, [chosen]))
+        log.info("operator acts", action="discard topic", topic=topic, messages=count)
+        return back(request, form, f"{counted(count, 'messages')} discarded.", UNCLAIMED)
+
     async def followed(name: str, account: str) -> None:
         """Wait until the pages show it too: they would offer to do the same again."""
         for _ in range(FOLLOWED_POLLS):
@@ -169,7 +190,10 @@ def routes(sources: ConsoleContext, replays: ReplayJobs) -> list[HTTPRouteHandle
                 return
             await asyncio.sleep(FOLLOWED_SECONDS)
 
-    return [replay, stop_replay, pause, resume, add_node, disable_node, enable_node]
+    return [
+        *(replay, stop_replay, pause, resume, add_node, disable_node, enable_node),
+        *(take_topic, discard_topic),
+    ]
 
 
 def _require_nodes(sources: ConsoleContext) -> None:

@@ -1,0 +1,145 @@
+"""Devices of other makers are let in: topics, retained messages, and one client id for all.
+
+docs/access.md says what is tried here, with both brokers.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.devices_311 import Device311
+from tests.harness import SUB_PASSWORD, Device, Harness, eventually
+from tests.test_access import DENIED, TAKEN, make_node
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def harness(tmp_path: Path, mosquitto: Path) -> Iterator[Harness]:
+    harness = Harness(tmp_path / "data", mosquitto=mosquitto)
+    yield harness
+    harness.close()
+
+
+def status(number: int) -> bytes:
+    return b'{"id": "m%d", "status": "online"}' % number
+
+
+def metric(harness: Harness, start: str) -> float:
+    lines = harness.http_bytes("/metrics").decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
+
+
+def test_two_nodes_with_one_client_id_do_not_throw_each_other_out(harness: Harness) -> None:
+    passwords = {name: make_node(harness, name) for name in ("ridge-07", "creek-02")}
+    harness.up()
+    nodes = {
+        name: Device311(harness.mqtt_port, name, password, client_id="BirdNET-Go", clean=False)
+        for name, password in passwords.items()
+    }
+    newer = Device(harness.mqtt_port, client_id="BirdNET-Go", session_seconds=60)
+    assert not newer.has_session
+    for name, node in nodes.items():
+        assert node.is_connected()
+        assert node.put(f"iotingestion/{name}", status(1))
+    # a session is the node's own: it comes back to it, and to nobody else
+    nodes["ridge-07"].drop()
+    again = Device311(
+        harness.mqtt_port, "ridge-07", passwords["ridge-07"], client_id="BirdNET-Go", clean=False
+    )
+    assert again.has_session
+    # the same client id of the same account is the same client, as the protocol says
+    second = Device311(
+        harness.mqtt_port, "creek-02", passwords["creek-02"], client_id="BirdNET-Go", clean=False
+    )
+    assert second.has_session
+    assert not nodes["creek-02"].is_connected()
+    assert again.is_connected()
+    connected = [line for line in harness.log("up").splitlines() if "device connected" in line]
+    assert connected
+    assert all('"client_id": "BirdNET-Go"' in line for line in connected), "the log has its own id"
+    eventually(lambda: harness.ledger_now()["stored"] == 2)
+
+
+@pytest.mark.parametrize("echopub", ["true", "false"])
+def test_retained_messages_and_wills_are_taken_in_and_never_retained(
+    harness: Harness, echopub: str
+) -> None:
+    harness.settings["IOT_ECHOPUB"] = echopub
+    password = make_node(harness, "ridge-07")
+    harness.up()
+    old = Device311(
+        harness.mqtt_port,
+        "ridge-07",
+        password,
+        retained_will=("iotingestion/ridge-07/LWT", status(1)),
+    )
+    assert old.put("iotingestion/ridge-07/a", status(2), retain=True)
+    assert old.put("iotingestion/ridge-07/b", status(3), qos=0, retain=True)
+    old.drop()
+    eventually(lambda: harness.ledger_now()["stored"] == 3)
+    new = Device(harness.mqtt_port, "ridge-07", password)
+    assert new.put("iotingestion/ridge-07/c", status(4), retain=True) == TAKEN
+    eventually(lambda: harness.ledger_now()["stored"] == 4)
+    reader = Device(harness.mqtt_port, "echosub", SUB_PASSWORD)
+    reader.subscribe("iotingestion/#", "iotaccounts/#")
+    assert reader.received_topics(0.5) == []
+    assert harness.ledger()["received"] == 4
+
+
+def test_what_the_broker_denies_is_counted_by_account_and_topic(harness: Harness) -> None:
+    password = make_node(harness, "ridge-07")
+    harness.up()
+    old = Device311(
+        harness.mqtt_port,
+        "ridge-07",
+        password,
+        retained_will=("iotingestion/creek-02/LWT", b"offline"),
+    )
+    for number in range(3):
+        assert old.put("iotingestion/creek-02", status(number)), "3.1.1 cannot say that it is not"
+    new = Device(harness.mqtt_port, "ridge-07", password)
+    assert new.put("iotreceipts/creek-02", status(4)) == DENIED
+    assert new.put("$SYS/broker/clients", status(5)) == DENIED
+    reader = Device(harness.mqtt_port, "echosub", SUB_PASSWORD)
+    assert reader.put("iotingestion/creek-02", status(6)) == DENIED
+    assert reader.put("anywhere", status(7)) == DENIED
+
+    def counted(account: str, topic: str) -> float:
+        labels = f'{{account="{account}",topic="{topic}"}}'
+        return metric(harness, f"echo_ingest_denied_messages_total{labels}")
+
+    eventually(lambda: counted("ridge-07", "iotingestion/creek-02") == 3)
+    for account, topic in (
+        ("ridge-07", "iotingestion/creek-02/LWT"),
+        ("ridge-07", "iotreceipts/creek-02"),
+        ("ridge-07", "$SYS/broker/clients"),
+        ("echosub", "iotingestion/creek-02"),
+        ("echosub", "anywhere"),
+    ):
+        eventually(lambda: counted(account, topic) == 1)  # noqa: B023
+    logged = [line for line in harness.log("up").splitlines() if "message denied" in line]
+    assert len(logged) == 6, "one line for each account and topic"
+    assert harness.ledger()["received"] == 0
+
+
+def test_a_gateway_speaks_for_the_nodes_that_it_may_and_for_no_other(harness: Harness) -> None:
+    password = make_node(harness, "gateway-1")
+    done = harness.cli("nodes", "set", "gateway-1", "--speaks-for", "frog-*")
+    assert done.returncode == 0, done.stderr
+    harness.up()
+    gateway = Device(harness.mqtt_port, "gateway-1", password)
+    gateway.subscribe("iotreceipts/gateway-1/#")
+    gateway.publish(
+        [("iotingestion/frog-1", status(1)), ("iotingestion/frog-2/x", status(2))],
+        response_topic="iotreceipts/gateway-1/x",
+    )
+    assert {each["outcome"] for each in gateway.receipts(2).values()} == {"stored"}
+    assert gateway.put("iotingestion/bats-1", status(3)) == DENIED
+    assert harness.cli("nodes", "set", "gateway-1", "--speaks-for", "bats-1").returncode == 0
+    eventually(lambda: gateway.put("iotingestion/bats-1", status(4)) == TAKEN)
+    assert gateway.put("iotingestion/frog-1", status(5)) == DENIED
+    eventually(lambda: harness.ledger_now()["stored"] == 3)
+    nodes = {record["node"] for record in harness.records()}
+    assert nodes == {"frog-1", "frog-2", "bats-1"}
