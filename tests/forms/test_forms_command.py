@@ -2,6 +2,7 @@
 
 import json
 import os
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -142,6 +143,22 @@ def test_project_echos_own_forms_are_tried_too(site: Path) -> None:
     (site / "own.json").write_text('{"nodeId": "swamp-01", "status": "online"}')
     shown = run("forms", "try", "own.json").stdout
     assert "node-status, one of Project Echo's own" in shown
+
+
+def test_nothing_that_a_device_wrote_controls_the_terminal(site: Path) -> None:
+    hostile = "\x1b[2J\u202e"
+    sent = SENT | {hostile: 1, "at": f"2026{hostile}"}
+    (site / "message.json").write_text(json.dumps(sent))
+    (site / "pond.toml").write_text(FORM.replace("observed_at", "#"))
+    for command in (
+        ("try", "message.json", "--form", "pond.toml", "--topic", hostile),
+        ("suggest", "message.json", "--topic", f"a/{hostile}"),
+    ):
+        shown = run("forms", *command)
+        assert "\x1b" not in shown.stdout and "\u202e" not in shown.stdout
+        assert len(shown.stdout) > 100
+    draft = run("forms", "suggest", "message.json", "--topic", f"a/{hostile}").stdout
+    assert tomllib.loads(draft)["match"]["topic"] == f"a/{hostile}"
 
 
 def test_what_is_ignored_is_said(site: Path) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from echo_ingest.cli.options import open_reader, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, print_table, say, table
-from echo_ingest.decode import Decoder
+from echo_ingest.decode import FORMS, Decoder
 from echo_ingest.decode.forms import SHIPPED, Form, Forms
 from echo_ingest.decode.forms.examples import Tested, error_words, try_examples
 from echo_ingest.decode.forms.interpret import DecodedByForm
@@ -22,11 +22,12 @@ from echo_ingest.decode.forms.suggest import NoSuggestion, suggest
 from echo_ingest.decode.forms.trial import Trial, expectation, topic_like, try_form, try_forms
 from echo_ingest.decode.rules import Rules
 from echo_ingest.formatting import counted
-from echo_ingest.payload_view import readable
+from echo_ingest.payload_view import printable, readable
 from echo_ingest.record import Ignored, Message, Rejected
 from echo_ingest.settings import Settings
 from echo_ingest.site_decoder import decoder_of, forms_of
 
+OWN_NAMES = frozenset(form.name for form in FORMS)
 PIPE = "-"
 NO_TOPIC = "try"
 UNREAD_SHOWN_MAX = 40
@@ -117,8 +118,11 @@ def try_message(
     message, rules = tryable.message, tryable.rules
     trial = try_forms(forms, message, rules) if chosen is None else try_form(chosen, message, rules)
     became = trial.became
-    if became is None and chosen is None:
-        became = Decoder(settings.payload_bytes_max, rules).decode(message)
+    if chosen is None:
+        # What our own forms know goes before the forms that we ship, as when it arrives.
+        became = Decoder(settings.payload_bytes_max, rules, forms).decode(message)
+        if isinstance(became, tuple) and became[0].form in OWN_NAMES:
+            trial = Trial(None, None)
     if as_json:
         shown = expectation(message, rules.zone, became)
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode() + "\n")
@@ -290,7 +294,7 @@ def _show(trial: Trial, became: object, tryable: Tryable) -> None:
     if isinstance(trial.outcome, DecodedByForm):
         _show_unread(trial.unread)
     for warning in trial.warnings:
-        out.print(Text.assemble(("\nwarning: ", "bold yellow"), warning))
+        out.print(Text.assemble(("\nwarning: ", "bold yellow"), printable(warning)))
     if tryable.remark is not None:
         say(tryable.remark)
 
@@ -301,7 +305,7 @@ def _show_unread(unread: tuple[str, ...]) -> None:
         return
     out.print(Text("\nFields that nobody reads:", style="bold"))
     for path in unread[:UNREAD_SHOWN_MAX]:
-        out.print(Text(f"  {path}"))
+        out.print(Text(f"  {printable(path)}"))
     if len(unread) > UNREAD_SHOWN_MAX:
         out.print(Text(f"  and {counted(len(unread) - UNREAD_SHOWN_MAX, 'more')}"))
 
@@ -311,7 +315,7 @@ def _show_tested(tested: Tested) -> None:
     name = " ".join(filter(None, (tested.form, tested.example)))
     out.print(Text.assemble((mark, style), f" {name}"))
     if tested.problem is not None:
-        out.print(Text(f"  {tested.problem}"))
+        out.print(Text(f"  {printable(tested.problem)}"))
     for line in tested.difference:
         colour = {"-": "red", "+": "green", "@": "cyan"}.get(line[:1], "")
-        out.print(Text(f"  {line}", style=colour))
+        out.print(Text(f"  {printable(line)}", style=colour))
