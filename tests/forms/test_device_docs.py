@@ -8,15 +8,18 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given, settings
 from scripts import device_docs
 
 from echo_ingest.decode import FORMS, Decoder, echo_schemas
-from echo_ingest.decode.forms import SHIPPED, Forms
+from echo_ingest.decode.forms import SHIPPED, Form, Forms
 from echo_ingest.decode.forms.examples import read_example
 from echo_ingest.decode.forms.json_schema import schema_of
 from echo_ingest.decode.forms.match import Arrived, fit_of
+from echo_ingest.decode.forms.reading import read
 from echo_ingest.record import Message
-from tests.forms.trying import form
+from tests.forms.test_forms_never_raise import form_texts
+from tests.forms.trying import HEAD, form
 from tests.tools import without
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +65,22 @@ def test_the_examples_of_a_shipped_form_fit_its_schema(name: str) -> None:
             assert wrong(schema, json.loads(message.payload)) == []
         else:
             assert wrong(schema, message.payload.decode("latin-1")) == []
+
+
+@given(form_texts())
+@settings(max_examples=300, deadline=None)
+def test_each_form_that_can_be_read_has_a_schema(text: str) -> None:
+    made = read(text.encode())
+    if isinstance(made, Form):
+        schema = schema_of(made)
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert len(json.dumps(schema)) < 100_000
+
+
+def test_a_path_that_chooses_between_places_again_and_again_is_described_at_once() -> None:
+    path = " | ".join(["(x || x)"] * 40)
+    schema = schema_of(form(f'{HEAD}[[record]]\nkind = "detection"\nspecies = "{path}"\n'))
+    assert len(json.dumps(schema)) < 20_000
 
 
 NESTED = """name = "try"

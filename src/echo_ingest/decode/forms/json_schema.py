@@ -329,7 +329,8 @@ def _along(node: Mapping[str, Any], here: _Reached) -> _Reached:
             before = _along(children[0], here)
             return _Reached([place.item() for place in before.places], True)
         case "or_expression":
-            return _Reached([each for child in children for each in _along(child, here).places])
+            places = [each for child in children for each in _along(child, here).places]
+            return _Reached(list(dict.fromkeys(places)))  # each once: they must not double
         case _:
             for child in children:
                 if isinstance(child, dict):
