@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from echo_ingest.decode import Decoder
+from echo_ingest.decode.forms import Form
+from echo_ingest.decode.forms.reading import read
+from echo_ingest.decode.forms.trial import try_form
+from echo_ingest.decode.rules import Rules
 from echo_ingest.journal import Journal
-from echo_ingest.record import Message
+from echo_ingest.record import Detection, Message, Telemetry
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +101,51 @@ def test_a_form_in_ten_minutes(tmp_path: Path) -> None:
             assert saved is not None, before[-200:]
             (tmp_path / saved[1]).write_text(text)
     assert (commands, shown) == (19, 10)
+
+
+NESTED = """
+{"gw": "ridge", "boxes": [
+  {"dev": "bat-07", "t": 1791145800000, "b": -1, "calls": [{"s": 2, "q": 212, "f0": 31.2}]},
+  {"dev": "bat-09", "t": 1791145860000, "b": 71, "calls": []}]}
+"""
+FORM = """
+name = "boxes"
+[match]
+topic = "lora/+/up"
+[[record]]
+kind = "detection"
+each = ["boxes", "calls"]
+%s
+confidence = { from = "q", scale = "byte" }
+%s
+%s
+node = "parent.dev"
+[[record]]
+kind = "telemetry"
+each = "boxes"
+node = "dev"
+%s
+"""
+
+
+def test_what_the_tutorial_says_of_other_values_is_so(tmp_path: Path) -> None:
+    """The rows of its table make a form for another payload, with a list within a list."""
+    page = (TUTORIALS / "form.md").read_text()
+    rows = re.findall(r"^\| .+? \| `(.+?)`(?:;.*)? \|$", page, re.MULTILINE)
+    assert len(rows) == 6
+    hertz, since_1970, apart, unknown, codes, each = rows
+    written = FORM % (codes, since_1970.replace('"t"', '"parent.t"'), hertz, unknown)
+    assert each in written
+    made = read(written.encode())
+    assert isinstance(made, Form), made
+    sent = Message("lora/ridge/up", NESTED.encode(), 1_791_145_900_000)
+    call, state = try_form(made, sent, Rules()).records
+    assert isinstance(call, Detection) and isinstance(state, Telemetry)
+    assert (call.species, call.low_hz, call.node) == ("Litoria ewingii", 31_200, "bat-07")
+    assert call.observed_at == datetime(2026, 10, 4, 20, 30, tzinfo=UTC)
+    assert (state.node, state.health.battery_percent) == ("bat-09", 71)
+    day_first = written.replace(since_1970.replace('"t"', '"parent.t"'), apart)
+    assert isinstance(read(day_first.encode()), Form)
 
 
 def test_a_tutorial_that_says_what_is_not_so_is_noticed(tmp_path: Path) -> None:
