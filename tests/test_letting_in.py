@@ -3,13 +3,14 @@
 docs/access.md says what is tried here, with both brokers.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.devices_311 import Device311
-from tests.harness import SUB_PASSWORD, Device, Harness, eventually
+from tests.harness import PUB_PASSWORD, SUB_PASSWORD, Device, Harness, eventually
 from tests.test_access import DENIED, TAKEN, make_node
 
 pytestmark = pytest.mark.slow
@@ -143,3 +144,69 @@ def test_a_gateway_speaks_for_the_nodes_that_it_may_and_for_no_other(harness: Ha
     eventually(lambda: harness.ledger_now()["stored"] == 3)
     nodes = {record["node"] for record in harness.records()}
     assert nodes == {"frog-1", "frog-2", "bats-1"}
+
+
+FORMS = b"""
+name = "birds"
+[match]
+topic = "garden/{place}/birds"
+[[record]]
+kind = "detection"
+species = "bird"
+confidence = {from = "sure", scale = "fraction"}
+"""
+
+
+def test_nothing_of_any_topic_vanishes_without_a_count(harness: Harness) -> None:
+    """Messages on 200 odd topics are stored, dead, ignored, unclaimed, or denied with a count."""
+    password = make_node(harness, "ridge-07")
+    forms = harness.data_dir / "forms.d"
+    forms.mkdir(parents=True)
+    (forms / "birds.toml").write_bytes(FORMS)
+    harness.up()
+    node, shared = (
+        Device311(harness.mqtt_port, user, secret)
+        for user, secret in (("ridge-07", password), ("echopub", PUB_PASSWORD))
+    )
+    odd = [f"odd/{number}" for number in range(60)]
+    odd += ["/", "//", "/a", "a/", "a//b", " ", "ü", "iotingestionx", "IOTINGESTION/x", "a/$SYS"]
+    odd += ["x" * 250, "/".join("x" * 100), "iotaccounts/ridge-07/x", "iotreceiptsx", "x/"]
+    odd += [f"iotingestion/ridge-07/{name}" for name in ("", "x", "a/b/c/d", "ü", "$SYS")]
+    odd += ["iotingestion", "iotingestion/", f"iotingestion/{'n' * 65}", "garden/north/birds"]
+    denied = ["iotreceipts/x", "iotprobe/x", "$SYS/broker/x", "$other/x", "iotprobe", "iotreceipts"]
+    sent = 0
+    for device in (node, shared):
+        for number, topic in enumerate(odd):
+            payload = b'{"bird": "Crinia signifera", "sure": 0.5, "n": %d}' % number
+            assert device.put(topic, payload, qos=number % 2, retain=number % 3 == 0)
+            sent += 1
+        for topic in denied:
+            assert device.put(topic, b"x")
+    assert node.put("iotingestion/other", b"x")
+
+    def all_here() -> bool:
+        return bool(harness.ledger_now()["received"] == sent)
+
+    eventually(all_here, seconds=60)
+    ledger = harness.ledger()
+    assert ledger["unclaimed"] > 120
+    assert ledger["dead_letters"] > 5
+    assert ledger["stored"] == 2, "the form stands for both accounts"
+    eventually(lambda: metric(harness, "echo_ingest_denied_messages_total") == 2 * len(denied) + 1)
+    listed = json.loads(harness.cli("unclaimed", "list", "--json").stdout)
+    assert sum(each["messages"] for each in listed) == ledger["unclaimed"]
+    by_topic = {each["topic"]: each for each in listed}
+    assert by_topic["odd/7"]["messages"] == 2
+    assert by_topic["odd/7"]["accounts"] == ["echopub", "ridge-07"]
+
+    # a person takes a topic in: what was kept goes through the line, and what comes later
+    done = harness.cli("unclaimed", "take", "odd")
+    assert (done.returncode, "odd/# is taken in" in done.stderr) == (0, True)
+    eventually(lambda: harness.ledger_now()["unclaimed"] == ledger["unclaimed"] - 120)
+    assert node.put("odd/7", b"x")
+    eventually(lambda: harness.ledger_now()["dead_letters"] == ledger["dead_letters"] + 121)
+    harness.ledger()
+    assert "odd/7" not in harness.cli("unclaimed", "list").stdout
+    done = harness.cli("unclaimed", "discard", "a//b")
+    assert "2 messages discarded" in done.stderr
+    harness.ledger()

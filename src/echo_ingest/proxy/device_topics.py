@@ -91,10 +91,11 @@ class DeviceTopics:
             self.topic_at_broker(topic)
 
     def topic_at_broker(self, topic: bytes) -> bytes | None:
-        """Return the topic of a message at the broker; None: as the device sent it."""
+        """Return the topic of a message at the broker; None: the device's own, now and later."""
         verdict, other = self._verdict(topic)
         if verdict is Verdict.DENIED:
             self._denials.note(self._user, topic)
+            return topic
         return other
 
     def _verdict(self, topic: bytes) -> tuple[Verdict, bytes | None]:

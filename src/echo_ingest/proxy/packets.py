@@ -29,6 +29,9 @@ UNLIMITED = 2**63
 PROPERTY_FACTOR = 26
 """An empty user property has 5 bytes, and becomes three objects that take 128."""
 
+NO_TOPIC = b"\xff\xff\xff"
+"""What no topic begins with, as it is not UTF-8."""
+
 CLIENT_ID_BYTES_MAX, WILL_BYTES_MAX, WILL_PROPERTIES_BYTES_MAX = 256, 4_096, 256
 """mosquitto keeps these as long as a session, of which there may be any number."""
 
@@ -304,7 +307,7 @@ def connack_code(data: bytes | bytearray) -> int | None:
 class PacketWalker:
     """Follows the packets that come after CONNECT, however they are cut into chunks."""
 
-    __slots__ = ("_beginning", "_edits", "_first", "_has_properties", "_left",
+    __slots__ = ("_beginning", "_edits", "_first", "_has_properties", "_left", "_plain",
                  "_publish_bytes_max", "_size", "_subscribes", "_topic_at_broker", "asked", "cost",
                  "kept_bytes", "largest_overhead", "said_goodbye", "unfinished")  # fmt: skip
 
@@ -314,7 +317,7 @@ class PacketWalker:
         payload_bytes_max: int,
         topic_at_broker: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
-        """`topic_at_broker` returns another topic for one that is to be changed.
+        """`topic_at_broker` returns the topic that a message is to have; None: its own, always.
 
         Where it is long, the function gets only its beginning.
         """
@@ -333,6 +336,8 @@ class PacketWalker:
         """What mosquitto keeps of the SUBSCRIBEs that have come; it is set back where it is added
         up."""
         self._topic_at_broker = topic_at_broker
+        self._plain = b"" if topic_at_broker is None else NO_TOPIC
+        """The last topic that need not be changed, with its length before it."""
         self._edits: list[tuple[int, int, bytes]] = []
         """What is to be changed in the current chunk, as `spliced` takes it."""
         self._has_properties = level == 5
@@ -396,7 +401,10 @@ class PacketWalker:
                 except IndexError:
                     return start
                 if kind == A_PUBLISH:
-                    if not self._edit_publish(chunk, start, position, length):
+                    is_plain = chunk.startswith(self._plain, position)
+                    if (not is_plain or chunk[start] & RETAIN_BIT) and not self._edit_publish(
+                        chunk, start, position, length
+                    ):
                         return start
                     if chunk[start] & QOS_BITS:
                         self.asked += 1
@@ -451,6 +459,8 @@ class PacketWalker:
                 header = b"".join((bytes((first,)), write_length(longer), _field(topic)))
                 self._edits.append((start, topic_end - start, header))
                 return True
+            if topic is None and topic_end == needed:
+                self._plain = chunk[position:topic_end]
         if first != chunk[start]:
             self._edits.append((start, 1, bytes((first,))))
         return True
