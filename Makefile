@@ -1,6 +1,6 @@
 # Each target is one command; `make` without a target lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup console up demo test check sinks console-test screenshots image crash siege sabotage fuzz outage bench bench-reading bench-sinks bench-peers lock clean
+.PHONY: help setup console up demo test check sinks console-test screenshots image crash siege sabotage fuzz outage bench bench-reading bench-sinks bench-peers device-docs lock clean
 
 # Tests start hundreds of programs, which start faster once they are compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -102,6 +102,10 @@ bench-reading: ## drain a backlog while people and programs read: ROUNDS=3
 bench-peers: ## compare with Node-RED and mqttwarn, installed in bench/peers: ROUNDS=3
 	@scripts/setup peers
 	@$(BIN)/python -m bench --peers --rounds $(or $(ROUNDS),3)
+
+device-docs: ## write docs/schemas, docs/asyncapi.yaml and the shipped forms in docs/forms.md again
+	@scripts/setup dev
+	@$(BIN)/python -m scripts.device_docs
 
 lock: ## pin the libraries of pyproject.toml again, with as few changes as possible
 	@scripts/setup dev

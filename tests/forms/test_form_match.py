@@ -8,7 +8,7 @@ from echo_ingest.decode.forms import SHIPPED, Form, Forms
 from echo_ingest.decode.forms.documents import DEPTH_MAX, ROWS_MAX
 from echo_ingest.decode.forms.interpret import DecodedByForm
 from echo_ingest.decode.forms.reading import read
-from echo_ingest.decode.forms.tracing import warnings
+from echo_ingest.decode.forms.trial import try_forms
 from echo_ingest.reasons import ReasonCode as Code
 from echo_ingest.record import Detection, Ignored, Measurement, Message, Rejected, message_key
 from tests.forms.trying import DETECTION, HEAD, NO_ZONE, RECEIVED_AT_MS, forms, message, outcome
@@ -223,13 +223,8 @@ def test_doubtful_scales_are_warned_of() -> None:
         text = DETECTION.replace('"x"\n', '"s"\n') + (
             f'each = "x"\nconfidence = {{from = "c", scale = "{scale}"}}\n'
         )
-        decoded = forms(text).decoded(
-            message({"x": [{"s": "Frog", "c": each} for each in given]}, node="n"),
-            NO_ZONE,
-            hashed=False,
-        )
-        assert isinstance(decoded, DecodedByForm)
-        return " ".join(warnings(decoded))
+        arrived = message({"x": [{"s": "Frog", "c": each} for each in given]}, node="n")
+        return " ".join(try_forms(forms(text), arrived, NO_ZONE).warnings)
 
     assert "is the scale fraction?" in words("percent", 0.93, 0.4)
     assert "is the scale fraction?" in words("byte", 0.93, 1)

@@ -19,7 +19,8 @@ from echo_ingest.decode.forms.interpret import DecodedByForm
 from echo_ingest.decode.forms.patterns import compile_pattern
 from echo_ingest.decode.forms.reading import read
 from echo_ingest.decode.forms.record_spec import FIELDS
-from echo_ingest.decode.forms.tracing import unread, warnings
+from echo_ingest.decode.forms.tracing import unread
+from echo_ingest.decode.forms.trial import try_forms
 from echo_ingest.record import Message, Rejected
 from tests.forms.trying import HEAD, MELBOURNE, RECEIVED_AT_MS, forms, message
 
@@ -163,7 +164,7 @@ def check(made: Forms, arrived: Message) -> None:
         assert made.decode(arrived, MELBOURNE) == decoded.records
         for index in range(2):
             made.clip_bytes(arrived, MELBOURNE, index)
-        for words in warnings(decoded):
+        for words in try_forms(made, arrived, MELBOURNE).warnings:
             assert words.isprintable()
     else:
         assert decoded == identity

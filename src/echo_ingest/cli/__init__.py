@@ -18,6 +18,7 @@ from echo_ingest.cli import (
     check,
     dead_letters,
     export,
+    forms,
     nodes,
     parked,
     publish,
@@ -112,6 +113,7 @@ app.command(rich_help_panel=READ)(status.status)
 app.add_typer(records.app, name="records", rich_help_panel=READ)
 app.command(rich_help_panel=READ)(export.export)
 app.add_typer(dead_letters.app, name="dead-letters", no_args_is_help=True, rich_help_panel=DELIVER)
+app.add_typer(forms.app, name="forms", no_args_is_help=True, rich_help_panel=DELIVER)
 app.add_typer(unclaimed.app, name="unclaimed", no_args_is_help=True, rich_help_panel=DELIVER)
 app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=DELIVER)
 app.add_typer(sinks.app, name="sinks", no_args_is_help=True, rich_help_panel=DELIVER)

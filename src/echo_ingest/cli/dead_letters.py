@@ -14,6 +14,8 @@ from rich.text import Text
 
 from echo_ingest.admin import dead_letters as admin
 from echo_ingest.admin import journal_of
+from echo_ingest.admin.form_outlook import Outlook, in_form, outlook
+from echo_ingest.cli.forms import form_called
 from echo_ingest.cli.options import OfNode, WithReason, given_time, open_reader, settings_of
 from echo_ingest.cli.output import (
     cells,
@@ -30,8 +32,8 @@ from echo_ingest.formatting import counted, milliseconds
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable, size
-from echo_ingest.record import DeadLetter, Duplicate, Ignored, Stored
-from echo_ingest.site_decoder import decoder_of
+from echo_ingest.record import DeadLetter, Duplicate, Ignored, Rejected, Stored
+from echo_ingest.site_decoder import decoder_of, forms_of
 
 REASONS_SHOWN_MAX = 20
 
@@ -108,11 +110,23 @@ def replay(
     every: Annotated[bool, typer.Option("--all", help="Retry all of them.")] = False,
     node: OfNode = None,
     reason: WithReason = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--form", metavar="FORM", help="Only those in this form; with --dry-run also a file."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only show what they would become by [b]--form[/]."),
+    ] = False,
 ) -> None:
     """Decode dead letters again with this version, and store those that are valid now.
 
     The others stay dead letters. The service may be running.
     """
+    if dry_run and form is None:
+        fail("--dry-run needs --form: the name of a form, or its file", 2)
     settings = settings_of(context)
     reader = open_reader(settings)
     chosen: Iterable[DeadLetterEntry]
@@ -127,6 +141,17 @@ def replay(
         total = reader.count_dead_letters(node, reason)
     else:
         fail("choose dead letters: give ids, or else --all, --node or --reason TEXT", 2)
+    if form is not None:
+        forms = forms_of(settings)
+        chosen_form = form_called(forms, form)
+        if dry_run:
+            rules = decoder_of(settings).rules
+            tried = progressed(chosen, total, "trying")
+            _show_outlook(outlook(tried, chosen_form, rules))
+            return
+        if forms.named(chosen_form.name) != chosen_form:
+            fail(f"{form} is not in use: put it into {settings.forms_path} first")
+        chosen = in_form(chosen, forms, chosen_form)
     with closing(journal_of(settings)) as journal:
         retried = progressed(chosen, total, "replaying")
         stored = duplicates = ignored = 0
@@ -149,6 +174,31 @@ def replay(
         print_table(shown)
         if len(reasons) > REASONS_SHOWN_MAX:
             say(f"and {counted(len(reasons) - REASONS_SHOWN_MAX, 'more reasons')}")
+
+
+def _show_outlook(found: Outlook) -> None:
+    say(
+        f"{found.messages:,} would be stored as {counted(found.records.total(), 'records')},"
+        f" {found.ignored:,} ignored, {found.rejected.total():,} rejected,"
+        f" {found.misfits.total():,} not in the form; nothing was changed"
+    )
+    for title, counts in (
+        ("would become", found.records),
+        ("would be rejected", _by_words(found.rejected)),
+        ("not in the form", found.misfits),
+    ):
+        if counts:
+            shown = table("messages>" if counts is not found.records else "records>", f"{title}+")
+            for words, count in counts.most_common(REASONS_SHOWN_MAX):
+                shown.add_row(*cells(f"{count:,}", words))
+            print_table(shown)
+
+
+def _by_words(rejected: Counter[Rejected]) -> Counter[str]:
+    found = Counter[str]()
+    for each, count in rejected.items():
+        found[each.render()] += count
+    return found
 
 
 @app.command()

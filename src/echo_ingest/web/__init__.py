@@ -37,6 +37,7 @@ from echo_ingest.web.console import create_console
 from echo_ingest.web.console.live_updates import LiveUpdates
 from echo_ingest.web.doorway import Doorway
 from echo_ingest.web.failed_attempts import FailedAttempts
+from echo_ingest.web.form_schemas import form_schemas
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
 from echo_ingest.web.problems import ERRORS, OUR_MISTAKE, say
 from echo_ingest.web.reader import AlmanacThreads, JournalThreads
@@ -106,6 +107,7 @@ def create_app(
                     *figures_pages(service),
                     # One of its own, so that neither waits for the other.
                     read_api(JournalThreads(settings.journal_path, decoder)),
+                    form_schemas(decoder),
                 ],
                 middleware=[with_token],
                 security=[{"token": []}],

@@ -28,6 +28,7 @@ __all__ = [
     "Loader",
     "differ_only_in_time",
     "form_files",
+    "sources",
 ]
 
 FORMS_MAX = 200
@@ -50,6 +51,7 @@ class _FormSet(Struct, frozen=True):
     shipped: Matcher
     by_name: dict[str, Form]
     by_digest: dict[str, Form]
+    files: dict[str, str]
 
 
 Loader = Callable[[str], bytes | None]
@@ -70,6 +72,7 @@ class Forms:
         errors: Mapping[str, tuple[FormError, ...]] = MappingProxyType({}),
         loader: Loader | None = None,
         payloads: Payloads | None = None,
+        files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Take the forms in the order in which they are tried, and what is wrong with others."""
         self._loader = loader
@@ -86,6 +89,7 @@ class Forms:
             Matcher(shipped),
             {form.name: form for form in forms},
             {form.digest: form for form in forms},
+            dict(files),
         )
 
     @classmethod
@@ -101,7 +105,7 @@ class Forms:
         Those of the site are tried first, in order of the names of their files, and one with the
         name of a shipped form takes its place. Reading is all that is done here with files.
         """
-        return cls.of_sources(_sources(own), _sources(shipped), loader, payloads)
+        return cls.of_sources(sources(own), sources(shipped), loader, payloads)
 
     @classmethod
     def of_sources(
@@ -139,6 +143,7 @@ class Forms:
             errors,
             loader,
             payloads,
+            files,
         )
 
     def become(self, other: "Forms") -> None:
@@ -154,6 +159,11 @@ class Forms:
     def errors(self) -> Mapping[str, tuple[FormError, ...]]:
         """The file of each form that cannot be used, with all that is wrong with it."""
         return self._set.errors
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The file of each form, by the name of the form."""
+        return self._set.files
 
     @property
     def own_count(self) -> int:
@@ -232,7 +242,8 @@ def form_files(folder: Path) -> list[Path]:
     return [path for _, path in sorted(files.items())]
 
 
-def _sources(folder: Path | None) -> Iterator[tuple[str, Source]]:
+def sources(folder: Path | None) -> Iterator[tuple[str, Source]]:
+    """Yield the name and the bytes of each file, or why it cannot be read."""
     for path in () if folder is None else form_files(folder):
         try:
             with path.open("rb") as file:

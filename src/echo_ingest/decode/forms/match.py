@@ -148,7 +148,7 @@ def fit_of(form: Form, arrived: Arrived) -> Fit | None:
             return None
         captures = fitting
     message = arrived.message
-    if match.opens is not None and not _opens(match, message.payload):
+    if match.opens is not None and not opens(match, message.payload):
         return None
     read = arrived.document(match)
     if read is None:
@@ -157,7 +157,7 @@ def fit_of(form: Form, arrived: Arrived) -> Fit | None:
     if match.has:
         head: object = read
         if match.payload in TABLES:
-            head = _first_row(read)
+            head = first_row(read)
         if not all(has(head, steps) for steps in match.has):
             return None
     if match.where is not None:
@@ -191,13 +191,14 @@ def _is_wild(level: str) -> bool:
     return level in (ANY_LEVEL, ANY_LEVELS) or level.startswith("{")
 
 
-def _opens(match: Match, payload: bytes) -> bool:
+def opens(match: Match, payload: bytes) -> bool:
+    """Return whether a payload begins with what the form names."""
     assert match.opens is not None
     text = payload[:OPENING_BYTES].decode(errors="replace").removeprefix("\ufeff")
     return match.opens.compiled.match(text[:TEXT_CHARACTERS_MAX]) is not None
 
 
-def _first_row(read: Document) -> object:
+def first_row(read: Document) -> object:
     """Return the first row, or the names of the columns where there is none."""
     rows = read.get(ROWS)
     if isinstance(rows, list) and rows:

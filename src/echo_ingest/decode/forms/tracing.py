@@ -6,20 +6,33 @@ read is what this very message had read from it.
 
 import re
 from collections.abc import ItemsView, Iterator, Set, ValuesView
+from datetime import timedelta
 
 from msgspec.structs import replace
 
+from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.forms.documents import COLUMNS
 from echo_ingest.decode.forms.fields import Field
 from echo_ingest.decode.forms.form import Form
-from echo_ingest.decode.forms.interpret import DecodedByForm, interpret
+from echo_ingest.decode.forms.interpret import DecodedByForm, interpret, top_scope
 from echo_ingest.decode.forms.match import Fit
+from echo_ingest.decode.forms.records import items
 from echo_ingest.decode.rules import Rules
-from echo_ingest.record import Detection, Message
+from echo_ingest.decode.values import NEAR_ZERO_DEGREES
+from echo_ingest.formatting import utc
+from echo_ingest.quality import TimeProblem
+from echo_ingest.record import Detection, Measurement, Message
 
 DOUBTFUL_PERCENT = 0.01
 """Nobody sends confidences in percent that are all at most 1."""
 DOUBTFUL_BYTE = 1 / 255
+UNIT_TO_BE_TYPED = "?"
+"""What a draft has where nothing tells the unit."""
+HALF_HOUR = timedelta(minutes=30)
+ZONE_HALF_HOURS_MAX = 28
+"""No zone is further from UTC than 14 hours."""
+ON_ITS_WAY_MAX = timedelta(minutes=2)
+"""A message with a wrong zone is a whole number of half hours old, and what it was on its way."""
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -93,12 +106,19 @@ def unread(fit: Fit, message: Message, rules: Rules) -> tuple[str, ...]:
     return tuple(shown for shown, is_read in was_read.items() if not is_read)
 
 
-def warnings(decoded: DecodedByForm) -> tuple[str, ...]:
+def warnings(decoded: DecodedByForm, fit: Fit, message: Message) -> tuple[str, ...]:
     """Return what is odd about the records that a form made, for those who write it."""
-    return tuple(dict.fromkeys(_warnings(decoded)))
+    found = (
+        *_confidence_warnings(decoded),
+        *_time_warnings(decoded, message),
+        *_place_warnings(fit, message),
+        *_node_warnings(decoded),
+        *_unit_warnings(decoded),
+    )
+    return tuple(dict.fromkeys(found))
 
 
-def _warnings(decoded: DecodedByForm) -> Iterator[str]:
+def _confidence_warnings(decoded: DecodedByForm) -> Iterator[str]:
     shares = [
         record.confidence
         for record in decoded.records
@@ -109,13 +129,54 @@ def _warnings(decoded: DecodedByForm) -> Iterator[str]:
         yield "every confidence is at most 1 %: is the scale fraction?"
     if shares and max(shares) > 0 and scales == {"byte"} and max(shares) <= DOUBTFUL_BYTE:
         yield "every confidence is at most 1 of 255: is the scale fraction?"
+
+
+def _time_warnings(decoded: DecodedByForm, message: Message) -> Iterator[str]:
     for record in decoded.records:
         if record.time_problem is not None:
-            yield f"the time {record.device_time} is not believed: {record.time_problem.summary}"
+            why = record.time_problem.summary
+            if record.time_problem is TimeProblem.AFTER_RECEIPT:
+                why += " Is the zone right?"
+            yield f"the time {record.device_time} is not believed: {why}"
         elif record.time_source == "received":
             yield "no time was found: the time of receipt counts"
-        if record.node is None:
-            yield "no node is named: type node, or capture {node} in the topic"
+    received_at = utc(message.received_at_ms)
+    waits = {_half_hours(received_at - record.observed_at) for record in decoded.records}
+    if len(waits) == 1 and (halves := waits.pop()) is not None:
+        yield f"every time is {halves / 2:g} hours before the receipt: is the zone right?"
+
+
+def _half_hours(waited: timedelta) -> int | None:
+    """Return in how many half hours a message came, if it is a number that a wrong zone gives."""
+    halves = round(waited / HALF_HOUR)
+    is_near = abs(waited - halves * HALF_HOUR) <= ON_ITS_WAY_MAX
+    return halves if is_near and 1 <= halves <= ZONE_HALF_HOURS_MAX else None
+
+
+def _place_warnings(fit: Fit, message: Message) -> Iterator[str]:
+    try:
+        top = top_scope(fit, message)
+        for spec in fit.form.records:
+            for place in filter(None, (spec.place, spec.animal_place)):
+                for item in items(spec, top):
+                    latitude, longitude = place.latitude.number(item), place.longitude.number(item)
+                    if latitude is None or longitude is None:
+                        continue
+                    if max(abs(latitude), abs(longitude)) <= NEAR_ZERO_DEGREES:
+                        yield "the place 0, 0 means that none is known"
+    except DecodeError:
+        return  # the message is rejected for it
+
+
+def _node_warnings(decoded: DecodedByForm) -> Iterator[str]:
+    if any(record.node is None for record in decoded.records):
+        yield "no node is named: type node, or capture {node} in the topic"
+
+
+def _unit_warnings(decoded: DecodedByForm) -> Iterator[str]:
+    for record in decoded.records:
+        if isinstance(record, Measurement) and record.unit == UNIT_TO_BE_TYPED:
+            yield f"the unit of {record.name} is not known: type it instead of {UNIT_TO_BE_TYPED}"
 
 
 def _confidences(form: Form) -> Iterator[Field]:
