@@ -37,6 +37,10 @@ class PublishDenied(PublishRefused):
     """Our account may not publish on this topic."""
 
 
+class PublishTooLarge(PublishRefused):
+    """The broker takes no message of this size."""
+
+
 def describe(
     packet: mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket, client_id: str = ""
 ) -> str:
