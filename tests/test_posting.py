@@ -255,8 +255,7 @@ def test_while_the_broker_is_away_a_device_is_told_to_come_again(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_without_a_receipt_nothing_is_confirmed(one_harness: Harness) -> None:
-    """The ingest process stands still: the broker acknowledges, but nothing is on disk."""
+def test_while_the_line_stands_still_nothing_is_taken_in(one_harness: Harness) -> None:
     program = one_harness.up()
     assert send(one_harness, "/ingest/creek", detection(1)).status == 201
     program.send_signal(signal.SIGSTOP)
@@ -265,6 +264,34 @@ def test_without_a_receipt_nothing_is_confirmed(one_harness: Harness) -> None:
     finally:
         program.send_signal(signal.SIGCONT)
     assert (answer.status, "has not answered" in answer.error) == (503, True)
+
+
+@pytest.mark.slow
+async def test_what_nothing_has_confirmed_is_not_called_stored(
+    one_harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker acknowledges, and nobody puts the message on disk."""
+    monkeypatch.setattr(posting, "RECEIPT_SECONDS_MAX", 3.0)
+    one_harness.start("broker")
+
+    async def status(client: aiohttp.ClientSession) -> tuple[int, str]:
+        headers = {"Authorization": basic("echopub", PUB_PASSWORD)}
+        async with client.post("/ingest/creek", data=detection(1), headers=headers) as reply:
+            return reply.status, await reply.text()
+
+    async with posting_site(one_harness.data_dir.parent, mqtt_port=one_harness.mqtt_port) as (
+        _,
+        client,
+    ):
+        async with asyncio.timeout(30):
+            while "cannot be reached" in (answer := await status(client))[1]:
+                await asyncio.sleep(0.1)
+        assert (answer[0], "nothing has confirmed" in answer[1]) == (503, True), answer
+        one_harness.start("run")
+        async with asyncio.timeout(30):
+            while (answer := await status(client))[0] == 503:
+                pass
+        assert answer[0] in (200, 201), answer
 
 
 # ---------------------------------------------------------------------- webhooks
@@ -377,6 +404,18 @@ def test_the_path_leads_to_a_topic_that_is_ingested(tmp_path: Path) -> None:
         incoming.topic_of(only, "ridge", "audio", {"topic": "x"})
 
 
+def test_the_answer_comes_to_the_account_or_to_the_node_that_shares_one(tmp_path: Path) -> None:
+    own = Settings(data_dir=tmp_path)
+    elsewhere = Settings(data_dir=tmp_path, endpoint="broker.example")
+    topic = "iotingestion/creek/x"
+    assert incoming.receiver_of(own, Account("ridge", ""), topic) == "ridge"
+    assert incoming.receiver_of(own, Account("ridge", ""), "v3/frogs/up") == "ridge"
+    assert incoming.receiver_of(own, Account("echopub", ""), topic) == "creek"
+    assert incoming.receiver_of(elsewhere, Account("field", ""), topic) == "creek"
+    with pytest.raises(HTTPException, match="nodes add"):
+        incoming.receiver_of(own, Account("echopub", ""), "v3/frogs/up")
+
+
 def test_a_log_in_is_read_as_browsers_and_programs_write_it() -> None:
     assert incoming.account_of({"authorization": basic("ä", "p:q")}) == Account("ä", "p:q")
     lower = basic("a", "b").replace("Basic", "basic")
@@ -446,7 +485,10 @@ async def test_posts_are_limited_by_node(
     monkeypatch.setattr(posting, "NODE_AT_ONCE", 2)
     monkeypatch.setattr(posting, "NODE_PER_SECOND", 0.1)
     await asyncio.to_thread(one_harness.up)
-    async with posting_site(one_harness.data_dir, mqtt_port=one_harness.mqtt_port) as (_, client):
+    async with posting_site(one_harness.data_dir.parent, mqtt_port=one_harness.mqtt_port) as (
+        _,
+        client,
+    ):
         headers = {"Authorization": basic("echopub", PUB_PASSWORD)}
         for node, statuses in (("creek", [422, 422, 429]), ("ridge", [422])):
             for status in statuses:

@@ -377,7 +377,8 @@ async def test_no_request_is_answered_with_a_500_or_a_line_in_the_log(
             requests = [fuzzer.request() for _ in range(REQUESTS)]
             got = await answers(browser, requests)
     for request, (status, text) in zip(requests, got, strict=True):
-        assert status < 500, (request, text)
+        has_no_broker = status == 503 and b" /ingest/" in request[:20]
+        assert status < 500 or has_no_broker, (request, text)
         assert b"Traceback" not in text
     assert log == []
     assert {200, 303, 400, 401, 403, 404, 405} <= {status for status, _ in got}

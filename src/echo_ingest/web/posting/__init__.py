@@ -99,7 +99,7 @@ class Inlet:
             with self._under_way.counted(f"{account.user} {node}"):
                 async with self._under_way.body(request) as body:
                     topic = pattern.filled(body)
-                    receiver = self._settings.node_of(topic) or account.user
+                    receiver = incoming.receiver_of(self._settings, account, topic)
                     receipt = await self._publish(session, topic, body, properties, receiver)
         return _answer(receipt)
 

@@ -21,7 +21,7 @@ from echo_ingest.web.posting.incoming import announced_bytes, too_large
 from echo_ingest.web.problems import AnyRequest
 
 SMALL_BYTES_MAX = 64 * 1024
-HELD_BYTES_MAX = 64 * 1024 * 1024
+HELD_BYTES_MAX = 32 * 1024 * 1024
 TURN_SECONDS_MAX = 10.0
 BODY_SECONDS_MAX = 600.0
 UNDER_WAY_MAX = 400

@@ -13,6 +13,7 @@ import msgspec
 from litestar.exceptions import ClientException, HTTPException, NotAuthorizedException
 from msgspec import Struct
 
+from echo_ingest.broker import PUBLISHER, SERVICE
 from echo_ingest.decode.audio_file import PROPERTIES
 from echo_ingest.settings import Settings
 from echo_ingest.settings.topics import overlap
@@ -172,6 +173,23 @@ def topic_of(settings: Settings, node: str, rest: str, query: Mapping[str, str])
         "missing to the path, or name the whole topic with ?topic=",
         status_code=404,
     )
+
+
+def receiver_of(settings: Settings, account: Account, topic: str) -> str:
+    """Return below which name in `iotreceipts/` the answer comes.
+
+    It is the account's own; those who share an account get it in the name of the topic's node.
+    """
+    node = settings.node_of(topic)
+    is_shared = settings.endpoint is not None or account.user in (PUBLISHER, SERVICE)
+    if not is_shared:
+        return account.user
+    if node is None:
+        raise ClientException(
+            f"{topic:.80} names no node, so {account.user:.80} would get no answer: use an account "
+            "of its own, as `echo-ingest nodes add` makes it"
+        )
+    return node
 
 
 def _checked(topic: str) -> str:
