@@ -27,7 +27,7 @@ from echo_ingest.web.posting.bodies import MessagesUnderWay
 from echo_ingest.web.posting.incoming import Account, TopicPattern
 from echo_ingest.web.posting.node_sessions import NodeSessions
 from echo_ingest.web.problems import AnyRequest
-from tests.harness import PUB_PASSWORD, TOKENS, Harness, eventually, free_port
+from tests.harness import PUB_PASSWORD, TOKENS, Device, Harness, eventually, free_port
 from tests.test_access import make_node
 from tests.test_receipts import detection
 from tests.test_web import Fine, Site, serving, tone
@@ -199,6 +199,23 @@ def test_wrong_passwords_are_counted_and_lock_out_nobody_who_is_logged_in(
     assert send(one_harness, "/ingest/creek").status == 200, "this one has a session"
     assert send(one_harness, "/ingest/x", account=("other", "x")).status == 401
     assert one_harness.log("up").count("wrong password in a post") <= 21
+
+
+@pytest.mark.slow
+def test_where_an_account_has_one_connection_a_post_fights_with_no_device(
+    tmp_path: Path, mosquitto: Path
+) -> None:
+    harness = Harness(tmp_path / "data", mosquitto=mosquitto, IOT_ECHOPUB="false")
+    try:
+        harness.up()
+        password = make_node(harness, NODE)
+        eventually(lambda: send(harness, f"/ingest/{NODE}", account=(NODE, password)).status == 201)
+        device = Device(harness.mqtt_port, NODE, password)  # which ends the session of the post
+        assert device.received_topics(4.0) == []
+        assert device.is_connected(), "nothing else has connected in its name"
+        assert send(harness, f"/ingest/{NODE}", account=(NODE, password)).status == 200
+    finally:
+        harness.close()
 
 
 @pytest.mark.slow

@@ -96,6 +96,7 @@ class Session:
         *,
         node_of: Callable[[str], str | None] = lambda _topic: None,
         on_connected: Callable[[bool], None] = lambda _session_present: None,
+        on_disconnected: Callable[[], None] = lambda: None,
         on_loopback: Callable[[bytes], None] = lambda _payload: None,
         rng: Random | None = None,
         log: Any = None,
@@ -111,6 +112,7 @@ class Session:
         self.reconnects = 0
         self._node_of = node_of
         self._on_connected = on_connected
+        self._on_disconnected = on_disconnected
         self._on_loopback = on_loopback
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
         self._log = log or structlog.get_logger("mqtt", topics=options.topic_filters)
@@ -498,6 +500,7 @@ class Session:
             self._link.abort()
             self._link = None
         self._inbox.drop_unacknowledged()
+        self._on_disconnected()
 
     async def _disconnect(self) -> None:
         """Disconnect once the broker has read our last PUBACKs: it drops unread ones on a close."""

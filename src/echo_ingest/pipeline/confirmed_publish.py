@@ -35,6 +35,7 @@ class ReceiptSession:
         patience_seconds: float,
         *,
         resend_seconds: float = RESEND_SECONDS,
+        on_disconnected: Callable[[], None] = lambda: None,
         log: Any = None,
     ) -> None:
         """Give up when no receipt at all has arrived for `patience_seconds`.
@@ -43,7 +44,11 @@ class ReceiptSession:
         """
         self._node, self._mailbox = node, secrets.token_hex(8)
         filters = (f"{RECEIPTS_PREFIX}/{node}/{self._mailbox}",)
-        self._session = Session(msgspec.structs.replace(options, topic_filters=filters), log=log)
+        self._session = Session(
+            msgspec.structs.replace(options, topic_filters=filters),
+            on_disconnected=on_disconnected,
+            log=log,
+        )
         self._resend_seconds = min(resend_seconds, patience_seconds)
         self._patience_seconds = patience_seconds
         self._numbers = itertools.count(1)

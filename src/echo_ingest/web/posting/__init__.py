@@ -7,7 +7,7 @@ what a receipt means: the message is on disk.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from litestar import Response, Router, post
 from litestar.exceptions import (
@@ -36,6 +36,8 @@ from echo_ingest.web.problems import AnyRequest, peers_log
 from echo_ingest.web.same_origin import comes_from_here, is_private
 
 PATH = "/ingest"
+STATUS: Mapping[str, int] = {"stored": 201, "unclaimed": 202, "rejected": 422}
+"""The answer by the outcome; every other one needs nothing more of the sender."""
 ADDRESS_AT_ONCE, ADDRESS_PER_SECOND = 5_000, 500
 NODE_AT_ONCE, NODE_PER_SECOND = 1_000, 50
 """How many messages may come at once, and then how many a second."""
@@ -154,7 +156,7 @@ class Inlet:
 
 
 def _answer(receipt: Receipt) -> Response[Receipt]:
-    status_code = {"stored": 201, "rejected": 422}.get(receipt.outcome, 200)
+    status_code = STATUS.get(receipt.outcome, 200)
     headers = {}
     if receipt.outcome == "stored":
         headers["Location"] = f"/api/records/{receipt.offset}"

@@ -35,14 +35,30 @@ RESEND_SECONDS = 2.0
 class BrokerLogin:
     """One session, which many messages of an account share."""
 
-    def __init__(self, session: ReceiptSession) -> None:
-        self.session = session
+    def __init__(self, options: SessionOptions) -> None:
+        self.session = ReceiptSession(
+            options,
+            "+",
+            RECEIPT_SECONDS_MAX,
+            resend_seconds=RESEND_SECONDS,
+            on_disconnected=self._end_unless_needed,
+            log=_QUIET,
+        )
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
         self.ending = asyncio.Event()
         self.messages = 0
         """How many are under way."""
         self.idle_since = time.monotonic()
+
+    def _end_unless_needed(self) -> None:
+        """End it with its connection, unless messages wait for the next one.
+
+        Where an account may have one connection, the device itself may have taken it over: each
+        would throw the other out, again and again.
+        """
+        if not self.messages:
+            self.ending.set()
 
     @property
     def is_usable(self) -> bool:
@@ -107,11 +123,7 @@ class NodeSessions:
             login=lambda: (account.user, account.password),
             tls_ca_file=self._tls_ca_file,
         )
-        login = BrokerLogin(
-            ReceiptSession(
-                options, "+", RECEIPT_SECONDS_MAX, resend_seconds=RESEND_SECONDS, log=_QUIET
-            )
-        )
+        login = BrokerLogin(options)
         self._logins[key] = login
         task = asyncio.create_task(self._keep(key, login))
         self._tasks.add(task)
