@@ -27,7 +27,7 @@ from echo_ingest.web.posting.bodies import MessagesUnderWay
 from echo_ingest.web.posting.incoming import Account, TopicPattern
 from echo_ingest.web.posting.node_sessions import NodeSessions
 from echo_ingest.web.problems import AnyRequest
-from tests.harness import PUB_PASSWORD, TOKENS, Device, Harness, eventually, free_port
+from tests.harness import PUB_PASSWORD, SUB_PASSWORD, TOKENS, Device, Harness, eventually, free_port
 from tests.test_access import make_node
 from tests.test_receipts import detection
 from tests.test_web import Fine, Site, serving, tone
@@ -449,7 +449,16 @@ def test_a_log_in_is_read_as_browsers_and_programs_write_it() -> None:
     assert incoming.account_of({"authorization": basic("ä", "p:q")}) == Account("ä", "p:q")
     lower = basic("a", "b").replace("Basic", "basic")
     assert incoming.account_of({"authorization": lower}) == Account("a", "b")
-    for text in ("", "Basic", "Basic !", "Basic " + "YQ==", "Bearer x", "Basic Og==", "Basic /w=="):
+    for text in (
+        "",
+        "Basic",
+        "Basic !",
+        "Basic " + "YQ==",
+        "Bearer x",
+        "Basic Og==",
+        "Basic /w==",
+        basic("a" * 257, "b"),
+    ):
         with pytest.raises(HTTPException) as caught:
             incoming.account_of({"authorization": text})
         assert caught.value.status_code == 401, text
@@ -684,6 +693,12 @@ async def test_a_session_is_shared_and_left_when_nobody_posts(
         while sessions.knows(account):
             await asyncio.sleep(0.05)
     assert (await one(31)).outcome == "stored"
+
+    monkeypatch.setattr(node_sessions, "SESSIONS_MAX", 1)
+    async with sessions.logged_in(Account("echosub", SUB_PASSWORD)):  # which is idle makes room
+        assert not sessions.knows(account)
+        with pytest.raises(HTTPException, match="1 accounts post"):
+            await one(32)
 
 
 async def test_without_a_broker_a_log_in_fails_at_once(tmp_path: Path) -> None:

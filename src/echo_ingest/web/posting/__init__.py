@@ -25,7 +25,7 @@ from echo_ingest.pipeline.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.pipeline.receipts import Receipt
 from echo_ingest.settings import Settings
 from echo_ingest.web.buckets import LeakyBuckets
-from echo_ingest.web.connections import address_of
+from echo_ingest.web.connections import address_of, let_body_take_time
 from echo_ingest.web.failed_attempts import FAILED_MAX, FORGIVEN_PER_SECOND
 from echo_ingest.web.health import Service
 from echo_ingest.web.posting import incoming
@@ -97,6 +97,7 @@ class Inlet:
         if problems := await self._service.ready():
             raise _not_now("; ".join(problems.values()))
         async with self._logged_in(account, address) as session:
+            let_body_take_time(request.scope)
             _count(self._of_node, f"{account.user} {node}", "this node")
             with self._under_way.counted(f"{account.user} {node}"):
                 async with self._under_way.body(request) as body:

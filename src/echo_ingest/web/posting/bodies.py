@@ -66,7 +66,7 @@ class MessagesUnderWay:
         """Read the body, and hold it inside the block."""
         size = announced_bytes(request.headers, self._payload_bytes_max)
         async with self.room(size if size > SMALL_BYTES_MAX else 0):
-            let_body_take_time(request.scope)
+            let_body_take_time(request.scope)  # now that somebody reads it
             try:
                 async with asyncio.timeout(BODY_SECONDS_MAX):
                     body = await self._read(request)

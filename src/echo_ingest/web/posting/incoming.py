@@ -23,6 +23,7 @@ REMEDY = (
     "send name and password of the node by HTTP Basic, as `echo-ingest nodes add` prints them "
     "(curl -u NAME:PASSWORD)"
 )
+USER_CHARACTERS_MAX = 256
 TOPIC_BYTES_MAX = 1_024
 PARTS_IN_BODY_BYTES_MAX = 64 * 1024
 """A body from which parts of the topic are taken is parsed here, on the loop of all requests."""
@@ -94,7 +95,7 @@ def account_of(headers: Mapping[str, str]) -> Account:
         )
     except (binascii.Error, ValueError):
         user = colon = password = ""
-    is_text = f"{user}{password}".isprintable()
+    is_text = f"{user}{password}".isprintable() and len(user) <= USER_CHARACTERS_MAX
     if scheme.lower() != "basic" or not colon or not user or not is_text:
         raise NotAuthorizedException(
             f"this is no log-in by HTTP Basic: {REMEDY}", headers=CHALLENGE
