@@ -29,12 +29,12 @@ import typer
 
 from echo_ingest.almanac import Follower, almanac_path
 from echo_ingest.cli import app
-from echo_ingest.cli.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal
 from echo_ingest.journal.cursors import Refused
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.mqtt import Session, SessionOptions
+from echo_ingest.pipeline.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Identity, Message, Rejected
 from echo_ingest.settings import Endpoint

@@ -22,9 +22,11 @@ from echo_ingest.export.camtrap.project import read
 from echo_ingest.export.writers import COLUMNS
 from echo_ingest.metrics import DELIVERY, DEVICE_CONNECTIONS, DEVICES_ACCEPTED, PROXY, REGISTRY
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES, Settings
+from echo_ingest.web import connections, posting
 from echo_ingest.web.console.sessions import SESSION_SECONDS
 from echo_ingest.web.failed_attempts import FAILED_MAX, FORGIVEN_PER_SECOND
 from echo_ingest.web.form_body import BODY_BYTES_MAX, BODY_SECONDS_MAX, FIELDS_MAX
+from echo_ingest.web.posting import bodies, node_sessions
 from tests.harness import TOKENS
 
 ROOT = Path(__file__).parents[1]
@@ -238,7 +240,8 @@ def test_each_address_has_its_heading_and_each_parameter_its_row(tmp_path: Path)
     for path, text in described.items():
         firsts = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text, re.MULTILINE)
         rows = {name for first in firsts for name in re.findall(r"\w+", first)}
-        parameters = paths[path]["get"].get("parameters", [])
+        (operation,) = [each for name, each in paths[path].items() if name in ("get", "post")]
+        parameters = operation.get("parameters", [])
         assert rows == {p["name"] for p in parameters if p["in"] == "query"}, path
 
 
@@ -273,6 +276,23 @@ def test_the_limits_that_a_page_names_are_those_of_the_code() -> None:
         f"| connections | {settings.connections_max:,} at each port |",
         f"| a message | {payload_mib} MiB, and {overhead_kib} KiB for topic and properties |",
         f"The log takes at most {LINES_PER_SECOND_MAX} lines a second",
+    ):
+        assert phrase in page, phrase
+
+
+def test_the_limits_of_posted_messages_are_those_of_the_code() -> None:
+    page = " ".join((DOCS / "http.md").read_text().split())
+    pace = f"{connections.BODY_PACE_BYTES_PER_SECOND // 1024} KiB/s"
+    for phrase in (
+        f"{pace}, measured over {connections.PACE_SECONDS} s, and {bodies.BODY_SECONDS_MAX:g} s",
+        f"{posting.ADDRESS_AT_ONCE:,} at once, then {posting.ADDRESS_PER_SECOND} a second · "
+        f"{posting.NODE_AT_ONCE:,} at once, then {posting.NODE_PER_SECOND} a second",
+        f"| {bodies.UNDER_WAY_MAX} · {bodies.UNDER_WAY_OF_NODE_MAX} |",
+        f"bodies of more than {bodies.SMALL_BYTES_MAX // 1024} KiB",
+        f"{bodies.HELD_BYTES_MAX // 1024**2} MiB together",
+        f"waits up to {bodies.TURN_SECONDS_MAX:g} s, then 503",
+        f"within {node_sessions.RECEIPT_SECONDS_MAX:g} s",
+        f"{node_sessions.SESSIONS_MAX} of them at most",
     ):
         assert phrase in page, phrase
 

@@ -150,6 +150,7 @@ RIGHT = {
     "offset": ["1", "2", "3", "4"],
     "number": ["1", "2"],
     "name": ["ridge-07", "creek"],
+    "node": ["ridge-07"],
     "sink": ["echo_api"],
     "rest": ["a/b"],
 }
@@ -158,6 +159,7 @@ PARAMETERS = {
     "/api/dead-letters": ("node", "reason", "after", "limit"),
     "/api/parked": ("sink", "node", "after", "limit"),
     "/api/nodes": ("node", "since"),
+    "/ingest/{node:str}": ("topic", "event", "id", "file_name", "latitude"),
     "/console/calls": ("show", "species", "node", "confidence", "from", "to", "before", "zone"),
     "/console/nodes": ("q", "which", "order", "down", "page"),
     "/console/node": ("name", "until"),
@@ -292,12 +294,14 @@ class Fuzzer:
         method = "POST" if "/actions/" in path or path == "/console/logout" else "GET"
         if path == "/console/login":
             method = self.rng.choice(("GET", "POST"))
+        if path.startswith("/ingest/"):
+            method = "POST"
         if "method" in odd:
             method = self.rng.choice(METHODS)
         body = self.body("body" in odd) if method == "POST" else b""
         headers = {
             "Host": self.rng.choice(HOSTS) if "host" in odd else "localhost",
-            "Authorization": f"Bearer {HTTP_TOKEN}",
+            "Authorization": "Basic YTpi" if "/ingest/" in path else f"Bearer {HTTP_TOKEN}",
             "Cookie": f"{COOKIE}={self.rng.choice((OPERATOR, OPERATOR, READER))}",
             "Content-Type": FORM,
             "Content-Length": str(len(body) + (5 if self.rng.random() < 0.02 else 0)),
@@ -373,7 +377,8 @@ async def test_no_request_is_answered_with_a_500_or_a_line_in_the_log(
             requests = [fuzzer.request() for _ in range(REQUESTS)]
             got = await answers(browser, requests)
     for request, (status, text) in zip(requests, got, strict=True):
-        assert status < 500, (request, text)
+        has_no_broker = status == 503 and b" /ingest/" in request[:20]
+        assert status < 500 or has_no_broker, (request, text)
         assert b"Traceback" not in text
     assert log == []
     assert {200, 303, 400, 401, 403, 404, 405} <= {status for status, _ in got}

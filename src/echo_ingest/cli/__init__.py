@@ -28,11 +28,11 @@ from echo_ingest.cli import (
     unclaimed,
     verify,
 )
-from echo_ingest.cli.confirmed_publish import NoReceipt
 from echo_ingest.cli.options import settings_of
 from echo_ingest.cli.output import say_error
 from echo_ingest.journal import JournalFull, JournalUnusable
 from echo_ingest.mqtt import ConnectionLost
+from echo_ingest.pipeline.confirmed_publish import NoReceipt
 from echo_ingest.settings import SettingsError
 
 app = typer.Typer(

@@ -21,9 +21,7 @@ from echo_ingest import broker
 from echo_ingest.broker.node_accounts import read_nodes
 from echo_ingest.cli.connection import (
     ask_service,
-    connected,
     is_own,
-    local_host,
     publisher_options,
     service_options,
 )
@@ -37,10 +35,12 @@ from echo_ingest.journal.recovery.detect import note_of, noted
 from echo_ingest.journal.recovery.salvage import report_of
 from echo_ingest.journal.schema import SCHEMA_VERSION
 from echo_ingest.mqtt import ConnectionLost, Session
+from echo_ingest.mqtt.publishing import connected
 from echo_ingest.payload_view import printable, size
 from echo_ingest.process.files import obstacle_in, why_unwritable
 from echo_ingest.service.missed import missed_note_of
 from echo_ingest.settings import Settings, parse_endpoint
+from echo_ingest.settings.endpoint import local_host
 from echo_ingest.sinks import Sink, Unavailable
 from echo_ingest.sinks.registry import configured, sinks_of, title_of
 from echo_ingest.site_decoder import errors_of, forms_of
@@ -218,7 +218,7 @@ def _clock(settings: Settings) -> Iterator[Finding]:
 
 
 def _service(settings: Settings) -> Finding:
-    host, port = local_host(settings), settings.http_port
+    host, port = local_host(settings.bind), settings.http_port
     try:
         status, body = ask_service(settings, "/healthz")
     except ConnectionRefusedError:

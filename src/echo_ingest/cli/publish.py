@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 from msgspec import Struct
 
-from echo_ingest.cli.confirmed_publish import ReceiptSession
-from echo_ingest.cli.connection import connected, publish_acknowledged, require_publisher
+from echo_ingest.cli.connection import require_publisher
 from echo_ingest.cli.options import log_from, settings_of
 from echo_ingest.cli.output import fail, progress, say, say_error
 from echo_ingest.decode.values import TEXT_CHARACTERS_MAX
 from echo_ingest.mqtt import PublishRefused, Session, SessionOptions
+from echo_ingest.mqtt.publishing import connected, publish_acknowledged
+from echo_ingest.pipeline.confirmed_publish import ReceiptSession
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings
 
 IN_FLIGHT_MAX = 200

@@ -22,7 +22,6 @@ import msgspec
 import typer
 from msgspec import Struct
 
-from echo_ingest.cli.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.cli.connection import http_token, require_publisher
 from echo_ingest.cli.options import log_from, open_reader, settings_of
 from echo_ingest.cli.output import cells, fail, out, print_table, say, say_error, table
@@ -37,6 +36,7 @@ from echo_ingest.cli.verify_lookup import (
 from echo_ingest.formatting import counted
 from echo_ingest.journal import JournalUnusable
 from echo_ingest.mqtt import ConnectionLost, PublishRefused, SessionOptions
+from echo_ingest.pipeline.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.pipeline.receipts import Receipt
 from echo_ingest.settings import Settings
 from echo_ingest.settings.endpoint import check_http_url

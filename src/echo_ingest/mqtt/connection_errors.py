@@ -21,12 +21,24 @@ class ConnectionClosed(ConnectionLost):
     """The broker closed the connection without giving a reason."""
 
 
+class LoginRefused(ConnectionLost):
+    """The broker does not accept our name and password."""
+
+
 class SessionTakenOver(ConnectionLost):
     """Another client with our client id connected [MQTT-3.1.4-3]."""
 
 
 class PublishRefused(Exception):
     """The broker does not accept this message; the text says why."""
+
+
+class PublishDenied(PublishRefused):
+    """Our account may not publish on this topic."""
+
+
+class PublishTooLarge(PublishRefused):
+    """The broker takes no message of this size."""
 
 
 def describe(

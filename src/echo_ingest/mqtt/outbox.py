@@ -4,7 +4,7 @@ import asyncio
 
 import mqtt5
 
-from echo_ingest.mqtt.connection_errors import ConnectionLost, PublishRefused
+from echo_ingest.mqtt.connection_errors import ConnectionLost, PublishRefused, PublishTooLarge
 
 UNANSWERED_MAX = 1_000
 
@@ -59,7 +59,7 @@ class Outbox:
             )
         data = packet.write()
         if not self.takes(data):
-            raise PublishRefused(
+            raise PublishTooLarge(
                 f"{packet.topic}: {len(data):,} bytes; the broker accepts at most "
                 f"{self.packet_bytes_max:,} in one message"
             )

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mqtt5
 import structlog
@@ -36,6 +36,8 @@ from echo_ingest.mqtt.connection_errors import (
     TAKEN_OVER,
     ConnectionClosed,
     ConnectionLost,
+    LoginRefused,
+    PublishDenied,
     PublishRefused,
     SessionTakenOver,
     describe,
@@ -59,7 +61,10 @@ SHORT_CONNECTION_SECONDS = 10.0
 
 QOS_0 = mqtt5.QoS.AT_MOST_ONCE
 QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
-
+WRONG_LOGIN = (
+    mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD,
+    mqtt5.ConnAckReasonCode.NOT_AUTHORIZED,
+)
 
 P = TypeVar("P", bound=mqtt5.ConnAckPacket | mqtt5.SubAckPacket | mqtt5.PingRespPacket)
 
@@ -91,8 +96,10 @@ class Session:
         *,
         node_of: Callable[[str], str | None] = lambda _topic: None,
         on_connected: Callable[[bool], None] = lambda _session_present: None,
+        on_disconnected: Callable[[], None] = lambda: None,
         on_loopback: Callable[[bytes], None] = lambda _payload: None,
         rng: Random | None = None,
+        log: Any = None,
     ) -> None:
         """`on_connected` is called with whether the broker still had our session."""
         self.options = options
@@ -100,12 +107,15 @@ class Session:
         """`connected`, or in words why it is not."""
         self.shortfall: str | None = None
         """What the broker grants too little of, in words with the remedy; None: nothing."""
+        self.login_refused = False
+        """Whether the last attempt failed because of our name or our password."""
         self.reconnects = 0
         self._node_of = node_of
         self._on_connected = on_connected
+        self._on_disconnected = on_disconnected
         self._on_loopback = on_loopback
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
-        self._log = structlog.get_logger("mqtt", topics=options.topic_filters)
+        self._log = log or structlog.get_logger("mqtt", topics=options.topic_filters)
 
         self._user: str | None = None
         self._connection = 0
@@ -192,7 +202,9 @@ class Session:
             answer = self._outbox.expect_puback(packet_id)
         puback = await answer
         if int(puback.reason_code) >= FAILURE:
-            raise PublishRefused(f"{topic}: {describe(puback, self.options.client_id)}")
+            is_denied = puback.reason_code == mqtt5.PubAckReasonCode.NOT_AUTHORIZED
+            refused = PublishDenied if is_denied else PublishRefused
+            raise refused(f"{topic}: {describe(puback, self.options.client_id)}")
 
     async def _writable_link(self) -> Link:
         while True:
@@ -234,6 +246,7 @@ class Session:
                     await asyncio.sleep(TAKEN_OVER_SECONDS if is_certain else SUSPECTED_SECONDS)
                     continue
                 attempt += 1
+                self.login_refused = isinstance(error, LoginRefused)
                 self._discard_connection(why_disconnected(error, self.options.endpoint))
                 if attempt == 1:
                     self._log.warning("disconnected", reason=self.state)
@@ -299,7 +312,9 @@ class Session:
         )
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
             reason = describe(connack, options.client_id)
-            raise ConnectionLost(f"the broker refused us: {reason}")
+            is_ours = connack.reason_code in WRONG_LOGIN
+            refused = LoginRefused if is_ours else ConnectionLost
+            raise refused(f"the broker refused us: {reason}")
         self._outbox.apply_limits(connack)
         self._keep_alive_seconds = granted.keep_alive_seconds(connack, KEEP_ALIVE_SECONDS)
         suback_shortfalls = await self._subscribe(connack)
@@ -485,6 +500,7 @@ class Session:
             self._link.abort()
             self._link = None
         self._inbox.drop_unacknowledged()
+        self._on_disconnected()
 
     async def _disconnect(self) -> None:
         """Disconnect once the broker has read our last PUBACKs: it drops unread ones on a close."""

@@ -165,7 +165,7 @@ class Settings(BaseModel):
     ws_port: Port = 9001
     """The port of our broker for MQTT over WebSockets."""
     http_port: Port = 8080
-    """The port for the console, health, metrics and the read API."""
+    """The port for the console, health, metrics, the read API and posted messages."""
     bind: Annotated[str, AfterValidator(check_bind)] = "127.0.0.1"
     """The address on which all these ports listen."""
     tls_cert_file: PemFile = None

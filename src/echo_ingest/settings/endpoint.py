@@ -127,6 +127,11 @@ def is_loopback(text: str) -> bool:
     return text == "localhost" or (_is_ip(text) and ipaddress.ip_address(text).is_loopback)
 
 
+def local_host(bind: str) -> str:
+    """Return where programs on this machine reach what listens at `bind`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104
+
+
 def _is_ip(text: str) -> bool:
     try:
         ipaddress.ip_address(text)

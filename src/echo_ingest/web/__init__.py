@@ -39,6 +39,7 @@ from echo_ingest.web.doorway import Doorway
 from echo_ingest.web.failed_attempts import FailedAttempts
 from echo_ingest.web.form_schemas import form_schemas
 from echo_ingest.web.health import Conditions, Service, figures_pages, health_pages, metrics_page
+from echo_ingest.web.posting import post_api
 from echo_ingest.web.problems import ERRORS, OUR_MISTAKE, say
 from echo_ingest.web.reader import AlmanacThreads, JournalThreads
 from echo_ingest.web.same_origin import is_host
@@ -81,7 +82,7 @@ def create_app(
     live: LiveUpdates | None = None,
     decoder: Decoder | None = None,
 ) -> Litestar:
-    """Create all routes. All but health and metrics ask for a token, the console as configured.
+    """Create all routes. Health and metrics are open; the others ask who it is.
 
     `live` sends changes to open tabs, if it is run. The rules of `decoder` may be kept up to date.
     """
@@ -112,6 +113,7 @@ def create_app(
                 middleware=[with_token],
                 security=[{"token": []}],
             ),
+            post_api(service, settings),
             *console,
         ],
         exception_handlers=ERRORS,
@@ -121,7 +123,10 @@ def create_app(
             version=echo_ingest.__version__,
             description="What the journal holds, read-only.",
             components=Components(
-                security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}
+                security_schemes={
+                    "token": SecurityScheme(type="http", scheme="bearer"),
+                    "basic": SecurityScheme(type="http", scheme="basic"),
+                }
             ),
             openapi_router=Router(
                 "/api/openapi.json",

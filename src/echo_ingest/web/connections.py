@@ -6,7 +6,8 @@ one that has waited longest makes room. Where too many are busy, further request
 503, except for those about health, which have places of their own. So nobody can keep health from
 being answered by holding connections, also if a proxy makes all of them come from one address.
 
-A request has to be complete `REQUEST_SECONDS_MAX` after its first byte, however it trickles. An
+A request has to be complete `REQUEST_SECONDS_MAX` after its first byte, however it trickles; only
+who has shown who it is may take longer for the body, at a minimum pace, and is busy meanwhile. An
 answer has to be taken at a minimum pace, and all answers that wait to be taken may have
 `UNSENT_BYTES_MAX` together.
 """
@@ -33,12 +34,15 @@ PIECE_BYTES = 64 * 1024
 UNSENT_BYTES_MAX = 64 * 1024 * 1024
 PACE_BYTES_PER_SECOND = 16 * 1024
 PACE_SECONDS = 15
+BODY_PACE_BYTES_PER_SECOND = 4 * 1024
+"""Of bodies that may take time; devices have slow networks."""
 STREAM_SECONDS = 30
 """A stream of changes is ended if nothing at all is taken for so long."""
 LOOK_SECONDS = 1.0
 
 HEALTH_PATHS = ("/livez", "/readyz", "/healthz", "/")
 STREAM_TYPE = b"text/event-stream"
+CONNECTION = "connection"
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -79,6 +83,17 @@ def network_of(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+
+
+def address_of(scope: Scope) -> str:
+    """Return what counts as the address of a request."""
+    client = scope.get("client")
+    return network_of(client[0]) if client else ""
+
+
+def let_body_take_time(scope: Scope) -> None:
+    """Let the body of a request take as long as it needs at the minimum pace, from now on."""
+    scope["state"][CONNECTION].let_body_take_time()
 
 
 class Admitted(Protocol):
@@ -239,7 +254,7 @@ class Connections:
 
 
 class Pace(Struct, frozen=True):
-    """How much of its answers a client had taken at some moment."""
+    """How much a client had taken of its answers, or sent of its body, at some moment."""
 
     at: float
     taken_bytes: int
@@ -263,6 +278,9 @@ class Connection(H11Protocol):
         self._pace: Pace | None = None
         """None while all that was given is also sent."""
         self._is_stream = False
+        self._received_bytes = 0
+        self._body_pace: Pace | None = None
+        """None unless a body may take time."""
 
     # ------------------------------------------------------------------ what comes in
 
@@ -276,6 +294,7 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come of a request."""
+        self._received_bytes += len(data)
         super().data_received(data)
         self._look_at_request()
         if len(self.conn.trailing_data[0]) > HEADER_BYTES_MAX and self._is_busy:
@@ -283,6 +302,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request, or go on with it if it is here already."""
+        self._body_pace = None
         if self._is_busy:
             self._is_busy = False
             self._connections.begin_waiting(self)
@@ -318,12 +338,24 @@ class Connection(H11Protocol):
                 if self.timeout_keep_alive_task is None or self.conn.trailing_data[0]:
                     self._start_request_timer()
             case h11.SEND_BODY:
-                self._start_request_timer()
+                if self._body_pace is None:
+                    self._start_request_timer()
             case _:
+                self._body_pace = None
                 self._stop_request_timer()
-                if not self._is_busy:
-                    self._is_busy = True
-                    self._connections.begin_answer(self)
+                self._begin_answer()
+
+    def let_body_take_time(self) -> None:
+        """Measure the pace of the body from now on, and not the time of the request."""
+        if self.conn.their_state is h11.SEND_BODY:
+            self._body_pace = Pace(time.monotonic(), self._received_bytes)
+            self._stop_request_timer()
+            self._begin_answer()
+
+    def _begin_answer(self) -> None:
+        if not self._is_busy:
+            self._is_busy = True
+            self._connections.begin_answer(self)
 
     def _start_request_timer(self) -> None:
         if self._request_timer is None:
@@ -355,6 +387,7 @@ class Connection(H11Protocol):
                 await self._send_body(message.get("body", b""), send, more=more)
                 ended = not more
 
+        scope["state"][CONNECTION] = self
         may_answer = self._connections.may_answer(self, scope["path"])
         app = self._app if may_answer else self._connections.turned_away
         await app(scope, receive, send_in_pieces)
@@ -382,7 +415,9 @@ class Connection(H11Protocol):
             await asyncio.sleep(0)  # else nobody else would run until the last piece is dropped
 
     def is_too_slow(self, now: float) -> bool:
-        """Return whether the client takes its answer too slowly."""
+        """Return whether the client takes its answer too slowly, or sends its body so."""
+        if self._body_pace is not None and self._sends_too_slowly(self._body_pace, now):
+            return True
         unsent_bytes = self.unsent_bytes()
         taken = Pace(now, self._given_bytes - unsent_bytes)
         before = self._pace
@@ -394,6 +429,16 @@ class Connection(H11Protocol):
             self._pace = taken
             least = 1 if self._is_stream else PACE_SECONDS * PACE_BYTES_PER_SECOND
             return taken.taken_bytes - before.taken_bytes < least
+        return False
+
+    def _sends_too_slowly(self, before: Pace, now: float) -> bool:
+        if self.flow.read_paused:  # we do not read; that is no fault of the client
+            self._body_pace = Pace(now, self._received_bytes)
+        elif now - before.at >= PACE_SECONDS:
+            self._body_pace = Pace(now, self._received_bytes)
+            return self._received_bytes - before.taken_bytes < (
+                PACE_SECONDS * BODY_PACE_BYTES_PER_SECOND
+            )
         return False
 
     def unsent_bytes(self) -> int:

@@ -94,7 +94,10 @@ def _no_such_page(request: AnyRequest, error: NotFoundException) -> Response[Pro
 
 
 def _method_not_allowed(request: AnyRequest, error: MethodNotAllowedException) -> Response[Problem]:
-    return problem(405, f"{request.method} is not allowed: everything here is read-only; use GET")
+    text = "everything here is read-only; use GET"
+    if request.url.path.startswith("/ingest/"):
+        text = "messages are taken in here; use POST"
+    return problem(405, f"{request.method} is not allowed: {text}")
 
 
 def _not_now(request: AnyRequest, error: JournalUnusable | NoAnswer) -> Response[Problem]:

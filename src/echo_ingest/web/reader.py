@@ -20,7 +20,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from echo_ingest.almanac import Almanac
 from echo_ingest.decode import Decoder
 from echo_ingest.journal.reader import JournalReader
-from echo_ingest.web.connections import network_of
+from echo_ingest.web.connections import address_of
 
 QUESTIONS_MAX = 4
 DOWNLOADS_MAX = 4
@@ -117,8 +117,7 @@ def downloads_in_turn() -> Middleware:
 def _in_turn(turns: RequestTurns, *, until_sent: bool) -> Middleware:
     def middleware(app: ASGIApp) -> ASGIApp:
         async def wait_and_answer(scope: Scope, receive: Receive, send: Send) -> None:
-            client = scope.get("client")
-            address = network_of(client[0]) if client else ""
+            address = address_of(scope)
             try:
                 async with asyncio.timeout(WAIT_SECONDS_MAX):
                     await turns.take(address)

@@ -6,12 +6,12 @@ import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
-from echo_ingest.cli.connection import connected, publish_acknowledged
 from echo_ingest.mqtt import Session, SessionOptions
+from echo_ingest.mqtt.publishing import connected, publish_acknowledged
 from echo_ingest.pipeline.receipts import Receipt
 from echo_ingest.settings import RECEIPTS_PREFIX
 
@@ -28,10 +28,28 @@ class NoReceipt(Exception):
 class ReceiptSession:
     """A session that gets a receipt below `iotreceipts/<node>` for each message it publishes."""
 
-    def __init__(self, options: SessionOptions, node: str, patience_seconds: float) -> None:
-        """Give up when no receipt at all has arrived for `patience_seconds`."""
-        self._topic = f"{RECEIPTS_PREFIX}/{node}/{secrets.token_hex(8)}"
-        self._session = Session(msgspec.structs.replace(options, topic_filters=(self._topic,)))
+    def __init__(
+        self,
+        options: SessionOptions,
+        node: str,
+        patience_seconds: float,
+        *,
+        resend_seconds: float = RESEND_SECONDS,
+        on_disconnected: Callable[[], None] = lambda: None,
+        log: Any = None,
+    ) -> None:
+        """Give up when no receipt at all has arrived for `patience_seconds`.
+
+        `node` is the one that gets the receipts; with `+`, each message names its own.
+        """
+        self._node, self._mailbox = node, secrets.token_hex(8)
+        filters = (f"{RECEIPTS_PREFIX}/{node}/{self._mailbox}",)
+        self._session = Session(
+            msgspec.structs.replace(options, topic_filters=filters),
+            on_disconnected=on_disconnected,
+            log=log,
+        )
+        self._resend_seconds = min(resend_seconds, patience_seconds)
         self._patience_seconds = patience_seconds
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, asyncio.Future[Receipt]] = {}
@@ -47,12 +65,18 @@ class ReceiptSession:
             finally:
                 listening.cancel()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is connected right now."""
+        return self._session.is_connected
+
     async def publish(
         self,
         topic: str,
         payload: bytes,
         on_acknowledged: Callable[[], None] = lambda: None,
         properties: Sequence[tuple[str, str]] = (),
+        node: str | None = None,
     ) -> Receipt:
         """Publish, wait for the receipt, and send again until one arrives.
 
@@ -64,7 +88,7 @@ class ReceiptSession:
         answer = asyncio.get_running_loop().create_future()
         self._waiting[correlation_data] = answer
         began_at = time.monotonic()
-        published, wait_seconds = 0, min(RESEND_SECONDS, self._patience_seconds)
+        published, wait_seconds = 0, self._resend_seconds
         try:
             while not answer.done():
                 if published:
@@ -74,7 +98,7 @@ class ReceiptSession:
                     topic,
                     payload,
                     properties=properties,
-                    response_topic=self._topic,
+                    response_topic=f"{RECEIPTS_PREFIX}/{node or self._node}/{self._mailbox}",
                     correlation_data=correlation_data,
                 )
                 if published == 0:
