@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from echo_ingest.decode import Decoder
+from echo_ingest.decode import Rules
 from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.settings import (
     SECRETS,
@@ -580,7 +580,8 @@ def test_a_zone_has_an_iana_name(name: str) -> None:
 
 
 def test_what_a_site_knows_becomes_the_rules_of_its_decoder(tmp_path: Path) -> None:
-    assert decoder_of(load({})) == Decoder(Settings().payload_bytes_max)
+    decoder = decoder_of(load({}))
+    assert (decoder.payload_bytes_max, decoder.rules) == (Settings().payload_bytes_max, Rules())
     labels = "Thunder,  e\u0301cho , Tractor = Vehicle, wind=human,"
     (tmp_path / "site.toml").write_text(f'first_day = 2009-07-01\nnot_animals = "{labels}"')
     settings = load({}, tmp_path / "site.toml")

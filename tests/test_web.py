@@ -302,6 +302,9 @@ async def test_the_ledger_is_the_journals(site: Site) -> None:
         "stored": 2,
         "duplicates": 1,
         "dead_letters": 1,
+        "ignored": 0,
+        "unclaimed": 0,
+        "discarded": 0,
         "lost": 0,
         "sinks": {
             SINK: {"delivered": 0, "parked": 1, "backlog": 1, "skipped": 0, "paused_at_ms": None}
@@ -554,6 +557,9 @@ async def test_nodes_are_counted_by_day_and_outlive_their_records(
             "stored": 1,
             "duplicates": 0,
             "dead_letters": 0,
+            "ignored": 0,
+            "unclaimed": 0,
+            "discarded": 0,
             "received_bytes": len(detection(1).payload),
             "first_heard_at": first_heard,
             "last_heard_at": first_heard,
@@ -716,7 +722,7 @@ async def test_all_but_health_and_metrics_asks_for_the_token(site: Site) -> None
             async with stranger.get(path) as reply:
                 assert reply.status == 200, path
         for path in asking:
-            async with stranger.get(path.format(offset=1, number=1)) as reply:
+            async with stranger.get(path.format(offset=1, number=1, name="detection")) as reply:
                 assert reply.status == 401, path
                 assert reply.headers["WWW-Authenticate"] == 'Bearer realm="echo-ingest"'
                 assert reply.headers["X-Content-Type-Options"] == "nosniff"

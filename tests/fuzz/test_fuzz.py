@@ -61,7 +61,9 @@ CPU_SECONDS_MAX = 10.0
 def test_thousands_of_hostile_inputs_get_an_answer_in_plain_words_at_bounded_cost() -> None:
     tally = judge_range(SEED, range(INPUTS))
     assert tally.failures == []
-    assert tally.outcomes.keys() == {*KINDS, REJECTED}
+    assert tally.outcomes.keys() == {*KINDS, REJECTED} - {
+        "measurement"
+    }  # only forms in files make it
     assert tally.outcomes.total() == INPUTS
 
 
