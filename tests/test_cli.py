@@ -208,6 +208,9 @@ def test_status_as_json_is_the_ledger_of_the_http_api(cli: Cli, journal: Journal
                 "paused_at_ms": None,
             }
         },
+        "ignored": 0,
+        "unclaimed": 0,
+        "discarded": 0,
     }
 
 
@@ -289,6 +292,9 @@ def test_status_by_node_sums_the_days_chosen_and_says_who_is_silent(
                 "stored": 2,
                 "duplicates": 1,
                 "dead_letters": 0,
+                "ignored": 0,
+                "unclaimed": 0,
+                "discarded": 0,
                 "received_bytes": 3 * len(json.dumps(report)),
             }
         ],

@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from echo_ingest.admin import dead_letters
@@ -104,7 +104,7 @@ def test_a_salvaged_journal_knows_what_was_discarded(journal: Journal) -> None:
 
 
 @pytest.fixture
-def run(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def run(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setenv("IOT_DATA_DIR", str(journal.path.parent))
     monkeypatch.setenv("COLUMNS", "200")
     return lambda *arguments: CliRunner().invoke(app, ["dead-letters", "discard", *arguments])
@@ -123,7 +123,7 @@ def run(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resu
     ],
 )
 def test_the_command_line_discards_one_a_group_or_old_ones(
-    run: Callable[..., Result], journal: Journal, arguments: tuple[str, ...], left: list[int]
+    run: Callable[..., Any], journal: Journal, arguments: tuple[str, ...], left: list[int]
 ) -> None:
     done = run(*arguments)
     assert done.exit_code == 0, done.output
@@ -134,7 +134,7 @@ def test_the_command_line_discards_one_a_group_or_old_ones(
 
 @pytest.mark.parametrize("arguments", [(), ("1", "--all"), ("9",)])
 def test_nothing_is_discarded_where_it_is_not_clear_what(
-    run: Callable[..., Result], journal: Journal, arguments: tuple[str, ...]
+    run: Callable[..., Any], journal: Journal, arguments: tuple[str, ...]
 ) -> None:
     assert run(*arguments).exit_code != 0
     assert ids(journal) == [1, 2, 3, 4]

@@ -306,6 +306,9 @@ async def test_the_ledger_is_the_journals(site: Site) -> None:
         "sinks": {
             SINK: {"delivered": 0, "parked": 1, "backlog": 1, "skipped": 0, "paused_at_ms": None}
         },
+        "ignored": 0,
+        "unclaimed": 0,
+        "discarded": 0,
     }
 
 
@@ -554,6 +557,9 @@ async def test_nodes_are_counted_by_day_and_outlive_their_records(
             "stored": 1,
             "duplicates": 0,
             "dead_letters": 0,
+            "ignored": 0,
+            "unclaimed": 0,
+            "discarded": 0,
             "received_bytes": len(detection(1).payload),
             "first_heard_at": first_heard,
             "last_heard_at": first_heard,

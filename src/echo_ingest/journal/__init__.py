@@ -50,7 +50,6 @@ short transactions (`settle`, `replay`); a call waits for them for up to ten sec
 """
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,13 @@ from echo_ingest.journal.journal_file import (
     needing_room,
     writing,
 )
-from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
+from echo_ingest.journal.ledger import (
+    Ledger,
+    SinkLedger,
+    read_ledger,
+    read_unacknowledged,
+    require_all,
+)
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.moves import note_moved
@@ -165,7 +170,7 @@ class Journal:
             self._one("SELECT acknowledged_offset FROM ledger"),
             self._one("SELECT acknowledged_dead_letter FROM ledger"),
         )
-        self._unacknowledged = self._read_unacknowledged()
+        self._unacknowledged = read_unacknowledged(self._db, *self._acknowledged)
         self._has_keys_with_time = self._holds_keys_with_time()
         self._day = receipt_days.last_day(self._db)
         self._day_looked_at = self._day.id
@@ -313,15 +318,6 @@ class Journal:
         sql = "SELECT keys_with_time >= (SELECT coalesce(min(offset), 0) FROM record) FROM ledger"
         return bool(self._db.execute(f"{sql} WHERE keys_with_time > 0").get)
 
-    def _read_unacknowledged(self) -> Counter[bytes]:
-        offset, dead_letter = self._acknowledged
-        rows = self._db.execute(
-            "SELECT digest FROM record WHERE offset > ? AND digest IS NOT NULL"
-            " UNION ALL SELECT digest FROM dead_letter WHERE id > ?",
-            (offset, dead_letter),
-        )
-        return Counter(digest for (digest,) in rows)
-
     # ------------------------------------------------------------------ second half: out
 
     def add_sink(self, name: str) -> None:
@@ -425,25 +421,12 @@ class Journal:
         """
         passed = receipt_days.passed_since(self._db, days) if days else LATEST
         with self._writing():
-            offsets = self._db.execute(
-                "SELECT offset FROM ("
-                # The oldest offsets suffice: times of receipt grow with them, unless a clock is set
-                # back.
-                " SELECT offset, received_at_ms FROM record WHERE offset <= min(?1,"
-                "  coalesce((SELECT min(cursor) FROM sink), 9223372036854775807),"
-                "  (SELECT max(offset) FROM record) - 1)"
-                " AND offset NOT IN (SELECT offset FROM parked) ORDER BY offset LIMIT ?2"
-                ") WHERE received_at_ms < ?3 OR (?4 AND received_at_ms > ?5)",
-                (passed, records_max, received_before_ms, days > 0, now_ms),
-            ).fetchall()
-            self._db.executemany("DELETE FROM record WHERE offset = ?", offsets)
-            if offsets:
-                self._db.execute(
-                    "UPDATE ledger SET trimmed_offset = max(trimmed_offset, ?)", offsets[-1]
-                )
-        if offsets and self._has_keys_with_time:
+            trimmed = cursors.trim(
+                self._db, passed, records_max, received_before_ms, now_ms if days else LATEST
+            )
+        if trimmed and self._has_keys_with_time:
             self._has_keys_with_time = self._holds_keys_with_time()
-        return len(offsets)
+        return trimmed
 
     def discard_old_dead_letters(
         self, received_before_ms: int, letters_max: int = 10_000, *, days: int, now_ms: int
@@ -452,15 +435,9 @@ class Journal:
 
         As for `trim`, the clock and the days that were seen to pass must both say so.
         """
-        since = receipt_days.passed_row(self._db, days)
-        if since is None:
-            return 0
-        bindings = {
-            **{"most": letters_max, "before": received_before_ms, "now": now_ms},
-            **{"day_ms": receipt_days.DAY_MS, "since": since},
-        }
-        rows: list[Any] = self._db.execute(discarding.OLDEST, bindings).fetchall()
-        return self.discard_dead_letters([number for (number,) in rows], now_ms) if rows else 0
+        with self._writing():
+            numbers = discarding.old(self._db, received_before_ms, letters_max, days, now_ms)
+            return discarding.discard(self._db, numbers, now_ms)
 
     # ------------------------------------------------------------------ what a person decides
 

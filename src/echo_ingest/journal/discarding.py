@@ -9,7 +9,7 @@ import apsw
 from msgspec import Struct
 
 from echo_ingest.journal.node_days import EPOCH, REPLAY_NODE_DAY, discarded_on
-from echo_ingest.journal.receipt_days import day_of
+from echo_ingest.journal.receipt_days import DAY_MS, day_of, passed_row
 
 UPSERT_DISCARDED_DAY = """
     INSERT INTO discarded_day VALUES (?, ?, ?)
@@ -56,6 +56,24 @@ def discard(db: apsw.Connection, numbers: Sequence[int], now_ms: int) -> int:
             (len(node_days),),
         )
     return len(node_days)
+
+
+def old(
+    db: apsw.Connection, received_before_ms: int, letters_max: int, days: int, now_ms: int
+) -> list[int]:
+    """Return dead letters of before that time, after which so many days were seen to pass.
+
+    As for records, a time of receipt after `now_ms` says nothing.
+    """
+    since = passed_row(db, days)
+    if since is None:
+        return []
+    bindings = {
+        **{"most": letters_max, "before": received_before_ms, "now": now_ms},
+        **{"day_ms": DAY_MS, "since": since},
+    }
+    rows: list[Any] = db.execute(OLDEST, bindings).fetchall()
+    return [number for (number,) in rows]
 
 
 def read_discarded_days(db: apsw.Connection, since: date | None, limit: int) -> list[DiscardedDay]:
