@@ -167,7 +167,7 @@ def test_a_node_writes_below_its_own_topic_and_for_no_other_node(site: Site) -> 
         assert bad.put(topic, b"of its own choice") == TAKEN
     eventually(lambda: site.stored() == before + 3)
     records = site.http("/api/records?limit=3")[1]["records"]
-    assert {each["node"] for each in records} == {"bad"}
+    assert {each["record"]["node"] for each in records} == {"bad"}
 
 
 def test_a_node_reads_its_own_receipts_and_nothing_else(site: Site) -> None:

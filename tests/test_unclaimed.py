@@ -167,6 +167,16 @@ def test_the_same_words_of_two_accounts_are_two_messages(journal: Journal) -> No
     assert [type(each) for each in outcomes] == [Stored, Stored]
 
 
+def test_the_same_call_by_two_gateways_is_one(journal: Journal) -> None:
+    scoped = POND + b'[identity]\nmessage_id = "id"\nscope = "form"\n'
+    forms = [("pond.toml", scoped)]
+    rules = Rules(accounts={"gateway-1": ("north",), "gateway-2": ("*",)})
+    heard = b'{"id": "7", "bird": "Crinia signifera", "sure": 0.5}'
+    sent = [message("pond/north/heard", heard, account) for account in rules.accounts]
+    append(journal, claims(forms, rules), *sent)
+    assert figures(journal) == {"received": 2, "stored": 1, "duplicates": 1}
+
+
 # ---------------------------------------------------------------------- what is kept
 
 
