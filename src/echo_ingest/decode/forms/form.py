@@ -1,5 +1,7 @@
 """A form as it is after reading: what it matches, and what its messages mean."""
 
+import hashlib
+
 from msgspec import Struct
 
 from echo_ingest.decode.forms.bytes_layout import Layout
@@ -60,3 +62,8 @@ class Form(Struct, frozen=True):
     def pinned(self) -> PinnedForm:
         """What the journal keeps of it, beside the messages in it."""
         return PinnedForm(self.name, self.digest, self.source)
+
+
+def digest_of(source: bytes) -> str:
+    """Return which version of a form a text is."""
+    return hashlib.sha256(source).hexdigest()[:DIGEST_DIGITS]
