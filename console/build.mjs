@@ -13,7 +13,7 @@ import { gzipSync } from "node:zlib";
 const here = dirname(fileURLToPath(import.meta.url));
 const target = resolve(here, process.argv[2] ?? "../src/echo_ingest/web/console/static");
 const fresh = `${target}.new`;
-const entries = ["src/console.ts", "src/map.ts", "src/series.ts", "src/clip.ts", "style/console.css", "style/icon.svg"];
+const entries = ["src/console.ts", "src/map.ts", "src/series.ts", "src/clip.ts", "src/form.ts", "style/console.css", "style/icon.svg"];
 
 await rm(fresh, { recursive: true, force: true });
 await mkdir(fresh, { recursive: true });

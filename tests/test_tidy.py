@@ -42,7 +42,7 @@ REGISTRIES = re.compile(
 )
 LINES_MAX = 600
 STEM_PACKAGES_MAX = 2
-PAGES = ("overview", "calls", "nodes", "refused")
+PAGES = ("overview", "calls", "nodes", "refused", "unclaimed", "make_form")
 """Packages of the console's pages; what they share lies beside them."""
 
 

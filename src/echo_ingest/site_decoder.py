@@ -77,11 +77,12 @@ async def follow_forms(folder: Path, forms: Forms, poll_seconds: float = POLL_SE
         # The same state twice: a program that writes a file in place, or removes it first, is done.
         if state == previous and state != applied:
             applied = state
-            await asyncio.to_thread(_apply, folder, forms)
+            await asyncio.to_thread(apply_forms, folder, forms)
         previous = state
 
 
-def _apply(folder: Path, forms: Forms) -> None:
+def apply_forms(folder: Path, forms: Forms) -> None:
+    """Read the forms of the site again; take them over unless one that was used has an error."""
     changed = Forms.of_folder(SHIPPED, folder, payloads=forms.payloads)
     for words in errors_of(changed):
         log.error("a form cannot be used", reason=words)

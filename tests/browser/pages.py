@@ -31,6 +31,14 @@ def a_letter(forest: Forest) -> str:
     return f"/console/refused/letters/{letter['id']}"
 
 
+def a_form_to_make(forest: Forest) -> str:
+    """Return the address at which a form is made for what could not be read."""
+    page = forest.harness.http_bytes(a_letter(forest)).decode()
+    link = re.search(r'href="(/console/make-form[^"]*)"', page)
+    assert link, page
+    return html.unescape(link[1])
+
+
 def a_parked_record(forest: Forest) -> str:
     """Return the address of the first record that the Echo API refused."""
     (parked,) = forest.harness.http("/api/parked?limit=1&sink=echo_api")[1]["parked"]
@@ -58,5 +66,6 @@ PAGES = {
     "refused-group": Shown(a_group, ("What to do", "Retry")),
     "refused-letter": Shown(a_letter, ("What to do", "download unchanged")),
     "refused-record": Shown(a_parked_record, ("What to do", REFUSED_SPECIES)),
+    "make-form": Shown(a_form_to_make, ("Make a form", "The message", "name =")),
     "log-in": Shown("/console/login", ("token",)),
 }

@@ -1,4 +1,4 @@
-"""What would become of dead letters by one form, before anything is changed."""
+"""What would become of kept messages by one form, before anything is changed."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,10 +8,14 @@ from msgspec import Struct
 
 from echo_ingest.admin.dead_letters import DAMAGED
 from echo_ingest.decode.forms import Form, Forms
-from echo_ingest.decode.forms.trial import try_form
+from echo_ingest.decode.forms.misfit import misfit
 from echo_ingest.decode.rules import Rules
 from echo_ingest.journal.entries import DeadLetterEntry
+from echo_ingest.journal.unclaimed_topics import UnclaimedEntry
 from echo_ingest.record import Ignored, Rejected
+
+KeptEntry = DeadLetterEntry | UnclaimedEntry
+"""A message that is kept, though it is no record."""
 
 
 class Outlook(Struct):
@@ -26,25 +30,31 @@ class Outlook(Struct):
     misfits: Counter[str] = msgspec.field(default_factory=Counter[str])
     """Why others are not in the form → how many."""
 
+    @property
+    def tried(self) -> int:
+        """Return how many messages were tried."""
+        left = self.ignored + self.rejected.total() + self.misfits.total()
+        return self.messages + left
 
-def outlook(dead_letters: Iterable[DeadLetterEntry], form: Form, rules: Rules) -> Outlook:
-    """Try a form with dead letters; nothing is changed."""
+
+def outlook(kept: Iterable[KeptEntry], form: Form, rules: Rules) -> Outlook:
+    """Try a form with messages that are kept; nothing is changed."""
     found = Outlook()
-    for dead_letter in dead_letters:
-        if dead_letter.damaged:
+    for entry in kept:
+        if entry.damaged:
             found.rejected[DAMAGED] += 1
             continue
-        trial = try_form(form, dead_letter.message, rules)
-        if isinstance(trial.outcome, Ignored):
+        decoded = Forms.decoded_as(form, entry.message, rules, hashed=False)
+        if isinstance(decoded, Ignored):
             found.ignored += 1
-        elif isinstance(trial.outcome, Rejected):
-            found.rejected[trial.outcome] += 1
-        elif trial.outcome is None:
-            found.misfits[trial.misfit or ""] += 1
+        elif isinstance(decoded, Rejected):
+            found.rejected[decoded] += 1
+        elif decoded is None:
+            found.misfits[misfit(form, entry.message) or ""] += 1
         else:
             found.messages += 1
             found.records.update(
-                str(type(record).__struct_config__.tag) for record in trial.records
+                str(type(record).__struct_config__.tag) for record in decoded.records
             )
     return found
 

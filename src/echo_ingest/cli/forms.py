@@ -191,7 +191,7 @@ def form_called(forms: Forms, name: str) -> Form:
     file = Path(name)
     if not file.is_file():
         fail(f"there is no form {name!r:.80}: type a name of `echo-ingest forms list`, or a file")
-    form = read(file.read_bytes())
+    form = read(file.read_bytes(), forms.payloads)
     if isinstance(form, Form):
         return form
     errors = "\n".join(f"  {error_words(error)}" for error in form)

@@ -46,7 +46,13 @@ from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.journal.recovery.detect import check_pages, check_schema, noted, noting
 from echo_ingest.journal.selection import LATEST, Bindings, Selection, where_of
 from echo_ingest.journal.snapshot import at_one_moment
-from echo_ingest.journal.unclaimed_topics import UnclaimedEntry, UnclaimedTopic, newest_of, topics
+from echo_ingest.journal.unclaimed_topics import (
+    UnclaimedEntry,
+    UnclaimedTopic,
+    count_of,
+    newest_of,
+    topics,
+)
 
 __all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "ReceivedAhead", "Selection"]
 
@@ -173,6 +179,11 @@ class JournalReader:
         """Return how many dead letters were discarded by day and reason, the newest days first."""
         with noting(self._path):
             return read_discarded_days(self._db, since, limit)
+
+    def count_unclaimed(self, topic: str) -> int:
+        """Return how many messages of such a topic are kept."""
+        with noting(self._path):
+            return count_of(self._db, topic)
 
     def nodes_heard(self, now_ms: int) -> dict[str, int]:
         """Return how many nodes were heard within the last `hour`, `day` and `week`."""

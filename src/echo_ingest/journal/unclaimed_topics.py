@@ -11,9 +11,9 @@ from typing import Any
 import apsw
 from msgspec import Struct
 
-from echo_ingest.journal.entries import checksum, properties_of, properties_text
+from echo_ingest.journal.entries import checksum, properties_of, properties_text, up_to_bytes
 from echo_ingest.journal.receipt_days import DAY_MS
-from echo_ingest.record import Message
+from echo_ingest.record import Message, memory_bytes
 
 BYTES_MAX = 64 * 1024 * 1024
 """Of the payloads that are kept."""
@@ -158,12 +158,18 @@ def entries_after(db: apsw.Connection, after: int, messages_max: int) -> list[Un
 
 
 def newest_of(db: apsw.Connection, topic: str, messages_max: int) -> list[UnclaimedEntry]:
-    """Return the newest messages of a topic that are kept."""
+    """Return the newest messages of a topic that are kept, as many as may be read at once."""
     rows = db.execute(
         "SELECT * FROM unclaimed_message WHERE topic = ? ORDER BY id DESC LIMIT ?",
         (topic, messages_max),
     )
-    return [_entry(row) for row in rows]
+    return list(up_to_bytes(map(_entry, rows), lambda entry: memory_bytes(entry.message)))
+
+
+def count_of(db: apsw.Connection, topic: str) -> int:
+    """Return how many messages of a topic are kept."""
+    sql = "SELECT count(*) FROM unclaimed_message WHERE topic = ?"
+    return int(db.execute(sql, (topic,)).get)
 
 
 def _entry(row: Row) -> UnclaimedEntry:

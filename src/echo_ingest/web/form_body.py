@@ -14,10 +14,10 @@ FIELDS_MAX = 20
 FORM = "application/x-www-form-urlencoded"
 
 
-async def form_of(request: AnyRequest) -> dict[str, str]:
+async def form_of(request: AnyRequest, bytes_max: int = BODY_BYTES_MAX) -> dict[str, str]:
     """Return the fields of a form; raise `HTTPException` where it is not one.
 
-    The route limits the body to `BODY_BYTES_MAX` (`request_max_body_size`).
+    The route limits the body to `bytes_max` (`request_max_body_size`).
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         raise HTTPException(f"send a form as {FORM}", status_code=415)
@@ -26,7 +26,7 @@ async def form_of(request: AnyRequest) -> dict[str, str]:
             body = await request.body()
     except RequestEntityTooLarge:
         raise HTTPException(
-            f"a form may have {BODY_BYTES_MAX // 1024} KiB; send a smaller one", status_code=413
+            f"a form may have {bytes_max // 1024} KiB; send a smaller one", status_code=413
         ) from None
     except TimeoutError:
         raise HTTPException(

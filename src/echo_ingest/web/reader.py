@@ -25,6 +25,7 @@ from echo_ingest.web.connections import address_of
 QUESTIONS_MAX = 4
 DOWNLOADS_MAX = 4
 DOWNLOADS_OF_ADDRESS_MAX = 3
+TRIALS_MAX = 1
 WAIT_SECONDS_MAX = 10.0
 REQUEST_SECONDS_MAX = 300.0
 
@@ -112,6 +113,11 @@ def questions_in_turn() -> Middleware:
 def downloads_in_turn() -> Middleware:
     """Return middleware that holds all its routes together to so many downloads at a time."""
     return _in_turn(RequestTurns(DOWNLOADS_MAX, DOWNLOADS_OF_ADDRESS_MAX), until_sent=True)
+
+
+def trials_in_turn() -> Middleware:
+    """Return middleware that holds all its routes together to one attempt with a form at a time."""
+    return _in_turn(RequestTurns(TRIALS_MAX, TRIALS_MAX), until_sent=False)
 
 
 def _in_turn(turns: RequestTurns, *, until_sent: bool) -> Middleware:

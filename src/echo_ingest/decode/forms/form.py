@@ -1,5 +1,7 @@
 """A form as it is after reading: what it matches, and what its messages mean."""
 
+import hashlib
+
 from msgspec import Struct
 
 from echo_ingest.decode.forms.bytes_layout import Layout
@@ -61,3 +63,8 @@ class Form(PinnedForm, frozen=True):
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+
+def digest_of(source: bytes) -> str:
+    """Return which version of a form a text is."""
+    return hashlib.sha256(source).hexdigest()[:DIGEST_DIGITS]

@@ -1,6 +1,5 @@
 """Read a form from its TOML text: compiled, or all that is wrong with it at once."""
 
-import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from echo_ingest.decode.forms.complaints import Complaints, shown
 from echo_ingest.decode.forms.documents import PAYLOADS, TABLES
 from echo_ingest.decode.forms.field_reading import FieldReader
 from echo_ingest.decode.forms.fields import Field, FieldType, Modifiers, field_of
-from echo_ingest.decode.forms.form import DIGEST_DIGITS, Form, FormError, Match
+from echo_ingest.decode.forms.form import Form, FormError, Match, digest_of
 from echo_ingest.decode.forms.key_lines import KeyPath, key_lines, syntax_error
 from echo_ingest.decode.forms.match import ANY_LEVEL, ANY_LEVELS
 from echo_ingest.decode.forms.paths import Path, PathError, PathWorld, Step, compile_plain
@@ -107,7 +106,7 @@ class FormReader:
         records = self._records(table, world, ignore=bool(ignore))
         return Form(
             name=name,
-            digest=hashlib.sha256(source).hexdigest()[:DIGEST_DIGITS],
+            digest=digest_of(source),
             source=source,
             about=about or "",
             match=match,

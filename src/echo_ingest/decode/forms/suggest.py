@@ -89,7 +89,7 @@ class Draft(Struct, frozen=True):
 
 def suggest(message: Message, rules: Rules, name: str = "my-device") -> Draft:
     """Draft a form for a message; raise `NoSuggestion` where nothing in it can be mapped."""
-    payload_type, read_document = _document(message.payload)
+    payload_type, read_document = document_of(message.payload)
     leaves = list(_leaves(read_document))[:LEAVES_MAX]
     head = [f"name = {_quoted(name)}", 'about = "Which devices send this, for people"', ""]
     head += _match(message, payload_type, read_document, leaves)
@@ -247,7 +247,8 @@ class _Drafting:
 # ---------------------------------------------------------------------- the payload
 
 
-def _document(payload: bytes) -> tuple[str, Document]:
+def document_of(payload: bytes) -> tuple[str, Document]:
+    """Return what a payload is, by `payload` of a form, and its document; or `NoSuggestion`."""
     opening = payload.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     for payload_type in KINDS_OF_PAYLOAD:
         if (opening in (b"{", b"[")) != (payload_type in ("json", "list", "ndjson")):

@@ -15,7 +15,16 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from echo_ingest.settings import Settings, Tokens
-from echo_ingest.web.console import actions, calls, login, nodes, overview, refused, unclaimed
+from echo_ingest.web.console import (
+    actions,
+    calls,
+    login,
+    make_form,
+    nodes,
+    overview,
+    refused,
+    unclaimed,
+)
 from echo_ingest.web.console.assets import bundle_page, read_bundle
 from echo_ingest.web.console.auth import LoginGuard, Viewer
 from echo_ingest.web.console.calls.query import Show
@@ -64,6 +73,7 @@ def create_console(
             *calls.routes(sources),
             *refused.routes(sources, replays),
             *unclaimed.routes(sources),
+            *make_form.routes(sources),
             *actions.routes(sources, replays),
             live_stream(live),
             *login.routes(pages, sessions, failed, is_open=settings.console_access == "open"),

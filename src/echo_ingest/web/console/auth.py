@@ -14,7 +14,7 @@ from msgspec import Struct
 from echo_ingest.settings import Settings
 from echo_ingest.settings.endpoint import is_loopback
 from echo_ingest.web.console.sessions import LoginSession, LoginSessions, Role
-from echo_ingest.web.form_body import form_of
+from echo_ingest.web.form_body import BODY_BYTES_MAX, form_of
 from echo_ingest.web.problems import AnyRequest
 from echo_ingest.web.same_origin import comes_from_here, is_by_tls, is_for_this_machine
 
@@ -109,12 +109,12 @@ class LoginGuard:
                 return Viewer(role, ends_at)
 
 
-async def acting_form(request: AnyRequest) -> dict[str, str]:
+async def acting_form(request: AnyRequest, bytes_max: int = BODY_BYTES_MAX) -> dict[str, str]:
     """Return the form of an operator; raise `HTTPException` for everybody else."""
     viewer = viewer_of(request)
     if not viewer.may_act:
         raise LogInFirst("log in with the operator token to do this")
-    form = await form_of(request)
+    form = await form_of(request, bytes_max)
     if not hmac.compare_digest(form.pop(FORM_TOKEN, "").encode(), viewer.form_token.encode()):
         raise HTTPException(
             "this form does not belong to your log-in: load the page again, then repeat it",

@@ -16,7 +16,7 @@ from echo_ingest.web.console.auth import Viewer
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.refused import group, message
 from echo_ingest.web.console.refused.advice import advice
-from echo_ingest.web.console.refused.replay_form import group_address
+from echo_ingest.web.console.refused_groups import group_address
 from echo_ingest.web.console.rendering import AnyRequest
 from echo_ingest.web.console.replay_job import ReplayJob, ReplayJobs
 

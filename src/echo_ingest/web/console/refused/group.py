@@ -16,12 +16,13 @@ from echo_ingest.journal.reader import JournalReader
 from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.refused.advice import advice
-from echo_ingest.web.console.refused.replay_form import (
+from echo_ingest.web.console.refused_groups import (
     find_group,
     group_address,
     group_fields,
     is_number,
     key_of,
+    make_form_address,
 )
 from echo_ingest.web.console.rendering import AnyRequest
 from echo_ingest.web.console.replay_job import MESSAGES_MAX
@@ -75,6 +76,8 @@ class RefusedGroupView(Struct, frozen=True, kw_only=True):
     newest: str | None
     earlier: str | None
     """Addresses of the first and of the next page; None where there is none."""
+    make_form_address: str
+    """Where a form is made for these messages."""
     at_once: int
     """How many messages one replay takes."""
     rows: Sequence[RefusedRow]
@@ -112,6 +115,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
             address=address,
             newest=None if before is None else address,
             earlier=None if last is None else group_address(sink, key, node, last),
+            make_form_address=make_form_address(key, node),
             at_once=min(members.count, MESSAGES_MAX),
             rows=rows,
             preview=replay_preview,

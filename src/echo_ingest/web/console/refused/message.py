@@ -21,7 +21,7 @@ from echo_ingest.sinks.registry import title_of
 from echo_ingest.web.api import BYTES, Number
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.refused.advice import advice
-from echo_ingest.web.console.refused.replay_form import group_address
+from echo_ingest.web.console.refused_groups import group_address, make_form_address
 from echo_ingest.web.console.rendering import AnyRequest
 from echo_ingest.web.downloads import download
 from echo_ingest.web.lookup import entry_at
@@ -44,6 +44,8 @@ class RefusedMessageView(Struct, frozen=True, kw_only=True):
     refused_by: str | None = None
     """The title of the sink; None for a dead letter."""
     parked: Parked | None = None
+    make_form_address: str | None = None
+    """Where a form is made for it and the like; None for a parked record."""
     still_rejected: str | None = None
     """Why this version rejects a dead letter; None where it would accept the message."""
 
@@ -100,6 +102,7 @@ def dead_letter_view(dead_letter: DeadLetterEntry, decoder: Decoder) -> RefusedM
         message=dead_letter.message,
         payload_address=f"/console/refused/letters/{dead_letter.id}/payload",
         lines=lines_of(dead_letter.message.payload, _subject(dead_letter, rejected)),
+        make_form_address=make_form_address(key, None, dead_letter.id),
         still_rejected=None if rejected is None else rejected.render(),
     )
 

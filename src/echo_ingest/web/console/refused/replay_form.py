@@ -1,15 +1,13 @@
-"""Which refused messages an address or a form means, and the replay that a form asks for."""
+"""The replay that a form asks for: of one refused message, or of a group."""
 
 import time
-from collections.abc import Mapping
 
 from litestar.exceptions import ClientException, NotFoundException
 
 from echo_ingest.almanac import Almanac, RefusedGroup
-from echo_ingest.almanac.refusals import ReasonKey
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.web.console.context import ConsoleContext
-from echo_ingest.web.console.rendering import query
+from echo_ingest.web.console.refused_groups import GONE, find_group, is_number, key_of
 from echo_ingest.web.console.replay_job import (
     MESSAGES_MAX,
     ReplayJob,
@@ -19,46 +17,6 @@ from echo_ingest.web.console.replay_job import (
 )
 
 PAGE = 1_000
-NUMBER_DIGITS_MAX = 15
-GONE = (
-    "No messages are refused for that reason any more: they were replayed, or the reason changed."
-)
-
-
-def group_fields(sink: str | None, key: ReasonKey, node: str | None) -> dict[str, str | None]:
-    """Return the parameters of a group, for an address and for a form."""
-    return {
-        "sink": sink,
-        "code": key.code or None,
-        "field": key.field or None,
-        "reason": key.text or None,
-        "node": node,
-    }
-
-
-def group_address(
-    sink: str | None, key: ReasonKey, node: str | None, before: int | None = None
-) -> str:
-    """Return the address of a group's page, of the messages `before` a number."""
-    return query("/console/refused/group", {**group_fields(sink, key, node), "before": before})
-
-
-def key_of(parameters: Mapping[str, str]) -> ReasonKey:
-    """Read a group's key from the parameters that `group_fields` gives."""
-    code = parameters.get("code", "")
-    if code:
-        return ReasonKey(code=code, field=parameters.get("field", ""))
-    return ReasonKey(text=parameters.get("reason", ""))
-
-
-def find_group(
-    almanac: Almanac, sink: str | None, key: ReasonKey, node: str | None
-) -> RefusedGroup:
-    """Return the group as it is now; raise `NotFoundException` where there is none."""
-    for group in almanac.refused(node):
-        if (group.sink, group.key) == (sink, key):
-            return group
-    raise NotFoundException(GONE)
 
 
 async def replay_of(sources: ConsoleContext, form: dict[str, str]) -> tuple[ReplayJob, Steps]:
@@ -89,11 +47,6 @@ async def chosen(
         )
     numbers.reverse()
     return reason, numbers
-
-
-def is_number(text: str) -> bool:
-    """Return whether a parameter is a whole number that the journal may have."""
-    return text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX
 
 
 def _reason_of(reader: JournalReader, sink: str | None, number: int) -> str:
