@@ -41,7 +41,12 @@ class Fine:
     """Conditions as a test wants them."""
 
     def __init__(self, journal: Journal) -> None:
-        self.problems: dict[str, dict[str, str]] = {"live": {}, "ready": {}, "healthy": {}}
+        self.problems: dict[str, dict[str, str]] = {
+            "live": {},
+            "ready": {},
+            "healthy": {},
+            "endpoints": {},
+        }
         self.samples = 0
         self._journal = journal
 
@@ -53,6 +58,9 @@ class Fine:
 
     async def healthy(self) -> dict[str, str]:
         return self.problems["healthy"]
+
+    async def endpoints(self) -> dict[str, str]:
+        return self.problems["endpoints"]
 
     async def ledger(self) -> Ledger:
         return self._journal.ledger()

@@ -1,7 +1,15 @@
-"""An MQTT 5 session on asyncio: durable, at QoS 1, and acknowledged by us rather than a library."""
+"""An MQTT session on asyncio: durable, at QoS 1, and acknowledged by us rather than a library."""
 
-from echo_ingest.mqtt.connection_errors import ConnectionLost, PublishRefused
-from echo_ingest.mqtt.inbox import Batch
+from echo_ingest.mqtt.connection_errors import ConnectionLost, OptionNames, PublishRefused
+from echo_ingest.mqtt.inbox import Batch, HeldMessages
 from echo_ingest.mqtt.session import Session, SessionOptions
 
-__all__ = ["Batch", "ConnectionLost", "PublishRefused", "Session", "SessionOptions"]
+__all__ = [
+    "Batch",
+    "ConnectionLost",
+    "HeldMessages",
+    "OptionNames",
+    "PublishRefused",
+    "Session",
+    "SessionOptions",
+]

@@ -32,7 +32,15 @@ class Ingest:
         batch_records_max: int,
         linger_seconds: float,
         on_stored: Callable[[], None],
+        endpoint: str = "",
+        gives_receipts: bool = True,
+        on_received: Callable[[int], None] = lambda _messages: None,
     ) -> None:
+        """Take the parts, which other sessions may share, but for the session.
+
+        `endpoint` is the name of its broker in the journal; `on_received` gets the number of
+        messages of each batch.
+        """
         self.blocked: str | None = None
         """Why acknowledgements have stopped, in words; None while they continue."""
         self._session = session
@@ -41,6 +49,9 @@ class Ingest:
         self._batch_records_max = batch_records_max
         self._linger_seconds = linger_seconds
         self._on_stored = on_stored
+        self._endpoint = endpoint
+        self._gives_receipts = gives_receipts
+        self._on_received = on_received
 
     async def run(self) -> NoReturn:
         """Run until cancelled; a batch is then either acknowledged or not stored."""
@@ -62,10 +73,12 @@ class Ingest:
         arrivals = [(m, self._decoder.identify(m)) for m in batch.messages]
         appended, took_seconds = await self._append(arrivals)
         if self._session.ack(batch):
-            self._journal.acknowledged()
-            self._give_receipts(arrivals, appended)
+            self._journal.acknowledged(self._endpoint)
+            if self._gives_receipts:
+                self._give_receipts(arrivals, appended)
         if appended.stored:
             self._on_stored()
+        self._on_received(len(batch.messages))
         _count(appended, batch.size_bytes, took_seconds)
         return took_seconds
 
@@ -90,7 +103,7 @@ class Ingest:
         while True:
             started = time.perf_counter()
             try:
-                appended = self._journal.append(arrivals)
+                appended = self._journal.append(arrivals, self._endpoint)
             except (JournalFull, JournalGone) as error:
                 if self.blocked is None:
                     log.error("acknowledgements stopped", reason=str(error))
