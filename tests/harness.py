@@ -441,6 +441,13 @@ class Device:
         except TimeoutError:
             return topics
 
+    def next_message(self) -> tuple[str, bytes]:
+        """Wait for a message; return its topic and payload."""
+        while True:
+            packet = self._read()
+            if isinstance(packet, mqtt5.PublishPacket):
+                return packet.topic, packet.payload
+
     def receipts(self, count: int) -> dict[int, dict[str, str]]:
         """Wait for receipts; return them by the place of their message among those published."""
         got: dict[int, dict[str, str]] = {}

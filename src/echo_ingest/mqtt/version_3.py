@@ -31,10 +31,12 @@ def encode(packet: mqtt5.Packet) -> bytes:
         case mqtt5.ConnectPacket():
             return _connect(packet)
         case mqtt5.SubscribePacket():
-            filters = [_text(each.pattern) + bytes([each.max_qos]) for each in packet.topic_filters]
+            filters = [
+                _text(each.pattern) + bytes([int(each.max_qos)]) for each in packet.topic_filters
+            ]
             return _packet(0x82, packet.packet_id.to_bytes(2) + b"".join(filters))
         case mqtt5.PublishPacket():
-            flags = packet.qos << 1 | packet.retain * RETAIN | packet.duplicate * DUPLICATE
+            flags = int(packet.qos) << 1 | packet.retain * RETAIN | packet.duplicate * DUPLICATE
             packet_id = b"" if packet.packet_id is None else packet.packet_id.to_bytes(2)
             return _packet(PUBLISH << 4 | flags, _text(packet.topic) + packet_id + packet.payload)
         case _:
