@@ -52,6 +52,14 @@ def test_each_table_is_one_broker_with_its_account_and_its_topics(tmp_path: Path
     assert load({}).endpoint_entries == ()
 
 
+def test_the_example_of_the_page_can_be_used(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "endpoints.md").read_text()
+    (tmp_path / "ttn.secret").write_text("open\n")
+    farm, ttn = table(tmp_path, page.split("```toml\n")[1].split("```")[0]).endpoint_entries
+    assert (farm.login, ttn.login) == (("reader", "sesame"), ("otway@ttn", "open"))
+    assert (ttn.url, ttn.version, ttn.qos) == (Endpoint("mqtts", ttn.url.host, 8883), "3.1.1", 0)
+
+
 def test_every_error_of_a_table_is_reported_at_once_with_its_line(tmp_path: Path) -> None:
     text = """[[endpoint]]
 name = "The Farm"

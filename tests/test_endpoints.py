@@ -1,6 +1,7 @@
 """Several brokers at once: each has a session of its own, and none holds up the others."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,10 @@ def test_messages_arrive_from_brokers_of_each_kind_beside_our_own(site: Site) ->
     assert site.metric("echo_ingest_received_messages_total") == 65
     log = (old.folder / "plain.log").read_text()
     (line,) = [line for line in log.splitlines() if " as echo-ingest-old-" in line]
-    assert "(p2, c0," in line, "3.1.1, and the session is kept"
+    assert re.search(r"\(p[24], c0,", line), "3.1.1, and the session is kept"
     log = (site.brokers["city"].folder / "plain.log").read_text()
     (line,) = [line for line in log.splitlines() if " as echo-ingest-city-" in line]
-    assert "(p2, c1," in line, "with QoS 0 there is nothing to keep"
+    assert re.search(r"\(p[24], c1,", line), "with QoS 0 there is nothing to keep"
     site.harness.ledger()
 
 

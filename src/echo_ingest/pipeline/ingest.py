@@ -74,8 +74,7 @@ class Ingest:
         appended, took_seconds = await self._append(arrivals)
         if self._session.ack(batch):
             self._journal.acknowledged(self._endpoint)
-            if self._gives_receipts:
-                self._give_receipts(arrivals, appended)
+            self._give_receipts(arrivals, appended)
         if appended.stored:
             self._on_stored()
         self._on_received(len(batch.messages))
@@ -84,6 +83,8 @@ class Ingest:
 
     def _give_receipts(self, arrivals: list[Arrival], appended: Appended) -> None:
         """Answer the devices that asked, as far as the broker takes the answers at once."""
+        if not self._gives_receipts:
+            return
         packets = [
             packet
             for (message, decoded), outcome in zip(arrivals, appended.outcomes, strict=True)
