@@ -3,69 +3,60 @@
 from collections.abc import Mapping
 
 import msgspec
-from msgspec import Struct
 
-from echo_ingest.decode import Decoder, Rules
-from echo_ingest.decode.identified import DecodedMessage
+from echo_ingest.decode import Decoder
+from echo_ingest.decode.forms import Forms
 from echo_ingest.journal.decoding import Unreadable
-from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import AnyRecord, Identity, Message, Rejected, kinds
+from echo_ingest.record import AnyRecord, Ignored, Message, Rejected
 from echo_ingest.sinks import Delivery
 
 PAYLOAD_BYTES_MAX = 64 * 1_048_576
+PARTS = b"""
+name = "parts"
+about = "A list of what our own dialect sends one by one, all under one id"
 
+[match]
+has = ["id", "parts"]
 
-class OfSeveral(Struct, frozen=True):
-    """What the form makes of a message; satisfies `DecodedMessage`."""
+[identity]
+message_id = "id"
 
-    records: tuple[AnyRecord, ...]
-    identity: Identity
+[[record]]
+kind = "telemetry"
+each = "parts"
+where = "status"
+sensor_id = "nodeId"
+observed_at = "timestamp"
+status = "status"
+battery_percent = "batteryPct"
 
+[[record]]
+kind = "movement"
+each = "parts"
+where = "animalId"
+observed_at = "timestamp"
+species = "species"
+animal_id = "animalId"
+animal_latitude = "animalTrueLLA[0]"
+animal_longitude = "animalTrueLLA[1]"
 
-class _List(Struct, frozen=True):
-    id: str
-    parts: list[msgspec.Raw]
-
-
-class _SpokenFor(Struct, frozen=True):
-    speaksFor: str | None = None
-
-
-class Parts:
-    """The form `{"id": …, "parts": [{…}, {…}]}`: each part is as our own dialect has a message.
-
-    A part may name its node in `speaksFor`, as where a gateway sends it.
-    """
-
-    def decoded(
-        self, message: Message, rules: Rules, *, hashed: bool
-    ) -> DecodedMessage | Rejected | None:
-        """Decode each part by itself; the first that is rejected rejects the message."""
-        sent = _parts_of(message)
-        if sent is None:
-            return None
-        if not sent.parts:
-            return Rejected(ReasonCode.MISSING_FIELD, "there are no parts", "parts")
-        records: list[AnyRecord] = []
-        for part in sent.parts:
-            node = msgspec.json.decode(part, type=_SpokenFor).speaksFor or message.node
-            of_part = msgspec.structs.replace(message, payload=bytes(part), node=node)
-            decoded = Decoder(PAYLOAD_BYTES_MAX, rules).identified(of_part, hashed=hashed)
-            if isinstance(decoded, Rejected):
-                return decoded
-            records += decoded.records
-        return OfSeveral(tuple(records), Identity(kinds(records), message_id=sent.id))
-
-    def clip_bytes(self, message: Message, rules: Rules, index: int) -> bytes | None:
-        """Return the clip of a part."""
-        sent = _parts_of(message)
-        if sent is None or index >= len(sent.parts):
-            return None
-        of_part = msgspec.structs.replace(message, payload=bytes(sent.parts[index]))
-        return Decoder(PAYLOAD_BYTES_MAX, rules).clip_bytes(of_part)
-
-
-DECODER_OF_SEVERAL = Decoder(PAYLOAD_BYTES_MAX, forms=Parts())
+[[record]]
+kind = "detection"
+each = "parts"
+where = "source_model"
+node = "speaksFor"
+sensor_id = "sensorId"
+observed_at = "timestamp"
+species = "species"
+confidence = { from = "confidence", scale = "percent" }
+model = "source_model"
+latitude = "microphoneLLA[0]"
+longitude = "microphoneLLA[1]"
+altitude_metres = "microphoneLLA[2]"
+clip = "audioClip"
+"""
+"""A part may name its node in `speaksFor`, as where a gateway sends it."""
+DECODER_OF_SEVERAL = Decoder(PAYLOAD_BYTES_MAX, forms=Forms.of_sources([("parts", PARTS)]))
 
 
 def several(
@@ -102,10 +93,11 @@ def delivery_of(
     return Delivery(offset, key, message, records, DECODER_OF_SEVERAL, clip_place)
 
 
-def only(decoded: tuple[AnyRecord, ...] | Rejected) -> AnyRecord | Rejected:
+def only(decoded: tuple[AnyRecord, ...] | Rejected | Ignored) -> AnyRecord | Rejected:
     """Return the record of a message that has one, or why there is none."""
     if isinstance(decoded, Rejected):
         return decoded
+    assert not isinstance(decoded, Ignored), "it is ignored"
     (record,) = decoded
     return record
 
@@ -115,12 +107,3 @@ def only_stored(decoded: tuple[AnyRecord, ...] | Unreadable) -> AnyRecord:
     assert not isinstance(decoded, Unreadable), decoded.render()
     (record,) = decoded
     return record
-
-
-def _parts_of(message: Message) -> _List | None:
-    if not message.payload.startswith(b'{"id":'):
-        return None
-    try:
-        return msgspec.json.decode(message.payload, type=_List)
-    except msgspec.DecodeError:
-        return None

@@ -24,7 +24,7 @@ from echo_ingest import columns
 from echo_ingest.columns import flat
 from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.journal import Journal
-from echo_ingest.record import Message, kind, record_key
+from echo_ingest.record import Measurement, Message, Place, kind, record_key
 from echo_ingest.sinks import Cause, Delivery, Unavailable, Written, clips
 from echo_ingest.sinks import postgres as room
 from echo_ingest.sinks.postgres import Postgres
@@ -57,6 +57,7 @@ FILES = [
     "0003_near.sql",
     "0004_quality.sql",
     "0005_records.sql",
+    "0006_measurements.sql",
 ]
 
 
@@ -219,6 +220,19 @@ async def test_the_other_kinds_have_tables_of_their_own(database: Database) -> N
     }
     for fields in (recording, telemetry, movement):
         await database.sink.write([delivery(7, json_message("ridge-01", fields))])
+    measured = Measurement(
+        form="sound-levels",
+        node="ridge-01",
+        sensor_id="ridge-01",
+        observed_at=SOON,
+        time_source="device",
+        place=Place(*HERE.values()),
+        name="leq_db",
+        value=-41.25,
+        unit="dB",
+    )
+    arrived = json_message("ridge-01", {"timestamp": MORNING})
+    await database.sink.write([delivery_of(7, (7).to_bytes(16), arrived, measured)])
     row = await database.row("SELECT * FROM echo.recordings")
     described = {name: row.pop(name) for name in list(row) if name.startswith("clip_")}
     assert described["clip_sha256"] == hashlib.sha256(sound).hexdigest()
@@ -243,6 +257,27 @@ async def test_the_other_kinds_have_tables_of_their_own(database: Database) -> N
         "animal_longitude": 2.0,
         "animal_altitude_metres": 3.0,
     }
+    assert await database.row("SELECT * FROM echo.measurements") == SAID | HERE | {
+        "form": "sound-levels",
+        "name": "leq_db",
+        "value": -41.25,
+        "unit": "dB",
+    }
+    assert await database.rows("SELECT count(*) FROM echo_months.measurements_2026_11") == [(1,)]
+
+
+async def test_a_call_has_its_end_its_frequencies_and_its_name_in_peoples_language(
+    database: Database,
+) -> None:
+    said = {
+        "common_name": "Southern Brown Tree Frog",
+        "ends_at": datetime(2026, 11, 18, 11, 0, 3, 250_000, UTC),
+        "low_hz": 1_900.5,
+        "high_hz": 3_200.0,
+    }
+    await database.sink.write([detection_at(1, **said)])
+    row = await database.row("SELECT * FROM echo.detections")
+    assert {name: row[name] for name in said} == said
 
 
 async def test_a_node_is_where_it_was_when_it_was_last_heard(database: Database) -> None:
@@ -469,6 +504,10 @@ async def test_a_database_of_an_earlier_version_is_migrated_at_the_next_write(
             *(migration.file, migration.sha256),
         )
     await connection.execute("SELECT echo.make_months('{2026-11-01}')")
+    await connection.execute(
+        "GRANT SELECT, INSERT ON echo.telemetry TO pg_monitor;"
+        "GRANT SELECT ON echo.telemetry TO PUBLIC"
+    )
     of_rules = ("nocall", "noise", "don't know", "unclassified", "human vocal", "engine", "siren")
     labels = [*of_rules, *map(str.title, of_rules), " Engine ", "Litoria ewingii"]
     for number, label in enumerate(labels):
@@ -501,6 +540,21 @@ async def test_a_database_of_an_earlier_version_is_migrated_at_the_next_write(
         "SELECT first_heard_at, last_heard_at, last_offset, latitude FROM echo.nodes"
         " WHERE node = 'ridge-01'"
     ) == [(SOON - timedelta(days=1), SOON + timedelta(seconds=999), 999, PLACE[0])]
+    granted = (
+        "SELECT grantee, privilege_type FROM information_schema.role_table_grants"
+        " WHERE table_name = 'measurements' AND grantee <> 'postgres' ORDER BY 1, 2"
+    )
+    assert await database.rows(granted) == [
+        ("PUBLIC", "SELECT"), ("pg_monitor", "INSERT"), ("pg_monitor", "SELECT")
+    ]  # fmt: skip
+    commented = (
+        "SELECT col_description('echo.{}'::regclass, attnum) FROM pg_attribute"
+        " WHERE attrelid = 'echo.{}'::regclass AND attname = 'time_problem'"
+    )
+    of_both = [
+        await database.rows(commented.format(name, name)) for name in ("telemetry", "measurements")
+    ]
+    assert of_both[0] == of_both[1] != [(None,)]
 
 
 async def test_many_workers_at_once_migrate_once(database: Database) -> None:

@@ -24,6 +24,7 @@ HASHES = {
     "journal/schema_2.sql": "5f106f08df72f047",
     "journal/schema_3.sql": "d13100ff53cf6b06",
     "journal/schema_4.sql": "420925951e785ec0",
+    "journal/schema_5.sql": "af9c66972e88a5c5",
     "sinks/postgres/migrations/0001_tables.sql": "2977a34531ade45f",
     "sinks/postgres/migrations/0002_months.sql": "bf26ffd6681b9be2",
     "sinks/postgres/migrations/0003_near.sql": "7edee7bc5d085c90",

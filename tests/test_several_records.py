@@ -118,16 +118,16 @@ def test_the_first_record_has_the_key_of_its_message_and_no_two_share_one() -> N
 
 
 def test_an_identity_names_every_kind_of_record_once() -> None:
-    assert DECODER_OF_SEVERAL.identify(OF_THREE) == Identity("detection", message_id="several 1")
-    assert DECODER_OF_SEVERAL.identify(MIXED) == Identity(
-        "telemetry,detection", message_id="several 2"
-    )
+    for message, kinds in ((OF_THREE, "detection"), (MIXED, "telemetry,detection")):
+        identity = DECODER_OF_SEVERAL.identify(message)
+        assert isinstance(identity, Identity)
+        assert (identity.kind, identity.node) == (kinds, "ridge-01")
 
 
 def test_a_message_is_rejected_as_a_whole() -> None:
     wrong = several(9, call(0), call(1, confidence=700.0))
     for verdict in (DECODER_OF_SEVERAL.decode(wrong), DECODER_OF_SEVERAL.identify(wrong)):
-        assert isinstance(verdict, Rejected) and verdict.field == "confidence"
+        assert isinstance(verdict, Rejected) and verdict.field == "parts[1].confidence"
     assert DECODER_OF_SEVERAL.records(wrong) == ()
 
 

@@ -10,6 +10,7 @@ from echo_ingest.record import (
     Clip,
     Detection,
     Health,
+    Measurement,
     Movement,
     Place,
     Recording,
@@ -23,6 +24,7 @@ TABLES = {
     "recording": "recordings",
     "telemetry": "telemetry",
     "movement": "movements",
+    "measurement": "measurements",
 }
 """Kind of record → the name of its table."""
 
@@ -50,10 +52,14 @@ COLUMNS = {
         *SHARED,
         "species",
         "species_as_sent",
+        "common_name",
         "observation_type",
         "confidence",
         "alternatives",
         "model",
+        "ends_at",
+        "low_hz",
+        "high_hz",
         "sample_rate_hz",
         *ANIMAL,
         *ANIMAL_TRUE,
@@ -62,6 +68,7 @@ COLUMNS = {
     "recording": (*SHARED, "mode", *ANIMAL, *ANIMAL_TRUE, *CLIP, *HEALTH),
     "telemetry": (*SHARED, *HEALTH),
     "movement": (*SHARED, "species", "species_as_sent", "animal_id", *ANIMAL),
+    "measurement": (*SHARED, "name", "value", "unit"),
 }
 """Kind of record → the names of the values that `flat` returns for it."""
 
@@ -93,10 +100,14 @@ def flat(record: AnyRecord) -> Row:
                 *shared,
                 record.species,
                 record.species_as_sent,
+                record.common_name,
                 record.observation_type,
                 record.confidence,
                 record.alternatives or None,
                 record.model,
+                record.ends_at,
+                record.low_hz,
+                record.high_hz,
                 record.sample_rate_hz,
                 *flat_place(record.animal_place),
                 *flat_place(record.animal_true_place),
@@ -123,6 +134,8 @@ def flat(record: AnyRecord) -> Row:
                 record.animal_id,
                 *flat_place(record.animal_place),
             )
+        case Measurement():
+            return (*shared, record.name, record.value, record.unit)
 
 
 def flat_place(place: Place | None) -> Row:

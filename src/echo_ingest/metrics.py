@@ -40,7 +40,7 @@ OUTCOMES = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
-for outcome in ("stored", "duplicate", "dead letter"):
+for outcome in ("stored", "duplicate", "dead letter", "ignored"):
     OUTCOMES.labels(outcome)  # present from the start: Prometheus sees no increase from nothing
 RECEIVED_BYTES = Counter(
     "echo_ingest_received_bytes", "Payload bytes of received messages.", registry=REGISTRY

@@ -69,6 +69,9 @@ class Message(Struct, frozen=True, gc=False):
     properties_cut: bool = False
     """Whether its properties were too large and are not here: then it is rejected. Not stored,
     except as the reason of a dead letter."""
+    form: str | None = None
+    """By which form in a file it was decoded when it was stored, as the digest of that; empty: by
+    our own dialects. None: it is not stored yet, and what it is in has still to be found."""
 
 
 class Place(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -211,7 +214,7 @@ class Movement(Record, frozen=True, kw_only=True, gc=False, tag="movement"):
 
 
 class Measurement(Record, frozen=True, kw_only=True, gc=False, tag="measurement"):
-    """A sensor measured something: one name, one value. Only forms in files make it so far."""
+    """A sensor measured something: one name, one value."""
 
     name: str
     """What was measured; it ends in its unit where the form gives the name."""
@@ -220,9 +223,9 @@ class Measurement(Record, frozen=True, kw_only=True, gc=False, tag="measurement"
     """None for a plain count."""
 
 
-AnyRecord = Detection | Recording | Telemetry | Movement
+AnyRecord = Detection | Recording | Telemetry | Movement | Measurement
 
-KINDS = ("detection", "recording", "telemetry", "movement")
+KINDS = ("detection", "recording", "telemetry", "movement", "measurement")
 
 
 class RecordId(Struct, frozen=True, order=True, gc=False):
@@ -261,8 +264,12 @@ class Rejected(Struct, frozen=True, gc=False):
         return self.detail if self.field is None else f"{self.field}: {self.detail}"
 
 
+@final
 class Ignored(Struct, frozen=True, gc=False):
-    """A message that nobody wants as a record, by a rule: configuration of another program."""
+    """A message that nobody wants as a record, by a rule: configuration of another program.
+
+    It is an outcome too: the message is counted, by form and day, and not kept.
+    """
 
     form: str
     """The form that says so."""
@@ -287,8 +294,8 @@ class DeadLetter(Struct, frozen=True, gc=False):
     rejected: Rejected
 
 
-Outcome = Stored | Duplicate | DeadLetter
-"""What became of a message that is on disk."""
+Outcome = Stored | Duplicate | DeadLetter | Ignored
+"""What became of a message, as the journal has it on disk."""
 
 
 def kind(record: AnyRecord) -> str:
@@ -299,6 +306,16 @@ def kind(record: AnyRecord) -> str:
 def kinds(records: Iterable[AnyRecord]) -> str:
     """Return the kinds of a message's records, each once, with commas between them."""
     return ",".join(dict.fromkeys(map(kind, records)))
+
+
+class PinnedForm(Struct, frozen=True):
+    """One version of a form in a file: what the journal keeps with the messages in it."""
+
+    name: str
+    digest: str
+    """The first digits of the SHA-256 of its text, in hex."""
+    source: bytes
+    """The bytes of its file."""
 
 
 class Identity(Struct, frozen=True, gc=False):
@@ -317,6 +334,11 @@ class Identity(Struct, frozen=True, gc=False):
     scope: str | None = None
     """The form within which the id is unique whatever the topic, as where several gateways hear one
     frame; None: the id is one of the topic's."""
+    form: PinnedForm | None = None
+    """By what it was decoded; None: by our own dialects."""
+    node: str | None = None
+    """The node that the form takes from the topic or the payload; None: it is that of the message.
+    """
 
     @property
     def is_certain(self) -> bool:
@@ -326,6 +348,11 @@ class Identity(Struct, frozen=True, gc=False):
         each minute, has none of these: it is not a duplicate of the one before.
         """
         return self.seconds > 0 or self.message_id is not None or self.has_audio
+
+
+def node_of(message: Message, decoded: object) -> str | None:
+    """Return the node that a message belongs to, after it was decoded."""
+    return (decoded.node if type(decoded) is Identity else None) or message.node
 
 
 def memory_bytes(message: Message) -> int:

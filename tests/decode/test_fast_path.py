@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echo_ingest.decode import fast_path
-from echo_ingest.record import Identity, Rejected
+from echo_ingest.record import Identity, Ignored, Rejected
 from tests.decode.messages import DECODER, message
 
 PREDICTION: dict[str, Any] = {
@@ -68,6 +68,7 @@ def same(fields: object) -> Identity | None:
     """Return what the fast path says of a payload; check that full decoding agrees."""
     arrived = message(json.dumps(fields, ensure_ascii=False).encode(errors="surrogatepass"))
     slowly = DECODER.identified(arrived, hashed=False)
+    assert not isinstance(slowly, Ignored)
     assert DECODER.identify(arrived) == (
         slowly if isinstance(slowly, Rejected) else slowly.identity
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from echo_ingest.decode import clip_bytes
 from echo_ingest.decode.fields import Fields
-from echo_ingest.record import KINDS, Message, Rejected, kind
+from echo_ingest.record import KINDS, Ignored, Message, Rejected, kind
 from tests.decode.messages import CLIPS, DECODER, PAYLOADS, RECEIVED_AT_MS, wav
 from tests.several_records import only
 
@@ -94,6 +94,7 @@ def answer(message: Message) -> None:
     result = only(DECODER.decode(message))
     assert only(DECODER.decode(message)) == result
     identified = DECODER.identified(message, hashed=False)
+    assert not isinstance(identified, Ignored)
     expected = identified if isinstance(identified, Rejected) else identified.identity
     assert DECODER.identify(message) == expected
     if isinstance(result, Rejected):

@@ -21,6 +21,7 @@ from echo_ingest.record import (
     AnyRecord,
     Detection,
     Health,
+    Ignored,
     Movement,
     Place,
     Recording,
@@ -83,6 +84,7 @@ def agrees(decoder: Decoder, payload: Any, node: str | None = None) -> AnyRecord
     """Decode a message; check that identifying it alone says the same."""
     arrived = message(payload, node=node)
     decoded = decoder.identified(arrived, hashed=True)
+    assert not isinstance(decoded, Ignored)
     if isinstance(decoded, Rejected):
         assert decoder.identify(arrived) == decoded
         return decoded

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from echo_ingest.decode.forms import FormRecord
 from echo_ingest.quality import TimeProblem
 from echo_ingest.reasons import ReasonCode as Code
 from echo_ingest.record import (
+    AnyRecord,
     Detection,
     Measurement,
     Movement,
@@ -347,7 +347,7 @@ def test_a_movement_needs_its_place() -> None:
 
 
 def measurements(text: str, payload: object) -> list[tuple[str, float, str | None]]:
-    made: tuple[FormRecord, ...] = records(text, message(payload))
+    made: tuple[AnyRecord, ...] = records(text, message(payload))
     assert all(isinstance(each, Measurement) for each in made)
     return [(each.name, each.value, each.unit) for each in made]  # type: ignore[union-attr]
 

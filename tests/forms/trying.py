@@ -3,10 +3,10 @@
 import json
 from zoneinfo import ZoneInfo
 
-from echo_ingest.decode.forms import Form, FormError, FormRecord, Forms
+from echo_ingest.decode.forms import Form, FormError, Forms
 from echo_ingest.decode.forms.reading import read
 from echo_ingest.decode.rules import Rules
-from echo_ingest.record import Ignored, Message, Rejected
+from echo_ingest.record import AnyRecord, Ignored, Message, Rejected
 
 RECEIVED_AT_MS = 1_791_145_860_000  # 2026-10-04T20:31:00Z
 MELBOURNE = Rules(zone=ZoneInfo("Australia/Melbourne"))
@@ -46,12 +46,12 @@ def forms(*texts: str) -> Forms:
 
 def outcome(
     text: str, arrived: Message, rules: Rules = NO_ZONE
-) -> tuple[FormRecord, ...] | Rejected | Ignored | None:
+) -> tuple[AnyRecord, ...] | Rejected | Ignored | None:
     """Return what the form makes of the message."""
     return forms(text).decode(arrived, rules)
 
 
-def records(text: str, arrived: Message, rules: Rules = NO_ZONE) -> tuple[FormRecord, ...]:
+def records(text: str, arrived: Message, rules: Rules = NO_ZONE) -> tuple[AnyRecord, ...]:
     """Return the records that the form makes of the message."""
     made = outcome(text, arrived, rules)
     assert isinstance(made, tuple), made

@@ -20,12 +20,15 @@ from echo_ingest.record import (
     DeadLetter,
     Detection,
     Identity,
+    Ignored,
+    Measurement,
     Message,
     Movement,
     Outcome,
     Recording,
     Rejected,
     Stored,
+    Telemetry,
     kind,
     message_key,
     payload_hash,
@@ -67,7 +70,7 @@ def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
         _judge_receipt(message, verdict, DeadLetter(verdict))
         return REJECTED
     slowly = decoder.identified(message, hashed=False)
-    assert not isinstance(slowly, Rejected), "without the hash it is no record"
+    assert not isinstance(slowly, Rejected | Ignored), "without the hash it is no record"
     assert identified == slowly.identity, "at a glance it is something else"
     _judge_receipt(message, slowly.identity, Stored(1))
     assert kind(verdict) in KINDS
@@ -148,7 +151,9 @@ def _judge_bodies(message: Message, record: AnyRecord) -> None:
                     project_echo.check_upload(clip)
                     if record.health is not None:
                         project_echo.heartbeat(record)
-                case telemetry:
-                    project_echo.heartbeat(telemetry)
+                case Telemetry():
+                    project_echo.heartbeat(record)
+                case Measurement():
+                    assert project_echo.needs_no_call(record)
         except project_echo.EventRefused as refused:
             assert is_plain(str(refused)), f"not in plain words: {refused}"

@@ -24,6 +24,7 @@ from echo_ingest.record import (
     Clip,
     Health,
     Identity,
+    Ignored,
     Message,
     Place,
     Rejected,
@@ -97,7 +98,7 @@ def judge_meaning(case: Case) -> tuple[str, tuple[str, ...]]:
 
 
 def _complaints(
-    case: Case, decoded: AnyRecord | Rejected, identified: Identity | Rejected
+    case: Case, decoded: AnyRecord | Rejected, identified: Identity | Rejected | Ignored
 ) -> Iterator[str]:
     if isinstance(decoded, Rejected):
         if identified != decoded:

@@ -15,6 +15,7 @@ from echo_ingest.record import (
     Clip,
     Detection,
     Health,
+    Measurement,
     Message,
     Movement,
     ObservationType,
@@ -94,9 +95,12 @@ def record(rng: Random, number: int, sound: bytes, shared: dict[str, Any]) -> An
     health = Health(
         battery_percent=rng.choice((None, 100.0)), external_power=rng.choice((None, True, False))
     )
-    match number % 10:
+    match number % 11:
         case 0:
             return Telemetry(**shared, health=health)
+        case 10:
+            name, unit = rng.choice((("leq_db", "dB"), ("=1+1", "@V"), ("frames_count", None)))
+            return Measurement(**shared, name=name, value=rng.uniform(-90, 90), unit=unit)
         case 1 | 2:
             return Recording(**shared, clip=heard, health=rng.choice((None, health)))
         case 3:
@@ -109,6 +113,10 @@ def record(rng: Random, number: int, sound: bytes, shared: dict[str, Any]) -> An
                 observation_type=of_type,
                 confidence=rng.choice((0.25, 0.875)),
                 model=rng.choice((None, "-edge 2")),
+                common_name=rng.choice((None, "Brown Tree Frog", "=frog", "Grenouille|d’arbre")),
+                ends_at=rng.choice((None, shared["observed_at"] + timedelta(seconds=4.25))),
+                low_hz=rng.choice((None, 0.0, 1_250.5)),
+                high_hz=rng.choice((None, 8_000.0)),
                 clip=rng.choice((None, heard)),
             )
 

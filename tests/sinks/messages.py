@@ -15,6 +15,7 @@ from echo_ingest.journal.plan import Arrival
 from echo_ingest.record import (
     AnyRecord,
     Detection,
+    Measurement,
     Message,
     Movement,
     Place,
@@ -124,7 +125,7 @@ def record_of(arrived: Message) -> AnyRecord:
 
 def records_of(arrived: Message) -> tuple[AnyRecord, ...]:
     records = DECODER_OF_SEVERAL.decode(arrived)
-    assert not isinstance(records, Rejected), records.render()
+    assert isinstance(records, tuple), records
     return records
 
 
@@ -206,6 +207,24 @@ BEYOND: dict[str, AnyRecord] = {
         observed_at=datetime(2026, 9, 14, tzinfo=UTC),
         time_source="device",
         health=NodeHealth(status="on\0line"),
+    ),
+    "nul-in-measurement": Measurement(
+        form="of-a-file",
+        node=NODES[0],
+        observed_at=datetime(2026, 9, 14, tzinfo=UTC),
+        time_source="device",
+        name="leq\0db",
+        value=1.0,
+        unit="dB",
+    ),
+    "infinite-measurement": Measurement(
+        form="of-a-file",
+        node=NODES[0],
+        observed_at=datetime(2026, 9, 14, tzinfo=UTC),
+        time_source="device",
+        name="leq_db",
+        value=-math.inf,
+        unit="dB",
     ),
     "nan": beyond(place=Place(math.nan, 0.0), confidence=math.nan),
     "infinity": beyond(animal_place=Place(1.0, 1.0, math.inf)),

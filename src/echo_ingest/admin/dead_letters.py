@@ -14,7 +14,7 @@ from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, decoding
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import Parked
-from echo_ingest.record import DeadLetter, Identity, Outcome, Rejected
+from echo_ingest.record import DeadLetter, Identity, Ignored, Outcome, Rejected
 
 DAMAGED = Rejected(decoding.DAMAGED.code, decoding.DAMAGED.detail)
 REQUEST_OFFSETS = 1_000
@@ -25,23 +25,31 @@ class Gone(Struct, frozen=True):
     """Outcome of a replay: the dead letter had been replayed already."""
 
 
-def decode_again(dead_letter: DeadLetterEntry, decoder: Decoder) -> Identity | Rejected:
+class Preview(Struct, frozen=True):
+    """What would become of dead letters now."""
+
+    valid: int
+    ignored: int
+    rejected: Counter[Rejected]
+
+
+def decode_again(dead_letter: DeadLetterEntry, decoder: Decoder) -> Identity | Rejected | Ignored:
     """Return the result of decoding a dead letter with this version."""
     return DAMAGED if dead_letter.damaged else decoder.identify(dead_letter.message)
 
 
-def preview(
-    dead_letters: Iterable[DeadLetterEntry], decoder: Decoder
-) -> tuple[int, Counter[Rejected]]:
-    """Count the dead letters that are valid now, and the reasons of those that are not."""
-    valid, rejected = 0, Counter[Rejected]()
+def preview(dead_letters: Iterable[DeadLetterEntry], decoder: Decoder) -> Preview:
+    """Count the dead letters that are valid or ignored now, and the reasons of the others."""
+    valid, ignored, rejected = 0, 0, Counter[Rejected]()
     for dead_letter in dead_letters:
         decoded = decode_again(dead_letter, decoder)
         if isinstance(decoded, Rejected):
             rejected[decoded] += 1
+        elif isinstance(decoded, Ignored):
+            ignored += 1
         else:
             valid += 1
-    return valid, rejected
+    return Preview(valid, ignored, rejected)
 
 
 def replay(

@@ -30,7 +30,7 @@ from echo_ingest.formatting import counted
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable, size
-from echo_ingest.record import DeadLetter, Duplicate, Stored
+from echo_ingest.record import DeadLetter, Duplicate, Ignored, Stored
 
 REASONS_SHOWN_MAX = 20
 
@@ -128,16 +128,18 @@ def replay(
         fail("choose dead letters: give ids, or else --all, --node or --reason TEXT", 2)
     with closing(journal_of(settings)) as journal:
         retried = progressed(chosen, total, "replaying")
-        stored = duplicates = 0
+        stored = duplicates = ignored = 0
         reasons = Counter[str]()
         for outcome in admin.replay(journal, retried, decoder_of(settings)):
             stored += isinstance(outcome, Stored)
             duplicates += isinstance(outcome, Duplicate)
+            ignored += isinstance(outcome, Ignored)
             if isinstance(outcome, DeadLetter):
                 reasons[outcome.rejected.render()] += 1
     say(
         f"{stored:,} stored, {counted(duplicates, 'duplicates')}, "
-        f"{reasons.total():,} rejected again"
+        + (f"{ignored:,} ignored, " if ignored else "")
+        + f"{reasons.total():,} rejected again"
     )
     if reasons:
         shown = table("rejected again>", "reason+")

@@ -137,7 +137,7 @@ async def _show(runtime: Runtime) -> None:
 
 
 def _ledger(ledger: Ledger, rate: float) -> RenderableType:
-    adds_up = ledger.received == ledger.stored + ledger.duplicates + ledger.dead_letters
+    adds_up = ledger.received == ledger.accounted
     line = Text.assemble(
         ("received ", "dim"), f"{ledger.received:,}",
         ("  =  stored ", "dim"), f"{ledger.stored:,}",

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     recording = "recording"
     telemetry = "telemetry"
     movement = "movement"
+    measurement = "measurement"
 
 
 AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
@@ -67,7 +68,7 @@ OfKind = Annotated[
     typer.Option(
         "--kind",
         metavar="KIND",
-        help="Only this kind: detection, recording, telemetry or movement.",
+        help="Only this kind: detection, recording, telemetry, movement or measurement.",
     ),
 ]
 Since = Annotated[

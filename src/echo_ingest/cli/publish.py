@@ -124,7 +124,7 @@ def _receiver(topic: str, settings: Settings) -> str:
 def _summary(outcomes: Counter[str]) -> str:
     return ", ".join(
         f"{outcomes[name]:,} {name}{'s' * (name == 'duplicate' and outcomes[name] > 1)}"
-        for name in (ACKNOWLEDGED, "stored", "duplicate", REJECTED, NOT_ACCEPTED)
+        for name in (ACKNOWLEDGED, "stored", "duplicate", "ignored", REJECTED, NOT_ACCEPTED)
         if outcomes[name]
     )
 

@@ -31,10 +31,10 @@ from echo_ingest.record import (
     Clip,
     Detection,
     Health,
+    Measurement,
     Movement,
     RecordId,
     Recording,
-    Rejected,
     Telemetry,
     kind,
     record_key,
@@ -228,7 +228,7 @@ def clip(
     records = decoder.decode(entry.message)
     audio = decoder.clip_bytes(entry.message, which.index)
     described = None
-    if not isinstance(records, Rejected) and which.index < len(records):
+    if isinstance(records, tuple) and which.index < len(records):
         described = clips.clip_of(records[which.index])
     if audio is None or described is None:
         fail(
@@ -335,6 +335,8 @@ def summary_of(record: AnyRecord) -> str:
         case Movement(species=species, animal_id=animal_id, animal_place=place):
             animal = f"{_cut(species)} {_cut(animal_id)}"
             return f"{animal} at {place.latitude:.5f}, {place.longitude:.5f}"
+        case Measurement(name=name, value=value, unit=unit):
+            return f"{_cut(name)} {value:g}" + (f" {unit}" if unit else "")
 
 
 def _cut(name: str) -> str:

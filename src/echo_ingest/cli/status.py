@@ -24,7 +24,7 @@ from echo_ingest.settings import Settings
 
 
 class NodeSum(Struct, kw_only=True):
-    """The counts of one node: `received = stored + duplicates + dead_letters`."""
+    """The counts of one node: they add up as those of all messages do."""
 
     node: str | None
     first_heard_at: datetime
@@ -33,6 +33,9 @@ class NodeSum(Struct, kw_only=True):
     stored: int = 0
     duplicates: int = 0
     dead_letters: int = 0
+    ignored: int = 0
+    unclaimed: int = 0
+    discarded: int = 0
     received_bytes: int = 0
 
 
@@ -95,11 +98,16 @@ def _print_json(figures: object) -> None:
 
 
 def _show(ledger: Ledger) -> None:
-    counts = (ledger.received, ledger.stored, ledger.duplicates, ledger.dead_letters)
-    messages = table("received>", "stored>", "duplicates>", "dead letters>")
-    messages.add_row(*cells(*(f"{count:,}" for count in counts)))
+    terms = {
+        "stored": ledger.stored,
+        "duplicates": ledger.duplicates,
+        "dead letters": ledger.dead_letters,
+        **{name: count for name, count in ledger.others.items() if count},
+    }
+    messages = table("received>", *(f"{name}>" for name in terms))
+    messages.add_row(*cells(*(f"{count:,}" for count in (ledger.received, *terms.values()))))
     print_table(messages)
-    _show_sum("received = stored + duplicates + dead letters", counts[0] == sum(counts[1:]))
+    _show_sum(f"received = {' + '.join(terms)}", ledger.received == ledger.accounted)
     if ledger.lost:
         out.print(
             Text(
@@ -149,6 +157,9 @@ def _sums(days: Iterable[NodeDay]) -> list[NodeSum]:
         each.stored += day.stored
         each.duplicates += day.duplicates
         each.dead_letters += day.dead_letters
+        each.ignored += day.ignored
+        each.unclaimed += day.unclaimed
+        each.discarded += day.discarded
         each.received_bytes += day.received_bytes
     return sorted(sums.values(), key=lambda each: each.last_heard_at, reverse=True)
 

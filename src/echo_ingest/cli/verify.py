@@ -290,6 +290,8 @@ def _journal_problems(probe: Probe, offsets: list[int]) -> Iterator[str]:
     receipt = probe.receipt
     if receipt is not None and receipt.outcome == "rejected":
         yield f"rejected: {receipt.reason}"
+    elif receipt is not None and receipt.outcome == "ignored":
+        yield "ignored: a form of this site takes the probe for a message that nobody wants"
     elif receipt is not None and not offsets:
         where = "" if receipt.offset is None else f" at offset {receipt.offset:,}"
         yield (

@@ -2,27 +2,31 @@
 
 There are two dialects: JSON as Project Echo's devices send it (`echo`), and plain audio files
 (`audio_file`). Each of their messages is one record. The bytes decide which one a message is in;
-the topic does not. Before them, `forms` may know the message as one of another device.
+the topic does not. `forms` knows the messages of other devices, and what is stored has a note of
+which form it was in.
 """
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from echo_ingest.decode import audio_file, echo, topics
 from echo_ingest.decode.echo_forms import FORMS, EchoForm
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.fast_path import identify as identify_at_a_glance
-from echo_ingest.decode.identified import DecodedMessage, Forms, Identified
+from echo_ingest.decode.forms import Forms
+from echo_ingest.decode.forms.interpret import clip_bytes as clip_bytes_by_form
+from echo_ingest.decode.forms.interpret import interpret
+from echo_ingest.decode.forms.match import Arrived, Fit, fit_of
+from echo_ingest.decode.identified import DecodedMessage, Identified
 from echo_ingest.decode.rules import NodeRules, Rules
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     NODE_CHARACTERS_MAX,
     PROPERTIES_BYTES_MAX,
-    RECORDS_MAX,
     AnyRecord,
     Identity,
+    Ignored,
     Message,
     Rejected,
-    kinds,
 )
 
 __all__ = ["FORMS", "Decoder", "EchoForm", "NodeRules", "Rules", "clip_bytes", "message_id"]
@@ -32,8 +36,8 @@ PROPERTIES_TOO_LARGE = Rejected(
     ReasonCode.PROPERTIES_TOO_LARGE,
     f"the MQTT properties have more than {PROPERTIES_BYTES_MAX:,} bytes, and were not kept",
 )
-TOO_MANY_RECORDS = Rejected(
-    ReasonCode.TOO_COMPLEX, f"the message has more than {RECORDS_MAX:,} records"
+FORM_NOT_KEPT = Rejected(
+    ReasonCode.UNREADABLE_NOW, "the form that it was stored with is not there any more"
 )
 
 
@@ -45,18 +49,18 @@ class Decoder(Struct, frozen=True):
     rules: Rules = Rules()
     """What the meaning of a message depends on besides its bytes."""
     forms: Forms | None = None
-    """What is asked first; None: there are only the dialects of our own."""
+    """What describes other devices; None: there are only the dialects of our own."""
 
-    def decode(self, message: Message) -> tuple[AnyRecord, ...] | Rejected:
-        """Make the records of `message`, at least one, or return why that is not possible.
+    def decode(self, message: Message) -> tuple[AnyRecord, ...] | Rejected | Ignored:
+        """Make the records of `message`, at least one, or return why there is none.
 
         Never raises. The rendered reason is at most 200 characters long and repeats at most 60 of
         the payload's.
         """
         decoded = self.identified(message, hashed=True)
-        return decoded if isinstance(decoded, Rejected) else decoded.records
+        return decoded if isinstance(decoded, Rejected | Ignored) else decoded.records
 
-    def identify(self, message: Message) -> Identity | Rejected:
+    def identify(self, message: Message) -> Identity | Rejected | Ignored:
         """Decode as far as the journal needs: is the message valid, and which message is it?
 
         The answer agrees with that of `decode`, except that here the topic counts too: what is
@@ -65,60 +69,91 @@ class Decoder(Struct, frozen=True):
         """
         if len(message.topic) > NODE_CHARACTERS_MAX and (rejected := topics.too_long(message)):
             return rejected
-        if self.forms is not None and (decoded := self._by_form(message, hashed=False)) is not None:
-            if isinstance(decoded, Rejected):
-                return decoded
-            return structs.replace(decoded.identity, kind=kinds(decoded.records))
-        if message.node not in self.rules.nodes and not message.properties_cut:
-            identified = identify_at_a_glance(message.payload)
-            if identified is not None:
-                return identified
-        closely = self._by_own_dialect(message, hashed=False)
-        return closely if isinstance(closely, Rejected) else closely.identity
+        decoded: DecodedMessage | Rejected | Ignored
+        form, identity = self._form_of(message)
+        if form is not None:
+            decoded = self._by_form(form, message, hashed=False)
+        elif (
+            identity is not None
+            and message.node not in self.rules.nodes
+            and not message.properties_cut
+        ):
+            return identity
+        else:
+            decoded = self._by_own_dialect(message, hashed=False)
+        return decoded if isinstance(decoded, Rejected | Ignored) else decoded.identity
 
     def records(self, message: Message) -> tuple[AnyRecord, ...]:
         """Return the records that `decode` makes, without hashes of clips; none if it rejects."""
         decoded = self.identified(message, hashed=False)
-        return () if isinstance(decoded, Rejected) else decoded.records
+        return () if isinstance(decoded, Rejected | Ignored) else decoded.records
 
     def clip_bytes(self, message: Message, index: int = 0) -> bytes | None:
         """Return the bytes of the audio file of a record, if it has a clip in its message."""
-        if self.forms is not None:
-            audio = self.forms.clip_bytes(message, self.rules, index)
-            if audio is not None:
-                return audio
-        return clip_bytes(message)
+        form, _ = self._form_of(message)
+        if form is None:
+            return clip_bytes(message)
+        fit = form if isinstance(form, Fit) else self._fit_of_pinned(form, message)
+        return clip_bytes_by_form(fit, message, self.rules, index) if fit is not None else None
 
-    def identified(self, message: Message, *, hashed: bool) -> DecodedMessage | Rejected:
+    def identified(self, message: Message, *, hashed: bool) -> DecodedMessage | Rejected | Ignored:
         """Make the records of `message` and tell which message it is, without the fast path.
 
         `hashed` as in `audio.describe`.
         """
-        if self.forms is not None:
-            by_form = self._by_form(message, hashed=hashed)
-            if by_form is not None:
-                return by_form
-        return self._by_own_dialect(message, hashed=hashed)
+        form, _ = self._form_of(message)
+        if form is None:
+            return self._by_own_dialect(message, hashed=hashed)
+        return self._by_form(form, message, hashed=hashed)
 
-    def _by_form(self, message: Message, *, hashed: bool) -> DecodedMessage | Rejected | None:
-        """Decode what is in a form; return None for all else, and for what is too large."""
-        assert self.forms is not None
-        if message.properties_cut or len(message.payload) > self.payload_bytes_max:
-            return None
-        decoded = self.forms.decoded(message, self.rules, hashed=hashed)
-        if decoded is None or isinstance(decoded, Rejected):
-            return decoded
-        return decoded if len(decoded.records) <= RECORDS_MAX else TOO_MANY_RECORDS
+    def _form_of(self, message: Message) -> tuple[Fit | str | None, Identity | None]:
+        """Return the form that a message is in, and its identity if the fast path knows it.
+
+        It is in none of the forms in files if the form is None. That of a stored message is the one
+        that it has, as its digest, and nothing is looked for. For any other the forms of the site
+        are asked first, then the fast path, and only then the forms that we ship: none of these is
+        for what the fast path knows, and to ask them takes longer.
+        """
+        if message.form is not None:
+            return message.form or None, None
+        forms = self.forms
+        if forms is None or message.properties_cut:
+            return None, identify_at_a_glance(message.payload)
+        if len(message.payload) > self.payload_bytes_max:
+            return None, None
+        fit = forms.fit_own(message)
+        if fit is not None:
+            return fit, None
+        identity = identify_at_a_glance(message.payload)
+        return (None, identity) if identity is not None else (forms.fit_shipped(message), None)
+
+    def _fit_of_pinned(self, digest: str, message: Message) -> Fit | None:
+        form = None if self.forms is None else self.forms.pinned(digest)
+        return None if form is None else fit_of(form, Arrived(message))
+
+    def _by_form(
+        self, form: Fit | str, message: Message, *, hashed: bool
+    ) -> DecodedMessage | Rejected | Ignored:
+        if len(message.payload) > self.payload_bytes_max:
+            return self._too_large(message)
+        fit = form if isinstance(form, Fit) else self._fit_of_pinned(form, message)
+        if fit is None:
+            return FORM_NOT_KEPT
+        return interpret(fit, message, self.rules, hashed=hashed)
+
+    def _too_large(self, message: Message) -> Rejected:
+        return Rejected(
+            ReasonCode.TOO_LARGE,
+            f"the message has {len(message.payload):,} bytes; the limit is"
+            f" {self.payload_bytes_max:,}",
+        )
 
     def _by_own_dialect(self, message: Message, *, hashed: bool) -> Identified | Rejected:
         payload = message.payload
         if message.properties_cut:
             return PROPERTIES_TOO_LARGE
         if len(payload) > self.payload_bytes_max:
-            return Rejected(
-                ReasonCode.TOO_LARGE,
-                f"the message has {len(payload):,} bytes; the limit is {self.payload_bytes_max:,}",
-            )
+            return self._too_large(message)
         try:
             if audio_file.is_audio_file(payload):
                 return audio_file.decode(message, self.rules, hashed=hashed)

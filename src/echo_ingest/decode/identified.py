@@ -4,9 +4,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from echo_ingest.decode.rules import Rules
 from echo_ingest.decode.times import TimeReading
-from echo_ingest.record import AnyRecord, Identity, Message, Rejected, kind
+from echo_ingest.record import AnyRecord, Identity, kind
 
 
 class DecodedMessage(Protocol):
@@ -19,18 +18,6 @@ class DecodedMessage(Protocol):
     @property
     def identity(self) -> Identity:
         """Return which message it is, as a whole."""
-
-
-class Forms(Protocol):
-    """The dialects of other devices, as far as they have been described."""
-
-    def decoded(
-        self, message: Message, rules: Rules, *, hashed: bool
-    ) -> DecodedMessage | Rejected | None:
-        """Decode a message; return None if it is in no form. `hashed` as in `audio.describe`."""
-
-    def clip_bytes(self, message: Message, rules: Rules, index: int) -> bytes | None:
-        """Return the audio of the record at `index`; None where it has none."""
 
 
 class Identified(Struct, frozen=True, gc=False):

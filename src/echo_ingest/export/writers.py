@@ -48,15 +48,15 @@ ColumnType = Literal["text", "whole", "number", "truth", "time", "json"]
 """`whole` is a whole number; `json` is a nested value, which becomes JSON text if need be."""
 
 COLUMN_TYPES: dict[str, ColumnType] = {
-    **dict.fromkeys(("observed_at", "received_at", "booted_at"), "time"),
+    **dict.fromkeys(("observed_at", "received_at", "booted_at", "ends_at"), "time"),
     **dict.fromkeys(("offset", "index", "sample_rate_hz", "clip_size_bytes"), "whole"),
     **dict.fromkeys(("clip_sample_rate_hz", "clip_channels"), "whole"),
     **dict.fromkeys(("alternatives", "clip_metadata"), "json"),
     "external_power": "truth",
-    **dict.fromkeys(("confidence", "clip_duration_seconds", "uptime_seconds"), "number"),
+    **dict.fromkeys(("confidence", "value", "clip_duration_seconds", "uptime_seconds"), "number"),
 }
 """The types of columns whose names do not end with a unit."""
-NUMBER_ENDINGS = ("latitude", "longitude", "_metres", "_percent", "_celsius")
+NUMBER_ENDINGS = ("latitude", "longitude", "_metres", "_percent", "_celsius", "low_hz", "high_hz")
 
 
 class TableColumn(Struct, frozen=True):

@@ -10,8 +10,10 @@ Invariants
   - The payload is kept as it came, and nothing derived from it: a record is decoded again when it
     is read. Each row holds a hash of its payload, as part of its key or beside it, and a checksum
     of its other columns: a row that changed on disk is recognised and never delivered.
-  - `received = stored + duplicates + dead letters`; per sink
+  - `received = stored + duplicates + dead letters + ignored + unclaimed + discarded`; per sink
     `stored = skipped + delivered + parked + backlog`. Both sides are counted separately.
+  - A stored message is decoded by the form of then: each version of a form in a file that a message
+    was stored with is kept, and messages of our own dialects stay with these (`pinned_forms`).
   - A record is removed by retention only, and only when every sink has settled it, none has it
     parked, and enough days were seen to pass after it, whatever the clock says (`receipt_days`).
     Without retention nothing is ever removed.
@@ -54,9 +56,9 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from echo_ingest.journal import cursors, receipt_days
+from echo_ingest.journal import cursors, pinned_forms, receipt_days
 from echo_ingest.journal.attempts import Attempt, note_attempt, read_attempt
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
@@ -67,6 +69,7 @@ from echo_ingest.journal.entries import (
     to_entry,
     up_to_bytes,
 )
+from echo_ingest.journal.ignored_days import UPSERT_IGNORED_DAY, ignored_days
 from echo_ingest.journal.journal_file import (
     JournalFull,
     JournalUnusable,
@@ -84,8 +87,10 @@ from echo_ingest.journal.receipt_days import LastDay
 from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
 from echo_ingest.record import (
+    DeadLetter,
     Duplicate,
     Identity,
+    Ignored,
     Message,
     Outcome,
     Stored,
@@ -116,10 +121,11 @@ class Appended(Struct, frozen=True):
     stored: int
     duplicates: int
     dead_letters: int
+    ignored: int = 0
 
 
 INSERT_RECORD = """
-    INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_DEAD_LETTER = """
     INSERT INTO dead_letter VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 REPLAYS = """
@@ -192,7 +198,8 @@ class Journal:
         self._unacknowledged[endpoint] -= planned.answered
         self._unacknowledged[endpoint] += planned.opened
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
-        return Appended(planned.outcomes, stored, planned.duplicates, dead_letters)
+        ignored = planned.ignored.total()
+        return Appended(planned.outcomes, stored, planned.duplicates, dead_letters, ignored)
 
     def acknowledged(self, endpoint: str = "") -> None:
         """Note that all that was appended from this endpoint has been acknowledged.
@@ -211,7 +218,7 @@ class Journal:
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
         self._db.execute(
             "UPDATE ledger SET received = received + ?, stored = stored + ?,"
-            " duplicates = duplicates + ?, dead_letters = dead_letters + ?,"
+            " duplicates = duplicates + ?, dead_letters = dead_letters + ?, ignored = ignored + ?,"
             " acknowledged_offset = ?, acknowledged_dead_letter = ?"
             " WHERE stored + ? = (SELECT coalesce(max(offset), 0) FROM record)",
             (
@@ -219,6 +226,7 @@ class Journal:
                 stored,
                 planned.duplicates,
                 dead_letters,
+                planned.ignored.total(),
                 *self._acknowledged,
                 stored,
             ),
@@ -227,6 +235,8 @@ class Journal:
             raise apsw.CorruptError("the newest offset is not the number of records stored")
         node_days = tally(arrivals, planned.outcomes)
         self._db.executemany(UPSERT_NODE_DAY, node_days)
+        if planned.ignored:
+            self._db.executemany(UPSERT_IGNORED_DAY, ignored_days(arrivals))
         days = dict.fromkeys(day for _, day, *_ in node_days)
         return planned, receipt_days.note(self._db, self._day, days, planned.first_offset - 1)
 
@@ -234,9 +244,10 @@ class Journal:
         self, arrivals: Sequence[Arrival], unacknowledged: Counter[bytes]
     ) -> AppendPlan:
         first_offset = self._last_offset() + 1
-        known = Known(self._message)
+        known = Known(self._message, forms=self._rows_of_forms(arrivals))
         if self._has_keys_with_time:
-            known = Known(self._message, keys_with_time=self._stored_with_time(arrivals))
+            with_time = self._stored_with_time(arrivals)
+            known = structs.replace(known, keys_with_time=with_time)
         planned = plan(arrivals, first_offset, known, unacknowledged)
         self._db.execute("SAVEPOINT batch")
         try:
@@ -246,11 +257,20 @@ class Journal:
             # of new messages pay nothing for it.
             self._db.execute("ROLLBACK TO batch")
             keys = self._stored_keys(row[1] for row in planned.records)
-            known = Known(self._message, keys, known.keys_with_time)
+            known = structs.replace(known, keys=keys)
             planned = plan(arrivals, first_offset, known, unacknowledged)
             self._insert_many(INSERT_RECORD, planned.records)
         self._db.execute("RELEASE batch")
         return planned
+
+    def _rows_of_forms(self, arrivals: Sequence[Arrival]) -> dict[str, int]:
+        """Return the rows of all forms that these messages are in; new ones are written first."""
+        forms = {
+            decoded.form.digest: decoded.form
+            for _, decoded in arrivals
+            if type(decoded) is Identity and decoded.form is not None
+        }
+        return {digest: pinned_forms.row_of(self._db, form) for digest, form in forms.items()}
 
     def _insert_many(self, sql: str, rows: Sequence[Row]) -> None:
         # A statement that is kept for the next time also keeps the last payload that it was given.
@@ -455,26 +475,30 @@ class Journal:
         with self._writing():
             cursors.forget(self._db, sink)
 
-    def replay_dead_letter(self, dead_letter: int, message: Message, identity: Identity) -> Outcome:
+    def replay_dead_letter(
+        self, dead_letter: int, message: Message, decoded: Identity | Ignored
+    ) -> Outcome:
         """Make a record of a dead letter that decodes now; return the outcome.
 
-        In the ledger it was one dead letter and is now one stored record, or one duplicate. Where
-        the outcome is a dead letter again, nothing changes. Raises `KeyError` if the dead letter
-        is not there any more.
+        In the ledger it was one dead letter and is now one stored record, or one duplicate, or
+        ignored. Where the outcome is a dead letter again, nothing changes. Raises `KeyError` if the
+        dead letter is not there any more.
         """
         self._room.require(self.used_bytes())
         with self._writing():
-            outcome = self._insert_records([(message, identity)], Counter()).outcomes[0]
-            if isinstance(outcome, Stored | Duplicate):
+            arrival: Arrival = (message, decoded)
+            outcome = self._insert_records([arrival], Counter()).outcomes[0]
+            if not isinstance(outcome, DeadLetter):
                 self._db.execute("DELETE FROM dead_letter WHERE id = ?", (dead_letter,))
                 if self._db.changes() == 0:
                     raise KeyError(dead_letter)
                 self._db.execute(
                     "UPDATE ledger SET dead_letters = dead_letters - 1,"
-                    " stored = stored + ?, duplicates = duplicates + ?",
-                    (isinstance(outcome, Stored), isinstance(outcome, Duplicate)),
+                    " stored = stored + ?, duplicates = duplicates + ?, ignored = ignored + ?",
+                    [isinstance(outcome, each) for each in (Stored, Duplicate, Ignored)],
                 )
-                self._db.execute(REPLAY_NODE_DAY, replayed(message, outcome))
+                self._db.executemany(UPSERT_IGNORED_DAY, ignored_days([arrival]))
+                self._db.executemany(REPLAY_NODE_DAY, replayed(message, decoded, outcome))
         return outcome
 
     def sessions(self) -> list[str]:

@@ -9,7 +9,7 @@ from echo_ingest.formatting import utc
 from echo_ingest.journal.entries import Entry
 from echo_ingest.journal.selection import Selection
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import AnyRecord, Rejected
+from echo_ingest.record import AnyRecord, Ignored, Rejected
 
 
 class Unreadable(Struct, frozen=True):
@@ -41,6 +41,11 @@ def decode_entry(decoder: Decoder, entry: Entry) -> tuple[AnyRecord, ...] | Unre
         return Unreadable(
             ReasonCode.UNREADABLE_NOW,
             f"it cannot be decoded any more: {decoded.render()}",
+        )
+    if isinstance(decoded, Ignored):
+        return Unreadable(
+            ReasonCode.UNREADABLE_NOW,
+            f"it cannot be decoded any more: the form {decoded.form} ignores it now",
         )
     return decoded
 

@@ -18,13 +18,16 @@ from echo_ingest.record import PROPERTIES_BYTES_MAX, Message, memory_bytes, payl
 ENTRY_COLUMNS = (
     "offset, CAST(key AS BLOB), CAST(digest AS BLOB), CAST(received_at_ms AS INTEGER),"
     " CAST(kind AS BLOB), CAST(node AS BLOB), CAST(topic AS BLOB), CAST(properties AS BLOB),"
-    " CAST(payload AS BLOB), checksum"
+    " CAST(payload AS BLOB), checksum, form,"
+    " (SELECT CAST(digest AS BLOB) FROM form WHERE id = record.form)"
 )
 DEAD_LETTER_COLUMNS = (
     "id, CAST(digest AS BLOB), CAST(received_at_ms AS INTEGER), CAST(node AS BLOB),"
     " CAST(topic AS BLOB), CAST(properties AS BLOB), CAST(reason AS BLOB), CAST(payload AS BLOB),"
     " checksum, CAST(code AS BLOB), CAST(field AS BLOB)"
 )
+FORM_GONE = "gone"
+"""In the place of the digest of a form that a damaged journal does not have any more."""
 TIME_MS_MAX = 253_402_300_799_999  # the end of the year 9999
 PROPERTIES_CHARACTERS_MAX = 6 * PROPERTIES_BYTES_MAX
 """As JSON: a control character, which is one byte in MQTT, is six characters there."""
@@ -66,6 +69,11 @@ def checksum(columns: Row) -> int:
     return zlib.crc32(_encode(columns))
 
 
+def record_checksum(columns: Row, form: int | None) -> int:
+    """CRC-32 of a record's columns; our own dialects, and all before version 5, have no form."""
+    return checksum(columns if form is None else (*columns, form))
+
+
 def dead_letter_checksum(columns: Row, code: str | None, field: str | None) -> int:
     """CRC-32 of a dead letter's columns; those of version 1 had neither code nor field."""
     return checksum(columns if code is None else (*columns, code, field))
@@ -73,14 +81,14 @@ def dead_letter_checksum(columns: Row, code: str | None, field: str | None) -> i
 
 def to_entry(row: Row) -> Entry:
     """Make an `Entry` of the `ENTRY_COLUMNS` of a row."""
-    offset, key, digest, received_at_ms, kind, node, topic, properties, payload, expected = row
-    node, topic, properties = text_of(node), text_of(topic), text_of(properties)
+    offset, key, digest, received_at_ms, kind, *texts, payload, expected, form, of_form = row
+    node, topic, properties = map(text_of, texts)
     columns = (offset, key, digest, received_at_ms, text_of(kind), node, topic, properties)
     hashed = digest if digest is not None else (key or b"")[4:]
-    message, damaged = _message(
-        topic, payload, received_at_ms, node, properties, hashed, checksum(columns) == expected
-    )
-    return Entry(offset, key or b"", message, damaged)
+    is_whole = record_checksum(columns, form) == expected
+    message, damaged = _message(topic, payload, received_at_ms, node, properties, hashed, is_whole)
+    pinned = "" if form is None else text_of(of_form) or FORM_GONE
+    return Entry(offset, key or b"", structs.replace(message, form=pinned), damaged)
 
 
 def to_dead_letter(row: Row) -> DeadLetterEntry:

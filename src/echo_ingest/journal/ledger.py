@@ -24,7 +24,7 @@ class SinkLedger(Struct, frozen=True):
 
 
 class Ledger(Struct, frozen=True):
-    """`received = stored + duplicates + dead_letters`."""
+    """`received = stored + duplicates + dead_letters + ignored + unclaimed + discarded`."""
 
     received: int
     stored: int
@@ -33,6 +33,27 @@ class Ledger(Struct, frozen=True):
     lost: int
     """How many of the stored messages and dead letters a damaged file did not give back."""
     sinks: dict[str, SinkLedger]
+    ignored: int = 0
+    """How many messages a form has ignored."""
+    unclaimed: int = 0
+    """How many came on topics that nothing has claimed."""
+    discarded: int = 0
+    """How many were dead letters that a person, or their age, has removed."""
+
+    @property
+    def others(self) -> dict[str, int]:
+        """The terms that are 0 in most installations, by their names for people."""
+        return {
+            "ignored": self.ignored,
+            "unclaimed": self.unclaimed,
+            "discarded": self.discarded,
+        }
+
+    @property
+    def accounted(self) -> int:
+        """How many messages it knows the place of: as many as were received."""
+        others = sum(self.others.values())
+        return self.stored + self.duplicates + self.dead_letters + others
 
 
 def read_ledger(db: apsw.Connection) -> Ledger:
@@ -67,11 +88,12 @@ def _ledger(db: apsw.Connection) -> Ledger:
             round(lag_seconds or 0.0, 3),
             None if paused_at_ms is None else min(max(paused_at_ms, 0), TIME_MS_MAX),
         )
-    received, stored, duplicates, dead_letters, lost = db.execute(
+    received, stored, duplicates, dead_letters, lost, *others = db.execute(
         "SELECT received, stored, duplicates, dead_letters, lost_dead_letters"
-        " + (SELECT coalesce(sum(last - first + 1), 0) FROM lost) FROM ledger"
+        " + (SELECT coalesce(sum(last - first + 1), 0) FROM lost), ignored, unclaimed, discarded"
+        " FROM ledger"
     ).get
-    return Ledger(received, stored, duplicates, dead_letters, lost, sinks)
+    return Ledger(received, stored, duplicates, dead_letters, lost, sinks, *others)
 
 
 def require_all(db: apsw.Connection, cursor: int, offsets: Sequence[int]) -> None:
@@ -124,15 +146,15 @@ def contradictions(db: apsw.Connection, *, count_rows: bool) -> list[str]:
 def _sums(db: apsw.Connection, count_rows: bool) -> Iterator[tuple[str, int, str, int]]:
     """Yield pairs of figures that must be equal, each with its name."""
     rows: list[Any] = db.execute(
-        "SELECT received, stored, duplicates, dead_letters, lost_dead_letters, trimmed_offset"
-        " FROM ledger"
+        "SELECT received, stored, duplicates, dead_letters, lost_dead_letters, trimmed_offset,"
+        " ignored, unclaimed, discarded FROM ledger"
     ).fetchall()
     if not rows:
         yield "rows of the ledger", 0, "there must be", 1
         return
-    received, stored, duplicates, dead_letters, lost_dead_letters, trimmed = rows[0]
-    together = stored + duplicates + dead_letters
-    yield "received", received, "stored, duplicates and dead letters together", together
+    received, stored, duplicates, dead_letters, lost_dead_letters, trimmed, *others = rows[0]
+    together = stored + duplicates + dead_letters + sum(others)
+    yield "received", received, "all that became of messages, together", together
     newest = db.execute("SELECT coalesce(max(offset), 0) FROM record").get
     yield "stored", stored, "the newest record's offset", newest
     if count_rows:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from echo_ingest.journal.plan import Arrival, Row
 from echo_ingest.journal.receipt_days import DAY_MS
-from echo_ingest.record import Duplicate, Message, Outcome, Stored
+from echo_ingest.record import DeadLetter, Duplicate, Ignored, Message, Outcome, Stored, node_of
 
 HEARD_WITHIN_MS = {"hour": DAY_MS // 24, "day": DAY_MS, "week": 7 * DAY_MS}
 EPOCH = date(1970, 1, 1)
@@ -18,10 +18,12 @@ CREDIBLE_AHEAD_MS = DAY_MS // 24
 """What was heard later than this from now was heard while the clock of the machine was wrong."""
 
 REPLAY_NODE_DAY = """
-    INSERT INTO node_day VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    INSERT INTO node_day VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     received = received + excluded.received, stored = stored + excluded.stored,
     duplicates = duplicates + excluded.duplicates,
     dead_letters = dead_letters + excluded.dead_letters,
+    ignored = ignored + excluded.ignored, unclaimed = unclaimed + excluded.unclaimed,
+    discarded = discarded + excluded.discarded,
     received_bytes = received_bytes + excluded.received_bytes"""
 UPSERT_NODE_DAY = f"""{REPLAY_NODE_DAY},
     first_heard_at_ms = min(first_heard_at_ms, excluded.first_heard_at_ms),
@@ -31,7 +33,7 @@ UPSERT_NODE_DAY = f"""{REPLAY_NODE_DAY},
 
 
 class NodeDay(Struct, frozen=True):
-    """What one node sent on one day: `received = stored + duplicates + dead_letters`."""
+    """What one node sent on one day; the terms add up as those of the whole ledger do."""
 
     node: str
     """The topic level after the ingestion prefix; empty for messages without one."""
@@ -44,13 +46,20 @@ class NodeDay(Struct, frozen=True):
     received_bytes: int
     first_heard_at_ms: int
     last_heard_at_ms: int
+    ignored: int = 0
+    unclaimed: int = 0
+    discarded: int = 0
+
+
+_PLACES: dict[type[Outcome], int] = {Stored: 1, Duplicate: 2, DeadLetter: 3, Ignored: 7}
+"""Where each outcome is counted in a row, after node and day."""
 
 
 def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tuple[Any, ...]]:
     """Return what a batch adds to `node_day`: a row for each node and day in it."""
     alike: dict[tuple[str | None, int, type[Outcome]], list[int]] = {}
-    for (message, _), outcome in zip(arrivals, outcomes, strict=True):
-        group = message.node, message.received_at_ms, type(outcome)
+    for (message, decoded), outcome in zip(arrivals, outcomes, strict=True):
+        group = node_of(message, decoded), message.received_at_ms, type(outcome)
         counts = alike.get(group)
         if counts is None:
             counts = alike[group] = [0, 0]
@@ -59,23 +68,30 @@ def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tupl
     sums: dict[tuple[str, int], list[int]] = {}
     for (node, heard_at_ms, of_type), (count, size_bytes) in alike.items():
         day = node or "", heard_at_ms // DAY_MS
-        sum_ = sums.setdefault(day, [0, 0, 0, 0, 0, heard_at_ms, heard_at_ms])
+        sum_ = sums.setdefault(day, [0, 0, 0, 0, 0, heard_at_ms, heard_at_ms, 0, 0, 0])
         sum_[0] += count
-        sum_[1 if of_type is Stored else 2 if of_type is Duplicate else 3] += count
+        sum_[_PLACES[of_type]] += count
         sum_[4] += size_bytes
         sum_[5] = min(sum_[5], heard_at_ms)
         sum_[6] = max(sum_[6], heard_at_ms)
     return [(*node_day, *sum_) for node_day, sum_ in sums.items()]
 
 
-def replayed(message: Message, outcome: Outcome) -> Row:
-    """Return what changes in `node_day` when a dead letter is stored, or is a duplicate, now."""
-    heard_at_ms = message.received_at_ms
-    stored = isinstance(outcome, Stored)
-    return (
-        *(message.node or "", heard_at_ms // DAY_MS),
-        *(0, int(stored), int(not stored), -1, 0, heard_at_ms, heard_at_ms),
-    )
+def replayed(message: Message, decoded: object, outcome: Outcome) -> list[Row]:
+    """Return what changes in `node_day` when a dead letter becomes something else now.
+
+    Its form may know another node than its topic named: then it counts as received from that one.
+    """
+    heard_at_ms, size_bytes = message.received_at_ms, len(message.payload)
+    day, heard = heard_at_ms // DAY_MS, (heard_at_ms, heard_at_ms)
+    before, after = message.node or "", node_of(message, decoded) or ""
+    moved = int(before != after)
+    counts = [moved, 0, 0, 0, moved * size_bytes, *heard, 0, 0, 0]
+    counts[_PLACES[type(outcome)]] += 1
+    return [
+        (before, day, -moved, 0, 0, -1, -moved * size_bytes, *heard, 0, 0, 0),
+        (after, day, *counts),
+    ]
 
 
 class NodeContact(Struct, frozen=True):

@@ -3,25 +3,30 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from echo_ingest.decode.forms import DecodedByForm, Form, Forms, form_of
+from echo_ingest.decode.forms import differ_only_in_time as records_differ_only_in_time
+from echo_ingest.decode.rules import Rules
 from echo_ingest.decode.same_message import differ_only_in_time
-from echo_ingest.journal.entries import checksum, dead_letter_checksum, properties_text
+from echo_ingest.journal.entries import dead_letter_checksum, properties_text, record_checksum
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     DeadLetter,
     Duplicate,
     Identity,
+    Ignored,
     Message,
     Outcome,
     Rejected,
     Stored,
     key_with_time,
     message_key,
+    node_of,
     payload_hash,
 )
 
-Arrival = tuple[Message, Identity | Rejected]
+Arrival = tuple[Message, Identity | Rejected | Ignored]
 Row = tuple[object, ...]
 
 
@@ -44,6 +49,8 @@ class AppendPlan(Struct):
     records: list[Row]
     dead_letters: list[Row]
     duplicates: int
+    ignored: Counter[str]
+    """By the names of the forms that say so."""
     opened: Counter[bytes]
     """Digests stored that a redelivery could not be told from by its key."""
     answered: Counter[bytes]
@@ -59,6 +66,8 @@ class Known(Struct, frozen=True):
     """Records by their keys."""
     keys_with_time: Mapping[bytes, StoredKey] = {}
     """Records of earlier versions that have an id, by their keys (`key_with_time`)."""
+    forms: Mapping[str, int] = {}
+    """The rows of the forms that messages of the batch are in, by their digests."""
 
 
 def plan(
@@ -71,17 +80,21 @@ def plan(
 
     `unacknowledged` is what `opened` says, for all that the broker may still redeliver.
     """
-    planned = AppendPlan(first_offset, [], [], [], 0, Counter(), Counter())
+    planned = AppendPlan(first_offset, [], [], [], 0, Counter(), Counter(), Counter())
     known_keys, keys_with_time = dict(journal.keys), journal.keys_with_time
     offset = first_offset
     outcome: Outcome
     for message, decoded in arrivals:
+        if type(decoded) is Ignored:
+            planned.outcomes.append(decoded)
+            planned.ignored[decoded.form] += 1
+            continue
         digest = payload_hash(message)
         if type(decoded) is Rejected:
             outcome, is_certain = DeadLetter(decoded), False
         else:
             outcome, is_certain = Stored(offset), decoded.is_certain
-            kind, key = decoded.kind, message_key(message, decoded, digest, offset)
+            key = message_key(message, decoded, digest, offset)
             first = known_keys.get(key)
             if keys_with_time and decoded.message_id is not None:
                 first = keys_with_time.get(key_with_time(message, decoded), first)
@@ -99,8 +112,9 @@ def plan(
             planned.opened[digest] += 1
         planned.outcomes.append(outcome)
         if type(outcome) is Stored:
+            assert type(decoded) is Identity
             known_keys[key] = StoredKey(digest, offset, message)
-            planned.records.append(_record_row(offset, key, digest, message, kind))
+            planned.records.append(_record_row(offset, key, digest, message, decoded, journal))
             offset += 1
         elif type(outcome) is DeadLetter:
             planned.dead_letters.append(_dead_letter_row(digest, message, outcome.rejected))
@@ -119,7 +133,23 @@ def _is_same(
     if first.digest == digest and (identity.message_id is None or not message.properties):
         return True
     stored = journal.read(first.offset) if first.message is None else first.message
-    return differ_only_in_time(stored, message)
+    form = None if identity.form is None else form_of(identity.form.source)
+    if form is None:
+        return differ_only_in_time(stored, message)
+    # By the form of now: that of before may have been edited since.
+    as_first, as_new = _by_form(form, stored, identity), _by_form(form, message, identity)
+    return (
+        as_first is not None
+        and as_new is not None
+        and records_differ_only_in_time(as_first, as_new)
+    )
+
+
+def _by_form(form: Form, message: Message, identity: Identity) -> DecodedByForm | None:
+    """Return what a form makes of one of two messages with the same identity."""
+    alike = structs.replace(message, node=node_of(message, identity))
+    decoded = Forms.decoded_as(form, alike, Rules(), hashed=True)
+    return decoded if isinstance(decoded, DecodedByForm) else None
 
 
 def _id_reused(identity: Identity) -> Rejected:
@@ -130,18 +160,21 @@ def _id_reused(identity: Identity) -> Rejected:
     )
 
 
-def _record_row(offset: int, key: bytes, digest: bytes, message: Message, kind: str) -> Row:
+def _record_row(
+    offset: int, key: bytes, digest: bytes, message: Message, identity: Identity, journal: Known
+) -> Row:
     columns = (
         offset,
         key,
         None if key.endswith(digest) else digest,
         message.received_at_ms,
-        kind,
-        message.node,
+        identity.kind,
+        node_of(message, identity),
         message.topic,
         properties_text(message),
     )
-    return (*columns, message.payload, checksum(columns))
+    form = None if identity.form is None else journal.forms[identity.form.digest]
+    return (*columns, message.payload, record_checksum(columns, form), form)
 
 
 def _dead_letter_row(digest: bytes, message: Message, rejected: Rejected) -> Row:

@@ -30,6 +30,7 @@ from echo_ingest.journal.entries import (
     to_entry,
     up_to_bytes,
 )
+from echo_ingest.journal.ignored_days import IgnoredDay, read_ignored_days
 from echo_ingest.journal.ledger import Ledger, contradictions, read_ledger
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.node_days import (
@@ -150,6 +151,11 @@ class JournalReader:
         """Return the ledger by node and day, the newest days first; `since` is a day in UTC."""
         with noting(self._path):
             return read_node_days(self._db, node, since, limit)
+
+    def ignored_days(self, since: date | None = None, limit: int = LATEST) -> list[IgnoredDay]:
+        """Return how many messages each form has ignored by day, the newest days first."""
+        with noting(self._path):
+            return read_ignored_days(self._db, since, limit)
 
     def nodes_heard(self, now_ms: int) -> dict[str, int]:
         """Return how many nodes were heard within the last `hour`, `day` and `week`."""

@@ -19,9 +19,10 @@ from msgspec import Struct
 from echo_ingest.journal.receipt_days import NEVER, fill
 from echo_ingest.journal.snapshot import at_one_moment
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """There is a file `schema_N.sql` for each version up to this one."""
 VERSION_WITH_RECEIPT_DAYS = 3
+VERSION_WITH_FORMS = 5
 ROTTEN_BYTES_MAX = 2
 """So many other letters in the text of a table are bits that flipped, not an edit."""
 TABLES = (
@@ -29,6 +30,20 @@ TABLES = (
     " FROM sqlite_schema"
 )
 """As bytes: text with a wrong bit in it need not be text any more."""
+
+BEFORE_FORMS = {
+    "record": "*, NULL AS form FROM main.record",
+    "ledger": "*, 0 AS ignored, 0 AS unclaimed, 0 AS discarded FROM main.ledger",
+    "node_day": "*, 0 AS ignored, 0 AS unclaimed, 0 AS discarded FROM main.node_day",
+    "form": "0 AS id, '' AS name, '' AS digest, x'' AS source WHERE false",
+    "ignored_day": "'' AS form, 0 AS day, 0 AS messages WHERE false",
+    "discarded_day": "'' AS code, 0 AS day, 0 AS messages WHERE false",
+    "unclaimed_topic": "'' AS topic, 0 AS messages, 0 AS bytes, 0 AS first_at_ms, 0 AS last_at_ms"
+    " WHERE false",
+    "unclaimed_message": "0 AS id, 0 AS received_at_ms, NULL AS account, NULL AS node, '' AS topic,"
+    " NULL AS properties, x'' AS payload, 0 AS checksum WHERE false",
+}
+"""What a reader sees in a journal that is older than these tables and columns."""
 
 Row = tuple[Any, ...]
 
@@ -93,6 +108,10 @@ def inspect_schema(db: apsw.Connection) -> SchemaFinding:
 
 def show_as_newest(db: apsw.Connection, version: int) -> None:
     """Let a reader see an older journal, which it must not alter, as one of the newest version."""
+    if version < VERSION_WITH_FORMS:
+        for table, columns in BEFORE_FORMS.items():
+            view = f"CREATE TEMP VIEW {table} AS SELECT {columns}"
+            db.execute(view)
     if version < VERSION_WITH_RECEIPT_DAYS:
         # No day narrows a search down: the only one is at the end of all days, before every record.
         db.execute(f"CREATE TEMP VIEW receipt_day AS SELECT 1 AS id, {NEVER} AS day, 0 AS offset")

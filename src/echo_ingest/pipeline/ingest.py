@@ -133,5 +133,6 @@ def _count(appended: Appended, size_bytes: int, took_seconds: float) -> None:
     metrics.OUTCOMES.labels("stored").inc(appended.stored)
     metrics.OUTCOMES.labels("duplicate").inc(appended.duplicates)
     metrics.OUTCOMES.labels("dead letter").inc(appended.dead_letters)
+    metrics.OUTCOMES.labels("ignored").inc(appended.ignored)
     metrics.COMMIT_SECONDS.observe(took_seconds)
     metrics.BATCH_MESSAGES.observe(len(appended.outcomes))

@@ -16,7 +16,16 @@ import msgspec
 from msgspec import Struct
 
 from echo_ingest.decode import message_id
-from echo_ingest.record import DeadLetter, Duplicate, Identity, Message, Outcome, Rejected, Stored
+from echo_ingest.record import (
+    DeadLetter,
+    Duplicate,
+    Identity,
+    Ignored,
+    Message,
+    Outcome,
+    Rejected,
+    Stored,
+)
 from echo_ingest.settings import RECEIPTS_PREFIX
 
 TOPIC_BYTES_MAX = 65_535  # [MQTT-1.5.4]
@@ -25,7 +34,7 @@ TOPIC_BYTES_MAX = 65_535  # [MQTT-1.5.4]
 class Receipt(Struct, frozen=True, omit_defaults=True):
     """The payload of a receipt, as JSON."""
 
-    outcome: Literal["stored", "duplicate", "rejected"]
+    outcome: Literal["stored", "duplicate", "rejected", "ignored"]
     id: str | None = None
     """The device's own id of the message, where it has one."""
     offset: int | None = None
@@ -34,14 +43,16 @@ class Receipt(Struct, frozen=True, omit_defaults=True):
     """Why it was rejected."""
 
 
-def receipt(message: Message, decoded: Identity | Rejected, outcome: Outcome) -> bytes | None:
+def receipt(
+    message: Message, decoded: Identity | Rejected | Ignored, outcome: Outcome
+) -> bytes | None:
     """Return the PUBLISH packet that answers `message`.
 
     None if the device did not ask for a receipt, or may not have it on that topic.
     """
     if message.node is None:
         return None
-    known_id = message_id(message) if type(decoded) is Rejected else decoded.message_id
+    known_id = decoded.message_id if type(decoded) is Identity else message_id(message)
     if message.response_topic is None and known_id is None:
         return None
     own = f"{RECEIPTS_PREFIX}/{message.node}"
@@ -60,6 +71,8 @@ def receipt(message: Message, decoded: Identity | Rejected, outcome: Outcome) ->
             answer = Receipt("duplicate", known_id, offset)
         case DeadLetter(rejected):
             answer = Receipt("rejected", known_id, reason=rejected.render())
+        case Ignored():
+            answer = Receipt("ignored", known_id)
     return mqtt5.PublishPacket(
         topic, msgspec.json.encode(answer), correlation_data=message.correlation_data
     ).write()

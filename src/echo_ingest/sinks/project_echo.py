@@ -19,6 +19,7 @@ from echo_ingest.record import (
     Clip,
     Container,
     Detection,
+    Measurement,
     Movement,
     Place,
     Record,
@@ -130,6 +131,11 @@ def is_sound_of_no_animal(record: Record) -> bool:
     Its events are joined with the species of the same name, and drawn on a map of animals.
     """
     return isinstance(record, Detection) and record.observation_type != "animal"
+
+
+def needs_no_call(record: Record) -> bool:
+    """Return whether the API has no call for a record, and nobody has to do anything about it."""
+    return isinstance(record, Measurement) or is_sound_of_no_animal(record)
 
 
 def node_id(record: Record) -> str | None:

@@ -45,12 +45,12 @@ WANTED = {
     "before": "an offset, a whole number from 1",
     "after": "a whole number from 0",
     "limit": f"a whole number from 1 to {PAGE_MAX}",
-    "kind": "detection, recording, telemetry or movement",
+    "kind": "detection, recording, telemetry, movement or measurement",
 }
 DAY = "a day in UTC, such as 2026-09-14"
 ZONED = "a time with its zone, such as 2026-09-14T05:45:12Z (send + as %2B)"
 
-Kind = Literal["detection", "recording", "telemetry", "movement"]
+Kind = Literal["detection", "recording", "telemetry", "movement", "measurement"]
 Text = Annotated[str | None, QueryParameter()]
 Zoned = Annotated[str | None, QueryParameter(description=ZONED)]
 Day = Annotated[str | None, QueryParameter(description=DAY)]

@@ -86,7 +86,7 @@ class ParkedPage(Struct, frozen=True):
 
 
 class NodeOnDay(Struct, frozen=True):
-    """What a node sent on one day: `received = stored + duplicates + dead_letters`."""
+    """What a node sent on one day; the terms add up as those of the whole ledger do."""
 
     node: str | None
     """Null for messages whose topic names none."""
@@ -96,6 +96,9 @@ class NodeOnDay(Struct, frozen=True):
     stored: int
     duplicates: int
     dead_letters: int
+    ignored: int
+    unclaimed: int
+    discarded: int
     received_bytes: int
     first_heard_at: datetime
     last_heard_at: datetime
@@ -197,6 +200,9 @@ def node_on_day(node_day: NodeDay) -> NodeOnDay:
         stored=node_day.stored,
         duplicates=node_day.duplicates,
         dead_letters=node_day.dead_letters,
+        ignored=node_day.ignored,
+        unclaimed=node_day.unclaimed,
+        discarded=node_day.discarded,
         received_bytes=node_day.received_bytes,
         first_heard_at=utc(node_day.first_heard_at_ms),
         last_heard_at=utc(node_day.last_heard_at_ms),

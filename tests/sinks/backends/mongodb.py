@@ -8,7 +8,13 @@ from pymongo import AsyncMongoClient
 from echo_ingest.record import AnyRecord, Message, Telemetry
 from echo_ingest.sinks import Sink
 from echo_ingest.sinks.mongodb import MongoDb
-from echo_ingest.sinks.mongodb.documents import AUDIO_UPLOADS, COLLECTIONS, EVENTS, MOVEMENTS
+from echo_ingest.sinks.mongodb.documents import (
+    AUDIO_UPLOADS,
+    COLLECTIONS,
+    EVENTS,
+    MEASUREMENTS,
+    MOVEMENTS,
+)
 from tests import mongodb
 from tests.harness import free_port
 from tests.server import Server
@@ -24,7 +30,7 @@ class MongoDbBackend:
     refused: ClassVar[Message | None] = Message(
         "iotingestion", detection(999, sensorId=None).payload, MORNING * 1000
     )
-    cannot_hold: ClassVar[frozenset[str]] = frozenset({"nan", "infinity"})
+    cannot_hold: ClassVar[frozenset[str]] = frozenset({"nan", "infinity", "infinite-measurement"})
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -77,7 +83,7 @@ class MongoDbBackend:
         async with self._client() as client:
             return [
                 bytes.fromhex(document["messageKey"])
-                for name in (EVENTS, MOVEMENTS, AUDIO_UPLOADS)
+                for name in (EVENTS, MOVEMENTS, AUDIO_UPLOADS, MEASUREMENTS)
                 async for document in client.get_default_database()[name].find(
                     {}, {"messageKey": 1}
                 )

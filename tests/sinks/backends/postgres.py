@@ -24,7 +24,9 @@ class PostgresBackend:
     refused: ClassVar[Message | None] = Message(
         f"iotingestion/{LONG_NAME}", detection(999).payload, 1_795_000_000_000, LONG_NAME
     )
-    cannot_hold: ClassVar[frozenset[str]] = frozenset({"nul", "nul-in-movement", "nul-in-health"})
+    cannot_hold: ClassVar[frozenset[str]] = frozenset(
+        {"nul", "nul-in-movement", "nul-in-health", "nul-in-measurement"}
+    )
 
     def __init__(self, folder: Path) -> None:
         self._cluster: postgres.Cluster | None = None

@@ -4,26 +4,30 @@ A form says which messages it is for, and what each of them becomes. docs/form-f
 reference. Reading a file is `reading.read`; everything after that is pure.
 """
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+
+from msgspec import Struct
 
 from echo_ingest.decode.forms import reading
 from echo_ingest.decode.forms.form import Form, FormError
 from echo_ingest.decode.forms.interpret import DecodedByForm, differ_only_in_time, interpret
 from echo_ingest.decode.forms.interpret import clip_bytes as clip_bytes_of
 from echo_ingest.decode.forms.match import Arrived, Fit, Matcher, fit_of
-from echo_ingest.decode.forms.records import FormRecord
 from echo_ingest.decode.rules import Rules
-from echo_ingest.record import Identity, Ignored, Message, Rejected
+from echo_ingest.record import AnyRecord, Identity, Ignored, Message, Rejected
 
 __all__ = [
     "SHIPPED",
     "DecodedByForm",
     "Form",
     "FormError",
-    "FormRecord",
     "Forms",
+    "Loader",
     "differ_only_in_time",
+    "form_of",
 ]
 
 FORMS_MAX = 200
@@ -33,32 +37,69 @@ SUFFIX = ".toml"
 FILE_NAME = f"form{SUFFIX}"
 
 
-class Forms:
-    """All forms of an installation. It holds no state: the same message gives the same answer."""
+class _FormSet(Struct, frozen=True):
+    """The forms of one moment: they change together, or not at all."""
 
-    def __init__(self, forms: Iterable[Form], errors: Mapping[str, tuple[FormError, ...]]) -> None:
+    forms: tuple[Form, ...]
+    errors: dict[str, tuple[FormError, ...]]
+    own: Matcher
+    shipped: Matcher
+    by_name: dict[str, Form]
+    by_digest: dict[str, Form]
+
+
+Loader = Callable[[str], bytes | None]
+"""Returns the source of a form that was pinned, by its digest; None if nobody has kept it."""
+
+
+class Forms:
+    """All forms of an installation: the same message gives the same answer while they are the same.
+
+    They are brought up to date in place when the folder of the site changes. A message that was
+    stored is decoded by the form of then: `loader` gets those that are not here any more.
+    """
+
+    def __init__(
+        self,
+        own: Iterable[Form],
+        shipped: Iterable[Form] = (),
+        errors: Mapping[str, tuple[FormError, ...]] = MappingProxyType({}),
+        loader: Loader | None = None,
+    ) -> None:
         """Take the forms in the order in which they are tried, and what is wrong with others."""
-        self.forms = tuple(forms)
-        self.errors = dict(errors)
-        """The file of each form that cannot be used, with all that is wrong with it."""
-        self._matcher = Matcher(self.forms)
-        self._by_name = {form.name: form for form in self.forms}
+        self._loader = loader
+        self._earlier: dict[str, Form] = {}
+        own, shipped = tuple(own), tuple(shipped)
+        forms = (*own, *shipped)
+        self._set = _FormSet(
+            forms,
+            dict(errors),
+            Matcher(own),
+            Matcher(shipped),
+            {form.name: form for form in forms},
+            {form.digest: form for form in forms},
+        )
 
     @classmethod
-    def of_folder(cls, shipped: Path, own: Path | None = None) -> "Forms":
+    def of_folder(
+        cls, shipped: Path, own: Path | None = None, loader: Loader | None = None
+    ) -> "Forms":
         """Read the forms of two folders: `NAME.toml` or `NAME/form.toml`.
 
         Those of the site are tried first, in order of the names of their files, and one with the
         name of a shipped form takes its place. Reading is all that is done here with files.
         """
-        return cls.of_sources(_sources(own), _sources(shipped))
+        return cls.of_sources(_sources(own), _sources(shipped), loader)
 
     @classmethod
     def of_sources(
-        cls, own: Iterable[tuple[str, bytes]], shipped: Iterable[tuple[str, bytes]] = ()
+        cls,
+        own: Iterable[tuple[str, bytes]],
+        shipped: Iterable[tuple[str, bytes]] = (),
+        loader: Loader | None = None,
     ) -> "Forms":
         """Read forms from the names and bytes of their files."""
-        forms: dict[str, Form] = {}
+        forms: dict[str, tuple[Form, bool]] = {}
         files: dict[str, str] = {}
         errors: dict[str, tuple[FormError, ...]] = {}
         for name, source, is_own in (
@@ -72,23 +113,66 @@ class Forms:
             if not isinstance(form, Form):
                 errors[name] = form
             elif form.name not in forms:
-                forms[form.name], files[form.name] = form, name
+                forms[form.name], files[form.name] = (form, is_own), name
             elif is_own:
                 words = f"name: {form.name!r} is the name of {files[form.name]} too; type another"
                 errors[name] = (FormError(1, words),)
-        return cls(forms.values(), errors)
+        return cls(
+            [form for form, is_own in forms.values() if is_own],
+            [form for form, is_own in forms.values() if not is_own],
+            errors,
+            loader,
+        )
+
+    def become(self, other: "Forms") -> None:
+        """Take the forms of another, in one step; what was pinned is found as before."""
+        self._set = other._set
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """All forms, in the order in which they are tried."""
+        return self._set.forms
+
+    @property
+    def errors(self) -> Mapping[str, tuple[FormError, ...]]:
+        """The file of each form that cannot be used, with all that is wrong with it."""
+        return self._set.errors
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Which versions of which forms these are."""
+        return frozenset(self._set.by_digest)
 
     def fit(self, message: Message) -> Fit | None:
         """Return the first form that a message is in, with what it captured; None if none fits."""
-        return self._matcher.fit(message)
+        return self.fit_own(message) or self.fit_shipped(message)
+
+    def fit_own(self, message: Message) -> Fit | None:
+        """Return the first form of the site that a message is in."""
+        return self._set.own.fit(message)
+
+    def fit_shipped(self, message: Message) -> Fit | None:
+        """Return the first of our own forms that a message is in."""
+        return self._set.shipped.fit(message)
 
     def named(self, name: str) -> Form | None:
         """Return the form with that name."""
-        return self._by_name.get(name)
+        return self._set.by_name.get(name)
+
+    def pinned(self, digest: str) -> Form | None:
+        """Return the form with that digest, of now or of before; None if nobody has kept it."""
+        form = self._set.by_digest.get(digest) or self._earlier.get(digest)
+        if form is None and self._loader is not None:
+            source = self._loader(digest)
+            form = None if source is None else form_of(source)
+            if form is None or form.digest != digest:
+                return None
+            self._earlier[digest] = form
+        return form
 
     def decode(
         self, message: Message, rules: Rules
-    ) -> tuple[FormRecord, ...] | Rejected | Ignored | None:
+    ) -> tuple[AnyRecord, ...] | Rejected | Ignored | None:
         """Make the records of a message; None if it is in no form. Never raises."""
         decoded = self.decoded(message, rules, hashed=True)
         return decoded.records if isinstance(decoded, DecodedByForm) else decoded
@@ -117,6 +201,13 @@ class Forms:
         """Return the audio of the record at `index`; None where it has none."""
         fit = self.fit(message)
         return None if fit is None else clip_bytes_of(fit, message, rules, index)
+
+
+@functools.lru_cache(FORMS_MAX)
+def form_of(source: bytes) -> Form | None:
+    """Return the form that a file of before holds; None if this version cannot read it."""
+    form = reading.read(source)
+    return form if isinstance(form, Form) else None
 
 
 def _sources(folder: Path | None) -> list[tuple[str, bytes]]:

@@ -7,6 +7,7 @@ from echo_ingest.decode.forms.fields import Field
 from echo_ingest.decode.forms.paths import Path, Step
 from echo_ingest.decode.forms.patterns import TextPattern
 from echo_ingest.decode.forms.record_spec import RecordSpec
+from echo_ingest.record import PinnedForm
 
 DIGEST_DIGITS = 16
 
@@ -54,3 +55,8 @@ class Form(Struct, frozen=True):
     """The id of the message as a whole."""
     is_unique_in_form: bool = False
     """Whether that id is the same message on every topic."""
+
+    @property
+    def pinned(self) -> PinnedForm:
+        """What the journal keeps of it, beside the messages in it."""
+        return PinnedForm(self.name, self.digest, self.source)

@@ -10,18 +10,18 @@ from echo_ingest.decode.forms.form import Form
 from echo_ingest.decode.forms.match import Fit
 from echo_ingest.decode.forms.paths import Given, Scope
 from echo_ingest.decode.forms.patterns import PatternBudget
-from echo_ingest.decode.forms.records import RECORDS_MAX, FormRecord, Made, Maker, has_list, items
+from echo_ingest.decode.forms.records import RECORDS_MAX, Made, Maker, has_list, items
 from echo_ingest.decode.rules import Rules
 from echo_ingest.decode.times import EPOCH
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import Detection, Identity, Ignored, Message, Rejected
+from echo_ingest.record import AnyRecord, Detection, Identity, Ignored, Message, Rejected, kinds
 
 
 class DecodedByForm(Struct, frozen=True):
     """What a form makes of a message."""
 
     form: Form
-    records: tuple[FormRecord, ...]
+    records: tuple[AnyRecord, ...]
     """At least one."""
     identity: Identity
     """Which message it is, as a whole."""
@@ -43,12 +43,14 @@ def interpret(
     records = tuple(each.record for each in made)
     first = records[0]
     identity = Identity(
-        kind=str(type(first).__struct_config__.tag),
+        kind=kinds(records),
         seconds=next((each.seconds for each in made if each.seconds), 0),
         message_id=message_id or _only(records),
         sensor_id=None if form.is_unique_in_form else first.sensor_id or first.node,
         has_audio=any(getattr(record, "clip", None) is not None for record in records),
         scope=form.name if form.is_unique_in_form and message_id is not None else None,
+        form=form.pinned,
+        node=first.node if len({record.node for record in records}) == 1 else None,
     )
     return DecodedByForm(form, records, identity)
 
@@ -57,11 +59,12 @@ def differ_only_in_time(one: DecodedByForm, other: DecodedByForm) -> bool:
     """Return whether two messages under the same id say the same, but for the times they give.
 
     What no field reads does not count: each gateway adds its own to a frame that it has heard.
+    Where an id is unique in its form, neither does the node: it may be that of the gateway.
     """
     return _without_times(one) == _without_times(other)
 
 
-def _without_times(decoded: DecodedByForm) -> list[FormRecord]:
+def _without_times(decoded: DecodedByForm) -> list[AnyRecord]:
     return [
         msgspec.structs.replace(
             record,
@@ -69,6 +72,7 @@ def _without_times(decoded: DecodedByForm) -> list[FormRecord]:
             time_source="device",
             time_problem=None,
             device_time=None,
+            node=None if decoded.form.is_unique_in_form else record.node,
             **({"ends_at": None} if isinstance(record, Detection) else {}),
         )
         for record in decoded.records
@@ -141,6 +145,6 @@ def _without_records(fit: Fit, message: Message) -> Ignored | Rejected:
     )
 
 
-def _only(records: tuple[FormRecord, ...]) -> str | None:
+def _only(records: tuple[AnyRecord, ...]) -> str | None:
     """Return the id of the only record: it is that of its message too."""
     return records[0].message_id if len(records) == 1 else None

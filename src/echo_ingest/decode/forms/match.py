@@ -97,6 +97,8 @@ class Matcher:
 
     def fit(self, message: Message) -> Fit | None:
         """Return the first form that the message is in; None if it is in none."""
+        if not self._forms:
+            return None
         arrived = Arrived(message)
         for number in self._candidates(arrived):
             fit = fit_of(self._forms[number], arrived)

@@ -29,9 +29,6 @@ from echo_ingest.record import (
     Telemetry,
 )
 
-FormRecord = AnyRecord | Measurement
-"""What forms make; the rest of the line does not know measurements yet."""
-
 RECORDS_MAX = 1_000
 """The most records of one message."""
 CALL_SECONDS_MAX = 7 * 86_400
@@ -42,7 +39,7 @@ NO_HEALTH = Health()
 class Made(NamedTuple):
     """A record, and what else the identity of its message depends on."""
 
-    record: FormRecord
+    record: AnyRecord
     seconds: int
     """The second since 1970 that the device wrote; 0 if it wrote none."""
     item: Scope
@@ -339,7 +336,7 @@ class _Unmade:
         return None
 
 
-_MAKERS: dict[str, Callable[[_Unmade], Sequence[FormRecord]]] = {
+_MAKERS: dict[str, Callable[[_Unmade], Sequence[AnyRecord]]] = {
     "detection": _Unmade.detection,
     "recording": _Unmade.recording,
     "telemetry": _Unmade.telemetry,

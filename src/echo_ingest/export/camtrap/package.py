@@ -88,6 +88,7 @@ def _presences(partial: PartialExport) -> Iterator[Presence[Fields]]:
         fields = named(each.row)
         at = fields["observed_at"]
         until = at + timedelta(seconds=fields.get("clip_duration_seconds") or 0.0)
+        until = max(until, fields.get("ends_at") or until)
         fields["receipt_is_contradicted"] = each.receipt_is_contradicted
         yield Presence(each.device, at, until, _place(fields), fields, _trust(fields))
 
@@ -138,7 +139,7 @@ class _Package:
             self.coverage.note_receipt(fields["received_at"])
         if fields["time_problem"] is not None:
             self._time_problems[fields["time_problem"]] += 1
-        if fields["kind"] == "telemetry" or not is_wanted(
+        if fields["kind"] in ("telemetry", "measurement") or not is_wanted(
             self._partial.request, fields.get("species")
         ):
             return  # this record only shows that the device was there
@@ -223,15 +224,22 @@ def _observation(presence: Presence[Fields], deployment: str, medium: str | None
     fields = presence.content
     is_animal = fields["observation_type"] == "animal"
     received = "received" if fields["time_source"] == "received" else None
-    tags = (_tag("timeSource", received), _tag("timeProblem", fields["time_problem"]))
+    tags = (
+        _tag("timeSource", received),
+        _tag("timeProblem", fields["time_problem"]),
+        _tag("lowHz", fields["low_hz"]),
+        _tag("highHz", fields["high_hz"]),
+    )
     label = None if is_animal else f"label: {fields['species']}"
+    common_name = fields["common_name"]
+    called = None if common_name is None else f"common name: {common_name}"
     return {
         "observationID": fields["key"],
         "deploymentID": deployment,
         "mediaID": medium,
         "eventID": fields["key"] if medium is None else None,
         "eventStart": _whole_seconds(_floor(presence.at)),
-        "eventEnd": _whole_seconds(_ceiling(presence.until)),
+        "eventEnd": _whole_seconds(_ceiling(fields["ends_at"] or presence.until)),
         "observationLevel": "event" if medium is None else "media",
         "observationType": fields["observation_type"],
         "scientificName": fields["species"] if is_animal else None,
@@ -239,7 +247,7 @@ def _observation(presence: Presence[Fields], deployment: str, medium: str | None
         "classifiedBy": fields["model"],
         "classificationProbability": fields["confidence"],
         "observationTags": _joined(tags),
-        "observationComments": _joined((label, _device_time(fields))),
+        "observationComments": _joined((label, called, _device_time(fields))),
     }
 
 

@@ -75,7 +75,9 @@ def close_ledger(db: apsw.Connection, is_whole: dict[str, bool], report: Salvage
 def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], report: SalvageReport) -> None:
     db.execute(
         "DELETE FROM node_day WHERE received <> stored + duplicates + dead_letters"
-        " OR min(received, stored, duplicates, received_bytes, first_heard_at_ms) < 0"
+        "  + ignored + unclaimed + discarded"
+        " OR min(received, stored, duplicates, received_bytes, first_heard_at_ms,"
+        "  ignored, unclaimed, discarded) < 0"
         " OR day NOT BETWEEN 0 AND 2932896"  # the end of the year 9999
     )
     if db.changes() or not is_whole["node_day"]:
@@ -91,14 +93,17 @@ def _mend_ledger(
     """Write the row of the ledger; return the newest offset, and the newest trimmed one."""
     top = db.execute("SELECT coalesce(max(offset), 0) FROM record").get
     last_letter = db.execute("SELECT coalesce(max(id), 0) FROM dead_letter").get
-    row = db.execute("SELECT * FROM ledger").fetchone() or (1, -1, *[0] * 7, 2**62)
-    received, stored, duplicates, dead_letters, *acknowledged, trimmed, lost_before = row[1:-1]
-    keys_with_time = row[-1]  # too high costs time, and too low duplicates
-    sums = db.execute("SELECT sum(stored), sum(duplicates), sum(dead_letters) FROM node_day").get
-    if received == stored + duplicates + dead_letters and stored >= top:
+    row = db.execute("SELECT * FROM ledger").fetchone() or (1, -1, *[0] * 7, 2**62, 0, 0, 0)
+    received, stored, duplicates, dead_letters, *acknowledged, trimmed, lost_before = row[1:9]
+    keys_with_time, *others = row[9:]  # too high costs time, and too low duplicates
+    sums = db.execute(
+        "SELECT sum(stored), sum(duplicates), sum(dead_letters),"
+        " sum(ignored), sum(unclaimed), sum(discarded) FROM node_day"
+    ).get
+    if received == stored + duplicates + dead_letters + sum(others) and stored >= top:
         pass
     elif is_whole["node_day"] and sums[0] is not None and sums[0] >= top:
-        stored, duplicates, dead_letters = sums
+        stored, duplicates, dead_letters, *others = sums
         report.notes.append("The ledger was computed anew from the ledger by node and day.")
     else:
         cursors = (
@@ -106,7 +111,7 @@ def _mend_ledger(
             " + (SELECT count(*) FROM parked WHERE sink = name)"
         )
         stored = max(top, db.execute(cursors).get or 0)
-        duplicates, dead_letters = 0, report.dead_letters
+        duplicates, dead_letters, others = 0, report.dead_letters, [0, 0, 0]
         acknowledged = [stored, last_letter]  # rather repeat a heartbeat than lose one
         report.all_lost_are_known = False
         report.notes.append(
@@ -118,13 +123,14 @@ def _mend_ledger(
     lost = dead_letters - report.dead_letters
     report.lost_dead_letters = max(0, lost - lost_before)
     trimmed = trimmed if 0 <= trimmed <= stored else 0
-    received = stored + duplicates + dead_letters
+    received = stored + duplicates + dead_letters + sum(others)
     db.execute("DELETE FROM ledger")
     db.execute(
-        "INSERT INTO ledger VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO ledger VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(received, stored, duplicates, dead_letters, *acknowledged, trimmed, lost),
             min(max(keys_with_time, 0), stored),
+            *others,
         ),
     )
     return stored, trimmed
@@ -210,7 +216,8 @@ def _note_lost(db: apsw.Connection, newest: int, trimmed: int, report: SalvageRe
             db.execute("INSERT INTO lost VALUES (?, ?)", (max(top, trimmed) + 1, newest))
         key = bytes(4) + newest.to_bytes(12)
         db.execute(
-            INSERT_RECORD, (newest, key, None, received_at_ms, "lost", None, "", None, STAND_IN, 0)
+            INSERT_RECORD,
+            (newest, key, None, received_at_ms, "lost", None, "", None, STAND_IN, 0, None),
         )
     report.lost_records += db.execute(length, (trimmed,)).get - lost_before
     ranges = db.execute("SELECT first, last FROM lost ORDER BY first").fetchall()

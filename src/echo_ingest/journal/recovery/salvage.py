@@ -31,7 +31,7 @@ import apsw
 import structlog
 
 from echo_ingest.journal import INSERT_RECORD
-from echo_ingest.journal.entries import checksum, dead_letter_checksum
+from echo_ingest.journal.entries import dead_letter_checksum, record_checksum
 from echo_ingest.journal.journal_file import (
     JournalFull,
     JournalUnusable,
@@ -49,7 +49,11 @@ BATCH_BYTES = 8 * 1024 * 1024
 LARGE_TABLES = ("record", "dead_letter")
 DERIVED_TABLES = ("receipt_day", "attempt")
 """Not copied: the one is made anew, and without the other nothing is suspected."""
-ADDED: dict[str, Row] = {"parked": (None, None), "ledger": (2**62,)}
+ADDED: dict[str, Row] = {
+    "parked": (None, None),
+    "ledger": (2**62, 0, 0, 0),
+    "node_day": (0, 0, 0),
+}
 """What stands in the columns that a later version added to a table, in rows from before."""
 
 log = structlog.get_logger("journal")
@@ -156,8 +160,9 @@ def _rebuild(pages: SqlitePages, building: Path, report: SalvageReport) -> None:
 
 def _roots(db: apsw.Connection, pages: SqlitePages) -> dict[str, int]:
     """Return the first page of each table: as the damaged file says, else as in a new one."""
-    tables = "SELECT name, rootpage FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'"
-    rows: list[Any] = db.execute(tables).fetchall()
+    rows: list[Any] = db.execute(
+        "SELECT name, rootpage FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    ).fetchall()
     roots: dict[str, int] = dict(rows)
     for cell in pages.tree(1):
         match cell:
@@ -205,6 +210,7 @@ def _removed(db: apsw.Connection) -> tuple[int, set[int]]:
     """
     trimmed: int | None = db.execute(
         "SELECT trimmed_offset FROM ledger WHERE received = stored + duplicates + dead_letters"
+        "  + ignored + unclaimed + discarded"
         " AND trimmed_offset <= (SELECT coalesce(min(cursor), trimmed_offset) FROM sink)"
     ).get
     rows: list[Any] = db.execute("SELECT offset FROM parked").fetchall()
@@ -229,17 +235,19 @@ def _store(db: apsw.Connection, cells: list[Cell]) -> bool:
 
 def _record(rowid: int, row: Row) -> Row | None:
     """Return a row of the `record` table; None if it is not one, or not whole."""
-    if len(row) != 10:
+    if len(row) == 10:  # of a version before 5
+        row = (*row, None)
+    if len(row) != 11:
         return None
-    _, key, digest, received_at_ms, kind, node, topic, properties, payload, expected = row
+    _, key, digest, received_at_ms, kind, node, topic, properties, payload, expected, form = row
     columns = (
         *(rowid, _bytes(key), _bytes(digest), received_at_ms),
         *(_text(kind), _text(node), _text(topic), _text(properties)),
     )
     hashed = columns[2] if columns[2] is not None else (columns[1] or b"")[4:]
-    if checksum(columns) != expected or _hash(topic, payload) != hashed:
+    if record_checksum(columns, form) != expected or _hash(topic, payload) != hashed:
         return None
-    return (*columns, _bytes(payload), expected)
+    return (*columns, _bytes(payload), expected, form)
 
 
 def _dead_letter(rowid: int, row: Row) -> Row | None:

@@ -6,7 +6,8 @@ large for an event takes two (upload, then event), and a message of several reco
 each that does not fit into the same bulk call. `project_echo` has what is sent, `replies` what
 answers mean, and docs/echo-api.md describes both to people.
 
-- A detection whose label names no animal needs no call: the API has no place for it.
+- A measurement needs no call, nor does a detection whose label names no animal: the API has no
+  place for them.
 - A 2xx that is no web page: taken. Of many events, all but those that the answer names.
 - 401, 403, 404, 405: the key or the address is wrong, so the API is unavailable. But where it takes
   an event from us, it only does not offer us this call: the record is refused.
@@ -231,7 +232,7 @@ class EchoApi:
 
     async def _write_one(self, pending: PendingRecord) -> None:
         """Pass the record at the head of the line; raise `Unavailable` if that is not possible."""
-        if not project_echo.is_sound_of_no_animal(pending.record):
+        if not project_echo.needs_no_call(pending.record):
             try:
                 await self._deliver(pending)
             except EventRefused as refused:
@@ -510,7 +511,7 @@ def _leading_events(
     events: list[BulkEvent] = []
     for index in range(first, len(delivery.records)):
         record = delivery.records[index]
-        if project_echo.is_sound_of_no_animal(record):
+        if project_echo.needs_no_call(record):
             continue
         if not isinstance(record, Detection) or len(events) == events_max:
             return events, False
@@ -544,8 +545,8 @@ def _refusals_by_message(
 
 
 def _needs_no_call(delivery: Delivery) -> bool:
-    """Return whether the API has no call for a message, and nobody has to do anything about it."""
-    return all(map(project_echo.is_sound_of_no_animal, delivery.records))
+    """Return whether no record of a message needs a call."""
+    return all(map(project_echo.needs_no_call, delivery.records))
 
 
 def _raise_for_the_world(reply: Reply) -> None:

@@ -23,6 +23,7 @@ from echo_ingest.record import (
     Clip,
     Detection,
     Health,
+    Measurement,
     Movement,
     Place,
     Recording,
@@ -32,14 +33,15 @@ from echo_ingest.record import (
 from echo_ingest.sinks import Delivery, Refusal, clips, project_echo, which_record
 from echo_ingest.sinks.project_echo import EventRefused, Schema
 
-EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES = (
+EVENTS, MOVEMENTS, AUDIO_UPLOADS, MEASUREMENTS, SPECIES, NODES = (
     "events",
     "movements",
     "audio_uploads",
+    "measurements",
     "species",
     "nodes",
 )
-COLLECTIONS = (EVENTS, MOVEMENTS, AUDIO_UPLOADS, SPECIES, NODES)
+COLLECTIONS = (EVENTS, MOVEMENTS, AUDIO_UPLOADS, MEASUREMENTS, SPECIES, NODES)
 
 DOCUMENT_BYTES_MAX = 16 * 1_048_576
 ID_BYTES = 17
@@ -158,7 +160,7 @@ def _own_documents(
     """Yield the record's own document.
 
     Telemetry has none, nor has a sound of no animal without its clip: the Echo Store has no
-    collection for them. Raises `EventRefused`.
+    collection for them. That of measurements is our own. Raises `EventRefused`.
     """
     match record:
         case Detection() as sound if project_echo.is_sound_of_no_animal(sound):
@@ -168,12 +170,13 @@ def _own_documents(
             fields = _upload(sound, sound.clip, delivery, number, schema) | {
                 "label": sound.species,
                 "observationType": sound.observation_type,
+                **_extent(sound),
             }
             collection = AUDIO_UPLOADS
         case Detection() as detection:
             audio = _audio(delivery, number, detection) or detection.clip_reference or ""
             form = project_echo.event_form(detection, schema, audio)
-            fields = msgspec.to_builtins(form, builtin_types=(datetime,))
+            fields = msgspec.to_builtins(form, builtin_types=(datetime,)) | _extent(detection)
             collection = EVENTS
         case Recording() as recording:
             project_echo.check_finite(recording)
@@ -188,6 +191,10 @@ def _own_documents(
                 "animalTrueLLA": project_echo.lla(movement.animal_place),
             }
             collection = MOVEMENTS
+        case Measurement() as measurement:
+            project_echo.check_finite(measurement)
+            fields = _measurement(measurement, schema)
+            collection = MEASUREMENTS
         case _:
             return
     key, which = delivery.key, ""
@@ -211,6 +218,17 @@ def _quality(record: AnyRecord) -> Fields:
         "clipProblem": None if clip is None else clip.problem,
     }
     return {name: str(value) for name, value in fields.items() if value is not None}
+
+
+def _extent(detection: Detection) -> Fields:
+    """Return what a detection says beyond the fields of an event, as far as it does."""
+    fields: Fields = {
+        "commonName": detection.common_name,
+        "endTimestamp": detection.ends_at,
+        "lowHz": detection.low_hz,
+        "highHz": detection.high_hz,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _encoded(fields: Fields) -> RawBSONDocument:
@@ -250,7 +268,6 @@ def _upload(
     record: Recording | Detection, clip: Clip, delivery: Delivery, number: int, schema: Schema
 ) -> Fields:
     name = project_echo.upload_name(record, clip)
-    place = project_echo.lla(record.place)
     return {
         "filename": name,
         "original_filename": name,
@@ -259,14 +276,30 @@ def _upload(
         "sha256": clip.sha256,
         "timestamp": record.observed_at,
         "sensorId": project_echo.node_id(record),
-        "microphoneLLA": place
-        if schema == "arrays"
-        else msgspec.to_builtins(project_echo.LlaObject(*place)),
+        "microphoneLLA": _microphone(record.place, schema),
         "sampleRate": clip.sample_rate_hz,
         "channels": clip.channels,
         "durationSeconds": clip.duration_seconds,
         "audioClip": _audio(delivery, number, record),
     }
+
+
+def _microphone(place: Place | None, schema: Schema) -> object:
+    lla = project_echo.lla(place)
+    return lla if schema == "arrays" else msgspec.to_builtins(project_echo.LlaObject(*lla))
+
+
+def _measurement(measurement: Measurement, schema: Schema) -> Fields:
+    fields: Fields = {
+        "timestamp": measurement.observed_at,
+        "sensorId": project_echo.node_id(measurement),
+        "name": measurement.name,
+        "value": measurement.value,
+        "unit": measurement.unit,
+    }
+    if measurement.place is not None:
+        fields["microphoneLLA"] = _microphone(measurement.place, schema)
+    return fields
 
 
 # ---------------------------------------------------------------------- what others join

@@ -23,7 +23,7 @@ from echo_ingest.admin import dead_letters, journal_of
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import JournalFull, JournalUnusable
 from echo_ingest.journal.reader import JournalReader
-from echo_ingest.record import DeadLetter, Duplicate, Stored
+from echo_ingest.record import DeadLetter, Duplicate, Ignored, Stored
 from echo_ingest.settings import Settings
 
 MESSAGES_MAX = 100_000
@@ -55,6 +55,8 @@ class ReplayStep(Struct, frozen=True):
     """Messages that are still rejected, or were refused again."""
     reasons: tuple[tuple[str, int], ...] = ()
     """The most frequent reasons for that, with how often each occurred."""
+    ignored: int = 0
+    """Dead letters that a form ignores now."""
     pause_seconds: float = SLICE_SECONDS
 
 
@@ -132,6 +134,7 @@ class ReplayJobs:
             done=step.done,
             stored=step.stored,
             duplicates=step.duplicates,
+            ignored=step.ignored,
             refused=step.refused,
             stopped=task.cancelled(),
             problem=problem,
@@ -158,7 +161,7 @@ def _slice(steps: Steps) -> ReplayStep | None:
 
 def replay_dead_letters(settings: Settings, decoder: Decoder, numbers: Sequence[int]) -> Steps:
     """Decode these dead letters again, and store those that are valid now."""
-    stored = duplicates = 0
+    stored = duplicates = ignored = 0
     rejected: Counter[str] = Counter()
     with (
         closing(JournalReader(settings.journal_path)) as reader,
@@ -174,10 +177,12 @@ def replay_dead_letters(settings: Settings, decoder: Decoder, numbers: Sequence[
                         stored += 1
                     case Duplicate():
                         duplicates += 1
+                    case Ignored():
+                        ignored += 1
                     case DeadLetter(rejected=why):
                         rejected[why.render()] += 1
             reasons = tuple(rejected.most_common(REASONS_MAX))
-            yield ReplayStep(done, stored, duplicates, rejected.total(), reasons)
+            yield ReplayStep(done, stored, duplicates, rejected.total(), reasons, ignored)
 
 
 def replay_parked(settings: Settings, sink: str, offsets: Sequence[int]) -> Steps:

@@ -71,7 +71,7 @@ def state_of(facts: OverviewFacts) -> SystemState:
     """Return what the summary is made from."""
     ledger, nodes, now_ms = facts.ledger, facts.nodes, milliseconds(facts.now)
     hour_ms = milliseconds(facts.now - HOUR)
-    missing = ledger.received - ledger.stored - ledger.duplicates - ledger.dead_letters
+    missing = ledger.received - ledger.accounted
     for sink in ledger.sinks.values():
         missing = missing or (
             ledger.stored - sink.skipped - sink.delivered - sink.parked - sink.backlog

@@ -43,6 +43,7 @@ def ledger_bars(ledger: Ledger) -> tuple[LedgerBar, dict[str, LedgerBar]]:
             "stored": ledger.stored,
             "duplicates": ledger.duplicates,
             "dead letters": ledger.dead_letters,
+            **{name: count for name, count in ledger.others.items() if count},
         },
     )
     sinks = {

@@ -53,6 +53,8 @@ class ReplayPreview(Struct, frozen=True):
     tried: int
     valid: int
     """How many of those tried would be stored."""
+    ignored: int
+    """How many a form would ignore."""
     reasons: Sequence[tuple[str, int]]
     """Why others would stay, the most frequent reasons first."""
 
@@ -153,9 +155,9 @@ def _dead_letters(
     ]
     if not tries or not dead_letters:
         return rows, None
-    valid, rejected = preview(dead_letters, decoder)
-    reasons = [(why.render(), count) for why, count in rejected.most_common(REASONS_MAX)]
-    return rows, ReplayPreview(len(dead_letters), valid, reasons)
+    now = preview(dead_letters, decoder)
+    reasons = [(why.render(), count) for why, count in now.rejected.most_common(REASONS_MAX)]
+    return rows, ReplayPreview(len(dead_letters), now.valid, now.ignored, reasons)
 
 
 def _parked_rows(reader: JournalReader, sink: str, offsets: list[int]) -> list[RefusedRow]:
