@@ -1,7 +1,7 @@
 """MQTT 3.1.1: its packets as the standard writes them, and sessions with such a broker."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -217,10 +217,10 @@ async def test_a_broker_that_speaks_the_older_version_only_is_reported_with_the_
 
 
 @pytest.fixture
-def broker(mosquitto: Path, tmp_path: Path) -> AsyncIterator[PlainBroker]:
+def broker(mosquitto: Path, tmp_path: Path) -> Iterator[PlainBroker]:
     broker = PlainBroker(mosquitto, tmp_path)
     broker.start()
-    yield broker  # type: ignore[misc]
+    yield broker
     broker.stop()
 
 
