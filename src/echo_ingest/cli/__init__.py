@@ -18,6 +18,7 @@ from echo_ingest.cli import (
     check,
     dead_letters,
     export,
+    import_files,
     nodes,
     parked,
     publish,
@@ -114,6 +115,7 @@ app.add_typer(dead_letters.app, name="dead-letters", no_args_is_help=True, rich_
 app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=DELIVER)
 app.add_typer(sinks.app, name="sinks", no_args_is_help=True, rich_help_panel=DELIVER)
 app.command(rich_help_panel=DELIVER)(publish.publish)
+app.command("import", rich_help_panel=DELIVER)(import_files.import_files)
 app.command(rich_help_panel=DELIVER)(sinks.migrate)
 app.add_typer(nodes.app, name="nodes", no_args_is_help=True, rich_help_panel=ACCESS)
 
