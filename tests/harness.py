@@ -267,9 +267,13 @@ def is_gone(pid: int) -> bool:
 
 
 def closes(ledger: Mapping[str, Any]) -> bool:
-    """`received = stored + duplicates + dead letters`, and the same for each sink."""
+    """Return whether each term adds up: what became of messages, and of records for each sink."""
     return ledger["received"] == sum(
-        ledger[part] for part in ("stored", "duplicates", "dead_letters")
+        ledger[part]
+        for part in (
+            *("stored", "duplicates", "dead_letters"),
+            *("ignored", "unclaimed", "discarded"),
+        )
     ) and all(
         ledger["stored"] == sum(sink[p] for p in ("skipped", "delivered", "parked", "backlog"))
         for sink in ledger["sinks"].values()

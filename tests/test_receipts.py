@@ -10,7 +10,7 @@ import pytest
 from echo_ingest.decode import Decoder
 from echo_ingest.pipeline.receipts import receipt
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import DeadLetter, Duplicate, Message, Outcome, Rejected, Stored
+from echo_ingest.record import DeadLetter, Duplicate, Ignored, Message, Outcome, Rejected, Stored
 from tests.harness import Device, Harness, eventually
 
 NODE = "ridge-07"
@@ -70,6 +70,15 @@ def test_a_device_on_mqtt_3_asks_by_an_id_in_its_json() -> None:
     assert packet is not None
     assert packet.topic == f"iotreceipts/{NODE}"
     assert json.loads(packet.payload) == {"outcome": "duplicate", "id": "m1", "offset": 7}
+
+
+def test_what_is_ignored_is_acknowledged_so_that_a_device_need_not_send_it_again() -> None:
+    message = asking(f"iotreceipts/{NODE}", b"[I] wifi connected")
+    packet = receipt(message, Ignored("log"), Ignored("log"))
+    assert packet is not None
+    read, _ = mqtt5.read(memoryview(packet))
+    assert isinstance(read, mqtt5.PublishPacket)
+    assert json.loads(read.payload) == {"outcome": "ignored"}
 
 
 def test_what_is_rejected_says_why_and_which() -> None:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.decode import Decoder
 from echo_ingest.decode.rules import NOT_ANIMALS
 from echo_ingest.settings import (
@@ -30,6 +29,7 @@ from echo_ingest.settings.urls import (
     postgres_address,
 )
 from echo_ingest.sinks.registry import sink_names, sinks_of
+from echo_ingest.site_decoder import decoder_of
 
 SETTINGS_PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 

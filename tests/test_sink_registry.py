@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 
 from echo_ingest import settings as settings_module
 from echo_ingest.almanac.refusals import ReasonKey
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli import app
 from echo_ingest.journal import Journal
 from echo_ingest.pipeline.deliver.__main__ import wired
@@ -25,6 +24,7 @@ from echo_ingest.settings import Settings
 from echo_ingest.settings.loader import Expected
 from echo_ingest.sinks import Cause, Delivery, Sink, Unavailable, Written, registry
 from echo_ingest.sinks.registry import SPECS, SinkSpec, sink_names, sinks_of, spec_of, title_of
+from echo_ingest.site_decoder import decoder_of
 from echo_ingest.web.console.overview.sink_table import sink_rows
 from echo_ingest.web.console.overview.summary import SinkStatus, SystemState, clauses_of
 from echo_ingest.web.console.refused.advice import advice

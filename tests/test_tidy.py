@@ -19,6 +19,7 @@ LAYERS = (
     ("record", "backoff", "metrics", "gauges", "formatting", "key_lines", "process"),
     ("settings", "decode", "columns", "payload_view", "night"),
     ("mqtt", "journal", "sinks", "broker"),
+    ("site_decoder",),
     ("admin", "almanac", "pipeline", "ipc", "export", "monitoring", "simulator"),
     ("web", "proxy"),
     ("service",),

@@ -199,7 +199,15 @@ def _check_ledger(evidence: Evidence, problems: list[str]) -> None:
     if not closes({**counts, "sinks": sinks}):
         problems.append(f"the ledger does not close: {ledger}")
     db = apsw.Connection(str(evidence.journal), flags=apsw.SQLITE_OPEN_READONLY)
-    parts = ("received", "stored", "duplicates", "dead_letters")
+    parts = (
+        "received",
+        "stored",
+        "duplicates",
+        "dead_letters",
+        "ignored",
+        "unclaimed",
+        "discarded",
+    )
     sums = db.execute(f"SELECT {', '.join(f'sum({p})' for p in parts)} FROM node_day")  # noqa: S608
     if list(sums.get) != [counts[part] for part in parts]:
         problems.append("the ledger by node and day does not add up to the whole")

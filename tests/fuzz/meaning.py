@@ -100,6 +100,7 @@ def judge_meaning(case: Case) -> tuple[str, tuple[str, ...]]:
 def _complaints(
     case: Case, decoded: AnyRecord | Rejected, identified: Identity | Rejected | Ignored
 ) -> Iterator[str]:
+    assert not isinstance(identified, Ignored)
     if isinstance(decoded, Rejected):
         if identified != decoded:
             yield f"decode rejects it, identify says {identified}"

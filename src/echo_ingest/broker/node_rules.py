@@ -2,31 +2,16 @@
 
 import asyncio
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import structlog
 
 from echo_ingest.broker.node_accounts import NodesUnusable, read_node_rules
 from echo_ingest.broker.reload import FileState, file_state
-from echo_ingest.decode import Decoder, NodeRules, Rules
-from echo_ingest.decode.rules import NOT_ANIMALS
-from echo_ingest.settings import Settings
-from echo_ingest.settings.site import parse_not_animals
+from echo_ingest.decode import NodeRules
 
 POLL_SECONDS = 1.0
 
 log = structlog.get_logger("broker")
-
-
-def decoder_of(settings: Settings) -> Decoder:
-    """Return a decoder for this site and its nodes. Raises `NodesUnusable`."""
-    rules = Rules(
-        zone=None if settings.zone is None else ZoneInfo(settings.zone),
-        first_day=settings.first_day,
-        not_animals={**NOT_ANIMALS, **parse_not_animals(settings.not_animals)},
-        nodes=read_node_rules(settings.nodes_path),
-    )
-    return Decoder(settings.payload_bytes_max, rules)
 
 
 async def follow_node_rules(

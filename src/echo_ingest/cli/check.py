@@ -45,6 +45,7 @@ from echo_ingest.service.missed import missed_note_of
 from echo_ingest.settings import Settings, parse_endpoint
 from echo_ingest.sinks import Sink, Unavailable
 from echo_ingest.sinks.registry import configured, sinks_of, title_of
+from echo_ingest.site_decoder import errors_of, forms_of
 
 NOT_RUNNING = "not running; start it with `echo-ingest up` or `echo-ingest broker`"
 MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("–", "dim")}
@@ -93,6 +94,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield _data_folder(settings)
     yield _journal(settings)
     yield from _journal_copies(settings)
+    yield _forms(settings)
     yield from (Finding("confidence", False, words) for words in suspect_confidences(settings))
     yield from _clock(settings)
     if is_own(settings):
@@ -198,6 +200,18 @@ def _journal_copies(settings: Settings) -> Iterator[Finding]:
                 f"date ({size(copy.stat().st_size)}): remove it when you are sure that you will "
                 "not go back to the version from before"
             )  # fmt: skip
+
+
+def _forms(settings: Settings) -> Finding:
+    forms = forms_of(settings)
+    wrong = list(errors_of(forms))
+    if wrong:
+        return Finding(
+            "forms", False, f"{'; '.join(wrong)}. Correct the file: a service that runs keeps the "
+            "forms that it had, and one that starts goes without this one"
+        )  # fmt: skip
+    own = f"{counted(forms.own_count, 'forms')} in {settings.forms_path}"
+    return Finding("forms", True, f"{own}, and {len(forms.forms) - forms.own_count} of ours")
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from echo_ingest.admin import dead_letters as admin
 from echo_ingest.admin import journal_of
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfNode, WithReason, open_reader, settings_of
 from echo_ingest.cli.output import (
     cells,
@@ -31,6 +30,7 @@ from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable, size
 from echo_ingest.record import DeadLetter, Duplicate, Ignored, Stored
+from echo_ingest.site_decoder import decoder_of
 
 REASONS_SHOWN_MAX = 20
 

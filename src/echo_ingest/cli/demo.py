@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from echo_ingest.almanac import almanac_path, note_sample
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.output import cells, fitted, moment, out, progress, table
 from echo_ingest.cli.records import decoded_records, summary_of
 from echo_ingest.decode import Decoder
@@ -28,6 +27,7 @@ from echo_ingest.record import kind
 from echo_ingest.service import Runtime, ServiceStopped
 from echo_ingest.settings import Settings
 from echo_ingest.simulator import Device, fleet, history, publish_for_ever
+from echo_ingest.site_decoder import decoder_of
 
 REFRESH_SECONDS = 0.5
 RATE_REFRESHES = 20

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
 from echo_ingest.cli.output import fail, out, progress, say
 from echo_ingest.columns import TABLES
@@ -26,6 +25,7 @@ from echo_ingest.journal import JournalFull
 from echo_ingest.journal.reader import JournalReader, Selection
 from echo_ingest.payload_view import size
 from echo_ingest.process.files import why_unwritable
+from echo_ingest.site_decoder import decoder_of
 
 STANDARD_OUTPUT = Path("-")
 

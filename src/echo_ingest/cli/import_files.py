@@ -20,7 +20,6 @@ from zoneinfo import ZoneInfo
 import typer
 from msgspec import structs
 
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.connection import require_publisher
 from echo_ingest.cli.options import log_from, settings_of
 from echo_ingest.cli.output import fail, progress, say, say_error
@@ -39,6 +38,7 @@ from echo_ingest.formatting import counted
 from echo_ingest.record import AnyRecord, Ignored, Message, Rejected
 from echo_ingest.settings import Settings
 from echo_ingest.settings.site import check_zone
+from echo_ingest.site_decoder import decoder_of
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 """Those of tables, by the ends of their files' names."""

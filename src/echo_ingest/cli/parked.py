@@ -13,7 +13,6 @@ from rich.text import Text
 
 from echo_ingest.admin import journal_of
 from echo_ingest.admin.dead_letters import request_replay
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfNode, WithReason, open_reader, settings_of
 from echo_ingest.cli.output import (
     cells,
@@ -32,6 +31,7 @@ from echo_ingest.journal import Entry
 from echo_ingest.journal.decoding import Unreadable, decode_entry
 from echo_ingest.journal.reader import JournalReader, Parked
 from echo_ingest.payload_view import readable, size
+from echo_ingest.site_decoder import decoder_of
 
 OfSink = Annotated[
     str | None,

@@ -16,7 +16,6 @@ import typer
 from msgspec import Struct
 from rich.text import Text
 
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.cli.options import OfKind, OfNode, Since, Until, open_reader, settings_of
 from echo_ingest.cli.output import cells, fail, moment, out, print_table, say, table
 from echo_ingest.decode import Decoder
@@ -40,6 +39,7 @@ from echo_ingest.record import (
     record_key,
 )
 from echo_ingest.sinks import clips
+from echo_ingest.site_decoder import decoder_of
 
 FOLLOW_POLL_SECONDS = 0.5
 NAME_CHARACTERS_MAX = 60

@@ -21,6 +21,7 @@ from echo_ingest.journal import Ledger
 from echo_ingest.journal.node_days import CREDIBLE_AHEAD_MS, NodeDay
 from echo_ingest.payload_view import size
 from echo_ingest.settings import Settings
+from echo_ingest.site_decoder import errors_of, forms_of
 
 
 class NodeSum(Struct, kw_only=True):
@@ -74,6 +75,8 @@ def status(
             say(ahead.render())
         for sender in suspect_confidences(settings):
             say(sender)
+        for words in errors_of(forms_of(settings)):
+            say(f"a form cannot be used: {words}")
 
 
 def suspect_confidences(settings: Settings) -> list[str]:

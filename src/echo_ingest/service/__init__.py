@@ -17,7 +17,6 @@ import structlog
 from msgspec import Struct
 
 from echo_ingest import broker
-from echo_ingest.broker.node_rules import follow_node_rules
 from echo_ingest.journal import Journal
 from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.recovery.detect import noting
@@ -41,6 +40,7 @@ from echo_ingest.settings import (
     load_or_create_secret,
     parse_endpoint,
 )
+from echo_ingest.site_decoder import follow_site
 
 __all__ = ["Runtime", "ServiceStopped", "run_broker", "run_ingest", "run_up"]
 
@@ -183,9 +183,7 @@ async def _serve(
                 aside = [
                     tasks.create_task(retain(runtime.journal, settings.retention_days)),
                     tasks.create_task(count_nodes(runtime.journal.path)),
-                    tasks.create_task(
-                        follow_node_rules(settings.nodes_path, runtime.decoder.rules.nodes)
-                    ),
+                    tasks.create_task(follow_site(settings, runtime.decoder)),
                     tasks.create_task(_check_sockets(settings.bind, processes)),
                 ]
                 sessions = [tasks.create_task(each.session.run()) for each in runtime.intakes]

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.formatting import utc
 from echo_ingest.gauges import ServiceGauges
 from echo_ingest.ipc import Answers
@@ -18,6 +17,7 @@ from echo_ingest.service.proxy_process import ProxyProcess
 from echo_ingest.service.storage_watch import StorageWatch
 from echo_ingest.settings import Endpoint, LocalEndpoint, Settings
 from echo_ingest.sinks import SinkState
+from echo_ingest.site_decoder import decoder_of
 
 
 class Runtime:

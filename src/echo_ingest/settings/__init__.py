@@ -320,6 +320,11 @@ class Settings(BaseModel):
         return self.data_dir / "journal.db"
 
     @property
+    def forms_path(self) -> Path:
+        """The folder for forms of the site; it need not exist."""
+        return self.data_dir / "forms.d"
+
+    @property
     def nodes_path(self) -> Path:
         """Return the path of the file of nodes with their own credentials."""
         return self.nodes_file or self.data_dir / "nodes.jsonl"

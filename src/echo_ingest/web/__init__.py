@@ -20,9 +20,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import echo_ingest
 from echo_ingest.almanac import almanac_path
-from echo_ingest.broker.node_rules import decoder_of
 from echo_ingest.decode import Decoder
 from echo_ingest.settings import Settings, Tokens
+from echo_ingest.site_decoder import decoder_of
 from echo_ingest.web.access import only_with
 from echo_ingest.web.api import read_api
 from echo_ingest.web.connections import (

@@ -19,10 +19,10 @@ import structlog
 
 from echo_ingest import web
 from echo_ingest.almanac import Follower, almanac_path
-from echo_ingest.broker.node_rules import decoder_of, follow_node_rules
 from echo_ingest.ipc import IngestClient, WebBootstrap
 from echo_ingest.process.child import begin
 from echo_ingest.process.log import configure_log
+from echo_ingest.site_decoder import decoder_of, follow_site
 from echo_ingest.web.console.live_updates import LiveUpdates
 from echo_ingest.web.sampling import sample_each_minute
 
@@ -53,7 +53,7 @@ async def _serve(bootstrap: WebBootstrap) -> None:
     async with asyncio.TaskGroup() as tasks, _set_in_the_end(ending):
         until_stopped = [
             tasks.create_task(client.run()),
-            tasks.create_task(follow_node_rules(settings.nodes_path, decoder.rules.nodes)),
+            tasks.create_task(follow_site(settings, decoder)),
         ]
         updating = tasks.create_task(live.run())
         if settings.console_access != "off":

@@ -5,7 +5,7 @@ reference. Reading a file is `reading.read`; everything after that is pure.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,6 +27,7 @@ __all__ = [
     "Forms",
     "Loader",
     "differ_only_in_time",
+    "form_files",
     "form_of",
 ]
 
@@ -37,11 +38,15 @@ SUFFIX = ".toml"
 FILE_NAME = f"form{SUFFIX}"
 
 
+Source = bytes | FormError
+
+
 class _FormSet(Struct, frozen=True):
     """The forms of one moment: they change together, or not at all."""
 
     forms: tuple[Form, ...]
     errors: dict[str, tuple[FormError, ...]]
+    own_count: int
     own: Matcher
     shipped: Matcher
     by_name: dict[str, Form]
@@ -74,6 +79,7 @@ class Forms:
         self._set = _FormSet(
             forms,
             dict(errors),
+            len(own),
             Matcher(own),
             Matcher(shipped),
             {form.name: form for form in forms},
@@ -94,11 +100,11 @@ class Forms:
     @classmethod
     def of_sources(
         cls,
-        own: Iterable[tuple[str, bytes]],
-        shipped: Iterable[tuple[str, bytes]] = (),
+        own: Iterable[tuple[str, Source]],
+        shipped: Iterable[tuple[str, Source]] = (),
         loader: Loader | None = None,
     ) -> "Forms":
-        """Read forms from the names and bytes of their files."""
+        """Read forms from the names and bytes of their files, as far as these can be read."""
         forms: dict[str, tuple[Form, bool]] = {}
         files: dict[str, str] = {}
         errors: dict[str, tuple[FormError, ...]] = {}
@@ -109,7 +115,7 @@ class Forms:
             if len(forms) + len(errors) >= FORMS_MAX:
                 errors[name] = (FormError(1, f"there are more than {FORMS_MAX} forms"),)
                 break
-            form = reading.read(source)
+            form = (source,) if isinstance(source, FormError) else reading.read(source)
             if not isinstance(form, Form):
                 errors[name] = form
             elif form.name not in forms:
@@ -137,6 +143,11 @@ class Forms:
     def errors(self) -> Mapping[str, tuple[FormError, ...]]:
         """The file of each form that cannot be used, with all that is wrong with it."""
         return self._set.errors
+
+    @property
+    def own_count(self) -> int:
+        """How many of them are the site's."""
+        return self._set.own_count
 
     @property
     def digests(self) -> frozenset[str]:
@@ -210,9 +221,17 @@ def form_of(source: bytes) -> Form | None:
     return form if isinstance(form, Form) else None
 
 
-def _sources(folder: Path | None) -> list[tuple[str, bytes]]:
-    if folder is None or not folder.is_dir():
-        return []
+def form_files(folder: Path) -> list[Path]:
+    """Return the files of forms in a folder, in the order in which they are tried."""
     files = {path.stem: path for path in folder.glob(f"*{SUFFIX}") if path.is_file()}
     files |= {path.parent.name: path for path in folder.glob(f"*/{FILE_NAME}")}
-    return [(str(path), path.read_bytes()) for _, path in sorted(files.items())]
+    return [path for _, path in sorted(files.items())]
+
+
+def _sources(folder: Path | None) -> Iterator[tuple[str, Source]]:
+    for path in () if folder is None else form_files(folder):
+        try:
+            with path.open("rb") as file:
+                yield str(path), file.read(reading.FORM_BYTES_MAX + 1)
+        except OSError as error:
+            yield str(path), FormError(1, f"the file cannot be read ({error.strerror})")

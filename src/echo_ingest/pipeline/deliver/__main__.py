@@ -15,7 +15,6 @@ import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import metrics
-from echo_ingest.broker.node_rules import decoder_of, follow_node_rules
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, JournalFull, JournalUnusable
 from echo_ingest.journal.recovery.detect import noting
@@ -34,6 +33,7 @@ from echo_ingest.process.shutdown import cancel, first_error, stop_signal
 from echo_ingest.settings import Settings
 from echo_ingest.sinks import Sink
 from echo_ingest.sinks.registry import sinks_of
+from echo_ingest.site_decoder import decoder_of, follow_site
 
 NICENESS = 5
 """Between the line, which comes first, and the web process, which comes last."""
@@ -78,7 +78,7 @@ async def _deliver(
                 beside = [
                     tasks.create_task(_wake(reader, deliveries, stopping)),
                     tasks.create_task(_report(writer, deliveries)),
-                    tasks.create_task(follow_node_rules(settings.nodes_path, decoder.rules.nodes)),
+                    tasks.create_task(follow_site(settings, decoder)),
                 ]
                 await stopping.wait()
                 wake(deliveries)
