@@ -156,6 +156,17 @@ def tone(seconds: float = 0.2) -> bytes:
 # ---------------------------------------------------------------------- health
 
 
+async def test_an_endpoint_with_a_problem_is_named_and_fails_nothing(site: Site) -> None:
+    site.conditions.problems["endpoints"] = {"farm": "it cannot be reached"}
+    degraded = {"status": "degraded", "endpoints": {"farm": "it cannot be reached"}}
+    for path in ("/readyz", "/healthz", "/"):
+        assert await site.get(path) == (200, degraded)
+    assert await site.get("/livez") == (200, {"status": "ok"})
+    site.conditions.problems["ready"] = {"journal": "no room"}
+    failing = degraded | {"status": "failing", "problems": {"journal": "no room"}}
+    assert await site.get("/readyz") == (503, failing)
+
+
 @pytest.mark.parametrize(
     ("path", "part"),
     [("/livez", "live"), ("/readyz", "ready"), ("/healthz", "healthy"), ("/", "healthy")],

@@ -82,7 +82,7 @@ def up(context: typer.Context) -> None:
 
 @app.command(rich_help_panel=RUN)
 def run(context: typer.Context) -> None:
-    """Run all but the broker; use the one at [b]IOT_ENDPOINT[/]."""
+    """Run all but the broker; use that at [b]IOT_ENDPOINT[/], or those of [b]IOT_ENDPOINTS[/]."""
     _serve("run", context)
 
 
