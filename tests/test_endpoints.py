@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from echo_ingest.settings.endpoint import Scheme
 from tests.harness import Device, Harness, eventually, free_port
 from tests.plain_broker import PlainBroker
 
@@ -22,17 +23,20 @@ class Site:
         self._table.write_text("")
         self.harness = Harness(folder / "data", mosquitto=mosquitto, IOT_ENDPOINTS=str(self._table))
 
-    def add(self, name: str, *lines: str, topics: str = "iotingestion/#") -> PlainBroker:
+    def add(self, name: str, *lines: str, scheme: Scheme = "mqtt") -> PlainBroker:
         """Start a broker, and name it in the table with `lines`."""
         folder = self._folder / name
         folder.mkdir()
         broker = self.brokers[name] = PlainBroker(self._mosquitto, folder, "persistence false")
         broker.start()
-        self.name(name, f"127.0.0.1:{broker.ports['mqtt']}", *lines, topics=topics)
+        if scheme in ("mqtts", "wss"):
+            lines = (*lines, f'tls_ca_file = "{name}/ca.pem"')
+        self.name(name, f"{scheme}://127.0.0.1:{broker.ports[scheme]}", *lines)
         return broker
 
-    def name(self, name: str, url: str, *lines: str, topics: str = "iotingestion/#") -> None:
-        keys = [f'name = "{name}"', f'url = "{url}"', f'topics = ["{topics}"]', *lines]
+    def name(self, name: str, url: str, *lines: str) -> None:
+        """Name a broker in the table."""
+        keys = [f'name = "{name}"', f'url = "{url}"', 'topics = ["iotingestion"]', *lines]
         with self._table.open("a") as table:
             table.write("\n".join(["[[endpoint]]", *keys, "", ""]))
 
@@ -86,7 +90,7 @@ def site(mosquitto: Path, tmp_path: Path) -> Iterator[Site]:
 def test_messages_arrive_from_brokers_of_each_kind_beside_our_own(site: Site) -> None:
     site.add("farm")
     old = site.add("old", 'version = "3.1.1"')
-    site.add("city", 'version = "3.1.1"', "qos = 0")
+    site.add("city", 'version = "3.1.1"', "qos = 0", scheme="wss")
     site.harness.up()
     eventually(lambda: site.health() == (200, {"status": "ok"}))
     for name in site.brokers:
