@@ -175,6 +175,15 @@ def test_a_frame_through_two_gateways_is_one_and_another_frame_is_none(journal: 
     assert append(journal, edited, through_b).outcomes != [Duplicate(1)], "it reads more now"
 
 
+def test_a_frame_is_one_where_the_gateways_are_the_nodes(journal: Journal) -> None:
+    by = decoder(journal, FRAME.replace('node = "device"\n', ""))
+    frame = b'{"device": "buoy-3", "count": 1, "species": "Crinia signifera", "rssi": -91}'
+    through_a = structs.replace(heard(frame, "gateways/a/up"), node="a")
+    through_b = structs.replace(heard(frame.replace(b"91", b"104"), "gateways/b/up"), node="b")
+    assert append(journal, by, through_a, through_b).outcomes == [Stored(1), Duplicate(1)]
+    assert append(journal, by, through_b).outcomes == [Duplicate(1)]
+
+
 def test_a_time_that_each_attempt_gives_anew_makes_no_other_message(journal: Journal) -> None:
     by = decoder(journal, POND)
     later = heard(FROG.replace(b"1795000000", b"1795000060"))

@@ -24,7 +24,8 @@ from echo_ingest.pipeline.retention import (
     length,
     retain,
 )
-from echo_ingest.record import Identity, Message
+from echo_ingest.reasons import ReasonCode
+from echo_ingest.record import Identity, Message, Rejected
 from tests import clock
 from tests.clock import now_seconds
 from tests.harness import eventually
@@ -32,6 +33,7 @@ from tests.harness import eventually
 HOUR_MS = 3_600_000
 START_MS = 1_789_300_800_000 + 7 * HOUR_MS
 """2026-09-13 19:00 UTC."""
+REJECTED = Rejected(ReasonCode.EMPTY_MESSAGE, "the message is empty")
 WINTER, BATTERY_EMPTY = -60, 3_420
 """Leaps by days: of a board that starts with the time of its last stop, and to 2036."""
 
@@ -58,6 +60,8 @@ class Station:
         self.days = days
         self.received: dict[int, int] = {}
         """Offset → when the record was truly received."""
+        self.letters: dict[int, int] = {}
+        """Id of a dead letter → when it was truly received."""
         self._path = path
         self._newest = 0
         self.start()
@@ -87,8 +91,8 @@ class Station:
     def store(self) -> None:
         self._newest += 1
         message = Message("t", b"%d" % self._newest, self.host.now_ms(), "n")
-        self.journal.append([(message, Identity("telemetry", self._newest))])
-        self.received[self._newest] = self.host.true_ms
+        self.journal.append([(message, Identity("telemetry", self._newest)), (message, REJECTED)])
+        self.received[self._newest] = self.letters[self._newest] = self.host.true_ms
 
     def remove(self) -> None:
         """Let retention do what it does, and check that nothing goes that is not old."""
@@ -98,6 +102,11 @@ class Station:
         for offset in self.received.keys() - left:
             age_ms = self.host.true_ms - self.received.pop(offset)
             assert age_ms >= self.days * DAY_MS, f"{offset} was {age_ms / DAY_MS:.2f} days old"
+        while self._retention.discard_round():
+            pass
+        for number in self.letters.keys() - set(letters(self._path)):
+            age_ms = self.host.true_ms - self.letters.pop(number)
+            assert age_ms >= self.days * DAY_MS, f"letter {number}: {age_ms / DAY_MS:.2f} days"
 
     def oldest_days(self) -> float:
         """Return the true age of the oldest record that is not young by its time of receipt."""
@@ -139,6 +148,11 @@ def store(journal: Journal, *ages_days: float) -> None:
 def offsets(path: Path) -> list[int]:
     with contextlib.closing(connect(path)) as db:
         return [offset for (offset,) in db.execute("SELECT offset FROM record ORDER BY offset")]
+
+
+def letters(path: Path) -> list[int]:
+    with contextlib.closing(connect(path)) as db:
+        return [number for (number,) in db.execute("SELECT id FROM dead_letter ORDER BY id")]
 
 
 @pytest.fixture
@@ -385,3 +399,33 @@ def test_records_that_were_received_by_a_wrong_clock_go_in_their_turn(path: Path
     station.leap(0)
     station.work(24 * 14)
     assert station.oldest_days() <= 9
+
+
+def test_dead_letters_go_with_the_records_of_their_days(path: Path) -> None:
+    station = Station(path, days=3)
+    station.work(hours=10 * 24)
+    assert station.letters.keys() == station.received.keys(), "each came with a record"
+    assert 3 * 6 <= len(station.letters) <= 5 * 6 + 1
+    ledger = station.journal.ledger()
+    assert ledger.dead_letters == len(station.letters)
+    assert ledger.discarded == 60 - len(station.letters)
+    station.journal.close()
+
+
+def test_no_leap_of_the_clock_makes_dead_letters_go_before_their_time(path: Path) -> None:
+    station = Station(path, days=3)
+    station.work(hours=24)
+    for wrong_days in (BATTERY_EMPTY, 0, WINTER, 0):
+        station.leap(wrong_days)  # `remove` checks what has gone
+        station.work(hours=24)
+    assert len(station.letters) == 30 > 0
+    station.work(hours=12 * 24)
+    assert max(station.host.true_ms - at_ms for at_ms in station.letters.values()) < 6 * DAY_MS
+    station.journal.close()
+
+
+def test_without_retention_no_dead_letter_goes(path: Path) -> None:
+    station = Station(path, days=0)
+    station.work(hours=24 * 5)
+    assert len(station.letters) == 30
+    station.journal.close()

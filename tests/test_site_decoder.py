@@ -76,9 +76,10 @@ async def test_forms_follow_their_folder_and_survive_one_that_cannot_be_used(
 
     async def until(digest: str | None) -> None:
         async with asyncio.timeout(10):
-            while (found := forms.named("pond")) is not digest and (
-                found is None or found.digest != digest
-            ):
+            while True:
+                found = forms.named("pond")
+                if (None if found is None else found.digest) == digest:
+                    return
                 await asyncio.sleep(0.005)
 
     async def logged(logs: list[Any], words: str) -> None:

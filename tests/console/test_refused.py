@@ -257,6 +257,35 @@ async def test_a_replay_can_be_stopped_and_leaves_the_rest_as_it_is(
     await until(lambda: browser.journal.ledger().dead_letters == 0)
 
 
+async def test_dead_letters_are_discarded_one_by_one_and_as_a_group(browser: Browser) -> None:
+    reject(browser, 3)
+    reject(browser, 1, CUT_OFF)
+    await browser.log_in()
+    assert await browser.get("/console/refused/letters/2") == 200
+    assert "Discard this message" in browser.text
+    assert await browser.act("discard", number="2") == 303
+    assert "1 message was discarded." in browser.text
+    browser.catch_up()
+    assert await browser.act("discard", number="2") == 404
+    assert await browser.act("discard", **GROUP) == 303
+    assert "2 messages were discarded." in browser.text
+    browser.catch_up()
+    text = await shown(browser)
+    assert "The JSON ends in the middle." in text and "confidence" not in text
+    ledger = browser.journal.ledger()
+    assert (ledger.dead_letters, ledger.discarded) == (1, 3)
+    text = await shown(browser, "/console")
+    assert "discarded" in text
+
+
+async def test_what_a_sink_refused_is_not_discarded(browser: Browser) -> None:
+    (offset,) = park(browser, 1, OF_THE_API)
+    await browser.log_in()
+    assert "Discard" not in await shown(browser, f"/console/refused/parked/{SINK}/{offset}")
+    assert await browser.act("discard", sink=SINK, number=str(offset)) == 404
+    assert browser.journal.ledger().sinks[SINK].parked == 1
+
+
 async def test_one_dead_letter_is_replayed(browser: Browser) -> None:
     reject(browser, 2)
     await browser.log_in()
@@ -349,6 +378,7 @@ async def test_nobody_acts_without_the_operators_token(browser: Browser, token: 
     for action, fields in [
         ("replay", GROUP),
         ("stop-replay", {}),
+        ("discard", GROUP),
         *((each, {"sink": SINK}) for each in ("pause", "resume")),
         *((each, {"node": "ridge-07"}) for each in ("add-node", "disable-node", "enable-node")),
     ]:

@@ -1,9 +1,10 @@
-"""Retrying messages that were rejected, and records that a sink refused.
+"""Retrying messages that were rejected, and records that a sink refused; discarding the former.
 
 Dead letters are decoded again with this version, and those that are valid now are stored. Parked
 records are only marked: the running service then offers them to their sink again.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -19,6 +20,7 @@ from echo_ingest.record import DeadLetter, Identity, Ignored, Outcome, Rejected
 DAMAGED = Rejected(decoding.DAMAGED.code, decoding.DAMAGED.detail)
 REQUEST_OFFSETS = 1_000
 """How many parked records are marked in one transaction."""
+DISCARDED_AT_ONCE = 1_000
 
 
 class Gone(Struct, frozen=True):
@@ -65,6 +67,13 @@ def replay(
             yield journal.replay_dead_letter(dead_letter.id, dead_letter.message, decoded)
         except KeyError:
             yield Gone()
+
+
+def discard(journal: Journal, numbers: Iterable[int]) -> Iterator[int]:
+    """Remove dead letters for good, in short transactions; yield for each how many there were."""
+    ids = iter(numbers)
+    while batch := list(islice(ids, DISCARDED_AT_ONCE)):
+        yield journal.discard_dead_letters(batch, time.time_ns() // 1_000_000)
 
 
 def request_replay(journal: Journal, chosen: Iterable[Parked]) -> Iterator[int]:

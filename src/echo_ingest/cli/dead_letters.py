@@ -1,9 +1,10 @@
-"""`dead-letters`: list, show, retry and export the messages that were rejected."""
+"""`dead-letters`: list, show, retry, discard and export the messages that were rejected."""
 
 import base64
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from echo_ingest.admin import dead_letters as admin
 from echo_ingest.admin import journal_of
-from echo_ingest.cli.options import OfNode, WithReason, open_reader, settings_of
+from echo_ingest.cli.options import OfNode, WithReason, given_time, open_reader, settings_of
 from echo_ingest.cli.output import (
     cells,
     fail,
@@ -25,7 +26,7 @@ from echo_ingest.cli.output import (
     table,
     write_lines,
 )
-from echo_ingest.formatting import counted
+from echo_ingest.formatting import counted, milliseconds
 from echo_ingest.journal.entries import DeadLetterEntry
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable, size
@@ -34,7 +35,7 @@ from echo_ingest.site_decoder import decoder_of
 
 REASONS_SHOWN_MAX = 20
 
-app = typer.Typer(help="List, show, retry and export messages that were rejected.")
+app = typer.Typer(help="List, show, retry, discard and export messages that were rejected.")
 
 
 @app.command("list")
@@ -148,6 +149,44 @@ def replay(
         print_table(shown)
         if len(reasons) > REASONS_SHOWN_MAX:
             say(f"and {counted(len(reasons) - REASONS_SHOWN_MAX, 'more reasons')}")
+
+
+@app.command()
+def discard(
+    context: typer.Context,
+    numbers: Annotated[
+        list[int] | None, typer.Argument(metavar="ID", help="The ids of dead letters.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Discard all of them.")] = False,
+    node: OfNode = None,
+    reason: WithReason = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=given_time,
+            metavar="TIME",
+            help="Only those received before this time; [b]30d[/] is thirty days before now.",
+        ),
+    ] = None,
+) -> None:
+    """Remove dead letters for good: they are counted, by reason, and not kept.
+
+    `dead-letters export` saves them first. The service may be running.
+    """
+    settings = settings_of(context)
+    reader = open_reader(settings)
+    by_choice = bool(every or node or reason or before)
+    if bool(numbers) == by_choice:
+        fail("choose dead letters: give ids, or else --all, --node, --reason TEXT or --before", 2)
+    if numbers:
+        ids = list(dict.fromkeys(numbers))
+        for number in ids:
+            _dead_letter(reader, number)  # all of them, before the first is discarded
+    else:
+        ids = reader.dead_letter_ids(node, reason, *([milliseconds(before)] if before else []))
+    with closing(journal_of(settings)) as journal:
+        discarded = sum(admin.discard(journal, progressed(ids, len(ids), "discarding")))
+    say(f"{counted(discarded, 'dead letters')} discarded")
 
 
 @app.command()

@@ -58,7 +58,7 @@ from typing import Any
 import apsw
 from msgspec import Struct, structs
 
-from echo_ingest.journal import cursors, pinned_forms, receipt_days
+from echo_ingest.journal import cursors, discarding, pinned_forms, receipt_days
 from echo_ingest.journal.attempts import Attempt, note_attempt, read_attempt
 from echo_ingest.journal.capacity import Capacity
 from echo_ingest.journal.cursors import Refused
@@ -77,7 +77,13 @@ from echo_ingest.journal.journal_file import (
     needing_room,
     writing,
 )
-from echo_ingest.journal.ledger import Ledger, SinkLedger, read_ledger, require_all
+from echo_ingest.journal.ledger import (
+    Ledger,
+    SinkLedger,
+    read_ledger,
+    read_unacknowledged,
+    require_all,
+)
 from echo_ingest.journal.locations import place_of
 from echo_ingest.journal.migration import migrate
 from echo_ingest.journal.node_days import REPLAY_NODE_DAY, UPSERT_NODE_DAY, replayed, tally
@@ -162,7 +168,7 @@ class Journal:
             self._one("SELECT acknowledged_offset FROM ledger"),
             self._one("SELECT acknowledged_dead_letter FROM ledger"),
         )
-        unknown = self._read_unacknowledged()
+        unknown = read_unacknowledged(self._db, *self._acknowledged)
         # Of what was stored before the start nobody knows which broker it came from.
         self._unacknowledged = defaultdict[str, Counter[bytes]](unknown.copy)
         self._has_keys_with_time = self._holds_keys_with_time()
@@ -306,15 +312,6 @@ class Journal:
         sql = "SELECT keys_with_time >= (SELECT coalesce(min(offset), 0) FROM record) FROM ledger"
         return bool(self._db.execute(f"{sql} WHERE keys_with_time > 0").get)
 
-    def _read_unacknowledged(self) -> Counter[bytes]:
-        offset, dead_letter = self._acknowledged
-        rows = self._db.execute(
-            "SELECT digest FROM record WHERE offset > ? AND digest IS NOT NULL"
-            " UNION ALL SELECT digest FROM dead_letter WHERE id > ?",
-            (offset, dead_letter),
-        )
-        return Counter(digest for (digest,) in rows)
-
     # ------------------------------------------------------------------ second half: out
 
     def add_sink(self, name: str) -> None:
@@ -418,25 +415,23 @@ class Journal:
         """
         passed = receipt_days.passed_since(self._db, days) if days else LATEST
         with self._writing():
-            offsets = self._db.execute(
-                "SELECT offset FROM ("
-                # The oldest offsets suffice: times of receipt grow with them, unless a clock is set
-                # back.
-                " SELECT offset, received_at_ms FROM record WHERE offset <= min(?1,"
-                "  coalesce((SELECT min(cursor) FROM sink), 9223372036854775807),"
-                "  (SELECT max(offset) FROM record) - 1)"
-                " AND offset NOT IN (SELECT offset FROM parked) ORDER BY offset LIMIT ?2"
-                ") WHERE received_at_ms < ?3 OR (?4 AND received_at_ms > ?5)",
-                (passed, records_max, received_before_ms, days > 0, now_ms),
-            ).fetchall()
-            self._db.executemany("DELETE FROM record WHERE offset = ?", offsets)
-            if offsets:
-                self._db.execute(
-                    "UPDATE ledger SET trimmed_offset = max(trimmed_offset, ?)", offsets[-1]
-                )
-        if offsets and self._has_keys_with_time:
+            trimmed = cursors.trim(
+                self._db, passed, records_max, received_before_ms, now_ms if days else LATEST
+            )
+        if trimmed and self._has_keys_with_time:
             self._has_keys_with_time = self._holds_keys_with_time()
-        return len(offsets)
+        return trimmed
+
+    def discard_old_dead_letters(
+        self, received_before_ms: int, letters_max: int = 10_000, *, days: int, now_ms: int
+    ) -> int:
+        """Remove old dead letters, and return how many; it is repeated until that is 0.
+
+        As for `trim`, the clock and the days that were seen to pass must both say so.
+        """
+        with self._writing():
+            numbers = discarding.old(self._db, received_before_ms, letters_max, days, now_ms)
+            return discarding.discard(self._db, numbers, now_ms)
 
     # ------------------------------------------------------------------ what a person decides
 
@@ -500,6 +495,11 @@ class Journal:
                 self._db.executemany(UPSERT_IGNORED_DAY, ignored_days([arrival]))
                 self._db.executemany(REPLAY_NODE_DAY, replayed(message, decoded, outcome))
         return outcome
+
+    def discard_dead_letters(self, numbers: Sequence[int], now_ms: int) -> int:
+        """Remove dead letters for good, and return how many of these ids there were."""
+        with self._writing():
+            return discarding.discard(self._db, numbers, now_ms)
 
     def sessions(self) -> list[str]:
         """Return the names under which broker sessions are remembered."""

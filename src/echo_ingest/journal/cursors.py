@@ -6,6 +6,7 @@ replayed. Each call is part of a transaction of its caller.
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import apsw
 from msgspec import Struct
@@ -141,6 +142,26 @@ def forget(db: apsw.Connection, sink: str) -> None:
     for table in ("parked", "place", "attempt"):
         db.execute(f"DELETE FROM {table} WHERE sink = ?", (sink,))  # noqa: S608
     db.execute("DELETE FROM sink WHERE name = ?", (sink,))
+
+
+def trim(
+    db: apsw.Connection, passed: int, records_max: int, received_before_ms: int, now_ms: int
+) -> int:
+    """Remove old records up to the offset `passed` that every sink has settled; return how many."""
+    offsets: list[Any] = db.execute(
+        "SELECT offset FROM ("
+        # The oldest offsets suffice: times of receipt grow with them, unless a clock is set back.
+        " SELECT offset, received_at_ms FROM record WHERE offset <= min(?1,"
+        "  coalesce((SELECT min(cursor) FROM sink), 9223372036854775807),"
+        "  (SELECT max(offset) FROM record) - 1)"
+        " AND offset NOT IN (SELECT offset FROM parked) ORDER BY offset LIMIT ?2"
+        ") WHERE received_at_ms < ?3 OR received_at_ms > ?4",
+        (passed, records_max, received_before_ms, now_ms),
+    ).fetchall()
+    db.executemany("DELETE FROM record WHERE offset = ?", offsets)
+    if offsets:
+        db.execute("UPDATE ledger SET trimmed_offset = max(trimmed_offset, ?)", offsets[-1])
+    return len(offsets)
 
 
 def _now_ms() -> int:

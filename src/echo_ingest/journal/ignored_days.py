@@ -7,11 +7,11 @@ from datetime import date, timedelta
 import apsw
 from msgspec import Struct
 
+from echo_ingest.journal.node_days import EPOCH
 from echo_ingest.journal.plan import Arrival
 from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.record import Ignored
 
-EPOCH = date(1970, 1, 1)
 UPSERT_IGNORED_DAY = """
     INSERT INTO ignored_day VALUES (?, ?, ?)
     ON CONFLICT DO UPDATE SET messages = messages + excluded.messages"""

@@ -1,5 +1,6 @@
 """The message ledger: what was received, and where every message is now."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -94,6 +95,16 @@ def _ledger(db: apsw.Connection) -> Ledger:
         " FROM ledger"
     ).get
     return Ledger(received, stored, duplicates, dead_letters, lost, sinks, *others)
+
+
+def read_unacknowledged(db: apsw.Connection, offset: int, dead_letter: int) -> Counter[bytes]:
+    """Return the digests of what was stored after these two, where no key tells a repeat."""
+    rows = db.execute(
+        "SELECT digest FROM record WHERE offset > ? AND digest IS NOT NULL"
+        " UNION ALL SELECT digest FROM dead_letter WHERE id > ?",
+        (offset, dead_letter),
+    )
+    return Counter(digest for (digest,) in rows)
 
 
 def require_all(db: apsw.Connection, cursor: int, offsets: Sequence[int]) -> None:

@@ -94,6 +94,12 @@ def replayed(message: Message, decoded: object, outcome: Outcome) -> list[Row]:
     ]
 
 
+def discarded_on(node: str | None, received_at_ms: int) -> Row:
+    """Return what changes in `node_day` when a dead letter is discarded."""
+    heard = (received_at_ms, received_at_ms)
+    return (node or "", received_at_ms // DAY_MS, 0, 0, 0, -1, 0, *heard, 0, 0, 1)
+
+
 class NodeContact(Struct, frozen=True):
     """When a node was last heard, and how often today."""
 

@@ -146,7 +146,10 @@ def _is_same(
 
 
 def _by_form(form: Form, message: Message, identity: Identity) -> DecodedByForm | None:
-    """Return what a form makes of one of two messages with the same identity."""
+    """Return what a form makes of one of two messages with the same identity.
+
+    Where the form does not name the node, it may be the gateway: another one for each of the two.
+    """
     alike = structs.replace(message, node=node_of(message, identity))
     decoded = Forms.decoded_as(form, alike, Rules(), hashed=True)
     return decoded if isinstance(decoded, DecodedByForm) else None

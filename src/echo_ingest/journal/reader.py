@@ -17,6 +17,7 @@ from echo_ingest.decode import Decoder
 from echo_ingest.formatting import utc
 from echo_ingest.journal import JournalUnusable, connect
 from echo_ingest.journal.decoding import has_selected
+from echo_ingest.journal.discarding import DiscardedDay, read_discarded_days
 from echo_ingest.journal.entries import (
     DEAD_LETTER_COLUMNS,
     ENTRY_COLUMNS,
@@ -156,6 +157,11 @@ class JournalReader:
         """Return how many messages each form has ignored by day, the newest days first."""
         with noting(self._path):
             return read_ignored_days(self._db, since, limit)
+
+    def discarded_days(self, since: date | None = None, limit: int = LATEST) -> list[DiscardedDay]:
+        """Return how many dead letters were discarded by day and reason, the newest days first."""
+        with noting(self._path):
+            return read_discarded_days(self._db, since, limit)
 
     def nodes_heard(self, now_ms: int) -> dict[str, int]:
         """Return how many nodes were heard within the last `hour`, `day` and `week`."""
@@ -313,6 +319,23 @@ class JournalReader:
             return place_of(self._db, sink, offset)
 
     # ------------------------------------------------------------------ dead letters
+
+    def dead_letter_ids(
+        self,
+        node: str | None = None,
+        reason: str | None = None,
+        received_before_ms: int = LATEST,
+    ) -> list[int]:
+        """Return the ids of all dead letters that were received before a time, in their order.
+
+        `node` and `reason` select as in `dead_letters`.
+        """
+        rows = self._rows(
+            f"SELECT id FROM dead_letter WHERE {MATCHES}"  # noqa: S608
+            " AND received_at_ms < ? ORDER BY id",
+            (*_matching(node, reason), received_before_ms),
+        )
+        return [number for (number,) in rows]
 
     def dead_letters(
         self,

@@ -35,7 +35,7 @@ FILL = """
     ) AS before FROM known LEFT JOIN first USING (day) ORDER BY before, day
 """
 PASSED = f"""
-    SELECT offset FROM (
+    SELECT id, offset FROM (
         SELECT id, offset, leapt, day - lag(day) OVER by_id AS after_before,
         lead(day) OVER by_id - day AS before_after FROM receipt_day WINDOW by_id AS (ORDER BY id)
     ) WHERE leapt = 0 AND after_before BETWEEN 1 AND {GAP_DAYS_MAX}
@@ -87,5 +87,11 @@ def note_leap(db: apsw.Connection, since: int) -> None:
 
 def passed_since(db: apsw.Connection, days: int) -> int:
     """Return the newest offset since which so many whole days have passed; 0 if there is none."""
-    offset: int | None = db.execute(PASSED, (days - 1,)).get
-    return offset or 0
+    row = db.execute(PASSED, (days - 1,)).fetchone()
+    return 0 if row is None else int(row[1])
+
+
+def passed_row(db: apsw.Connection, days: int) -> int | None:
+    """Return since which row so many whole days have passed; None if there is none."""
+    row = db.execute(PASSED, (days - 1,)).fetchone()
+    return None if row is None else int(row[0])

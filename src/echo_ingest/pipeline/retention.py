@@ -1,4 +1,4 @@
-"""Retention: remove records that are too old, once every sink has settled them.
+"""Retention: remove records that are too old, once every sink has settled them, and dead letters.
 
 The clock of a machine may leap, so a record is removed only if both agree: the clock, by the time
 of receipt, and the order in which the journal has seen days pass (`journal/receipt_days.py`).
@@ -69,6 +69,18 @@ class Retention:
             return 0
         return self._journal.trim(cutoff_ms(now_ms, self._days), days=self._days, now_ms=now_ms)
 
+    def discard_round(self) -> int:
+        """Discard dead letters that are as old as the records that `round` removes.
+
+        Return how many; it raises `JournalFull` too.
+        """
+        if not self._days:
+            return 0
+        now_ms = self._clock.now_ms()
+        return self._journal.discard_old_dead_letters(
+            cutoff_ms(now_ms, self._days), days=self._days, now_ms=now_ms
+        )
+
     def _compare_with_newest(self) -> None:
         """Say so if the clock can hardly be right at the start, by the newest record."""
         newest_ms = self._journal.newest_received_at_ms()
@@ -94,18 +106,19 @@ class Retention:
 
 
 async def retain(journal: Journal, days: int) -> None:
-    """Remove old records until cancelled, a little at a time; none if `days` is 0.
+    """Remove old records and dead letters until cancelled, a little at a time; none with 0 days.
 
     The days that pass are noted in any case, so that a retention that is set later knows them.
     """
     retention = Retention(journal, days, HostClock())
     while True:
-        trimmed = 0
+        trimmed = discarded = 0
         with contextlib.suppress(JournalFull):
             trimmed = retention.round()
-        if trimmed:
-            log.info("trimmed", records=trimmed)
-        await asyncio.sleep(PAUSE_SECONDS if trimmed else POLL_SECONDS)
+            discarded = retention.discard_round()
+        if trimmed or discarded:
+            log.info("trimmed", records=trimmed, dead_letters=discarded)
+        await asyncio.sleep(PAUSE_SECONDS if trimmed or discarded else POLL_SECONDS)
 
 
 def cutoff_ms(now_ms: int, days: int) -> int:

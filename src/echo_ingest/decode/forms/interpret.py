@@ -59,7 +59,6 @@ def differ_only_in_time(one: DecodedByForm, other: DecodedByForm) -> bool:
     """Return whether two messages under the same id say the same, but for the times they give.
 
     What no field reads does not count: each gateway adds its own to a frame that it has heard.
-    Where an id is unique in its form, neither does the node: it may be that of the gateway.
     """
     return _without_times(one) == _without_times(other)
 
@@ -72,7 +71,6 @@ def _without_times(decoded: DecodedByForm) -> list[AnyRecord]:
             time_source="device",
             time_problem=None,
             device_time=None,
-            node=None if decoded.form.is_unique_in_form else record.node,
             **({"ends_at": None} if isinstance(record, Detection) else {}),
         )
         for record in decoded.records

@@ -6,6 +6,7 @@ Actions do what the command line does, by the same functions, in their own threa
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 import segno
@@ -16,7 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 from msgspec import Struct, json
 
-from echo_ingest.admin import ActionError, nodes, sinks
+from echo_ingest.admin import ActionError, dead_letters, journal_of, nodes, sinks
 from echo_ingest.broker import BrokerError
 from echo_ingest.broker.node_accounts import new_password
 from echo_ingest.journal import JournalFull
@@ -83,6 +84,21 @@ def routes(sources: ConsoleContext, replays: ReplayJobs) -> list[HTTPRouteHandle
         replays.stop()
         log.info("operator acts", action="stop replay")
         return Redirect(f"{REFUSED}#replay", status_code=303)
+
+    @post("/actions/discard", status_code=303)
+    async def discard(request: AnyRequest) -> Redirect:
+        """Remove one dead letter, or all of a group, for good."""
+        form = await acting_form(request)
+        reason, numbers = await replay_form.chosen(sources, form, None)
+
+        def remove() -> int:
+            with closing(journal_of(settings)) as journal:
+                return sum(dead_letters.discard(journal, numbers))
+
+        discarded = await decide(remove)
+        log.info("operator acts", action="discard", reason=reason, discarded=discarded)
+        what = f"{counted(discarded, 'messages')} {'was' if discarded == 1 else 'were'} discarded."
+        return back(request, {}, what, REFUSED)
 
     @post("/actions/pause", status_code=303)
     async def pause(request: AnyRequest) -> Redirect:
@@ -169,7 +185,7 @@ def routes(sources: ConsoleContext, replays: ReplayJobs) -> list[HTTPRouteHandle
                 return
             await asyncio.sleep(FOLLOWED_SECONDS)
 
-    return [replay, stop_replay, pause, resume, add_node, disable_node, enable_node]
+    return [replay, stop_replay, discard, pause, resume, add_node, disable_node, enable_node]
 
 
 def _require_nodes(sources: ConsoleContext) -> None:

@@ -63,7 +63,21 @@ def find_group(
 
 async def replay_of(sources: ConsoleContext, form: dict[str, str]) -> tuple[ReplayJob, Steps]:
     """Make the replay of one message, by its `number`, or of a group, by its parameters."""
-    sink, node = form.get("sink") or None, form.get("node") or None
+    sink = form.get("sink") or None
+    reason, numbers = await chosen(sources, form, sink)
+    replay = ReplayJob(reason, sink, len(numbers), time.time_ns() // 1_000_000)
+    if sink is None:
+        steps = replay_dead_letters(sources.settings, sources.journal.decoder, numbers)
+    else:
+        steps = replay_parked(sources.settings, sink, numbers)
+    return replay, steps
+
+
+async def chosen(
+    sources: ConsoleContext, form: dict[str, str], sink: str | None
+) -> tuple[str, list[int]]:
+    """Return the refused messages that a form means, in order of arrival, and why they were."""
+    node = form.get("node") or None
     if (number := form.get("number")) is not None:
         if not is_number(number):
             raise ClientException("number must be a whole number from 1")
@@ -73,13 +87,8 @@ async def replay_of(sources: ConsoleContext, form: dict[str, str]) -> tuple[Repl
         reason, numbers = await sources.almanac.ask(
             lambda almanac: _members(almanac, find_group(almanac, sink, key_of(form), node), node)
         )
-    replay = ReplayJob(reason, sink, len(numbers), time.time_ns() // 1_000_000)
-    numbers.reverse()  # in order of arrival
-    if sink is None:
-        steps = replay_dead_letters(sources.settings, sources.journal.decoder, numbers)
-    else:
-        steps = replay_parked(sources.settings, sink, numbers)
-    return replay, steps
+    numbers.reverse()
+    return reason, numbers
 
 
 def is_number(text: str) -> bool:
