@@ -92,6 +92,7 @@ class Harness:
         self.before_commands: list[str] = []
         """What stands before each command that is started, such as a memory limit's `enter`."""
         self._running: list[subprocess.Popen[str]] = []
+        self._commands: list[subprocess.Popen[bytes]] = []
 
     def start(self, command: str, log: Path | None = None) -> subprocess.Popen[str]:
         """Start `echo-ingest COMMAND`; its output goes to `log`."""
@@ -134,6 +135,17 @@ class Harness:
             timeout=60,
             check=False,
         )
+
+    def start_cli(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command and wait for nothing; what it says goes nowhere."""
+        program = subprocess.Popen(
+            [sys.executable, "-m", "echo_ingest.cli", *arguments],
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._commands.append(program)
+        return program
 
     def environment(self) -> dict[str, str]:
         """Return the environment of this process, with our IOT_ settings in place of its own."""
@@ -221,6 +233,9 @@ class Harness:
 
     def close(self) -> None:
         """End whatever still runs, newest first."""
+        for command in self._commands:
+            command.kill()
+            command.wait()
         for program in reversed(list(self._running)):
             program.send_signal(signal.SIGCONT)
             program.terminate()
@@ -444,6 +459,13 @@ class Device:
                     topics.append(packet.topic)
         except TimeoutError:
             return topics
+
+    def next_message(self) -> tuple[str, bytes]:
+        """Wait for a message; return its topic and payload."""
+        while True:
+            packet = self._read()
+            if isinstance(packet, mqtt5.PublishPacket):
+                return packet.topic, packet.payload
 
     def receipts(self, count: int) -> dict[int, dict[str, str]]:
         """Wait for receipts; return them by the place of their message among those published."""

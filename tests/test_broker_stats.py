@@ -205,7 +205,7 @@ def test_each_gauge_is_what_is_there(tmp_path: Path) -> None:
         assert page["echo_ingest_broker_connected"] == 0
         assert page["echo_ingest_echo_age_seconds"] == math.inf
         assert page["echo_ingest_journal_blocked"] == 0
-        runtime.ingest.blocked = "no room"
+        runtime.intakes[0].ingest.blocked = "no room"
         assert series(runtime.metrics())["echo_ingest_journal_blocked"] == 1
 
 

@@ -194,7 +194,7 @@ async def test_what_cannot_be_stored_is_not_acknowledged_and_memory_for_it_is_bo
         async with scripted(play) as session, ingesting(session, journal) as ingest:
             await poll(lambda: _answer(ingest.blocked is not None))
             # What was taken and cannot be stored counts as well: it stops before all is here.
-            await poll(lambda: _answer(session._inbox.is_full))
+            await poll(lambda: _answer(session._inbox.held.is_full))
             assert acknowledgements == b""
         assert journal.ledger().received == 0
 

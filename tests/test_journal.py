@@ -132,6 +132,18 @@ def test_a_redelivery_answers_once_for_what_was_not_acknowledged(
 
 
 @pytest.mark.parametrize("arrival", [heartbeat, rubbish])
+def test_a_redelivery_answers_for_what_came_from_the_same_endpoint(
+    journal: Journal, arrival: Arrive
+) -> None:
+    journal.append([arrival()], "farm")
+    assert journal.append([arrival(redelivered=True)], "city").duplicates == 0
+    journal.acknowledged("city")
+    assert journal.append([arrival(redelivered=True)], "farm").duplicates == 1
+    assert journal.append([arrival(redelivered=True)], "farm").duplicates == 0
+    assert closes(journal)
+
+
+@pytest.mark.parametrize("arrival", [heartbeat, rubbish])
 def test_a_redelivery_is_recognised_after_a_crash(path: Path, arrival: Arrive) -> None:
     before = Journal(path)
     before.append([arrival()])

@@ -120,10 +120,10 @@ def test_the_inbox_counts_all_that_a_message_brings(message: Message, count: int
     for number in range(1, count + 1):
         inbox.put(message, number)
         inbox.wake()
-    assert inbox.is_full
+    assert inbox.held.is_full
     inbox.drop_unacknowledged()
-    assert not inbox.is_full
-    assert inbox._held_bytes == 0
+    assert not inbox.held.is_full
+    assert inbox.held.bytes == 0
 
 
 async def test_what_is_released_is_what_was_counted() -> None:
@@ -134,9 +134,9 @@ async def test_what_is_released_is_what_was_counted() -> None:
     for _ in range(5):
         messages, _, taken_bytes = await inbox.take(10, 0.0)
         assert taken_bytes == sum(map(memory_bytes, messages))
-        inbox.release(len(messages), taken_bytes)
-    assert inbox._held_bytes == 0
-    assert not inbox.is_full
+        inbox.held.release(len(messages), taken_bytes)
+    assert inbox.held.bytes == 0
+    assert not inbox.held.is_full
 
 
 def test_no_topic_of_64_kb_is_remembered() -> None:

@@ -6,15 +6,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from echo_ingest.broker.session_name import (
     SessionName,
     can_be_guessed,
+    endpoint_session_name,
     session_name,
     without_session_names,
 )
 from echo_ingest.journal import Journal
-from echo_ingest.settings import Endpoint, Settings
+from echo_ingest.settings import Endpoint, EndpointEntry, Settings
 from tests.harness import Device, Harness, eventually
 from tests.plain_broker import PlainBroker
 
@@ -76,6 +78,24 @@ def test_only_a_session_of_before_at_the_same_host_keeps_its_name(tmp_path: Path
         tmp_path, "ours-0fd5c19a74@mqtt://iot.example.org:1883", client_id="ours-0fd5c19a74"
     )
     assert (kept.client_id, kept.can_be_guessed) == ("ours-0fd5c19a74", False)
+
+
+def test_the_name_at_an_endpoint_cannot_be_guessed_or_is_the_one_that_is_given(
+    tmp_path: Path,
+) -> None:
+    entry = EndpointEntry(name="farm", url=ELSEWHERE, topic_filters=("a/#",), password="of ours")
+    first = endpoint_session_name(settings(tmp_path / "one"), entry)
+    assert first.client_id.startswith("echo-ingest-farm-")
+    assert len(first.client_id) > len("echo-ingest-farm-") + 20
+    assert endpoint_session_name(settings(tmp_path / "two"), entry) == first
+    other = replace(entry, name="city")
+    assert endpoint_session_name(settings(tmp_path / "one"), other).client_id not in first.client_id
+    given = endpoint_session_name(settings(tmp_path / "one"), replace(entry, client_id="ours"))
+    assert (given.client_id, given.remembered_as) == ("ours", first.remembered_as)
+    for name in (first, given):
+        assert name.client_id not in name.remembered_as
+        main = name_in(tmp_path / "one", name.remembered_as, client_id="endpoint")
+        assert main.client_id.startswith("endpoint-"), "it is no session of an earlier version"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "echo_ingest"
 LAYERS = (
     ("advised_code",),
     ("reasons", "quality"),
-    ("record", "backoff", "metrics", "gauges", "formatting", "process"),
+    ("record", "backoff", "metrics", "gauges", "formatting", "key_lines", "process"),
     ("settings", "decode", "columns", "payload_view", "night"),
     ("mqtt", "journal", "sinks", "broker"),
     ("site_decoder",),

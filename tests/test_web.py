@@ -41,7 +41,12 @@ class Fine:
     """Conditions as a test wants them."""
 
     def __init__(self, journal: Journal) -> None:
-        self.problems: dict[str, dict[str, str]] = {"live": {}, "ready": {}, "healthy": {}}
+        self.problems: dict[str, dict[str, str]] = {
+            "live": {},
+            "ready": {},
+            "healthy": {},
+            "endpoints": {},
+        }
         self.samples = 0
         self._journal = journal
 
@@ -53,6 +58,9 @@ class Fine:
 
     async def healthy(self) -> dict[str, str]:
         return self.problems["healthy"]
+
+    async def endpoints(self) -> dict[str, str]:
+        return self.problems["endpoints"]
 
     async def ledger(self) -> Ledger:
         return self._journal.ledger()
@@ -146,6 +154,17 @@ def tone(seconds: float = 0.2) -> bytes:
 
 
 # ---------------------------------------------------------------------- health
+
+
+async def test_an_endpoint_with_a_problem_is_named_and_fails_nothing(site: Site) -> None:
+    site.conditions.problems["endpoints"] = {"farm": "it cannot be reached"}
+    degraded = {"status": "degraded", "endpoints": {"farm": "it cannot be reached"}}
+    for path in ("/readyz", "/healthz", "/"):
+        assert await site.get(path) == (200, degraded)
+    assert await site.get("/livez") == (200, {"status": "ok"})
+    site.conditions.problems["ready"] = {"journal": "no room"}
+    failing = degraded | {"status": "failing", "problems": {"journal": "no room"}}
+    assert await site.get("/readyz") == (503, failing)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ from echo_ingest.journal import Ledger
 from echo_ingest.settings import Settings, Tokens
 from echo_ingest.sinks import SinkState
 
-Question = Literal["live", "ready", "healthy", "ledger", "sink_states", "gauges", "metrics"]
+Question = Literal[
+    "live", "ready", "healthy", "endpoints", "ledger", "sink_states", "gauges", "metrics"
+]
 Answers = Mapping[Question, Callable[[], object]]
 """The functions that answer. Every call is cheap: it runs on the event loop that ingests."""
 
@@ -127,6 +129,10 @@ class IngestClient:
     async def healthy(self) -> dict[str, str]:
         """Return what else keeps a message from reaching us through the broker."""
         return await self._ask("healthy", dict[str, str])
+
+    async def endpoints(self) -> dict[str, str]:
+        """Return what is wrong with each broker of `IOT_ENDPOINTS`, by its name."""
+        return await self._ask("endpoints", dict[str, str])
 
     async def ledger(self) -> Ledger:
         """Return the journal's figures."""

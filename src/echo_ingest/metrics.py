@@ -1,4 +1,4 @@
-"""All metrics. The values of labels are bounded: sinks and outcomes, never a device.
+"""All metrics. The values of labels are bounded: sinks, endpoints, outcomes, never a device.
 
 docs/metrics.md has a heading for each metric; a test compares them.
 """
@@ -106,6 +106,18 @@ CONNECTED = Gauge(
 CONNECTIONS = Counter(
     "echo_ingest_broker_connections",
     "Successful connections to the broker, the first included.",
+    registry=REGISTRY,
+)
+ENDPOINT_CONNECTED = Gauge(
+    "echo_ingest_endpoint_connected",
+    "1 while an endpoint of IOT_ENDPOINTS is connected, subscribed, and grants what is needed.",
+    ["endpoint"],
+    registry=REGISTRY,
+)
+ENDPOINT_RECEIVED_MESSAGES = Counter(
+    "echo_ingest_endpoint_received_messages",
+    "Messages received from an endpoint of IOT_ENDPOINTS; they count in the total too.",
+    ["endpoint"],
     registry=REGISTRY,
 )
 SESSIONS_LOST = Counter(

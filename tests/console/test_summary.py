@@ -258,6 +258,10 @@ REST = {
         replace(WELL, problems={"broker": "connection refused; does it run?"}),
         *("stuck", "No messages arrive from the broker: connection refused; does it run?"),
     ),
+    "an endpoint is away": (
+        replace(WELL, endpoints={"farm": "connection refused; does it run?"}),
+        *("look", "The endpoint farm has a problem: connection refused; does it run?"),
+    ),
     "stopping": (
         replace(WELL, problems={"service": "the service is stopping"}),
         *("stuck", "No messages are accepted: the service is stopping."),

@@ -27,6 +27,7 @@ class Story(msgspec.Struct, frozen=True):
 
 UP = 'up{job="echo-ingest"}'
 STARTED = 'process_start_time_seconds{job="echo-ingest"}'
+FARM = 'echo_ingest_endpoint_connected{endpoint="farm"}'
 LOST = 'echo_ingest_sessions_lost_total{job="echo-ingest"}'
 LAG, BACKLOG = (
     'echo_ingest_sink_lag_seconds{sink="a"}',
@@ -50,6 +51,10 @@ STORIES: dict[str, tuple[list[Story], list[Story]]] = {
     "EchoIngestProcessRestarting": (
         [Story(60, {RESTARTS: "0x9 1x9 2x9 5x29"})],
         [Story(60, {RESTARTS: "0x9 1x9 2x39"})],
+    ),
+    "EchoIngestEndpointAway": (
+        [Story(12, {FARM: "1 0x12"})],
+        [Story(30, {FARM: "1 0x9 1 0x9 1x9"})],
     ),
     "EchoIngestMessagesDoNotPass": (
         [

@@ -7,8 +7,8 @@ import pytest
 
 from echo_ingest.decode.forms import FORMS_MAX, SHIPPED, Forms
 from echo_ingest.decode.forms.form import Form, FormError
-from echo_ingest.decode.forms.key_lines import key_lines
 from echo_ingest.decode.forms.reading import FORM_BYTES_MAX, read
+from echo_ingest.key_lines import key_lines
 from tests.forms.trying import DETECTION, HEAD, errors, form
 
 VALID = """name = "try"

@@ -8,6 +8,8 @@ folder, and what waits is found again under it.
 - At a broker elsewhere the session outlasts this folder. So the part is derived from our password
   there, if we have one, and comes out the same in a new folder; and it is kept
   (`secrets/session-<IOT_CLIENT_ID>`), so that a new password does not change it.
+- At a broker of `IOT_ENDPOINTS` the part is derived or random in the same way, for each of them,
+  and kept (`secrets/session-endpoint-<name>`); or the person has given the whole name.
 - Earlier versions used `IOT_CLIENT_ID` alone at a broker elsewhere. Where the journal knows such
   a session, it stays in use: messages may wait in it.
 """
@@ -18,11 +20,11 @@ import re
 from collections.abc import Iterable
 
 from msgspec import Struct
-from pydantic import SecretStr
 
 from echo_ingest.broker.configuration import SERVICE
 from echo_ingest.settings import (
     Endpoint,
+    EndpointEntry,
     LocalEndpoint,
     Settings,
     load_or_create_secret,
@@ -68,12 +70,29 @@ def session_name(
     part, _ = load_or_create_secret(
         settings.data_dir,
         f"session-{settings.client_id}",
-        make=lambda: _derived(settings.password, settings.client_id),
+        make=lambda: _derived(
+            settings.password.get_secret_value() if settings.password else None, settings.client_id
+        ),
     )
     return SessionName(
         client_id=f"{settings.client_id}-{part}",
         remembered_as=f"{settings.client_id}-*@{endpoint}",
     )
+
+
+def endpoint_session_name(settings: Settings, entry: EndpointEntry) -> SessionName:
+    """Return the name of our session at a broker of `IOT_ENDPOINTS`."""
+    # The name comes first: what begins with `IOT_CLIENT_ID` may be a session of `IOT_ENDPOINT`.
+    remembered_as = f"endpoint {entry.name}@{entry.url}"
+    if entry.client_id is not None:
+        return SessionName(client_id=entry.client_id, remembered_as=remembered_as)
+    beginning = f"{settings.client_id}-{entry.name}"
+    part, _ = load_or_create_secret(
+        settings.data_dir,
+        f"session-endpoint-{entry.name}",
+        make=lambda: _derived(entry.password, beginning),
+    )
+    return SessionName(client_id=f"{beginning}-{part}", remembered_as=remembered_as)
 
 
 def earlier_name(
@@ -112,12 +131,13 @@ def without_session_names(line: str, client_id: str) -> str:
     return re.sub(r"(?<![^\W_])[0-9a-f]{16,}(?![^\W_])", "…", line)
 
 
-def _derived(password: SecretStr | None, client_id: str) -> str | None:
+def _derived(password: str | None, client_id: str) -> str | None:
     """Return a part that only someone with the password can find again; None without one."""
     if password is None:
         return None
-    key = password.get_secret_value().encode()
-    return hmac.new(key, client_id.encode(), hashlib.sha256).hexdigest()[:DERIVED_CHARACTERS]
+    return hmac.new(password.encode(), client_id.encode(), hashlib.sha256).hexdigest()[
+        :DERIVED_CHARACTERS
+    ]
 
 
 def _host(address: str) -> str | None:

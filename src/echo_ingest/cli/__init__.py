@@ -19,6 +19,7 @@ from echo_ingest.cli import (
     dead_letters,
     export,
     forms,
+    import_files,
     nodes,
     parked,
     publish,
@@ -83,7 +84,7 @@ def up(context: typer.Context) -> None:
 
 @app.command(rich_help_panel=RUN)
 def run(context: typer.Context) -> None:
-    """Run all but the broker; use the one at [b]IOT_ENDPOINT[/]."""
+    """Run all but the broker; use that at [b]IOT_ENDPOINT[/], or those of [b]IOT_ENDPOINTS[/]."""
     _serve("run", context)
 
 
@@ -118,6 +119,7 @@ app.add_typer(unclaimed.app, name="unclaimed", no_args_is_help=True, rich_help_p
 app.add_typer(parked.app, name="parked", no_args_is_help=True, rich_help_panel=DELIVER)
 app.add_typer(sinks.app, name="sinks", no_args_is_help=True, rich_help_panel=DELIVER)
 app.command(rich_help_panel=DELIVER)(publish.publish)
+app.command("import", rich_help_panel=DELIVER)(import_files.import_files)
 app.command(rich_help_panel=DELIVER)(sinks.migrate)
 app.add_typer(nodes.app, name="nodes", no_args_is_help=True, rich_help_panel=ACCESS)
 

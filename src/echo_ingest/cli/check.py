@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import secrets
 import shutil
 import socket
 import stat
@@ -34,10 +35,11 @@ from echo_ingest.journal.migration import copies_before
 from echo_ingest.journal.recovery.detect import note_of, noted
 from echo_ingest.journal.recovery.salvage import report_of
 from echo_ingest.journal.schema import SCHEMA_VERSION
-from echo_ingest.mqtt import ConnectionLost, Session
+from echo_ingest.mqtt import ConnectionLost, Session, SessionOptions
 from echo_ingest.mqtt.publishing import connected
 from echo_ingest.payload_view import printable, size
 from echo_ingest.process.files import obstacle_in, why_unwritable
+from echo_ingest.service.intake import endpoint_option_names
 from echo_ingest.service.missed import missed_note_of
 from echo_ingest.settings import Settings, parse_endpoint
 from echo_ingest.settings.endpoint import local_host
@@ -60,9 +62,10 @@ class Finding(Struct, frozen=True):
 
 
 class _HealthReply(Struct):
-    """The body of an unhealthy answer of /healthz."""
+    """The body of an answer of /healthz."""
 
-    problems: dict[str, str]
+    problems: dict[str, str] = {}
+    endpoints: dict[str, str] = {}
 
 
 def check(context: typer.Context) -> None:
@@ -98,6 +101,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield _mosquitto(settings)
         yield _nodes(settings)
     yield (broker_finding := _broker(settings))
+    yield from _endpoints(settings)
     yield from _session(settings)
     yield (service_finding := _service(settings))
     if broker_finding.well is None and is_own(settings):
@@ -293,6 +297,45 @@ def _broker(settings: Settings) -> Finding:
             f"IOT_PAYLOAD_BYTES_MAX would allow {size(settings.payload_bytes_max)}"
         )
     return Finding("broker", True, text)
+
+
+def _endpoints(settings: Settings) -> Iterator[Finding]:
+    """Yield how each broker of IOT_ENDPOINTS is: what the service says, or else a log-in of ours.
+
+    The client id is a new one, so that no session of the service is taken over.
+    """
+    known = _endpoint_problems(settings) if settings.endpoint_entries else {}
+    for entry in settings.endpoint_entries:
+        where = f"{entry.name}, {entry.url}"
+        options = SessionOptions(
+            endpoint=entry.url,
+            client_id=f"{settings.client_id}-check-{secrets.token_hex(4)}",
+            login=lambda login=entry.login: login,  # type: ignore[misc]
+            tls_ca_file=entry.tls_ca_file,
+            version=entry.version,
+            names=endpoint_option_names(entry),
+        )
+
+        async def log_in(options: SessionOptions = options) -> None:
+            async with connected(Session(options)):
+                pass
+
+        problem = known.get(entry.name)
+        if problem is None:
+            try:
+                asyncio.run(log_in())
+            except ConnectionLost as error:
+                problem = str(error)
+        text = "we can log in" if problem is None else problem
+        yield Finding("endpoint", problem is None, f"{where}: {text}")
+
+
+def _endpoint_problems(settings: Settings) -> dict[str, str]:
+    """Return what the running service says of its endpoints; nothing where none runs."""
+    with suppress(OSError, HTTPException, msgspec.DecodeError):
+        _, body = ask_service(settings, "/readyz")
+        return msgspec.json.decode(body, type=_HealthReply).endpoints
+    return {}
 
 
 def _session(settings: Settings) -> Iterator[Finding]:

@@ -43,6 +43,7 @@ async def demonstrate(runtime: Runtime) -> None:
     publisher = runtime.publisher
     if publisher is None:
         raise ServiceStopped("only a hash of echopub's password is kept here: set IOT_PUB_PASSWORD")
+    assert runtime.endpoint is not None  # it is our own broker
     session = Session(
         SessionOptions(
             endpoint=runtime.endpoint,

@@ -26,6 +26,8 @@ PATIENCE_SECONDS = 60.0
 IN_FLIGHT_BYTES_MAX = 32 * 1024 * 1024
 REASONS_SHOWN_MAX = 10
 ACKNOWLEDGED, REJECTED, NOT_ACCEPTED = "acknowledged", "rejected", "not accepted"
+NOT_UNDERSTOOD = "not understood"
+"""Not sent, because the service would reject it."""
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga")
 
 
@@ -36,6 +38,7 @@ class OutgoingMessage(Struct, frozen=True, gc=False):
     payload: bytes
     file: Path
     line: int | None = None
+    more_properties: tuple[tuple[str, str], ...] = ()
 
     @property
     def origin(self) -> str:
@@ -50,8 +53,8 @@ class OutgoingMessage(Struct, frozen=True, gc=False):
         """
         name = self.file.name
         if self.line is not None or not _is_audio(self.file) or not name.isprintable():
-            return ()
-        return (("file_name", name[-TEXT_CHARACTERS_MAX:]),)
+            return self.more_properties
+        return (("file_name", name[-TEXT_CHARACTERS_MAX:]), *self.more_properties)
 
 
 def publish(
@@ -97,14 +100,14 @@ def publish(
     receiver = _receiver(addressed[0][1], settings) if wait else None
     messages = _lines(addressed) if lines else _files(addressed)
     total = sum(_count_lines(file) for file in files) if lines else len(files)
-    sending = _Sending(require_publisher(settings), receiver, settings.payload_bytes_max, rate)
+    sending = Sending(require_publisher(settings), receiver, settings.payload_bytes_max, rate)
     log_from(logging.CRITICAL)  # if it cannot begin, the error says so
     try:
         with progress(total, "publishing") as advance:
             asyncio.run(sending.run(messages, advance))
     finally:
         if sending.outcomes:
-            say(_summary(sending.outcomes))
+            say(summary(sending.outcomes))
     if sending.outcomes[REJECTED] or sending.outcomes[NOT_ACCEPTED]:
         raise typer.Exit(1)
 
@@ -122,10 +125,19 @@ def _receiver(topic: str, settings: Settings) -> str:
     return node
 
 
-def _summary(outcomes: Counter[str]) -> str:
+def summary(outcomes: Counter[str]) -> str:
+    """Return how many messages had each outcome."""
     return ", ".join(
         f"{outcomes[name]:,} {name}{'s' * (name == 'duplicate' and outcomes[name] > 1)}"
-        for name in (ACKNOWLEDGED, "stored", "duplicate", "ignored", REJECTED, NOT_ACCEPTED)
+        for name in (
+            ACKNOWLEDGED,
+            "stored",
+            "duplicate",
+            "ignored",
+            REJECTED,
+            NOT_ACCEPTED,
+            NOT_UNDERSTOOD,
+        )
         if outcomes[name]
     )
 
@@ -160,7 +172,7 @@ def _count_lines(file: Path) -> int:
         return sum(1 for line in lines if line.strip())
 
 
-class _Sending:
+class Sending:
     """One run of the command: the messages in flight, and the outcomes of the others."""
 
     def __init__(

@@ -23,9 +23,9 @@ Duplicates
   sensor on a topic is the same message whatever time it gives, as long as its record is here. A
   message that reuses an id for other content is a dead letter, not a duplicate. A message with none
   of the three is a duplicate only if the broker redelivers it (DUP) and the same bytes were stored
-  and not yet acknowledged; each stored message answers for one redelivery. The same holds for
-  dead letters. Records of versions 1 and 2 have keys with their time in them: their ids are the
-  same within one second only.
+  from there and not yet acknowledged; each stored message answers for one redelivery. The same
+  holds for dead letters. Records of versions 1 and 2 have keys with their time in them: their ids
+  are the same within one second only.
 
 Limits
   2^63 offsets; 1 GB for a payload (SQLite's limit). The file may grow to `bytes_max`, and not into
@@ -50,6 +50,7 @@ short transactions (`settle`, `replay`); a call waits for them for up to ten sec
 """
 
 import contextlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,9 @@ class Journal:
             self._one("SELECT acknowledged_offset FROM ledger"),
             self._one("SELECT acknowledged_dead_letter FROM ledger"),
         )
-        self._unacknowledged = read_unacknowledged(self._db, *self._acknowledged)
+        unknown = read_unacknowledged(self._db, *self._acknowledged)
+        # Of what was stored before the start nobody knows which broker it came from.
+        self._unacknowledged = defaultdict[str, Counter[bytes]](unknown.copy)
         self._has_keys_with_time = self._holds_keys_with_time()
         self._day = receipt_days.last_day(self._db)
         self._day_looked_at = self._day.id
@@ -189,20 +192,21 @@ class Journal:
 
     # ------------------------------------------------------------------ first half: in
 
-    def append(self, arrivals: Sequence[Arrival]) -> Appended:
+    def append(self, arrivals: Sequence[Arrival], endpoint: str = "") -> Appended:
         """Make a batch durable, in order, and return when it is.
 
+        `endpoint` names the broker that it came from: only that one can redeliver it.
         Raises `JournalFull` if there is no room; then nothing has changed. Raises `JournalGone` if
         the file was removed or replaced; then nothing more is stored.
         """
         self._files.require()
         self._room.require(self.used_bytes())
         with self._writing():
-            planned, day = self._insert(arrivals)
+            planned, day = self._insert(arrivals, self._unacknowledged[endpoint])
         self._files.require()  # last: what went to a file that nobody finds is not durable
         self._day = day
-        self._unacknowledged -= planned.answered
-        self._unacknowledged += planned.opened
+        self._unacknowledged[endpoint] -= planned.answered
+        self._unacknowledged[endpoint] += planned.opened
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
         ignored = planned.ignored.total()
         return Appended(
@@ -214,17 +218,19 @@ class Journal:
             len(planned.unclaimed),
         )
 
-    def acknowledged(self) -> None:
-        """Note that all that was appended has been acknowledged.
+    def acknowledged(self, endpoint: str = "") -> None:
+        """Note that all that was appended from this endpoint has been acknowledged.
 
         A redelivery of it is a new message from now on.
         """
-        self._unacknowledged.clear()
+        self._unacknowledged[endpoint].clear()
         self._acknowledged = (self._last_offset(), self._last_dead_letter())
 
-    def _insert(self, arrivals: Sequence[Arrival]) -> tuple[AppendPlan, LastDay]:
+    def _insert(
+        self, arrivals: Sequence[Arrival], unacknowledged: Counter[bytes]
+    ) -> tuple[AppendPlan, LastDay]:
         """Return the plan, and the day that the clock showed at the end."""
-        planned = self._insert_records(arrivals)
+        planned = self._insert_records(arrivals, unacknowledged)
         self._insert_many(INSERT_DEAD_LETTER, planned.dead_letters)
         stored, dead_letters = len(planned.records), len(planned.dead_letters)
         self._db.execute(
@@ -254,13 +260,15 @@ class Journal:
         days = dict.fromkeys(day for _, day, *_ in node_days)
         return planned, receipt_days.note(self._db, self._day, days, planned.first_offset - 1)
 
-    def _insert_records(self, arrivals: Sequence[Arrival]) -> AppendPlan:
+    def _insert_records(
+        self, arrivals: Sequence[Arrival], unacknowledged: Counter[bytes]
+    ) -> AppendPlan:
         first_offset = self._last_offset() + 1
         known = Known(self._message, forms=self._rows_of_forms(arrivals))
         if self._has_keys_with_time:
             with_time = self._stored_with_time(arrivals)
             known = structs.replace(known, keys_with_time=with_time)
-        planned = plan(arrivals, first_offset, known, self._unacknowledged)
+        planned = plan(arrivals, first_offset, known, unacknowledged)
         self._db.execute("SAVEPOINT batch")
         try:
             self._insert_many(INSERT_RECORD, planned.records)
@@ -270,7 +278,7 @@ class Journal:
             self._db.execute("ROLLBACK TO batch")
             keys = self._stored_keys(row[1] for row in planned.records)
             known = structs.replace(known, keys=keys)
-            planned = plan(arrivals, first_offset, known, self._unacknowledged)
+            planned = plan(arrivals, first_offset, known, unacknowledged)
             self._insert_many(INSERT_RECORD, planned.records)
         self._db.execute("RELEASE batch")
         return planned
@@ -488,7 +496,7 @@ class Journal:
         self._room.require(self.used_bytes())
         with self._writing():
             arrival: Arrival = (message, decoded)
-            outcome = self._insert_records([arrival]).outcomes[0]
+            outcome = self._insert_records([arrival], Counter()).outcomes[0]
             if not isinstance(outcome, DeadLetter):
                 self._db.execute("DELETE FROM dead_letter WHERE id = ?", (dead_letter,))
                 if self._db.changes() == 0:
@@ -510,7 +518,7 @@ class Journal:
         self._room.require(self.used_bytes())
         with self._writing():
             arrival: Arrival = (entry.message, decoded)
-            planned = self._insert_records([arrival])
+            planned = self._insert_records([arrival], Counter())
             self._insert_many(INSERT_DEAD_LETTER, planned.dead_letters)
             unclaimed_topics.remove(self._db, entry)
             note_moved(self._db, arrival, Unclaimed, planned.outcomes[0])

@@ -57,3 +57,7 @@ class BrokerHealth:
     async def healthy(self) -> dict[str, str]:
         """Return why messages do not pass through the broker; empty if they do."""
         return await self.ready() | self.loopback.problems()
+
+    async def endpoints(self) -> dict[str, str]:
+        """Return no problems: who connects to other brokers is the ingestion."""
+        return {}

@@ -92,7 +92,7 @@ def granted_qos_0(
     if len(suback.reason_codes) != len(filters):
         raise ConnectionLost(
             f"the broker answered {len(suback.reason_codes)} of our {len(filters)} subscriptions: "
-            "it does not keep to MQTT 5; use another broker"
+            "it does not keep to MQTT; use another broker"
         )
     lower = []
     for topic_filter, code in zip(filters, suback.reason_codes, strict=True):

@@ -1,6 +1,7 @@
 """Messages between the socket and the journal, and the limit on their number and size."""
 
 import asyncio
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -21,11 +22,11 @@ class Batch(Struct, frozen=True):
     size_bytes: int
     """The size of the payloads."""
     memory_bytes: int
-    """What the messages take in memory, which the inbox counts until it is released."""
+    """What the messages take in memory, which counts until the batch is acknowledged."""
 
 
-class Inbox:
-    """Keeps messages until they are taken, and counts them until they are released.
+class HeldMessages:
+    """What all sessions of a process hold together until it is acknowledged, and its limit.
 
     `is_full` says when to stop reading. The messages of one read from the socket may exceed the
     limit.
@@ -33,11 +34,39 @@ class Inbox:
 
     def __init__(self) -> None:
         self.is_full = False
+        self.messages = 0
+        self.bytes = 0
+        self.on_room: list[Callable[[], None]] = []
+        """Called when there is room again: each session goes on reading."""
+
+    def fill(self) -> None:
+        """Note whether the limit is reached."""
+        if self.messages >= HELD_MESSAGES_MAX or self.bytes >= HELD_BYTES_MAX:
+            self.is_full = True
+
+    def release(self, messages: int, memory_bytes: int) -> None:
+        """Stop counting messages; at half the limit, let the sessions go on reading."""
+        self.messages -= messages
+        self.bytes -= memory_bytes
+        if (
+            self.is_full
+            and self.messages <= HELD_MESSAGES_MAX // 2
+            and self.bytes <= HELD_BYTES_MAX // 2
+        ):
+            self.is_full = False
+            for go_on in self.on_room:
+                go_on()
+
+
+class Inbox:
+    """Keeps the messages of a session until they are taken; `HeldMessages` counts them on."""
+
+    def __init__(self, held: HeldMessages | None = None) -> None:
+        """Take what counts for all sessions together; None: this is the only one."""
+        self.held = held or HeldMessages()
         self._messages: list[Message] = []
         self._packet_ids: list[int] = []
         self._sizes: list[int] = []
-        self._taken_messages = 0
-        self._held_bytes = 0
         self._wanted = 1
         self._arrived = asyncio.Event()
         self._enough = asyncio.Event()
@@ -48,17 +77,16 @@ class Inbox:
         self._packet_ids.append(packet_id)
         size = memory_bytes(message)
         self._sizes.append(size)
-        self._held_bytes += size
+        self.held.messages += 1
+        self.held.bytes += size
 
     def wake(self) -> None:
         """Wake the call that waits for messages, once for all that were added."""
         if not self._messages:
             return
         self._arrived.set()
-        held_messages = self._taken_messages + len(self._messages)
-        if held_messages >= HELD_MESSAGES_MAX or self._held_bytes >= HELD_BYTES_MAX:
-            self.is_full = True
-        if self.is_full or len(self._messages) >= self._wanted:
+        self.held.fill()
+        if self.held.is_full or len(self._messages) >= self._wanted:
             self._enough.set()
 
     async def take(
@@ -66,11 +94,11 @@ class Inbox:
     ) -> tuple[list[Message], list[int], int]:
         """Wait for a message, then for `linger_seconds` or until there are `messages_max`.
 
-        Return them with their packet ids, and what to release for them later.
+        Return them with their packet ids, and how much memory to release for them later.
         """
         while True:
             await self._arrived.wait()
-            if len(self._messages) < messages_max and not self.is_full:
+            if len(self._messages) < messages_max and not self.held.is_full:
                 self._wanted = messages_max
                 self._enough.clear()
                 timer = asyncio.get_running_loop().call_later(linger_seconds, self._enough.set)
@@ -82,23 +110,9 @@ class Inbox:
         taken_bytes = sum(self._sizes[:messages_max])
         del self._messages[:messages_max], self._packet_ids[:messages_max]
         del self._sizes[:messages_max]
-        self._taken_messages += len(messages)
         if not self._messages:
             self._arrived.clear()
         return messages, [packet_id for packet_id in packet_ids if packet_id], taken_bytes
-
-    def release(self, messages: int, taken_bytes: int) -> bool:
-        """Stop counting taken messages; return True if a full inbox has room again."""
-        self._taken_messages -= messages
-        self._held_bytes -= taken_bytes
-        if (
-            self.is_full
-            and self._taken_messages + len(self._messages) <= HELD_MESSAGES_MAX // 2
-            and self._held_bytes <= HELD_BYTES_MAX // 2
-        ):
-            self.is_full = False
-            return True
-        return False
 
     def drop_unacknowledged(self) -> None:
         """Drop what the broker will send again. It never sends QoS 0 messages again: they stay."""
@@ -108,4 +122,5 @@ class Inbox:
         self._sizes = [size for _, packet_id, size in waiting if not packet_id]
         if not self._messages:
             self._arrived.clear()
-        self.release(0, sum(size for _, packet_id, size in waiting if packet_id))
+        dropped = [size for _, packet_id, size in waiting if packet_id]
+        self.held.release(len(dropped), sum(dropped))

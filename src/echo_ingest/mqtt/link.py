@@ -148,10 +148,14 @@ class Link(asyncio.Protocol):
 async def open_link(
     endpoint: Endpoint | LocalEndpoint,
     tls_ca_file: Path | None,
+    tls_ca_file_name: str,
     on_bytes: Callable[[bytes], None],
     on_lost: Callable[[Exception | None], None],
 ) -> Link:
-    """Connect to `endpoint`; raise `OSError` or `ConnectionLost`, each with the reason in words."""
+    """Connect to `endpoint`; raise `OSError` or `ConnectionLost`, each with the reason in words.
+
+    `tls_ca_file_name` is what people call the option.
+    """
     websocket = None
     if isinstance(endpoint, Endpoint) and endpoint.scheme in ("ws", "wss"):
         secure = endpoint.scheme == "wss"
@@ -159,7 +163,10 @@ async def open_link(
     link: Link | None = None
     try:
         async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
-            link = await _connect(endpoint, tls_ca_file, lambda: Link(websocket, on_bytes, on_lost))
+            context = None
+            if isinstance(endpoint, Endpoint) and endpoint.scheme in ("mqtts", "wss"):
+                context = _tls_context(tls_ca_file, tls_ca_file_name)
+            link = await _connect(endpoint, context, lambda: Link(websocket, on_bytes, on_lost))
             await link.opened()
             return link
     except (InvalidHandshake, ProtocolError) as error:
@@ -176,23 +183,22 @@ async def open_link(
 
 
 async def _connect(
-    endpoint: Endpoint | LocalEndpoint, tls_ca_file: Path | None, make: Callable[[], Link]
+    endpoint: Endpoint | LocalEndpoint, context: ssl.SSLContext | None, make: Callable[[], Link]
 ) -> Link:
     loop = asyncio.get_running_loop()
     if isinstance(endpoint, LocalEndpoint):
         with endpoint.name() as name:
             _, link = await loop.create_unix_connection(make, name)
         return link
-    context = _tls_context(tls_ca_file) if endpoint.scheme in ("mqtts", "wss") else None
     _, link = await loop.create_connection(make, endpoint.host, endpoint.port, ssl=context)
     return link
 
 
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def _tls_context(ca_file: Path | None, name: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
         raise ConnectionLost(
-            f"IOT_TLS_CA_FILE is {ca_file}, which cannot be used ({error.strerror}): set it to a "
+            f"{name} is {ca_file}, which cannot be used ({error.strerror}): set it to a "
             "PEM file with the certificate of an authority"
         ) from error

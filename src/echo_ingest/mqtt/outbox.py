@@ -1,6 +1,7 @@
 """Outgoing publishes: those that wait for a PUBACK, and how many and how large they may be."""
 
 import asyncio
+from collections.abc import Callable
 
 import mqtt5
 
@@ -12,7 +13,9 @@ UNANSWERED_MAX = 1_000
 class Outbox:
     """Assigns packet ids, and passes each PUBACK to the call of `publish` that waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, encode: Callable[[mqtt5.Packet], bytes]) -> None:
+        """Take what makes bytes of a packet, in the version that the broker speaks."""
+        self._encode = encode
         self._waiting: dict[int, asyncio.Future[mqtt5.PubAckPacket]] = {}
         self._waiting_max = UNANSWERED_MAX
         self.packet_bytes_max: int | None = None
@@ -57,7 +60,7 @@ class Outbox:
                 f"{packet.topic}: the broker takes nothing at QoS {int(packet.qos)}, so it would "
                 "not confirm the message: allow that at the broker (mosquitto: max_qos)"
             )
-        data = packet.write()
+        data = self._encode(packet)
         if not self.takes(data):
             raise PublishTooLarge(
                 f"{packet.topic}: {len(data):,} bytes; the broker accepts at most "

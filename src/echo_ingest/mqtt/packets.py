@@ -11,7 +11,13 @@ from echo_ingest.record import PROPERTIES_BYTES_MAX
 
 PUBLISH = 3
 PUBACK_OF_TWO_BYTES = 0x4002
+CONNACK_OF_VERSION_3 = b"\x20\x02"
 PINGREQ = mqtt5.PingReqPacket().write()
+
+
+def encode(packet: mqtt5.Packet) -> bytes:
+    """Return the bytes of a packet in MQTT 5."""
+    return packet.write()
 
 
 def pubacks(packet_ids: Sequence[int]) -> bytes:
@@ -24,13 +30,13 @@ def pubacks(packet_ids: Sequence[int]) -> bytes:
 
 
 def subscriptions(
-    topic_filters: tuple[str, ...], loopback_topic: str | None
+    topic_filters: tuple[str, ...], qos: mqtt5.QoS, loopback_topic: str | None
 ) -> list[mqtt5.TopicFilter]:
-    """Return subscriptions: the topic filters at QoS 1, and the loopback topic at QoS 0."""
+    """Return subscriptions: the topic filters at `qos`, and the loopback topic at QoS 0."""
     # Retained messages are sent only for a new subscription, not at each reconnect.
     retained = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
     filters = [
-        mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_handling=retained)
+        mqtt5.TopicFilter(pattern, max_qos=qos, retain_handling=retained)
         for pattern in topic_filters
     ]
     if loopback_topic is not None:
@@ -59,6 +65,11 @@ def is_unreadable(error: BaseException) -> bool:
     On text that is not UTF-8 its Rust code panics; Python gets an error that is no `Exception`.
     """
     return isinstance(error, IndexError | ValueError) or type(error).__name__ == "PanicException"
+
+
+def is_older_connack(view: memoryview) -> bool:
+    """Return whether it is the CONNACK of MQTT 3.1.1, which has no properties."""
+    return len(view) == 4 and view[:2] == CONNACK_OF_VERSION_3
 
 
 class _Publish(Struct, frozen=True):

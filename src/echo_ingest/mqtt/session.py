@@ -2,18 +2,21 @@
 
 Its rules
   - It uses QoS 1 and never a clean start: while we are away, the broker keeps our messages
-    [MQTT-3.1.2-4], [MQTT-3.1.2-23].
+    [MQTT-3.1.2-4], [MQTT-3.1.2-23]. A person may ask for QoS 0, and for a session that ends with
+    each connection.
   - PUBACKs are sent when `ack` is called, in the order in which the messages came [MQTT-4.6.0-2].
   - Packet ids belong to one connection: acknowledgements of a lost connection are void, and the
     messages that they were for come again, marked DUP. QoS 0 messages never come again, so they are
     kept.
   - Reading stops while `HELD_MESSAGES_MAX` messages or `HELD_BYTES_MAX` bytes of memory wait to
-    be acknowledged, even if the broker ignores Receive Maximum, as mosquitto 2.0.11 does.
+    be acknowledged, those of all sessions that share a `HeldMessages` together, even if the broker
+    ignores Receive Maximum, as mosquitto 2.0.11 does.
   - Properties of more than `PROPERTIES_BYTES_MAX` are never made into objects. Such a message is
     kept without them and rejected, since it would come again for ever if it were not acknowledged.
   - After a lost connection it reconnects without limit, with backoff and jitter.
   - If the broker grants less than a durable session needs, `shortfall` says so. What arrives is
     taken nevertheless, and now and then the broker is asked again.
+  - It speaks MQTT 5, or 3.1.1 where that is asked for: then the broker grants without a word.
 """
 
 import asyncio
@@ -30,24 +33,24 @@ import structlog
 from msgspec import Struct
 
 from echo_ingest.backoff import delay_seconds
-from echo_ingest.mqtt import granted, packets
+from echo_ingest.mqtt import granted, packets, version_3
 from echo_ingest.mqtt.connection_errors import (
     FAILURE,
-    TAKEN_OVER,
     ConnectionClosed,
     ConnectionLost,
     LoginRefused,
+    OptionNames,
     PublishDenied,
     PublishRefused,
     SessionTakenOver,
     describe,
     why_disconnected,
 )
-from echo_ingest.mqtt.inbox import Batch, Inbox
+from echo_ingest.mqtt.inbox import Batch, HeldMessages, Inbox
 from echo_ingest.mqtt.link import Link, open_link
 from echo_ingest.mqtt.outbox import Outbox
 from echo_ingest.record import PROPERTIES_BYTES_MAX, Message
-from echo_ingest.settings import Endpoint, LocalEndpoint
+from echo_ingest.settings import Endpoint, LocalEndpoint, MqttVersion
 
 KEEP_ALIVE_SECONDS = 20
 ANSWER_TIMEOUT_SECONDS = 10.0
@@ -77,14 +80,21 @@ class SessionOptions(Struct, frozen=True, kw_only=True):
     login: Callable[[], tuple[str, str] | None] = lambda: None
     """Returns user and password; called at each connection, as our own broker may change them."""
     tls_ca_file: Path | None = None
+    version: MqttVersion = "5"
+    """The version of MQTT that the broker speaks."""
     topic_filters: tuple[str, ...] = ()
-    """Subscribed to at QoS 1."""
+    """Subscribed to at `qos`."""
+    qos: mqtt5.QoS = QOS_1
+    """Of what is subscribed to; with QoS 0 the broker keeps nothing for us."""
     loopback_topic: str | None = None
     """Subscribed to at QoS 0; its messages go to `on_loopback` and are not received as messages."""
     session_expiry_seconds: int = 0
-    """How long the broker keeps our session while we are away; 0: not at all."""
+    """How long the broker keeps our session while we are away; 0: not at all. A broker that speaks
+    3.1.1 is only told whether to keep it."""
     payload_bytes_max: int | None = None
     """The size of messages that the broker has to take from devices; None: what it likes."""
+    names: OptionNames = OptionNames()
+    """What people call these options, for remedies."""
 
 
 class Session:
@@ -98,10 +108,14 @@ class Session:
         on_connected: Callable[[bool], None] = lambda _session_present: None,
         on_disconnected: Callable[[], None] = lambda: None,
         on_loopback: Callable[[bytes], None] = lambda _payload: None,
+        held: HeldMessages | None = None,
         rng: Random | None = None,
         log: Any = None,
     ) -> None:
-        """`on_connected` is called with whether the broker still had our session."""
+        """`on_connected` is called with whether the broker still had our session.
+
+        `held` counts for this session and others together.
+        """
         self.options = options
         self.state = "not connected yet"
         """`connected`, or in words why it is not."""
@@ -118,6 +132,7 @@ class Session:
         self._log = log or structlog.get_logger("mqtt", topics=options.topic_filters)
 
         self._user: str | None = None
+        self._subscribed = False
         self._connection = 0
         self._link: Link | None = None
         self._lost: asyncio.Future[None] | None = None
@@ -127,8 +142,12 @@ class Session:
         self._last_received_at = 0.0
         self._keep_alive_seconds: float = KEEP_ALIVE_SECONDS
         self._answers: dict[type, asyncio.Future[mqtt5.Packet]] = {}
-        self._outbox = Outbox()
-        self._inbox = Inbox()
+        is_older = options.version == "3.1.1"
+        self._read = version_3.read if is_older else mqtt5.read
+        self._encode = version_3.encode if is_older else packets.encode
+        self._outbox = Outbox(self._encode)
+        self._inbox = Inbox(held)
+        self._inbox.held.on_room.append(self._go_on_reading)
 
     async def receive(self, messages_max: int, linger_seconds: float) -> Batch:
         """Wait for a message, then for `linger_seconds` or until there are `messages_max`."""
@@ -146,24 +165,31 @@ class Session:
 
         Return False if their connection was lost: then the broker sends the messages again.
         """
-        has_room = self._inbox.release(len(batch.messages), batch.memory_bytes)
+        self._inbox.held.release(len(batch.messages), batch.memory_bytes)
         if self._link is None or self._lost is None or self._lost.done():
             return False
-        if has_room:
-            self._last_received_at = time.monotonic()
-            self._link.resume()
         if batch.connection != self._connection:
             return False
         if batch.packet_ids:
             self._link.write(packets.pubacks(batch.packet_ids))
         return True
 
+    def _go_on_reading(self) -> None:
+        if self._link is not None and self._lost is not None and not self._lost.done():
+            self._last_received_at = time.monotonic()
+            self._link.resume()
+
     # ------------------------------------------------------------------ messages out
 
     def offer(self, packets: list[bytes]) -> int:
-        """Send QoS 0 packets if that needs no waiting; return how many are not dropped."""
+        """Send QoS 0 packets if that needs no waiting; return how many are not dropped.
+
+        They are in the form of MQTT 5.
+        """
         if not self._connected.is_set() or self._link is None or self._link.is_congested:
             return 0
+        if self.options.version == "3.1.1":
+            packets = [version_3.of_version_5(packet) for packet in packets]
         fitting = [packet for packet in packets if self._outbox.takes(packet)]
         self._link.write(b"".join(fitting))
         return len(fitting)
@@ -204,7 +230,7 @@ class Session:
         if int(puback.reason_code) >= FAILURE:
             is_denied = puback.reason_code == mqtt5.PubAckReasonCode.NOT_AUTHORIZED
             refused = PublishDenied if is_denied else PublishRefused
-            raise refused(f"{topic}: {describe(puback, self.options.client_id)}")
+            raise refused(f"{topic}: {self._describe(puback)}")
 
     async def _writable_link(self) -> Link:
         while True:
@@ -241,13 +267,16 @@ class Session:
                 is_certain = isinstance(error, SessionTakenOver)
                 if is_certain or short_connections == SHORT_CONNECTIONS_MAX:
                     short_connections = 0
-                    self._discard_connection(TAKEN_OVER)
-                    self._log.error("taken over", reason=TAKEN_OVER)
+                    taken_over = self.options.names.taken_over
+                    self._discard_connection(taken_over)
+                    self._log.error("taken over", reason=taken_over)
                     await asyncio.sleep(TAKEN_OVER_SECONDS if is_certain else SUSPECTED_SECONDS)
                     continue
                 attempt += 1
                 self.login_refused = isinstance(error, LoginRefused)
-                self._discard_connection(why_disconnected(error, self.options.endpoint))
+                self._discard_connection(
+                    why_disconnected(error, self.options.endpoint, self.options.names)
+                )
                 if attempt == 1:
                     self._log.warning("disconnected", reason=self.state)
                 await asyncio.sleep(delay_seconds(attempt, self._rng, most=5.0))
@@ -295,6 +324,7 @@ class Session:
         self._link = await open_link(
             options.endpoint,
             options.tls_ca_file,
+            options.names.tls_ca_file,
             self._on_bytes,
             functools.partial(self._on_link_lost, self._connection),
         )
@@ -311,10 +341,9 @@ class Session:
             mqtt5.ConnAckPacket,
         )
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-            reason = describe(connack, options.client_id)
             is_ours = connack.reason_code in WRONG_LOGIN
             refused = LoginRefused if is_ours else ConnectionLost
-            raise refused(f"the broker refused us: {reason}")
+            raise refused(f"the broker refused us: {self._describe(connack)}")
         self._outbox.apply_limits(connack)
         self._keep_alive_seconds = granted.keep_alive_seconds(connack, KEEP_ALIVE_SECONDS)
         suback_shortfalls = await self._subscribe(connack)
@@ -331,14 +360,25 @@ class Session:
     async def _subscribe(self, connack: mqtt5.ConnAckPacket) -> list[str]:
         """Subscribe; return what is granted at a lower QoS, in words."""
         options = self.options
-        filters = packets.subscriptions(options.topic_filters, options.loopback_topic)
+        filters = packets.subscriptions(options.topic_filters, options.qos, options.loopback_topic)
         if not filters:
+            return []
+        if self._is_subscribed(connack):
             return []
         granted.require_wildcards(connack, filters)
         suback = await self._request(
             mqtt5.SubscribePacket(self._outbox.next_packet_id(), filters), mqtt5.SubAckPacket
         )
-        return granted.granted_qos_0(suback, filters, self._user)
+        lower = granted.granted_qos_0(suback, filters, self._user)
+        self._subscribed = not lower
+        return lower
+
+    def _is_subscribed(self, connack: mqtt5.ConnAckPacket) -> bool:
+        """Return whether the session has our subscriptions, and asking again would do harm.
+
+        Each SUBSCRIBE of 3.1.1 brings all retained messages once more [MQTT-3.1.1: 3.8.4-3].
+        """
+        return self.options.version == "3.1.1" and connack.session_present and self._subscribed
 
     def _note_shortfall(self, connack: mqtt5.ConnAckPacket, of_suback: list[str]) -> None:
         """Compare what is granted with what a session needs that outlasts its connection."""
@@ -370,7 +410,7 @@ class Session:
         answer: asyncio.Future[mqtt5.Packet] = asyncio.get_running_loop().create_future()
         self._answers[answer_type] = answer
         try:
-            self._link.write(packet.write())
+            self._link.write(self._encode(packet))
             async with asyncio.timeout(timeout_seconds):
                 packet = await answer
         except TimeoutError:
@@ -387,7 +427,7 @@ class Session:
         if connection != self._connection or self._link is None:
             return
         silent_seconds = time.monotonic() - self._last_received_at
-        if not self._inbox.is_full and silent_seconds > 1.5 * self._keep_alive_seconds:
+        if not self._inbox.held.is_full and silent_seconds > 1.5 * self._keep_alive_seconds:
             self._fail_connection(
                 ConnectionLost(f"the broker sent nothing for {silent_seconds:.0f} s")
             )
@@ -404,9 +444,14 @@ class Session:
             data, self._partial = self._partial, bytearray()
         received_at_ms = time.time_ns() // 1_000_000
         view, position, end = memoryview(data), 0, len(data)
+        read, has_properties = self._read, self.options.version == "5"
         while position < end:
             # Only large packets need a look, and their length has at least three bytes.
-            if end - position > PROPERTIES_BYTES_MAX and data[position + 2] >= 0x80:
+            if (
+                end - position > PROPERTIES_BYTES_MAX
+                and data[position + 2] >= 0x80
+                and has_properties
+            ):
                 size = packets.packet_bytes(view[position:])
                 if position + size > end:
                     self._partial, self._awaited_bytes = bytearray(view[position:]), size
@@ -417,7 +462,7 @@ class Session:
                     position += size
                     continue
             try:
-                packet, size = mqtt5.read(view[position:])
+                packet, size = read(view[position:])
             except BaseException as error:
                 if not packets.is_unreadable(error):
                     raise
@@ -426,11 +471,14 @@ class Session:
                     self._partial = bytearray(view[position:])
                     self._awaited_bytes = size or len(self._partial) + 1
                     break
-                salvaged = packets.salvage_publish(view[position : position + size])
+                whole, salvaged = view[position : position + size], None
+                if has_properties:
+                    salvaged = packets.salvage_publish(whole)
                 if salvaged is None:
-                    self._fail_connection(
-                        ConnectionLost(f"the broker sent a malformed packet ({error})")
-                    )
+                    reason = f"the broker sent a malformed packet ({error})"
+                    if has_properties and packets.is_older_connack(whole):
+                        reason = f"the broker does not speak MQTT 5: {self.options.names.older}"
+                    self._fail_connection(ConnectionLost(reason))
                     return
                 self._log.warning("malformed message kept", topic=salvaged.topic, reason=str(error))
                 packet = salvaged
@@ -440,7 +488,7 @@ class Session:
             else:
                 self._on_answer(packet)
         self._inbox.wake()
-        if self._inbox.is_full and self._link is not None:
+        if self._inbox.held.is_full and self._link is not None:
             self._link.pause()
 
     def _on_publish(
@@ -470,12 +518,17 @@ class Session:
             self._outbox.on_puback(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             if packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER:
-                self._fail_connection(SessionTakenOver(TAKEN_OVER))
+                self._fail_connection(SessionTakenOver(self.options.names.taken_over))
             else:
-                reason = describe(packet, self.options.client_id)
-                self._fail_connection(ConnectionLost(f"the broker disconnected us: {reason}"))
+                reason = f"the broker disconnected us: {self._describe(packet)}"
+                self._fail_connection(ConnectionLost(reason))
         elif (answer := self._answers.get(type(packet))) is not None and not answer.done():
             answer.set_result(packet)
+
+    def _describe(
+        self, packet: mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket
+    ) -> str:
+        return describe(packet, self.options.client_id, self.options.names)
 
     def _on_link_lost(self, connection: int, exc: Exception | None) -> None:
         if connection == self._connection:  # a link that we left may end while the next one opens

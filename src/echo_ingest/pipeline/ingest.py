@@ -35,8 +35,15 @@ class Ingest:
         linger_seconds: float,
         on_stored: Callable[[], None],
         arrived: Callable[[Message], Message] = lambda message: message,
+        endpoint: str = "",
+        gives_receipts: bool = True,
+        on_received: Callable[[int], None] = lambda _messages: None,
     ) -> None:
-        """`arrived` returns a message as it was published (`broker.TopicRights`)."""
+        """Take the parts, which other sessions may share, but for the session.
+
+        `arrived` returns a message as it was published (`broker.TopicRights`); `endpoint` is the
+        name of its broker in the journal; `on_received` gets the number of messages of each batch.
+        """
         self.blocked: str | None = None
         """Why acknowledgements have stopped, in words; None while they continue."""
         self._session = session
@@ -46,6 +53,9 @@ class Ingest:
         self._linger_seconds = linger_seconds
         self._on_stored = on_stored
         self._arrived = arrived
+        self._endpoint = endpoint
+        self._gives_receipts = gives_receipts
+        self._on_received = on_received
 
     async def run(self) -> NoReturn:
         """Run until cancelled; a batch is then either acknowledged or not stored."""
@@ -68,15 +78,18 @@ class Ingest:
         arrivals = [(message, self._decoder.identify(message)) for message in messages]
         appended, took_seconds = await self._append(arrivals)
         if self._session.ack(batch):
-            self._journal.acknowledged()
+            self._journal.acknowledged(self._endpoint)
             self._give_receipts(arrivals, appended)
         if appended.stored:
             self._on_stored()
+        self._on_received(len(batch.messages))
         _count(appended, batch.size_bytes, took_seconds)
         return took_seconds
 
     def _give_receipts(self, arrivals: list[Arrival], appended: Appended) -> None:
         """Answer the devices that asked, as far as the broker takes the answers at once."""
+        if not self._gives_receipts:
+            return
         packets = [
             packet
             for (message, decoded), outcome in zip(arrivals, appended.outcomes, strict=True)
@@ -96,7 +109,7 @@ class Ingest:
         while True:
             started = time.perf_counter()
             try:
-                appended = self._journal.append(arrivals)
+                appended = self._journal.append(arrivals, self._endpoint)
             except (JournalFull, JournalGone) as error:
                 if self.blocked is None:
                     log.error("acknowledgements stopped", reason=str(error))

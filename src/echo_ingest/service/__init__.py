@@ -104,10 +104,15 @@ async def run_up(
 
 
 async def run_ingest(settings: Settings, tell_token: TellToken) -> None:
-    """Run ingestion and HTTP with a broker that runs elsewhere; otherwise as `run_up`."""
-    endpoint: Endpoint | LocalEndpoint = broker.own_endpoint(settings.data_dir)
+    """Run ingestion and HTTP with brokers that run elsewhere; otherwise as `run_up`.
+
+    With `IOT_ENDPOINTS`, the broker beside us counts only where there is one.
+    """
+    endpoint: Endpoint | LocalEndpoint | None = None
     if settings.endpoint is not None:
         endpoint = parse_endpoint(settings.endpoint)
+    elif not settings.endpoint_entries or broker.own_login(settings.data_dir) is not None:
+        endpoint = broker.own_endpoint(settings.data_dir)
     with _sole_owner(settings.data_dir):
         async with (
             _orphans_ended(settings.data_dir) as locks,
@@ -180,19 +185,20 @@ async def _serve(
                 aside = [
                     tasks.create_task(retain(runtime.journal, settings.retention_days)),
                     tasks.create_task(count_nodes(runtime.journal.path)),
-                    tasks.create_task(
-                        follow_claims(taken_topics_path(settings), runtime.claims, runtime.journal)
-                    ),
                     tasks.create_task(follow_site(settings, runtime.decoder)),
                     tasks.create_task(_check_sockets(settings.bind, processes)),
                 ]
-                session = tasks.create_task(runtime.session.run())
-                intake = [
-                    tasks.create_task(runtime.ingest.run()),
-                    tasks.create_task(runtime.loopback.run(runtime.session)),
-                ]
-                if proxy is not None or settings.user == broker.SERVICE:  # a broker of ours
-                    intake.append(tasks.create_task(runtime.broker_stats.run()))
+                sessions = [tasks.create_task(each.session.run()) for each in runtime.intakes]
+                intake: list[asyncio.Task[Any]]
+                intake = [tasks.create_task(each.ingest.run()) for each in runtime.intakes]
+                if (ours := runtime.broker) is not None:
+                    taken = taken_topics_path(settings)
+                    aside.append(
+                        tasks.create_task(follow_claims(taken, ours.claims, runtime.journal))
+                    )
+                    intake.append(tasks.create_task(ours.loopback.run(ours.session)))
+                    if proxy is not None or settings.user == broker.SERVICE:  # a broker of ours
+                        intake.append(tasks.create_task(ours.stats.run()))
                 if beside is not None:
                     intake.append(tasks.create_task(_beside(runtime, beside)))
                 failure = await _until_either(stopping, proxy, runtime.storage)
@@ -200,7 +206,7 @@ async def _serve(
                 log.info("stopping")
                 runtime.draining = True
                 await cancel(intake)
-                await cancel([session])
+                await cancel(sessions)
                 if proxy is not None:
                     await proxy.stop()
                     await proxy.broker.stop()

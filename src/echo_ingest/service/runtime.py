@@ -1,32 +1,23 @@
 """The runtime of the ingest process: its parts, put together, and the state they are in."""
 
-import contextlib
 from collections.abc import Callable
 
-import structlog
 from prometheus_client import generate_latest
 
 from echo_ingest import broker, metrics
-from echo_ingest.broker.topic_rights import TopicRights, subscriptions
 from echo_ingest.formatting import utc
 from echo_ingest.gauges import ServiceGauges
 from echo_ingest.ipc import Answers
-from echo_ingest.journal import Journal, JournalFull, Ledger
+from echo_ingest.journal import Journal, Ledger
 from echo_ingest.journal.recovery.salvage import report_of
-from echo_ingest.monitoring.broker_stats import BrokerStats
-from echo_ingest.monitoring.loopback import LoopbackCheck
-from echo_ingest.mqtt import Session, SessionOptions
-from echo_ingest.pipeline.claims import Claims
-from echo_ingest.pipeline.ingest import Ingest
-from echo_ingest.record import remembered
+from echo_ingest.mqtt import HeldMessages
 from echo_ingest.service.delivery_process import DeliveryProcess
+from echo_ingest.service.intake import BrokerIntake, EndpointIntake, IntakeParts
 from echo_ingest.service.proxy_process import ProxyProcess
 from echo_ingest.service.storage_watch import StorageWatch
 from echo_ingest.settings import Endpoint, LocalEndpoint, Settings
 from echo_ingest.sinks import SinkState
 from echo_ingest.site_decoder import decoder_of
-
-log = structlog.get_logger("service")
 
 
 class Runtime:
@@ -36,15 +27,16 @@ class Runtime:
         self,
         settings: Settings,
         journal: Journal,
-        endpoint: Endpoint | LocalEndpoint,
+        endpoint: Endpoint | LocalEndpoint | None,
         login: Callable[[], tuple[str, str] | None],
         publisher: broker.Credentials | None = None,
         proxy: ProxyProcess | None = None,
     ) -> None:
         """Put the parts together.
 
-        `login` is our own account at the broker; `publisher` the devices', if we know its password;
-        `proxy` is what devices connect to, if the broker runs here.
+        `endpoint` is where our own broker is, or the one at `IOT_ENDPOINT`; None: those of
+        `IOT_ENDPOINTS` are all. `login` is our own account at the broker; `publisher` the devices',
+        if we know its password; `proxy` is what devices connect to, if the broker runs here.
         """
         self.settings = settings
         self.journal = journal
@@ -52,47 +44,26 @@ class Runtime:
         self.publisher = publisher
         self.proxy = proxy
         self.draining = False
-        self.loopback = LoopbackCheck(settings.client_id)
-        self._session_name = broker.session_name(settings, endpoint, journal.sessions())
-        self.session = Session(
-            SessionOptions(
-                endpoint=endpoint,
-                client_id=self._session_name.client_id,
-                login=login,
-                tls_ca_file=settings.tls_ca_file,
-                topic_filters=subscriptions(settings, endpoint),
-                loopback_topic=self.loopback.topic,
-                session_expiry_seconds=settings.session_expiry_seconds,
-                payload_bytes_max=settings.asked_payload_bytes_max,
-            ),
-            node_of=remembered(settings.node_of),
-            on_connected=self._on_connected,
-            on_loopback=self.loopback.on_message,
-        )
-        if self._session_name.can_be_guessed:
-            log.warning(
-                "the name of our session can be guessed",
-                meaning="a client with any account at this broker that uses the name can take the "
-                "session over, or discard what waits in it; an earlier version gave it that name, "
-                "and messages may wait under it",
-                remedy=broker.CHANGE_OVER,
-            )
-        self.broker_stats = BrokerStats(self.session.options)
         self.storage = StorageWatch(journal, settings.data_dir)
         self.delivery = DeliveryProcess(settings)
         for name in self.delivery.names:
             journal.add_sink(name)  # before retention runs: what a new sink needs must stay
         self.decoder = decoder_of(settings)
-        self.claims = Claims(TopicRights(settings.topic_filters), self.decoder)
-        self.ingest = Ingest(
-            self.session,
-            journal,
-            self.claims,
-            batch_records_max=settings.batch_records_max,
-            linger_seconds=settings.batch_linger_ms / 1000,
-            on_stored=self.delivery.wake,
-            arrived=self.claims.arrived,
-        )
+        parts = IntakeParts(settings, journal, self.decoder, HeldMessages(), self.delivery.wake)
+        self.broker = None if endpoint is None else BrokerIntake(parts, endpoint, login)
+        self.endpoints = [EndpointIntake(parts, entry) for entry in settings.endpoint_entries]
+
+    @property
+    def intakes(self) -> list[BrokerIntake | EndpointIntake]:
+        """The ways in, each with its session and its first half of the line."""
+        ours = [] if self.broker is None else [self.broker]
+        return [*ours, *self.endpoints]
+
+    @property
+    def blocked(self) -> str | None:
+        """Why acknowledgements have stopped, in words; None while they continue."""
+        reasons = (intake.ingest.blocked for intake in self.intakes)
+        return next((reason for reason in reasons if reason is not None), None)
 
     # ------------------------------------------------------------------ what the web process asks
 
@@ -103,6 +74,7 @@ class Runtime:
             "live": self.live,
             "ready": self.ready,
             "healthy": self.healthy,
+            "endpoints": self.endpoint_problems,
             "ledger": self.ledger,
             "sink_states": self.sink_states,
             "gauges": self.gauges,
@@ -117,17 +89,19 @@ class Runtime:
         return {}
 
     def ready(self) -> dict[str, str]:
-        """Return what keeps messages from being stored: a full journal, no lasting session."""
+        """Return what keeps messages from being stored: a full journal, no lasting session.
+
+        One broker of `IOT_ENDPOINTS` that is away keeps nobody else's messages from being stored.
+        """
         problems = {}
         if self.draining:
             problems["service"] = "the service is stopping"
-        if (blocked := self.storage.problem or self.ingest.blocked) is not None:
+        if (blocked := self.storage.problem or self.blocked) is not None:
             problems["journal"] = blocked
-        shortfall = self.session.shortfall
-        if not self.session.is_connected and self.session.state != shortfall:
-            problems["broker"] = self.session.state
-        elif shortfall is not None:
-            problems["session"] = shortfall
+        if self.broker is not None:
+            problems |= self.broker.problems()
+        elif not any(each.session.is_connected for each in self.endpoints):
+            problems["broker"] = "none of the endpoints of IOT_ENDPOINTS can be used"
         if self.proxy is not None:
             problems |= self.proxy.problems()
         return problems
@@ -137,7 +111,12 @@ class Runtime:
 
         Sinks do not count: records wait for them in the journal.
         """
-        return self.ready() | self.loopback.problems()
+        loopback = {} if self.broker is None else self.broker.loopback.problems()
+        return self.ready() | loopback
+
+    def endpoint_problems(self) -> dict[str, str]:
+        """Return what is wrong with each broker of `IOT_ENDPOINTS`, by its name."""
+        return {each.name: each.problem for each in self.endpoints if each.problem is not None}
 
     def ledger(self) -> Ledger:
         """Return the ledger, as the journal counts it."""
@@ -155,8 +134,9 @@ class Runtime:
 
     def gauges(self) -> ServiceGauges:
         """Return the figures of journal, disk and broker, as of now."""
-        clients = self.broker_stats.values.get(metrics.BROKER_CLIENTS)
-        dropped = self.broker_stats.values.get(metrics.BROKER_DROPPED_MESSAGES)
+        values = {} if self.broker is None else self.broker.stats.values
+        clients = values.get(metrics.BROKER_CLIENTS)
+        dropped = values.get(metrics.BROKER_DROPPED_MESSAGES)
         return ServiceGauges(
             journal_bytes=self.journal.used_bytes(),
             disk_free_bytes=self.journal.disk_free_bytes(),
@@ -175,10 +155,15 @@ class Runtime:
         metrics.JOURNAL_SALVAGED.set(report_of(self.journal.path).exists())
         metrics.JOURNAL_LOST_MESSAGES.set(ledger.lost)
         metrics.DEAD_LETTERS.set(ledger.dead_letters)
-        metrics.JOURNAL_BLOCKED.set(self.ingest.blocked is not None)
-        metrics.CONNECTED.set(self.session.is_connected)
-        metrics.LOOPBACK_AGE_SECONDS.set(self.loopback.age_seconds)
-        metrics.BROKER.values = self.broker_stats.values
+        metrics.JOURNAL_BLOCKED.set(self.blocked is not None)
+        if self.broker is not None:
+            metrics.CONNECTED.set(self.broker.session.is_connected)
+            metrics.LOOPBACK_AGE_SECONDS.set(self.broker.loopback.age_seconds)
+            metrics.BROKER.values = self.broker.stats.values
+        else:
+            metrics.CONNECTED.set(any(each.session.is_connected for each in self.endpoints))
+        for each in self.endpoints:
+            metrics.ENDPOINT_CONNECTED.labels(each.name).set(each.problem is None)
         for name, sink in ledger.sinks.items():
             metrics.SINK_PAUSED.labels(name).set(sink.paused_at_ms is not None)
             metrics.SINK_BACKLOG.labels(name).set(sink.backlog)
@@ -186,18 +171,3 @@ class Runtime:
             metrics.SINK_LAG_SECONDS.labels(name).set(sink.lag_seconds)
         ours = generate_latest(metrics.REGISTRY).decode()
         return ours + self.delivery.metrics + ("" if self.proxy is None else self.proxy.metrics)
-
-    # ------------------------------------------------------------------ what happens inside
-
-    def _on_connected(self, session_present: bool) -> None:
-        metrics.CONNECTIONS.inc()
-        expected = False
-        with contextlib.suppress(JournalFull):  # the next connection notes it
-            expected = self.journal.remember_session(self._session_name.remembered_as)
-        if expected and not session_present:
-            metrics.SESSIONS_LOST.inc()
-            log.error(
-                "session lost",
-                meaning="the broker has forgotten our session; the messages that it held for us "
-                "while we were away are lost, unless the devices send them again",
-            )

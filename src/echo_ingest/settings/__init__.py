@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     FilePath,
+    InstanceOf,
     SecretStr,
     ValidationInfo,
     field_validator,
@@ -31,6 +32,12 @@ from echo_ingest.settings.endpoint import (
     check_http_url,
     is_loopback,
     parse_endpoint,
+)
+from echo_ingest.settings.endpoint_table import (
+    EndpointEntry,
+    EndpointTable,
+    MqttVersion,
+    read_endpoint_table,
 )
 from echo_ingest.settings.loader import ENVIRONMENT_PREFIX, Expected, SettingsError, read
 from echo_ingest.settings.payload_keys import parse_payload_keys
@@ -55,7 +62,9 @@ __all__ = [
     "PACKET_OVERHEAD_BYTES",
     "RECEIPTS_PREFIX",
     "Endpoint",
+    "EndpointEntry",
     "LocalEndpoint",
+    "MqttVersion",
     "Settings",
     "SettingsError",
     "Tokens",
@@ -139,6 +148,11 @@ class Settings(BaseModel):
 
     endpoint: Annotated[str, AfterValidator(check_endpoint)] | None = None
     """The address of a broker run elsewhere; unset: the one that `up` or `broker` runs."""
+    endpoints: Annotated[
+        InstanceOf[EndpointTable] | None,
+        BeforeValidator(lambda given: None if given is None else read_endpoint_table(given)),
+    ] = None
+    """A TOML file of brokers run elsewhere, besides that one or our own."""
     user: Annotated[str | None, Expected("the account's name, in quotes")] = None
     """The account at that broker."""
     password: Secret | None = None
@@ -333,6 +347,11 @@ class Settings(BaseModel):
     def topic_prefixes(self) -> tuple[str, ...]:
         """Return the levels before the first wildcard of each filter, the longest first."""
         return prefixes(self.topic_filters)
+
+    @property
+    def endpoint_entries(self) -> tuple[EndpointEntry, ...]:
+        """Return the brokers of `IOT_ENDPOINTS`."""
+        return () if self.endpoints is None else self.endpoints.entries
 
     @property
     def asked_payload_bytes_max(self) -> int | None:

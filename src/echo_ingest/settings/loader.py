@@ -9,6 +9,8 @@ from typing import TypeVar
 from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 
+from echo_ingest.settings.endpoint_table import FileProblems
+
 ENVIRONMENT_PREFIX = "IOT_"
 CONFIG_VARIABLE = "IOT_CONFIG"
 FILE_SUFFIX = "_file"
@@ -125,8 +127,12 @@ def _validation_problems(
     model: type[BaseModel],
     secrets: Collection[str],
 ) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for each in error.errors():
+        cause = each.get("ctx", {}).get("error")
+        if isinstance(cause, FileProblems):
+            lines += cause.problems
+            continue
         name = str(each["loc"][0])
         if name in raw_values:
             label = raw_values[name].label
@@ -135,7 +141,7 @@ def _validation_problems(
             label = ENVIRONMENT_PREFIX + name.upper()
             value = f"{model.model_fields[name].default!r}, the default"
         if each["type"] == "value_error":
-            remedy = str(each["ctx"]["error"])
+            remedy = str(cause)
         else:
             metadata = model.model_fields[name].metadata
             expected = [each.text for each in metadata if isinstance(each, Expected)]

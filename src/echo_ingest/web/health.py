@@ -36,6 +36,10 @@ class Conditions(Protocol):
         """Return what else keeps a message from reaching us through the broker."""
         ...
 
+    async def endpoints(self) -> dict[str, str]:
+        """Return what is wrong with each broker of `IOT_ENDPOINTS`, which is nobody else's."""
+        ...
+
 
 class Service(Conditions, Protocol):
     """An ingest process, which also reports figures."""
@@ -58,10 +62,12 @@ class Service(Conditions, Protocol):
 
 
 class HealthReport(Struct, frozen=True, omit_defaults=True):
-    """`ok`, or the problems by part."""
+    """`ok`; or the problems, by part, and those of brokers elsewhere, by endpoint."""
 
-    status: Literal["ok", "failing"]
+    status: Literal["ok", "degraded", "failing"]
+    """`degraded` means that only endpoints of `IOT_ENDPOINTS` have problems."""
     problems: dict[str, str] = {}
+    endpoints: dict[str, str] = {}
 
 
 def health_pages(conditions: Conditions) -> list[HTTPRouteHandler]:
@@ -70,17 +76,17 @@ def health_pages(conditions: Conditions) -> list[HTTPRouteHandler]:
     @route("/livez", http_method=METHODS, tags=["health"])
     async def live() -> Response[HealthReport]:
         """Tell whether the process is alive; if it is not, restart it."""
-        return await _answer(conditions.live())
+        return await _answer(conditions.live(), {})
 
     @route("/readyz", http_method=METHODS, tags=["health"])
     async def ready() -> Response[HealthReport]:
         """Tell whether messages are stored durably."""
-        return await _answer(conditions.ready())
+        return await _answer(conditions.ready(), await _endpoints(conditions))
 
     @route(["/healthz", "/"], http_method=METHODS, tags=["health"])
     async def healthy() -> Response[HealthReport]:
         """Tell the load balancer whether messages reach us through the broker."""
-        return await _answer(conditions.healthy())
+        return await _answer(conditions.healthy(), await _endpoints(conditions))
 
     return [live, ready, healthy]
 
@@ -112,11 +118,20 @@ def figures_pages(service: Service) -> list[HTTPRouteHandler]:
     return [ledger, sinks]
 
 
-async def _answer(question: Awaitable[dict[str, str]]) -> Response[HealthReport]:
+async def _endpoints(conditions: Conditions) -> dict[str, str]:
+    try:
+        return await conditions.endpoints()
+    except NoAnswer:
+        return {}  # the other question says so
+
+
+async def _answer(
+    question: Awaitable[dict[str, str]], endpoints: dict[str, str]
+) -> Response[HealthReport]:
     try:
         problems = await question
     except NoAnswer as error:
         problems = {"service": str(error)}
     if problems:
-        return Response(HealthReport("failing", problems), status_code=503)
-    return Response(HealthReport("ok"), status_code=200)
+        return Response(HealthReport("failing", problems, endpoints), status_code=503)
+    return Response(HealthReport("degraded" if endpoints else "ok", {}, endpoints), status_code=200)

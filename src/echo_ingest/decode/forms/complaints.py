@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from echo_ingest.decode.forms.form import FormError
-from echo_ingest.decode.forms.key_lines import KeyPath, line_of
+from echo_ingest.key_lines import KeyPath, line_of
 
 SHOWN_CHARACTERS_MAX = 60
 ERRORS_MAX = 100

@@ -17,11 +17,11 @@ from echo_ingest.decode.forms.fields import (
     field_of,
     unknown_key,
 )
-from echo_ingest.decode.forms.key_lines import KeyPath
 from echo_ingest.decode.forms.paths import Path, PathError, PathWorld, compile_path
 from echo_ingest.decode.forms.patterns import PatternError, TextPattern, compile_pattern
 from echo_ingest.decode.forms.zones import zone_of
 from echo_ingest.decode.times import UNITS
+from echo_ingest.key_lines import KeyPath
 
 SOURCES_MAX = 8
 WORDS_MAX = 1_000

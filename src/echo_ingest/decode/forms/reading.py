@@ -20,7 +20,6 @@ from echo_ingest.decode.forms.documents import PAYLOADS, TABLES
 from echo_ingest.decode.forms.field_reading import FieldReader
 from echo_ingest.decode.forms.fields import Field, FieldType, Modifiers, field_of
 from echo_ingest.decode.forms.form import Form, FormError, Match, digest_of
-from echo_ingest.decode.forms.key_lines import KeyPath, key_lines, syntax_error
 from echo_ingest.decode.forms.match import ANY_LEVEL, ANY_LEVELS
 from echo_ingest.decode.forms.paths import Path, PathError, PathWorld, Step, compile_plain
 from echo_ingest.decode.forms.record_spec import (
@@ -32,6 +31,7 @@ from echo_ingest.decode.forms.record_spec import (
 )
 from echo_ingest.decode.forms.units import COUNT_END, unit_of
 from echo_ingest.decode.payloads import PayloadError, PayloadReader, Payloads, without_keys
+from echo_ingest.key_lines import KeyPath, key_lines, syntax_error
 
 FORM_BYTES_MAX = 65_536
 RECORD_SPECS_MAX = 32

@@ -50,6 +50,8 @@ class ServiceReport(Struct, frozen=True):
     problems: dict[str, str]
     gauges: ServiceGauges | None
     """None where the ingest process does not answer."""
+    endpoints: dict[str, str] = {}
+    """What is wrong with each broker of `IOT_ENDPOINTS`, by its name."""
 
 
 class AlmanacReport(Struct, frozen=True):
@@ -131,7 +133,11 @@ async def ask_service(sources: ConsoleContext) -> ServiceReport:
     try:
         return ServiceReport(
             *await asyncio.gather(
-                service.ledger(), service.sink_states(), service.healthy(), service.gauges()
+                service.ledger(),
+                service.sink_states(),
+                service.healthy(),
+                service.gauges(),
+                service.endpoints(),
             )
         )
     except NoAnswer:
@@ -167,6 +173,7 @@ def view_of(
         ledger=ledger,
         sink_states=service.sink_states,
         problems=service.problems,
+        endpoints=service.endpoints,
         away_since=facts.last_answered(samples, now) if gauges is None else None,
         nodes=past.nodes,
         samples=until_now,

@@ -39,6 +39,8 @@ class OverviewFacts(Struct, frozen=True, kw_only=True):
     sink_states: Mapping[str, SinkState]
     problems: Mapping[str, str]
     """What keeps messages from coming in, by part."""
+    endpoints: Mapping[str, str] = {}
+    """What is wrong with each broker of `IOT_ENDPOINTS`, by its name."""
     away_since: datetime | None
     """Since when the ingest process has not answered; None: it does."""
     nodes: NodeCounts
@@ -78,6 +80,7 @@ def state_of(facts: OverviewFacts) -> SystemState:
         now=facts.now,
         away_since=facts.away_since,
         problems=facts.problems,
+        endpoints=facts.endpoints,
         missing=missing,
         lost=ledger.lost,
         disk_days=facts.room.days,

@@ -101,6 +101,8 @@ class SystemState(Struct, frozen=True, kw_only=True):
     """Since when the ingest process has not answered; None: it does."""
     problems: Mapping[str, str] = {}
     """What keeps messages from coming in, for people, by part: `journal`, `broker`, `service`."""
+    endpoints: Mapping[str, str] = {}
+    """What is wrong with each broker of `IOT_ENDPOINTS`, for people, by its name."""
     missing: int = 0
     """By how many messages the ledger does not add up."""
     lost: int = 0
@@ -146,8 +148,13 @@ def _intake(state: SystemState, zone: ZoneInfo) -> Iterator[Clause]:
             "This page shows what was known then.",
         )
     for part, problem in state.problems.items():
-        text = f"{INTAKE.get(part, f'{part}:')} {problem}"
-        yield Clause("stuck", text if text[-1] in ".?!" else f"{text}.")
+        yield Clause("stuck", _sentence(f"{INTAKE.get(part, f'{part}:')} {problem}"))
+    for name, problem in state.endpoints.items():
+        yield Clause("look", _sentence(f"The endpoint {name} has a problem: {problem}"))
+
+
+def _sentence(text: str) -> str:
+    return text if text[-1] in ".?!" else f"{text}."
 
 
 def _ledger(state: SystemState) -> Iterator[Clause]:
