@@ -58,7 +58,7 @@ def payload(kind: str, at_ms: int, number: int) -> tuple[bytes, tuple[tuple[str,
             fields |= {"sensorId": "s", "batteryPct": number % 100 + 0.5, "cpu": 7, "disk": 55.25}
         case "levels":
             parts = [
-                {"timestamp": when, "name": f"level_{band}", "value": number * 0.5 - band}
+                {"timestamp": when, "name": f"level_{band % 2}", "value": band * 5 % 7 - number / 4}
                 for band in range(number % 4 + 1)
             ]
             return json.dumps({"id": f"m{number}", "parts": parts}).encode(), ()
