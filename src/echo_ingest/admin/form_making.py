@@ -31,7 +31,8 @@ TRIED_MAX = 500
 """How many messages a draft is tried with: the newest."""
 TRIED_SECONDS_MAX = 2.0
 """What takes longer is not tried any more, so that nothing else has to wait for it."""
-DRAFTED_BYTES_MAX = 4_000_000
+DRAFTED_BYTES_MAX = 2_000_000
+"""To draft a form, a message is read once for each of its values."""
 NAME_CHARACTERS_MAX = 100
 OWN_NAME = "my-device"
 

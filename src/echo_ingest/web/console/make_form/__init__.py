@@ -7,6 +7,7 @@ types, and a click on a value puts its path into the form.
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import structlog
 from litestar import Response, get, post
@@ -31,7 +32,7 @@ from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import readable
 from echo_ingest.record import Message
 from echo_ingest.settings import Settings
-from echo_ingest.site_decoder import apply_forms, errors_of
+from echo_ingest.site_decoder import apply_forms, errors_of, forms_of
 from echo_ingest.web.console.auth import acting_form
 from echo_ingest.web.console.context import ConsoleContext
 from echo_ingest.web.console.make_form.chosen import (
@@ -151,15 +152,9 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
 
     @get("/make-form", middleware=in_turn)
     async def make_form(request: AnyRequest) -> Response[bytes]:
-        """Show a message with the first draft of a form, or with `form`, which is in use."""
-        chosen = chosen_by(request.query_params)
-        name = request.query_params.get("form")
-        form = None if name is None or decoder.forms is None else decoder.forms.named(name)
-        editor = Editor()
-        if form is not None:
-            text = form.source.decode("utf-8-sig")
-            editor = Editor(source=text, replaces=form.digest)
-        return await page(request, chosen, editor)
+        """Show a message with the first draft of a form, or with `form`, one of the site's."""
+        editor = _saved(request.query_params.get("form"), decoder, settings)
+        return await page(request, chosen_by(request.query_params), editor)
 
     @post("/make-form", status_code=200, middleware=in_turn, request_max_body_size=BODY_BYTES_MAX)
     async def look_again(request: AnyRequest) -> Response[bytes]:
@@ -203,7 +198,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
             return await page(request, chosen, _with(typed, SaveProblem(str(error))), 400)
         log.info("operator acts", action="save form", form=form.name, digest=form.digest)
         cookie = sources.pages.flash.keep(
-            _saved_words(form, decoder, chosen), by_tls=is_by_tls(request.headers)
+            _saved_words(form, decoder, chosen, settings), by_tls=is_by_tls(request.headers)
         )
         onward = UNCLAIMED
         if chosen.topic is None:
@@ -211,6 +206,17 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
         return Redirect(onward, status_code=303, cookies=[cookie])
 
     return [make_form, look_again, try_typed, save]
+
+
+def _saved(name: str | None, decoder: Decoder, settings: Settings) -> Editor:
+    """Return a form of the site as it is in use, to be edited; nothing typed where it is none."""
+    forms = decoder.forms
+    form = None if name is None or forms is None else forms.named(name)
+    if form is None or forms is None:
+        return Editor()
+    if not Path(forms.files[form.name]).is_relative_to(settings.forms_path):
+        return Editor()  # to replace one that we ship, a person has to agree
+    return Editor(source=form.source.decode("utf-8-sig"), replaces=form.digest)
 
 
 def _typed(fields: dict[str, str]) -> Editor:
@@ -255,10 +261,9 @@ def _in_use(form: Form | None, decoder: Decoder) -> str | None:
     return form.name if known is not None and known.digest == form.digest else None
 
 
-def _saved_words(form: Form, decoder: Decoder, chosen: ChosenMessages) -> str:
-    assert decoder.forms is not None
+def _saved_words(form: Form, decoder: Decoder, chosen: ChosenMessages, settings: Settings) -> str:
     if _in_use(form, decoder) is None:
-        reasons = "; ".join(errors_of(decoder.forms)) or "another form has an error"
+        reasons = "; ".join(errors_of(forms_of(settings)))
         return f"The form {form.name} is saved, but not in use until this is mended: {reasons}"
     if chosen.topic is not None:
         return (
