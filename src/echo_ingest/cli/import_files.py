@@ -78,7 +78,7 @@ def import_files(
     if not node or set(node) & set("+#/\0"):
         fail(f"{node!r} cannot be the name of a node; use a name without +, # and /", 2)
     files = _files(paths)
-    trial = _Trial(settings, _zone(settings, files, zone), node, form)
+    trial = _FileTrial(settings, _zone(settings, files, zone), node, form)
     options = require_publisher(settings)
     sending = Sending(options, node, settings.payload_bytes_max, None)
     log_from(logging.CRITICAL)  # if it cannot begin, the error says so
@@ -198,7 +198,7 @@ def _cell(text: str, separator: str) -> str:
 # ---------------------------------------------------------------------- trying before sending
 
 
-class _Trial:
+class _FileTrial:
     """Decodes messages as the service will, and passes on those that it will understand."""
 
     def __init__(self, settings: Settings, zone: ZoneInfo, node: str, form: str | None) -> None:
