@@ -74,6 +74,7 @@ async def test_a_group_leads_to_a_draft_that_is_tried_with_all_its_messages(
     group = await shown(operator, f"/console/refused/group?{urlencode(GROUP)}")
     assert "Make a form" in group
     text = await shown(operator, HERE)
+    assert "For 3 messages: The fields of the message fit no known form." in text
     assert 'each = "calls"' in text and 'species = "latin"' in text
     assert "becomes 1 record" in text and "Crinia signifera" in text
     assert "All 3 messages stored 3: 3 detection" in text

@@ -77,7 +77,7 @@ class Editor(Struct, frozen=True, kw_only=True):
 class MakeFormView(Struct, frozen=True, kw_only=True):
     """What `make_form.html` shows."""
 
-    title: str
+    in_common: str
     """What the messages have in common."""
     topic: str | None
     """The unclaimed topic; None for dead letters."""
@@ -127,7 +127,7 @@ def routes(sources: ConsoleContext) -> list[HTTPRouteHandler]:
             tree = tree_of(entry.message.payload)
             in_use = _in_use(tried.trial.form if tried.trial else None, decoder)
             return MakeFormView(
-                title=kept.title,
+                in_common=kept.in_common,
                 topic=chosen.topic,
                 total=kept.total,
                 back=chosen.back,

@@ -51,7 +51,7 @@ class ChosenMessages(Struct, frozen=True, kw_only=True):
 class KeptMessages(Struct, frozen=True, kw_only=True):
     """The messages as they are now."""
 
-    title: str
+    in_common: str
     """What they have in common."""
     total: int
     numbers: Sequence[int]
@@ -75,12 +75,12 @@ async def kept_now(sources: ConsoleContext, chosen: ChosenMessages) -> KeptMessa
         total = await sources.journal.ask(lambda reader: reader.count_unclaimed(topic))
         if not total:
             raise NotFoundException(f"Nothing is kept of {topic:.200} any more.")
-        return KeptMessages(title=topic, total=total, numbers=())
+        return KeptMessages(in_common=topic, total=total, numbers=())
 
     def members(almanac: Almanac) -> KeptMessages:
         group = find_group(almanac, None, chosen.key, chosen.node)
         numbers = almanac.refused_ones(group, node=chosen.node, ones_max=TRIED_MAX)
-        return KeptMessages(title=group.reason, total=group.count, numbers=numbers)
+        return KeptMessages(in_common=group.reason, total=group.count, numbers=numbers)
 
     return await sources.almanac.ask(members)
 
