@@ -10,14 +10,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from tests.fuzz.meaning import (
-    EXACT,
-    NOT_BELIEVED,
-    REJECTED,
-    WRONG,
-    judge_meaning,
-    judge_meanings,
-)
+from tests.fuzz.meaning import judge_meanings
+from tests.fuzz.meaning_judge import EXACT, NOT_BELIEVED, REJECTED, WRONG, judge_meaning
 from tests.fuzz.true_messages import case_of
 from tests.fuzz.truths import NOTHING, Case, PlaceTruth, Refusal, SoundTruth, Truth, WhenTruth
 
@@ -25,7 +19,7 @@ SEED = int(os.environ.get("SEED", "1"))
 INPUTS = 6_000
 GENERATOR = (
     *("truths", "true_files", "true_messages", "true_notes", "true_sounds", "true_times"),
-    *("true_values", "true_wavs"),
+    *("true_values", "true_wavs", "form_truths", "true_detectors", "true_forms", "true_networks"),
 )
 SEARCHED = 3_000
 
