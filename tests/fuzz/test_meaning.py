@@ -26,7 +26,7 @@ GENERATOR = (
     *("true_values", "true_wavs", "form_truths", "true_detectors", "true_forms", "true_networks"),
 )
 SEARCHED = 3_000
-FORM_CASES = 300
+FORM_CASES = 150
 
 
 def test_thousands_of_messages_are_stored_as_is_true_or_not_believed_or_rejected() -> None:
