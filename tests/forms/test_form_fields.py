@@ -1,7 +1,7 @@
 """What each modifier makes of a value, and what is wrong with values that none can make right."""
 
 import base64
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -280,6 +280,33 @@ def test_a_call_begins_and_ends_where_the_form_counts() -> None:
         made = detection(start + end, payload)
         assert made.observed_at == at(2026, 10, 4, 20, 30, 9)
         assert made.ends_at == at(2026, 10, 4, 20, 30, 12, 500_000)
+
+
+@pytest.mark.parametrize(
+    ("written", "offset", "expected"),
+    [
+        # Summer time begins at 16:00 UTC, when the clock goes from 2:00 to 3:00.
+        ("2026-10-04T01:59:50", 20, at(2026, 10, 3, 16, 0, 10)),
+        # It ends at 16:00 UTC, when the clock goes from 3:00 back to 2:00.
+        ("2026-04-05T02:59:50", 20, at(2026, 4, 4, 16, 0, 10)),
+        ("2026-04-05T01:59:50", 3_600, at(2026, 4, 4, 15, 59, 50)),
+    ],
+)
+def test_an_offset_is_counted_across_a_change_of_summer_time(
+    written: str, offset: float, expected: datetime
+) -> None:
+    start = 'observed_at = {from = "t", zone = "site"}\noffset_seconds = "from"\n'
+    payload: dict[str, object] = {"t": written, "from": offset}
+    made = detection(f"{start}duration_seconds = {{value = 3}}", payload, MELBOURNE)
+    assert made.observed_at == expected
+    assert made.ends_at == expected + timedelta(seconds=3)
+
+
+def test_a_local_time_with_an_offset_beyond_all_calendars_is_not_believed() -> None:
+    start = 'observed_at = {from = "t", zone = "site"}\noffset_seconds = "from"\n'
+    for offset in (1e11, 1e300):
+        made = detection(start, {"t": "2026-10-04T01:59:50", "from": offset}, MELBOURNE)
+        assert made.time_problem == TimeProblem.AFTER_RECEIPT
 
 
 def test_a_number_is_scaled_without_the_noise_of_binary_fractions() -> None:

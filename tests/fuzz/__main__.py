@@ -13,7 +13,7 @@ from tests.fuzz.campaign import Tally, judge_range
 from tests.fuzz.cores import on_all_cores
 from tests.fuzz.inputs import input_of
 from tests.fuzz.judge import PAYLOAD_BYTES_MAX, judge
-from tests.several_records import only
+from tests.fuzz.shipped_examples import FORMS
 
 SHOWN_BYTES_MAX = 2_000
 
@@ -51,7 +51,7 @@ def show(seed: int, number: int) -> None:
     print(f"topic: {message.topic[:200]!r}")
     print(f"properties: {message.properties[:10]!r}")
     print(f"payload, {len(message.payload):,} bytes: {message.payload[:SHOWN_BYTES_MAX]!r}")
-    print(only(Decoder(PAYLOAD_BYTES_MAX).decode(message)))
+    print(Decoder(PAYLOAD_BYTES_MAX, forms=FORMS).decode(message))
     print(judge(message))
 
 

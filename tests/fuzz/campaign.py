@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from echo_ingest.record import KINDS, Message
 from tests.fuzz.inputs import input_of
-from tests.fuzz.judge import REJECTED, judge
+from tests.fuzz.judge import IGNORED, REJECTED, judge
 
 CPU_SECONDS_MAX = 1.0
 """For one input, judged: decoded twice, its clip taken out, its bodies made for both schemas."""
@@ -57,6 +57,7 @@ class Tally(Struct):
                 f"inputs={self.outcomes.total()}",
                 f"accepted={accepted}",
                 f"rejected={self.outcomes[REJECTED]}",
+                f"ignored={self.outcomes[IGNORED]}",
                 *kinds,
                 f"payload_mb={self.payload_bytes / 1e6:.0f}",
                 f"slowest_ms={seconds * 1e3:.1f} (input {number})",

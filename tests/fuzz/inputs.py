@@ -9,9 +9,10 @@ from echo_ingest.record import Message
 from echo_ingest.settings import node_of
 from tests.decode.messages import RECEIVED_AT_MS
 from tests.fuzz import sounds
+from tests.fuzz.damage import damaged, value
+from tests.fuzz.form_inputs import form_message
 from tests.fuzz.seeds import OBJECTS, REAL
 from tests.fuzz.vocabulary import (
-    ESCAPES,
     INNER,
     LIKELY,
     NAMES,
@@ -24,9 +25,20 @@ from tests.fuzz.vocabulary import (
     WORDS,
 )
 
+FORM_SHARE = 0.5
+"""How many of the messages are made from the examples of shipped forms."""
+
 
 def input_of(seed: int, number: int) -> Message:
     """Return the message; it is the same wherever the same real payloads are at hand."""
+    rng = Random(f"form/{seed}/{number}")
+    if rng.random() < FORM_SHARE:
+        return form_message(rng)
+    return own_input_of(seed, number)
+
+
+def own_input_of(seed: int, number: int) -> Message:
+    """Return one in our own dialects, or near them, below the topics of our own."""
     rng = Random(f"{seed}/{number}")
     (make,) = rng.choices(list(KINDS), list(KINDS.values()))
     topic = rng.choice(TOPICS) if rng.random() < 0.2 else f"{PREFIXES[0]}/ridge-0{rng.randrange(9)}"
@@ -50,25 +62,8 @@ def raw_bytes(rng: Random) -> bytes:
 
 
 def torn(rng: Random) -> bytes:
-    """Return a real payload with bytes changed, cut out, repeated, or replaced by another's."""
-    data = bytearray(rng.choice(REAL))
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        at = rng.randrange(len(data) + 1)
-        cut = rng.choice((0, 1, 1, 2, 8, 100))
-        match rng.choice((0, 1, 2, 3, 3, 3, 3, 4)):
-            case 0:
-                data[at : at + cut] = rng.randbytes(rng.randrange(9))
-            case 1:
-                data[at : at + cut] = data[at : at + cut] * rng.choice((0, 2, 50))
-            case 2:
-                other = rng.choice(REAL)
-                start = rng.randrange(len(other))
-                data[at : at + cut] = other[start : start + 200]
-            case 3:
-                data[at : at + 1] = bytes(b ^ 1 << rng.randrange(8) for b in data[at : at + 1])
-            case _:
-                del data[at + 1 :]
-    return bytes(data)
+    """Return a damaged real payload."""
+    return damaged(rng, rng.choice(REAL), REAL)
 
 
 def twisted(rng: Random) -> bytes:
@@ -144,28 +139,6 @@ KINDS: dict[Callable[[Random], bytes], int] = {
     large: 2,
 }
 """What kinds of input are made, and how often."""
-
-
-def value(rng: Random, depth: int = 0) -> str:
-    """Return a JSON value as text, or something that only looks like one."""
-    match rng.randrange(9 if depth < 3 else 6):
-        case 0 | 1:
-            return rng.choice(NUMBERS)
-        case 2:
-            length = rng.choice((3, 17, 25, 320, 4_299, 4_301))
-            digits = "".join(rng.choices("0123456789", k=length))
-            return rng.choice(("", "-", "0.", "1e", "1")) + digits
-        case 3 | 4:
-            return json.dumps(rng.choice(WORDS), ensure_ascii=rng.random() < 0.5)
-        case 5:
-            return rng.choice(("null", "true", "false", "", "nul", f'"{rng.choice(ESCAPES)}"'))
-        case 6:
-            return f"[{','.join(value(rng, depth + 1) for _ in range(rng.randrange(5)))}]"
-        case 7:
-            names = rng.choices((*INNER, *NAMES), k=rng.randrange(5))
-            return f"{{{','.join(f'{json.dumps(n)}:{value(rng, depth + 1)}' for n in names)}}}"
-        case _:
-            return f'"{base64.b64encode(sounds.hostile(rng)).decode()}"'
 
 
 def _properties(rng: Random) -> tuple[tuple[str, str], ...]:

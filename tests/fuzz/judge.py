@@ -9,7 +9,8 @@ import mqtt5
 import msgspec
 from msgspec import structs
 
-from echo_ingest.decode import Decoder, NodeRules, Rules, clip_bytes
+from echo_ingest.decode import Decoder, NodeRules, Rules
+from echo_ingest.decode.forms.records import RECORDS_MAX
 from echo_ingest.decode.topics import too_long
 from echo_ingest.journal.entries import properties_of, properties_text
 from echo_ingest.pipeline.receipts import receipt
@@ -30,16 +31,19 @@ from echo_ingest.record import (
     Stored,
     Telemetry,
     kind,
+    kinds,
     message_key,
     payload_hash,
 )
 from echo_ingest.settings import RECEIPTS_PREFIX, Settings
-from echo_ingest.sinks import clips, project_echo
-from tests.several_records import delivery_of, only
+from echo_ingest.sinks import Delivery, clips, project_echo
+from tests.fuzz.shipped_examples import FORMS
 
 PAYLOAD_BYTES_MAX: int = Settings().payload_bytes_max
 REASON_CHARACTERS_MAX = 200
-REJECTED = "rejected"
+REJECTED, IGNORED = "rejected", "ignored"
+RECORDS_JUDGED = 20
+"""Of a message with many records, which repeat each other, the first ones."""
 CLIP_NAME = re.compile(
     r"audio/[A-Za-z0-9_-]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?/\d{4}/\d\d/\d\d/\d{8}T\d{6}Z_[0-9a-f]{32}"
     r"\.(wav|flac|mp3|ogg)"
@@ -52,32 +56,43 @@ NOT_PLAIN = re.compile(
 
 
 def judge(message: Message, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> str:
-    """Return what became of it: a kind of record, or `REJECTED`; assert each promise."""
-    decoder = Decoder(payload_bytes_max)
+    """Return what became of it: the kind of its first record, `REJECTED` or `IGNORED`.
+
+    Each promise is asserted.
+    """
+    decoder = Decoder(payload_bytes_max, forms=FORMS)
     unfit = too_long(message)
     if unfit is not None:
         assert decoder.identify(message) == unfit
         _judge_reason(unfit)
         _judge_receipt(message, unfit, DeadLetter(unfit))
         message = structs.replace(message, topic="iotingestion/short", node="short")
-    verdict = only(decoder.decode(message))
-    assert only(decoder.decode(message)) == verdict, "decoded twice, it is another record"
+    verdict = decoder.decode(message)
+    assert decoder.decode(message) == verdict, "decoded twice, it is another record"
     identified = decoder.identify(message)
-    clip = clip_bytes(message)
-    if isinstance(verdict, Rejected):
-        _judge_reason(verdict)
+    if isinstance(verdict, Rejected | Ignored):
         assert identified == verdict, "at a glance it is something else"
+        if isinstance(verdict, Ignored):
+            assert FORMS.named(verdict.form) is not None
+            _judge_receipt(message, verdict, verdict)
+            return IGNORED
+        _judge_reason(verdict)
         _judge_receipt(message, verdict, DeadLetter(verdict))
         return REJECTED
     slowly = decoder.identified(message, hashed=False)
     assert not isinstance(slowly, Rejected | Ignored), "without the hash it is no record"
     assert identified == slowly.identity, "at a glance it is something else"
+    assert slowly.identity.kind == kinds(verdict)
+    assert 1 <= len(verdict) <= RECORDS_MAX
     _judge_receipt(message, slowly.identity, Stored(1))
-    assert kind(verdict) in KINDS
     _judge_identity(message, slowly.identity)
-    _judge_record(message, verdict, clip)
-    _judge_bodies(message, verdict)
-    return kind(verdict)
+    _judge_pinned(decoder, message, slowly.identity, verdict)
+    delivery = Delivery(1, bytes(16), message, verdict, decoder)
+    for index, record in enumerate(verdict[:RECORDS_JUDGED]):
+        assert kind(record) in KINDS
+        _judge_record(message, record, decoder.clip_bytes(message, index))
+        _judge_bodies(delivery, index, record)
+    return kind(verdict[0])
 
 
 def is_plain(reason: str) -> bool:
@@ -95,7 +110,9 @@ def _judge_reason(rejected: Rejected) -> None:
     assert is_plain(reason), f"not in plain words: {reason}"
 
 
-def _judge_receipt(message: Message, verdict: Identity | Rejected, outcome: Outcome) -> None:
+def _judge_receipt(
+    message: Message, verdict: Identity | Rejected | Ignored, outcome: Outcome
+) -> None:
     """Assert that there is a readable packet on a topic below the node's own, or none."""
     packet = receipt(message, verdict, outcome)
     if packet is not None:
@@ -117,9 +134,18 @@ def _judge_identity(message: Message, identity: Identity) -> None:
         nodes={message.node or "": NodeRules(clock_ahead_seconds=-40_000)},
     )
     later = structs.replace(message, received_at_ms=message.received_at_ms + 10**9)
-    identified = Decoder(len(message.payload), elsewhere).identify(later)
+    identified = Decoder(len(message.payload), elsewhere, FORMS).identify(later)
     assert identified == identity, "received later, or elsewhere, it is another message"
     assert key == message_key(later, identity, digest, 1)
+
+
+def _judge_pinned(
+    decoder: Decoder, message: Message, identity: Identity, records: tuple[AnyRecord, ...]
+) -> None:
+    """Assert that a message is the same records once it is stored with its form."""
+    form = identity.form
+    stored = structs.replace(message, form="" if form is None else form.digest)
+    assert decoder.decode(stored) == records, "stored with its form, it is another record"
 
 
 def _judge_record(message: Message, record: AnyRecord, audio: bytes | None) -> None:
@@ -135,15 +161,13 @@ def _judge_record(message: Message, record: AnyRecord, audio: bytes | None) -> N
         assert CLIP_NAME.fullmatch(clips.clip_name(record, clip)), clips.clip_name(record, clip)
 
 
-def _judge_bodies(message: Message, record: AnyRecord) -> None:
+def _judge_bodies(delivery: Delivery, index: int, record: AnyRecord) -> None:
     """Assert that a body for the Echo API is made, or refused in plain words."""
     for schema in ("objects", "arrays"):
         try:
             match record:
                 case Detection():
-                    project_echo.event_with_clip(
-                        delivery_of(1, bytes(16), message, record), 0, record, schema
-                    )
+                    project_echo.event_with_clip(delivery, index, record, schema)
                 case Movement():
                     project_echo.movement(record)
                 case Recording(clip=clip):

@@ -13,7 +13,7 @@ import mqtt5
 import pytest
 
 from echo_ingest.record import Message
-from tests.fuzz.inputs import input_of
+from tests.fuzz.inputs import own_input_of
 from tests.fuzz.judge import is_plain
 from tests.fuzz.vocabulary import PREFIXES
 from tests.harness import Device, Harness, eventually, free_port
@@ -143,7 +143,7 @@ def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(harness: Ha
     codes: Counter[int | None] = Counter()
     device = Device(harness.mqtt_port)
     for number in range(INPUTS):
-        code = device.send(packed(input_of(SEED, number), number % 60_000 + 1))
+        code = device.send(packed(own_input_of(SEED, number), number % 60_000 + 1))
         codes[code] += 1
         if code is None:
             device.close()

@@ -3,21 +3,19 @@
 import ast
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
-from tests.fuzz.meaning import (
-    EXACT,
-    NOT_BELIEVED,
-    REJECTED,
-    WRONG,
-    judge_meaning,
-    judge_meanings,
-)
+from tests.fuzz.form_meaning import judge_form_meaning
+from tests.fuzz.form_truths import FormTruth
+from tests.fuzz.meaning import judge_meanings
+from tests.fuzz.meaning_judge import EXACT, NOT_BELIEVED, REJECTED, WRONG, judge_meaning
+from tests.fuzz.true_forms import form_case_of
 from tests.fuzz.true_messages import case_of
 from tests.fuzz.truths import NOTHING, Case, PlaceTruth, Refusal, SoundTruth, Truth, WhenTruth
 
@@ -25,9 +23,10 @@ SEED = int(os.environ.get("SEED", "1"))
 INPUTS = 6_000
 GENERATOR = (
     *("truths", "true_files", "true_messages", "true_notes", "true_sounds", "true_times"),
-    *("true_values", "true_wavs"),
+    *("true_values", "true_wavs", "form_truths", "true_detectors", "true_forms", "true_networks"),
 )
 SEARCHED = 3_000
+FORM_CASES = 150
 
 
 def test_thousands_of_messages_are_stored_as_is_true_or_not_believed_or_rejected() -> None:
@@ -153,3 +152,38 @@ def test_the_judge_finds_a_record_where_a_rejection_is_due() -> None:
     outcome, complaints = judge_meaning(structs.replace(case, truth=None, refusal=refusal))
     assert outcome == WRONG
     assert complaints[0].startswith("stored, though wrong")
+
+
+def twisted_form(truth: FormTruth) -> Iterator[FormTruth]:
+    """Yield the truth of a record with one value of each part changed."""
+    for name, value in truth.values.items():
+        other = value + timedelta(hours=1) if isinstance(value, datetime) else f"{value}x"
+        yield structs.replace(truth, values={**truth.values, name: other})
+    for name in truth.health:
+        yield structs.replace(truth, health={**truth.health, name: -7})
+    if truth.place is None:
+        yield structs.replace(truth, place=PlaceTruth(1, 2))
+    else:
+        north = structs.replace(truth.place, latitude=truth.place.latitude + 0.001)
+        yield structs.replace(truth, place=north)
+    if truth.when.moment is not None:
+        later = structs.replace(truth.when, moment=truth.when.moment + timedelta(seconds=1))
+        yield structs.replace(truth, when=later)
+
+
+def test_the_judge_finds_each_value_of_other_makers_devices_that_is_not_the_true_one() -> None:
+    forms = set()
+    for number in range(FORM_CASES):
+        case = form_case_of(SEED, number)
+        assert judge_form_meaning(case)[0] != WRONG
+        if not case.truths:
+            continue
+        forms.add(case.form)
+        first, *rest = case.truths
+        for other in twisted_form(first):
+            assert judge_form_meaning(structs.replace(case, truths=(other, *rest)))[0] == WRONG
+        assert judge_form_meaning(structs.replace(case, truths=(first, *case.truths)))[0] == WRONG
+        assert judge_form_meaning(structs.replace(case, form="another"))[0] == WRONG
+        refused = structs.replace(case, truths=(), refusal=frozenset({"another"}))
+        assert judge_form_meaning(refused)[0] == WRONG
+    assert len(forms) > 20

@@ -71,3 +71,26 @@ RESPONSE_TOPICS = (
     *("iotreceipts", "iotreceipts/", "iotreceipts/ridge-01", "iotreceipts/ridge-01/x", "$SYS/x"),
     *("iotreceipts/ridge-01/" + "x" * 65_000, "iotingestion/ridge-01", "iotreceipts/x/\U0001f438"),
 )
+
+FORM_VALUES = (
+    *("0.8712", "87.12", "-1", "101", "255", "1791145812", "1791145812000", "-378810000", "1e400"),
+    *('"2026-10-05T07:30:12"', '"2026-10-05T07:30:12+11:00"', '"07:30:12"', '"2026-10-05"'),
+    *('"0001-01-01T00:00:00Z"', '"9999-12-31T23:59:59-23:59"', '"20261005_073012.wav"'),
+    *('"Europe/Berlin"', '"Mars/Olympus"', '"../UTC"', '"telemetry"', '"position"', '"F"'),
+    *('"Menura novaehollandiae"', '"3,5"', '"NaN"', '"AQIDBA=="', '"UklGRg=="', '"!aabbccdd"'),
+)
+"""Values that fields of shipped forms have, or nearly."""
+FORM_LEVELS = (
+    "",
+    "+",
+    "#",
+    "$SYS",
+    "a",
+    "pond",
+    "é\u0301",
+    "\u202ex",
+    "x" * 257,
+    "x" * 1_100,
+    "event",
+)
+"""Levels of a topic."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Struct
@@ -164,19 +165,17 @@ class _Unmade:
         fields["message_id"] = self.read("message_id") or self.maker.message_id
         place = None if spec.place is None else spec.place.read(item)
         fields["place"] = place or notes.place
-        self.begins = self._begins()
-        written = (*self.begins, *notes.times)
-        for reading in written:
+        written: tuple[times.TimeReading, ...] = self.read("observed_at") or ()
+        later: float | None = self.read("offset_seconds")
+        rules = self.maker.rules
+        self.begins = _later(written, later, rules.zone) if later else written
+        # The identity must not depend on what is known of the site.
+        for reading in (*(_later(written, later, None) if later else written), *notes.times):
             if seconds := reading.seconds:
                 self.seconds = seconds
                 break
-        fields.update(times.place_in_time(written, self.message, self.maker.rules))
+        fields.update(times.place_in_time((*self.begins, *notes.times), self.message, rules))
         return fields
-
-    def _begins(self) -> tuple[times.TimeReading, ...]:
-        written: tuple[times.TimeReading, ...] = self.read("observed_at") or ()
-        later: float | None = self.read("offset_seconds")
-        return tuple(_later(reading, later) for reading in written) if later else written
 
     def health(self) -> Health:
         """Return what the node says about its own state."""
@@ -356,5 +355,22 @@ _MAKERS: dict[str, Callable[[_Unmade], Sequence[AnyRecord]]] = {
 }
 
 
-def _later(reading: times.TimeReading, seconds: float) -> times.TimeReading:
-    return times.TimeReading(times.moved(reading.moment, seconds), reading.words, reading.is_count)
+def _later(
+    written: Sequence[times.TimeReading], seconds: float, zone: ZoneInfo | None
+) -> tuple[times.TimeReading, ...]:
+    """Return times so much later by clocks in `zone`, or by clocks that nobody puts on or back."""
+    return tuple(
+        times.TimeReading(_moved(each.moment, seconds, zone), each.words, each.is_count)
+        for each in written
+    )
+
+
+def _moved(moment: datetime, seconds: float, zone: ZoneInfo | None) -> datetime:
+    """Return a time so much later; in `zone`, summer time may have begun or ended in between."""
+    placed = times.in_utc(moment, zone) if moment.tzinfo is None else None
+    if placed is not None:
+        try:
+            return times.moved(placed, seconds).astimezone(zone)
+        except OverflowError:  # in the first or the last hours that Python's datetimes have
+            pass
+    return times.moved(moment, seconds)
