@@ -1,8 +1,10 @@
-"""A station of acoupi: `station.py PORT USER PASSWORD`, then a kind of message on each line of input.
+"""A station of acoupi: `station.py PORT USER PASSWORD`, then a kind of message on each input line.
 
 All of it is acoupi's: the store, the tasks, what builds the messages and what sends them. For each
-line it prints one: what acoupi says of sending it. What it sent is told at the beginning, as JSON.
+line it prints one: what acoupi says of sending it. Its first line is what it sends, as JSON. It runs
+with the libraries of acoupi, which are not installed beside ours.
 """
+# mypy: disable-error-code="import-not-found"
 
 import json
 import sys
@@ -75,7 +77,10 @@ def main() -> None:
                       "ids": [str(each.id) for each in output.detections]}),
           flush=True)  # fmt: skip
     with TemporaryDirectory() as folder:
-        store, messages = SqliteStore(Path(folder, "a.db")), SqliteMessageStore(Path(folder, "m.db"))
+        store, messages = (
+            SqliteStore(Path(folder, "a.db")),
+            SqliteMessageStore(Path(folder, "m.db")),
+        )
         store.store_deployment(output.recording.deployment)
         store.store_recording(output.recording)
         store.store_model_output(output)
