@@ -1,8 +1,8 @@
 """A station of acoupi: `station.py PORT USER PASSWORD`, then a kind of message on each input line.
 
 All of it is acoupi's: the store, the tasks, what builds the messages and what sends them. For each
-line it prints one: what acoupi says of sending it. Its first line is what it sends, as JSON. It runs
-with the libraries of acoupi, which are not installed beside ours.
+line it prints one: what acoupi says of sending it. Its first line is what it sends, as JSON. It
+runs with the libraries of acoupi, which are not installed beside ours.
 """
 # mypy: disable-error-code="import-not-found"
 
