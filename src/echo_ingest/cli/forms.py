@@ -229,15 +229,16 @@ def reread(
 
 
 def _show_rereading(found: Rereading, form: Form, *, dry_run: bool) -> None:
-    are, keep = ("would be", "would keep") if dry_run else ("are", "keep")
+    keep = "would keep" if dry_run else "keep"
+    are = "would be" if dry_run else "is" if found.read == 1 else "are"
     say(
         f"{counted(found.read, 'messages')} {are} read by {form.name}, version {form.digest[:8]};"
         f" {found.kept.total():,} {keep} their form" + ("; nothing was changed" * dry_run)
     )
     if found.moved:
-        say(f"{found.moved:,} of them {are} of another node")
+        say(f"{found.moved:,} {'would' if dry_run else 'now'} belong to another node")
     if found.fewer:
-        say(f"{found.fewer:,} of them {'would have' if dry_run else 'have'} fewer records")
+        say(f"{found.fewer:,} {'would' if dry_run else 'now'} have fewer records")
     if found.kept:
         shown = table("messages>", f"{keep} their form, because+")
         for why, count in found.kept.most_common(REASONS_SHOWN_MAX):
