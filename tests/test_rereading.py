@@ -204,13 +204,14 @@ def test_the_almanac_is_made_anew_once_it_is_done(journal: Journal, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_person_rereads_beside_a_running_service(tmp_path: Path) -> None:
-    with contextlib.closing(Harness(tmp_path / "data", IOT_OBJECTS_URL=f"{tmp_path}/o")) as harness:
-        program = harness.up()
+    harness = Harness(tmp_path / "data", IOT_OBJECTS_URL=(tmp_path / "clips").as_uri())
+    with contextlib.closing(harness):
         folder = harness.data_dir / "forms.d"
+        harness.data_dir.mkdir(mode=0o700)
         folder.mkdir()
         form = POND.replace('topic = "pond/{node}/heard"\n', "")
         atomic_write(folder / "pond.toml", form.encode())
-        eventually(lambda: "forms changed" in harness.log("up"))
+        program = harness.up()
         device = Device(harness.mqtt_port)
         device.publish([("iotingestion/north", FROG)])
         eventually(lambda: [each["confidence"] for each in harness.records()] == [0.01])
