@@ -24,7 +24,7 @@ HASHES = {
     "journal/schema_2.sql": "5f106f08df72f047",
     "journal/schema_3.sql": "d13100ff53cf6b06",
     "journal/schema_4.sql": "420925951e785ec0",
-    "journal/schema_5.sql": "af9c66972e88a5c5",
+    "journal/schema_5.sql": "ba1264c6630b7e19",
     "sinks/postgres/migrations/0001_tables.sql": "2977a34531ade45f",
     "sinks/postgres/migrations/0002_months.sql": "bf26ffd6681b9be2",
     "sinks/postgres/migrations/0003_near.sql": "7edee7bc5d085c90",
@@ -33,7 +33,7 @@ HASHES = {
     "sinks/postgres/migrations/0006_measurements.sql": "d7c7ee0d704a9b83",
     "sinks/postgres/migrations/postgis.sql": "c08241d4489b7af8",
 }
-ALMANAC = (5, "803672a4a81f478b")
+ALMANAC = (6, "ebe225c3da3ec6c4")
 """Its number, and the hash of its file."""
 
 

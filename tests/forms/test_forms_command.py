@@ -14,6 +14,8 @@ from echo_ingest.decode import Decoder
 from echo_ingest.decode.forms import SHIPPED, Forms
 from echo_ingest.journal import Journal
 from echo_ingest.record import Message, Unclaimed
+from echo_ingest.settings import Settings
+from echo_ingest.site_decoder import decoder_of
 
 FORM = """name = "pond"
 about = "The recorders at the pond"
@@ -253,3 +255,28 @@ def test_only_a_form_in_use_can_be_replayed_with(site: Path) -> None:
     keep(site, SENT)
     shown = run("dead-letters", "replay", "--all", "--form", "pond.toml", exit_code=1)
     assert "pond.toml is not in use: put it into" in shown.stderr
+
+
+# ---------------------------------------------------------------------- reread
+
+
+def test_reread_says_what_keeps_its_form_and_why(site: Path) -> None:
+    folder = site / "data" / "forms.d"
+    folder.mkdir()
+    (folder / "pond.toml").write_text(FORM)
+    by = decoder_of(Settings.model_validate({"data_dir": site / "data"}))
+    journal = Journal(site / "data" / "journal.db")
+    for payload in (SENT, SENT | {"v": 4}, {key: SENT[key] for key in ("calls", "at")}):
+        sent = Message("pond/n", json.dumps(payload).encode(), RECEIVED_AT_MS, None)
+        journal.append([(sent, by.identify(sent))])
+    journal.close()
+    (folder / "pond.toml").write_text(FORM.replace('["calls", "at"]', '["calls", "at", "v"]'))
+    tried = run("forms", "reread", "pond", "--dry-run")
+    assert "2 messages would be read by pond" in tried.stderr
+    assert "1 would keep their form; nothing was changed" in tried.stderr
+    assert "not in the form: it has no v" in tried.stdout
+    done = run("forms", "reread", "pond")
+    assert "2 messages are read by pond" in done.stderr and "sinks" not in done.stderr
+    again = run("forms", "reread", "pond")
+    assert "0 messages are read" in again.stderr and "1 keep their form" in again.stderr
+    assert "no form 'lake' in use" in run("forms", "reread", "lake", exit_code=1).stderr

@@ -86,6 +86,7 @@ class Follower:
         self._version = -1
         self._seldom_at = 0.0
         self._trimmed: tuple[int, int] | None = None
+        self._reread: int | None = None
         self._is_open = False
 
     def run(self, stop: threading.Event) -> None:
@@ -126,7 +127,12 @@ class Follower:
         if not self._is_open or self._files_changed():
             self._open()
         if self._db.execute("SELECT rules FROM progress").get != rules_key(self._decoder.rules):
-            self._read_again()
+            self._read_again("messages are read by other rules now")
+        reread = self._journal.reread()
+        if reread != self._db.execute("SELECT reread FROM progress").get and reread == self._reread:
+            # The number is the one of the round before, so the person's command is done.
+            self._read_again("messages are read by other forms now")
+        self._reread = reread
         if self._nodes_path is not None:
             self._mirror.accounts(self._nodes_path)
         version = self._journal.version()
@@ -201,13 +207,16 @@ class Follower:
     def _begin(self, marks: JournalMarks) -> None:
         self._mirror.heard(self._now_ms())
         self._db.execute(
-            "INSERT INTO progress VALUES (1, ?, ?, 0, x'', 0, ?)",
-            (self._journal.file, rules_key(self._decoder.rules), self._first_hour(marks)),
+            "INSERT INTO progress VALUES (1, ?, ?, ?, 0, x'', 0, ?)",
+            (
+                *(self._journal.file, rules_key(self._decoder.rules), marks.reread),
+                self._first_hour(marks),
+            ),
         )
 
-    def _read_again(self) -> None:
-        """Forget what is read from the journal, since it is read by other rules now."""
-        log.info("almanac reads the journal again", reason="messages are read by other rules now")
+    def _read_again(self, why: str) -> None:
+        """Forget what is read from the journal, since it is read in another way now."""
+        log.info("almanac reads the journal again", reason=why)
         with transaction(self._db):
             for table in DERIVED:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608

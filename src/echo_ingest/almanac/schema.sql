@@ -1,10 +1,11 @@
--- Version 5 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
+-- Version 6 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
 -- since 1970.
 
 CREATE TABLE progress (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     journal     TEXT NOT NULL,    -- its file: device and inode
     rules       TEXT NOT NULL,    -- how its messages were read, as follower.rules_key makes it
+    reread      INTEGER NOT NULL, -- how many messages another form had taken over before
     offset      INTEGER NOT NULL, -- every message up to here has been read
     key         BLOB NOT NULL,    -- the key of the message at this offset
     dead_letter INTEGER NOT NULL, -- every dead letter up to this id has been read
@@ -187,4 +188,4 @@ CREATE TABLE listening (
     answered INTEGER NOT NULL
 ) STRICT;
 
-PRAGMA user_version = 5;
+PRAGMA user_version = 6;

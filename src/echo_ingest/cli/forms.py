@@ -1,7 +1,8 @@
-"""`forms`: list the forms, try one with a message, test all of a folder, and draft a new one."""
+"""`forms`: list the forms, try one with a message, test a folder, draft one, and read again."""
 
 import sys
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -11,8 +12,10 @@ import typer
 from msgspec import Struct
 from rich.text import Text
 
+from echo_ingest.admin import journal_of
+from echo_ingest.admin.form_rereading import FormRereading, Rereading
 from echo_ingest.cli.options import open_reader, settings_of
-from echo_ingest.cli.output import cells, fail, moment, out, print_table, say, table
+from echo_ingest.cli.output import cells, fail, moment, out, print_table, progress, say, table
 from echo_ingest.decode import FORMS, Decoder
 from echo_ingest.decode.forms import SHIPPED, Form, Forms
 from echo_ingest.decode.forms.examples import Tested, error_words, try_examples
@@ -21,18 +24,23 @@ from echo_ingest.decode.forms.reading import read
 from echo_ingest.decode.forms.suggest import NoSuggestion, suggest
 from echo_ingest.decode.forms.trial import Trial, expectation, topic_like, try_form, try_forms
 from echo_ingest.decode.rules import Rules
-from echo_ingest.formatting import counted
+from echo_ingest.formatting import counted, utc
+from echo_ingest.journal.reader import JournalReader
 from echo_ingest.payload_view import printable, readable
 from echo_ingest.record import Ignored, Message, Rejected
 from echo_ingest.settings import Settings
+from echo_ingest.sinks.registry import sinks_of
 from echo_ingest.site_decoder import decoder_of, forms_of
 
 OWN_NAMES = frozenset(form.name for form in FORMS)
 PIPE = "-"
 NO_TOPIC = "try"
 UNREAD_SHOWN_MAX = 40
+REASONS_SHOWN_MAX = 20
 
-app = typer.Typer(help="List forms of other devices, try and test them, or draft one.")
+app = typer.Typer(
+    help="List forms of other devices, try, test, draft them, and read by them again."
+)
 
 OfFile = Annotated[
     Path | None,
@@ -178,6 +186,85 @@ def suggest_form(
         fail(str(error))
     typer.echo(draft.text, nl=False)
     say("this is a guess: check each line, above all scales, units and zones")
+
+
+@app.command()
+def reread(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a form in use.")],
+    own: Annotated[
+        bool,
+        typer.Option(
+            "--own",
+            help="Also messages that Project Echo's forms have read, if this form would today.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would change.")
+    ] = False,
+) -> None:
+    """Read stored messages by the present version of their form, where it can.
+
+    Those that it cannot read keep the version that they were stored with. What
+    sinks have stays as it is. The service may be running; after an
+    interruption, type the command again.
+    """
+    settings = settings_of(context)
+    decoder = decoder_of(settings)
+    assert decoder.forms is not None, "a site has forms"
+    form = decoder.forms.named(name)
+    if form is None:
+        fail(f"there is no form {name!r:.80} in use: `echo-ingest forms list` shows those")
+    rereading = FormRereading(settings, decoder, form, own=own)
+    with ExitStack() as stack:
+        reader = stack.enter_context(closing(open_reader(settings)))
+        journal = None if dry_run else stack.enter_context(closing(journal_of(settings)))
+        advance = stack.enter_context(progress(reader.last_offset(), "reading"))
+        for passed in rereading.steps(reader, journal):
+            advance(passed)
+        delivered = _delivered_to(reader, rereading.found.first_offset)
+    _show_rereading(rereading.found, form, dry_run=dry_run)
+    if delivered and not dry_run:
+        _say_what_sinks_have(settings, rereading.found, delivered)
+
+
+def _show_rereading(found: Rereading, form: Form, *, dry_run: bool) -> None:
+    keep = "would keep" if dry_run else "keep"
+    are = "would be" if dry_run else "is" if found.read == 1 else "are"
+    say(
+        f"{counted(found.read, 'messages')} {are} read by {form.name}, version {form.digest[:8]};"
+        f" {found.kept.total():,} {keep} their form" + ("; nothing was changed" * dry_run)
+    )
+    if found.moved:
+        say(f"{found.moved:,} {'would' if dry_run else 'now'} belong to another node")
+    if found.fewer:
+        say(f"{found.fewer:,} {'would' if dry_run else 'now'} have fewer records")
+    if found.kept:
+        shown = table("messages>", f"{keep} their form, because+")
+        for why, count in found.kept.most_common(REASONS_SHOWN_MAX):
+            shown.add_row(*cells(f"{count:,}", why))
+        print_table(shown)
+
+
+def _delivered_to(reader: JournalReader, first_offset: int | None) -> list[str]:
+    """Return the sinks that have settled the message at this offset, or passed it."""
+    if first_offset is None:
+        return []
+    return [name for name in reader.ledger().sinks if (reader.cursor(name) or 0) >= first_offset]
+
+
+def _say_what_sinks_have(settings: Settings, found: Rereading, delivered: list[str]) -> None:
+    assert found.first_received_at_ms is not None
+    since = utc(found.first_received_at_ms).isoformat(timespec="seconds")
+    say("sinks keep what they have; these messages are delivered again by:")
+    for sink in sinks_of(settings):
+        if sink.name not in delivered:
+            continue
+        command = f"  echo-ingest sinks backfill {sink.name} --from {since}"
+        if sink.is_idempotent:
+            say(f"{command}\n    what is there already stays as it is: remove it there first")
+        else:
+            say(f"{command} --accept-duplicates\n    what is there already will be there twice")
 
 
 # ---------------------------------------------------------------------- what is tried

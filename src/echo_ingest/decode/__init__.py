@@ -12,7 +12,7 @@ from echo_ingest.decode import audio_file, echo, topics
 from echo_ingest.decode.echo_forms import FORMS, EchoForm
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.fast_path import identify as identify_at_a_glance
-from echo_ingest.decode.forms import Forms
+from echo_ingest.decode.forms import Form, Forms
 from echo_ingest.decode.forms.interpret import clip_bytes as clip_bytes_by_form
 from echo_ingest.decode.forms.interpret import interpret
 from echo_ingest.decode.forms.match import Arrived, Fit, fit_of
@@ -105,6 +105,11 @@ class Decoder(Struct, frozen=True):
         if form is None:
             return self._by_own_dialect(message, hashed=hashed)
         return self._by_form(form, message, hashed=hashed)
+
+    def form_of_new(self, message: Message) -> Form | None:
+        """Return the form in a file that a message is in which arrives now; None for our own."""
+        form, _ = self._form_of(message)
+        return form.form if isinstance(form, Fit) else None
 
     def _form_of(self, message: Message) -> tuple[Fit | str | None, Identity | None]:
         """Return the form that a message is in, and its identity if the fast path knows it.

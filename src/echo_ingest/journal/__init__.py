@@ -13,7 +13,8 @@ Invariants
   - `received = stored + duplicates + dead letters + ignored + unclaimed + discarded`; per sink
     `stored = skipped + delivered + parked + backlog`. Both sides are counted separately.
   - A stored message is decoded by the form of then: each version of a form in a file that a message
-    was stored with is kept, and messages of our own dialects stay with these (`pinned_forms`).
+    was stored with is kept, and messages of our own dialects stay with these (`pinned_forms`),
+    until a person asks for another (`rereading`).
   - A record is removed by retention only, and only when every sink has settled it, none has it
     parked, and enough days were seen to pass after it, whatever the clock says (`receipt_days`).
     Without retention nothing is ever removed.
@@ -91,6 +92,7 @@ from echo_ingest.journal.node_days import UPSERT_NODE_DAY, tally
 from echo_ingest.journal.open_files import JournalGone, OpenFiles
 from echo_ingest.journal.plan import AppendPlan, Arrival, Known, Row, StoredKey, plan
 from echo_ingest.journal.receipt_days import LastDay
+from echo_ingest.journal.rereading import Repinned, Reread, repin
 from echo_ingest.journal.schema import SchemaState, bring_up_to_date, inspect_schema
 from echo_ingest.journal.selection import LATEST
 from echo_ingest.journal.unclaimed_topics import UnclaimedEntry
@@ -100,6 +102,7 @@ from echo_ingest.record import (
     Ignored,
     Message,
     Outcome,
+    PinnedForm,
     Rejected,
     Unclaimed,
     key_with_time,
@@ -503,6 +506,12 @@ class Journal:
                     raise KeyError(dead_letter)
                 note_moved(self._db, arrival, DeadLetter, outcome)
         return outcome
+
+    def reread(self, rereads: Sequence[Reread], form: PinnedForm) -> list[Repinned]:
+        """Let another form read stored messages from now on; return what became of each."""
+        self._room.require(self.used_bytes())
+        with self._writing():
+            return repin(self._db, rereads, form)
 
     def discard_dead_letters(self, numbers: Sequence[int], now_ms: int) -> int:
         """Remove dead letters for good, and return how many of these ids there were."""

@@ -42,6 +42,8 @@ class JournalMarks(Struct, frozen=True):
     last_dead_letter: int
     dead_letters: int
     """How many dead letters there are."""
+    reread: int
+    """How many messages another form reads since they were stored."""
     parked: tuple[Row, ...]
     """For each sink its name, how many records are parked, how many to be replayed, and the last
     attempt."""
@@ -97,20 +99,28 @@ class JournalChanges:
     def marks(self) -> JournalMarks:
         """How far it has come; takes longer the more is parked, 10 ms for 100,000."""
         with self._at_one_moment():
-            last, trimmed, left, first_ms, letters, last_letter = self._db.execute(
+            last, trimmed, left, first_ms, letters, last_letter, reread = self._db.execute(
                 "SELECT (SELECT coalesce(max(offset), 0) FROM record), trimmed_offset,"
                 " (SELECT count(*) FROM record WHERE offset <= trimmed_offset),"
                 " (SELECT received_at_ms FROM record WHERE offset > trimmed_offset"
                 "  AND received_at_ms <= unixepoch() * 1000 + ?1 ORDER BY offset LIMIT 1),"
                 " dead_letters - lost_dead_letters,"
-                " (SELECT coalesce(max(id), 0) FROM dead_letter) FROM ledger",
+                " (SELECT coalesce(max(id), 0) FROM dead_letter),"
+                " (SELECT coalesce(sum(reread), 0) FROM form) FROM ledger",
                 (CREDIBLE_AHEAD_MS,),
             ).get
             parked = self._db.execute(
                 "SELECT sink, count(*), sum(replay), sum(attempts), max(parked_at_ms) FROM parked"
                 " GROUP BY sink"
             ).fetchall()
-        return JournalMarks(last, trimmed, left, first_ms, last_letter, letters, tuple(parked))
+        return JournalMarks(
+            last, trimmed, left, first_ms, last_letter, letters, reread, tuple(parked)
+        )
+
+    def reread(self) -> int:
+        """Return how many messages another form reads since they were stored."""
+        ((count,),) = self._rows("SELECT coalesce(sum(reread), 0) FROM form")
+        return int(count)
 
     def entries(self, after: int, records_max: int, bytes_max: int) -> list[Entry]:
         """Return records that follow an offset, in order, within limits of number and memory."""

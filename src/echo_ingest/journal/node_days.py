@@ -116,6 +116,18 @@ def discarded_on(node: str | None, received_at_ms: int) -> Row:
     return (node or "", received_at_ms // DAY_MS, 0, 0, 0, -1, 0, *heard, 0, 0, 1)
 
 
+def of_another_node(before: str | None, after: str | None, message: Message) -> list[Row]:
+    """Return what changes in `node_day` when a stored message belongs to another node now."""
+    if before == after:
+        return []
+    heard_at_ms, size_bytes = message.received_at_ms, len(message.payload)
+    day, rest = heard_at_ms // DAY_MS, (heard_at_ms, heard_at_ms, 0, 0, 0)
+    return [
+        (before or "", day, -1, -1, 0, 0, -size_bytes, *rest),
+        (after or "", day, 1, 1, 0, 0, size_bytes, *rest),
+    ]
+
+
 class NodeContact(Struct, frozen=True):
     """When a node was last heard, and how often today."""
 

@@ -53,6 +53,7 @@ from echo_ingest.journal.unclaimed_topics import (
     newest_of,
     topics,
 )
+from echo_ingest.record import PinnedForm
 
 __all__ = ["PAGE_ROWS", "JournalReader", "OffsetRange", "Parked", "ReceivedAhead", "Selection"]
 
@@ -312,6 +313,25 @@ class JournalReader:
                 "SELECT count(*) FROM record WHERE offset > ? AND offset <= ?", (first, end)
             )
         return OffsetRange(self._observed(selection, entries), end, end - first - there)
+
+    def not_in_version(
+        self, form: PinnedForm, after: int, up_to: int, *, own: bool
+    ) -> tuple[list[Entry], int]:
+        """Return messages after `after` that another version of this form reads, and how far.
+
+        With `own`, also those that our own dialects read. At most up to `up_to`, and as far as one
+        step of a long walk goes.
+        """
+        end = min(up_to, after + STRETCH_OFFSETS)
+        entries = self._entries(
+            f"SELECT {ENTRY_COLUMNS} FROM record WHERE offset > ? AND offset <= ?"  # noqa: S608
+            " AND (form IN (SELECT id FROM form WHERE name = ? AND digest != ?)"
+            "  OR (? AND form IS NULL)) ORDER BY offset",
+            (after, end, form.name, form.digest, own),
+        )
+        if sum(map(entry_bytes, entries)) >= READ_BYTES_MAX:
+            end = entries[-1].offset
+        return entries, end
 
     def span(self, selection: Selection) -> tuple[int, int]:
         """Return between which offsets a selection can have records; 0 and 0 if it has none."""

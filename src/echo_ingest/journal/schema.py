@@ -35,7 +35,7 @@ BEFORE_FORMS = {
     "record": "*, NULL AS form FROM main.record",
     "ledger": "*, 0 AS ignored, 0 AS unclaimed, 0 AS discarded FROM main.ledger",
     "node_day": "*, 0 AS ignored, 0 AS unclaimed, 0 AS discarded FROM main.node_day",
-    "form": "0 AS id, '' AS name, '' AS digest, x'' AS source WHERE false",
+    "form": "0 AS id, '' AS name, '' AS digest, x'' AS source, 0 AS reread WHERE false",
     "ignored_day": "'' AS form, 0 AS day, 0 AS messages WHERE false",
     "discarded_day": "'' AS code, 0 AS day, 0 AS messages WHERE false",
     "unclaimed_topic": "'' AS topic, 0 AS messages, 0 AS bytes, 0 AS first_at_ms, 0 AS last_at_ms"

@@ -5,7 +5,8 @@ CREATE TABLE form ( -- each version of a form that a stored message was decoded 
     id     INTEGER PRIMARY KEY,
     name   TEXT NOT NULL,
     digest TEXT NOT NULL UNIQUE, -- forms.Form.digest
-    source BLOB NOT NULL         -- the bytes of its file
+    source BLOB NOT NULL,        -- the bytes of its file
+    reread INTEGER NOT NULL DEFAULT 0 -- how many stored messages it took over from other forms
 ) STRICT;
 
 -- A row of the table above; NULL: one of our own dialects. The checksum covers it where it is not NULL.

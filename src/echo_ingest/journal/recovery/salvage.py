@@ -53,6 +53,7 @@ ADDED: dict[str, Row] = {
     "parked": (None, None),
     "ledger": (2**62, 0, 0, 0),
     "node_day": (0, 0, 0),
+    "form": (0,),
 }
 """What stands in the columns that a later version added to a table, in rows from before."""
 
