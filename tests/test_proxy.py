@@ -404,7 +404,7 @@ def test_connections_are_counted_by_port(own_site: ProxySite) -> None:
 
 def test_no_connection_leaks(own_site: ProxySite, websocket: bool) -> None:
     """However a connection ends, nothing of it stays open in the proxy."""
-    before = open_files(own_site.proxy.pid)
+    before = open_files(own_site.proxy.pid)  # a connection of the start may still count
     for last in (b"", b"\xe0\0", b"\0\0", publish(bytes(100_000))[:50_000]):
         wire = Wire(own_site, websocket=websocket)
         wire.send(connect_packet())
@@ -416,7 +416,7 @@ def test_no_connection_leaks(own_site: ProxySite, websocket: bool) -> None:
     half_open.shutdown(socket.SHUT_WR)
     refused = Wire(own_site, websocket=websocket)  # it never closes its side
     refused.send(b"\0\0")
-    eventually(lambda: open_files(own_site.proxy.pid) == before, seconds=8)
+    eventually(lambda: open_files(own_site.proxy.pid) <= before, seconds=8)
     half_open.close()
     refused.close()
 
