@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -498,7 +499,7 @@ async def test_a_closed_gate_holds_back_what_is_published_and_nothing_else(
             held=HeldBytes(1_000),
             kept=KeptBytes(),
             gate=gate,
-            memory=BrokerMemory(gate, 1 << 40, site.broker.pid, dict),
+            memory=BrokerMemory(gate, 1 << 40, sys.maxsize, site.broker.pid, dict),
             activity=Activity(),
             turn=asyncio.Lock(),
             buffer=memoryview(bytearray(CHUNK_BYTES)),
