@@ -10,8 +10,8 @@ of what it took for small messages it never gives back. So it counts as free if 
 mosquitto to fill it: by its own figure of its heap, which on 2.0 grows with each MQTT 5 property
 that passes and never falls again, or by the number of its messages and the most that one can take.
 
-What waits for a reader that is away takes more when that returns, since mosquitto copies what it sends:
-so devices are also held back where that would take it above the hard limit.
+What waits for a reader that is away takes more when that returns, since mosquitto copies what it
+sends: so devices are also held back where that would take it above the hard limit.
 """
 
 import asyncio
