@@ -74,6 +74,7 @@ class ProxySite:
             broker=self.socket,
             broker_pid=self.broker.pid,
             broker_bytes_max=broker_bytes_max,
+            copied_bytes_max=sys.maxsize,
             own_socket=self.socket,
             own_login=(ACCOUNT.user, ACCOUNT.password),
             connections_max=connections_max,

@@ -26,6 +26,7 @@ from echo_ingest.broker import BrokerError, Credentials, MosquittoMissing
 from echo_ingest.broker.configuration import password_line
 from echo_ingest.broker.program import PLUGINS
 from echo_ingest.mqtt import Session, SessionOptions
+from echo_ingest.process.memory import resident_bytes
 from echo_ingest.service.proxy_process import open_to_devices
 from echo_ingest.settings import Endpoint, Settings
 from tests.harness import free_port
@@ -189,6 +190,33 @@ async def test_strangers_are_refused(mosquitto: Path, tmp_path: Path) -> None:
             for stranger in (near, far):
                 await guests.enter_async_context(stranger)
                 assert stranger.answer == "Not authorized"
+
+
+async def test_of_what_waits_for_a_reader_little_is_copied_when_it_returns(
+    mosquitto: Path, tmp_path: Path
+) -> None:
+    settings = site(tmp_path / "data", mosquitto)
+    waiting_bytes = 100 * 1_000_000
+    async with running(settings) as own:
+        socket = own.endpoint.path
+        async with Guest(socket, own.service, client_id="away", expiry_seconds=600) as reader:
+            await reader.subscribe("iotingestion/#")
+        async with Guest(settings.mqtt_port, own.publisher) as device:
+            for _ in range(100):
+                await device.publish("iotingestion/node-1", os.urandom(1_000_000))
+            before = resident_bytes(own.pid)
+            assert before is not None and before > waiting_bytes
+            # It returns, and reads nothing.
+            Guest(socket, own.service, client_id="away", expiry_seconds=600)
+            most = 0
+            for _ in range(20):
+                await device.publish("iotingestion/node-1", b"mosquitto has seen it by now")
+                most = max(most, resident_bytes(own.pid) or 0)
+        if own.version < (2, 1):
+            assert own.copied_bytes_max > waiting_bytes, "2.0 copies all that waits"
+        else:
+            assert 0.25 * waiting_bytes < most - before < 0.5 * waiting_bytes
+            assert most - before < own.copied_bytes_max
 
 
 async def test_a_clip_of_30_mb_as_base64_passes_on_both_ports(

@@ -38,6 +38,7 @@ for line in sys.stdin:
     print(flush=True)
 """
 PIECE = 65_536
+COPIED_MB_MAX = 20
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 TOPIC = "iotingestion/evil"
 CUT = b"\xe0\x01\x97"
@@ -147,7 +148,7 @@ async def watched(
 ) -> AsyncIterator[tuple[Gate, BrokerMemory]]:
     """Watch a process that may take 100 MB; from 70 MB on, the gate closes."""
     gate = Gate()
-    memory = BrokerMemory(gate, 100 * MB, holder.pid, lambda: values)
+    memory = BrokerMemory(gate, 100 * MB, COPIED_MB_MAX * MB, holder.pid, lambda: values)
     running = asyncio.create_task(memory.run())
     try:
         yield gate, memory
@@ -217,6 +218,16 @@ async def test_properties_of_messages_that_wait_count(holder: Holder) -> None:
         await soon("closed", gate)
         values |= FEW
         await soon("open", gate)
+
+
+async def test_what_is_yet_to_be_copied_for_a_reader_that_is_away_counts(holder: Holder) -> None:
+    holder.hold(50)
+    values = {metrics.BROKER_HELD_MESSAGES: 700.0, metrics.BROKER_HELD_BYTES: 79.0 * MB}
+    async with watched(holder, values) as (gate, _):
+        await asyncio.sleep(0.3)
+        assert gate.is_open
+        values[metrics.BROKER_HELD_BYTES] = 81.0 * MB
+        await soon("closed", gate)
 
 
 async def test_what_may_stay_for_days_holds_devices_back_for_seconds(

@@ -299,6 +299,8 @@ def test_the_service_ends_when_an_empty_folder_is_where_its_volume_was(
     try:
         program = harness.up()
         stored(harness, 20)
+        # What is being made at that very moment goes into the folder that was below.
+        eventually((harness.data_dir / "almanac.db-wal").exists)
         subprocess.run(["umount", "--lazy", str(harness.data_dir)], check=True)
         mounted.clear()
         assert "its volume was unmounted" in problem_until_end(harness, program)

@@ -25,6 +25,7 @@ from echo_ingest.broker.configuration import (
     SERVICE,
     SUBSCRIBER,
     Credentials,
+    copied_bytes_max,
     is_noise,
     severity,
 )
@@ -121,6 +122,8 @@ class Broker:
         proxy_lock: int,
     ) -> None:
         self.version = program_version
+        self.copied_bytes_max = copied_bytes_max(program_version, settings)
+        """How much of what waits for a reader it copies at once when that returns."""
         self.pid = process.pid
         self.endpoint = own_endpoint(settings.data_dir)
         """The socket where programs on this machine connect."""

@@ -8,6 +8,7 @@ receipt.
 
 import re
 import secrets
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -53,6 +54,10 @@ AUTOSAVE_SECONDS = 60
 # 2.1 reads 0, and also 65,535, as a client that may send nothing: it accepts its messages all the
 # same, but logs a warning for each.
 UNBOUNDED_INFLIGHT_21 = 65_534
+
+# Of what is in flight to a reader there is a copy, and when one returns, all that fits is copied at
+# once. 2.0 counts what waits as in flight, and then sends it in spite of this limit.
+INFLIGHT_BYTES_MAX_21 = 32 * 1024 * 1024
 
 
 class Credentials(Struct, frozen=True):
@@ -101,6 +106,7 @@ def configuration(
         lines.append(f"max_keepalive {KEEP_ALIVE_SECONDS_MAX}")
     if needs_plugins(version):
         lines += [
+            f"max_inflight_bytes {INFLIGHT_BYTES_MAX_21}",
             f"plugin {plugins['mosquitto_password_file']}",
             f"plugin_opt_password_file {PASSWORD_FILE}",
             f"plugin {plugins['mosquitto_acl_file']}",
@@ -138,6 +144,14 @@ def _packet_bytes_max(settings: Settings) -> int:
     """Return how large a packet may be once the proxy has put the account before its topic."""
     account_bytes = len(f"{ACCOUNTS}/") + NAME_BYTES_MAX + 1
     return settings.payload_bytes_max + PACKET_OVERHEAD_BYTES + account_bytes
+
+
+def copied_bytes_max(version: Version, settings: Settings) -> int:
+    """Return how much of what waits for a reader mosquitto copies at once when that returns."""
+    if needs_plugins(version):
+        # The last message begins below the limit.
+        return INFLIGHT_BYTES_MAX_21 + settings.payload_bytes_max
+    return sys.maxsize
 
 
 def password_line(account: Credentials, salt: bytes, rounds: int = HASH_ROUNDS) -> str:

@@ -82,7 +82,11 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
     )
     gate = Gate()
     memory = BrokerMemory(
-        gate, bootstrap.broker_bytes_max, bootstrap.broker_pid, lambda: statistics.values
+        gate,
+        bootstrap.broker_bytes_max,
+        bootstrap.copied_bytes_max,
+        bootstrap.broker_pid,
+        lambda: statistics.values,
     )
     common = Common(
         broker=LocalEndpoint(bootstrap.broker),

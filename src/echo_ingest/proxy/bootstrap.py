@@ -42,6 +42,8 @@ class ProxyBootstrap(Struct, frozen=True):
     broker_pid: int
     broker_bytes_max: int
     """How much memory mosquitto may take."""
+    copied_bytes_max: int
+    """How much of what waits for a reader mosquitto copies at once when that returns."""
     own_socket: Path
     """mosquitto's socket for us."""
     own_login: tuple[str, str]

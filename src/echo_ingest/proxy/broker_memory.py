@@ -9,6 +9,9 @@ What counts is the memory of the process, since that is what a system counts tha
 of what it took for small messages it never gives back. So it counts as free if too little waits in
 mosquitto to fill it: by its own figure of its heap, which on 2.0 grows with each MQTT 5 property
 that passes and never falls again, or by the number of its messages and the most that one can take.
+
+What waits for a reader that is away takes more when that returns, since mosquitto copies what it
+sends: so devices are also held back where that would take it above the hard limit.
 """
 
 import asyncio
@@ -83,11 +86,16 @@ class BrokerMemory:
     """Watches what mosquitto takes, and opens, closes and shuts the gate."""
 
     def __init__(
-        self, gate: Gate, hard_bytes: int, pid: int, statistics: Callable[[], Mapping[str, float]]
+        self,
+        gate: Gate,
+        hard_bytes: int,
+        copied_bytes_max: int,
+        pid: int,
+        statistics: Callable[[], Mapping[str, float]],
     ) -> None:
         """`statistics` returns those of mosquitto, as far as they are known."""
         self._gate, self._pid, self._statistics = gate, pid, statistics
-        self._hard_bytes = hard_bytes
+        self._hard_bytes, self._copied_bytes_max = hard_bytes, copied_bytes_max
         self._set_soft_limit(SOFT_SHARE)
         self._unfinished: dict[Publisher, Unfinished] = {}
         self._coming = self._came = 0
@@ -153,7 +161,10 @@ class BrokerMemory:
             resident = 0 if math.isinf(in_use) else int(in_use)
         self._used = min(in_use, resident)
         self._over = resident + coming - self._hard_bytes
-        over_soft = self._used + coming - self._soft_bytes
+        over_soft = max(
+            self._used + coming - self._soft_bytes,
+            self._bytes_with_copies() + coming - self._hard_bytes,
+        )
         # What neither waits nor could be freed was taken once and not given back.
         is_real = in_use + coming > self._hard_bytes or unfinished >= self._over
         room = -self._over if over_soft > 0 else min(-self._over, -over_soft)
@@ -184,6 +195,11 @@ class BrokerMemory:
         each = MESSAGE_BYTES + PROPERTY_FACTOR * self._largest_overhead
         waiting = min(messages * each + COPIES * payload_bytes, heap_bytes)
         return waiting + self._since_held + unfinished
+
+    def _bytes_with_copies(self) -> float:
+        """Return how much is in use, at least, when a reader returns to whom it is copied."""
+        payload_bytes = self._held[1]
+        return payload_bytes + min(payload_bytes, self._copied_bytes_max) + self._since_held
 
     def _unfinished_bytes(self) -> int:
         return sum([each.size for each in self._unfinished.values()])
@@ -240,6 +256,8 @@ class BrokerMemory:
                 reason="the broker's memory is short: no message begins until it has come free",
                 broker_bytes=int(self._used),
                 limit_bytes=self._soft_bytes,
+                with_copies_bytes=int(self._bytes_with_copies()),
+                with_copies_limit_bytes=self._hard_bytes,
                 unfinished_bytes=self._unfinished_bytes(),
                 waiting=self._gate.waiting,
             )

@@ -117,6 +117,7 @@ class ProxyProcess:
             devices_endpoint(settings.data_dir).path,
             own.pid,
             int(self._broker_share * memory_bytes()),
+            own.copied_bytes_max,
             own.endpoint.path,
             (own.service.user, own.service.password),
             settings.connections_max,

@@ -116,6 +116,10 @@ class Admitted(Protocol):
         """Close it at once; what is not sent yet is dropped."""
         ...
 
+    def make_room(self) -> None:
+        """Close it, unless the request that it waits for is here by now."""
+        ...
+
 
 class ByAddress:
     """Connections with a weight each, by address, and for each address in the order they came."""
@@ -196,7 +200,7 @@ class Connections:
     def _end_waiting(self, address: str) -> None:
         oldest = self.waiting.oldest_of(address)
         self.waiting.discard(oldest)
-        oldest.abort()
+        oldest.make_room()
 
     def begin_answer(self, connection: Admitted) -> None:
         """Note that it has sent a complete request."""
@@ -327,6 +331,10 @@ class Connection(H11Protocol):
 
     def abort(self) -> None:
         """Close the connection at once; what is not sent yet is dropped."""
+        self.transport.abort()
+
+    def make_room(self) -> None:
+        """Close the connection, which has had an answer; a client asks again on another."""
         self.transport.abort()
 
     def _look_at_request(self) -> None:

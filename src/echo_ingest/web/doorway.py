@@ -81,6 +81,12 @@ class Newcomer:
         self._doorway.connections.forget(self)
         self.socket.close()
 
+    def make_room(self) -> None:
+        """Read once more, since its request may have come meanwhile; else close the connection."""
+        self.read()
+        if self._is_watched:
+            self.abort()
+
     def stop_watching(self) -> None:
         """Read no more from it."""
         if self._is_watched:
