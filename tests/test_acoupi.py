@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,10 @@ class Station:
         self.process.communicate()
 
 
+def has_received(harness: Harness, number: int) -> bool:
+    return bool(harness.ledger_now()["received"] == number)
+
+
 def test_what_acoupi_sends_becomes_records(acoupi: Path, harness: Harness) -> None:
     password = make_node(harness, "ridge-07")
     harness.up()
@@ -99,7 +104,7 @@ def test_what_acoupi_sends_becomes_records(acoupi: Path, harness: Harness) -> No
         # One at a time: acoupi connects anew for each, which may cut off the one before.
         for number, kind in enumerate(("detection", "summary", "heartbeat"), 1):
             assert station.send(kind) == f"{kind}: 0 not sent"
-            eventually(lambda number=number: harness.ledger_now()["received"] == number)
+            eventually(partial(has_received, harness, number))
         facts = station.facts
     records = harness.records()
     assert {record["node"] for record in records} == {"ridge-07"}
