@@ -110,7 +110,8 @@ def test_what_acoupi_sends_becomes_records(acoupi: Path, harness: Harness) -> No
     assert {record["node"] for record in records} == {"ridge-07"}
 
     def of(form: str, kind: str) -> list[dict[str, Any]]:
-        return [each for each in records if (each["form"], each["kind"]) == (form, kind)]
+        found = [each for each in records if (each["form"], each["kind"]) == (form, kind)]
+        return sorted(found, key=lambda each: (each["offset"], each["index"]))
 
     call, presence = of("acoupi-detection", "detection")
     recorded_at = datetime.fromisoformat(facts["recorded_at"])

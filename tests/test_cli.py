@@ -95,6 +95,7 @@ def environment(data_dir: Path, **more: str) -> dict[str, str]:
         "HOME": str(data_dir),
         "IOT_DATA_DIR": str(data_dir),
         "TZ": "Australia/Melbourne",
+        "IOT_HTTP_PORT": str(free_port()),  # at the usual one, somebody's service may answer
         **more,
     }
 

@@ -172,7 +172,7 @@ def test_all_that_was_acknowledged_is_accounted_for_and_nothing_else(harness: Ha
 def assert_all_can_be_read(harness: Harness, ledger: dict[str, Any]) -> None:
     """Check that the command line can read all records, and HTTP every tenth."""
     records = harness.records()
-    assert len(records) == ledger["stored"]
+    assert len({record["offset"] for record in records}) == ledger["stored"]
     for record in records[::EACH_SHOWN]:
         assert harness.http(f"/api/records/{record['offset']}")[0] == 200
     for command in ("dead-letters", "parked"):
