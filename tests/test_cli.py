@@ -38,7 +38,7 @@ from echo_ingest.pipeline.confirmed_publish import NoReceipt, ReceiptSession
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import Identity, Message, Rejected
 from echo_ingest.settings import Endpoint
-from tests.harness import Harness, eventually
+from tests.harness import Harness, eventually, free_port
 from tests.several_records import only
 
 pytestmark = pytest.mark.slow
