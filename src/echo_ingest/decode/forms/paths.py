@@ -17,6 +17,8 @@ from msgspec import Struct
 from echo_ingest.decode.forms.patterns import PatternBudget
 
 PATH_CHARACTERS_MAX = 512
+DEPTH_MAX = 64
+"""How deep the parts of a path may be nested: the library goes down by calls of functions."""
 CHOSEN_MAX = 16
 """How many values a path may put together: each of them may hold the whole message once more."""
 PARENT = "parent"
@@ -235,7 +237,9 @@ def _searcher(text: str, world: PathWorld) -> Callable[[Scope], object]:
             " _ needs double quotes, as in '\"Start (s)\"'"
         ) from None
     chosen = 0
-    for node in _nodes(compiled.parsed):
+    for depth, node in _nodes(compiled.parsed):
+        if depth > DEPTH_MAX:
+            raise PathError(f"its parts are nested too deeply; at most {DEPTH_MAX} can be read")
         match node["type"]:
             case "function_expression" if node["value"] not in LINEAR_FUNCTIONS:
                 raise PathError(
@@ -262,8 +266,10 @@ def _searcher(text: str, world: PathWorld) -> Callable[[Scope], object]:
     return find
 
 
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for child in node["children"]:
-        if isinstance(child, dict):
-            yield from _nodes(child)
+def _nodes(top: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each part of a path with how deep it is nested."""
+    waiting = [(1, top)]
+    while waiting:
+        depth, node = waiting.pop()
+        yield depth, node
+        waiting += [(depth + 1, child) for child in node["children"] if isinstance(child, dict)]
