@@ -46,6 +46,8 @@ WRONG_LINES = [
     ('model = "$whatever"', "type $topic.NAME"),
     (f'model = "{"a" * 600}"', "at most 512 are read"),
     (f'model = "a{"[]" * 64}"', "nested too deeply"),
+    ('where = "!a.b"', "type !(a.b)"),
+    ('where = "!a[?b]"', "type !(a.b)"),
     (f"model = 0x{'f' * 9000}", "a number with too many digits"),
     ('model = {from = "m", pattern = "("}', "is no regular expression"),
     ("model = {from = 'm', pattern = '[[a]]'}", "is no regular expression"),

@@ -22,6 +22,8 @@ DEPTH_MAX = 64
 CHOSEN_MAX = 16
 """How many values a path may put together: each of them may hold the whole message once more."""
 PARENT = "parent"
+GO_ON = frozenset(("subexpression", "projection", "filter_projection", "flatten"))
+"""Parts of a path that go on from what their first part has found."""
 LINEAR_FUNCTIONS = frozenset(
     (
         *("contains", "ends_with", "join", "keys", "length", "max", "max_by", "min", "min_by"),
@@ -252,6 +254,8 @@ def _searcher(text: str, world: PathWorld) -> Callable[[Scope], object]:
                 raise PathError(
                     f"a path that reaches up to {PARENT!r} must be plain, such as {PARENT}.name"
                 )
+            case kind if kind in GO_ON and node["children"][0]["type"] == "not_expression":
+                raise PathError("! stands for the first name alone; type !(a.b) instead of !a.b")
             case "slice" if 0 in node["children"][2:]:
                 raise PathError("the step of a slice cannot be 0")
     if chosen > CHOSEN_MAX:
