@@ -78,6 +78,11 @@ def at(*parts: int) -> datetime:
         ('{from = "m", words = {a = "one"}, default = "other"}', "c", "other"),
         ('{from = "m", format = "!%08x"}', 255, "!000000ff"),
         ('{from = "m", format = "no. %s, 100 %%"}', "v", "no. v, 100 %"),
+        ('{from = "m", format = "%d birds"}', 3, "3 birds"),
+        ('{from = "m", format = "%%s %d"}', "3", "%s 3"),
+        ('{from = "m", format = "%1s-x"}', "ab", "ab-x"),
+        ('{from = "m", format = "%d"}', 3_281_355_014_145_123_457, "3281355014145123457"),
+        ('{from = "m", format = "%d"}', -7.0, "-7"),
         ('"$topic.name"', None, "one"),
         ('"$node"', None, "n"),
         ('"$received"', None, "1791145860000"),
@@ -118,7 +123,16 @@ def test_a_value_is_found_and_read(modifiers: str, given: object, expected: str 
             "none of the words",
         ),
         ('model = {from = "m", format = "%d"}', {"m": "x"}, Code.WRONG_TYPE, "m", "a number"),
+        ('model = {from = "m", format = "%d"}', {"m": 1.9}, Code.WRONG_TYPE, "m", "a whole number"),
         ('low_hz = "m"', {"m": "many"}, Code.WRONG_TYPE, "m", 'not "many"'),
+        ('low_hz = "to_number(m)"', {"m": "1e999"}, Code.IMPOSSIBLE_VALUE, "low_hz", "too large"),
+        (
+            'observed_at = "t"\noffset_seconds = "to_number(m)"',
+            {"t": "2026-10-04T20:30:00Z", "m": "nan"},
+            Code.IMPOSSIBLE_VALUE,
+            "offset_seconds",
+            "not a number",
+        ),
         ('low_hz = "m"', {"m": True}, Code.WRONG_TYPE, "m", "not true or false"),
         ('low_hz = "m"', {"m": "1" * 70}, Code.WRONG_TYPE, "m", "a number"),
         ('low_hz = "m"', {"m": -1}, Code.IMPOSSIBLE_VALUE, "m", "-1 is not from 0"),
@@ -143,6 +157,13 @@ def test_a_value_is_found_and_read(modifiers: str, given: object, expected: str 
             Code.IMPOSSIBLE_VALUE,
             "m",
             '"Nowhere" is no zone',
+        ),
+        (
+            'observed_at = {from = "m", zone_from = "z"}',
+            {"m": "2026-10-05T07:30:00", "z": "right/UTC"},
+            Code.IMPOSSIBLE_VALUE,
+            "m",
+            '"right/UTC" is no zone',
         ),
         ('observed_at = "m"', {"m": "yesterday"}, Code.UNREADABLE_TIME, "m", "yesterday"),
         ('observed_at = "m"', {"m": [1]}, Code.WRONG_TYPE, "m", "not a list"),
@@ -452,6 +473,9 @@ turbidity = {from = "$bytes.f", unit = "NTU"}
         assert words in reason.detail and reason.field == "up.data"
     whole = this.replace('payload = "json"', 'payload = "bytes"').replace('from = "up.data"\n', "")
     assert len(records(whole, message(data))) == 5
+    for none in ("7fc00000", "7f800000", "ff800000"):
+        made = records(whole, message(data[:-4] + bytes.fromhex(none)))
+        assert [each.name for each in made if isinstance(each, Measurement)][2:] == ["depth_metres"]
 
 
 def test_an_error_in_a_list_names_the_item() -> None:

@@ -170,6 +170,8 @@ def test_what_no_device_sends_is_in_no_form_or_rejected() -> None:
     assert isinstance(made, Rejected) and made.code == Code.TOO_COMPLEX
     table = 'name = "try"\n[match]\npayload = "csv"\ntopic = "#"\n' + RECORD.format(path="x")
     assert outcome(table, message(b"x\n" + b"1\n" * (ROWS_MAX + 1))) is None
+    assert outcome(table, message(b"x,,y,\n1,2,3,4\n")) is not None
+    assert outcome(table, message(b"x,y,x\n1,2,3\n")) is None
 
 
 def test_the_key_of_a_message_in_a_form_goes_by_its_scope() -> None:

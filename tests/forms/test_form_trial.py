@@ -83,6 +83,7 @@ def test_why_another_payload_is_not_in_a_form() -> None:
     assert misfit(opening, message(b"x")) == "it does not begin with LOG "
     table = form('name = "a"\nignore = true\n[match]\nhas = ["a"]\npayload = "csv"\n')
     assert misfit(table, message(b"b,c\n1,2\n")) == "it has no a; there are b, c"
+    assert 'two columns "a"' in (misfit(table, message(b"a,b,a\n1,2,3\n")) or "")
     listed = form('name = "a"\nignore = true\n[match]\nhas = ["a"]\npayload = "list"\n')
     assert misfit(listed, message({})) == 'it is no list of JSON; is it payload = "json"?'
     chosen = form('name = "a"\nignore = true\n[match]\nhas = ["a"]\nwhere = "b"\n')

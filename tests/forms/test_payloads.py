@@ -151,6 +151,29 @@ def test_what_is_not_for_us_is_passed_over(payload: bytes) -> None:
     assert WITHOUT.decode(sent(payload), NO_ZONE) == Ignored("meshtastic-protobuf-talk")
 
 
+def test_an_object_that_a_node_writes_is_not_passed_over() -> None:
+    assert WITHOUT.decode(sent(decoded(1, b'{"label": "frog", "score": 0.5}')), NO_ZONE) is None
+
+
+def test_the_gateway_that_hears_a_call_is_not_its_sensor() -> None:
+    call = decoded(1, b'{"species": "Crinia signifera", "confidence": 0.7}')
+    made = WITHOUT.decode(sent(call), NO_ZONE)
+    assert isinstance(made, tuple) and len(made) == 1, made
+    assert made[0].node == made[0].sensor_id == f"!{NODE:08x}"
+
+
+def test_the_voltages_of_a_node_are_told_apart() -> None:
+    for metrics, expected in (
+        (data(2, single(2, 3.871)), {"battery_volts": 3.871}),
+        (data(3, single(1, 11.4) + single(5, 17.9)), {}),
+        (data(5, single(1, 12.6) + single(2, 80.5)), {"supply_1_volts": 12.6}),
+    ):
+        made = WITHOUT.decode(sent(decoded(67, metrics)), NO_ZONE)
+        assert isinstance(made, tuple), made
+        measured = {each.name: each.value for each in made if isinstance(each, Measurement)}
+        assert measured == expected
+
+
 def test_what_the_sensors_of_a_node_measure() -> None:
     environment = single(1, 11.4) + single(2, 87.5) + single(3, 981.2) + single(9, float("nan"))
     made = WITHOUT.decode(sent(decoded(67, data(3, environment))), NO_ZONE)

@@ -13,7 +13,7 @@ from echo_ingest.decode.forms.interpret import DecodedByForm, differ_only_in_tim
 from echo_ingest.decode.forms.tracing import unread
 from echo_ingest.decode.forms.trial import try_forms
 from echo_ingest.decode.rules import Rules
-from echo_ingest.record import Detection, Ignored, Message
+from echo_ingest.record import Detection, Ignored, Measurement, Message, Telemetry
 
 FORMS = Forms.of_folder(SHIPPED)
 FOLDERS = sorted(SHIPPED.iterdir())
@@ -123,3 +123,68 @@ def test_an_older_version_of_birdnet_go_is_understood_too() -> None:
     assert isinstance(made, tuple) and isinstance(made[0], Detection), made
     assert (made[0].form, made[0].ends_at) == ("birdnet-go-detection", None)
     assert made[0].time_source == "device"
+
+
+def changed(folder: str, **values: object) -> object:
+    """Return what becomes of an example whose fields, or those of its payload, are others."""
+    message, rules, _ = example(SHIPPED / folder)
+    payload = json.loads(message.payload) | values
+    sent = Message(message.topic, json.dumps(payload).encode(), message.received_at_ms)
+    return FORMS.decode(sent, rules)
+
+
+def measured(made: object) -> dict[str, float]:
+    assert isinstance(made, tuple), made
+    return {each.name: each.value for each in made if isinstance(each, Measurement)}
+
+
+def test_what_a_message_of_chirpstack_leaves_out_is_the_first_of_its_words_or_0() -> None:
+    message, rules, _ = example(SHIPPED / "chirpstack-log")
+    payload = json.loads(message.payload)
+    del payload["level"], payload["code"]
+    sent = Message(message.topic, json.dumps(payload).encode(), message.received_at_ms)
+    made = FORMS.decode(sent, rules)
+    assert isinstance(made, tuple) and isinstance(made[0], Telemetry), made
+    assert (made[0].form, made[0].health.status) == ("chirpstack-log", "UNKNOWN")
+    message, rules, _ = example(SHIPPED / "chirpstack-status")
+    payload = json.loads(message.payload)
+    del payload["margin"]
+    sent = Message(message.topic, json.dumps(payload).encode(), message.received_at_ms)
+    assert measured(FORMS.decode(sent, rules)) == {"link_margin_db": 0}
+
+
+def test_the_voltage_of_the_mains_is_not_that_of_a_battery() -> None:
+    assert measured(changed("zigbee2mqtt-device", voltage=2950))["battery_millivolts"] == 2950
+    assert "battery_millivolts" not in measured(changed("zigbee2mqtt-device", voltage=231))
+
+
+def test_the_voltage_that_a_sensor_measures_is_not_that_of_the_battery() -> None:
+    sent = {"temperature": 11.4, "voltage": 17.9, "current": 120}
+    made = changed("meshtastic-telemetry", payload=sent)
+    assert measured(made) == {}
+    assert isinstance(made, tuple) and made[0].health.temperature_celsius == 11.4
+    powers = {"voltage_ch1": 12.6, "current_ch1": 80.5}
+    assert measured(changed("meshtastic-telemetry", payload=powers)) == {"supply_1_volts": 12.6}
+
+
+def test_a_node_that_sends_no_name_is_called_by_its_number() -> None:
+    heard = {"species": "Crinia signifera", "confidence": 0.7}
+    made = changed("meshtastic-detection", payload=heard)
+    assert isinstance(made, tuple) and len(made) == 1
+    assert made[0].sensor_id == made[0].node is not None
+
+
+@pytest.mark.parametrize(("bits", "metres"), [(13, 2918), (19, 46), (32, None), (0, None)])
+def test_a_place_that_a_channel_blurs_is_so_uncertain(bits: int, metres: float | None) -> None:
+    place = {"latitude_i": -387_712_000, "longitude_i": 1_435_021_000, "precision_bits": bits}
+    made = changed("meshtastic-position", payload=place)
+    assert isinstance(made, tuple) and made[0].place is not None, made
+    assert made[0].place.uncertainty_metres == metres
+
+
+def test_what_people_write_is_passed_over_and_what_nodes_write_is_not() -> None:
+    chat = {"text": "Is anybody at the pond?"}
+    made = changed("meshtastic-detection", payload=chat)
+    assert made == Ignored("meshtastic-talk")
+    assert changed("meshtastic-detection", payload={"temp": 3}) is None
+    assert changed("meshtastic-detection", payload={"text": "frog", "score": 0.5}) is None

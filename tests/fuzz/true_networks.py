@@ -389,15 +389,15 @@ def tasmota_state(draft: Draft) -> Letter:
 
 def esphome(draft: Draft) -> Letter:
     """Write the value of a sensor of ESPHome, or whether its node is there."""
+    shared = {"node": "pond", "sensor_id": "pond"}
     if draft.chance(0.3):
         status = draft.rng.choice(("online", "offline"))
-        truth = FormTruth(
-            kind="telemetry", when=RECEIPT, health={"status": status}, values={"node": "pond"}
-        )
+        health = {"status": status}
+        truth = FormTruth(kind="telemetry", when=RECEIPT, health=health, values=shared)
         return Letter("esphome-status", "pond/status", status.encode(), [truth])
     value, name = number(draft, -50, 5_000), draft.rng.choice(("water_temperature", "lux"))
     text = draft.rng.choice((f"{value}", f"{value}\n", f"{float(value)}"))
-    truths = measured(RECEIPT, {"node": "pond"}, (name, value, None))
+    truths = measured(RECEIPT, shared, (name, value, None))
     return Letter("esphome-sensor", f"pond/sensor/{name}/state", text.encode(), truths)
 
 

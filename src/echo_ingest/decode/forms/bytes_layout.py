@@ -3,6 +3,7 @@
 import struct
 from binascii import Error as BrokenBase64
 from binascii import a2b_base64
+from math import isfinite
 
 from msgspec import Struct
 
@@ -77,12 +78,14 @@ class Layout(Struct, frozen=True):
             ) from None
 
 
-def _number(data: bytes, item: LayoutItem, order: str) -> float:
+def _number(data: bytes, item: LayoutItem, order: str) -> float | None:
+    """Return a number; None for a float that is none, which devices send for what is unknown."""
     part = data[item.start : item.start + SIZES[item.number_type]]
     if item.number_type.startswith("f"):
         sign = ">" if order == "big" else "<"
         code = "f" if item.number_type == "f32" else "d"
-        return float(struct.unpack(sign + code, part)[0])
+        number = float(struct.unpack(sign + code, part)[0])
+        return number if isfinite(number) else None
     is_big = order == "big"
     return int.from_bytes(
         part, "big" if is_big else "little", signed=item.number_type.startswith("i")

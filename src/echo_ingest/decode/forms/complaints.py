@@ -87,5 +87,8 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, dict):
         return "a table"
-    text = repr(value) if isinstance(value, str | list) else str(value)
+    try:
+        text = repr(value) if isinstance(value, str | list) else str(value)
+    except ValueError:  # hexadecimal digits may stand for more decimal ones than Python writes
+        return "a number with too many digits"
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"

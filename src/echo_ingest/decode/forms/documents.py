@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from echo_ingest.decode.errors import DecodeError
+from echo_ingest.decode.errors import DecodeError, quoted
 from echo_ingest.decode.fields import BOM, ambiguous, parse, repeated_key
 from echo_ingest.reasons import ReasonCode
 
@@ -76,6 +76,7 @@ def of_table(payload: bytes, separator: str, columns: tuple[str, ...] = ()) -> D
                 raise _too_complex(f"a line has {len(cells):,} columns; at most {COLUMNS_MAX}")
             if not names:
                 names = [name.strip() for name in cells]
+                _refuse_repeated(names)
                 continue
             rows.append(dict(zip(names, map(str.strip, cells), strict=False)))
             _check_rows(len(rows))
@@ -156,6 +157,14 @@ def _check_depth(value: object) -> None:
         if not level:
             return
     raise _too_complex(f"objects and lists are nested more than {DEPTH_MAX} deep")
+
+
+def _refuse_repeated(names: list[str]) -> None:
+    """Raise `DecodeError` where two columns have one name; several may have none."""
+    named = [name for name in names if name]
+    for name in named:
+        if named.count(name) > 1:
+            raise DecodeError(ReasonCode.AMBIGUOUS_KEY, f"the table has two columns {quoted(name)}")
 
 
 def _check_rows(count: int) -> None:

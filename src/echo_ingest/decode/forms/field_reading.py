@@ -252,8 +252,15 @@ class FieldReader:
         except (ValueError, re.error) as error:
             self._complain.add(at, f"{text!r} is no format of a time: {error}")
             return None
-        if not {"Y", "y"} & set(directives) or not {"d", "j"} & set(directives):
+        known = set(directives)
+        if not {"Y", "y"} & known or not {"d", "j"} & known:
             self._complain.add(at, f"{text!r} has no year or no day")
+            return None
+        if "j" not in known and not {"m", "b", "B"} & known:
+            self._complain.add(at, f"{text!r} has no month; type %m beside %d")
+            return None
+        if "I" in known and "p" not in known:
+            self._complain.add(at, f"{text!r} has half a day; type %p beside %I, or %H")
             return None
         return text
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache, partial
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any
 
 from msgspec import Struct
@@ -34,6 +34,7 @@ SITE = "site"
 ZONE_CHARACTERS_MAX = 64
 
 _TYPES = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
+_CONVERSION = re.compile(r"%\d*([dxXs])")
 _NUMERAL = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 
 
@@ -47,6 +48,13 @@ def _share(scale: str, number: float) -> float | None:
 
 def _as_it_is(text: str, label: str) -> str:
     return text
+
+
+@lru_cache
+def _holds_text(form: str) -> bool:
+    """Return whether the one value in a format is a text, as in `no. %s`, and no number."""
+    conversion = _CONVERSION.search(form.replace("%%", ""))
+    return conversion is not None and conversion[1] == "s"
 
 
 class FieldType(StrEnum):
@@ -183,10 +191,9 @@ class Field(Struct, frozen=True):
         if modifiers.times != 1 or modifiers.plus:
             # 385000000 × 1e-7 is 38.5, and not 38.49999999999999.
             number = float(f"{number * modifiers.times + modifiers.plus:.{SIGNIFICANT_DIGITS}g}")
-            if not isfinite(number):
-                raise DecodeError(
-                    ReasonCode.IMPOSSIBLE_VALUE, "the number is too large", self.label
-                )
+        if not isfinite(number):  # `to_number` reads "nan" and "inf" too
+            detail = "it is not a number" if isnan(number) else "the number is too large"
+            raise DecodeError(ReasonCode.IMPOSSIBLE_VALUE, detail, self.label)
         return number
 
     def share(self, scope: Scope) -> float | None:
@@ -247,9 +254,13 @@ class Field(Struct, frozen=True):
     def _formatted(self, value: object) -> str:
         form = self.modifiers.format
         assert form is not None
-        if form.endswith("s") or "%s" in form:
+        if _holds_text(form):
             return form % short_text(value, self.label)
-        return form % int(as_number(value, self.label))
+        # The number may be an id with more digits than a float has.
+        number = as_number(value, self.label, exact=True)
+        if isinstance(number, float) and not number.is_integer():
+            raise _wrong_type("a whole number", value, self.label)
+        return form % int(number)
 
     def _time(self, value: object, label: str, scope: Scope) -> times.TimeReading:
         reading = self._reading(value, label)

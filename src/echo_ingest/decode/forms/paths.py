@@ -17,9 +17,13 @@ from msgspec import Struct
 from echo_ingest.decode.forms.patterns import PatternBudget
 
 PATH_CHARACTERS_MAX = 512
+DEPTH_MAX = 64
+"""How deep the parts of a path may be nested: the library goes down by calls of functions."""
 CHOSEN_MAX = 16
 """How many values a path may put together: each of them may hold the whole message once more."""
 PARENT = "parent"
+GO_ON = frozenset(("subexpression", "projection", "filter_projection", "flatten"))
+"""Parts of a path that go on from what their first part has found."""
 LINEAR_FUNCTIONS = frozenset(
     (
         *("contains", "ends_with", "join", "keys", "length", "max", "max_by", "min", "min_by"),
@@ -235,7 +239,9 @@ def _searcher(text: str, world: PathWorld) -> Callable[[Scope], object]:
             " _ needs double quotes, as in '\"Start (s)\"'"
         ) from None
     chosen = 0
-    for node in _nodes(compiled.parsed):
+    for depth, node in _nodes(compiled.parsed):
+        if depth > DEPTH_MAX:
+            raise PathError(f"its parts are nested too deeply; at most {DEPTH_MAX} can be read")
         match node["type"]:
             case "function_expression" if node["value"] not in LINEAR_FUNCTIONS:
                 raise PathError(
@@ -248,6 +254,8 @@ def _searcher(text: str, world: PathWorld) -> Callable[[Scope], object]:
                 raise PathError(
                     f"a path that reaches up to {PARENT!r} must be plain, such as {PARENT}.name"
                 )
+            case kind if kind in GO_ON and node["children"][0]["type"] == "not_expression":
+                raise PathError("! stands for the first name alone; type !(a.b) instead of !a.b")
             case "slice" if 0 in node["children"][2:]:
                 raise PathError("the step of a slice cannot be 0")
     if chosen > CHOSEN_MAX:
@@ -262,8 +270,10 @@ def _searcher(text: str, world: PathWorld) -> Callable[[Scope], object]:
     return find
 
 
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for child in node["children"]:
-        if isinstance(child, dict):
-            yield from _nodes(child)
+def _nodes(top: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each part of a path with how deep it is nested."""
+    waiting = [(1, top)]
+    while waiting:
+        depth, node = waiting.pop()
+        yield depth, node
+        waiting += [(depth + 1, child) for child in node["children"] if isinstance(child, dict)]

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 ZONES_REMEMBERED = 512
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,31}(?:/[A-Za-z][A-Za-z0-9_+-]{0,31}){0,2}", re.ASCII)
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d\d?)(?::?([0-5]\d))?", re.ASCII)
+_OF_THE_SYSTEM = ("right/", "posix/", "posixrules", "localtime")
 _HOURS_MAX = 14
 
 
@@ -22,7 +23,8 @@ def zone_of(name: str) -> tzinfo | None:
             return None
         ahead = timedelta(hours=int(hours), minutes=int(minutes or 0))
         return timezone(-ahead if sign == "-" else ahead)
-    if not _NAME.fullmatch(name):
+    # Some systems have copies that count leap seconds too, and what their own clock is set to.
+    if not _NAME.fullmatch(name) or name.startswith(_OF_THE_SYSTEM):
         return None
     try:
         return ZoneInfo(name)
