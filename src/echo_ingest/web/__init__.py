@@ -113,7 +113,7 @@ def create_app(
                 middleware=[with_token],
                 security=[{"token": []}],
             ),
-            post_api(service, settings),
+            post_api(service, settings, decoder.rules),
             *console,
         ],
         exception_handlers=ERRORS,
