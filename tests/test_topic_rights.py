@@ -184,6 +184,20 @@ def test_nobody_has_the_client_id_of_another_account_at_the_broker(
     assert DeviceTopics(rights(), Denials(), account).client_id(sent) == at_broker
 
 
+def test_no_account_hides_what_others_are_denied() -> None:
+    denials = Denials()
+    for number in range(1_000):
+        denials.note(b"loud", b"$SYS/%d" % number)
+    denials.note(b"quiet", b"iotprobe/x")
+    counted = {(each.account, each.topic): each.messages for each in denials.all}
+    assert counted["quiet", "iotprobe/x"] == 1
+    assert counted["loud", "others"] == 980
+    for number in range(1_000):
+        denials.note(b"a%d" % number, b"$SYS/x")
+    assert len(denials.all) <= 201
+    assert sum(each.messages for each in denials.all) == 2_001
+
+
 def test_a_device_that_changes_its_topics_fills_no_memory() -> None:
     devices = [DeviceTopics(rights(), Denials(), b"ridge-07") for _ in range(20)]
     tracemalloc.start()

@@ -6,6 +6,7 @@ access file, denies what is denied.
 
 import asyncio
 import time
+from collections import Counter
 from pathlib import Path
 
 import structlog
@@ -22,8 +23,9 @@ from echo_ingest.record import ACCOUNTS
 SHARED = (PUBLISHER, SUBSCRIBER, SERVICE)
 TOPICS_REMEMBERED, REMEMBERED_BYTES_MAX = 20, 128
 """For each device, of which there may be thousands: so many topics, none of them longer."""
-PAIRS_MAX = 200
-"""How many accounts and topics are told apart where messages are denied."""
+PAIRS_MAX, TOPICS_OF_ACCOUNT_MAX = 200, 20
+"""How many pairs of account and topic are told apart where messages are denied, and how many topics
+of one account: none of them can hide what others do."""
 OTHERS = "others"
 POLL_SECONDS = 0.5
 
@@ -35,6 +37,8 @@ class Denials:
 
     def __init__(self) -> None:
         self._pairs: dict[tuple[str, str], DeniedMessages] = {}
+        self._topics: Counter[str] = Counter()
+        """How many each account has."""
 
     @property
     def all(self) -> tuple[DeniedMessages, ...]:
@@ -44,8 +48,12 @@ class Denials:
     def note(self, account: bytes, topic: bytes) -> None:
         """Count a message, and log it if it is the first of its kind, the tenth, and so on."""
         pair = shown(account), shown(topic)
+        if pair not in self._pairs and self._topics[pair[0]] >= TOPICS_OF_ACCOUNT_MAX:
+            pair = pair[0], OTHERS
         if pair not in self._pairs and len(self._pairs) >= PAIRS_MAX:
             pair = OTHERS, OTHERS
+        if pair not in self._pairs:
+            self._topics[pair[0]] += 1
         denied = self._pairs.setdefault(pair, DeniedMessages(*pair))
         denied.messages += 1
         denied.last_at_ms = time.time_ns() // 1_000_000

@@ -32,6 +32,7 @@ from echo_ingest.web.failed_attempts import FAILED_MAX, FORGIVEN_PER_SECOND
 from echo_ingest.web.health import Service
 from echo_ingest.web.posting import incoming
 from echo_ingest.web.posting.bodies import RETRY, MessagesUnderWay
+from echo_ingest.web.posting.described import ANSWERS, PostOperation
 from echo_ingest.web.posting.incoming import CHALLENGE, Account
 from echo_ingest.web.posting.node_sessions import RECEIPT_SECONDS_MAX, NodeSessions
 from echo_ingest.web.problems import AnyRequest, peers_log
@@ -59,7 +60,8 @@ def post_api(service: Service, settings: Settings, rules: Rules) -> Router:
     @post(
         ["/{node:str}", "/{node:str}/{rest:path}"],
         security=[{"basic": []}],
-        responses=None,
+        operation_class=PostOperation,
+        responses=ANSWERS,
     )
     async def take_in(
         request: AnyRequest, node: FromPath[str], rest: FromPath[str] = ""
