@@ -235,6 +235,7 @@ def test_no_node_speaks_in_the_name_of_another(harness: Harness, echopub: str) -
         *("iotingestion/+", "iotingestion/#", "+/creek-02", "iotreceipts/creek-02", "", "/"),
         *("$SYS/broker/clients", f"$share/x/{other}", f"{other}{'/x' * 250}", f"{other}\ufdd0"),
         *("iotingestion/ridge-07/../creek-02", "x" * 65_000, f"birdnet/{'x' * 1_100}/{other}"),
+        *(f"iotaccounts/ridge-07/{'x' * 1_100}", f"iotaccounts/ridge-07/{'x/' * 100}"),
     ]
     number = 0
     for topic in topics:

@@ -48,6 +48,8 @@ def rights() -> TopicRights:
         ("ridge-07", "iotaccounts/ridge-07/birdnet", AS_IT_IS),
         ("ridge-07", "iotaccounts/ridge-07/iotingestion/creek-02", WITH_ACCOUNT),
         ("ridge-07", "iotaccounts/ridge-07/iotreceipts/creek-02", WITH_ACCOUNT),
+        ("ridge-07", "iotaccounts/ridge-07/" + "x" * 1_002, AS_IT_IS),
+        ("ridge-07", "iotaccounts/ridge-07/" + "x" * 1_003, WITH_ACCOUNT),
         ("gateway-1", "iotaccounts/gateway-1/iotingestion/frog-1", AS_IT_IS),
         ("gateway-1", "iotaccounts/gateway-1/iotingestion/bats-04", WITH_ACCOUNT),
         ("ridge-07", "iotreceipts/ridge-07", DENIED),

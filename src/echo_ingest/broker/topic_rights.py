@@ -30,6 +30,10 @@ RESERVED = (RECEIPTS_PREFIX, LOOPBACK_PREFIX)
 """The first levels of topics on which the service alone publishes."""
 
 
+ELSEWHERE_TOPIC_BYTES_MAX = 1_024
+"""How long a topic may be that the proxy changes, since it must hold all of that."""
+
+
 class Verdict(Enum):
     """What becomes of a message, by its topic."""
 
@@ -51,13 +55,15 @@ class TopicRights:
     def verdict(self, account: str, topic: str) -> Verdict:
         """Return what becomes of a message that `account` publishes on `topic`.
 
-        It may have the account before the topic already, where it may publish on what follows.
+        It may have the account before the topic already, where it may publish on what follows, and
+        where the proxy has seen all of that.
         """
         verdict = self._verdict(account, topic)
         own = f"{ACCOUNTS}/{account}/"
         if (
             verdict is Verdict.WITH_ACCOUNT
             and topic.startswith(own)
+            and len(topic.encode()) < ELSEWHERE_TOPIC_BYTES_MAX
             and self._verdict(account, topic.removeprefix(own)) is Verdict.WITH_ACCOUNT
         ):
             return Verdict.AS_IT_IS
