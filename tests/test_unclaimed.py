@@ -218,6 +218,19 @@ def test_what_is_kept_has_a_limit_and_a_loud_topic_pays_for_itself(
     assert figures(journal) == {"received": 61, "unclaimed": 61}
 
 
+def test_what_comes_again_after_a_lost_connection_is_counted_once(journal: Journal) -> None:
+    by_nobody = claims()
+    odd, ignored = message("odd", b"1"), message("homeassistant/x", b"1")
+    append(journal, by_nobody, odd, ignored)
+    again = [msgspec.structs.replace(each, redelivered=True) for each in (odd, ignored)]
+    append(journal, by_nobody, *again)
+    assert figures(journal) == {"received": 4, "duplicates": 2, "ignored": 1, "unclaimed": 1}
+    assert listed(journal) == {"odd": (1, 1)}
+    journal.acknowledged()
+    append(journal, by_nobody, *again)  # now it is another one: all of those were acknowledged
+    assert figures(journal)["unclaimed"] == figures(journal)["ignored"] == 2
+
+
 def test_properties_and_topics_count_as_much_as_payloads(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
+    OpenAPIFormat,
     OpenAPIMediaType,
     OpenAPIType,
     Operation,
@@ -33,5 +34,5 @@ class PostOperation(Operation):
         """Add the parameters and the body."""
         named = [Parameter(name=name, param_in="query", schema=TEXT) for name in PARAMETERS]
         self.parameters = [*(self.parameters or ()), *named]
-        body = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, format="binary"))
+        body = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY))
         self.request_body = RequestBody(content={"application/octet-stream": body}, required=True)
