@@ -661,10 +661,22 @@ async def test_so_many_messages_of_a_node_and_so_many_bytes_are_under_way_and_no
                 async with under_way.room(1):
                     pass
             assert caught.value.status_code == 503
-            async with under_way.room(0):
-                pass
         async with under_way.room(40):
             pass
+    monkeypatch.setattr(bodies, "TURN_SECONDS_MAX", 60)
+    async with under_way.room(60), under_way.room(40):
+
+        async def take_in_large() -> None:
+            async with under_way.room(50):
+                pass
+
+        waiting = asyncio.create_task(take_in_large())
+        await asyncio.sleep(0)  # it is first in line now
+        async with asyncio.timeout(5), under_way.room(0):
+            pass
+        assert not waiting.done()
+    async with asyncio.timeout(5):
+        await waiting
 
 
 # ---------------------------------------------------------------------- slow bodies
