@@ -768,6 +768,34 @@ async def test_a_session_is_shared_and_left_when_nobody_posts(
             await one(32)
 
 
+@pytest.mark.slow
+async def test_log_ins_of_strangers_end_no_session_and_only_so_many_wait(
+    one_harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_sessions, "SESSIONS_MAX", 3)
+    monkeypatch.setattr(node_sessions, "LOGINS_WAITING_MAX", 20)
+    one_harness.start("broker")
+    sessions = NodeSessions(
+        Settings(data_dir=one_harness.data_dir, mqtt_port=one_harness.mqtt_port)
+    )
+    known = Account("echopub", PUB_PASSWORD)
+
+    async def log_in(account: Account) -> str:
+        try:
+            async with sessions.logged_in(account):
+                return "in"
+        except (ConnectionLost, HTTPException) as error:
+            return type(error).__name__
+
+    async with asyncio.timeout(90):
+        while await log_in(known) != "in":
+            await asyncio.sleep(0.05)
+    outcomes = await asyncio.gather(*(log_in(Account(f"x{n}", "wrong")) for n in range(60)))
+    assert set(outcomes) == {"LoginRefused", "ServiceUnavailableException"}
+    assert outcomes.count("LoginRefused") == 20
+    assert sessions.knows(known)
+
+
 async def test_without_a_broker_a_log_in_fails_at_once(tmp_path: Path) -> None:
     sessions = NodeSessions(Settings(data_dir=tmp_path, mqtt_port=free_port()))
     with pytest.raises(ConnectionLost):
