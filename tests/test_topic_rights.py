@@ -16,6 +16,7 @@ from echo_ingest.broker.node_accounts import NodeAccount
 from echo_ingest.broker.topic_rights import TopicRights, Verdict, subscriptions
 from echo_ingest.decode.rules import Rules
 from echo_ingest.proxy.device_topics import Denials, DeviceTopics, apply_rights, follow_rights
+from echo_ingest.proxy.packets import PacketWalker
 from echo_ingest.record import Message, published
 from echo_ingest.settings import LocalEndpoint, Settings, parse_endpoint
 from echo_ingest.settings.topics import matches
@@ -184,6 +185,25 @@ def test_nobody_has_the_client_id_of_another_account_at_the_broker(
     account: bytes, sent: bytes, at_broker: bytes | None
 ) -> None:
     assert DeviceTopics(rights(), Denials(), account).client_id(sent) == at_broker
+
+
+def test_a_gateway_that_loses_a_right_has_lost_it_on_the_connection_that_it_has() -> None:
+    known = rights()
+    device = DeviceTopics(known, Denials(), b"gateway-1")
+    walker = PacketWalker(4, 1_000, device.topic_at_broker)
+    topics = (b"iotingestion/frog-1", b"iotaccounts/gateway-1/iotingestion/frog-1")
+
+    def passed(topic: bytes) -> bytes:
+        body = len(topic).to_bytes(2) + topic + b"x"
+        publish = bytes((0x30, len(body))) + body
+        return walker.passed_on(publish, walker.feed(publish))
+
+    for topic in topics:
+        for _ in range(2):
+            assert passed(topic).endswith(b"iotaccounts/gateway-1/iotingestion/frog-1x")
+    known.speaks_for = {}
+    assert b"iotaccounts" not in passed(topics[0]), "mosquitto denies it"
+    assert b"iotaccounts/gateway-1/iotaccounts/gateway-1/" in passed(topics[1])
 
 
 def test_no_account_hides_what_others_are_denied() -> None:

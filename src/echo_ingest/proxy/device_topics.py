@@ -77,6 +77,7 @@ class DeviceTopics:
         self._denials = denials
         self._user = user or b""
         self._account = self._user.decode(errors="replace")
+        self._prefix = b"%b/%b/" % (ACCOUNTS.encode(), self._user)
         self._known: dict[bytes, tuple[Verdict, bytes | None]] = {}
         self._known_with = rights.speaks_for
 
@@ -117,7 +118,9 @@ class DeviceTopics:
             verdict = self._rights.verdict(self._account, topic.decode(errors="replace"))
             other = None
             if verdict is Verdict.WITH_ACCOUNT and topic:
-                other = b"%b/%b/%b" % (ACCOUNTS.encode(), self._user, topic)
+                other = self._prefix + topic
+            elif verdict is Verdict.AS_IT_IS and topic.startswith(self._prefix):
+                other = topic  # a gateway may lose the right: it is to be asked for each time
             known = verdict, other
             if len(topic) <= REMEMBERED_BYTES_MAX:
                 self._known[topic] = known
