@@ -90,7 +90,7 @@ def plan(
         digest = payload_hash(message)
         if type(decoded) is Rejected:
             outcome, is_certain = DeadLetter(decoded), False
-        elif isinstance(decoded, Ignored | Unclaimed):
+        elif type(decoded) is Ignored or type(decoded) is Unclaimed:
             outcome, is_certain = decoded, False
         else:
             outcome, is_certain = Stored(offset), decoded.is_certain
