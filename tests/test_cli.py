@@ -922,6 +922,18 @@ def test_check_reaches_every_part_and_names_the_remedy(
     assert "✗ service" in wrong.stdout
 
 
+def test_check_says_that_ingestion_apart_from_its_broker_needs_the_nodes_file(
+    cli: Cli, data_dir: Path
+) -> None:
+    apart = {"IOT_ENDPOINT": "mqtt://127.0.0.1:1", "IOT_USER": "echo-ingest", "IOT_PASSWORD": "x"}
+    assert "set IOT_NODES_FILE to a copy" in cli("check", **apart).stdout
+    nodes = data_dir / "nodes.jsonl"
+    nodes.write_bytes(b"")
+    assert "IOT_NODES_FILE" not in cli("check", **apart).stdout
+    nodes.unlink()
+    assert "IOT_NODES_FILE" not in cli("check", **apart | {"IOT_USER": "reader"}).stdout
+
+
 def test_check_names_a_port_that_another_program_has(cli: Cli, broker: Broker) -> None:
     settings = free_ports()
     with socket.create_server(("127.0.0.1", int(settings["IOT_WS_PORT"]))):

@@ -293,6 +293,7 @@ def test_the_limits_of_posted_messages_are_those_of_the_code() -> None:
         f"waits up to {bodies.TURN_SECONDS_MAX:g} s, then 503",
         f"within {node_sessions.RECEIPT_SECONDS_MAX:g} s",
         f"{node_sessions.SESSIONS_MAX} of them at most",
+        f"waits for the broker's answer | {node_sessions.LOGINS_WAITING_MAX} | 503",
     ):
         assert phrase in page, phrase
 

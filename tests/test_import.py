@@ -2,6 +2,7 @@
 
 import math
 import struct
+import time
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,22 @@ def test_text_in_quotes_may_go_over_several_lines_and_be_in_any_encoding(tmp_pat
     table.write_bytes(b'File,Note\na,"one\ntwo"\nb,\xff\n')
     rows = list(rows_of(table, ","))
     assert rows == [(2, b'File,Note\na,"one\ntwo"\n'), (4, b"File,Note\nb,\xff\n")]
+
+
+def test_a_quote_that_is_never_closed_and_a_file_that_is_no_table_cost_little(
+    tmp_path: Path,
+) -> None:
+    table = tmp_path / "t.csv"
+    rows = "".join(f"a,{number}\n" for number in range(300_000))
+    table.write_text(f'File,Note\nb,"open\n{rows}')
+    began = time.process_time()
+    sizes = [len(payload) for _, payload in rows_of(table, ",")]
+    assert time.process_time() - began < 20
+    assert max(sizes) < 1_100_000
+    assert len(sizes) > 100_000, "what comes later is read again"
+    table.write_bytes(b"x" * 3_000_000)
+    lines = [line for line, _ in rows_of(table, ",")]
+    assert lines == [1, 1]
 
 
 # ---------------------------------------------------------------------- with a real service
@@ -159,10 +176,13 @@ def test_what_would_be_rejected_or_get_a_wrong_time_is_not_sent_and_says_why(
         f"{ANALYZER}\n{LYREBIRD}\n{LYREBIRD.replace('0.8712', '87.12')}\n"
     )
     recording(folder / "evening.wav")
+    with (folder / "whole_night.wav").open("wb") as whole:
+        whole.truncate(8_000_000_000)
     done = harness.cli("import", str(folder), "--node", "creek")
     assert done.returncode == 1
     lines = done.stderr.splitlines()
-    assert lines[-1] == "4 files: 1 stored, 4 not understood"
+    assert lines[-1] == "5 files: 1 stored, 5 not understood"
+    assert any("it has 8,000,000,000 bytes, more than" in line for line in lines)
     assert any(f"{folder / 'spending.csv'} line 2: " in line for line in lines)
     (timeless,) = [line for line in lines if "evening.wav" in line]
     assert "when it was recorded is not known" in timeless
@@ -184,6 +204,7 @@ def test_the_zone_is_asked_for_and_a_form_can_be_demanded(harness: Harness, tmp_
         ([str(table), "--node", "creek", "--zone", "Melbourne"], "type Australia/Melbourne"),
         ([str(table), "--node", "creek", "--form", "nothing"], "there is no form 'nothing'"),
         ([str(table), "--node", "a/b"], "cannot be the name of a node"),
+        ([str(table), "--node", "n" * 65], "up to 64 characters"),
     ):
         done = harness.cli("import", *arguments)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr

@@ -3,13 +3,14 @@
 docs/access.md says what is tried here, with both brokers.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.devices_311 import Device311
+from tests.devices_311 import PUBLISH, Device311, packet
 from tests.harness import PUB_PASSWORD, SUB_PASSWORD, Device, Harness, eventually
 from tests.test_access import DENIED, TAKEN, make_node
 
@@ -210,3 +211,61 @@ def test_nothing_of_any_topic_vanishes_without_a_count(harness: Harness) -> None
     done = harness.cli("unclaimed", "discard", "a//b")
     assert "2 messages discarded" in done.stderr
     harness.ledger()
+
+
+def hostile_publish(topic: str, payload: bytes, *, alias: int | None = None) -> bytes:
+    """Return a PUBLISH that no library would write."""
+    name = topic.encode()
+    properties = b"" if alias is None else b"\x23" + alias.to_bytes(2)
+    body = len(name).to_bytes(2) + name + b"\0\1" + bytes((len(properties),)) + properties + payload
+    return packet(PUBLISH | 0b10, body)
+
+
+@pytest.mark.parametrize("echopub", ["true", "false"])
+def test_no_node_speaks_in_the_name_of_another(harness: Harness, echopub: str) -> None:
+    harness.settings["IOT_ECHOPUB"] = echopub
+    password = make_node(harness, "ridge-07")
+    make_node(harness, "creek-02")
+    harness.up()
+    other = "iotingestion/creek-02"
+    topics = [
+        *(other, f"{other}/x", f"{other}/", f"/{other}", "iotingestion//creek-02", f"{other}\0"),
+        *(f"iotaccounts/{name}/{other}" for name in ("creek-02", "ridge-07", "", "+", "echopub")),
+        *("iotaccounts/creek-02/birdnet", "iotaccounts/ridge-07/birdnet", "iotaccounts"),
+        *("iotingestion/+", "iotingestion/#", "+/creek-02", "iotreceipts/creek-02", "", "/"),
+        *("$SYS/broker/clients", f"$share/x/{other}", f"{other}{'/x' * 250}", f"{other}\ufdd0"),
+        *("iotingestion/ridge-07/../creek-02", "x" * 65_000, f"birdnet/{'x' * 1_100}/{other}"),
+        *(f"iotaccounts/ridge-07/{'x' * 1_100}", f"iotaccounts/ridge-07/{'x/' * 100}"),
+    ]
+    number = 0
+    for topic in topics:
+        for websocket in (False, True):
+            port = harness.ws_port if websocket else harness.mqtt_port
+            for alias in (None, 1):
+                number += 1
+                device = Device(port, "ridge-07", password, websocket=websocket)
+                device.send(hostile_publish(topic, status(number), alias=alias))
+        if topic:
+            for retain in (False, True):
+                number += 1
+                with contextlib.suppress(ConnectionError):  # no broker takes every topic for one
+                    old = Device311(
+                        harness.mqtt_port,
+                        "ridge-07",
+                        password,
+                        retained_will=(topic[:4_000], b"gone"),
+                    )
+                    old.put(topic, status(number), retain=retain)
+                    old.drop()
+    device = Device(harness.mqtt_port, "ridge-07", password)
+    assert device.put("iotingestion/ridge-07", status(number + 1)) == TAKEN
+
+    def heard() -> set[str | None]:
+        return {day["node"] for day in harness.http("/api/nodes")[1]["nodes"]}
+
+    eventually(lambda: harness.ledger_now()["stored"] >= 1)
+    assert heard() == {"ridge-07"}
+    assert {record["node"] for record in harness.records()} == {"ridge-07"}
+    log = harness.log("up")
+    assert "fault in the proxy" not in log
+    assert "the broker disconnected us" not in log

@@ -312,6 +312,47 @@ async def test_what_nothing_has_confirmed_is_not_called_stored(
         assert answer[0] in (200, 201), answer
 
 
+@pytest.mark.slow
+async def test_past_the_proxy_a_post_has_the_rights_of_its_account_and_no_more(
+    one_harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ingestion on another machine reaches mosquitto itself, as in docs/http.md."""
+    monkeypatch.setattr(posting, "RECEIPT_SECONDS_MAX", 1.0)  # nobody puts it on disk
+    port = free_port()
+    one_harness.settings |= {"IOT_SERVICE_PORT": str(port), "IOT_SERVICE_PASSWORD": "x" * 20}
+    password = await asyncio.to_thread(make_node, one_harness, NODE)
+    one_harness.start("broker")
+
+    def subscribed() -> Device:
+        reader = Device(port, "echosub", SUB_PASSWORD)
+        reader.subscribe("iotingestion/#", "iotaccounts/#")
+        return reader
+
+    reader = await asyncio.to_thread(eventually, subscribed, seconds=60)
+    site = posting_site(
+        one_harness.data_dir.parent,
+        endpoint=f"mqtt://127.0.0.1:{port}",
+        user="echo-ingest",
+        password="x" * 20,
+    )
+    async with site as (_, client):
+        for address, status in (
+            (NODE, 503),
+            (f"{NODE}?topic=birdnet", 503),
+            (f"{NODE}?topic=iotaccounts/{NODE}/iotingestion/creek-02", 503),
+            (f"{NODE}?topic=iotingestion/creek-02", 403),
+            (f"{NODE}?topic=iotreceipts/creek-02", 403),
+        ):
+            headers = {"Authorization": basic(NODE, password)}
+            async with client.post(f"/ingest/{address}", data=STATUS, headers=headers) as reply:
+                assert reply.status == status, (address, await reply.text())
+    assert set(await asyncio.to_thread(reader.received_topics, 1.0)) == {
+        f"iotingestion/{NODE}",
+        f"iotaccounts/{NODE}/birdnet",
+        f"iotaccounts/{NODE}/iotaccounts/{NODE}/iotingestion/creek-02",
+    }
+
+
 # ---------------------------------------------------------------------- webhooks
 
 
@@ -406,6 +447,7 @@ def test_a_topic_is_filled_in_from_body_and_address() -> None:
         ("t\n", "cannot be a topic"),
         ("", "cannot be a topic"),
         ("t" * 1_025, "cannot be a topic"),
+        ("t" + "/t" * 198, "in up to 198 levels"),
     ):
         with pytest.raises(HTTPException) as caught:
             TopicPattern(text).filled(body)
@@ -444,6 +486,18 @@ def test_the_answer_comes_to_the_account_or_to_the_node_that_shares_one(tmp_path
     assert incoming.receiver_of(elsewhere, Account("field", ""), topic) == "creek"
     with pytest.raises(HTTPException, match="nodes add"):
         incoming.receiver_of(own, Account("echopub", ""), "v3/frogs/up")
+    ours = Settings(data_dir=tmp_path, endpoint="broker.example", user="echo-ingest")
+    assert incoming.receiver_of(ours, Account("ridge", ""), "iotaccounts/ridge/v3/up") == "ridge"
+
+
+def test_a_node_has_one_share_of_what_may_be_posted_whatever_it_calls_itself(
+    tmp_path: Path,
+) -> None:
+    own = Settings(data_dir=tmp_path)
+    elsewhere = Settings(data_dir=tmp_path, endpoint="broker.example")
+    assert incoming.sender_of(own, Account("ridge", ""), "a") == "ridge"
+    assert incoming.sender_of(own, Account("echopub", ""), "a") == "echopub a"
+    assert incoming.sender_of(elsewhere, Account("field", ""), "a") == "field a"
 
 
 def test_a_log_in_is_read_as_browsers_and_programs_write_it() -> None:
@@ -607,10 +661,22 @@ async def test_so_many_messages_of_a_node_and_so_many_bytes_are_under_way_and_no
                 async with under_way.room(1):
                     pass
             assert caught.value.status_code == 503
-            async with under_way.room(0):
-                pass
         async with under_way.room(40):
             pass
+    monkeypatch.setattr(bodies, "TURN_SECONDS_MAX", 60)
+    async with under_way.room(60), under_way.room(40):
+
+        async def take_in_large() -> None:
+            async with under_way.room(50):
+                pass
+
+        waiting = asyncio.create_task(take_in_large())
+        await asyncio.sleep(0)  # it is first in line now
+        async with asyncio.timeout(5), under_way.room(0):
+            pass
+        assert not waiting.done()
+    async with asyncio.timeout(5):
+        await waiting
 
 
 # ---------------------------------------------------------------------- slow bodies
@@ -700,6 +766,34 @@ async def test_a_session_is_shared_and_left_when_nobody_posts(
         assert not sessions.knows(account)
         with pytest.raises(HTTPException, match="1 accounts post"):
             await one(32)
+
+
+@pytest.mark.slow
+async def test_log_ins_of_strangers_end_no_session_and_only_so_many_wait(
+    one_harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_sessions, "SESSIONS_MAX", 3)
+    monkeypatch.setattr(node_sessions, "LOGINS_WAITING_MAX", 20)
+    one_harness.start("broker")
+    sessions = NodeSessions(
+        Settings(data_dir=one_harness.data_dir, mqtt_port=one_harness.mqtt_port)
+    )
+    known = Account("echopub", PUB_PASSWORD)
+
+    async def log_in(account: Account) -> str:
+        try:
+            async with sessions.logged_in(account):
+                return "in"
+        except (ConnectionLost, HTTPException) as error:
+            return type(error).__name__
+
+    async with asyncio.timeout(90):
+        while await log_in(known) != "in":
+            await asyncio.sleep(0.05)
+    outcomes = await asyncio.gather(*(log_in(Account(f"x{n}", "wrong")) for n in range(60)))
+    assert set(outcomes) == {"LoginRefused", "ServiceUnavailableException"}
+    assert outcomes.count("LoginRefused") == 20
+    assert sessions.knows(known)
 
 
 async def test_without_a_broker_a_log_in_fails_at_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Receipts: who gets one, what it says, and that it never comes before the commit."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from echo_ingest.pipeline.receipts import receipt
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import DeadLetter, Duplicate, Ignored, Message, Outcome, Rejected, Stored
 from tests.harness import Device, Harness, eventually
+from tests.test_access import make_node
 
 NODE = "ridge-07"
 STORED = Stored(41)
@@ -50,6 +52,7 @@ def test_a_device_gets_its_receipt_where_it_asked_with_its_correlation_data(topi
         "$SYS/x",
         f"iotreceipts/{NODE}/#",
         f"iotreceipts/{NODE}/+",
+        f"iotreceipts/{NODE}{'/a' * 200}",
         "",
     ],
 )
@@ -166,3 +169,27 @@ def test_what_was_receipted_survives_sigkill_of_everything(harness: Harness) -> 
     harness.up()
     eventually(lambda: harness.ledger_now()["stored"] >= receipted)
     assert harness.ledger()["stored"] == 500
+
+
+@pytest.mark.slow
+def test_no_receipt_that_a_node_asks_for_ends_our_session(tmp_path: Path, mosquitto: Path) -> None:
+    """A broker looks at the topic of a PUBLISH, and not at a Response Topic, which becomes one."""
+    harness = Harness(tmp_path / "data", mosquitto=mosquitto)
+    try:
+        password = make_node(harness, NODE)
+        harness.up()
+        for number, name in enumerate(("a/" * 250, "/")):
+            device = Device(harness.mqtt_port, NODE, password)
+            payload = b'{"id": "m%d", "status": "online"}' % number
+            with contextlib.suppress(ConnectionError):  # the broker may see what is wrong with it
+                device.publish(
+                    [(f"iotingestion/{NODE}", payload)],
+                    response_topic=f"iotreceipts/{NODE}/{name}",
+                )
+        device = Device(harness.mqtt_port, NODE, password)
+        device.subscribe(f"iotreceipts/{NODE}/#")
+        device.publish([(f"iotingestion/{NODE}", STATUS)], response_topic=f"iotreceipts/{NODE}/x")
+        assert len(device.receipts(1)) == 1
+        assert "the broker disconnected us" not in harness.log("up")
+    finally:
+        harness.close()

@@ -218,6 +218,33 @@ def test_what_is_kept_has_a_limit_and_a_loud_topic_pays_for_itself(
     assert figures(journal) == {"received": 61, "unclaimed": 61}
 
 
+def test_what_comes_again_after_a_lost_connection_is_counted_once(journal: Journal) -> None:
+    by_nobody = claims()
+    odd, ignored = message("odd", b"1"), message("homeassistant/x", b"1")
+    append(journal, by_nobody, odd, ignored)
+    again = [msgspec.structs.replace(each, redelivered=True) for each in (odd, ignored)]
+    append(journal, by_nobody, *again)
+    assert figures(journal) == {"received": 4, "duplicates": 2, "ignored": 1, "unclaimed": 1}
+    assert listed(journal) == {"odd": (1, 1)}
+    journal.acknowledged()
+    append(journal, by_nobody, *again)  # now it is another one: all of those were acknowledged
+    assert figures(journal)["unclaimed"] == figures(journal)["ignored"] == 2
+
+
+def test_properties_and_topics_count_as_much_as_payloads(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unclaimed_topics, "BYTES_MAX", 10_000)
+    by_nobody = claims()
+    for number in range(30):
+        told = message(f"{number % 2}/{'x' * 200}", b"")
+        properties = (("note", "ü" * 300),)
+        append(journal, by_nobody, msgspec.structs.replace(told, properties=properties))
+    kept = sum(kept for _, kept in listed(journal).values())
+    assert 5 <= kept <= 12
+    assert figures(journal) == {"received": 30, "unclaimed": 30}
+
+
 def test_it_is_kept_for_a_month(journal: Journal) -> None:
     append(journal, claims(), message("old"), message("new", at_ms=MS + 2 * DAY_MS))
     journal.forget_unclaimed(now_ms=MS + 29 * DAY_MS)
@@ -236,9 +263,14 @@ def test_topics_are_taken_in_once_each_and_a_wrong_one_is_told(tmp_path: Path) -
     for text in ("birdnet", "birdnet/#", "tele/+/SENSOR"):
         take_in(path, text)
     assert read_taken_topics(path) == ("birdnet/#", "tele/+/SENSOR")
-    for wrong in ("", "a/#/b", "$SYS/#", "#", "iotreceipts/x", "iotaccounts/#"):
+    for wrong in ("", "a/#/b", "$SYS/#", "#", "iotreceipts/x", "iotaccounts/#", "x" * 1_024):
         with pytest.raises(ValueError, match=r"\S"):
             take_in(path, wrong)
+    path.write_text("".join(f"{number}/#\n" for number in range(1_000)))
+    with pytest.raises(TakenTopicsUnusable, match="may have 1,000 topics"):
+        take_in(path, "one/more")
+    assert take_in(path, "7/#") == "7/#"
+    assert len(read_taken_topics(path)) == 1_000
     path.write_text("a/#\nb/#/c\n")
     with pytest.raises(TakenTopicsUnusable, match="line 2"):
         read_taken_topics(path)

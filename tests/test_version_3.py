@@ -84,7 +84,13 @@ def test_a_packet_that_is_cut_off_is_not_read_yet(size: int) -> None:
 
 @pytest.mark.parametrize(
     "packet",
-    [b"\x30\x03\x00\x09a", b"\x36\x05\x00\x01a\x00\x01", b"\x20\x03\x00\x00\x00", b"\xf0\x00"],
+    [
+        b"\x30\x03\x00\x09a",
+        b"\x36\x05\x00\x01a\x00\x01",
+        b"\x20\x03\x00\x00\x00",
+        b"\xf0\x00",
+        b"\x30" + b"\xff" * 4,
+    ],
 )
 def test_a_malformed_packet_is_not_read(packet: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -16,7 +16,9 @@ from echo_ingest.settings import Settings
 from echo_ingest.settings.topics import effective_filter
 
 TOPICS_MAX = 1_000
-FILE_BYTES_MAX = 1024 * 1024
+FILTER_BYTES_MAX = 1_024
+FILE_BYTES_MAX = TOPICS_MAX * (FILTER_BYTES_MAX + 1)
+_TOO_MANY = f"{{}} may have {TOPICS_MAX:,} topics: use # in them, or remove some"
 
 
 class TakenTopicsUnusable(BrokerError):
@@ -48,7 +50,7 @@ def read_taken_topics(path: Path) -> tuple[str, ...]:
             except ValueError as error:
                 raise TakenTopicsUnusable(f"{path} line {number}: {error}") from None
     if len(filters) > TOPICS_MAX:
-        raise TakenTopicsUnusable(f"{path} has more than {TOPICS_MAX:,} topics: use # in them")
+        raise TakenTopicsUnusable(_TOO_MANY.format(path))
     return tuple(dict.fromkeys(filters))
 
 
@@ -58,10 +60,14 @@ def take_in(path: Path, text: str) -> str:
     Raises `ValueError` if it is none, with the remedy, and `TakenTopicsUnusable`.
     """
     topic_filter = effective_filter(text)
+    if len(topic_filter.encode()) > FILTER_BYTES_MAX:
+        raise ValueError(f"type at most {FILTER_BYTES_MAX:,} bytes; topics there have no more")
     try:
         with locked(path.parent):
             filters = read_taken_topics(path)
             if topic_filter not in filters:
+                if len(filters) >= TOPICS_MAX:
+                    raise TakenTopicsUnusable(_TOO_MANY.format(path))
                 lines = "".join(f"{each}\n" for each in (*filters, topic_filter))
                 atomic_write(path, lines.encode(), owner=path.parent.stat())
     except OSError as error:

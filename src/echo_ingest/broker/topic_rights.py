@@ -30,6 +30,10 @@ RESERVED = (RECEIPTS_PREFIX, LOOPBACK_PREFIX)
 """The first levels of topics on which the service alone publishes."""
 
 
+ELSEWHERE_TOPIC_BYTES_MAX = 1_024
+"""How long a topic may be that the proxy changes, since it must hold all of that."""
+
+
 class Verdict(Enum):
     """What becomes of a message, by its topic."""
 
@@ -49,7 +53,33 @@ class TopicRights:
         """For which nodes each gateway may speak: patterns of their names."""
 
     def verdict(self, account: str, topic: str) -> Verdict:
-        """Return what becomes of a message that `account` publishes on `topic`."""
+        """Return what becomes of a message that `account` publishes on `topic`.
+
+        It may have the account before the topic already, where it may publish on what follows, and
+        where the proxy has seen all of that.
+        """
+        verdict = self._verdict(account, topic)
+        own = f"{ACCOUNTS}/{account}/"
+        if (
+            verdict is Verdict.WITH_ACCOUNT
+            and topic.startswith(own)
+            and len(topic.encode()) < ELSEWHERE_TOPIC_BYTES_MAX
+            and self._verdict(account, topic.removeprefix(own)) is Verdict.WITH_ACCOUNT
+        ):
+            return Verdict.AS_IT_IS
+        return verdict
+
+    def at_broker(self, account: str, topic: str) -> str | None:
+        """Return the topic at the broker of what `account` publishes; None where it may not."""
+        match self.verdict(account, topic):
+            case Verdict.AS_IT_IS:
+                return topic
+            case Verdict.WITH_ACCOUNT:
+                return f"{ACCOUNTS}/{account}/{topic}"
+            case Verdict.DENIED:
+                return None
+
+    def _verdict(self, account: str, topic: str) -> Verdict:
         if account == SERVICE:
             return Verdict.AS_IT_IS
         if account == SUBSCRIBER or topic.startswith("$") or topic.partition("/")[0] in RESERVED:
@@ -90,8 +120,13 @@ def subscriptions(settings: Settings, endpoint: Endpoint | LocalEndpoint) -> tup
 
     The account `echo-ingest` is that of a broker of ours on another machine.
     """
-    is_ours = isinstance(endpoint, LocalEndpoint) or settings.user == SERVICE
+    is_ours = isinstance(endpoint, LocalEndpoint) or is_ours_elsewhere(settings)
     return (*settings.topic_filters, *([f"{ACCOUNTS}/#"] if is_ours else []))
+
+
+def is_ours_elsewhere(settings: Settings) -> bool:
+    """Return whether the broker is one of ours on another machine, without a proxy in between."""
+    return settings.endpoint is not None and settings.user == SERVICE
 
 
 def node_filters(topic_filters: tuple[str, ...], prefixes: tuple[str, ...], name: str) -> list[str]:

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from echo_ingest import broker
 from echo_ingest.broker.node_accounts import read_nodes
+from echo_ingest.broker.topic_rights import is_ours_elsewhere
 from echo_ingest.cli.connection import (
     ask_service,
     is_own,
@@ -100,6 +101,12 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     if is_own(settings):
         yield _mosquitto(settings)
         yield _nodes(settings)
+    elif is_ours_elsewhere(settings) and not settings.nodes_path.exists():
+        yield Finding(
+            "nodes", None, f"{settings.nodes_path} is not there: if nodes have accounts at that "
+            "broker, set IOT_NODES_FILE to a copy of its file; without it they are believed "
+            "whatever node a payload names"
+        )  # fmt: skip
     yield (broker_finding := _broker(settings))
     yield from _endpoints(settings)
     yield from _session(settings)

@@ -7,14 +7,15 @@ them, or would get the time of receipt for its own, is not sent.
 """
 
 import asyncio
+import contextlib
 import csv
 import io
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 from zoneinfo import ZoneInfo
 
 import typer
@@ -38,6 +39,7 @@ from echo_ingest.formatting import counted
 from echo_ingest.record import AnyRecord, Ignored, Message, Rejected
 from echo_ingest.settings import Settings
 from echo_ingest.settings.site import check_zone
+from echo_ingest.settings.topics import matches
 from echo_ingest.site_decoder import decoder_of
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -47,6 +49,7 @@ RECORDING_COLUMNS = frozenset(("File", "Begin Path", "Begin File"))
 """Columns that name the recording."""
 ADDED_COLUMN = {",": "File", "\t": "Begin Path"}
 """What the column is called that is added where no other names the recording."""
+ROW_CHARACTERS_MAX = 1_000_000
 IGNORED = "ignored"
 
 _TOOL = re.compile(r"\.BirdNET\b.*")
@@ -77,6 +80,7 @@ def import_files(
     settings = settings_of(context)
     if not node or set(node) & set("+#/\0"):
         fail(f"{node!r} cannot be the name of a node; use a name without +, # and /", 2)
+    _require_receipts(settings, node)
     files = _files(paths)
     trial = _FileTrial(settings, _zone(settings, files, zone), node, form)
     options = require_publisher(settings)
@@ -92,6 +96,20 @@ def import_files(
             say(f"{counted(len(files), 'files')}: {figures}")
     if any(sending.outcomes[each] for each in (REJECTED, NOT_ACCEPTED, NOT_UNDERSTOOD)):
         raise typer.Exit(1)
+
+
+def _require_receipts(settings: Settings, node: str) -> None:
+    """End where no receipt would come, because the service takes none of it for this node's."""
+    topic = f"{settings.topic_prefixes[0]}/{node}"
+    for each in (topic, f"{topic}/recording"):
+        if settings.node_of(each) != node:
+            fail(f"{node!r:.80} cannot be the name of a node; a name has up to 64 characters", 2)
+        if not any(matches(topic_filter, each) for topic_filter in settings.topic_filters):
+            fail(
+                f"nothing is ingested from {each}, and IOT_TOPIC is {settings.topic}: add "
+                f"{settings.topic_prefixes[0]}/#",
+                2,
+            )
 
 
 def _files(paths: list[Path]) -> list[Path]:
@@ -162,7 +180,9 @@ def rows_of(file: Path, separator: str) -> Iterator[tuple[int, bytes]]:
         for number, row in _whole_rows(lines):
             if header is None:
                 header = row
-                names = next(csv.reader([row], delimiter=separator), [])
+                names: list[str] = []
+                with contextlib.suppress(csv.Error):  # no form knows a header of that size
+                    names = next(csv.reader([row], delimiter=separator), [])
                 if not RECORDING_COLUMNS & {name.strip() for name in names}:
                     header += separator + ADDED_COLUMN[separator]
                     added = separator + _cell(recording_of(file), separator)
@@ -175,16 +195,22 @@ def recording_of(table: Path) -> str:
     return _TOOL.sub("", table.stem)
 
 
-def _whole_rows(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield rows that are not empty; text in quotes may go over several lines."""
-    pending, began = "", 0
-    for number, line in enumerate(lines, 1):
+def _whole_rows(lines: TextIO) -> Iterator[tuple[int, str]]:
+    """Yield rows that are not empty; text in quotes may go over several lines.
+
+    A quote that is never closed, or a file that is no table, costs so much memory and no more.
+    """
+    pending, quotes, began, number = "", 0, 1, 1
+    while line := lines.readline(ROW_CHARACTERS_MAX):
         began = began if pending else number
         pending += line
-        if pending.count('"') % 2 == 0:
+        quotes += line.count('"')
+        is_ended = line.endswith(("\r", "\n"))
+        number += is_ended
+        if (is_ended and quotes % 2 == 0) or len(pending) >= ROW_CHARACTERS_MAX:
             if row := pending.rstrip("\r\n"):
                 yield began, row
-            pending = ""
+            pending, quotes = "", 0
     if pending:
         yield began, pending.rstrip("\r\n")
 
@@ -217,26 +243,40 @@ class _FileTrial:
         self, files: list[Path], outcomes: dict[str, int], advance: Callable[[int], None]
     ) -> Iterator[OutgoingMessage]:
         """Yield the messages to send; count those that are not in `outcomes`."""
-        for message in self._messages(files):
-            decoded = self._decoded(message)
-            if isinstance(decoded, tuple):
-                yield self._with_time(message, decoded)
-                continue
-            outcomes[IGNORED if decoded is None else NOT_UNDERSTOOD] += 1
-            advance(1)
-            if decoded is not None:
-                self._say_why(message, decoded)
-
-    def _messages(self, files: list[Path]) -> Iterator[OutgoingMessage]:
         for file in files:
-            separator = SEPARATORS.get(file.suffix.lower())
-            if separator is not None:
-                for line, payload in rows_of(file, separator):
-                    yield OutgoingMessage(self._topic, payload, file, line)
-            elif _is_recording(file):
-                yield OutgoingMessage(f"{self._topic}/recording", file.read_bytes(), file)
-            else:
-                yield OutgoingMessage(self._topic, file.read_bytes(), file)
+            reason = self._why_too_large(file)
+            for message in self._messages(file) if reason is None else ():
+                decoded = self._decoded(message)
+                if isinstance(decoded, tuple):
+                    yield self._with_time(message, decoded)
+                    continue
+                outcomes[IGNORED if decoded is None else NOT_UNDERSTOOD] += 1
+                advance(1)
+                if decoded is not None:
+                    self._say_why(message.origin, decoded)
+            if reason is not None:
+                outcomes[NOT_UNDERSTOOD] += 1
+                advance(1)
+                self._say_why(str(file), reason)
+
+    def _why_too_large(self, file: Path) -> str | None:
+        """Return why a file is not read, which would take as much memory as it has bytes."""
+        size, size_max = file.stat().st_size, self._decoder.payload_bytes_max
+        if file.suffix.lower() in SEPARATORS or size <= size_max:
+            return None
+        return (
+            f"it has {size:,} bytes, more than the {size_max:,} that IOT_PAYLOAD_BYTES_MAX allows"
+        )
+
+    def _messages(self, file: Path) -> Iterator[OutgoingMessage]:
+        separator = SEPARATORS.get(file.suffix.lower())
+        if separator is not None:
+            for line, payload in rows_of(file, separator):
+                yield OutgoingMessage(self._topic, payload, file, line)
+        elif _is_recording(file):
+            yield OutgoingMessage(f"{self._topic}/recording", file.read_bytes(), file)
+        else:
+            yield OutgoingMessage(self._topic, file.read_bytes(), file)
 
     def _decoded(self, message: OutgoingMessage) -> tuple[AnyRecord, ...] | str | None:
         """Return the records, or why it is not sent; None: a form ignores it."""
@@ -268,8 +308,8 @@ class _FileTrial:
         recorded_at = f"{records[0].observed_at:%Y-%m-%dT%H:%M:%S.%fZ}"
         return structs.replace(message, more_properties=(("recorded_at", recorded_at),))
 
-    def _say_why(self, message: OutgoingMessage, reason: str) -> None:
+    def _say_why(self, origin: str, reason: str) -> None:
         """Print why a message is not sent, for the first few: a file often repeats one mistake."""
         self._problems += 1
         if self._problems <= REASONS_SHOWN_MAX:
-            say_error(f"{message.origin}: {reason}")
+            say_error(f"{origin}: {reason}")

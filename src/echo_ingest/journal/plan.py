@@ -87,17 +87,11 @@ def plan(
     offset = first_offset
     outcome: Outcome
     for message, decoded in arrivals:
-        if type(decoded) is Ignored:
-            planned.outcomes.append(decoded)
-            planned.ignored[decoded.form] += 1
-            continue
-        if type(decoded) is Unclaimed:
-            planned.outcomes.append(decoded)
-            planned.unclaimed.append(message)
-            continue
         digest = payload_hash(message)
         if type(decoded) is Rejected:
             outcome, is_certain = DeadLetter(decoded), False
+        elif type(decoded) is Ignored or type(decoded) is Unclaimed:
+            outcome, is_certain = decoded, False
         else:
             outcome, is_certain = Stored(offset), decoded.is_certain
             key = message_key(message, decoded, digest, offset)
@@ -124,6 +118,10 @@ def plan(
             offset += 1
         elif type(outcome) is DeadLetter:
             planned.dead_letters.append(_dead_letter_row(digest, message, outcome.rejected))
+        elif type(outcome) is Ignored:
+            planned.ignored[outcome.form] += 1
+        elif type(outcome) is Unclaimed:
+            planned.unclaimed.append(message)
         else:
             planned.duplicates += 1
     return planned

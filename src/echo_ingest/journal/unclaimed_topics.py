@@ -16,7 +16,7 @@ from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.record import Message, memory_bytes
 
 BYTES_MAX = 64 * 1024 * 1024
-"""Of the payloads that are kept."""
+"""Of what is kept: topics, properties and payloads."""
 MESSAGES_MAX = 100_000
 DAYS_MAX = 30
 TOPICS_MAX = 1_000
@@ -26,6 +26,7 @@ OTHER_TOPICS = ""
 
 INSERT_UNCLAIMED = """
     INSERT INTO unclaimed_message VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)"""
+SIZE = "length(payload) + ifnull(octet_length(properties), 0) + octet_length(topic)"
 UPSERT_TOPIC = """
     INSERT INTO unclaimed_topic VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     messages = messages + excluded.messages, bytes = bytes + excluded.bytes,
@@ -67,7 +68,8 @@ class UnclaimedSpace:
 
     def insert(self, db: apsw.Connection, messages: Sequence[Message]) -> None:
         """Keep and count messages, in the transaction of their batch."""
-        db.executemany(INSERT_UNCLAIMED, map(_row, messages), can_cache=False)
+        rows = list(map(_row, messages))
+        db.executemany(INSERT_UNCLAIMED, rows, can_cache=False)
         count: Counter[str] = Counter()
         size: Counter[str] = Counter()
         times: dict[str, list[int]] = {}
@@ -84,7 +86,7 @@ class UnclaimedSpace:
             values = (counted, count[topic], size[topic], min(at_ms), max(at_ms))
             db.execute(UPSERT_TOPIC, values)
         if self._kept is not None:
-            self._kept = (self._kept[0] + len(messages), self._kept[1] + size.total())
+            self._kept = (self._kept[0] + len(rows), self._kept[1] + sum(map(_kept_bytes, rows)))
         self._make_room(db)
 
     def _make_room(self, db: apsw.Connection) -> None:
@@ -93,8 +95,8 @@ class UnclaimedSpace:
         self._kept = _kept(db)  # others remove some of it, too
         while not _fits(*self._kept):
             largest = db.execute(
-                "SELECT topic, count(*), sum(length(payload)) FROM unclaimed_message"
-                " GROUP BY topic ORDER BY count(*) / ? + sum(length(payload)) / ? DESC LIMIT 1",
+                "SELECT topic, count(*) FROM unclaimed_message"  # noqa: S608
+                f" GROUP BY topic ORDER BY count(*) / ? + sum({SIZE}) / ? DESC LIMIT 1",
                 (float(MESSAGES_MAX), float(BYTES_MAX)),
             ).get
             db.execute(
@@ -111,9 +113,15 @@ def _fits(messages: int, size_bytes: int) -> bool:
 
 def _kept(db: apsw.Connection) -> tuple[int, int]:
     messages, size_bytes = db.execute(
-        "SELECT count(*), coalesce(sum(length(payload)), 0) FROM unclaimed_message"
+        f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM unclaimed_message"  # noqa: S608
     ).get
     return messages, size_bytes
+
+
+def _kept_bytes(row: Row) -> int:
+    """Return what `SIZE` is for a row."""
+    *_, topic, properties, payload, _checksum = row
+    return len(payload) + len((properties or "").encode()) + len(topic.encode())
 
 
 def _row(message: Message) -> Row:

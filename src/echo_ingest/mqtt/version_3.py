@@ -57,7 +57,9 @@ def read(view: memoryview) -> tuple[mqtt5.Packet, int]:
     size = packet_bytes(view)
     if size == 0 or size > len(view):
         raise IndexError("the packet is not complete")
-    begin = next(index for index in range(1, 5) if view[index] < 0x80) + 1
+    begin = next((index for index in range(1, 5) if view[index] < 0x80), 0) + 1
+    if begin == 1:
+        raise ValueError("the length of a packet has more than four bytes")
     return _read_body(view[0], view[begin:size]), size
 
 

@@ -28,6 +28,7 @@ from echo_ingest.record import (
     Unclaimed,
 )
 from echo_ingest.settings import RECEIPTS_PREFIX
+from echo_ingest.settings.topics import SEPARATORS_MAX
 
 TOPIC_BYTES_MAX = 65_535  # [MQTT-1.5.4]
 
@@ -63,7 +64,7 @@ def receipt(
         return None
     if "+" in topic or "#" in topic:
         return None  # [MQTT-3.3.2-14]
-    if len(topic.encode()) > TOPIC_BYTES_MAX:
+    if len(topic.encode()) > TOPIC_BYTES_MAX or topic.count("/") > SEPARATORS_MAX:
         return None
     match outcome:
         case Stored(offset):

@@ -31,7 +31,7 @@ from echo_ingest.proxy.bootstrap import (
 )
 from echo_ingest.proxy.broker_memory import BrokerMemory
 from echo_ingest.proxy.device import Common, DeviceConnection
-from echo_ingest.proxy.device_topics import Denials, follow_rights
+from echo_ingest.proxy.device_topics import Denials, apply_rights, follow_rights
 from echo_ingest.proxy.gate import Gate
 from echo_ingest.proxy.layers import CHUNK_BYTES, Layer
 from echo_ingest.proxy.places import HeldBytes, KeptBytes, Places
@@ -103,6 +103,7 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
         turn=asyncio.Lock(),
         buffer=memoryview(bytearray(CHUNK_BYTES)),
     )
+    rights_read = apply_rights(bootstrap.nodes, common.rights)  # before any device is here
     places_max = _places_max(bootstrap)
     # A port may be bound to several addresses.
     ports = {each.port: Places(places_max) for each in bootstrap.listeners}
@@ -116,7 +117,7 @@ async def _run(bootstrap: ProxyBootstrap) -> None:
         asyncio.create_task(_report(writer, common)),
         asyncio.create_task(statistics.run()),
         asyncio.create_task(memory.run()),
-        asyncio.create_task(follow_rights(bootstrap.nodes, common.rights)),
+        asyncio.create_task(follow_rights(bootstrap.nodes, common.rights, rights_read)),
         asyncio.create_task(follow_certificates(each for each in certificates if each)),
     ]
     log.info("proxy listens", ports=[each.port for each in bootstrap.listeners])

@@ -6,6 +6,7 @@ access file, denies what is denied.
 
 import asyncio
 import time
+from collections import Counter
 from pathlib import Path
 
 import structlog
@@ -20,10 +21,11 @@ from echo_ingest.proxy.activity import shown
 from echo_ingest.record import ACCOUNTS
 
 SHARED = (PUBLISHER, SUBSCRIBER, SERVICE)
-TOPICS_REMEMBERED = 100
-"""For each device."""
-PAIRS_MAX = 200
-"""How many accounts and topics are told apart where messages are denied."""
+TOPICS_REMEMBERED, REMEMBERED_BYTES_MAX = 20, 128
+"""For each device, of which there may be thousands: so many topics, none of them longer."""
+PAIRS_MAX, TOPICS_OF_ACCOUNT_MAX = 200, 20
+"""How many pairs of account and topic are told apart where messages are denied, and how many topics
+of one account: none of them can hide what others do."""
 OTHERS = "others"
 POLL_SECONDS = 0.5
 
@@ -35,6 +37,8 @@ class Denials:
 
     def __init__(self) -> None:
         self._pairs: dict[tuple[str, str], DeniedMessages] = {}
+        self._topics: Counter[str] = Counter()
+        """How many each account has."""
 
     @property
     def all(self) -> tuple[DeniedMessages, ...]:
@@ -44,8 +48,12 @@ class Denials:
     def note(self, account: bytes, topic: bytes) -> None:
         """Count a message, and log it if it is the first of its kind, the tenth, and so on."""
         pair = shown(account), shown(topic)
+        if pair not in self._pairs and self._topics[pair[0]] >= TOPICS_OF_ACCOUNT_MAX:
+            pair = pair[0], OTHERS
         if pair not in self._pairs and len(self._pairs) >= PAIRS_MAX:
             pair = OTHERS, OTHERS
+        if pair not in self._pairs:
+            self._topics[pair[0]] += 1
         denied = self._pairs.setdefault(pair, DeniedMessages(*pair))
         denied.messages += 1
         denied.last_at_ms = time.time_ns() // 1_000_000
@@ -69,15 +77,18 @@ class DeviceTopics:
         self._denials = denials
         self._user = user or b""
         self._account = self._user.decode(errors="replace")
+        self._prefix = b"%b/%b/" % (ACCOUNTS.encode(), self._user)
         self._known: dict[bytes, tuple[Verdict, bytes | None]] = {}
         self._known_with = rights.speaks_for
 
     def client_id(self, sent: bytes) -> bytes | None:
         """Return the client id at the broker; None: the one that the device sent.
 
-        Two nodes with one client id would throw each other out. Who sends none is given one.
+        Two nodes with one client id would throw each other out. Who sends none is given one. Who
+        shares an account is told from a node by the colon, which is in no name of a node.
         """
-        if not sent or self._account in SHARED:
+        is_own = self._account in SHARED and (b":" not in sent or self._account == SERVICE)
+        if not sent or is_own:
             return None
         return b"%b:%b" % (self._user, sent)
 
@@ -99,7 +110,7 @@ class DeviceTopics:
         return other
 
     def _verdict(self, topic: bytes) -> tuple[Verdict, bytes | None]:
-        if self._known_with is not self._rights.speaks_for or len(self._known) > TOPICS_REMEMBERED:
+        if self._known_with is not self._rights.speaks_for or len(self._known) >= TOPICS_REMEMBERED:
             self._known, self._known_with = {}, self._rights.speaks_for
         known = self._known.get(topic)
         if known is None:
@@ -107,22 +118,36 @@ class DeviceTopics:
             verdict = self._rights.verdict(self._account, topic.decode(errors="replace"))
             other = None
             if verdict is Verdict.WITH_ACCOUNT and topic:
-                other = b"%b/%b/%b" % (ACCOUNTS.encode(), self._user, topic)
-            known = self._known[topic] = verdict, other
+                other = self._prefix + topic
+            elif verdict is Verdict.AS_IT_IS and topic.startswith(self._prefix):
+                other = topic  # a gateway may lose the right: it is to be asked for each time
+            known = verdict, other
+            if len(topic) <= REMEMBERED_BYTES_MAX:
+                self._known[topic] = known
         return known
 
 
-async def follow_rights(path: Path, rights: TopicRights) -> None:
-    """Bring up to date for whom gateways may speak, whenever the nodes file changes."""
-    applied: FileState = None
+def apply_rights(path: Path, rights: TopicRights) -> FileState:
+    """Read for whom gateways may speak; return the state of the file that was read."""
+    state = file_state(path)
+    try:
+        changed = read_rights(path)
+    except NodesUnusable as error:
+        log.error("rights of gateways not applied", reason=str(error))
+    else:
+        rights.speaks_for = {name: each for name, each in changed.items() if each}
+    return state
+
+
+async def follow_rights(
+    path: Path, rights: TopicRights, applied: FileState, poll_seconds: float = POLL_SECONDS
+) -> None:
+    """Apply the rights again whenever the nodes file changes from the state `applied`."""
+    previous = applied
     while True:
+        await asyncio.sleep(poll_seconds)
         state = file_state(path)
-        if state != applied:
-            applied = state
-            try:
-                changed = await asyncio.to_thread(read_rights, path)
-            except NodesUnusable as error:
-                log.error("rights of gateways not applied", reason=str(error))
-            else:
-                rights.speaks_for = {name: each for name, each in changed.items() if each}
-        await asyncio.sleep(POLL_SECONDS)
+        # The same state twice: a program that writes a file in place, or removes it first, is done.
+        if state == previous and state != applied:
+            applied = await asyncio.to_thread(apply_rights, path, rights)
+        previous = state

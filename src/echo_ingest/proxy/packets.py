@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
+from echo_ingest.broker.topic_rights import ELSEWHERE_TOPIC_BYTES_MAX
 from echo_ingest.settings import PACKET_OVERHEAD_BYTES
 
 CONNECT, CONNACK, PUBLISH, SUBSCRIBE, DISCONNECT = 1, 2, 3, 8, 14
@@ -19,8 +20,6 @@ COPIES = 2
 """Of each message in mosquitto, while it also has the packet: one is kept, one goes to a reader."""
 FILTER_FACTOR, LEVEL_BYTES = 25, 750
 """What mosquitto takes for each byte of a SUBSCRIBE, and for each level of a topic in it."""
-ELSEWHERE_TOPIC_BYTES_MAX = 1_024
-"""How long a topic may be that the proxy changes, since it must hold all of that."""
 SESSION_BYTES = 5_000
 SESSION_EXPIRY_PROPERTY = 0x11
 ANSWER_BYTES_MIN = 2

@@ -8,6 +8,8 @@ LOOPBACK_PREFIX = "iotprobe"
 """Below this topic the service sends messages to itself, for the loopback check."""
 
 FILTER_BYTES_MAX = 65_535  # [MQTT-4.7.3-3]
+SEPARATORS_MAX = 200
+"""Of the levels of a topic: mosquitto ends the connection on which one with more is published."""
 
 
 def parse_topics(text: str) -> tuple[str, ...]:

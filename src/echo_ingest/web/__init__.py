@@ -113,7 +113,7 @@ def create_app(
                 middleware=[with_token],
                 security=[{"token": []}],
             ),
-            post_api(service, settings),
+            post_api(service, settings, decoder.rules),
             *console,
         ],
         exception_handlers=ERRORS,
@@ -121,7 +121,7 @@ def create_app(
         openapi_config=OpenAPIConfig(
             title="Echo Ingest",
             version=echo_ingest.__version__,
-            description="What the journal holds, read-only.",
+            description="What the journal holds, and a way in for messages.",
             components=Components(
                 security_schemes={
                     "token": SecurityScheme(type="http", scheme="bearer"),

@@ -19,6 +19,8 @@ from litestar.exceptions import (
 )
 from litestar.params import FromPath
 
+from echo_ingest.broker.topic_rights import TopicRights, is_ours_elsewhere
+from echo_ingest.decode import Rules
 from echo_ingest.mqtt import ConnectionLost, LoginRefused, PublishDenied, PublishRefused
 from echo_ingest.mqtt.connection_errors import PublishTooLarge
 from echo_ingest.pipeline.confirmed_publish import NoReceipt, ReceiptSession
@@ -30,6 +32,7 @@ from echo_ingest.web.failed_attempts import FAILED_MAX, FORGIVEN_PER_SECOND
 from echo_ingest.web.health import Service
 from echo_ingest.web.posting import incoming
 from echo_ingest.web.posting.bodies import RETRY, MessagesUnderWay
+from echo_ingest.web.posting.described import ANSWERS, PostOperation
 from echo_ingest.web.posting.incoming import CHALLENGE, Account
 from echo_ingest.web.posting.node_sessions import RECEIPT_SECONDS_MAX, NodeSessions
 from echo_ingest.web.problems import AnyRequest, peers_log
@@ -50,14 +53,15 @@ FOREIGN_PAGE = "this request came from a page of another site: devices and progr
 AGAIN = "send it again: if it was stored, the answer will be `duplicate`"
 
 
-def post_api(service: Service, settings: Settings) -> Router:
-    """Return the route that takes messages in."""
-    inlet = Inlet(service, settings)
+def post_api(service: Service, settings: Settings, rules: Rules) -> Router:
+    """Return the route that takes messages in; `rules` say for whom gateways may speak."""
+    inlet = Inlet(service, settings, rules)
 
     @post(
         ["/{node:str}", "/{node:str}/{rest:path}"],
         security=[{"basic": []}],
-        responses=None,
+        operation_class=PostOperation,
+        responses=ANSWERS,
     )
     async def take_in(
         request: AnyRequest, node: FromPath[str], rest: FromPath[str] = ""
@@ -71,9 +75,11 @@ def post_api(service: Service, settings: Settings) -> Router:
 class Inlet:
     """What takes messages in, and its limits."""
 
-    def __init__(self, service: Service, settings: Settings) -> None:
+    def __init__(self, service: Service, settings: Settings, rules: Rules) -> None:
         self._service = service
         self._settings = settings
+        self._rights = TopicRights(settings.topic_filters)
+        self._rights.speaks_for = rules.accounts
         self._sessions = NodeSessions(settings)
         self._under_way = MessagesUnderWay(settings.payload_bytes_max)
         self._failed = LeakyBuckets(FAILED_MAX, FORGIVEN_PER_SECOND)
@@ -88,8 +94,10 @@ class Inlet:
         if not comes_from_here(request.headers):
             raise PermissionDeniedException(FOREIGN_PAGE)
         address = address_of(request.scope)
-        _count(self._of_address, address, "your address")
         account = incoming.account_of(request.headers)
+        # Behind a proxy all have one address: strangers are not to use up what devices may send.
+        is_known = self._sessions.knows(account)
+        _count(self._of_address, f"{address} {is_known}", "your address")
         query = incoming.query_of(request.query_params.multi_items())
         properties = incoming.properties_of(query)
         pattern = incoming.topic_of(self._settings, node, rest, query)
@@ -98,10 +106,11 @@ class Inlet:
             raise _not_now("; ".join(problems.values()))
         async with self._logged_in(account, address) as session:
             let_body_take_time(request.scope)
-            _count(self._of_node, f"{account.user} {node}", "this node")
-            with self._under_way.counted(f"{account.user} {node}"):
+            sender = incoming.sender_of(self._settings, account, node)
+            _count(self._of_node, sender, "this node")
+            with self._under_way.counted(sender):
                 async with self._under_way.body(request) as body:
-                    topic = pattern.filled(body)
+                    topic = self._at_broker(account, pattern.filled(body))
                     receiver = incoming.receiver_of(self._settings, account, topic)
                     receipt = await self._publish(session, topic, body, properties, receiver)
         return _answer(receipt)
@@ -130,6 +139,15 @@ class Inlet:
         except ConnectionLost as error:
             raise _not_now(f"the broker cannot be reached ({error})") from None
 
+    def _at_broker(self, account: Account, topic: str) -> str:
+        """Return a topic as it is at the broker; where a proxy is in between, that sees to it."""
+        if not is_ours_elsewhere(self._settings):
+            return topic
+        at_broker = self._rights.at_broker(account.user, topic)
+        if at_broker is None:
+            raise _denied(topic)
+        return at_broker
+
     async def _publish(
         self,
         session: ReceiptSession,
@@ -142,9 +160,7 @@ class Inlet:
             async with asyncio.timeout(RECEIPT_SECONDS_MAX):
                 return await session.publish(topic, body, properties=properties, node=receiver)
         except PublishDenied:
-            raise PermissionDeniedException(
-                f"this account may not publish on {topic:.200}: post to {PATH}/ and its own name"
-            ) from None
+            raise _denied(topic) from None
         except PublishTooLarge as error:
             raise HTTPException(str(error), status_code=413) from None
         except PublishRefused as error:
@@ -154,6 +170,12 @@ class Inlet:
                 f"nothing has confirmed within {RECEIPT_SECONDS_MAX:g} s that the message is on "
                 f"disk; {AGAIN}"
             ) from None
+
+
+def _denied(topic: str) -> PermissionDeniedException:
+    return PermissionDeniedException(
+        f"this account may not publish on {topic:.200}: post to {PATH}/ and its own name"
+    )
 
 
 def _answer(receipt: Receipt) -> Response[Receipt]:

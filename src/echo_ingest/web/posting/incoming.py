@@ -14,9 +14,10 @@ from litestar.exceptions import ClientException, HTTPException, NotAuthorizedExc
 from msgspec import Struct
 
 from echo_ingest.broker import PUBLISHER, SERVICE
+from echo_ingest.broker.topic_rights import is_ours_elsewhere
 from echo_ingest.decode.audio_file import PROPERTIES
 from echo_ingest.settings import Settings
-from echo_ingest.settings.topics import overlap
+from echo_ingest.settings.topics import SEPARATORS_MAX, overlap
 
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="echo-ingest", charset="UTF-8"'}
 REMEDY = (
@@ -25,6 +26,8 @@ REMEDY = (
 )
 USER_CHARACTERS_MAX = 256
 TOPIC_BYTES_MAX = 1_024
+LEVELS_MAX = SEPARATORS_MAX - 2
+"""There may be an account before the topic, at the broker."""
 PARTS_IN_BODY_BYTES_MAX = 64 * 1024
 """A body from which parts of the topic are taken is parsed here, on the loop of all requests."""
 PART = re.compile(r"\{([^{}]*)\}")
@@ -182,8 +185,7 @@ def receiver_of(settings: Settings, account: Account, topic: str) -> str:
     It is the account's own; those who share an account get it in the name of the topic's node.
     """
     node = settings.node_of(topic)
-    is_shared = settings.endpoint is not None or account.user in (PUBLISHER, SERVICE)
-    if not is_shared:
+    if not _is_shared(settings, account):
         return account.user
     if node is None:
         raise ClientException(
@@ -193,6 +195,16 @@ def receiver_of(settings: Settings, account: Account, topic: str) -> str:
     return node
 
 
+def sender_of(settings: Settings, account: Account, node: str) -> str:
+    """Return who has a share of what may be posted: an account, or one of those that share it."""
+    return f"{account.user} {node}" if _is_shared(settings, account) else account.user
+
+
+def _is_shared(settings: Settings, account: Account) -> bool:
+    is_foreign = settings.endpoint is not None and not is_ours_elsewhere(settings)
+    return is_foreign or account.user in (PUBLISHER, SERVICE)
+
+
 def _checked(topic: str) -> str:
     if (
         not topic
@@ -200,9 +212,10 @@ def _checked(topic: str) -> str:
         or set(topic) & set("+#{}")
         or topic.startswith("/")
         or len(topic.encode()) > TOPIC_BYTES_MAX
+        or topic.count("/") >= LEVELS_MAX
     ):
         raise ClientException(
             f"{topic!r:.80} cannot be a topic: type up to {TOPIC_BYTES_MAX:,} printable "
-            "characters without + and #"
+            f"characters without + and #, in up to {LEVELS_MAX} levels"
         )
     return topic

@@ -22,7 +22,7 @@ from echo_ingest.web.posting.incoming import Account
 from echo_ingest.web.problems import peers_log
 
 SESSIONS_MAX = 200
-LOGINS_AT_ONCE = 8
+LOGINS_AT_ONCE, LOGINS_WAITING_MAX = 8, 100
 LOGIN_SECONDS_MAX = 10.0
 SILENT = f"there was no answer within {LOGIN_SECONDS_MAX:g} s"
 IDLE_SECONDS = 60.0
@@ -115,8 +115,11 @@ class NodeSessions:
             login.idle_since = time.monotonic()
 
     def _begin(self, key: bytes, account: Account) -> BrokerLogin:
-        if len(self._logins) >= SESSIONS_MAX:
-            self._end_idle()
+        if sum(not each.opened.done() for each in self._logins.values()) >= LOGINS_WAITING_MAX:
+            raise ServiceUnavailableException(
+                f"{LOGINS_WAITING_MAX} accounts log in already; try again in a moment",
+                headers={"Retry-After": "5"},
+            )
         options = SessionOptions(
             endpoint=self._endpoint,
             client_id=f"echo-ingest-http-{secrets.token_hex(8)}",
@@ -135,6 +138,7 @@ class NodeSessions:
             async with contextlib.AsyncExitStack() as stack:
                 async with self._turns, asyncio.timeout(LOGIN_SECONDS_MAX):
                     await stack.enter_async_context(login.session.connected())
+                self._make_room()
                 login.opened.set_result(None)
                 while login.is_wanted:
                     with contextlib.suppress(TimeoutError):
@@ -142,16 +146,22 @@ class NodeSessions:
                             await login.ending.wait()
         except TimeoutError:
             login.opened.set_exception(ConnectionLost(SILENT))
-        except ConnectionLost as error:
+        except (ConnectionLost, ServiceUnavailableException) as error:
             login.opened.set_exception(error)
         finally:
             login.opened.cancel()
             if self._logins.get(key) is login:
                 del self._logins[key]
 
-    def _end_idle(self) -> None:
-        """Make room: end the session that has been idle for longest."""
-        idle = [(each.idle_since, key) for key, each in self._logins.items() if not each.messages]
+    def _make_room(self) -> None:
+        """End the session that has been idle for longest, if one more would be too many.
+
+        Only a log-in that has succeeded takes a place: strangers throw nobody out.
+        """
+        opened = {key: each for key, each in self._logins.items() if each.opened.done()}
+        if len(opened) < SESSIONS_MAX:
+            return
+        idle = [(each.idle_since, key) for key, each in opened.items() if not each.messages]
         if not idle:
             raise ServiceUnavailableException(
                 f"{SESSIONS_MAX} accounts post messages already; try again in a moment",
