@@ -84,6 +84,7 @@ def test_the_list_says_what_is_wrong_with_a_form(site: Path) -> None:
     (site / "data" / "forms.d" / "pond.toml").write_text(FORM.replace("species", "specie"))
     shown = run("forms", "list", exit_code=1)
     assert "pond.toml is not in use" in shown.stderr
+    assert "a running service keeps all forms as they were" in " ".join(shown.stderr.split())
     assert "line 8: record.specie: this key is not known; did you mean species?" in shown.stderr
 
 
