@@ -69,6 +69,14 @@ observed_at = { from = "at", zone = "site" }
 """
 
 
+def test_a_line_of_names_can_be_passed_over() -> None:
+    skips = LINES.replace('species = "name"', "species = 'name'\nwhere = \"at != 'at'\"")
+    arrived = message(b"at;name\n2026-10-05 07:30:00;Frog\n")
+    assert not try_form(form(LINES), arrived, MELBOURNE).records
+    (one,) = try_form(form(skips), arrived, MELBOURNE).records
+    assert isinstance(one, Detection) and one.species == "Frog"
+
+
 def test_what_a_form_that_rejects_may_lack_is_said() -> None:
     rows, written = 'each = "rows"', 'format = "%d.%m.%Y %H:%M:%S"'
     good = message(b"2026-10-05 07:30:00;Frog\n")
@@ -333,7 +341,7 @@ def test_a_day_and_a_time_of_another_format_are_joined(day: str, clock: str, wri
 
 
 @pytest.mark.parametrize(
-    "lines", [b"28/11/2026,21:14,Frog,87,3.7\n", b"Frog,12:00,0.9\nToad,12:01,0.8\n"]
+    "lines", [b"28/11/2026,21:14,Frog,87,3.7\n", b"12,Frog,0.9\n13,Toad,0.8\n"]
 )
 def test_lines_without_names_of_columns_are_not_drafted_but_it_says_what_to_type(
     lines: bytes,

@@ -273,7 +273,8 @@ def document_of(payload: bytes) -> tuple[str, Document]:
         return payload_type, read_document
     if (separator := _separator_of(payload)) is not None:
         raise NoSuggestion(
-            "these lines have no names of columns above them, so nothing can be drafted; below"
+            "a table is drafted where its first line has the names of the columns, with commas or"
+            " tabs between them; for these lines, below"
             f' [match], type payload = "lines", separator = "{separator}" and'
             ' columns = ["date", "time", …], and below [[record]] each = "rows";'
             " docs/form-files.md says more"
