@@ -192,6 +192,37 @@ def test_what_would_be_rejected_or_get_a_wrong_time_is_not_sent_and_says_why(
     assert (ledger["received"], ledger["stored"]) == (1, 1)
 
 
+BARE = """name = "bare"
+[match]
+opens = '\\d\\d\\.\\d\\d\\.\\d{4},'
+payload = "lines"
+separator = ","
+columns = ["day", "time", "frog"]
+[[record]]
+kind = "detection"
+each = "rows"
+species = "frog"
+observed_at = { from = ["day", "time"], join = " ", format = "%d.%m.%Y %H:%M", zone = "UTC" }
+"""
+
+
+@pytest.mark.slow
+def test_each_line_of_a_table_without_a_header_is_stored_once(
+    harness: Harness, tmp_path: Path
+) -> None:
+    """Taken for a header, its first line would be sent again with each of the others."""
+    (harness.data_dir / "forms.d").mkdir()
+    (harness.data_dir / "forms.d" / "bare.toml").write_text(BARE)
+    eventually(lambda: "forms changed" in harness.log("up"))
+    frogs = ["Crinia signifera", "Litoria ewingii", "Litoria peronii"]
+    table = tmp_path / "log.csv"
+    table.write_text("".join(f"05.10.2026,07:3{at},{frog}\n" for at, frog in enumerate(frogs)))
+    done = harness.cli("import", str(table), "--node", "shed", "--zone", ZONE)
+    assert done.stderr.splitlines()[-1] == "1 file: 3 stored", done.stderr
+    stored = [each["species"] for each in harness.records()]
+    assert sorted(stored) == frogs
+
+
 @pytest.mark.slow
 def test_the_zone_is_asked_for_and_a_form_can_be_demanded(harness: Harness, tmp_path: Path) -> None:
     table = tmp_path / "S4A_20261005_060000.csv"

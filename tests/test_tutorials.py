@@ -15,7 +15,7 @@ from echo_ingest.decode.forms.reading import read
 from echo_ingest.decode.forms.trial import try_form
 from echo_ingest.decode.rules import Rules
 from echo_ingest.journal import Journal
-from echo_ingest.record import Detection, Message, Telemetry
+from echo_ingest.record import Detection, Measurement, Message, Telemetry
 
 pytestmark = pytest.mark.slow
 
@@ -55,8 +55,9 @@ def keep_dead_letters(folder: Path) -> None:
 
 
 def lines_of(text: str) -> list[str]:
-    """Return the lines of an output; how wide a table is does not matter."""
-    return [re.sub("─+", "─", line).rstrip() for line in text.splitlines()]
+    """Return the lines of an output; how wide a table and its columns are does not matter."""
+    lines = (re.sub("─+", "─", line).rstrip() for line in text.splitlines())
+    return [re.sub(r"(?<=\S) {2,}", "  ", line) for line in lines]
 
 
 def is_within(shown: list[str], output: list[str]) -> bool:
@@ -100,7 +101,7 @@ def test_a_form_in_ten_minutes(tmp_path: Path) -> None:
             saved = SAVED_AS.search(before)
             assert saved is not None, before[-200:]
             (tmp_path / saved[1]).write_text(text)
-    assert (commands, shown) == (19, 10)
+    assert (commands, shown) == (20, 11)
 
 
 NESTED = """
@@ -132,8 +133,8 @@ def test_what_the_tutorial_says_of_other_values_is_so(tmp_path: Path) -> None:
     """The rows of its table make a form for another payload, with a list within a list."""
     page = (TUTORIALS / "form.md").read_text()
     rows = re.findall(r"^\| .+? \| `(.+?)`(?:;.*)? \|$", page, re.MULTILINE)
-    assert len(rows) == 6
-    hertz, since_1970, apart, unknown, codes, each = rows
+    assert len(rows) == 8
+    hertz, since_1970, apart, unknown, codes, fahrenheit, no_unit, each = rows
     written = FORM % (codes, since_1970.replace('"t"', '"parent.t"'), hertz, unknown)
     assert each in written
     made = read(written.encode())
@@ -144,6 +145,15 @@ def test_what_the_tutorial_says_of_other_values_is_so(tmp_path: Path) -> None:
     assert (call.species, call.low_hz, call.node) == ("Litoria ewingii", 31_200, "bat-07")
     assert call.observed_at == datetime(2026, 10, 4, 20, 30, tzinfo=UTC)
     assert (state.node, state.health.battery_percent) == ("bat-09", 71)
+    table = (
+        written + f'[[record]]\nkind = "measurement"\n[record.values]\n{fahrenheit}\n{no_unit}\n'
+    )
+    made = read(table.encode())
+    assert isinstance(made, Form), made
+    sent = Message("lora/ridge/up", b'{"temp_f": 212, "t": 3, "boxes": []}', 1_791_145_900_000)
+    celsius, turbidity = try_form(made, sent, Rules()).records
+    assert isinstance(celsius, Measurement) and isinstance(turbidity, Measurement)
+    assert round(celsius.value, 2) == 100 and (turbidity.value, turbidity.unit) == (3, "NTU")
     day_first = written.replace(since_1970.replace('"t"', '"parent.t"'), apart)
     assert isinstance(read(day_first.encode()), Form)
 

@@ -55,6 +55,44 @@ def test_what_fits_no_form_is_said() -> None:
     assert (trial.form, trial.outcome, trial.became) == (None, None, None)
 
 
+LINES = """name = "lines"
+[match]
+topic = "t/one"
+payload = "lines"
+separator = ";"
+columns = ["at", "name"]
+[[record]]
+kind = "detection"
+each = "rows"
+species = "name"
+observed_at = { from = "at", zone = "site" }
+"""
+
+
+def test_a_line_of_names_can_be_passed_over() -> None:
+    skips = LINES.replace('species = "name"', "species = 'name'\nwhere = \"at != 'at'\"")
+    arrived = message(b"at;name\n2026-10-05 07:30:00;Frog\n")
+    assert not try_form(form(LINES), arrived, MELBOURNE).records
+    (one,) = try_form(form(skips), arrived, MELBOURNE).records
+    assert isinstance(one, Detection) and one.species == "Frog"
+
+
+def test_what_a_form_that_rejects_may_lack_is_said() -> None:
+    rows, written = 'each = "rows"', 'format = "%d.%m.%Y %H:%M:%S"'
+    good = message(b"2026-10-05 07:30:00;Frog\n")
+    assert try_form(form(LINES), good, MELBOURNE).warnings == (
+        "no node is named: type node, or capture {node} in the topic",
+    )
+    (hint,) = try_form(form(LINES.replace(rows, "")), good, MELBOURNE).warnings
+    assert rows in hint
+    other = message(b"05.10.2026 07:30:00;Frog\n")
+    (hint,) = try_form(form(LINES), other, MELBOURNE).warnings
+    assert written in hint
+    with_format = LINES.replace('zone = "site"', f'{written}, zone = "site"')
+    assert try_form(form(with_format), good, MELBOURNE).warnings == ()
+    assert try_form(form(with_format), other, MELBOURNE).records
+
+
 def test_what_is_rejected_or_ignored_has_no_records() -> None:
     without_zone = CALLS.replace(', zone = "site"', "")
     trial = try_forms(forms(without_zone), message(SENT, "pool/a"), MELBOURNE)
@@ -285,6 +323,33 @@ def test_a_day_and_a_time_that_stand_apart_are_joined() -> None:
     (one,) = try_form(made, message(sent), NO_ZONE).records
     assert one.observed_at == datetime(2026, 10, 4, 20, 30, tzinfo=UTC)
     assert 'join = "T", zone_from = "tz"' in text
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "written"),
+    [
+        ("05.10.2026", "07:30:00", "%d.%m.%Y %H:%M:%S"),
+        ("05/10/2026", "07:30", "%d/%m/%Y %H:%M"),
+    ],
+)
+def test_a_day_and_a_time_of_another_format_are_joined(day: str, clock: str, written: str) -> None:
+    sent = {"calls": [{"species": "Frog"}], "when": {"day": day, "clock": clock}}
+    text, made = drafted(sent)
+    (one,) = try_form(made, message(sent), MELBOURNE).records
+    assert one.observed_at == datetime(2026, 10, 4, 20, 30, tzinfo=UTC)
+    assert f'join = " ", format = "{written}", zone = "site"' in text
+    assert ("a guess: the day first" in text) == ("/" in day)
+
+
+@pytest.mark.parametrize(
+    "lines", [b"28/11/2026,21:14,Frog,87,3.7\n", b"12,Frog,0.9\n13,Toad,0.8\n"]
+)
+def test_lines_without_names_of_columns_are_not_drafted_but_it_says_what_to_type(
+    lines: bytes,
+) -> None:
+    with pytest.raises(NoSuggestion, match='separator = ","') as refusal:
+        suggest(message(lines), MELBOURNE)
+    assert 'payload = "lines"' in str(refusal.value) and 'each = "rows"' in str(refusal.value)
 
 
 def test_numbers_whose_unit_is_not_known_are_measurements() -> None:

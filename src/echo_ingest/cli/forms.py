@@ -100,6 +100,11 @@ def list_forms(context: typer.Context) -> None:
         say(f"{file_name} is not in use:")
         for error in errors:
             say(f"  {error_words(error)}")
+    if forms.errors:
+        say(
+            "until this is corrected, a running service keeps all forms as they were, and one that"
+            " starts goes without that file"
+        )
     say(f"{counted(len(forms.forms), 'forms')}; your own are in {folder}")
     if forms.errors:
         raise typer.Exit(1)

@@ -1,9 +1,9 @@
 """`import`: take in tables of classifiers and folders of recordings, as messages of their node.
 
-Each row of a table is a message of its own, with the header before it. So a row that is there
-already is a duplicate however the table has grown or was split, and an import that was interrupted
-is simply repeated. Every message is tried with the service's own forms first: what is in none of
-them, or would get the time of receipt for its own, is not sent.
+Each row of a table is a message of its own, with the header before it if there is one. So a row
+that is there already is a duplicate however the table has grown or was split, and an import that
+was interrupted is simply repeated. Every message is tried with the service's own forms first: what
+is in none of them, or would get the time of receipt for its own, is not sent.
 """
 
 import asyncio
@@ -190,6 +190,13 @@ def rows_of(file: Path, separator: str) -> Iterator[tuple[int, bytes]]:
                 yield number, f"{header}\n{row}{added}\n".encode(errors="surrogateescape")
 
 
+def lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield each line of a file without a header, with its number."""
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        for number, row in _whole_rows(lines):
+            yield number, f"{row}\n".encode(errors="surrogateescape")
+
+
 def recording_of(table: Path) -> str:
     """Return the name of the recording that a table is about, by the name of the table."""
     return _TOOL.sub("", table.stem)
@@ -271,12 +278,22 @@ class _FileTrial:
     def _messages(self, file: Path) -> Iterator[OutgoingMessage]:
         separator = SEPARATORS.get(file.suffix.lower())
         if separator is not None:
-            for line, payload in rows_of(file, separator):
+            rows = lines_of(file) if self._has_no_header(file) else rows_of(file, separator)
+            for line, payload in rows:
                 yield OutgoingMessage(self._topic, payload, file, line)
         elif _is_recording(file):
             yield OutgoingMessage(f"{self._topic}/recording", file.read_bytes(), file)
         else:
             yield OutgoingMessage(self._topic, file.read_bytes(), file)
+
+    def _has_no_header(self, file: Path) -> bool:
+        """Return whether a form reads the first line as it is: as a header it would be repeated."""
+        forms = self._decoder.forms
+        first = next(lines_of(file), None)
+        if forms is None or first is None:
+            return False
+        fit = forms.fit(Message(self._topic, first[1], 0, self._node))
+        return fit is not None and fit.form.match.payload == "lines"
 
     def _decoded(self, message: OutgoingMessage) -> tuple[AnyRecord, ...] | str | None:
         """Return the records, or why it is not sent; None: a form ignores it."""

@@ -71,7 +71,7 @@ def take(
         str, typer.Argument(metavar="FILTER", help="Such as 'birdnet/#' or 'tele/+/SENSOR'.")
     ],
 ) -> None:
-    """Take a topic in: what comes on it goes through the line, what is kept of it too.
+    """Take a topic in: what comes on it is read, and what is kept of it too.
 
     What has no form then is a dead letter, which tells why.
     """

@@ -105,8 +105,10 @@ def read_example(file: Path) -> Example:
         topic, received_at = expected["topic"], datetime.fromisoformat(expected["received_at"])
         zone = None if "zone" not in expected else ZoneInfo(expected["zone"])
     except FileNotFoundError:
+        form = file.with_name(FILE_NAME)
         raise ExampleProblem(
-            f"there is no {beside.name}; `echo-ingest forms try {file} --json` prints one"
+            f"there is no {beside.name}; `echo-ingest forms try {file} --form {form} --json >"
+            f" {beside}` makes one, with --topic if it came on another; see whether it is right"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExampleProblem(

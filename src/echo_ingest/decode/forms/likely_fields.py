@@ -18,12 +18,10 @@ LATIN = re.compile(r"[A-Z][a-z]+(?: [a-z]+(?:a|ae|i|is|ns|or|um|us|x)){1,2}")
 CLIP_OPENINGS = ("UklGR", "ZkxhQ", "T2dnU", "SUQz")
 """WAV, FLAC, Ogg and MP3 in base64."""
 CLIP_CHARACTERS_MIN = 64
-TIME_FORMATS = (
-    "%d.%m.%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M:%S",
-    "%Y/%m/%d %H:%M:%S",
-    "%d-%m-%Y %H:%M:%S",
+TIME_FORMATS = tuple(
+    f"{day} {clock}"
+    for day in ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y")
+    for clock in ("%H:%M:%S", "%H:%M")
 )
 """How else devices write times; the first that fits is taken."""
 

@@ -39,6 +39,9 @@ HAS_MAX = 4
 LEFT_SHOWN_MAX = 30
 VALUE_CHARACTERS_MAX = 40
 EACH_MAX = 3
+COLUMNS_MIN = 3
+SEPARATORS = {";": ";", ",": ",", "\t": r"\t", "|": "|"}
+"""What lines separate values by, and how TOML writes it."""
 _PLAIN_KEY = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NOT_NAME = re.compile(r"[^a-z0-9]+")
 
@@ -264,13 +267,38 @@ def document_of(payload: bytes) -> tuple[str, Document]:
             assert isinstance(rows, list)
             if not rows or not all(isinstance(row, dict) and row for row in rows):
                 continue
-            if payload_type in ("csv", "tsv") and len(rows[0]) < 2:
+            first = rows[0]
+            if payload_type in ("csv", "tsv") and (len(first) < 2 or any(map(_is_value, first))):
                 continue
         return payload_type, read_document
+    if (separator := _separator_of(payload)) is not None:
+        raise NoSuggestion(
+            "a table is drafted where its first line has the names of the columns, with commas or"
+            " tabs between them; for these lines, below"
+            f' [match], type payload = "lines", separator = "{separator}" and'
+            ' columns = ["date", "time", …], and below [[record]] each = "rows";'
+            " docs/form-files.md says more"
+        )
     raise NoSuggestion(
         "only JSON, and tables with a line of names, can be drafted; docs/form-files.md says how"
         " to read lines, text and bytes"
     )
+
+
+def _is_value(name: object) -> bool:
+    """Return whether this can be no name of a column: the first line has values already."""
+    return number_of(name) is not None or time_of(name) is not None
+
+
+def _separator_of(payload: bytes) -> str | None:
+    """Return what stands between the values of the first line, as TOML writes it."""
+    line = payload.lstrip().partition(b"\n")[0].decode(errors="replace")
+    if line[:1] in ("{", "["):
+        return None
+    most = max(SEPARATORS, key=line.count)
+    if line.count(most) < COLUMNS_MIN - 1:
+        return None
+    return SEPARATORS[most]
 
 
 def _leaves(value: Document) -> Iterator[Leaf]:
@@ -384,8 +412,10 @@ def _time_line(
         form = None if reading is not None else time_format_of(value)
         used, source = [leaf], path
     if apart := _day_and_time(leaves):
-        used, form = list(apart), None
-        source = f'[{", ".join(_toml(_path(each, lists)) for each in apart)}], join = "T"'
+        day, clock, sign, form = apart
+        used = [day, clock]
+        paths = ", ".join(_toml(_path(each, lists)) for each in used)
+        source = f'[{paths}], join = "{sign}"'
     elif leaf is None:
         return None
     if form is not None:
@@ -395,6 +425,8 @@ def _time_line(
         source += f", zone_from = {_toml(_path(zone, lists))}"
         return Line("observed_at", f"{{ from = {source} }}", (*used, zone))
     comment = "it names no zone: type the one that it is in"
+    if form is not None and form.startswith("%d/%m"):
+        comment = f"a guess: the day first; {comment}"
     return Line("observed_at", f'{{ from = {source}, zone = "site" }}', tuple(used), comment)
 
 
@@ -404,14 +436,19 @@ def _is_zone(leaf: Leaf) -> bool:
     )
 
 
-def _day_and_time(leaves: list[Leaf]) -> tuple[Leaf, Leaf] | None:
-    """Return a day and a time that stand in two fields."""
+def _day_and_time(leaves: list[Leaf]) -> tuple[Leaf, Leaf, str, str | None] | None:
+    """Return a day and a time that stand in two fields, what joins them, and their format."""
     days = [leaf for leaf in leaves if plain(leaf.keys[-1]) in ("date", "day")]
     clocks = [leaf for leaf in leaves if plain(leaf.keys[-1]) in ("time", "clock", "timeofday")]
     for day in days:
         for clock in clocks:
-            if day.lists == clock.lists and time_of(f"{day.values[0]}T{clock.values[0]}"):
-                return day, clock
+            if day.lists != clock.lists:
+                continue
+            if time_of(f"{day.values[0]}T{clock.values[0]}"):
+                return day, clock, "T", None
+            form = time_format_of(f"{day.values[0]} {clock.values[0]}")
+            if form is not None:
+                return day, clock, " ", form
     return None
 
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from echo_ingest.decode.errors import DecodeError
-from echo_ingest.decode.forms.documents import COLUMNS
-from echo_ingest.decode.forms.fields import Field
+from echo_ingest.decode.forms.documents import COLUMNS, TABLES
+from echo_ingest.decode.forms.fields import Field, FieldType
 from echo_ingest.decode.forms.form import Form
 from echo_ingest.decode.forms.interpret import DecodedByForm, interpret, top_scope
 from echo_ingest.decode.forms.match import Fit
@@ -21,7 +21,8 @@ from echo_ingest.decode.rules import Rules
 from echo_ingest.decode.values import NEAR_ZERO_DEGREES
 from echo_ingest.formatting import utc
 from echo_ingest.quality import TimeProblem
-from echo_ingest.record import Detection, Measurement, Message
+from echo_ingest.reasons import ReasonCode
+from echo_ingest.record import Detection, Measurement, Message, Rejected
 
 DOUBTFUL_PERCENT = 0.01
 """Nobody sends confidences in percent that are all at most 1."""
@@ -116,6 +117,24 @@ def warnings(decoded: DecodedByForm, fit: Fit, message: Message) -> tuple[str, .
         *_unit_warnings(decoded),
     )
     return tuple(dict.fromkeys(found))
+
+
+def rejection_hints(form: Form, rejected: Rejected) -> tuple[str, ...]:
+    """Return what may be missing in a form that rejects a message, for those who write it."""
+    hints = []
+    times = [
+        field
+        for spec in form.records
+        for field in spec.fields.values()
+        if field.field_type is FieldType.TIME and field.modifiers.format is None
+    ]
+    if rejected.code is ReasonCode.UNREADABLE_TIME and times:
+        hints.append(
+            'a form can say how a time is written: add format, such as format = "%d.%m.%Y %H:%M:%S"'
+        )
+    if form.match.payload in TABLES and any(not spec.each for spec in form.records):
+        hints.append('the lines of this payload are in rows: type each = "rows" in [[record]]')
+    return tuple(hints)
 
 
 def _confidence_warnings(decoded: DecodedByForm) -> Iterator[str]:

@@ -14,7 +14,7 @@ from echo_ingest.decode.forms.form import Form
 from echo_ingest.decode.forms.interpret import DecodedByForm, interpret
 from echo_ingest.decode.forms.match import Arrived, Fit, fit_of
 from echo_ingest.decode.forms.misfit import misfit
-from echo_ingest.decode.forms.tracing import unread, warnings
+from echo_ingest.decode.forms.tracing import rejection_hints, unread, warnings
 from echo_ingest.decode.rules import Rules
 from echo_ingest.formatting import utc
 from echo_ingest.record import AnyRecord, Ignored, Message, Rejected
@@ -64,6 +64,8 @@ def try_form(form: Form, message: Message, rules: Rules) -> Trial:
 
 def _tried(fit: Fit, message: Message, rules: Rules) -> Trial:
     outcome = interpret(fit, message, rules, hashed=True)
+    if isinstance(outcome, Rejected):
+        return Trial(fit.form, outcome, warnings=rejection_hints(fit.form, outcome))
     if not isinstance(outcome, DecodedByForm):
         return Trial(fit.form, outcome)
     left = unread(fit, message, rules)
