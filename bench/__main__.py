@@ -51,6 +51,7 @@ CONTESTS = (
     Contest("live: echo-ingest", ours(), "live", "detections", 300_000, 100_000),
     Contest("live: counter", COUNTER, "live", "detections", 300_000, 100_000),
     Contest("socket beside the broker: echo-ingest", ours("unix"), "drain", "detections", 200_000),
+    Contest("BirdNET-Go: echo-ingest", ours(), "drain", "BirdNET-Go", 200_000),
     Contest("mix: echo-ingest", ours(), "drain", "mix", 150_000),
     Contest("WebSocket: echo-ingest", ours("ws"), "drain", "detections", 200_000),
     Contest("TLS: echo-ingest", ours("mqtts"), "drain", "detections", 200_000),

@@ -19,6 +19,7 @@ from bench.disk import synced_bytes_per_second
 from bench.payloads import CLIP_BYTES, RECEIVED_AT_MS, Form, messages
 from bench.results import screen
 from echo_ingest.decode import Decoder
+from echo_ingest.decode.forms import SHIPPED, Forms
 from echo_ingest.journal import (
     INSERT_RECORD,
     WAL_CHECKPOINT_PAGES,
@@ -34,6 +35,7 @@ ROUNDS = 5
 DISK_CHUNKS = 200
 SIZES: dict[Form, tuple[int, int]] = {
     "detections": (50_000, 1_000),
+    "BirdNET-Go": (50_000, 1_000),
     "mix": (50_000, 1_000),
     "clips": (60, 20),
     "raw clips": (60, 30),
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def _measured(form: Form, number: int, batch: int) -> dict[str, float]:
-    identify = Decoder(Settings().payload_bytes_max).identify
+    identify = Decoder(Settings().payload_bytes_max, forms=Forms.of_folder(SHIPPED)).identify
     node_of = Settings().node_of
     received = [
         Message(topic, payload, RECEIVED_AT_MS, node_of(topic))

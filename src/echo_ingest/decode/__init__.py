@@ -72,6 +72,10 @@ class Decoder(Struct, frozen=True):
         decoded: DecodedMessage | Rejected | Ignored
         form, identity = self._form_of(message)
         if form is not None:
+            if isinstance(form, Fit) and self.forms is not None:
+                identity = self.forms.identify_at_a_glance(form, message)
+                if identity is not None:
+                    return identity
             decoded = self._by_form(form, message, hashed=False)
         elif (
             identity is not None

@@ -21,6 +21,8 @@ PAYLOAD_BYTES_MAX = 1024
 SECONDS_FROM = 365 * 86_400
 """1971: a clock that says 1970 was never set."""
 BACKSLASH, DELETE, COLON = ord("\\"), 0x7F, ord(":")
+SPECIES = b'"species"'
+"""A key that each has: messages of other makers' devices are told by it at once."""
 FIRST_LETTER = "!"
 """Of the characters that are left, only the space comes before it."""
 COLONS_MIN = 4
@@ -83,7 +85,8 @@ _decode_with_more = msgspec.json.Decoder(_EdgePredictionWithMore).decode
 def identify(payload: bytes) -> Identity | None:
     """Return which message this is, or None if that takes a closer look."""
     if (
-        (len(payload) > UNCOUNTED_BYTES_MAX and _is_large(payload))
+        SPECIES not in payload
+        or (len(payload) > UNCOUNTED_BYTES_MAX and _is_large(payload))
         # All text is printable: of the control characters, JSON itself lets only DEL pass.
         or not payload.isascii()
         or BACKSLASH in payload  # an escape may stand for anything

@@ -139,7 +139,7 @@ def _read(payload: bytes, decode: Callable[[bytes], T]) -> T:
 def parse(payload: bytes, decode: Callable[[bytes], T], parts_max: int, values_max: int) -> T:
     """Parse JSON with `decode`, unless it holds too much; raise `DecodeError` where it cannot."""
     text = payload.removeprefix(BOM)
-    if len(text) > UNCOUNTED_BYTES_MAX:
+    if len(text) > max(UNCOUNTED_BYTES_MAX, parts_max):
         parts = _count(text, b"{") + _count(text, b"[")
         if parts > parts_max and text.lstrip()[:1] in (b"{", b"["):
             raise DecodeError(

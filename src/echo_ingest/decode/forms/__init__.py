@@ -11,6 +11,7 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from echo_ingest.decode.forms import reading
+from echo_ingest.decode.forms.at_a_glance import Glance, glance_of
 from echo_ingest.decode.forms.form import Form, FormError
 from echo_ingest.decode.forms.interpret import DecodedByForm, differ_only_in_time, interpret
 from echo_ingest.decode.forms.interpret import clip_bytes as clip_bytes_of
@@ -52,6 +53,8 @@ class _FormSet(Struct, frozen=True):
     by_name: dict[str, Form]
     by_digest: dict[str, Form]
     files: dict[str, str]
+    glances: dict[str, Glance]
+    """By digest, of the forms of which there is one."""
 
 
 Loader = Callable[[str], bytes | None]
@@ -90,6 +93,7 @@ class Forms:
             {form.name: form for form in forms},
             {form.digest: form for form in forms},
             dict(files),
+            {form.digest: glance for form in forms if (glance := glance_of(form)) is not None},
         )
 
     @classmethod
@@ -186,6 +190,11 @@ class Forms:
     def fit_shipped(self, message: Message) -> Fit | None:
         """Return the first of our own forms that a message is in."""
         return self._set.shipped.fit(message)
+
+    def identify_at_a_glance(self, fit: Fit, message: Message) -> Identity | None:
+        """Tell which message it is, if it is plain; None if that takes `interpret`."""
+        glance = self._set.glances.get(fit.form.digest)
+        return None if glance is None else glance.identify(message, fit.document)
 
     def named(self, name: str) -> Form | None:
         """Return the form with that name."""

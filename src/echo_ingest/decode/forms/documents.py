@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from echo_ingest.decode.errors import DecodeError, quoted
-from echo_ingest.decode.fields import BOM, ambiguous, parse, repeated_key
+from echo_ingest.decode.fields import BACKSLASH, BOM, ambiguous, parse, repeated_key
 from echo_ingest.reasons import ReasonCode
 
 PARTS_MAX = 20_000
@@ -15,6 +15,7 @@ VALUES_MAX = 100_000
 DEPTH_MAX = 32
 ROWS_MAX = 10_000
 COLUMNS_MAX = 256
+COLON = ord(":")
 ROWS = "rows"
 COLUMNS = "columns"
 """The names of the columns, for a table without rows."""
@@ -40,12 +41,19 @@ def refuse_repeated_keys(payload: bytes, value: object = None) -> None:
 
     `value` is what the payload was parsed to, where that is known: it has each key once.
     """
-    is_plain = value is not None and b"\\" not in payload
-    if is_plain and _encode(value).count(b":") == payload.count(b":"):
+    if value is not None and BACKSLASH not in payload and has_each_key_once(payload, value):
         return
     path = repeated_key(payload.removeprefix(BOM))
     if path is not None:
         raise ambiguous(path)
+
+
+def has_each_key_once(payload: bytes, value: object) -> bool:
+    """Return whether no key stands twice in an object of JSON without backslashes.
+
+    `value` is what the payload was parsed to, so it has each key once.
+    """
+    return _encode(value).count(COLON) == payload.count(COLON)
 
 
 def of_json_lines(payload: bytes) -> Document:

@@ -20,6 +20,11 @@ from echo_ingest.record import Message, Rejected
 
 ANY_LEVEL, ANY_LEVELS = "+", "#"
 OPENING_BYTES = 4 * TEXT_CHARACTERS_MAX
+TEXT_TABLES = ("csv", "tsv", "lines")
+"""A JSON object is none of these."""
+SHAPES_REMEMBERED = 1_024
+SHAPE_KEYS_MAX = 64
+SHAPE_CHARACTERS_MAX = 4_096
 _NOT_READ = object()
 
 
@@ -39,10 +44,15 @@ class Arrived:
     def __init__(self, message: Message) -> None:
         """Take the message; nothing is read before a form asks."""
         self.message = message
-        self.levels = tuple(message.topic.split("/"))
         self._json: object = _NOT_READ
+        self._opening: str | None = None
         self._documents: dict[tuple[str, str, tuple[str, ...]], Document | None] = {}
         self._unreadable: dict[str, Rejected] = {}
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels of the topic."""
+        return tuple(self.message.topic.split("/"))
 
     @property
     def json(self) -> object:
@@ -67,6 +77,8 @@ class Arrived:
             return {ROWS: read} if isinstance(read, list) else None
         if payload_type in ("ndjson", "csv", "tsv", "lines", "text") and not payload:
             return None
+        if payload_type in TEXT_TABLES and isinstance(self.json, dict):
+            return None
         known = (payload_type, match.separator, match.columns)
         if known not in self._documents:
             try:
@@ -81,6 +93,14 @@ class Arrived:
                     self._unreadable[payload_type] = error.rejected
         return self._documents[known]
 
+    @property
+    def opening(self) -> str:
+        """The beginning of the payload as text."""
+        if self._opening is None:
+            opening = self.message.payload[:OPENING_BYTES].decode(errors="replace")
+            self._opening = opening.removeprefix("\ufeff")[:TEXT_CHARACTERS_MAX]
+        return self._opening
+
     def unreadable(self, match: Match) -> Rejected | None:
         """Return why a reader cannot read the payload, though it is of its kind."""
         return self._unreadable.get(match.payload)
@@ -92,6 +112,8 @@ class Matcher:
     def __init__(self, forms: Sequence[Form]) -> None:
         """Arrange the forms by the first level of their topics, or else by a key they need."""
         self._forms = tuple(forms)
+        self._by_shape: dict[tuple[str, tuple[str, ...]], _Candidates] = {}
+        """Topic and keys → what those alone tell: most messages are like others."""
         self._by_level: dict[str, list[int]] = {}
         self._by_key: dict[str, list[int]] = {}
         self._others: list[int] = []
@@ -115,14 +137,34 @@ class Matcher:
             return None
         arrived = Arrived(message)
         unreadable: Fit | None = None
-        for number in self._candidates(arrived):
-            fit = fit_of(self._forms[number], arrived)
+        candidates = self._candidates(arrived)
+        for form in candidates.forms:
+            fit = fit_of(form, arrived)
             if fit is not None and fit.unreadable is None:
                 return fit
             unreadable = unreadable or fit
+        if candidates.certain is not None and isinstance(arrived.json, dict):
+            return Fit(candidates.certain, candidates.captures, arrived.json)
         return unreadable
 
-    def _candidates(self, arrived: Arrived) -> Iterable[int]:
+    def _candidates(self, arrived: Arrived) -> "_Candidates":
+        """Return the forms that a message may be in, by its topic and its keys."""
+        read = arrived.json if self._by_key else None
+        if not isinstance(read, dict) or len(read) > SHAPE_KEYS_MAX:
+            return _Candidates(tuple(self._forms[each] for each in self._numbers(arrived)))
+        topic = arrived.message.topic
+        shape = (topic, tuple(read))
+        candidates = self._by_shape.get(shape)
+        if candidates is None:
+            forms = [self._forms[each] for each in self._numbers(arrived)]
+            candidates = _candidates_of(forms, arrived, read)
+            if len(self._by_shape) >= SHAPES_REMEMBERED:
+                self._by_shape.clear()
+            if sum(map(len, (topic, *read))) <= SHAPE_CHARACTERS_MAX:
+                self._by_shape[shape] = candidates
+        return candidates
+
+    def _numbers(self, arrived: Arrived) -> list[int]:
         numbers = [*self._others, *self._by_level.get(arrived.levels[0], ())]
         read = arrived.json if self._by_key else None
         if isinstance(read, dict):
@@ -137,6 +179,40 @@ class Matcher:
         return numbers
 
 
+class _Candidates(Struct, frozen=True):
+    """What the topic and the keys of a message tell of the form that it is in."""
+
+    forms: tuple[Form, ...]
+    """Those that it may be in, in order."""
+    certain: Form | None = None
+    """The one that it is in, if it is in none of those."""
+    captures: Mapping[str, str] = {}
+    """What the pattern of its topic captures."""
+
+
+def _candidates_of(forms: Iterable[Form], arrived: Arrived, read: Document) -> _Candidates:
+    """Leave out the forms that the topic or the keys of a JSON object rule out."""
+    kept: list[Form] = []
+    for form in forms:
+        match = form.match
+        captures: Mapping[str, str] | None = {}
+        if match.topics:
+            found = (captured(topic, arrived.levels) for topic in match.topics)
+            captures = next((each for each in found if each is not None), None)
+        is_json = match.payload == "json"
+        if (
+            captures is None
+            or match.payload in TEXT_TABLES
+            or (is_json and not all(steps[0] in read for steps in match.has))
+        ):
+            continue
+        is_shape_all = all(len(steps) == 1 for steps in match.has)
+        if is_json and is_shape_all and match.opens is None and match.where is None:
+            return _Candidates(tuple(kept), form, captures)
+        kept.append(form)
+    return _Candidates(tuple(kept))
+
+
 def fit_of(form: Form, arrived: Arrived) -> Fit | None:
     """Return how a message is in a form; None if it is not."""
     match = form.match
@@ -148,7 +224,7 @@ def fit_of(form: Form, arrived: Arrived) -> Fit | None:
             return None
         captures = fitting
     message = arrived.message
-    if match.opens is not None and not opens(match, message.payload):
+    if match.opens is not None and match.opens.compiled.match(arrived.opening) is None:
         return None
     read = arrived.document(match)
     if read is None:
@@ -189,13 +265,6 @@ def captured(pattern: tuple[str, ...], levels: tuple[str, ...]) -> Mapping[str, 
 
 def _is_wild(level: str) -> bool:
     return level in (ANY_LEVEL, ANY_LEVELS) or level.startswith("{")
-
-
-def opens(match: Match, payload: bytes) -> bool:
-    """Return whether a payload begins with what the form names."""
-    assert match.opens is not None
-    text = payload[:OPENING_BYTES].decode(errors="replace").removeprefix("\ufeff")
-    return match.opens.compiled.match(text[:TEXT_CHARACTERS_MAX]) is not None
 
 
 def first_row(read: Document) -> object:

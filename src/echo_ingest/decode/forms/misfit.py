@@ -3,7 +3,7 @@
 from echo_ingest.decode.errors import DecodeError, printable, quoted
 from echo_ingest.decode.forms.documents import TABLES, Document, document
 from echo_ingest.decode.forms.form import Form, Match
-from echo_ingest.decode.forms.match import Arrived, captured, first_row, fit_of, opens
+from echo_ingest.decode.forms.match import Arrived, captured, first_row, fit_of
 from echo_ingest.decode.forms.paths import Step, has
 from echo_ingest.record import Message
 
@@ -19,7 +19,7 @@ def misfit(form: Form, message: Message) -> str | None:
     if match.topics and all(captured(topic, arrived.levels) is None for topic in match.topics):
         patterns = " or ".join("/".join(topic) for topic in match.topics)
         return f"its topic is {quoted(printable(message.topic))}, and not like {patterns}"
-    if match.opens is not None and not opens(match, message.payload):
+    if match.opens is not None and match.opens.compiled.match(arrived.opening) is None:
         return f"it does not begin with {match.opens.compiled.pattern}"
     read = arrived.document(match)
     if read is None:
