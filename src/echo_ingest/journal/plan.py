@@ -91,12 +91,10 @@ def plan(
             planned.outcomes.append(decoded)
             planned.ignored[decoded.form] += 1
             continue
-        if type(decoded) is Unclaimed:
-            planned.outcomes.append(decoded)
-            planned.unclaimed.append(message)
-            continue
         digest = payload_hash(message)
-        if type(decoded) is Rejected:
+        if type(decoded) is Unclaimed:
+            outcome, is_certain = decoded, False
+        elif type(decoded) is Rejected:
             outcome, is_certain = DeadLetter(decoded), False
         else:
             outcome, is_certain = Stored(offset), decoded.is_certain
@@ -124,6 +122,8 @@ def plan(
             offset += 1
         elif type(outcome) is DeadLetter:
             planned.dead_letters.append(_dead_letter_row(digest, message, outcome.rejected))
+        elif type(outcome) is Unclaimed:
+            planned.unclaimed.append(message)
         else:
             planned.duplicates += 1
     return planned

@@ -1,7 +1,8 @@
 """What arrived on topics that nothing has claimed: all of it counted, the newest of it kept.
 
 It is kept so that a person can look at it and take its topic in. Nobody has promised to keep it for
-ever: the oldest of the topic that takes most of the space goes first.
+ever: the oldest of the topic that takes most of the space goes first, and where many topics share
+it, the oldest of all.
 """
 
 from collections import Counter
@@ -16,11 +17,13 @@ from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.record import Message, memory_bytes
 
 BYTES_MAX = 64 * 1024 * 1024
-"""Of the payloads that are kept."""
+"""Of what is kept: payloads, topics and properties."""
 MESSAGES_MAX = 100_000
 DAYS_MAX = 30
 TOPICS_MAX = 1_000
 """How many topics are counted apart."""
+SHARE_MIN = 1 / 16
+"""A topic pays for itself from this share of the space on."""
 OTHER_TOPICS = ""
 """In the place of a topic, for those beyond."""
 
@@ -31,6 +34,13 @@ UPSERT_TOPIC = """
     messages = messages + excluded.messages, bytes = bytes + excluded.bytes,
     first_at_ms = min(first_at_ms, excluded.first_at_ms),
     last_at_ms = max(last_at_ms, excluded.last_at_ms)"""
+KEPT_BYTES = (
+    "coalesce(sum(octet_length(payload) + octet_length(topic)"
+    " + coalesce(octet_length(properties), 0)), 0)"
+)
+LARGEST = f"""
+    SELECT topic, count(*) AS messages, {KEPT_BYTES} AS bytes FROM unclaimed_message
+    GROUP BY topic ORDER BY messages / ? + bytes / ? DESC LIMIT 1"""  # noqa: S608
 
 Row = tuple[Any, ...]
 
@@ -67,7 +77,8 @@ class UnclaimedSpace:
 
     def insert(self, db: apsw.Connection, messages: Sequence[Message]) -> None:
         """Keep and count messages, in the transaction of their batch."""
-        db.executemany(INSERT_UNCLAIMED, map(_row, messages), can_cache=False)
+        rows = list(map(_row, messages))
+        db.executemany(INSERT_UNCLAIMED, rows, can_cache=False)
         count: Counter[str] = Counter()
         size: Counter[str] = Counter()
         times: dict[str, list[int]] = {}
@@ -84,7 +95,7 @@ class UnclaimedSpace:
             values = (counted, count[topic], size[topic], min(at_ms), max(at_ms))
             db.execute(UPSERT_TOPIC, values)
         if self._kept is not None:
-            self._kept = (self._kept[0] + len(messages), self._kept[1] + size.total())
+            self._kept = (self._kept[0] + len(messages), self._kept[1] + sum(map(_row_bytes, rows)))
         self._make_room(db)
 
     def _make_room(self, db: apsw.Connection) -> None:
@@ -92,16 +103,22 @@ class UnclaimedSpace:
             return
         self._kept = _kept(db)  # others remove some of it, too
         while not _fits(*self._kept):
-            largest = db.execute(
-                "SELECT topic, count(*), sum(length(payload)) FROM unclaimed_message"
-                " GROUP BY topic ORDER BY count(*) / ? + sum(length(payload)) / ? DESC LIMIT 1",
-                (float(MESSAGES_MAX), float(BYTES_MAX)),
+            kept, kept_bytes = self._kept
+            topic, messages, size_bytes = db.execute(
+                LARGEST, (float(MESSAGES_MAX), float(BYTES_MAX))
             ).get
-            db.execute(
-                "DELETE FROM unclaimed_message WHERE id IN (SELECT id FROM unclaimed_message"
-                " WHERE topic = ? ORDER BY id LIMIT ?)",
-                (largest[0], largest[1] // 2 + 1),
-            )
+            if max(messages / kept, size_bytes / kept_bytes) >= SHARE_MIN:
+                db.execute(
+                    "DELETE FROM unclaimed_message WHERE id IN (SELECT id FROM unclaimed_message"
+                    " WHERE topic = ? ORDER BY id LIMIT ?)",
+                    (topic, messages // 2 + 1),
+                )
+            else:  # to go through thousands of topics one by one would hold up the line
+                db.execute(
+                    "DELETE FROM unclaimed_message WHERE id IN"
+                    " (SELECT id FROM unclaimed_message ORDER BY id LIMIT ?)",
+                    (kept // 8 + 1,),
+                )
             self._kept = _kept(db)
 
 
@@ -111,7 +128,7 @@ def _fits(messages: int, size_bytes: int) -> bool:
 
 def _kept(db: apsw.Connection) -> tuple[int, int]:
     messages, size_bytes = db.execute(
-        "SELECT count(*), coalesce(sum(length(payload)), 0) FROM unclaimed_message"
+        f"SELECT count(*), {KEPT_BYTES} FROM unclaimed_message"  # noqa: S608
     ).get
     return messages, size_bytes
 
@@ -126,6 +143,11 @@ def _row(message: Message) -> Row:
         message.payload,
     )
     return (*columns, checksum(columns))
+
+
+def _row_bytes(row: Row) -> int:
+    *_, topic, properties, payload, _checksum = row
+    return len(payload) + len(topic.encode()) + len((properties or "").encode())
 
 
 def _remove_old(db: apsw.Connection, now_ms: int) -> int:
