@@ -227,6 +227,19 @@ def test_what_is_kept_has_a_limit_and_a_loud_topic_pays_for_itself(
     assert figures(journal) == {"received": 61, "unclaimed": 61}
 
 
+def test_what_is_kept_of_other_topics_is_shown_and_discarded_with_them(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unclaimed_topics, "TOPICS_MAX", 2)
+    by_nobody = claims()
+    topics = ("long/" * 60, "odd/1", "odd/2", "odd/3", "odd/4", "odd/1", "odd/3")
+    append(journal, by_nobody, *map(message, topics))
+    assert listed(journal) == {"odd/1": (2, 2), "odd/2": (1, 1), "": (4, 4)}
+    assert journal.forget_unclaimed([""]) == 4
+    assert listed(journal) == {"odd/1": (2, 2), "odd/2": (1, 1)}
+    assert figures(journal) == {"received": 7, "unclaimed": 7}
+
+
 def test_where_many_topics_share_the_space_room_is_made_for_many_messages_at_once(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,14 +14,14 @@ from msgspec import Struct
 
 from echo_ingest.journal.entries import checksum, properties_of, properties_text, up_to_bytes
 from echo_ingest.journal.receipt_days import DAY_MS
-from echo_ingest.record import Message, memory_bytes
+from echo_ingest.record import TOPIC_CHARACTERS_MAX, Message, memory_bytes
 
 BYTES_MAX = 64 * 1024 * 1024
 """Of what is kept: payloads, topics and properties."""
 MESSAGES_MAX = 100_000
 DAYS_MAX = 30
 TOPICS_MAX = 1_000
-"""How many topics are counted apart."""
+"""How many topics are counted apart; those that are very long are not."""
 SHARE_MIN = 1 / 16
 """A topic pays for itself from this share of the space on."""
 OTHER_TOPICS = ""
@@ -49,7 +49,7 @@ class UnclaimedTopic(Struct, frozen=True, kw_only=True):
     """A topic that nothing has claimed."""
 
     topic: str
-    """Empty for all beyond `TOPICS_MAX`."""
+    """Empty for all that are not counted apart."""
     messages: int
     bytes: int
     first_at_ms: int
@@ -90,8 +90,9 @@ class UnclaimedSpace:
         known = db.execute("SELECT count(*) FROM unclaimed_topic").get
         for topic, at_ms in times.items():
             is_known = db.execute("SELECT 1 FROM unclaimed_topic WHERE topic = ?", (topic,)).get
-            known += not is_known
-            counted = topic if is_known or known <= TOPICS_MAX else OTHER_TOPICS
+            may_count = known < TOPICS_MAX and len(topic) <= TOPIC_CHARACTERS_MAX
+            counted = topic if is_known or may_count else OTHER_TOPICS
+            known += not is_known and may_count
             values = (counted, count[topic], size[topic], min(at_ms), max(at_ms))
             db.execute(UPSERT_TOPIC, values)
         if self._kept is not None:
@@ -211,11 +212,14 @@ def topics(db: apsw.Connection) -> list[UnclaimedTopic]:
             " GROUP BY topic"
         )
     }
-    listed = []
-    for topic, messages, size_bytes, first_at_ms, last_at_ms in db.execute(
+    rows: list[Any] = db.execute(
         "SELECT topic, messages, bytes, first_at_ms, last_at_ms FROM unclaimed_topic"
         " ORDER BY messages DESC, topic"
-    ):
+    ).fetchall()
+    of_others = kept.keys() - {row[0] for row in rows}
+    kept[OTHER_TOPICS] = sum(kept[topic][0] for topic in of_others), None
+    listed = []
+    for topic, messages, size_bytes, first_at_ms, last_at_ms in rows:
         count, accounts = kept.get(topic, (0, None))
         names = tuple(sorted(accounts.split(",")))[:5] if accounts else ()
         listed.append(
@@ -236,7 +240,12 @@ def forget(db: apsw.Connection, chosen: Iterable[str], now_ms: int) -> int:
     """Remove topics with what is kept of them, and what is too old; return how many messages."""
     removed = _remove_old(db, now_ms)
     for topic in chosen:
-        db.execute("DELETE FROM unclaimed_message WHERE topic = ?", (topic,))
+        db.execute(
+            "DELETE FROM unclaimed_message WHERE topic NOT IN (SELECT topic FROM unclaimed_topic)"
+            if topic == OTHER_TOPICS
+            else "DELETE FROM unclaimed_message WHERE topic = ?",
+            () if topic == OTHER_TOPICS else (topic,),
+        )
         removed += db.changes()
         db.execute("DELETE FROM unclaimed_topic WHERE topic = ?", (topic,))
     return removed
