@@ -158,7 +158,7 @@ def questions(path: Path) -> Mapping[str, Question]:
         "counts of nodes": lambda almanac: almanac.count_nodes(now_ms),
         "50 nodes by name": nodes(),
         "50 nodes by clock error": nodes(order="clock", descending=True),
-        "50 nodes by records today": nodes(order="records_today", descending=True),
+        "50 nodes by messages today": nodes(order="messages_today", descending=True),
         "50 nodes by dead letters": nodes(order="dead_letters", descending=True),
         "50 nodes with 77 in their name": nodes(text="77"),
         "the last 50 of all nodes": nodes(skip=NODES - 50),

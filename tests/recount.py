@@ -281,6 +281,8 @@ def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
     first_ms = almanac.progress().first_hour_ms + (HOUR_MS if trimmed else 0)
     received: Counter[tuple[str, int]] = Counter()
     calls: Counter[tuple[str, int]] = Counter()
+    of_own_time: dict[tuple[str, int], set[int]] = defaultdict(set)
+    """The offsets of messages with a record of this hour by its own time."""
     delays: dict[tuple[str, int], list[int]] = defaultdict(list)
     dead_letters: Counter[tuple[str, int]] = Counter()
     readings: dict[tuple[str, int, str], list[float]] = defaultdict(list)
@@ -288,6 +290,8 @@ def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
         hour, observed = each.received_at_ms // HOUR_MS, each.observed_at_ms // HOUR_MS
         received[each.sent_by, hour] += each.id.index == 0
         calls[each.node, observed] += each.is_call
+        if each.record.time_source == "device":
+            of_own_time[each.node, observed].add(each.id.offset)
         if each.written_ms is not None:
             of_sound = (each.clip_ms or 0) if each.record.form == "audio-file" else 0
             delays[each.node, hour].append(each.received_at_ms - each.written_ms - of_sound)
@@ -301,7 +305,9 @@ def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
         dead_letters[message.node or "", message.received_at_ms // HOUR_MS] += 1
     for name in {node for node, _ in (*received, *dead_letters)}:
         calendar = {hour.hour_ms // HOUR_MS: hour for hour in almanac.calendar(name, 0, 2**44)}
-        hours = {hour for of, hour in (*received, *calls, *dead_letters) if of == name}
+        hours = {
+            hour for of, hour in (*received, *calls, *of_own_time, *dead_letters) if of == name
+        }
         for hour in hours | calendar.keys():
             if hour * HOUR_MS < first_ms:
                 continue
@@ -309,6 +315,8 @@ def check_hours(almanac: Almanac, reader: JournalReader, entries: list[JournalRe
             counts = (listed.dead_letters, listed.calls, listed.received) if listed else (0, 0, 0)
             assert counts[:2] == (dead_letters[of], calls[of]), of
             assert counts[2] == received[of] or (trimmed and counts[2] > received[of]), of
+            observed, at_least = listed.observed if listed else 0, len(of_own_time[of])
+            assert observed == at_least or (trimmed and observed > at_least), of
             if listed is not None and not trimmed:
                 both = listed.least_delay_seconds, listed.most_delay_seconds
                 ms = delays.get(of)

@@ -203,7 +203,7 @@ def test_a_node_says_how_it_is(site: Site) -> None:
     assert node.temperature_celsius is not None and node.temperature_celsius.value == 21.5
     assert node.firmware == "1.9.2"
     assert node.last_clip == RecordId(clip_offset)
-    assert (node.records_today, node.calls_today, node.dead_letters_last_day) == (3, 1, 1)
+    assert (node.messages_today, node.calls_today, node.dead_letters_last_day) == (3, 1, 1)
     assert node.calls_last_hour == 1
     assert (node.first_heard_at_ms, node.last_heard_at_ms) == (NOON_MS, NOON_MS + 3_000)
     assert [each.mean for each in health.cpu_percent] == [12.5]
@@ -217,7 +217,7 @@ def test_records_of_the_last_hour_are_counted_by_receipt(site: Site) -> None:
         site.hear("a", now_ms - minutes * MINUTE_MS, fields)
     with contextlib.closing(site.follow()) as almanac:
         node = almanac.node("a", now_ms, now_ms)
-    assert node is not None and node.records_last_hour == 3
+    assert node is not None and node.messages_last_hour == 3
 
 
 def test_an_older_message_that_waited_changes_nothing_newer(site: Site) -> None:
@@ -553,7 +553,7 @@ def test_what_was_received_by_a_clock_that_was_ahead_is_not_of_today(site: Site)
     with contextlib.closing(site.follow()) as almanac:
         node = almanac.node("a", NOON_MS + MINUTE_MS, NOON_MS)
         assert node is not None
-        assert (node.records_today, node.calls_today, node.dead_letters_last_day) == (1, 1, 1)
+        assert (node.messages_today, node.calls_today, node.dead_letters_last_day) == (1, 1, 1)
 
 
 def test_an_hour_of_a_wrong_clock_does_not_end_the_hourly_history(site: Site) -> None:

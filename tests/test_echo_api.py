@@ -805,6 +805,19 @@ async def test_a_lost_answer_repeats_no_more_than_one_record(
     assert len(replica.received) == 6
 
 
+async def test_a_message_that_another_form_reads_meanwhile_is_begun_anew(
+    start: Start, connect: Connect
+) -> None:
+    replica = await start(trouble=503, trouble_times=1)
+    api = connect(replica)
+    message = Message("pond/up", b"{}", 0, form="first")
+    level = measurement(1)
+    await unavailable(api, [delivery_of(1, bytes(16), message, level, level, MOVEMENT)])
+    reread = msgspec.structs.replace(message, form="second")
+    assert await api.write([delivery_of(1, bytes(16), reread, MOVEMENT, MOVEMENT)]) == Written(1)
+    assert len(replica.documents("movements")) == 2
+
+
 # ---------------------------------------------------------------------- many at once
 
 

@@ -32,6 +32,7 @@ from echo_ingest.record import (
     Telemetry,
 )
 from tests.forms.binary_examples import encrypted
+from tests.test_salvage import zero_root
 
 PAYLOAD_BYTES_MAX = 1_000_000
 AT_MS = 1_795_000_600_000
@@ -233,6 +234,19 @@ def test_a_frame_through_two_gateways_is_one_and_another_frame_is_none(journal: 
     assert append(journal, edited, through_b).outcomes != [Duplicate(1)], "it reads more now"
 
 
+def test_a_dead_letter_counts_for_the_node_that_it_is_kept_with(journal: Journal) -> None:
+    """Not for the one that its form knows: what becomes of it later is counted by what is kept."""
+    by = decoder(journal, FRAME)
+    frame = b'{"device": "buoy-3", "count": 1, "species": "Crinia signifera"}'
+    other = structs.replace(heard(frame.replace(b"Crinia", b"Litoria"), "gateways/b/up"), node="b")
+    outcomes = append(journal, by, heard(frame, "gateways/a/up"), other).outcomes
+    assert isinstance(outcomes[1], DeadLetter)
+    assert journal.discard_dead_letters([1], AT_MS) == 1
+    with contextlib.closing(JournalReader(journal.path)) as reader:
+        days = [(day.node, day.dead_letters, day.discarded) for day in reader.node_days()]
+    assert days == [("b", 0, 1), ("buoy-3", 0, 0)]
+
+
 def test_a_frame_is_one_where_the_gateways_are_the_nodes(journal: Journal) -> None:
     by = decoder(journal, FRAME.replace('node = "device"\n', ""))
     frame = b'{"device": "buoy-3", "count": 1, "species": "Crinia signifera", "rssi": -91}'
@@ -322,3 +336,18 @@ def test_a_salvaged_journal_has_its_forms_and_what_was_ignored(tmp_path: Path) -
         ledger = journal.ledger()
         assert (ledger.received, ledger.stored, ledger.ignored) == (2, 1, 1)
         assert confidence(journal, decoder(journal)) == 0.01
+
+
+def test_no_other_form_takes_the_number_of_one_that_a_salvage_did_not_find(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal.db"
+    with contextlib.closing(Journal(path)) as journal:
+        append(journal, decoder(journal, POND), heard())
+    zero_root(path, "form")
+    assert "1 form could not be read" in salvage(path, "a test says so").words()
+    with contextlib.closing(Journal(path)) as journal:
+        later = decoder(journal, AS_FRACTION)
+        append(journal, later, heard(FROG.replace(b"7", b"8", 1)))
+        lost, found = stored(journal, later)
+        assert isinstance(lost, Unreadable) and isinstance(found, tuple)

@@ -46,8 +46,8 @@ from echo_ingest.sinks import Delivery, Written
 from tests.export.exporting import export_package, export_tables, files, request_for
 from tests.export.test_package import PROJECT
 from tests.harness import HTTP_TOKEN, TOKENS, free_port
-from tests.recount import check
-from tests.several_records import DECODER_OF_SEVERAL, call, several
+from tests.recount import HOUR_MS, check
+from tests.several_records import DECODER_OF_SEVERAL, call, several, sound_level
 from tests.test_web import Fine, serving
 
 MORNING_MS = 1_795_000_000_000
@@ -282,7 +282,7 @@ def test_the_almanac_has_each_call_of_a_message(journal: Journal) -> None:
         assert night.species[0].best_record == RecordId(1, 2)
         node = almanac.node("ridge-01", MORNING_MS + 600_000, MORNING_MS)
         assert node is not None and node.last_clip == RecordId(1, 1)
-        assert node.records_today == len(MESSAGES), "messages are counted, as in the ledger"
+        assert node.messages_today == len(MESSAGES), "messages are counted, as in the ledger"
 
 
 def test_the_almanac_hears_each_node_that_a_message_names(tmp_path: Path) -> None:
@@ -295,9 +295,27 @@ def test_the_almanac_hears_each_node_that_a_message_names(tmp_path: Path) -> Non
         for name, calls in (("pond-0", ["1-2", "1"]), ("pond-1", ["1-1"])):
             node = almanac.node(name, MORNING_MS + 700_000, MORNING_MS)
             assert node is not None and node.last_heard_at_ms == of_gateway.received_at_ms
-            assert (node.records_today, node.calls_today) == (1, len(calls))
+            assert (node.messages_today, node.calls_today) == (1, len(calls))
             listed = almanac.calls(CallFilter(node=name))
             assert [str(each.record) for each in listed] == calls
+    journal.close()
+
+
+def test_the_bands_of_a_sound_level_are_one_message_of_the_calendar(tmp_path: Path) -> None:
+    """Nor do they tell more of a clock than one message: ten make a constant."""
+    journal = Journal(tmp_path / "journal.db")
+    bands = [sound_level(0, 40 + number) for number in range(30)]
+    for number, parts in enumerate(([sound_level(-3_600, 39), *bands], bands)):
+        message = several(number, *parts, received_at_ms=MORNING_MS + HOUR_MS + number)
+        journal.append([(message, DECODER_OF_SEVERAL.identify(message))])
+    follow(journal).close()
+    check(almanac_path(tmp_path), journal.path)
+    with contextlib.closing(Almanac(almanac_path(tmp_path))) as almanac:
+        hours = almanac.calendar("ridge-01", 0, 2**44)
+        assert [(hour.received, hour.observed) for hour in hours] == [(0, 1), (0, 2), (2, 0)]
+        node = almanac.node("ridge-01", MORNING_MS + 2 * HOUR_MS, MORNING_MS)
+        assert node is not None and node.messages_today == 2
+        assert node.clock is not None and node.clock.constant_over == 0
     journal.close()
 
 

@@ -21,7 +21,16 @@ from echo_ingest.journal import Journal, unclaimed_topics
 from echo_ingest.journal.reader import JournalReader
 from echo_ingest.pipeline.claims import Claims, follow_claims
 from echo_ingest.reasons import ReasonCode
-from echo_ingest.record import DeadLetter, Identity, Ignored, Message, Rejected, Stored, Unclaimed
+from echo_ingest.record import (
+    DeadLetter,
+    Duplicate,
+    Identity,
+    Ignored,
+    Message,
+    Rejected,
+    Stored,
+    Unclaimed,
+)
 
 FILTERS = ("iotingestion/#",)
 POND = b"""
@@ -243,6 +252,61 @@ def test_properties_and_topics_count_as_much_as_payloads(
     kept = sum(kept for _, kept in listed(journal).values())
     assert 5 <= kept <= 12
     assert figures(journal) == {"received": 30, "unclaimed": 30}
+
+
+def test_what_is_kept_of_other_topics_is_shown_and_discarded_with_them(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unclaimed_topics, "TOPICS_MAX", 2)
+    by_nobody = claims()
+    topics = ("long/" * 60, "odd/1", "odd/2", "odd/3", "odd/4", "odd/1", "odd/3")
+    append(journal, by_nobody, *map(message, topics))
+    assert listed(journal) == {"odd/1": (2, 2), "odd/2": (1, 1), "": (4, 4)}
+    assert journal.forget_unclaimed([""]) == 4
+    assert listed(journal) == {"odd/1": (2, 2), "odd/2": (1, 1)}
+    assert figures(journal) == {"received": 7, "unclaimed": 7}
+
+
+def test_where_many_topics_share_the_space_room_is_made_for_many_messages_at_once(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One topic at a time would hold up the line: each is looked for among all that is kept."""
+    monkeypatch.setattr(unclaimed_topics, "MESSAGES_MAX", 400)
+    by_nobody = claims()
+    for first in (0, 200):
+        append(journal, by_nobody, *(message(f"odd/{first + each}") for each in range(200)))
+    assert len(journal.unclaimed(0, 1_000)) == 400
+    append(journal, by_nobody, message("odd/400"))
+    kept = [each.message.topic for each in journal.unclaimed(0, 1_000)]
+    assert 300 <= len(kept) <= 351
+    assert kept == [f"odd/{401 - len(kept) + each}" for each in range(len(kept))]
+
+
+def test_properties_and_topics_take_space_too(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unclaimed_topics, "BYTES_MAX", 100_000)
+    by_nobody = claims()
+    large = (("x", "\1" * 5_000),)
+    for number in range(30):
+        of_properties = message(f"t/{number % 2}", at_ms=MS + number)
+        append(journal, by_nobody, msgspec.structs.replace(of_properties, properties=large))
+    assert 1 <= len(journal.unclaimed(0, 100)) <= 3, "each takes 30,000 bytes as JSON"
+    journal.forget_unclaimed(["t/0", "t/1"])
+    for number in range(30):
+        append(journal, by_nobody, message(f"{number}/" + "long" * 2_500))
+    assert 1 <= len(journal.unclaimed(0, 100)) <= 10
+
+
+def test_what_the_broker_sends_again_is_kept_once(journal: Journal) -> None:
+    odd, by_nobody = message("odd/1", b'{"status": "online"}'), claims()
+    again = msgspec.structs.replace(odd, redelivered=True)
+    assert append(journal, by_nobody, odd) == [Unclaimed()]
+    assert append(journal, by_nobody, again) == [Duplicate()]
+    assert append(journal, by_nobody, again) == [Unclaimed()], "one message answers for one"
+    journal.acknowledged()
+    assert append(journal, by_nobody, again) == [Unclaimed()]
+    assert figures(journal) == {"received": 4, "duplicates": 1, "unclaimed": 3}
 
 
 def test_it_is_kept_for_a_month(journal: Journal) -> None:

@@ -114,6 +114,7 @@ class Aggregate:
             names.discard("")
         for name in names:
             self._hear(self.node_id(name), received_at_ms, soon_ms)
+        self._count_once(received_at_ms, observations)
         for index, observation in enumerate(observations):
             self._add(number_of(offset, index), received_at_ms, observation, soon_ms)
 
@@ -127,6 +128,19 @@ class Aggregate:
         self._lately[span] = self._lately.get(span, 0) + 1
         self._hour(node_id, received_at_ms).received += 1
 
+    def _count_once(self, received_at_ms: int, observations: Sequence[Observation]) -> None:
+        """Count a message for each hour of its own time, and as one that tells of a clock.
+
+        However many of its records say so: the thirty bands of one sound level are one message.
+        """
+        hours = {
+            (each.node, each.observed_at_ms // HOUR_MS) for each in observations if each.tells_time
+        }
+        for node, hour in hours:
+            self._hour(self.node_id(node), hour * HOUR_MS).observed += 1
+        for node in {each.node for each in observations if each.delay_ms is not None}:
+            self._hour(self.node_id(node), received_at_ms).timed += 1
+
     def _add(
         self, number: int, received_at_ms: int, observation: Observation, soon_ms: int
     ) -> None:
@@ -135,12 +149,9 @@ class Aggregate:
         at_ms = observation.observed_at_ms
         delay_ms = observation.delay_ms
         if delay_ms is not None:
-            received_in.timed += 1
             least, most = received_in.least_delay_ms, received_in.most_delay_ms
             received_in.least_delay_ms = delay_ms if least is None else min(least, delay_ms)
             received_in.most_delay_ms = delay_ms if most is None else max(most, delay_ms)
-        if observation.tells_time:
-            self._hour(node_id, at_ms).observed += 1
         if observation.tells_time or observation.time_problem is not None:
             self._time_problems[node_id] = observation.time_problem
         if observation.confidence is not None:

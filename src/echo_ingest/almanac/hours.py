@@ -17,12 +17,12 @@ class NodeHour(Struct, frozen=True):
     hour_ms: int
     """When the hour begins: milliseconds since 1970, a whole hour in UTC."""
     received: int
-    """Records that were received in it."""
+    """Messages with records that were received in it."""
     dead_letters: int
     """Dead letters that were received in it, and not replayed since."""
     observed: int
-    """Records whose own time is in this hour, whenever they were received: a node that was out of
-    reach has some where `received` is 0."""
+    """Messages with a record whose own time is in this hour, whenever they were received: a node
+    that was out of reach has some where `received` is 0."""
     calls: int
     """Detections observed in it."""
     least_delay_seconds: float | None

@@ -29,7 +29,14 @@ FRACTION_MOST = 0.0101
 """A little more than 1 %: devices that send fractions as 32-bit numbers may exceed 1."""
 
 Order = Literal[
-    "name", "last_heard", "battery", "temperature", "disk", "clock", "records_today", "dead_letters"
+    "name",
+    "last_heard",
+    "battery",
+    "temperature",
+    "disk",
+    "clock",
+    "messages_today",
+    "dead_letters",
 ]
 Which = Literal["all", "hour", "day", "silent", "never"]
 """All; heard within the last hour, or day; heard, but not within the last hour; never heard."""
@@ -104,12 +111,12 @@ class NodeSummary(Struct, frozen=True):
     firmware: str | None
     last_clip: RecordId | None
     """Its newest record with a clip."""
-    records_today: int
-    """Records received since the hour in which the viewer's day began."""
+    messages_today: int
+    """Messages with records that were received since the hour in which the viewer's day began."""
     calls_today: int
     """Calls observed since then."""
-    records_last_hour: int
-    """Records received in the last 60 to 70 minutes."""
+    messages_last_hour: int
+    """Messages with records that were received in the last 60 to 70 minutes."""
     calls_last_hour: int
     """Calls observed within the last 60 minutes."""
     dead_letters_last_day: int
@@ -170,7 +177,7 @@ ORDERS: dict[Order, str] = {
     "disk": "disk_percent",
     "clock": "(SELECT abs(least_delay_ms) FROM node_hour WHERE node_id = id AND hour > :clock"
     " AND hour <= :soon / 3600000 AND timed > 0 ORDER BY hour DESC LIMIT 1)",
-    "records_today": "(SELECT sum(received) FROM node_hour WHERE node_id = id"
+    "messages_today": "(SELECT sum(received) FROM node_hour WHERE node_id = id"
     " AND hour BETWEEN :today AND :soon / 3600000)",
     "dead_letters": "(SELECT nullif(count(*), 0) FROM refusal INDEXED BY refusal_by_time"
     " WHERE node_id = id AND sink = '' AND at_ms > :day AND at_ms <= :soon)",
@@ -324,9 +331,9 @@ def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> NodeSummar
         time_problem,
         sends_fractions,
         last_clip,
-        records_today,
+        messages_today,
         calls_today,
-        records_last_hour,
+        messages_last_hour,
         calls_last_hour,
         dead_letters_last_day,
     ) = db.execute(NODE, bindings).get
@@ -348,9 +355,9 @@ def _node(db: apsw.Connection, number: int, times: dict[str, int]) -> NodeSummar
         sends_fractions=bool(sends_fractions),
         firmware=firmware,
         last_clip=None if last_clip is None else id_of(last_clip),
-        records_today=records_today,
+        messages_today=messages_today,
         calls_today=calls_today,
-        records_last_hour=records_last_hour,
+        messages_last_hour=messages_last_hour,
         calls_last_hour=calls_last_hour,
         dead_letters_last_day=dead_letters_last_day,
     )

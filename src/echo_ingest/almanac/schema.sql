@@ -48,10 +48,10 @@ CREATE TABLE node_hour (
     hour            INTEGER NOT NULL,
     received        INTEGER NOT NULL, -- messages with records, received in it
     dead_letters    INTEGER NOT NULL, -- received in it, and not replayed since
-    observed        INTEGER NOT NULL, -- records whose own time is in it
+    observed        INTEGER NOT NULL, -- messages with a record whose own time is in it
     calls           INTEGER NOT NULL, -- detections observed in it
-    timed           INTEGER NOT NULL, -- records received in it that tell of the node's clock
-    least_delay_ms  INTEGER,          -- of these, from the time that the node wrote to receipt
+    timed           INTEGER NOT NULL, -- messages received in it that tell of the node's clock
+    least_delay_ms  INTEGER,          -- of their records, from the time that the node wrote to receipt
     most_delay_ms   INTEGER,
     PRIMARY KEY (node_id, hour)
 ) STRICT, WITHOUT ROWID;

@@ -74,7 +74,7 @@ def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tupl
     """Return what a batch adds to `node_day`: a row for each node and day in it."""
     alike: dict[tuple[str | None, int, type[Outcome]], list[int]] = {}
     for (message, decoded), outcome in zip(arrivals, outcomes, strict=True):
-        group = node_of(message, decoded), message.received_at_ms, type(outcome)
+        group = _counted_for(message, decoded, outcome), message.received_at_ms, type(outcome)
         counts = alike.get(group)
         if counts is None:
             counts = alike[group] = [0, 0]
@@ -92,6 +92,11 @@ def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tupl
     return [(*node_day, *sum_) for node_day, sum_ in sums.items()]
 
 
+def _counted_for(message: Message, decoded: object, outcome: Outcome) -> str | None:
+    """Return the node for which a message counts: a dead letter is kept with that of its topic."""
+    return message.node if type(outcome) is DeadLetter else node_of(message, decoded)
+
+
 def replayed(
     message: Message, decoded: object, outcome: Outcome, was: type[Outcome] = DeadLetter
 ) -> list[Row]:
@@ -101,7 +106,7 @@ def replayed(
     """
     heard_at_ms, size_bytes = message.received_at_ms, len(message.payload)
     day, heard = heard_at_ms // DAY_MS, (heard_at_ms, heard_at_ms)
-    before, after = message.node or "", node_of(message, decoded) or ""
+    before, after = message.node or "", _counted_for(message, decoded, outcome) or ""
     moved = int(before != after)
     counts = [moved, 0, 0, 0, moved * size_bytes, *heard, 0, 0, 0]
     counts[_PLACES[type(outcome)]] += 1

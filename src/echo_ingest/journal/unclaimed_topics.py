@@ -1,7 +1,8 @@
 """What arrived on topics that nothing has claimed: all of it counted, the newest of it kept.
 
 It is kept so that a person can look at it and take its topic in. Nobody has promised to keep it for
-ever: the oldest of the topic that takes most of the space goes first.
+ever: the oldest of the topic that takes most of the space goes first, and where many topics share
+it, the oldest of all.
 """
 
 from collections import Counter
@@ -13,25 +14,33 @@ from msgspec import Struct
 
 from echo_ingest.journal.entries import checksum, properties_of, properties_text, up_to_bytes
 from echo_ingest.journal.receipt_days import DAY_MS
-from echo_ingest.record import Message, memory_bytes
+from echo_ingest.record import TOPIC_CHARACTERS_MAX, Message, memory_bytes
 
 BYTES_MAX = 64 * 1024 * 1024
-"""Of what is kept: topics, properties and payloads."""
+"""Of what is kept: payloads, topics and properties."""
 MESSAGES_MAX = 100_000
 DAYS_MAX = 30
 TOPICS_MAX = 1_000
-"""How many topics are counted apart."""
+"""How many topics are counted apart; those that are very long are not."""
+SHARE_MIN = 1 / 16
+"""A topic pays for itself from this share of the space on."""
 OTHER_TOPICS = ""
 """In the place of a topic, for those beyond."""
 
 INSERT_UNCLAIMED = """
     INSERT INTO unclaimed_message VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)"""
-SIZE = "length(payload) + ifnull(octet_length(properties), 0) + octet_length(topic)"
 UPSERT_TOPIC = """
     INSERT INTO unclaimed_topic VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     messages = messages + excluded.messages, bytes = bytes + excluded.bytes,
     first_at_ms = min(first_at_ms, excluded.first_at_ms),
     last_at_ms = max(last_at_ms, excluded.last_at_ms)"""
+KEPT_BYTES = (
+    "coalesce(sum(octet_length(payload) + octet_length(topic)"
+    " + coalesce(octet_length(properties), 0)), 0)"
+)
+LARGEST = f"""
+    SELECT topic, count(*) AS messages, {KEPT_BYTES} AS bytes FROM unclaimed_message
+    GROUP BY topic ORDER BY messages / ? + bytes / ? DESC LIMIT 1"""  # noqa: S608
 
 Row = tuple[Any, ...]
 
@@ -40,7 +49,7 @@ class UnclaimedTopic(Struct, frozen=True, kw_only=True):
     """A topic that nothing has claimed."""
 
     topic: str
-    """Empty for all beyond `TOPICS_MAX`."""
+    """Empty for all that are not counted apart."""
     messages: int
     bytes: int
     first_at_ms: int
@@ -81,12 +90,13 @@ class UnclaimedSpace:
         known = db.execute("SELECT count(*) FROM unclaimed_topic").get
         for topic, at_ms in times.items():
             is_known = db.execute("SELECT 1 FROM unclaimed_topic WHERE topic = ?", (topic,)).get
-            known += not is_known
-            counted = topic if is_known or known <= TOPICS_MAX else OTHER_TOPICS
+            may_count = known < TOPICS_MAX and len(topic) <= TOPIC_CHARACTERS_MAX
+            counted = topic if is_known or may_count else OTHER_TOPICS
+            known += not is_known and may_count
             values = (counted, count[topic], size[topic], min(at_ms), max(at_ms))
             db.execute(UPSERT_TOPIC, values)
         if self._kept is not None:
-            self._kept = (self._kept[0] + len(rows), self._kept[1] + sum(map(_kept_bytes, rows)))
+            self._kept = (self._kept[0] + len(messages), self._kept[1] + sum(map(_row_bytes, rows)))
         self._make_room(db)
 
     def _make_room(self, db: apsw.Connection) -> None:
@@ -94,16 +104,22 @@ class UnclaimedSpace:
             return
         self._kept = _kept(db)  # others remove some of it, too
         while not _fits(*self._kept):
-            largest = db.execute(
-                "SELECT topic, count(*) FROM unclaimed_message"  # noqa: S608
-                f" GROUP BY topic ORDER BY count(*) / ? + sum({SIZE}) / ? DESC LIMIT 1",
-                (float(MESSAGES_MAX), float(BYTES_MAX)),
+            kept, kept_bytes = self._kept
+            topic, messages, size_bytes = db.execute(
+                LARGEST, (float(MESSAGES_MAX), float(BYTES_MAX))
             ).get
-            db.execute(
-                "DELETE FROM unclaimed_message WHERE id IN (SELECT id FROM unclaimed_message"
-                " WHERE topic = ? ORDER BY id LIMIT ?)",
-                (largest[0], largest[1] // 2 + 1),
-            )
+            if max(messages / kept, size_bytes / kept_bytes) >= SHARE_MIN:
+                db.execute(
+                    "DELETE FROM unclaimed_message WHERE id IN (SELECT id FROM unclaimed_message"
+                    " WHERE topic = ? ORDER BY id LIMIT ?)",
+                    (topic, messages // 2 + 1),
+                )
+            else:  # to go through thousands of topics one by one would hold up the line
+                db.execute(
+                    "DELETE FROM unclaimed_message WHERE id IN"
+                    " (SELECT id FROM unclaimed_message ORDER BY id LIMIT ?)",
+                    (kept // 8 + 1,),
+                )
             self._kept = _kept(db)
 
 
@@ -113,15 +129,9 @@ def _fits(messages: int, size_bytes: int) -> bool:
 
 def _kept(db: apsw.Connection) -> tuple[int, int]:
     messages, size_bytes = db.execute(
-        f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM unclaimed_message"  # noqa: S608
+        f"SELECT count(*), {KEPT_BYTES} FROM unclaimed_message"  # noqa: S608
     ).get
     return messages, size_bytes
-
-
-def _kept_bytes(row: Row) -> int:
-    """Return what `SIZE` is for a row."""
-    *_, topic, properties, payload, _checksum = row
-    return len(payload) + len((properties or "").encode()) + len(topic.encode())
 
 
 def _row(message: Message) -> Row:
@@ -134,6 +144,11 @@ def _row(message: Message) -> Row:
         message.payload,
     )
     return (*columns, checksum(columns))
+
+
+def _row_bytes(row: Row) -> int:
+    *_, topic, properties, payload, _checksum = row
+    return len(payload) + len(topic.encode()) + len((properties or "").encode())
 
 
 def _remove_old(db: apsw.Connection, now_ms: int) -> int:
@@ -197,11 +212,14 @@ def topics(db: apsw.Connection) -> list[UnclaimedTopic]:
             " GROUP BY topic"
         )
     }
-    listed = []
-    for topic, messages, size_bytes, first_at_ms, last_at_ms in db.execute(
+    rows: list[Any] = db.execute(
         "SELECT topic, messages, bytes, first_at_ms, last_at_ms FROM unclaimed_topic"
         " ORDER BY messages DESC, topic"
-    ):
+    ).fetchall()
+    of_others = kept.keys() - {row[0] for row in rows}
+    kept[OTHER_TOPICS] = sum(kept[topic][0] for topic in of_others), None
+    listed = []
+    for topic, messages, size_bytes, first_at_ms, last_at_ms in rows:
         count, accounts = kept.get(topic, (0, None))
         names = tuple(sorted(accounts.split(",")))[:5] if accounts else ()
         listed.append(
@@ -222,7 +240,12 @@ def forget(db: apsw.Connection, chosen: Iterable[str], now_ms: int) -> int:
     """Remove topics with what is kept of them, and what is too old; return how many messages."""
     removed = _remove_old(db, now_ms)
     for topic in chosen:
-        db.execute("DELETE FROM unclaimed_message WHERE topic = ?", (topic,))
+        db.execute(
+            "DELETE FROM unclaimed_message WHERE topic NOT IN (SELECT topic FROM unclaimed_topic)"
+            if topic == OTHER_TOPICS
+            else "DELETE FROM unclaimed_message WHERE topic = ?",
+            () if topic == OTHER_TOPICS else (topic,),
+        )
         removed += db.changes()
         db.execute("DELETE FROM unclaimed_topic WHERE topic = ?", (topic,))
     return removed

@@ -5,6 +5,7 @@ from typing import Any
 import apsw
 from msgspec import Struct
 
+from echo_ingest.formatting import counted
 from echo_ingest.journal import INSERT_RECORD, receipt_days
 
 RANGES_SHOWN_MAX = 50
@@ -55,6 +56,7 @@ def close_ledger(db: apsw.Connection, is_whole: dict[str, bool], report: Salvage
     report.records = db.execute("SELECT count(*) FROM record").get
     report.dead_letters = db.execute("SELECT count(*) FROM dead_letter").get
     _mend_node_days(db, is_whole, report)
+    _mend_forms(db, is_whole, report)
     newest, trimmed = _mend_ledger(db, is_whole, report)
     db.execute(  # retention leaves what is parked: the one kind of row that can be lost behind it
         "INSERT OR IGNORE INTO lost SELECT DISTINCT offset, offset FROM parked"
@@ -84,6 +86,20 @@ def _mend_node_days(db: apsw.Connection, is_whole: dict[str, bool], report: Salv
         is_whole["node_day"] = False
         report.notes.append(
             "A part of the ledger by node and day could not be read: its sums are too small."
+        )
+
+
+def _mend_forms(db: apsw.Connection, is_whole: dict[str, bool], report: SalvageReport) -> None:
+    """Let nothing take the numbers of forms that are lost: it would read messages of theirs."""
+    if is_whole["form"]:
+        return
+    db.execute(
+        "INSERT INTO form (id, name, digest, source) SELECT DISTINCT form, '', 'lost-' || form, x''"
+        " FROM record WHERE form IS NOT NULL AND form NOT IN (SELECT id FROM form)"
+    )
+    if db.changes():
+        report.notes.append(
+            f"{counted(db.changes(), 'forms')} could not be read, nor can the messages in them."
         )
 
 

@@ -88,8 +88,10 @@ log = structlog.get_logger("echo_api")
 class HeadOfLine:
     """The message at the head of the line, and what has been tried for it so far."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes = b"", form: str | None = None) -> None:
         self.key = key
+        self.form = form
+        """By which form its records were made: those of another form are others."""
         self.past = 0
         """How many of its records have been taken, or refused."""
         self.refusals: list[Refusal] = []
@@ -177,7 +179,7 @@ class EchoApi:
         self._has_bulk = bulk
         self._singly_through = 0
         """Up to this offset, detections go one by one: in one call they were refused."""
-        self._head = HeadOfLine(b"")
+        self._head = HeadOfLine()
         self._failures_max = FAILURES_MAX
 
     # ------------------------------------------------------------------ the Sink protocol
@@ -191,8 +193,9 @@ class EchoApi:
         if silent:
             return Written(silent)
         delivery = batch[0]
-        if self._head.key != delivery.key:
-            self._head = HeadOfLine(delivery.key)
+        form = delivery.message.form
+        if (self._head.key, self._head.form) != (delivery.key, form):
+            self._head = HeadOfLine(delivery.key, form)
         while self._head.past < len(delivery.records):
             call = self._bulk_call(batch)
             if len(call.events) < 2:
@@ -200,10 +203,10 @@ class EchoApi:
             elif (refusals := await self._write_many(batch, call)) is None:
                 continue
             elif call.whole:
-                self._head = HeadOfLine(b"")
+                self._head = HeadOfLine()
                 return Written(call.whole, refusals)
         refusals = _refusals_by_message(self._head.refusals, batch)
-        self._head = HeadOfLine(b"")
+        self._head = HeadOfLine()
         return Written(1, refusals)
 
     async def probe(self) -> None:

@@ -33,7 +33,7 @@ class Hour(Struct, frozen=True):
 
     state: State
     messages: int = 0
-    """Records of this hour by their own time, or else by receipt; with messages rejected."""
+    """Those with a record of this hour by its own time, or else by receipt; and those rejected."""
     calls: int = 0
     rejected: int = 0
     shade: int = 0

@@ -22,14 +22,14 @@ COLUMNS: tuple[tuple[Order | None, str, bool], ...] = (
     ("name", "node", False),
     ("last_heard", "last heard", False),
     ("battery", "battery", True),
-    ("records_today", "records today", True),
+    ("messages_today", "messages today", True),
     (None, "calls today", True),
     ("dead_letters", "rejected, last day", True),
     ("clock", "clock offset", False),
 )
 """The order that a column's heading leads to, its words, and whether it is aligned to the right."""
 DESCENDING_FIRST: frozenset[Order] = frozenset(
-    ("last_heard", "records_today", "dead_letters", "clock")
+    ("last_heard", "messages_today", "dead_letters", "clock")
 )
 """In these columns people look for the most; in the others, for the least."""
 
