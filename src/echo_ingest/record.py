@@ -49,6 +49,9 @@ PROPERTY_BYTES = 80
 
 T = TypeVar("T")
 
+ACCOUNTS_PREFIX = f"{ACCOUNTS}/"
+
+ISO_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)", re.ASCII)
 _RECORD_ID = re.compile(r"([1-9]\d{0,15})(?:-([1-9]\d{0,2}))?", re.ASCII)
 
 
@@ -89,9 +92,9 @@ class Message(Struct, frozen=True, gc=False):
 
 def published(full_topic: str) -> tuple[str | None, str]:
     """Return the account, if there is one, and the topic, of what `Message.full_topic` returns."""
-    if not full_topic.startswith(f"{ACCOUNTS}/"):
+    if not full_topic.startswith(ACCOUNTS_PREFIX):
         return None, full_topic
-    account, _, topic = full_topic[len(ACCOUNTS) + 1 :].partition("/")
+    account, _, topic = full_topic.removeprefix(ACCOUNTS_PREFIX).partition("/")
     return account, topic
 
 
@@ -414,7 +417,8 @@ def remembered(of_topic: Callable[[str], T]) -> Callable[[str], T]:
 
 def payload_hash(message: Message) -> bytes:
     """Return 12 bytes of BLAKE2b over topic and payload: devices cannot construct a collision."""
-    digest = _topic_hash(message.full_topic).copy()
+    topic = message.topic if message.account is None else message.full_topic
+    digest = _topic_hash(topic).copy()
     digest.update(message.payload)
     return digest.digest()
 
@@ -476,10 +480,13 @@ def _speaker(message: Message, identity: Identity) -> str:
 def _neighbourhood(message: Message, identity: Identity, message_id: str) -> bytes:
     """Return four bytes that bring ids together which a sensor gives one after the other.
 
-    Most ids end or begin with a time: then it is the second, whatever the unit. Else these digits
+    Most ids end or begin with a time: then it is the second, whatever the unit. Those of devices of
+    other makers may hold it as people write it: then its digits are a number. Else these digits
     may count: then it is two bytes for the sensor and two for the number. Random ids have nothing
     in common, and each changes a page of its own on disk.
     """
+    if identity.form is not None and (written := ISO_TIME.search(message_id)):
+        return (int("".join(written.groups())) & 0xFFFFFFFF).to_bytes(4)
     digits = (
         message_id[len(message_id.rstrip(DIGITS)) :]
         or message_id[: len(message_id) - len(message_id.lstrip(DIGITS))]

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from echo_ingest.decode import clip_bytes
 from echo_ingest.decode.fields import Fields
-from echo_ingest.record import KINDS, Ignored, Message, Rejected, kind
+from echo_ingest.record import (
+    KINDS,
+    NODE_CHARACTERS_MAX,
+    Ignored,
+    Message,
+    Rejected,
+    kind,
+)
 from tests.decode.messages import CLIPS, DECODER, PAYLOADS, RECEIVED_AT_MS, wav
 from tests.several_records import only
 
@@ -110,7 +117,7 @@ def answer(message: Message) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.binary(max_size=300), st.text(), PROPERTIES)
+@given(st.binary(max_size=300), st.text(max_size=NODE_CHARACTERS_MAX), PROPERTIES)
 def test_random_bytes_get_an_answer(
     payload: bytes, topic: str, properties: tuple[tuple[str, str], ...]
 ) -> None:

@@ -70,7 +70,15 @@ class Decoder(Struct, frozen=True):
         if len(message.topic) > NODE_CHARACTERS_MAX and (rejected := topics.too_long(message)):
             return rejected
         decoded: DecodedMessage | Rejected | Ignored
-        form, identity = self._form_of(message)
+        form: Fit | str | None
+        forms = self.forms
+        if message.form is None and not message.properties_cut and not (forms and forms.own_count):
+            identity = identify_at_a_glance(message.payload)  # most messages end here
+            if identity is not None and message.node not in self.rules.nodes:
+                return identity
+            form = self._shipped_form_of(message) if identity is None else None
+        else:
+            form, identity = self._form_of(message)
         if form is not None:
             if isinstance(form, Fit) and self.forms is not None:
                 identity = self.forms.identify_at_a_glance(form, message)
@@ -134,7 +142,13 @@ class Decoder(Struct, frozen=True):
         if fit is not None:
             return fit, None
         identity = identify_at_a_glance(message.payload)
-        return (None, identity) if identity is not None else (forms.fit_shipped(message), None)
+        return (self._shipped_form_of(message) if identity is None else None), identity
+
+    def _shipped_form_of(self, message: Message) -> Fit | None:
+        """Return the form that we ship which a message is in; none of them is for audio files."""
+        payload = message.payload
+        is_none = len(payload) > self.payload_bytes_max or audio_file.is_audio_file(payload)
+        return None if self.forms is None or is_none else self.forms.fit_shipped(message)
 
     def _fit_of_pinned(self, digest: str, message: Message) -> Fit | None:
         form = None if self.forms is None else self.forms.pinned(digest)

@@ -22,7 +22,7 @@ SECONDS_FROM = 365 * 86_400
 """1971: a clock that says 1970 was never set."""
 BACKSLASH, DELETE, COLON = ord("\\"), 0x7F, ord(":")
 SPECIES = b'"species"'
-"""A key that each has: messages of other makers' devices are told by it at once."""
+"""A key that each has: messages of other makers' devices have others."""
 FIRST_LETTER = "!"
 """Of the characters that are left, only the space comes before it."""
 COLONS_MIN = 4
@@ -85,8 +85,7 @@ _decode_with_more = msgspec.json.Decoder(_EdgePredictionWithMore).decode
 def identify(payload: bytes) -> Identity | None:
     """Return which message this is, or None if that takes a closer look."""
     if (
-        SPECIES not in payload
-        or (len(payload) > UNCOUNTED_BYTES_MAX and _is_large(payload))
+        (len(payload) > UNCOUNTED_BYTES_MAX and _is_large(payload))
         # All text is printable: of the control characters, JSON itself lets only DEL pass.
         or not payload.isascii()
         or BACKSLASH in payload  # an escape may stand for anything
@@ -96,6 +95,8 @@ def identify(payload: bytes) -> Identity | None:
     try:
         prediction = _decode(payload)
     except msgspec.ValidationError:
+        if SPECIES not in payload:
+            return None
         try:
             prediction = _decode_with_more(payload)
         except msgspec.DecodeError:

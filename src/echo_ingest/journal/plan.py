@@ -176,8 +176,8 @@ def _record_row(
         None if key.endswith(digest) else digest,
         message.received_at_ms,
         identity.kind,
-        node_of(message, identity),
-        message.full_topic,
+        identity.node or message.node,
+        message.topic if message.account is None else message.full_topic,
         properties_text(message),
     )
     form = None if identity.form is None else journal.forms[identity.form.digest]

@@ -34,6 +34,7 @@ class Claims:
     def __init__(self, rights: TopicRights, decoder: Decoder) -> None:
         self._rights = rights
         self._decoder = decoder
+        self._identify = decoder.identify
         self.taken: tuple[str, ...] = ()
         """The topics that a person has taken in."""
 
@@ -43,7 +44,7 @@ class Claims:
 
     def identify(self, message: Message) -> Identity | Rejected | Ignored | Unclaimed:
         """Return which message it is, or why it becomes no record."""
-        decoded = self._decoder.identify(message)
+        decoded = self._identify(message)
         if message.account is None or type(decoded) is Ignored or self._is_taken(message):
             return decoded
         if type(decoded) is Identity:

@@ -13,7 +13,7 @@ from echo_ingest.journal import Appended, Arrival, Journal, JournalFull, Journal
 from echo_ingest.mqtt import Session
 from echo_ingest.pipeline.claims import Claims
 from echo_ingest.pipeline.receipts import receipt
-from echo_ingest.record import Message
+from echo_ingest.record import ACCOUNTS_PREFIX, Message
 
 ROOM_POLL_SECONDS = 1.0
 COMMIT_SHARE = 1 / 8  # the weight of one commit's time in the running average
@@ -41,8 +41,9 @@ class Ingest:
     ) -> None:
         """Take the parts, which other sessions may share, but for the session.
 
-        `arrived` returns a message as it was published (`broker.TopicRights`); `endpoint` is the
-        name of its broker in the journal; `on_received` gets the number of messages of each batch.
+        `arrived` returns a message as it was published, which came with the account before its
+        topic (`broker.TopicRights`); `endpoint` is the name of its broker in the journal;
+        `on_received` gets the number of messages of each batch.
         """
         self.blocked: str | None = None
         """Why acknowledgements have stopped, in words; None while they continue."""
@@ -74,8 +75,12 @@ class Ingest:
             self._batch_records_max, self._linger_seconds, commit_seconds
         )
         batch = await self._session.receive(messages_max, wait_seconds)
-        messages = map(self._arrived, batch.messages)
-        arrivals = [(message, self._decoder.identify(message)) for message in messages]
+        identify = self._decoder.identify
+        messages = [
+            self._arrived(message) if message.topic.startswith(ACCOUNTS_PREFIX) else message
+            for message in batch.messages
+        ]
+        arrivals = [(message, identify(message)) for message in messages]
         appended, took_seconds = await self._append(arrivals)
         if self._session.ack(batch):
             self._journal.acknowledged(self._endpoint)

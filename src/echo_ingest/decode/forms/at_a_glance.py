@@ -6,7 +6,7 @@ nearly all devices write them. Everything else gives None and is left to `interp
 edge, a modifier that is rare, whatever is wrong. The fuzz tests hold the two against each other.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ DELETE = 0x7F
 FIRST_LETTER = "!"
 """Of the characters of plain text, only the space comes before it."""
 SECONDS_OF_1971 = 365 * 86_400
-CALL_MAX = timedelta(hours=1)
+CALL_SECONDS_MAX = 3_600
 FIELDS = frozenset(
     (
         *("species", "common_name", "model", "clip_reference", "confidence", "latitude"),
@@ -152,9 +152,10 @@ class Glance(Struct, frozen=True):
             return 0
         ends = None if self.ends is None else document.get(self.ends)
         ended = None if ends in self.unknown_ends else _moment(ends)
-        if ended is not None and not began <= ended <= began + CALL_MAX:
+        began_seconds = began.timestamp()
+        if ended is not None and not 0 <= ended.timestamp() - began_seconds <= CALL_SECONDS_MAX:
             raise NotPlain
-        seconds = int(began.timestamp())
+        seconds = int(began_seconds)
         if not SECONDS_OF_1971 <= seconds <= SECONDS_MAX:
             raise NotPlain
         return seconds

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from echo_ingest.decode.errors import DecodeError
+from echo_ingest.decode.fields import BOM
 from echo_ingest.decode.forms.documents import (
     COLUMNS,
     ROWS,
@@ -22,10 +24,14 @@ ANY_LEVEL, ANY_LEVELS = "+", "#"
 OPENING_BYTES = 4 * TEXT_CHARACTERS_MAX
 TEXT_TABLES = ("csv", "tsv", "lines")
 """A JSON object is none of these."""
+READ_BYTES_MAX = 16 * 1024
+"""Of longer JSON, which may hold a clip, only the keys are read to find the form."""
+SPACES = BOM + b" \t\r\n"
 SHAPES_REMEMBERED = 1_024
 SHAPE_KEYS_MAX = 64
 SHAPE_CHARACTERS_MAX = 4_096
 _NOT_READ = object()
+_decode_keys = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Fit(Struct, frozen=True):
@@ -58,7 +64,7 @@ class Arrived:
     def json(self) -> object:
         """The payload as JSON, or None."""
         if self._json is _NOT_READ:
-            opening = self.message.payload.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+            opening = self.message.payload.lstrip(SPACES)[:1]
             try:
                 is_json = opening in (b"{", b"[")
                 self._json = of_json(self.message.payload) if is_json else None
@@ -92,6 +98,19 @@ class Arrived:
                 if match.reader is not None:
                     self._unreadable[payload_type] = error.rejected
         return self._documents[known]
+
+    @property
+    def keys(self) -> tuple[str, ...] | None:
+        """The keys of the payload, if it is an object of JSON: all that is read of a long one."""
+        payload = self.message.payload
+        if self._json is not _NOT_READ or len(payload) <= READ_BYTES_MAX:
+            return tuple(self.json) if isinstance(self.json, dict) else None
+        if payload.lstrip(SPACES)[:1] != b"{":
+            return None
+        try:
+            return tuple(_decode_keys(payload.removeprefix(BOM)))
+        except (msgspec.DecodeError, RecursionError):
+            return None
 
     @property
     def opening(self) -> str:
@@ -149,34 +168,25 @@ class Matcher:
 
     def _candidates(self, arrived: Arrived) -> "_Candidates":
         """Return the forms that a message may be in, by its topic and its keys."""
-        read = arrived.json if self._by_key else None
-        if not isinstance(read, dict) or len(read) > SHAPE_KEYS_MAX:
-            return _Candidates(tuple(self._forms[each] for each in self._numbers(arrived)))
+        keys = arrived.keys if self._by_key else None
+        if keys is None or len(keys) > SHAPE_KEYS_MAX:
+            return _Candidates(self._may_be_in(arrived, keys or ()))
         topic = arrived.message.topic
-        shape = (topic, tuple(read))
-        candidates = self._by_shape.get(shape)
+        candidates = self._by_shape.get((topic, keys))
         if candidates is None:
-            forms = [self._forms[each] for each in self._numbers(arrived)]
-            candidates = _candidates_of(forms, arrived, read)
+            candidates = _candidates_of(self._may_be_in(arrived, keys), arrived, keys)
             if len(self._by_shape) >= SHAPES_REMEMBERED:
                 self._by_shape.clear()
-            if sum(map(len, (topic, *read))) <= SHAPE_CHARACTERS_MAX:
-                self._by_shape[shape] = candidates
+            if sum(map(len, (topic, *keys))) <= SHAPE_CHARACTERS_MAX:
+                self._by_shape[topic, keys] = candidates
         return candidates
 
-    def _numbers(self, arrived: Arrived) -> list[int]:
+    def _may_be_in(self, arrived: Arrived, keys: tuple[str, ...]) -> tuple[Form, ...]:
         numbers = [*self._others, *self._by_level.get(arrived.levels[0], ())]
-        read = arrived.json if self._by_key else None
-        if isinstance(read, dict):
-            by_key = self._by_key
-            # Whichever are fewer: a message may have thousands of keys, and so may forms.
-            names: Iterable[str] = read
-            if len(read) > len(by_key):
-                names = [name for name in by_key if name in read]
-            for name in names:
-                numbers += by_key.get(name, ())
-        numbers.sort()
-        return numbers
+        # A message may have thousands of keys.
+        for name in self._by_key.keys() & set(keys):
+            numbers += self._by_key[name]
+        return tuple(self._forms[number] for number in sorted(numbers))
 
 
 class _Candidates(Struct, frozen=True):
@@ -190,7 +200,7 @@ class _Candidates(Struct, frozen=True):
     """What the pattern of its topic captures."""
 
 
-def _candidates_of(forms: Iterable[Form], arrived: Arrived, read: Document) -> _Candidates:
+def _candidates_of(forms: Iterable[Form], arrived: Arrived, keys: tuple[str, ...]) -> _Candidates:
     """Leave out the forms that the topic or the keys of a JSON object rule out."""
     kept: list[Form] = []
     for form in forms:
@@ -203,7 +213,7 @@ def _candidates_of(forms: Iterable[Form], arrived: Arrived, read: Document) -> _
         if (
             captures is None
             or match.payload in TEXT_TABLES
-            or (is_json and not all(steps[0] in read for steps in match.has))
+            or (is_json and not all(steps[0] in keys for steps in match.has))
         ):
             continue
         is_shape_all = all(len(steps) == 1 for steps in match.has)
