@@ -12,6 +12,7 @@ from echo_ingest.journal.receipt_days import DAY_MS
 from echo_ingest.record import (
     DeadLetter,
     Duplicate,
+    Identity,
     Ignored,
     Message,
     Outcome,
@@ -74,7 +75,10 @@ def tally(arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]) -> list[tupl
     """Return what a batch adds to `node_day`: a row for each node and day in it."""
     alike: dict[tuple[str | None, int, type[Outcome]], list[int]] = {}
     for (message, decoded), outcome in zip(arrivals, outcomes, strict=True):
-        group = _counted_for(message, decoded, outcome), message.received_at_ms, type(outcome)
+        node = message.node
+        if type(decoded) is Identity and decoded.node is not None:
+            node = _counted_for(message, decoded, outcome)
+        group = node, message.received_at_ms, type(outcome)
         counts = alike.get(group)
         if counts is None:
             counts = alike[group] = [0, 0]

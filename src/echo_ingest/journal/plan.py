@@ -9,7 +9,12 @@ from echo_ingest.decode.forms import DecodedByForm, Form, Forms
 from echo_ingest.decode.forms import differ_only_in_time as records_differ_only_in_time
 from echo_ingest.decode.rules import Rules
 from echo_ingest.decode.same_message import differ_only_in_time
-from echo_ingest.journal.entries import dead_letter_checksum, properties_text, record_checksum
+from echo_ingest.journal.entries import (
+    checksum,
+    dead_letter_checksum,
+    properties_text,
+    record_checksum,
+)
 from echo_ingest.reasons import ReasonCode
 from echo_ingest.record import (
     DeadLetter,
@@ -180,7 +185,9 @@ def _record_row(
         message.topic if message.account is None else message.full_topic,
         properties_text(message),
     )
-    form = None if identity.form is None else journal.forms[identity.form.digest]
+    if identity.form is None:
+        return (*columns, message.payload, checksum(columns), None)
+    form = journal.forms[identity.form.digest]
     return (*columns, message.payload, record_checksum(columns, form), form)
 
 
