@@ -1,6 +1,6 @@
 # Each target is one command; `make` without a target lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup console up demo test check sinks console-test screenshots image crash siege sabotage fuzz outage bench bench-reading bench-sinks bench-peers device-docs lock clean
+.PHONY: help setup console up demo test proofs check sinks console-test screenshots image crash siege sabotage fuzz outage bench bench-reading bench-sinks bench-peers device-docs lock clean
 
 # Tests start hundreds of programs, which start faster once they are compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -28,9 +28,13 @@ up: setup ## run broker, ingestion and HTTP
 demo: setup ## run them with a small fleet of simulated devices and a live ledger
 	@$(BIN)/echo-ingest demo
 
-test: ## run all tests
+test: ## run the tests, all but the long proofs
 	@scripts/setup dev
-	@$(PYTEST)
+	@$(PYTEST) -m 'not proof'
+
+proofs: ## run the long proofs: a siege, a crash run, an outage, memory limits, fuzz; some minutes
+	@scripts/setup dev
+	@$(PYTEST) -m proof
 
 check: ## format, lint, types and the fast tests: two to four minutes
 	@scripts/setup dev

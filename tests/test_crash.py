@@ -71,6 +71,7 @@ def test_mosquitto_has_noted_its_number_before_it_runs(tmp_path: Path) -> None:
         harness.close()
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_killed_and_cut_off_nothing_is_lost_and_nothing_stored_twice(
     tmp_path: Path, mosquitto: Path

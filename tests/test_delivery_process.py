@@ -206,6 +206,7 @@ def test_a_record_that_takes_the_whole_service_with_it_is_parked_too(
     assert api.numbers() == {f"n{number}": 1 for number in range(60) if number != 30}
 
 
+@pytest.mark.proof
 def test_a_service_that_is_killed_again_and_again_while_the_sink_is_away_parks_nothing(
     harness: Harness, api: Api
 ) -> None:

@@ -230,6 +230,7 @@ def test_a_topic_has_no_alias_that_would_stay_in_memory(site: Site) -> None:
     assert site.login("bad").send(b"\x32" + variable(len(head) + 2) + head + b"{}") is None
 
 
+@pytest.mark.proof
 def test_ten_thousand_failed_logins_delay_nobody_for_long(site: Site) -> None:
     connect = mqtt5.ConnectPacket("", username="echopub", password=b"guess", clean_start=True)
     guesses = itertools.repeat(connect.write(), FAILED_LOGINS)

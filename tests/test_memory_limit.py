@@ -240,6 +240,7 @@ def assert_everything_is_somewhere(harness: Harness, ledger: dict[str, Any], rej
     assert echo_api["delivered"] + echo_api["parked"] == ledger["stored"]
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("mosquitto", ["installed"], indirect=True)  # it is none of ours
 def test_a_broker_that_lets_everything_through_ends_nothing_of_ours(
     harness: Harness, group: MemoryGroup, mosquitto: Path, tmp_path: Path
@@ -296,6 +297,7 @@ def node_login(harness: Harness) -> tuple[str, str]:
     return "evil", password
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("mosquitto", ["installed"], indirect=True)  # it takes more than 2.1
 def test_with_the_broker_in_the_same_limit_nothing_is_ended_either(
     harness: Harness, group: MemoryGroup

@@ -146,6 +146,7 @@ def publish(harness: Harness, numbers: range) -> None:
         device.join()
 
 
+@pytest.mark.proof
 def test_an_api_that_is_gone_for_a_day_costs_no_memory_and_is_caught_up_in_order(
     harness: Harness, api: WatchedApi, api_port: int
 ) -> None:
@@ -218,6 +219,7 @@ def troubles(rng: Random) -> list[Trouble]:
     return [call for calls in planned for call in [""] * rng.randint(1, 6) + calls]
 
 
+@pytest.mark.proof
 def test_whatever_ails_the_api_each_record_is_there_and_each_repeat_has_its_reason(
     harness: Harness, api: WatchedApi, api_port: int
 ) -> None:

@@ -78,6 +78,7 @@ def test_good_devices_say_what_is_stored_and_the_same_each_time() -> None:
     assert 0 < kinds[Recording] < 20
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 def test_besieged_nothing_is_lost_and_health_stays_green(tmp_path: Path, mosquitto: Path) -> None:
     for reason in (cgroup.missing(), postgres.missing()):

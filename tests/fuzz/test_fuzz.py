@@ -58,6 +58,7 @@ MEMORY_PER_BYTE_MAX = 8
 CPU_SECONDS_MAX = 10.0
 
 
+@pytest.mark.proof
 def test_thousands_of_hostile_inputs_get_an_answer_in_plain_words_at_bounded_cost() -> None:
     tally = judge_range(SEED, range(INPUTS))
     assert tally.failures == []
@@ -65,6 +66,7 @@ def test_thousands_of_hostile_inputs_get_an_answer_in_plain_words_at_bounded_cos
     assert tally.outcomes.total() == INPUTS
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 @pytest.mark.parametrize("giant", GIANTS)
 def test_the_worst_of_the_largest_messages_costs_a_bounded_time_and_memory(giant: str) -> None:

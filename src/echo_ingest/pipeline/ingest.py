@@ -75,12 +75,11 @@ class Ingest:
             self._batch_records_max, self._linger_seconds, commit_seconds
         )
         batch = await self._session.receive(messages_max, wait_seconds)
-        identify = self._decoder.identify
         messages = [
             self._arrived(message) if message.topic.startswith(ACCOUNTS_PREFIX) else message
             for message in batch.messages
         ]
-        arrivals = [(message, identify(message)) for message in messages]
+        arrivals = [(message, self._decoder.identify(message)) for message in messages]
         appended, took_seconds = await self._append(arrivals)
         if self._session.ack(batch):
             self._journal.acknowledged(self._endpoint)
