@@ -10,7 +10,7 @@ import apsw
 from echo_ingest.journal.journal_file import transaction
 
 SCHEMA = Path(__file__).with_name("schema.sql")
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 BUSY_TIMEOUT_MS = 5_000
 CACHE_KIB = 8 * 1024
 WAL_BYTES = 8 * 1024 * 1024

@@ -188,4 +188,4 @@ CREATE TABLE listening (
     answered INTEGER NOT NULL
 ) STRICT;
 
-PRAGMA user_version = 6;
+PRAGMA user_version = 7;
