@@ -1,4 +1,4 @@
--- Version 6 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
+-- Version 7 of the almanac; __init__.py says what it guarantees. Hours and minutes are counted in UTC
 -- since 1970.
 
 CREATE TABLE progress (
