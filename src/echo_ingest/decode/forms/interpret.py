@@ -81,7 +81,7 @@ def _without_times(decoded: DecodedByForm) -> list[AnyRecord]:
 
 def clip_bytes(fit: Fit, message: Message, rules: Rules, index: int) -> bytes | None:
     """Return the audio of one record of a message; None where it has none."""
-    if fit.unreadable is not None:
+    if fit.unreadable is not None or not any("clip" in each.fields for each in fit.form.records):
         return None
     try:
         made, _ = _made(fit, message, rules, hashed=False)
