@@ -33,6 +33,7 @@ from echo_ingest.record import (
 RECORDS_MAX = 1_000
 """The most records of one message."""
 CALL_SECONDS_MAX = 7 * 86_400
+CLOCK_PUT_BACK_SECONDS = 3_600
 MEASURED_NAME_CHARACTERS_MAX = 64
 NO_HEALTH = Health()
 
@@ -115,6 +116,9 @@ class _Unmade:
         self.seconds = 0
         self.message = maker.message
         self.begins: tuple[times.TimeReading, ...] = ()
+        """When it happened by clocks of the site's zone."""
+        self.written: tuple[times.TimeReading, ...] = ()
+        """The same, whatever zone the site is in."""
         node = self._node()
         if node != self.message.node:
             self.message = msgspec.structs.replace(self.message, node=node)
@@ -170,7 +174,8 @@ class _Unmade:
         rules = self.maker.rules
         self.begins = _later(written, later, rules.zone) if later else written
         # The identity must not depend on what is known of the site.
-        for reading in (*(_later(written, later, None) if later else written), *notes.times):
+        self.written = _later(written, later, None) if later else written
+        for reading in (*self.written, *notes.times):
             if seconds := reading.seconds:
                 self.seconds = seconds
                 break
@@ -315,24 +320,45 @@ class _Unmade:
         What a device's clock tells well, even where it is wrong, is the time between the two.
         """
         end = self.spec.end
-        if end is None or fields["time_source"] != "device":
+        if end is None:
             return None
-        observed_at: datetime = fields["observed_at"]
+        ends: Sequence[times.TimeReading] = ()
         if end.name == "ends_at":
-            lasts = self._between(observed_at, end.written(self.item))
+            ends = end.written(self.item)
+            lasts = self._by_one_clock(ends)
         else:
             lasts = end.number(self.item)
             if lasts is not None and end.name == "end_offset_seconds":
                 lasts -= self.read("offset_seconds") or 0
-        if lasts is None:
-            return None
-        if not 0 <= lasts <= CALL_SECONDS_MAX:
+        # A message must be valid or not whatever the site's zone is, and whenever it comes.
+        if lasts is not None and not 0 <= lasts <= CALL_SECONDS_MAX:
             raise DecodeError(
                 ReasonCode.IMPOSSIBLE_VALUE,
                 f"the call would last {digits(lasts)} seconds",
                 end.label,
             )
+        if fields["time_source"] != "device":
+            return None
+        observed_at: datetime = fields["observed_at"]
+        if ends:
+            lasts = self._between(observed_at, ends)
+        if lasts is None or not 0 <= lasts <= CALL_SECONDS_MAX:
+            return None  # in the hour that a clock shows twice
         return observed_at + timedelta(seconds=lasts)
+
+    def _by_one_clock(self, ends: Sequence[times.TimeReading]) -> float | None:
+        """Return the seconds between the times that are written; None where one says nothing.
+
+        Where clocks are put back by an hour, the end seems to come before the beginning.
+        """
+        if not ends or not self.written or not self.written[0].seconds:
+            return None
+        first, last = self.written[0].moment, ends[0].moment
+        if (first.tzinfo is None) != (last.tzinfo is None):
+            return None
+        lasts = (last - first).total_seconds()
+        is_put_back = first.tzinfo is None and -CLOCK_PUT_BACK_SECONDS <= lasts < 0
+        return None if is_put_back else lasts
 
     def _between(self, observed_at: datetime, ends: Sequence[times.TimeReading]) -> float | None:
         """Return the seconds from the beginning that was believed to the end, by one clock."""
