@@ -257,7 +257,7 @@ class Journal:
         node_days = tally(arrivals, planned.outcomes)
         self._db.executemany(UPSERT_NODE_DAY, node_days)
         if planned.ignored:
-            self._db.executemany(UPSERT_IGNORED_DAY, ignored_days(arrivals))
+            self._db.executemany(UPSERT_IGNORED_DAY, ignored_days(arrivals, planned.outcomes))
         if planned.unclaimed:
             self._unclaimed.insert(self._db, planned.unclaimed)
         days = dict.fromkeys(day for _, day, *_ in node_days)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from echo_ingest.journal.node_days import EPOCH
 from echo_ingest.journal.plan import Arrival
 from echo_ingest.journal.receipt_days import DAY_MS
-from echo_ingest.record import Ignored
+from echo_ingest.record import Ignored, Outcome
 
 UPSERT_IGNORED_DAY = """
     INSERT INTO ignored_day VALUES (?, ?, ?)
@@ -26,12 +26,14 @@ class IgnoredDay(Struct, frozen=True):
     messages: int
 
 
-def ignored_days(arrivals: Sequence[Arrival]) -> list[tuple[str, int, int]]:
-    """Return what a batch adds to `ignored_day`."""
+def ignored_days(
+    arrivals: Sequence[Arrival], outcomes: Sequence[Outcome]
+) -> list[tuple[str, int, int]]:
+    """Return what a batch adds to `ignored_day`: one that the broker sent again is a duplicate."""
     counts = Counter(
-        (decoded.form, message.received_at_ms // DAY_MS)
-        for message, decoded in arrivals
-        if type(decoded) is Ignored
+        (outcome.form, message.received_at_ms // DAY_MS)
+        for (message, _), outcome in zip(arrivals, outcomes, strict=True)
+        if type(outcome) is Ignored
     )
     return [(form, day, count) for (form, day), count in counts.items()]
 

@@ -20,5 +20,5 @@ def note_moved(db: apsw.Connection, arrival: Arrival, was: type[Outcome], outcom
         [isinstance(outcome, each) for each in (Stored, Duplicate, DeadLetter, Ignored)],
     )
     message, decoded = arrival
-    db.executemany(UPSERT_IGNORED_DAY, ignored_days([arrival]))
+    db.executemany(UPSERT_IGNORED_DAY, ignored_days([arrival], [outcome]))
     db.executemany(REPLAY_NODE_DAY, replayed(message, decoded, outcome, was))
