@@ -1,6 +1,8 @@
 """Every setting: what is accepted, what is rejected with which words, and that docs/ has it."""
 
 import re
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -628,3 +630,31 @@ async def test_the_sinks_that_have_an_address_are_made_the_keeper_of_clips_first
         assert [sink.name for sink in sinks] == wanted
         for sink in sinks:
             await sink.close()
+
+
+def test_a_secret_that_several_processes_make_at_once_is_one(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from echo_ingest.settings.secrets import load_or_create_secret\n"
+        "sys.stdin.readline()\n"
+        "for number in range(20): print(*load_or_create_secret(Path(sys.argv[1]), str(number)))"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for each in processes:
+        assert each.stdin is not None
+        each.stdin.write("\n")
+        each.stdin.flush()
+    outputs = [each.communicate(timeout=30)[0].splitlines() for each in processes]
+    assert [each.returncode for each in processes] == [0] * 4
+    for lines in zip(*outputs, strict=True):
+        made = [line.split() for line in lines]
+        assert len({secret for secret, _ in made}) == 1
+        assert sorted(is_new for _, is_new in made) == ["False", "False", "False", "True"]

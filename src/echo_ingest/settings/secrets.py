@@ -1,8 +1,10 @@
 """Secrets: each is set, or else generated once and kept in the data folder."""
 
 import contextlib
+import fcntl
+import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -43,10 +45,24 @@ def load_or_create_secret(
     path = secret_path(data_dir, name)
     if (stored := read_secret(data_dir, name)) is not None:
         return stored, False
-    secret = make() or secrets.token_urlsafe(SECRET_BYTES)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    atomic_write(path, f"{secret}\n".encode())
+    with _one_at_a_time(path.parent):
+        if (stored := read_secret(data_dir, name)) is not None:
+            return stored, False
+        secret = make() or secrets.token_urlsafe(SECRET_BYTES)
+        atomic_write(path, f"{secret}\n".encode())
     return secret, True
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes a secret: broker and ingestion may start together."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def secret_path(data_dir: Path, name: str) -> Path:
