@@ -71,14 +71,22 @@ async def follow_forms(folder: Path, forms: Forms, poll_seconds: float = POLL_SE
     While a form that was used has an error, all forms stay as they were, and that is logged once.
     """
     previous = applied = None  # so a change since the forms were read is not missed
+    problem: str | None = None
     while True:
         await asyncio.sleep(poll_seconds)
-        state = _state_of(folder)
-        # The same state twice: a program that writes a file in place, or removes it first, is done.
-        if state == previous and state != applied:
-            applied = state
-            await asyncio.to_thread(apply_forms, folder, forms)
-        previous = state
+        try:
+            state = _state_of(folder)
+            # The same state twice: a program that writes a file in place, or removes it first, is
+            # done.
+            if state == previous and state != applied:
+                await asyncio.to_thread(apply_forms, folder, forms)
+                applied = state
+        except OSError as error:  # strangers may have opened as many connections as there are files
+            if problem is None:
+                problem = error.strerror or str(error)
+                log.error("forms cannot be looked at", reason=problem)
+        else:
+            previous, problem = state, None
 
 
 def apply_forms(folder: Path, forms: Forms) -> None:
