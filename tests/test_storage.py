@@ -567,7 +567,7 @@ def test_a_lock_file_is_no_link_to_elsewhere(tmp_path: Path) -> None:
 def test_a_lock_that_another_program_holds_on_the_folder_of_nodes_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echo_ingest.broker.node_accounts.LOCK_SECONDS_MAX", 0.2)
+    monkeypatch.setattr("echo_ingest.process.folder_lock.LOCK_SECONDS_MAX", 0.2)
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -15,14 +15,11 @@ file is invalid, all of it is rejected: applying a part would lock out nodes wit
 
 import base64
 import binascii
-import contextlib
 import hashlib
 import hmac
-import os
 import re
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -33,12 +30,10 @@ from msgspec import Struct
 from echo_ingest.broker.program import BrokerError
 from echo_ingest.decode import NodeRules
 from echo_ingest.process.files import atomic_write
-from echo_ingest.process.orphans import try_lock
+from echo_ingest.process.folder_lock import FolderLocked, locked
 
 NODES_MAX = 10_000
 FILE_BYTES_MAX = 4 * 1024 * 1024
-LOCK_SECONDS_MAX = 10.0
-LOCK_POLL_SECONDS = 0.05
 PASSWORD_BYTES = 18
 SALT_BYTES = 12
 DIGEST_BYTES = 64
@@ -228,32 +223,13 @@ def change_nodes(path: Path, change: Callable[[dict[str, NodeAccount]], None]) -
             owner = (path if path.exists() else path.parent).stat()
             lines = [msgspec.json.encode(nodes[name]).decode() for name in sorted(nodes)]
             atomic_write(path, "".join(f"{line}\n" for line in lines).encode(), owner=owner)
+    except FolderLocked as error:
+        raise NodesUnusable(str(error)) from error
     except OSError as error:
         raise NodesUnusable(
             f"{path} cannot be written ({error.strerror}): do this as the user that runs the "
             "broker; where the file is mounted read-only, change the original"
         ) from error
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep out all other changes in `folder` that take this lock.
-
-    Where other users can read the folder, they can hold the lock: nobody waits for ever.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        deadline = time.monotonic() + LOCK_SECONDS_MAX
-        while not try_lock(descriptor):
-            if time.monotonic() > deadline:
-                raise NodesUnusable(
-                    f"another program has held the lock on {folder} for {LOCK_SECONDS_MAX:.0f} s: "
-                    "end it; if it is not yours, close the folder to other users (chmod 700)"
-                )
-            time.sleep(LOCK_POLL_SECONDS)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def now() -> datetime:

@@ -9,9 +9,9 @@ seconds. What comes on these topics goes through the line: what has no form is a
 
 from pathlib import Path
 
-from echo_ingest.broker.node_accounts import locked
 from echo_ingest.broker.program import BrokerError
 from echo_ingest.process.files import atomic_write
+from echo_ingest.process.folder_lock import locked
 from echo_ingest.settings import Settings
 from echo_ingest.settings.topics import effective_filter
 

@@ -1,16 +1,15 @@
 """Secrets: each is set, or else generated once and kept in the data folder."""
 
 import contextlib
-import fcntl
-import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
 from pydantic import SecretStr
 
 from echo_ingest.process.files import atomic_write
+from echo_ingest.process.folder_lock import locked
 
 FOLDER = "secrets"
 SECRET_BYTES = 18
@@ -46,23 +45,12 @@ def load_or_create_secret(
     if (stored := read_secret(data_dir, name)) is not None:
         return stored, False
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    with _one_at_a_time(path.parent):
+    with locked(path.parent):  # broker and ingestion may start together
         if (stored := read_secret(data_dir, name)) is not None:
             return stored, False
         secret = make() or secrets.token_urlsafe(SECRET_BYTES)
         atomic_write(path, f"{secret}\n".encode())
     return secret, True
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait until no other process makes a secret: broker and ingestion may start together."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def secret_path(data_dir: Path, name: str) -> Path:

@@ -335,7 +335,7 @@ class Connection(H11Protocol):
 
     def make_room(self) -> None:
         """Close the connection, which has had an answer; a client asks again on another."""
-        self.transport.abort()
+        self.abort()
 
     def _look_at_request(self) -> None:
         """Start the time for a request once it has begun, and stop it once it is complete."""
