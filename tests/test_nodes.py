@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import stat
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -314,6 +316,41 @@ async def test_rules_follow_the_file_and_survive_one_that_cannot_be_used(tmp_pat
     following.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await following
+
+
+async def test_rules_that_cannot_be_read_for_a_while_are_read_without_another_change(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "nodes.jsonl"
+    rules = Rules(nodes={})
+    atomic_write(path, line(name="b", clock_ahead_seconds=2).encode())
+    with capture_logs() as logs:
+        with no_file_may_be_opened():
+            following = asyncio.create_task(follow_node_rules(path, rules, poll_seconds=0.01))
+            async with asyncio.timeout(10):
+                while not logs:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            while not rules.nodes:
+                await asyncio.sleep(0.01)
+    assert [each["log_level"] for each in logs] == ["error", "info"]
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+
+
+@contextlib.contextmanager
+def no_file_may_be_opened() -> Iterator[None]:
+    """Let this process have no more files open than it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(first_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from echo_ingest.almanac import note_sample
 from echo_ingest.broker.node_accounts import NodesUnusable, change_nodes
 from echo_ingest.decode import Decoder
 from echo_ingest.journal import Journal, JournalFull, JournalGone
@@ -308,6 +309,14 @@ def test_the_service_ends_when_an_empty_folder_is_where_its_volume_was(
     finally:
         for path in mounted:
             subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def test_no_almanac_begins_where_there_is_no_journal(tmp_path: Path) -> None:
+    # A volume was unmounted, and its folder is there without it.
+    path = tmp_path / "almanac.db"
+    with pytest.raises(OSError, match=r"journal\.db"):
+        note_sample(path, 0, None, None)
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.slow

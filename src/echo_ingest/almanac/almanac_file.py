@@ -1,6 +1,7 @@
 """Open `almanac.db`, and begin it anew where it is missing, damaged or of another version."""
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import apsw
 
 from echo_ingest.journal.journal_file import transaction
+from echo_ingest.settings import JOURNAL_NAME
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 SCHEMA_VERSION = 7
@@ -25,7 +27,10 @@ class AlmanacUnready(Exception):
 
 
 def open_to_write(path: Path) -> apsw.Connection:
-    """Open or create the almanac; begin anew what is damaged or of another version."""
+    """Open or create the almanac; begin anew what is damaged or of another version.
+
+    Raises `OSError` where its folder holds no journal.
+    """
     try:
         return _open(path)
     except UNUSABLE:
@@ -64,8 +69,14 @@ def begin_anew(path: Path) -> None:
 
 
 def _open(path: Path) -> apsw.Connection:
-    path.touch(mode=0o600, exist_ok=True)
-    db = apsw.Connection(str(path))
+    # The almanac is beside its journal: a folder without one is where a volume was unmounted.
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        os.stat(JOURNAL_NAME, dir_fd=folder)
+        os.close(os.open(path.name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder))
+    finally:
+        os.close(folder)
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
     db.execute("PRAGMA journal_mode = WAL")
     # A power cut may lose the last seconds, which are then read from the journal again.

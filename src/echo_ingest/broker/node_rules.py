@@ -21,20 +21,24 @@ log = structlog.get_logger("broker")
 async def follow_node_rules(path: Path, rules: Rules, poll_seconds: float = POLL_SECONDS) -> None:
     """Bring `rules` up to date in place whenever the nodes file changes, until cancelled.
 
-    A file that cannot be used is logged once and ignored; the earlier rules stay in effect.
+    While the file cannot be used, the earlier rules stay in effect, and that is logged once.
     """
     applied: FileState = None  # so a change since the rules were read is not missed
+    problem = ""
     while True:
         await asyncio.sleep(poll_seconds)
         state = file_state(path)
         if state == applied:
             continue
-        applied = state
         try:
             nodes, accounts = read_node_rules(path), read_rights(path)
         except NodesUnusable as error:
-            log.error("rules of nodes not applied", reason=str(error))
+            # It may be mended without a change of the file: its rights, or files left to open.
+            if str(error) != problem:
+                problem = str(error)
+                log.error("rules of nodes not applied", reason=problem)
             continue
+        applied, problem = state, ""
         become(rules.accounts, accounts)
         if nodes != rules.nodes:
             become(rules.nodes, nodes)

@@ -74,6 +74,8 @@ __all__ = [
     "parse_endpoint",
 ]
 
+JOURNAL_NAME = "journal.db"
+
 SECRETS = (
     *("password", "pub_password", "sub_password", "service_password"),
     *("http_token", "operator_token", "api_key", "postgres_url", "mongodb_url"),
@@ -326,7 +328,7 @@ class Settings(BaseModel):
     @property
     def journal_path(self) -> Path:
         """Return the path of the journal."""
-        return self.data_dir / "journal.db"
+        return self.data_dir / JOURNAL_NAME
 
     @property
     def forms_path(self) -> Path:
