@@ -1,6 +1,6 @@
 # Each target is one command; `make` without a target lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup console up demo test proofs check sinks console-test screenshots image crash siege sabotage fuzz outage bench bench-reading bench-sinks bench-peers device-docs lock clean
+.PHONY: help setup console up demo test proofs check lint sinks console-test screenshots image crash siege sabotage fuzz outage bench bench-reading bench-sinks bench-peers device-docs lock clean
 
 # Tests start hundreds of programs, which start faster once they are compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,13 +36,15 @@ proofs: ## run the long proofs: a siege, a crash run, an outage, memory limits, 
 	@scripts/setup dev
 	@$(PYTEST) -m proof
 
-check: ## format, lint, types and the fast tests: two to four minutes
+check: lint ## format, lint, types and the fast tests: two to four minutes
+	@$(PYTEST) -m 'not slow'
+
+lint: ## format, lint and types
 	@scripts/setup dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@if [ -x $(TSC) ]; then PATH="$$PATH:$$PWD/$(BIN)" $(TSC) --project console; fi
-	@$(PYTEST) -m 'not slow'
 
 sinks: ## test the contract of every sink, each with a real server
 	@scripts/setup dev
