@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echo_ingest.decode import Decoder
-from echo_ingest.decode.forms import Forms
+from echo_ingest.decode.forms import SHIPPED, Forms, sources
+from echo_ingest.decode.forms.at_a_glance import SHAPES_REMEMBERED
 from echo_ingest.record import Identity, Ignored, Message, Rejected
 from tests.fuzz.shipped_examples import EXAMPLES, FORMS
 
@@ -50,9 +51,9 @@ def same(payload: bytes, forms: Forms = FORMS) -> Identity | None:
     decoder = Decoder(10_000_000, forms=forms)
     slowly = decoder.identified(message, hashed=False)
     identity = slowly if isinstance(slowly, Rejected | Ignored) else slowly.identity
+    assert decoder.identify(message) == identity  # a new shape is learned here
     assert decoder.identify(message) == identity
-    fit = forms.fit(message)
-    return None if fit is None else forms.identify_at_a_glance(fit, message)
+    return forms.identify_at_a_glance(message)
 
 
 def written(fields: object) -> bytes:
@@ -63,7 +64,12 @@ def test_an_ordinary_detection_is_told_at_a_glance() -> None:
     for fields in (
         DETECTION,
         {**DETECTION, "detectionId": None},
-        {**DETECTION, "EndTime": "0001-01-01T00:00:00Z", "CommonName": "", "more": {"a": [1]}},
+        {
+            **DETECTION,
+            "EndTime": "0001-01-01T00:00:00Z",
+            "CommonName": "",
+            "more": {"a": [], "b": 1},
+        },
         {key: value for key, value in DETECTION.items() if key not in ("Latitude", "Longitude")},
     ):
         assert same(written(fields)) is not None
@@ -113,3 +119,53 @@ def test_a_field_that_is_more_than_a_key_takes_a_closer_look(field: str) -> None
     forms = Forms.of_sources([("x.toml", source.encode())])
     assert not forms.errors
     assert same(written(DETECTION), forms) is None
+
+
+SPECIES_FORM = '[[record]]\nkind = "detection"\nspecies = "ScientificName"\n'
+
+
+def told(forms: Forms, fields: dict[str, Any]) -> str | None:
+    """Return the form in which a message is identified, at a glance or not."""
+    message = Message("birdnet", written(fields), RECEIVED_AT_MS, "station-7")
+    identity = Decoder(10_000_000, forms=forms).identify(message)
+    assert isinstance(identity, Identity)
+    return None if identity.form is None else identity.form.name
+
+
+def of_site(name: str, match: str) -> tuple[str, bytes]:
+    return f"{name}.toml", f'name = "{name}"\n[match]\n{match}\n{SPECIES_FORM}'.encode()
+
+
+def test_what_was_learned_is_forgotten_when_the_forms_change() -> None:
+    forms = Forms.of_sources((), sources(SHIPPED))
+    assert [told(forms, DETECTION) for _ in range(2)] == ["birdnet-go-detection"] * 2
+    forms.become(Forms.of_sources([of_site("mine", 'has = ["CommonName"]')], sources(SHIPPED)))
+    assert [told(forms, DETECTION) for _ in range(2)] == ["mine"] * 2
+
+
+def test_nothing_is_learned_where_a_value_tells_the_form() -> None:
+    own = [of_site("nocturnal", 'has = ["CommonName"]\nwhere = "CommonName == \'Boobook\'"')]
+    forms = Forms.of_sources(own, sources(SHIPPED))
+    for _ in range(2):
+        assert told(forms, DETECTION) == "birdnet-go-detection"
+        assert told(forms, {**DETECTION, "CommonName": "Boobook"}) == "nocturnal"
+
+
+def test_nothing_is_learned_where_the_fast_path_may_know_some_of_the_messages() -> None:
+    forms = Forms.of_sources((), [of_site("mine", 'has = ["ScientificName"]')])
+    fields = {"sensor_id": "a", "species": "b", "timestamp": 1_795_451_157, **DETECTION}
+    for confidence, form in (("a lot", "mine"), (50.0, None), ("a lot", "mine"), (50.0, None)):
+        assert told(forms, {**fields, "confidence": confidence}) == form
+
+
+def test_topics_and_shapes_without_end_are_forgotten() -> None:
+    forms = Forms.of_sources((), sources(SHIPPED))
+    decoder = Decoder(10_000_000, forms=forms)
+    payload = written(DETECTION)
+    first = Message("birdnet", payload, RECEIVED_AT_MS, "station-7")
+    decoder.identify(first)
+    assert forms.identify_at_a_glance(first) is not None
+    for number in range(SHAPES_REMEMBERED):
+        decoder.identify(Message(f"birdnet/{number}", payload, RECEIVED_AT_MS, "station-7"))
+    assert forms.identify_at_a_glance(first) is None
+    assert decoder.identify(first) == decoder.identify(first)

@@ -12,7 +12,7 @@ from echo_ingest.decode import audio_file, echo, topics
 from echo_ingest.decode.echo_forms import FORMS, EchoForm
 from echo_ingest.decode.errors import DecodeError
 from echo_ingest.decode.fast_path import identify as identify_at_a_glance
-from echo_ingest.decode.forms import Form, Forms
+from echo_ingest.decode.forms import DecodedByForm, Form, Forms
 from echo_ingest.decode.forms.interpret import clip_bytes as clip_bytes_by_form
 from echo_ingest.decode.forms.interpret import interpret
 from echo_ingest.decode.forms.match import Arrived, Fit, fit_of
@@ -72,6 +72,10 @@ class Decoder(Struct, frozen=True):
         decoded: DecodedMessage | Rejected | Ignored
         form: Fit | str | None
         forms = self.forms
+        if forms is not None and message.topic in forms.shapes and self._may_be_plain(message):
+            identity = forms.identify_at_a_glance(message)
+            if identity is not None:
+                return identity
         if message.form is None and not message.properties_cut and not (forms and forms.own_count):
             identity = identify_at_a_glance(message.payload)  # most messages end here
             if identity is not None and message.node not in self.rules.nodes:
@@ -80,11 +84,9 @@ class Decoder(Struct, frozen=True):
         else:
             form, identity = self._form_of(message)
         if form is not None:
-            if isinstance(form, Fit) and self.forms is not None:
-                identity = self.forms.identify_at_a_glance(form, message)
-                if identity is not None:
-                    return identity
             decoded = self._by_form(form, message, hashed=False)
+            if forms is not None and isinstance(form, Fit) and isinstance(decoded, DecodedByForm):
+                forms.learn(form, message)
         elif (
             identity is not None
             and message.node not in self.rules.nodes
@@ -143,6 +145,10 @@ class Decoder(Struct, frozen=True):
             return fit, None
         identity = identify_at_a_glance(message.payload)
         return (self._shipped_form_of(message) if identity is None else None), identity
+
+    def _may_be_plain(self, message: Message) -> bool:
+        is_new = message.form is None and not message.properties_cut
+        return is_new and len(message.payload) <= self.payload_bytes_max
 
     def _shipped_form_of(self, message: Message) -> Fit | None:
         """Return the form that we ship which a message is in; none of them is for audio files."""

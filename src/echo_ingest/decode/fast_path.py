@@ -60,6 +60,8 @@ class EdgePrediction(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown
     gps_uncertainty: Annotated[float, Meta(ge=0, le=UNCERTAINTY_METRES_MAX)] | None = None
 
 
+PLAIN_KEYS = frozenset(("sensor_id", "species", "confidence", "timestamp"))
+"""Those that are in each."""
 _OTHER_FIELDS = [
     (name, None, None)
     for name in Fields.__struct_fields__

@@ -10,8 +10,9 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
+from echo_ingest.decode.fast_path import PLAIN_KEYS
 from echo_ingest.decode.forms import reading
-from echo_ingest.decode.forms.at_a_glance import Glance, glance_of
+from echo_ingest.decode.forms.at_a_glance import Glance, Shapes, glance_of
 from echo_ingest.decode.forms.form import Form, FormError
 from echo_ingest.decode.forms.interpret import DecodedByForm, differ_only_in_time, interpret
 from echo_ingest.decode.forms.interpret import clip_bytes as clip_bytes_of
@@ -55,6 +56,8 @@ class _FormSet(Struct, frozen=True):
     files: dict[str, str]
     glances: dict[str, Glance]
     """By digest, of the forms of which there is one."""
+    shapes: Shapes
+    """What was learned of their messages."""
 
 
 Loader = Callable[[str], bytes | None]
@@ -94,6 +97,7 @@ class Forms:
             {form.digest: form for form in forms},
             dict(files),
             {form.digest: glance for form in forms if (glance := glance_of(form)) is not None},
+            Shapes(),
         )
 
     @classmethod
@@ -170,6 +174,11 @@ class Forms:
         return self._set.files
 
     @property
+    def shapes(self) -> Shapes:
+        """What was learned of messages in these forms."""
+        return self._set.shapes
+
+    @property
     def own_count(self) -> int:
         """How many of them are the site's."""
         return self._set.own_count
@@ -191,10 +200,22 @@ class Forms:
         """Return the first of our own forms that a message is in."""
         return self._set.shipped.fit(message)
 
-    def identify_at_a_glance(self, fit: Fit, message: Message) -> Identity | None:
-        """Tell which message it is, if it is plain; None if that takes `interpret`."""
-        glance = self._set.glances.get(fit.form.digest)
-        return None if glance is None else glance.identify(message, fit.document)
+    def identify_at_a_glance(self, message: Message) -> Identity | None:
+        """Tell which message it is, if it is plain and like one before it."""
+        return self._set.shapes.identify(message)
+
+    def learn(self, fit: Fit, message: Message) -> None:
+        """Remember what a message that became a record is like, if that alone tells its form."""
+        now = self._set
+        glance = now.glances.get(fit.form.digest)
+        if glance is None or fit.document.keys() >= PLAIN_KEYS:  # the fast path may know others
+            return
+        if now.own.tells(fit.form, message) or (
+            now.own.tells(None, message) and now.shipped.tells(fit.form, message)
+        ):
+            shape = glance.learn(fit.document)
+            if shape is not None:
+                now.shapes.learn(message.topic, shape)
 
     def named(self, name: str) -> Form | None:
         """Return the form with that name."""

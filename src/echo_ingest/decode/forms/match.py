@@ -166,6 +166,16 @@ class Matcher:
             return Fit(candidates.certain, candidates.captures, arrived.json)
         return unreadable
 
+    def tells(self, form: Form | None, message: Message) -> bool:
+        """Return whether the topic and the keys alone tell that a message is in this form.
+
+        With None, that it is in none of them.
+        """
+        if not self._forms:
+            return form is None
+        candidates = self._candidates(Arrived(message))
+        return not candidates.forms and candidates.certain is form
+
     def _candidates(self, arrived: Arrived) -> "_Candidates":
         """Return the forms that a message may be in, by its topic and its keys."""
         keys = arrived.keys if self._by_key else None
