@@ -77,6 +77,7 @@ def test_an_ordinary_detection_is_told_at_a_glance() -> None:
 
 def test_a_key_that_stands_twice_is_seen() -> None:
     plain = written(DETECTION)
+    assert same(plain) is not None
     for key in (b'"Latitude"', b'"Time"', b'"URL"'):
         start = plain.index(key)
         pair = plain[start : plain.index(b",", start)]
@@ -154,7 +155,7 @@ def test_nothing_is_learned_where_a_value_tells_the_form() -> None:
 def test_nothing_is_learned_where_the_fast_path_may_know_some_of_the_messages() -> None:
     forms = Forms.of_sources((), [of_site("mine", 'has = ["ScientificName"]')])
     fields = {"sensor_id": "a", "species": "b", "timestamp": 1_795_451_157, **DETECTION}
-    for confidence, form in (("a lot", "mine"), (50.0, None), ("a lot", "mine"), (50.0, None)):
+    for confidence, form in ((150.0, "mine"), (50.0, None), (150.0, "mine"), (50.0, None)):
         assert told(forms, {**fields, "confidence": confidence}) == form
 
 
