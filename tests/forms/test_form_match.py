@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from echo_ingest.decode import Decoder
 from echo_ingest.decode.forms import SHIPPED, Form, Forms
 from echo_ingest.decode.forms.documents import DEPTH_MAX, ROWS_MAX
 from echo_ingest.decode.forms.interpret import DecodedByForm
@@ -11,6 +12,7 @@ from echo_ingest.decode.forms.reading import read
 from echo_ingest.decode.forms.trial import try_forms
 from echo_ingest.reasons import ReasonCode as Code
 from echo_ingest.record import Detection, Ignored, Measurement, Message, Rejected, message_key
+from tests.forms.binary_examples import encrypted
 from tests.forms.trying import DETECTION, HEAD, NO_ZONE, RECEIVED_AT_MS, forms, message, outcome
 
 RECORD = '[[record]]\nkind = "measurement"\n[record.values]\na_count = "{path}"\n'
@@ -98,6 +100,22 @@ def test_the_first_form_that_fits_is_taken_whatever_tells_them_apart() -> None:
         order = sources[first:] + sources[:first]
         made = forms(*order).decode(message({"x": 1}, "a/b"), NO_ZONE)
         assert made == Ignored(order[0].split('"')[1])
+
+
+def test_a_form_that_reads_a_message_goes_before_one_that_cannot() -> None:
+    packet = encrypted(10, b"door open", channel="Frogs", key=bytes(range(16)))
+    cannot = 'name = "cannot"\n[match]\ntopic = "#"\npayload = "meshtastic"\n'
+    cannot += RECORD.format(path="id")
+    reads = 'name = "reads"\nignore = true\n[match]\ntopic = "#"\npayload = "any"\n'
+    for own, shipped in ((cannot, reads), (reads, cannot)):
+        both = Forms.of_sources([("own.toml", own.encode())], [("ours.toml", shipped.encode())])
+        assert not both.errors
+        decoder = Decoder(10_000, forms=both)
+        arrived = message(packet, "msh/ANZ/2/e/Frogs/!00000001")
+        assert decoder.decode(arrived) == decoder.identify(arrived) == Ignored("reads")
+    alone = Decoder(10_000, forms=Forms.of_sources([("own.toml", cannot.encode())]))
+    unreadable = alone.decode(arrived)
+    assert isinstance(unreadable, Rejected) and "no key here" in unreadable.render()
 
 
 def test_a_message_that_fits_none_is_in_no_form() -> None:

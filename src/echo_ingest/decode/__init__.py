@@ -141,10 +141,12 @@ class Decoder(Struct, frozen=True):
         if len(message.payload) > self.payload_bytes_max:
             return None, None
         fit = forms.fit_own(message)
-        if fit is not None:
+        if fit is not None and fit.unreadable is None:
             return fit, None
         identity = identify_at_a_glance(message.payload)
-        return (self._shipped_form_of(message) if identity is None else None), identity
+        if identity is not None:
+            return None, identity
+        return self._shipped_form_of(message) or fit, None
 
     def _may_be_plain(self, message: Message) -> bool:
         is_new = message.form is None and not message.properties_cut

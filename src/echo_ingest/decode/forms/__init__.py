@@ -190,7 +190,10 @@ class Forms:
 
     def fit(self, message: Message) -> Fit | None:
         """Return the first form that a message is in, with what it captured; None if none fits."""
-        return self.fit_own(message) or self.fit_shipped(message)
+        own = self.fit_own(message)
+        if own is not None and own.unreadable is None:
+            return own
+        return self.fit_shipped(message) or own
 
     def fit_own(self, message: Message) -> Fit | None:
         """Return the first form of the site that a message is in."""
