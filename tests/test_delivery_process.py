@@ -237,7 +237,7 @@ def test_a_service_that_is_killed_again_and_again_while_the_sink_is_away_parks_n
 async def test_one_that_stands_still_is_killed_and_started_again_and_is_not_called_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ipc, "SILENT_SECONDS_MAX", 2.0)
+    monkeypatch.setattr(ipc, "SILENT_SECONDS_MAX", 5.0)
     settings = Settings(data_dir=tmp_path, api_url="http://127.0.0.1:9")
     delivery = DeliveryProcess(settings)
     assert delivery.states["echo_api"].reason == "the process that delivers is starting"
