@@ -439,7 +439,9 @@ def message_key(message: Message, identity: Identity, digest: bytes, offset: int
     has none).
     """
     if identity.message_id is not None:
-        return _neighbourhood(message, identity, identity.message_id) + _id_hash(message, identity)
+        speaker = _speaker(message, identity)
+        first = _neighbourhood(speaker, identity, identity.message_id)
+        return first + _id_hash(speaker, identity.message_id)
     if identity.is_certain:
         return identity.seconds.to_bytes(4) + digest
     tail = hashlib.blake2b(digest + offset.to_bytes(8), digest_size=12).digest()
@@ -463,11 +465,12 @@ def key_with_time(message: Message, identity: Identity) -> bytes:
 
     There an id was the same only within the same second of the message's own time.
     """
-    return identity.seconds.to_bytes(4) + _id_hash(message, identity)
+    speaker = _speaker(message, identity)
+    return identity.seconds.to_bytes(4) + _id_hash(speaker, identity.message_id)
 
 
-def _id_hash(message: Message, identity: Identity) -> bytes:
-    name = f"{_speaker(message, identity)}\0{identity.message_id}"
+def _id_hash(speaker: str, message_id: str | None) -> bytes:
+    name = f"{speaker}\0{message_id}"
     return hashlib.blake2b(name.encode(), digest_size=12, person=b"id").digest()
 
 
@@ -477,7 +480,7 @@ def _speaker(message: Message, identity: Identity) -> str:
     return f"{within}\0{identity.sensor_id}"
 
 
-def _neighbourhood(message: Message, identity: Identity, message_id: str) -> bytes:
+def _neighbourhood(speaker: str, identity: Identity, message_id: str) -> bytes:
     """Return four bytes that bring ids together which a sensor gives one after the other.
 
     Most ids end or begin with a time: then it is the second, whatever the unit. Those of devices of
@@ -494,5 +497,5 @@ def _neighbourhood(message: Message, identity: Identity, message_id: str) -> byt
     )
     if len(digits) in TIME_DIGITS:
         return (int(digits[:10]) & 0xFFFFFFFF).to_bytes(4)
-    sensor = zlib.crc32(_speaker(message, identity).encode()) & 0xFFFF
+    sensor = zlib.crc32(speaker.encode()) & 0xFFFF
     return (sensor << 16 | int(digits) & 0xFFFF).to_bytes(4)

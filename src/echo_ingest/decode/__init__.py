@@ -72,7 +72,13 @@ class Decoder(Struct, frozen=True):
         decoded: DecodedMessage | Rejected | Ignored
         form: Fit | str | None
         forms = self.forms
-        if forms is not None and message.topic in forms.shapes and self._may_be_plain(message):
+        if (
+            forms is not None
+            and message.topic in forms.shapes.by_topic
+            and message.form is None
+            and not message.properties_cut
+            and len(message.payload) <= self.payload_bytes_max
+        ):
             identity = forms.identify_at_a_glance(message)
             if identity is not None:
                 return identity
@@ -147,10 +153,6 @@ class Decoder(Struct, frozen=True):
         if identity is not None:
             return None, identity
         return self._shipped_form_of(message) or fit, None
-
-    def _may_be_plain(self, message: Message) -> bool:
-        is_new = message.form is None and not message.properties_cut
-        return is_new and len(message.payload) <= self.payload_bytes_max
 
     def _shipped_form_of(self, message: Message) -> Fit | None:
         """Return the form that we ship which a message is in; none of them is for audio files."""

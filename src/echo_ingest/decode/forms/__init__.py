@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from echo_ingest.decode.fast_path import PLAIN_KEYS
 from echo_ingest.decode.forms import reading
-from echo_ingest.decode.forms.at_a_glance import Glance, Shapes, glance_of
+from echo_ingest.decode.forms.at_a_glance import PAYLOAD_BYTES_MAX as PLAIN_BYTES_MAX
+from echo_ingest.decode.forms.at_a_glance import QUOTE, Glance, Shapes, glance_of
 from echo_ingest.decode.forms.form import Form, FormError
 from echo_ingest.decode.forms.interpret import DecodedByForm, differ_only_in_time, interpret
 from echo_ingest.decode.forms.interpret import clip_bytes as clip_bytes_of
@@ -99,6 +100,8 @@ class Forms:
             {form.digest: glance for form in forms if (glance := glance_of(form)) is not None},
             Shapes(),
         )
+        self.shapes = self._set.shapes
+        """What was learned of messages in these forms: they change together, but for a moment."""
 
     @classmethod
     def of_folder(
@@ -156,7 +159,7 @@ class Forms:
 
     def become(self, other: "Forms") -> None:
         """Take the forms of another, in one step; what was pinned is found as before."""
-        self._set = other._set
+        self._set, self.shapes = other._set, other.shapes
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -172,11 +175,6 @@ class Forms:
     def files(self) -> Mapping[str, str]:
         """The file of each form, by the name of the form."""
         return self._set.files
-
-    @property
-    def shapes(self) -> Shapes:
-        """What was learned of messages in these forms."""
-        return self._set.shapes
 
     @property
     def own_count(self) -> int:
@@ -205,7 +203,11 @@ class Forms:
 
     def identify_at_a_glance(self, message: Message) -> Identity | None:
         """Tell which message it is, if it is plain and like one before it."""
-        return self._set.shapes.identify(message)
+        shapes = self.shapes.by_topic.get(message.topic)
+        if shapes is None or len(message.payload) > PLAIN_BYTES_MAX:
+            return None
+        shape = shapes.get(message.payload.count(QUOTE))
+        return None if shape is None else shape.identify(message)
 
     def learn(self, fit: Fit, message: Message) -> None:
         """Remember what a message that became a record is like, if that alone tells its form."""

@@ -175,31 +175,20 @@ Reader = Callable[[Plain], object]
 
 
 class Shapes:
-    """The shapes of messages that were seen, by topic: a device has few."""
+    """The shapes of messages that were seen: a device has few."""
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._by_topic: dict[str, dict[int, Shape]] = {}
+        self.by_topic: dict[str, dict[int, Shape]] = {}
+        """Topic and number of quotes → shape."""
         self._count = 0
-
-    def __contains__(self, topic: str) -> bool:
-        """Return whether a shape of messages on that topic is known."""
-        return topic in self._by_topic
-
-    def identify(self, message: Message) -> Identity | None:
-        """Return which message this is, or None if that takes a closer look."""
-        by_quotes = self._by_topic.get(message.topic)
-        if by_quotes is None or len(message.payload) > PAYLOAD_BYTES_MAX:
-            return None
-        shape = by_quotes.get(message.payload.count(QUOTE))
-        return None if shape is None else shape.identify(message)
 
     def learn(self, topic: str, shape: Shape) -> None:
         """Remember a shape; it takes the place of one with as many quotes."""
         if self._count >= SHAPES_REMEMBERED or len(topic) > TOPIC_CHARACTERS_MAX:
-            self._by_topic.clear()
+            self.by_topic.clear()
             self._count = 0
-        self._by_topic.setdefault(topic, {})[shape.quotes] = shape
+        self.by_topic.setdefault(topic, {})[shape.quotes] = shape
         self._count += 1
 
 
@@ -221,21 +210,19 @@ class _Learned:
         if where.join is None:
             return attrgetter(self.attribute(where))
         attributes = [self._attributes.get(part, "absent") for part in where.parts]
-        get: Callable[[Plain], tuple[Any, ...]] = attrgetter(*attributes, "absent")
+        get: Callable[[Plain], tuple[Any, ...]] = attrgetter("absent", *attributes)
         join = where.join
 
         def joined(plain: Plain) -> str | None:
-            texts: list[str] = []
-            for part in get(plain)[:-1]:
-                if type(part) is str and part:
-                    texts.append(part)
-                elif type(part) is int:
-                    texts.append(str(part))
-                elif part is None or part == "":
-                    return None
-                else:
-                    raise NotPlain
-            return join.join(texts)
+            _, *parts = get(plain)
+            for number, part in enumerate(parts):
+                if type(part) is not str:
+                    if part is None:
+                        return None
+                    if type(part) is not int:
+                        raise NotPlain
+                    parts[number] = str(part)
+            return None if "" in parts else join.join(parts)
 
         return joined
 
