@@ -85,6 +85,13 @@ def test_a_key_that_stands_twice_is_seen() -> None:
         assert same(plain[:start] + pair.replace(b":", b" :") + b"," + plain[start:]) is None
 
 
+@pytest.mark.parametrize("key", ["\x1b[31m", '"', "\\", "é", "\x7f", "", "value_0", "a" * 5_000])
+def test_whatever_a_key_is_called_nothing_breaks(key: str) -> None:
+    for fields in ({**DETECTION, key: 1}, {**DETECTION, "more": {key: "x"}}):
+        same(written(fields))
+        same(json.dumps(fields).encode())
+
+
 @pytest.mark.parametrize("field", EDGES)
 def test_at_each_edge_of_a_field_a_glance_says_the_same_or_nothing(field: str) -> None:
     told = Counter(same(written({**DETECTION, field: each})) is not None for each in EDGES[field])

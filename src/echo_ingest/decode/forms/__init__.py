@@ -11,6 +11,7 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from echo_ingest.decode.fast_path import PLAIN_KEYS
+from echo_ingest.decode.fields import BACKSLASH
 from echo_ingest.decode.forms import reading
 from echo_ingest.decode.forms.at_a_glance import PAYLOAD_BYTES_MAX as PLAIN_BYTES_MAX
 from echo_ingest.decode.forms.at_a_glance import QUOTE, Glance, Shapes, glance_of
@@ -211,6 +212,8 @@ class Forms:
 
     def learn(self, fit: Fit, message: Message) -> None:
         """Remember what a message that became a record is like, if that alone tells its form."""
+        if BACKSLASH in message.payload or not message.payload.isascii():
+            return  # none like it is plain
         now = self._set
         glance = now.glances.get(fit.form.digest)
         if glance is None or fit.document.keys() >= PLAIN_KEYS:  # the fast path may know others
