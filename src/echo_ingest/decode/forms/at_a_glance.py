@@ -109,7 +109,7 @@ class Glance(Struct, frozen=True):
             return None
 
 
-class Plain(Struct, frozen=True, gc=False):
+class ReadObject(Struct, frozen=True, gc=False):
     """A message of one shape, or an object in it; each has a type of its own."""
 
     absent: ClassVar[None] = None
@@ -123,7 +123,7 @@ class Shape(Struct, frozen=True):
     quotes: int
     """How many quotes such a message has; with more of them, a key stands there twice."""
     form: Form
-    straight: Callable[[Plain], tuple[Any, ...]]
+    straight: Callable[[ReadObject], tuple[Any, ...]]
     names: tuple["Reader", ...]
     message_id: "Reader"
     record_id: "Reader"
@@ -171,7 +171,7 @@ class Shape(Struct, frozen=True):
         )
 
 
-Reader = Callable[[Plain], object]
+Reader = Callable[[ReadObject], object]
 
 
 class Shapes:
@@ -210,10 +210,10 @@ class _Learned:
         if where.join is None:
             return attrgetter(self.attribute(where))
         attributes = [self._attributes.get(part, "absent") for part in where.parts]
-        get: Callable[[Plain], tuple[Any, ...]] = attrgetter("absent", *attributes)
+        get: Callable[[ReadObject], tuple[Any, ...]] = attrgetter("absent", *attributes)
         join = where.join
 
-        def joined(plain: Plain) -> str | None:
+        def joined(plain: ReadObject) -> str | None:
             _, *parts = get(plain)
             for number, part in enumerate(parts):
                 if type(part) is not str:
@@ -226,7 +226,7 @@ class _Learned:
 
         return joined
 
-    def _object(self, value: Document, path: tuple[str, ...], prefix: str) -> type[Plain]:
+    def _object(self, value: Document, path: tuple[str, ...], prefix: str) -> type[ReadObject]:
         if len(path) >= DEPTH_MAX:
             raise NotPlain
         self._keys += len(value)
@@ -241,13 +241,13 @@ class _Learned:
         made = msgspec.defstruct(
             "PlainObject",
             fields,
-            bases=(Plain,),
+            bases=(ReadObject,),
             frozen=True,
             gc=False,
             forbid_unknown_fields=True,
             rename={f"value_{number}": key for number, key in enumerate(value)},
         )
-        return cast(type[Plain], made)
+        return cast(type[ReadObject], made)
 
     def _type(self, value: object, path: tuple[str, ...], prefix: str) -> Any:
         if isinstance(value, str):
