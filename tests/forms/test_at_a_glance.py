@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echo_ingest.decode import Decoder
-from echo_ingest.decode.forms import SHIPPED, Forms, sources
-from echo_ingest.decode.forms.at_a_glance import SHAPES_REMEMBERED
+from echo_ingest.decode.forms import SHIPPED, Forms, at_a_glance, sources
+from echo_ingest.decode.forms.at_a_glance import (
+    SHAPES_REMEMBERED,
+    TOPICS_REMEMBERED,
+    TRIES_MAX,
+)
 from echo_ingest.record import Identity, Ignored, Message, Rejected
 from tests.fuzz.shipped_examples import EXAMPLES, FORMS
 
@@ -166,14 +170,47 @@ def test_nothing_is_learned_where_the_fast_path_may_know_some_of_the_messages() 
         assert told(forms, {**fields, "confidence": confidence}) == form
 
 
-def test_topics_and_shapes_without_end_are_forgotten() -> None:
+def plain(forms: Forms, fields: dict[str, Any], topic: str = "birdnet") -> bool:
+    """Identify a message, and return whether the next one like it is told at a glance."""
+    message = Message(topic, written(fields), RECEIVED_AT_MS, "station-7")
+    Decoder(10_000_000, forms=forms).identify(message)
+    return forms.identify_at_a_glance(message) is not None
+
+
+def test_topics_without_end_are_forgotten_and_the_next_is_learned() -> None:
     forms = Forms.of_sources((), sources(SHIPPED))
-    decoder = Decoder(10_000_000, forms=forms)
-    payload = written(DETECTION)
-    first = Message("birdnet", payload, RECEIVED_AT_MS, "station-7")
-    decoder.identify(first)
-    assert forms.identify_at_a_glance(first) is not None
-    for number in range(SHAPES_REMEMBERED):
-        decoder.identify(Message(f"birdnet/{number}", payload, RECEIVED_AT_MS, "station-7"))
-    assert forms.identify_at_a_glance(first) is None
-    assert decoder.identify(first) == decoder.identify(first)
+    assert plain(forms, DETECTION)
+    for number in range(TOPICS_REMEMBERED):
+        assert plain(forms, DETECTION, f"birdnet/{number}")
+    assert len(forms.shapes.by_topic) < 10
+    assert plain(forms, DETECTION)
+
+
+def test_shapes_without_end_are_forgotten() -> None:
+    forms = Forms.of_sources((), sources(SHIPPED))
+    for number in range(2 * SHAPES_REMEMBERED):
+        assert plain(forms, {**DETECTION, f"more {number}": 1}, f"birdnet/{number}")
+        assert len(forms.shapes._made) <= SHAPES_REMEMBERED
+
+
+def test_what_is_never_plain_is_learned_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    forms = Forms.of_sources((), sources(SHIPPED))
+    made = Counter[str]()
+    real = at_a_glance.outline_of
+
+    def counting(*given: Any) -> at_a_glance.Outline:
+        made["outlines"] += 1
+        return real(*given)
+
+    monkeypatch.setattr(at_a_glance, "outline_of", counting)
+    for _ in range(100):
+        assert not plain(forms, {**DETECTION, "Confidence": 1})
+    assert len(forms.shapes._made) == 1 and not forms.shapes.by_topic
+    assert made["outlines"] <= 3 * TRIES_MAX  # an object within has an outline too
+
+
+def test_topics_of_one_kind_of_device_share_a_shape_and_long_ones_have_none() -> None:
+    forms = Forms.of_sources((), sources(SHIPPED))
+    assert all(plain(forms, DETECTION, f"birdnet/{number}") for number in range(50))
+    assert len(forms.shapes._made) == 1
+    assert not plain(forms, DETECTION, "b/" + "x" * 2_000)

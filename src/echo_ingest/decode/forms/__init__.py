@@ -221,9 +221,7 @@ class Forms:
         if now.own.tells(fit.form, message) or (
             now.own.tells(None, message) and now.shipped.tells(fit.form, message)
         ):
-            shape = glance.learn(fit.document)
-            if shape is not None:
-                now.shapes.learn(message.topic, shape)
+            now.shapes.learn(message, glance, fit.document)
 
     def named(self, name: str) -> Form | None:
         """Return the form with that name."""

@@ -31,7 +31,10 @@ PAYLOAD_BYTES_MAX = 16 * 1024
 KEYS_MAX = 64
 DEPTH_MAX = 4
 TEXTS_REMEMBERED = 16_384
-SHAPES_REMEMBERED = 4_096
+SHAPES_REMEMBERED = 256
+"""Each takes up to 40 kB."""
+TOPICS_REMEMBERED = 4_096
+TRIES_MAX = 8
 TOPIC_CHARACTERS_MAX = 1_024
 DELETE, QUOTE = 0x7F, ord('"')
 FIRST_LETTER = "!"
@@ -175,21 +178,60 @@ Reader = Callable[[ReadObject], object]
 
 
 class Shapes:
-    """The shapes of messages that were seen: a device has few."""
+    """The shapes of messages that were seen: a device has few, and those of a model are alike."""
 
     def __init__(self) -> None:
         """Begin without any."""
         self.by_topic: dict[str, dict[int, Shape]] = {}
         """Topic and number of quotes → shape."""
-        self._count = 0
+        self._tries: dict[tuple[str, int], int] = {}
+        """How many times something was to be learned there: after some, it costs no more."""
+        self._made: dict[tuple[str, Outline], Shape | None] = {}
+        """Digest of the form and outline → shape, of any topic."""
 
-    def learn(self, topic: str, shape: Shape) -> None:
-        """Remember a shape; it takes the place of one with as many quotes."""
-        if self._count >= SHAPES_REMEMBERED or len(topic) > TOPIC_CHARACTERS_MAX:
-            self.by_topic.clear()
-            self._count = 0
-        self.by_topic.setdefault(topic, {})[shape.quotes] = shape
-        self._count += 1
+    def learn(self, message: Message, glance: Glance, document: Document) -> None:
+        """Remember what a message is like, if one like it can be told at a glance.
+
+        It takes the place of a shape with as many quotes on that topic.
+        """
+        topic, quotes = message.topic, message.payload.count(QUOTE)
+        tries = self._tries.get((topic, quotes), 0)
+        if tries >= TRIES_MAX or len(topic) > TOPIC_CHARACTERS_MAX:
+            return
+        if len(self._tries) >= TOPICS_REMEMBERED or len(self._made) >= SHAPES_REMEMBERED:
+            for each in (self.by_topic, self._tries, self._made):
+                each.clear()
+        self._tries[topic, quotes] = tries + 1
+        try:
+            made = glance.form.digest, outline_of(document)
+        except NotPlain:
+            return
+        if made not in self._made:
+            self._made[made] = glance.learn(document)
+        shape = self._made[made]
+        if shape is not None and shape.identify(message) is not None:
+            self.by_topic.setdefault(topic, {})[quotes] = shape
+
+
+Outline = tuple[tuple[str, object], ...]
+"""The keys of a document in order, each with the type of its value."""
+
+
+def outline_of(document: Document, depth: int = 1) -> Outline:
+    """Return the outline of a document; raise `NotPlain` where no shape can have it."""
+    if depth > DEPTH_MAX or len(document) > KEYS_MAX:
+        raise NotPlain
+    return tuple([(key, _outline(value, depth)) for key, value in document.items()])
+
+
+def _outline(value: object, depth: int) -> object:
+    if isinstance(value, dict):
+        return outline_of(value, depth + 1)
+    if isinstance(value, list):
+        if value:
+            raise NotPlain
+        return list
+    return str if isinstance(value, str) else None
 
 
 class _Learned:
