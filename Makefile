@@ -34,7 +34,7 @@ test: ## run the tests, all but the long proofs
 
 proofs: ## run the long proofs: a siege, a crash run, an outage, memory limits, fuzz; some minutes
 	@scripts/setup dev
-	@$(PYTEST) -m proof
+	@$(PYTEST) --numprocesses 2 -m proof  # each of them keeps a core busy by itself
 
 check: lint ## format, lint, types and the fast tests: two to four minutes
 	@$(PYTEST) -m 'not slow'
