@@ -218,6 +218,8 @@ class Forms:
         glance = now.glances.get(fit.form.digest)
         if glance is None or fit.document.keys() >= PLAIN_KEYS:  # the fast path may know others
             return
+        if not now.shapes.may_learn(message):
+            return
         if now.own.tells(fit.form, message) or (
             now.own.tells(None, message) and now.shipped.tells(fit.form, message)
         ):

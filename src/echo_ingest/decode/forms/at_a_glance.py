@@ -189,19 +189,23 @@ class Shapes:
         self._made: dict[tuple[str, Outline], Shape | None] = {}
         """Digest of the form and outline → shape, of any topic."""
 
+    def may_learn(self, message: Message) -> bool:
+        """Return whether something may still be learned of such a message, and count the try."""
+        topic, quotes = message.topic, message.payload.count(QUOTE)
+        tries = self._tries.get((topic, quotes), 0)
+        if tries >= TRIES_MAX or len(topic) > TOPIC_CHARACTERS_MAX:
+            return False
+        if len(self._tries) >= TOPICS_REMEMBERED or len(self._made) >= SHAPES_REMEMBERED:
+            for each in (self.by_topic, self._tries, self._made):
+                each.clear()
+        self._tries[topic, quotes] = tries + 1
+        return True
+
     def learn(self, message: Message, glance: Glance, document: Document) -> None:
         """Remember what a message is like, if one like it can be told at a glance.
 
         It takes the place of a shape with as many quotes on that topic.
         """
-        topic, quotes = message.topic, message.payload.count(QUOTE)
-        tries = self._tries.get((topic, quotes), 0)
-        if tries >= TRIES_MAX or len(topic) > TOPIC_CHARACTERS_MAX:
-            return
-        if len(self._tries) >= TOPICS_REMEMBERED or len(self._made) >= SHAPES_REMEMBERED:
-            for each in (self.by_topic, self._tries, self._made):
-                each.clear()
-        self._tries[topic, quotes] = tries + 1
         try:
             made = glance.form.digest, outline_of(document)
         except NotPlain:
@@ -210,7 +214,7 @@ class Shapes:
             self._made[made] = glance.learn(document)
         shape = self._made[made]
         if shape is not None and shape.identify(message) is not None:
-            self.by_topic.setdefault(topic, {})[quotes] = shape
+            self.by_topic.setdefault(message.topic, {})[shape.quotes] = shape
 
 
 Outline = tuple[tuple[str, object], ...]
@@ -235,7 +239,7 @@ def _outline(value: object, depth: int) -> object:
 
 
 class _Learned:
-    """The shape of one message."""
+    """The shape of one message that has an outline: no list in it holds anything."""
 
     def __init__(self, document: Document) -> None:
         self.quotes = 0
@@ -269,8 +273,6 @@ class _Learned:
         return joined
 
     def _object(self, value: Document, path: tuple[str, ...], prefix: str) -> type[ReadObject]:
-        if len(path) >= DEPTH_MAX:
-            raise NotPlain
         self._keys += len(value)
         self.quotes += 2 * len(value)
         if self._keys > KEYS_MAX:
@@ -297,11 +299,7 @@ class _Learned:
             return str
         if isinstance(value, dict):
             return self._object(value, path, prefix)
-        if isinstance(value, list):
-            if value:
-                raise NotPlain
-            return Nothing
-        return Scalar
+        return Nothing if isinstance(value, list) else Scalar
 
 
 def glance_of(form: Form) -> Glance | None:
